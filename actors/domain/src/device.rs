@@ -1,0 +1,461 @@
+//! A device's live state and how events change it.
+//!
+//! ```text
+//!            stored                 deadline passes
+//! NeverSeen ---------> Online ------------------------> Offline
+//!                        ^                                 |
+//!                        +------------- stored ------------+
+//! ```
+//! Live state is what is durable: a heartbeat changes it once its row is
+//! committed, never before.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use crate::heartbeat::Telemetry;
+use crate::{DeviceId, Timestamp};
+
+/// What people know a device by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceIdentity {
+    /// Identity.
+    pub id: DeviceId,
+    /// Name for people.
+    pub alias: String,
+    /// Tags, sorted.
+    pub tags: Vec<String>,
+    /// Groups, sorted.
+    pub groups: Vec<String>,
+    /// Hardware identity given at enrollment; never authenticates.
+    pub hardware_id: Option<String>,
+    /// Model given at enrollment.
+    pub model: Option<String>,
+    /// Manufacturer given at enrollment.
+    pub manufacturer: Option<String>,
+    /// When it enrolled.
+    pub enrolled_at: Timestamp,
+}
+
+/// The newest stored heartbeat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastStatus {
+    /// Start of its 10-second bucket.
+    pub bucket_at: Timestamp,
+    /// When the server received it.
+    pub received_at: Timestamp,
+    /// The device's own clock.
+    pub device_time: Option<Timestamp>,
+    /// Whether that clock was too far off to be believed.
+    pub clock_rejected: bool,
+    /// What it told.
+    pub telemetry: Telemetry,
+}
+
+/// Whether a device is heard from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connectivity {
+    /// Within the offline limit.
+    Online,
+    /// Before, but not within the limit.
+    Offline,
+    /// Never since enrollment.
+    NeverSeen,
+}
+
+impl Connectivity {
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::NeverSeen => "never_seen",
+        }
+    }
+}
+
+/// State of the monitored app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AppStatus {
+    /// Runs and was in the foreground lately.
+    Up,
+    /// Does not run, or was not in the foreground for too long.
+    Down,
+    /// The device does not tell.
+    Unknown,
+}
+
+impl AppStatus {
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Limits that turn numbers into judgements; from configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DevicePolicy {
+    /// Silence after which a device counts as offline.
+    pub offline_after: TimeDelta,
+    /// Charge below which a battery counts as low.
+    pub low_battery_pct: i16,
+    /// Seconds out of the foreground after which the monitored app counts as down.
+    pub app_stale_after_s: i32,
+}
+
+impl DevicePolicy {
+    /// The monitored app, judged by what the device told last.
+    pub fn app_status(&self, telemetry: &Telemetry) -> AppStatus {
+        match (telemetry.app_running, telemetry.foreground_recent_s) {
+            (Some(false), _) => AppStatus::Down,
+            (_, Some(recent_s)) if recent_s > self.app_stale_after_s => AppStatus::Down,
+            (None, None) => AppStatus::Unknown,
+            _ => AppStatus::Up,
+        }
+    }
+}
+
+/// What lists, pages and counts see of a device; cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceView {
+    /// What people know it by.
+    pub identity: Arc<DeviceIdentity>,
+    /// The newest stored heartbeat.
+    pub last: Option<Arc<LastStatus>>,
+    /// When a heartbeat of it was last received and stored.
+    pub last_seen_at: Option<Timestamp>,
+    /// Whether it is heard from.
+    pub connectivity: Connectivity,
+    /// The monitored app.
+    pub app_status: AppStatus,
+}
+
+impl DeviceView {
+    /// Charge, if told.
+    pub fn battery_pct(&self) -> Option<i16> {
+        self.last.as_ref().and_then(|last| last.telemetry.battery_pct)
+    }
+    /// Model: as last told, else as enrolled.
+    pub fn model(&self) -> Option<&str> {
+        self.last.as_ref().and_then(|last| last.telemetry.model.as_deref()).or(self.identity.model.as_deref())
+    }
+    /// Agent version name, if told.
+    pub fn app_version(&self) -> Option<&str> {
+        self.last.as_ref().and_then(|last| last.telemetry.app_version.as_deref())
+    }
+}
+
+/// Whether a device still belongs to the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Enrolled.
+    Active,
+    /// Deleted: its agent is told so.
+    Deleted,
+}
+
+/// A device's live state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceState {
+    /// What people know it by.
+    pub identity: Arc<DeviceIdentity>,
+    /// Whether it still belongs to the fleet.
+    pub lifecycle: Lifecycle,
+    /// Counts revocations: credentials of an older generation are dead.
+    pub credential_generation: i32,
+    /// The newest stored heartbeat.
+    pub last: Option<Arc<LastStatus>>,
+    /// When a heartbeat of it was last received and stored.
+    pub last_seen_at: Option<Timestamp>,
+    /// Whether it is heard from.
+    pub connectivity: Connectivity,
+}
+
+/// What may happen to a device.
+#[derive(Debug, Clone)]
+pub enum DeviceEvent {
+    /// A heartbeat of it is committed.
+    Stored(Arc<LastStatus>),
+    /// The liveness deadline that was asked for has passed.
+    DeadlinePassed,
+    /// Its credentials were revoked.
+    CredentialsRevoked {
+        /// The generation that is valid from now on.
+        generation: i32,
+    },
+    /// It was deleted.
+    Deleted,
+}
+
+/// What the actor has to do about it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeviceEffect {
+    /// Show the new state to whoever looks at the fleet.
+    Publish,
+    /// Take the device out of the fleet's view.
+    Withdraw,
+    /// Come back with [`DeviceEvent::DeadlinePassed`] at this time.
+    WatchUntil(Timestamp),
+    /// Close the device's sockets: their credentials no longer hold.
+    Disconnect,
+}
+
+/// What a device's heartbeat may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Write it; `late` when a newer one is already the device's status.
+    Write {
+        /// A newer heartbeat is already stored.
+        late: bool,
+    },
+    /// Its bucket is stored already: acknowledge, write nothing.
+    Repeat,
+    /// The device is deleted.
+    Deleted,
+    /// The credentials it came with are revoked.
+    Revoked,
+}
+
+impl DeviceState {
+    /// The state of a device as the store knows it.
+    pub fn restored(
+        identity: DeviceIdentity,
+        credential_generation: i32,
+        last: Option<LastStatus>,
+        last_seen_at: Option<Timestamp>,
+        now: Timestamp,
+        policy: &DevicePolicy,
+    ) -> Self {
+        let connectivity = match last_seen_at {
+            None => Connectivity::NeverSeen,
+            Some(seen) if seen + policy.offline_after > now => Connectivity::Online,
+            Some(_) => Connectivity::Offline,
+        };
+        Self {
+            identity: Arc::new(identity),
+            lifecycle: Lifecycle::Active,
+            credential_generation,
+            last: last.map(Arc::new),
+            last_seen_at,
+            connectivity,
+        }
+    }
+
+    /// What lists and pages see.
+    pub fn view(&self, policy: &DevicePolicy) -> DeviceView {
+        DeviceView {
+            identity: Arc::clone(&self.identity),
+            last: self.last.clone(),
+            last_seen_at: self.last_seen_at,
+            connectivity: self.connectivity,
+            app_status: self.last.as_ref().map_or(AppStatus::Unknown, |last| policy.app_status(&last.telemetry)),
+        }
+    }
+
+    /// Whether credentials of `generation` may act for this device.
+    pub fn credentials(&self, generation: i32) -> Result<(), Admission> {
+        match self.lifecycle {
+            Lifecycle::Deleted => Err(Admission::Deleted),
+            Lifecycle::Active if generation == self.credential_generation => Ok(()),
+            Lifecycle::Active => Err(Admission::Revoked),
+        }
+    }
+
+    /// What to do with a heartbeat of bucket `bucket_at` that came with
+    /// credentials of `generation`.
+    ///
+    /// Only a bucket that is known to be committed counts as a repeat; a repeat
+    /// of one still being written goes to the store, which keeps it single.
+    pub fn admit(&self, generation: i32, bucket_at: Timestamp) -> Admission {
+        if let Err(refused) = self.credentials(generation) {
+            return refused;
+        }
+        match &self.last {
+            Some(last) if last.bucket_at == bucket_at => Admission::Repeat,
+            last => Admission::Write { late: last.as_ref().is_some_and(|last| last.bucket_at > bucket_at) },
+        }
+    }
+
+    /// The liveness deadline to watch, if the device is online.
+    pub fn deadline(&self, policy: &DevicePolicy) -> Option<Timestamp> {
+        match self.connectivity {
+            Connectivity::Online => self.last_seen_at.map(|seen| seen + policy.offline_after),
+            _ => None,
+        }
+    }
+
+    /// Changes the state by `event` and says what has to be done about it.
+    pub fn apply(&mut self, event: DeviceEvent, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+        match event {
+            DeviceEvent::Stored(status) => self.stored(status, policy),
+            DeviceEvent::DeadlinePassed => self.deadline_passed(now, policy),
+            DeviceEvent::CredentialsRevoked { generation } if generation > self.credential_generation => {
+                self.credential_generation = generation;
+                vec![DeviceEffect::Disconnect]
+            }
+            DeviceEvent::CredentialsRevoked { .. } => vec![],
+            DeviceEvent::Deleted => {
+                self.lifecycle = Lifecycle::Deleted;
+                vec![DeviceEffect::Withdraw, DeviceEffect::Disconnect]
+            }
+        }
+    }
+
+    fn stored(&mut self, status: Arc<LastStatus>, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+        if self.lifecycle == Lifecycle::Deleted {
+            return vec![];
+        }
+        let was_watched = self.connectivity == Connectivity::Online;
+        self.last_seen_at = self.last_seen_at.max(Some(status.received_at));
+        self.connectivity = Connectivity::Online;
+        if self.last.as_ref().is_none_or(|last| status.bucket_at > last.bucket_at) {
+            self.last = Some(status);
+        }
+        let mut effects = vec![DeviceEffect::Publish];
+        // While online, one watch is out already and finds the later deadline by itself.
+        if !was_watched {
+            effects.extend(self.deadline(policy).map(DeviceEffect::WatchUntil));
+        }
+        effects
+    }
+
+    fn deadline_passed(&mut self, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+        match self.deadline(policy) {
+            Some(deadline) if self.lifecycle == Lifecycle::Active => {
+                if deadline > now {
+                    return vec![DeviceEffect::WatchUntil(deadline)];
+                }
+                self.connectivity = Connectivity::Offline;
+                vec![DeviceEffect::Publish]
+            }
+            _ => vec![],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    const POLICY: DevicePolicy =
+        DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+
+    fn at(second: i64) -> Timestamp {
+        DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
+    }
+    fn status(bucket: i64, received: i64) -> Arc<LastStatus> {
+        Arc::new(LastStatus {
+            bucket_at: at(bucket),
+            received_at: at(received),
+            device_time: None,
+            clock_rejected: false,
+            telemetry: Telemetry { seq: Some(bucket), ..Default::default() },
+        })
+    }
+    fn fresh() -> DeviceState {
+        let identity = DeviceIdentity {
+            id: DeviceId(uuid::Uuid::nil()),
+            alias: "kiosk-1".into(),
+            tags: vec![],
+            groups: vec![],
+            hardware_id: None,
+            model: None,
+            manufacturer: None,
+            enrolled_at: at(0),
+        };
+        DeviceState::restored(identity, 1, None, None, at(0), &POLICY)
+    }
+
+    #[test]
+    fn a_repeat_is_one_whose_bucket_is_committed() {
+        let mut device = fresh();
+        assert_eq!(device.admit(1, at(10)), Admission::Write { late: false });
+        assert_eq!(device.admit(1, at(10)), Admission::Write { late: false }, "not yet committed");
+        device.apply(DeviceEvent::Stored(status(10, 12)), at(12), &POLICY);
+        assert_eq!(device.admit(1, at(10)), Admission::Repeat);
+        assert_eq!(device.admit(1, at(0)), Admission::Write { late: true });
+        assert_eq!(device.admit(1, at(20)), Admission::Write { late: false });
+    }
+
+    #[test]
+    fn revoked_and_deleted_devices_are_refused() {
+        let mut device = fresh();
+        assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 2 }, at(1), &POLICY), [DeviceEffect::Disconnect]);
+        assert_eq!(device.admit(1, at(10)), Admission::Revoked);
+        assert_eq!(device.admit(2, at(10)), Admission::Write { late: false });
+        assert_eq!(
+            device.apply(DeviceEvent::CredentialsRevoked { generation: 1 }, at(1), &POLICY),
+            [],
+            "an older word changes nothing"
+        );
+        assert_eq!(device.credential_generation, 2);
+        device.apply(DeviceEvent::Deleted, at(2), &POLICY);
+        assert_eq!(device.admit(2, at(10)), Admission::Deleted);
+        assert_eq!(device.apply(DeviceEvent::Stored(status(10, 12)), at(12), &POLICY), []);
+    }
+
+    #[test]
+    fn silence_takes_a_device_offline_and_a_heartbeat_brings_it_back() {
+        let mut device = fresh();
+        assert_eq!(device.connectivity, Connectivity::NeverSeen);
+        let effects = device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
+        assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(900))]);
+        let effects = device.apply(DeviceEvent::Stored(status(300, 300)), at(300), &POLICY);
+        assert_eq!(effects, [DeviceEffect::Publish], "the watch is already out");
+        assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(900), &POLICY), [DeviceEffect::WatchUntil(at(1200))]);
+        assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1200), &POLICY), [DeviceEffect::Publish]);
+        assert_eq!(device.connectivity, Connectivity::Offline);
+        assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1300), &POLICY), []);
+        let effects = device.apply(DeviceEvent::Stored(status(2000, 2000)), at(2000), &POLICY);
+        assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(2900))]);
+    }
+
+    #[test]
+    fn a_late_heartbeat_shows_life_but_not_its_old_values() {
+        let mut device = fresh();
+        device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
+        device.apply(DeviceEvent::Stored(status(100, 800)), at(800), &POLICY);
+        assert_eq!(device.last.as_ref().unwrap().bucket_at, at(500));
+        assert_eq!(device.last_seen_at, Some(at(800)));
+    }
+
+    #[test]
+    fn the_monitored_app() {
+        let told = |app_running, foreground_recent_s| Telemetry { app_running, foreground_recent_s, ..Default::default() };
+        for (running, recent_s, want) in [
+            (Some(false), Some(1), AppStatus::Down),
+            (Some(true), Some(601), AppStatus::Down),
+            (Some(true), Some(600), AppStatus::Up),
+            (Some(true), None, AppStatus::Up),
+            (None, Some(5), AppStatus::Up),
+            (None, None, AppStatus::Unknown),
+        ] {
+            assert_eq!(POLICY.app_status(&told(running, recent_s)), want, "{running:?} {recent_s:?}");
+        }
+    }
+
+    proptest! {
+        /// In whatever order commits arrive, the newest bucket and the latest receipt win,
+        /// and exactly one watch is out while the device is online.
+        #[test]
+        fn order_of_commits_does_not_matter(mut order in proptest::collection::vec((0i64..1000, 0i64..1000), 1..30)) {
+            let mut device = fresh();
+            let mut watches = 0;
+            for (bucket, received) in &order {
+                let effects = device.apply(DeviceEvent::Stored(status(bucket * 10, *received)), at(*received), &POLICY);
+                watches += effects.iter().filter(|e| matches!(e, DeviceEffect::WatchUntil(_))).count();
+            }
+            order.sort_unstable();
+            let newest = order.last().unwrap().0;
+            prop_assert_eq!(device.last.unwrap().bucket_at, at(newest * 10));
+            prop_assert_eq!(device.last_seen_at, order.iter().map(|(_, received)| at(*received)).max());
+            prop_assert_eq!(watches, 1);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Identities as newtypes, so that one cannot stand where another belongs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// A device. UUIDv7 when this server made it; a device moved over from
+    /// elsewhere keeps the UUID it brings.
+    DeviceId
+);
+id!(
+    /// A device's bearer token; the public half of `<token id>.<secret>`.
+    DeviceTokenId
+);
+id!(
+    /// A single-use enrollment token.
+    EnrollTokenId
+);
+id!(
+    /// A person's account.
+    UserId
+);
+id!(
+    /// One sign-in of a person.
+    SessionId
+);

@@ -1,0 +1,23 @@
+//! The decisions of NexMDM: pure functions over plain data.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness: `now` and random
+//! draws are arguments. No JSON, no SQL, no tokio.
+
+pub mod access;
+pub mod device;
+pub mod enrollment;
+pub mod heartbeat;
+pub mod ids;
+pub mod interval;
+pub mod invalid;
+pub mod partition;
+pub mod query;
+pub mod shard;
+pub mod text;
+pub mod throttle;
+
+pub use ids::{DeviceId, DeviceTokenId, EnrollTokenId, SessionId, UserId};
+pub use invalid::Invalid;
+
+/// A point in time, UTC.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,33 @@
+//! Which daily partitions of `heartbeats` must exist.
+
+use chrono::{Days, NaiveDate};
+
+/// Days before today that late heartbeats may still belong to.
+pub const PAST_DAYS: u64 = 7;
+/// Days after today that are prepared.
+pub const AHEAD_DAYS: u64 = 7;
+
+/// The days whose partitions must exist on `today`, oldest first: the week that
+/// late heartbeats may belong to, today, and the week ahead.
+pub fn wanted_days(today: NaiveDate) -> Vec<NaiveDate> {
+    let first = today - Days::new(PAST_DAYS);
+    (0..=PAST_DAYS + AHEAD_DAYS).map(|n| first + Days::new(n)).collect()
+}
+
+/// The table of one day, `heartbeats_p20261121`.
+pub fn table_name(day: NaiveDate) -> String {
+    format!("heartbeats_p{}", day.format("%Y%m%d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_week_back_today_and_a_week_ahead_across_a_year_end() {
+        let days = wanted_days(NaiveDate::from_ymd_opt(2026, 12, 30).unwrap());
+        assert_eq!(days.len(), 15);
+        assert_eq!(table_name(days[0]), "heartbeats_p20261223");
+        assert_eq!(table_name(days[14]), "heartbeats_p20270106");
+    }
+}

@@ -1,0 +1,253 @@
+//! Which devices a list shows, and in which order.
+
+use std::cmp::Ordering;
+
+use crate::device::{Connectivity, DeviceView};
+use crate::invalid::in_range;
+use crate::text::bounded;
+use crate::{DeviceId, Invalid, Timestamp};
+
+/// Largest page of a list.
+pub const PAGE_MAX: i64 = 500;
+/// Page size when none is asked for.
+pub const PAGE_DEFAULT: i64 = 100;
+
+/// Which devices to show; an empty filter shows all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct DeviceFilter {
+    /// Only with this connectivity.
+    pub connectivity: Option<Connectivity>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Only in this group.
+    pub group: Option<String>,
+    /// Only whose alias, model, hardware id or id contains this text, ignoring ASCII case.
+    pub text: Option<String>,
+    /// Only with a charge below this.
+    pub battery_below: Option<i16>,
+    /// Only with this agent version.
+    pub app_version: Option<String>,
+    /// Only of this model.
+    pub model: Option<String>,
+}
+
+impl DeviceFilter {
+    /// Checks every value against its limits.
+    ///
+    /// # Errors
+    /// Names the value that is too long, out of range or holds control characters.
+    pub fn checked(self) -> Result<Self, Invalid> {
+        for (field, value) in [
+            ("tag", &self.tag),
+            ("group", &self.group),
+            ("text", &self.text),
+            ("app_version", &self.app_version),
+            ("model", &self.model),
+        ] {
+            if let Some(value) = value {
+                bounded(field, value, 200)?;
+            }
+        }
+        if let Some(limit) = self.battery_below {
+            in_range("battery_below", limit, 0, 101)?;
+        }
+        Ok(self)
+    }
+
+    /// Whether a device is shown.
+    pub fn matches(&self, view: &DeviceView) -> bool {
+        let identity = &view.identity;
+        self.connectivity.is_none_or(|wanted| view.connectivity == wanted)
+            && self.tag.as_ref().is_none_or(|tag| identity.tags.contains(tag))
+            && self.group.as_ref().is_none_or(|group| identity.groups.contains(group))
+            && self.battery_below.is_none_or(|limit| view.battery_pct().is_some_and(|pct| pct < limit))
+            && self.app_version.as_ref().is_none_or(|version| view.app_version() == Some(version))
+            && self.model.as_ref().is_none_or(|model| view.model() == Some(model))
+            && self.text.as_ref().is_none_or(|text| {
+                contains(&identity.alias, text)
+                    || view.model().is_some_and(|model| contains(model, text))
+                    || identity.hardware_id.as_ref().is_some_and(|id| contains(id, text))
+                    || identity.id.to_string().contains(&text.to_ascii_lowercase())
+            })
+    }
+}
+
+fn contains(hay: &str, needle: &str) -> bool {
+    let (hay, needle) = (hay.as_bytes(), needle.as_bytes());
+    needle.is_empty() || hay.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
+}
+
+/// What a list is ordered by; ties are broken by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SortKey {
+    /// Alias, in byte order.
+    #[default]
+    Alias,
+    /// When it was last heard from; never comes first.
+    LastSeen,
+    /// Charge; unknown comes first.
+    Battery,
+    /// When it enrolled.
+    Enrolled,
+}
+
+impl SortKey {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Alias, "alias"),
+        (Self::LastSeen, "last_seen_at"),
+        (Self::Battery, "battery_pct"),
+        (Self::Enrolled, "enrolled_at"),
+    ];
+
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(key, _)| *key == self).map_or("alias", |(_, name)| name)
+    }
+}
+
+/// An order: a key and a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Sort {
+    /// What to order by.
+    pub key: SortKey,
+    /// Largest first.
+    pub descending: bool,
+}
+
+impl Sort {
+    /// Reads `alias` or `-alias`.
+    ///
+    /// # Errors
+    /// The key is unknown.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+        SortKey::ALL.iter().find(|(_, known)| *known == name).map(|(key, _)| Self { key: *key, descending }).ok_or_else(|| {
+            Invalid::new("sort", "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)")
+        })
+    }
+
+    /// Compares two devices in this order.
+    pub fn compare(&self, a: &DeviceView, b: &DeviceView) -> Ordering {
+        let by_key = match self.key {
+            SortKey::Alias => a.identity.alias.as_bytes().cmp(b.identity.alias.as_bytes()),
+            SortKey::LastSeen => a.last_seen_at.cmp(&b.last_seen_at),
+            SortKey::Battery => a.battery_pct().cmp(&b.battery_pct()),
+            SortKey::Enrolled => a.identity.enrolled_at.cmp(&b.identity.enrolled_at),
+        };
+        let ascending = by_key.then_with(|| a.identity.id.cmp(&b.identity.id));
+        if self.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// Where a page begins: behind this device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The sort key's value of the last device of the page before, as text.
+    pub key: String,
+    /// That device.
+    pub id: DeviceId,
+}
+
+impl Cursor {
+    /// Checks that the key reads as a value of the sort key.
+    ///
+    /// # Errors
+    /// It does not, so the cursor is not one of this list's.
+    pub fn checked(self, sort: Sort) -> Result<Self, Invalid> {
+        let reads = match sort.key {
+            SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
+            SortKey::LastSeen => self.key == "-infinity" || self.key.parse::<Timestamp>().is_ok(),
+            SortKey::Battery => self.key.parse::<i16>().is_ok(),
+            SortKey::Enrolled => self.key.parse::<Timestamp>().is_ok(),
+        };
+        if reads { Ok(self) } else { Err(Invalid::new("cursor", "not one that this list gave out for this order")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{AppStatus, DeviceIdentity, LastStatus};
+    use crate::heartbeat::Telemetry;
+    use std::sync::Arc;
+
+    fn view(n: u128, alias: &str, battery_pct: Option<i16>) -> DeviceView {
+        let at = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        DeviceView {
+            identity: Arc::new(DeviceIdentity {
+                id: DeviceId(uuid::Uuid::from_u128(n)),
+                alias: alias.into(),
+                tags: vec!["till".into()],
+                groups: vec!["berlin".into()],
+                hardware_id: Some("HW-1".into()),
+                model: Some("Joy 2".into()),
+                manufacturer: None,
+                enrolled_at: at,
+            }),
+            last: Some(Arc::new(LastStatus {
+                bucket_at: at,
+                received_at: at,
+                device_time: None,
+                clock_rejected: false,
+                telemetry: Telemetry { battery_pct, app_version: Some("1.4.0".into()), ..Default::default() },
+            })),
+            last_seen_at: Some(at),
+            connectivity: Connectivity::Online,
+            app_status: AppStatus::Unknown,
+        }
+    }
+
+    #[test]
+    fn every_filter_takes_and_leaves() {
+        let device = view(1, "Kiosk-17", Some(15));
+        let filter = |f: fn(&mut DeviceFilter)| {
+            let mut filter = DeviceFilter::default();
+            f(&mut filter);
+            filter.matches(&device)
+        };
+        assert!(filter(|_| ()));
+        assert!(filter(|f| f.connectivity = Some(Connectivity::Online)));
+        assert!(!filter(|f| f.connectivity = Some(Connectivity::Offline)));
+        assert!(filter(|f| f.tag = Some("till".into())) && !filter(|f| f.tag = Some("til".into())));
+        assert!(filter(|f| f.group = Some("berlin".into())) && !filter(|f| f.group = Some("x".into())));
+        assert!(filter(|f| f.text = Some("kIOSK-1".into())) && filter(|f| f.text = Some("hw-1".into())));
+        assert!(filter(|f| f.text = Some("joy".into())) && !filter(|f| f.text = Some("kiosk-2".into())));
+        assert!(filter(|f| f.battery_below = Some(16)) && !filter(|f| f.battery_below = Some(15)));
+        assert!(filter(|f| f.app_version = Some("1.4.0".into())) && !filter(|f| f.app_version = Some("1.4".into())));
+        assert!(filter(|f| f.model = Some("Joy 2".into())) && !filter(|f| f.model = Some("Joy".into())));
+    }
+
+    #[test]
+    fn a_cursor_fits_its_order() {
+        let cursor = |key: &str, sort: &str| {
+            Cursor { key: key.into(), id: DeviceId(uuid::Uuid::nil()) }.checked(Sort::parse(sort).unwrap())
+        };
+        assert!(cursor("kiosk", "alias").is_ok() && cursor("a\0", "alias").is_err());
+        assert!(cursor("-1", "battery_pct").is_ok() && cursor("full", "-battery_pct").is_err());
+        assert!(cursor("-infinity", "last_seen_at").is_ok() && cursor("never", "last_seen_at").is_err());
+        assert!(cursor("2026-11-21T15:36:17.123456Z", "enrolled_at").is_ok() && cursor("-infinity", "enrolled_at").is_err());
+    }
+
+    #[test]
+    fn a_filter_with_control_characters_is_refused() {
+        let filter = DeviceFilter { text: Some("a\0".into()), ..Default::default() };
+        assert_eq!(filter.checked().unwrap_err().field, "text");
+        assert!(DeviceFilter { battery_below: Some(102), ..Default::default() }.checked().is_err());
+    }
+
+    #[test]
+    fn orders_by_key_then_id_and_reverses_both() {
+        let devices = [view(2, "b", Some(1)), view(1, "b", None), view(3, "B", Some(90))];
+        let order = |text: &str| {
+            let sort = Sort::parse(text).unwrap();
+            let mut sorted: Vec<_> = devices.iter().collect();
+            sorted.sort_by(|a, b| sort.compare(a, b));
+            sorted.iter().map(|view| view.identity.id.0.as_u128()).collect::<Vec<_>>()
+        };
+        assert_eq!(order("alias"), [3, 1, 2]);
+        assert_eq!(order("-alias"), [2, 1, 3]);
+        assert_eq!(order("battery_pct"), [1, 2, 3]);
+        assert!(Sort::parse("colour").is_err());
+        assert_eq!(Sort::parse("-last_seen_at").unwrap().key.as_str(), "last_seen_at");
+    }
+}

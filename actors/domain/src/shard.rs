@@ -1,0 +1,50 @@
+//! Which of the 256 shards something belongs to.
+
+use sha2::{Digest, Sha256};
+
+use crate::DeviceId;
+
+/// Number of shards; fixed for the life of a cluster.
+pub const SHARD_COUNT: u16 = 256;
+
+/// A shard, 0..255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// Every shard.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..SHARD_COUNT).map(Self)
+    }
+}
+
+/// `u32_be(sha256(device_id)[4..8]) % 256`, over the lower-case hyphenated text of the id.
+pub fn shard_of(device_id: DeviceId) -> ShardId {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let digest = Sha256::digest(device_id.0.hyphenated().encode_lower(&mut text));
+    let word = u32::from_be_bytes([digest[4], digest[5], digest[6], digest[7]]);
+    ShardId((word % u32::from(SHARD_COUNT)) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_id_has_a_known_shard() {
+        // printf 00000000-0000-0000-0000-000000000000 | sha256sum -> 12b9377c bbe7e5c9 ...
+        let id = DeviceId(uuid::Uuid::nil());
+        let digest = Sha256::digest("00000000-0000-0000-0000-000000000000");
+        assert_eq!(shard_of(id).0, u16::from(digest[7]));
+    }
+
+    #[test]
+    fn shards_fill_evenly() {
+        let mut filled = [0u32; SHARD_COUNT as usize];
+        for n in 0..100_000u128 {
+            filled[shard_of(DeviceId(uuid::Uuid::from_u128(n))).0 as usize] += 1;
+        }
+        let (low, high) = (filled.iter().min().unwrap(), filled.iter().max().unwrap());
+        assert!(*low > 290 && *high < 500, "{low}..{high} around 390");
+    }
+}

@@ -1,0 +1,107 @@
+//! Text that people and devices give: length limits and forbidden characters.
+
+use crate::Invalid;
+
+/// Longest alias, in characters.
+pub const ALIAS_MAX_CHARS: usize = 200;
+/// Longest tag or group name, in characters.
+pub const LABEL_MAX_CHARS: usize = 64;
+/// Most tags, and most groups, that one device carries.
+pub const LABELS_MAX: usize = 32;
+
+/// Checks `value` against a length limit in characters and for control characters.
+///
+/// # Errors
+/// Names the field, its length and the limit, or the position of a NUL or other
+/// control character. The value itself is never repeated.
+pub fn bounded(field: &str, value: &str, max_chars: usize) -> Result<(), Invalid> {
+    // A character takes at most four bytes, so long input is refused without counting it.
+    if value.len() > max_chars && (value.len() > max_chars * 4 || value.chars().count() > max_chars) {
+        return Err(Invalid::new(field, format!("{} bytes are more than the {max_chars} characters allowed", value.len())));
+    }
+    match value.chars().position(|c| c.is_control() && c != '\n' && c != '\t') {
+        Some(at) => Err(Invalid::new(field, format!("control character at position {at}"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks optional text and drops what is empty.
+///
+/// # Errors
+/// As [`bounded`].
+pub fn optional(field: &str, value: Option<String>, max_chars: usize) -> Result<Option<String>, Invalid> {
+    match value {
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) => bounded(field, &text, max_chars).map(|()| Some(text)),
+        None => Ok(None),
+    }
+}
+
+/// An alias, trimmed: 1..200 characters on one line.
+///
+/// # Errors
+/// Empty, too long, or with control characters.
+pub fn alias(field: &str, value: &str) -> Result<String, Invalid> {
+    one_line(field, value, ALIAS_MAX_CHARS)
+}
+
+/// Tags or groups: trimmed, each 1..64 characters, without repeats, sorted.
+///
+/// # Errors
+/// Names the element that is wrong, or the limit on their number.
+pub fn labels(field: &str, values: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if values.len() > LABELS_MAX {
+        return Err(Invalid::new(field, format!("{} entries are more than the {LABELS_MAX} allowed", values.len())));
+    }
+    let mut labels = values
+        .iter()
+        .enumerate()
+        .map(|(i, value)| one_line(&format!("{field}[{i}]"), value, LABEL_MAX_CHARS))
+        .collect::<Result<Vec<_>, _>>()?;
+    labels.sort_unstable();
+    labels.dedup();
+    Ok(labels)
+}
+
+fn one_line(field: &str, value: &str, max_chars: usize) -> Result<String, Invalid> {
+    let trimmed = value.trim();
+    if trimmed.is_empty() {
+        return Err(Invalid::new(field, format!("empty; it takes 1..{max_chars} characters")));
+    }
+    bounded(field, trimmed, max_chars)?;
+    if trimmed.contains(['\n', '\t']) {
+        return Err(Invalid::new(field, "line breaks and tabs are not allowed"));
+    }
+    Ok(trimmed.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alias_takes_1_to_200_characters_without_control_characters() {
+        assert_eq!(alias("alias", "  kiosk-17 ").unwrap(), "kiosk-17");
+        assert_eq!(alias("alias", &"ä".repeat(200)).unwrap().chars().count(), 200);
+        for bad in ["", "   ", "a\0b", "a\nb", &"x".repeat(201), &"x".repeat(10_000_000)] {
+            let refused = alias("alias", bad).unwrap_err();
+            assert_eq!(refused.field, "alias");
+            assert!(refused.problem.len() < 200);
+        }
+    }
+
+    #[test]
+    fn labels_are_a_sorted_set_with_a_limit() {
+        let given = vec!["b".into(), " a".into(), "b".into()];
+        assert_eq!(labels("tags", given).unwrap(), ["a", "b"]);
+        assert_eq!(labels("tags", vec!["a".into(), "\0".into()]).unwrap_err().field, "tags[1]");
+        assert!(labels("tags", (0..33).map(|i| i.to_string()).collect()).is_err());
+    }
+
+    #[test]
+    fn optional_text_reads_empty_as_absent() {
+        assert_eq!(optional("ssid", Some(String::new()), 64).unwrap(), None);
+        assert_eq!(optional("ssid", Some("shop".into()), 64).unwrap().as_deref(), Some("shop"));
+        assert!(optional("ssid", Some("x".repeat(65)), 64).is_err());
+    }
+}

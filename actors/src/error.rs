@@ -1,0 +1,69 @@
+//! Why a service refused or failed; `node` maps it to HTTP in one place.
+
+use domain::Invalid;
+use domain::access::Forbidden;
+use store::{Conflict, StoreError};
+
+/// A refused or failed call.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A value breaks its limits.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The credentials are missing, unknown, expired or revoked. Never says which.
+    #[error("the credentials are not valid")]
+    Unauthorized,
+    /// The credentials are valid but do not allow this.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The credentials belong to another device.
+    #[error("the credentials belong to another device")]
+    ForeignDevice,
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Another enrolled device has this alias.
+    #[error("another device already has this alias")]
+    AliasInUse,
+    /// Another account has this name.
+    #[error("another account already has this name")]
+    UsernameInUse,
+    /// The thing is in a state that does not allow this.
+    #[error("{0}")]
+    WrongState(&'static str),
+    /// The device is deleted; its agent stops.
+    #[error("this device was deleted")]
+    DeviceDeleted,
+    /// Too many failed attempts.
+    #[error("too many failed attempts")]
+    Throttled {
+        /// Seconds until the next attempt is allowed.
+        retry_after_s: u32,
+    },
+    /// A limit on work in progress is reached; nothing was done.
+    #[error("{0} is at its limit")]
+    Overloaded(&'static str),
+    /// The database or an actor cannot serve right now; nothing was acknowledged.
+    #[error("temporarily unavailable")]
+    Unavailable,
+    /// A defect of ours, logged where it happened.
+    #[error("internal error")]
+    Internal,
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(Conflict::AliasInUse) => Self::AliasInUse,
+            StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
+            cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
+                tracing::warn!(event = "database.unavailable", %cause);
+                Self::Unavailable
+            }
+            other => {
+                tracing::error!(event = "database.failed", cause = %other);
+                Self::Internal
+            }
+        }
+    }
+}

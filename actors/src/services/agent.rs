@@ -1,0 +1,291 @@
+//! What devices ask for: sessions and heartbeats.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::heartbeat::Heartbeat;
+use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
+use domain::{DeviceId, DeviceTokenId, Timestamp};
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use store::Store;
+use subtle::ConstantTimeEq;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use uuid::Uuid;
+
+use super::throttle::FailureThrottle;
+use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
+use crate::device::{DeviceMsg, SocketSender};
+use crate::heartbeat_writer::HeartbeatOutcome;
+use crate::metrics::Metrics;
+use crate::router::DeviceRouter;
+use crate::settings::{AuthSettings, HeartbeatSettings};
+use crate::{ServiceError, clock};
+
+/// Who a device proved to be. Whether that still holds, its actor decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceCredentials {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The generation of its credentials.
+    pub generation: i32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AgentClaims {
+    sub: Uuid,
+    r#gen: i32,
+}
+
+/// A checked heartbeat on its way in.
+pub struct IncomingHeartbeat {
+    /// The heartbeat.
+    pub heartbeat: Heartbeat,
+    /// A push token it carried.
+    pub fcm_token: Option<String>,
+}
+
+#[derive(Clone)]
+struct VerifiedToken {
+    secret_sha256: [u8; 32],
+    credentials: DeviceCredentials,
+}
+
+/// Sessions and heartbeats.
+pub struct AgentService {
+    store: Store,
+    router: DeviceRouter,
+    signer: Arc<TokenSigner>,
+    bcrypt: Bcrypt,
+    verified: Cache<DeviceTokenId, VerifiedToken>,
+    throttle: FailureThrottle,
+    admission: Semaphore,
+    auth: AuthSettings,
+    heartbeat: HeartbeatSettings,
+    metrics: Metrics,
+}
+
+impl AgentService {
+    /// The service over a store and the devices of a node.
+    pub fn new(
+        store: Store,
+        router: DeviceRouter,
+        signer: Arc<TokenSigner>,
+        bcrypt: Bcrypt,
+        auth: AuthSettings,
+        heartbeat: HeartbeatSettings,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            verified: Cache::new(auth.device_token_cache_max),
+            throttle: FailureThrottle::new(auth.failures, auth.failure_keys_max),
+            admission: Semaphore::new(heartbeat.in_flight_max),
+            store,
+            router,
+            signer,
+            bcrypt,
+            auth,
+            heartbeat,
+            metrics,
+        }
+    }
+
+    /// Who the bearer of a device token or session token is. Costs no look-up
+    /// for a session token, and none for a device token seen before.
+    ///
+    /// # Errors
+    /// Unauthorized, throttled after too many failures from the address, or
+    /// temporarily unavailable.
+    pub async fn authenticate(&self, bearer: &str, address: IpAddr) -> Result<DeviceCredentials, ServiceError> {
+        // A device token has one dot, a session token (RFC 7519) two.
+        let (kind, result) = match bearer.split_once('.') {
+            Some((token_id, secret)) if !secret.contains('.') => {
+                ("device_token", self.check_device_token(token_id, secret, address).await)
+            }
+            _ => ("session_token", self.check_session_token(bearer)),
+        };
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(ServiceError::Unauthorized) => "refused",
+            Err(_) => "failed",
+        };
+        self.metrics.device_auth.with_label_values(&[kind, outcome]).inc();
+        result
+    }
+
+    fn check_session_token(&self, token: &str) -> Result<DeviceCredentials, ServiceError> {
+        let claims: AgentClaims = self.signer.verify(Audience::Agent, token, clock::now())?;
+        Ok(DeviceCredentials { device_id: DeviceId(claims.sub), generation: claims.r#gen })
+    }
+
+    async fn check_device_token(&self, token_id: &str, secret: &str, address: IpAddr) -> Result<DeviceCredentials, ServiceError> {
+        let token_id: DeviceTokenId = token_id.parse().map_err(|_| ServiceError::Unauthorized)?;
+        let secret_sha256 = sha256(secret);
+        if let Some(verified) = self.verified.get(&token_id)
+            && bool::from(verified.secret_sha256.ct_eq(&secret_sha256))
+        {
+            return Ok(verified.credentials);
+        }
+        // Per token as well, so that a guesser does not lock out the devices that share its address.
+        let throttle_key = format!("{address} {token_id}");
+        self.throttle.check(&throttle_key)?;
+        let known = self.store.credential(token_id).await?;
+        let fits = match &known {
+            Some(credential) => self.bcrypt.verify(secret.to_owned(), credential.secret_bcrypt.clone()).await?,
+            None => false,
+        };
+        match known.filter(|_| fits) {
+            Some(credential) => {
+                let credentials = DeviceCredentials { device_id: credential.device_id, generation: credential.generation };
+                self.verified.insert(token_id, VerifiedToken { secret_sha256, credentials });
+                Ok(credentials)
+            }
+            None => {
+                self.throttle.failed(&throttle_key);
+                Err(ServiceError::Unauthorized)
+            }
+        }
+    }
+
+    /// A session token for a device, and when it stops working.
+    ///
+    /// # Errors
+    /// The credentials no longer hold, or the device is deleted.
+    pub async fn open_session(&self, credentials: DeviceCredentials) -> Result<(String, Timestamp), ServiceError> {
+        self.check(credentials).await?;
+        let now = clock::now();
+        let expires_at = now + self.auth.agent_session_ttl;
+        let claims = AgentClaims { sub: credentials.device_id.0, r#gen: credentials.generation };
+        Ok((self.signer.sign(Audience::Agent, claims, now, expires_at)?, expires_at))
+    }
+
+    /// Whether credentials still hold.
+    ///
+    /// # Errors
+    /// They do not, or the device is deleted.
+    pub async fn check(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
+        let question = |reply| DeviceMsg::CheckCredentials(credentials.generation, reply);
+        self.router.ask(credentials.device_id, question).await.map_err(unknown_is_unauthorized)
+    }
+
+    /// Tells the device's actor of its socket.
+    ///
+    /// # Errors
+    /// The credentials no longer hold, or the device is deleted.
+    pub async fn attach_socket(&self, credentials: DeviceCredentials, socket: SocketSender) -> Result<(), ServiceError> {
+        let question = |reply| DeviceMsg::SocketOpened(credentials.generation, socket, reply);
+        self.router.ask(credentials.device_id, question).await.map_err(unknown_is_unauthorized)
+    }
+
+    /// Stores heartbeats of one device. Each answer is for the heartbeat in the
+    /// same place and comes after its commit.
+    ///
+    /// # Errors
+    /// Overloaded when they would pass `heartbeat.in_flight_max`; then none of
+    /// them was taken in.
+    pub async fn store_heartbeats(
+        &self,
+        credentials: DeviceCredentials,
+        heartbeats: Vec<IncomingHeartbeat>,
+    ) -> Result<Vec<Result<HeartbeatOutcome, ServiceError>>, ServiceError> {
+        let _permit = self.admit(heartbeats.len())?;
+        let device = self.router.locate(credentials.device_id).await.map_err(unknown_is_unauthorized)?;
+        let waiting: Vec<_> = heartbeats
+            .into_iter()
+            .map(|incoming| {
+                let (reply, outcome) = oneshot::channel();
+                let message = DeviceMsg::Heartbeat {
+                    heartbeat: Box::new(incoming.heartbeat),
+                    fcm_token: incoming.fcm_token,
+                    generation: credentials.generation,
+                    reply,
+                };
+                // A device that stopped this moment drops the reply, which reads as unavailable below.
+                let _ = device.cast(message);
+                outcome
+            })
+            .collect();
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        for outcome in waiting {
+            let outcome = outcome.await.unwrap_or(Err(ServiceError::Unavailable));
+            self.count(&outcome);
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// Stores one heartbeat; answers after its commit.
+    ///
+    /// # Errors
+    /// As [`Self::store_heartbeats`], and whatever kept this one from being stored.
+    pub async fn store_heartbeat(
+        &self,
+        credentials: DeviceCredentials,
+        heartbeat: IncomingHeartbeat,
+    ) -> Result<HeartbeatOutcome, ServiceError> {
+        let mut outcomes = self.store_heartbeats(credentials, vec![heartbeat]).await?;
+        outcomes.pop().unwrap_or(Err(ServiceError::Internal))
+    }
+
+    fn admit(&self, heartbeats: usize) -> Result<Admitted<'_>, ServiceError> {
+        match self.admission.try_acquire_many(heartbeats as u32) {
+            Ok(permit) => {
+                self.metrics.heartbeats_in_flight.add(heartbeats as i64);
+                Ok(Admitted { _permit: permit, heartbeats, metrics: &self.metrics })
+            }
+            Err(_) => {
+                let refused = ServiceError::Overloaded("heartbeat.in_flight_max");
+                (0..heartbeats).for_each(|_| self.metrics.heartbeats.with_label_values(&["overloaded"]).inc());
+                Err(refused)
+            }
+        }
+    }
+
+    fn count(&self, outcome: &Result<HeartbeatOutcome, ServiceError>) {
+        let label = match outcome {
+            Ok(HeartbeatOutcome::Stored) => "stored",
+            Ok(HeartbeatOutcome::Repeat) => "repeat",
+            Err(ServiceError::Unauthorized) => "revoked",
+            Err(ServiceError::DeviceDeleted) => "deleted",
+            Err(ServiceError::Overloaded(_)) => "overloaded",
+            Err(ServiceError::Unavailable) => "unavailable",
+            Err(_) => "failed",
+        };
+        self.metrics.heartbeats.with_label_values(&[label]).inc();
+    }
+
+    /// How often devices report.
+    pub fn heartbeat_interval_s(&self) -> u32 {
+        self.heartbeat.interval_s
+    }
+
+    /// When a device should send its next heartbeat, jittered.
+    pub fn next_heartbeat_s(&self) -> u32 {
+        next_heartbeat_seconds(self.heartbeat.interval_s, rand::random())
+    }
+
+    /// A `Retry-After`, jittered.
+    pub fn retry_after_s(&self) -> u32 {
+        retry_after_seconds(self.heartbeat.retry_after_s, rand::random())
+    }
+}
+
+/// A device that the store does not know cannot have valid credentials.
+fn unknown_is_unauthorized(error: ServiceError) -> ServiceError {
+    match error {
+        ServiceError::NotFound(_) => ServiceError::Unauthorized,
+        other => other,
+    }
+}
+
+struct Admitted<'a> {
+    _permit: SemaphorePermit<'a>,
+    heartbeats: usize,
+    metrics: &'a Metrics,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.metrics.heartbeats_in_flight.sub(self.heartbeats as i64);
+    }
+}

@@ -1,0 +1,79 @@
+//! The limits and intervals that actors and services work with; `node` fills them from configuration.
+
+use std::time::Duration;
+
+use domain::device::DevicePolicy;
+use domain::enrollment::LifetimeLimits;
+use domain::throttle::FailureLimit;
+
+/// All settings of this crate.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Heartbeats.
+    pub heartbeat: HeartbeatSettings,
+    /// Judgements on devices.
+    pub device: DevicePolicy,
+    /// Sign-in and tokens.
+    pub auth: AuthSettings,
+    /// Enrollment.
+    pub enrollment: EnrollmentSettings,
+    /// How often the partition manager looks.
+    pub partition_interval: Duration,
+}
+
+/// Heartbeat intake and writing.
+#[derive(Debug, Clone)]
+pub struct HeartbeatSettings {
+    /// How often devices report.
+    pub interval_s: u32,
+    /// Most heartbeats between intake and commit.
+    pub in_flight_max: usize,
+    /// Writers, each with a database connection in use while it commits.
+    pub writers: usize,
+    /// Longest queue in front of one writer.
+    pub writer_queue_max: usize,
+    /// Most rows of one transaction.
+    pub batch_rows_max: usize,
+    /// How long a writer waits for more rows once it has one.
+    pub linger: Duration,
+    /// How long a commit may take before its rows are answered with 503.
+    pub commit_timeout: Duration,
+    /// Shortest `Retry-After`.
+    pub retry_after_s: u32,
+}
+
+/// Enrollment.
+#[derive(Debug, Clone, Copy)]
+pub struct EnrollmentSettings {
+    /// Life of enrollment tokens.
+    pub lifetime: LifetimeLimits,
+    /// Worthless tokens per address.
+    pub failures: FailureLimit,
+}
+
+/// Sign-in and tokens.
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    /// bcrypt cost of passwords.
+    pub password_bcrypt_cost: u32,
+    /// bcrypt cost of device tokens, whose 256 random bits need no stretching.
+    pub device_token_bcrypt_cost: u32,
+    /// bcrypt computations at a time.
+    pub bcrypt_concurrency: usize,
+    /// How long a caller waits for its turn at bcrypt.
+    pub bcrypt_wait: Duration,
+    /// Life of an access token.
+    pub access_token_ttl: Duration,
+    /// Life of a sign-in.
+    pub session_ttl: Duration,
+    /// How long the state of a sign-in is trusted before it is read again.
+    pub session_cache_ttl: Duration,
+    /// Life of a device's session token.
+    pub agent_session_ttl: Duration,
+    /// Verified device tokens remembered per node.
+    pub device_token_cache_max: u64,
+    /// Failed attempts per account and per address.
+    pub failures: FailureLimit,
+    /// Keys with failures remembered per node.
+    pub failure_keys_max: u64,
+}

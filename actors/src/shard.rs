@@ -1,0 +1,226 @@
+//! The actor of one shard: supervises its devices and watches their liveness deadlines.
+//!
+//! A device that fails is started again from the store; its neighbours notice
+//! nothing. One that fails again and again is started again ever more slowly.
+//! Deadlines stand in one queue per shard, one entry per online device, and a
+//! device that is asked too early answers with its new deadline.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use domain::device::{DeviceState, Lifecycle};
+use domain::shard::ShardId;
+use domain::{DeviceId, Timestamp};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use store::{Store, StoredDevice};
+
+use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg};
+use crate::metrics::Metrics;
+use crate::{ServiceError, clock};
+
+/// How often a shard looks at its deadlines.
+const DEADLINE_TICK: Duration = Duration::from_millis(500);
+/// Wait before the second restart in a row; doubles with each further one.
+const RESTART_BACKOFF_MS: u64 = 200;
+/// Longest wait before a restart.
+const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
+/// A device that ran for this long has recovered: its failures are forgotten.
+const RECOVERED_AFTER_S: i64 = 60;
+
+/// Where the actors of this node's devices are.
+pub type Directory = Arc<DashMap<DeviceId, ActorRef<DeviceMsg>>>;
+
+/// What a shard is told.
+pub enum ShardMsg {
+    /// Start these devices, as the store knows them.
+    Activate(Vec<StoredDevice>),
+    /// Answered once everything told before is done.
+    Settled(RpcReplyPort<()>),
+    /// Find this device, starting it from the store when it does not run.
+    Locate(DeviceId, RpcReplyPort<Result<ActorRef<DeviceMsg>, ServiceError>>),
+    /// Tell this device when this time has passed.
+    WatchUntil(DeviceId, Timestamp),
+    /// Look at the deadlines.
+    Tick,
+    /// Start a failed device again.
+    Restart(DeviceId),
+}
+
+/// The actor of one shard.
+pub struct ShardActor;
+
+/// How a shard starts.
+pub struct ShardArguments {
+    /// Which shard it is.
+    pub shard: ShardId,
+    /// Where its devices are read from.
+    pub store: Store,
+    /// Where its devices are entered.
+    pub directory: Directory,
+    /// What all devices share.
+    pub context: Arc<DeviceContext>,
+    /// Where failures are counted.
+    pub metrics: Metrics,
+}
+
+struct Failing {
+    times: u32,
+    last: Timestamp,
+}
+
+/// What a shard holds.
+pub struct ShardState {
+    start: ShardArguments,
+    devices: HashMap<ActorId, DeviceId>,
+    deadlines: BinaryHeap<Reverse<(Timestamp, DeviceId)>>,
+    failing: HashMap<DeviceId, Failing>,
+}
+
+impl Actor for ShardActor {
+    type Msg = ShardMsg;
+    type State = ShardState;
+    type Arguments = ShardArguments;
+
+    async fn pre_start(&self, me: ActorRef<ShardMsg>, start: ShardArguments) -> Result<ShardState, ActorProcessingErr> {
+        me.send_interval(DEADLINE_TICK, || ShardMsg::Tick);
+        Ok(ShardState { start, devices: HashMap::new(), deadlines: BinaryHeap::new(), failing: HashMap::new() })
+    }
+
+    async fn handle(&self, me: ActorRef<ShardMsg>, message: ShardMsg, state: &mut ShardState) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMsg::Activate(devices) => {
+                for device in devices {
+                    if !state.start.directory.contains_key(&device.identity.id) {
+                        state.spawn(&me, device).await?;
+                    }
+                }
+            }
+            ShardMsg::Settled(reply) => drop(reply.send(())),
+            ShardMsg::Locate(id, reply) => drop(reply.send(state.locate(&me, id).await)),
+            ShardMsg::WatchUntil(id, deadline) => state.deadlines.push(Reverse((deadline, id))),
+            ShardMsg::Tick => state.tick(clock::now()),
+            ShardMsg::Restart(id) => {
+                if state.activate(&me, id).await.is_err() {
+                    state.restart_later(&me, id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<ShardMsg>,
+        event: SupervisionEvent,
+        state: &mut ShardState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, cause) => {
+                if let Some(id) = state.forget(cell.get_id()) {
+                    tracing::error!(event = "device.failed", device_id = %id, %cause);
+                    state.start.metrics.device_restarts.inc();
+                    state.restart_later(&me, id);
+                }
+            }
+            SupervisionEvent::ActorTerminated(cell, ..) => drop(state.forget(cell.get_id())),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl ShardState {
+    async fn spawn(&mut self, me: &ActorRef<ShardMsg>, stored: StoredDevice) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
+        let id = stored.identity.id;
+        let policy = &self.start.context.policy;
+        let StoredDevice { identity, credential_generation, fcm_token, last, last_seen_at, deleted_at } = stored;
+        let mut device = DeviceState::restored(identity, credential_generation, last, last_seen_at, clock::now(), policy);
+        if deleted_at.is_some() {
+            device.lifecycle = Lifecycle::Deleted;
+        }
+        let arguments = DeviceArguments { state: device, fcm_token, shard: me.clone(), context: Arc::clone(&self.start.context) };
+        let (actor, _) = Actor::spawn_linked(None, DeviceActor, arguments, me.get_cell()).await?;
+        self.devices.insert(actor.get_id(), id);
+        self.start.directory.insert(id, actor.clone());
+        Ok(actor)
+    }
+
+    async fn locate(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) -> Result<ActorRef<DeviceMsg>, ServiceError> {
+        if let Some(actor) = self.start.directory.get(&id) {
+            return Ok(actor.clone());
+        }
+        if self.failing.contains_key(&id) {
+            // Its restart is scheduled; starting it here would undo the back-off.
+            return Err(ServiceError::Unavailable);
+        }
+        self.activate(me, id).await?.ok_or(ServiceError::NotFound("device"))
+    }
+
+    /// Starts a device from the store. `None`: there is no such device.
+    async fn activate(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) -> Result<Option<ActorRef<DeviceMsg>>, ServiceError> {
+        if let Some(actor) = self.start.directory.get(&id) {
+            return Ok(Some(actor.clone()));
+        }
+        let Some(stored) = self.start.store.device(id).await? else { return Ok(None) };
+        match self.spawn(me, stored).await {
+            Ok(actor) => Ok(Some(actor)),
+            Err(cause) => {
+                tracing::error!(event = "device.start_failed", device_id = %id, %cause);
+                Err(ServiceError::Unavailable)
+            }
+        }
+    }
+
+    fn forget(&mut self, actor: ActorId) -> Option<DeviceId> {
+        let id = self.devices.remove(&actor)?;
+        self.start.directory.remove_if(&id, |_, current| current.get_id() == actor);
+        Some(id)
+    }
+
+    fn restart_later(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) {
+        let now = clock::now();
+        let failing = self.failing.entry(id).or_insert(Failing { times: 0, last: now });
+        if (now - failing.last).num_seconds() > RECOVERED_AFTER_S {
+            failing.times = 0;
+        }
+        failing.last = now;
+        let wait = restart_backoff(failing.times);
+        failing.times += 1;
+        me.send_after(wait, move || ShardMsg::Restart(id));
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        while let Some(Reverse((deadline, id))) = self.deadlines.peek().copied() {
+            if deadline > now {
+                break;
+            }
+            self.deadlines.pop();
+            if let Some(actor) = self.start.directory.get(&id) {
+                let _ = actor.cast(DeviceMsg::DeadlinePassed);
+            }
+        }
+        self.failing.retain(|_, failing| (now - failing.last).num_seconds() <= RECOVERED_AFTER_S);
+    }
+}
+
+/// None before the first restart, then doubling up to the limit.
+fn restart_backoff(times: u32) -> Duration {
+    let doubled = RESTART_BACKOFF_MS.saturating_mul(1 << times.saturating_sub(1).min(20));
+    Duration::from_millis(if times == 0 { 0 } else { doubled.min(RESTART_BACKOFF_MAX_MS) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_restart_is_immediate_and_later_ones_ever_slower() {
+        let waits_ms: Vec<_> = (0..12).map(|times| restart_backoff(times).as_millis()).collect();
+        assert_eq!(waits_ms[..4], [0, 200, 400, 800]);
+        assert_eq!(waits_ms[11], 30_000);
+        assert!(restart_backoff(u32::MAX).as_millis() == 30_000);
+    }
+}

@@ -1,0 +1,317 @@
+//! Devices and their credentials.
+
+use domain::device::{Connectivity, DeviceIdentity, LastStatus};
+use domain::enrollment::Registration;
+use domain::heartbeat::{Telemetry, Transport};
+use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
+use domain::{DeviceId, DeviceTokenId, Timestamp};
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+
+use crate::heartbeat::read_details;
+use crate::{Store, StoreError};
+
+/// A device to be enrolled.
+pub struct NewDevice {
+    /// Identity.
+    pub id: DeviceId,
+    /// Name for people.
+    pub alias: String,
+    /// What it told of itself.
+    pub registration: Registration,
+    /// Public half of its token.
+    pub token_id: DeviceTokenId,
+    /// bcrypt of the secret half.
+    pub token_secret_bcrypt: String,
+}
+
+/// A device as the store knows it.
+#[derive(Debug, Clone)]
+pub struct StoredDevice {
+    /// What people know it by.
+    pub identity: DeviceIdentity,
+    /// The generation of credentials that is valid.
+    pub credential_generation: i32,
+    /// Its push token.
+    pub fcm_token: Option<String>,
+    /// The newest heartbeat.
+    pub last: Option<LastStatus>,
+    /// When it was last heard from.
+    pub last_seen_at: Option<Timestamp>,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// What is needed to check a device token.
+#[derive(Clone)]
+pub struct Credential {
+    /// Whose it is.
+    pub device_id: DeviceId,
+    /// bcrypt of the secret half.
+    pub secret_bcrypt: String,
+    /// The generation it was made in.
+    pub generation: i32,
+    /// The generation that is valid.
+    pub current_generation: i32,
+    /// Whether the device is deleted.
+    pub deleted: bool,
+}
+
+const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.model AS enrolled_model, d.manufacturer AS \
+     enrolled_manufacturer, d.enrolled_at, d.credential_generation, d.fcm_token, d.deleted_at, s.bucket_at, s.received_at, \
+     s.last_seen_at, s.device_time, s.clock_rejected, s.battery_pct, s.charging, s.battery_temperature_c, s.app_version, \
+     s.agent_version_code, s.model, s.uptime_s, s.ram_available_mb, s.ram_pressure_pct, s.storage_free_mb, s.transport, \
+     s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details";
+
+fn select_devices() -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(COLUMNS).push(" FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
+    query
+}
+
+fn read(row: &PgRow) -> Result<StoredDevice, StoreError> {
+    let received_at: Option<Timestamp> = row.try_get("received_at")?;
+    let last = match received_at {
+        None => None,
+        Some(received_at) => {
+            let transport: Option<&str> = row.try_get("transport")?;
+            let mut telemetry = Telemetry {
+                battery_pct: row.try_get("battery_pct")?,
+                charging: row.try_get("charging")?,
+                battery_temperature_c: row.try_get("battery_temperature_c")?,
+                app_version: row.try_get("app_version")?,
+                agent_version_code: row.try_get("agent_version_code")?,
+                model: row.try_get("model")?,
+                uptime_s: row.try_get("uptime_s")?,
+                ram_available_mb: row.try_get("ram_available_mb")?,
+                ram_pressure_pct: row.try_get("ram_pressure_pct")?,
+                storage_free_mb: row.try_get("storage_free_mb")?,
+                transport: transport.and_then(|name| Transport::parse("transport", name).ok()),
+                net_validated: row.try_get("net_validated")?,
+                foreground_recent_s: row.try_get("foreground_recent_s")?,
+                app_running: row.try_get("app_running")?,
+                queue_depth: row.try_get("queue_depth")?,
+                boot_id: row.try_get("boot_id")?,
+                seq: row.try_get("seq")?,
+                ..Default::default()
+            };
+            read_details(&row.try_get("details")?, &mut telemetry);
+            Some(LastStatus {
+                bucket_at: row.try_get("bucket_at")?,
+                received_at,
+                device_time: row.try_get("device_time")?,
+                clock_rejected: row.try_get("clock_rejected")?,
+                telemetry,
+            })
+        }
+    };
+    Ok(StoredDevice {
+        identity: DeviceIdentity {
+            id: DeviceId(row.try_get("device_id")?),
+            alias: row.try_get("alias")?,
+            tags: row.try_get("tags")?,
+            groups: row.try_get("groups")?,
+            hardware_id: row.try_get("hardware_id")?,
+            model: row.try_get("enrolled_model")?,
+            manufacturer: row.try_get("enrolled_manufacturer")?,
+            enrolled_at: row.try_get("enrolled_at")?,
+        },
+        credential_generation: row.try_get("credential_generation")?,
+        fcm_token: row.try_get("fcm_token")?,
+        last,
+        last_seen_at: row.try_get("last_seen_at")?,
+        deleted_at: row.try_get("deleted_at")?,
+    })
+}
+
+impl NewDevice {
+    pub(crate) async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        tags: &[String],
+        groups: &[String],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let told = &self.registration;
+        sqlx::query!(
+            "INSERT INTO device (device_id, alias, tags, groups, hardware_id, model, manufacturer, android_version, sdk_int,
+                 app_version, app_version_code, fcm_token, enrolled_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+            self.id.0,
+            self.alias,
+            tags,
+            groups,
+            told.hardware_id,
+            told.model,
+            told.manufacturer,
+            told.android_version,
+            told.sdk_int,
+            told.app_version,
+            told.app_version_code,
+            told.fcm_token,
+            now
+        )
+        .execute(&mut *connection)
+        .await?;
+        sqlx::query!(
+            "INSERT INTO device_token (device_token_id, device_id, secret_bcrypt, generation, created_at) VALUES ($1, $2, $3, 1, $4)",
+            self.token_id.0,
+            self.id.0,
+            self.token_secret_bcrypt,
+            now
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Every device that is not deleted, one query, handed to `take` row by row.
+    ///
+    /// # Errors
+    /// The database is unavailable; some rows may have been handed over.
+    pub async fn for_each_device(&self, mut take: impl FnMut(StoredDevice)) -> Result<(), StoreError> {
+        let mut query = select_devices();
+        query.push("d.deleted_at IS NULL");
+        let mut rows = query.build().fetch(&self.pool);
+        while let Some(row) = rows.try_next().await? {
+            take(read(&row)?);
+        }
+        Ok(())
+    }
+
+    /// One device, deleted or not.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn device(&self, id: DeviceId) -> Result<Option<StoredDevice>, StoreError> {
+        let mut query = select_devices();
+        query.push("d.device_id = ").push_bind(id.0);
+        query.build().fetch_optional(&self.pool).await?.map(|row| read(&row)).transpose()
+    }
+
+    /// A page of devices that are not deleted. `online_since`: a device heard
+    /// from after this counts as online.
+    ///
+    /// # Errors
+    /// The cursor's key does not read as the sort key's type, or the database is
+    /// unavailable.
+    pub async fn devices_page(
+        &self,
+        filter: &DeviceFilter,
+        sort: Sort,
+        after: Option<&Cursor>,
+        online_since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<StoredDevice>, StoreError> {
+        let mut query = select_devices();
+        query.push("d.deleted_at IS NULL");
+        push_filter(&mut query, filter, online_since);
+        let (column, cast) = match sort.key {
+            SortKey::Alias => ("d.alias", "text"),
+            SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')", "timestamptz"),
+            SortKey::Battery => ("coalesce(s.battery_pct, -1)", "smallint"),
+            SortKey::Enrolled => ("d.enrolled_at", "timestamptz"),
+        };
+        let (comparison, direction) = if sort.descending { ("<", "DESC") } else { (">", "ASC") };
+        if let Some(after) = after {
+            query.push(format_args!(" AND ({column}, d.device_id) {comparison} ("));
+            query.push_bind(after.key.clone()).push(format_args!("::text::{cast}, "));
+            query.push_bind(after.id.0).push(")");
+        }
+        query.push(format_args!(" ORDER BY {column} {direction}, d.device_id {direction} LIMIT "));
+        query.push_bind(limit);
+        query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+
+    /// What is needed to check the token with this public half.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn credential(&self, token_id: DeviceTokenId) -> Result<Option<Credential>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT t.device_id, t.secret_bcrypt, t.generation, d.credential_generation, d.deleted_at IS NOT NULL AS "deleted!"
+               FROM device_token t JOIN device d USING (device_id) WHERE t.device_token_id = $1"#,
+            token_id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Credential {
+            device_id: DeviceId(row.device_id),
+            secret_bcrypt: row.secret_bcrypt,
+            generation: row.generation,
+            current_generation: row.credential_generation,
+            deleted: row.deleted,
+        }))
+    }
+
+    /// Makes every credential of a device worthless. Answers the generation that
+    /// is valid from now on; `None` when there is no such device.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoke_credentials(&self, id: DeviceId) -> Result<Option<i32>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "UPDATE device SET credential_generation = credential_generation + 1
+             WHERE device_id = $1 AND deleted_at IS NULL RETURNING credential_generation",
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Marks a device as deleted. Answers whether there was such a device.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(sqlx::query!("UPDATE device SET deleted_at = $2 WHERE device_id = $1 AND deleted_at IS NULL", id.0, now)
+            .execute(&self.pool)
+            .await?
+            .rows_affected()
+            == 1)
+    }
+
+    /// Replaces a device's push token.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn set_fcm_token(&self, id: DeviceId, fcm_token: &str) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE device SET fcm_token = $2 WHERE device_id = $1", id.0, fcm_token).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
+fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, online_since: Timestamp) {
+    match filter.connectivity {
+        Some(Connectivity::Online) => drop(query.push(" AND s.last_seen_at > ").push_bind(online_since)),
+        Some(Connectivity::Offline) => drop(query.push(" AND s.last_seen_at <= ").push_bind(online_since)),
+        Some(Connectivity::NeverSeen) => drop(query.push(" AND s.device_id IS NULL")),
+        None => {}
+    }
+    if let Some(tag) = &filter.tag {
+        query.push(" AND d.tags @> ARRAY[").push_bind(tag.clone()).push("]");
+    }
+    if let Some(group) = &filter.group {
+        query.push(" AND d.groups @> ARRAY[").push_bind(group.clone()).push("]");
+    }
+    if let Some(limit) = filter.battery_below {
+        query.push(" AND s.battery_pct < ").push_bind(limit);
+    }
+    if let Some(version) = &filter.app_version {
+        query.push(" AND s.app_version = ").push_bind(version.clone());
+    }
+    if let Some(model) = &filter.model {
+        query.push(" AND coalesce(s.model, d.model) = ").push_bind(model.clone());
+    }
+    if let Some(text) = &filter.text {
+        let needle = text.to_ascii_lowercase();
+        query.push(" AND (strpos(lower(d.alias), ").push_bind(needle.clone());
+        query.push(") > 0 OR strpos(lower(coalesce(s.model, d.model, '')), ").push_bind(needle.clone());
+        query.push(") > 0 OR strpos(lower(coalesce(d.hardware_id, '')), ").push_bind(needle.clone());
+        query.push(") > 0 OR strpos(d.device_id::text, ").push_bind(needle).push(") > 0)");
+    }
+}

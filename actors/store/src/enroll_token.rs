@@ -1,0 +1,183 @@
+//! Enrollment tokens: made, listed, revoked, and used exactly once.
+
+use domain::enrollment::{EnrollToken, TokenStatus};
+use domain::{DeviceId, EnrollTokenId, Timestamp, UserId};
+
+use crate::device::NewDevice;
+use crate::{Store, StoreError};
+
+/// A token to be recorded.
+pub struct NewEnrollToken {
+    /// Identity.
+    pub id: EnrollTokenId,
+    /// SHA-256 of its secret.
+    pub secret_sha256: Vec<u8>,
+    /// Alias the device gets.
+    pub alias: Option<String>,
+}
+
+/// Which tokens to list: newest first, behind `after`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenQuery {
+    /// Only in this state.
+    pub status: Option<TokenStatus>,
+    /// Behind this token.
+    pub after: Option<EnrollTokenId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// What a token that can be used fixes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsableToken {
+    /// Identity.
+    pub id: EnrollTokenId,
+    /// Alias the device gets.
+    pub alias: Option<String>,
+}
+
+/// What became of an attempt to enroll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnrollOutcome {
+    /// The device is enrolled; the token is used up.
+    Enrolled,
+    /// The token is unknown, used, revoked or expired; nothing changed.
+    Refused,
+}
+
+impl Store {
+    /// Records tokens that share all but their alias.
+    ///
+    /// # Errors
+    /// The database is unavailable; none is recorded then.
+    pub async fn insert_enroll_tokens(
+        &self,
+        tokens: &[NewEnrollToken],
+        tags: &[String],
+        groups: &[String],
+        created_by: Option<UserId>,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<_> = tokens.iter().map(|token| token.id.0).collect();
+        let secrets: Vec<_> = tokens.iter().map(|token| token.secret_sha256.clone()).collect();
+        let aliases: Vec<_> = tokens.iter().map(|token| token.alias.clone()).collect();
+        sqlx::query!(
+            "INSERT INTO enroll_token (enroll_token_id, secret_sha256, alias, tags, groups, created_at, created_by, expires_at)
+             SELECT r.id, r.secret, r.alias, $4, $5, $6, $7, $8
+             FROM UNNEST($1::uuid[], $2::bytea[], $3::text[]) AS r(id, secret, alias)",
+            &ids,
+            &secrets,
+            &aliases as &[Option<String>],
+            tags,
+            groups,
+            now,
+            created_by.map(|id| id.0),
+            expires_at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Tokens, newest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn enroll_tokens(&self, query: TokenQuery, now: Timestamp) -> Result<Vec<EnrollToken>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT t.*, u.username AS "username?" FROM enroll_token t LEFT JOIN app_user u ON u.user_id = t.created_by
+               -- Ids are UUIDv7: their order is that of creation.
+               WHERE ($1::uuid IS NULL OR t.enroll_token_id < $1)
+                 AND ($2::text IS NULL OR $2 = CASE
+                       WHEN t.used_at IS NOT NULL THEN 'used'
+                       WHEN t.revoked_at IS NOT NULL THEN 'revoked'
+                       WHEN t.expires_at <= $3 THEN 'expired'
+                       ELSE 'unused' END)
+               ORDER BY t.enroll_token_id DESC LIMIT $4"#,
+            query.after.map(|id| id.0),
+            query.status.map(TokenStatus::as_str),
+            now,
+            query.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| EnrollToken {
+                id: EnrollTokenId(row.enroll_token_id),
+                alias: row.alias,
+                tags: row.tags,
+                groups: row.groups,
+                created_at: row.created_at,
+                created_by: row.created_by.map(UserId),
+                created_by_name: row.username,
+                expires_at: row.expires_at,
+                used_at: row.used_at,
+                device_id: row.device_id.map(DeviceId),
+                revoked_at: row.revoked_at,
+            })
+            .collect())
+    }
+
+    /// Takes a token back. `None`: there is no such token. Else whether it is
+    /// revoked now: a used one stays used.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoke_enroll_token(&self, id: EnrollTokenId, now: Timestamp) -> Result<Option<bool>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            r#"UPDATE enroll_token
+               SET revoked_at = CASE WHEN used_at IS NULL THEN coalesce(revoked_at, $2) END
+               WHERE enroll_token_id = $1
+               RETURNING revoked_at IS NOT NULL AS "revoked!""#,
+            id.0,
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// The token with this secret, if it can be used at `now`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn usable_enroll_token(&self, secret_sha256: &[u8], now: Timestamp) -> Result<Option<UsableToken>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT enroll_token_id, alias FROM enroll_token
+             WHERE secret_sha256 = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $2",
+            secret_sha256,
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| UsableToken { id: EnrollTokenId(row.enroll_token_id), alias: row.alias }))
+    }
+
+    /// Uses a token up and enrolls its device, together or not at all. Of any
+    /// number of simultaneous calls with one token, exactly one enrolls.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::AliasInUse`] (the token stays usable), or the database
+    /// is unavailable.
+    pub async fn enroll(&self, token: EnrollTokenId, device: &NewDevice, now: Timestamp) -> Result<EnrollOutcome, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // The row lock makes the second of two simultaneous calls wait, and then find it used.
+        let used = sqlx::query!(
+            "UPDATE enroll_token SET used_at = $2
+             WHERE enroll_token_id = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $2
+             RETURNING tags, groups",
+            token.0,
+            now
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(used) = used else { return Ok(EnrollOutcome::Refused) };
+        device.insert(&mut tx, &used.tags, &used.groups, now).await?;
+        sqlx::query!("UPDATE enroll_token SET device_id = $2 WHERE enroll_token_id = $1", token.0, device.id.0)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(EnrollOutcome::Enrolled)
+    }
+}

@@ -1,0 +1,324 @@
+//! The dual write: history and newest status of a batch of heartbeats, together or not at all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::DeviceId;
+use domain::device::LastStatus;
+use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
+use serde_json::{Map, Value, json};
+
+use crate::{Store, StoreError};
+
+/// A heartbeat to be written.
+#[derive(Debug, Clone)]
+pub struct HeartbeatRow {
+    /// Whose it is.
+    pub device_id: DeviceId,
+    /// The heartbeat.
+    pub status: Arc<LastStatus>,
+    /// A push token to remember, if it changed.
+    pub fcm_token: Option<String>,
+    /// A newer heartbeat of the device was stored before this one came.
+    pub late: bool,
+}
+
+impl HeartbeatRow {
+    /// The row of a checked heartbeat.
+    pub fn new(heartbeat: Heartbeat, fcm_token: Option<String>, late: bool) -> Self {
+        let Heartbeat { device_id, bucket_at, received_at, device_time, clock_rejected, telemetry } = heartbeat;
+        let status = Arc::new(LastStatus { bucket_at, received_at, device_time, clock_rejected, telemetry });
+        Self { device_id, status, fcm_token, late }
+    }
+}
+
+impl Store {
+    /// Writes a batch: each row into its day's partition, repeats of a
+    /// (device, bucket) ignored, and each device's newest into
+    /// `device_last_status`, where a newer bucket wins. One transaction; after
+    /// an error nothing of the batch may be taken for stored.
+    ///
+    /// # Errors
+    /// The database is unavailable, or refused a value.
+    pub async fn write_heartbeats(&self, rows: &mut [HeartbeatRow]) -> Result<(), StoreError> {
+        // One order for all writers, so that two batches with the same devices cannot deadlock.
+        rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
+        let late: Vec<_> = rows.iter().filter(|row| row.late).collect();
+        let tokens: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
+        if late.is_empty() && tokens.is_empty() {
+            return dual_write(&self.pool, rows).await;
+        }
+        let mut tx = self.pool.begin().await?;
+        dual_write(&mut *tx, rows).await?;
+        if !late.is_empty() {
+            let devices: Vec<_> = late.iter().map(|row| row.device_id.0).collect();
+            let seen: Vec<_> = late.iter().map(|row| row.status.received_at).collect();
+            sqlx::query!(
+                "UPDATE device_last_status d SET last_seen_at = r.seen_at
+                 FROM (SELECT device_id, max(seen_at) AS seen_at FROM UNNEST($1::uuid[], $2::timestamptz[]) AS r(device_id, seen_at)
+                       GROUP BY device_id) r
+                 WHERE d.device_id = r.device_id AND d.last_seen_at < r.seen_at",
+                &devices,
+                &seen
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        if !tokens.is_empty() {
+            let (devices, tokens): (Vec<_>, Vec<_>) = tokens.into_iter().map(|(id, token)| (id, token.to_owned())).unzip();
+            sqlx::query!(
+                "UPDATE device d SET fcm_token = r.fcm_token
+                 FROM UNNEST($1::uuid[], $2::text[]) AS r(device_id, fcm_token)
+                 WHERE d.device_id = r.device_id AND d.fcm_token IS DISTINCT FROM r.fcm_token",
+                &devices,
+                &tokens
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// For each row of a sorted batch, whether it is its device's newest. Of two with
+/// the same bucket the first counts, as it does in the history.
+fn newest_flags(rows: &[HeartbeatRow]) -> Vec<bool> {
+    let mut newest = vec![false; rows.len()];
+    let mut best: Option<usize> = None;
+    for (i, row) in rows.iter().enumerate() {
+        match best {
+            Some(b) if rows[b].device_id == row.device_id => {
+                if row.status.bucket_at > rows[b].status.bucket_at {
+                    newest[b] = false;
+                    newest[i] = true;
+                    best = Some(i);
+                }
+            }
+            _ => {
+                newest[i] = true;
+                best = Some(i);
+            }
+        }
+    }
+    newest
+}
+
+async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) -> Result<(), StoreError> {
+    macro_rules! column {
+        ($row:ident => $value:expr) => {
+            rows.iter().map(|$row| $value).collect::<Vec<_>>()
+        };
+    }
+    let newest = newest_flags(rows);
+    let details: Vec<Option<String>> = rows
+        .iter()
+        .zip(&newest)
+        // Only the newest status shows details; the rest would be parsed for nothing.
+        .map(|(row, newest)| newest.then(|| details(&row.status.telemetry)))
+        .collect();
+    let device_id = column!(row => row.device_id.0);
+    let bucket_at = column!(row => row.status.bucket_at);
+    let received_at = column!(row => row.status.received_at);
+    let device_time = column!(row => row.status.device_time);
+    let clock_rejected = column!(row => row.status.clock_rejected);
+    let battery_pct = column!(row => row.status.telemetry.battery_pct);
+    let charging = column!(row => row.status.telemetry.charging);
+    let battery_temperature_c = column!(row => row.status.telemetry.battery_temperature_c);
+    let app_version = column!(row => row.status.telemetry.app_version.as_deref());
+    let agent_version_code = column!(row => row.status.telemetry.agent_version_code);
+    let model = column!(row => row.status.telemetry.model.as_deref());
+    let uptime_s = column!(row => row.status.telemetry.uptime_s);
+    let ram_available_mb = column!(row => row.status.telemetry.ram_available_mb);
+    let ram_pressure_pct = column!(row => row.status.telemetry.ram_pressure_pct);
+    let storage_free_mb = column!(row => row.status.telemetry.storage_free_mb);
+    let transport = column!(row => row.status.telemetry.transport.map(Transport::as_str));
+    let net_validated = column!(row => row.status.telemetry.net_validated);
+    let foreground_recent_s = column!(row => row.status.telemetry.foreground_recent_s);
+    let app_running = column!(row => row.status.telemetry.app_running);
+    let queue_depth = column!(row => row.status.telemetry.queue_depth);
+    let boot_id = column!(row => row.status.telemetry.boot_id.as_deref());
+    let seq = column!(row => row.status.telemetry.seq);
+    sqlx::query!(
+        "WITH batch AS MATERIALIZED (
+             SELECT * FROM UNNEST(
+                 $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::boolean[], $6::smallint[], $7::boolean[],
+                 $8::real[], $9::text[], $10::bigint[], $11::text[], $12::bigint[], $13::integer[], $14::smallint[], $15::bigint[],
+                 $16::text[], $17::boolean[], $18::integer[], $19::boolean[], $20::integer[], $21::text[], $22::bigint[],
+                 $23::text[], $24::boolean[]
+             ) AS r(device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging, battery_temperature_c,
+                    app_version, agent_version_code, model, uptime_s, ram_available_mb, ram_pressure_pct, storage_free_mb,
+                    transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq, details, is_newest)
+         ), history AS (
+             INSERT INTO heartbeats (device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
+                 battery_temperature_c, app_version, agent_version_code, uptime_s, ram_available_mb, ram_pressure_pct,
+                 storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq)
+             SELECT device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
+                 battery_temperature_c, app_version, agent_version_code, uptime_s, ram_available_mb, ram_pressure_pct,
+                 storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq
+             FROM batch
+             -- A repeat of a bucket is acknowledged and not written.
+             ON CONFLICT (device_id, bucket_at) DO NOTHING
+         )
+         INSERT INTO device_last_status AS d (device_id, bucket_at, received_at, last_seen_at, device_time, clock_rejected,
+             battery_pct, charging, battery_temperature_c, app_version, agent_version_code, model, uptime_s, ram_available_mb,
+             ram_pressure_pct, storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth,
+             boot_id, seq, details)
+         SELECT device_id, bucket_at, received_at, received_at, device_time, clock_rejected,
+             battery_pct, charging, battery_temperature_c, app_version, agent_version_code, model, uptime_s, ram_available_mb,
+             ram_pressure_pct, storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth,
+             boot_id, seq, details::jsonb
+         FROM batch WHERE is_newest
+         ON CONFLICT (device_id) DO UPDATE SET
+             bucket_at = excluded.bucket_at, received_at = excluded.received_at,
+             last_seen_at = greatest(d.last_seen_at, excluded.last_seen_at),
+             device_time = excluded.device_time, clock_rejected = excluded.clock_rejected,
+             battery_pct = excluded.battery_pct, charging = excluded.charging,
+             battery_temperature_c = excluded.battery_temperature_c, app_version = excluded.app_version,
+             agent_version_code = excluded.agent_version_code, model = excluded.model, uptime_s = excluded.uptime_s,
+             ram_available_mb = excluded.ram_available_mb, ram_pressure_pct = excluded.ram_pressure_pct,
+             storage_free_mb = excluded.storage_free_mb, transport = excluded.transport,
+             net_validated = excluded.net_validated, foreground_recent_s = excluded.foreground_recent_s,
+             app_running = excluded.app_running, queue_depth = excluded.queue_depth, boot_id = excluded.boot_id,
+             seq = excluded.seq, details = excluded.details
+         -- Newer wins, in whatever order batches commit and from whichever node.
+         WHERE excluded.bucket_at > d.bucket_at",
+        &device_id,
+        &bucket_at,
+        &received_at,
+        &device_time as &[Option<domain::Timestamp>],
+        &clock_rejected,
+        &battery_pct as &[Option<i16>],
+        &charging as &[Option<bool>],
+        &battery_temperature_c as &[Option<f32>],
+        &app_version as &[Option<&str>],
+        &agent_version_code as &[Option<i64>],
+        &model as &[Option<&str>],
+        &uptime_s as &[Option<i64>],
+        &ram_available_mb as &[Option<i32>],
+        &ram_pressure_pct as &[Option<i16>],
+        &storage_free_mb as &[Option<i64>],
+        &transport as &[Option<&str>],
+        &net_validated as &[Option<bool>],
+        &foreground_recent_s as &[Option<i32>],
+        &app_running as &[Option<bool>],
+        &queue_depth as &[Option<i32>],
+        &boot_id as &[Option<&str>],
+        &seq as &[Option<i64>],
+        &details as &[Option<String>],
+        &newest
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// What is shown of a device but never searched, sorted or plotted, as JSON text.
+/// What was not told is left out.
+fn details(telemetry: &Telemetry) -> String {
+    let mut details = Map::new();
+    macro_rules! put {
+        ($($field:ident),*) => {
+            $(if let Some(value) = &telemetry.$field { details.insert(stringify!($field).into(), json!(value)); })*
+        };
+    }
+    put!(
+        android_version,
+        sdk_int,
+        patch_level,
+        build_id,
+        manufacturer,
+        ram_total_mb,
+        ssid,
+        carrier,
+        ip,
+        metered,
+        speedtest_service_running,
+        speedtest_foreground_recent_s,
+        power_ok,
+        doze_whitelisted,
+        is_device_owner,
+        in_call,
+        self_heal_hints
+    );
+    if !telemetry.apps.is_empty() {
+        let apps: Vec<_> =
+            telemetry.apps.iter().map(|app| json!([app.package, app.installed, app.version_name, app.version_code])).collect();
+        details.insert("apps".into(), Value::Array(apps));
+    }
+    Value::Object(details).to_string()
+}
+
+/// Reads [`details`] back into `telemetry`.
+pub(crate) fn read_details(details: &Value, telemetry: &mut Telemetry) {
+    let text = |name: &str| details[name].as_str().map(str::to_owned);
+    let flag = |name: &str| details[name].as_bool();
+    let number = |name: &str| details[name].as_i64().and_then(|n| i32::try_from(n).ok());
+    telemetry.android_version = text("android_version");
+    telemetry.sdk_int = number("sdk_int");
+    telemetry.patch_level = text("patch_level");
+    telemetry.build_id = text("build_id");
+    telemetry.manufacturer = text("manufacturer");
+    telemetry.ram_total_mb = number("ram_total_mb");
+    telemetry.ssid = text("ssid");
+    telemetry.carrier = text("carrier");
+    telemetry.ip = text("ip");
+    telemetry.metered = flag("metered");
+    telemetry.speedtest_service_running = flag("speedtest_service_running");
+    telemetry.speedtest_foreground_recent_s = number("speedtest_foreground_recent_s");
+    telemetry.power_ok = flag("power_ok");
+    telemetry.doze_whitelisted = flag("doze_whitelisted");
+    telemetry.is_device_owner = flag("is_device_owner");
+    telemetry.in_call = flag("in_call");
+    telemetry.self_heal_hints = text("self_heal_hints");
+    telemetry.apps = details["apps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|app| {
+            Some(WatchedApp {
+                package: app[0].as_str()?.to_owned(),
+                installed: app[1].as_bool(),
+                version_name: app[2].as_str().map(str::to_owned),
+                version_code: app[3].as_i64(),
+            })
+        })
+        .collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Timestamp;
+
+    fn row(device: u128, bucket: i64, seq: i64) -> HeartbeatRow {
+        let at: Timestamp = chrono::DateTime::from_timestamp(1_780_000_000 + bucket, 0).unwrap();
+        let telemetry = Telemetry { seq: Some(seq), ..Default::default() };
+        HeartbeatRow::new(Heartbeat::new(DeviceId(uuid::Uuid::from_u128(device)), Some(at), telemetry, at), None, false)
+    }
+
+    #[test]
+    fn one_newest_per_device_and_the_first_of_equals() {
+        let mut rows = [row(2, 10, 1), row(1, 20, 2), row(1, 20, 3), row(1, 0, 4), row(2, 30, 5)];
+        rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
+        let newest: Vec<_> =
+            rows.iter().zip(newest_flags(&rows)).filter(|(_, n)| *n).map(|(row, _)| row.status.telemetry.seq).collect();
+        assert_eq!(newest, [Some(2), Some(5)]);
+    }
+
+    #[test]
+    fn details_read_back_as_they_were() {
+        let told = Telemetry {
+            sdk_int: Some(33),
+            ssid: Some("shop \"1\"".into()),
+            metered: Some(false),
+            ram_total_mb: Some(3891),
+            self_heal_hints: Some("{\"a\":1}".into()),
+            apps: vec![WatchedApp { package: "a.b".into(), installed: Some(true), version_name: None, version_code: Some(321) }],
+            ..Default::default()
+        };
+        let mut read = Telemetry::default();
+        read_details(&serde_json::from_str(&details(&told)).unwrap(), &mut read);
+        assert_eq!(read, told);
+    }
+}

@@ -1,0 +1,94 @@
+//! Every SQL statement of NexMDM: the only crate that knows there is a database.
+//!
+//! One module per aggregate, all of them methods of [`Store`]. Statements are
+//! checked at compile time against the committed schema, except the two that
+//! are built at run time: a list's filter and a partition's name.
+
+mod device;
+mod enroll_token;
+mod error;
+mod heartbeat;
+mod migrate;
+mod partition;
+mod session;
+mod user;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub use device::{Credential, NewDevice, StoredDevice};
+pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};
+pub use error::{Conflict, StoreError};
+pub use heartbeat::HeartbeatRow;
+pub use session::{NewSession, Rotation, SessionUser};
+pub use user::{NewUser, UserRow};
+
+/// The database, behind a pool of connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: sqlx::PgPool,
+}
+
+/// Size and patience of the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    /// Most connections.
+    pub max_connections: u32,
+    /// How long a caller waits for a free connection.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take before the database ends it.
+    pub statement_timeout: Duration,
+}
+
+/// How many connections there are, and how many are unused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Open connections.
+    pub open: u32,
+    /// Open connections that nobody uses.
+    pub idle: u32,
+}
+
+impl Store {
+    /// A store for the database at `url`. Connects when first used, and again
+    /// whenever the database comes back.
+    ///
+    /// # Errors
+    /// The URL is not one of PostgreSQL.
+    pub fn new(url: &str, options: PoolOptions) -> Result<Self, StoreError> {
+        let statement_timeout_ms = options.statement_timeout.as_millis().to_string();
+        let connect: PgConnectOptions = url.parse()?;
+        let connect = connect.application_name("nexmdm").options([
+            ("statement_timeout", statement_timeout_ms.as_str()),
+            ("timezone", "UTC"),
+            // A batch statement is planned once; a generic plan is as good and costs nothing again.
+            ("plan_cache_mode", "force_generic_plan"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect);
+        Ok(Self { pool })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Use of the pool.
+    pub fn pool_use(&self) -> PoolUse {
+        PoolUse { open: self.pool.size(), idle: self.pool.num_idle() as u32 }
+    }
+
+    /// Closes every connection, waiting for those in use.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

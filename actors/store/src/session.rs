@@ -1,0 +1,166 @@
+//! Sign-ins of people.
+
+use domain::access::Role;
+use domain::{SessionId, Timestamp, UserId};
+
+use crate::{Store, StoreError};
+
+/// A sign-in to be recorded.
+pub struct NewSession<'a> {
+    /// Identity.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// SHA-256 of the first refresh token.
+    pub refresh_sha256: &'a [u8],
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+}
+
+/// A living session and its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionUser {
+    /// The session.
+    pub session_id: SessionId,
+    /// The account.
+    pub user_id: UserId,
+    /// Its name.
+    pub username: String,
+    /// What it may do.
+    pub role: Role,
+    /// When the session ends at the latest.
+    pub expires_at: Timestamp,
+}
+
+/// What became of a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// It was the last one given out; the new one has taken its place.
+    Rotated(SessionUser),
+    /// It was replaced only moments ago, by a request that ran beside this one:
+    /// the session goes on, without a new token for this caller.
+    JustRotated(SessionUser),
+    /// It was replaced long ago, so it leaked: the session is ended.
+    Reused(SessionId),
+    /// It is not known, or its session has ended.
+    Unknown,
+}
+
+impl Store {
+    /// Records a sign-in.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn insert_session(&self, session: NewSession<'_>, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO user_session (session_id, user_id, refresh_sha256, created_at, rotated_at, expires_at)
+             VALUES ($1, $2, $3, $4, $4, $5)",
+            session.id.0,
+            session.user_id.0,
+            session.refresh_sha256,
+            now,
+            session.expires_at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The session and its account, if both are in force at `now`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn living_session(&self, id: SessionId, now: Timestamp) -> Result<Option<SessionUser>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT s.session_id, s.expires_at, u.user_id, u.username, u.role
+             FROM user_session s JOIN app_user u USING (user_id)
+             WHERE s.session_id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL",
+            id.0,
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at)).transpose()
+    }
+
+    /// Exchanges a refresh token for the next one. `reuse_grace_since`: a token
+    /// replaced after this is taken for a request that ran in parallel.
+    ///
+    /// # Errors
+    /// The database is unavailable; the old token then still holds.
+    pub async fn rotate_refresh(
+        &self,
+        presented_sha256: &[u8],
+        next_sha256: &[u8],
+        reuse_grace_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Rotation, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let row = sqlx::query!(
+            "SELECT s.session_id, s.refresh_sha256, s.rotated_at, s.expires_at, u.user_id, u.username, u.role
+             FROM user_session s JOIN app_user u USING (user_id)
+             WHERE (s.refresh_sha256 = $1 OR s.previous_sha256 = $1)
+               AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL
+             FOR UPDATE OF s",
+            presented_sha256,
+            now
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(Rotation::Unknown) };
+        let user = session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at)?;
+        let rotation = if row.refresh_sha256 == presented_sha256 {
+            sqlx::query!(
+                "UPDATE user_session SET previous_sha256 = refresh_sha256, refresh_sha256 = $2, rotated_at = $3 WHERE session_id = $1",
+                row.session_id,
+                next_sha256,
+                now
+            )
+            .execute(&mut *tx)
+            .await?;
+            Rotation::Rotated(user)
+        } else if row.rotated_at >= reuse_grace_since {
+            Rotation::JustRotated(user)
+        } else {
+            sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now)
+                .execute(&mut *tx)
+                .await?;
+            Rotation::Reused(user.session_id)
+        };
+        tx.commit().await?;
+        Ok(rotation)
+    }
+
+    /// Ends a session. Ending it again changes nothing.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoke_session(&self, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1 AND revoked_at IS NULL", id.0, now)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes sessions that ended before `before`. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_sessions(&self, before: Timestamp) -> Result<u64, StoreError> {
+        Ok(sqlx::query!("DELETE FROM user_session WHERE expires_at < $1 OR revoked_at < $1", before)
+            .execute(&self.pool)
+            .await?
+            .rows_affected())
+    }
+}
+
+fn session_user(
+    session_id: uuid::Uuid,
+    user_id: uuid::Uuid,
+    username: String,
+    role: &str,
+    expires_at: Timestamp,
+) -> Result<SessionUser, StoreError> {
+    let role = role.parse().map_err(|_| StoreError::Corrupt("app_user.role"))?;
+    Ok(SessionUser { session_id: SessionId(session_id), user_id: UserId(user_id), username, role, expires_at })
+}

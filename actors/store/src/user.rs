@@ -1,0 +1,159 @@
+//! Accounts.
+
+use domain::access::Role;
+use domain::{Timestamp, UserId};
+
+use crate::{Store, StoreError};
+
+/// An account to be made.
+pub struct NewUser<'a> {
+    /// Identity.
+    pub id: UserId,
+    /// Name; unique, ignoring case.
+    pub username: &'a str,
+    /// bcrypt of the password.
+    pub password_bcrypt: &'a str,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// An account.
+#[derive(Debug, Clone)]
+pub struct UserRow {
+    /// Identity.
+    pub id: UserId,
+    /// Name.
+    pub username: String,
+    /// bcrypt of the password.
+    pub password_bcrypt: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was disabled.
+    pub disabled_at: Option<Timestamp>,
+}
+
+fn role(name: &str) -> Result<Role, StoreError> {
+    name.parse().map_err(|_| StoreError::Corrupt("app_user.role"))
+}
+
+impl Store {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::UsernameInUse`], or the database is unavailable.
+    pub async fn insert_user(&self, user: NewUser<'_>, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at)
+             VALUES ($1, $2, $3, $4, $5, $5)",
+            user.id.0,
+            user.username,
+            user.password_bcrypt,
+            user.role.as_str(),
+            now
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Makes the first account, unless there is any. Answers whether it did.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn insert_first_user(&self, user: NewUser<'_>, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Nodes that start together would both see an empty table.
+        sqlx::query!("LOCK TABLE app_user IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
+        let inserted = sqlx::query!(
+            "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at)
+             SELECT $1, $2, $3, $4, $5, $5 WHERE NOT EXISTS (SELECT FROM app_user)",
+            user.id.0,
+            user.username,
+            user.password_bcrypt,
+            user.role.as_str(),
+            now
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        tx.commit().await?;
+        Ok(inserted == 1)
+    }
+
+    /// Whether there is any account.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn any_user(&self) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM app_user) AS "any!""#).fetch_one(&self.pool).await?)
+    }
+
+    /// The account with this name, ignoring case.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn user_by_name(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
+        sqlx::query!("SELECT * FROM app_user WHERE lower(username) = lower($1)", username)
+            .fetch_optional(&self.pool)
+            .await?
+            .map(|row| {
+                Ok(UserRow {
+                    id: UserId(row.user_id),
+                    role: role(&row.role)?,
+                    username: row.username,
+                    password_bcrypt: row.password_bcrypt,
+                    created_at: row.created_at,
+                    disabled_at: row.disabled_at,
+                })
+            })
+            .transpose()
+    }
+
+    /// Every account, by name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn users(&self) -> Result<Vec<UserRow>, StoreError> {
+        sqlx::query!("SELECT * FROM app_user ORDER BY username LIMIT 10000")
+            .fetch_all(&self.pool)
+            .await?
+            .into_iter()
+            .map(|row| {
+                Ok(UserRow {
+                    id: UserId(row.user_id),
+                    role: role(&row.role)?,
+                    username: row.username,
+                    password_bcrypt: row.password_bcrypt,
+                    created_at: row.created_at,
+                    disabled_at: row.disabled_at,
+                })
+            })
+            .collect()
+    }
+
+    /// Sets a new password and ends every session of the account, at once.
+    /// Answers whether there is such an account.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn set_password(&self, username: &str, password_bcrypt: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let user_id = sqlx::query_scalar!(
+            "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3
+             WHERE lower(username) = lower($1) RETURNING user_id",
+            username,
+            password_bcrypt,
+            now
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(user_id) = user_id else { return Ok(false) };
+        sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", user_id, now)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

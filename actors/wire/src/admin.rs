@@ -1,0 +1,243 @@
+//! What people and scripts say to a node, and what it answers.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /v1/auth/login`.
+#[derive(Deserialize, Serialize)]
+pub struct LoginRequest {
+    /// Name of the account.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+}
+
+/// Body of `POST /v1/auth/refresh` and `POST /v1/auth/logout`.
+#[derive(Default, Deserialize, Serialize)]
+pub struct RefreshRequest {
+    /// The token of the last answer.
+    #[serde(default)]
+    pub refresh_token: Option<String>,
+}
+
+/// 200 of `POST /v1/auth/login` and `POST /v1/auth/refresh`.
+#[derive(Deserialize, Serialize)]
+pub struct LoginResponse {
+    /// Bearer token of the admin API.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// When the access token stops working.
+    pub expires_at: String,
+    /// Exchanged for the next pair, once. Null when a request that ran beside this one got it.
+    pub refresh_token: Option<String>,
+    /// When the refresh token stops working.
+    pub refresh_expires_at: String,
+    /// Name of the account.
+    pub username: String,
+    /// `admin`, `operator` or `viewer`.
+    pub role: String,
+}
+
+/// Body of `POST /v1/enroll-tokens`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateEnrollTokens {
+    /// How many, 1..500; 1 when absent.
+    pub count: Option<i64>,
+    /// How long they can be used.
+    pub expires_in_seconds: Option<i64>,
+    /// Alias that the device gets; only with a count of 1.
+    pub alias: Option<String>,
+    /// Alias with `{n}`, which counts from `start_number`.
+    pub alias_pattern: Option<String>,
+    /// First `{n}`, 1 when absent.
+    pub start_number: Option<i64>,
+    /// Tags that the device gets.
+    pub tags: Vec<String>,
+    /// Groups that the device gets.
+    pub groups: Vec<String>,
+}
+
+/// 201 of `POST /v1/enroll-tokens`.
+#[derive(Deserialize, Serialize)]
+pub struct CreatedEnrollTokens {
+    /// In the order of `{n}`.
+    pub tokens: Vec<CreatedEnrollToken>,
+}
+
+/// A new token; the only time its secret is shown.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct CreatedEnrollToken {
+    /// Identity of the token.
+    pub id: String,
+    /// The bearer token of `POST /v1/register`.
+    pub token: String,
+    /// Alias that the device gets.
+    pub alias: Option<String>,
+    /// When it stops working.
+    pub expires_at: String,
+}
+
+/// One row of `GET /v1/enroll-tokens`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct EnrollToken {
+    /// Identity of the token.
+    pub id: String,
+    /// `unused`, `used`, `expired` or `revoked`.
+    pub status: String,
+    /// Alias that the device gets.
+    pub alias: Option<String>,
+    /// Tags that the device gets.
+    pub tags: Vec<String>,
+    /// Groups that the device gets.
+    pub groups: Vec<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// When it stops working.
+    pub expires_at: String,
+    /// When it was used.
+    pub used_at: Option<String>,
+    /// The device that used it.
+    pub device_id: Option<String>,
+    /// When it was revoked.
+    pub revoked_at: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Opaque; give it as `cursor` to get the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// A device as lists and `GET /v1/devices/{id}` show it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Device {
+    /// Identity.
+    pub id: String,
+    /// Name for people.
+    pub alias: String,
+    /// `online`, `offline` or `never_seen`.
+    pub status: String,
+    /// `up`, `down` or `unknown`: the monitored app.
+    pub app_status: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Hardware identity given at enrollment.
+    pub hardware_id: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Manufacturer.
+    pub manufacturer: Option<String>,
+    /// When it enrolled.
+    pub enrolled_at: String,
+    /// When the server last stored a newer heartbeat.
+    pub last_seen_at: Option<String>,
+    /// The newest stored heartbeat.
+    pub last: Option<LastStatus>,
+}
+
+/// The newest stored heartbeat of a device.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+pub struct LastStatus {
+    /// Start of its 10-second bucket.
+    pub bucket_at: String,
+    /// The device's own clock.
+    pub device_time: Option<String>,
+    /// Whether that clock was not believed.
+    pub clock_rejected: bool,
+    /// Charge, 0..100.
+    pub battery_pct: Option<i16>,
+    /// Whether it charges.
+    pub charging: Option<bool>,
+    /// Temperature in degrees Celsius.
+    pub battery_temperature_c: Option<f32>,
+    /// Agent version name.
+    pub app_version: Option<String>,
+    /// Agent version code.
+    pub agent_version_code: Option<i64>,
+    /// Android release.
+    pub android_version: Option<String>,
+    /// Android API level.
+    pub sdk_int: Option<i32>,
+    /// Security patch level.
+    pub patch_level: Option<String>,
+    /// Build id.
+    pub build_id: Option<String>,
+    /// Seconds since boot.
+    pub uptime_s: Option<i64>,
+    /// Total memory, MiB.
+    pub ram_total_mb: Option<i32>,
+    /// Available memory, MiB.
+    pub ram_available_mb: Option<i32>,
+    /// Memory pressure, 0..100.
+    pub ram_pressure_pct: Option<i16>,
+    /// Free storage, MiB.
+    pub storage_free_mb: Option<i64>,
+    /// `wifi`, `cellular`, `ethernet`, `none` or `other`.
+    pub transport: Option<String>,
+    /// Name of the Wi-Fi.
+    pub ssid: Option<String>,
+    /// Mobile carrier.
+    pub carrier: Option<String>,
+    /// Address of the device.
+    pub ip: Option<String>,
+    /// Whether Android validated the network.
+    pub net_validated: Option<bool>,
+    /// Whether the network is metered.
+    pub metered: Option<bool>,
+    /// Seconds since the monitored app was in the foreground.
+    pub foreground_recent_s: Option<i32>,
+    /// Whether the monitored process runs.
+    pub app_running: Option<bool>,
+    /// Whether power management leaves the agent alone.
+    pub power_ok: Option<bool>,
+    /// Whether the agent is exempt from Doze.
+    pub doze_whitelisted: Option<bool>,
+    /// Whether the agent is device owner.
+    pub is_device_owner: Option<bool>,
+    /// Whether a call is going on.
+    pub in_call: Option<bool>,
+    /// Heartbeats waiting on the device.
+    pub queue_depth: Option<i32>,
+    /// Watched packages.
+    pub apps: Vec<App>,
+}
+
+/// One watched package.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct App {
+    /// Package name.
+    pub package: String,
+    /// Whether it is installed.
+    pub installed: Option<bool>,
+    /// Version name.
+    pub version_name: Option<String>,
+    /// Version code.
+    pub version_code: Option<i64>,
+}
+
+/// 200 of `GET /v1/fleet/stats`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+pub struct FleetStats {
+    /// Enrolled devices.
+    pub devices: u64,
+    /// Heard from within the offline limit.
+    pub online: u64,
+    /// Heard from before, not now.
+    pub offline: u64,
+    /// Enrolled, but never heard from.
+    pub never_seen: u64,
+    /// Online with a battery below the configured limit.
+    pub low_battery: u64,
+    /// Online, but the monitored app is down.
+    pub app_down: u64,
+    /// Heartbeats stored per second, over the last seconds.
+    pub heartbeats_per_second: f64,
+}

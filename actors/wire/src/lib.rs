@@ -1,0 +1,10 @@
+//! The JSON types of the agent and admin API: shapes only, no rules.
+//!
+//! Unknown fields are tolerated everywhere; limits and ranges are checked where
+//! these types become domain types. Times are RFC 3339 text.
+
+pub mod admin;
+pub mod agent;
+pub mod lenient;
+pub mod problem;
+pub mod socket;

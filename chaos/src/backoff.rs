@@ -1,0 +1,84 @@
+//! How long to stay away after a failure: jittered exponential back-off, and
+//! never shorter than the server asked for.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+/// A server that asks for more than this is taken to have meant this.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(600);
+
+/// Failures in a row, as waiting time.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// Waits about `base` after the first failure, at most `cap` after many.
+    pub fn new(base: Duration, cap: Duration) -> Self {
+        Self { base, cap: cap.max(base), failures: 0 }
+    }
+
+    /// After a success.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// After a failure: how long to wait before the next try.
+    pub fn next<R: Rng>(&mut self, retry_after: Option<Duration>, rng: &mut R) -> Duration {
+        let full = self.base.saturating_mul(1 << self.failures.min(20)).min(self.cap);
+        self.failures = self.failures.saturating_add(1);
+        match retry_after {
+            // Never earlier than asked; a little later, so that not all come at once.
+            Some(asked) => asked.min(RETRY_AFTER_LIMIT).mul_f64(rng.random_range(1.0..1.1)),
+            None => full.mul_f64(rng.random_range(0.5..1.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_start_anew_after_success() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        for full_s in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let wait = backoff.next(None, &mut rng);
+            let full = Duration::from_secs(full_s);
+            assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next(None, &mut rng) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_server_is_never_bothered_earlier_than_it_asked() {
+        let mut rng = SmallRng::seed_from_u64(2);
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        for _ in 0..100 {
+            let wait = backoff.next(Some(Duration::from_secs(7)), &mut rng);
+            assert!(wait >= Duration::from_secs(7) && wait < Duration::from_secs(8), "{wait:?}");
+        }
+        assert!(backoff.next(Some(Duration::from_secs(1 << 40)), &mut rng) < Duration::from_secs(700));
+    }
+
+    #[test]
+    fn thousands_of_failures_do_not_overflow() {
+        let mut rng = SmallRng::seed_from_u64(3);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        assert!((0..5_000).all(|_| backoff.next(None, &mut rng) <= Duration::from_secs(5)));
+    }
+}

@@ -1,0 +1,145 @@
+//! `chaos bench`: the figures of speed and memory, measured on real node
+//! processes and printed with their conditions; it prints limits and never
+//! enforces them.
+
+mod conditions;
+mod dashboard;
+mod database;
+mod figure;
+mod figures;
+mod generator;
+mod process;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::harness::{Node, NodeOptions, TempDir, nexmdm_path};
+use crate::signals::{Stop, stopped};
+use conditions::Conditions;
+use database::Database;
+use figure::Figure;
+
+/// A figure that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FigureName {
+    /// Durable heartbeats per second, closed loop
+    Durable,
+    /// 2,000 devices at a 10 s interval for two minutes
+    Steady,
+    /// 100,000 devices on one node, 20,000 of them on sockets
+    Capacity,
+    /// Cost of one dashboard on a fleet of 10,000
+    Dashboard,
+}
+
+/// Arguments of `chaos bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Only these figures
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<FigureName>,
+    /// Smaller fleets and shorter runs: shows that it works, not what it does
+    #[arg(long)]
+    pub quick: bool,
+    /// The node's binary [default: `nexmdm` beside this executable]
+    #[arg(long, value_name = "PATH")]
+    pub nexmdm: Option<PathBuf>,
+    /// An empty database to use instead of the node's own; all figures share it, so ask for one at a time
+    #[arg(long, value_name = "URL", env = "NEXMDM_BENCH_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Where data folders are made; must be on a real disk, not a tmpfs
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Writes conditions and figures to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    conditions: Conditions,
+    quick: bool,
+    figures: Vec<Figure>,
+}
+
+/// A node for one figure and a folder for its generator.
+struct Site {
+    node: Node,
+    folder: TempDir,
+}
+
+impl Site {
+    async fn build(args: &BenchArgs) -> Result<Self> {
+        let mut options = NodeOptions::new(args.binary()?);
+        options.database_url = args.database_url.clone();
+        options.parent_dir = args.work_dir.clone();
+        options.ready_within = Duration::from_secs(180);
+        options.stop_within = Duration::from_secs(60);
+        let parent = args.work_dir.clone().unwrap_or_else(std::env::temp_dir);
+        Ok(Self { node: Node::start(options).await?, folder: TempDir::below(&parent, "generator")? })
+    }
+}
+
+impl BenchArgs {
+    fn binary(&self) -> Result<PathBuf> {
+        self.nexmdm.clone().map_or_else(nexmdm_path, Ok)
+    }
+
+    fn figures(&self) -> Vec<FigureName> {
+        if self.only.is_empty() { FigureName::value_variants().to_vec() } else { self.only.clone() }
+    }
+}
+
+/// Measures and prints; a figure that cannot be measured is reported and the
+/// others go on, but then the end is an error.
+pub async fn run(args: BenchArgs, mut stop: Stop) -> Result<()> {
+    tokio::select! {
+        outcome = measure(&args) => outcome,
+        // Node and generator are stopped as they are dropped.
+        () = stopped(&mut stop) => anyhow::bail!("interrupted"),
+    }
+}
+
+async fn measure(args: &BenchArgs) -> Result<()> {
+    let conditions = conditions(args).await?;
+    println!("{conditions}");
+    let mut report = Report { conditions, quick: args.quick, figures: Vec::new() };
+    let mut failed = Vec::new();
+    for name in args.figures() {
+        let outcome = match name {
+            FigureName::Durable => Box::pin(figures::durable(args)).await,
+            FigureName::Steady => Box::pin(figures::steady(args)).await,
+            FigureName::Capacity => Box::pin(figures::capacity(args)).await,
+            FigureName::Dashboard => Box::pin(figures::dashboard(args)).await,
+        };
+        match outcome {
+            Ok(figure) => {
+                println!("{figure}");
+                report.figures.push(figure);
+            }
+            Err(error) => {
+                println!("{name:?}: could not be measured: {error:#}\n");
+                failed.push(format!("{name:?}"));
+            }
+        }
+    }
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    anyhow::ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    Ok(())
+}
+
+async fn conditions(args: &BenchArgs) -> Result<Conditions> {
+    let site = Site::build(args).await?;
+    let settings = match Database::of_node(args.database_url.as_deref(), site.node.data_dir()) {
+        Ok(database) => database.settings().await,
+        Err(error) => Err(error),
+    };
+    let settings = settings.inspect_err(|error| eprintln!("PostgreSQL's settings cannot be read: {error:#}")).ok();
+    Ok(Conditions::read(&args.binary()?, site.node.data_dir(), settings))
+}

@@ -1,0 +1,282 @@
+//! `chaos fleet`: simulated devices that enroll, send heartbeats and keep the
+//! agent's rules, as an open loop against real nodes.
+
+mod agent;
+mod args;
+mod over_http;
+mod over_socket;
+mod queue;
+mod record;
+mod stats;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+pub use args::{FleetArgs, TargetArgs, TransportChoice};
+pub use stats::Summary;
+
+use crate::clock::{self, RunClock};
+use crate::duration::Interval;
+use crate::http::{Http, HttpLimits};
+use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, prepare_sessions};
+use crate::limits::allow_connections;
+use crate::model::Rates;
+use crate::progress::Progress;
+use crate::signals::{Stop, stopped, unless_stopped};
+use agent::Agent;
+use record::Recorder;
+use stats::{RunFacts, Stats};
+
+/// The most heartbeats in one list, and the most bytes: the server's limits,
+/// the latter with some room.
+const LIST_ITEMS: usize = 100;
+const LIST_BYTES: usize = 60 << 10;
+/// How long devices have to finish what they are at when the run ends.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// What all devices of a fleet share.
+struct Fleet {
+    settings: Settings,
+    servers: Vec<Arc<Http>>,
+    clock: RunClock,
+    /// Heartbeats intended from here on count for rate and latencies.
+    measured_from: Instant,
+    stats: Stats,
+    recorder: Option<Recorder>,
+    stop: Stop,
+}
+
+/// What the devices need of the arguments.
+struct Settings {
+    interval: Interval,
+    seed: u64,
+    timeout: Duration,
+    queue_limit: usize,
+    retry_min: Duration,
+    retry_max: Duration,
+    duplicate_share: f64,
+    late_share: f64,
+    clock_off_share: f64,
+    rates: Rates,
+    model_speed: f64,
+}
+
+/// Why a device has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With the run.
+    Stopped,
+    /// The server said that it is deleted.
+    Deleted,
+    /// Five 401 in a row: it has forgotten who it is.
+    Forgotten,
+}
+
+/// What a device leaves behind.
+struct Ended {
+    device_id: String,
+    ending: Ending,
+    session: Option<Granted>,
+}
+
+/// Runs a fleet until its duration is over or `stop` is set.
+pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
+    let target = &args.target;
+    let sockets = if args.transport == TransportChoice::Http { 0 } else { target.devices };
+    allow_connections((sockets + args.connections * target.servers.len()) as u64).map_err(anyhow::Error::msg)?;
+    let limits = HttpLimits { connections: args.connections, timeout: target.timeout, ..HttpLimits::default() };
+    let servers: Vec<_> = target.servers.iter().map(|url| Arc::new(Http::new(url.clone(), limits))).collect();
+    ensure!(!servers.is_empty(), "no server is given");
+    let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let mut state = StateFile::open(&args.state_dir)?;
+    let mut progress = Progress::new();
+
+    let before = state.identities().len();
+    let plan = args.enroll_plan();
+    let enrolling = enroll_missing(&mut state, &plan, &servers, target.enroll_with.as_ref(), |n| {
+        progress.show(|| format!("enrolled {n}/{}", target.devices));
+    });
+    unless_stopped(&stop, enrolling).await.unwrap_or(Ok(()))?;
+    let enrolled_now = state.identities().len() - before;
+    let identities: Vec<Identity> = state.identities().iter().take(target.devices).cloned().collect();
+    let mut sessions = state.sessions();
+    if args.sessions_first {
+        let preparing = prepare_sessions(&servers, &identities, &mut sessions, target.enroll_concurrency, clock::now, |n| {
+            progress.show(|| format!("{n} sessions made"));
+        });
+        unless_stopped(&stop, preparing).await;
+    }
+    progress.finish();
+
+    let facts = |devices, elapsed| RunFacts {
+        devices,
+        enrolled_now,
+        transport: format!("{:?}", args.transport).to_lowercase(),
+        interval: args.interval.to_string(),
+        elapsed,
+        warm_up: args.warm_up,
+    };
+    let summary = if args.enroll_only || *stop.borrow() {
+        state.save_sessions(sessions)?;
+        Stats::default().summary(facts(identities.len(), Duration::ZERO))
+    } else {
+        let devices = identities.len();
+        let clock = RunClock::starting_at(clock::now());
+        let (end, ended) = watch::channel(false);
+        let measured_from = clock.started() + args.warm_up;
+        let fleet =
+            Arc::new(Fleet { settings: args.settings(), servers, clock, measured_from, stats: Stats::default(), recorder, stop: ended });
+        let tasks = start(&fleet, &args, identities, &mut sessions);
+        live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
+        if let Some(recorder) = &fleet.recorder {
+            recorder.flush().context("writing the record")?;
+        }
+        state.save_sessions(sessions)?;
+        fleet.stats.summary(facts(devices, clock.started().elapsed()))
+    };
+    if let Some(path) = &target.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&summary)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(summary)
+}
+
+/// One task per device, their starts spread over the ramp.
+fn start(fleet: &Arc<Fleet>, args: &FleetArgs, identities: Vec<Identity>, sessions: &mut HashMap<String, Granted>) -> JoinSet<Ended> {
+    let count = identities.len();
+    let ramp_s = args.ramp_seconds.unwrap_or((count as f64 / 500.0).min(60.0)).clamp(0.0, 86_400.0);
+    let mut tasks = JoinSet::new();
+    for (index, identity) in identities.into_iter().enumerate() {
+        let starts_at = fleet.clock.started() + Duration::from_secs_f64(ramp_s * index as f64 / count as f64);
+        let session = sessions.remove(&identity.device_id);
+        let socket = match args.transport {
+            TransportChoice::Http => false,
+            TransportChoice::Socket => true,
+            TransportChoice::Mix => index % 2 == 1,
+        };
+        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at);
+        tasks.spawn(async move {
+            let ending = if socket { over_socket::run(&mut agent, starts_at).await } else { over_http::run(&mut agent).await };
+            let waiting = agent.queue.len() as u64;
+            agent.fleet.stats.unacknowledged.add(waiting);
+            Ended { device_id: agent.device_id().to_owned(), ending, session: agent.take_session() }
+        });
+    }
+    tasks
+}
+
+/// Watches over the devices until the end, and gathers what they leave behind.
+async fn live(
+    fleet: &Fleet,
+    args: &FleetArgs,
+    mut tasks: JoinSet<Ended>,
+    mut stop: Stop,
+    end: watch::Sender<bool>,
+    state: &mut StateFile,
+    sessions: &mut HashMap<String, Granted>,
+) -> Result<()> {
+    let started = fleet.clock.started();
+    // A century is as good as never.
+    let ends_at = started + args.duration.unwrap_or(Duration::from_secs(100 * 365 * 86_400));
+    let mut progress = Progress::new();
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = (started, 0);
+    loop {
+        tokio::select! {
+            () = sleep_until(ends_at) => break,
+            () = stopped(&mut stop) => break,
+            ended = tasks.join_next() => match ended {
+                Some(ended) => note(ended, fleet, state, sessions)?,
+                None => break, // no device is left
+            },
+            _ = tick.tick() => {
+                progress.show(|| {
+                    let (at, acknowledged) = (Instant::now(), fleet.stats.acknowledged.get());
+                    let per_s = (acknowledged - seen.1) as f64 / at.duration_since(seen.0).as_secs_f64().max(0.001);
+                    seen = (at, acknowledged);
+                    fleet.stats.line(started.elapsed(), per_s)
+                });
+                if let Some(recorder) = &fleet.recorder {
+                    recorder.flush().context("writing the record")?;
+                }
+            }
+        }
+    }
+    progress.finish();
+    end.send_replace(true);
+    let farewell = async {
+        while let Some(ended) = tasks.join_next().await {
+            note(ended, fleet, state, sessions)?;
+        }
+        anyhow::Ok(())
+    };
+    match timeout(ENDING, farewell).await {
+        Ok(outcome) => outcome?,
+        Err(_) => fleet.stats.error("cut_off_at_end"),
+    }
+    Ok(())
+}
+
+fn note(
+    ended: Result<Ended, tokio::task::JoinError>,
+    fleet: &Fleet,
+    state: &mut StateFile,
+    sessions: &mut HashMap<String, Granted>,
+) -> Result<()> {
+    let Ended { device_id, ending, session } = ended.context("a device's task has failed")?;
+    match ending {
+        Ending::Stopped => {}
+        Ending::Deleted => {
+            fleet.stats.deleted.add(1);
+            return state.remove(&device_id, "deleted");
+        }
+        Ending::Forgotten => {
+            fleet.stats.forgotten.add(1);
+            return state.remove(&device_id, "forgotten");
+        }
+    }
+    sessions.extend(session.map(|session| (device_id, session)));
+    Ok(())
+}
+
+impl FleetArgs {
+    fn enroll_plan(&self) -> EnrollPlan {
+        self.target.enroll_plan(&self.alias_prefix, self.clock_off_share)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            interval: self.interval,
+            seed: self.target.seed,
+            timeout: self.target.timeout,
+            queue_limit: self.queue_limit,
+            retry_min: self.retry_min,
+            retry_max: self.retry_max,
+            duplicate_share: self.duplicate_share,
+            late_share: self.late_share,
+            clock_off_share: self.clock_off_share,
+            rates: Rates { outages_per_hour: self.outages_per_hour, app_crashes_per_hour: self.app_crashes_per_hour, ..Rates::default() },
+            model_speed: self.model_speed,
+        }
+    }
+}
+
+impl TargetArgs {
+    pub(crate) fn enroll_plan(&self, alias_prefix: &str, clock_off_share: f64) -> EnrollPlan {
+        EnrollPlan {
+            devices: self.devices,
+            alias_prefix: alias_prefix.to_owned(),
+            tags: self.tags.clone(),
+            groups: self.groups.clone(),
+            concurrency: self.enroll_concurrency,
+            seed: self.seed,
+            clock_off_share,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A device that talks HTTP: one request per heartbeat, lists for a backlog.
+
+use tokio::time::{Instant, sleep_until};
+use wire::agent::{HeartbeatResponse, HeartbeatsResponse};
+
+use super::agent::Agent;
+use super::queue::Batch;
+use super::{Ending, LIST_BYTES, LIST_ITEMS};
+use crate::http::{Answer, Call};
+use crate::identity::Trouble;
+use crate::signals::stopped;
+
+/// Lives until the run ends or the device does.
+pub(super) async fn run(agent: &mut Agent) -> Ending {
+    let mut stop = agent.fleet.stop.clone();
+    loop {
+        let wake = agent.wakes_at(Instant::now(), !agent.queue.is_empty());
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return Ending::Stopped,
+            () = sleep_until(wake) => {}
+        }
+        agent.make_due(Instant::now());
+        while agent.may_talk(Instant::now()) && !agent.queue.is_empty() && !*stop.borrow() {
+            // Boxed: between heartbeats the task is as small as it can be.
+            if let Err(ending) = Box::pin(deliver(agent)).await {
+                return ending;
+            }
+        }
+    }
+}
+
+/// Sends the oldest heartbeats in one request; on trouble the agent is blocked
+/// for a while.
+pub(super) async fn deliver(agent: &mut Agent) -> Result<(), Ending> {
+    let Some(token) = agent.session_token().await? else { return Ok(()) };
+    let items = if agent.alone > 0 { 1 } else { LIST_ITEMS };
+    let Some(Batch { ids, body }) = agent.queue.batch(items, LIST_BYTES) else { return Ok(()) };
+    agent.alone = agent.alone.saturating_sub(1);
+    agent.sending(agent.queue.oldest(ids.len()), Instant::now());
+    let path = if ids.len() == 1 { "/v1/heartbeat" } else { "/v1/heartbeats" };
+    let answer = match agent.http().send(Call::post(path, body).bearer(&token)).await {
+        Ok(answer) => answer,
+        Err(error) => return agent.failed(&error.into()),
+    };
+    match (answer.status, &ids[..]) {
+        (200, [id]) => single_stored(agent, *id, &answer),
+        (200, _) => return list_answered(agent, &ids, &answer),
+        _ => return refused(agent, &ids, &answer),
+    }
+    Ok(())
+}
+
+fn single_stored(agent: &mut Agent, id: u64, answer: &Answer) {
+    agent.acknowledged(id);
+    match answer.read::<HeartbeatResponse>() {
+        Ok(told) => {
+            agent.fleet.stats.commands.add(told.commands.len() as u64);
+            agent.told(told.next_heartbeat_seconds);
+        }
+        Err(_) => agent.fleet.stats.error("answer_not_understood"),
+    }
+}
+
+fn list_answered(agent: &mut Agent, ids: &[u64], answer: &Answer) -> Result<(), Ending> {
+    let Ok(told) = answer.read::<HeartbeatsResponse>() else {
+        agent.fleet.stats.error("answer_not_understood");
+        agent.block(None);
+        return Ok(());
+    };
+    agent.fleet.stats.commands.add(told.commands.len() as u64);
+    let mut kept = ids.len();
+    for outcome in &told.results {
+        let Some(id) = ids.get(outcome.index) else { continue };
+        match outcome.status {
+            200 => agent.acknowledged(*id),
+            410 => return Err(Ending::Deleted),
+            status => {
+                agent.fleet.stats.error(&format!("item_{status}"));
+                if matches!(status, 429 | 500..=599) {
+                    continue;
+                }
+                agent.give_up(*id);
+            }
+        }
+        kept -= 1;
+    }
+    agent.told(told.next_heartbeat_seconds);
+    if kept > 0 {
+        agent.block(answer.retry_after());
+    }
+    Ok(())
+}
+
+fn refused(agent: &mut Agent, ids: &[u64], answer: &Answer) -> Result<(), Ending> {
+    let trouble = Trouble::from_answer(answer);
+    if trouble.passes() || matches!(answer.status, 401 | 410) {
+        return agent.failed(&trouble);
+    }
+    agent.fleet.stats.error(&trouble.kind());
+    match ids {
+        // This very heartbeat will never be taken.
+        [id] => agent.give_up(*id),
+        // One of them is the culprit: they go one by one.
+        _ => agent.alone = ids.len(),
+    }
+    Ok(())
+}

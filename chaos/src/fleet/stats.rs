@@ -1,0 +1,232 @@
+//! What a fleet counts, and the summary of a run.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::{Errors, Latencies, Percentiles};
+
+/// Counted by all devices of a fleet.
+#[derive(Default)]
+pub(super) struct Stats {
+    pub(super) sent: Counter,
+    pub(super) acknowledged: Counter,
+    pub(super) repeats_acknowledged: Counter,
+    pub(super) dropped_on_device: Counter,
+    pub(super) reconnects: Counter,
+    pub(super) reconnect_frames: Counter,
+    pub(super) commands: Counter,
+    pub(super) deleted: Counter,
+    pub(super) forgotten: Counter,
+    pub(super) unacknowledged: Counter,
+    pub(super) sockets: AtomicI64,
+    measured: Mutex<Measured>,
+}
+
+/// A number that only grows.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Default)]
+struct Measured {
+    latency: Latencies,
+    send_lag: Latencies,
+    errors: Errors,
+    acknowledged: u64,
+}
+
+impl Stats {
+    pub(super) fn error(&self, kind: &str) {
+        self.measured().errors.count(kind);
+    }
+
+    /// A fresh heartbeat after warm-up: from its intended moment to the answer.
+    pub(super) fn latency(&self, latency: Duration) {
+        self.measured().latency.record(latency);
+    }
+
+    /// How late the generator itself was with a fresh heartbeat.
+    pub(super) fn send_lag(&self, lag: Duration) {
+        self.measured().send_lag.record(lag);
+    }
+
+    /// An acknowledgement after warm-up, for the rate.
+    pub(super) fn acknowledged_in_time(&self) {
+        self.measured().acknowledged += 1;
+    }
+
+    /// The line that shows a run goes on.
+    pub(super) fn line(&self, elapsed: Duration, acknowledged_per_s: f64) -> String {
+        let (latency, errors) = {
+            let measured = self.measured();
+            (measured.latency.percentiles(), measured.errors.total())
+        };
+        format!(
+            "{:>5.0}s  sent {}  acknowledged {} ({acknowledged_per_s:.0}/s)  p95 {:.1} ms  errors {errors}  sockets {}  reconnects {}",
+            elapsed.as_secs_f64(),
+            self.sent.get(),
+            self.acknowledged.get(),
+            latency.p95_ms,
+            self.sockets.load(Ordering::Relaxed),
+            self.reconnects.get(),
+        )
+    }
+
+    pub(super) fn summary(&self, run: RunFacts) -> Summary {
+        let measured = self.measured();
+        let measured_s = run.elapsed.saturating_sub(run.warm_up).as_secs_f64();
+        Summary {
+            devices: run.devices,
+            enrolled_now: run.enrolled_now,
+            transport: run.transport,
+            interval: run.interval,
+            elapsed_s: run.elapsed.as_secs_f64(),
+            measured_s,
+            sent: self.sent.get(),
+            acknowledged: self.acknowledged.get(),
+            repeats_acknowledged: self.repeats_acknowledged.get(),
+            rate_per_s: if measured_s > 0.0 { measured.acknowledged as f64 / measured_s } else { 0.0 },
+            latency: measured.latency.percentiles(),
+            send_lag: measured.send_lag.percentiles(),
+            errors: measured.errors.clone(),
+            reconnects: self.reconnects.get(),
+            reconnect_frames: self.reconnect_frames.get(),
+            commands_received: self.commands.get(),
+            dropped_on_device: self.dropped_on_device.get(),
+            unacknowledged_at_end: self.unacknowledged.get(),
+            deleted: self.deleted.get(),
+            forgotten: self.forgotten.get(),
+        }
+    }
+
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the summary says about the run itself.
+pub(super) struct RunFacts {
+    pub(super) devices: usize,
+    pub(super) enrolled_now: usize,
+    pub(super) transport: String,
+    pub(super) interval: String,
+    pub(super) elapsed: Duration,
+    pub(super) warm_up: Duration,
+}
+
+/// A run of a fleet, as its JSON file has it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Devices that took part.
+    pub devices: usize,
+    /// How many of them were enrolled by this run.
+    pub enrolled_now: usize,
+    /// `http`, `socket` or `mix`.
+    pub transport: String,
+    /// Seconds, or `server`.
+    pub interval: String,
+    /// From the first device's start to the end.
+    pub elapsed_s: f64,
+    /// The same without warm-up: what rate and latencies are about.
+    pub measured_s: f64,
+    /// Heartbeats put on the wire, retries and repeats included.
+    pub sent: u64,
+    /// Heartbeats acknowledged, repeats not included.
+    pub acknowledged: u64,
+    /// Repeats acknowledged.
+    pub repeats_acknowledged: u64,
+    /// Acknowledged per second.
+    pub rate_per_s: f64,
+    /// From the intended moment to the acknowledgement, retries included.
+    pub latency: Percentiles,
+    /// From the intended moment to being sent: how late this generator was.
+    pub send_lag: Percentiles,
+    /// Errors by kind.
+    pub errors: Errors,
+    /// Sockets opened again.
+    pub reconnects: u64,
+    /// `reconnect` frames received.
+    pub reconnect_frames: u64,
+    /// Commands received, repeats included; they are not run.
+    pub commands_received: u64,
+    /// Heartbeats lost on devices whose queue was full.
+    pub dropped_on_device: u64,
+    /// Heartbeats still waiting when the run ended.
+    pub unacknowledged_at_end: u64,
+    /// Devices that were told they are deleted.
+    pub deleted: u64,
+    /// Devices that forgot who they are after five 401 in a row.
+    pub forgotten: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "devices        {} ({} enrolled now), {}, interval {}",
+            self.devices, self.enrolled_now, self.transport, self.interval
+        )?;
+        writeln!(f, "duration       {:.1} s, measured {:.1} s", self.elapsed_s, self.measured_s)?;
+        writeln!(
+            f,
+            "heartbeats     {} sent, {} acknowledged, {:.1}/s; {} repeats acknowledged",
+            self.sent, self.acknowledged, self.rate_per_s, self.repeats_acknowledged
+        )?;
+        writeln!(f, "latency        {} (from the intended moment)", self.latency)?;
+        writeln!(f, "generator lag  {}", self.send_lag)?;
+        writeln!(f, "errors         {}", self.errors)?;
+        writeln!(f, "sockets        {} opened again, {} reconnect frames", self.reconnects, self.reconnect_frames)?;
+        writeln!(f, "commands       {} received", self.commands_received)?;
+        write!(
+            f,
+            "devices lost   {} deleted, {} forgotten; {} heartbeats dropped, {} waiting at the end",
+            self.deleted, self.forgotten, self.dropped_on_device, self.unacknowledged_at_end
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_about_the_time_after_warm_up() {
+        let stats = Stats::default();
+        stats.sent.add(30);
+        stats.acknowledged.add(30);
+        for _ in 0..20 {
+            stats.acknowledged_in_time();
+            stats.latency(Duration::from_millis(5));
+        }
+        stats.error("http_503");
+        let facts = RunFacts {
+            devices: 3,
+            enrolled_now: 0,
+            transport: "mix".into(),
+            interval: "server".into(),
+            elapsed: Duration::from_secs(15),
+            warm_up: Duration::from_secs(5),
+        };
+        let summary = stats.summary(facts);
+        assert!((summary.rate_per_s - 2.0).abs() < 1e-9);
+        let text = summary.to_string();
+        for part in ["30 sent", "2.0/s", "http_503 1", "p99 5"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let json = serde_json::to_string(&summary).unwrap();
+        assert_eq!(serde_json::from_str::<Summary>(&json).unwrap().acknowledged, 30);
+    }
+}

@@ -1,0 +1,298 @@
+//! One `nexmdm` process: started, watched, stopped, killed, frozen, restarted.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{TempDir, find_postmaster, free_port};
+use crate::http::{Call, Http, HttpLimits, ServerUrl};
+
+/// Between two looks at a process or at `/readyz`.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a dropped node has to stop before it is killed.
+const DROP_WITHIN: Duration = Duration::from_secs(5);
+/// How long a process may take to stand still.
+const FREEZE_WITHIN: Duration = Duration::from_secs(5);
+/// The end of the log that an error shows.
+const LOG_TAIL_BYTES: usize = 4_096;
+
+/// How to start a node.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The `nexmdm` binary.
+    pub binary: PathBuf,
+    /// Password of `admin`.
+    pub admin_password: String,
+    /// Database to use instead of the node's own.
+    pub database_url: Option<String>,
+    /// More variables, e.g. `NEXMDM__DEVICES__HEARTBEAT_INTERVAL_S`.
+    pub env: Vec<(String, String)>,
+    /// Where the data folder is made; the system's temporary folder otherwise.
+    pub parent_dir: Option<PathBuf>,
+    /// Deadline of `/readyz`.
+    pub ready_within: Duration,
+    /// Deadline of a stop.
+    pub stop_within: Duration,
+}
+
+impl NodeOptions {
+    /// A node with a database of its own.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        Self {
+            binary: binary.into(),
+            admin_password: "correct-horse-battery-staple".into(),
+            database_url: None,
+            env: Vec::new(),
+            parent_dir: None,
+            ready_within: Duration::from_secs(60),
+            stop_within: Duration::from_secs(15),
+        }
+    }
+
+    /// With one more variable.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With a database that is there already.
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.database_url = Some(url.into());
+        self
+    }
+}
+
+/// A node process and its folder; both are gone when this is dropped.
+pub struct Node {
+    options: NodeOptions,
+    port: u16,
+    data_dir: PathBuf,
+    log_path: PathBuf,
+    child: Option<Child>,
+    // Dropped last: the process must be gone before its folder.
+    _folder: TempDir,
+}
+
+impl Node {
+    /// Starts a node and waits until it is ready.
+    pub async fn start(options: NodeOptions) -> Result<Self> {
+        let mut node = Self::spawn(options)?;
+        node.wait_ready().await?;
+        Ok(node)
+    }
+
+    /// Starts a node without waiting, for tests of what happens before.
+    pub fn spawn(options: NodeOptions) -> Result<Self> {
+        let folder = match &options.parent_dir {
+            Some(parent) => TempDir::below(parent, "node"),
+            None => TempDir::new("node"),
+        }
+        .context("cannot make a folder for the node")?;
+        let data_dir = folder.path().join("data");
+        fs::create_dir(&data_dir)?;
+        fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o755))?;
+        let mut node =
+            Self { port: free_port()?, data_dir, log_path: folder.path().join("node.log"), child: None, options, _folder: folder };
+        node.launch()?;
+        Ok(node)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log_path)?;
+        let mut command = Command::new(&self.options.binary);
+        // Only what is said here reaches the node, not what a developer's shell has.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("NEXMDM__") || name == "DATABASE_URL" {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("NEXMDM__HTTP__LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("NEXMDM__DATA_DIR", &self.data_dir)
+            .env("NEXMDM__ADMIN__INITIAL_PASSWORD", &self.options.admin_password)
+            .envs(self.options.env.iter().map(|(name, value)| (name, value)));
+        if let Some(url) = &self.options.database_url {
+            command.env("DATABASE_URL", url);
+        }
+        // Away from any folder with a config file of its own.
+        command.current_dir(self.data_dir.parent().unwrap_or(&self.data_dir));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let binary = self.options.binary.display();
+        self.child = Some(command.spawn().with_context(|| format!("cannot start {binary}"))?);
+        Ok(())
+    }
+
+    /// Waits for `GET /readyz` to be 200; an error shows the end of the log.
+    pub async fn wait_ready(&mut self) -> Result<Duration> {
+        let limits = HttpLimits { connections: 1, timeout: Duration::from_secs(2), ..HttpLimits::default() };
+        let http = Http::new(self.server_url()?, limits);
+        let started = Instant::now();
+        loop {
+            if http.send(Call::get("/readyz")).await.is_ok_and(|answer| answer.status == 200) {
+                return Ok(started.elapsed());
+            }
+            if let Some(status) = self.exit_status()? {
+                bail!("the node has ended ({status}) before it was ready; its log ends:\n{}", self.log_tail());
+            }
+            if started.elapsed() > self.options.ready_within {
+                bail!("the node was not ready within {:?}; its log ends:\n{}", self.options.ready_within, self.log_tail());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Password of `admin`.
+    pub fn admin_password(&self) -> &str {
+        &self.options.admin_password
+    }
+
+    /// Changes what a restart starts with.
+    pub fn options_mut(&mut self) -> &mut NodeOptions {
+        &mut self.options
+    }
+
+    /// Process id; `None` when it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// All it has written to standard output and standard error, over restarts.
+    pub fn log(&self) -> String {
+        fs::read(&self.log_path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// SIGKILL; its PostgreSQL, if it has one, goes on as it would in earnest.
+    pub fn kill9(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end; one that does not come in time is an error.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        let deadline = Instant::now() + self.options.stop_within;
+        loop {
+            if let Some(status) = self.exit_status()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("the node did not end within {:?}; its log ends:\n{}", self.options.stop_within, self.log_tail());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// SIGSTOP: it is there but does nothing. Returns once every thread of it
+    /// stands still, which is a moment after the signal was taken.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let deadline = Instant::now() + FREEZE_WITHIN;
+        while !self.pid().is_some_and(stands_still) {
+            ensure!(Instant::now() < deadline, "the node does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Starts again with the same port and data, after a `terminate` if it still
+    /// runs; the time until it was ready.
+    pub async fn restart(&mut self) -> Result<Duration> {
+        if self.child.is_some() {
+            self.terminate().await?;
+        }
+        self.launch()?;
+        self.wait_ready().await
+    }
+
+    fn server_url(&self) -> Result<ServerUrl> {
+        self.url().parse().map_err(anyhow::Error::msg)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        // The child is not waited for as long as it is held here, so its pid is its own.
+        let child = self.child.as_ref().context("the node does not run")?;
+        Ok(kill_process(Pid::from_child(child), signal)?)
+    }
+
+    /// The status of an ended process, which is then let go of.
+    fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else { return Err(io::Error::other("the node does not run")) };
+        let status = child.try_wait()?;
+        if status.is_some() {
+            self.child = None;
+        }
+        Ok(status)
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let start = log.len().saturating_sub(LOG_TAIL_BYTES);
+        let start = (start..=log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+        log[start..].to_owned()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            // A frozen process takes no SIGTERM before it is thawed.
+            let _ = self.resume().and_then(|()| self.signal(Signal::TERM));
+            let deadline = Instant::now() + DROP_WITHIN;
+            while matches!(self.exit_status(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let _ = self.kill9();
+        }
+        if let Some(postmaster) = find_postmaster(&self.data_dir) {
+            postmaster.stop();
+        }
+    }
+}
+
+/// Whether all threads of a process are stopped, as `/proc` has it.
+fn stands_still(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let mut stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    // The state follows the name, which may contain anything.
+    stats.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't'])))
+}
+
+/// Where `nexmdm` is: `NEXMDM_BIN`, or beside the running executable, whose
+/// folder for tests is one deeper.
+pub fn nexmdm_path() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NEXMDM_BIN") {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("nexmdm")).find(|path| path.is_file());
+    found.with_context(|| format!("no nexmdm beside {}: build it, or name it in NEXMDM_BIN", own.display()))
+}

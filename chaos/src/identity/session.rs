@@ -1,0 +1,87 @@
+//! Sessions: the short-lived token that a device talks with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt, stream};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use serde::{Deserialize, Serialize};
+use wire::agent::SessionResponse;
+
+use super::{Identity, Trouble};
+use crate::backoff::Backoff;
+use crate::http::{Call, Http, HttpError};
+
+/// Tries for one device before it is left without a session for now.
+const PREPARE_TRIES: u32 = 10;
+
+/// A session token and when to stop using it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Granted {
+    /// Bearer token.
+    pub token: String,
+    /// When it stops working.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Granted {
+    /// Whether it is still good for a while; renewed five minutes ahead.
+    pub fn is_good_at(&self, now: DateTime<Utc>) -> bool {
+        now + TimeDelta::minutes(5) < self.expires_at
+    }
+}
+
+/// `POST /v1/agent/session`.
+pub async fn ask_for_session(http: &Http, device_token: &str, now: DateTime<Utc>) -> Result<Granted, Trouble> {
+    let answer = http.send(Call::post("/v1/agent/session", "{}").bearer(device_token)).await?;
+    if !matches!(answer.status, 200 | 201) {
+        return Err(Trouble::from_answer(&answer));
+    }
+    let response: SessionResponse = answer.read().map_err(|e| HttpError::Invalid(e.to_string()))?;
+    let expires_at = DateTime::parse_from_rfc3339(&response.expires_at)
+        // A server that does not say: an hour is short enough to be safe.
+        .map_or(now + TimeDelta::hours(1), |at| at.with_timezone(&Utc));
+    Ok(Granted { token: response.session_token, expires_at })
+}
+
+/// Sessions for all of `identities` that have no good one among `known`, so
+/// that a measurement starts with every device ready. `progress` is told how
+/// many are done. Devices that cannot get one stay without.
+pub async fn prepare_sessions(
+    servers: &[Arc<Http>],
+    identities: &[Identity],
+    known: &mut HashMap<String, Granted>,
+    concurrency: usize,
+    clock: fn() -> DateTime<Utc>,
+    mut progress: impl FnMut(usize),
+) {
+    let now = clock();
+    known.retain(|_, granted| granted.is_good_at(now));
+    let missing = identities.iter().enumerate().filter(|(_, identity)| !known.contains_key(&identity.device_id));
+    let asked: Vec<_> = missing.map(|(n, identity)| (Arc::clone(&servers[n % servers.len()]), identity.clone())).collect();
+    let mut answers = stream::iter(asked)
+        .map(|(http, identity)| async move { (ask_patiently(&http, &identity, clock).await, identity.device_id) })
+        .buffer_unordered(concurrency.max(1));
+    let mut done = 0;
+    while let Some((granted, device_id)) = answers.next().await {
+        known.extend(granted.map(|granted| (device_id, granted)));
+        done += 1;
+        progress(done);
+    }
+}
+
+async fn ask_patiently(http: &Http, identity: &Identity, clock: fn() -> DateTime<Utc>) -> Option<Granted> {
+    let mut rng = SmallRng::seed_from_u64(identity.number);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    for _ in 0..PREPARE_TRIES {
+        match ask_for_session(http, &identity.device_token, clock()).await {
+            Ok(granted) => return Some(granted),
+            Err(trouble) if trouble.passes() => tokio::time::sleep(backoff.next(trouble.retry_after(), &mut rng)).await,
+            Err(_) => return None,
+        }
+    }
+    None
+}

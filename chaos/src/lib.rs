@@ -1,0 +1,19 @@
+//! Simulated devices, load and real node processes for NexMDM, from the outside
+//! only: this crate reaches nodes through sockets and processes.
+
+pub mod backoff;
+pub mod bench;
+pub mod client;
+pub mod clock;
+pub mod duration;
+pub mod fleet;
+pub mod harness;
+pub mod http;
+pub mod identity;
+pub mod limits;
+pub mod load;
+pub mod measure;
+pub mod model;
+pub mod progress;
+pub mod signals;
+pub mod websocket;

@@ -1,0 +1,63 @@
+//! `chaos`: simulated devices, load and measurements for NexMDM nodes.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use chaos::{bench, fleet, load, signals};
+use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+// Thousands of small, long-lived buffers: this allocator keeps them together.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Simulated devices, load and measurements for NexMDM nodes, over plain http
+#[derive(Parser)]
+#[command(name = "chaos", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Simulated devices that enroll, send heartbeats and keep the agent's rules
+    Fleet(Box<fleet::FleetArgs>),
+    /// A closed loop of heartbeats, every one a new row, as fast as the node takes them
+    Load(Box<load::LoadArgs>),
+    /// Speed and memory of real node processes, printed with their conditions
+    Bench(Box<bench::BenchArgs>),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Fleet(args) => many_threads()?.block_on(async { report(Box::pin(fleet::run(*args, signals::stop_on_signal()?)).await?) }),
+        Command::Load(args) => one_thread()?.block_on(async { report(Box::pin(load::run(*args, signals::stop_on_signal()?)).await?) }),
+        Command::Bench(args) => one_thread()?.block_on(async { Box::pin(bench::run(*args, signals::stop_on_signal()?)).await }),
+    }
+}
+
+fn report(summary: impl Display) -> Result<()> {
+    println!("{summary}");
+    Ok(())
+}
+
+fn many_threads() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}
+
+/// One thread leaves the other cores to what is measured.
+fn one_thread() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}

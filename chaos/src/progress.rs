@@ -1,0 +1,49 @@
+//! One line on standard error that shows a run goes on: rewritten in place on a
+//! terminal, a new one every five seconds elsewhere.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Time between lines where they pile up.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Time between rewrites on a terminal.
+const REWRITE_EVERY: Duration = Duration::from_secs(1);
+
+/// The line.
+pub struct Progress {
+    terminal: bool,
+    shown_at: Option<Instant>,
+}
+
+impl Progress {
+    /// Nothing shown yet.
+    pub fn new() -> Self {
+        Self { terminal: stderr().is_terminal(), shown_at: None }
+    }
+
+    /// Shows a line, unless one was shown a moment ago.
+    pub fn show(&mut self, line: impl FnOnce() -> String) {
+        let every = if self.terminal { REWRITE_EVERY } else { LINE_EVERY };
+        if self.shown_at.is_some_and(|at| at.elapsed() + Duration::from_millis(50) < every) {
+            return;
+        }
+        self.shown_at = Some(Instant::now());
+        // Nobody to tell when standard error itself is gone.
+        let _ = if self.terminal { write!(stderr(), "\r\x1b[2K{}", line()) } else { writeln!(stderr(), "{}", line()) };
+    }
+
+    /// Leaves the last line standing.
+    pub fn finish(&mut self) {
+        if self.terminal && self.shown_at.take().is_some() {
+            let _ = writeln!(stderr());
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}

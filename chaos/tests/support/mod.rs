@@ -1,0 +1,279 @@
+//! A small node that keeps to the agent API in memory, over real sockets, and
+//! can be told to misbehave.
+#![allow(dead_code, clippy::unwrap_used, reason = "every test file uses a part of it, and only tests do")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chaos::fleet::FleetArgs;
+use chaos::signals::Stop;
+use clap::Parser;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server;
+
+/// That of `chaos::harness::NodeOptions` too, so that this node can stand in for a process.
+pub(crate) const PASSWORD: &str = "admin:correct-horse-battery-staple";
+
+/// What the node knows and how it is to behave.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) enroll_tokens: BTreeMap<String, String>,
+    pub(crate) aliases: BTreeSet<String>,
+    /// Device token to device id.
+    pub(crate) devices: BTreeMap<String, String>,
+    /// Heartbeats acknowledged: device id and timestamp, with how often.
+    pub(crate) stored: BTreeMap<(String, String), u32>,
+    /// Items of each list that arrived.
+    pub(crate) lists: Vec<usize>,
+    /// Requests that arrived, by path.
+    pub(crate) calls: BTreeMap<String, u32>,
+    pub(crate) logins: u32,
+    pub(crate) sockets_opened: u32,
+    /// Statuses for the next calls of a path, instead of the usual answer.
+    pub(crate) refuse_next: VecDeque<(&'static str, u16, Option<u32>)>,
+    /// Status for every heartbeat, over HTTP and sockets.
+    pub(crate) refuse_heartbeats: Option<u16>,
+    pub(crate) refuse_devices: bool,
+    pub(crate) next_heartbeat_seconds: u32,
+    /// Each socket gets a reconnect frame after its first acknowledgement.
+    pub(crate) reconnect_after_first: bool,
+    /// Sockets acknowledge nothing.
+    pub(crate) mute: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct FakeNode {
+    pub(crate) url: String,
+    world: Arc<Mutex<World>>,
+}
+
+impl FakeNode {
+    pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let world = World { next_heartbeat_seconds: 1, ..World::default() };
+        let node = Self { url, world: Arc::new(Mutex::new(world)) };
+        tokio::spawn(node.clone().accept(listener));
+        node
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    /// Looks until something is true of the world, or fails.
+    pub(crate) async fn until(&self, what: &str, is_true: impl Fn(&World) -> bool) {
+        for _ in 0..1_000 {
+            if is_true(&self.world()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within 10 s: {what}");
+    }
+
+    async fn accept(self, listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(self.clone().serve(stream));
+        }
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        let mut start = [0; 32];
+        let n = stream.peek(&mut start).await.unwrap_or(0);
+        if start[..n].starts_with(b"GET /v1/agent/socket") {
+            return self.socket(stream).await;
+        }
+        let service = service_fn(|request| {
+            let node = self.clone();
+            async move { Ok::<_, Infallible>(node.answer(request).await) }
+        });
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let bearer =
+            request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.len() <= 64 << 10, "a body of {} bytes", body.len());
+        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let (status, retry_after, answer) = self.decide(&path, &bearer, &json);
+        let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
+        *response.status_mut() = status.try_into().unwrap();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert("retry-after", seconds.into());
+        }
+        response
+    }
+
+    fn decide(&self, path: &str, bearer: &str, body: &Value) -> (u16, Option<u32>, Value) {
+        let mut world = self.world();
+        *world.calls.entry(path.to_owned()).or_default() += 1;
+        if let Some(at) = world.refuse_next.iter().position(|(p, _, _)| *p == path) {
+            let (_, status, retry_after) = world.refuse_next.remove(at).unwrap();
+            return (status, retry_after, json!({"detail": "told to"}));
+        }
+        match path {
+            "/readyz" => (200, None, json!({})),
+            "/v1/auth/login" => {
+                world.logins += 1;
+                let known = body["username"] == "admin" && body["password"] == "correct-horse-battery-staple";
+                if known { (200, None, json!({"access_token": "access", "expires_in": 900})) } else { (401, None, json!({"detail": "no"})) }
+            }
+            "/v1/enroll-tokens" if bearer == "access" => {
+                let (count, first) = (body["count"].as_u64().unwrap(), body["start_number"].as_u64().unwrap());
+                assert!((1..=500).contains(&count));
+                let tokens: Vec<Value> = (first..first + count)
+                    .map(|n| {
+                        let alias = body["alias_pattern"].as_str().unwrap().replace("{n}", &n.to_string());
+                        let token = format!("enroll-{alias}");
+                        world.enroll_tokens.insert(token.clone(), alias.clone());
+                        json!({"id": n.to_string(), "token": token, "alias": alias, "expires_at": "2100-01-01T00:00:00Z"})
+                    })
+                    .collect();
+                (201, None, json!({"tokens": tokens}))
+            }
+            "/v1/register" => {
+                let Some(alias) = world.enroll_tokens.get(bearer).cloned() else { return (401, None, json!({})) };
+                if !world.aliases.insert(alias.clone()) {
+                    return (409, None, json!({"detail": "alias in use"}));
+                }
+                world.enroll_tokens.remove(bearer);
+                let device_id = format!("id-of-{alias}");
+                world.devices.insert(format!("device-{alias}"), device_id.clone());
+                (
+                    200,
+                    None,
+                    json!({"device_id": device_id, "device_token": format!("device-{alias}"), "device_key": "00", "server_time": "",
+                    "heartbeat_interval_seconds": 300, "socket_url": ""}),
+                )
+            }
+            "/v1/agent/session" => match world.devices.get(bearer) {
+                Some(id) if !world.refuse_devices => {
+                    (200, None, json!({"session_token": format!("session-{id}"), "expires_at": "2100-01-01T00:00:00Z"}))
+                }
+                _ => (401, None, json!({})),
+            },
+            "/v1/heartbeat" | "/v1/heartbeats" => {
+                let Some(id) = bearer.strip_prefix("session-").filter(|_| !world.refuse_devices).map(str::to_owned) else {
+                    return (401, None, json!({}));
+                };
+                if let Some(status) = world.refuse_heartbeats {
+                    return (status, None, json!({"detail": "told to"}));
+                }
+                let told = json!({"ok": true, "next_heartbeat_seconds": world.next_heartbeat_seconds, "commands": [], "server_time": ""});
+                if path == "/v1/heartbeat" {
+                    world.store(&id, body);
+                    return (200, None, told);
+                }
+                let items = body.as_array().unwrap();
+                assert!(items.len() <= 100);
+                world.lists.push(items.len());
+                items.iter().for_each(|item| world.store(&id, item));
+                let results: Vec<Value> = (0..items.len()).map(|index| json!({"index": index, "status": 200})).collect();
+                let mut answer = told;
+                answer["results"] = results.into();
+                (200, None, answer)
+            }
+            _ => (404, None, json!({})),
+        }
+    }
+
+    async fn socket(self, stream: TcpStream) {
+        let mut device_id = None;
+        #[allow(clippy::result_large_err, reason = "the signature is the library's")]
+        let check = |request: &server::Request, response: server::Response| {
+            let bearer = request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer session-"));
+            device_id = bearer.map(str::to_owned);
+            if device_id.is_some() && !self.world().refuse_devices {
+                return Ok(response);
+            }
+            let mut refusal = server::ErrorResponse::new(None);
+            *refusal.status_mut() = hyper::StatusCode::UNAUTHORIZED;
+            Err(refusal)
+        };
+        let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else { return };
+        let Some(device_id) = device_id else { return };
+        self.world().sockets_opened += 1;
+        let _ = socket.send(Message::Ping(Bytes::new())).await;
+        let mut first = true;
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Text(text) = message else { continue };
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(frame["type"], "heartbeat");
+            let (refuse, mute, told, reconnect) = {
+                let world = self.world();
+                (world.refuse_heartbeats, world.mute, world.next_heartbeat_seconds, world.reconnect_after_first)
+            };
+            if mute {
+                continue;
+            }
+            let answer = match refuse {
+                Some(status) => json!({"type": "refused", "id": frame["id"], "status": status, "detail": "told to"}),
+                None => {
+                    self.world().store(&device_id, &frame);
+                    json!({"type": "ack", "id": frame["id"], "next_heartbeat_seconds": told})
+                }
+            };
+            if socket.send(Message::text(answer.to_string())).await.is_err() {
+                return;
+            }
+            if reconnect && std::mem::take(&mut first) {
+                let _ = socket.send(Message::text(json!({"type": "reconnect", "after_ms": 50}).to_string())).await;
+            }
+        }
+    }
+}
+
+impl World {
+    fn store(&mut self, device_id: &str, heartbeat: &Value) {
+        assert!(heartbeat["battery"]["pct"].is_i64(), "{heartbeat}");
+        let timestamp = heartbeat["timestamp_utc"].as_str().unwrap().to_owned();
+        *self.stored.entry((device_id.to_owned(), timestamp)).or_default() += 1;
+    }
+
+    pub(crate) fn heartbeats(&self) -> u32 {
+        self.stored.values().sum()
+    }
+}
+
+#[derive(Parser)]
+struct FleetCli {
+    #[command(flatten)]
+    args: FleetArgs,
+}
+
+/// Arguments of a well-behaved fleet, and some more.
+pub(crate) fn fleet_args(node: &FakeNode, state_dir: &Path, more: &[&str]) -> FleetArgs {
+    let state_dir = state_dir.display().to_string();
+    let common = ["fleet", "--server", &node.url, "--state-dir", &state_dir, "--enroll-with", PASSWORD, "--ramp-seconds", "0"];
+    let calm = ["--duplicate-share", "0", "--late-share", "0", "--clock-off-share", "0", "--outages-per-hour", "0"];
+    let impatient = ["--retry-min", "50ms", "--retry-max", "200ms", "--timeout", "2s"];
+    let given: Vec<&str> = more.iter().step_by(2).copied().collect();
+    let defaults = calm.chunks(2).chain(impatient.chunks(2)).filter(|pair| !given.contains(&pair[0])).flatten().copied();
+    FleetCli::parse_from(common.into_iter().chain(defaults).chain(more.iter().copied())).args
+}
+
+/// A stop that is never set, with what would set it.
+pub(crate) fn never() -> (watch::Sender<bool>, Stop) {
+    watch::channel(false)
+}

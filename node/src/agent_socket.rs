@@ -1,0 +1,228 @@
+//! `GET /v1/agent/socket`: a device's WebSocket, under the same rules as HTTP.
+//!
+//! One frame at a time: the next is read once the last is answered, so a device
+//! that sends faster than it is served fills its own buffers, not ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::clock;
+use actors::device::SocketPush;
+use actors::services::DeviceCredentials;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, MissedTickBehavior};
+use wire::agent::Heartbeat;
+use wire::socket::{DownFrame, UpHeader};
+
+use crate::convert;
+use crate::http::{ApiError, App, extract::Device, parse_json};
+
+/// Read and write buffers of a socket; frames are small and sockets are many.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// RFC 6455, section 7.4.1: the endpoint is going away.
+const CLOSE_GOING_AWAY: u16 = 1001;
+/// RFC 6455, section 7.4.1: the peer broke a rule.
+const CLOSE_POLICY: u16 = 1008;
+
+/// Upgrades the connection of a device that proved who it is.
+pub(crate) async fn upgrade(
+    State(app): State<Arc<App>>,
+    Device(credentials): Device,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(|_| {
+        ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this route takes WebSocket upgrades only")
+    })?;
+    app.system.agent.check(credentials).await?;
+    let room = Arc::clone(&app.sockets).try_acquire_owned();
+    let room = room.map_err(|_| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later()
+    })?;
+    let limit_bytes = app.config.socket.frame_limit_bytes;
+    Ok(upgrade
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(limit_bytes)
+        .max_frame_size(limit_bytes)
+        .on_upgrade(move |socket| run(app, credentials, socket, room)))
+}
+
+async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, room: OwnedSemaphorePermit) {
+    let _room = room;
+    let gauge = app.observability.actors.agent_sockets.clone();
+    gauge.inc();
+    let mut session = Session {
+        send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms),
+        app,
+        credentials,
+        socket,
+        bad_frames: 0,
+    };
+    // An error means that the peer is gone; there is nobody left to tell.
+    let _ = session.run().await;
+    gauge.dec();
+}
+
+/// The connection is over.
+struct Closed;
+
+struct Session {
+    app: Arc<App>,
+    credentials: DeviceCredentials,
+    socket: WebSocket,
+    bad_frames: u32,
+    send_timeout: Duration,
+}
+
+impl Session {
+    async fn run(&mut self) -> Result<(), Closed> {
+        let settings = &self.app.config.socket;
+        let (sender, mut pushes) = mpsc::channel(4);
+        let dead_after = Duration::from_secs(settings.dead_after_seconds);
+        let mut pings = tokio::time::interval(Duration::from_secs(settings.ping_interval_seconds));
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pings.reset();
+        let stopping = self.app.stopping.clone();
+        if let Err(error) = self.app.system.agent.attach_socket(self.credentials, sender).await {
+            return self.refuse_and_close(error.into()).await;
+        }
+        let mut heard_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return self.ask_to_reconnect().await,
+                push = pushes.recv() => return self.pushed(push).await,
+                _ = pings.tick() => {
+                    if heard_at.elapsed() >= dead_after {
+                        return Err(Closed);
+                    }
+                    self.send(Message::Ping(bytes::Bytes::new())).await?;
+                }
+                message = self.socket.recv() => {
+                    heard_at = Instant::now();
+                    match message {
+                        Some(Ok(Message::Text(text))) => self.frame(text.as_bytes()).await?,
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                        Some(Ok(Message::Binary(_))) => self.bad_frame(Value::Null, not_text()).await?,
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Closed),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn frame(&mut self, text: &[u8]) -> Result<(), Closed> {
+        let header: UpHeader = match parse_json(text) {
+            Ok(header) => header,
+            Err(error) => return self.bad_frame(Value::Null, error).await,
+        };
+        let id = header.id.and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or(Value::Null);
+        match header.kind.as_str() {
+            "heartbeat" => self.heartbeat(id, text).await,
+            "action_result" => {
+                self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such command")).await
+            }
+            "deployment_status" => {
+                self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such deployment")).await
+            }
+            _ => {
+                let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "type: not one that a device sends");
+                self.bad_frame(id, error).await
+            }
+        }
+    }
+
+    async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
+        let told =
+            parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
+        let incoming = match told {
+            Ok(incoming) => incoming,
+            Err(error) => return self.bad_frame(id, error).await,
+        };
+        let agent = &self.app.system.agent;
+        match agent.store_heartbeat(self.credentials, incoming).await {
+            Ok(_) => {
+                let next = agent.next_heartbeat_s();
+                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next) }).await
+            }
+            Err(error) => self.refused(id, &error.into()).await,
+        }
+    }
+
+    /// A frame that can never be right; a few are tolerated.
+    async fn bad_frame(&mut self, id: Value, error: ApiError) -> Result<(), Closed> {
+        self.bad_frames += 1;
+        self.refused(id, &error).await?;
+        if self.bad_frames > self.app.config.socket.bad_frames_max {
+            return self.close(CLOSE_POLICY, "too many unreadable frames").await;
+        }
+        Ok(())
+    }
+
+    async fn refused(&mut self, id: Value, error: &ApiError) -> Result<(), Closed> {
+        self.app.observability.socket_refusals.with_label_values(&[error.status().as_str()]).inc();
+        let frame = DownFrame::Refused {
+            id,
+            status: error.status().as_u16(),
+            detail: error.detail(),
+            reason: error.reason().map(str::to_owned),
+            retry_after_s: error.retry_after_s(),
+        };
+        self.send_frame(&frame).await
+    }
+
+    async fn refuse_and_close(&mut self, error: ApiError) -> Result<(), Closed> {
+        self.refused(Value::Null, &error).await?;
+        self.close(CLOSE_POLICY, "refused").await
+    }
+
+    async fn pushed(&mut self, push: Option<SocketPush>) -> Result<(), Closed> {
+        match push {
+            Some(SocketPush::Replaced) => self.close(CLOSE_POLICY, "another connection of this device took over").await,
+            Some(SocketPush::Revoked) => {
+                let error = match self.app.system.agent.check(self.credentials).await {
+                    Err(error) => error,
+                    Ok(()) => actors::ServiceError::Unavailable,
+                };
+                self.refuse_and_close(error.into()).await
+            }
+            // The actor is being restarted: a new connection finds the new one.
+            None => self.ask_to_reconnect().await,
+        }
+    }
+
+    async fn ask_to_reconnect(&mut self) -> Result<(), Closed> {
+        let wait_ms = self.app.config.socket.reconnect_after_max_ms as f64 * rand::random::<f64>();
+        self.send_frame(&DownFrame::Reconnect { after_ms: wait_ms as u64 }).await?;
+        self.close(CLOSE_GOING_AWAY, "reconnect").await
+    }
+
+    async fn close(&mut self, code: u16, reason: &'static str) -> Result<(), Closed> {
+        self.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
+        Err(Closed)
+    }
+
+    async fn send_frame(&mut self, frame: &DownFrame) -> Result<(), Closed> {
+        let text = serde_json::to_string(frame).map_err(|cause| {
+            tracing::error!(event = "socket.frame_unwritable", %cause);
+            Closed
+        })?;
+        self.send(Message::Text(text.into())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Closed> {
+        match tokio::time::timeout(self.send_timeout, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Closed),
+        }
+    }
+}
+
+fn not_text() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", "frames are JSON text")
+}

@@ -1,0 +1,111 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// A node of the NexMDM device-management server.
+///
+/// Without a command it serves: devices enroll and report over HTTP and sockets,
+/// people use the dashboard. Without DATABASE_URL it keeps a private PostgreSQL
+/// under its data folder.
+#[derive(Parser)]
+#[command(
+    name = "nexmdm",
+    version,
+    after_help = "Settings: config/default.toml names every key; NEXMDM__SECTION__KEY overrides it."
+)]
+pub(crate) struct Cli {
+    /// File with settings that differ from the defaults (TOML).
+    #[arg(long, short, global = true, env = "NEXMDM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve devices and people (the default).
+    Serve,
+    /// Bring the database up to date, and end.
+    Migrate,
+    /// Accounts of people.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Enrollment tokens.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// The settings in force.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Run the private PostgreSQL alone, until Ctrl-C; prints its URL.
+    Database,
+}
+
+/// What to do with accounts.
+#[derive(Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; prints its password unless one is given on standard input.
+    Add {
+        /// Name to sign in with.
+        username: String,
+        /// admin, operator or viewer.
+        #[arg(long, default_value = "viewer")]
+        role: String,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Set a new password and end every sign-in of the account.
+    ResetPassword {
+        /// Name of the account.
+        username: String,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List the accounts.
+    List,
+}
+
+/// What to do with enrollment tokens.
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make single-use tokens and print them, one a line.
+    Create {
+        /// How many, 1..500.
+        #[arg(long, default_value_t = 1)]
+        count: i64,
+        /// Seconds until they expire.
+        #[arg(long, value_name = "SECONDS")]
+        expires_in: Option<i64>,
+        /// Alias that the device gets; only with a count of 1.
+        #[arg(long)]
+        alias: Option<String>,
+        /// Alias with {n}, which counts from 1, e.g. shop-{n}.
+        #[arg(long, value_name = "PATTERN")]
+        alias_pattern: Option<String>,
+        /// Tag that the devices get; may be given again.
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+        /// Group that the devices get; may be given again.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+}
+
+/// What to do with the settings.
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check them; the exit code says whether they are good.
+    Check,
+    /// Print them, secrets hidden.
+    Print,
+}

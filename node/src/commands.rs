@@ -1,0 +1,116 @@
+//! Commands other than `serve`: they do one thing over the same services, and end.
+
+use std::io::{BufRead, Write};
+
+use actors::console::Console;
+use anyhow::Context;
+use domain::access::{Principal, Role};
+use domain::enrollment::TokenRequest;
+use secrecy::SecretString;
+
+use crate::cli::{TokenCommand, UserCommand};
+use crate::config::Config;
+use crate::database::{Database, for_console, start_embedded};
+use crate::{secrets, serve};
+
+/// `nexmdm config check`: reading it was the check.
+pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
+    secrets::check_given(config)?;
+    println!("The configuration is good.");
+    Ok(())
+}
+
+/// `nexmdm config print`: TOML, secrets hidden.
+pub(crate) fn config_print(config: &Config) -> anyhow::Result<()> {
+    print!("{}", toml::to_string(config)?);
+    Ok(())
+}
+
+/// `nexmdm migrate`.
+pub(crate) async fn migrate(config: Config) -> anyhow::Result<()> {
+    Database::open(&config).await?.close().await?;
+    println!("The database is up to date.");
+    Ok(())
+}
+
+/// `nexmdm database`.
+pub(crate) async fn database(config: Config) -> anyhow::Result<()> {
+    let embedded = start_embedded(&config).await?;
+    println!("{}", embedded.database_url());
+    std::io::stdout().flush()?;
+    serve::stop_signal().await?;
+    embedded.stop().await?;
+    Ok(())
+}
+
+/// Runs `work` over the services of a console, and closes the database whatever comes of it.
+async fn with_console<T>(config: Config, work: impl AsyncFnOnce(&Console) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
+    let secrets = secrets::load(&config)?;
+    let database = Database::open(&config).await?;
+    let result = match Console::new(database.store.clone(), config.settings(), secrets) {
+        Ok(console) => work(&console).await,
+        Err(error) => Err(for_console(error)),
+    };
+    database.close().await?;
+    result
+}
+
+/// `nexmdm user ...`.
+pub(crate) async fn user(config: Config, command: UserCommand) -> anyhow::Result<()> {
+    with_console(config, async |console| {
+        match command {
+            UserCommand::Add { username, role, password_stdin } => {
+                let role: Role = role.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+                let (password, shown) = password(password_stdin)?;
+                console.auth.add_user(&Principal::Console, &username, &password, role).await.map_err(for_console)?;
+                println!("Added {username} ({role}).{shown}");
+            }
+            UserCommand::ResetPassword { username, password_stdin } => {
+                let (password, shown) = password(password_stdin)?;
+                console.auth.reset_password(&Principal::Console, &username, &password).await.map_err(for_console)?;
+                println!("{username} has a new password, and every sign-in of it has ended.{shown}");
+            }
+            UserCommand::List => {
+                println!("{:<24} {:<10} {:<20} STATE", "NAME", "ROLE", "CREATED");
+                for user in console.auth.users(&Principal::Console).await.map_err(for_console)? {
+                    let state = if user.disabled_at.is_some() { "disabled" } else { "active" };
+                    println!(
+                        "{:<24} {:<10} {:<20} {state}",
+                        user.username,
+                        user.role.as_str(),
+                        user.created_at.format("%Y-%m-%d %H:%M:%SZ")
+                    );
+                }
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The password to set, and what to tell of it.
+fn password(from_stdin: bool) -> anyhow::Result<(SecretString, String)> {
+    if from_stdin {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).context("standard input")?;
+        return Ok((line.trim_end_matches(['\r', '\n']).into(), String::new()));
+    }
+    let password = actors::crypto::random_token().map_err(for_console)?;
+    let shown = format!("\nPassword: {password}");
+    Ok((password.into(), shown))
+}
+
+/// `nexmdm token ...`.
+pub(crate) async fn token(config: Config, command: TokenCommand) -> anyhow::Result<()> {
+    let TokenCommand::Create { count, expires_in, alias, alias_pattern, tags, groups } = command;
+    let request =
+        TokenRequest { count: Some(count), expires_in_s: expires_in, alias, alias_pattern, start_number: None, tags, groups };
+    with_console(config, async |console| {
+        for token in console.enrollment.create(&Principal::Console, request).await.map_err(for_console)? {
+            println!("{}", token.token);
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,354 @@
+//! Configuration: the built-in defaults, then a file, then `NEXMDM__SECTION__KEY` variables.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, Settings};
+use chrono::TimeDelta;
+use domain::Invalid;
+use domain::device::DevicePolicy;
+use domain::enrollment::LifetimeLimits;
+use domain::invalid::in_range;
+use domain::throttle::FailureLimit;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The commented defaults, part of the binary.
+pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name { $(pub(crate) $field: $type,)* }
+    };
+}
+
+section!(
+    /// All settings; `config/default.toml` says what each means.
+    Config {
+        data_dir: PathBuf,
+        http: Http,
+        database: Database,
+        admin: Admin,
+        secrets: SecretKeys,
+        auth: Auth,
+        enrollment: Enrollment,
+        heartbeat: Heartbeat,
+        device: Device,
+        socket: Socket,
+        dashboard: Dashboard,
+        partition: Partition,
+        shutdown: Shutdown,
+        log: Log,
+    }
+);
+section!(
+    /// `[http]`
+    Http {
+        listen: SocketAddr,
+        public_url: String,
+        connections_max: usize,
+        header_timeout_ms: u64,
+        body_timeout_ms: u64,
+        body_limit_bytes: usize,
+        heartbeats_body_limit_bytes: usize,
+    }
+);
+section!(
+    /// `[database]`
+    Database {
+        url: Hidden,
+        pool_max_connections: u32,
+        acquire_timeout_ms: u64,
+        statement_timeout_ms: u64,
+        bin_dir: PathBuf,
+        shared_buffers_mb: u32,
+    }
+);
+section!(
+    /// `[admin]`
+    Admin { initial_password: Hidden, }
+);
+section!(
+    /// `[secrets]`
+    SecretKeys { master_key: Hidden, master_key_file: PathBuf, jwt_key: Hidden, jwt_key_file: PathBuf, }
+);
+section!(
+    /// `[auth]`
+    Auth {
+        password_bcrypt_cost: u32,
+        device_token_bcrypt_cost: u32,
+        bcrypt_concurrency: usize,
+        bcrypt_wait_ms: u64,
+        access_token_seconds: u64,
+        session_seconds: u64,
+        session_cache_ms: u64,
+        agent_session_seconds: u64,
+        device_token_cache_max: u64,
+        failure_burst: u32,
+        failures_forgiven_per_minute: u32,
+        failure_keys_max: u64,
+    }
+);
+section!(
+    /// `[enrollment]`
+    Enrollment { token_default_seconds: i64, token_max_seconds: i64, failure_burst: u32, failures_forgiven_per_minute: u32, }
+);
+section!(
+    /// `[heartbeat]`
+    Heartbeat {
+        interval_seconds: u32,
+        in_flight_max: usize,
+        writers: usize,
+        writer_queue_max: usize,
+        batch_rows_max: usize,
+        linger_ms: u64,
+        commit_timeout_ms: u64,
+        retry_after_seconds: u32,
+    }
+);
+section!(
+    /// `[device]`
+    Device { offline_after_seconds: i64, low_battery_pct: i16, app_stale_after_seconds: i32, }
+);
+section!(
+    /// `[socket]`
+    Socket {
+        connections_max: usize,
+        frame_limit_bytes: usize,
+        ping_interval_seconds: u64,
+        dead_after_seconds: u64,
+        send_timeout_ms: u64,
+        bad_frames_max: u32,
+        reconnect_after_max_ms: u64,
+    }
+);
+section!(
+    /// `[dashboard]`
+    Dashboard { sessions_max: usize, sessions_per_user_max: usize, secure_cookies: bool, }
+);
+section!(
+    /// `[partition]`
+    Partition { interval_seconds: u64, }
+);
+section!(
+    /// `[shutdown]`
+    Shutdown { drain_timeout_ms: u64, }
+);
+section!(
+    /// `[log]`
+    Log { filter: String, format: LogFormat, }
+);
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// A secret setting: empty = not set; never printed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Hidden(SecretString);
+
+impl Hidden {
+    /// The value, if set.
+    pub(crate) fn get(&self) -> Option<&str> {
+        Some(self.0.expose_secret()).filter(|value| !value.is_empty())
+    }
+}
+
+impl Serialize for Hidden {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.get().is_some() { "(hidden)" } else { "" })
+    }
+}
+
+impl Config {
+    /// Reads the defaults, `file` if given, and the variables of the environment.
+    ///
+    /// # Errors
+    /// Names the key that is unknown or whose value is bad, and the reason.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        Self::read(file, variables)
+    }
+
+    fn read(file: Option<&Path>, variables: std::collections::HashMap<String, String>) -> anyhow::Result<Self> {
+        use config::{Environment, File, FileFormat};
+        let mut sources = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(file) = file {
+            sources = sources.add_source(File::from(file).format(FileFormat::Toml));
+        }
+        let variables = Environment::with_prefix("NEXMDM").prefix_separator("__").separator("__").source(Some(variables));
+        let merged = sources.add_source(variables).build()?;
+        let read: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
+            let path = error.path().to_string();
+            anyhow::anyhow!("configuration, at `{path}`: {}", error.into_inner())
+        })?;
+        read.check().map_err(|invalid| anyhow::anyhow!("configuration, `{}`: {}", invalid.field, invalid.problem))?;
+        Ok(read)
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let most = u64::MAX;
+        in_range("http.connections_max", self.http.connections_max, 1, 1_000_000)?;
+        in_range("http.header_timeout_ms", self.http.header_timeout_ms, 10, 600_000)?;
+        in_range("http.body_timeout_ms", self.http.body_timeout_ms, 10, 600_000)?;
+        in_range("http.body_limit_bytes", self.http.body_limit_bytes, 1024, 16_777_216)?;
+        in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
+        in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
+        in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
+        in_range("database.statement_timeout_ms", self.database.statement_timeout_ms, 10, 600_000)?;
+        in_range("database.shared_buffers_mb", self.database.shared_buffers_mb, 16, 1_048_576)?;
+        in_range("auth.password_bcrypt_cost", self.auth.password_bcrypt_cost, 4, 16)?;
+        in_range("auth.device_token_bcrypt_cost", self.auth.device_token_bcrypt_cost, 4, 12)?;
+        in_range("auth.access_token_seconds", self.auth.access_token_seconds, 10, 86_400)?;
+        in_range("auth.session_seconds", self.auth.session_seconds, 60, 31_536_000)?;
+        in_range("auth.agent_session_seconds", self.auth.agent_session_seconds, 10, 2_592_000)?;
+        in_range("auth.failure_burst", self.auth.failure_burst, 1, 1_000_000)?;
+        in_range("auth.failures_forgiven_per_minute", self.auth.failures_forgiven_per_minute, 1, 1_000_000)?;
+        in_range("enrollment.failure_burst", self.enrollment.failure_burst, 1, 1_000_000)?;
+        in_range("enrollment.failures_forgiven_per_minute", self.enrollment.failures_forgiven_per_minute, 1, 1_000_000)?;
+        in_range("enrollment.token_max_seconds", self.enrollment.token_max_seconds, 1, 315_360_000)?;
+        in_range(
+            "enrollment.token_default_seconds",
+            self.enrollment.token_default_seconds,
+            1,
+            self.enrollment.token_max_seconds,
+        )?;
+        in_range("heartbeat.interval_seconds", self.heartbeat.interval_seconds, 1, 86_400)?;
+        in_range("heartbeat.in_flight_max", self.heartbeat.in_flight_max, 100, 1_000_000)?;
+        in_range("heartbeat.writers", self.heartbeat.writers, 1, 64)?;
+        in_range("heartbeat.writer_queue_max", self.heartbeat.writer_queue_max, 100, 1_000_000)?;
+        in_range("heartbeat.batch_rows_max", self.heartbeat.batch_rows_max, 1, 10_000)?;
+        in_range("heartbeat.linger_ms", self.heartbeat.linger_ms, 0, 1000)?;
+        in_range("heartbeat.commit_timeout_ms", self.heartbeat.commit_timeout_ms, 10, 600_000)?;
+        in_range("heartbeat.retry_after_seconds", self.heartbeat.retry_after_seconds, 1, 3600)?;
+        in_range("device.offline_after_seconds", self.device.offline_after_seconds, 1, 31_536_000)?;
+        in_range("device.low_battery_pct", self.device.low_battery_pct, 0, 100)?;
+        in_range("device.app_stale_after_seconds", self.device.app_stale_after_seconds, 1, i32::MAX)?;
+        in_range("socket.connections_max", self.socket.connections_max, 0, 1_000_000)?;
+        in_range("socket.frame_limit_bytes", self.socket.frame_limit_bytes, 1024, 16_777_216)?;
+        in_range("socket.ping_interval_seconds", self.socket.ping_interval_seconds, 1, 3600)?;
+        in_range("socket.dead_after_seconds", self.socket.dead_after_seconds, self.socket.ping_interval_seconds, 86_400)?;
+        in_range("partition.interval_seconds", self.partition.interval_seconds, 1, 86_400)?;
+        in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
+        in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
+        if !self.http.public_url.is_empty()
+            && !self.http.public_url.starts_with("http://")
+            && !self.http.public_url.starts_with("https://")
+        {
+            return Err(Invalid::new("http.public_url", "begins with neither http:// nor https://"));
+        }
+        Ok(())
+    }
+
+    /// The settings of actors and services.
+    pub(crate) fn settings(&self) -> Settings {
+        let (auth, heartbeat) = (&self.auth, &self.heartbeat);
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Settings {
+            heartbeat: HeartbeatSettings {
+                interval_s: heartbeat.interval_seconds,
+                in_flight_max: heartbeat.in_flight_max,
+                writers: heartbeat.writers,
+                writer_queue_max: heartbeat.writer_queue_max,
+                batch_rows_max: heartbeat.batch_rows_max,
+                linger: Duration::from_millis(heartbeat.linger_ms),
+                commit_timeout: Duration::from_millis(heartbeat.commit_timeout_ms),
+                retry_after_s: heartbeat.retry_after_seconds,
+            },
+            device: DevicePolicy {
+                offline_after: TimeDelta::seconds(self.device.offline_after_seconds),
+                low_battery_pct: self.device.low_battery_pct,
+                app_stale_after_s: self.device.app_stale_after_seconds,
+            },
+            auth: AuthSettings {
+                password_bcrypt_cost: auth.password_bcrypt_cost,
+                device_token_bcrypt_cost: auth.device_token_bcrypt_cost,
+                bcrypt_concurrency: if auth.bcrypt_concurrency == 0 { processors } else { auth.bcrypt_concurrency },
+                bcrypt_wait: Duration::from_millis(auth.bcrypt_wait_ms),
+                access_token_ttl: Duration::from_secs(auth.access_token_seconds),
+                session_ttl: Duration::from_secs(auth.session_seconds),
+                session_cache_ttl: Duration::from_millis(auth.session_cache_ms),
+                agent_session_ttl: Duration::from_secs(auth.agent_session_seconds),
+                device_token_cache_max: auth.device_token_cache_max,
+                failures: FailureLimit { burst: auth.failure_burst, forgiven_per_minute: auth.failures_forgiven_per_minute },
+                failure_keys_max: auth.failure_keys_max,
+            },
+            enrollment: EnrollmentSettings {
+                lifetime: LifetimeLimits { default_s: self.enrollment.token_default_seconds, max_s: self.enrollment.token_max_seconds },
+                failures: FailureLimit {
+                    burst: self.enrollment.failure_burst,
+                    forgiven_per_minute: self.enrollment.failures_forgiven_per_minute,
+                },
+            },
+            partition_interval: Duration::from_secs(self.partition.interval_seconds),
+        }
+    }
+
+    /// How devices and people reach this node, without a slash at the end.
+    pub(crate) fn public_url(&self) -> String {
+        match self.http.public_url.trim_end_matches('/') {
+            "" => format!("http://{}", self.http.listen),
+            url => url.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        Config::read(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn defaults_are_complete_and_variables_override_them() {
+        assert_eq!(read(&[]).unwrap().http.listen.port(), 8080);
+        let config = read(&[("NEXMDM__HTTP__LISTEN", "127.0.0.1:9"), ("NEXMDM__DATA_DIR", "/tmp/x"), ("HOME", "/")]).unwrap();
+        assert_eq!((config.http.listen.port(), config.data_dir.as_path()), (9, Path::new("/tmp/x")));
+    }
+
+    #[test]
+    fn a_password_of_digits_stays_as_it_is() {
+        let config = read(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "007")]).unwrap();
+        assert_eq!(config.admin.initial_password.get(), Some("007"));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused_by_name() {
+        for (variable, value, wanted) in [
+            ("NEXMDM__HTTP__LISTEM", "127.0.0.1:1", "listem"),
+            ("NEXMDM__HTTPS__LISTEN", "127.0.0.1:1", "https"),
+            ("NEXMDM__HTTP__LISTEN", "somewhere", "http.listen"),
+            ("NEXMDM__HEARTBEAT__WRITERS", "many", "heartbeat.writers"),
+            ("NEXMDM__HEARTBEAT__WRITERS", "0", "heartbeat.writers"),
+            ("NEXMDM__HEARTBEAT__WRITERS", "-1", "heartbeat.writers"),
+            ("NEXMDM__LOG__FORMAT", "xml", "log.format"),
+            ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
+        ] {
+            let error = read(&[(variable, value)]).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{variable}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let config =
+            read(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "hunter2"), ("NEXMDM__DATABASE__URL", "postgres://u:hunter2@h/d")])
+                .unwrap();
+        assert!(!serde_json::to_string(&config).unwrap().contains("hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

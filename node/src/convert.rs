@@ -1,0 +1,200 @@
+//! From wire types to domain types: the edge where limits are checked.
+
+use actors::ServiceError;
+use actors::services::IncomingHeartbeat;
+use chrono::DateTime;
+use domain::enrollment::Registration;
+use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
+use domain::{DeviceId, Invalid, Timestamp, text};
+use wire::agent::RegisterRequest;
+use wire::lenient::Int;
+
+use crate::http::ApiError;
+
+/// Narrows a number.
+///
+/// # Errors
+/// It does not fit, so it is far outside any limit.
+fn narrow<T: TryFrom<i64>>(field: &str, value: Option<Int>) -> Result<Option<T>, Invalid> {
+    value.map(|Int(number)| T::try_from(number).map_err(|_| Invalid::new(field, format!("{number} is out of range")))).transpose()
+}
+
+/// A number where -1 means unknown.
+fn unknown_below_zero(field: &str, value: Option<Int>) -> Result<Option<i32>, Invalid> {
+    Ok(narrow::<i32>(field, value)?.filter(|seconds| *seconds != -1))
+}
+
+/// What a device tells when it enrolls.
+///
+/// # Errors
+/// Names the field that is out of its limits.
+pub(crate) fn registration(request: RegisterRequest) -> Result<Registration, Invalid> {
+    Registration {
+        alias: request.alias,
+        hardware_id: request.hardware_id,
+        model: request.model,
+        manufacturer: request.manufacturer,
+        android_version: request.android_version,
+        sdk_int: narrow("sdk_int", request.sdk_int)?,
+        app_version: request.app_version,
+        app_version_code: request.app_version_code.map(|Int(code)| code),
+        fcm_token: request.fcm_token,
+    }
+    .checked()
+}
+
+/// A heartbeat of `device_id`, received at `now`.
+///
+/// # Errors
+/// Names the field that is out of its limits; 403 when it is another device's.
+pub(crate) fn heartbeat(
+    device_id: DeviceId,
+    told: wire::agent::Heartbeat,
+    now: Timestamp,
+) -> Result<IncomingHeartbeat, ApiError> {
+    if let Some(claimed) = told.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
+        let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
+        if claimed != device_id {
+            return Err(ServiceError::ForeignDevice.into());
+        }
+    }
+    let device_time = told.timestamp_utc.as_deref().map(time).transpose()?;
+    let fcm_token = text::optional("fcm_token", told.fcm_token.clone(), 4096)?;
+    let telemetry = telemetry(told)?.checked()?;
+    Ok(IncomingHeartbeat { heartbeat: Heartbeat::new(device_id, device_time, telemetry, now), fcm_token })
+}
+
+fn time(text: &str) -> Result<Timestamp, Invalid> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| Invalid::new("timestamp_utc", "not a time as in 2026-11-21T15:36:17Z"))
+}
+
+fn telemetry(told: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {
+    let battery = told.battery.unwrap_or_default();
+    let system = told.system.unwrap_or_default();
+    let memory = told.memory.unwrap_or_default();
+    let network = told.network.unwrap_or_default();
+    let speedtest = told.speedtest_running_signals.unwrap_or_default();
+    let apps = told.app_versions.unwrap_or_default().into_iter().map(|(package, app)| {
+        let app = app.unwrap_or_default();
+        WatchedApp {
+            package,
+            installed: app.installed,
+            version_name: app.version_name,
+            version_code: app.version_code.map(|Int(code)| code),
+        }
+    });
+    Ok(Telemetry {
+        battery_pct: narrow("battery.pct", battery.pct)?,
+        charging: battery.charging,
+        battery_temperature_c: battery.temperature_c.map(|celsius| celsius.0 as f32),
+        app_version: told.app_version,
+        agent_version_code: told.agent_version_code.map(|Int(code)| code),
+        android_version: system.android_version,
+        sdk_int: narrow("system.sdk_int", system.sdk_int)?,
+        patch_level: system.patch_level,
+        build_id: system.build_id,
+        model: system.model,
+        manufacturer: system.manufacturer,
+        uptime_s: system.uptime_seconds.map(|Int(seconds)| seconds),
+        ram_total_mb: narrow("memory.total_ram_mb", memory.total_ram_mb)?,
+        ram_available_mb: narrow("memory.avail_ram_mb", memory.avail_ram_mb)?,
+        ram_pressure_pct: narrow("memory.pressure_pct", memory.pressure_pct)?,
+        storage_free_mb: told.storage_free_mb.map(|Int(mb)| mb),
+        transport: network.transport.map(|name| Transport::parse("network.transport", &name)).transpose()?,
+        ssid: network.ssid,
+        carrier: network.carrier,
+        ip: network.ip,
+        net_validated: told.net_validated,
+        metered: told.metered,
+        foreground_recent_s: unknown_below_zero("monitored_foreground_recent_s", told.monitored_foreground_recent_s)?,
+        app_running: told.unity_process_running,
+        speedtest_service_running: speedtest.has_service_notification,
+        speedtest_foreground_recent_s: unknown_below_zero(
+            "speedtest_running_signals.foreground_recent_seconds",
+            speedtest.foreground_recent_seconds,
+        )?,
+        power_ok: told.power_ok,
+        doze_whitelisted: told.doze_whitelisted,
+        is_device_owner: told.is_device_owner,
+        in_call: told.in_call,
+        queue_depth: narrow("queue_depth", told.queue_depth)?,
+        boot_id: told.boot_id,
+        seq: told.seq.map(|Int(seq)| seq),
+        self_heal_hints: told.self_heal_hints.map(|hints| hints.get().to_owned()),
+        apps: apps.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the agent API, word for word.
+    const EXAMPLE: &str = include_str!("../../actors/wire/fixtures/heartbeat.json");
+    /// What an agent of the earlier server sends.
+    const LEGACY: &str = include_str!("../../actors/wire/fixtures/heartbeat-legacy.json");
+
+    fn now() -> Timestamp {
+        "2026-11-21T15:36:20Z".parse().unwrap()
+    }
+    fn id() -> DeviceId {
+        DeviceId(uuid::Uuid::from_u128(7))
+    }
+    fn read(json: &str) -> Result<IncomingHeartbeat, ApiError> {
+        heartbeat(id(), serde_json::from_str(json).unwrap(), now())
+    }
+
+    #[test]
+    fn every_field_of_the_example_arrives() {
+        let told = read(EXAMPLE).unwrap();
+        assert_eq!(told.heartbeat.bucket_at, "2026-11-21T15:36:10Z".parse::<Timestamp>().unwrap());
+        assert_eq!(told.fcm_token.as_deref(), Some("fcm-1"));
+        let telemetry = told.heartbeat.telemetry;
+        assert_eq!(
+            (telemetry.battery_pct, telemetry.charging, telemetry.battery_temperature_c),
+            (Some(83), Some(true), Some(31.5))
+        );
+        assert_eq!(
+            (telemetry.ram_total_mb, telemetry.ram_available_mb, telemetry.ram_pressure_pct),
+            (Some(3891), Some(1210), Some(69))
+        );
+        assert_eq!((telemetry.transport, telemetry.ssid.as_deref()), (Some(Transport::Wifi), Some("shop")));
+        assert_eq!((telemetry.foreground_recent_s, telemetry.app_running), (Some(12), Some(true)));
+        assert_eq!((telemetry.storage_free_mb, telemetry.agent_version_code, telemetry.seq), (Some(5120), Some(140), Some(4711)));
+        assert_eq!(telemetry.apps[0].version_code, Some(321));
+        assert_eq!(telemetry.model.as_deref(), Some("Orbic Joy 2"));
+    }
+
+    #[test]
+    fn an_agent_of_the_earlier_server_is_understood() {
+        let telemetry = read(LEGACY).unwrap().heartbeat.telemetry;
+        assert_eq!((telemetry.battery_pct, telemetry.uptime_s), (Some(87), Some(12_345_678)));
+        assert_eq!((telemetry.ram_total_mb, telemetry.foreground_recent_s), (Some(3891), None));
+        assert!(telemetry.apps.is_empty());
+    }
+
+    #[test]
+    fn what_is_out_of_limits_is_422_with_its_field() {
+        for (json, field) in [
+            (r#"{"battery":{"pct":101}}"#, "battery.pct"),
+            (r#"{"battery":{"pct":100000}}"#, "battery.pct"),
+            (r#"{"network":{"transport":"5g"}}"#, "network.transport"),
+            (r#"{"network":{"ssid":"a\u0000b"}}"#, "network.ssid"),
+            (r#"{"timestamp_utc":"yesterday"}"#, "timestamp_utc"),
+            (r#"{"device_id":"kiosk"}"#, "device_id"),
+            (r#"{"monitored_foreground_recent_s":-2}"#, "monitored_foreground_recent_s"),
+        ] {
+            let refused = read(json).err().unwrap();
+            assert_eq!(refused.status().as_u16(), 422, "{json}");
+            assert!(refused.detail().starts_with(field), "{json}: {}", refused.detail());
+        }
+    }
+
+    #[test]
+    fn another_devices_heartbeat_is_403() {
+        let refused = read(r#"{"device_id":"00000000-0000-0000-0000-000000000008"}"#).err().unwrap();
+        assert_eq!(refused.status().as_u16(), 403);
+    }
+}

@@ -1,0 +1,96 @@
+//! The database of a node: the one it is given, or its private PostgreSQL.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actors::ServiceError;
+use anyhow::Context;
+use store::{PoolOptions, Store};
+
+use crate::config::Config;
+use crate::embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
+
+/// A connected, migrated database.
+pub(crate) struct Database {
+    /// The statements.
+    pub(crate) store: Store,
+    embedded: Option<EmbeddedPostgres>,
+}
+
+/// Connections of the private PostgreSQL beyond the node's own: commands, psql, another node.
+const SPARE_CONNECTIONS: u32 = 24;
+/// How long a polite stop of the private PostgreSQL may take; it must fit into a node's own.
+const EMBEDDED_STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Starts the private PostgreSQL if no database is given.
+///
+/// # Errors
+/// No server programs are found, or the server does not start.
+pub(crate) async fn start_embedded(config: &Config) -> anyhow::Result<EmbeddedPostgres> {
+    let mut options = EmbeddedOptions::new(&config.data_dir);
+    options.bin_dir = Some(config.database.bin_dir.clone()).filter(|dir| *dir != PathBuf::new());
+    options.stop_timeout = EMBEDDED_STOP_TIMEOUT;
+    options.settings = ServerSettings {
+        max_connections: config.database.pool_max_connections + SPARE_CONNECTIONS,
+        shared_buffers_mb: config.database.shared_buffers_mb,
+        ..ServerSettings::default()
+    };
+    Ok(EmbeddedPostgres::ensure_running(&options).await?)
+}
+
+impl Database {
+    /// Connects, starting the private PostgreSQL if need be, and migrates.
+    ///
+    /// # Errors
+    /// The database cannot be started, reached or migrated.
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+        let given = given.or_else(|| config.database.url.get().map(str::to_owned));
+        let (url, embedded) = match given {
+            Some(url) => (url, None),
+            None => {
+                let embedded = start_embedded(config).await?;
+                (embedded.database_url(), Some(embedded))
+            }
+        };
+        let options = PoolOptions {
+            max_connections: config.database.pool_max_connections,
+            acquire_timeout: Duration::from_millis(config.database.acquire_timeout_ms),
+            statement_timeout: Duration::from_millis(config.database.statement_timeout_ms),
+        };
+        // The URL may hold a password: the message must not repeat it.
+        let store = Store::new(&url, options).map_err(|_| anyhow::anyhow!("the database URL does not read as postgres://..."))?;
+        let database = Self { store, embedded };
+        match database.store.migrate().await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                let failed = Err(anyhow::Error::new(error)).context("the database could not be brought up to date");
+                database.close().await?;
+                failed
+            }
+        }
+    }
+
+    /// The shell command that opens the private database.
+    pub(crate) fn psql_command(&self) -> Option<String> {
+        self.embedded.as_ref().map(EmbeddedPostgres::psql_command)
+    }
+
+    /// Disconnects, and stops the private PostgreSQL if nobody else uses it.
+    ///
+    /// # Errors
+    /// The private PostgreSQL does not stop.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        // A connection that does not come back in time is cut off by the server's stop.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.store.close()).await;
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// A service's refusal as a message for a person at the console.
+pub(crate) fn for_console(error: ServiceError) -> anyhow::Error {
+    anyhow::anyhow!("{error}")
+}

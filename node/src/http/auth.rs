@@ -1,0 +1,55 @@
+//! `POST /v1/auth/login`, `/refresh` and `/logout`, for scripts; browsers sign in on the dashboard's own page.
+
+use std::sync::Arc;
+
+use actors::ServiceError;
+use actors::services::SignedIn;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use wire::admin::{LoginRequest, LoginResponse, RefreshRequest};
+
+use super::extract::{ClientAddress, Person};
+use super::{ApiError, App, body};
+use crate::present;
+
+/// Signs a person in.
+pub(crate) async fn login(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LoginResponse>, ApiError> {
+    let request: LoginRequest = body::json(&app, &headers, body).await?;
+    Ok(Json(tokens(app.system.auth.login(&request.username, &request.password, address).await?)))
+}
+
+/// Exchanges a refresh token for the next pair.
+pub(crate) async fn refresh(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LoginResponse>, ApiError> {
+    let request: RefreshRequest = body::json(&app, &headers, body).await?;
+    let token = request.refresh_token.ok_or(ServiceError::Unauthorized)?;
+    Ok(Json(tokens(app.system.auth.refresh(&token).await?)))
+}
+
+/// Ends the caller's sign-in.
+pub(crate) async fn logout(State(app): State<Arc<App>>, Person(principal): Person) -> Result<StatusCode, ApiError> {
+    app.system.auth.logout(&principal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn tokens(signed_in: SignedIn) -> LoginResponse {
+    LoginResponse {
+        access_token: signed_in.access_token,
+        token_type: "Bearer".to_owned(),
+        expires_at: present::time(signed_in.access_expires_at),
+        refresh_token: signed_in.refresh_token,
+        refresh_expires_at: present::time(signed_in.session_expires_at),
+        username: signed_in.username,
+        role: signed_in.role.as_str().to_owned(),
+    }
+}

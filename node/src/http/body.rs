@@ -1,0 +1,111 @@
+//! Reads request bodies: bounded in size and time, with errors that name the field.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{ApiError, App};
+
+fn too_large(limit_bytes: usize) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is larger than {limit_bytes} bytes"))
+}
+
+/// The bytes of a body of at most `limit_bytes`.
+///
+/// # Errors
+/// 413 too large, 408 too slow, 400 cut off.
+pub(crate) async fn read(app: &App, headers: &HeaderMap, body: Body, limit_bytes: usize) -> Result<Bytes, ApiError> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit_bytes) {
+        return Err(too_large(limit_bytes));
+    }
+    match tokio::time::timeout(app.body_timeout(), Limited::new(body, limit_bytes).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit_bytes)),
+        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early")),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the body did not arrive in time")),
+    }
+}
+
+/// A JSON body of at most the usual limit.
+///
+/// # Errors
+/// As [`read`] and [`parse`].
+pub(crate) async fn json<T: DeserializeOwned>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+    parse_object(&read(app, headers, body, app.config.http.body_limit_bytes).await?)
+}
+
+/// Reads a JSON object. A list must not pass for one, as serde would have it.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') => Err(domain::Invalid::new("body", "not an object").into()),
+        _ => parse(bytes),
+    }
+}
+
+/// Reads JSON.
+///
+/// # Errors
+/// 400 when it is not JSON, 422 with the field when it is not what is wanted.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => wrong_shape::<T>(bytes),
+        _ => ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_json",
+            format!("not JSON: line {} column {}", error.line(), error.column()),
+        ),
+    })
+}
+
+/// Reads again, now with an eye on where it fails; only the refused pay for that.
+fn wrong_shape<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> ApiError {
+    match serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)) {
+        Err(error) => {
+            let field = error.path().to_string();
+            // The library's message may repeat the value, however long; what is wrong comes first.
+            let mut problem: String = error.into_inner().to_string().chars().take(160).collect();
+            if let Some(position) = problem.rfind(" at line ") {
+                problem.truncate(position);
+            }
+            domain::Invalid::new(if field == "." { "body".into() } else { field }, problem).into()
+        }
+        Ok(_) => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "not what is wanted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::agent::Heartbeat;
+
+    fn refused(json: &str) -> (u16, String) {
+        let error = parse_object::<Heartbeat>(json.as_bytes()).unwrap_err();
+        (error.status().as_u16(), error.detail())
+    }
+
+    #[test]
+    fn what_is_not_json_is_400_and_what_does_not_fit_is_422_with_its_field() {
+        assert_eq!(refused("{").0, 400);
+        assert_eq!(refused("\0").0, 400);
+        assert_eq!(refused(&"{\"a\":".repeat(100_000)).0, 400);
+        assert_eq!(refused("[]").0, 422);
+        let (status, detail) = refused(r#"{"battery":{"pct":87.5}}"#);
+        assert!(status == 422 && detail.starts_with("battery.pct:"), "{detail}");
+        let (status, detail) = refused(r#"{"is_device_owner":"perhaps"}"#);
+        assert!(status == 422 && detail.starts_with("is_device_owner:"), "{detail}");
+        assert_eq!(refused("7").0, 422);
+    }
+
+    #[test]
+    fn a_huge_value_does_not_come_back_in_the_error() {
+        let (_, detail) = refused(&format!(r#"{{"is_device_owner":"{}"}}"#, "x".repeat(50_000)));
+        assert!(detail.len() < 300);
+    }
+}

@@ -1,0 +1,94 @@
+//! `/v1/enroll-tokens`: made, listed, revoked.
+
+use std::sync::Arc;
+
+use actors::clock;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use domain::enrollment::{TokenRequest, TokenStatus};
+use domain::query::PAGE_DEFAULT;
+use domain::{EnrollTokenId, Invalid};
+use serde::Deserialize;
+use store::TokenQuery;
+use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, EnrollToken, Page};
+
+use super::extract::Person;
+use super::{ApiError, App, body};
+use crate::present;
+
+/// Makes tokens; the only time their secrets are shown.
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<CreatedEnrollTokens>), ApiError> {
+    let request: CreateEnrollTokens = body::json(&app, &headers, body).await?;
+    let request = TokenRequest {
+        count: request.count,
+        expires_in_s: request.expires_in_seconds,
+        alias: request.alias,
+        alias_pattern: request.alias_pattern,
+        start_number: request.start_number,
+        tags: request.tags,
+        groups: request.groups,
+    };
+    let made = app.system.enrollment.create(&principal, request).await?;
+    let tokens = made
+        .into_iter()
+        .map(|token| CreatedEnrollToken {
+            id: token.id.to_string(),
+            token: token.token,
+            alias: token.alias,
+            expires_at: present::time(token.expires_at),
+        })
+        .collect();
+    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens })))
+}
+
+/// What a list of tokens can be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    status: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// A page of tokens, newest first.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Page<EnrollToken>>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let after = match query.cursor {
+        Some(cursor) => Some(cursor.parse().map_err(|_| Invalid::new("cursor", "not one that this list gave out"))?),
+        None => None,
+    };
+    let status = query.status.map(|name| TokenStatus::parse("status", &name)).transpose()?;
+    let page = app
+        .system
+        .enrollment
+        .tokens(&principal, TokenQuery { status, after, limit: query.limit.unwrap_or(PAGE_DEFAULT) })
+        .await?;
+    let now = clock::now();
+    Ok(Json(Page {
+        items: page.tokens.iter().map(|token| present::enroll_token(token, now)).collect(),
+        next_cursor: page.next.map(|id| id.to_string()),
+    }))
+}
+
+/// Takes a token back.
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let id: EnrollTokenId = present::id("enrollment token", &id)?;
+    app.system.enrollment.revoke(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,56 @@
+//! Signals for machines: alive, ready, metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus::{Encoder, TextEncoder};
+
+use super::{ApiError, App};
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: 200 when the node serves: the database answers, every
+/// migration is applied, and the node is not stopping.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
+    let not_ready = |why: &str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).retry_later();
+    if app.stopping.is_cancelled() {
+        return Err(not_ready("the node is stopping"));
+    }
+    match app.system.store().is_migrated().await {
+        Ok(true) => Ok("ready\n"),
+        Ok(false) => Err(not_ready("migrations are missing")),
+        Err(_) => Err(not_ready("the database does not answer")),
+    }
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let observability = &app.observability;
+    let pool = app.system.store().pool_use();
+    observability.database_connections.set(i64::from(pool.open));
+    observability.database_idle_connections.set(i64::from(pool.idle));
+    let stats = app.system.devices.counts();
+    for (state, count) in [
+        ("online", stats.online),
+        ("offline", stats.offline),
+        ("never_seen", stats.never_seen),
+        ("low_battery", stats.low_battery),
+        ("app_down", stats.app_down),
+    ] {
+        observability.devices.with_label_values(&[state]).set(count as f64);
+    }
+    let mut text = Vec::new();
+    let encoder = TextEncoder::new();
+    match encoder.encode(&observability.registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Err(cause) => {
+            tracing::error!(event = "metrics.failed", %cause);
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The HTTP face: routes, and what all of them share.
+
+mod agent_session;
+mod auth;
+mod body;
+mod devices;
+mod enroll_tokens;
+mod error;
+pub(crate) mod extract;
+mod health;
+mod heartbeat;
+mod observe;
+mod origin;
+mod register;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::System;
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent_socket;
+use crate::config::Config;
+
+pub(crate) use body::parse_object as parse_json;
+pub(crate) use error::ApiError;
+pub(crate) use observe::Observability;
+pub(crate) use server::serve;
+
+/// What every handler works with.
+pub(crate) struct App {
+    /// The running system.
+    pub(crate) system: Arc<System>,
+    /// Metrics and their registry.
+    pub(crate) observability: Observability,
+    /// Cancelled when the node begins to stop.
+    pub(crate) stopping: CancellationToken,
+    /// Room for agent sockets.
+    pub(crate) sockets: Arc<Semaphore>,
+    /// How devices and people reach the server.
+    pub(crate) public_url: String,
+    /// The configuration.
+    pub(crate) config: Config,
+}
+
+impl App {
+    /// Everything the handlers need.
+    pub(crate) fn new(system: Arc<System>, config: &Config, observability: Observability, stopping: CancellationToken) -> Self {
+        Self {
+            system,
+            observability,
+            stopping,
+            sockets: Arc::new(Semaphore::new(config.socket.connections_max)),
+            public_url: config.public_url(),
+            config: config.clone(),
+        }
+    }
+
+    fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.http.body_timeout_ms)
+    }
+}
+
+/// Every route of a node.
+pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
+    let agent = Router::new()
+        .route("/v1/register", post(register::register))
+        .route("/v1/agent/session", post(agent_session::open))
+        .route("/v1/agent/socket", get(agent_socket::upgrade))
+        .route("/v1/heartbeat", post(heartbeat::one))
+        .route("/v1/heartbeats", post(heartbeat::list));
+    let admin = Router::new()
+        .route("/v1/auth/login", post(auth::login))
+        .route("/v1/auth/refresh", post(auth::refresh))
+        .route("/v1/auth/logout", post(auth::logout))
+        .route("/v1/enroll-tokens", post(enroll_tokens::create).get(enroll_tokens::list))
+        .route("/v1/enroll-tokens/{id}", delete(enroll_tokens::revoke))
+        .route("/v1/devices", get(devices::list))
+        .route("/v1/devices/{id}", get(devices::one).delete(devices::delete))
+        .route("/v1/devices/{id}/revoke", post(devices::revoke))
+        .route("/v1/fleet/stats", get(devices::stats))
+        .route("/v1/{*unknown}", axum::routing::any(error::no_such_route));
+    let signals = Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics));
+    let dashboard = web_dioxus::router(
+        Arc::clone(&app.system),
+        web_dioxus::DashboardOptions {
+            build_id: build_id(),
+            secure_cookies: app.config.dashboard.secure_cookies,
+            sessions_max: app.config.dashboard.sessions_max,
+            sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
+            shutdown: app.stopping.clone(),
+            registry: app.observability.registry.clone(),
+        },
+    )?;
+    Ok(Router::new()
+        .merge(agent)
+        .merge(admin)
+        .merge(signals)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .with_state(Arc::clone(app))
+        .merge(dashboard)
+        .layer(from_fn(origin::check))
+        .layer(from_fn_with_state(Arc::clone(app), observe::observe)))
+}
+
+/// Changes with every build, so that browsers know when their scripts are old.
+fn build_id() -> String {
+    format!("{}-{}", env!("CARGO_PKG_VERSION"), env!("NEXMDM_BUILD_ID"))
+}

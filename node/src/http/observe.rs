@@ -1,0 +1,170 @@
+//! Request ids, HTTP metrics and the registry that `/metrics` shows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actors::metrics::Metrics;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use uuid::Uuid;
+
+use super::App;
+use super::error::RefusalKind;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id taken over from a caller.
+const REQUEST_ID_MAX_CHARS: usize = 64;
+
+/// Metrics of a node, and the registry that holds them.
+#[derive(Clone)]
+pub(crate) struct Observability {
+    /// What `/metrics` shows.
+    pub(crate) registry: Registry,
+    /// Metrics of actors and services.
+    pub(crate) actors: Metrics,
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    durations: HistogramVec,
+    /// The busiest route's own, looked up once.
+    heartbeat: (IntCounter, Histogram),
+    /// Open connections.
+    pub(crate) connections: IntGauge,
+    /// Connections refused at the limit.
+    pub(crate) connections_refused: IntCounter,
+    /// Frames of agent sockets by kind of refusal.
+    pub(crate) socket_refusals: IntCounterVec,
+    pub(crate) database_connections: IntGauge,
+    pub(crate) database_idle_connections: IntGauge,
+    pub(crate) devices: prometheus::GaugeVec,
+}
+
+impl Observability {
+    /// Makes and registers every metric.
+    ///
+    /// # Errors
+    /// A name is registered twice.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let registry = Registry::new();
+        let requests =
+            IntCounterVec::new(Opts::new("nexmdm_http_requests_total", "HTTP requests"), &["route", "method", "status"])?;
+        let refusals = IntCounterVec::new(Opts::new("nexmdm_http_refusals_total", "HTTP refusals by kind"), &["kind"])?;
+        let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.25, 0.5, 1.0, 5.0];
+        let durations = HistogramVec::new(
+            HistogramOpts::new("nexmdm_http_request_seconds", "Duration of HTTP requests").buckets(buckets),
+            &["route"],
+        )?;
+        let connections = IntGauge::new("nexmdm_http_connections", "Open connections")?;
+        let connections_refused =
+            IntCounter::new("nexmdm_http_connections_refused_total", "Connections refused at http.connections_max")?;
+        let socket_refusals =
+            IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
+        let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
+        let database_idle_connections = IntGauge::new("nexmdm_database_idle_connections", "Unused connections of the pool")?;
+        let devices = prometheus::GaugeVec::new(Opts::new("nexmdm_devices", "Devices by state"), &["state"])?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(refusals.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(connections_refused.clone()))?;
+        registry.register(Box::new(socket_refusals.clone()))?;
+        registry.register(Box::new(database_connections.clone()))?;
+        registry.register(Box::new(database_idle_connections.clone()))?;
+        registry.register(Box::new(devices.clone()))?;
+        Ok(Self {
+            actors: Metrics::register(&registry)?,
+            heartbeat: (
+                requests.with_label_values(&["/v1/heartbeat", "POST", "200"]),
+                durations.with_label_values(&["/v1/heartbeat"]),
+            ),
+            registry,
+            requests,
+            refusals,
+            durations,
+            connections,
+            connections_refused,
+            socket_refusals,
+            database_connections,
+            database_idle_connections,
+            devices,
+        })
+    }
+
+    fn record(&self, route: &str, method: &str, response: &Response, started: Instant) {
+        let seconds = started.elapsed().as_secs_f64();
+        let status = response.status();
+        if route == "/v1/heartbeat" && status.as_u16() == 200 {
+            self.heartbeat.0.inc();
+            self.heartbeat.1.observe(seconds);
+            return;
+        }
+        self.requests.with_label_values(&[route, method, status.as_str()]).inc();
+        self.durations.with_label_values(&[route]).observe(seconds);
+        if let Some(RefusalKind(kind)) = response.extensions().get() {
+            self.refusals.with_label_values(&[kind]).inc();
+        }
+    }
+}
+
+/// Gives each request an id and each answer the same, and counts both.
+pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers().get(&REQUEST_ID));
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    // Pages of the dashboard have no route of their own.
+    let route = path.as_ref().map_or("other", MatchedPath::as_str);
+    app.observability.record(route, method_label(&method), &response, started);
+    let status = response.status().as_u16();
+    let duration_ms = started.elapsed().as_millis() as u64;
+    let request_id = id.to_str().unwrap_or_default();
+    if status >= 500 {
+        tracing::warn!(event = "http.failed", request_id, route, %method, status, duration_ms);
+    } else {
+        tracing::debug!(event = "http.answered", request_id, route, %method, status, duration_ms);
+    }
+    response.headers_mut().insert(&REQUEST_ID, id);
+    response
+}
+
+/// The caller's id if it is a sane one, else a new one.
+fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
+    let is_sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=REQUEST_ID_MAX_CHARS).contains(&bytes.len()) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    };
+    given.filter(is_sane).cloned().unwrap_or_else(|| {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id: &str = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    })
+}
+
+/// A method that a caller made up must not make a label of its own.
+fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "HEAD" => "HEAD",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sane_request_id_is_taken_over() {
+        let taken = |value: &str| request_id(Some(&HeaderValue::from_str(value).unwrap())).to_str().unwrap() == value;
+        assert!(taken("abc-123_x.y"));
+        assert!(!taken("") && !taken("a b") && !taken("<script>") && !taken(&"x".repeat(65)));
+        assert_eq!(request_id(None).len(), 36);
+    }
+}

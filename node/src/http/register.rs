@@ -1,0 +1,37 @@
+//! `POST /v1/register`: a device enrolls with a single-use token.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use wire::agent::{RegisterRequest, RegisterResponse};
+
+use super::extract::{ClientAddress, bearer};
+use super::{ApiError, App, body};
+use crate::{convert, present};
+
+/// Agents of the earlier server send the token they were given in this header.
+const LEGACY_TOKEN_HEADER: &str = "x-admin-key";
+
+/// Enrolls the device and hands over its secrets, this once.
+pub(crate) async fn register(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<RegisterResponse>, ApiError> {
+    let legacy = headers.get(LEGACY_TOKEN_HEADER).and_then(|value| value.to_str().ok());
+    let token = bearer(&headers).or_else(|refused| legacy.ok_or(refused))?.to_owned();
+    let request: RegisterRequest = body::json(&app, &headers, body).await?;
+    let enrolled = app.system.enrollment.enroll(&token, convert::registration(request)?, address).await?;
+    Ok(Json(RegisterResponse {
+        device_id: enrolled.device_id.to_string(),
+        device_token: enrolled.device_token,
+        device_key: enrolled.device_key,
+        server_time: present::time(enrolled.enrolled_at),
+        heartbeat_interval_seconds: app.system.agent.heartbeat_interval_s(),
+        socket_url: format!("{}/v1/agent/socket", app.public_url.replacen("http", "ws", 1)),
+    }))
+}

@@ -1,0 +1,127 @@
+//! Accepts connections: bounded in number, with time limits, drained on stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Layer, util::MapRequestLayer};
+
+use super::{App, router};
+
+/// What a connection over the limit is told before it is closed.
+const AT_THE_LIMIT: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Pause after an accept that failed, usually for want of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Largest head of a request, and buffer per connection.
+const HEAD_MAX_BYTES: usize = 32 * 1024;
+
+/// Serves until the node stops, then lets connections finish. Answers whether
+/// all of them did in time.
+pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> bool {
+    let router = match router(&app) {
+        Ok(router) => router,
+        Err(cause) => {
+            tracing::error!(event = "http.router_failed", %cause);
+            app.stopping.cancel();
+            return false;
+        }
+    };
+    let room = Arc::new(Semaphore::new(app.config.http.connections_max));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = app.stopping.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
+                Ok(permit) => drop(connections.spawn(connection(stream, peer, router.clone(), Arc::clone(&app), permit))),
+                Err(_) => {
+                    app.observability.connections_refused.inc();
+                    refuse(stream);
+                }
+            },
+            Err(cause) => {
+                tracing::warn!(event = "http.accept_failed", %cause);
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    let patience = Duration::from_millis(app.config.shutdown.drain_timeout_ms);
+    tokio::time::timeout(patience, connections.wait()).await.is_ok()
+}
+
+/// Tells the caller to come back later, without waiting for it.
+fn refuse(stream: TcpStream) {
+    tokio::spawn(async move {
+        let mut stream = stream;
+        let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(AT_THE_LIMIT)).await;
+    });
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, app: Arc<App>, permit: OwnedSemaphorePermit) {
+    let _permit = permit;
+    let _open = Open::new(&app);
+    // Small answers must not wait for an acknowledgement (Nagle).
+    let _ = stream.set_nodelay(true);
+    let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    })
+    .layer(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(app.config.http.header_timeout_ms))
+        .max_buf_size(HEAD_MAX_BYTES)
+        .half_close(false);
+    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    until_drained(served, &app.stopping).await;
+}
+
+/// Serves a connection; once the node stops, only the request in progress.
+async fn until_drained<I, S>(served: http1::UpgradeableConnection<I, S>, stopping: &CancellationToken)
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = axum::body::Body>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let mut served = std::pin::pin!(served);
+    // Errors here are the peer's: it hung up, was too slow, or did not speak HTTP.
+    tokio::select! {
+        _ = served.as_mut() => {}
+        () = stopping.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            let _ = served.await;
+        }
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Open(prometheus::IntGauge);
+
+impl Open {
+    fn new(app: &App) -> Self {
+        let gauge = app.observability.connections.clone();
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

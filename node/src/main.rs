@@ -1,0 +1,42 @@
+//! `nexmdm`: a node of the NexMDM device-management server.
+
+mod agent_socket;
+mod cli;
+mod commands;
+mod config;
+mod convert;
+mod database;
+mod embedded_postgres;
+mod http;
+mod present;
+mod secrets;
+mod serve;
+mod telemetry;
+
+use clap::Parser;
+use cli::{Cli, Command, ConfigCommand};
+use config::Config;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let config = Config::load(cli.config.as_deref())?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Config { command: ConfigCommand::Check } => commands::config_check(&config),
+        Command::Config { command: ConfigCommand::Print } => commands::config_print(&config),
+        command => {
+            telemetry::start(&config.log)?;
+            match command {
+                Command::Serve => serve::run(config).await,
+                Command::Database => commands::database(config).await,
+                Command::Migrate => commands::migrate(config).await,
+                Command::User { command } => commands::user(config, command).await,
+                Command::Token { command } => commands::token(config, command).await,
+                Command::Config { .. } => Ok(()),
+            }
+        }
+    }
+}

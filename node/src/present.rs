@@ -1,0 +1,111 @@
+//! From domain types to wire types, and words for what a path or query gets wrong.
+
+use std::str::FromStr;
+
+use actors::ServiceError;
+use axum::extract::rejection::QueryRejection;
+use chrono::SecondsFormat;
+use domain::device::{DeviceView, LastStatus};
+use domain::heartbeat::Transport;
+use domain::{Invalid, Timestamp};
+use wire::admin;
+
+use crate::http::ApiError;
+
+/// RFC 3339, UTC, to the millisecond.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// An id in a path; one that does not read cannot exist.
+pub(crate) fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ServiceError::NotFound(what).into())
+}
+
+/// A query string that does not fit.
+pub(crate) fn query_refused(rejection: QueryRejection) -> ApiError {
+    let problem: String = rejection.body_text().chars().take(200).collect();
+    Invalid::new("query", problem).into()
+}
+
+/// A token as lists show it.
+pub(crate) fn enroll_token(token: &domain::enrollment::EnrollToken, now: Timestamp) -> admin::EnrollToken {
+    admin::EnrollToken {
+        id: token.id.to_string(),
+        status: token.status(now).as_str().to_owned(),
+        alias: token.alias.clone(),
+        tags: token.tags.clone(),
+        groups: token.groups.clone(),
+        created_at: time(token.created_at),
+        created_by: token.created_by_name.clone(),
+        expires_at: time(token.expires_at),
+        used_at: token.used_at.map(time),
+        device_id: token.device_id.map(|id| id.to_string()),
+        revoked_at: token.revoked_at.map(time),
+    }
+}
+
+/// A device as lists and its own page show it.
+pub(crate) fn device(view: &DeviceView) -> admin::Device {
+    let identity = &view.identity;
+    admin::Device {
+        id: identity.id.to_string(),
+        alias: identity.alias.clone(),
+        status: view.connectivity.as_str().to_owned(),
+        app_status: view.app_status.as_str().to_owned(),
+        tags: identity.tags.clone(),
+        groups: identity.groups.clone(),
+        hardware_id: identity.hardware_id.clone(),
+        model: view.model().map(str::to_owned),
+        manufacturer: identity.manufacturer.clone(),
+        enrolled_at: time(identity.enrolled_at),
+        last_seen_at: view.last_seen_at.map(time),
+        last: view.last.as_deref().map(last_status),
+    }
+}
+
+fn last_status(last: &LastStatus) -> admin::LastStatus {
+    let told = last.telemetry.clone();
+    admin::LastStatus {
+        bucket_at: time(last.bucket_at),
+        device_time: last.device_time.map(time),
+        clock_rejected: last.clock_rejected,
+        battery_pct: told.battery_pct,
+        charging: told.charging,
+        battery_temperature_c: told.battery_temperature_c,
+        app_version: told.app_version,
+        agent_version_code: told.agent_version_code,
+        android_version: told.android_version,
+        sdk_int: told.sdk_int,
+        patch_level: told.patch_level,
+        build_id: told.build_id,
+        uptime_s: told.uptime_s,
+        ram_total_mb: told.ram_total_mb,
+        ram_available_mb: told.ram_available_mb,
+        ram_pressure_pct: told.ram_pressure_pct,
+        storage_free_mb: told.storage_free_mb,
+        transport: told.transport.map(Transport::as_str).map(str::to_owned),
+        ssid: told.ssid,
+        carrier: told.carrier,
+        ip: told.ip,
+        net_validated: told.net_validated,
+        metered: told.metered,
+        foreground_recent_s: told.foreground_recent_s,
+        app_running: told.app_running,
+        power_ok: told.power_ok,
+        doze_whitelisted: told.doze_whitelisted,
+        is_device_owner: told.is_device_owner,
+        in_call: told.in_call,
+        queue_depth: told.queue_depth,
+        apps: told
+            .apps
+            .into_iter()
+            .map(|app| admin::App {
+                package: app.package,
+                installed: app.installed,
+                version_name: app.version_name,
+                version_code: app.version_code,
+            })
+            .collect(),
+    }
+}

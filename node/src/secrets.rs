@@ -1,0 +1,112 @@
+//! The keys of the cluster: given, or made on first start and kept with mode 0600.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use actors::Secrets;
+use anyhow::{Context, bail};
+use secrecy::SecretBox;
+
+use crate::config::{Config, Hidden};
+
+/// Shortest key, in bytes.
+const KEY_MIN_BYTES: usize = 32;
+
+/// Reads the keys, making those that are neither given nor there yet.
+///
+/// # Errors
+/// A key is too short or not hex, or its file cannot be read or is open to others.
+pub(crate) fn load(config: &Config) -> anyhow::Result<Secrets> {
+    let folder = config.data_dir.join("secrets");
+    let keys = &config.secrets;
+    Ok(Secrets {
+        master_key: key("secrets.master_key", &keys.master_key, &keys.master_key_file, &folder.join("master.key"))?,
+        jwt_key: key("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file, &folder.join("jwt.key"))?,
+    })
+}
+
+/// Checks the keys that are given, and makes none.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn check_given(config: &Config) -> anyhow::Result<()> {
+    let keys = &config.secrets;
+    for (name, given, file) in
+        [("secrets.master_key", &keys.master_key, &keys.master_key_file), ("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file)]
+    {
+        if given.get().is_some() || !file.as_os_str().is_empty() {
+            key(name, given, file, Path::new(""))?;
+        }
+    }
+    Ok(())
+}
+
+fn key(name: &str, given: &Hidden, file: &Path, own: &Path) -> anyhow::Result<SecretBox<Vec<u8>>> {
+    let hex_text = match given.get() {
+        Some(_) if !file.as_os_str().is_empty() => bail!("{name} and {name}_file are both set: give one"),
+        Some(text) => text.to_owned(),
+        None if !file.as_os_str().is_empty() => read(file).with_context(|| format!("{name}_file"))?,
+        None => own_key(own).with_context(|| name.to_owned())?,
+    };
+    // The text of a wrong key stays out of the message.
+    let bytes = hex::decode(hex_text.trim()).map_err(|_| anyhow::anyhow!("{name}: not hex"))?;
+    if bytes.len() < KEY_MIN_BYTES {
+        bail!("{name}: {} bytes are fewer than the {KEY_MIN_BYTES} needed", bytes.len());
+    }
+    Ok(SecretBox::new(Box::new(bytes)))
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    if fs::metadata(file)?.permissions().mode() & 0o077 != 0 {
+        bail!("{} is open to other users: chmod 600 it", file.display());
+    }
+    Ok(text)
+}
+
+fn own_key(file: &Path) -> anyhow::Result<String> {
+    match read(file) {
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::NotFound) => {}
+        result => return result,
+    }
+    if let Some(folder) = file.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut bytes = [0; KEY_MIN_BYTES];
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes)
+        .map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    let text = hex::encode(bytes);
+    // Written beside and linked into place: whoever comes first wins, and nobody reads half a key.
+    let fresh = file.with_extension(format!("new.{}", std::process::id()));
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    let placed = fs::hard_link(&fresh, file);
+    fs::remove_file(&fresh)?;
+    match placed {
+        Ok(()) => Ok(text),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_only() {
+        let folder = std::env::temp_dir().join(format!("nexmdm-secrets-{}", std::process::id()));
+        let file = folder.join("secrets/master.key");
+        let first = own_key(&file).unwrap();
+        assert_eq!(own_key(&file).unwrap(), first);
+        assert_eq!(hex::decode(&first).unwrap().len(), 32);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.join("secrets")).unwrap().count(), 1, "nothing is left beside it");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(own_key(&file).unwrap_err().to_string().contains("chmod 600"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,115 @@
+//! `nexmdm serve`: starts everything in order, waits for a signal, stops it in the reverse one.
+//!
+//! ```text
+//! start   database -> migrations -> actors (devices load) -> listen -> /readyz 200
+//! stop    /readyz 503, no new connections, sockets told to reconnect
+//!         -> requests finish -> mailboxes drain, writers flush -> database
+//! ```
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::System;
+use anyhow::Context;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::database::{Database, for_console};
+use crate::http::{self, App, Observability};
+use crate::secrets;
+
+/// How long actors and writers may take to finish once requests are done.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Serves until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// Something does not start; what was started before is stopped again.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    raise_file_limit();
+    // With the usual mode: a private PostgreSQL that runs as another user has to pass through.
+    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
+    let secrets = secrets::load(&config)?;
+    let database = Database::open(&config).await?;
+    let served = serve(&config, secrets, &database).await;
+    database.close().await?;
+    served?;
+    tracing::info!(event = "node.stopped");
+    Ok(())
+}
+
+async fn serve(config: &Config, secrets: actors::Secrets, database: &Database) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.http.listen).await.with_context(|| format!("http.listen {}", config.http.listen))?;
+    let observability = Observability::new()?;
+    let system = System::start(database.store.clone(), config.settings(), secrets, observability.actors.clone())
+        .await
+        .map_err(for_console)?;
+    let password = first_admin(&system, config).await?;
+
+    let stopping = CancellationToken::new();
+    let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone()));
+    let server = tokio::spawn(http::serve(listener, Arc::clone(&app)));
+    announce(config, database, password.as_deref())?;
+    tracing::info!(event = "node.ready", listen = %config.http.listen);
+
+    stop_signal().await?;
+    tracing::info!(event = "node.stopping");
+    stopping.cancel();
+    let drained = server.await? & system.stop(FLUSH_TIMEOUT).await;
+    if !drained {
+        tracing::warn!(event = "node.drain_incomplete");
+    }
+    Ok(())
+}
+
+/// Makes the account "admin" on the first start. Answers its password when that was made up here.
+async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<String>> {
+    let (password, made_up) = match config.admin.initial_password.get() {
+        Some(password) => (password.to_owned(), false),
+        None => (actors::crypto::random_token().map_err(for_console)?, true),
+    };
+    let added = system.auth.add_first_admin("admin", &SecretString::from(password.clone())).await;
+    let added = added.map_err(|error| anyhow::anyhow!("admin.initial_password: {error}"))?;
+    Ok((added && made_up).then_some(password))
+}
+
+/// Tells the person who started the node where it is. The only place that shows the password.
+fn announce(config: &Config, database: &Database, password: Option<&str>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nNexMDM is ready: {}", config.public_url())?;
+    if let Some(password) = password {
+        writeln!(out, "Sign in as admin with the password {password}  (shown this once)")?;
+    }
+    if let Some(psql) = database.psql_command() {
+        writeln!(out, "Database: {psql}")?;
+    }
+    writeln!(out)?;
+    out.flush()
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// The signals cannot be watched.
+pub(crate) async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Each connection takes a file descriptor; the usual soft limit of 1,024 is for interactive programs.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(cause) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(event = "node.file_limit_unchanged", current = limit.current, %cause);
+    }
+}

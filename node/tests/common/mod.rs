@@ -1,0 +1,173 @@
+//! What the end-to-end tests share: real nodes, a look into their databases, devices to play with.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses its own part of this, by itself")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use chaos::client::{Client, EnrolledDevice};
+use chaos::harness::{Node, NodeOptions, TempDir, find_postmaster};
+use chrono::{DateTime, SecondsFormat, Utc};
+use wire::agent::{Battery, Heartbeat};
+use wire::lenient::Int;
+
+/// How long anything may take that has to come true.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The binary under test, with settings that make tests quick.
+pub fn options() -> NodeOptions {
+    NodeOptions::new(env!("CARGO_BIN_EXE_nexmdm"))
+        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
+        .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
+        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
+}
+
+/// A node with a database of its own, a client of it, and an admin's access token.
+pub struct Bench {
+    pub node: Node,
+    pub client: Client,
+    pub admin: String,
+}
+
+impl Bench {
+    pub async fn start() -> Self {
+        Self::with(options()).await
+    }
+
+    pub async fn with(options: NodeOptions) -> Self {
+        let node = Node::start(options).await.unwrap();
+        let client = Client::new(&node.url()).unwrap();
+        let admin = client.access_token("admin", node.admin_password()).await.unwrap();
+        Self { node, client, admin }
+    }
+
+    pub async fn enroll(&self, alias: &str) -> EnrolledDevice {
+        self.client.enroll(&self.admin, alias).await.unwrap()
+    }
+
+    /// What `psql` says, unaligned, one row a line.
+    pub fn sql(&self, statement: &str) -> String {
+        let postmaster = find_postmaster(self.node.data_dir()).expect("a private PostgreSQL");
+        psql(&["-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", "nexmdm"], statement)
+    }
+
+    /// The value of a metric line that begins with `name`.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.client.get("/metrics", None).await.unwrap();
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+pub fn psql(target: &[&str], statement: &str) -> String {
+    let out = Command::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).args(target).args(["-c", statement]).output().unwrap();
+    assert!(out.status.success(), "{statement}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// Now, `seconds` away.
+pub fn clock(seconds: i64) -> DateTime<Utc> {
+    #[allow(clippy::disallowed_methods, reason = "tests play the device, which has a clock of its own")]
+    let now = Utc::now();
+    now + chrono::TimeDelta::seconds(seconds)
+}
+
+/// A heartbeat of a device whose clock shows now plus `seconds`.
+pub fn heartbeat(seconds: i64, battery_pct: i64) -> Heartbeat {
+    heartbeat_at(clock(seconds), battery_pct)
+}
+
+pub fn heartbeat_at(at: DateTime<Utc>, battery_pct: i64) -> Heartbeat {
+    Heartbeat {
+        timestamp_utc: Some(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        battery: Some(Battery { pct: Some(Int(battery_pct)), charging: Some(false), temperature_c: None }),
+        ..Heartbeat::default()
+    }
+}
+
+/// Waits until `look` finds something.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A PostgreSQL of its own process, which can be stopped and started under a running node.
+pub struct Database {
+    folder: TempDir,
+    child: Option<Child>,
+    pub url: String,
+}
+
+impl Database {
+    pub fn start() -> Self {
+        let mut database = Self { folder: TempDir::new("database").unwrap(), child: None, url: String::new() };
+        database.resume();
+        database
+    }
+
+    pub fn resume(&mut self) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
+            .arg("database")
+            .env("NEXMDM__DATA_DIR", self.folder.path())
+            .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
+            .env_remove("DATABASE_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        self.url = line.trim().to_owned();
+        assert!(self.url.starts_with("postgres://"), "{line}");
+        self.child = Some(child);
+    }
+
+    /// Stops the server as an operator would; connections are cut.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(child.wait().unwrap().success());
+    }
+
+    pub fn sql(&self, statement: &str) -> String {
+        psql(&[&self.url], statement)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.stop();
+        }
+    }
+}
+
+/// Runs `nexmdm` with these arguments against the data of a node.
+pub fn nexmdm(node: &Node, arguments: &[&str], stdin: &str) -> (bool, String, String) {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
+        .args(arguments)
+        .env("NEXMDM__DATA_DIR", node.data_dir())
+        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
+        .env("NEXMDM__LOG__FILTER", "warn")
+        .env_remove("DATABASE_URL")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    (out.status.success(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
+}
+

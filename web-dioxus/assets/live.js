@@ -1,0 +1,300 @@
+// The browser's end of a live page: socket, reconnect, address bar, renewal of the sign-in, and what
+// cannot be done from the other side of a socket (dialogs, clipboard, default actions, theme).
+(() => {
+  "use strict";
+  const PING_MS = 25_000, PONG_MS = 15_000, RETRY_MAX_MS = 5_000, STABLE_MS = 5_000;
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const here = () => location.pathname + location.search;
+
+  // ---- the socket ----
+
+  let socket = null, pingTimer, deadTimer, stableTimer, attempt = 0, build = null, leaving = false;
+  let scrollKept = null;
+
+  function showConnected(on) {
+    root.dataset.live = on ? "on" : "off";
+    const banner = byId("live-banner");
+    banner.textContent = on ? "" : "Connection lost - reconnecting…";
+    banner.hidden = on;
+    byId("main").inert = !on;
+  }
+
+  function mount() {
+    // A fresh root, so that nothing of the page before survives.
+    const old = byId("main"), fresh = document.createElement("div");
+    const scroller = old.querySelector("[data-scroll-kept]");
+    scrollKept = scroller && { path: here(), top: scroller.scrollTop };
+    fresh.id = "main";
+    old.replaceWith(fresh);
+    window.interpreter = new NativeInterpreter("", false);
+    window.interpreter.initialize(fresh);
+    window.interpreter.liveview = true;
+    window.interpreter.ipc = window.ipc = {
+      postMessage(message) {
+        if (message !== undefined && socket?.readyState === WebSocket.OPEN) socket.send(message);
+      },
+    };
+  }
+
+  function restoreScroll() {
+    const scroller = scrollKept && document.querySelector("[data-scroll-kept]");
+    if (scroller && scrollKept.path === here()) scroller.scrollTop = scrollKept.top;
+  }
+
+  function connect() {
+    const url = new URL("/live/ws", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    url.searchParams.set("path", here());
+    let first = true;
+    const mine = socket = new WebSocket(url);
+    mine.binaryType = "arraybuffer";
+    mine.onopen = () => {
+      // A page that fails as soon as it is opened must not be opened in a tight loop.
+      stableTimer = setTimeout(() => { attempt = 0; }, STABLE_MS);
+      pingTimer = setInterval(() => {
+        mine.send("__ping__");
+        clearTimeout(deadTimer);
+        deadTimer = setTimeout(() => mine.close(), PONG_MS);
+      }, PING_MS);
+    };
+    mine.onmessage = (message) => {
+      clearTimeout(deadTimer);
+      if (new Uint8Array(message.data)[0] !== 1) return;
+      if (first) mount();
+      window.interpreter.run_from_bytes(message.data.slice(1));
+      if (first) {
+        first = false;
+        showConnected(true);
+        restoreScroll();
+      }
+    };
+    mine.onclose = () => {
+      clearInterval(pingTimer);
+      clearTimeout(deadTimer);
+      clearTimeout(stableTimer);
+      if (leaving) return;
+      showConnected(false);
+      retry();
+    };
+  }
+
+  function retry() {
+    const wait = Math.min(RETRY_MAX_MS, 250 * 2 ** attempt++);
+    setTimeout(probe, wait * (0.75 + Math.random() / 2));
+  }
+
+  // Is the server there, is it the same build, does the sign-in hold?
+  async function probe() {
+    try {
+      let answer = await fetch("/live/check", { cache: "no-store" });
+      if (answer.status === 401) {
+        const renewed = await renew();
+        if (renewed === 401) return void location.assign("/login?next=" + encodeURIComponent(here()));
+        if (renewed !== 204) return retry();
+        answer = await fetch("/live/check", { cache: "no-store" });
+      }
+      if (!answer.ok) return retry();
+      const found = await answer.text();
+      if (build !== null && found !== build) return void location.reload();
+      build = found;
+      connect();
+    } catch {
+      showConnected(false);
+      retry();
+    }
+  }
+
+  addEventListener("pagehide", () => { leaving = true; socket?.close(); });
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  addEventListener("online", () => { if (socket?.readyState === WebSocket.CLOSED) attempt = 0; });
+
+  // ---- the sign-in ----
+
+  const renew = async () => (await fetch("/live/refresh", { method: "POST", cache: "no-store" })).status;
+
+  function accessUntil() {
+    const found = /(?:^|; )nexmdm_access_until=(\d+)/.exec(document.cookie);
+    return found ? Number(found[1]) * 1000 : 0;
+  }
+
+  // Renews when less than a third of the life is left, but at least two minutes ahead; another tab may
+  // have done it, which shows in the cookie. The token's whole life is what is left right after renewal.
+  let wholeLife = Math.max(60_000, accessUntil() - Date.now());
+  setInterval(async () => {
+    const left = accessUntil() - Date.now();
+    wholeLife = Math.max(wholeLife, left);
+    if (left > Math.min(wholeLife / 2, Math.max(wholeLife / 3, 120_000))) return;
+    try { await renew(); } catch { /* the server is away: tried again soon */ }
+  }, 20_000);
+
+  // ---- attributes that the server sets and the browser acts on ----
+
+  let applied = here();
+  function applyControl() {
+    const control = byId("live-ctl");
+    if (!control) return;
+    const { path, mode, title } = control.dataset;
+    if (title && document.title !== title) document.title = title;
+    if (!path || path === applied) return;
+    const samePage = path.split("?")[0] === applied.split("?")[0];
+    applied = path;
+    if (path === here()) return;
+    history[mode === "replace" ? "replaceState" : "pushState"](null, "", path);
+    if (samePage) return;
+    document.querySelector("h1")?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+
+  function openDialogs(node) {
+    const dialogs = node.matches("dialog[data-modal]") ? [node] : node.querySelectorAll("dialog[data-modal]");
+    for (const dialog of dialogs) {
+      if (dialog.open) continue;
+      dialog.opener = document.activeElement;
+      dialog.showModal();
+    }
+  }
+
+  new MutationObserver((records) => {
+    applyControl();
+    for (const record of records) {
+      if (record.type === "attributes") {
+        if (record.attributeName === "data-scroll-top") record.target.scrollTop = 0;
+        if (record.attributeName === "data-focus" && record.target.dataset.focus) focusIn(record.target);
+        continue;
+      }
+      for (const node of record.addedNodes) {
+        if (node.nodeType !== Node.ELEMENT_NODE) continue;
+        openDialogs(node);
+        markTheme(node);
+      }
+      for (const node of record.removedNodes) {
+        if (node.opener?.isConnected) node.opener.focus();
+      }
+    }
+  }).observe(document.body, {
+    childList: true, subtree: true, attributes: true,
+    attributeFilter: ["data-path", "data-title", "data-scroll-top", "data-focus"],
+  });
+
+  // `data-focus` names the field that a refused form wants corrected.
+  function focusIn(form) {
+    form.querySelector(`[name="${CSS.escape(form.dataset.focus.split(":")[0])}"]`)?.focus();
+  }
+
+  addEventListener("popstate", () => {
+    const input = byId("live-nav");
+    if (!input) return;
+    applied = here();
+    input.value = applied;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
+  // ---- default actions, which a handler on the server comes too late to prevent ----
+
+  addEventListener("submit", (event) => {
+    if (!event.target.hasAttribute("action")) event.preventDefault();
+  }, true);
+
+  addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-spa]");
+    const plain = !event.button && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+    if (link && plain) event.preventDefault();
+  }, true);
+
+  // Typing in a search field reaches the server once it pauses.
+  addEventListener("input", (event) => {
+    const field = event.target;
+    const wait = Number(field.dataset?.debounceMs);
+    if (!wait || event.settled) return;
+    event.stopImmediatePropagation();
+    clearTimeout(field.settling);
+    field.settling = setTimeout(() => {
+      const settled = new Event("input", { bubbles: true });
+      settled.settled = true;
+      field.dispatchEvent(settled);
+    }, wait);
+  }, true);
+
+  // "/" goes to the search field, as in many tools.
+  addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.("input, textarea, select, dialog")) return;
+    const search = document.querySelector("[data-search]");
+    if (search) { event.preventDefault(); search.focus(); search.select(); }
+  });
+
+  // ---- clipboard, downloads, times ----
+
+  async function copyText(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Without TLS there is no clipboard API.
+      const area = document.createElement("textarea");
+      area.value = text;
+      area.setAttribute("readonly", "");
+      area.className = "visually-hidden";
+      (document.querySelector("dialog[open]") ?? document.body).append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+  }
+
+  addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy], [data-download]");
+    if (!button) return;
+    if (button.dataset.download) {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([button.dataset.content], { type: "text/csv" }));
+      link.download = button.dataset.download;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      return;
+    }
+    await copyText(button.dataset.copy);
+    button.focus();
+    button.dataset.copied = "yes";
+    clearTimeout(button.uncopy);
+    button.uncopy = setTimeout(() => { delete button.dataset.copied; }, 1_500);
+  });
+
+  // The exact time in the viewer's zone, filled in when it is about to be seen.
+  const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  for (const type of ["mouseover", "focusin"]) {
+    addEventListener(type, (event) => {
+      const time = event.target.closest?.("time[datetime]");
+      if (time) time.title = exactly.format(new Date(time.dateTime));
+    });
+  }
+
+  // ---- theme ----
+
+  function markTheme(node) {
+    const chosen = root.dataset.theme ?? "system";
+    const buttons = node.querySelectorAll?.("[data-theme-set]") ?? [];
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.themeSet === chosen));
+  }
+
+  addEventListener("click", (event) => {
+    const chosen = event.target.closest?.("[data-theme-set]")?.dataset.themeSet;
+    if (!chosen) return;
+    try {
+      if (chosen === "system") localStorage.removeItem("nexmdm-theme");
+      else localStorage.setItem("nexmdm-theme", chosen);
+    } catch { /* storage is blocked: the choice lasts for this page */ }
+    if (chosen === "system") delete root.dataset.theme;
+    else root.dataset.theme = chosen;
+    markTheme(document);
+  });
+
+  // A menu closes when the person goes on elsewhere.
+  addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details[data-menu][open]")) {
+      if (!menu.contains(event.target) || event.target.closest("a[data-spa]")) menu.open = false;
+    }
+  });
+
+  probe();
+})();

@@ -1,0 +1,140 @@
+//! The routes of the dashboard and the frame around every page.
+
+use std::rc::Rc;
+
+use dioxus::history::provide_history_context;
+use dioxus::prelude::*;
+use domain::access::Principal;
+
+use crate::components::{Glyph, Go, icon};
+use crate::context::{InitialPath, use_session};
+use crate::history::{Address, LiveHistory};
+use crate::pages::{Device, Devices, Enrollment, NotFound, Overview};
+use crate::toasts::{ToastRegion, use_toasts_provider};
+use crate::url_state::{DevicesUrl, EnrollmentUrl};
+
+/// Every page.
+#[derive(Routable, Debug, Clone, PartialEq)]
+#[rustfmt::skip]
+pub(crate) enum Route {
+    #[layout(Frame)]
+    #[route("/")]
+    Overview {},
+    #[route("/devices?:..query")]
+    Devices { query: DevicesUrl },
+    #[route("/devices/:id")]
+    Device { id: String },
+    #[route("/enrollment?:..query")]
+    Enrollment { query: EnrollmentUrl },
+    #[route("/:..segments")]
+    NotFound { segments: Vec<String> },
+}
+
+/// The title of the page, mirrored into the browser's by the glue.
+#[derive(Clone, Copy)]
+struct Title(Signal<String>);
+
+/// Sets the title of the page.
+pub(crate) fn use_title(title: &str) {
+    let Title(mut shown) = use_context();
+    use_effect(use_reactive((&title.to_owned(),), move |(title,)| {
+        if *shown.peek() != title {
+            shown.set(title);
+        }
+    }));
+}
+
+/// The whole of a live page.
+pub(crate) fn app() -> Element {
+    let address = use_signal(|| Address { path: consume_context::<InitialPath>().0, replace: true });
+    let history = use_hook(|| {
+        let history = Rc::new(LiveHistory::new(address));
+        provide_history_context(history.clone());
+        history
+    });
+    let title = use_signal(|| "NexMDM".to_owned());
+    use_context_provider(|| Title(title));
+    use_toasts_provider();
+    let Address { path, replace } = address();
+    rsx! {
+        div {
+            id: "live-ctl", hidden: true,
+            "data-path": path, "data-mode": if replace { "replace" } else { "push" }, "data-title": "{title} - NexMDM",
+        }
+        input { id: "live-nav", hidden: true, aria_hidden: "true", tabindex: "-1", oninput: move |event| history.moved(event.value()) }
+        ErrorBoundary {
+            handle_error: |errors: ErrorContext| {
+                tracing::error!(event = "dashboard.page_failed", error = ?errors.error());
+                rsx! {
+                    main { class: "content",
+                        h1 { "This page failed" }
+                        p { "The server's log says why. " a { href: "/", "Load the overview" } }
+                    }
+                }
+            },
+            Router::<Route> {}
+        }
+        ToastRegion {}
+    }
+}
+
+/// Navigation, account, and the page.
+#[component]
+fn Frame() -> Element {
+    let route = use_route::<Route>();
+    let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. });
+    rsx! {
+        a { class: "skip", href: "#content", "Skip to content" }
+        div { class: "frame",
+            div { class: "side",
+                Go { to: Route::Overview {}, class: "brand",
+                    img { src: "/favicon.svg", alt: "", width: "24", height: "24" }
+                    span { "NexMDM" }
+                }
+                nav { class: "nav", aria_label: "Main",
+                    Go { to: Route::Overview {}, current: route == Route::Overview {},
+                        {icon(Glyph::Overview)} span { "Overview" }
+                    }
+                    Go { to: Route::Devices { query: DevicesUrl::default() }, current: on_devices,
+                        {icon(Glyph::Device)} span { "Devices" }
+                    }
+                    Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),
+                        {icon(Glyph::Key)} span { "Enrollment" }
+                    }
+                }
+                Account {}
+            }
+            main { id: "content", class: "content", tabindex: "-1", Outlet::<Route> {} }
+        }
+    }
+}
+
+/// Who is signed in, the theme, and the way out.
+#[component]
+fn Account() -> Element {
+    let session = use_session();
+    let (name, role) = match &session.principal {
+        Principal::User { username, role, .. } => (username.clone(), role.as_str()),
+        Principal::Console => ("console".into(), "admin"),
+    };
+    rsx! {
+        details { class: "account", "data-menu": "1",
+            summary { aria_label: "Account of {name}",
+                span { class: "avatar", {name.chars().next().unwrap_or('?').to_uppercase().to_string()} }
+                span { class: "account-name", span { "data-testid": "current-user", "{name}" } span { class: "muted", "data-testid": "current-role", "{role}" } }
+                {icon(Glyph::ChevronUp)}
+            }
+            div { class: "menu",
+                div { class: "menu-who", strong { "{name}" } span { class: "muted", "{role}" } }
+                div { class: "theme", role: "group", aria_label: "Theme",
+                    button { r#type: "button", "data-theme-set": "system", {icon(Glyph::Monitor)} "System" }
+                    button { r#type: "button", "data-theme-set": "light", {icon(Glyph::Sun)} "Light" }
+                    button { r#type: "button", "data-theme-set": "dark", {icon(Glyph::Moon)} "Dark" }
+                }
+                form { method: "post", action: "/logout",
+                    button { class: "menu-item", "data-testid": "sign-out", {icon(Glyph::Logout)} "Sign out" }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Small parts that any page uses.
+
+use dioxus::prelude::*;
+use domain::Timestamp;
+
+use crate::components::{Glyph, Go, icon};
+use crate::{app::Route, format};
+
+/// The head of a page. Its heading takes the focus after a change of page.
+#[component]
+pub(crate) fn PageHeader(title: String, #[props(default)] lead: Option<String>, #[props(default)] children: Element) -> Element {
+    rsx! {
+        header { class: "page-header",
+            div {
+                h1 { tabindex: "-1", "{title}" }
+                if let Some(lead) = lead {
+                    p { class: "lead", "{lead}" }
+                }
+            }
+            div { class: "page-actions", {children} }
+        }
+    }
+}
+
+/// One number of the overview, a link to what it counts where there is such a list.
+#[component]
+pub(crate) fn StatTile(testid: String, label: String, value: u64, tone: String, #[props(default)] hint: Option<String>, to: Option<Route>) -> Element {
+    // Nothing wrong is nothing to shout about.
+    let tone = if value == 0 { "quiet".to_owned() } else { tone };
+    let content = rsx! {
+        span { class: "stat-label", span { class: "stat-mark" } "{label}" }
+        span { class: "stat-value", {format::number(value)} }
+        if let Some(hint) = hint {
+            span { class: "stat-hint", "{hint}" }
+        }
+    };
+    match to {
+        Some(to) => rsx! { Go { to, class: "stat {tone}", testid, {content} } },
+        None => rsx! { div { class: "stat {tone}", "data-testid": testid, {content} } },
+    }
+}
+
+/// A relative time; the glue makes its exact value, in the viewer's zone, its title.
+pub(crate) fn time_ago(at: Timestamp, text: &str) -> Element {
+    rsx! { time { datetime: format::iso(at), "{text}" } }
+}
+
+/// Copies a text.
+#[component]
+pub(crate) fn CopyButton(text: String, label: String, #[props(default)] wide: bool) -> Element {
+    rsx! {
+        button {
+            class: if wide { "button copy" } else { "icon-button copy" },
+            r#type: "button", "data-copy": text,
+            aria_label: if wide { None } else { Some(label.clone()) },
+            title: if wide { None } else { Some(label.clone()) },
+            span { class: "copy-idle", {icon(Glyph::Copy)} }
+            span { class: "copy-done", {icon(Glyph::Check)} }
+            if wide {
+                "{label}"
+            }
+        }
+    }
+}
+
+/// A command to run elsewhere.
+#[component]
+pub(crate) fn Curl(command: String, testid: Option<String>) -> Element {
+    rsx! {
+        div { class: "command",
+            pre { tabindex: "0", code { "data-testid": testid, "{command}" } }
+            CopyButton { text: command, label: "Copy the command" }
+        }
+    }
+}
+
+/// Says that there is nothing, and what to do about it.
+#[component]
+pub(crate) fn EmptyState(glyph: Glyph, title: String, text: String, #[props(default)] children: Element) -> Element {
+    rsx! {
+        div { class: "empty", "data-testid": "empty-state",
+            span { class: "empty-mark", {icon(glyph)} }
+            h2 { "{title}" }
+            p { "{text}" }
+            div { class: "empty-actions", {children} }
+        }
+    }
+}

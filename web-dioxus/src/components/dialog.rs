@@ -1,0 +1,39 @@
+//! Modal dialogs. The glue opens them with `showModal`, so focus stays inside and Escape closes them.
+
+use dioxus::prelude::*;
+
+/// A dialog that is open for as long as it is rendered.
+#[component]
+pub(crate) fn Dialog(title: String, onclose: EventHandler<()>, children: Element) -> Element {
+    rsx! {
+        dialog { "data-modal": "1", class: "dialog", aria_labelledby: "dialog-title", oncancel: move |_| onclose.call(()),
+            h2 { id: "dialog-title", "{title}" }
+            {children}
+        }
+    }
+}
+
+/// Asks before something that cannot be taken back.
+#[component]
+pub(crate) fn Confirm(
+    title: String,
+    action: String,
+    #[props(default)] busy: bool,
+    onconfirm: EventHandler<()>,
+    onclose: EventHandler<()>,
+    children: Element,
+) -> Element {
+    rsx! {
+        Dialog { title, onclose,
+            div { class: "dialog-body", {children} }
+            div { class: "dialog-actions",
+                button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
+                button {
+                    class: "button danger", r#type: "button", disabled: busy, "data-testid": "confirm",
+                    onclick: move |_| onconfirm.call(()),
+                    "{action}"
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Icons, drawn inline: lines on a grid of 24.
+
+use dioxus::prelude::*;
+
+/// Every icon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Glyph {
+    Alert,
+    Battery,
+    Bolt,
+    Chart,
+    Check,
+    ChevronDown,
+    ChevronUp,
+    Chip,
+    Close,
+    Copy,
+    Device,
+    Download,
+    Key,
+    Logout,
+    Monitor,
+    Moon,
+    Network,
+    Overview,
+    Package,
+    Search,
+    Sun,
+    Trash,
+}
+
+impl Glyph {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Alert => "M12 9v4m0 4h.01M10.3 4 2.6 17.3A2 2 0 0 0 4.3 20.3h15.4a2 2 0 0 0 1.7-3L13.7 4a2 2 0 0 0-3.4 0z",
+            Self::Battery => "M4 7h13a2 2 0 0 1 2 2v6a2 2 0 0 1-2 2H4a2 2 0 0 1-2-2V9a2 2 0 0 1 2-2zm18 4v2M6 10v4",
+            Self::Bolt => "M13 2 4 14h7l-1 8 9-12h-7z",
+            Self::Chart => "M3 12h4l3-8 4 16 3-8h4",
+            Self::Check => "m5 12.5 4.5 4.5L19 7",
+            Self::ChevronDown => "m6 9 6 6 6-6",
+            Self::ChevronUp => "m6 15 6-6 6 6",
+            Self::Chip => "M7 7h10v10H7zM10 3v4m4-4v4m-4 10v4m4-4v4M3 10h4m-4 4h4m10-4h4m-4 4h4",
+            Self::Close => "M6 6l12 12M18 6 6 18",
+            Self::Copy => "M9 9h10a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H9a1 1 0 0 1-1-1V10a1 1 0 0 1 1-1zM4 15V4a1 1 0 0 1 1-1h11",
+            Self::Device => "M8 2h8a2 2 0 0 1 2 2v16a2 2 0 0 1-2 2H8a2 2 0 0 1-2-2V4a2 2 0 0 1 2-2zm3 17h2",
+            Self::Download => "M12 3v12m-5-5 5 5 5-5M4 20h16",
+            Self::Key => "M14.5 9.5a5 5 0 1 0-4 4L12 15h2v2h2v2h4v-4z M7.5 8.5h.01",
+            Self::Logout => "M9 4H5a1 1 0 0 0-1 1v14a1 1 0 0 0 1 1h4m6-4 4-4-4-4m4 4H9",
+            Self::Monitor => "M4 4h16a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zm4 16h8m-4-4v4",
+            Self::Moon => "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z",
+            Self::Network => "M2.5 9a14 14 0 0 1 19 0M6 12.7a9 9 0 0 1 12 0M9.2 16.2a4.3 4.3 0 0 1 5.6 0M12 20h.01",
+            Self::Overview => "M4 4h7v9H4zm9 0h7v5h-7zm0 8h7v8h-7zm-9 4h7v4H4z",
+            Self::Package => "m12 3 8 4.5v9L12 21l-8-4.5v-9zm0 9 8-4.5M12 12v9m0-9L4 7.5",
+            Self::Search => "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zm5 12 5 5",
+            Self::Sun => "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2m0 16v2M4.9 4.9l1.4 1.4m11.4 11.4 1.4 1.4M2 12h2m16 0h2M4.9 19.1l1.4-1.4M17.7 6.3l1.4-1.4",
+            Self::Trash => "M4 7h16M10 11v6m4-6v6M6 7l1 13a1 1 0 0 0 1 1h8a1 1 0 0 0 1-1l1-13M9 7V4h6v3",
+        }
+    }
+}
+
+/// An icon next to words that say the same; readers skip it.
+pub(crate) fn icon(glyph: Glyph) -> Element {
+    rsx! {
+        svg { class: "icon", "aria-hidden": "true", view_box: "0 0 24 24", fill: "none", stroke: "currentColor",
+            path { d: glyph.path() }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What every page works with: the services, the fleet, and on whose behalf.
+
+use std::sync::{Arc, Weak};
+
+use actors::fleet_view::FleetView;
+use actors::{ServiceError, System};
+use dioxus::prelude::*;
+use domain::access::{Permission, Principal};
+use domain::device::DevicePolicy;
+
+use crate::fleet_watch::FleetWatch;
+
+/// The address that a page was opened at.
+#[derive(Clone)]
+pub(crate) struct InitialPath(pub(crate) String);
+
+/// What a page works with.
+#[derive(Clone)]
+pub(crate) struct Session {
+    /// Weak, so that a forgotten page does not keep a stopping system alive.
+    pub(crate) system: Weak<System>,
+    /// The runtime that the services run on.
+    pub(crate) runtime: tokio::runtime::Handle,
+    /// The newest view of every device.
+    pub(crate) fleet: Arc<FleetView>,
+    /// How devices are judged.
+    pub(crate) policy: DevicePolicy,
+    /// What all pages share.
+    pub(crate) watch: Arc<FleetWatch>,
+    /// On whose behalf the page acts.
+    pub(crate) principal: Principal,
+    /// Scheme and host by which the browser reaches the server.
+    pub(crate) origin: String,
+}
+
+impl Session {
+    /// Calls a service. The call runs where the services do: a connection to the
+    /// database belongs to the runtime it was opened on, and pages come and go.
+    pub(crate) async fn call<T, F>(&self, work: impl FnOnce(Arc<System>, Principal) -> F) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ServiceError>> + Send + 'static,
+    {
+        let system = self.system.upgrade().ok_or(ServiceError::Unavailable)?;
+        let running = self.runtime.spawn(work(system, self.principal.clone()));
+        running.await.unwrap_or(Err(ServiceError::Internal))
+    }
+
+    /// Whether the person may do something; the services decide, this only spares useless buttons.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.principal.may(permission)
+    }
+}
+
+/// What the page works with.
+pub(crate) fn use_session() -> Session {
+    use_context::<Session>()
+}
+
+/// Why a call was refused or failed, for people.
+pub(crate) fn explain(error: &ServiceError) -> String {
+    match error {
+        ServiceError::Forbidden(_) => "Your role does not allow this.".into(),
+        ServiceError::Unauthorized => "Your sign-in no longer holds. Sign in again.".into(),
+        ServiceError::Unavailable => "The server cannot do this right now. Try again in a moment.".into(),
+        ServiceError::Internal => "Something went wrong on the server. Its log says what.".into(),
+        other => {
+            let text = other.to_string();
+            let mut chars = text.chars();
+            chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_sentences() {
+        assert_eq!(explain(&ServiceError::NotFound("device")), "There is no such device.");
+        assert_eq!(explain(&ServiceError::Forbidden(domain::access::Forbidden(Permission::ManageDevices))), "Your role does not allow this.");
+    }
+}

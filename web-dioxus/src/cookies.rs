@@ -1,0 +1,118 @@
+//! The cookies of a sign-in: written, read, and taken back.
+
+use actors::services::SignedIn;
+use axum::http::{HeaderMap, HeaderValue, header};
+use domain::Timestamp;
+
+/// Carries the access token.
+pub(crate) const ACCESS: &str = "nexmdm_access";
+/// Carries the refresh token.
+pub(crate) const REFRESH: &str = "nexmdm_refresh";
+/// Tells the page's script when the access token expires, in Unix seconds; no secret.
+const ACCESS_UNTIL: &str = "nexmdm_access_until";
+
+/// The value of a cookie that the browser sent.
+pub(crate) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, value)| *key == name && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// Sets the cookies of a sign-in. Without a new refresh token the browser keeps its own.
+pub(crate) fn set(headers: &mut HeaderMap, signed_in: &SignedIn, now: Timestamp, secure: bool) {
+    let access_s = seconds_until(signed_in.access_expires_at, now);
+    append(headers, ACCESS, &signed_in.access_token, access_s, true, secure);
+    append(headers, ACCESS_UNTIL, &signed_in.access_expires_at.timestamp().to_string(), access_s, false, secure);
+    if let Some(token) = &signed_in.refresh_token {
+        append(headers, REFRESH, token, seconds_until(signed_in.session_expires_at, now), true, secure);
+    }
+}
+
+/// Takes every cookie of a sign-in back.
+pub(crate) fn clear(headers: &mut HeaderMap, secure: bool) {
+    for name in [ACCESS, REFRESH] {
+        append(headers, name, "", 0, true, secure);
+    }
+    append(headers, ACCESS_UNTIL, "", 0, false, secure);
+}
+
+fn seconds_until(at: Timestamp, now: Timestamp) -> i64 {
+    (at - now).num_seconds().max(0)
+}
+
+fn append(headers: &mut HeaderMap, name: &str, value: &str, max_age_s: i64, http_only: bool, secure: bool) {
+    let http_only = if http_only { "; HttpOnly" } else { "" };
+    let secure = if secure { "; Secure" } else { "" };
+    let cookie = format!("{name}={value}; Path=/; SameSite=Strict; Max-Age={max_age_s}{http_only}{secure}");
+    // Tokens are base64url and dots, so this holds for every cookie of ours.
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::access::Role;
+
+    fn at(second: i64) -> Timestamp {
+        chrono::DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
+    }
+
+    fn signed_in(refresh_token: Option<&str>) -> SignedIn {
+        SignedIn {
+            access_token: "a.b.c".into(),
+            access_expires_at: at(900),
+            refresh_token: refresh_token.map(Into::into),
+            session_expires_at: at(86_400),
+            username: "admin".into(),
+            role: Role::Admin,
+        }
+    }
+
+    fn written(headers: &HeaderMap) -> Vec<&str> {
+        headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn finds_a_cookie_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("x=1; nexmdm_access=a.b.c;nexmdm_refresh="));
+        headers.append(header::COOKIE, HeaderValue::from_static("y=2"));
+        assert_eq!(read(&headers, ACCESS), Some("a.b.c"));
+        assert_eq!(read(&headers, "y"), Some("2"));
+        assert_eq!(read(&headers, REFRESH), None, "an empty cookie is none");
+        assert_eq!(read(&headers, "nexmdm"), None);
+    }
+
+    #[test]
+    fn secrets_are_out_of_reach_of_scripts_and_other_sites() {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, &signed_in(Some("r")), at(0), true);
+        let cookies = written(&headers);
+        assert_eq!(cookies[0], "nexmdm_access=a.b.c; Path=/; SameSite=Strict; Max-Age=900; HttpOnly; Secure");
+        assert_eq!(cookies[2], "nexmdm_refresh=r; Path=/; SameSite=Strict; Max-Age=86400; HttpOnly; Secure");
+    }
+
+    #[test]
+    fn a_twin_of_a_refresh_leaves_the_refresh_cookie_alone() {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, &signed_in(None), at(0), false);
+        assert!(written(&headers).iter().all(|cookie| !cookie.starts_with(REFRESH)));
+        assert!(written(&headers).iter().all(|cookie| !cookie.contains("Secure")));
+    }
+
+    #[test]
+    fn signing_out_expires_every_cookie() {
+        let mut headers = HeaderMap::new();
+        clear(&mut headers, false);
+        let cookies = written(&headers);
+        assert_eq!(cookies.len(), 3);
+        assert!(cookies.iter().all(|cookie| cookie.contains("Max-Age=0")));
+    }
+}

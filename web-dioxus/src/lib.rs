@@ -1,0 +1,107 @@
+//! The dashboard: pages that a browser shows live over one socket.
+//!
+//! ```text
+//! GET /login, POST /login, POST /logout    signin     cookies in, cookies out
+//! GET /live/check, POST /live/refresh      signin     is the sign-in good, renew it
+//! GET /assets/*, /favicon.svg              assets     style, theme and glue
+//! GET /live/ws                             session    one VirtualDom per open page
+//! GET anything else                        shell      the page that opens the socket
+//! ```
+//! A page runs on the server: [`transport`] sends what changed in it to the
+//! browser and brings back events; `assets/live.js` is its other end. Pages call
+//! the services of `actors` with the signed-in principal and hold no rules.
+
+mod app;
+mod assets;
+mod components;
+mod context;
+mod cookies;
+mod fleet_watch;
+mod format;
+mod history;
+mod pages;
+mod sampling;
+mod session;
+mod shell;
+mod signin;
+mod toasts;
+mod transport;
+mod url_state;
+
+use std::sync::Arc;
+
+use actors::System;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use domain::access::Principal;
+use tokio_util::sync::CancellationToken;
+
+use assets::Assets;
+use fleet_watch::FleetWatch;
+use session::Sessions;
+
+pub use session::DashboardMetrics;
+
+/// Largest body of a form.
+const FORM_BYTES_MAX: usize = 16 << 10;
+
+/// What the dashboard is run with.
+pub struct DashboardOptions {
+    /// Changes with every build; a browser that holds an older one reloads.
+    pub build_id: String,
+    /// Cookies only travel over TLS.
+    pub secure_cookies: bool,
+    /// Most open pages.
+    pub sessions_max: usize,
+    /// Most open pages of one account.
+    pub sessions_per_user_max: usize,
+    /// Ends every open page when cancelled.
+    pub shutdown: CancellationToken,
+    /// Where the dashboard's metrics are registered.
+    pub registry: prometheus::Registry,
+}
+
+/// What every request of the dashboard works with.
+pub(crate) struct Dashboard {
+    system: Arc<System>,
+    build_id: String,
+    secure_cookies: bool,
+    assets: Assets,
+    sessions: Arc<Sessions>,
+    watch: Arc<FleetWatch>,
+    shutdown: CancellationToken,
+}
+
+/// The dashboard, with a fallback that answers every path it does not know.
+/// Call it inside the runtime that the services run on.
+///
+/// # Errors
+/// A metric of its names is registered already.
+pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Router, prometheus::Error> {
+    let metrics = DashboardMetrics::register(&options.registry)?;
+    #[allow(clippy::expect_used, reason = "the console is granted every permission")]
+    let fleet = system.devices.fleet(&Principal::Console).expect("the console sees the fleet");
+    let watch = FleetWatch::new(fleet, system.devices.policy());
+    tokio::spawn(Arc::clone(&watch).keep_rates(options.shutdown.clone()));
+    let dashboard = Arc::new(Dashboard {
+        system,
+        build_id: options.build_id,
+        secure_cookies: options.secure_cookies,
+        assets: Assets::new(),
+        sessions: Sessions::new(options.sessions_max, options.sessions_per_user_max, metrics),
+        watch,
+        shutdown: options.shutdown,
+    });
+    Ok(axum::Router::new()
+        .route("/login", get(signin::form).post(signin::login))
+        .route("/logout", post(signin::logout))
+        .route("/live/check", get(signin::check))
+        .route("/live/refresh", post(signin::refresh))
+        .route("/live/ws", get(session::upgrade))
+        .route("/assets/{name}", get(assets::serve))
+        .route("/favicon.svg", get(assets::favicon))
+        .route("/favicon.ico", get(assets::favicon))
+        .fallback(shell::page)
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .with_state(dashboard))
+}

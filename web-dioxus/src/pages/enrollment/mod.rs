@@ -1,0 +1,48 @@
+//! Enrollment: tokens are made, handed out, and seen being used.
+
+mod form;
+mod list;
+mod made;
+
+use std::rc::Rc;
+
+use actors::services::NewToken;
+use dioxus::prelude::*;
+use domain::access::Permission;
+
+use crate::app::use_title;
+use crate::components::PageHeader;
+use crate::context::use_session;
+use crate::url_state::EnrollmentUrl;
+
+use form::CreateForm;
+use list::TokenList;
+use made::MadeTokens;
+
+/// Tokens just made, with their secrets. They live in this page only: once it
+/// is left, nobody can see them again.
+#[derive(Clone)]
+struct Made(Rc<Vec<NewToken>>);
+
+impl PartialEq for Made {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[component]
+pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
+    use_title("Enrollment");
+    let session = use_session();
+    let made = use_signal(|| None::<Made>);
+    rsx! {
+        PageHeader { title: "Enrollment", lead: "A token enrolls exactly one device. It is shown once, when it is made." }
+        if session.may(Permission::ManageEnrollment) {
+            CreateForm { made }
+        }
+        if let Some(tokens) = made() {
+            MadeTokens { tokens, made }
+        }
+        TokenList { status: query.status }
+    }
+}

@@ -1,0 +1,13 @@
+//! One module per page.
+
+mod device;
+mod devices;
+mod enrollment;
+mod not_found;
+pub(crate) mod overview;
+
+pub(crate) use device::Device;
+pub(crate) use devices::Devices;
+pub(crate) use enrollment::Enrollment;
+pub(crate) use not_found::NotFound;
+pub(crate) use overview::Overview;

@@ -1,0 +1,17 @@
+//! Any address that is no page.
+
+use dioxus::prelude::*;
+
+use crate::app::{Route, use_title};
+use crate::components::{EmptyState, Glyph, Go, PageHeader};
+
+#[component]
+pub(crate) fn NotFound(segments: Vec<String>) -> Element {
+    use_title("Not found");
+    rsx! {
+        PageHeader { title: "Not found" }
+        EmptyState { glyph: Glyph::Search, title: "There is no such page", text: "/{segments.join(\"/\")} is not a page of this dashboard.",
+            Go { to: Route::Overview {}, class: "button primary", "Go to the overview" }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Open pages: who may open one, how many, and when they end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actors::System;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Query, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dioxus::prelude::VirtualDom;
+use domain::UserId;
+use domain::access::Principal;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::LocalPoolHandle;
+
+use crate::context::{InitialPath, Session};
+use crate::{Dashboard, app, signin, transport};
+
+/// Largest message that a page may send.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Small, because every open page has its own.
+const BUFFER_BYTES: usize = 8 << 10;
+/// Most bytes on their way to a page.
+const WRITE_BYTES_MAX: usize = 8 << 20;
+/// Longest path that a page is opened at.
+const PATH_BYTES_MAX: usize = 16 << 10;
+/// How often the sign-in behind an open page is looked at.
+const SIGN_IN_CHECK: Duration = Duration::from_secs(15);
+/// Pages that one account may open at once, and how fast that many come back.
+/// A page that fails as soon as it is opened is opened again and again; this is
+/// what that may cost.
+const OPENINGS_MAX: f64 = 40.0;
+const OPENINGS_PER_SECOND: f64 = 1.0;
+/// Accounts whose openings are remembered without an open page.
+const ACCOUNTS_REMEMBERED: usize = 1000;
+
+/// Metrics of open pages.
+#[derive(Clone)]
+pub struct DashboardMetrics {
+    /// Open pages.
+    pub sessions: IntGauge,
+    /// Pages refused, by reason.
+    pub refused: IntCounterVec,
+}
+
+impl DashboardMetrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// A name is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let sessions = IntGauge::new("nexmdm_dashboard_sessions", "Open dashboard pages")?;
+        let refused = IntCounterVec::new(
+            Opts::new("nexmdm_dashboard_sessions_refused_total", "Dashboard pages refused, by reason"),
+            &["reason"],
+        )?;
+        registry.register(Box::new(sessions.clone()))?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self { sessions, refused })
+    }
+}
+
+/// The open pages of a node.
+pub(crate) struct Sessions {
+    /// Pages are single-threaded: each stays on the thread it began on.
+    pool: LocalPoolHandle,
+    accounts: Mutex<Accounts>,
+    max: usize,
+    per_user_max: usize,
+    metrics: DashboardMetrics,
+}
+
+#[derive(Default)]
+struct Accounts {
+    open: usize,
+    by_user: HashMap<UserId, Account>,
+}
+
+struct Account {
+    open: usize,
+    openings_left: f64,
+    refilled: Instant,
+}
+
+/// Why a page was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Origin,
+    SignIn,
+    UserLimit,
+    NodeLimit,
+    Rate,
+}
+
+impl Refusal {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::SignIn => "sign_in",
+            Self::UserLimit => "sessions_per_user_max",
+            Self::NodeLimit => "sessions_max",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+impl Accounts {
+    /// Takes a place for a page of `user`, or says which limit is in the way.
+    fn admit(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
+        if self.by_user.len() > ACCOUNTS_REMEMBERED {
+            self.by_user.retain(|_, account| account.open > 0);
+        }
+        let account = self.by_user.entry(user).or_insert(Account { open: 0, openings_left: OPENINGS_MAX, refilled: now });
+        let refill = now.saturating_duration_since(account.refilled).as_secs_f64() * OPENINGS_PER_SECOND;
+        account.openings_left = (account.openings_left + refill).min(OPENINGS_MAX);
+        account.refilled = now;
+        if account.openings_left < 1.0 {
+            return Err(Refusal::Rate);
+        }
+        if account.open >= per_user_max {
+            return Err(Refusal::UserLimit);
+        }
+        if self.open >= max {
+            return Err(Refusal::NodeLimit);
+        }
+        account.openings_left -= 1.0;
+        account.open += 1;
+        self.open += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, user: UserId) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(account) = self.by_user.get_mut(&user) {
+            account.open = account.open.saturating_sub(1);
+        }
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(max: usize, per_user_max: usize, metrics: DashboardMetrics) -> Arc<Self> {
+        // Made for its side effect: it registers how events are read. Its threads end with it.
+        drop(dioxus_liveview::LiveViewPool::new());
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4));
+        Arc::new(Self { pool: LocalPoolHandle::new(threads), accounts: Mutex::default(), max, per_user_max, metrics })
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        // Counters are whole after every statement, so a poisoned lock guards good data.
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(self: &Arc<Self>, user: UserId) -> Result<Place, Refusal> {
+        self.accounts().admit(user, self.max, self.per_user_max, Instant::now())?;
+        self.metrics.sessions.inc();
+        Ok(Place { sessions: Arc::clone(self), user })
+    }
+
+    fn refuse(&self, refusal: Refusal, status: StatusCode) -> Response {
+        self.metrics.refused.with_label_values(&[refusal.reason()]).inc();
+        let text = match refusal {
+            Refusal::Origin => "the Origin of this request is another site".to_owned(),
+            Refusal::SignIn => "sign in first".to_owned(),
+            Refusal::UserLimit => format!("{} pages of this account are open, which is the most allowed", self.per_user_max),
+            Refusal::NodeLimit => format!("{} pages are open on this node, which is the most allowed", self.max),
+            Refusal::Rate => "this account opened too many pages in a short time".to_owned(),
+        };
+        let mut response = (status, text).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+/// One open page's place; given back when dropped, however the page ended.
+struct Place {
+    sessions: Arc<Sessions>,
+    user: UserId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.accounts().leave(self.user);
+        self.sessions.metrics.sessions.dec();
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Mount {
+    #[serde(default)]
+    path: String,
+}
+
+/// `GET /live/ws`
+pub(crate) async fn upgrade(
+    State(dashboard): State<Arc<Dashboard>>,
+    headers: HeaderMap,
+    mount: Result<Query<Mount>, QueryRejection>,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let sessions = &dashboard.sessions;
+    // Browsers let any site open a socket to any other, cookies included.
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let Some(origin) = origin.filter(|_| signin::same_origin(&headers)).map(str::to_owned) else {
+        return sessions.refuse(Refusal::Origin, StatusCode::FORBIDDEN);
+    };
+    let principal = match signin::principal(&dashboard, &headers).await {
+        Ok(principal) => principal,
+        Err(error) => return sessions.refuse(Refusal::SignIn, signin::status_of(&error)),
+    };
+    let (Principal::User { user_id: user, .. }, Ok(fleet)) = (&principal, dashboard.system.devices.fleet(&principal)) else {
+        return sessions.refuse(Refusal::SignIn, StatusCode::FORBIDDEN);
+    };
+    let (Ok(Query(mount)), Ok(socket)) = (mount, socket) else { return StatusCode::BAD_REQUEST.into_response() };
+    let local = mount.path.starts_with('/') && !mount.path.starts_with("//") && mount.path.len() <= PATH_BYTES_MAX;
+    let path = if local { mount.path } else { "/".into() };
+    let place = match sessions.admit(*user) {
+        Ok(place) => place,
+        Err(refusal) => return sessions.refuse(refusal, StatusCode::TOO_MANY_REQUESTS),
+    };
+
+    let page = Session {
+        system: Arc::downgrade(&dashboard.system),
+        runtime: tokio::runtime::Handle::current(),
+        fleet,
+        policy: dashboard.system.devices.policy(),
+        watch: Arc::clone(&dashboard.watch),
+        principal: principal.clone(),
+        origin,
+    };
+    let ended = dashboard.shutdown.child_token();
+    let pool = sessions.pool.clone();
+    let system = Arc::clone(&dashboard.system);
+    socket
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BYTES_MAX)
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(move |socket| async move {
+            let _place = place;
+            let watching = tokio::spawn(watch_sign_in(system, principal, ended.clone()));
+            let running = pool.spawn_pinned(move || async move {
+                let document = VirtualDom::new(app::app).with_root_context(page).with_root_context(InitialPath(path));
+                transport::run(document, socket, ended).await
+            });
+            match running.await {
+                Ok(end) => tracing::debug!(event = "dashboard.session_ended", ?end),
+                Err(cause) => tracing::error!(event = "dashboard.session_failed", %cause),
+            }
+            watching.abort();
+        })
+}
+
+/// Ends a page once its sign-in no longer holds.
+async fn watch_sign_in(system: Arc<System>, principal: Principal, ended: CancellationToken) {
+    loop {
+        tokio::time::sleep(SIGN_IN_CHECK).await;
+        // Without the database nobody knows; the page goes on until somebody does.
+        if let Ok(false) = system.auth.still_holds(&principal).await {
+            return ended.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: UserId = UserId(uuid::Uuid::from_u128(1));
+    const BOB: UserId = UserId(uuid::Uuid::from_u128(2));
+
+    #[test]
+    fn each_account_and_the_node_have_their_limit() {
+        let (mut accounts, now) = (Accounts::default(), Instant::now());
+        assert_eq!(accounts.admit(ANN, 3, 2, now), Ok(()));
+        assert_eq!(accounts.admit(ANN, 3, 2, now), Ok(()));
+        assert_eq!(accounts.admit(ANN, 3, 2, now), Err(Refusal::UserLimit));
+        assert_eq!(accounts.admit(BOB, 3, 2, now), Ok(()));
+        assert_eq!(accounts.admit(BOB, 3, 2, now), Err(Refusal::NodeLimit));
+        accounts.leave(ANN);
+        assert_eq!(accounts.admit(BOB, 3, 2, now), Ok(()));
+    }
+
+    #[test]
+    fn a_page_that_keeps_failing_is_slowed_down() {
+        let (mut accounts, now) = (Accounts::default(), Instant::now());
+        let mut open_and_fail = |accounts: &mut Accounts, at| {
+            let outcome = accounts.admit(ANN, 9, 9, at);
+            if outcome.is_ok() {
+                accounts.leave(ANN);
+            }
+            outcome
+        };
+        for _ in 0..OPENINGS_MAX as usize {
+            assert_eq!(open_and_fail(&mut accounts, now), Ok(()));
+        }
+        assert_eq!(open_and_fail(&mut accounts, now), Err(Refusal::Rate));
+        let later = now + Duration::from_millis(1100);
+        assert_eq!(open_and_fail(&mut accounts, later), Ok(()));
+        assert_eq!(open_and_fail(&mut accounts, later), Err(Refusal::Rate));
+        assert_eq!(accounts.admit(BOB, 9, 9, now), Ok(()), "others are not slowed down");
+    }
+}

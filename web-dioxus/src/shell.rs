@@ -1,0 +1,175 @@
+//! The documents that the server renders itself: the page around the live part, and the sign-in form.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use actors::{ServiceError, clock};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+
+use crate::assets::Assets;
+use crate::{Dashboard, cookies, signin};
+
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                   frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+/// The headers of every document of ours.
+pub(crate) fn protect(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Any path that nothing else answers: the live page, for whoever is signed in.
+pub(crate) async fn page(State(dashboard): State<Arc<Dashboard>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if method != Method::GET && method != Method::HEAD {
+        return protect(StatusCode::METHOD_NOT_ALLOWED.into_response());
+    }
+    match signin::principal(&dashboard, &headers).await {
+        Ok(_) => live_page(&dashboard),
+        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, &headers).await {
+            Ok((signed_in, _)) => {
+                let mut response = live_page(&dashboard);
+                cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
+                response
+            }
+            Err(ServiceError::Unauthorized) => {
+                let wanted = uri.path_and_query().map_or("/", |path| path.as_str());
+                protect(Redirect::to(&login_url(wanted)).into_response())
+            }
+            Err(error) => unavailable(&dashboard.assets, &error),
+        },
+        Err(error) => unavailable(&dashboard.assets, &error),
+    }
+}
+
+/// The sign-in form that goes on to `wanted`.
+fn login_url(wanted: &str) -> String {
+    let wanted = signin::local_path(wanted);
+    if wanted == "/" {
+        return "/login".into();
+    }
+    let mut url = String::from("/login?next=");
+    for byte in wanted.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
+            // Writing to a String does not fail.
+            _ => drop(write!(url, "%{byte:02X}")),
+        }
+    }
+    url
+}
+
+fn head(assets: &Assets, title: &str, scripts: &[&str]) -> String {
+    let mut head = format!(
+        r#"<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<link rel="icon" href="/favicon.svg" type="image/svg+xml"><script src="{}"></script><link rel="stylesheet" href="{}">"#,
+        assets.url("theme.js"),
+        assets.url("app.css"),
+    );
+    for script in scripts {
+        // Writing to a String does not fail.
+        let _ = write!(head, r#"<script src="{}" defer></script>"#, assets.url(script));
+    }
+    head + "</head>"
+}
+
+fn live_page(dashboard: &Dashboard) -> Response {
+    let body = r#"<body>
+<div id="live-banner" class="banner" role="status" hidden></div>
+<div id="main"><div class="boot" aria-hidden="true"><span class="spinner"></span></div></div>
+<noscript><p class="boot">NexMDM shows live data and needs JavaScript. Please turn it on.</p></noscript>
+</body></html>"#;
+    protect(Html(format!("{}{body}", head(&dashboard.assets, "NexMDM", &["live.js"]))).into_response())
+}
+
+fn unavailable(assets: &Assets, error: &ServiceError) -> Response {
+    let status = signin::status_of(error);
+    let body = r#"<body class="centered"><main class="card login"><h1>Not available right now</h1>
+<p>The server runs, but it cannot check your sign-in at the moment, most likely because its database is away. This page tries again by itself.</p>
+<p><a class="button" href="">Try again now</a></p></main></body></html>"#;
+    let mut response = protect((status, Html(format!("{}{body}", head(assets, "NexMDM", &[])))).into_response());
+    response.headers_mut().insert(header::REFRESH, HeaderValue::from_static("5"));
+    response
+}
+
+/// The sign-in form.
+pub(crate) struct LoginPage<'a> {
+    /// Where to go on to.
+    pub(crate) next: &'a str,
+    /// What was typed before.
+    pub(crate) username: &'a str,
+    /// Why it did not work.
+    pub(crate) error: Option<&'a str>,
+}
+
+impl LoginPage<'_> {
+    /// The form as an answer.
+    pub(crate) fn render(&self, assets: &Assets, status: StatusCode) -> Response {
+        protect((status, Html(self.html(assets))).into_response())
+    }
+
+    fn html(&self, assets: &Assets) -> String {
+        let error = self.error.map_or_else(String::new, |error| {
+            format!(r#"<p class="notice bad" role="alert" data-testid="login-error">{}</p>"#, escape(error))
+        });
+        // Whoever was refused types the password again; the name is there already.
+        let (focus_name, focus_password) = if self.username.is_empty() { (" autofocus", "") } else { ("", " autofocus") };
+        format!(
+            r#"{head}<body class="centered" data-next="{next}"><main class="card login">
+<p class="brand"><img src="/favicon.svg" alt="" width="28" height="28"> NexMDM</p>
+<h1>Sign in</h1>{error}
+<form method="post" action="/login">
+<input type="hidden" name="next" value="{next}">
+<label for="username">Username</label>
+<input id="username" name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="200" required{focus_name}>
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required{focus_password}>
+<button class="button primary" data-testid="sign-in">Sign in</button>
+</form></main></body></html>"#,
+            head = head(assets, "Sign in - NexMDM", &["login.js"]),
+            next = escape(self.next),
+            username = escape(self.username),
+        )
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_comes_back_as_text() {
+        let page = LoginPage { next: "/devices?q=\"x", username: "<script>", error: Some("no & no") }.html(&Assets::new());
+        assert!(page.contains("&lt;script&gt;") && page.contains("no &amp; no") && page.contains("/devices?q=&quot;x"));
+        assert!(!page.contains("<script>"));
+    }
+
+    #[test]
+    fn the_page_asked_for_survives_the_sign_in() {
+        assert_eq!(login_url("/"), "/login");
+        assert_eq!(login_url("/devices?q=a&b"), "/login?next=/devices%3Fq%3Da%26b");
+        assert_eq!(login_url("//evil.example"), "/login");
+    }
+}

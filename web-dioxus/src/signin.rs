@@ -1,0 +1,213 @@
+//! Sign-in and out: the form, the cookies, and renewing them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use actors::{ServiceError, clock};
+use axum::extract::rejection::FormRejection;
+use axum::extract::{ConnectInfo, Extension, Form, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use domain::access::Principal;
+use serde::Deserialize;
+
+use crate::shell::{self, LoginPage};
+use crate::{Dashboard, cookies};
+
+#[derive(Deserialize)]
+pub(crate) struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct LoginForm {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// On whose behalf a request with these cookies acts.
+pub(crate) async fn principal(dashboard: &Dashboard, headers: &HeaderMap) -> Result<Principal, ServiceError> {
+    let access_token = cookies::read(headers, cookies::ACCESS).ok_or(ServiceError::Unauthorized)?;
+    dashboard.system.auth.authenticate(access_token).await
+}
+
+/// Whether the request comes from a page of ours. A browser names the origin in
+/// every POST and socket upgrade; without one there must be no cookie to abuse.
+pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, origin_host)| origin_host == host),
+        (Some(_), None) => false,
+        (None, _) => cookies::read(headers, cookies::ACCESS).is_none() && cookies::read(headers, cookies::REFRESH).is_none(),
+    }
+}
+
+/// A path on this server to go on to, else the overview.
+pub(crate) fn local_path(next: &str) -> &str {
+    let local = next.starts_with('/')
+        && !next.starts_with("//")
+        && next.len() <= 4096
+        && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && !next.starts_with("/login")
+        && !next.starts_with("/logout");
+    if local { next } else { "/" }
+}
+
+/// `GET /login`
+pub(crate) async fn form(State(dashboard): State<Arc<Dashboard>>, Query(query): Query<Next>, headers: HeaderMap) -> Response {
+    let next = local_path(&query.next);
+    match principal(&dashboard, &headers).await {
+        Ok(_) => Redirect::to(next).into_response(),
+        Err(_) => LoginPage { next, username: "", error: None }.render(&dashboard.assets, StatusCode::OK),
+    }
+}
+
+/// `POST /login`
+pub(crate) async fn login(
+    State(dashboard): State<Arc<Dashboard>>,
+    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+    form: Result<Form<LoginForm>, FormRejection>,
+) -> Response {
+    let page = |form: &LoginForm, error: String, status| {
+        LoginPage { next: local_path(&form.next), username: &form.username, error: Some(&error) }.render(&dashboard.assets, status)
+    };
+    let Ok(Form(form)) = form else {
+        let empty = LoginForm { username: String::new(), password: String::new(), next: String::new() };
+        return page(&empty, "The form did not arrive in full. Try again.".into(), StatusCode::BAD_REQUEST);
+    };
+    if !same_origin(&headers) {
+        return page(&form, "This request came from another site and was refused.".into(), StatusCode::FORBIDDEN);
+    }
+    let address = connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Extension(ConnectInfo(peer))| peer.ip());
+    match dashboard.system.auth.login(&form.username, &form.password, address).await {
+        Ok(signed_in) => {
+            let mut response = Redirect::to(local_path(&form.next)).into_response();
+            cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
+            response
+        }
+        Err(ServiceError::Throttled { retry_after_s }) => {
+            let error = format!("Too many failed attempts. Try again in {}.", crate::format::duration(i64::from(retry_after_s)));
+            let mut response = page(&form, error, StatusCode::TOO_MANY_REQUESTS);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            response
+        }
+        Err(error) => {
+            let (status, text) = match error {
+                ServiceError::Unauthorized => (StatusCode::UNAUTHORIZED, "The username or the password is wrong."),
+                ServiceError::Unavailable | ServiceError::Overloaded(_) => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "The server cannot check passwords right now. Try again in a moment.")
+                }
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "Signing in failed on the server. Its log says why."),
+            };
+            page(&form, text.into(), status)
+        }
+    }
+}
+
+/// `POST /logout`
+pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+    if !same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    // An expired access token leaves the session to its refresh token, so that one is used to end it.
+    let principal = match principal(&dashboard, &headers).await {
+        Ok(principal) => Some(principal),
+        Err(_) => renewed(&dashboard, &headers).await.ok().map(|(_, principal)| principal),
+    };
+    if let Some(principal) = principal
+        && let Err(cause) = dashboard.system.auth.logout(&principal).await
+    {
+        // The cookies go all the same; what is left ends by itself.
+        tracing::warn!(event = "dashboard.logout_incomplete", %cause);
+    }
+    let mut response = Redirect::to("/login").into_response();
+    cookies::clear(response.headers_mut(), dashboard.secure_cookies);
+    response
+}
+
+/// A new pair of tokens for the refresh cookie, and whose they are.
+pub(crate) async fn renewed(
+    dashboard: &Dashboard,
+    headers: &HeaderMap,
+) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
+    let refresh_token = cookies::read(headers, cookies::REFRESH).ok_or(ServiceError::Unauthorized)?;
+    let signed_in = dashboard.system.auth.refresh(refresh_token).await?;
+    let principal = dashboard.system.auth.authenticate(&signed_in.access_token).await?;
+    Ok((signed_in, principal))
+}
+
+/// `GET /live/check`
+pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+    match principal(&dashboard, &headers).await {
+        Ok(_) => ([(header::CACHE_CONTROL, "no-store")], dashboard.build_id.clone()).into_response(),
+        Err(error) => status_of(&error).into_response(),
+    }
+}
+
+/// `POST /live/refresh`
+pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+    if !same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    match renewed(&dashboard, &headers).await {
+        Ok((signed_in, _)) => cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies),
+        Err(error) => {
+            *response.status_mut() = status_of(&error);
+            if matches!(error, ServiceError::Unauthorized) {
+                cookies::clear(response.headers_mut(), dashboard.secure_cookies);
+            }
+        }
+    }
+    shell::protect(response)
+}
+
+/// What a refused or failed check means to the glue.
+pub(crate) fn status_of(error: &ServiceError) -> StatusCode {
+    match error {
+        ServiceError::Unauthorized => StatusCode::UNAUTHORIZED,
+        ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
+        ServiceError::Unavailable | ServiceError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn same(pairs: &[(&'static str, &'static str)]) -> bool {
+        same_origin(&headers(pairs))
+    }
+
+    #[test]
+    fn only_paths_on_this_server_are_gone_on_to() {
+        for good in ["/", "/devices?q=a", "/devices/018f"] {
+            assert_eq!(local_path(good), good);
+        }
+        let long = format!("/{}", "a".repeat(5000));
+        for bad in ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "/login", "/logout", "javascript:x", &long] {
+            assert_eq!(local_path(bad), "/", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn another_origin_is_refused_and_cookies_need_one() {
+        assert!(same(&[("origin", "https://mdm.example"), ("host", "mdm.example")]));
+        assert!(!same(&[("origin", "https://evil.example"), ("host", "mdm.example")]));
+        assert!(!same(&[("origin", "null"), ("host", "mdm.example")]));
+        assert!(!same(&[("origin", "https://mdm.example")]));
+        assert!(same(&[("host", "mdm.example")]), "a script without cookies");
+        assert!(!same(&[("host", "mdm.example"), ("cookie", "nexmdm_access=a")]));
+    }
+}

@@ -1,0 +1,128 @@
+//! One open page: a VirtualDom and the socket to the browser that shows it.
+//!
+//! What changed goes out as binary frames, first byte 1; events come in as JSON
+//! text. Nothing is ever evaluated on either side.
+
+use std::any::Any;
+use std::rc::Rc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use dioxus::core::{Event, VirtualDom};
+use dioxus::html::{EventData, HtmlEvent};
+use dioxus_interpreter_js::MutationState;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// What the browser sends to show that it is there, and what it gets back.
+const PING: &str = "__ping__";
+const PONG: &[u8] = b"\0__pong__";
+/// How long a browser may take to accept a frame.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a browser may be silent; it pings every 25 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(75);
+/// Least time between frames that nobody asked for.
+const FRAME_INTERVAL: Duration = Duration::from_millis(50);
+/// Close code "going away": the browser comes back by itself.
+const GOING_AWAY: u16 = 1001;
+
+/// Why a page ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The browser closed it or is gone.
+    Closed,
+    /// The browser was silent for too long.
+    Silent,
+    /// The browser did not take what it was sent.
+    Slow,
+    /// The server ended it: shutdown, or the sign-in no longer holds.
+    Ended,
+    /// The browser sent what no glue of ours sends.
+    Garbage,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "method", content = "params")]
+enum FromBrowser {
+    #[serde(rename = "user_event")]
+    Event(Box<HtmlEvent>),
+    #[serde(other)]
+    Other,
+}
+
+/// Runs a page until either side ends it.
+pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: CancellationToken) -> End {
+    let mut mutations = MutationState::default();
+    document.rebuild(&mut mutations);
+    if let Some(frame) = take(&mut mutations)
+        && let Err(end) = send(&mut socket, frame).await
+    {
+        return end;
+    }
+    let mut last_frame = Instant::now();
+    let mut silent_at = Instant::now() + READ_TIMEOUT;
+    loop {
+        let changes = async {
+            document.wait_for_work().await;
+            sleep_until(last_frame + FRAME_INTERVAL).await;
+        };
+        tokio::select! {
+            () = changes => {}
+            () = ended.cancelled() => {
+                let close = Message::Close(Some(CloseFrame { code: GOING_AWAY, reason: "".into() }));
+                let _ = timeout(SEND_TIMEOUT, socket.send(close)).await;
+                return End::Ended;
+            }
+            () = sleep_until(silent_at) => return End::Silent,
+            message = socket.recv() => {
+                silent_at = Instant::now() + READ_TIMEOUT;
+                match message {
+                    Some(Ok(Message::Text(text))) if text.as_str() == PING => {
+                        if let Err(end) = send(&mut socket, PONG.to_vec()).await {
+                            return end;
+                        }
+                        continue;
+                    }
+                    Some(Ok(Message::Text(text))) => handle(&document, text.as_str()),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                    Some(Ok(Message::Binary(_))) => return End::Garbage,
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Closed,
+                }
+            }
+        }
+        document.render_immediate(&mut mutations);
+        if let Some(frame) = take(&mut mutations) {
+            last_frame = Instant::now();
+            if let Err(end) = send(&mut socket, frame).await {
+                return end;
+            }
+        }
+    }
+}
+
+/// Hands an event to its handlers; one that cannot be read is left alone.
+fn handle(document: &VirtualDom, text: &str) {
+    let Ok(FromBrowser::Event(event)) = serde_json::from_str(text) else { return };
+    // Elements are not reachable from here, so there is nothing to mount.
+    if matches!(event.data, EventData::Mounted) {
+        return;
+    }
+    let (name, element, bubbles) = (event.name, event.element, event.bubbles);
+    let data: Rc<dyn Any> = event.data.into_any();
+    document.runtime().handle_event(&name, Event::new(data, bubbles), element);
+}
+
+async fn send(socket: &mut WebSocket, frame: Vec<u8>) -> Result<(), End> {
+    match timeout(SEND_TIMEOUT, socket.send(Message::Binary(frame.into()))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Closed),
+        Err(_) => Err(End::Slow),
+    }
+}
+
+fn take(mutations: &mut MutationState) -> Option<Vec<u8>> {
+    let mut frame = vec![1];
+    mutations.write_memory_into(&mut frame);
+    (frame.len() > 1).then_some(frame)
+}
