@@ -148,13 +148,7 @@ impl TokenSigner {
     ///
     /// # Errors
     /// The claims cannot be written as JSON.
-    pub fn sign<C: Serialize>(
-        &self,
-        audience: Audience,
-        claims: C,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<String, ServiceError> {
+    pub fn sign<C: Serialize>(&self, audience: Audience, claims: C, now: Timestamp, expires_at: Timestamp) -> Result<String, ServiceError> {
         let registered = Registered {
             iss: ISSUER.to_owned(),
             aud: audience.as_str().to_owned(),
@@ -179,8 +173,7 @@ impl TokenSigner {
         validation.set_required_spec_claims(&["exp", "aud", "iss"]);
         // The library reads the system clock; ours is handed in.
         validation.validate_exp = false;
-        let token =
-            jsonwebtoken::decode::<Registered<C>>(token, &self.decoding, &validation).map_err(|_| ServiceError::Unauthorized)?;
+        let token = jsonwebtoken::decode::<Registered<C>>(token, &self.decoding, &validation).map_err(|_| ServiceError::Unauthorized)?;
         if token.claims.exp <= now.timestamp() {
             return Err(ServiceError::Unauthorized);
         }
@@ -232,10 +225,7 @@ mod tests {
             "..".into(),
             String::new(),
         ] {
-            assert!(
-                matches!(signer.verify::<Claims>(Audience::Admin, &forged, at(1)), Err(ServiceError::Unauthorized)),
-                "{forged}"
-            );
+            assert!(matches!(signer.verify::<Claims>(Audience::Admin, &forged, at(1)), Err(ServiceError::Unauthorized)), "{forged}");
         }
     }
 

@@ -125,12 +125,7 @@ impl Actor for DeviceActor {
         Ok(state)
     }
 
-    async fn handle(
-        &self,
-        me: ActorRef<DeviceMsg>,
-        message: DeviceMsg,
-        state: &mut DeviceActorState,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, me: ActorRef<DeviceMsg>, message: DeviceMsg, state: &mut DeviceActorState) -> Result<(), ActorProcessingErr> {
         match message {
             DeviceMsg::Heartbeat { heartbeat, fcm_token, generation, reply } => {
                 state.heartbeat(me, *heartbeat, fcm_token, generation, reply);
@@ -142,9 +137,7 @@ impl Actor for DeviceActor {
                 state.apply(DeviceEvent::Stored(status));
             }
             DeviceMsg::DeadlinePassed => state.apply(DeviceEvent::DeadlinePassed),
-            DeviceMsg::CheckCredentials(generation, reply) => {
-                answer(reply, state.device.credentials(generation).map_err(refusal))
-            }
+            DeviceMsg::CheckCredentials(generation, reply) => answer(reply, state.device.credentials(generation).map_err(refusal)),
             DeviceMsg::View(reply) => answer(reply, state.view()),
             DeviceMsg::SocketOpened(generation, socket, reply) => {
                 let checked = state.device.credentials(generation).map_err(refusal);

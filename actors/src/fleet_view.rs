@@ -106,8 +106,7 @@ impl FleetView {
 
     /// The ids of the devices that match, in order.
     pub fn order(&self, filter: &DeviceFilter, sort: Sort) -> Vec<DeviceId> {
-        let mut matching: Vec<DeviceView> =
-            self.devices.iter().filter(|view| filter.matches(view)).map(|view| view.clone()).collect();
+        let mut matching: Vec<DeviceView> = self.devices.iter().filter(|view| filter.matches(view)).map(|view| view.clone()).collect();
         matching.sort_unstable_by(|a, b| sort.compare(a, b));
         matching.iter().map(|view| view.identity.id).collect()
     }

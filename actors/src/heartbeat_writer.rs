@@ -54,13 +54,7 @@ pub struct HeartbeatWriters {
 impl HeartbeatWriters {
     /// Starts the writers on `tasks`; they end once every clone of the answer is
     /// dropped and their queues are empty.
-    pub fn start(
-        tasks: &mut JoinSet<()>,
-        store: &Store,
-        settings: &HeartbeatSettings,
-        view: &Arc<FleetView>,
-        metrics: &Metrics,
-    ) -> Self {
+    pub fn start(tasks: &mut JoinSet<()>, store: &Store, settings: &HeartbeatSettings, view: &Arc<FleetView>, metrics: &Metrics) -> Self {
         let queues = (0..settings.writers.max(1))
             .map(|_| {
                 let (sender, queue) = mpsc::channel(settings.writer_queue_max);

@@ -31,10 +31,7 @@ impl Metrics {
     /// # Errors
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        fn kept<C: prometheus::core::Collector + Clone + 'static>(
-            registry: &Registry,
-            metric: C,
-        ) -> Result<C, prometheus::Error> {
+        fn kept<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         }
@@ -64,10 +61,7 @@ impl Metrics {
                         .buckets(vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
                 )?,
             )?,
-            device_restarts: kept(
-                registry,
-                IntCounter::new("nexmdm_device_restarts_total", "Device actors restarted after a failure")?,
-            )?,
+            device_restarts: kept(registry, IntCounter::new("nexmdm_device_restarts_total", "Device actors restarted after a failure")?)?,
             enrollments: kept(
                 registry,
                 IntCounterVec::new(Opts::new("nexmdm_enrollments_total", "Enrollments by outcome"), &["outcome"])?,

@@ -25,21 +25,12 @@ impl Actor for PartitionActor {
     type State = Store;
     type Arguments = (Store, Duration);
 
-    async fn pre_start(
-        &self,
-        me: ActorRef<PartitionMsg>,
-        (store, interval): (Store, Duration),
-    ) -> Result<Store, ActorProcessingErr> {
+    async fn pre_start(&self, me: ActorRef<PartitionMsg>, (store, interval): (Store, Duration)) -> Result<Store, ActorProcessingErr> {
         me.send_interval(interval, || PartitionMsg::Look);
         Ok(store)
     }
 
-    async fn handle(
-        &self,
-        _me: ActorRef<PartitionMsg>,
-        _look: PartitionMsg,
-        store: &mut Store,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, _me: ActorRef<PartitionMsg>, _look: PartitionMsg, store: &mut Store) -> Result<(), ActorProcessingErr> {
         // The next look tries again; the default partition takes rows meanwhile.
         if let Err(cause) = ensure(store).await {
             tracing::warn!(event = "partition.ensure_failed", %cause);

@@ -67,8 +67,7 @@ impl System {
     pub async fn start(store: Store, settings: Settings, secrets: Secrets, metrics: Metrics) -> Result<Arc<Self>, ServiceError> {
         partition::ensure(&store).await?;
         store.purge_sessions(clock::now() - SESSION_KEPT).await?;
-        let partitions =
-            Actor::spawn(None, PartitionActor, (store.clone(), settings.partition_interval)).await.map_err(not_started)?.0;
+        let partitions = Actor::spawn(None, PartitionActor, (store.clone(), settings.partition_interval)).await.map_err(not_started)?.0;
         let view = FleetView::new(settings.device);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&view).keep_counting());

@@ -36,14 +36,12 @@ pub(crate) async fn upgrade(
     Device(credentials): Device,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|_| {
-        ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this route takes WebSocket upgrades only")
-    })?;
+    let upgrade =
+        upgrade.map_err(|_| ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this route takes WebSocket upgrades only"))?;
     app.system.agent.check(credentials).await?;
     let room = Arc::clone(&app.sockets).try_acquire_owned();
-    let room = room.map_err(|_| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later()
-    })?;
+    let room =
+        room.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later())?;
     let limit_bytes = app.config.socket.frame_limit_bytes;
     Ok(upgrade
         .read_buffer_size(BUFFER_BYTES)
@@ -57,13 +55,8 @@ async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, r
     let _room = room;
     let gauge = app.observability.actors.agent_sockets.clone();
     gauge.inc();
-    let mut session = Session {
-        send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms),
-        app,
-        credentials,
-        socket,
-        bad_frames: 0,
-    };
+    let mut session =
+        Session { send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms), app, credentials, socket, bad_frames: 0 };
     // An error means that the peer is gone; there is nobody left to tell.
     let _ = session.run().await;
     gauge.dec();
@@ -124,9 +117,7 @@ impl Session {
         let id = header.id.and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or(Value::Null);
         match header.kind.as_str() {
             "heartbeat" => self.heartbeat(id, text).await,
-            "action_result" => {
-                self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such command")).await
-            }
+            "action_result" => self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such command")).await,
             "deployment_status" => {
                 self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such deployment")).await
             }
@@ -138,8 +129,7 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let told =
-            parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
+        let told = parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
         let incoming = match told {
             Ok(incoming) => incoming,
             Err(error) => return self.bad_frame(id, error).await,

@@ -10,11 +10,7 @@ use clap::{Parser, Subcommand};
 /// people use the dashboard. Without DATABASE_URL it keeps a private PostgreSQL
 /// under its data folder.
 #[derive(Parser)]
-#[command(
-    name = "nexmdm",
-    version,
-    after_help = "Settings: config/default.toml names every key; NEXMDM__SECTION__KEY overrides it."
-)]
+#[command(name = "nexmdm", version, after_help = "Settings: config/default.toml names every key; NEXMDM__SECTION__KEY overrides it.")]
 pub(crate) struct Cli {
     /// File with settings that differ from the defaults (TOML).
     #[arg(long, short, global = true, env = "NEXMDM_CONFIG", value_name = "FILE")]

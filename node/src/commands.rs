@@ -104,8 +104,7 @@ fn password(from_stdin: bool) -> anyhow::Result<(SecretString, String)> {
 /// `nexmdm token ...`.
 pub(crate) async fn token(config: Config, command: TokenCommand) -> anyhow::Result<()> {
     let TokenCommand::Create { count, expires_in, alias, alias_pattern, tags, groups } = command;
-    let request =
-        TokenRequest { count: Some(count), expires_in_s: expires_in, alias, alias_pattern, start_number: None, tags, groups };
+    let request = TokenRequest { count: Some(count), expires_in_s: expires_in, alias, alias_pattern, start_number: None, tags, groups };
     with_console(config, async |console| {
         for token in console.enrollment.create(&Principal::Console, request).await.map_err(for_console)? {
             println!("{}", token.token);

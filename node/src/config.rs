@@ -219,12 +219,7 @@ impl Config {
         in_range("enrollment.failure_burst", self.enrollment.failure_burst, 1, 1_000_000)?;
         in_range("enrollment.failures_forgiven_per_minute", self.enrollment.failures_forgiven_per_minute, 1, 1_000_000)?;
         in_range("enrollment.token_max_seconds", self.enrollment.token_max_seconds, 1, 315_360_000)?;
-        in_range(
-            "enrollment.token_default_seconds",
-            self.enrollment.token_default_seconds,
-            1,
-            self.enrollment.token_max_seconds,
-        )?;
+        in_range("enrollment.token_default_seconds", self.enrollment.token_default_seconds, 1, self.enrollment.token_max_seconds)?;
         in_range("heartbeat.interval_seconds", self.heartbeat.interval_seconds, 1, 86_400)?;
         in_range("heartbeat.in_flight_max", self.heartbeat.in_flight_max, 100, 1_000_000)?;
         in_range("heartbeat.writers", self.heartbeat.writers, 1, 64)?;
@@ -243,9 +238,7 @@ impl Config {
         in_range("partition.interval_seconds", self.partition.interval_seconds, 1, 86_400)?;
         in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
-        if !self.http.public_url.is_empty()
-            && !self.http.public_url.starts_with("http://")
-            && !self.http.public_url.starts_with("https://")
+        if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
             return Err(Invalid::new("http.public_url", "begins with neither http:// nor https://"));
         }
@@ -346,8 +339,7 @@ mod tests {
     #[test]
     fn secrets_are_never_printed() {
         let config =
-            read(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "hunter2"), ("NEXMDM__DATABASE__URL", "postgres://u:hunter2@h/d")])
-                .unwrap();
+            read(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "hunter2"), ("NEXMDM__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
         assert!(!serde_json::to_string(&config).unwrap().contains("hunter2"));
         assert!(!format!("{config:?}").contains("hunter2"));
     }

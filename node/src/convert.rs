@@ -47,11 +47,7 @@ pub(crate) fn registration(request: RegisterRequest) -> Result<Registration, Inv
 ///
 /// # Errors
 /// Names the field that is out of its limits; 403 when it is another device's.
-pub(crate) fn heartbeat(
-    device_id: DeviceId,
-    told: wire::agent::Heartbeat,
-    now: Timestamp,
-) -> Result<IncomingHeartbeat, ApiError> {
+pub(crate) fn heartbeat(device_id: DeviceId, told: wire::agent::Heartbeat, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
     if let Some(claimed) = told.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
         let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
         if claimed != device_id {
@@ -152,14 +148,8 @@ mod tests {
         assert_eq!(told.heartbeat.bucket_at, "2026-11-21T15:36:10Z".parse::<Timestamp>().unwrap());
         assert_eq!(told.fcm_token.as_deref(), Some("fcm-1"));
         let telemetry = told.heartbeat.telemetry;
-        assert_eq!(
-            (telemetry.battery_pct, telemetry.charging, telemetry.battery_temperature_c),
-            (Some(83), Some(true), Some(31.5))
-        );
-        assert_eq!(
-            (telemetry.ram_total_mb, telemetry.ram_available_mb, telemetry.ram_pressure_pct),
-            (Some(3891), Some(1210), Some(69))
-        );
+        assert_eq!((telemetry.battery_pct, telemetry.charging, telemetry.battery_temperature_c), (Some(83), Some(true), Some(31.5)));
+        assert_eq!((telemetry.ram_total_mb, telemetry.ram_available_mb, telemetry.ram_pressure_pct), (Some(3891), Some(1210), Some(69)));
         assert_eq!((telemetry.transport, telemetry.ssid.as_deref()), (Some(Transport::Wifi), Some("shop")));
         assert_eq!((telemetry.foreground_recent_s, telemetry.app_running), (Some(12), Some(true)));
         assert_eq!((telemetry.storage_free_mb, telemetry.agent_version_code, telemetry.seq), (Some(5120), Some(140), Some(4711)));

@@ -59,7 +59,11 @@ impl Database {
             statement_timeout: Duration::from_millis(config.database.statement_timeout_ms),
         };
         // The URL may hold a password: the message must not repeat it.
-        let store = Store::new(&url, options).map_err(|_| anyhow::anyhow!("the database URL does not read as postgres://..."))?;
+        let unreadable = || anyhow::anyhow!("the database URL does not read as postgres://...");
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(unreadable());
+        }
+        let store = Store::new(&url, options).map_err(|_| unreadable())?;
         let database = Self { store, embedded };
         match database.store.migrate().await {
             Ok(()) => Ok(database),

@@ -75,8 +75,7 @@ fn own_key(file: &Path) -> anyhow::Result<String> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut bytes = [0; KEY_MIN_BYTES];
-    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes)
-        .map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     let text = hex::encode(bytes);
     // Written beside and linked into place: whoever comes first wins, and nobody reads half a key.
     let fresh = file.with_extension(format!("new.{}", std::process::id()));

@@ -45,9 +45,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: &Config, secrets: actors::Secrets, database: &Database) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| format!("http.listen {}", config.http.listen))?;
     let observability = Observability::new()?;
-    let system = System::start(database.store.clone(), config.settings(), secrets, observability.actors.clone())
-        .await
-        .map_err(for_console)?;
+    let system =
+        System::start(database.store.clone(), config.settings(), secrets, observability.actors.clone()).await.map_err(for_console)?;
     let password = first_admin(&system, config).await?;
 
     let stopping = CancellationToken::new();

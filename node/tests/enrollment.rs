@@ -86,10 +86,7 @@ async fn a_token_fixes_alias_tags_and_groups_and_its_secret_is_shown_once() {
     let device = registered.read::<Value>().unwrap()["device_id"].as_str().unwrap().to_owned();
 
     let device = bench.client.get_json(&format!("/v1/devices/{device}"), &bench.admin).await.unwrap();
-    assert_eq!(
-        (device["alias"].as_str(), &device["tags"], &device["groups"]),
-        (Some("shop-8"), &json!(["a", "till"]), &json!(["berlin"]))
-    );
+    assert_eq!((device["alias"].as_str(), &device["tags"], &device["groups"]), (Some("shop-8"), &json!(["a", "till"]), &json!(["berlin"])));
     let listed = bench.client.get_json("/v1/enroll-tokens?status=used", &bench.admin).await.unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     assert_eq!(listed["items"][0]["device_id"], device["id"]);

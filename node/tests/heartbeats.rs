@@ -15,7 +15,8 @@ async fn one_row_per_device_and_bucket_and_the_newest_is_the_status() {
     let bucket = at(0) - chrono::TimeDelta::seconds(at(0).timestamp().rem_euclid(10));
     // The same bucket twice, a newer one, then a late one.
     for (seconds, battery) in [(0, 50), (3, 51), (600, 60), (300, 55)] {
-        let answer = bench.client.heartbeat(&device.session_token, &heartbeat_at(bucket + chrono::TimeDelta::seconds(seconds), battery)).await;
+        let answer =
+            bench.client.heartbeat(&device.session_token, &heartbeat_at(bucket + chrono::TimeDelta::seconds(seconds), battery)).await;
         let answer = answer.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.detail());
         let answer: Value = answer.read().unwrap();
@@ -53,7 +54,8 @@ async fn clocks_that_lie_are_stored_by_receipt_and_flagged() {
 #[tokio::test]
 async fn partitions_cover_the_week_behind_and_ahead_and_the_default_takes_the_rest() {
     let bench = Bench::start().await;
-    let names = bench.sql("SELECT string_agg(inhrelid::regclass::text, ',' ORDER BY 1) FROM pg_inherits WHERE inhparent = 'heartbeats'::regclass");
+    let names =
+        bench.sql("SELECT string_agg(inhrelid::regclass::text, ',' ORDER BY 1) FROM pg_inherits WHERE inhparent = 'heartbeats'::regclass");
     for day in -7..=7 {
         let name = format!("heartbeats_p{}", clock(day * 86_400).format("%Y%m%d"));
         assert!(names.contains(&name), "{name} is missing in {names}");
@@ -71,8 +73,7 @@ async fn partitions_cover_the_week_behind_and_ahead_and_the_default_takes_the_re
 async fn a_drained_queue_has_an_outcome_for_each() {
     let bench = Bench::start().await;
     let device = bench.enroll("queue").await;
-    let mut list: Vec<Value> =
-        (0..100).map(|n| serde_json::to_value(heartbeat(-10 * (100 - n), n % 100)).unwrap()).collect();
+    let mut list: Vec<Value> = (0..100).map(|n| serde_json::to_value(heartbeat(-10 * (100 - n), n % 100)).unwrap()).collect();
     list[3] = json!({"battery": {"pct": 900}});
     list[4] = json!("not an object");
     list[6] = list[5].clone();
@@ -130,7 +131,9 @@ async fn a_deleted_device_is_told_so_and_frees_its_alias() {
     socket.send_heartbeat(&heartbeat(0, 50)).await.unwrap();
     assert!(matches!(socket.next().await.unwrap(), Some(DownFrame::Ack { .. })));
     assert_eq!(bench.client.delete(&format!("/v1/devices/{}", device.device_id), &bench.admin).await.unwrap().status, 204);
-    assert!(matches!(socket.next().await.unwrap(), Some(DownFrame::Refused { status: 410, reason: Some(reason), .. }) if reason == "device_deleted"));
+    assert!(
+        matches!(socket.next().await.unwrap(), Some(DownFrame::Refused { status: 410, reason: Some(reason), .. }) if reason == "device_deleted")
+    );
     for _ in 0..2 {
         let answer = bench.client.heartbeat(&device.session_token, &heartbeat(20, 50)).await.unwrap();
         assert_eq!((answer.status, answer.read::<Value>().unwrap()["reason"].as_str()), (410, Some("device_deleted")));
@@ -199,10 +202,7 @@ async fn silence_takes_a_device_offline() {
     let device = bench.enroll("quiet").await;
     assert_eq!(bench.client.heartbeat(&device.session_token, &heartbeat(0, 50)).await.unwrap().status, 200);
     let path = format!("/v1/devices/{}", device.device_id);
-    eventually("offline", async || {
-        (bench.client.get_json(&path, &bench.admin).await.unwrap()["status"] == "offline").then_some(())
-    })
-    .await;
+    eventually("offline", async || (bench.client.get_json(&path, &bench.admin).await.unwrap()["status"] == "offline").then_some(())).await;
     let listed = bench.client.get_json("/v1/devices?status=offline", &bench.admin).await.unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 }

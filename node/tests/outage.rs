@@ -87,10 +87,8 @@ fn check(acknowledged: &[(String, i64)], sql: impl Fn(&str) -> String) {
     for (device, bucket) in acknowledged {
         assert!(stored.binary_search(&format!("{device} {bucket}").as_str()).is_ok(), "acknowledged and lost: {device} {bucket}");
     }
-    let stale = sql(
-        "SELECT count(*) FROM (SELECT device_id, max(bucket_at) AS newest FROM heartbeats GROUP BY 1) h \
-         LEFT JOIN device_last_status s USING (device_id) WHERE s.bucket_at IS DISTINCT FROM h.newest",
-    );
+    let stale = sql("SELECT count(*) FROM (SELECT device_id, max(bucket_at) AS newest FROM heartbeats GROUP BY 1) h \
+         LEFT JOIN device_last_status s USING (device_id) WHERE s.bucket_at IS DISTINCT FROM h.newest");
     assert_eq!(stale, "0");
 }
 
@@ -182,9 +180,7 @@ async fn a_slow_database_is_answered_with_503_and_not_with_silence() {
     assert_eq!(client.heartbeat(&device.session_token, &common::heartbeat(0, 5)).await.unwrap().status, 200);
     // Somebody holds the table: statements wait until their time is over.
     let url = database.url.clone();
-    let held = tokio::task::spawn_blocking(move || {
-        common::psql(&[&url], "BEGIN; LOCK TABLE heartbeats; SELECT pg_sleep(3); COMMIT")
-    });
+    let held = tokio::task::spawn_blocking(move || common::psql(&[&url], "BEGIN; LOCK TABLE heartbeats; SELECT pg_sleep(3); COMMIT"));
     let answer = eventually("a refusal", async || {
         let answer = client.heartbeat(&device.session_token, &common::heartbeat(20, 5)).await.unwrap();
         (answer.status == 503).then_some(answer)

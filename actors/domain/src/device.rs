@@ -343,8 +343,7 @@ mod tests {
     use chrono::DateTime;
     use proptest::prelude::*;
 
-    const POLICY: DevicePolicy =
-        DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
 
     fn at(second: i64) -> Timestamp {
         DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
@@ -389,11 +388,7 @@ mod tests {
         assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 2 }, at(1), &POLICY), [DeviceEffect::Disconnect]);
         assert_eq!(device.admit(1, at(10)), Admission::Revoked);
         assert_eq!(device.admit(2, at(10)), Admission::Write { late: false });
-        assert_eq!(
-            device.apply(DeviceEvent::CredentialsRevoked { generation: 1 }, at(1), &POLICY),
-            [],
-            "an older word changes nothing"
-        );
+        assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 1 }, at(1), &POLICY), [], "an older word changes nothing");
         assert_eq!(device.credential_generation, 2);
         device.apply(DeviceEvent::Deleted, at(2), &POLICY);
         assert_eq!(device.admit(2, at(10)), Admission::Deleted);

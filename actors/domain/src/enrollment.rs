@@ -232,8 +232,7 @@ mod tests {
 
     #[test]
     fn a_pattern_counts_from_its_start() {
-        let request =
-            TokenRequest { count: Some(3), alias_pattern: Some("shop-{n}".into()), start_number: Some(9), ..Default::default() };
+        let request = TokenRequest { count: Some(3), alias_pattern: Some("shop-{n}".into()), start_number: Some(9), ..Default::default() };
         let batch = request.checked(LIMITS, at(0)).unwrap();
         assert_eq!(batch.aliases, [Some("shop-9".into()), Some("shop-10".into()), Some("shop-11".into())]);
         assert_eq!(batch.expires_at, at(86_400));

@@ -155,12 +155,7 @@ impl Telemetry {
     /// # Errors
     /// Names the first field that breaks its limit, and the limit.
     pub fn checked(self) -> Result<Self, Invalid> {
-        fn number<T: PartialOrd + std::fmt::Display + Copy>(
-            field: &str,
-            value: Option<T>,
-            min: T,
-            max: T,
-        ) -> Result<(), Invalid> {
+        fn number<T: PartialOrd + std::fmt::Display + Copy>(field: &str, value: Option<T>, min: T, max: T) -> Result<(), Invalid> {
             value.map_or(Ok(()), |v| in_range(field, v, min, max).map(drop))
         }
         number("battery.pct", self.battery_pct, 0, 100)?;
@@ -180,10 +175,7 @@ impl Telemetry {
             return Err(Invalid::new("self_heal_hints", format!("more than {HINTS_MAX_BYTES} bytes")));
         }
         if self.apps.len() > APPS_MAX {
-            return Err(Invalid::new(
-                "app_versions",
-                format!("{} packages are more than the {APPS_MAX} allowed", self.apps.len()),
-            ));
+            return Err(Invalid::new("app_versions", format!("{} packages are more than the {APPS_MAX} allowed", self.apps.len())));
         }
         for app in &self.apps {
             bounded("app_versions", &app.package, 255)?;

@@ -37,13 +37,9 @@ impl DeviceFilter {
     /// # Errors
     /// Names the value that is too long, out of range or holds control characters.
     pub fn checked(self) -> Result<Self, Invalid> {
-        for (field, value) in [
-            ("tag", &self.tag),
-            ("group", &self.group),
-            ("text", &self.text),
-            ("app_version", &self.app_version),
-            ("model", &self.model),
-        ] {
+        for (field, value) in
+            [("tag", &self.tag), ("group", &self.group), ("text", &self.text), ("app_version", &self.app_version), ("model", &self.model)]
+        {
             if let Some(value) = value {
                 bounded(field, value, 200)?;
             }
@@ -92,12 +88,8 @@ pub enum SortKey {
 }
 
 impl SortKey {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Alias, "alias"),
-        (Self::LastSeen, "last_seen_at"),
-        (Self::Battery, "battery_pct"),
-        (Self::Enrolled, "enrolled_at"),
-    ];
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Alias, "alias"), (Self::LastSeen, "last_seen_at"), (Self::Battery, "battery_pct"), (Self::Enrolled, "enrolled_at")];
 
     /// Its name in the API.
     pub fn as_str(self) -> &'static str {
@@ -121,9 +113,11 @@ impl Sort {
     /// The key is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
-        SortKey::ALL.iter().find(|(_, known)| *known == name).map(|(key, _)| Self { key: *key, descending }).ok_or_else(|| {
-            Invalid::new("sort", "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)")
-        })
+        SortKey::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(key, _)| Self { key: *key, descending })
+            .ok_or_else(|| Invalid::new("sort", "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)"))
     }
 
     /// Compares two devices in this order.
@@ -219,9 +213,8 @@ mod tests {
 
     #[test]
     fn a_cursor_fits_its_order() {
-        let cursor = |key: &str, sort: &str| {
-            Cursor { key: key.into(), id: DeviceId(uuid::Uuid::nil()) }.checked(Sort::parse(sort).unwrap())
-        };
+        let cursor =
+            |key: &str, sort: &str| Cursor { key: key.into(), id: DeviceId(uuid::Uuid::nil()) }.checked(Sort::parse(sort).unwrap());
         assert!(cursor("kiosk", "alias").is_ok() && cursor("a\0", "alias").is_err());
         assert!(cursor("-1", "battery_pct").is_ok() && cursor("full", "-battery_pct").is_err());
         assert!(cursor("-infinity", "last_seen_at").is_ok() && cursor("never", "last_seen_at").is_err());

@@ -99,9 +99,7 @@ impl AgentService {
     pub async fn authenticate(&self, bearer: &str, address: IpAddr) -> Result<DeviceCredentials, ServiceError> {
         // A device token has one dot, a session token (RFC 7519) two.
         let (kind, result) = match bearer.split_once('.') {
-            Some((token_id, secret)) if !secret.contains('.') => {
-                ("device_token", self.check_device_token(token_id, secret, address).await)
-            }
+            Some((token_id, secret)) if !secret.contains('.') => ("device_token", self.check_device_token(token_id, secret, address).await),
             _ => ("session_token", self.check_session_token(bearer)),
         };
         let outcome = match &result {

@@ -246,12 +246,8 @@ impl AuthService {
             return Ok(false);
         }
         let hash = self.hash_password(password).await?;
-        let user = NewUser {
-            id: UserId(Uuid::now_v7()),
-            username: &checked_username(username)?,
-            password_bcrypt: &hash,
-            role: Role::Admin,
-        };
+        let user =
+            NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
         Ok(self.store.insert_first_user(user, clock::now()).await?)
     }
 
@@ -259,12 +255,7 @@ impl AuthService {
     ///
     /// # Errors
     /// Forbidden, a value out of its limits, or there is no such account.
-    pub async fn reset_password(
-        &self,
-        principal: &Principal,
-        username: &str,
-        password: &SecretString,
-    ) -> Result<(), ServiceError> {
+    pub async fn reset_password(&self, principal: &Principal, username: &str, password: &SecretString) -> Result<(), ServiceError> {
         principal.require(Permission::ManageUsers)?;
         let hash = self.hash_password(password).await?;
         match self.store.set_password(&checked_username(username)?, &hash, clock::now()).await? {

@@ -129,9 +129,7 @@ impl EnrollmentService {
         self.view.enrollment_changed();
         match outcome {
             None => Err(ServiceError::NotFound("enrollment token")),
-            Some(false) => {
-                Err(ServiceError::WrongState("the token has enrolled its device already; delete or revoke the device"))
-            }
+            Some(false) => Err(ServiceError::WrongState("the token has enrolled its device already; delete or revoke the device")),
             Some(true) => {
                 tracing::info!(event = "enrollment.token_revoked", enroll_token_id = %id);
                 Ok(())

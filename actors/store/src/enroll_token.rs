@@ -174,9 +174,7 @@ impl Store {
         .await?;
         let Some(used) = used else { return Ok(EnrollOutcome::Refused) };
         device.insert(&mut tx, &used.tags, &used.groups, now).await?;
-        sqlx::query!("UPDATE enroll_token SET device_id = $2 WHERE enroll_token_id = $1", token.0, device.id.0)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query!("UPDATE enroll_token SET device_id = $2 WHERE enroll_token_id = $1", token.0, device.id.0).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(EnrollOutcome::Enrolled)
     }

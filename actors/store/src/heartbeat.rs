@@ -301,8 +301,7 @@ mod tests {
     fn one_newest_per_device_and_the_first_of_equals() {
         let mut rows = [row(2, 10, 1), row(1, 20, 2), row(1, 20, 3), row(1, 0, 4), row(2, 30, 5)];
         rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
-        let newest: Vec<_> =
-            rows.iter().zip(newest_flags(&rows)).filter(|(_, n)| *n).map(|(row, _)| row.status.telemetry.seq).collect();
+        let newest: Vec<_> = rows.iter().zip(newest_flags(&rows)).filter(|(_, n)| *n).map(|(row, _)| row.status.telemetry.seq).collect();
         assert_eq!(newest, [Some(2), Some(5)]);
     }
 

@@ -122,9 +122,7 @@ impl Store {
         } else if row.rotated_at >= reuse_grace_since {
             Rotation::JustRotated(user)
         } else {
-            sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now).execute(&mut *tx).await?;
             Rotation::Reused(user.session_id)
         };
         tx.commit().await?;

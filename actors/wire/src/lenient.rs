@@ -148,8 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_whole_number_is_refused() {
-        for json in ["87.5", "\"87.5\"", "\"\"", "\"abc\"", "true", "[1]", "1e300", "18446744073709551615", "\"NaN\"", "\"inf\""]
-        {
+        for json in ["87.5", "\"87.5\"", "\"\"", "\"abc\"", "true", "[1]", "1e300", "18446744073709551615", "\"NaN\"", "\"inf\""] {
             assert!(serde_json::from_str::<Int>(json).is_err(), "{json}");
         }
     }

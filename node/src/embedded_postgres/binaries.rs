@@ -101,8 +101,7 @@ pub(super) fn parse_major(text: &str) -> Option<u32> {
 }
 
 fn candidates(path: Option<&OsStr>) -> Vec<PathBuf> {
-    let on_path =
-        path.into_iter().flat_map(std::env::split_paths).filter(|dir| dir.is_absolute()).filter_map(|dir| complete_dir(&dir));
+    let on_path = path.into_iter().flat_map(std::env::split_paths).filter(|dir| dir.is_absolute()).filter_map(|dir| complete_dir(&dir));
     let mut seen = HashSet::new();
     let mut dirs: Vec<PathBuf> = on_path.chain(installed()).collect();
     dirs.retain(|dir| seen.insert(dir.clone()));

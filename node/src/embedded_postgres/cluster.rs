@@ -66,8 +66,7 @@ impl Cluster {
     /// Finds the programs for the cluster in `place`, which need not exist yet.
     pub(super) async fn open(place: Place, bin_dir: Option<&Path>) -> Result<Self, EmbeddedError> {
         let version_file = place.data().join("PG_VERSION");
-        let major =
-            blocking(move || Ok(std::fs::read_to_string(version_file).ok())).await?.and_then(|text| text.trim().parse().ok());
+        let major = blocking(move || Ok(std::fs::read_to_string(version_file).ok())).await?.and_then(|text| text.trim().parse().ok());
         let binaries = Binaries::find(bin_dir, major, &place.runner()).await?;
         Ok(Self { place, binaries })
     }
@@ -215,11 +214,7 @@ impl Cluster {
         Err(deadline.error(what, self.log_tail(0).await))
     }
 
-    async fn pg_ctl<const N: usize>(
-        &self,
-        args: [&str; N],
-        deadline: Deadline,
-    ) -> Result<super::command::Finished, EmbeddedError> {
+    async fn pg_ctl<const N: usize>(&self, args: [&str; N], deadline: Deadline) -> Result<super::command::Finished, EmbeddedError> {
         let program = self.binaries.program("pg_ctl");
         self.place.runner().run(&program, args, "", deadline).await
     }
@@ -303,9 +298,7 @@ fn finish_init(place: &Place, name: &str) -> Result<(), EmbeddedError> {
         .map_err(EmbeddedError::io("write", &conf))?;
     let to = place.data();
     std::fs::rename(&from, &to).map_err(EmbeddedError::io("make", &to))?;
-    open(place.base(), OFlags::RDONLY | OFlags::DIRECTORY)
-        .and_then(|dir| dir.sync_all())
-        .map_err(EmbeddedError::io("write", place.base()))
+    open(place.base(), OFlags::RDONLY | OFlags::DIRECTORY).and_then(|dir| dir.sync_all()).map_err(EmbeddedError::io("write", place.base()))
 }
 
 /// Writes the settings, makes the socket folder and the log, and returns the log's length.

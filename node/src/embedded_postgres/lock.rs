@@ -39,8 +39,7 @@ impl FileLock {
                 Err(error) => return Err(EmbeddedError::io("lock", file.path())(error.into())),
             }
             if deadline.is_over() {
-                let what =
-                    format!("another process that is starting or stopping PostgreSQL ({} is locked)", file.path().display());
+                let what = format!("another process that is starting or stopping PostgreSQL ({} is locked)", file.path().display());
                 return Err(deadline.error(what, String::new()));
             }
             tokio::time::sleep(RETRY_INTERVAL).await;

@@ -308,6 +308,7 @@ impl EmbeddedPostgres {
     }
 
     /// How to reach the database.
+    #[cfg(test)]
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -368,9 +369,7 @@ impl Deadline {
 }
 
 /// Runs file operations where they may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EmbeddedError> + Send + 'static,
-) -> Result<T, EmbeddedError> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, EmbeddedError> + Send + 'static) -> Result<T, EmbeddedError> {
     tokio::task::spawn_blocking(work).await?
 }
 

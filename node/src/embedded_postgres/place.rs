@@ -159,12 +159,7 @@ pub(super) async fn prepare(data_dir: &Path, clusters_root: &Path) -> Result<Pla
         Some(_) => None,
         None => std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
     };
-    let place = Place {
-        socket_dir: socket_dir(&base, &hash, runtime_dir.filter(|dir| dir.is_dir()).as_deref()),
-        base,
-        user,
-        files_owner,
-    };
+    let place = Place { socket_dir: socket_dir(&base, &hash, runtime_dir.filter(|dir| dir.is_dir()).as_deref()), base, user, files_owner };
     let place = blocking(move || {
         own_base(&place)?;
         own_dir(&place.socket_dir, 0o700, place.server_owner())?;

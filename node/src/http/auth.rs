@@ -26,11 +26,7 @@ pub(crate) async fn login(
 }
 
 /// Exchanges a refresh token for the next pair.
-pub(crate) async fn refresh(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<LoginResponse>, ApiError> {
+pub(crate) async fn refresh(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Json<LoginResponse>, ApiError> {
     let request: RefreshRequest = body::json(&app, &headers, body).await?;
     let token = request.refresh_token.ok_or(ServiceError::Unauthorized)?;
     Ok(Json(tokens(app.system.auth.refresh(&token).await?)))

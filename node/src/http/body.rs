@@ -56,11 +56,7 @@ pub(crate) fn parse_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T,
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => wrong_shape::<T>(bytes),
-        _ => ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_json",
-            format!("not JSON: line {} column {}", error.line(), error.column()),
-        ),
+        _ => ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", format!("not JSON: line {} column {}", error.line(), error.column())),
     })
 }
 

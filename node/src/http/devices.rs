@@ -52,39 +52,24 @@ pub(crate) async fn list(
     };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let page = app.system.devices.page(&principal, filter, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
-    Ok(Json(Page {
-        items: page.devices.iter().map(present::device).collect(),
-        next_cursor: page.next.as_ref().map(write_cursor),
-    }))
+    Ok(Json(Page { items: page.devices.iter().map(present::device).collect(), next_cursor: page.next.as_ref().map(write_cursor) }))
 }
 
 /// One device with its live state, read from its actor.
-pub(crate) async fn one(
-    State(app): State<Arc<App>>,
-    Person(principal): Person,
-    Path(id): Path<String>,
-) -> Result<Json<Device>, ApiError> {
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<Json<Device>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     Ok(Json(present::device(&app.system.devices.live(&principal, id).await?)))
 }
 
 /// Deletes a device.
-pub(crate) async fn delete(
-    State(app): State<Arc<App>>,
-    Person(principal): Person,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
+pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     app.system.devices.delete(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Makes every credential of a device worthless.
-pub(crate) async fn revoke(
-    State(app): State<Arc<App>>,
-    Person(principal): Person,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     app.system.devices.revoke(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)

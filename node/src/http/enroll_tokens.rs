@@ -70,11 +70,7 @@ pub(crate) async fn list(
         None => None,
     };
     let status = query.status.map(|name| TokenStatus::parse("status", &name)).transpose()?;
-    let page = app
-        .system
-        .enrollment
-        .tokens(&principal, TokenQuery { status, after, limit: query.limit.unwrap_or(PAGE_DEFAULT) })
-        .await?;
+    let page = app.system.enrollment.tokens(&principal, TokenQuery { status, after, limit: query.limit.unwrap_or(PAGE_DEFAULT) }).await?;
     let now = clock::now();
     Ok(Json(Page {
         items: page.tokens.iter().map(|token| present::enroll_token(token, now)).collect(),
@@ -83,11 +79,7 @@ pub(crate) async fn list(
 }
 
 /// Takes a token back.
-pub(crate) async fn revoke(
-    State(app): State<Arc<App>>,
-    Person(principal): Person,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let id: EnrollTokenId = present::id("enrollment token", &id)?;
     app.system.enrollment.revoke(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)

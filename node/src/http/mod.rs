@@ -85,10 +85,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .route("/v1/devices/{id}/revoke", post(devices::revoke))
         .route("/v1/fleet/stats", get(devices::stats))
         .route("/v1/{*unknown}", axum::routing::any(error::no_such_route));
-    let signals = Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics));
+    let signals =
+        Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready)).route("/metrics", get(health::metrics));
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {

@@ -48,17 +48,13 @@ impl Observability {
     /// A name is registered twice.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let registry = Registry::new();
-        let requests =
-            IntCounterVec::new(Opts::new("nexmdm_http_requests_total", "HTTP requests"), &["route", "method", "status"])?;
+        let requests = IntCounterVec::new(Opts::new("nexmdm_http_requests_total", "HTTP requests"), &["route", "method", "status"])?;
         let refusals = IntCounterVec::new(Opts::new("nexmdm_http_refusals_total", "HTTP refusals by kind"), &["kind"])?;
         let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.25, 0.5, 1.0, 5.0];
-        let durations = HistogramVec::new(
-            HistogramOpts::new("nexmdm_http_request_seconds", "Duration of HTTP requests").buckets(buckets),
-            &["route"],
-        )?;
+        let durations =
+            HistogramVec::new(HistogramOpts::new("nexmdm_http_request_seconds", "Duration of HTTP requests").buckets(buckets), &["route"])?;
         let connections = IntGauge::new("nexmdm_http_connections", "Open connections")?;
-        let connections_refused =
-            IntCounter::new("nexmdm_http_connections_refused_total", "Connections refused at http.connections_max")?;
+        let connections_refused = IntCounter::new("nexmdm_http_connections_refused_total", "Connections refused at http.connections_max")?;
         let socket_refusals =
             IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
         let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
@@ -75,10 +71,7 @@ impl Observability {
         registry.register(Box::new(devices.clone()))?;
         Ok(Self {
             actors: Metrics::register(&registry)?,
-            heartbeat: (
-                requests.with_label_values(&["/v1/heartbeat", "POST", "200"]),
-                durations.with_label_values(&["/v1/heartbeat"]),
-            ),
+            heartbeat: (requests.with_label_values(&["/v1/heartbeat", "POST", "200"]), durations.with_label_values(&["/v1/heartbeat"])),
             registry,
             requests,
             refusals,

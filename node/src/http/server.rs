@@ -19,8 +19,7 @@ use tower::{Layer, util::MapRequestLayer};
 use super::{App, router};
 
 /// What a connection over the limit is told before it is closed.
-const AT_THE_LIMIT: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const AT_THE_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// Pause after an accept that failed, usually for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Largest head of a request, and buffer per connection.

@@ -88,13 +88,18 @@ pub fn heartbeat_at(at: DateTime<Utc>, battery_pct: i64) -> Heartbeat {
 }
 
 /// Waits until `look` finds something.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = Instant::now() + DEADLINE;
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, look).await
+}
+
+/// Waits until `look` finds something, for things that take longer by their nature.
+pub async fn within<T>(deadline: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + deadline;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < until, "not within {DEADLINE:?}: {what}");
+        assert!(Instant::now() < until, "not within {deadline:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -171,3 +176,40 @@ pub fn nexmdm(node: &Node, arguments: &[&str], stdin: &str) -> (bool, String, St
     (out.status.success(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
 }
 
+/// Settings for a system that a test starts within its own process.
+pub fn settings() -> actors::settings::Settings {
+    use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, Settings};
+    let failures = domain::throttle::FailureLimit { burst: 10, forgiven_per_minute: 6 };
+    Settings {
+        heartbeat: HeartbeatSettings {
+            interval_s: 300,
+            in_flight_max: 1000,
+            writers: 2,
+            writer_queue_max: 1000,
+            batch_rows_max: 100,
+            linger: Duration::from_millis(1),
+            commit_timeout: DEADLINE,
+            retry_after_s: 1,
+        },
+        device: domain::device::DevicePolicy {
+            offline_after: chrono::TimeDelta::seconds(900),
+            low_battery_pct: 20,
+            app_stale_after_s: 600,
+        },
+        auth: AuthSettings {
+            password_bcrypt_cost: 4,
+            device_token_bcrypt_cost: 4,
+            bcrypt_concurrency: 2,
+            bcrypt_wait: DEADLINE,
+            access_token_ttl: Duration::from_secs(900),
+            session_ttl: Duration::from_secs(3600),
+            session_cache_ttl: Duration::from_secs(5),
+            agent_session_ttl: Duration::from_secs(3600),
+            device_token_cache_max: 1000,
+            failures,
+            failure_keys_max: 1000,
+        },
+        enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
+        partition_interval: Duration::from_secs(3600),
+    }
+}
