@@ -118,7 +118,7 @@ CREATE TABLE device_last_status (
     boot_id               text,
     seq                   bigint,
     -- What is shown of a device but never searched, sorted or plotted.
-    details               jsonb NOT NULL,
+    details               jsonb,
     CONSTRAINT device_last_status_battery CHECK (battery_pct BETWEEN 0 AND 100),
     CONSTRAINT device_last_status_seen CHECK (last_seen_at >= received_at)
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05);

@@ -9,7 +9,7 @@ use domain::Timestamp;
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::heartbeat::Heartbeat;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use store::HeartbeatRow;
+use store::{HeartbeatRow, same_details};
 use tokio::sync::mpsc;
 
 use crate::ServiceError;
@@ -97,6 +97,9 @@ pub struct DeviceActorState {
     device: DeviceState,
     fcm_token: Option<Box<str>>,
     socket: Option<SocketSender>,
+    /// Heartbeats handed to a writer whose commit was not reported. One whose outcome is unknown
+    /// stays counted: which details are stored is then not known for good.
+    unreported: u32,
     shard: ActorRef<ShardMsg>,
     context: Arc<DeviceContext>,
 }
@@ -115,7 +118,7 @@ impl Actor for DeviceActor {
 
     async fn pre_start(&self, _me: ActorRef<DeviceMsg>, start: DeviceArguments) -> Result<DeviceActorState, ActorProcessingErr> {
         let DeviceArguments { state: device, fcm_token, shard, context } = start;
-        let state = DeviceActorState { device, fcm_token: fcm_token.map(Into::into), socket: None, shard, context };
+        let state = DeviceActorState { device, fcm_token: fcm_token.map(Into::into), socket: None, unreported: 0, shard, context };
         if state.device.lifecycle == domain::device::Lifecycle::Active {
             state.publish();
             if let Some(deadline) = state.device.deadline(&state.context.policy) {
@@ -134,6 +137,7 @@ impl Actor for DeviceActor {
                 if let Some(token) = fcm_token {
                     state.fcm_token = Some(token.into());
                 }
+                state.unreported = state.unreported.saturating_sub(1);
                 state.apply(DeviceEvent::Stored(status));
             }
             DeviceMsg::DeadlinePassed => state.apply(DeviceEvent::DeadlinePassed),
@@ -176,7 +180,11 @@ impl DeviceActorState {
         match self.device.admit(generation, heartbeat.bucket_at) {
             Admission::Write { late } => {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));
-                let row = HeartbeatRow::new(heartbeat, fcm_token, late);
+                let mut row = HeartbeatRow::new(heartbeat, fcm_token, late);
+                // While another heartbeat is on its way it is not known which details are stored.
+                row.same_details = self.unreported == 0
+                    && self.device.last.as_ref().is_some_and(|last| same_details(&last.telemetry, &row.status.telemetry));
+                self.unreported += 1;
                 self.context.writers.submit(WriteJob { row, device: me, reply });
             }
             Admission::Repeat => drop(reply.send(Ok(HeartbeatOutcome::Repeat))),

@@ -55,7 +55,7 @@ pub(crate) fn heartbeat(device_id: DeviceId, told: wire::agent::Heartbeat, now: 
         }
     }
     let device_time = told.timestamp_utc.as_deref().map(time).transpose()?;
-    let fcm_token = text::optional("fcm_token", told.fcm_token.clone(), 4096)?;
+    let fcm_token = text::optional("fcm_token", told.fcm_token.clone(), text::FCM_TOKEN_MAX_CHARS)?;
     let telemetry = telemetry(told)?.checked()?;
     Ok(IncomingHeartbeat { heartbeat: Heartbeat::new(device_id, device_time, telemetry, now), fcm_token })
 }

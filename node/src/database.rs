@@ -6,6 +6,7 @@ use std::time::Duration;
 use actors::ServiceError;
 use anyhow::Context;
 use store::{PoolOptions, Store};
+use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
@@ -14,8 +15,11 @@ use crate::embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings
 pub(crate) struct Database {
     /// The statements.
     pub(crate) store: Store,
-    embedded: Option<EmbeddedPostgres>,
+    embedded: Option<Mutex<EmbeddedPostgres>>,
 }
+
+/// How often the private PostgreSQL is looked after.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Connections of the private PostgreSQL beyond the node's own: commands, psql, another node.
 const SPARE_CONNECTIONS: u32 = 24;
@@ -64,7 +68,7 @@ impl Database {
             return Err(unreadable());
         }
         let store = Store::new(&url, options).map_err(|_| unreadable())?;
-        let database = Self { store, embedded };
+        let database = Self { store, embedded: embedded.map(Mutex::new) };
         match database.store.migrate().await {
             Ok(()) => Ok(database),
             Err(error) => {
@@ -76,8 +80,31 @@ impl Database {
     }
 
     /// The shell command that opens the private database.
-    pub(crate) fn psql_command(&self) -> Option<String> {
-        self.embedded.as_ref().map(EmbeddedPostgres::psql_command)
+    pub(crate) async fn psql_command(&self) -> Option<String> {
+        match &self.embedded {
+            Some(embedded) => Some(embedded.lock().await.psql_command()),
+            None => None,
+        }
+    }
+
+    /// Starts the private PostgreSQL again whenever it has ended, for as long as it is polled.
+    pub(crate) async fn look_after(&self, config: &Config) {
+        let Some(embedded) = &self.embedded else { return std::future::pending().await };
+        let mut looks = tokio::time::interval(WATCH_INTERVAL);
+        loop {
+            looks.tick().await;
+            if self.store.ping().await.is_ok() {
+                continue;
+            }
+            match start_embedded(config).await {
+                // The handle on the one that ended is let go of; the pool reconnects by itself.
+                Ok(started) => {
+                    tracing::warn!(event = "database.restarted");
+                    *embedded.lock().await = started;
+                }
+                Err(cause) => tracing::error!(event = "database.restart_failed", %cause),
+            }
+        }
     }
 
     /// Disconnects, and stops the private PostgreSQL if nobody else uses it.
@@ -88,7 +115,7 @@ impl Database {
         // A connection that does not come back in time is cut off by the server's stop.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.store.close()).await;
         if let Some(embedded) = self.embedded {
-            embedded.stop().await?;
+            embedded.into_inner().stop().await?;
         }
         Ok(())
     }

@@ -52,10 +52,13 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database) -
     let stopping = CancellationToken::new();
     let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone()));
     let server = tokio::spawn(http::serve(listener, Arc::clone(&app)));
-    announce(config, database, password.as_deref())?;
+    announce(config, database.psql_command().await, password.as_deref())?;
     tracing::info!(event = "node.ready", listen = %config.http.listen);
 
-    stop_signal().await?;
+    tokio::select! {
+        signal = stop_signal() => signal?,
+        () = database.look_after(config) => {}
+    }
     tracing::info!(event = "node.stopping");
     stopping.cancel();
     let drained = server.await? & system.stop(FLUSH_TIMEOUT).await;
@@ -77,13 +80,13 @@ async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<
 }
 
 /// Tells the person who started the node where it is. The only place that shows the password.
-fn announce(config: &Config, database: &Database, password: Option<&str>) -> std::io::Result<()> {
+fn announce(config: &Config, psql: Option<String>, password: Option<&str>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nNexMDM is ready: {}", config.public_url())?;
     if let Some(password) = password {
         writeln!(out, "Sign in as admin with the password {password}  (shown this once)")?;
     }
-    if let Some(psql) = database.psql_command() {
+    if let Some(psql) = psql {
         writeln!(out, "Database: {psql}")?;
     }
     writeln!(out)?;

@@ -64,6 +64,7 @@ async fn only_a_listed_few_routes_answer_without_credentials() {
         ("GET", "/v1/agent/socket", 401),
         ("POST", "/v1/heartbeat", 401),
         ("POST", "/v1/heartbeats", 401),
+        ("POST", "/v1/devices/fcm-token", 401),
         ("GET", "/v1/devices", 401),
         ("GET", "/v1/devices/x", 401),
         ("DELETE", "/v1/devices/x", 401),

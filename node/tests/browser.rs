@@ -18,6 +18,8 @@ const SOME_BUCKETS: Duration = Duration::from_secs(60);
 struct Chromium {
     browser: Browser,
     driver: Child,
+    /// The driver's port and the session's path, to end the session with.
+    session: (u16, String),
     _profile: TempDir,
 }
 
@@ -51,7 +53,8 @@ impl Chromium {
             ClientBuilder::new(connector).capabilities(capabilities.clone()).connect(&address).await.ok()
         })
         .await;
-        Self { browser, driver, _profile: profile }
+        let session = (port, format!("/session/{}", browser.session_id().await.unwrap().unwrap()));
+        Self { browser, driver, session, _profile: profile }
     }
 
     async fn goto(&self, url: &str) {
@@ -112,8 +115,16 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The driver ends its browser on SIGTERM.
-        let _ = Command::new("kill").args(["-TERM", &self.driver.id().to_string()]).status();
+        // Only the end of its session makes the driver end the browser; written by hand, as
+        // nothing can be awaited here.
+        use std::io::{Read, Write};
+        let (port, path) = &self.session;
+        if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", *port)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            let _ = write!(stream, "DELETE {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n");
+            let _ = stream.read(&mut [0; 1024]);
+        }
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }

@@ -206,3 +206,32 @@ async fn silence_takes_a_device_offline() {
     let listed = bench.client.get_json("/v1/devices?status=offline", &bench.admin).await.unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn push_tokens_arrive_with_heartbeats_and_by_the_earlier_route() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("push").await;
+    for (n, token) in ["first", "first", "second"].into_iter().enumerate() {
+        let told = wire::agent::Heartbeat { fcm_token: Some(token.into()), ..heartbeat(n as i64 * 20 - 100, 5) };
+        assert_eq!(bench.client.heartbeat(&device.session_token, &told).await.unwrap().status, 200);
+        assert_eq!(bench.sql("SELECT fcm_token FROM device"), token);
+    }
+    let post = async |token: &str, body: Value| bench.client.post("/v1/devices/fcm-token", Some(token), &body).await.unwrap().status;
+    assert_eq!(post(&device.device_token, json!({"fcm_token": "third"})).await, 200);
+    assert_eq!(bench.sql("SELECT fcm_token FROM device"), "third");
+    assert_eq!(post(&device.device_token, json!({"fcm_token": ""})).await, 422);
+    assert_eq!(post(&device.device_token, json!({})).await, 422);
+    assert_eq!(post(&bench.admin, json!({"fcm_token": "x"})).await, 401);
+}
+
+#[tokio::test]
+async fn details_are_kept_when_they_do_not_change_and_follow_when_they_do() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("details").await;
+    for (n, carrier) in ["one", "one", "two", "one"].into_iter().enumerate() {
+        let mut told = heartbeat(n as i64 * 20 - 100, 5);
+        told.network = Some(wire::agent::Network { carrier: Some(carrier.into()), ..Default::default() });
+        assert_eq!(bench.client.heartbeat(&device.session_token, &told).await.unwrap().status, 200);
+        assert_eq!(bench.sql("SELECT details->>'carrier' FROM device_last_status"), carrier);
+    }
+}

@@ -12,10 +12,11 @@
   let socket = null, pingTimer, deadTimer, stableTimer, attempt = 0, build = null, leaving = false;
   let scrollKept = null;
 
-  function showConnected(on) {
+  function showConnected(on, why = "Connection lost - reconnecting…") {
     root.dataset.live = on ? "on" : "off";
     const banner = byId("live-banner");
-    banner.textContent = on ? "" : "Connection lost - reconnecting…";
+    const text = on ? "" : why;
+    if (banner.textContent !== text) banner.textContent = text;
     banner.hidden = on;
     byId("main").inert = !on;
   }
@@ -24,7 +25,7 @@
     // A fresh root, so that nothing of the page before survives.
     const old = byId("main"), fresh = document.createElement("div");
     const scroller = old.querySelector("[data-scroll-kept]");
-    scrollKept = scroller && { path: here(), top: scroller.scrollTop };
+    if (scroller) scrollKept = { path: here(), top: scroller.scrollTop };
     fresh.id = "main";
     old.replaceWith(fresh);
     window.interpreter = new NativeInterpreter("", false);
@@ -37,9 +38,13 @@
     };
   }
 
-  function restoreScroll() {
-    const scroller = scrollKept && document.querySelector("[data-scroll-kept]");
-    if (scroller && scrollKept.path === here()) scroller.scrollTop = scrollKept.top;
+  // After a reconnect the list comes back a moment after the page.
+  function restoreScroll(node) {
+    if (!scrollKept) return;
+    const scroller = node.matches("[data-scroll-kept]") ? node : node.querySelector("[data-scroll-kept]");
+    if (!scroller) return;
+    if (scrollKept.path === here()) scroller.scrollTop = scrollKept.top;
+    scrollKept = null;
   }
 
   function connect() {
@@ -66,7 +71,6 @@
       if (first) {
         first = false;
         showConnected(true);
-        restoreScroll();
       }
     };
     mine.onclose = () => {
@@ -94,6 +98,7 @@
         if (renewed !== 204) return retry();
         answer = await fetch("/live/check", { cache: "no-store" });
       }
+      if (answer.status === 429) showConnected(false, await answer.text());
       if (!answer.ok) return retry();
       const found = await answer.text();
       if (build !== null && found !== build) return void location.reload();
@@ -139,6 +144,7 @@
     if (!path || path === applied) return;
     const samePage = path.split("?")[0] === applied.split("?")[0];
     applied = path;
+    scrollKept = null;
     if (path === here()) return;
     history[mode === "replace" ? "replaceState" : "pushState"](null, "", path);
     if (samePage) return;
@@ -166,6 +172,7 @@
       for (const node of record.addedNodes) {
         if (node.nodeType !== Node.ELEMENT_NODE) continue;
         openDialogs(node);
+        restoreScroll(node);
         markTheme(node);
       }
       for (const node of record.removedNodes) {

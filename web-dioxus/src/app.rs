@@ -86,7 +86,7 @@ fn Frame() -> Element {
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }
         div { class: "frame",
-            div { class: "side",
+            header { class: "side",
                 Go { to: Route::Overview {}, class: "brand",
                     img { src: "/favicon.svg", alt: "", width: "24", height: "24" }
                     span { "NexMDM" }
@@ -119,8 +119,8 @@ fn Account() -> Element {
     };
     rsx! {
         details { class: "account", "data-menu": "1",
-            summary { aria_label: "Account of {name}",
-                span { class: "avatar", {name.chars().next().unwrap_or('?').to_uppercase().to_string()} }
+            summary {
+                span { class: "avatar", aria_hidden: "true", {name.chars().next().unwrap_or('?').to_uppercase().to_string()} }
                 span { class: "account-name", span { "data-testid": "current-user", "{name}" } span { class: "muted", "data-testid": "current-role", "{role}" } }
                 {icon(Glyph::ChevronUp)}
             }

@@ -79,6 +79,9 @@ mod tests {
     #[test]
     fn errors_read_as_sentences() {
         assert_eq!(explain(&ServiceError::NotFound("device")), "There is no such device.");
-        assert_eq!(explain(&ServiceError::Forbidden(domain::access::Forbidden(Permission::ManageDevices))), "Your role does not allow this.");
+        assert_eq!(
+            explain(&ServiceError::Forbidden(domain::access::Forbidden(Permission::ManageDevices))),
+            "Your role does not allow this."
+        );
     }
 }

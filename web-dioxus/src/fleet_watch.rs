@@ -196,28 +196,34 @@ pub(crate) mod tests {
         let now = actors::clock::now();
         let seen = now - chrono::TimeDelta::seconds(i64::try_from(n).unwrap() * 7);
         let connectivity = match n {
-            n if n % 7 == 0 => Connectivity::NeverSeen,
-            n if n % 3 == 0 => Connectivity::Offline,
+            n if n.is_multiple_of(7) => Connectivity::NeverSeen,
+            n if n.is_multiple_of(3) => Connectivity::Offline,
             _ => Connectivity::Online,
         };
         let telemetry = Telemetry {
             battery_pct: Some(i16::try_from(n * 13 % 101).unwrap()),
-            charging: Some(n % 2 == 0),
+            charging: Some(n.is_multiple_of(2)),
             battery_temperature_c: Some(31.5),
             app_version: Some(format!("1.{}.0", n % 3)),
             model: Some("Orbic Joy 2".into()),
-            transport: Some(if n % 2 == 0 { Transport::Wifi } else { Transport::Cellular }),
+            transport: Some(if n.is_multiple_of(2) { Transport::Wifi } else { Transport::Cellular }),
             ssid: Some("shop".into()),
             ram_total_mb: Some(3891),
             ram_available_mb: Some(1210),
             ram_pressure_pct: Some(69),
             storage_free_mb: Some(5120),
             uptime_s: Some(86_400 + 3700),
-            app_running: Some(n % 5 != 0),
-            apps: vec![WatchedApp { package: "io.example".into(), installed: Some(true), version_name: Some("3.2.1".into()), version_code: Some(321) }],
+            app_running: Some(!n.is_multiple_of(5)),
+            apps: vec![WatchedApp {
+                package: "io.example".into(),
+                installed: Some(true),
+                version_name: Some("3.2.1".into()),
+                version_code: Some(321),
+            }],
             ..Default::default()
         };
-        let last = LastStatus { bucket_at: seen, received_at: seen, device_time: Some(seen), clock_rejected: n % 11 == 0, telemetry };
+        let last =
+            LastStatus { bucket_at: seen, received_at: seen, device_time: Some(seen), clock_rejected: n.is_multiple_of(11), telemetry };
         let never = connectivity == Connectivity::NeverSeen;
         DeviceView {
             identity: Arc::new(DeviceIdentity {

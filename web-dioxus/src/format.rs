@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn relative_times_are_coarse() {
-        let ago = |seconds| relative(at(0), at(-seconds));
+        let ago = |seconds: i64| relative(at(0), at(-seconds));
         assert_eq!(ago(0), "just now");
         assert_eq!(ago(9), "just now");
         assert_eq!(ago(19), "10 s ago");

@@ -28,10 +28,7 @@ pub(crate) fn ticks(period: Duration) -> tokio::time::Interval {
 
 /// A value read from the fleet. It is read again when the fleet changed, and
 /// once a second, because relative times age by themselves.
-pub(crate) fn use_fleet<T: PartialEq + 'static>(
-    period: Duration,
-    read: impl Fn(&FleetView, Timestamp) -> T + 'static,
-) -> Signal<T> {
+pub(crate) fn use_fleet<T: PartialEq + 'static>(period: Duration, read: impl Fn(&FleetView, Timestamp) -> T + 'static) -> Signal<T> {
     let session = use_session();
     let read = use_hook(|| Rc::new(read));
     let mut value = use_signal(|| read(&session.fleet, clock::now()));

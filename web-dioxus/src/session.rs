@@ -55,10 +55,8 @@ impl DashboardMetrics {
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let sessions = IntGauge::new("nexmdm_dashboard_sessions", "Open dashboard pages")?;
-        let refused = IntCounterVec::new(
-            Opts::new("nexmdm_dashboard_sessions_refused_total", "Dashboard pages refused, by reason"),
-            &["reason"],
-        )?;
+        let refused =
+            IntCounterVec::new(Opts::new("nexmdm_dashboard_sessions_refused_total", "Dashboard pages refused, by reason"), &["reason"])?;
         registry.register(Box::new(sessions.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         Ok(Self { sessions, refused })
@@ -112,6 +110,17 @@ impl Refusal {
 impl Accounts {
     /// Takes a place for a page of `user`, or says which limit is in the way.
     fn admit(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
+        self.check(user, max, per_user_max, now)?;
+        self.open += 1;
+        if let Some(account) = self.by_user.get_mut(&user) {
+            account.openings_left -= 1.0;
+            account.open += 1;
+        }
+        Ok(())
+    }
+
+    /// Says which limit is in the way of one more page of `user`.
+    fn check(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
         if self.by_user.len() > ACCOUNTS_REMEMBERED {
             self.by_user.retain(|_, account| account.open > 0);
         }
@@ -128,9 +137,6 @@ impl Accounts {
         if self.open >= max {
             return Err(Refusal::NodeLimit);
         }
-        account.openings_left -= 1.0;
-        account.open += 1;
-        self.open += 1;
         Ok(())
     }
 
@@ -161,15 +167,26 @@ impl Sessions {
         Ok(Place { sessions: Arc::clone(self), user })
     }
 
+    /// Why `principal` could not open one more page right now, for people.
+    pub(crate) fn in_the_way(&self, principal: &Principal) -> Option<String> {
+        let user = principal.user_id()?;
+        let checked = self.accounts().check(user, self.max, self.per_user_max, Instant::now());
+        checked.err().map(|refusal| self.explain(refusal))
+    }
+
+    fn explain(&self, refusal: Refusal) -> String {
+        match refusal {
+            Refusal::Origin => "This request comes from another site.".into(),
+            Refusal::SignIn => "Sign in first.".into(),
+            Refusal::UserLimit => format!("You have {} pages open, which is the most allowed. Close one.", self.per_user_max),
+            Refusal::NodeLimit => format!("{} pages are open on this server, which is the most allowed.", self.max),
+            Refusal::Rate => "Too many pages were opened in a short time. This one follows in a moment.".into(),
+        }
+    }
+
     fn refuse(&self, refusal: Refusal, status: StatusCode) -> Response {
         self.metrics.refused.with_label_values(&[refusal.reason()]).inc();
-        let text = match refusal {
-            Refusal::Origin => "the Origin of this request is another site".to_owned(),
-            Refusal::SignIn => "sign in first".to_owned(),
-            Refusal::UserLimit => format!("{} pages of this account are open, which is the most allowed", self.per_user_max),
-            Refusal::NodeLimit => format!("{} pages are open on this node, which is the most allowed", self.max),
-            Refusal::Rate => "this account opened too many pages in a short time".to_owned(),
-        };
+        let text = self.explain(refusal);
         let mut response = (status, text).into_response();
         if status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -291,7 +308,7 @@ mod tests {
     #[test]
     fn a_page_that_keeps_failing_is_slowed_down() {
         let (mut accounts, now) = (Accounts::default(), Instant::now());
-        let mut open_and_fail = |accounts: &mut Accounts, at| {
+        let open_and_fail = |accounts: &mut Accounts, at| {
             let outcome = accounts.admit(ANN, 9, 9, at);
             if outcome.is_ok() {
                 accounts.leave(ANN);

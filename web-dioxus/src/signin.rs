@@ -132,10 +132,7 @@ pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, headers: Hea
 }
 
 /// A new pair of tokens for the refresh cookie, and whose they are.
-pub(crate) async fn renewed(
-    dashboard: &Dashboard,
-    headers: &HeaderMap,
-) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
+pub(crate) async fn renewed(dashboard: &Dashboard, headers: &HeaderMap) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
     let refresh_token = cookies::read(headers, cookies::REFRESH).ok_or(ServiceError::Unauthorized)?;
     let signed_in = dashboard.system.auth.refresh(refresh_token).await?;
     let principal = dashboard.system.auth.authenticate(&signed_in.access_token).await?;
@@ -145,7 +142,14 @@ pub(crate) async fn renewed(
 /// `GET /live/check`
 pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
     match principal(&dashboard, &headers).await {
-        Ok(_) => ([(header::CACHE_CONTROL, "no-store")], dashboard.build_id.clone()).into_response(),
+        Ok(principal) => {
+            // A refused upgrade tells a browser nothing, so it is told here.
+            let (status, text) = match dashboard.sessions.in_the_way(&principal) {
+                Some(limit) => (StatusCode::TOO_MANY_REQUESTS, limit),
+                None => (StatusCode::OK, dashboard.build_id.clone()),
+            };
+            (status, [(header::CACHE_CONTROL, "no-store")], text).into_response()
+        }
         Err(error) => status_of(&error).into_response(),
     }
 }

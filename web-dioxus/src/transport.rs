@@ -53,8 +53,8 @@ enum FromBrowser {
 
 /// Runs a page until either side ends it.
 pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: CancellationToken) -> End {
-    let mut mutations = MutationState::default();
-    document.rebuild(&mut mutations);
+    let mut mutations = Box::<MutationState>::default();
+    document.rebuild(&mut *mutations);
     if let Some(frame) = take(&mut mutations)
         && let Err(end) = send(&mut socket, frame).await
     {
@@ -91,7 +91,7 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
                 }
             }
         }
-        document.render_immediate(&mut mutations);
+        document.render_immediate(&mut *mutations);
         if let Some(frame) = take(&mut mutations) {
             last_frame = Instant::now();
             if let Err(end) = send(&mut socket, frame).await {

@@ -156,7 +156,11 @@ impl Query<'_, '_> {
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
-    query.split('&').filter_map(|pair| pair.split_once('=')).map(|(key, value)| (key, read(key, value))).filter(|(_, value)| !value.is_empty())
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key, read(key, value)))
+        .filter(|(_, value)| !value.is_empty())
 }
 
 fn read(key: &str, value: &str) -> String {
@@ -168,7 +172,8 @@ fn read(key: &str, value: &str) -> String {
             '+' => text.push(' '),
             '~' => {
                 let mut ahead = chars.clone();
-                let code: Option<u32> = ahead.next().zip(ahead.next()).and_then(|(high, low)| Some(high.to_digit(16)? * 16 + low.to_digit(16)?));
+                let code: Option<u32> =
+                    ahead.next().zip(ahead.next()).and_then(|(high, low)| Some(high.to_digit(16)? * 16 + low.to_digit(16)?));
                 match code.filter(|code| *code < 128).and_then(char::from_u32) {
                     Some(decoded) => {
                         text.push(decoded);

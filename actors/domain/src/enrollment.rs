@@ -210,7 +210,7 @@ impl Registration {
             manufacturer: text::optional("manufacturer", self.manufacturer, 128)?,
             android_version: text::optional("android_version", self.android_version, 64)?,
             app_version: text::optional("app_version", self.app_version, 128)?,
-            fcm_token: text::optional("fcm_token", self.fcm_token, 4096)?,
+            fcm_token: text::optional("fcm_token", self.fcm_token, text::FCM_TOKEN_MAX_CHARS)?,
             ..self
         })
     }

@@ -6,6 +6,8 @@ use crate::Invalid;
 pub const ALIAS_MAX_CHARS: usize = 200;
 /// Longest tag or group name, in characters.
 pub const LABEL_MAX_CHARS: usize = 64;
+/// Longest push token, in characters.
+pub const FCM_TOKEN_MAX_CHARS: usize = 4096;
 /// Most tags, and most groups, that one device carries.
 pub const LABELS_MAX: usize = 32;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use domain::heartbeat::Heartbeat;
 use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
-use domain::{DeviceId, DeviceTokenId, Timestamp};
+use domain::text::{self, FCM_TOKEN_MAX_CHARS};
+use domain::{DeviceId, DeviceTokenId, Invalid, Timestamp};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -164,6 +165,19 @@ impl AgentService {
     pub async fn check(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
         let question = |reply| DeviceMsg::CheckCredentials(credentials.generation, reply);
         self.router.ask(credentials.device_id, question).await.map_err(unknown_is_unauthorized)
+    }
+
+    /// Replaces the push token of a device.
+    ///
+    /// # Errors
+    /// The token is out of its limits, the credentials no longer hold, or the device is deleted.
+    pub async fn set_fcm_token(&self, credentials: DeviceCredentials, fcm_token: &str) -> Result<(), ServiceError> {
+        if fcm_token.is_empty() {
+            return Err(Invalid::new("fcm_token", "empty").into());
+        }
+        text::bounded("fcm_token", fcm_token, FCM_TOKEN_MAX_CHARS)?;
+        self.check(credentials).await?;
+        Ok(self.store.set_fcm_token(credentials.device_id, fcm_token).await?)
     }
 
     /// Tells the device's actor of its socket.

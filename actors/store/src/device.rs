@@ -96,7 +96,9 @@ fn read(row: &PgRow) -> Result<StoredDevice, StoreError> {
                 seq: row.try_get("seq")?,
                 ..Default::default()
             };
-            read_details(&row.try_get("details")?, &mut telemetry);
+            if let Some(details) = row.try_get::<Option<serde_json::Value>, _>("details")? {
+                read_details(&details, &mut telemetry);
+            }
             Some(LastStatus {
                 bucket_at: row.try_get("bucket_at")?,
                 received_at,

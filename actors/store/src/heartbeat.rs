@@ -21,14 +21,16 @@ pub struct HeartbeatRow {
     pub fcm_token: Option<String>,
     /// A newer heartbeat of the device was stored before this one came.
     pub late: bool,
+    /// Its details are those that are stored already, so they need not travel again.
+    pub same_details: bool,
 }
 
 impl HeartbeatRow {
-    /// The row of a checked heartbeat.
+    /// The row of a checked heartbeat, with all its details.
     pub fn new(heartbeat: Heartbeat, fcm_token: Option<String>, late: bool) -> Self {
         let Heartbeat { device_id, bucket_at, received_at, device_time, clock_rejected, telemetry } = heartbeat;
         let status = Arc::new(LastStatus { bucket_at, received_at, device_time, clock_rejected, telemetry });
-        Self { device_id, status, fcm_token, late }
+        Self { device_id, status, fcm_token, late, same_details: false }
     }
 }
 
@@ -115,7 +117,7 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
         .iter()
         .zip(&newest)
         // Only the newest status shows details; the rest would be parsed for nothing.
-        .map(|(row, newest)| newest.then(|| details(&row.status.telemetry)))
+        .map(|(row, newest)| (*newest && !row.same_details).then(|| details(&row.status.telemetry)))
         .collect();
     let device_id = column!(row => row.device_id.0);
     let bucket_at = column!(row => row.status.bucket_at);
@@ -180,7 +182,7 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
              storage_free_mb = excluded.storage_free_mb, transport = excluded.transport,
              net_validated = excluded.net_validated, foreground_recent_s = excluded.foreground_recent_s,
              app_running = excluded.app_running, queue_depth = excluded.queue_depth, boot_id = excluded.boot_id,
-             seq = excluded.seq, details = excluded.details
+             seq = excluded.seq, details = coalesce(excluded.details, d.details)
          -- Newer wins, in whatever order batches commit and from whichever node.
          WHERE excluded.bucket_at > d.bucket_at",
         &device_id,
@@ -213,40 +215,55 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
     Ok(())
 }
 
+/// Hands the names of the fields that are details to another macro.
+macro_rules! with_details {
+    ($macro:ident) => {
+        $macro!(
+            android_version,
+            sdk_int,
+            patch_level,
+            build_id,
+            manufacturer,
+            ram_total_mb,
+            ssid,
+            carrier,
+            ip,
+            metered,
+            speedtest_service_running,
+            speedtest_foreground_recent_s,
+            power_ok,
+            doze_whitelisted,
+            is_device_owner,
+            in_call,
+            self_heal_hints
+        )
+    };
+}
+
 /// What is shown of a device but never searched, sorted or plotted, as JSON text.
 /// What was not told is left out.
 fn details(telemetry: &Telemetry) -> String {
     let mut details = Map::new();
     macro_rules! put {
-        ($($field:ident),*) => {
+        ($($field:ident),*) => {{
             $(if let Some(value) = &telemetry.$field { details.insert(stringify!($field).into(), json!(value)); })*
-        };
+        }};
     }
-    put!(
-        android_version,
-        sdk_int,
-        patch_level,
-        build_id,
-        manufacturer,
-        ram_total_mb,
-        ssid,
-        carrier,
-        ip,
-        metered,
-        speedtest_service_running,
-        speedtest_foreground_recent_s,
-        power_ok,
-        doze_whitelisted,
-        is_device_owner,
-        in_call,
-        self_heal_hints
-    );
+    with_details!(put);
     if !telemetry.apps.is_empty() {
         let apps: Vec<_> =
             telemetry.apps.iter().map(|app| json!([app.package, app.installed, app.version_name, app.version_code])).collect();
         details.insert("apps".into(), Value::Array(apps));
     }
     Value::Object(details).to_string()
+}
+
+/// Whether two heartbeats tell the same [`details`].
+pub fn same_details(a: &Telemetry, b: &Telemetry) -> bool {
+    macro_rules! same {
+        ($($field:ident),*) => { $(a.$field == b.$field)&&* };
+    }
+    with_details!(same) && a.apps == b.apps
 }
 
 /// Reads [`details`] back into `telemetry`.
@@ -316,6 +333,9 @@ mod tests {
             apps: vec![WatchedApp { package: "a.b".into(), installed: Some(true), version_name: None, version_code: Some(321) }],
             ..Default::default()
         };
+        assert!(same_details(&told, &told) && !same_details(&told, &Telemetry::default()));
+        assert!(!same_details(&told, &Telemetry { metered: None, ..told.clone() }));
+        assert!(same_details(&told, &Telemetry { battery_pct: Some(3), ..told.clone() }), "the battery is not among them");
         let mut read = Telemetry::default();
         read_details(&serde_json::from_str(&details(&told)).unwrap(), &mut read);
         assert_eq!(read, told);

@@ -20,7 +20,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use device::{Credential, NewDevice, StoredDevice};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};
 pub use error::{Conflict, StoreError};
-pub use heartbeat::HeartbeatRow;
+pub use heartbeat::{HeartbeatRow, same_details};
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};
 

@@ -49,6 +49,13 @@ pub struct RegisterResponse {
     pub socket_url: String,
 }
 
+/// Body of `POST /v1/devices/fcm-token`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct FcmTokenRequest {
+    /// The push token that holds from now on.
+    pub fcm_token: String,
+}
+
 /// 200 of `POST /v1/agent/session`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SessionResponse {

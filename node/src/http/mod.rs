@@ -7,6 +7,7 @@ mod devices;
 mod enroll_tokens;
 mod error;
 pub(crate) mod extract;
+mod fcm_token;
 mod health;
 mod heartbeat;
 mod observe;
@@ -73,7 +74,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .route("/v1/agent/session", post(agent_session::open))
         .route("/v1/agent/socket", get(agent_socket::upgrade))
         .route("/v1/heartbeat", post(heartbeat::one))
-        .route("/v1/heartbeats", post(heartbeat::list));
+        .route("/v1/heartbeats", post(heartbeat::list))
+        .route("/v1/devices/fcm-token", post(fcm_token::replace));
     let admin = Router::new()
         .route("/v1/auth/login", post(auth::login))
         .route("/v1/auth/refresh", post(auth::refresh))

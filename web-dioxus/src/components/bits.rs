@@ -24,7 +24,14 @@ pub(crate) fn PageHeader(title: String, #[props(default)] lead: Option<String>, 
 
 /// One number of the overview, a link to what it counts where there is such a list.
 #[component]
-pub(crate) fn StatTile(testid: String, label: String, value: u64, tone: String, #[props(default)] hint: Option<String>, to: Option<Route>) -> Element {
+pub(crate) fn StatTile(
+    testid: String,
+    label: String,
+    value: u64,
+    tone: String,
+    #[props(default)] hint: Option<String>,
+    to: Option<Route>,
+) -> Element {
     // Nothing wrong is nothing to shout about.
     let tone = if value == 0 { "quiet".to_owned() } else { tone };
     let content = rsx! {

@@ -177,7 +177,13 @@ fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
     let stale = view.connectivity != Connectivity::Online;
     let low = t.battery_pct.is_some_and(|pct| pct < policy.low_battery_pct);
     let charging = t.charging == Some(true);
-    let battery_tone = if charging { "charging" } else if low { "low" } else { "" };
+    let battery_tone = if charging {
+        "charging"
+    } else if low {
+        "low"
+    } else {
+        ""
+    };
     let battery_hint = [
         t.charging.map(|charging| if charging { "charging".to_owned() } else { "on battery".to_owned() }),
         t.battery_temperature_c.map(|celsius| format!("{celsius:.1} °C")),
@@ -203,7 +209,7 @@ fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
         section { class: if stale { "readings stale" } else { "readings" }, aria_label: "Live readings",
             Reading { label: "Battery", glyph: Glyph::Battery, tone: battery_tone, value: percent(t.battery_pct), hint: joined(battery_hint), bar: t.battery_pct, testid: "battery" }
             Reading { label: "Memory", glyph: Glyph::Chip, value: memory.unwrap_or_else(unknown), hint: joined(memory_hint), bar: t.ram_pressure_pct, testid: "memory" }
-            Reading { label: "Storage", glyph: Glyph::Package, value: t.storage_free_mb.map_or_else(unknown, format::mebibytes), hint: "free", testid: "storage" }
+            Reading { label: "Storage", glyph: Glyph::Package, value: t.storage_free_mb.map_or_else(unknown, format::mebibytes), hint: t.storage_free_mb.map_or("", |_| "free"), testid: "storage" }
             Reading { label: "Network", glyph: Glyph::Network, value: format::network(t).unwrap_or(UNKNOWN), hint: joined(network_hint), testid: "network" }
             Reading { label: "App", glyph: Glyph::Device, tone: app_tone, value: app, hint: joined(app_hint), testid: "app" }
         }
@@ -278,7 +284,7 @@ fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "packages",
             h2 { id: "packages", "Watched packages " {app_badge(status)} }
-            div { class: "scroll-x", tabindex: "0", role: "region", aria_labelledby: "packages",
+            div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "List of packages",
                 table { class: "plain",
                     thead { tr { th { scope: "col", "Package" } th { scope: "col", "Installed" } th { scope: "col", "Version" } th { scope: "col", class: "number", "Code" } } }
                     tbody {

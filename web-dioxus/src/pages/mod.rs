@@ -11,3 +11,6 @@ pub(crate) use devices::Devices;
 pub(crate) use enrollment::Enrollment;
 pub(crate) use not_found::NotFound;
 pub(crate) use overview::Overview;
+
+#[cfg(test)]
+mod tests;

@@ -142,9 +142,9 @@ fn NeedsAttention() -> Element {
                 },
                 Some(digest) => rsx! {
                     div { class: "attention",
-                        AttentionList { title: "App down", attention: digest.app_down.clone(), more: None, low }
-                        AttentionList { title: "Low battery", attention: digest.low_battery.clone(), more: Some(empty), low }
-                        AttentionList { title: "Offline", attention: digest.offline.clone(), more: Some(offline), low }
+                        AttentionList { title: "App down", reason: Reason::AppDown, attention: digest.app_down.clone(), more: None }
+                        AttentionList { title: "Low battery", reason: Reason::LowBattery, attention: digest.low_battery.clone(), more: Some(empty) }
+                        AttentionList { title: "Offline", reason: Reason::Offline, attention: digest.offline.clone(), more: Some(offline) }
                     }
                 },
             }
@@ -152,8 +152,16 @@ fn NeedsAttention() -> Element {
     }
 }
 
+/// Why a device needs attention.
+#[derive(Clone, Copy, PartialEq)]
+enum Reason {
+    AppDown,
+    LowBattery,
+    Offline,
+}
+
 #[component]
-fn AttentionList(title: String, attention: Attention, more: Option<DevicesUrl>, low: i16) -> Element {
+fn AttentionList(title: String, reason: Reason, attention: Attention, more: Option<DevicesUrl>) -> Element {
     let rest = attention.total - attention.top.len();
     rsx! {
         div { class: "attention-list",
@@ -163,7 +171,7 @@ fn AttentionList(title: String, attention: Attention, more: Option<DevicesUrl>, 
             }
             ul {
                 for view in attention.top.iter() {
-                    AttentionRow { key: "{view.identity.id}", view: view.clone(), low }
+                    AttentionRow { key: "{view.identity.id}", reason, view: view.clone() }
                 }
             }
             if rest > 0 {
@@ -177,19 +185,31 @@ fn AttentionList(title: String, attention: Attention, more: Option<DevicesUrl>, 
 }
 
 #[component]
-fn AttentionRow(view: DeviceView, low: i16) -> Element {
-    let battery = view.battery_pct();
-    let charging = view.last.as_ref().and_then(|last| last.telemetry.charging);
-    let seen = view.last_seen_at.map(|at| time_ago(at, &format::relative(clock::now(), at)));
+fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
+    let telemetry = view.last.as_ref().map(|last| &last.telemetry);
+    let detail = match reason {
+        Reason::AppDown => {
+            let text = match telemetry.map(|telemetry| (telemetry.app_running, telemetry.foreground_recent_s)) {
+                Some((Some(false), _)) | None => "not running".to_owned(),
+                Some((_, Some(seconds))) => format!("out of view for {}", format::duration(i64::from(seconds))),
+                Some((_, None)) => String::new(),
+            };
+            rsx! { span { class: "muted", "{text}" } }
+        }
+        Reason::LowBattery => battery_bar(view.battery_pct(), telemetry.and_then(|telemetry| telemetry.charging), true),
+        Reason::Offline => rsx! {
+            span { class: "muted",
+                if let Some(at) = view.last_seen_at {
+                    {time_ago(at, &format::relative(clock::now(), at))}
+                }
+            }
+        },
+    };
     rsx! {
         li {
             {status_dot(view.connectivity)}
             Go { to: Route::Device { id: view.identity.id.to_string() }, class: "truncate", "{view.identity.alias}" }
-            if view.connectivity == Connectivity::Offline {
-                span { class: "muted", {seen} }
-            } else {
-                {battery_bar(battery, charging, battery.is_some_and(|pct| pct < low))}
-            }
+            {detail}
         }
     }
 }

@@ -15,8 +15,7 @@ use crate::format;
 use crate::toasts::use_toasts;
 
 /// Lives to choose from; the empty one is the server's own choice.
-const LIVES: [(&str, &str); 5] =
-    [("", "Default"), ("3600", "1 hour"), ("86400", "1 day"), ("604800", "7 days"), ("2592000", "30 days")];
+const LIVES: [(&str, &str); 5] = [("", "Default"), ("3600", "1 hour"), ("86400", "1 day"), ("604800", "7 days"), ("2592000", "30 days")];
 
 /// What the form asks for, as the service takes it.
 fn request(value: impl Fn(&str) -> String) -> Result<TokenRequest, Invalid> {

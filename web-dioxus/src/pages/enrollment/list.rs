@@ -119,7 +119,7 @@ pub(super) fn TokenList(status: Option<TokenStatus>) -> Element {
                     }
                 },
                 Some(Ok(list)) => rsx! {
-                    div { class: "scroll-x", tabindex: "0", role: "region", aria_labelledby: "tokens-title",
+                    div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "List of tokens",
                         table { class: "plain token-table",
                             thead { tr {
                                 th { scope: "col", "Status" } th { scope: "col", "Alias" } th { scope: "col", "Tags and groups" }

@@ -30,7 +30,7 @@ pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>) -> Element {
     rsx! {
         section { class: "card made", aria_labelledby: "made-title",
             div { class: "card-head",
-                h2 { id: "made-title", "New {format::count(tokens.len(), \"token\", \"tokens\")}" }
+                h2 { id: "made-title", {format::count(tokens.len(), "new token", "new tokens")} }
                 div { class: "page-actions",
                     CopyButton { text: all, label: "Copy all", wide: true }
                     button { class: "button", r#type: "button", "data-download": "enrollment-tokens.csv", "data-content": csv(tokens), {icon(Glyph::Download)} "Download CSV" }
@@ -72,6 +72,13 @@ mod tests {
         };
         let csv = csv(&[token.clone(), NewToken { alias: None, ..token }]);
         let lines: Vec<_> = csv.lines().collect();
-        assert_eq!(lines, ["\"alias\",\"token\",\"expires_at\"", "\"'=shop\",\"secret\",\"2026-05-28T20:26:40Z\"", "\"\",\"secret\",\"2026-05-28T20:26:40Z\""]);
+        assert_eq!(
+            lines,
+            [
+                "\"alias\",\"token\",\"expires_at\"",
+                "\"'=shop\",\"secret\",\"2026-05-28T20:26:40Z\"",
+                "\"\",\"secret\",\"2026-05-28T20:26:40Z\""
+            ]
+        );
     }
 }

@@ -1,0 +1,25 @@
+//! `POST /v1/devices/fcm-token`: agents of the earlier server replace their push token here.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde_json::{Value, json};
+use wire::agent::FcmTokenRequest;
+
+use super::extract::Device;
+use super::{ApiError, App, body};
+
+/// Replaces the push token of the calling device.
+pub(crate) async fn replace(
+    State(app): State<Arc<App>>,
+    Device(credentials): Device,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let request: FcmTokenRequest = body::json(&app, &headers, body).await?;
+    app.system.agent.set_fcm_token(credentials, &request.fcm_token).await?;
+    Ok(Json(json!({"ok": true})))
+}

@@ -1,0 +1,107 @@
+//! Every page is rendered for every role, over fleets that are empty and full.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use dioxus::prelude::VirtualDom;
+use dioxus_interpreter_js::MutationState;
+use domain::access::{Principal, Role};
+use domain::{SessionId, UserId};
+
+use crate::app::app;
+use crate::context::{InitialPath, Session};
+use crate::fleet_watch::FleetWatch;
+use crate::fleet_watch::tests::{POLICY, fleet, view};
+use crate::url_state::DevicesUrl;
+
+/// All text that the browser is sent within the first moments of a page.
+async fn shown(path: &str, devices: u128, role: Role) -> String {
+    let fleet = fleet(devices);
+    let session = Session {
+        system: Weak::new(),
+        runtime: tokio::runtime::Handle::current(),
+        watch: FleetWatch::new(Arc::clone(&fleet), POLICY),
+        fleet,
+        policy: POLICY,
+        principal: Principal::User {
+            user_id: UserId(uuid::Uuid::nil()),
+            username: "ann".into(),
+            role,
+            session_id: SessionId(uuid::Uuid::nil()),
+        },
+        origin: "https://mdm.example".into(),
+    };
+    let mut document = VirtualDom::new(app).with_root_context(session).with_root_context(InitialPath(path.into()));
+    let mut mutations = Box::<MutationState>::default();
+    let mut bytes = Vec::new();
+    document.rebuild(&mut *mutations);
+    mutations.write_memory_into(&mut bytes);
+    let settled = async {
+        loop {
+            document.wait_for_work().await;
+            document.render_immediate(&mut *mutations);
+            mutations.write_memory_into(&mut bytes);
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(600), settled).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn assert_shows(path: &str, devices: u128, role: Role, wanted: &[&str], unwanted: &[&str]) {
+    let text = shown(path, devices, role).await;
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{path} with {devices} devices for {role} lacks {wanted:?}");
+    }
+    for unwanted in unwanted {
+        assert!(!text.contains(unwanted), "{path} with {devices} devices for {role} has {unwanted:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_fleet_says_how_to_begin() {
+    assert_shows("/", 0, Role::Admin, &["No devices yet", "https://mdm.example/v1/register", "Create an enrollment token"], &[]).await;
+    assert_shows("/", 0, Role::Viewer, &["No devices yet"], &["button primary"]).await;
+    assert_shows("/devices", 0, Role::Admin, &["No devices yet", "Enroll the first device"], &["table-row"]).await;
+}
+
+#[tokio::test]
+async fn the_table_holds_only_the_rows_around_the_visible_ones() {
+    let text = shown("/devices?sort=battery_pct", 1000, Role::Operator).await;
+    assert!(text.contains("1,000 devices"));
+    let rows = (1..=1000).filter(|n| text.contains(&view(*n).identity.id.to_string())).count();
+    assert!((200..=240).contains(&rows), "{rows} rows");
+}
+
+#[tokio::test]
+async fn filter_and_selection_come_from_the_address() {
+    let mut url = DevicesUrl::from("q=kiosk-1&status=online");
+    url.select(view(1).identity.id, true);
+    let path = format!("/devices?{url}");
+    assert_shows(&path, 20, Role::Admin, &["kiosk-1", "1 selected", "Clear"], &["kiosk-20"]).await;
+    assert_shows(&path, 20, Role::Viewer, &["kiosk-1"], &["1 selected", "Select all"]).await;
+    assert_shows("/devices?q=nothing-like-it", 20, Role::Admin, &["No device matches"], &["kiosk-1"]).await;
+}
+
+#[tokio::test]
+async fn a_device_shows_its_state_and_what_the_role_may_do() {
+    let path = format!("/devices/{}", view(1).identity.id);
+    assert_shows(&path, 20, Role::Admin, &["kiosk-1", "13 %", "3.8 GB", "1 d 1 h", "Revoke credentials", "io.example"], &[]).await;
+    assert_shows(&path, 20, Role::Viewer, &["kiosk-1"], &["Revoke credentials", "Delete"]).await;
+    let never_seen = format!("/devices/{}", view(7).identity.id);
+    assert_shows(&never_seen, 20, Role::Admin, &["kiosk-7", "No heartbeat yet"], &[]).await;
+    for gone in [format!("/devices/{}", view(21).identity.id), "/devices/xyz".into()] {
+        assert_shows(&gone, 20, Role::Admin, &["There is no such device"], &["Revoke credentials"]).await;
+    }
+}
+
+#[tokio::test]
+async fn enrollment_says_so_when_the_server_cannot_answer() {
+    let refused = "The server cannot do this right now";
+    assert_shows("/enrollment?status=used", 0, Role::Operator, &["Create tokens", refused, "Try again"], &[]).await;
+    assert_shows("/enrollment", 0, Role::Viewer, &[refused], &["Create tokens"]).await;
+}
+
+#[tokio::test]
+async fn any_other_address_is_not_a_page() {
+    assert_shows("/no/such", 1, Role::Viewer, &["There is no such page", "/no/such"], &[]).await;
+}
