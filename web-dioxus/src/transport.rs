@@ -24,6 +24,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// Least time between frames that nobody asked for.
 const FRAME_INTERVAL: Duration = Duration::from_millis(50);
+/// For so long after an event frames are its consequences: they go out at once.
+const QUICK: Duration = Duration::from_millis(500);
+const QUICK_INTERVAL: Duration = Duration::from_millis(2);
 /// Close code "going away": the browser comes back by itself.
 const GOING_AWAY: u16 = 1001;
 
@@ -62,10 +65,12 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
     }
     let mut last_frame = Instant::now();
     let mut silent_at = Instant::now() + READ_TIMEOUT;
+    let mut quick_until = Instant::now() + QUICK;
     loop {
+        let interval = if Instant::now() < quick_until { QUICK_INTERVAL } else { FRAME_INTERVAL };
         let changes = async {
             document.wait_for_work().await;
-            sleep_until(last_frame + FRAME_INTERVAL).await;
+            sleep_until(last_frame + interval).await;
         };
         tokio::select! {
             () = changes => {}
@@ -84,7 +89,10 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
                         }
                         continue;
                     }
-                    Some(Ok(Message::Text(text))) => handle(&document, text.as_str()),
+                    Some(Ok(Message::Text(text))) => {
+                        quick_until = Instant::now() + QUICK;
+                        handle(&document, text.as_str());
+                    }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                     Some(Ok(Message::Binary(_))) => return End::Garbage,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Closed,
