@@ -1,5 +1,7 @@
 //! Sign-in of people, their roles, and who gets in at all.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use chaos::http::Call;

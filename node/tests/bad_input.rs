@@ -1,5 +1,7 @@
 //! Whatever is thrown at a node: a clear refusal, nothing changed, and it goes on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::time::Duration;

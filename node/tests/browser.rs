@@ -1,5 +1,7 @@
 //! The dashboard in a real headless Chromium, against real processes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Lists of devices: filters, orders and pages, from the store and from memory alike.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::collections::BTreeSet;

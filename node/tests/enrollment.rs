@@ -1,5 +1,7 @@
 //! Enrollment tokens enroll one device each, and nothing else.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::sync::Arc;

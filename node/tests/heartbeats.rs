@@ -1,5 +1,7 @@
 //! Heartbeats: stored once, newest wins, credentials checked at once, over HTTP and the socket.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use common::{Bench, clock, eventually, heartbeat, heartbeat_at};

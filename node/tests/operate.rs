@@ -1,5 +1,7 @@
 //! What an operator does: first start, commands, configuration, stop, crash, restart.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::process::Command;

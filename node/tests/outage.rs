@@ -1,5 +1,7 @@
 //! Outages under load: nothing is acknowledged that is not stored, and nothing acknowledged is lost.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::sync::Arc;

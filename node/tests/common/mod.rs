@@ -1,6 +1,13 @@
 //! What the end-to-end tests share: real nodes, a look into their databases, devices to play with.
 
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses its own part of this, by itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test binary uses its own part of this, by itself"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
