@@ -53,11 +53,16 @@ impl fmt::Display for Value {
         let verdict = if self.met == Some(true) { "met" } else { "MISSED" };
         match self.limit {
             None => Ok(()),
-            Some(Limit::AtLeast(least)) => write!(f, "  (at least {least} {unit}: {verdict}, {:.2} times as much)", value / least),
-            Some(Limit::Below(most)) => write!(f, "  (below {most} {unit}: {verdict}, {:.0} % of it)", 100.0 * value / most),
+            Some(Limit::AtLeast(least)) => write!(f, "  (at least {} {unit}: {verdict}, {:.2} times as much)", rounded(least), value / least),
+            Some(Limit::Below(most)) => write!(f, "  (below {} {unit}: {verdict}, {:.0} % of it)", rounded(most), 100.0 * value / most),
             Some(Limit::Zero) => write!(f, "  (none: {verdict})"),
         }
     }
+}
+
+/// To two places, so that a limit in GB reads well in GiB.
+fn rounded(limit: f64) -> f64 {
+    (limit * 100.0).round() / 100.0
 }
 
 /// One paragraph of the report.
