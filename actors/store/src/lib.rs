@@ -64,6 +64,8 @@ impl Store {
             ("timezone", "UTC"),
             // A batch statement is planned once; a generic plan is as good and costs nothing again.
             ("plan_cache_mode", "force_generic_plan"),
+            // Statements here are short: starting a worker takes longer than it saves.
+            ("max_parallel_workers_per_gather", "0"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)

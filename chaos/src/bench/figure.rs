@@ -53,7 +53,9 @@ impl fmt::Display for Value {
         let verdict = if self.met == Some(true) { "met" } else { "MISSED" };
         match self.limit {
             None => Ok(()),
-            Some(Limit::AtLeast(least)) => write!(f, "  (at least {} {unit}: {verdict}, {:.2} times as much)", rounded(least), value / least),
+            Some(Limit::AtLeast(least)) => {
+                write!(f, "  (at least {} {unit}: {verdict}, {:.2} times as much)", rounded(least), value / least)
+            }
             Some(Limit::Below(most)) => write!(f, "  (below {} {unit}: {verdict}, {:.0} % of it)", rounded(most), 100.0 * value / most),
             Some(Limit::Zero) => write!(f, "  (none: {verdict})"),
         }
