@@ -34,8 +34,26 @@ pub struct UserRow {
     pub disabled_at: Option<Timestamp>,
 }
 
-fn role(name: &str) -> Result<Role, StoreError> {
-    name.parse().map_err(|_| StoreError::Corrupt("app_user.role"))
+struct StoredUser {
+    user_id: uuid::Uuid,
+    username: String,
+    password_bcrypt: String,
+    role: String,
+    created_at: Timestamp,
+    disabled_at: Option<Timestamp>,
+}
+
+impl StoredUser {
+    fn read(self) -> Result<UserRow, StoreError> {
+        Ok(UserRow {
+            id: UserId(self.user_id),
+            role: self.role.parse().map_err(|_| StoreError::Corrupt("app_user.role"))?,
+            username: self.username,
+            password_bcrypt: self.password_bcrypt,
+            created_at: self.created_at,
+            disabled_at: self.disabled_at,
+        })
+    }
 }
 
 impl Store {
@@ -95,20 +113,12 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
-        sqlx::query!("SELECT * FROM app_user WHERE lower(username) = lower($1)", username)
-            .fetch_optional(&self.pool)
-            .await?
-            .map(|row| {
-                Ok(UserRow {
-                    id: UserId(row.user_id),
-                    role: role(&row.role)?,
-                    username: row.username,
-                    password_bcrypt: row.password_bcrypt,
-                    created_at: row.created_at,
-                    disabled_at: row.disabled_at,
-                })
-            })
-            .transpose()
+        let found = sqlx::query_as!(
+            StoredUser,
+            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user WHERE lower(username) = lower($1)",
+            username
+        );
+        found.fetch_optional(&self.pool).await?.map(StoredUser::read).transpose()
     }
 
     /// Every account, by name.
@@ -116,21 +126,11 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn users(&self) -> Result<Vec<UserRow>, StoreError> {
-        sqlx::query!("SELECT * FROM app_user ORDER BY username LIMIT 10000")
-            .fetch_all(&self.pool)
-            .await?
-            .into_iter()
-            .map(|row| {
-                Ok(UserRow {
-                    id: UserId(row.user_id),
-                    role: role(&row.role)?,
-                    username: row.username,
-                    password_bcrypt: row.password_bcrypt,
-                    created_at: row.created_at,
-                    disabled_at: row.disabled_at,
-                })
-            })
-            .collect()
+        let all = sqlx::query_as!(
+            StoredUser,
+            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user ORDER BY username LIMIT 10000"
+        );
+        all.fetch_all(&self.pool).await?.into_iter().map(StoredUser::read).collect()
     }
 
     /// Sets a new password and ends every session of the account, at once.
