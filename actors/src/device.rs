@@ -49,6 +49,8 @@ pub enum DeviceMsg {
         status: Arc<LastStatus>,
         /// The push token that was remembered with it.
         fcm_token: Option<String>,
+        /// Its details were written with it.
+        with_details: bool,
     },
     /// The deadline it asked for has passed.
     DeadlinePassed,
@@ -62,6 +64,8 @@ pub enum DeviceMsg {
     CredentialsRevoked(i32),
     /// It was deleted.
     Deleted,
+    /// What it knows may be out of date: it stops, and starts from the store when needed.
+    Forget,
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
@@ -100,6 +104,9 @@ pub struct DeviceActorState {
     /// Heartbeats handed to a writer whose commit was not reported. One whose outcome is unknown
     /// stays counted: which details are stored is then not known for good.
     unreported: u32,
+    /// A heartbeat of this very actor has written its details. Until then an earlier
+    /// actor's last write may still be on its way.
+    details_known: bool,
     shard: ActorRef<ShardMsg>,
     context: Arc<DeviceContext>,
 }
@@ -118,7 +125,15 @@ impl Actor for DeviceActor {
 
     async fn pre_start(&self, _me: ActorRef<DeviceMsg>, start: DeviceArguments) -> Result<DeviceActorState, ActorProcessingErr> {
         let DeviceArguments { state: device, fcm_token, shard, context } = start;
-        let state = DeviceActorState { device, fcm_token: fcm_token.map(Into::into), socket: None, unreported: 0, shard, context };
+        let state = DeviceActorState {
+            device,
+            fcm_token: fcm_token.map(Into::into),
+            socket: None,
+            unreported: 0,
+            details_known: false,
+            shard,
+            context,
+        };
         if state.device.lifecycle == domain::device::Lifecycle::Active {
             state.publish();
             if let Some(deadline) = state.device.deadline(&state.context.policy) {
@@ -133,7 +148,8 @@ impl Actor for DeviceActor {
             DeviceMsg::Heartbeat { heartbeat, fcm_token, generation, reply } => {
                 state.heartbeat(me, *heartbeat, fcm_token, generation, reply);
             }
-            DeviceMsg::Stored { status, fcm_token } => {
+            DeviceMsg::Stored { status, fcm_token, with_details } => {
+                state.details_known |= with_details;
                 if let Some(token) = fcm_token {
                     state.fcm_token = Some(token.into());
                 }
@@ -155,6 +171,7 @@ impl Actor for DeviceActor {
             }
             DeviceMsg::CredentialsRevoked(generation) => state.apply(DeviceEvent::CredentialsRevoked { generation }),
             DeviceMsg::Deleted => state.apply(DeviceEvent::Deleted),
+            DeviceMsg::Forget => me.stop(None),
             #[cfg(any(test, feature = "fault-injection"))]
             #[allow(clippy::panic, reason = "that is what it is for")]
             DeviceMsg::Crash => panic!("crash on request"),
@@ -182,7 +199,8 @@ impl DeviceActorState {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));
                 let mut row = HeartbeatRow::new(heartbeat, fcm_token, late);
                 // While another heartbeat is on its way it is not known which details are stored.
-                row.same_details = self.unreported == 0
+                row.same_details = self.details_known
+                    && self.unreported == 0
                     && self.device.last.as_ref().is_some_and(|last| same_details(&last.telemetry, &row.status.telemetry));
                 self.unreported += 1;
                 self.context.writers.submit(WriteJob { row, device: me, reply });

@@ -148,13 +148,22 @@ impl Writer {
 
     /// One row that the database refuses must not take its neighbours along.
     async fn commit_singly(&self, jobs: Vec<WriteJob>) {
+        let mut gone = false;
         for job in jobs {
+            // Once the database is gone, waiting for it row by row helps nobody.
+            if gone {
+                let _ = job.reply.send(Err(ServiceError::Unavailable));
+                continue;
+            }
             match self.write(&mut [job.row.clone()]).await {
                 Ok(()) => {
                     self.view.count_stored(1);
                     acknowledge(job);
                 }
-                Err(StoreError::Unavailable(_) | StoreError::TimedOut(_)) => drop(job.reply.send(Err(ServiceError::Unavailable))),
+                Err(StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
+                    gone = true;
+                    let _ = job.reply.send(Err(ServiceError::Unavailable));
+                }
                 Err(cause) => {
                     tracing::error!(event = "heartbeat.row_refused", device_id = %job.row.device_id, %cause);
                     let _ = job.reply.send(Err(ServiceError::Internal));
@@ -174,8 +183,8 @@ impl Writer {
 /// The device hears of the commit before the caller does, so that whoever asks
 /// the device after an acknowledgement sees what was acknowledged.
 fn acknowledge(job: WriteJob) {
-    let HeartbeatRow { status, fcm_token, .. } = job.row;
+    let HeartbeatRow { status, fcm_token, same_details, .. } = job.row;
     // A device that is being restarted reads the row from the store instead.
-    let _ = job.device.cast(DeviceMsg::Stored { status, fcm_token });
+    let _ = job.device.cast(DeviceMsg::Stored { status, fcm_token, with_details: !same_details });
     let _ = job.reply.send(Ok(HeartbeatOutcome::Stored));
 }

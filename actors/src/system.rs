@@ -92,10 +92,12 @@ impl System {
         load_fleet(&store, &shards).await?;
 
         let router = DeviceRouter::new(directory, shards.clone());
+        // Turns of their own, so that a flood of sign-ins does not hold up devices.
+        let for_people = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let signer = Arc::new(TokenSigner::new(&secrets.jwt_key));
         Ok(Arc::new(Self {
-            auth: AuthService::new(store.clone(), Arc::clone(&signer), bcrypt.clone(), settings.auth.clone(), metrics.clone()),
+            auth: AuthService::new(store.clone(), Arc::clone(&signer), for_people, settings.auth.clone(), metrics.clone()),
             enrollment: EnrollmentService::new(
                 store.clone(),
                 router.clone(),

@@ -27,6 +27,8 @@ use crate::http::{ApiError, App, extract::Device, parse_json};
 const BUFFER_BYTES: usize = 4 * 1024;
 /// RFC 6455, section 7.4.1: the endpoint is going away.
 const CLOSE_GOING_AWAY: u16 = 1001;
+/// RFC 6455, section 7.4.1: the peer does not speak the protocol.
+const CLOSE_PROTOCOL: u16 = 1002;
 /// RFC 6455, section 7.4.1: the peer broke a rule.
 const CLOSE_POLICY: u16 = 1008;
 
@@ -102,7 +104,8 @@ impl Session {
                         Some(Ok(Message::Text(text))) => self.frame(text.as_bytes()).await?,
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                         Some(Ok(Message::Binary(_))) => self.bad_frame(Value::Null, not_text()).await?,
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Closed),
+                        Some(Err(_)) => return self.protocol_broken().await,
+                        Some(Ok(Message::Close(_))) | None => return Err(Closed),
                     }
                 }
             }
@@ -152,6 +155,12 @@ impl Session {
             return self.close(CLOSE_POLICY, "too many unreadable frames").await;
         }
         Ok(())
+    }
+
+    /// Not WebSocket, or a frame over the limit: nothing that follows can be read.
+    async fn protocol_broken(&mut self) -> Result<(), Closed> {
+        self.app.observability.socket_refusals.with_label_values(&["protocol"]).inc();
+        self.close(CLOSE_PROTOCOL, "unreadable or oversized frame").await
     }
 
     async fn refused(&mut self, id: Value, error: &ApiError) -> Result<(), Closed> {

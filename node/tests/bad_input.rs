@@ -84,6 +84,9 @@ async fn lists_and_ids_that_make_no_sense_are_refused() {
         ("/v1/devices/not-an-id", 404, ""),
         ("/v1/devices/00000000-0000-0000-0000-000000000000", 404, ""),
         ("/v1/devices/%00", 404, ""),
+        ("/v1/devices/%FF", 404, ""),
+        // 0000-01-01T00:00:00Z
+        ("/v1/devices?sort=enrolled_at&cursor=00000000000000000000000000000000303030302d30312d30315430303a30303a30305a", 422, "cursor"),
     ] {
         let answer = bench.client.get(path, Some(&bench.admin)).await.unwrap();
         let problem: Value = answer.json();
@@ -95,7 +98,10 @@ async fn lists_and_ids_that_make_no_sense_are_refused() {
 
 #[tokio::test]
 async fn slow_bodies_and_heads_are_cut_off_while_others_are_served() {
-    let quick = options().env("NEXMDM__HTTP__HEADER_TIMEOUT_MS", "500").env("NEXMDM__HTTP__BODY_TIMEOUT_MS", "500");
+    let quick = options()
+        .env("NEXMDM__HTTP__HEADER_TIMEOUT_MS", "500")
+        .env("NEXMDM__HTTP__BODY_TIMEOUT_MS", "500")
+        .env("NEXMDM__AUTH__BCRYPT_WAIT_MS", "1000");
     let bench = Bench::with(quick).await;
     let device = bench.enroll("kiosk").await;
     let address = format!("127.0.0.1:{}", bench.node.port());
@@ -104,7 +110,8 @@ async fn slow_bodies_and_heads_are_cut_off_while_others_are_served() {
         device.session_token
     );
     let mut slow = Vec::new();
-    for text in [head.as_str(), "POST /v1/heartbeat HTTP/1.1\r\nho", ""] {
+    let form = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 50\r\n\r\nu";
+    for text in [head.as_str(), form, "POST /v1/heartbeat HTTP/1.1\r\nho", ""] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         slow.push(stream);
@@ -167,6 +174,7 @@ async fn sockets_that_say_nothing_or_too_much_are_closed() {
     let mut loud = bench.client.socket(&device.session_token).await.unwrap().unwrap();
     loud.send_text(format!(r#"{{"type":"heartbeat","x":"{}"}}"#, "x".repeat(100_000))).await.unwrap();
     assert!(loud.next().await.unwrap().is_none(), "a frame over the limit closes the socket");
+    assert_eq!(bench.metric("nexmdm_agent_socket_refusals_total{status=\"protocol\"}").await, 1.0);
     let plain = bench.client.get("/v1/agent/socket", Some(&device.session_token)).await.unwrap();
     assert_eq!(plain.status, 426);
     assert_eq!(bench.client.heartbeat(&device.session_token, &heartbeat(0, 5)).await.unwrap().status, 200);

@@ -119,6 +119,7 @@ async fn revocation_ends_every_credential_at_once() {
     assert_eq!(bench.client.heartbeat(&device.session_token, &heartbeat(20, 50)).await.unwrap().status, 401);
     assert_eq!(bench.client.heartbeat(&device.device_token, &heartbeat(20, 50)).await.unwrap().status, 401);
     assert_eq!(bench.client.session(&device.device_token).await.unwrap().status, 401);
+    assert_eq!(bench.client.session(&other.session_token).await.unwrap().status, 401, "a session does not renew itself");
     assert_eq!(bench.client.socket(&device.session_token).await.unwrap().err(), Some(401));
     assert!(matches!(socket.next().await.unwrap(), Some(DownFrame::Refused { status: 401, .. })));
     assert!(socket.next().await.unwrap().is_none(), "closed");
@@ -236,4 +237,32 @@ async fn details_are_kept_when_they_do_not_change_and_follow_when_they_do() {
         assert_eq!(bench.client.heartbeat(&device.session_token, &told).await.unwrap().status, 200);
         assert_eq!(bench.sql("SELECT details->>'carrier' FROM device_last_status"), carrier);
     }
+}
+
+/// A caller that hangs up half way must not leave the store and the device's actor at odds.
+#[tokio::test]
+async fn a_deletion_and_a_revocation_take_effect_even_if_the_caller_hangs_up() {
+    let bench = Bench::start().await;
+    let (deleted, revoked) = (bench.enroll("deleted").await, bench.enroll("revoked").await);
+    let postmaster = chaos::harness::find_postmaster(bench.node.data_dir()).unwrap();
+    let socket = postmaster.socket_dir.unwrap().display().to_string();
+    let held = tokio::task::spawn_blocking(move || {
+        common::psql(&["-h", &socket, "-U", "nexmdm", "nexmdm"], "BEGIN; SELECT FROM device FOR UPDATE; SELECT pg_sleep(2); COMMIT")
+    });
+    eventually("the rows are held", async || {
+        (bench.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(2)%' AND wait_event = 'PgSleep'") == "1")
+            .then_some(())
+    })
+    .await;
+    let impatient = chaos::http::HttpLimits { timeout: std::time::Duration::from_millis(300), ..Default::default() };
+    let hasty = chaos::client::Client::with_limits(&bench.node.url(), impatient).unwrap();
+    assert!(hasty.delete(&format!("/v1/devices/{}", deleted.device_id), &bench.admin).await.is_err());
+    assert!(hasty.post(&format!("/v1/devices/{}/revoke", revoked.device_id), Some(&bench.admin), &json!({})).await.is_err());
+    held.await.unwrap();
+    eventually("both are in force", async || {
+        let deleted = bench.client.heartbeat(&deleted.session_token, &heartbeat(0, 5)).await.unwrap().status;
+        let revoked = bench.client.heartbeat(&revoked.session_token, &heartbeat(0, 5)).await.unwrap().status;
+        (deleted == 410 && revoked == 401).then_some(())
+    })
+    .await;
 }

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use chrono::Datelike;
+
 use crate::device::{Connectivity, DeviceView};
 use crate::invalid::in_range;
 use crate::text::bounded;
@@ -142,6 +144,15 @@ pub struct Cursor {
     pub id: DeviceId,
 }
 
+/// The key of a device that was never heard from.
+pub const NEVER: &str = "-infinity";
+
+/// Whether a key is a time exactly as a list writes it: other notations, and years
+/// that a database does not know, did not come from a list.
+fn is_time(key: &str) -> bool {
+    key.parse::<Timestamp>().is_ok_and(|at| (1970..10_000).contains(&at.year()) && Cursor::time_key(at) == key)
+}
+
 impl Cursor {
     /// Checks that the key reads as a value of the sort key.
     ///
@@ -150,11 +161,16 @@ impl Cursor {
     pub fn checked(self, sort: Sort) -> Result<Self, Invalid> {
         let reads = match sort.key {
             SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
-            SortKey::LastSeen => self.key == "-infinity" || self.key.parse::<Timestamp>().is_ok(),
+            SortKey::LastSeen => self.key == NEVER || is_time(&self.key),
             SortKey::Battery => self.key.parse::<i16>().is_ok(),
-            SortKey::Enrolled => self.key.parse::<Timestamp>().is_ok(),
+            SortKey::Enrolled => is_time(&self.key),
         };
         if reads { Ok(self) } else { Err(Invalid::new("cursor", "not one that this list gave out for this order")) }
+    }
+
+    /// A time as a key.
+    pub fn time_key(at: Timestamp) -> String {
+        at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
     }
 }
 
@@ -219,6 +235,9 @@ mod tests {
         assert!(cursor("-1", "battery_pct").is_ok() && cursor("full", "-battery_pct").is_err());
         assert!(cursor("-infinity", "last_seen_at").is_ok() && cursor("never", "last_seen_at").is_err());
         assert!(cursor("2026-11-21T15:36:17.123456Z", "enrolled_at").is_ok() && cursor("-infinity", "enrolled_at").is_err());
+        for foreign in ["0000-01-01T00:00:00.000000Z", "+262142-01-01T00:00:00.000000Z", "2026-11-21 15:36:10.1234567 +23:59"] {
+            assert!(cursor(foreign, "enrolled_at").is_err() && cursor(foreign, "last_seen_at").is_err(), "{foreign}");
+        }
     }
 
     #[test]

@@ -39,6 +39,12 @@ impl Failures {
         Self { level: self.level_at(limit, now) + 1.0, at: now }
     }
 
+    /// With one failure taken back: the attempt it was counted for succeeded.
+    #[must_use]
+    pub fn forgiven_once(self, limit: FailureLimit, now: Timestamp) -> Self {
+        Self { level: (self.level_at(limit, now) - 1.0).max(0.0), at: now }
+    }
+
     fn level_at(&self, limit: FailureLimit, now: Timestamp) -> f64 {
         let minutes = (now - self.at).max(TimeDelta::zero()).as_seconds_f64() / 60.0;
         (self.level - minutes * f64::from(limit.forgiven_per_minute)).max(0.0)
@@ -65,6 +71,14 @@ mod tests {
         assert_eq!(failures.wait_s(LIMIT, at(0)), Some(10));
         assert_eq!(failures.wait_s(LIMIT, at(4)), Some(6));
         assert_eq!(failures.wait_s(LIMIT, at(10)), None);
+    }
+
+    #[test]
+    fn a_success_takes_back_what_its_attempt_counted() {
+        let failures = Failures::none(at(0)).with_failure(LIMIT, at(0)).with_failure(LIMIT, at(0));
+        let failures = failures.with_failure(LIMIT, at(0)).forgiven_once(LIMIT, at(0));
+        assert_eq!(failures.wait_s(LIMIT, at(0)), None);
+        assert_eq!(Failures::none(at(0)).forgiven_once(LIMIT, at(0)), Failures::none(at(0)));
     }
 
     #[test]

@@ -91,6 +91,18 @@ impl AgentService {
         }
     }
 
+    /// Who the bearer of a device token is; a session token is not taken, or it
+    /// could renew itself for ever.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub async fn authenticate_device_token(&self, bearer: &str, address: IpAddr) -> Result<DeviceCredentials, ServiceError> {
+        match bearer.split_once('.') {
+            Some((_, secret)) if !secret.contains('.') => self.authenticate(bearer, address).await,
+            _ => Err(ServiceError::Unauthorized),
+        }
+    }
+
     /// Who the bearer of a device token or session token is. Costs no look-up
     /// for a session token, and none for a device token seen before.
     ///
@@ -127,7 +139,7 @@ impl AgentService {
         }
         // Per token as well, so that a guesser does not lock out the devices that share its address.
         let throttle_key = format!("{address} {token_id}");
-        self.throttle.check(&throttle_key)?;
+        self.throttle.attempt(&throttle_key)?;
         let known = self.store.credential(token_id).await?;
         let fits = match &known {
             Some(credential) => self.bcrypt.verify(secret.to_owned(), credential.secret_bcrypt.clone()).await?,
@@ -136,13 +148,11 @@ impl AgentService {
         match known.filter(|_| fits) {
             Some(credential) => {
                 let credentials = DeviceCredentials { device_id: credential.device_id, generation: credential.generation };
+                self.throttle.succeeded(&throttle_key);
                 self.verified.insert(token_id, VerifiedToken { secret_sha256, credentials });
                 Ok(credentials)
             }
-            None => {
-                self.throttle.failed(&throttle_key);
-                Err(ServiceError::Unauthorized)
-            }
+            None => Err(ServiceError::Unauthorized),
         }
     }
 

@@ -71,24 +71,22 @@ impl AuthService {
     /// Signs a person in.
     ///
     /// # Errors
-    /// Unauthorized for any wrong part, throttled after too many failures of the
-    /// account or the address.
+    /// Unauthorized for any wrong part, throttled after too many failures from the
+    /// address. An account is not locked: anyone could lock out its owner.
     pub async fn login(&self, username: &str, password: &str, address: IpAddr) -> Result<SignedIn, ServiceError> {
-        let keys = [format!("login-address:{address}"), format!("login-account:{}", username.to_lowercase())];
-        for key in &keys {
-            if let Err(throttled) = self.throttle.check(key) {
-                self.metrics.logins.with_label_values(&["throttled"]).inc();
-                return Err(throttled);
-            }
+        let key = address.to_string();
+        if let Err(throttled) = self.throttle.attempt(&key) {
+            self.metrics.logins.with_label_values(&["throttled"]).inc();
+            return Err(throttled);
         }
         match self.check_password(username, password).await? {
             Some(user) => {
+                self.throttle.succeeded(&key);
                 self.metrics.logins.with_label_values(&["ok"]).inc();
                 tracing::info!(event = "auth.login", username = user.username, %address);
                 self.open_session(user).await
             }
             None => {
-                keys.iter().for_each(|key| self.throttle.failed(key));
                 self.metrics.logins.with_label_values(&["refused"]).inc();
                 tracing::warn!(event = "auth.login_refused", %address);
                 Err(ServiceError::Unauthorized)

@@ -6,7 +6,7 @@ use domain::DeviceId;
 use domain::access::{Permission, Principal};
 use domain::device::{DevicePolicy, DeviceState, DeviceView};
 use domain::invalid::in_range;
-use domain::query::{Cursor, DeviceFilter, PAGE_MAX, Sort, SortKey};
+use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
 use store::Store;
 
 use crate::device::DeviceMsg;
@@ -110,9 +110,18 @@ impl DeviceService {
     /// Forbidden, or there is no such device.
     pub async fn revoke(&self, principal: &Principal, id: DeviceId) -> Result<(), ServiceError> {
         principal.require(Permission::ManageDevices)?;
-        let generation = self.store.revoke_credentials(id).await?.ok_or(ServiceError::NotFound("device"))?;
-        tracing::info!(event = "device.credentials_revoked", device_id = %id);
-        self.router.tell(id, DeviceMsg::CredentialsRevoked(generation)).await
+        let (store, router) = (self.store.clone(), self.router.clone());
+        to_the_end(async move {
+            match store.revoke_credentials(id).await {
+                Ok(Some(generation)) => {
+                    tracing::info!(event = "device.credentials_revoked", device_id = %id);
+                    router.tell(id, DeviceMsg::CredentialsRevoked(generation)).await
+                }
+                Ok(None) => Err(ServiceError::NotFound("device")),
+                Err(error) => Err(unknown_outcome(&router, id, error).await),
+            }
+        })
+        .await
     }
 
     /// Deletes a device: it leaves the fleet, and its agent is told to stop.
@@ -121,22 +130,41 @@ impl DeviceService {
     /// Forbidden, or there is no such device.
     pub async fn delete(&self, principal: &Principal, id: DeviceId) -> Result<(), ServiceError> {
         principal.require(Permission::ManageDevices)?;
-        if !self.store.delete_device(id, clock::now()).await? {
-            return Err(ServiceError::NotFound("device"));
-        }
-        tracing::info!(event = "device.deleted", device_id = %id);
-        self.router.tell(id, DeviceMsg::Deleted).await
+        let (store, router) = (self.store.clone(), self.router.clone());
+        to_the_end(async move {
+            match store.delete_device(id, clock::now()).await {
+                Ok(true) => {
+                    tracing::info!(event = "device.deleted", device_id = %id);
+                    router.tell(id, DeviceMsg::Deleted).await
+                }
+                Ok(false) => Err(ServiceError::NotFound("device")),
+                Err(error) => Err(unknown_outcome(&router, id, error).await),
+            }
+        })
+        .await
     }
+}
+
+/// Does work that must not stop half way, even if the caller hangs up: the store
+/// and the device's actor have to hear the same.
+async fn to_the_end(work: impl Future<Output = Result<(), ServiceError>> + Send + 'static) -> Result<(), ServiceError> {
+    tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
+}
+
+/// After an error the change may have taken effect all the same: the actor stops,
+/// and whoever needs it next starts it from the store.
+async fn unknown_outcome(router: &DeviceRouter, id: DeviceId, error: store::StoreError) -> ServiceError {
+    let _ = router.tell(id, DeviceMsg::Forget).await;
+    error.into()
 }
 
 /// Where a page behind `last` begins.
 fn cursor(last: &DeviceView, sort: Sort) -> Cursor {
-    let time = |at: domain::Timestamp| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     let key = match sort.key {
         SortKey::Alias => last.identity.alias.clone(),
-        SortKey::LastSeen => last.last_seen_at.map_or_else(|| "-infinity".to_owned(), time),
+        SortKey::LastSeen => last.last_seen_at.map_or_else(|| NEVER.to_owned(), Cursor::time_key),
         SortKey::Battery => last.battery_pct().unwrap_or(-1).to_string(),
-        SortKey::Enrolled => time(last.identity.enrolled_at),
+        SortKey::Enrolled => Cursor::time_key(last.identity.enrolled_at),
     };
     Cursor { key, id: last.identity.id }
 }

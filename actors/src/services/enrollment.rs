@@ -149,9 +149,8 @@ impl EnrollmentService {
         if let Err(ServiceError::Unauthorized) = result {
             // Only those who guess are slowed down; a good token works from wherever they sit.
             let key = address.to_string();
-            match self.throttle.check(&key) {
-                Ok(()) => self.throttle.failed(&key),
-                Err(throttled) => result = Err(throttled),
+            if let Err(throttled) = self.throttle.attempt(&key) {
+                result = Err(throttled);
             }
         }
         let outcome = match &result {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::throttle::{FailureLimit, Failures};
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use crate::{ServiceError, clock};
@@ -20,19 +21,26 @@ impl FailureThrottle {
         Self { failures, limit }
     }
 
-    /// Lets an attempt go on unless `key` failed too often lately.
-    pub(crate) fn check(&self, key: &str) -> Result<(), ServiceError> {
-        match self.failures.get(key).and_then(|failures| failures.wait_s(self.limit, clock::now())) {
-            Some(retry_after_s) => Err(ServiceError::Throttled { retry_after_s }),
-            None => Ok(()),
-        }
+    /// Lets an attempt go on unless `key` failed too often lately, and counts it as
+    /// failed already: attempts side by side must not all slip through while the
+    /// first is still being checked. One that succeeds is taken back.
+    pub(crate) fn attempt(&self, key: &str) -> Result<(), ServiceError> {
+        let now = clock::now();
+        let mut refused = None;
+        self.failures.entry_by_ref(key).and_compute_with(|known| {
+            let failures = known.map_or(Failures::none(now), |entry| entry.into_value());
+            refused = failures.wait_s(self.limit, now);
+            if refused.is_some() { Op::Nop } else { Op::Put(failures.with_failure(self.limit, now)) }
+        });
+        refused.map_or(Ok(()), |retry_after_s| Err(ServiceError::Throttled { retry_after_s }))
     }
 
-    /// Counts a failure of `key`.
-    pub(crate) fn failed(&self, key: &str) {
+    /// Takes back the attempt of `key` that succeeded.
+    pub(crate) fn succeeded(&self, key: &str) {
         let now = clock::now();
-        self.failures
-            .entry_by_ref(key)
-            .and_upsert_with(|known| known.map_or(Failures::none(now), |entry| entry.into_value()).with_failure(self.limit, now));
+        self.failures.entry_by_ref(key).and_compute_with(|known| match known {
+            Some(entry) => Op::Put(entry.into_value().forgiven_once(self.limit, now)),
+            None => Op::Nop,
+        });
     }
 }

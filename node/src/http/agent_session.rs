@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use wire::agent::SessionResponse;
 
-use super::extract::Device;
+use super::extract::{ClientAddress, bearer};
 use super::{ApiError, App};
 use crate::present;
 
 /// Opens a session: a JWT that any node verifies on its own.
-pub(crate) async fn open(State(app): State<Arc<App>>, Device(credentials): Device) -> Result<Json<SessionResponse>, ApiError> {
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+) -> Result<Json<SessionResponse>, ApiError> {
+    let credentials = app.system.agent.authenticate_device_token(bearer(&headers)?, address).await?;
     let (session_token, expires_at) = app.system.agent.open_session(credentials).await?;
     Ok(Json(SessionResponse { session_token, expires_at: present::time(expires_at) }))
 }

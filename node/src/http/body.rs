@@ -1,7 +1,13 @@
 //! Reads request bodies: bounded in size and time, with errors that name the field.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -27,6 +33,15 @@ pub(crate) async fn read(app: &App, headers: &HeaderMap, body: Body, limit_bytes
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit_bytes)),
         Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early")),
         Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the body did not arrive in time")),
+    }
+}
+
+/// Ends a request of the dashboard that does not arrive, or is not answered, in time.
+pub(crate) async fn deadline(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let patience = app.body_timeout() + Duration::from_millis(app.config.auth.bcrypt_wait_ms);
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the request did not arrive in time").into_response(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use domain::device::Connectivity;
 use domain::query::{Cursor, DeviceFilter, PAGE_DEFAULT, Sort};
@@ -12,7 +12,7 @@ use domain::{DeviceId, Invalid};
 use serde::Deserialize;
 use wire::admin::{Device, FleetStats, Page};
 
-use super::extract::Person;
+use super::extract::{PathId, Person};
 use super::{ApiError, App};
 use crate::present;
 
@@ -56,20 +56,20 @@ pub(crate) async fn list(
 }
 
 /// One device with its live state, read from its actor.
-pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<Json<Device>, ApiError> {
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<Device>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     Ok(Json(present::device(&app.system.devices.live(&principal, id).await?)))
 }
 
 /// Deletes a device.
-pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     app.system.devices.delete(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Makes every credential of a device worthless.
-pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     app.system.devices.revoke(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -6,7 +6,7 @@ use actors::clock;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use domain::enrollment::{TokenRequest, TokenStatus};
 use domain::query::PAGE_DEFAULT;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use store::TokenQuery;
 use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, EnrollToken, Page};
 
-use super::extract::Person;
+use super::extract::{PathId, Person};
 use super::{ApiError, App, body};
 use crate::present;
 
@@ -79,7 +79,7 @@ pub(crate) async fn list(
 }
 
 /// Takes a token back.
-pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: EnrollTokenId = present::id("enrollment token", &id)?;
     app.system.enrollment.revoke(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)

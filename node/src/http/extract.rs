@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actors::ServiceError;
 use actors::services::DeviceCredentials;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use domain::access::Principal;
@@ -17,6 +17,9 @@ pub(crate) struct Person(pub(crate) Principal);
 
 /// A device that proved who it is.
 pub(crate) struct Device(pub(crate) DeviceCredentials);
+
+/// The `{id}` of a path; what is not even text cannot exist.
+pub(crate) struct PathId(pub(crate) String);
 
 /// Where the connection comes from.
 #[derive(Clone, Copy)]
@@ -47,6 +50,15 @@ impl FromRequestParts<Arc<App>> for Device {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let address = address(parts);
         Ok(Self(app.system.agent.authenticate(bearer(&parts.headers)?, address).await?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| ServiceError::NotFound("thing with this id"))?;
+        Ok(Self(id))
     }
 }
 

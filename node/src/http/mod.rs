@@ -106,7 +106,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .merge(signals)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(Arc::clone(app))
-        .merge(dashboard)
+        .merge(dashboard.layer(from_fn_with_state(Arc::clone(app), body::deadline)))
         .layer(from_fn(origin::check))
         .layer(from_fn_with_state(Arc::clone(app), observe::observe)))
 }
