@@ -55,7 +55,7 @@ async fn clocks_that_lie_are_stored_by_receipt_and_flagged() {
 
 #[tokio::test]
 async fn partitions_cover_the_week_behind_and_ahead_and_the_default_takes_the_rest() {
-    let bench = Bench::start().await;
+    let mut bench = Bench::start().await;
     let names =
         bench.sql("SELECT string_agg(inhrelid::regclass::text, ',' ORDER BY 1) FROM pg_inherits WHERE inhparent = 'heartbeats'::regclass");
     for day in -7..=7 {
@@ -64,11 +64,16 @@ async fn partitions_cover_the_week_behind_and_ahead_and_the_default_takes_the_re
     }
     assert!(names.contains("heartbeats_default"));
     // A row that came before its partition moves into it when the partition is made.
-    let day = clock(20 * 86_400).format("%Y-%m-%d").to_string();
+    let day = clock(7 * 86_400);
+    let (date, partition) = (day.format("%Y-%m-%d").to_string(), format!("heartbeats_p{}", day.format("%Y%m%d")));
+    bench.sql(&format!("DROP TABLE {partition}"));
     bench.sql(&format!(
-        "INSERT INTO heartbeats (device_id, bucket_at, received_at, clock_rejected) VALUES (gen_random_uuid(), '{day} 12:00Z', now(), false)"
+        "INSERT INTO heartbeats (device_id, bucket_at, received_at, clock_rejected) VALUES (gen_random_uuid(), '{date} 12:00Z', now(), false)"
     ));
     assert_eq!(bench.sql("SELECT count(*) FROM heartbeats_default"), "1");
+    bench.node.restart().await.unwrap();
+    assert_eq!(bench.sql("SELECT count(*) FROM heartbeats_default"), "0");
+    assert_eq!(bench.sql(&format!("SELECT count(*) FROM {partition}")), "1");
 }
 
 #[tokio::test]
