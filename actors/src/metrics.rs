@@ -23,6 +23,10 @@ pub struct Metrics {
     pub device_auth: IntCounterVec,
     /// Open agent sockets.
     pub agent_sockets: IntGauge,
+    /// Partitions of the history, the default one included.
+    pub heartbeat_partitions: IntGauge,
+    /// Rows that no daily partition covers.
+    pub default_partition_rows: IntGauge,
 }
 
 impl Metrics {
@@ -75,6 +79,14 @@ impl Metrics {
                 )?,
             )?,
             agent_sockets: kept(registry, IntGauge::new("nexmdm_agent_sockets", "Open agent sockets")?)?,
+            heartbeat_partitions: kept(
+                registry,
+                IntGauge::new("nexmdm_heartbeat_partitions", "Partitions of the history, the default one included")?,
+            )?,
+            default_partition_rows: kept(
+                registry,
+                IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats that no daily partition covers")?,
+            )?,
         })
     }
 }

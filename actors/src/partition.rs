@@ -10,6 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use store::Store;
 
 use crate::clock;
+use crate::metrics::Metrics;
 
 /// Sees to it that daily partitions exist.
 pub(crate) struct PartitionActor;
@@ -22,28 +23,39 @@ pub(crate) enum PartitionMsg {
 
 impl Actor for PartitionActor {
     type Msg = PartitionMsg;
-    type State = Store;
-    type Arguments = (Store, Duration);
+    type State = (Store, Metrics);
+    type Arguments = (Store, Metrics, Duration);
 
-    async fn pre_start(&self, me: ActorRef<PartitionMsg>, (store, interval): (Store, Duration)) -> Result<Store, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<PartitionMsg>,
+        (store, metrics, interval): (Store, Metrics, Duration),
+    ) -> Result<(Store, Metrics), ActorProcessingErr> {
         me.send_interval(interval, || PartitionMsg::Look);
-        Ok(store)
+        Ok((store, metrics))
     }
 
-    async fn handle(&self, _me: ActorRef<PartitionMsg>, _look: PartitionMsg, store: &mut Store) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _me: ActorRef<PartitionMsg>,
+        _look: PartitionMsg,
+        (store, metrics): &mut (Store, Metrics),
+    ) -> Result<(), ActorProcessingErr> {
         // The next look tries again; the default partition takes rows meanwhile.
-        if let Err(cause) = ensure(store).await {
+        if let Err(cause) = ensure(store, metrics).await {
             tracing::warn!(event = "partition.ensure_failed", %cause);
         }
         Ok(())
     }
 }
 
-/// Creates the partitions that are missing today.
-pub(crate) async fn ensure(store: &Store) -> Result<(), store::StoreError> {
+/// Creates the partitions that are missing today, and counts what is there.
+pub(crate) async fn ensure(store: &Store, metrics: &Metrics) -> Result<(), store::StoreError> {
     let created = store.ensure_partitions(&wanted_days(clock::now().date_naive())).await?;
     for day in created {
         tracing::info!(event = "partition.created", %day);
     }
+    metrics.heartbeat_partitions.set(store.partitions().await?.len() as i64);
+    metrics.default_partition_rows.set(store.default_partition_rows().await?);
     Ok(())
 }

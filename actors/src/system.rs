@@ -65,9 +65,10 @@ impl System {
     /// # Errors
     /// The database is unavailable, or an actor did not start.
     pub async fn start(store: Store, settings: Settings, secrets: Secrets, metrics: Metrics) -> Result<Arc<Self>, ServiceError> {
-        partition::ensure(&store).await?;
+        partition::ensure(&store, &metrics).await?;
         store.purge_sessions(clock::now() - SESSION_KEPT).await?;
-        let partitions = Actor::spawn(None, PartitionActor, (store.clone(), settings.partition_interval)).await.map_err(not_started)?.0;
+        let partitions =
+            Actor::spawn(None, PartitionActor, (store.clone(), metrics.clone(), settings.partition_interval)).await.map_err(not_started)?.0;
         let view = FleetView::new(settings.device);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&view).keep_counting());
