@@ -141,7 +141,7 @@ impl Session {
         match agent.store_heartbeat(self.credentials, incoming).await {
             Ok(_) => {
                 let next = agent.next_heartbeat_s();
-                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next) }).await
+                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: None }).await
             }
             Err(error) => self.refused(id, &error.into()).await,
         }

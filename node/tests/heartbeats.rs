@@ -159,7 +159,7 @@ async fn frames_are_acknowledged_after_commit_and_refused_by_name() {
     let mut socket = bench.client.socket(&device.device_token).await.unwrap().unwrap();
     let id = socket.send_heartbeat(&heartbeat(-100, 71)).await.unwrap();
     match socket.next().await.unwrap() {
-        Some(DownFrame::Ack { id: acknowledged, next_heartbeat_seconds: Some(270..=330) }) => assert_eq!(acknowledged, json!(id)),
+        Some(DownFrame::Ack { id: acknowledged, next_heartbeat_seconds: Some(270..=330), .. }) => assert_eq!(acknowledged, json!(id)),
         other => panic!("{other:?}"),
     }
     assert_eq!(bench.sql("SELECT battery_pct FROM heartbeats"), "71");

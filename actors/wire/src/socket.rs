@@ -43,6 +43,9 @@ pub enum DownFrame {
         /// After a heartbeat: when to send the next one, jittered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next_heartbeat_seconds: Option<u32>,
+        /// After a heartbeat: who decided about it, as the header `X-NexMDM-Owner` tells it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
     },
     /// The frame with this id changed nothing.
     Refused {

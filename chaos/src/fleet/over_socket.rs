@@ -214,7 +214,7 @@ async fn send_waiting(agent: &mut Agent, link: &mut Link) -> Option<Turn> {
 
 fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending> {
     match serde_json::from_str::<DownFrame>(text) {
-        Ok(DownFrame::Ack { id, next_heartbeat_seconds }) => {
+        Ok(DownFrame::Ack { id, next_heartbeat_seconds, .. }) => {
             if let Some(id) = id.as_u64() {
                 agent.acknowledged(id);
             }
