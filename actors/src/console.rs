@@ -1,14 +1,18 @@
 //! The services of the command line: accounts and tokens, without running a node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dashmap::DashMap;
+use domain::NodeId;
 use store::Store;
+use tokio::sync::watch;
+use uuid::Uuid;
 
+use crate::cluster::{ClusterView, Ownership};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
-use crate::router::DeviceRouter;
+use crate::router::{DeviceRouter, RouterParts};
 use crate::services::{AuthService, EnrollmentService};
 use crate::settings::Settings;
 use crate::{Secrets, ServiceError};
@@ -31,12 +35,26 @@ impl Console {
             tracing::error!(event = "metrics.failed", %cause);
             ServiceError::Internal
         })?;
+        let ownership = Arc::new(Ownership::default());
+        // Nothing runs here and nobody is reached from here.
+        let router = DeviceRouter::new(RouterParts {
+            ownership,
+            directory: Arc::default(),
+            shards: Arc::default(),
+            view: watch::channel(ClusterView::unknown(NodeId(Uuid::nil()))).1,
+            links: None,
+            writers: None,
+            store: store.clone(),
+            name: "console".into(),
+            owner_wait: Duration::ZERO,
+            metrics: metrics.clone(),
+        });
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let signer = Arc::new(TokenSigner::new(&secrets.jwt_key));
         Ok(Self {
             enrollment: EnrollmentService::new(
                 store.clone(),
-                DeviceRouter::new(Arc::new(DashMap::new()), vec![]),
+                router,
                 FleetView::new(settings.device),
                 bcrypt.clone(),
                 Arc::new(secrets.master_key),

@@ -7,39 +7,33 @@ use std::sync::Arc;
 
 use domain::Timestamp;
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
-use domain::heartbeat::Heartbeat;
+use domain::shard::{Epoch, ShardId, shard_of};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use store::{HeartbeatRow, same_details};
-use tokio::sync::mpsc;
+use ractor_cluster::RactorMessage;
+use store::{HeartbeatRow, StoredDevice, same_details};
 
 use crate::ServiceError;
 use crate::clock;
+use crate::cluster::Ownership;
 use crate::fleet_view::FleetView;
-use crate::heartbeat_writer::{HeartbeatOutcome, HeartbeatReply, HeartbeatWriters, WriteJob};
+use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, HeartbeatWriters, WriteJob};
+use crate::link::message::{DeviceReply, DeviceRequest, SocketPush, SocketRef};
 use crate::shard::ShardMsg;
+use crate::sockets::SocketHub;
 
-/// What a device's socket is told by its actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketPush {
-    /// Another socket of the same device took over.
-    Replaced,
-    /// The credentials it was opened with no longer hold.
-    Revoked,
-}
-
-/// The actor's end of a socket.
-pub type SocketSender = mpsc::Sender<SocketPush>;
-
-/// What a device actor is told.
+/// What a device actor is told. Local to a node: nothing of it travels as it is.
+#[derive(RactorMessage)]
 pub enum DeviceMsg {
     /// A heartbeat came in.
     Heartbeat {
         /// The heartbeat.
-        heartbeat: Box<Heartbeat>,
+        status: Arc<LastStatus>,
         /// A push token it carried.
         fcm_token: Option<String>,
         /// The generation of the credentials it came with.
         generation: i32,
+        /// The socket it came over.
+        socket: Option<SocketRef>,
         /// Answered after commit.
         reply: HeartbeatReply,
     },
@@ -54,16 +48,10 @@ pub enum DeviceMsg {
     },
     /// The deadline it asked for has passed.
     DeadlinePassed,
-    /// Whether credentials of this generation hold.
-    CheckCredentials(i32, RpcReplyPort<Result<(), ServiceError>>),
-    /// Its live state.
-    View(RpcReplyPort<Result<DeviceView, ServiceError>>),
-    /// A socket of it was opened, with credentials of this generation.
-    SocketOpened(i32, SocketSender, RpcReplyPort<Result<(), ServiceError>>),
-    /// Its credentials were revoked; this generation holds from now on.
-    CredentialsRevoked(i32),
-    /// It was deleted.
-    Deleted,
+    /// It is asked something, from whichever node.
+    Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
+    /// What the store holds, after somebody else may have written.
+    Reread(Box<StoredDevice>),
     /// What it knows may be out of date: it stops, and starts from the store when needed.
     Forget,
     /// Fails on purpose, for tests of the supervision.
@@ -71,12 +59,19 @@ pub enum DeviceMsg {
     Crash,
 }
 
+/// When a device's deadline is looked at again while this node has no lease.
+const RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
+
 /// What every device actor of a node shares.
 pub struct DeviceContext {
     /// Where views are published.
     pub view: Arc<FleetView>,
     /// Where rows are written.
     pub writers: HeartbeatWriters,
+    /// What this node may do right now.
+    pub ownership: Arc<Ownership>,
+    /// Reaches sockets, wherever they hang.
+    pub sockets: Arc<SocketHub>,
     /// How devices are judged.
     pub policy: DevicePolicy,
 }
@@ -92,6 +87,8 @@ pub struct DeviceArguments {
     pub fcm_token: Option<String>,
     /// Its supervisor, which watches its deadlines.
     pub shard: ActorRef<ShardMsg>,
+    /// The epoch of its shard that it belongs to.
+    pub epoch: Epoch,
     /// What all devices share.
     pub context: Arc<DeviceContext>,
 }
@@ -100,7 +97,7 @@ pub struct DeviceArguments {
 pub struct DeviceActorState {
     device: DeviceState,
     fcm_token: Option<Box<str>>,
-    socket: Option<SocketSender>,
+    socket: Option<SocketRef>,
     /// Heartbeats handed to a writer whose commit was not reported. One whose outcome is unknown
     /// stays counted: which details are stored is then not known for good.
     unreported: u32,
@@ -108,6 +105,7 @@ pub struct DeviceActorState {
     /// actor's last write may still be on its way.
     details_known: bool,
     shard: ActorRef<ShardMsg>,
+    place: (ShardId, Epoch),
     context: Arc<DeviceContext>,
 }
 
@@ -124,8 +122,9 @@ impl Actor for DeviceActor {
     type Arguments = DeviceArguments;
 
     async fn pre_start(&self, _me: ActorRef<DeviceMsg>, start: DeviceArguments) -> Result<DeviceActorState, ActorProcessingErr> {
-        let DeviceArguments { state: device, fcm_token, shard, context } = start;
+        let DeviceArguments { state: device, fcm_token, shard, epoch, context } = start;
         let state = DeviceActorState {
+            place: (shard_of(device.identity.id), epoch),
             device,
             fcm_token: fcm_token.map(Into::into),
             socket: None,
@@ -145,8 +144,12 @@ impl Actor for DeviceActor {
 
     async fn handle(&self, me: ActorRef<DeviceMsg>, message: DeviceMsg, state: &mut DeviceActorState) -> Result<(), ActorProcessingErr> {
         match message {
-            DeviceMsg::Heartbeat { heartbeat, fcm_token, generation, reply } => {
-                state.heartbeat(me, *heartbeat, fcm_token, generation, reply);
+            DeviceMsg::Heartbeat { reply, .. } if !state.acts() => answer_heartbeat(reply, Err(ServiceError::NotOwner)),
+            DeviceMsg::Heartbeat { status, fcm_token, generation, socket, reply } => {
+                if socket.is_some() && state.device.credentials(generation).is_ok() {
+                    state.socket = socket;
+                }
+                state.heartbeat(me, status, fcm_token, generation, reply);
             }
             DeviceMsg::Stored { status, fcm_token, with_details } => {
                 state.details_known |= with_details;
@@ -156,21 +159,15 @@ impl Actor for DeviceActor {
                 state.unreported = state.unreported.saturating_sub(1);
                 state.apply(DeviceEvent::Stored(status));
             }
+            // Without its lease a node judges nobody; it looks again once it may.
+            DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + RECHECK),
             DeviceMsg::DeadlinePassed => state.apply(DeviceEvent::DeadlinePassed),
-            DeviceMsg::CheckCredentials(generation, reply) => answer(reply, state.device.credentials(generation).map_err(refusal)),
-            DeviceMsg::View(reply) => answer(reply, state.view()),
-            DeviceMsg::SocketOpened(generation, socket, reply) => {
-                let checked = state.device.credentials(generation).map_err(refusal);
-                if checked.is_ok()
-                    && let Some(older) = state.socket.replace(socket)
-                {
-                    // A full or closed queue means that the older socket is on its way out already.
-                    let _ = older.try_send(SocketPush::Replaced);
-                }
-                answer(reply, checked);
+            DeviceMsg::Request(_, reply) if !state.acts() => answer(reply, Err(ServiceError::NotOwner)),
+            DeviceMsg::Request(request, reply) => {
+                let answered = state.request(request);
+                answer(reply, answered);
             }
-            DeviceMsg::CredentialsRevoked(generation) => state.apply(DeviceEvent::CredentialsRevoked { generation }),
-            DeviceMsg::Deleted => state.apply(DeviceEvent::Deleted),
+            DeviceMsg::Reread(stored) => state.reread(*stored),
             DeviceMsg::Forget => me.stop(None),
             #[cfg(any(test, feature = "fault-injection"))]
             #[allow(clippy::panic, reason = "that is what it is for")]
@@ -180,33 +177,74 @@ impl Actor for DeviceActor {
     }
 }
 
+fn answer_heartbeat(reply: HeartbeatReply, outcome: Result<HeartbeatAck, ServiceError>) {
+    let _ = reply.send(outcome);
+}
+
 /// Whoever asked may have given up; that is theirs to handle.
 fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, value: T) {
     let _ = reply.send(value);
 }
 
 impl DeviceActorState {
+    /// Whether this node still owns the device, in the epoch that this actor belongs to.
+    fn acts(&self) -> bool {
+        self.context.ownership.acts(self.place.0, self.place.1)
+    }
+
+    fn request(&mut self, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
+        match request {
+            DeviceRequest::CheckCredentials { generation } => self.device.credentials(generation).map_err(refusal)?,
+            DeviceRequest::View => return self.view().map(|view| DeviceReply::View(Box::new(view))),
+            DeviceRequest::SocketOpened { generation, socket } => {
+                self.device.credentials(generation).map_err(refusal)?;
+                if let Some(older) = self.socket.replace(socket).filter(|older| *older != socket) {
+                    self.context.sockets.push(older, SocketPush::Replaced);
+                }
+            }
+            DeviceRequest::AccessChanged { generation, deleted } => {
+                self.apply(DeviceEvent::CredentialsRevoked { generation });
+                if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
+                    self.apply(DeviceEvent::Deleted);
+                }
+            }
+        }
+        Ok(DeviceReply::Done)
+    }
+
+    fn reread(&mut self, stored: StoredDevice) {
+        // Whatever else wrote may have written other details.
+        self.details_known = false;
+        if let Some(token) = stored.fcm_token {
+            self.fcm_token = Some(token.into());
+        }
+        self.apply(DeviceEvent::CredentialsRevoked { generation: stored.credential_generation });
+        self.apply(DeviceEvent::Reread { last: stored.last.map(Arc::new), last_seen_at: stored.last_seen_at });
+    }
+
     fn heartbeat(
         &mut self,
         me: ActorRef<DeviceMsg>,
-        heartbeat: Heartbeat,
+        status: Arc<LastStatus>,
         fcm_token: Option<String>,
         generation: i32,
         reply: HeartbeatReply,
     ) {
-        match self.device.admit(generation, heartbeat.bucket_at) {
+        match self.device.admit(generation, status.bucket_at) {
             Admission::Write { late } => {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));
-                let mut row = HeartbeatRow::new(heartbeat, fcm_token, late);
+                let mut row = HeartbeatRow::new(self.device.identity.id, status, fcm_token, late);
                 // While another heartbeat is on its way it is not known which details are stored.
                 row.same_details = self.details_known
                     && self.unreported == 0
                     && self.device.last.as_ref().is_some_and(|last| same_details(&last.telemetry, &row.status.telemetry));
                 self.unreported += 1;
-                self.context.writers.submit(WriteJob { row, device: me, reply });
+                self.context.writers.submit(WriteJob { row, owner: Some((me, self.place.1)), reply });
             }
-            Admission::Repeat => drop(reply.send(Ok(HeartbeatOutcome::Repeat))),
-            refused => drop(reply.send(Err(refusal(refused)))),
+            Admission::Repeat => {
+                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.place.1) }));
+            }
+            refused => answer_heartbeat(reply, Err(refusal(refused))),
         }
     }
 
@@ -221,11 +259,11 @@ impl DeviceActorState {
         for effect in self.device.apply(event, clock::now(), &self.context.policy) {
             match effect {
                 DeviceEffect::Publish => self.publish(),
-                DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id),
+                DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id, self.place.1),
                 DeviceEffect::WatchUntil(deadline) => self.watch_until(deadline),
                 DeviceEffect::Disconnect => {
                     if let Some(socket) = self.socket.take() {
-                        let _ = socket.try_send(SocketPush::Revoked);
+                        self.context.sockets.push(socket, SocketPush::Revoked);
                     }
                 }
             }
@@ -233,7 +271,7 @@ impl DeviceActorState {
     }
 
     fn publish(&self) {
-        self.context.view.publish(self.device.view(&self.context.policy));
+        self.context.view.publish(self.device.view(&self.context.policy), self.place.1);
     }
 
     fn watch_until(&self, deadline: Timestamp) {

@@ -43,12 +43,30 @@ pub enum ServiceError {
     /// A limit on work in progress is reached; nothing was done.
     #[error("{0} is at its limit")]
     Overloaded(&'static str),
+    /// This node does not own the device, or no longer; whoever routes looks again.
+    #[error("the device is moving to another node")]
+    NotOwner,
     /// The database or an actor cannot serve right now; nothing was acknowledged.
     #[error("temporarily unavailable")]
     Unavailable,
     /// A defect of ours, logged where it happened.
     #[error("internal error")]
     Internal,
+}
+
+impl ServiceError {
+    /// The same refusal for several callers at once.
+    pub(crate) fn repeated(&self) -> Self {
+        match self {
+            Self::Unauthorized => Self::Unauthorized,
+            Self::DeviceDeleted => Self::DeviceDeleted,
+            Self::NotFound(what) => Self::NotFound(what),
+            Self::Overloaded(limit) => Self::Overloaded(limit),
+            Self::NotOwner => Self::NotOwner,
+            Self::Unavailable => Self::Unavailable,
+            _ => Self::Internal,
+        }
+    }
 }
 
 impl From<StoreError> for ServiceError {

@@ -3,17 +3,25 @@
 //! Device actors publish into it; readers sample it. A revision number tells
 //! whether anything changed, so that a reader that looks four times a second
 //! costs the writers nothing.
+//!
+//! It shows the whole cluster: devices of other nodes come from those nodes' change logs
+//! ([`crate::cluster::feed`]). Every view names the epoch of its shard it was said in, and an older
+//! epoch never replaces a newer one, so a deposed owner's words change nothing.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::DeviceId;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
 use domain::query::{DeviceFilter, Sort};
+use domain::shard::{Epoch, ShardId, shard_of};
+use domain::{DeviceId, NodeId};
 use tokio::sync::watch;
+
+use crate::cluster::change_log::ChangeLog;
+use crate::link::message::{Change, Changes, ChangesWanted};
 
 /// How often counts are made anew.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,11 +47,26 @@ pub struct FleetStats {
     pub heartbeats_per_second: f64,
 }
 
-/// The newest view of every device on this node.
+/// A device as it is shown.
+struct Shown {
+    view: DeviceView,
+    epoch: Epoch,
+    /// This node's own device said so.
+    own: bool,
+}
+
+/// The newest view of every device of the cluster.
 pub struct FleetView {
-    devices: DashMap<DeviceId, DeviceView>,
+    devices: DashMap<DeviceId, Shown>,
+    /// What changed in this node's own devices, for the others.
+    log: Mutex<ChangeLog>,
+    own_devices: AtomicU64,
+    own_rate_bits: AtomicU64,
+    /// Heartbeats per second that the others told.
+    rates: DashMap<NodeId, f64>,
     revision: AtomicU64,
     enrollment_revision: AtomicU64,
+    own_enrollment_revision: AtomicU64,
     heartbeats_stored: AtomicU64,
     stats: watch::Sender<FleetStats>,
     policy: DevicePolicy,
@@ -54,23 +77,132 @@ impl FleetView {
     pub fn new(policy: DevicePolicy) -> Arc<Self> {
         Arc::new(Self {
             devices: DashMap::new(),
+            log: Mutex::new(ChangeLog::new(rand::random())),
+            own_devices: AtomicU64::new(0),
+            own_rate_bits: AtomicU64::new(0),
+            rates: DashMap::new(),
             revision: AtomicU64::new(0),
             enrollment_revision: AtomicU64::new(0),
+            own_enrollment_revision: AtomicU64::new(0),
             heartbeats_stored: AtomicU64::new(0),
             stats: watch::Sender::new(FleetStats::default()),
             policy,
         })
     }
 
-    /// Shows the newest view of a device.
-    pub fn publish(&self, view: DeviceView) {
-        self.devices.insert(view.identity.id, view);
-        self.revision.fetch_add(1, Ordering::Release);
+    fn log(&self) -> MutexGuard<'_, ChangeLog> {
+        // Every step leaves the log whole, so a poisoned lock guards good data.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a device out of view.
-    pub fn withdraw(&self, id: DeviceId) {
+    /// Shows the newest view of a device of this node.
+    pub fn publish(&self, view: DeviceView, epoch: Epoch) {
+        let id = view.identity.id;
+        self.devices.insert(id, Shown { view, epoch, own: true });
+        self.log().note(id, epoch);
+        self.changed();
+    }
+
+    /// Takes a device of this node out of view: it was deleted.
+    pub fn withdraw(&self, id: DeviceId, epoch: Epoch) {
         self.devices.remove(&id);
+        self.log().note_gone(id, epoch);
+        self.changed();
+    }
+
+    /// This node owns these shards no more: their devices stay in view as they are, until the new
+    /// owner tells more of them.
+    pub(crate) fn released(&self, shards: &HashSet<ShardId>) {
+        let mut own: Vec<DeviceId> = Vec::new();
+        for mut shown in self.devices.iter_mut() {
+            if shown.own && shards.contains(&shard_of(*shown.key())) {
+                shown.own = false;
+                own.push(*shown.key());
+            }
+        }
+        let mut log = self.log();
+        own.into_iter().for_each(|id| log.forget(id));
+    }
+
+    /// Takes devices of a shard out of view that are not among `known`, unless they were said in a
+    /// newer epoch.
+    pub(crate) fn keep_only(&self, shards: &HashSet<ShardId>, epoch_of: impl Fn(ShardId) -> Epoch, known: impl Fn(DeviceId) -> bool) {
+        let before = self.devices.len();
+        self.devices.retain(|id, shown| {
+            let shard = shard_of(*id);
+            !shards.contains(&shard) || shown.epoch > epoch_of(shard) || known(*id)
+        });
+        if self.devices.len() != before {
+            self.changed();
+        }
+    }
+
+    /// Takes over what another node told of its devices.
+    pub(crate) fn take_over(&self, changes: Vec<Change>) {
+        let any = !changes.is_empty();
+        for Change { device, epoch, view } in changes {
+            match view {
+                Some(view) => {
+                    let newer = self.devices.get(&device).is_none_or(|shown| shown.epoch <= epoch && !(shown.own && shown.epoch == epoch));
+                    if newer {
+                        self.devices.insert(device, Shown { view, epoch, own: false });
+                    }
+                }
+                None => drop(self.devices.remove_if(&device, |_, shown| shown.epoch <= epoch)),
+            }
+        }
+        if any {
+            self.changed();
+        }
+    }
+
+    /// What changed in the devices of this node, as much as fits into `limit` devices.
+    pub(crate) fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes {
+        let (log, ids, more) = {
+            let log = self.log();
+            let after = if wanted.log == log.id() { wanted.after } else { 0 };
+            let (ids, more) = log.after(after, limit);
+            (log.id(), ids, more)
+        };
+        let last = ids.last().map_or(if wanted.log == log { wanted.after } else { 0 }, |entry| entry.number);
+        let changes = ids
+            .into_iter()
+            .map(|entry| {
+                let view = self.devices.get(&entry.device).filter(|shown| shown.own).map(|shown| shown.view.clone());
+                Change { device: entry.device, epoch: entry.epoch, view: if entry.gone { None } else { view } }
+            })
+            // One that moved away in this moment is told by its new owner.
+            .filter(|change| change.view.is_some() || self.log().is_gone(change.device))
+            .collect();
+        Changes {
+            log,
+            last,
+            more,
+            changes,
+            heartbeats_per_second: self.own_rate(),
+            enrollment_revision: self.own_enrollment_revision.load(Ordering::Acquire),
+        }
+    }
+
+    /// Remembers how many heartbeats per second another node stores; `None` once it is gone.
+    pub(crate) fn rate_of(&self, node: NodeId, rate: Option<f64>) {
+        match rate {
+            Some(rate) => drop(self.rates.insert(node, rate)),
+            None => drop(self.rates.remove(&node)),
+        }
+    }
+
+    /// Devices that this node owns.
+    pub fn own_devices(&self) -> u64 {
+        self.own_devices.load(Ordering::Relaxed)
+    }
+
+    /// Heartbeats that this node stored per second, lately.
+    pub fn own_rate(&self) -> f64 {
+        f64::from_bits(self.own_rate_bits.load(Ordering::Relaxed))
+    }
+
+    fn changed(&self) {
         self.revision.fetch_add(1, Ordering::Release);
     }
 
@@ -79,8 +211,14 @@ impl FleetView {
         self.heartbeats_stored.fetch_add(heartbeats, Ordering::Relaxed);
     }
 
-    /// Tells readers that enrollment tokens were made, used or revoked.
+    /// Tells readers, here and on other nodes, that enrollment tokens were made, used or revoked here.
     pub fn enrollment_changed(&self) {
+        self.own_enrollment_revision.fetch_add(1, Ordering::Release);
+        self.enrollment_changed_elsewhere();
+    }
+
+    /// Tells readers here that enrollment tokens were made, used or revoked on another node.
+    pub(crate) fn enrollment_changed_elsewhere(&self) {
         self.enrollment_revision.fetch_add(1, Ordering::Release);
     }
 
@@ -96,7 +234,7 @@ impl FleetView {
 
     /// The view of one device.
     pub fn device(&self, id: DeviceId) -> Option<DeviceView> {
-        self.devices.get(&id).map(|view| view.clone())
+        self.devices.get(&id).map(|shown| shown.view.clone())
     }
 
     /// The views of these devices, in their order; those that are gone are left out.
@@ -106,7 +244,8 @@ impl FleetView {
 
     /// The ids of the devices that match, in order.
     pub fn order(&self, filter: &DeviceFilter, sort: Sort) -> Vec<DeviceId> {
-        let mut matching: Vec<DeviceView> = self.devices.iter().filter(|view| filter.matches(view)).map(|view| view.clone()).collect();
+        let mut matching: Vec<DeviceView> =
+            self.devices.iter().filter(|shown| filter.matches(&shown.view)).map(|shown| shown.view.clone()).collect();
         matching.sort_unstable_by(|a, b| sort.compare(a, b));
         matching.iter().map(|view| view.identity.id).collect()
     }
@@ -131,11 +270,15 @@ impl FleetView {
             }
             let revision = self.revision();
             if counted_revision != Some(revision) {
-                stats = self.count();
+                let own;
+                (stats, own) = self.count();
+                self.own_devices.store(own, Ordering::Relaxed);
                 counted_revision = Some(revision);
             }
             let seconds = (totals.len() - 1).max(1) as f64;
-            stats.heartbeats_per_second = (total - totals.front().copied().unwrap_or(total)) as f64 / seconds;
+            let own_rate = (total - totals.front().copied().unwrap_or(total)) as f64 / seconds;
+            self.own_rate_bits.store(own_rate.to_bits(), Ordering::Relaxed);
+            stats.heartbeats_per_second = own_rate + self.rates.iter().map(|rate| *rate).sum::<f64>();
             self.stats.send_if_modified(|current| {
                 let changed = *current != stats;
                 *current = stats;
@@ -144,9 +287,12 @@ impl FleetView {
         }
     }
 
-    fn count(&self) -> FleetStats {
-        let mut stats = FleetStats::default();
-        for view in &self.devices {
+    /// Counts over the cluster, and this node's own devices.
+    fn count(&self) -> (FleetStats, u64) {
+        let (mut stats, mut own) = (FleetStats::default(), 0);
+        for shown in &self.devices {
+            let view = &shown.view;
+            own += u64::from(shown.own);
             stats.devices += 1;
             match view.connectivity {
                 Connectivity::Online => {
@@ -158,6 +304,6 @@ impl FleetView {
                 Connectivity::NeverSeen => stats.never_seen += 1,
             }
         }
-        stats
+        (stats, own)
     }
 }

@@ -11,11 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::shard::Epoch;
+use futures_util::FutureExt;
 use ractor::ActorRef;
 use store::{HeartbeatRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
 use crate::device::DeviceMsg;
@@ -24,7 +27,17 @@ use crate::metrics::Metrics;
 use crate::settings::HeartbeatSettings;
 
 /// Answered once the heartbeat is committed, or refused.
-pub type HeartbeatReply = oneshot::Sender<Result<HeartbeatOutcome, ServiceError>>;
+pub type HeartbeatReply = oneshot::Sender<Result<HeartbeatAck, ServiceError>>;
+
+/// An acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatAck {
+    /// What became of the heartbeat.
+    pub outcome: HeartbeatOutcome,
+    /// The epoch of its shard in which the owner decided; `None` when a node persisted it
+    /// without the owner.
+    pub epoch: Option<Epoch>,
+}
 
 /// What became of an acknowledged heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,27 +52,37 @@ pub enum HeartbeatOutcome {
 pub struct WriteJob {
     /// The row.
     pub row: HeartbeatRow,
-    /// The device that learns of the commit.
-    pub device: ActorRef<DeviceMsg>,
+    /// The device that decided and learns of the commit, and its shard's epoch; `None` when the
+    /// owner could not be reached.
+    pub owner: Option<(ActorRef<DeviceMsg>, Epoch)>,
     /// The caller that waits for the commit.
     pub reply: HeartbeatReply,
+}
+
+/// What a writer is told. Local to a node, and no actor's message.
+enum WriterMsg {
+    Write(WriteJob),
+    /// Answered once all that was queued before is committed or refused.
+    Flushed(oneshot::Sender<()>),
 }
 
 /// The queues of the writers.
 #[derive(Clone)]
 pub struct HeartbeatWriters {
-    queues: Arc<[mpsc::Sender<WriteJob>]>,
+    queues: Arc<[mpsc::Sender<WriterMsg>]>,
+    closing: CancellationToken,
 }
 
 impl HeartbeatWriters {
-    /// Starts the writers on `tasks`; they end once every clone of the answer is
-    /// dropped and their queues are empty.
+    /// Starts the writers on `tasks`; they end once they are told to and their queues are empty.
     pub fn start(tasks: &mut JoinSet<()>, store: &Store, settings: &HeartbeatSettings, view: &Arc<FleetView>, metrics: &Metrics) -> Self {
+        let closing = CancellationToken::new();
         let queues = (0..settings.writers.max(1))
             .map(|_| {
                 let (sender, queue) = mpsc::channel(settings.writer_queue_max);
                 let writer = Writer {
                     queue,
+                    closing: closing.clone(),
                     store: store.clone(),
                     batch_rows_max: settings.batch_rows_max,
                     linger: settings.linger,
@@ -71,18 +94,39 @@ impl HeartbeatWriters {
                 sender
             })
             .collect();
-        Self { queues }
+        Self { queues, closing }
+    }
+
+    /// Waits until all that was submitted before is committed or refused.
+    pub async fn flushed(&self) {
+        let mut waiting = Vec::with_capacity(self.queues.len());
+        for queue in self.queues.iter() {
+            let (reply, flushed) = oneshot::channel();
+            // A writer that ended has nothing left to flush.
+            if queue.send(WriterMsg::Flushed(reply)).await.is_ok() {
+                waiting.push(flushed);
+            }
+        }
+        for flushed in waiting {
+            let _ = flushed.await;
+        }
+    }
+
+    /// Takes nothing more; the writers end once their queues are empty.
+    pub fn close(&self) {
+        self.closing.cancel();
     }
 
     /// Queues a row. A device always goes through the same writer, so two
     /// writers rarely meet on one row.
     pub fn submit(&self, job: WriteJob) {
         let at = job.row.device_id.0.as_u128() as usize % self.queues.len();
-        if let Err(refused) = self.queues[at].try_send(job) {
-            let (job, error) = match refused {
-                mpsc::error::TrySendError::Full(job) => (job, ServiceError::Overloaded("heartbeat.writer_queue_max")),
-                mpsc::error::TrySendError::Closed(job) => (job, ServiceError::Unavailable),
-            };
+        let (job, error) = match self.queues[at].try_send(WriterMsg::Write(job)) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(job)) => (job, ServiceError::Overloaded("heartbeat.writer_queue_max")),
+            Err(mpsc::error::TrySendError::Closed(job)) => (job, ServiceError::Unavailable),
+        };
+        if let WriterMsg::Write(job) = job {
             // A caller that is gone needs no answer.
             let _ = job.reply.send(Err(error));
         }
@@ -90,7 +134,8 @@ impl HeartbeatWriters {
 }
 
 struct Writer {
-    queue: mpsc::Receiver<WriteJob>,
+    queue: mpsc::Receiver<WriterMsg>,
+    closing: CancellationToken,
     store: Store,
     batch_rows_max: usize,
     linger: Duration,
@@ -101,19 +146,46 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self) {
-        let mut batch = Vec::with_capacity(self.batch_rows_max);
-        while self.queue.recv_many(&mut batch, self.batch_rows_max).await > 0 {
-            self.gather(&mut batch).await;
-            self.commit(std::mem::take(&mut batch)).await;
+        let mut told = Vec::with_capacity(self.batch_rows_max);
+        loop {
+            let closing = self.closing.clone();
+            tokio::select! {
+                biased;
+                count = self.queue.recv_many(&mut told, self.batch_rows_max) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = closing.cancelled(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    continue;
+                }
+            }
+            self.gather(&mut told).await;
+            let (mut jobs, mut flushed) = (Vec::with_capacity(told.len()), Vec::new());
+            for message in told.drain(..) {
+                match message {
+                    WriterMsg::Write(job) => jobs.push(job),
+                    WriterMsg::Flushed(reply) => flushed.push(reply),
+                }
+            }
+            // A defect in one batch must not end the writer: its callers get 503, the next is written.
+            if !jobs.is_empty() && std::panic::AssertUnwindSafe(self.commit(jobs)).catch_unwind().await.is_err() {
+                tracing::error!(event = "heartbeat.writer_panicked");
+                self.metrics.writer_panics.inc();
+            }
+            for reply in flushed {
+                let _ = reply.send(());
+            }
         }
     }
 
     /// Waits for more rows until the linger is over or the batch is full.
-    async fn gather(&mut self, batch: &mut Vec<WriteJob>) {
+    async fn gather(&mut self, told: &mut Vec<WriterMsg>) {
         let until = Instant::now() + self.linger;
-        while batch.len() < self.batch_rows_max {
-            let room = self.batch_rows_max - batch.len();
-            match tokio::time::timeout_at(until, self.queue.recv_many(batch, room)).await {
+        while told.len() < self.batch_rows_max {
+            let room = self.batch_rows_max - told.len();
+            match tokio::time::timeout_at(until, self.queue.recv_many(told, room)).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => break,
             }
@@ -183,8 +255,11 @@ impl Writer {
 /// The device hears of the commit before the caller does, so that whoever asks
 /// the device after an acknowledgement sees what was acknowledged.
 fn acknowledge(job: WriteJob) {
-    let HeartbeatRow { status, fcm_token, same_details, .. } = job.row;
-    // A device that is being restarted reads the row from the store instead.
-    let _ = job.device.cast(DeviceMsg::Stored { status, fcm_token, with_details: !same_details });
-    let _ = job.reply.send(Ok(HeartbeatOutcome::Stored));
+    let WriteJob { row: HeartbeatRow { status, fcm_token, same_details, .. }, owner, reply } = job;
+    let epoch = owner.as_ref().map(|(_, epoch)| *epoch);
+    if let Some((device, _)) = owner {
+        // A device that is being restarted reads the row from the store instead.
+        let _ = device.cast(DeviceMsg::Stored { status, fcm_token, with_details: !same_details });
+    }
+    let _ = reply.send(Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch }));
 }

@@ -6,24 +6,29 @@
 //! ├── PartitionActor            daily partitions exist ahead of time
 //! ├── HeartbeatWriters          bounded queues in front of the dual write
 //! ├── FleetView                 what dashboards and counts see
-//! └── ShardActor x 256          supervises its devices, watches their deadlines
-//!     └── DeviceActor           one per enrolled device, owns its live state
+//! ├── Links, Gateway            the way to other nodes
+//! └── PlacementActor            claims and releases shards
+//!     └── ShardActor            one per shard of this node: supervises, watches deadlines
+//!         └── DeviceActor       one per device of the shard, owns its live state
 //! ```
 
 pub mod clock;
+pub mod cluster;
 pub mod console;
 pub mod crypto;
 pub mod device;
 mod error;
 pub mod fleet_view;
 pub mod heartbeat_writer;
+pub mod link;
 pub mod metrics;
 mod partition;
 pub mod router;
 pub mod services;
 pub mod settings;
 pub mod shard;
+pub mod sockets;
 mod system;
 
 pub use error::ServiceError;
-pub use system::{Secrets, System};
+pub use system::{ClusterStart, Secrets, StartError, System};

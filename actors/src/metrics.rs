@@ -15,6 +15,26 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Device actors that panicked or failed.
     pub device_restarts: IntCounter,
+    /// Batches of heartbeats that a defect kept from being written.
+    pub writer_panics: IntCounter,
+    /// Heartbeats that came in for a device of another node, by what became of them.
+    pub forwarded: IntCounterVec,
+    /// Shards that this node owns.
+    pub shards_owned: IntGauge,
+    /// Whether this node's lease holds.
+    pub lease_holds: IntGauge,
+    /// Claims and releases of shards by this node.
+    pub shard_moves: IntCounterVec,
+    /// Duration of taking shards over: devices loaded and running.
+    pub activation_seconds: Histogram,
+    /// Calls to other nodes by kind and outcome.
+    pub link_calls: IntCounterVec,
+    /// Round trip of a sign of life, by peer.
+    pub link_seconds: prometheus::HistogramVec,
+    /// Peers with a live link.
+    pub link_peers: IntGauge,
+    /// Connections to the cluster port that were refused, by reason.
+    pub link_refused: IntCounterVec,
     /// Enrollments by outcome.
     pub enrollments: IntCounterVec,
     /// Sign-ins by outcome.
@@ -66,6 +86,53 @@ impl Metrics {
                 )?,
             )?,
             device_restarts: kept(registry, IntCounter::new("nexmdm_device_restarts_total", "Device actors restarted after a failure")?)?,
+            writer_panics: kept(
+                registry,
+                IntCounter::new("nexmdm_heartbeat_writer_panics_total", "Batches of heartbeats that a defect kept from being written")?,
+            )?,
+            forwarded: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "nexmdm_heartbeats_forwarded_total",
+                        "Heartbeats for devices of other nodes: by the owner, or persisted here",
+                    ),
+                    &["outcome"],
+                )?,
+            )?,
+            shards_owned: kept(registry, IntGauge::new("nexmdm_cluster_shards", "Shards that this node acts for")?)?,
+            lease_holds: kept(registry, IntGauge::new("nexmdm_cluster_lease_holds", "1 while this node's lease holds")?)?,
+            shard_moves: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_cluster_shard_moves_total", "Shards claimed and released"), &["move"])?,
+            )?,
+            activation_seconds: kept(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("nexmdm_cluster_activation_seconds", "Time to load and start the devices of claimed shards")
+                        .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+                )?,
+            )?,
+            link_calls: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_link_calls_total", "Calls to other nodes by kind and outcome"), &["kind", "outcome"])?,
+            )?,
+            link_seconds: kept(
+                registry,
+                prometheus::HistogramVec::new(
+                    HistogramOpts::new("nexmdm_link_round_trip_seconds", "Round trip of a sign of life between nodes")
+                        .buckets(vec![0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0]),
+                    &["peer"],
+                )?,
+            )?,
+            link_peers: kept(registry, IntGauge::new("nexmdm_link_peers", "Peers with a live link")?)?,
+            link_refused: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_link_refused_total", "Connections to the cluster port that were refused, by reason"),
+                    &["reason"],
+                )?,
+            )?,
             enrollments: kept(
                 registry,
                 IntCounterVec::new(Opts::new("nexmdm_enrollments_total", "Enrollments by outcome"), &["outcome"])?,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use domain::partition::wanted_days;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
 use store::Store;
 
 use crate::clock;
@@ -15,7 +16,8 @@ use crate::metrics::Metrics;
 /// Sees to it that daily partitions exist.
 pub(crate) struct PartitionActor;
 
-/// What the partition manager is told.
+/// What the partition manager is told. Local to a node.
+#[derive(RactorMessage)]
 pub(crate) enum PartitionMsg {
     /// Look, and create what is missing.
     Look,

@@ -1,71 +1,326 @@
-//! Finds the actor of a device.
+//! Finds whoever owns a device, here or on another node, and talks to it.
+//!
+//! ```text
+//! Here      this node acts for the shard          -> the device's actor
+//! Peer      the rows name another live node       -> that node's gateway
+//! Nobody    free, moving, or its owner is gone    -> wait for a change
+//! ```
+//! Whoever is not the owner says so, and the newer view is waited for, within the caller's
+//! patience. After that a heartbeat is persisted by this node itself: the write is safe from
+//! anywhere, since a bucket is stored once and a newer status wins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use domain::DeviceId;
-use domain::device::DeviceView;
-use domain::shard::shard_of;
+use domain::device::{DeviceView, LastStatus};
+use domain::shard::{Epoch, ShardId, shard_of};
+use domain::{DeviceId, NodeId};
+use ractor::ActorRef;
+use ractor::RpcReplyPort;
 use ractor::rpc::CallResult;
-use ractor::{ActorRef, RpcReplyPort};
+use store::{HeartbeatRow, Store};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::ServiceError;
+use crate::cluster::{ClusterView, Ownership, ShardTable};
 use crate::device::DeviceMsg;
+use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatWriters, WriteJob};
+use crate::link::message::{DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketRef};
+use crate::link::{LinkError, Links};
+use crate::metrics::Metrics;
+use crate::services::DeviceCredentials;
 use crate::shard::{Directory, ShardMsg};
 
 /// How long an actor of this node may take to answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks while a shard is nobody's, beyond those that a change of the view wakes.
+const RECHECK: Duration = Duration::from_millis(20);
 
-/// Finds the actor of a device and talks to it.
-#[derive(Clone)]
-pub struct DeviceRouter {
-    directory: Directory,
-    shards: std::sync::Arc<[ActorRef<ShardMsg>]>,
+/// A checked heartbeat on its way in.
+#[derive(Debug, Clone)]
+pub struct IncomingHeartbeat {
+    /// What the device told.
+    pub status: Arc<LastStatus>,
+    /// A push token it carried.
+    pub fcm_token: Option<String>,
 }
 
+/// An acknowledged heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// What became of it.
+    pub outcome: HeartbeatOutcome,
+    /// Who decided as its owner, in which epoch; `None` when this node persisted it by itself.
+    pub owner: Option<(Arc<str>, Epoch)>,
+}
+
+enum Route {
+    Here,
+    Peer(NodeId, Arc<str>),
+    Nobody,
+}
+
+/// What the router works with.
+pub struct RouterParts {
+    /// What this node may do right now.
+    pub ownership: Arc<Ownership>,
+    /// Where the actors of this node's devices are.
+    pub directory: Directory,
+    /// The shards that run here.
+    pub shards: ShardTable,
+    /// The cluster as last read.
+    pub view: watch::Receiver<ClusterView>,
+    /// The way to other nodes; none for a console.
+    pub links: Option<Arc<Links>>,
+    /// Where rows are written when the owner cannot be reached.
+    pub writers: Option<HeartbeatWriters>,
+    /// The database.
+    pub store: Store,
+    /// Name of this node.
+    pub name: Arc<str>,
+    /// How long an owner is waited for.
+    pub owner_wait: Duration,
+    /// Where outcomes are counted.
+    pub metrics: Metrics,
+}
+
+/// Finds whoever owns a device, and talks to it.
+#[derive(Clone)]
+pub struct DeviceRouter(Arc<RouterParts>);
+
 impl DeviceRouter {
-    /// A router over the shards of this node, in the order of their ids.
-    pub fn new(directory: Directory, shards: Vec<ActorRef<ShardMsg>>) -> Self {
-        Self { directory, shards: shards.into() }
+    /// A router over these parts.
+    pub fn new(parts: RouterParts) -> Self {
+        Self(Arc::new(parts))
     }
 
-    /// The actor of a device, started from the store when it does not run.
+    fn route(&self, shard: ShardId) -> Route {
+        if self.0.ownership.acting(shard).is_some() {
+            return Route::Here;
+        }
+        let view = self.0.view.borrow();
+        match view.place(shard).owner {
+            Some(owner) if owner != view.me => match view.node(owner) {
+                Some(node) => Route::Peer(owner, node.name.as_str().into()),
+                None => Route::Nobody,
+            },
+            _ => Route::Nobody,
+        }
+    }
+
+    /// Waits for placement to change, not for long.
+    async fn moved(&self, until: Instant) {
+        let mut view = self.0.view.clone();
+        view.mark_unchanged();
+        let _ = timeout_at(until.min(Instant::now() + RECHECK), view.changed()).await;
+    }
+
+    /// The actor of a device that runs here.
+    pub(crate) fn running_here(&self, id: DeviceId) -> Option<ActorRef<DeviceMsg>> {
+        self.0.directory.get(&id).map(|actor| actor.clone())
+    }
+
+    /// The actor of a device of this node, started from the store when it does not run.
     ///
     /// # Errors
-    /// There is no such device, or it cannot be started right now.
-    pub async fn locate(&self, id: DeviceId) -> Result<ActorRef<DeviceMsg>, ServiceError> {
-        if let Some(actor) = self.directory.get(&id) {
+    /// There is no such device, it cannot be started right now, or it is not this node's.
+    pub async fn locate_here(&self, id: DeviceId) -> Result<ActorRef<DeviceMsg>, ServiceError> {
+        if let Some(actor) = self.0.directory.get(&id) {
             return Ok(actor.clone());
         }
-        let shard = self.shards.get(usize::from(shard_of(id).0)).ok_or(ServiceError::Unavailable)?;
-        call(shard, |reply| ShardMsg::Locate(id, reply)).await?
+        let shard = self.0.shards.get(&shard_of(id)).map(|shard| shard.clone()).ok_or(ServiceError::NotOwner)?;
+        call(&shard, |reply| ShardMsg::Locate(id, reply)).await?
     }
 
-    /// Tells a device something, starting it when it does not run.
-    ///
-    /// # Errors
-    /// As [`Self::locate`]; or the actor stopped in that very moment.
-    pub async fn tell(&self, id: DeviceId, message: DeviceMsg) -> Result<(), ServiceError> {
-        self.locate(id).await?.cast(message).map_err(|_| ServiceError::Unavailable)
+    /// Asks a device of this node something.
+    pub(crate) async fn ask_here(&self, id: DeviceId, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
+        call(&self.locate_here(id).await?, |reply| DeviceMsg::Request(request, reply)).await?
     }
 
-    /// Asks a device something.
+    /// Asks a device something, wherever its owner is.
     ///
     /// # Errors
-    /// As [`Self::locate`], what the device answers, or it does not answer in time.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        id: DeviceId,
-        question: impl FnOnce(RpcReplyPort<Result<T, ServiceError>>) -> DeviceMsg,
-    ) -> Result<T, ServiceError> {
-        call(&self.locate(id).await?, question).await?
+    /// What the device answers; [`ServiceError::NotOwner`] when its owner could not be reached in time.
+    pub async fn request(&self, id: DeviceId, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
+        let until = Instant::now() + self.0.owner_wait;
+        loop {
+            let answer = match (self.route(shard_of(id)), &self.0.links) {
+                (Route::Here, _) => self.ask_here(id, request.clone()).await,
+                (Route::Peer(node, _), Some(links)) => {
+                    let patience = until.saturating_duration_since(Instant::now()).max(RECHECK);
+                    links.device(node, id, request.clone(), patience).await.map_err(ServiceError::from)
+                }
+                _ => Err(ServiceError::NotOwner),
+            };
+            match answer {
+                Err(ServiceError::NotOwner) if Instant::now() < until => self.moved(until).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Whether credentials hold: the owner's word, or the store's when the owner cannot be reached.
+    ///
+    /// # Errors
+    /// They do not, the device is deleted, or neither could be asked.
+    pub async fn check(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
+        let DeviceCredentials { device_id, generation } = credentials;
+        match self.request(device_id, DeviceRequest::CheckCredentials { generation }).await {
+            Err(ServiceError::NotOwner) => self.check_stored(credentials).await,
+            answer => answer.map(drop),
+        }
+    }
+
+    async fn check_stored(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
+        match self.0.store.device_access(credentials.device_id).await? {
+            Some(access) if access.deleted => Err(ServiceError::DeviceDeleted),
+            Some(access) if access.generation == credentials.generation => Ok(()),
+            _ => Err(ServiceError::Unauthorized),
+        }
     }
 
     /// The live state of a device, read from its actor.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub async fn view(&self, id: DeviceId) -> Result<DeviceView, ServiceError> {
-        self.ask(id, DeviceMsg::View).await
+        match self.request(id, DeviceRequest::View).await? {
+            DeviceReply::View(view) => Ok(*view),
+            DeviceReply::Done => Err(ServiceError::Internal),
+        }
+    }
+
+    /// Stores heartbeats of one device. Each answer is for the heartbeat in the same place and
+    /// comes after its commit.
+    pub async fn heartbeats(
+        &self,
+        credentials: DeviceCredentials,
+        socket: Option<SocketRef>,
+        heartbeats: &[IncomingHeartbeat],
+    ) -> Vec<Result<Acknowledged, ServiceError>> {
+        let until = Instant::now() + self.0.owner_wait;
+        let mut answers: Vec<_> = heartbeats.iter().map(|_| Err(ServiceError::NotOwner)).collect();
+        let mut open: Vec<usize> = (0..heartbeats.len()).collect();
+        loop {
+            let items = open.iter().map(|at| &heartbeats[*at]);
+            let (owner, round) = match (self.route(shard_of(credentials.device_id)), &self.0.links) {
+                (Route::Here, _) => (Arc::clone(&self.0.name), self.store_here(credentials, socket, items).await),
+                (Route::Peer(node, name), Some(links)) => {
+                    let items = items.map(|item| forwarded(credentials, socket, item)).collect();
+                    let round = links.forward(node, items).await;
+                    (name, round.into_iter().map(|answer| answer.map_err(ServiceError::from)).collect())
+                }
+                _ => (Arc::clone(&self.0.name), open.iter().map(|_| Err(ServiceError::NotOwner)).collect()),
+            };
+            for (at, answer) in open.iter().zip(round) {
+                answers[*at] =
+                    answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: ack.epoch.map(|epoch| (Arc::clone(&owner), epoch)) });
+            }
+            open.retain(|at| matches!(answers[*at], Err(ServiceError::NotOwner)));
+            if open.is_empty() {
+                return answers;
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            self.moved(until).await;
+        }
+        self.persist(credentials, heartbeats, &open, &mut answers).await;
+        answers
+    }
+
+    async fn store_here<'a>(
+        &self,
+        credentials: DeviceCredentials,
+        socket: Option<SocketRef>,
+        items: impl Iterator<Item = &'a IncomingHeartbeat>,
+    ) -> Vec<Result<HeartbeatAck, ServiceError>> {
+        let device = match self.locate_here(credentials.device_id).await {
+            Ok(device) => device,
+            Err(error) => return items.map(|_| Err(error.repeated())).collect(),
+        };
+        let waiting: Vec<_> = items
+            .map(|item| {
+                let (reply, outcome) = oneshot::channel();
+                let message = DeviceMsg::Heartbeat {
+                    status: Arc::clone(&item.status),
+                    fcm_token: item.fcm_token.clone(),
+                    generation: credentials.generation,
+                    socket,
+                    reply,
+                };
+                // A device that stopped this moment drops the reply, which reads as unavailable below.
+                let _ = device.cast(message);
+                outcome
+            })
+            .collect();
+        let mut answers = Vec::with_capacity(waiting.len());
+        for outcome in waiting {
+            // Without an answer it may be stored or not: nothing is lost if it is tried again.
+            let gone = if self.0.ownership.acting(shard_of(credentials.device_id)).is_some() {
+                ServiceError::Unavailable
+            } else {
+                ServiceError::NotOwner
+            };
+            answers.push(outcome.await.unwrap_or(Err(gone)));
+        }
+        answers
+    }
+
+    /// Stores heartbeats without their owner, once the store has said that the device may send them.
+    async fn persist(
+        &self,
+        credentials: DeviceCredentials,
+        heartbeats: &[IncomingHeartbeat],
+        open: &[usize],
+        answers: &mut [Result<Acknowledged, ServiceError>],
+    ) {
+        let allowed = self.check_stored(credentials).await;
+        let Some(writers) = self.0.writers.as_ref().filter(|_| allowed.is_ok()) else {
+            let error = allowed.err().unwrap_or(ServiceError::Unavailable);
+            open.iter().for_each(|at| answers[*at] = Err(error.repeated()));
+            return;
+        };
+        let waiting: Vec<_> = open
+            .iter()
+            .map(|at| {
+                let item = &heartbeats[*at];
+                let (reply, outcome) = oneshot::channel();
+                // It is not known whether a newer one is stored; "late" lets the store look.
+                let row = HeartbeatRow::new(credentials.device_id, Arc::clone(&item.status), item.fcm_token.clone(), true);
+                writers.submit(WriteJob { row, owner: None, reply });
+                outcome
+            })
+            .collect();
+        for (at, outcome) in open.iter().zip(waiting) {
+            let answer = outcome.await.unwrap_or(Err(ServiceError::Unavailable));
+            let label = if answer.is_ok() { "persisted_here" } else { "failed" };
+            self.0.metrics.forwarded.with_label_values(&[label]).inc();
+            answers[*at] = answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: None });
+        }
+    }
+}
+
+fn forwarded(credentials: DeviceCredentials, socket: Option<SocketRef>, item: &IncomingHeartbeat) -> ForwardedHeartbeat {
+    ForwardedHeartbeat {
+        device: credentials.device_id,
+        status: Arc::clone(&item.status),
+        generation: credentials.generation,
+        fcm_token: item.fcm_token.clone(),
+        socket,
+    }
+}
+
+impl From<LinkError> for ServiceError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            // Whether the peer acted is unknown; what is sent over the link may be done twice.
+            LinkError::Unreachable | LinkError::Unsupported => Self::NotOwner,
+            LinkError::Refused(refusal) => refusal.into(),
+            LinkError::TooLarge => Self::Internal,
+            LinkError::Busy => Self::Overloaded("cluster.peer_in_flight_max"),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! nothing. One that fails again and again is started again ever more slowly.
 //! Deadlines stand in one queue per shard, one entry per online device, and a
 //! device that is asked too early answers with its new deadline.
+//!
+//! A shard lives as long as its node owns it, in one epoch.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,9 +14,10 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use domain::device::{DeviceState, Lifecycle};
-use domain::shard::ShardId;
+use domain::shard::{Epoch, ShardId};
 use domain::{DeviceId, Timestamp};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor_cluster::RactorMessage;
 use store::{Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg};
@@ -33,10 +36,13 @@ const RECOVERED_AFTER_S: i64 = 60;
 /// Where the actors of this node's devices are.
 pub type Directory = Arc<DashMap<DeviceId, ActorRef<DeviceMsg>>>;
 
-/// What a shard is told.
+/// What a shard is told. Local to a node.
+#[derive(RactorMessage)]
 pub enum ShardMsg {
     /// Start these devices, as the store knows them.
     Activate(Vec<StoredDevice>),
+    /// What the store holds of these devices now: start those that do not run, tell the others.
+    Reread(Vec<StoredDevice>),
     /// Answered once everything told before is done.
     Settled(RpcReplyPort<()>),
     /// Find this device, starting it from the store when it does not run.
@@ -56,6 +62,8 @@ pub struct ShardActor;
 pub struct ShardArguments {
     /// Which shard it is.
     pub shard: ShardId,
+    /// The epoch in which its node owns it.
+    pub epoch: Epoch,
     /// Where its devices are read from.
     pub store: Store,
     /// Where its devices are entered.
@@ -98,6 +106,15 @@ impl Actor for ShardActor {
                     }
                 }
             }
+            ShardMsg::Reread(devices) => {
+                for device in devices {
+                    let running = state.start.directory.get(&device.identity.id).map(|actor| actor.clone());
+                    match running {
+                        Some(actor) => drop(actor.cast(DeviceMsg::Reread(Box::new(device)))),
+                        None => drop(state.spawn(&me, device).await?),
+                    }
+                }
+            }
             ShardMsg::Settled(reply) => drop(reply.send(())),
             ShardMsg::Locate(id, reply) => drop(reply.send(state.locate(&me, id).await)),
             ShardMsg::WatchUntil(id, deadline) => state.deadlines.push(Reverse((deadline, id))),
@@ -107,6 +124,14 @@ impl Actor for ShardActor {
                     state.restart_later(&me, id);
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _me: ActorRef<ShardMsg>, state: &mut ShardState) -> Result<(), ActorProcessingErr> {
+        // Devices stop with their supervisor, and nobody is told of each any more.
+        for (actor, id) in state.devices.drain() {
+            state.start.directory.remove_if(&id, |_, current| current.get_id() == actor);
         }
         Ok(())
     }
@@ -141,7 +166,13 @@ impl ShardState {
         if deleted_at.is_some() {
             device.lifecycle = Lifecycle::Deleted;
         }
-        let arguments = DeviceArguments { state: device, fcm_token, shard: me.clone(), context: Arc::clone(&self.start.context) };
+        let arguments = DeviceArguments {
+            state: device,
+            fcm_token,
+            shard: me.clone(),
+            epoch: self.start.epoch,
+            context: Arc::clone(&self.start.context),
+        };
         let (actor, _) = Actor::spawn_linked(None, DeviceActor, arguments, me.get_cell()).await?;
         self.devices.insert(actor.get_id(), id);
         self.start.directory.insert(id, actor.clone());

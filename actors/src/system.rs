@@ -1,31 +1,43 @@
 //! Starts the actors and services in order, and stops them in the reverse one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::shard::{SHARD_COUNT, ShardId, shard_of};
+use domain::NodeId;
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
-use store::{Store, StoredDevice};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use crate::cluster::{
+    ClusterOptions, ClusterView, JoinError, Membership, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
+    notify_of_devices,
+};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::HeartbeatWriters;
+use crate::link::tls::LinkTls;
+use crate::link::{LinkSettings, LinkStartError, Links, Local};
 use crate::metrics::Metrics;
 use crate::partition::{self, PartitionActor, PartitionMsg};
-use crate::router::{DeviceRouter, call};
-use crate::services::{AgentService, AuthService, DeviceService, EnrollmentService};
+use crate::router::{DeviceRouter, RouterParts, call};
+use crate::services::{AgentService, AuthService, ClusterService, DeviceService, EnrollmentService};
 use crate::settings::Settings;
-use crate::shard::{ShardActor, ShardArguments, ShardMsg};
+use crate::sockets::SocketHub;
 use crate::{ServiceError, clock};
 
-/// Devices handed to a shard at a time while the fleet loads.
-const ACTIVATION_CHUNK: usize = 64;
 /// Sessions that ended longer ago than this are removed.
 const SESSION_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(30);
+/// How long a starting node tries to reach every other node before it serves without them.
+const IN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the database may take to note that this node leaves.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The keys of the cluster.
 pub struct Secrets {
@@ -33,6 +45,44 @@ pub struct Secrets {
     pub master_key: SecretBox<Vec<u8>>,
     /// Signs access and session tokens.
     pub jwt_key: SecretBox<Vec<u8>>,
+}
+
+/// What a node needs to take part in a cluster.
+pub struct ClusterStart {
+    /// How it takes part.
+    pub options: ClusterOptions,
+    /// Limits and deadlines of the link.
+    pub link: LinkSettings,
+    /// Where peers connect.
+    pub listener: TcpListener,
+    /// What it shows and checks on the link.
+    pub tls: LinkTls,
+    /// The database over connections of its own, so that a flood of heartbeats does not cost the lease.
+    pub store: Store,
+    /// How often the other nodes are asked what changed.
+    pub feed_interval: Duration,
+    /// How long the owner of a device is waited for.
+    pub owner_wait: Duration,
+}
+
+/// Why a system does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A service or the database failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The node cannot join its cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The link between nodes does not start.
+    #[error(transparent)]
+    Link(#[from] LinkStartError),
+}
+
+impl From<store::StoreError> for StartError {
+    fn from(error: store::StoreError) -> Self {
+        Self::Service(error.into())
+    }
 }
 
 /// The running system of a node.
@@ -45,6 +95,8 @@ pub struct System {
     pub devices: DeviceService,
     /// Sessions and heartbeats of devices.
     pub agent: AgentService,
+    /// Nodes and shards, for people.
+    pub cluster: ClusterService,
     /// Finds device actors.
     pub router: DeviceRouter,
     store: Store,
@@ -52,47 +104,102 @@ pub struct System {
 }
 
 struct Running {
-    shards: Vec<ActorRef<ShardMsg>>,
+    placement: Option<ActorRef<PlacementMsg>>,
     partitions: Option<ActorRef<PartitionMsg>>,
+    membership: Arc<Membership>,
+    links: Arc<Links>,
+    writer_queues: HeartbeatWriters,
     writers: JoinSet<()>,
     tasks: JoinSet<()>,
+    stopping: CancellationToken,
 }
 
 impl System {
-    /// Starts everything over a migrated database: partitions, writers, shards,
-    /// and every enrolled device.
+    /// Starts everything over a migrated database: partitions, writers, the link to other nodes,
+    /// and the devices of the shards that this node gets.
     ///
     /// # Errors
-    /// The database is unavailable, or an actor did not start.
-    pub async fn start(store: Store, settings: Settings, secrets: Secrets, metrics: Metrics) -> Result<Arc<Self>, ServiceError> {
+    /// The database is unavailable, the node cannot join its cluster, or an actor did not start.
+    pub async fn start(
+        store: Store,
+        settings: Settings,
+        secrets: Secrets,
+        cluster: ClusterStart,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, StartError> {
         partition::ensure(&store, &metrics).await?;
         store.purge_sessions(clock::now() - SESSION_KEPT).await?;
-        let partitions =
-            Actor::spawn(None, PartitionActor, (store.clone(), metrics.clone(), settings.partition_interval)).await.map_err(not_started)?.0;
+        store.purge_cluster().await?;
+        let partition_arguments = (store.clone(), metrics.clone(), settings.partition_interval);
+        let partitions = Actor::spawn(None, PartitionActor, partition_arguments).await.map_err(not_started)?.0;
+        let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
         let view = FleetView::new(settings.device);
-        let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&view).keep_counting());
-        let mut writers = JoinSet::new();
+        let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &metrics);
+        let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
         let context = Arc::new(DeviceContext {
-            writers: HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &metrics),
+            writers: writer_queues.clone(),
             view: Arc::clone(&view),
             policy: settings.device,
+            ownership: Arc::clone(&ownership),
+            sockets: Arc::clone(&sockets),
         });
-        let directory = Arc::new(DashMap::new());
-        let mut shards = Vec::with_capacity(usize::from(SHARD_COUNT));
-        for shard in ShardId::all() {
-            let arguments = ShardArguments {
-                shard,
-                store: store.clone(),
-                directory: Arc::clone(&directory),
-                context: Arc::clone(&context),
-                metrics: metrics.clone(),
-            };
-            shards.push(Actor::spawn(None, ShardActor, arguments).await.map_err(not_started)?.0);
-        }
-        load_fleet(&store, &shards).await?;
 
-        let router = DeviceRouter::new(directory, shards.clone());
+        let ClusterStart { options, link, listener, tls, store: cluster_store, feed_interval, owner_wait } = cluster;
+        let name = options.node.clone();
+        let membership = Membership::join(options, cluster_store.clone(), Arc::clone(&ownership), metrics.clone()).await?;
+        let (cluster_view, watching) = watch::channel(ClusterView::unknown(membership.node()));
+        let (directory, shards) = (Arc::new(DashMap::new()), Arc::new(DashMap::new()));
+        let look_pending = Arc::new(AtomicBool::new(false));
+        let placement = PlacementArguments {
+            membership: Arc::clone(&membership),
+            ownership: Arc::clone(&ownership),
+            cluster_store: cluster_store.clone(),
+            store: store.clone(),
+            directory: Arc::clone(&directory),
+            shards: Arc::clone(&shards),
+            context,
+            view: cluster_view,
+            metrics: metrics.clone(),
+            look_pending: Arc::clone(&look_pending),
+        };
+        let placement = Actor::spawn(None, PlacementActor, placement).await.map_err(not_started)?.0;
+        tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), stopping.clone()));
+
+        let reread = placement.clone();
+        // A peer that was out of reach may have written for our devices.
+        let on_up = Box::new(move || drop(reread.cast(PlacementMsg::Reread)));
+        let links = Links::start(&name, listener, tls, link, watching.clone(), on_up, metrics.clone()).await?;
+        sockets.connect(&links);
+        let router = DeviceRouter::new(RouterParts {
+            ownership: Arc::clone(&ownership),
+            directory: Arc::clone(&directory),
+            shards,
+            view: watching.clone(),
+            links: Some(Arc::clone(&links)),
+            writers: Some(writer_queues.clone()),
+            store: store.clone(),
+            name: name.as_str().into(),
+            owner_wait,
+            metrics: metrics.clone(),
+        });
+        let local =
+            Local { router: router.clone(), ownership: Arc::clone(&ownership), sockets: Arc::clone(&sockets), fleet: Arc::clone(&view) };
+        links.open(local);
+        tasks.spawn(Arc::clone(&sockets).keep_announced(router.clone(), watching.clone()));
+
+        first_look(&placement).await?;
+        let wake = waking(placement.clone(), look_pending);
+        tasks.spawn(notify_of_devices(cluster_store, directory, Arc::clone(&ownership), wake, stopping.clone()));
+        let (in_step, mut is_in_step) = watch::channel(false);
+        tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
+        if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
+            tracing::warn!(
+                event = "cluster.not_in_step",
+                cause = "another node cannot be reached; its devices are shown as they become known"
+            );
+        }
+
         // Turns of their own, so that a flood of sign-ins does not hold up devices.
         let for_people = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
@@ -110,10 +217,30 @@ impl System {
                 metrics.clone(),
             ),
             devices: DeviceService::new(store.clone(), router.clone(), view, settings.device),
-            agent: AgentService::new(store.clone(), router.clone(), signer, bcrypt, settings.auth, settings.heartbeat, metrics),
+            cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
+            agent: AgentService::new(
+                store.clone(),
+                router.clone(),
+                sockets,
+                Arc::clone(&membership),
+                signer,
+                bcrypt,
+                settings.auth,
+                settings.heartbeat,
+                metrics,
+            ),
             router,
             store,
-            running: tokio::sync::Mutex::new(Running { shards, partitions: Some(partitions), writers, tasks }),
+            running: tokio::sync::Mutex::new(Running {
+                placement: Some(placement),
+                partitions: Some(partitions),
+                membership,
+                links,
+                writer_queues,
+                writers,
+                tasks,
+                stopping,
+            }),
         }))
     }
 
@@ -122,32 +249,38 @@ impl System {
         &self.store
     }
 
+    /// Hands the shards over: from now on other nodes own the devices, and this one only passes
+    /// on what still comes in. Answers whether it was done within `patience`.
+    pub async fn hand_over(&self, patience: Duration) -> bool {
+        let mut running = self.running.lock().await;
+        let Some(placement) = running.placement.take() else { return true };
+        // Nothing is decided here any more, and what was decided is committed.
+        let left = tokio::time::timeout(patience, placement.call(PlacementMsg::Leave, None)).await;
+        running.stopping.cancel();
+        running.membership.leave(LEAVE_TIMEOUT).await;
+        placement.stop(None);
+        left.is_ok()
+    }
+
     /// Stops the actors and flushes the writers. Call it once intake is closed;
     /// what was accepted is finished. Answers whether all of it was within `patience`.
     pub async fn stop(&self, patience: Duration) -> bool {
+        let handed_over = self.hand_over(patience).await;
         let mut running = self.running.lock().await;
         if let Some(partitions) = running.partitions.take() {
             partitions.stop(None);
         }
-        // Draining finishes what is in the mailboxes; the last device drops the last
-        // handle on the writers' queues, which ends the writers once they are empty.
-        let shards = std::mem::take(&mut running.shards);
-        let drained = tokio::time::timeout(patience, async {
-            let mut draining = JoinSet::new();
-            for shard in shards {
-                draining.spawn(async move {
-                    shard.drain_children_and_wait(None).await;
-                    let _ = shard.stop_and_wait(None, None).await;
-                });
-            }
-            while draining.join_next().await.is_some() {}
-            while running.writers.join_next().await.is_some() {}
-        })
-        .await
-        .is_ok();
+        running.writer_queues.close();
+        let drained = tokio::time::timeout(patience, async { while running.writers.join_next().await.is_some() {} }).await.is_ok();
+        running.links.stop().await;
         running.writers.abort_all();
         running.tasks.abort_all();
-        drained
+        handed_over && drained
+    }
+
+    /// This node, as of its last joining.
+    pub async fn node_id(&self) -> NodeId {
+        self.running.lock().await.membership.node()
     }
 }
 
@@ -156,38 +289,22 @@ fn not_started(cause: ractor::SpawnErr) -> ServiceError {
     ServiceError::Internal
 }
 
-/// Starts every device, one query for all of them.
-async fn load_fleet(store: &Store, shards: &[ActorRef<ShardMsg>]) -> Result<(), ServiceError> {
-    let mut chunks: Vec<Vec<StoredDevice>> = shards.iter().map(|_| Vec::new()).collect();
-    let mut devices = 0u64;
-    let hand_over = |shard: usize, chunk: Vec<StoredDevice>| {
-        // A shard that just started does not stop before it is told to.
-        let _ = shards[shard].cast(ShardMsg::Activate(chunk));
-    };
-    store
-        .for_each_device(|device| {
-            let shard = usize::from(shard_of(device.identity.id).0);
-            chunks[shard].push(device);
-            devices += 1;
-            if chunks[shard].len() == ACTIVATION_CHUNK {
-                hand_over(shard, std::mem::take(&mut chunks[shard]));
-            }
-        })
-        .await?;
-    chunks.into_iter().enumerate().for_each(|(shard, chunk)| hand_over(shard, chunk));
-    for shard in shards {
-        settled(shard).await?;
-    }
-    tracing::info!(event = "fleet.loaded", devices);
-    Ok(())
-}
-
-/// Waits until a shard has started its devices, however many they are.
-async fn settled(shard: &ActorRef<ShardMsg>) -> Result<(), ServiceError> {
+/// Waits until this node runs the shards it can have right now.
+async fn first_look(placement: &ActorRef<PlacementMsg>) -> Result<(), ServiceError> {
     for _ in 0..24 {
-        if call(shard, ShardMsg::Settled).await.is_ok() {
+        if matches!(call(placement, PlacementMsg::LookAndAnswer).await, Ok(true)) {
             return Ok(());
         }
     }
     Err(ServiceError::Unavailable)
+}
+
+/// Wakes placement; a look that is due already is not asked for again.
+fn waking(placement: ActorRef<PlacementMsg>, pending: Arc<AtomicBool>) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || {
+        if !pending.swap(true, Ordering::AcqRel) {
+            // A placement that is stopping looks no more.
+            let _ = placement.cast(PlacementMsg::Look);
+        }
+    })
 }

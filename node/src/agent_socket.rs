@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::clock;
-use actors::device::SocketPush;
+use actors::link::message::SocketPush;
 use actors::services::DeviceCredentials;
+use actors::sockets::SocketEntry;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
@@ -20,8 +21,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use wire::agent::Heartbeat;
 use wire::socket::{DownFrame, UpHeader};
 
-use crate::convert;
 use crate::http::{ApiError, App, extract::Device, parse_json};
+use crate::{convert, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -84,9 +85,10 @@ impl Session {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.reset();
         let stopping = self.app.stopping.clone();
-        if let Err(error) = self.app.system.agent.attach_socket(self.credentials, sender).await {
-            return self.refuse_and_close(error.into()).await;
-        }
+        let entry = match self.app.system.agent.attach_socket(self.credentials, sender).await {
+            Ok(entry) => entry,
+            Err(error) => return self.refuse_and_close(error.into()).await,
+        };
         let mut heard_at = Instant::now();
         loop {
             tokio::select! {
@@ -101,7 +103,7 @@ impl Session {
                 message = self.socket.recv() => {
                     heard_at = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => self.frame(text.as_bytes()).await?,
+                        Some(Ok(Message::Text(text))) => self.frame(&entry, text.as_bytes()).await?,
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                         Some(Ok(Message::Binary(_))) => self.bad_frame(Value::Null, not_text()).await?,
                         Some(Err(_)) => return self.protocol_broken().await,
@@ -112,14 +114,14 @@ impl Session {
         }
     }
 
-    async fn frame(&mut self, text: &[u8]) -> Result<(), Closed> {
+    async fn frame(&mut self, entry: &SocketEntry, text: &[u8]) -> Result<(), Closed> {
         let header: UpHeader = match parse_json(text) {
             Ok(header) => header,
             Err(error) => return self.bad_frame(Value::Null, error).await,
         };
         let id = header.id.and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or(Value::Null);
         match header.kind.as_str() {
-            "heartbeat" => self.heartbeat(id, text).await,
+            "heartbeat" => self.heartbeat(entry, id, text).await,
             "action_result" => self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such command")).await,
             "deployment_status" => {
                 self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such deployment")).await
@@ -131,17 +133,17 @@ impl Session {
         }
     }
 
-    async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
+    async fn heartbeat(&mut self, entry: &SocketEntry, id: Value, text: &[u8]) -> Result<(), Closed> {
         let told = parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
         let incoming = match told {
             Ok(incoming) => incoming,
             Err(error) => return self.bad_frame(id, error).await,
         };
         let agent = &self.app.system.agent;
-        match agent.store_heartbeat(self.credentials, incoming).await {
-            Ok(_) => {
-                let next = agent.next_heartbeat_s();
-                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: None }).await
+        match agent.store_heartbeat(self.credentials, Some(entry), incoming).await {
+            Ok(acknowledged) => {
+                let (next, owner) = (agent.next_heartbeat_s(), present::owner(&acknowledged));
+                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: Some(owner) }).await
             }
             Err(error) => self.refused(id, &error.into()).await,
         }
@@ -190,7 +192,7 @@ impl Session {
                 };
                 self.refuse_and_close(error.into()).await
             }
-            // The actor is being restarted: a new connection finds the new one.
+            // Nobody can push to this socket any more: a new one is entered anew.
             None => self.ask_to_reconnect().await,
         }
     }

@@ -41,6 +41,22 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Keys and certificates of the link between nodes.
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
+    /// Make a node hand its devices over to the others, and wait until it has; then it can be stopped.
+    Drain {
+        /// Name of the node. Without one, the node of these settings.
+        name: Option<String>,
+        /// Let it take its part again.
+        #[arg(long)]
+        cancel: bool,
+        /// How long to wait, seconds.
+        #[arg(long, default_value_t = 60)]
+        wait_seconds: u64,
+    },
     /// Run the private PostgreSQL alone, until Ctrl-C; prints its URL.
     Database,
 }
@@ -94,6 +110,22 @@ pub(crate) enum TokenCommand {
         /// Group that the devices get; may be given again.
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
+    },
+}
+
+/// What to do with keys and certificates.
+#[derive(Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Make the keys that all nodes share, and say how a further node gets them.
+    Init,
+    /// Make a certificate for a node that should not hold the cluster key.
+    Issue {
+        /// Name of the node.
+        #[arg(long)]
+        name: String,
+        /// Folder to write ca.pem, node.pem and node.key to.
+        #[arg(long)]
+        out: PathBuf,
     },
 }
 

@@ -1,9 +1,10 @@
 //! Commands other than `serve`: they do one thing over the same services, and end.
 
 use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
 
 use actors::console::Console;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use domain::access::{Principal, Role};
 use domain::enrollment::TokenRequest;
 use secrecy::SecretString;
@@ -40,6 +41,34 @@ pub(crate) async fn database(config: Config) -> anyhow::Result<()> {
     std::io::stdout().flush()?;
     serve::stop_signal().await?;
     embedded.stop().await?;
+    Ok(())
+}
+
+/// `nexmdm drain`.
+pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wait_seconds: u64) -> anyhow::Result<()> {
+    let name = name.unwrap_or_else(|| config.node_name());
+    let database = Database::open(&config).await?;
+    let result = drain_over(&database, &name, cancel, Duration::from_secs(wait_seconds)).await;
+    database.close().await?;
+    result
+}
+
+async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Duration) -> anyhow::Result<()> {
+    let store = &database.cluster_store;
+    actors::services::set_draining(store, name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
+    if cancel {
+        println!("{name} takes its part again.");
+        return Ok(());
+    }
+    let until = Instant::now() + patience;
+    loop {
+        match store.shards_of(name).await? {
+            None | Some(0) => break,
+            Some(shards) if Instant::now() >= until => bail!("{name} still owns {shards} shards: is there another node to take them?"),
+            Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    println!("{name} owns no device any more and can be stopped.");
     Ok(())
 }
 

@@ -41,6 +41,7 @@ section!(
         socket: Socket,
         dashboard: Dashboard,
         partition: Partition,
+        cluster: Cluster,
         shutdown: Shutdown,
         log: Log,
     }
@@ -74,7 +75,14 @@ section!(
 );
 section!(
     /// `[secrets]`
-    SecretKeys { master_key: Hidden, master_key_file: PathBuf, jwt_key: Hidden, jwt_key_file: PathBuf, }
+    SecretKeys {
+        master_key: Hidden,
+        master_key_file: PathBuf,
+        jwt_key: Hidden,
+        jwt_key_file: PathBuf,
+        cluster_key: Hidden,
+        cluster_key_file: PathBuf,
+    }
 );
 section!(
     /// `[auth]`
@@ -135,6 +143,35 @@ section!(
     Partition { interval_seconds: u64, }
 );
 section!(
+    /// `[cluster]`
+    Cluster {
+        name: String,
+        node_name: String,
+        listen: SocketAddr,
+        advertise: String,
+        peer_addresses: String,
+        ca_file: PathBuf,
+        certificate_file: PathBuf,
+        certificate_key_file: PathBuf,
+        lease_ms: u64,
+        renew_interval_ms: u64,
+        fence_after_ms: u64,
+        steady_after_ms: u64,
+        pool_max_connections: u32,
+        owner_wait_ms: u64,
+        feed_interval_ms: u64,
+        handshake_timeout_ms: u64,
+        idle_after_ms: u64,
+        beat_interval_ms: u64,
+        redial_min_ms: u64,
+        redial_max_ms: u64,
+        peer_in_flight_max: usize,
+        peer_in_flight_bytes: usize,
+        peer_queue_max: usize,
+        peer_batch_max: usize,
+    }
+);
+section!(
     /// `[shutdown]`
     Shutdown { drain_timeout_ms: u64, }
 );
@@ -168,6 +205,47 @@ impl Hidden {
 impl Serialize for Hidden {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.get().is_some() { "(hidden)" } else { "" })
+    }
+}
+
+impl Cluster {
+    fn check(&self) -> Result<(), Invalid> {
+        in_range("cluster.lease_ms", self.lease_ms, 500, 60_000)?;
+        in_range("cluster.renew_interval_ms", self.renew_interval_ms, 50, self.lease_ms / 2)?;
+        // What is left between the fence and the lease's end is for clocks that run apart.
+        in_range("cluster.fence_after_ms", self.fence_after_ms, self.renew_interval_ms, self.lease_ms * 4 / 5)?;
+        in_range("cluster.steady_after_ms", self.steady_after_ms, 0, 60_000)?;
+        in_range("cluster.pool_max_connections", self.pool_max_connections, 3, 100)?;
+        in_range("cluster.owner_wait_ms", self.owner_wait_ms, 10, 10_000)?;
+        in_range("cluster.feed_interval_ms", self.feed_interval_ms, 50, 60_000)?;
+        in_range("cluster.handshake_timeout_ms", self.handshake_timeout_ms, 50, 60_000)?;
+        in_range("cluster.beat_interval_ms", self.beat_interval_ms, 50, 10_000)?;
+        in_range("cluster.idle_after_ms", self.idle_after_ms, 2 * self.beat_interval_ms, 60_000)?;
+        in_range("cluster.redial_min_ms", self.redial_min_ms, 10, 60_000)?;
+        in_range("cluster.redial_max_ms", self.redial_max_ms, self.redial_min_ms, 600_000)?;
+        in_range("cluster.peer_in_flight_max", self.peer_in_flight_max, 16, 100_000)?;
+        in_range("cluster.peer_in_flight_bytes", self.peer_in_flight_bytes, 1 << 20, 1 << 30)?;
+        in_range("cluster.peer_queue_max", self.peer_queue_max, 100, 1_000_000)?;
+        in_range("cluster.peer_batch_max", self.peer_batch_max, 1, 200)?;
+        if self.node_name.chars().count() > 64 || self.node_name.contains(|c: char| c.is_control() || "@,=".contains(c)) {
+            return Err(Invalid::new("cluster.node_name", "more than 64 characters, or one of @ , ="));
+        }
+        self.addresses().map(drop)
+    }
+
+    /// Addresses to dial by name of the node.
+    pub(crate) fn addresses(&self) -> Result<Vec<(String, String)>, Invalid> {
+        self.peer_addresses
+            .split(',')
+            .map(str::trim)
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| match pair.split_once('=') {
+                Some((name, address)) if !name.is_empty() && address.contains(':') => {
+                    Ok((name.trim().to_owned(), address.trim().to_owned()))
+                }
+                _ => Err(Invalid::new("cluster.peer_addresses", "not a list of name=host:port")),
+            })
+            .collect()
     }
 }
 
@@ -237,6 +315,7 @@ impl Config {
         in_range("socket.dead_after_seconds", self.socket.dead_after_seconds, self.socket.ping_interval_seconds, 86_400)?;
         in_range("partition.interval_seconds", self.partition.interval_seconds, 1, 86_400)?;
         in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
+        self.cluster.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
@@ -286,6 +365,17 @@ impl Config {
                 },
             },
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
+        }
+    }
+
+    /// The name of this node.
+    pub(crate) fn node_name(&self) -> String {
+        match self.cluster.node_name.as_str() {
+            "" => {
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                format!("{host}-{}", self.http.listen.port())
+            }
+            name => name.to_owned(),
         }
     }
 

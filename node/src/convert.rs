@@ -1,7 +1,9 @@
 //! From wire types to domain types: the edge where limits are checked.
 
+use std::sync::Arc;
+
 use actors::ServiceError;
-use actors::services::IncomingHeartbeat;
+use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
 use domain::enrollment::Registration;
 use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
@@ -57,7 +59,7 @@ pub(crate) fn heartbeat(device_id: DeviceId, told: wire::agent::Heartbeat, now: 
     let device_time = told.timestamp_utc.as_deref().map(time).transpose()?;
     let fcm_token = text::optional("fcm_token", told.fcm_token.clone(), text::FCM_TOKEN_MAX_CHARS)?;
     let telemetry = telemetry(told)?.checked()?;
-    Ok(IncomingHeartbeat { heartbeat: Heartbeat::new(device_id, device_time, telemetry, now), fcm_token })
+    Ok(IncomingHeartbeat { status: Arc::new(Heartbeat::new(device_id, device_time, telemetry, now).into()), fcm_token })
 }
 
 fn time(text: &str) -> Result<Timestamp, Invalid> {
@@ -145,9 +147,9 @@ mod tests {
     #[test]
     fn every_field_of_the_example_arrives() {
         let told = read(EXAMPLE).unwrap();
-        assert_eq!(told.heartbeat.bucket_at, "2026-11-21T15:36:10Z".parse::<Timestamp>().unwrap());
+        assert_eq!(told.status.bucket_at, "2026-11-21T15:36:10Z".parse::<Timestamp>().unwrap());
         assert_eq!(told.fcm_token.as_deref(), Some("fcm-1"));
-        let telemetry = told.heartbeat.telemetry;
+        let telemetry = &told.status.telemetry;
         assert_eq!((telemetry.battery_pct, telemetry.charging, telemetry.battery_temperature_c), (Some(83), Some(true), Some(31.5)));
         assert_eq!((telemetry.ram_total_mb, telemetry.ram_available_mb, telemetry.ram_pressure_pct), (Some(3891), Some(1210), Some(69)));
         assert_eq!((telemetry.transport, telemetry.ssid.as_deref()), (Some(Transport::Wifi), Some("shop")));
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_agent_of_the_earlier_server_is_understood() {
-        let telemetry = read(LEGACY).unwrap().heartbeat.telemetry;
+        let telemetry = read(LEGACY).unwrap().status.telemetry.clone();
         assert_eq!((telemetry.battery_pct, telemetry.uptime_s), (Some(87), Some(12_345_678)));
         assert_eq!((telemetry.ram_total_mb, telemetry.foreground_recent_s), (Some(3891), None));
         assert!(telemetry.apps.is_empty());

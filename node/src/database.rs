@@ -15,14 +15,16 @@ use crate::embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings
 pub(crate) struct Database {
     /// The statements.
     pub(crate) store: Store,
+    /// The same over connections of its own, for leases and placement.
+    pub(crate) cluster_store: Store,
     embedded: Option<Mutex<EmbeddedPostgres>>,
 }
 
 /// How often the private PostgreSQL is looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Connections of the private PostgreSQL beyond the node's own: commands, psql, another node.
-const SPARE_CONNECTIONS: u32 = 24;
+/// Connections of the private PostgreSQL beyond the node's own: commands, psql, other nodes on this machine.
+const SPARE_CONNECTIONS: u32 = 160;
 /// How long a polite stop of the private PostgreSQL may take; it must fit into a node's own.
 const EMBEDDED_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -35,7 +37,7 @@ pub(crate) async fn start_embedded(config: &Config) -> anyhow::Result<EmbeddedPo
     options.bin_dir = Some(config.database.bin_dir.clone()).filter(|dir| *dir != PathBuf::new());
     options.stop_timeout = EMBEDDED_STOP_TIMEOUT;
     options.settings = ServerSettings {
-        max_connections: config.database.pool_max_connections + SPARE_CONNECTIONS,
+        max_connections: config.database.pool_max_connections + config.cluster.pool_max_connections + SPARE_CONNECTIONS,
         shared_buffers_mb: config.database.shared_buffers_mb,
         ..ServerSettings::default()
     };
@@ -68,7 +70,9 @@ impl Database {
             return Err(unreadable());
         }
         let store = Store::new(&url, options).map_err(|_| unreadable())?;
-        let database = Self { store, embedded: embedded.map(Mutex::new) };
+        let options = PoolOptions { max_connections: config.cluster.pool_max_connections, ..options };
+        let cluster_store = Store::new(&url, options).map_err(|_| unreadable())?;
+        let database = Self { store, cluster_store, embedded: embedded.map(Mutex::new) };
         match database.store.migrate().await {
             Ok(()) => Ok(database),
             Err(error) => {
@@ -113,7 +117,8 @@ impl Database {
     /// The private PostgreSQL does not stop.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         // A connection that does not come back in time is cut off by the server's stop.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.store.close()).await;
+        let closing = async { tokio::join!(self.store.close(), self.cluster_store.close()) };
+        let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
         if let Some(embedded) = self.embedded {
             embedded.into_inner().stop().await?;
         }

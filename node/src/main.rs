@@ -2,6 +2,7 @@
 
 mod agent_socket;
 mod cli;
+mod cluster;
 mod commands;
 mod config;
 mod convert;
@@ -16,7 +17,7 @@ mod telemetry;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, ClusterCommand, Command, ConfigCommand};
 use config::Config;
 
 #[global_allocator]
@@ -47,6 +48,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Config { command: ConfigCommand::Check } => commands::config_check(&config),
         Command::Config { command: ConfigCommand::Print } => commands::config_print(&config),
+        Command::Cluster { command: ClusterCommand::Init } => cluster::init(&config),
+        Command::Cluster { command: ClusterCommand::Issue { name, out } } => cluster::issue(&config, &name, &out),
         command => {
             telemetry::start(&config.log)?;
             match command {
@@ -55,7 +58,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
                 Command::Migrate => commands::migrate(config).await,
                 Command::User { command } => commands::user(config, command).await,
                 Command::Token { command } => commands::token(config, command).await,
-                Command::Config { .. } => Ok(()),
+                Command::Drain { name, cancel, wait_seconds } => commands::drain(config, name, cancel, wait_seconds).await,
+                Command::Config { .. } | Command::Cluster { .. } => Ok(()),
             }
         }
     }

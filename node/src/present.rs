@@ -17,6 +17,14 @@ pub(crate) fn time(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// Nobody decided as the owner: the node that was reached persisted the heartbeat by itself.
+pub(crate) const NO_OWNER: &str = "-";
+
+/// Who decided about a heartbeat: name of the node and epoch of the shard.
+pub(crate) fn owner(acknowledged: &actors::router::Acknowledged) -> String {
+    acknowledged.owner.as_ref().map_or_else(|| NO_OWNER.to_owned(), |(name, epoch)| format!("{name};epoch={}", epoch.0))
+}
+
 /// An id in a path; one that does not read cannot exist.
 pub(crate) fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|_| ServiceError::NotFound(what).into())

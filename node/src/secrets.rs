@@ -19,12 +19,35 @@ const KEY_MIN_BYTES: usize = 32;
 /// # Errors
 /// A key is too short or not hex, or its file cannot be read or is open to others.
 pub(crate) fn load(config: &Config) -> anyhow::Result<Secrets> {
-    let folder = config.data_dir.join("secrets");
+    let folder = folder(config);
     let keys = &config.secrets;
     Ok(Secrets {
         master_key: key("secrets.master_key", &keys.master_key, &keys.master_key_file, &folder.join("master.key"))?,
         jwt_key: key("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file, &folder.join("jwt.key"))?,
     })
+}
+
+/// Where the keys are that were made here.
+pub(crate) fn folder(config: &Config) -> std::path::PathBuf {
+    config.data_dir.join("secrets")
+}
+
+/// The key that the authority of the link between nodes is derived from.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn cluster_key(config: &Config) -> anyhow::Result<SecretBox<Vec<u8>>> {
+    let keys = &config.secrets;
+    key("secrets.cluster_key", &keys.cluster_key, &keys.cluster_key_file, &folder(config).join("cluster.key"))
+}
+
+/// Tells nodes with the same keys from others; says nothing about the keys.
+pub(crate) fn fingerprint(secrets: &Secrets) -> Vec<u8> {
+    use secrecy::ExposeSecret;
+    use sha2::{Digest, Sha256};
+    let digest = |key: &SecretBox<Vec<u8>>| Sha256::digest(key.expose_secret());
+    let both = Sha256::new().chain_update("nexmdm-keys-v1").chain_update(digest(&secrets.master_key));
+    both.chain_update(digest(&secrets.jwt_key)).finalize().to_vec()
 }
 
 /// Checks the keys that are given, and makes none.
@@ -33,9 +56,11 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<Secrets> {
 /// As [`load`].
 pub(crate) fn check_given(config: &Config) -> anyhow::Result<()> {
     let keys = &config.secrets;
-    for (name, given, file) in
-        [("secrets.master_key", &keys.master_key, &keys.master_key_file), ("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file)]
-    {
+    for (name, given, file) in [
+        ("secrets.master_key", &keys.master_key, &keys.master_key_file),
+        ("secrets.jwt_key", &keys.jwt_key, &keys.jwt_key_file),
+        ("secrets.cluster_key", &keys.cluster_key, &keys.cluster_key_file),
+    ] {
         if given.get().is_some() || !file.as_os_str().is_empty() {
             key(name, given, file, Path::new(""))?;
         }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! start   database -> migrations -> actors (devices load) -> listen -> /readyz 200
-//! stop    /readyz 503, no new connections, sockets told to reconnect
-//!         -> requests finish -> mailboxes drain, writers flush -> database
+//! stop    shards handed over -> /readyz 503, no new connections, sockets told to reconnect
+//!         -> requests finish -> writers flush -> database
 //! ```
 
 use std::io::Write;
@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::{self, NodeLock};
 use crate::config::Config;
 use crate::database::{Database, for_console};
 use crate::http::{self, App, Observability};
@@ -33,20 +34,21 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     raise_file_limit();
     // With the usual mode: a private PostgreSQL that runs as another user has to pass through.
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
+    let lock = NodeLock::take(&config.data_dir)?;
     let secrets = secrets::load(&config)?;
     let database = Database::open(&config).await?;
-    let served = serve(&config, secrets, &database).await;
+    let served = serve(&config, secrets, &database, &lock).await;
     database.close().await?;
     served?;
     tracing::info!(event = "node.stopped");
     Ok(())
 }
 
-async fn serve(config: &Config, secrets: actors::Secrets, database: &Database) -> anyhow::Result<()> {
+async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, lock: &NodeLock) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| format!("http.listen {}", config.http.listen))?;
     let observability = Observability::new()?;
-    let system =
-        System::start(database.store.clone(), config.settings(), secrets, observability.actors.clone()).await.map_err(for_console)?;
+    let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
+    let system = System::start(database.store.clone(), config.settings(), secrets, cluster, observability.actors.clone()).await?;
     let password = first_admin(&system, config).await?;
 
     let stopping = CancellationToken::new();
@@ -60,8 +62,10 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database) -
         () = database.look_after(config) => {}
     }
     tracing::info!(event = "node.stopping");
+    // Other nodes own the devices before this one closes: whoever is turned away finds them there.
+    let handed_over = system.hand_over(FLUSH_TIMEOUT).await;
     stopping.cancel();
-    let drained = server.await? & system.stop(FLUSH_TIMEOUT).await;
+    let drained = server.await? & system.stop(FLUSH_TIMEOUT).await & handed_over;
     if !drained {
         tracing::warn!(event = "node.drain_incomplete");
     }

@@ -76,12 +76,7 @@ impl Fleet {
 async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
     let mut fleet = Fleet::start().await;
     assert!(fleet.node.terminate().await.unwrap().success());
-    let store = Store::new(
-        &fleet.database.url,
-        PoolOptions { max_connections: 4, acquire_timeout: common::DEADLINE, statement_timeout: common::DEADLINE },
-    )
-    .unwrap();
-    let system = start_system(store).await;
+    let system = start_system(&fleet.database).await;
     let principal = Principal::User {
         user_id: domain::UserId(uuid::Uuid::nil()),
         username: "viewer".into(),
@@ -128,10 +123,16 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
     assert!(system.stop(common::DEADLINE).await);
 }
 
-async fn start_system(store: Store) -> Arc<System> {
+/// A node's system within the test, in the place of the node that ran before.
+async fn start_system(database: &common::Database) -> Arc<System> {
+    let options = PoolOptions { max_connections: 4, acquire_timeout: common::DEADLINE, statement_timeout: common::DEADLINE };
+    let store = Store::new(&database.url, options).unwrap();
     let key = || secrecy::SecretBox::new(Box::new(vec![7; 32]));
     let secrets = actors::Secrets { master_key: key(), jwt_key: key() };
-    System::start(store, common::settings(), secrets, Metrics::register(&prometheus::Registry::new()).unwrap()).await.unwrap()
+    let fingerprint = hex::decode(database.sql("SELECT encode(key_fingerprint, 'hex') FROM cluster")).unwrap();
+    let cluster = common::cluster_start(Store::new(&database.url, options).unwrap(), fingerprint).await;
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    System::start(store, common::settings(), secrets, cluster, metrics).await.unwrap()
 }
 
 #[tokio::test]
@@ -164,20 +165,19 @@ async fn a_panicking_device_is_restarted_from_the_store() {
     use actors::device::DeviceMsg;
     let mut fleet = Fleet::start().await;
     fleet.node.terminate().await.unwrap();
-    let options = PoolOptions { max_connections: 4, acquire_timeout: common::DEADLINE, statement_timeout: common::DEADLINE };
-    let system = start_system(Store::new(&fleet.database.url, options).unwrap()).await;
+    let system = start_system(&fleet.database).await;
     let view = system.devices.fleet(&Principal::Console).unwrap();
     let ids = view.order(&DeviceFilter { connectivity: Some(Connectivity::Online), ..Default::default() }, Sort::default());
     let (victim, neighbours) = ids.split_first().unwrap();
     let before = system.router.view(*victim).await.unwrap();
     let mut actors = Vec::new();
     for id in neighbours {
-        actors.push(system.router.locate(*id).await.unwrap().get_id());
+        actors.push(system.router.locate_here(*id).await.unwrap().get_id());
     }
-    let old = system.router.locate(*victim).await.unwrap();
+    let old = system.router.locate_here(*victim).await.unwrap();
     for round in 0..3 {
-        system.router.tell(*victim, DeviceMsg::Crash).await.unwrap();
-        let after = common::eventually("the device is back", async || match system.router.locate(*victim).await {
+        system.router.locate_here(*victim).await.unwrap().cast(DeviceMsg::Crash).unwrap();
+        let after = common::eventually("the device is back", async || match system.router.locate_here(*victim).await {
             Ok(actor) if actor.get_id() != old.get_id() => system.router.view(*victim).await.ok(),
             _ => None,
         })
@@ -185,7 +185,7 @@ async fn a_panicking_device_is_restarted_from_the_store() {
         assert_eq!(after, before, "round {round}");
     }
     for (id, actor) in neighbours.iter().zip(actors) {
-        assert_eq!(system.router.locate(*id).await.unwrap().get_id(), actor, "a neighbour was disturbed");
+        assert_eq!(system.router.locate_here(*id).await.unwrap().get_id(), actor, "a neighbour was disturbed");
     }
     assert!(system.stop(common::DEADLINE).await);
 }

@@ -187,7 +187,7 @@ pub(crate) mod tests {
     /// A fleet of `devices` that covers every state a page has to show.
     pub(crate) fn fleet(devices: u128) -> Arc<FleetView> {
         let fleet = FleetView::new(POLICY);
-        (1..=devices).for_each(|n| fleet.publish(view(n)));
+        (1..=devices).for_each(|n| fleet.publish(view(n), domain::shard::Epoch(1)));
         fleet
     }
 

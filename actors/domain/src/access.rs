@@ -29,6 +29,10 @@ pub enum Permission {
     ManageEnrollment,
     /// Manage accounts.
     ManageUsers,
+    /// See nodes and shards.
+    ViewCluster,
+    /// Drain nodes.
+    ManageCluster,
 }
 
 impl Role {
@@ -38,9 +42,9 @@ impl Role {
     /// Whether this role carries `permission`.
     pub fn allows(self, permission: Permission) -> bool {
         match permission {
-            Permission::ViewDevices | Permission::ViewEnrollment => true,
+            Permission::ViewDevices | Permission::ViewEnrollment | Permission::ViewCluster => true,
             Permission::ManageDevices | Permission::ManageEnrollment => matches!(self, Self::Admin | Self::Operator),
-            Permission::ManageUsers => self == Self::Admin,
+            Permission::ManageUsers | Permission::ManageCluster => self == Self::Admin,
         }
     }
 

@@ -12,12 +12,13 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
 
-use crate::heartbeat::Telemetry;
+use crate::heartbeat::{Heartbeat, Telemetry};
 use crate::{DeviceId, Timestamp};
 
 /// What people know a device by.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceIdentity {
     /// Identity.
     pub id: DeviceId,
@@ -34,17 +35,21 @@ pub struct DeviceIdentity {
     /// Manufacturer given at enrollment.
     pub manufacturer: Option<String>,
     /// When it enrolled.
+    #[serde(with = "chrono::serde::ts_microseconds")]
     pub enrolled_at: Timestamp,
 }
 
 /// The newest stored heartbeat.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastStatus {
     /// Start of its 10-second bucket.
+    #[serde(with = "chrono::serde::ts_microseconds")]
     pub bucket_at: Timestamp,
     /// When the server received it.
+    #[serde(with = "chrono::serde::ts_microseconds")]
     pub received_at: Timestamp,
     /// The device's own clock.
+    #[serde(with = "chrono::serde::ts_microseconds_option")]
     pub device_time: Option<Timestamp>,
     /// Whether that clock was too far off to be believed.
     pub clock_rejected: bool,
@@ -52,8 +57,15 @@ pub struct LastStatus {
     pub telemetry: Telemetry,
 }
 
+impl From<Heartbeat> for LastStatus {
+    fn from(heartbeat: Heartbeat) -> Self {
+        let Heartbeat { device_id: _, bucket_at, received_at, device_time, clock_rejected, telemetry } = heartbeat;
+        Self { bucket_at, received_at, device_time, clock_rejected, telemetry }
+    }
+}
+
 /// Whether a device is heard from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Connectivity {
     /// Within the offline limit.
     Online,
@@ -75,7 +87,7 @@ impl Connectivity {
 }
 
 /// State of the monitored app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AppStatus {
     /// Runs and was in the foreground lately.
     Up,
@@ -120,13 +132,14 @@ impl DevicePolicy {
 }
 
 /// What lists, pages and counts see of a device; cheap to clone.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceView {
     /// What people know it by.
     pub identity: Arc<DeviceIdentity>,
     /// The newest stored heartbeat.
     pub last: Option<Arc<LastStatus>>,
     /// When a heartbeat of it was last received and stored.
+    #[serde(with = "chrono::serde::ts_microseconds_option")]
     pub last_seen_at: Option<Timestamp>,
     /// Whether it is heard from.
     pub connectivity: Connectivity,
@@ -180,6 +193,13 @@ pub struct DeviceState {
 pub enum DeviceEvent {
     /// A heartbeat of it is committed.
     Stored(Arc<LastStatus>),
+    /// What the store holds, after somebody else may have written.
+    Reread {
+        /// The newest stored heartbeat.
+        last: Option<Arc<LastStatus>>,
+        /// When a heartbeat of it was last received and stored.
+        last_seen_at: Option<Timestamp>,
+    },
     /// The liveness deadline that was asked for has passed.
     DeadlinePassed,
     /// Its credentials were revoked.
@@ -291,7 +311,14 @@ impl DeviceState {
     /// Changes the state by `event` and says what has to be done about it.
     pub fn apply(&mut self, event: DeviceEvent, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         match event {
-            DeviceEvent::Stored(status) => self.stored(status, policy),
+            DeviceEvent::Stored(status) => {
+                let seen = status.received_at;
+                self.stored(status, seen, policy)
+            }
+            DeviceEvent::Reread { last: Some(last), last_seen_at: Some(seen) } if seen + policy.offline_after > now => {
+                self.stored(last, seen, policy)
+            }
+            DeviceEvent::Reread { .. } => vec![],
             DeviceEvent::DeadlinePassed => self.deadline_passed(now, policy),
             DeviceEvent::CredentialsRevoked { generation } if generation > self.credential_generation => {
                 self.credential_generation = generation;
@@ -305,12 +332,12 @@ impl DeviceState {
         }
     }
 
-    fn stored(&mut self, status: Arc<LastStatus>, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+    fn stored(&mut self, status: Arc<LastStatus>, seen: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         if self.lifecycle == Lifecycle::Deleted {
             return vec![];
         }
         let was_watched = self.connectivity == Connectivity::Online;
-        self.last_seen_at = self.last_seen_at.max(Some(status.received_at));
+        self.last_seen_at = self.last_seen_at.max(Some(seen));
         self.connectivity = Connectivity::Online;
         if self.last.as_ref().is_none_or(|last| status.bucket_at > last.bucket_at) {
             self.last = Some(status);
@@ -409,6 +436,19 @@ mod tests {
         assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1300), &POLICY), []);
         let effects = device.apply(DeviceEvent::Stored(status(2000, 2000)), at(2000), &POLICY);
         assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(2900))]);
+    }
+
+    #[test]
+    fn what_somebody_else_stored_is_taken_over_unless_it_is_older() {
+        let mut device = fresh();
+        device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
+        let reread = |bucket, seen| DeviceEvent::Reread { last: Some(status(bucket, bucket)), last_seen_at: Some(at(seen)) };
+        device.apply(reread(600, 610), at(620), &POLICY);
+        assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
+        device.apply(reread(400, 400), at(620), &POLICY);
+        assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
+        let mut silent = fresh();
+        assert_eq!(silent.apply(reread(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
     }
 
     #[test]

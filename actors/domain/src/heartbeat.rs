@@ -1,6 +1,7 @@
 //! A heartbeat: what a device may claim, and which 10-second bucket it belongs to.
 
 use chrono::{DateTime, TimeDelta};
+use serde::{Deserialize, Serialize};
 
 use crate::invalid::{Invalid, in_range};
 use crate::text::{bounded, optional};
@@ -18,7 +19,7 @@ pub const LIST_MAX: usize = 100;
 pub const APPS_MAX: usize = 64;
 
 /// The kind of network a device is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// Wi-Fi.
     Wifi,
@@ -59,7 +60,7 @@ impl Transport {
 }
 
 /// One package the agent watches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchedApp {
     /// Package name.
     pub package: String,
@@ -72,7 +73,7 @@ pub struct WatchedApp {
 }
 
 /// Everything a heartbeat tells about a device. `None` = not told.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Telemetry {
     /// Charge, 0..100.
     pub battery_pct: Option<i16>,

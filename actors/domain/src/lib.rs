@@ -1,7 +1,8 @@
 //! The decisions of NexMDM: pure functions over plain data.
 //!
 //! Nothing here does I/O, reads a clock or draws randomness: `now` and random
-//! draws are arguments. No JSON, no SQL, no tokio.
+//! draws are arguments. No JSON, no SQL, no tokio. Types that travel between
+//! nodes derive serde; the format is chosen elsewhere.
 
 pub mod access;
 pub mod device;
@@ -11,12 +12,13 @@ pub mod ids;
 pub mod interval;
 pub mod invalid;
 pub mod partition;
+pub mod placement;
 pub mod query;
 pub mod shard;
 pub mod text;
 pub mod throttle;
 
-pub use ids::{DeviceId, DeviceTokenId, EnrollTokenId, SessionId, UserId};
+pub use ids::{DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SessionId, UserId};
 pub use invalid::Invalid;
 
 /// A point in time, UTC.

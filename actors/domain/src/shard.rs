@@ -7,8 +7,13 @@ use crate::DeviceId;
 /// Number of shards; fixed for the life of a cluster.
 pub const SHARD_COUNT: u16 = 256;
 
+/// Counts the claims of a shard. What an owner does names the epoch it does it in, so that
+/// a deposed owner can be told from the present one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Epoch(pub i64);
+
 /// A shard, 0..255.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ShardId(pub u16);
 
 impl ShardId {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::heartbeat::Heartbeat;
 use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
 use domain::text::{self, FCM_TOKEN_MAX_CHARS};
 use domain::{DeviceId, DeviceTokenId, Invalid, Timestamp};
@@ -11,16 +10,18 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use store::Store;
 use subtle::ConstantTimeEq;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::throttle::FailureThrottle;
+use crate::cluster::Membership;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
-use crate::device::{DeviceMsg, SocketSender};
 use crate::heartbeat_writer::HeartbeatOutcome;
+use crate::link::message::{DeviceRequest, SocketRef};
 use crate::metrics::Metrics;
-use crate::router::DeviceRouter;
+use crate::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
 use crate::settings::{AuthSettings, HeartbeatSettings};
+use crate::sockets::{SocketEntry, SocketHub, SocketSender};
 use crate::{ServiceError, clock};
 
 /// Who a device proved to be. Whether that still holds, its actor decides.
@@ -38,14 +39,6 @@ struct AgentClaims {
     r#gen: i32,
 }
 
-/// A checked heartbeat on its way in.
-pub struct IncomingHeartbeat {
-    /// The heartbeat.
-    pub heartbeat: Heartbeat,
-    /// A push token it carried.
-    pub fcm_token: Option<String>,
-}
-
 #[derive(Clone)]
 struct VerifiedToken {
     secret_sha256: [u8; 32],
@@ -56,6 +49,8 @@ struct VerifiedToken {
 pub struct AgentService {
     store: Store,
     router: DeviceRouter,
+    sockets: Arc<SocketHub>,
+    membership: Arc<Membership>,
     signer: Arc<TokenSigner>,
     bcrypt: Bcrypt,
     verified: Cache<DeviceTokenId, VerifiedToken>,
@@ -67,10 +62,13 @@ pub struct AgentService {
 }
 
 impl AgentService {
-    /// The service over a store and the devices of a node.
+    /// The service over a store and the devices of a cluster.
+    #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
     pub fn new(
         store: Store,
         router: DeviceRouter,
+        sockets: Arc<SocketHub>,
+        membership: Arc<Membership>,
         signer: Arc<TokenSigner>,
         bcrypt: Bcrypt,
         auth: AuthSettings,
@@ -83,6 +81,8 @@ impl AgentService {
             admission: Semaphore::new(heartbeat.in_flight_max),
             store,
             router,
+            sockets,
+            membership,
             signer,
             bcrypt,
             auth,
@@ -173,8 +173,7 @@ impl AgentService {
     /// # Errors
     /// They do not, or the device is deleted.
     pub async fn check(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
-        let question = |reply| DeviceMsg::CheckCredentials(credentials.generation, reply);
-        self.router.ask(credentials.device_id, question).await.map_err(unknown_is_unauthorized)
+        self.router.check(credentials).await.map_err(unknown_is_unauthorized)
     }
 
     /// Replaces the push token of a device.
@@ -190,13 +189,23 @@ impl AgentService {
         Ok(self.store.set_fcm_token(credentials.device_id, fcm_token).await?)
     }
 
-    /// Tells the device's actor of its socket.
+    /// Enters a device's socket and tells the device's owner of it.
     ///
     /// # Errors
     /// The credentials no longer hold, or the device is deleted.
-    pub async fn attach_socket(&self, credentials: DeviceCredentials, socket: SocketSender) -> Result<(), ServiceError> {
-        let question = |reply| DeviceMsg::SocketOpened(credentials.generation, socket, reply);
-        self.router.ask(credentials.device_id, question).await.map_err(unknown_is_unauthorized)
+    pub async fn attach_socket(&self, credentials: DeviceCredentials, sender: SocketSender) -> Result<SocketEntry, ServiceError> {
+        let entry = self.sockets.enter(credentials, sender);
+        let request = DeviceRequest::SocketOpened { generation: credentials.generation, socket: self.socket_ref(&entry) };
+        match self.router.request(credentials.device_id, request).await {
+            // The owner hears of it with the first heartbeat, or when the shard has found a new one.
+            Err(ServiceError::NotOwner) => self.check(credentials).await?,
+            answer => drop(answer.map_err(unknown_is_unauthorized)?),
+        }
+        Ok(entry)
+    }
+
+    fn socket_ref(&self, entry: &SocketEntry) -> SocketRef {
+        SocketRef { node: self.membership.node(), socket: entry.number() }
     }
 
     /// Stores heartbeats of one device. Each answer is for the heartbeat in the
@@ -208,32 +217,15 @@ impl AgentService {
     pub async fn store_heartbeats(
         &self,
         credentials: DeviceCredentials,
+        socket: Option<&SocketEntry>,
         heartbeats: Vec<IncomingHeartbeat>,
-    ) -> Result<Vec<Result<HeartbeatOutcome, ServiceError>>, ServiceError> {
+    ) -> Result<Vec<Result<Acknowledged, ServiceError>>, ServiceError> {
         let _permit = self.admit(heartbeats.len())?;
-        let device = self.router.locate(credentials.device_id).await.map_err(unknown_is_unauthorized)?;
-        let waiting: Vec<_> = heartbeats
-            .into_iter()
-            .map(|incoming| {
-                let (reply, outcome) = oneshot::channel();
-                let message = DeviceMsg::Heartbeat {
-                    heartbeat: Box::new(incoming.heartbeat),
-                    fcm_token: incoming.fcm_token,
-                    generation: credentials.generation,
-                    reply,
-                };
-                // A device that stopped this moment drops the reply, which reads as unavailable below.
-                let _ = device.cast(message);
-                outcome
-            })
-            .collect();
-        let mut outcomes = Vec::with_capacity(waiting.len());
-        for outcome in waiting {
-            let outcome = outcome.await.unwrap_or(Err(ServiceError::Unavailable));
-            self.count(&outcome);
-            outcomes.push(outcome);
-        }
-        Ok(outcomes)
+        let socket = socket.map(|entry| self.socket_ref(entry));
+        let answers = self.router.heartbeats(credentials, socket, &heartbeats).await;
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(unknown_is_unauthorized)).collect();
+        answers.iter().for_each(|answer| self.count(answer));
+        Ok(answers)
     }
 
     /// Stores one heartbeat; answers after its commit.
@@ -243,10 +235,11 @@ impl AgentService {
     pub async fn store_heartbeat(
         &self,
         credentials: DeviceCredentials,
+        socket: Option<&SocketEntry>,
         heartbeat: IncomingHeartbeat,
-    ) -> Result<HeartbeatOutcome, ServiceError> {
-        let mut outcomes = self.store_heartbeats(credentials, vec![heartbeat]).await?;
-        outcomes.pop().unwrap_or(Err(ServiceError::Internal))
+    ) -> Result<Acknowledged, ServiceError> {
+        let mut answers = self.store_heartbeats(credentials, socket, vec![heartbeat]).await?;
+        answers.pop().unwrap_or(Err(ServiceError::Internal))
     }
 
     fn admit(&self, heartbeats: usize) -> Result<Admitted<'_>, ServiceError> {
@@ -263,14 +256,14 @@ impl AgentService {
         }
     }
 
-    fn count(&self, outcome: &Result<HeartbeatOutcome, ServiceError>) {
-        let label = match outcome {
-            Ok(HeartbeatOutcome::Stored) => "stored",
-            Ok(HeartbeatOutcome::Repeat) => "repeat",
+    fn count(&self, answer: &Result<Acknowledged, ServiceError>) {
+        let label = match answer {
+            Ok(Acknowledged { outcome: HeartbeatOutcome::Stored, .. }) => "stored",
+            Ok(Acknowledged { outcome: HeartbeatOutcome::Repeat, .. }) => "repeat",
             Err(ServiceError::Unauthorized) => "revoked",
             Err(ServiceError::DeviceDeleted) => "deleted",
             Err(ServiceError::Overloaded(_)) => "overloaded",
-            Err(ServiceError::Unavailable) => "unavailable",
+            Err(ServiceError::Unavailable | ServiceError::NotOwner) => "unavailable",
             Err(_) => "failed",
         };
         self.metrics.heartbeats.with_label_values(&[label]).inc();

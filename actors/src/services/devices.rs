@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::DeviceId;
 use domain::access::{Permission, Principal};
 use domain::device::{DevicePolicy, DeviceState, DeviceView};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
-use store::Store;
+use domain::{DeviceId, Timestamp};
+use store::{Store, StoredDevice};
 
-use crate::device::DeviceMsg;
 use crate::fleet_view::{FleetStats, FleetView};
+use crate::link::message::DeviceRequest;
 use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
 
@@ -56,24 +56,29 @@ impl DeviceService {
         let mut rows = self.store.devices_page(&filter, sort, after.as_ref(), now - self.policy.offline_after, limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
-        let devices: Vec<_> = rows
-            .into_iter()
-            .map(|row| {
-                DeviceState::restored(row.identity, row.credential_generation, row.last, row.last_seen_at, now, &self.policy)
-                    .view(&self.policy)
-            })
-            .collect();
+        let devices: Vec<_> = rows.into_iter().map(|row| self.stored_view(row, now)).collect();
         let next = if more { devices.last().map(|last| cursor(last, sort)) } else { None };
         Ok(DevicePage { devices, next })
     }
 
-    /// The live state of a device, read from its actor.
+    /// The live state of a device, read from its actor on whichever node; while it has no owner,
+    /// what the store holds.
     ///
     /// # Errors
     /// Forbidden, or there is no such device.
     pub async fn live(&self, principal: &Principal, id: DeviceId) -> Result<DeviceView, ServiceError> {
         principal.require(Permission::ViewDevices)?;
-        self.router.view(id).await
+        match self.router.view(id).await {
+            Err(ServiceError::NotOwner) => {
+                let stored = self.store.device(id).await?.filter(|stored| stored.deleted_at.is_none());
+                Ok(self.stored_view(stored.ok_or(ServiceError::NotFound("device"))?, clock::now()))
+            }
+            answer => answer,
+        }
+    }
+
+    fn stored_view(&self, row: StoredDevice, now: Timestamp) -> DeviceView {
+        DeviceState::restored(row.identity, row.credential_generation, row.last, row.last_seen_at, now, &self.policy).view(&self.policy)
     }
 
     /// The fleet as dashboards see it.
@@ -112,14 +117,9 @@ impl DeviceService {
         principal.require(Permission::ManageDevices)?;
         let (store, router) = (self.store.clone(), self.router.clone());
         to_the_end(async move {
-            match store.revoke_credentials(id).await {
-                Ok(Some(generation)) => {
-                    tracing::info!(event = "device.credentials_revoked", device_id = %id);
-                    router.tell(id, DeviceMsg::CredentialsRevoked(generation)).await
-                }
-                Ok(None) => Err(ServiceError::NotFound("device")),
-                Err(error) => Err(unknown_outcome(&router, id, error).await),
-            }
+            let generation = store.revoke_credentials(id).await?.ok_or(ServiceError::NotFound("device"))?;
+            tracing::info!(event = "device.credentials_revoked", device_id = %id);
+            tell_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await
         })
         .await
     }
@@ -132,14 +132,11 @@ impl DeviceService {
         principal.require(Permission::ManageDevices)?;
         let (store, router) = (self.store.clone(), self.router.clone());
         to_the_end(async move {
-            match store.delete_device(id, clock::now()).await {
-                Ok(true) => {
-                    tracing::info!(event = "device.deleted", device_id = %id);
-                    router.tell(id, DeviceMsg::Deleted).await
-                }
-                Ok(false) => Err(ServiceError::NotFound("device")),
-                Err(error) => Err(unknown_outcome(&router, id, error).await),
+            if !store.delete_device(id, clock::now()).await? {
+                return Err(ServiceError::NotFound("device"));
             }
+            tracing::info!(event = "device.deleted", device_id = %id);
+            tell_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await
         })
         .await
     }
@@ -151,11 +148,13 @@ async fn to_the_end(work: impl Future<Output = Result<(), ServiceError>> + Send 
     tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
 }
 
-/// After an error the change may have taken effect all the same: the actor stops,
-/// and whoever needs it next starts it from the store.
-async fn unknown_outcome(router: &DeviceRouter, id: DeviceId, error: store::StoreError) -> ServiceError {
-    let _ = router.tell(id, DeviceMsg::Forget).await;
-    error.into()
+/// Tells the owner what the store holds already. The store told every node of it too, so an owner
+/// that cannot be reached over the link learns of it all the same, a moment later.
+async fn tell_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
+    match router.request(id, request).await {
+        Ok(_) | Err(ServiceError::NotOwner | ServiceError::Unavailable | ServiceError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where a page behind `last` begins.

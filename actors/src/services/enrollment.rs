@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
 use crate::fleet_view::FleetView;
+use crate::link::message::DeviceRequest;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
 use crate::settings::{AuthSettings, EnrollmentSettings};
@@ -184,7 +185,7 @@ impl EnrollmentService {
         }
         self.view.enrollment_changed();
         // The device is enrolled whatever happens here; if this fails, its first call starts it.
-        let _ = self.router.locate(device.id).await;
+        let _ = self.router.request(device.id, DeviceRequest::CheckCredentials { generation: 1 }).await;
         tracing::info!(event = "enrollment.enrolled", device_id = %device.id, alias, enroll_token_id = %usable.id);
         Ok(Enrolled {
             device_id: device.id,

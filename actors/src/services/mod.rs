@@ -2,11 +2,13 @@
 
 mod agent;
 mod auth;
+mod cluster;
 mod devices;
 mod enrollment;
 mod throttle;
 
-pub use agent::{AgentService, DeviceCredentials, IncomingHeartbeat};
+pub use agent::{AgentService, DeviceCredentials};
 pub use auth::{AuthService, SignedIn};
+pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, set_draining};
 pub use devices::{DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};

@@ -4,6 +4,7 @@ use domain::device::{Connectivity, DeviceIdentity, LastStatus};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
+use domain::shard::ShardId;
 use domain::{DeviceId, DeviceTokenId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
@@ -55,6 +56,17 @@ pub struct Credential {
     /// The generation that is valid.
     pub current_generation: i32,
     /// Whether the device is deleted.
+    pub deleted: bool,
+}
+
+/// Whether and with which credentials a device may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceAccess {
+    /// The device.
+    pub id: DeviceId,
+    /// The generation of credentials that is valid.
+    pub generation: i32,
+    /// Whether it is deleted.
     pub deleted: bool,
 }
 
@@ -170,13 +182,14 @@ impl NewDevice {
 }
 
 impl Store {
-    /// Every device that is not deleted, one query, handed to `take` row by row.
+    /// Every device of these shards that is not deleted, one query, handed to `take` row by row.
     ///
     /// # Errors
     /// The database is unavailable; some rows may have been handed over.
-    pub async fn for_each_device(&self, mut take: impl FnMut(StoredDevice)) -> Result<(), StoreError> {
+    pub async fn for_each_device(&self, shards: &[ShardId], mut take: impl FnMut(StoredDevice)) -> Result<(), StoreError> {
+        let shards: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
         let mut query = select_devices();
-        query.push("d.deleted_at IS NULL");
+        query.push("d.deleted_at IS NULL AND d.shard = ANY(").push_bind(shards).push(")");
         let mut rows = query.build().fetch(&self.pool);
         while let Some(row) = rows.try_next().await? {
             take(read(&row)?);
@@ -249,31 +262,65 @@ impl Store {
         }))
     }
 
-    /// Makes every credential of a device worthless. Answers the generation that
-    /// is valid from now on; `None` when there is no such device.
+    /// Which credentials of a device hold, and whether it is deleted; `None` when there is none.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn device_access(&self, id: DeviceId) -> Result<Option<DeviceAccess>, StoreError> {
+        Ok(sqlx::query!(r#"SELECT credential_generation, deleted_at IS NOT NULL AS "deleted!" FROM device WHERE device_id = $1"#, id.0)
+            .fetch_optional(&self.pool)
+            .await?
+            .map(|row| DeviceAccess { id, generation: row.credential_generation, deleted: row.deleted }))
+    }
+
+    /// The same for every device of these shards whose credentials were ever revoked or which is deleted.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoked_devices(&self, shards: &[ShardId]) -> Result<Vec<DeviceAccess>, StoreError> {
+        let shards: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        Ok(sqlx::query!(
+            r#"SELECT device_id, credential_generation, deleted_at IS NOT NULL AS "deleted!" FROM device
+               WHERE shard = ANY($1) AND (credential_generation > 1 OR deleted_at IS NOT NULL)"#,
+            &shards
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|row| DeviceAccess { id: DeviceId(row.device_id), generation: row.credential_generation, deleted: row.deleted })
+        .collect())
+    }
+
+    /// Makes every credential of a device worthless, and tells all nodes. Answers the generation
+    /// that is valid from now on; `None` when there is no such device.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn revoke_credentials(&self, id: DeviceId) -> Result<Option<i32>, StoreError> {
         Ok(sqlx::query_scalar!(
-            "UPDATE device SET credential_generation = credential_generation + 1
-             WHERE device_id = $1 AND deleted_at IS NULL RETURNING credential_generation",
+            "WITH changed AS (UPDATE device SET credential_generation = credential_generation + 1
+                 WHERE device_id = $1 AND deleted_at IS NULL RETURNING device_id, credential_generation)
+             SELECT credential_generation FROM changed, (SELECT pg_notify('nexmdm_device', $1::text)) told",
             id.0
         )
         .fetch_optional(&self.pool)
         .await?)
     }
 
-    /// Marks a device as deleted. Answers whether there was such a device.
+    /// Marks a device as deleted, and tells all nodes. Answers whether there was such a device.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(sqlx::query!("UPDATE device SET deleted_at = $2 WHERE device_id = $1 AND deleted_at IS NULL", id.0, now)
-            .execute(&self.pool)
-            .await?
-            .rows_affected()
-            == 1)
+        Ok(sqlx::query_scalar!(
+            r#"WITH changed AS (UPDATE device SET deleted_at = $2 WHERE device_id = $1 AND deleted_at IS NULL RETURNING device_id)
+               SELECT 1 AS "changed!" FROM changed, (SELECT pg_notify('nexmdm_device', $1::text)) told"#,
+            id.0,
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .is_some())
     }
 
     /// Replaces a device's push token.

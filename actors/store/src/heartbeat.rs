@@ -1,11 +1,12 @@
 //! The dual write: history and newest status of a batch of heartbeats, together or not at all.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use domain::DeviceId;
 use domain::device::LastStatus;
-use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
+use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use serde_json::{Map, Value, json};
 
 use crate::{Store, StoreError};
@@ -21,16 +22,18 @@ pub struct HeartbeatRow {
     pub fcm_token: Option<String>,
     /// A newer heartbeat of the device was stored before this one came.
     pub late: bool,
-    /// Its details are those that are stored already, so they need not travel again.
+    /// Its details should be those that are stored already, so they need not travel again.
+    /// Where they are not, none are shown rather than wrong ones.
     pub same_details: bool,
+    /// Digest of its details.
+    details_hash: i64,
 }
 
 impl HeartbeatRow {
     /// The row of a checked heartbeat, with all its details.
-    pub fn new(heartbeat: Heartbeat, fcm_token: Option<String>, late: bool) -> Self {
-        let Heartbeat { device_id, bucket_at, received_at, device_time, clock_rejected, telemetry } = heartbeat;
-        let status = Arc::new(LastStatus { bucket_at, received_at, device_time, clock_rejected, telemetry });
-        Self { device_id, status, fcm_token, late, same_details: false }
+    pub fn new(device_id: DeviceId, status: Arc<LastStatus>, fcm_token: Option<String>, late: bool) -> Self {
+        let details_hash = details_hash(&status.telemetry);
+        Self { device_id, status, fcm_token, late, same_details: false, details_hash }
     }
 }
 
@@ -141,16 +144,17 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
     let queue_depth = column!(row => row.status.telemetry.queue_depth);
     let boot_id = column!(row => row.status.telemetry.boot_id.as_deref());
     let seq = column!(row => row.status.telemetry.seq);
+    let details_hash = column!(row => row.details_hash);
     sqlx::query!(
         "WITH batch AS MATERIALIZED (
              SELECT * FROM UNNEST(
                  $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::boolean[], $6::smallint[], $7::boolean[],
                  $8::real[], $9::text[], $10::bigint[], $11::text[], $12::bigint[], $13::integer[], $14::smallint[], $15::bigint[],
                  $16::text[], $17::boolean[], $18::integer[], $19::boolean[], $20::integer[], $21::text[], $22::bigint[],
-                 $23::text[], $24::boolean[]
+                 $23::text[], $24::boolean[], $25::bigint[]
              ) AS r(device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging, battery_temperature_c,
                     app_version, agent_version_code, model, uptime_s, ram_available_mb, ram_pressure_pct, storage_free_mb,
-                    transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq, details, is_newest)
+                    transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq, details, is_newest, details_hash)
          ), history AS (
              INSERT INTO heartbeats (device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
                  battery_temperature_c, app_version, agent_version_code, uptime_s, ram_available_mb, ram_pressure_pct,
@@ -165,11 +169,11 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
          INSERT INTO device_last_status AS d (device_id, bucket_at, received_at, last_seen_at, device_time, clock_rejected,
              battery_pct, charging, battery_temperature_c, app_version, agent_version_code, model, uptime_s, ram_available_mb,
              ram_pressure_pct, storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth,
-             boot_id, seq, details)
+             boot_id, seq, details, details_hash)
          SELECT device_id, bucket_at, received_at, received_at, device_time, clock_rejected,
              battery_pct, charging, battery_temperature_c, app_version, agent_version_code, model, uptime_s, ram_available_mb,
              ram_pressure_pct, storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth,
-             boot_id, seq, details::jsonb
+             boot_id, seq, details::jsonb, details_hash
          FROM batch WHERE is_newest
          ON CONFLICT (device_id) DO UPDATE SET
              bucket_at = excluded.bucket_at, received_at = excluded.received_at,
@@ -182,7 +186,10 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
              storage_free_mb = excluded.storage_free_mb, transport = excluded.transport,
              net_validated = excluded.net_validated, foreground_recent_s = excluded.foreground_recent_s,
              app_running = excluded.app_running, queue_depth = excluded.queue_depth, boot_id = excluded.boot_id,
-             seq = excluded.seq, details = coalesce(excluded.details, d.details)
+             seq = excluded.seq, details_hash = excluded.details_hash,
+             -- Left out because they are stored: true only if nobody else wrote in between.
+             details = CASE WHEN excluded.details IS NOT NULL THEN excluded.details
+                            WHEN d.details_hash = excluded.details_hash THEN d.details END
          -- Newer wins, in whatever order batches commit and from whichever node.
          WHERE excluded.bucket_at > d.bucket_at",
         &device_id,
@@ -208,7 +215,8 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
         &boot_id as &[Option<&str>],
         &seq as &[Option<i64>],
         &details as &[Option<String>],
-        &newest
+        &newest,
+        &details_hash
     )
     .execute(executor)
     .await?;
@@ -266,6 +274,28 @@ pub fn same_details(a: &Telemetry, b: &Telemetry) -> bool {
     with_details!(same) && a.apps == b.apps
 }
 
+/// Digest of [`details`]: FNV-1a, the same on every build and machine.
+fn details_hash(telemetry: &Telemetry) -> i64 {
+    struct Fnv(u64);
+    impl Hasher for Fnv {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        }
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    macro_rules! hash {
+        ($($field:ident),*) => {{ $(telemetry.$field.hash(&mut hasher);)* }};
+    }
+    with_details!(hash);
+    for app in &telemetry.apps {
+        (&app.package, app.installed, &app.version_name, app.version_code).hash(&mut hasher);
+    }
+    hasher.finish() as i64
+}
+
 /// Reads [`details`] back into `telemetry`.
 pub(crate) fn read_details(details: &Value, telemetry: &mut Telemetry) {
     let text = |name: &str| details[name].as_str().map(str::to_owned);
@@ -307,11 +337,13 @@ pub(crate) fn read_details(details: &Value, telemetry: &mut Telemetry) {
 mod tests {
     use super::*;
     use domain::Timestamp;
+    use domain::heartbeat::Heartbeat;
 
     fn row(device: u128, bucket: i64, seq: i64) -> HeartbeatRow {
         let at: Timestamp = chrono::DateTime::from_timestamp(1_780_000_000 + bucket, 0).unwrap();
         let telemetry = Telemetry { seq: Some(seq), ..Default::default() };
-        HeartbeatRow::new(Heartbeat::new(DeviceId(uuid::Uuid::from_u128(device)), Some(at), telemetry, at), None, false)
+        let id = DeviceId(uuid::Uuid::from_u128(device));
+        HeartbeatRow::new(id, Arc::new(Heartbeat::new(id, Some(at), telemetry, at).into()), None, false)
     }
 
     #[test]
@@ -336,6 +368,8 @@ mod tests {
         assert!(same_details(&told, &told) && !same_details(&told, &Telemetry::default()));
         assert!(!same_details(&told, &Telemetry { metered: None, ..told.clone() }));
         assert!(same_details(&told, &Telemetry { battery_pct: Some(3), ..told.clone() }), "the battery is not among them");
+        assert_eq!(details_hash(&told), details_hash(&Telemetry { battery_pct: Some(3), ..told.clone() }));
+        assert_ne!(details_hash(&told), details_hash(&Telemetry { metered: None, ..told.clone() }));
         let mut read = Telemetry::default();
         read_details(&serde_json::from_str(&details(&told)).unwrap(), &mut read);
         assert_eq!(read, told);

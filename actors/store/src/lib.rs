@@ -4,6 +4,7 @@
 //! checked at compile time against the committed schema, except the two that
 //! are built at run time: a list's filter and a partition's name.
 
+mod cluster;
 mod device;
 mod enroll_token;
 mod error;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-pub use device::{Credential, NewDevice, StoredDevice};
+pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
+pub use device::{Credential, DeviceAccess, NewDevice, StoredDevice};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};
 pub use error::{Conflict, StoreError};
 pub use heartbeat::{HeartbeatRow, same_details};

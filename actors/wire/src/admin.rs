@@ -241,3 +241,81 @@ pub struct FleetStats {
     /// Heartbeats stored per second, over the last seconds.
     pub heartbeats_per_second: f64,
 }
+
+/// 200 of `GET /v1/cluster`: the cluster as the node that answers sees it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Cluster {
+    /// Name of the node that answers.
+    pub node: String,
+    /// Whether its lease holds.
+    pub lease_holds: bool,
+    /// Nodes that live, and those that ended within the hour.
+    pub nodes: Vec<ClusterNode>,
+    /// Every shard, in the order of their numbers.
+    pub shards: Vec<ClusterShard>,
+    /// The newest moves of shards, newest first; those of one second together.
+    pub moves: Vec<ClusterMove>,
+}
+
+/// A node.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ClusterNode {
+    /// This start of it.
+    pub node_id: String,
+    /// Its name.
+    pub name: String,
+    /// `active`, `draining`, `expired` or `left`.
+    pub state: String,
+    /// Where devices and people reach it.
+    pub http_url: String,
+    /// Where other nodes reach it.
+    pub cluster_addr: String,
+    /// Its build.
+    pub version: String,
+    /// Newest protocol between nodes that it speaks.
+    pub protocol_max: i32,
+    /// Protocol that is spoken with it; null without a link.
+    pub protocol: Option<u16>,
+    /// Shards that it owns.
+    pub shards: usize,
+    /// Devices that it owns; null when it has not told.
+    pub devices: Option<u64>,
+    /// Heartbeats that it stores per second.
+    pub heartbeats_per_second: Option<f64>,
+    /// When it joined.
+    pub joined_at: String,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// What is left of its lease, ms; negative once it ran out.
+    pub lease_left_ms: i64,
+    /// Whether the answering node reaches it; null for itself and for those that ended.
+    pub reachable: Option<bool>,
+    /// Round trip between the answering node and it, ms.
+    pub round_trip_ms: Option<f64>,
+}
+
+/// A shard.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ClusterShard {
+    /// Its number.
+    pub shard: u16,
+    /// Name of its owner; null while it has none.
+    pub owner: Option<String>,
+    /// Counts its claims.
+    pub epoch: i64,
+}
+
+/// Shards that moved together.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ClusterMove {
+    /// Whose they were; null when they were nobody's.
+    pub from: Option<String>,
+    /// Whose they are since.
+    pub to: String,
+    /// `free`, `released`, `left` or `expired`.
+    pub reason: String,
+    /// How many.
+    pub shards: i64,
+    /// When the last of them moved.
+    pub at: String,
+}

@@ -83,7 +83,7 @@ impl From<ServiceError> for ApiError {
                 Self { retry_after_s: Some(retry_after_s), ..new(StatusCode::TOO_MANY_REQUESTS, "throttled") }
             }
             ServiceError::Overloaded(_) => new(StatusCode::SERVICE_UNAVAILABLE, "overloaded").retry_later(),
-            ServiceError::Unavailable => new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").retry_later(),
+            ServiceError::Unavailable | ServiceError::NotOwner => new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").retry_later(),
             ServiceError::Internal => new(StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

@@ -14,14 +14,15 @@ pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: 200 when the node serves: the database answers, every
-/// migration is applied, and the node is not stopping.
+/// `GET /readyz`: 200 when the node serves: the database answers, every migration is applied, its
+/// lease holds, and the node is not stopping.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
     let not_ready = |why: &str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).retry_later();
     if app.stopping.is_cancelled() {
         return Err(not_ready("the node is stopping"));
     }
     match app.system.store().is_migrated().await {
+        Ok(true) if !app.system.cluster.lease_holds() => Err(not_ready("the lease of this node does not hold")),
         Ok(true) => Ok("ready\n"),
         Ok(false) => Err(not_ready("migrations are missing")),
         Err(_) => Err(not_ready("the database does not answer")),

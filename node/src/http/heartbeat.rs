@@ -7,7 +7,7 @@ use actors::services::DeviceCredentials;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use domain::Invalid;
 use domain::heartbeat::LIST_MAX;
 use serde_json::value::RawValue;
@@ -23,16 +23,26 @@ pub(crate) async fn one(
     Device(credentials): Device,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<HeartbeatResponse>, ApiError> {
+) -> Result<(OwnerHeader, Json<HeartbeatResponse>), ApiError> {
     let heartbeat: Heartbeat = body::json(&app, &headers, body).await?;
     let incoming = convert::heartbeat(credentials.device_id, heartbeat, clock::now())?;
-    app.system.agent.store_heartbeat(credentials, incoming).await?;
-    Ok(Json(HeartbeatResponse {
+    let acknowledged = app.system.agent.store_heartbeat(credentials, None, incoming).await?;
+    let response = HeartbeatResponse {
         ok: true,
         next_heartbeat_seconds: app.system.agent.next_heartbeat_s(),
         commands: vec![],
         server_time: present::time(clock::now()),
-    }))
+    };
+    Ok((owner_header(&present::owner(&acknowledged)), Json(response)))
+}
+
+type OwnerHeader = [(HeaderName, HeaderValue); 1];
+
+/// Tells who decided about a heartbeat: for people who look into a cluster, and for tests of it.
+static OWNER: HeaderName = HeaderName::from_static("x-nexmdm-owner");
+
+fn owner_header(owner: &str) -> OwnerHeader {
+    [(OWNER.clone(), HeaderValue::from_str(owner).unwrap_or_else(|_| HeaderValue::from_static("-")))]
 }
 
 /// A drained queue: each heartbeat has an outcome of its own, so that one that
@@ -42,22 +52,24 @@ pub(crate) async fn list(
     Device(credentials): Device,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<HeartbeatsResponse>, ApiError> {
+) -> Result<(OwnerHeader, Json<HeartbeatsResponse>), ApiError> {
     let bytes = body::read(&app, &headers, body, app.config.http.heartbeats_body_limit_bytes).await?;
     let given: Vec<&RawValue> = body::parse(&bytes)?;
     if given.is_empty() || given.len() > LIST_MAX {
         return Err(Invalid::range("body", given.len(), 1, LIST_MAX).into());
     }
-    let results = store(&app, credentials, &given).await?;
-    Ok(Json(HeartbeatsResponse {
+    let (results, owner) = store(&app, credentials, &given).await?;
+    let response = HeartbeatsResponse {
         results,
         next_heartbeat_seconds: app.system.agent.next_heartbeat_s(),
         commands: vec![],
         server_time: present::time(clock::now()),
-    }))
+    };
+    Ok((owner_header(&owner), Json(response)))
 }
 
-async fn store(app: &App, credentials: DeviceCredentials, given: &[&RawValue]) -> Result<Vec<HeartbeatOutcome>, ApiError> {
+/// Outcomes, and who decided about all of them; `-` when it was not one owner in one epoch.
+async fn store(app: &App, credentials: DeviceCredentials, given: &[&RawValue]) -> Result<(Vec<HeartbeatOutcome>, String), ApiError> {
     let now = clock::now();
     let mut results: Vec<_> = (0..given.len()).map(|index| HeartbeatOutcome { index, status: 200, detail: None }).collect();
     let mut accepted = Vec::with_capacity(given.len());
@@ -75,19 +87,27 @@ async fn store(app: &App, credentials: DeviceCredentials, given: &[&RawValue]) -
     }
     if accepted.is_empty() {
         app.system.agent.check(credentials).await?;
-        return Ok(results);
+        return Ok((results, present::NO_OWNER.to_owned()));
     }
-    for (index, outcome) in places.into_iter().zip(app.system.agent.store_heartbeats(credentials, accepted).await?) {
-        if let Err(error) = outcome {
-            let refused = ApiError::from(error);
-            // What is true of the device is true of the whole list.
-            if matches!(refused.status().as_u16(), 401 | 410) {
-                return Err(refused);
+    let mut owner = None;
+    for (index, outcome) in places.into_iter().zip(app.system.agent.store_heartbeats(credentials, None, accepted).await?) {
+        match outcome {
+            Ok(acknowledged) => {
+                let decided = present::owner(&acknowledged);
+                let same = owner.as_ref().is_none_or(|owner| *owner == decided);
+                owner = Some(if same { decided } else { present::NO_OWNER.to_owned() });
             }
-            refuse(&mut results[index], &refused);
+            Err(error) => {
+                let refused = ApiError::from(error);
+                // What is true of the device is true of the whole list.
+                if matches!(refused.status().as_u16(), 401 | 410) {
+                    return Err(refused);
+                }
+                refuse(&mut results[index], &refused);
+            }
         }
     }
-    Ok(results)
+    Ok((results, owner.unwrap_or_else(|| present::NO_OWNER.to_owned())))
 }
 
 fn refuse(result: &mut HeartbeatOutcome, refused: &ApiError) {

@@ -3,6 +3,7 @@
 mod agent_session;
 mod auth;
 mod body;
+mod cluster;
 mod devices;
 mod enroll_tokens;
 mod error;
@@ -86,6 +87,9 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .route("/v1/devices/{id}", get(devices::one).delete(devices::delete))
         .route("/v1/devices/{id}/revoke", post(devices::revoke))
         .route("/v1/fleet/stats", get(devices::stats))
+        .route("/v1/cluster", get(cluster::overview))
+        .route("/v1/cluster/nodes/{name}/drain", post(cluster::drain))
+        .route("/v1/cluster/nodes/{name}/resume", post(cluster::resume))
         .route("/v1/{*unknown}", axum::routing::any(error::no_such_route));
     let signals =
         Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready)).route("/metrics", get(health::metrics));
@@ -112,6 +116,6 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
 }
 
 /// Changes with every build, so that browsers know when their scripts are old.
-fn build_id() -> String {
+pub(crate) fn build_id() -> String {
     format!("{}-{}", env!("CARGO_PKG_VERSION"), env!("NEXMDM_BUILD_ID"))
 }

@@ -183,6 +183,49 @@ pub fn nexmdm(node: &Node, arguments: &[&str], stdin: &str) -> (bool, String, St
     (out.status.success(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
 }
 
+/// What a system that a test starts within its own process brings to a cluster of one.
+pub async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>) -> actors::ClusterStart {
+    use actors::link::tls::{LinkTls, NodeCertificate};
+    let ms = Duration::from_millis;
+    let secret = secrecy::SecretBox::new(Box::new(vec![7; 32]));
+    let certificate = NodeCertificate::issue(&secret, "nexmdm", "within").unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    actors::ClusterStart {
+        options: actors::cluster::ClusterOptions {
+            cluster: "nexmdm".into(),
+            node: "within".into(),
+            cluster_addr: listener.local_addr().unwrap().to_string(),
+            http_url: "http://127.0.0.1:1".into(),
+            version: "test".into(),
+            lock_identity: format!("test-{}", std::process::id()),
+            key_fingerprint,
+            lease_ttl: ms(5000),
+            renew_interval: ms(1000),
+            fence_after: ms(3500),
+            steady_after: ms(3000),
+        },
+        link: actors::link::LinkSettings {
+            handshake_timeout: ms(2000),
+            idle_after: ms(2000),
+            beat_interval: ms(400),
+            taken_timeout: ms(300),
+            commit_timeout: DEADLINE,
+            calls_max: 1000,
+            bytes_max: 8 << 20,
+            queue_max: 1000,
+            batch_max: 100,
+            taken_max: 1000,
+            redial: (ms(200), ms(5000)),
+            addresses: vec![],
+        },
+        listener,
+        tls: LinkTls::new("nexmdm", &certificate).unwrap(),
+        store,
+        feed_interval: ms(500),
+        owner_wait: ms(300),
+    }
+}
+
 /// Settings for a system that a test starts within its own process.
 pub fn settings() -> actors::settings::Settings {
     use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, Settings};

@@ -1,0 +1,119 @@
+//! Keeps the view of the fleet in step with the other nodes: pulls what changed on each of them.
+//!
+//! Pulling needs no list of subscribers and no resending: a reader that missed something asks for
+//! what came after the last number it has, and one that starts asks from the beginning.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::shard::{Epoch, ShardId, shard_of};
+use domain::{DeviceId, NodeId};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::view::ClusterView;
+use crate::fleet_view::FleetView;
+use crate::link::Links;
+use crate::link::message::{Changes, ChangesWanted};
+
+/// How far this node is with one peer.
+#[derive(Default)]
+struct Progress {
+    wanted: Option<ChangesWanted>,
+    /// Devices told since the beginning, while the first reading is under way.
+    first_reading: Option<HashSet<DeviceId>>,
+    enrollment_revision: Option<u64>,
+}
+
+/// Pulls from every live peer at an interval, until `stopping`. `in_step` tells once every peer
+/// was read to its end.
+pub async fn keep_in_step(
+    fleet: Arc<FleetView>,
+    links: Arc<Links>,
+    view: watch::Receiver<ClusterView>,
+    interval: Duration,
+    in_step: watch::Sender<bool>,
+    stopping: CancellationToken,
+) {
+    let mut progress: HashMap<NodeId, Progress> = HashMap::new();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        let peers: Vec<NodeId> = view.borrow().peers().map(|peer| peer.id).collect();
+        progress.retain(|node, _| {
+            let lives = peers.contains(node);
+            if !lives {
+                fleet.rate_of(*node, None);
+            }
+            lives
+        });
+        let reading = peers.into_iter().map(|node| {
+            let mut progress = progress.remove(&node).unwrap_or_default();
+            let (fleet, links, view) = (&fleet, &links, &view);
+            async move {
+                let whole = catch_up(fleet, links, view, node, &mut progress).await;
+                (node, progress, whole)
+            }
+        });
+        let mut all = true;
+        for (node, state, whole) in futures_util::future::join_all(reading).await {
+            all &= whole;
+            progress.insert(node, state);
+        }
+        if all {
+            in_step.send_if_modified(|done| !std::mem::replace(done, true));
+        }
+    }
+}
+
+/// Reads a peer's log to its end; false when it could not be reached.
+async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<ClusterView>, node: NodeId, progress: &mut Progress) -> bool {
+    loop {
+        let wanted = progress.wanted.unwrap_or(ChangesWanted { log: 0, after: 0 });
+        let Ok(changes) = links.changes(node, wanted).await else {
+            fleet.rate_of(node, None);
+            return false;
+        };
+        let Changes { log, last, more, changes, heartbeats_per_second, enrollment_revision } = changes;
+        if log != wanted.log {
+            progress.first_reading = Some(HashSet::new());
+        }
+        if let Some(told) = &mut progress.first_reading {
+            told.extend(changes.iter().map(|change| change.device));
+        }
+        fleet.take_over(changes);
+        fleet.rate_of(node, Some(heartbeats_per_second));
+        if progress.enrollment_revision.replace(enrollment_revision).is_some_and(|before| before != enrollment_revision) {
+            fleet.enrollment_changed_elsewhere();
+        }
+        progress.wanted = Some(ChangesWanted { log, after: last });
+        if more {
+            continue;
+        }
+        if let Some(told) = progress.first_reading.take() {
+            // What the owner does not know any more was deleted while nobody told us.
+            let (shards, epochs) = owned_by(node, &view.borrow());
+            fleet.keep_only(
+                &shards,
+                |shard| epochs.get(&shard).copied().unwrap_or(Epoch(0)),
+                |id| told.contains(&id) || !shards.contains(&shard_of(id)),
+            );
+        }
+        return true;
+    }
+}
+
+fn owned_by(node: NodeId, view: &ClusterView) -> (HashSet<ShardId>, HashMap<ShardId, Epoch>) {
+    let epochs: HashMap<ShardId, Epoch> = ShardId::all()
+        .map(|shard| (shard, view.place(shard)))
+        .filter(|(_, place)| place.owner == Some(node))
+        .map(|(shard, place)| (shard, place.epoch))
+        .collect();
+    (epochs.keys().copied().collect(), epochs)
+}

@@ -1,0 +1,219 @@
+//! This node's seat in the cluster: it joins, renews its lease, and leaves.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::NodeId;
+use ractor::ActorRef;
+use store::{Joined, NewNode, Store, StoreError};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::PlacementMsg;
+use super::ownership::{Moment, Ownership};
+use crate::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::metrics::Metrics;
+
+/// Renewals on their way at a time: with a database that takes seconds, the next must not wait for the last.
+const RENEWALS_MAX: usize = 4;
+/// Beyond the end of a lease, before a name counts as free.
+const NAME_SLACK_MS: i64 = 500;
+
+/// How a node takes part in a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of this node, unique among those that live.
+    pub node: String,
+    /// Where other nodes dial it.
+    pub cluster_addr: String,
+    /// Where devices and people reach it.
+    pub http_url: String,
+    /// Its build.
+    pub version: String,
+    /// The locked file in its data folder.
+    pub lock_identity: String,
+    /// Digest of the shared keys.
+    pub key_fingerprint: Vec<u8>,
+    /// Life of a lease.
+    pub lease_ttl: Duration,
+    /// How often it is renewed.
+    pub renew_interval: Duration,
+    /// How long after a renewal was sent this node stops acting as an owner; less than the lease.
+    pub fence_after: Duration,
+    /// How long a node trusts nobody's end after its own lease had lapsed.
+    pub steady_after: Duration,
+}
+
+/// Why a node cannot join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The database is that of another cluster.
+    #[error("cluster.name is {given:?}, but this database belongs to the cluster {found:?}")]
+    OtherCluster {
+        /// The configured name.
+        given: String,
+        /// The database's.
+        found: String,
+    },
+    /// The node's keys are not the cluster's.
+    #[error("the keys of this node are not those of the cluster: give it the same secrets.master_key, jwt_key and cluster_key")]
+    OtherKeys,
+    /// Another live node has this name.
+    #[error("another live node, at {cluster_addr}, has the name {name:?}: set cluster.node_name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Where that node is.
+        cluster_addr: String,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// This node's seat.
+pub struct Membership {
+    options: ClusterOptions,
+    store: Store,
+    ownership: Arc<Ownership>,
+    node: Mutex<NodeId>,
+    /// Since when the lease has held without a break, ms of [`Moment`]'s clock.
+    steady_since_ms: AtomicI64,
+    metrics: Metrics,
+}
+
+impl Membership {
+    /// Joins. Waits for the lease of a predecessor with the same name to run out.
+    ///
+    /// # Errors
+    /// The database belongs to another cluster, the name is taken, or the database is unavailable.
+    pub async fn join(options: ClusterOptions, store: Store, ownership: Arc<Ownership>, metrics: Metrics) -> Result<Arc<Self>, JoinError> {
+        let (found, fingerprint) = store.cluster_identity(&options.cluster, &options.key_fingerprint).await?;
+        if found != options.cluster {
+            return Err(JoinError::OtherCluster { given: options.cluster, found });
+        }
+        if fingerprint != options.key_fingerprint {
+            return Err(JoinError::OtherKeys);
+        }
+        let node = Mutex::new(NodeId(Uuid::nil()));
+        let membership = Arc::new(Self { options, store, ownership, node, steady_since_ms: AtomicI64::new(0), metrics });
+        membership.take_seat().await?;
+        Ok(membership)
+    }
+
+    /// Joins anew after this node was taken for dead.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub(crate) async fn take_seat(&self) -> Result<NodeId, JoinError> {
+        let options = &self.options;
+        let ttl_ms = options.lease_ttl.as_millis() as i64;
+        let patience = Instant::now() + 2 * options.lease_ttl;
+        loop {
+            let new = NewNode {
+                id: NodeId(Uuid::now_v7()),
+                name: options.node.clone(),
+                cluster_addr: options.cluster_addr.clone(),
+                http_url: options.http_url.clone(),
+                version: options.version.clone(),
+                protocol_min: i32::from(PROTOCOL_MIN),
+                protocol_max: i32::from(PROTOCOL_MAX),
+                lock_identity: options.lock_identity.clone(),
+            };
+            let sent = Moment::now();
+            match self.store.join_cluster(&new, ttl_ms).await? {
+                Joined::Yes => {
+                    *self.node.lock().unwrap_or_else(PoisonError::into_inner) = new.id;
+                    self.renewed(sent);
+                    tracing::info!(event = "cluster.joined", node = options.node, node_id = %new.id);
+                    return Ok(new.id);
+                }
+                Joined::NameTaken { cluster_addr, lease_left_ms } => {
+                    if Instant::now() >= patience {
+                        return Err(JoinError::NameTaken { name: options.node.clone(), cluster_addr });
+                    }
+                    tracing::warn!(event = "cluster.name_taken", node = options.node, cluster_addr, lease_left_ms);
+                    let wait_ms = (lease_left_ms + NAME_SLACK_MS).clamp(100, ttl_ms);
+                    tokio::time::sleep(Duration::from_millis(wait_ms as u64)).await;
+                }
+            }
+        }
+    }
+
+    /// This node, as of its last joining.
+    pub fn node(&self) -> NodeId {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it takes part.
+    pub fn options(&self) -> &ClusterOptions {
+        &self.options
+    }
+
+    /// Whether the lease has held long enough to trust that others whose leases ran out are gone,
+    /// rather than only as slow to come back from an outage of the database as this node was.
+    pub(crate) fn is_steady(&self) -> bool {
+        let since = self.steady_since_ms.load(Ordering::Acquire);
+        self.ownership.lease_holds() && Moment::from_ms(since).elapsed() >= self.options.steady_after
+    }
+
+    fn renewed(&self, sent: Moment) {
+        if !self.ownership.lease_holds() {
+            self.steady_since_ms.store(Moment::now().as_ms(), Ordering::Release);
+        }
+        self.ownership.renewed(sent, self.options.fence_after);
+        self.metrics.lease_holds.set(i64::from(self.ownership.lease_holds()));
+    }
+
+    /// Renews the lease until `stopping`. Renewals overlap, so that a slow database is no dead one.
+    pub(crate) async fn keep_renewed(self: Arc<Self>, placement: ActorRef<PlacementMsg>, stopping: CancellationToken) {
+        let room = Arc::new(tokio::sync::Semaphore::new(RENEWALS_MAX));
+        let mut ticks = tokio::time::interval(self.options.renew_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stopping.cancelled() => return,
+            }
+            self.metrics.lease_holds.set(i64::from(self.ownership.lease_holds()));
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            let (membership, placement) = (Arc::clone(&self), placement.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                membership.renew(&placement).await;
+            });
+        }
+    }
+
+    async fn renew(&self, placement: &ActorRef<PlacementMsg>) {
+        let (node, sent) = (self.node(), Moment::now());
+        let ttl = self.options.lease_ttl;
+        match timeout(ttl, self.store.renew_lease(node, ttl.as_millis() as i64)).await {
+            Ok(Ok(Some(_))) => self.renewed(sent),
+            Ok(Ok(None)) if node == self.node() => {
+                tracing::warn!(event = "cluster.deposed", node = self.options.node, node_id = %node);
+                self.ownership.deposed();
+                // A placement that is stopping has nothing to give up any more.
+                let _ = placement.cast(PlacementMsg::Look);
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(cause)) => tracing::warn!(event = "cluster.renewal_failed", %cause, lease_holds = self.ownership.lease_holds()),
+            Err(_) => tracing::warn!(event = "cluster.renewal_timed_out", lease_holds = self.ownership.lease_holds()),
+        }
+    }
+
+    /// Gives the seat up.
+    pub(crate) async fn leave(&self, patience: Duration) {
+        self.ownership.deposed();
+        match timeout(patience, self.store.leave_cluster(self.node())).await {
+            Ok(Ok(())) => tracing::info!(event = "cluster.left", node = self.options.node),
+            // Others take over once the lease has run out.
+            Ok(Err(cause)) => tracing::warn!(event = "cluster.leave_failed", %cause),
+            Err(_) => tracing::warn!(event = "cluster.leave_failed", cause = "no answer from the database"),
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! The placement actor: sees to it that this node runs the shards it should.
+//!
+//! ```text
+//!            database rows                         this node
+//! nodes, shards --read--> plan(domain) --claim--> load devices --> act --> report
+//!                                      \-release: stop acting, flush, stop devices, let go
+//! ```
+//! It takes no input but "look": a notification, a timer or a failure wakes it, and it compares
+//! what the rows say with what runs here. Whatever went wrong before, the next look puts right.
+//! It supervises the shard actors; one that fails is started again from the store.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use domain::placement::{Member, plan};
+use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
+use domain::{DeviceId, NodeId};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor_cluster::RactorMessage;
+use store::{ClaimedShard, NodeRow, NodeState, Notice, Store, StoreError, StoredDevice};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::membership::Membership;
+use super::ownership::Ownership;
+use super::view::{ClusterView, Place};
+use crate::device::{DeviceContext, DeviceMsg};
+use crate::link::message::DeviceRequest;
+use crate::metrics::Metrics;
+use crate::router::call;
+use crate::shard::{Directory, ShardActor, ShardArguments, ShardMsg};
+
+/// How often the rows are looked at when nobody tells of a change.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Devices handed to a shard at a time while they load.
+const ACTIVATION_CHUNK: usize = 64;
+/// How long writers may take to flush before a shard is let go.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two times that everything is read again.
+const REREAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause before listening again after the connection was lost.
+const LISTEN_BACKOFF: Duration = Duration::from_millis(500);
+
+/// The actors of the shards that run here.
+pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
+
+/// What the placement actor is told. Local to a node.
+#[derive(RactorMessage)]
+pub(crate) enum PlacementMsg {
+    /// Look at the rows.
+    Look,
+    /// The same, answered once this node runs what it should.
+    LookAndAnswer(RpcReplyPort<bool>),
+    /// Others may have written for devices of this node: read what the store holds.
+    Reread,
+    /// Let everything go and look no more.
+    Leave(RpcReplyPort<()>),
+}
+
+/// The placement actor.
+pub(crate) struct PlacementActor;
+
+/// What it works with.
+pub(crate) struct PlacementArguments {
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) ownership: Arc<Ownership>,
+    /// Over connections of its own, so that a flood of heartbeats does not cost the lease.
+    pub(crate) cluster_store: Store,
+    pub(crate) store: Store,
+    pub(crate) directory: Directory,
+    pub(crate) shards: ShardTable,
+    pub(crate) context: Arc<DeviceContext>,
+    pub(crate) view: watch::Sender<ClusterView>,
+    pub(crate) metrics: Metrics,
+    pub(crate) look_pending: Arc<AtomicBool>,
+}
+
+pub(crate) struct PlacementState {
+    start: PlacementArguments,
+    running: HashMap<ShardId, (Epoch, ActorRef<ShardMsg>)>,
+    had_lease: bool,
+    reread_at: Option<Instant>,
+    leaving: bool,
+}
+
+impl Actor for PlacementActor {
+    type Msg = PlacementMsg;
+    type State = PlacementState;
+    type Arguments = PlacementArguments;
+
+    async fn pre_start(&self, me: ActorRef<PlacementMsg>, start: PlacementArguments) -> Result<PlacementState, ActorProcessingErr> {
+        me.send_interval(LOOK_INTERVAL, || PlacementMsg::Look);
+        Ok(PlacementState { start, running: HashMap::new(), had_lease: true, reread_at: None, leaving: false })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<PlacementMsg>,
+        message: PlacementMsg,
+        state: &mut PlacementState,
+    ) -> Result<(), ActorProcessingErr> {
+        if state.leaving {
+            return Ok(());
+        }
+        match message {
+            PlacementMsg::Look => {
+                // Those that queued up while the last look took its time are one.
+                state.start.look_pending.store(false, Ordering::Release);
+                state.look_and_log(&me).await;
+            }
+            PlacementMsg::LookAndAnswer(reply) => drop(reply.send(state.look_and_log(&me).await)),
+            PlacementMsg::Reread => {
+                let due = state.reread_at.is_none_or(|at| at.elapsed() >= REREAD_INTERVAL);
+                if due && !state.running.is_empty() {
+                    state.reread_at = Some(Instant::now());
+                    if let Err(cause) = state.reread().await {
+                        tracing::warn!(event = "placement.reread_failed", %cause);
+                        state.reread_at = None;
+                    }
+                }
+            }
+            PlacementMsg::Leave(reply) => {
+                state.leaving = true;
+                let all: Vec<_> = state.running.iter().map(|(shard, (epoch, _))| ClaimedShard { shard: *shard, epoch: *epoch }).collect();
+                state.stop_acting(&all).await;
+                drop(reply.send(()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<PlacementMsg>,
+        event: SupervisionEvent,
+        state: &mut PlacementState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(cell, cause) = event {
+            let failed = state.running.iter().find(|(_, (_, actor))| actor.get_id() == cell.get_id()).map(|(shard, _)| *shard);
+            if let Some(shard) = failed {
+                tracing::error!(event = "shard.failed", shard = shard.0, %cause);
+                state.forget(shard);
+                let _ = me.cast(PlacementMsg::Look);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PlacementState {
+    /// Looks; answers whether this node then runs what it should.
+    async fn look_and_log(&mut self, me: &ActorRef<PlacementMsg>) -> bool {
+        let holds = self.start.ownership.lease_holds();
+        if holds && !self.had_lease {
+            // Others may have written for our devices while we did not act.
+            let _ = me.cast(PlacementMsg::Reread);
+        }
+        self.had_lease = holds;
+        match self.look(me).await {
+            Ok(()) => true,
+            Err(cause) => {
+                tracing::warn!(event = "placement.look_failed", %cause);
+                false
+            }
+        }
+    }
+
+    async fn look(&mut self, me: &ActorRef<PlacementMsg>) -> Result<(), ActorProcessingErr> {
+        let (nodes, shards) = tokio::try_join!(self.start.cluster_store.cluster_nodes(), self.start.cluster_store.shards())?;
+        let node = self.start.membership.node();
+        if !nodes.iter().any(|row| row.id == node && row.state.is_live()) {
+            // Taken for dead: what runs here belongs to others by now.
+            self.start.ownership.deposed();
+            let all: Vec<_> = self.running.keys().copied().collect();
+            self.stop_devices(all.into_iter().collect()).await;
+            self.start.membership.take_seat().await?;
+            let _ = me.cast(PlacementMsg::Look);
+            return Ok(());
+        }
+        let steady = self.start.membership.is_steady();
+        let lives = |row: &&NodeRow| row.state.is_live() && (row.id == node || !steady || row.lease_left_ms > 0);
+        let members: Vec<Member> = nodes
+            .iter()
+            .filter(lives)
+            .map(|row| Member { id: row.id, name: row.name.clone(), accepts: row.state == NodeState::Active })
+            .collect();
+        let mut places: Vec<Place> = shards
+            .iter()
+            .map(|row| Place { owner: row.owner.filter(|owner| members.iter().any(|member| member.id == *owner)), epoch: row.epoch })
+            .collect();
+        if places.len() != usize::from(SHARD_COUNT) {
+            return Err("the table of shards is not whole".into());
+        }
+        self.stop_what_others_own(node, &places).await;
+
+        let owners: Vec<Option<NodeId>> = places.iter().map(|place| place.owner).collect();
+        let plan = plan(node, &members, &owners);
+        let mut to_run: Vec<ClaimedShard> = ShardId::all()
+            .zip(&places)
+            .filter(|(shard, place)| place.owner == Some(node) && !self.running.contains_key(shard) && !plan.release.contains(shard))
+            .map(|(shard, place)| ClaimedShard { shard, epoch: place.epoch })
+            .collect();
+        if !plan.claim.is_empty() {
+            let claimed = self.start.cluster_store.claim_shards(node, &plan.claim, steady).await?;
+            for shard in &claimed {
+                places[usize::from(shard.shard.0)] = Place { owner: Some(node), epoch: shard.epoch };
+            }
+            if !claimed.is_empty() {
+                self.start.metrics.shard_moves.with_label_values(&["claimed"]).inc_by(claimed.len() as u64);
+                tracing::info!(event = "placement.claimed", shards = claimed.len());
+            }
+            to_run.extend(claimed);
+        }
+        let view = ClusterView { me: node, nodes: nodes.into(), places: places.into() };
+        self.publish(view.clone());
+        if !to_run.is_empty() {
+            self.activate(me, &to_run).await?;
+            self.publish(view.clone());
+        }
+        if !plan.release.is_empty() {
+            self.release(node, &plan.release, view).await?;
+        }
+        self.start.metrics.shards_owned.set(self.running.len() as i64);
+        Ok(())
+    }
+
+    fn publish(&self, view: ClusterView) {
+        self.start.view.send_replace(view);
+    }
+
+    /// Loads the devices of these shards in one query and acts for them.
+    async fn activate(&mut self, me: &ActorRef<PlacementMsg>, shards: &[ClaimedShard]) -> Result<(), ActorProcessingErr> {
+        let started = Instant::now();
+        let mut actors: HashMap<ShardId, ActorRef<ShardMsg>> = HashMap::with_capacity(shards.len());
+        for claimed in shards {
+            let arguments = ShardArguments {
+                shard: claimed.shard,
+                epoch: claimed.epoch,
+                store: self.start.store.clone(),
+                directory: Arc::clone(&self.start.directory),
+                context: Arc::clone(&self.start.context),
+                metrics: self.start.metrics.clone(),
+            };
+            let (actor, _) = Actor::spawn_linked(None, ShardActor, arguments, me.get_cell()).await?;
+            self.start.shards.insert(claimed.shard, actor.clone());
+            self.running.insert(claimed.shard, (claimed.epoch, actor.clone()));
+            actors.insert(claimed.shard, actor);
+        }
+        let devices = match hand_out(&self.start.store, &actors, ShardMsg::Activate).await {
+            Ok(devices) => devices,
+            Err(cause) => {
+                // The next look finds them owned and not running, and tries again.
+                self.stop_devices(actors.into_keys().collect()).await;
+                return Err(cause.into());
+            }
+        };
+        for claimed in shards {
+            if let Some(actor) = actors.get(&claimed.shard) {
+                settled(actor).await;
+                self.start.ownership.begin(claimed.shard, claimed.epoch);
+            }
+        }
+        let epochs: HashMap<ShardId, Epoch> = shards.iter().map(|claimed| (claimed.shard, claimed.epoch)).collect();
+        let directory = &self.start.directory;
+        self.start.context.view.keep_only(
+            &epochs.keys().copied().collect(),
+            |shard| epochs.get(&shard).copied().unwrap_or(Epoch(0)),
+            |id| directory.contains_key(&id),
+        );
+        let took = started.elapsed();
+        self.start.metrics.activation_seconds.observe(took.as_secs_f64());
+        tracing::info!(event = "placement.activated", shards = shards.len(), devices, duration_ms = took.as_millis() as u64);
+        self.start.cluster_store.report_activated(self.start.membership.node(), shards).await?;
+        Ok(())
+    }
+
+    /// Drains shards and lets them go.
+    async fn release(&mut self, node: NodeId, shards: &[ShardId], mut view: ClusterView) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let drained: Vec<ClaimedShard> =
+            shards.iter().map(|shard| ClaimedShard { shard: *shard, epoch: view.place(*shard).epoch }).collect();
+        self.stop_acting(&drained).await;
+        let released = self.start.cluster_store.release_shards(node, &drained).await?;
+        self.start.metrics.shard_moves.with_label_values(&["released"]).inc_by(released);
+        tracing::info!(event = "placement.released", shards = released, duration_ms = started.elapsed().as_millis() as u64);
+        let mut places = view.places.to_vec();
+        for shard in shards {
+            places[usize::from(shard.0)].owner = None;
+        }
+        view.places = places.into();
+        self.publish(view);
+        Ok(())
+    }
+
+    /// Stops acting for shards: first no decision any more, then what was decided is committed,
+    /// then the devices end.
+    async fn stop_acting(&mut self, shards: &[ClaimedShard]) {
+        shards.iter().for_each(|claimed| self.start.ownership.end(claimed.shard));
+        if timeout(FLUSH_TIMEOUT, self.start.context.writers.flushed()).await.is_err() {
+            tracing::warn!(event = "placement.flush_timed_out");
+        }
+        self.stop_devices(shards.iter().map(|claimed| claimed.shard).collect()).await;
+    }
+
+    async fn stop_devices(&mut self, shards: HashSet<ShardId>) {
+        let mut stopping = tokio::task::JoinSet::new();
+        for shard in &shards {
+            if let Some((_, actor)) = self.forget(*shard) {
+                stopping.spawn(async move {
+                    // Devices end with their shard.
+                    let _ = actor.stop_and_wait(None, Some(FLUSH_TIMEOUT)).await;
+                });
+            }
+        }
+        while stopping.join_next().await.is_some() {}
+        self.start.directory.retain(|id, _| !shards.contains(&shard_of(*id)));
+        self.start.context.view.released(&shards);
+    }
+
+    fn forget(&mut self, shard: ShardId) -> Option<(Epoch, ActorRef<ShardMsg>)> {
+        self.start.ownership.end(shard);
+        self.start.shards.remove(&shard);
+        self.running.remove(&shard)
+    }
+
+    /// What the rows no longer show as this node's, in the epoch that runs here, ends.
+    async fn stop_what_others_own(&mut self, node: NodeId, places: &[Place]) {
+        let lost: HashSet<ShardId> = self
+            .running
+            .iter()
+            .filter(|(shard, (epoch, _))| {
+                places.get(usize::from(shard.0)).is_none_or(|place| place.owner != Some(node) || place.epoch != *epoch)
+            })
+            .map(|(shard, _)| *shard)
+            .collect();
+        if !lost.is_empty() {
+            tracing::warn!(event = "placement.lost", shards = lost.len());
+            self.stop_devices(lost).await;
+        }
+    }
+
+    async fn reread(&mut self) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let actors = self.running.iter().map(|(shard, (_, actor))| (*shard, actor.clone())).collect();
+        let devices = hand_out(&self.start.store, &actors, ShardMsg::Reread).await?;
+        tracing::info!(event = "placement.reread", devices, duration_ms = started.elapsed().as_millis() as u64);
+        Ok(())
+    }
+}
+
+/// Reads the devices of shards in one query and hands them to their actors as they come.
+async fn hand_out(
+    store: &Store,
+    actors: &HashMap<ShardId, ActorRef<ShardMsg>>,
+    message: fn(Vec<StoredDevice>) -> ShardMsg,
+) -> Result<u64, StoreError> {
+    let shards: Vec<ShardId> = actors.keys().copied().collect();
+    let mut chunks: HashMap<ShardId, Vec<StoredDevice>> = HashMap::with_capacity(shards.len());
+    let mut devices = 0;
+    let tell = |shard: ShardId, chunk: Vec<StoredDevice>| {
+        if let Some(actor) = actors.get(&shard) {
+            // A shard that ended in the meantime is found by the next look.
+            let _ = actor.cast(message(chunk));
+        }
+    };
+    store
+        .for_each_device(&shards, |device| {
+            devices += 1;
+            let shard = shard_of(device.identity.id);
+            let chunk = chunks.entry(shard).or_default();
+            chunk.push(device);
+            if chunk.len() == ACTIVATION_CHUNK {
+                tell(shard, std::mem::take(chunk));
+            }
+        })
+        .await?;
+    chunks.into_iter().for_each(|(shard, chunk)| tell(shard, chunk));
+    Ok(devices)
+}
+
+/// Waits until a shard has started its devices, however many they are.
+async fn settled(shard: &ActorRef<ShardMsg>) {
+    for _ in 0..24 {
+        if call(shard, ShardMsg::Settled).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Listens to what other nodes tell, until `stopping`: placement may have changed, or a device's
+/// credentials have.
+pub async fn notify_of_devices(
+    cluster_store: Store,
+    directory: Directory,
+    ownership: Arc<Ownership>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    stopping: CancellationToken,
+) {
+    let listening = async {
+        loop {
+            let mut listener = match cluster_store.listen().await {
+                Ok(listener) => listener,
+                Err(cause) => {
+                    tracing::warn!(event = "cluster.listen_failed", %cause);
+                    tokio::time::sleep(LISTEN_BACKOFF).await;
+                    continue;
+                }
+            };
+            // Whatever was told before is lost.
+            recheck_access(&cluster_store, &directory, &ownership).await;
+            wake();
+            loop {
+                match listener.next().await {
+                    Ok(Notice::Placement) => wake(),
+                    Ok(Notice::Device(id)) => {
+                        if let Ok(id) = id.parse::<DeviceId>()
+                            && directory.contains_key(&id)
+                        {
+                            match cluster_store.device_access(id).await {
+                                Ok(Some(access)) => tell_access(&directory, access),
+                                Ok(None) => {}
+                                Err(_) => break,
+                            }
+                        }
+                    }
+                    Ok(Notice::Missed) | Err(_) => break,
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = listening => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+async fn recheck_access(store: &Store, directory: &Directory, ownership: &Ownership) {
+    let mine: Vec<ShardId> = ShardId::all().filter(|shard| ownership.acting(*shard).is_some()).collect();
+    match store.revoked_devices(&mine).await {
+        Ok(revoked) => revoked.into_iter().for_each(|access| tell_access(directory, access)),
+        Err(cause) => tracing::warn!(event = "cluster.access_unread", %cause),
+    }
+}
+
+fn tell_access(directory: &Directory, access: store::DeviceAccess) {
+    if let Some(actor) = directory.get(&access.id) {
+        let request = DeviceRequest::AccessChanged { generation: access.generation, deleted: access.deleted };
+        let (reply, _) = ractor::concurrency::oneshot();
+        // Nobody waits for the answer.
+        let _ = actor.cast(DeviceMsg::Request(request, reply.into()));
+    }
+}

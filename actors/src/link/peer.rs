@@ -1,0 +1,370 @@
+//! One peer: dialled, kept alive, called within limits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use domain::NodeId;
+use ractor::rpc::CallResult;
+use rand::RngExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use store::NodeRow;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::codec;
+use super::message::{ForwardOutcome, ForwardedHeartbeat, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeVitals, Refusal};
+use super::protocol::{Envelope, Kind, decode_vitals, encode_vitals, negotiated};
+use super::{GatewayMsg, LinkError, Links, transport};
+use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome};
+
+/// Batches of heartbeats to one peer that are on their way at a time; while they are, the next gathers.
+const BATCHES_ON_THE_WAY: usize = 4;
+/// Signs of life that may stay unanswered before a peer counts as out of reach.
+const BEATS_MISSED_MAX: u32 = 2;
+/// How long a sign of life may take.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The unit in which bytes under way are counted.
+const BYTES_UNIT: usize = 1024;
+
+/// How the link to a peer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PeerStatus {
+    /// Whether signs of life are answered.
+    pub reachable: bool,
+    /// Round trip of the last sign of life.
+    pub round_trip: Option<Duration>,
+    /// What the peer last told of itself.
+    pub vitals: Option<NodeVitals>,
+    /// Protocol that is spoken with it.
+    pub protocol: u16,
+}
+
+/// Forwarded heartbeats whose outcomes are still to come.
+pub(super) struct Pending {
+    pub(super) node: NodeId,
+    replies: Vec<Option<oneshot::Sender<Result<HeartbeatAck, LinkError>>>>,
+}
+
+type Queued = (ForwardedHeartbeat, oneshot::Sender<Result<HeartbeatAck, LinkError>>);
+
+/// One peer.
+pub(super) struct Peer {
+    links: Weak<Links>,
+    row: NodeRow,
+    protocol: u16,
+    queue: mpsc::Sender<Queued>,
+    calls: Semaphore,
+    bytes: Arc<Semaphore>,
+    status: Mutex<PeerStatus>,
+    ending: CancellationToken,
+}
+
+/// A wait of this length, more or less.
+fn jittered(wait: Duration, share: f64) -> Duration {
+    wait.mul_f64(rand::rng().random_range(1.0 - share..1.0 + share))
+}
+
+static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
+
+impl Peer {
+    /// Starts linking to a peer; `None` when no protocol is spoken by both.
+    pub(super) fn start(links: &Arc<Links>, row: NodeRow) -> Option<Arc<Self>> {
+        let (min, max) = row.protocols;
+        let Some(protocol) = negotiated(min, max) else {
+            tracing::error!(event = "link.no_common_protocol", peer = row.name, peer_min = min, peer_max = max);
+            return None;
+        };
+        let (queue, queued) = mpsc::channel(links.settings.queue_max);
+        let peer = Arc::new(Self {
+            links: Arc::downgrade(links),
+            protocol,
+            queue,
+            calls: Semaphore::new(links.settings.calls_max),
+            bytes: Arc::new(Semaphore::new(links.settings.bytes_max / BYTES_UNIT)),
+            status: Mutex::new(PeerStatus { protocol, ..PeerStatus::default() }),
+            ending: links.stopping.child_token(),
+            row,
+        });
+        let until_end = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let ending = peer.ending.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = work => {}
+                    () = ending.cancelled() => {}
+                }
+            });
+        };
+        until_end(Box::pin(Arc::clone(&peer).keep_alive(Arc::clone(links))));
+        until_end(Box::pin(Arc::clone(&peer).send_batches(queued)));
+        // One of the two dials, so that they do not end up with two links.
+        if links.name < peer.row.name {
+            until_end(Box::pin(Arc::clone(&peer).keep_dialling(Arc::clone(links))));
+        }
+        Some(peer)
+    }
+
+    /// The peer is gone.
+    pub(super) fn end(&self) {
+        self.ending.cancel();
+    }
+
+    pub(super) fn status(&self) -> PeerStatus {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_status(&self, change: impl FnOnce(&mut PeerStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Dials whenever there is no link, ever more slowly while it fails.
+    async fn keep_dialling(self: Arc<Self>, links: Arc<Links>) {
+        let settings = &links.settings;
+        let given = settings.addresses.iter().find(|(name, _)| *name == self.row.name).map(|(_, address)| address.clone());
+        let address = given.unwrap_or_else(|| self.row.cluster_addr.clone());
+        let (shortest, longest) = settings.redial;
+        let mut wait = shortest;
+        loop {
+            let changed = links.session_changed.notified();
+            if Links::gateway(self.row.id).is_some() {
+                wait = shortest;
+                let _ = timeout(settings.beat_interval, changed).await;
+                continue;
+            }
+            match transport::dial(&links.server, &links.tls, &address, settings).await {
+                // The session still has to be agreed on.
+                Ok(()) => drop(timeout(settings.handshake_timeout, changed).await),
+                Err(cause) => tracing::warn!(event = "link.dial_failed", peer = self.row.name, address, %cause),
+            }
+            if Links::gateway(self.row.id).is_none() {
+                tokio::time::sleep(jittered(wait, 0.5)).await;
+                wait = (wait * 2).min(longest);
+            }
+        }
+    }
+
+    /// Sends signs of life, and notices when they are answered and when no longer.
+    async fn keep_alive(self: Arc<Self>, links: Arc<Links>) {
+        let mut missed = 0;
+        loop {
+            let changed = links.session_changed.notified();
+            let alive = self.beat(&links).await;
+            missed = if alive { 0 } else { missed + 1 };
+            let was = self.status().reachable;
+            let is = alive || was && missed <= BEATS_MISSED_MAX && Links::gateway(self.row.id).is_some();
+            if is != was {
+                self.set_status(|status| {
+                    status.reachable = is;
+                    status.round_trip = status.round_trip.filter(|_| is);
+                });
+                if is {
+                    tracing::info!(event = "link.up", peer = self.row.name, protocol = self.protocol);
+                    (links.on_up)();
+                } else {
+                    tracing::warn!(event = "link.down", peer = self.row.name);
+                    links.fail_pending(self.row.id);
+                }
+                let reachable = links.peers.iter().filter(|peer| peer.status().reachable).count();
+                links.metrics.link_peers.set(reachable as i64);
+            }
+            links.forget_abandoned(self.row.id);
+            let _ = timeout(jittered(links.settings.beat_interval, 0.2), changed).await;
+        }
+    }
+
+    async fn beat(&self, links: &Links) -> bool {
+        let Ok(body) = encode_vitals(self.protocol, &links.vitals()) else { return false };
+        let sent = Instant::now();
+        let answered = self.exchange(Kind::Vitals, body, BEAT_TIMEOUT).await;
+        let Ok(vitals) = answered.and_then(|body| decode_vitals(self.protocol, &body).map_err(|_| LinkError::Unsupported)) else {
+            return false;
+        };
+        let round_trip = sent.elapsed();
+        links.metrics.link_seconds.with_label_values(&[self.row.name.as_str()]).observe(round_trip.as_secs_f64());
+        self.set_status(|status| {
+            status.round_trip = Some(round_trip);
+            status.vitals = Some(vitals);
+        });
+        true
+    }
+
+    /// Calls the peer and reads its answer.
+    pub(super) async fn call<T: Serialize, A: DeserializeOwned>(&self, kind: Kind, body: &T, patience: Duration) -> Result<A, LinkError> {
+        let body = codec::encode(body)?;
+        let size = u32::try_from(body.len().div_ceil(BYTES_UNIT)).unwrap_or(u32::MAX);
+        let result = match (self.calls.try_acquire(), self.bytes.try_acquire_many(size)) {
+            (Ok(_call), Ok(_bytes)) => self.exchange(kind, body, patience).await,
+            _ => Err(LinkError::Busy),
+        };
+        self.count(kind, &result);
+        codec::decode(&result?).map_err(|_| LinkError::Unsupported)
+    }
+
+    fn count(&self, kind: Kind, result: &Result<Vec<u8>, LinkError>) {
+        let kind = match kind {
+            Kind::Device => "device",
+            Kind::Heartbeats => "heartbeats",
+            Kind::Changes => "changes",
+            _ => "other",
+        };
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(LinkError::Unreachable) => "unreachable",
+            Err(LinkError::Refused(Refusal::NotOwner)) => "not_owner",
+            Err(LinkError::Refused(_)) => "refused",
+            Err(LinkError::Busy) => "busy",
+            Err(_) => "failed",
+        };
+        if let Some(links) = self.links.upgrade() {
+            links.metrics.link_calls.with_label_values(&[kind, outcome]).inc();
+        }
+    }
+
+    async fn exchange(&self, kind: Kind, body: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
+        // Looked up anew each time: a gateway that was started again is another actor.
+        let gateway = Links::gateway(self.row.id).ok_or(LinkError::Unreachable)?;
+        let envelope = Envelope::new(self.protocol, kind, body);
+        let answered = gateway.call(|reply| GatewayMsg::Call(envelope, reply), Some(patience)).await;
+        let Ok(CallResult::Success(answer)) = answered else { return Err(LinkError::Unreachable) };
+        match Kind::read(answer.kind) {
+            Some(Kind::Answer) => Ok(answer.body),
+            Some(Kind::Refused) => match codec::decode(&answer.body) {
+                Ok(refusal) => Err(LinkError::Refused(refusal)),
+                Err(_) => Err(LinkError::Unsupported),
+            },
+            _ => Err(LinkError::Unsupported),
+        }
+    }
+
+    /// Tells the peer something that nobody waits for.
+    pub(super) fn tell<T: Serialize>(&self, kind: Kind, body: &T) {
+        match Envelope::of(self.protocol, kind, body) {
+            // Without a link it is lost, as it would be on the way.
+            Ok(envelope) => drop(Links::gateway(self.row.id).map(|gateway| gateway.cast(GatewayMsg::Tell(envelope)))),
+            Err(cause) => tracing::error!(event = "link.message_too_large", ?kind, %cause),
+        }
+    }
+
+    /// Queues heartbeats for the peer and waits for their outcomes.
+    pub(super) async fn forward(&self, items: Vec<ForwardedHeartbeat>) -> Vec<Result<HeartbeatAck, LinkError>> {
+        let Some(links) = self.links.upgrade() else { return vec![Err(LinkError::Unreachable); items.len()] };
+        let status = self.status();
+        let waiting: Vec<_> = items
+            .into_iter()
+            .map(|item| {
+                let (reply, outcome) = oneshot::channel();
+                if !status.reachable {
+                    let _ = reply.send(Err(LinkError::Unreachable));
+                } else if let Err(refused) = self.queue.try_send((item, reply)) {
+                    let (_, reply) = refused.into_inner();
+                    let _ = reply.send(Err(LinkError::Busy));
+                }
+                outcome
+            })
+            .collect();
+        let until = Instant::now() + links.settings.commit_timeout;
+        let mut answers = Vec::with_capacity(waiting.len());
+        for outcome in waiting {
+            let answer = match tokio::time::timeout_at(until, outcome).await {
+                Ok(Ok(answer)) => answer,
+                // The link broke in between.
+                Ok(Err(_)) => Err(LinkError::Unreachable),
+                // It arrived, and the database is slow there as it will be here.
+                Err(_) => Err(LinkError::Refused(Refusal::Unavailable)),
+            };
+            let label = if answer.is_ok() { "by_owner" } else { "not_by_owner" };
+            links.metrics.forwarded.with_label_values(&[label]).inc();
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// Gathers heartbeats into batches while earlier ones are on their way.
+    async fn send_batches(self: Arc<Self>, mut queued: mpsc::Receiver<Queued>) {
+        let on_the_way = Arc::new(Semaphore::new(BATCHES_ON_THE_WAY));
+        let Some(batch_max) = self.links.upgrade().map(|links| links.settings.batch_max) else { return };
+        loop {
+            let mut batch = Vec::with_capacity(batch_max);
+            if queued.recv_many(&mut batch, batch_max).await == 0 {
+                return;
+            }
+            // Closed by nobody.
+            let Ok(permit) = Arc::clone(&on_the_way).acquire_owned().await else { return };
+            while batch.len() < batch_max {
+                match queued.try_recv() {
+                    Ok(more) => batch.push(more),
+                    Err(_) => break,
+                }
+            }
+            let peer = Arc::clone(&self);
+            tokio::spawn(async move {
+                peer.send_batch(batch).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn send_batch(&self, mut batch: Vec<Queued>) {
+        let Some(links) = self.links.upgrade() else { return };
+        // Whoever gave up needs no answer.
+        batch.retain(|(_, reply)| !reply.is_closed());
+        let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        if items.is_empty() {
+            return;
+        }
+        let number = NEXT_BATCH.fetch_add(1, Ordering::Relaxed);
+        let heartbeats = Heartbeats { from: links.me(), batch: number, items };
+        // Entered before it is sent: the outcomes may be faster than the word that it was taken.
+        links.pending.insert(number, Pending { node: self.row.id, replies: replies.into_iter().map(Some).collect() });
+        match self.call(Kind::Heartbeats, &heartbeats, links.settings.taken_timeout).await {
+            Ok(HeartbeatsTaken { not_owned }) => {
+                if let Some(mut pending) = links.pending.get_mut(&number) {
+                    for place in not_owned {
+                        if let Some(reply) = pending.replies.get_mut(place as usize).and_then(Option::take) {
+                            let _ = reply.send(Err(LinkError::Refused(Refusal::NotOwner)));
+                        }
+                    }
+                }
+                links.drop_if_answered(number);
+            }
+            Err(error) => {
+                if let Some((_, pending)) = links.pending.remove(&number) {
+                    for reply in pending.replies.into_iter().flatten() {
+                        let _ = reply.send(Err(error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Links {
+    /// A peer tells what became of heartbeats that were handed to it.
+    pub(super) fn take_outcomes(&self, told: HeartbeatOutcomes) {
+        if let Some(mut pending) = self.pending.get_mut(&told.batch) {
+            for (place, outcome) in told.outcomes {
+                if let Some(reply) = pending.replies.get_mut(place as usize).and_then(Option::take) {
+                    let ack = |outcome, epoch| Ok(HeartbeatAck { outcome, epoch: Some(epoch) });
+                    let _ = reply.send(match outcome {
+                        ForwardOutcome::Stored(epoch) => ack(HeartbeatOutcome::Stored, epoch),
+                        ForwardOutcome::Repeat(epoch) => ack(HeartbeatOutcome::Repeat, epoch),
+                        ForwardOutcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
+                    });
+                }
+            }
+        }
+        self.drop_if_answered(told.batch);
+    }
+
+    /// Nobody waits any more for what was lost on the way.
+    fn forget_abandoned(&self, node: NodeId) {
+        self.pending.retain(|_, pending| pending.node != node || pending.replies.iter().flatten().any(|reply| !reply.is_closed()));
+    }
+
+    fn drop_if_answered(&self, batch: u64) {
+        self.pending
+            .remove_if(&batch, |_, pending| pending.replies.iter().all(|reply| reply.as_ref().is_none_or(oneshot::Sender::is_closed)));
+    }
+}

@@ -1,0 +1,142 @@
+//! The agent sockets that hang on this node, and the way to those on others.
+//!
+//! A device's socket hangs on whichever node it reached. Its owner knows where and pushes
+//! through that node's gateway; when the owner changes, this node tells the new one.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use dashmap::DashMap;
+use domain::shard::shard_of;
+use domain::{DeviceId, NodeId};
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, watch};
+
+use crate::ServiceError;
+use crate::cluster::{ClusterView, Place};
+use crate::link::Links;
+use crate::link::message::{DeviceRequest, SocketPush, SocketRef};
+use crate::router::DeviceRouter;
+use crate::services::DeviceCredentials;
+
+/// The node's end of a socket.
+pub type SocketSender = mpsc::Sender<SocketPush>;
+
+/// Sockets announced to new owners at a time.
+const ANNOUNCED_AT_A_TIME: usize = 64;
+
+struct OpenSocket {
+    credentials: DeviceCredentials,
+    sender: SocketSender,
+}
+
+/// The agent sockets of this node.
+#[derive(Default)]
+pub struct SocketHub {
+    open: DashMap<u64, OpenSocket>,
+    links: OnceLock<Weak<Links>>,
+}
+
+impl SocketHub {
+    pub(crate) fn connect(&self, links: &Arc<Links>) {
+        let _ = self.links.set(Arc::downgrade(links));
+    }
+
+    /// How many are open here.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open here.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Enters a socket; it is taken out when the answer is dropped. The number is random, so
+    /// that it names one socket in the whole cluster.
+    pub(crate) fn enter(self: &Arc<Self>, credentials: DeviceCredentials, sender: SocketSender) -> SocketEntry {
+        let number = rand::random();
+        self.open.insert(number, OpenSocket { credentials, sender });
+        SocketEntry { hub: Arc::clone(self), number }
+    }
+
+    /// Tells a socket something, wherever it hangs. One that is gone needs no telling.
+    pub fn push(&self, socket: SocketRef, push: SocketPush) {
+        if !self.push_here(socket.socket, push)
+            && let Some(links) = self.links.get().and_then(Weak::upgrade)
+        {
+            links.push_socket(socket, push);
+        }
+    }
+
+    /// Tells a socket of this node something; false when there is no such socket.
+    pub(crate) fn push_here(&self, number: u64, push: SocketPush) -> bool {
+        match self.open.get(&number) {
+            // A full queue means that the socket is on its way out already.
+            Some(socket) => {
+                let _ = socket.sender.try_send(push);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tells owners of the sockets here whenever shards have moved, for as long as the cluster is watched.
+    pub(crate) async fn keep_announced(self: Arc<Self>, router: DeviceRouter, mut view: watch::Receiver<ClusterView>) {
+        let mut known: (NodeId, Arc<[Place]>) = (view.borrow().me, Arc::from([]));
+        loop {
+            let now = {
+                let view = view.borrow_and_update();
+                (view.me, Arc::clone(&view.places))
+            };
+            if now != known {
+                self.announce(&router, &known, &now).await;
+                known = now;
+            }
+            if view.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn announce(&self, router: &DeviceRouter, before: &(NodeId, Arc<[Place]>), now: &(NodeId, Arc<[Place]>)) {
+        let moved = |device: DeviceId| {
+            let shard = usize::from(shard_of(device).0);
+            before.0 != now.0 || before.1.get(shard) != now.1.get(shard)
+        };
+        let affected: Vec<(u64, DeviceCredentials)> = self
+            .open
+            .iter()
+            .filter(|socket| moved(socket.credentials.device_id))
+            .map(|socket| (*socket.key(), socket.credentials))
+            .collect();
+        futures_util::stream::iter(affected)
+            .for_each_concurrent(ANNOUNCED_AT_A_TIME, |(number, credentials)| async move {
+                let socket = SocketRef { node: now.0, socket: number };
+                let request = DeviceRequest::SocketOpened { generation: credentials.generation, socket };
+                if let Err(ServiceError::Unauthorized | ServiceError::DeviceDeleted) = router.request(credentials.device_id, request).await
+                {
+                    self.push_here(number, SocketPush::Revoked);
+                }
+            })
+            .await;
+    }
+}
+
+/// A socket's entry; gone when dropped.
+pub struct SocketEntry {
+    hub: Arc<SocketHub>,
+    number: u64,
+}
+
+impl SocketEntry {
+    /// Its number, the same on every node.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for SocketEntry {
+    fn drop(&mut self) {
+        self.hub.open.remove(&self.number);
+    }
+}

@@ -1,0 +1,492 @@
+//! Nodes, their leases, and who owns which shard.
+//!
+//! ```text
+//! node row   active -> draining -> left          by the node itself
+//!            active | draining  -> expired       by whoever sees its lease run out
+//! shard row  owner, epoch                        claimed when free or its owner's row has ended
+//! ```
+//! Nobody takes a shard from a node whose row has not ended, and a row that has ended is never
+//! renewed: both meet on the row's lock. All times are the database's own.
+
+use domain::shard::{Epoch, ShardId};
+use domain::{NodeId, Timestamp};
+use sqlx::postgres::PgListener;
+use sqlx::postgres::types::PgInterval;
+
+use crate::{Store, StoreError};
+
+/// Told whenever placement may have to be looked at anew.
+const PLACEMENT_CHANNEL: &str = "nexmdm_placement";
+/// Told a device's id whenever its credentials changed or it was deleted.
+const DEVICE_CHANNEL: &str = "nexmdm_device";
+
+/// A node that wants to join.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    /// This start of it.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where other nodes dial it.
+    pub cluster_addr: String,
+    /// Where devices and people reach it.
+    pub http_url: String,
+    /// Its build.
+    pub version: String,
+    /// Oldest protocol between nodes that it speaks.
+    pub protocol_min: i32,
+    /// Newest protocol between nodes that it speaks.
+    pub protocol_max: i32,
+    /// The locked file in its data folder.
+    pub lock_identity: String,
+}
+
+/// Whether a node could join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joined {
+    /// It is a member.
+    Yes,
+    /// A live node has this name.
+    NameTaken {
+        /// Where that node is dialled.
+        cluster_addr: String,
+        /// When its lease ends unless it is renewed, ms from now.
+        lease_left_ms: i64,
+    },
+}
+
+/// State of a node's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Takes shards.
+    Active,
+    /// Hands its shards over and takes none.
+    Draining,
+    /// Its lease ran out, and somebody noted it.
+    Expired,
+    /// It said goodbye.
+    Left,
+}
+
+impl NodeState {
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Expired => "expired",
+            Self::Left => "left",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, StoreError> {
+        [Self::Active, Self::Draining, Self::Expired, Self::Left]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(StoreError::Corrupt("cluster_node.state"))
+    }
+
+    /// Whether it may still own shards.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Active | Self::Draining)
+    }
+}
+
+/// A node, as its row shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRow {
+    /// This start of it.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where other nodes dial it.
+    pub cluster_addr: String,
+    /// Where devices and people reach it.
+    pub http_url: String,
+    /// Its build.
+    pub version: String,
+    /// Protocols between nodes that it speaks.
+    pub protocols: (i32, i32),
+    /// Its state.
+    pub state: NodeState,
+    /// When it joined.
+    pub joined_at: Timestamp,
+    /// When it ended, if it has.
+    pub ended_at: Option<Timestamp>,
+    /// What is left of its lease, ms; negative once it ran out.
+    pub lease_left_ms: i64,
+}
+
+/// A shard, as its row shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardRow {
+    /// Which.
+    pub shard: ShardId,
+    /// Whose, whether or not that node is still alive.
+    pub owner: Option<NodeId>,
+    /// Counts its claims.
+    pub epoch: Epoch,
+}
+
+/// A shard that was just claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedShard {
+    /// Which.
+    pub shard: ShardId,
+    /// The epoch that began with the claim.
+    pub epoch: Epoch,
+}
+
+/// One line of the journal of shards: many shards that moved together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardMoves {
+    /// Whose they were; `None` when they were nobody's.
+    pub from: Option<String>,
+    /// Whose they are since.
+    pub to: String,
+    /// Why: free, expired, left, released.
+    pub reason: String,
+    /// How many.
+    pub shards: i64,
+    /// When the last of them moved.
+    pub at: Timestamp,
+}
+
+/// Notifications from other nodes.
+pub struct Listener(PgListener);
+
+/// What was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Look at placement.
+    Placement,
+    /// This device's credentials or life changed; text of its id.
+    Device(String),
+    /// The connection was lost in between: anything may have been missed.
+    Missed,
+}
+
+impl Listener {
+    /// Waits for the next.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn next(&mut self) -> Result<Notice, StoreError> {
+        loop {
+            match self.0.try_recv().await? {
+                None => return Ok(Notice::Missed),
+                Some(told) if told.channel() == PLACEMENT_CHANNEL => return Ok(Notice::Placement),
+                Some(told) if told.channel() == DEVICE_CHANNEL => return Ok(Notice::Device(told.payload().to_owned())),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn interval(ms: i64) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: ms.saturating_mul(1000) }
+}
+
+impl Store {
+    /// Enters the cluster's name and the digest of its keys on the first start. Answers those
+    /// that hold.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn cluster_identity(&self, name: &str, key_fingerprint: &[u8]) -> Result<(String, Vec<u8>), StoreError> {
+        sqlx::query!("INSERT INTO cluster (name, key_fingerprint) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, key_fingerprint)
+            .execute(&self.pool)
+            .await?;
+        let row = sqlx::query!("SELECT name, key_fingerprint FROM cluster").fetch_one(&self.pool).await?;
+        Ok((row.name, row.key_fingerprint))
+    }
+
+    /// Joins with a lease of `ttl_ms`. An earlier start that held the same lock is dead, whatever
+    /// its lease says, and ends here.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn join_cluster(&self, node: &NewNode, ttl_ms: i64) -> Result<Joined, StoreError> {
+        sqlx::query!(
+            "UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
+             WHERE state IN ('active', 'draining') AND (lock_identity = $1 OR (name = $2 AND expires_at <= clock_timestamp()))",
+            node.lock_identity,
+            node.name
+        )
+        .execute(&self.pool)
+        .await?;
+        let entered = sqlx::query!(
+            "INSERT INTO cluster_node (node_id, name, cluster_addr, http_url, version, protocol_min, protocol_max, lock_identity,
+                 state, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', clock_timestamp() + $9)
+             ON CONFLICT (name) WHERE state IN ('active', 'draining') DO NOTHING",
+            node.id.0,
+            node.name,
+            node.cluster_addr,
+            node.http_url,
+            node.version,
+            node.protocol_min,
+            node.protocol_max,
+            node.lock_identity,
+            interval(ttl_ms)
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        if entered == 1 {
+            self.notify_placement().await?;
+            return Ok(Joined::Yes);
+        }
+        let taken = sqlx::query!(
+            r#"SELECT cluster_addr, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint AS "lease_left_ms!"
+               FROM cluster_node WHERE name = $1 AND state IN ('active', 'draining')"#,
+            node.name
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        // Gone in between: as good as about to run out.
+        Ok(taken.map_or(Joined::NameTaken { cluster_addr: String::new(), lease_left_ms: 0 }, |row| Joined::NameTaken {
+            cluster_addr: row.cluster_addr,
+            lease_left_ms: row.lease_left_ms,
+        }))
+    }
+
+    /// Renews a lease. A lease that ran out can be renewed as long as nobody noted that it did.
+    /// Answers the node's state; `None` when its row has ended.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn renew_lease(&self, node: NodeId, ttl_ms: i64) -> Result<Option<NodeState>, StoreError> {
+        let state = sqlx::query_scalar!(
+            "UPDATE cluster_node SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + $2
+             WHERE node_id = $1 AND state IN ('active', 'draining') RETURNING state",
+            node.0,
+            interval(ttl_ms)
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        state.as_deref().map(NodeState::read).transpose()
+    }
+
+    /// The nodes: those that live, and those that ended within the last hour.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn cluster_nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT node_id, name, cluster_addr, http_url, version, protocol_min, protocol_max, state, joined_at, ended_at,
+                   (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint AS "lease_left_ms!"
+               FROM cluster_node WHERE ended_at IS NULL OR ended_at > clock_timestamp() - interval '1 hour'
+               ORDER BY name, joined_at"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(NodeRow {
+                    id: NodeId(row.node_id),
+                    name: row.name,
+                    cluster_addr: row.cluster_addr,
+                    http_url: row.http_url,
+                    version: row.version,
+                    protocols: (row.protocol_min, row.protocol_max),
+                    state: NodeState::read(&row.state)?,
+                    joined_at: row.joined_at,
+                    ended_at: row.ended_at,
+                    lease_left_ms: row.lease_left_ms,
+                })
+            })
+            .collect()
+    }
+
+    /// Every shard, in the order of their ids.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn shards(&self) -> Result<Vec<ShardRow>, StoreError> {
+        let rows = sqlx::query!("SELECT shard_id, owner, epoch FROM shard ORDER BY shard_id").fetch_all(&self.pool).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| ShardRow { shard: ShardId(row.shard_id as u16), owner: row.owner.map(NodeId), epoch: Epoch(row.epoch) })
+            .collect())
+    }
+
+    /// Claims those of `shards` that are free or whose owner has ended. With `may_expire`, notes
+    /// first which leases ran out. Claims nothing unless the node's own lease holds. One
+    /// statement: nothing stays locked while a slow network carries the next one.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn claim_shards(&self, node: NodeId, shards: &[ShardId], may_expire: bool) -> Result<Vec<ClaimedShard>, StoreError> {
+        let wanted: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        let rows = sqlx::query!(
+            r#"WITH me AS MATERIALIZED (
+                 -- Held until the claim is committed: nobody can end this node in between.
+                 SELECT node_id, name FROM cluster_node
+                 WHERE node_id = $1 AND state = 'active' AND expires_at > clock_timestamp() FOR SHARE
+             ), ran_out AS (
+                 -- A renewal under way is waited for, and then looked at again.
+                 UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
+                 WHERE state IN ('active', 'draining') AND expires_at <= clock_timestamp() AND node_id <> $1
+                   AND $3 AND EXISTS (SELECT FROM me)
+                 RETURNING node_id
+             ), ended AS (
+                 SELECT node_id, 'expired' AS reason FROM ran_out
+                 UNION ALL SELECT node_id, state FROM cluster_node WHERE state IN ('expired', 'left')
+             ), claimed AS (
+                 UPDATE shard s SET owner = $1, last_owner = $1, epoch = s.epoch + 1, claimed_at = clock_timestamp(), activated_at = NULL
+                 FROM me, shard before
+                 WHERE s.shard_id = ANY($2) AND before.shard_id = s.shard_id
+                   AND (s.owner IS NULL OR s.owner IN (SELECT node_id FROM ended))
+                 RETURNING s.shard_id, s.epoch, before.owner AS from_owner, before.last_owner, me.name AS to_name, s.claimed_at
+             ), journal AS (
+                 INSERT INTO shard_move (shard_id, epoch, from_node, to_node, reason, moved_at)
+                 SELECT c.shard_id, c.epoch, n.name, c.to_name,
+                     coalesce(e.reason, CASE WHEN c.last_owner IS NULL THEN 'free' ELSE 'released' END), c.claimed_at
+                 FROM claimed c LEFT JOIN ended e ON e.node_id = c.from_owner LEFT JOIN cluster_node n ON n.node_id = c.last_owner
+             )
+             SELECT shard_id AS "shard_id!", epoch AS "epoch!" FROM claimed, (SELECT pg_notify('nexmdm_placement', 'claimed')) told"#,
+            node.0,
+            &wanted,
+            may_expire
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| ClaimedShard { shard: ShardId(row.shard_id as u16), epoch: Epoch(row.epoch) }).collect())
+    }
+
+    /// Notes that the owner of these shards has their devices running. Answers for how many that
+    /// is still so: for a deposed owner it is none.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn report_activated(&self, node: NodeId, shards: &[ClaimedShard]) -> Result<u64, StoreError> {
+        let (ids, epochs) = columns(shards);
+        Ok(sqlx::query!(
+            "UPDATE shard s SET activated_at = clock_timestamp() FROM UNNEST($2::integer[], $3::bigint[]) AS a(shard_id, epoch)
+             WHERE s.shard_id = a.shard_id AND s.owner = $1 AND s.epoch = a.epoch",
+            node.0,
+            &ids,
+            &epochs
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected())
+    }
+
+    /// Lets drained shards go, and tells the others.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn release_shards(&self, node: NodeId, shards: &[ClaimedShard]) -> Result<u64, StoreError> {
+        let (ids, epochs) = columns(shards);
+        let released = sqlx::query!(
+            "UPDATE shard s SET owner = NULL FROM UNNEST($2::integer[], $3::bigint[]) AS a(shard_id, epoch)
+             WHERE s.shard_id = a.shard_id AND s.owner = $1 AND s.epoch = a.epoch",
+            node.0,
+            &ids,
+            &epochs
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        self.notify_placement().await?;
+        Ok(released)
+    }
+
+    /// Makes a live node drain, or take shards again. Answers whether there is such a node.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn set_draining(&self, name: &str, draining: bool) -> Result<bool, StoreError> {
+        let state = if draining { "draining" } else { "active" };
+        let changed = sqlx::query!("UPDATE cluster_node SET state = $2 WHERE name = $1 AND state IN ('active', 'draining')", name, state)
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+        self.notify_placement().await?;
+        Ok(changed == 1)
+    }
+
+    /// How many shards the live node of this name owns; `None` when there is none.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn shards_of(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT (SELECT count(*) FROM shard s WHERE s.owner = n.node_id) AS "shards!"
+               FROM cluster_node n WHERE n.name = $1 AND n.state IN ('active', 'draining')"#,
+            name
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Says goodbye: whatever the node still owns is free from now on.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn leave_cluster(&self, node: NodeId) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE cluster_node SET state = 'left', ended_at = clock_timestamp()
+             WHERE node_id = $1 AND state IN ('active', 'draining')",
+            node.0
+        )
+        .execute(&self.pool)
+        .await?;
+        self.notify_placement().await
+    }
+
+    /// The newest moves of shards, those of one second together.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn shard_moves(&self, limit: i64) -> Result<Vec<ShardMoves>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT from_node, to_node, reason, count(*) AS "shards!", max(moved_at) AS "at!"
+               FROM shard_move WHERE moved_at > clock_timestamp() - interval '7 days'
+               GROUP BY date_trunc('second', moved_at), from_node, to_node, reason ORDER BY max(moved_at) DESC LIMIT $1"#,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| ShardMoves { from: row.from_node, to: row.to_node, reason: row.reason, shards: row.shards, at: row.at })
+            .collect())
+    }
+
+    /// Forgets moves and nodes that ended more than a month ago.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_cluster(&self) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM shard_move WHERE moved_at < clock_timestamp() - interval '30 days'").execute(&self.pool).await?;
+        sqlx::query!(
+            "DELETE FROM cluster_node n WHERE ended_at < clock_timestamp() - interval '30 days'
+               AND NOT EXISTS (SELECT FROM shard s WHERE s.owner = n.node_id)"
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Listens to what other nodes tell; holds a connection of its own.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn listen(&self) -> Result<Listener, StoreError> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL]).await?;
+        Ok(Listener(listener))
+    }
+
+    async fn notify_placement(&self) -> Result<(), StoreError> {
+        sqlx::query!("SELECT pg_notify($1, '')", PLACEMENT_CHANNEL).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+fn columns(shards: &[ClaimedShard]) -> (Vec<i32>, Vec<i64>) {
+    shards.iter().map(|claimed| (i32::from(claimed.shard.0), claimed.epoch.0)).unzip()
+}

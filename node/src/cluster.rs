@@ -1,0 +1,165 @@
+//! What this node brings to its cluster: its lock, its certificate, its port and its limits.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use actors::cluster::ClusterOptions;
+use actors::link::LinkSettings;
+use actors::link::tls::{LinkTls, NodeCertificate};
+use actors::{ClusterStart, Secrets};
+use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
+use secrecy::{ExposeSecret, SecretBox};
+use store::Store;
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::secrets;
+
+/// The lock on a data folder: one node at a time. The kernel lets go of it when the process ends,
+/// so whoever holds it knows that the last holder is dead.
+pub(crate) struct NodeLock {
+    // Held for as long as it is open.
+    _file: fs::File,
+    /// Names the locked file on this machine, and this machine since it was booted.
+    identity: String,
+}
+
+impl NodeLock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// Another node uses the data folder.
+    pub(crate) fn take(data_dir: &Path) -> anyhow::Result<Self> {
+        let path = data_dir.join("node.lock");
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!("another node uses the data folder {}: give each node its own (NEXMDM__DATA_DIR)", data_dir.display());
+        }
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let metadata = file.metadata()?;
+        Ok(Self { identity: format!("{}:{}:{}", boot.trim(), metadata.dev(), metadata.ino()), _file: file })
+    }
+}
+
+/// Everything that [`actors::System::start`] needs to take part in the cluster.
+///
+/// # Errors
+/// A certificate cannot be read or made, or the port is taken.
+pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock: &NodeLock) -> anyhow::Result<ClusterStart> {
+    let cluster = &config.cluster;
+    let listener = TcpListener::bind(cluster.listen).await.with_context(|| format!("cluster.listen {}", cluster.listen))?;
+    let cluster_addr = match cluster.advertise.as_str() {
+        "" => listener.local_addr()?.to_string(),
+        address => address.to_owned(),
+    };
+    let ms = Duration::from_millis;
+    let certificate = certificate(config)?;
+    Ok(ClusterStart {
+        options: ClusterOptions {
+            cluster: cluster.name.clone(),
+            node: config.node_name(),
+            cluster_addr,
+            http_url: config.public_url(),
+            version: crate::http::build_id(),
+            lock_identity: lock.identity.clone(),
+            key_fingerprint: secrets::fingerprint(secrets),
+            lease_ttl: ms(cluster.lease_ms),
+            renew_interval: ms(cluster.renew_interval_ms),
+            fence_after: ms(cluster.fence_after_ms),
+            steady_after: ms(cluster.steady_after_ms),
+        },
+        link: LinkSettings {
+            handshake_timeout: ms(cluster.handshake_timeout_ms),
+            idle_after: ms(cluster.idle_after_ms),
+            beat_interval: ms(cluster.beat_interval_ms),
+            taken_timeout: ms(cluster.owner_wait_ms),
+            commit_timeout: ms(config.heartbeat.commit_timeout_ms),
+            calls_max: cluster.peer_in_flight_max,
+            bytes_max: cluster.peer_in_flight_bytes,
+            queue_max: cluster.peer_queue_max,
+            batch_max: cluster.peer_batch_max,
+            taken_max: config.heartbeat.in_flight_max,
+            redial: (ms(cluster.redial_min_ms), ms(cluster.redial_max_ms)),
+            addresses: cluster.addresses()?,
+        },
+        tls: LinkTls::new(&cluster.name, &certificate)?,
+        listener,
+        store,
+        feed_interval: ms(cluster.feed_interval_ms),
+        owner_wait: ms(cluster.owner_wait_ms),
+    })
+}
+
+/// The node's certificate: by file, or made here by the authority of the cluster key.
+fn certificate(config: &Config) -> anyhow::Result<NodeCertificate> {
+    let cluster = &config.cluster;
+    let files = [&cluster.ca_file, &cluster.certificate_file, &cluster.certificate_key_file];
+    let given = files.iter().filter(|file| !file.as_os_str().is_empty()).count();
+    if given == 0 {
+        return Ok(NodeCertificate::issue(&secrets::cluster_key(config)?, &cluster.name, &config.node_name())?);
+    }
+    if given < files.len() {
+        bail!("cluster.ca_file, certificate_file and certificate_key_file: give all three or none");
+    }
+    let read = |file: &Path| fs::read_to_string(file).with_context(|| file.display().to_string());
+    Ok(NodeCertificate { ca_pem: read(files[0])?, certificate_pem: read(files[1])?, key_pem: SecretBox::new(Box::new(read(files[2])?)) })
+}
+
+/// `nexmdm cluster init`: makes the keys that all nodes share, and says how a further node gets them.
+pub(crate) fn init(config: &Config) -> anyhow::Result<()> {
+    fs::create_dir_all(&config.data_dir).with_context(|| format!("data_dir {}", config.data_dir.display()))?;
+    secrets::load(config)?;
+    secrets::cluster_key(config)?;
+    let folder = secrets::folder(config);
+    let (cluster, folder) = (&config.cluster.name, folder.display());
+    println!(
+        "The keys of the cluster {cluster} are in {folder}.\n\
+         A further node needs the same three keys and the same database:\n\
+         \x20 1. copy that folder into its data folder as \"secrets\" (files with mode 0600), or give the keys by variable\n\
+         \x20 2. start it with DATABASE_URL, NEXMDM__CLUSTER__LISTEN and, where that is not how others reach it,\n\
+         \x20    NEXMDM__CLUSTER__ADVERTISE\n\
+         A node that should not hold cluster.key gets a certificate: nexmdm cluster issue --name NODE --out FOLDER"
+    );
+    Ok(())
+}
+
+/// `nexmdm cluster issue`: a certificate for a node that does not hold the cluster key.
+pub(crate) fn issue(config: &Config, name: &str, out: &Path) -> anyhow::Result<()> {
+    let certificate = NodeCertificate::issue(&secrets::cluster_key(config)?, &config.cluster.name, name)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(out).with_context(|| out.display().to_string())?;
+    for (file, text, mode) in [
+        ("ca.pem", certificate.ca_pem.as_str(), 0o644),
+        ("node.pem", &certificate.certificate_pem, 0o644),
+        ("node.key", certificate.key_pem.expose_secret(), 0o600),
+    ] {
+        use std::io::Write;
+        let path = out.join(file);
+        let mut opened =
+            fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).with_context(|| path.display().to_string())?;
+        opened.write_all(text.as_bytes())?;
+        println!("{}", path.display());
+    }
+    println!("Give them to {name} as cluster.ca_file, cluster.certificate_file and cluster.certificate_key_file.");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_folder_has_one_node_and_the_next_knows_it_is_dead() {
+        let folder = std::env::temp_dir().join(format!("nexmdm-lock-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let first = NodeLock::take(&folder).unwrap();
+        assert!(NodeLock::take(&folder).err().unwrap().to_string().contains("another node"));
+        let identity = first.identity.clone();
+        drop(first);
+        assert_eq!(NodeLock::take(&folder).unwrap().identity, identity);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

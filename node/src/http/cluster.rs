@@ -1,0 +1,70 @@
+//! `/v1/cluster`: nodes, shards and moves, and draining a node.
+
+use std::sync::Arc;
+
+use actors::services::ClusterOverview;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterShard};
+
+use super::extract::{PathId, Person};
+use super::{ApiError, App};
+use crate::present;
+
+/// The cluster as this node sees it.
+pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
+    let ClusterOverview { this, lease_holds, nodes, shards, moves } = app.system.cluster.overview(&principal).await?;
+    let name_of = |owner| nodes.iter().find(|node| Some(node.row.id) == owner).map(|node| node.row.name.clone());
+    Ok(Json(Cluster {
+        node: this,
+        lease_holds,
+        shards: shards
+            .iter()
+            .map(|shard| ClusterShard { shard: shard.shard.0, owner: name_of(shard.owner), epoch: shard.epoch.0 })
+            .collect(),
+        moves: moves
+            .into_iter()
+            .map(|moved| ClusterMove {
+                from: moved.from,
+                to: moved.to,
+                reason: moved.reason,
+                shards: moved.shards,
+                at: present::time(moved.at),
+            })
+            .collect(),
+        nodes: nodes
+            .iter()
+            .map(|node| ClusterNode {
+                node_id: node.row.id.to_string(),
+                name: node.row.name.clone(),
+                state: node.row.state.as_str().to_owned(),
+                http_url: node.row.http_url.clone(),
+                cluster_addr: node.row.cluster_addr.clone(),
+                version: node.row.version.clone(),
+                protocol_max: node.row.protocols.1,
+                protocol: node.link.map(|link| link.protocol),
+                shards: node.shards,
+                devices: node.vitals.map(|vitals| vitals.devices),
+                heartbeats_per_second: node.vitals.map(|vitals| vitals.heartbeats_per_second),
+                joined_at: present::time(node.row.joined_at),
+                ended_at: node.row.ended_at.map(present::time),
+                lease_left_ms: node.row.lease_left_ms,
+                reachable: node.link.map(|link| link.reachable),
+                round_trip_ms: node.link.and_then(|link| link.round_trip).map(|took| took.as_secs_f64() * 1000.0),
+            })
+            .collect(),
+    }))
+}
+
+/// Makes a node hand its shards over.
+pub(crate) async fn drain(State(app): State<Arc<App>>, Person(principal): Person, PathId(name): PathId) -> Result<StatusCode, ApiError> {
+    app.system.cluster.set_draining(&principal, &name, true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lets a node take its part again.
+pub(crate) async fn resume(State(app): State<Arc<App>>, Person(principal): Person, PathId(name): PathId) -> Result<StatusCode, ApiError> {
+    app.system.cluster.set_draining(&principal, &name, false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
