@@ -9,7 +9,7 @@ use domain::access::Principal;
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::history::{Address, LiveHistory};
-use crate::pages::{Device, Devices, Enrollment, NotFound, Overview};
+use crate::pages::{Cluster, Device, Devices, Enrollment, NotFound, Overview};
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DevicesUrl, EnrollmentUrl};
 
@@ -26,6 +26,8 @@ pub(crate) enum Route {
     Device { id: String },
     #[route("/enrollment?:..query")]
     Enrollment { query: EnrollmentUrl },
+    #[route("/cluster")]
+    Cluster {},
     #[route("/:..segments")]
     NotFound { segments: Vec<String> },
 }
@@ -100,6 +102,9 @@ fn Frame() -> Element {
                     }
                     Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),
                         {icon(Glyph::Key)} span { "Enrollment" }
+                    }
+                    Go { to: Route::Cluster {}, current: route == Route::Cluster {},
+                        {icon(Glyph::Cluster)} span { "Cluster" }
                     }
                 }
                 Account {}

@@ -14,6 +14,7 @@ pub(crate) enum Glyph {
     ChevronUp,
     Chip,
     Close,
+    Cluster,
     Copy,
     Device,
     Download,
@@ -41,6 +42,9 @@ impl Glyph {
             Self::ChevronUp => "m6 15 6-6 6 6",
             Self::Chip => "M7 7h10v10H7zM10 3v4m4-4v4m-4 10v4m4-4v4M3 10h4m-4 4h4m10-4h4m-4 4h4",
             Self::Close => "M6 6l12 12M18 6 6 18",
+            Self::Cluster => {
+                "M12 3a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM5 15a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zm14 0a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM10.7 7.7 6.3 15m7-7.3 4.4 7.3M7.5 17.5h9"
+            }
             Self::Copy => "M9 9h10a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H9a1 1 0 0 1-1-1V10a1 1 0 0 1 1-1zM4 15V4a1 1 0 0 1 1-1h11",
             Self::Device => "M8 2h8a2 2 0 0 1 2 2v16a2 2 0 0 1-2 2H8a2 2 0 0 1-2-2V4a2 2 0 0 1 2-2zm3 17h2",
             Self::Download => "M12 3v12m-5-5 5 5 5-5M4 20h16",

@@ -102,6 +102,11 @@ async fn enrollment_says_so_when_the_server_cannot_answer() {
 }
 
 #[tokio::test]
+async fn the_cluster_says_so_when_the_server_cannot_answer() {
+    assert_shows("/cluster", 0, Role::Viewer, &["Cluster", "The server cannot do this right now"], &["Drain"]).await;
+}
+
+#[tokio::test]
 async fn any_other_address_is_not_a_page() {
     assert_shows("/no/such", 1, Role::Viewer, &["There is no such page", "/no/such"], &[]).await;
 }

@@ -1,0 +1,93 @@
+//! The cluster: its nodes, who owns which shard, and what moved.
+
+mod moves;
+mod nodes;
+mod shards;
+
+use std::rc::Rc;
+
+use actors::clock;
+use actors::services::{ClusterNode, ClusterOverview};
+use dioxus::prelude::*;
+use domain::{NodeId, Timestamp};
+
+use crate::app::use_title;
+use crate::components::{Glyph, PageHeader, icon};
+use crate::context::{explain, use_session};
+use crate::format;
+use crate::sampling::{CALM, ticks};
+use moves::Moves;
+use nodes::Nodes;
+use shards::Shards;
+
+/// Colours that nodes are told apart by; further nodes begin again, and their names tell them apart.
+const TONES: usize = 8;
+
+/// What the page shows, and when it was read.
+#[derive(Clone, PartialEq)]
+struct Read {
+    overview: Rc<ClusterOverview>,
+    at: Timestamp,
+}
+
+impl Read {
+    /// The live nodes, in the order of their names.
+    fn live(&self) -> impl Iterator<Item = &ClusterNode> {
+        self.overview.nodes.iter().filter(|node| node.row.state.is_live())
+    }
+
+    /// The colour of a node; `None` once it is gone.
+    fn tone(&self, node: NodeId) -> Option<usize> {
+        self.live().position(|live| live.row.id == node).map(|at| at % TONES)
+    }
+}
+
+#[component]
+pub(crate) fn Cluster() -> Element {
+    use_title("Cluster");
+    let session = use_session();
+    let mut read = use_signal(|| None::<Result<Read, String>>);
+    use_future(move || {
+        let session = session.clone();
+        async move {
+            let mut ticks = ticks(CALM);
+            loop {
+                ticks.tick().await;
+                let overview = session.call(|system, principal| async move { system.cluster.overview(&principal).await }).await;
+                let new = overview.map(|overview| Read { overview: Rc::new(overview), at: clock::now() });
+                read.set(Some(new.map_err(|error| explain(&error))));
+            }
+        }
+    });
+    let shown = read();
+    let lead = match &shown {
+        Some(Ok(read)) => {
+            let owned = read.overview.shards.iter().filter(|shard| shard.owner.is_some()).count();
+            Some(format!(
+                "{}, {owned} of {} shards owned",
+                format::count(read.live().count(), "live node", "live nodes"),
+                read.overview.shards.len()
+            ))
+        }
+        _ => None,
+    };
+    rsx! {
+        PageHeader { title: "Cluster", lead }
+        match shown {
+            None => rsx! { section { class: "card", div { class: "skeleton-lines", aria_hidden: "true", span {} span {} span {} } } },
+            Some(Err(problem)) => rsx! {
+                div { class: "notice bad", role: "alert", {icon(Glyph::Alert)} span { "{problem} The page tries again every second." } }
+            },
+            Some(Ok(read)) => rsx! {
+                if !read.overview.lease_holds {
+                    div { class: "notice bad", role: "alert", {icon(Glyph::Alert)}
+                        span { "{read.overview.this} has no lease right now: it owns no device until it has one again, and passes on what comes in." }
+                    }
+                }
+                Nodes { read: read.clone() }
+                Shards { read: read.clone() }
+                Moves { read }
+            },
+        }
+    }
+}
