@@ -6,6 +6,7 @@ pub mod bench;
 pub mod client;
 pub mod clock;
 pub mod duration;
+pub mod faults;
 pub mod fleet;
 pub mod harness;
 pub mod http;

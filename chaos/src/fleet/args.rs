@@ -85,7 +85,7 @@ pub struct FleetArgs {
     /// Devices start spread over this many seconds [default: a second per 500 devices, 60 at most]
     #[arg(long, value_name = "SECONDS")]
     pub ramp_seconds: Option<f64>,
-    /// Writes a JSON line for every acknowledged heartbeat to this file
+    /// Writes a JSON line for every acknowledged heartbeat, failed try and command to this file
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// HTTP connections per node at the same time

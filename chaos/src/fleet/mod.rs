@@ -44,6 +44,8 @@ const ENDING: Duration = Duration::from_secs(5);
 struct Fleet {
     settings: Settings,
     servers: Vec<Arc<Http>>,
+    /// Their URLs, for the record.
+    server_names: Vec<String>,
     clock: RunClock,
     /// Heartbeats intended from here on count for rate and latencies.
     measured_from: Instant,
@@ -130,8 +132,9 @@ pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
         let clock = RunClock::starting_at(clock::now());
         let (end, ended) = watch::channel(false);
         let measured_from = clock.started() + args.warm_up;
-        let fleet =
-            Arc::new(Fleet { settings: args.settings(), servers, clock, measured_from, stats: Stats::default(), recorder, stop: ended });
+        let server_names = servers.iter().map(|http| http.url().to_string()).collect();
+        let (settings, stats) = (args.settings(), Stats::default());
+        let fleet = Arc::new(Fleet { settings, servers, server_names, clock, measured_from, stats, recorder, stop: ended });
         let tasks = start(&fleet, &args, identities, &mut sessions);
         live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
         if let Some(recorder) = &fleet.recorder {
