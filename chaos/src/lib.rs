@@ -15,6 +15,7 @@ pub mod limits;
 pub mod load;
 pub mod measure;
 pub mod model;
+pub mod oracle;
 pub mod progress;
 pub mod signals;
 pub mod websocket;
