@@ -14,6 +14,7 @@ use serde::Serialize;
 
 pub use history::{Ack, Claim, Deciding, Failure, History, Names, Ran, Span, SpanKind, Stored};
 pub use rows::read_rows;
+pub use takeover::{FirstAnswers, first_answers};
 
 /// Violations that are written out; the others are only counted.
 const SHOWN: usize = 20;

@@ -1,7 +1,7 @@
 //! P11 and P12: nothing is acknowledged without the database, and the devices
 //! of a node that is gone are acknowledged by another one in time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::history::clock_text;
 use super::{Ack, Check, History, Span, SpanKind, Violation};
@@ -57,7 +57,7 @@ pub(super) fn check(history: &History) -> Check {
             SpanKind::Stopped => STOPPED_WITHIN_US,
             _ => continue,
         };
-        check.notes.push(first_answers(history, span));
+        check.notes.push(first_answers_text(history, span));
         let (from_us, until_us) = (span.in_force_us + within_us, alone_until(history, span));
         if from_us >= until_us {
             check.notes.push(format!(
@@ -100,10 +100,17 @@ fn alone_until(history: &History, span: &Span) -> i64 {
     until_us
 }
 
-/// How long the devices of the node that is gone waited for an answer.
-fn first_answers(history: &History, span: &Span) -> String {
-    let gone_us = span.in_force_us;
-    // Its devices: those that talked to it and those that it owned.
+/// How long the devices of a node that is gone waited for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstAnswers {
+    /// Wait and number of each device that was answered, the shortest first.
+    pub waited_us: Vec<(i64, u32)>,
+    /// Devices that were not answered again.
+    pub never: usize,
+}
+
+/// Its devices are those that talked to it last and those that it owned.
+pub fn first_answers(history: &History, span: &Span) -> FirstAnswers {
     let mut before: HashMap<u32, (i64, bool)> = HashMap::new();
     let mut after: HashMap<u32, i64> = HashMap::new();
     for ack in &history.acks {
@@ -113,30 +120,35 @@ fn first_answers(history: &History, span: &Span) -> String {
             if ack.answered_us >= known.0 {
                 *known = (ack.answered_us, its);
             }
-        } else if ack.answered_us > gone_us {
+        } else if ack.answered_us > span.in_force_us {
             let known = after.entry(ack.device).or_insert(ack.answered_us);
             *known = (*known).min(ack.answered_us);
         }
     }
-    let its = before.into_iter().filter(|(_, (_, its))| *its).map(|(device, _)| device);
-    let (mut waited, mut never) = (BTreeMap::new(), 0);
-    for device in its {
-        match after.get(&device) {
-            Some(at_us) => drop(waited.insert((at_us - gone_us, device), ())),
-            None => never += 1,
-        }
-    }
-    let waited: Vec<(i64, u32)> = waited.into_keys().collect();
+    let its: Vec<u32> = before.into_iter().filter(|(_, (_, its))| *its).map(|(device, _)| device).collect();
+    let mut waited_us: Vec<(i64, u32)> =
+        its.iter().filter_map(|device| after.get(device).map(|at_us| (at_us - span.in_force_us, *device))).collect();
+    waited_us.sort_unstable();
+    FirstAnswers { never: its.len() - waited_us.len(), waited_us }
+}
+
+/// The same in words.
+fn first_answers_text(history: &History, span: &Span) -> String {
+    let FirstAnswers { waited_us, never } = first_answers(history, span);
     let at = format!("{} at {}", span.text, clock_text(span.began_us));
     let seconds = |us: i64| us as f64 / SECOND_US as f64;
-    let (Some(median), Some(last)) = (waited.get(waited.len() / 2), waited.last()) else {
-        return format!("{at}: none of its devices was heard again, {never} never were");
+    let (Some(median), Some(last)) = (waited_us.get(waited_us.len() / 2), waited_us.last()) else {
+        return format!("{at}: of its {never} devices none was heard again");
     };
-    let slowest: Vec<String> =
-        waited.iter().rev().take(SLOWEST).map(|(us, device)| format!("{} {:.2} s", history.devices.text(*device), seconds(*us))).collect();
+    let slowest: Vec<String> = waited_us
+        .iter()
+        .rev()
+        .take(SLOWEST)
+        .map(|(us, device)| format!("{} {:.2} s", history.devices.text(*device), seconds(*us)))
+        .collect();
     format!(
         "{at}: first answer to its {} devices after {:.2} s (median) and {:.2} s (last), {never} without one; slowest: {}",
-        waited.len() + never,
+        waited_us.len() + never,
         seconds(median.0),
         seconds(last.0),
         slowest.join(", ")
