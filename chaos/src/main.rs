@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chaos::{bench, cluster, fleet, load, signals, soak};
+use chaos::{bench, cluster, fleet, load, oracle, signals, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,6 +32,8 @@ enum Command {
     Cluster(Box<cluster::ClusterArgs>),
     /// A cluster, a fleet, a schedule of faults, and whether every promise was kept
     Soak(Box<soak::SoakArgs>),
+    /// Whether every promise was kept, from a fleet's record and the database
+    Oracle(Box<oracle::OracleArgs>),
 }
 
 fn main() -> ExitCode {
@@ -50,16 +52,18 @@ fn run(command: Command) -> Result<()> {
         Command::Load(args) => one_thread()?.block_on(async { report(Box::pin(load::run(*args, signals::stop_on_signal()?)).await?) }),
         Command::Bench(args) => one_thread()?.block_on(async { Box::pin(bench::run(*args, signals::stop_on_signal()?)).await }),
         Command::Cluster(args) => many_threads()?.block_on(async { Box::pin(cluster::run(*args, signals::stop_on_signal()?)).await }),
-        Command::Soak(args) => many_threads()?.block_on(async {
-            let kept = Box::pin(soak::run(*args, signals::stop_on_signal()?)).await?;
-            anyhow::ensure!(kept, "a promise was broken");
-            Ok(())
-        }),
+        Command::Soak(args) => many_threads()?.block_on(async { verdict(Box::pin(soak::run(*args, signals::stop_on_signal()?)).await?) }),
+        Command::Oracle(args) => one_thread()?.block_on(async { verdict(oracle::run(*args).await?) }),
     }
 }
 
 fn report(summary: impl Display) -> Result<()> {
     println!("{summary}");
+    Ok(())
+}
+
+fn verdict(kept: bool) -> Result<()> {
+    anyhow::ensure!(kept, "a promise was broken");
     Ok(())
 }
 

@@ -39,8 +39,7 @@ pub(super) async fn failover(args: &BenchArgs) -> Result<Figure> {
 
     let mut history = History::default();
     history.read_record(&record)?;
-    let dead = site.cluster.member("node-2")?;
-    history.take_faults(faults.spans(), |url| (url == dead.url()).then(|| dead.name().to_owned()));
+    history.take_faults(faults.spans());
     oracle::read_rows(&mut history, &site.cluster.psql()).await?;
     let span = history.spans.first().context("nothing was killed")?;
     let answers = first_answers(&history, span);

@@ -39,6 +39,7 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
         println!("{}  {}", member.name(), member.url());
     }
     println!("admin password  {}", cluster.admin_password());
+    println!("database        {}", cluster.database_url());
     println!("data and logs   {}", cluster.folder().display());
     println!("`help` lists the commands; Ctrl-C ends");
     let mut orders = Orders::new(Faults::new());

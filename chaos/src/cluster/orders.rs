@@ -16,6 +16,7 @@ const HELP: &str = "\
   add               start one more node        drain 3      hand its shards over
   cut 1 2           reset and refuse the link  silence 1 2  open, but nothing passes
   oneway 1 2        2 does not hear 1          slow 1 2 200ms
+  isolate 2         silence all links of node-2
   dbcut 2           no PostgreSQL for node-2   dbslow 2 2s  per statement
   db stop|start     PostgreSQL for all
   heal              undo everything            status       who owns how much";
@@ -61,14 +62,23 @@ impl Orders {
     pub(super) async fn heal(&mut self, cluster: &mut Cluster, number: usize) {
         self.due.retain(|(_, other)| *other != number);
         report(self.faults.heal(cluster, number).await);
+        report(self.note(cluster));
     }
 
     /// Does what a line says, or says what is wrong with it.
     pub(super) async fn follow(&mut self, cluster: &mut Cluster, line: &str) {
         match read(line) {
-            Ok(order) => report(self.obey(cluster, order).await),
+            Ok(order) => {
+                report(self.obey(cluster, order).await);
+                report(self.note(cluster));
+            }
             Err(error) => println!("{error:#}; `help` lists the commands"),
         }
+    }
+
+    /// Writes down what was done, for `chaos oracle`.
+    fn note(&self, cluster: &Cluster) -> Result<()> {
+        Ok(std::fs::write(cluster.folder().join("faults.json"), serde_json::to_vec_pretty(self.faults.spans())?)?)
     }
 
     async fn obey(&mut self, cluster: &mut Cluster, order: Order) -> Result<()> {
@@ -132,6 +142,7 @@ fn read(line: &str) -> Result<Order> {
         "cut" => fault(Fault::CutLink { a: node(1)?, b: node(2)? }),
         "silence" => fault(Fault::SilenceLink { a: node(1)?, b: node(2)? }),
         "oneway" => fault(Fault::OneWay { from: node(1)?, to: node(2)? }),
+        "isolate" => fault(Fault::Isolate { node: node(1)? }),
         "slow" => fault(Fault::SlowLink { a: node(1)?, b: node(2)?, delay: time(3)?.unwrap_or(Duration::from_millis(200)) }),
         "dbcut" => fault(Fault::CutDatabase { node: node(1)? }),
         "dbslow" => fault(Fault::SlowDatabase { node: node(1)?, delay: time(2)?.unwrap_or(Duration::from_secs(2)) }),
@@ -192,6 +203,7 @@ mod tests {
             "cut 1 2",
             "silence 1 2",
             "oneway 1 2",
+            "isolate 2",
             "slow 1 2 200ms",
             "dbcut 2",
             "dbslow 2 2s",

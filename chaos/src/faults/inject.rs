@@ -30,7 +30,7 @@ impl Faults {
         let began_at = now();
         let added = begin(cluster, &fault).await.with_context(|| fault.to_string())?;
         let in_force_at = now();
-        let server = subject(&fault).map(|node| cluster.member(node).map(|member| member.url())).transpose()?;
+        let server = fault.node().map(|node| cluster.member(node).map(|member| member.url())).transpose()?;
         let over = matches!(fault, Fault::Restart { .. } | Fault::AddNode).then_some(in_force_at);
         if let Some(name) = added {
             say(&format!("{name} is ready at {}", cluster.member(&name)?.url()));
@@ -61,20 +61,6 @@ impl Faults {
     }
 }
 
-/// The node that a fault is about, when it is about one.
-fn subject(fault: &Fault) -> Option<&str> {
-    match fault {
-        Fault::Kill { node }
-        | Fault::Suspend { node }
-        | Fault::Stop { node }
-        | Fault::Restart { node }
-        | Fault::CutDatabase { node }
-        | Fault::SlowDatabase { node, .. }
-        | Fault::Drain { node } => Some(node),
-        _ => None,
-    }
-}
-
 /// Does it; the name of a node that was added.
 async fn begin(cluster: &mut Cluster, fault: &Fault) -> Result<Option<String>> {
     match fault {
@@ -89,6 +75,7 @@ async fn begin(cluster: &mut Cluster, fault: &Fault) -> Result<Option<String>> {
             cluster.set_link(from, to, Modes { forward: Mode::Blackhole, backward: Mode::Pass })?;
         }
         Fault::OneWay { from, to } => cluster.set_link(from, to, Modes { forward: Mode::Pass, backward: Mode::Blackhole })?,
+        Fault::Isolate { node } => cluster.set_links_of(node, Modes::both(Mode::Blackhole))?,
         Fault::SlowLink { a, b, delay } => cluster.set_link(a, b, Modes::both(Mode::Delay(*delay)))?,
         Fault::CutDatabase { node } => cluster.set_database_link(node, Modes::both(Mode::Cut))?,
         Fault::SlowDatabase { node, delay } => {
@@ -111,6 +98,7 @@ async fn end(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
         Fault::Suspend { node } => cluster.node_mut(node)?.resume(),
         Fault::CutLink { a, b } | Fault::SilenceLink { a, b } | Fault::SlowLink { a, b, .. } => cluster.set_link(a, b, Modes::default()),
         Fault::OneWay { from, to } => cluster.set_link(from, to, Modes::default()),
+        Fault::Isolate { node } => cluster.set_links_of(node, Modes::default()),
         Fault::CutDatabase { node } | Fault::SlowDatabase { node, .. } => cluster.set_database_link(node, Modes::default()),
         Fault::StopDatabase => cluster.start_database().await,
         Fault::Drain { node } => cluster.order(node, "resume").await,

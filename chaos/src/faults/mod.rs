@@ -7,13 +7,13 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 pub use inject::Faults;
 pub use proxy::{Mode, Modes, Proxy, Target};
 
 /// A trouble of a cluster; nodes are named.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
     /// SIGKILL; healed by a start.
@@ -57,6 +57,11 @@ pub enum Fault {
         /// By whom.
         to: String,
     },
+    /// Nothing passes between a node and any other; all keep the database.
+    Isolate {
+        /// Who is alone.
+        node: String,
+    },
     /// Everything between two nodes comes late.
     SlowLink {
         /// One of them.
@@ -64,7 +69,7 @@ pub enum Fault {
         /// The other.
         b: String,
         /// How late, each way.
-        #[serde(serialize_with = "as_ms", rename = "delay_ms")]
+        #[serde(with = "delay_ms", rename = "delay_ms")]
         delay: Duration,
     },
     /// A node cannot reach PostgreSQL, the others can.
@@ -77,7 +82,7 @@ pub enum Fault {
         /// Whose statements.
         node: String,
         /// How much longer.
-        #[serde(serialize_with = "as_ms", rename = "delay_ms")]
+        #[serde(with = "delay_ms", rename = "delay_ms")]
         delay: Duration,
     },
     /// PostgreSQL is stopped under all nodes; healed by a start.
@@ -101,6 +106,7 @@ impl fmt::Display for Fault {
             Self::CutLink { a, b } => write!(f, "cut the link {a} - {b}"),
             Self::SilenceLink { a, b } => write!(f, "silence the link {a} - {b}: open, but nothing passes"),
             Self::OneWay { from, to } => write!(f, "one way: {to} does not hear {from}"),
+            Self::Isolate { node } => write!(f, "isolate {node}: silence all of its links, not its database"),
             Self::SlowLink { a, b, delay } => write!(f, "slow the link {a} - {b} by {delay:?} each way"),
             Self::CutDatabase { node } => write!(f, "cut {node} from PostgreSQL"),
             Self::SlowDatabase { node, delay } => write!(f, "slow PostgreSQL for {node} by {delay:?} per statement"),
@@ -111,8 +117,25 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    /// The node that it is about, when it is about one.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Kill { node }
+            | Self::Suspend { node }
+            | Self::Stop { node }
+            | Self::Restart { node }
+            | Self::Isolate { node }
+            | Self::CutDatabase { node }
+            | Self::SlowDatabase { node, .. }
+            | Self::Drain { node } => Some(node),
+            _ => None,
+        }
+    }
+}
+
 /// A fault as it happened, by the wall clock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultSpan {
     /// What.
     pub fault: Fault,
@@ -128,6 +151,29 @@ pub struct FaultSpan {
     pub healed_at: Option<DateTime<Utc>>,
 }
 
-fn as_ms<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+mod delay_ms {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(delay: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_written_and_read_again() {
+        let fault = Fault::SlowLink { a: "node-1".into(), b: "node-2".into(), delay: Duration::from_millis(200) };
+        let text = serde_json::to_string(&fault).unwrap();
+        assert_eq!(text, r#"{"kind":"slow_link","a":"node-1","b":"node-2","delay_ms":200}"#);
+        assert_eq!(serde_json::from_str::<Fault>(&text).unwrap(), fault);
+    }
 }

@@ -33,8 +33,10 @@ pub(super) struct Agent {
     profile: Profile,
     state: State,
     rng: SmallRng,
-    /// Which of the servers it talks to.
+    /// Which of the servers it talks to next.
     server: usize,
+    /// Which one its open socket leads to.
+    pub(super) linked_to: Option<usize>,
     session: Option<Granted>,
     /// 401 in a row.
     refusals: u32,
@@ -65,6 +67,7 @@ impl Agent {
         Self {
             queue: Queue::new(settings.queue_limit),
             server: index % fleet.servers.len(),
+            linked_to: None,
             backoff: Backoff::new(settings.retry_min, settings.retry_max),
             identity,
             profile,
@@ -131,6 +134,11 @@ impl Agent {
         let device_time = self.fleet.clock.wall_at(due) + TimeDelta::seconds(self.profile.clock_offset_s);
         let heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
         // A heartbeat is text, numbers and maps with text keys: it always serialises.
+        // Without a socket only: one that is open is not left for nothing.
+        let roam_share = settings.roam_share;
+        if self.linked_to.is_none() && roam_share > 0.0 && self.rng.random_bool(roam_share) {
+            self.change_server();
+        }
         let Ok(body) = serde_json::to_string(&heartbeat) else { return };
         let kind = if self.is_connected() { Kind::Fresh } else { Kind::Held };
         self.push(Entry { id: 0, kind, intended: due, device_time, body: body.into(), in_flight_since: None });
@@ -200,7 +208,7 @@ impl Agent {
         // The wall clock first: a request is then never noted as sent later than it was.
         let answered_at = now();
         let took = TimeDelta::from_std(sent.elapsed()).unwrap_or(TimeDelta::zero());
-        let server = &self.fleet.server_names[self.server];
+        let server = &self.fleet.server_names[self.linked_to.unwrap_or(self.server)];
         let exchange = Exchange { device_id: &self.identity.device_id, server, sent_at: answered_at - took, answered_at };
         if write(recorder, exchange).is_err() {
             self.fleet.stats.error("record_not_written");
@@ -242,6 +250,11 @@ impl Agent {
     /// Stays away for exactly this long.
     pub(super) fn block_for(&mut self, wait: Duration) {
         self.blocked_until = Some(Instant::now() + wait);
+    }
+
+    /// A socket to its server is open.
+    pub(super) fn linked(&mut self) {
+        self.linked_to = Some(self.server);
     }
 
     /// Tries another node next time.

@@ -90,6 +90,7 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
         match turn {
             Turn::Keep => {}
             Turn::Close => {
+                agent.linked_to = None;
                 if let Some(mut closing) = link.take() {
                     // A courtesy: the node notices the end of the connection anyway.
                     let _ = timeout(PARTING, Box::pin(closing.stream.close(None))).await;
@@ -103,6 +104,7 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
                     Some(sent) => agent.note_failure(sent, None, kind),
                     None => agent.fleet.stats.error(kind),
                 }
+                agent.linked_to = None;
                 agent.queue.land(None);
                 agent.change_server();
                 agent.block(None);
@@ -131,6 +133,7 @@ async fn open(agent: &mut Agent) -> Result<Option<Link>, Ending> {
     {
         Ok(stream) => {
             agent.fleet.stats.sockets.fetch_add(1, Ordering::Relaxed);
+            agent.linked();
             Ok(Some(Link { stream, heard_at: Instant::now(), parting_until: None, fleet: Arc::clone(&agent.fleet) }))
         }
         Err(WsError::Http(answer)) => {

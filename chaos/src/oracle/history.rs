@@ -238,11 +238,10 @@ impl History {
         Ok(())
     }
 
-    /// Takes over what was done to the cluster; `name_of` tells the node behind a URL.
-    pub fn take_faults(&mut self, spans: &[FaultSpan], name_of: impl Fn(&str) -> Option<String>) {
+    /// Takes over what was done to the cluster.
+    pub fn take_faults(&mut self, spans: &[FaultSpan]) {
         for span in spans {
             let end = |at: Option<DateTime<Utc>>| at.map_or(i64::MAX, |at| at.timestamp_micros());
-            let node = span.server.as_deref().and_then(&name_of);
             self.spans.push(Span {
                 kind: match &span.fault {
                     Fault::Kill { .. } => SpanKind::Killed,
@@ -252,7 +251,7 @@ impl History {
                 },
                 text: span.fault.to_string(),
                 server: span.server.as_deref().map(|server| self.names.number(server)),
-                node: node.map(|name| self.names.number(&name)),
+                node: span.fault.node().map(|name| self.names.number(name)),
                 began_us: span.began_at.timestamp_micros(),
                 in_force_us: span.in_force_at.timestamp_micros(),
                 healing_us: end(span.healing_at),

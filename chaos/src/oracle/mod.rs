@@ -1,6 +1,7 @@
 //! Decides, from what simulated devices recorded, what was done to the cluster
 //! and what the database holds, which promises were kept.
 
+mod command;
 mod commands;
 mod history;
 mod ownership;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use command::{OracleArgs, run};
 pub use history::{Ack, Claim, Deciding, Failure, History, Names, Ran, Span, SpanKind, Stored};
 pub use rows::read_rows;
 pub use takeover::{FirstAnswers, first_answers};

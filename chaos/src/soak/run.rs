@@ -85,7 +85,14 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
     end_fleet.send_replace(true);
     let summary = fleet.await.context("the fleet has failed")??;
     println!("\n{summary}\n");
-    let (unrest, died) = found.context("interrupted")??;
+    let (unrest, died) = match found.context("interrupted")? {
+        Ok(found) => found,
+        // What is known is judged all the same.
+        Err(error) => {
+            let healed = faults.heal_all(cluster).await;
+            (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new())
+        }
+    };
     let mut verdict = judge(cluster, &faults, &record).await?;
     verdict.add(aftermath(unrest, died));
     println!("{verdict}");
@@ -113,6 +120,8 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
         ("--retry-min", "300ms".into()),
         ("--retry-max", "3s".into()),
         ("--outages-per-hour", "0".into()),
+        // Otherwise those of a node that was down would stay with the others.
+        ("--roam-share", "0.03".into()),
     ];
     let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let all = ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words);
@@ -159,8 +168,7 @@ async fn revive(cluster: &mut Cluster) -> Result<Vec<String>> {
 async fn judge(cluster: &Cluster, faults: &Faults, record: &Path) -> Result<Verdict> {
     let mut history = History::default();
     history.read_record(record)?;
-    let names: HashMap<String, String> = cluster.members().iter().map(|member| (member.url(), member.name().to_owned())).collect();
-    history.take_faults(faults.spans(), |url| names.get(url).cloned());
+    history.take_faults(faults.spans());
     oracle::read_rows(&mut history, &cluster.psql()).await?;
     Ok(oracle::judge(&history))
 }

@@ -37,6 +37,8 @@ pub enum Kind {
     Silence,
     /// `oneway`
     OneWay,
+    /// `isolate`
+    Isolate,
     /// `slow`
     Slow,
     /// `dbcut`
@@ -52,7 +54,7 @@ pub enum Kind {
 }
 
 /// Every kind with its word.
-const KINDS: [(Kind, &str); 13] = [
+const KINDS: [(Kind, &str); 14] = [
     (Kind::Kill, "kill"),
     (Kind::Suspend, "suspend"),
     (Kind::Stop, "stop"),
@@ -60,6 +62,7 @@ const KINDS: [(Kind, &str); 13] = [
     (Kind::Cut, "cut"),
     (Kind::Silence, "silence"),
     (Kind::OneWay, "oneway"),
+    (Kind::Isolate, "isolate"),
     (Kind::Slow, "slow"),
     (Kind::DatabaseCut, "dbcut"),
     (Kind::DatabaseSlow, "dbslow"),
@@ -187,6 +190,7 @@ fn place(kind: Kind, nodes: usize, rng: &mut SmallRng) -> Fault {
         Kind::Cut => Fault::CutLink { a, b },
         Kind::Silence => Fault::SilenceLink { a, b },
         Kind::OneWay => Fault::OneWay { from: name(first), to: name(second) },
+        Kind::Isolate => Fault::Isolate { node },
         Kind::Slow => Fault::SlowLink { a, b, delay: Duration::from_millis(rng.random_range(20..400)) },
         Kind::DatabaseCut => Fault::CutDatabase { node },
         Kind::DatabaseSlow => Fault::SlowDatabase { node, delay: STATEMENT_DELAY },
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_at_most_are_disturbed_and_links_have_two_ends() {
+    fn links_have_two_ends() {
         for seed in 0..50 {
             for step in seeded(seed, 3, HALF_AN_HOUR) {
                 if let Fault::CutLink { a, b } | Fault::SilenceLink { a, b } | Fault::SlowLink { a, b, .. } = &step.fault {

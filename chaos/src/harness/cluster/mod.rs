@@ -1,18 +1,18 @@
 //! A cluster of real node processes over one PostgreSQL, with a proxy of ours
 //! in front of each link between two nodes and of each node's database.
 
+mod layout;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use hyper::Method;
-use rand::RngExt;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::layout::{Secrets, distinct_ports, node_name, pair, secrets};
 use super::{DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
 use crate::client::Client;
 use crate::faults::{Modes, Proxy, Target};
@@ -62,15 +62,6 @@ impl ClusterOptions {
         self.env.push((name.to_owned(), value.into()));
         self
     }
-}
-
-/// What nodes of a cluster share, kept beside their data.
-#[derive(Serialize, Deserialize)]
-struct Secrets {
-    admin_password: String,
-    master_key: String,
-    jwt_key: String,
-    cluster_key: String,
 }
 
 /// A node of the cluster.
@@ -154,26 +145,42 @@ impl Cluster {
             .map(node_name)
             .filter_map(|peer| Some(format!("{peer}={}", self.links.get(&pair(&name, &peer))?.address())))
             .collect();
-        let mut options = NodeOptions::new(&self.options.binary).database_url(database_url);
-        options.admin_password = self.secrets.admin_password.clone();
+        let mut options = self.node_options(&name, *cluster_port, database_url);
+        options.env.push(("NEXMDM__CLUSTER__PEER_ADDRESSES".into(), peers.join(",")));
         options.kept_dir = Some(self.folder.join(&name));
-        options.ready_within = self.options.ready_within;
-        options.stop_within = self.options.stop_within;
-        options.env = [
-            ("NEXMDM__SECRETS__MASTER_KEY", &self.secrets.master_key),
-            ("NEXMDM__SECRETS__JWT_KEY", &self.secrets.jwt_key),
-            ("NEXMDM__SECRETS__CLUSTER_KEY", &self.secrets.cluster_key),
-            ("NEXMDM__CLUSTER__NODE_NAME", &name),
-            ("NEXMDM__CLUSTER__LISTEN", &format!("127.0.0.1:{cluster_port}")),
-            ("NEXMDM__CLUSTER__PEER_ADDRESSES", &peers.join(",")),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.clone()))
-        .into();
         // The caller's word comes last and counts.
         options.env.extend(self.options.env.clone());
         let node = Node::spawn(options).with_context(|| name.clone())?;
         self.members.push(Member { name, node, database });
         Ok(index)
+    }
+
+    fn node_options(&self, name: &str, cluster_port: u16, database_url: String) -> NodeOptions {
+        let mut options = NodeOptions::new(&self.options.binary).database_url(database_url);
+        options.admin_password = self.secrets.admin_password.clone();
+        options.ready_within = self.options.ready_within;
+        options.stop_within = self.options.stop_within;
+        options
+            .env("NEXMDM__SECRETS__MASTER_KEY", &self.secrets.master_key)
+            .env("NEXMDM__SECRETS__JWT_KEY", &self.secrets.jwt_key)
+            .env("NEXMDM__SECRETS__CLUSTER_KEY", &self.secrets.cluster_key)
+            .env("NEXMDM__CLUSTER__NODE_NAME", name)
+            .env("NEXMDM__CLUSTER__LISTEN", format!("127.0.0.1:{cluster_port}"))
+    }
+
+    /// How a node called `name` would be started over the same database by
+    /// somebody else: with a folder and a port of its own, not a member here.
+    pub fn stranger(&self, name: &str) -> Result<NodeOptions> {
+        let mut options = self.node_options(name, free_port()?, self.database.url().to_owned());
+        options.env.extend(self.options.env.clone());
+        Ok(options)
+    }
+
+    /// Where a node listens for other nodes, past all proxies.
+    pub fn cluster_address(&self, name: &str) -> Result<String> {
+        let place = self.members.iter().position(|member| member.name == name);
+        let port = place.and_then(|place| self.ports.get(place)).with_context(|| format!("there is no {name}"))?;
+        Ok(format!("127.0.0.1:{port}"))
     }
 
     /// Starts one more node and waits until it is ready.
@@ -207,6 +214,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// The same for all links of a node; `forward` is from it.
+    pub fn set_links_of(&self, name: &str, modes: Modes) -> Result<()> {
+        self.member(name)?;
+        let turned = Modes { forward: modes.backward, backward: modes.forward };
+        for ((a, b), link) in &self.links {
+            if a == name {
+                link.set(modes);
+            } else if b == name {
+                link.set(turned);
+            }
+        }
+        Ok(())
+    }
+
     /// Changes what happens between a node and its database.
     pub fn set_database_link(&self, name: &str, modes: Modes) -> Result<()> {
         let proxy = self.member(name)?.database.as_ref();
@@ -231,6 +252,11 @@ impl Cluster {
     /// Whether PostgreSQL is meant to run.
     pub fn database_runs(&self) -> bool {
         self.database.is_running()
+    }
+
+    /// The database past all proxies, as libpq reads it.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
     }
 
     /// A way to look into the database, past all proxies.
@@ -329,64 +355,7 @@ impl Member {
     }
 }
 
-fn node_name(index: usize) -> String {
-    // Two digits would not sort as text does.
-    format!("node-{}", char::from_digit(index as u32 + 1, 36).unwrap_or('z'))
-}
-
-/// Both names, the lower first.
-fn pair(a: &str, b: &str) -> (String, String) {
-    if a < b { (a.to_owned(), b.to_owned()) } else { (b.to_owned(), a.to_owned()) }
-}
-
 fn temporary(folder: std::io::Result<TempDir>) -> Result<(PathBuf, Option<TempDir>)> {
     let folder = folder.context("cannot make a folder for the cluster")?;
     Ok((folder.path().to_owned(), Some(folder)))
-}
-
-fn distinct_ports(count: usize) -> Result<Vec<u16>> {
-    let mut ports = Vec::new();
-    while ports.len() < count {
-        let port = free_port()?;
-        if !ports.contains(&port) {
-            ports.push(port);
-        }
-    }
-    Ok(ports)
-}
-
-/// The shared keys: those of an earlier run in the same folder, or new ones.
-fn secrets(folder: &Path) -> Result<Secrets> {
-    let path = folder.join("cluster.json");
-    if let Ok(bytes) = fs::read(&path) {
-        return serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()));
-    }
-    let key = || rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let admin_password = key()[..20].to_owned();
-    let secrets = Secrets { admin_password, master_key: key(), jwt_key: key(), cluster_key: key() };
-    fs::write(&path, serde_json::to_vec_pretty(&secrets)?)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    Ok(secrets)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_sort_in_the_order_nodes_are_added_and_pairs_have_one_order() {
-        let names: Vec<String> = (0..13).map(node_name).collect();
-        assert!(names.is_sorted(), "{names:?}");
-        assert_eq!((names[0].as_str(), names[2].as_str()), ("node-1", "node-3"));
-        assert_eq!(pair("node-2", "node-1"), pair("node-1", "node-2"));
-    }
-
-    #[test]
-    fn a_second_run_has_the_secrets_of_the_first() {
-        let folder = TempDir::new("secrets").unwrap();
-        let first = secrets(folder.path()).unwrap();
-        let second = secrets(folder.path()).unwrap();
-        assert_eq!((first.master_key.len(), &first.cluster_key), (64, &second.cluster_key));
-        assert_eq!(fs::metadata(folder.path().join("cluster.json")).unwrap().permissions().mode() & 0o777, 0o600);
-    }
 }
