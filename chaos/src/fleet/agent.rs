@@ -133,12 +133,12 @@ impl Agent {
         self.state = model::step(&self.profile, &self.state, dt_s, &settings.rates, &mut self.rng);
         let device_time = self.fleet.clock.wall_at(due) + TimeDelta::seconds(self.profile.clock_offset_s);
         let heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
-        // A heartbeat is text, numbers and maps with text keys: it always serialises.
         // Without a socket only: one that is open is not left for nothing.
         let roam_share = settings.roam_share;
         if self.linked_to.is_none() && roam_share > 0.0 && self.rng.random_bool(roam_share) {
             self.change_server();
         }
+        // A heartbeat is text, numbers and maps with text keys: it always serialises.
         let Ok(body) = serde_json::to_string(&heartbeat) else { return };
         let kind = if self.is_connected() { Kind::Fresh } else { Kind::Held };
         self.push(Entry { id: 0, kind, intended: due, device_time, body: body.into(), in_flight_since: None });

@@ -5,21 +5,24 @@ use anyhow::{Context, Result};
 use super::{Claim, History};
 use crate::harness::Psql;
 
-const HEARTBEATS: &str = "SELECT device_id, extract(epoch FROM bucket_at)::bigint, count(*) FROM heartbeats GROUP BY 1, 2";
-const STATUSES: &str = "SELECT device_id, extract(epoch FROM bucket_at)::bigint FROM device_last_status";
+/// Both in one statement: a heartbeat that is stored meanwhile is in both or in neither.
+const STORED: &str = "
+    SELECT 'row', device_id, extract(epoch FROM bucket_at)::bigint, count(*) FROM heartbeats GROUP BY 2, 3
+    UNION ALL
+    SELECT 'status', device_id, extract(epoch FROM bucket_at)::bigint, 1 FROM device_last_status";
 const HAS_CLAIMS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'shard_move' AND relkind = 'r'";
 const CLAIMS: &str = "SELECT shard_id, epoch, (extract(epoch FROM moved_at) * 1000000)::bigint, to_node FROM shard_move";
 
 /// Reads heartbeats and statuses of the devices of the record, and all claims.
 pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
-    for [device, bucket_s, copies] in columns(&psql.run(HEARTBEATS, &[]).await?)? {
+    for [what, device, bucket_s, copies] in columns(&psql.run(STORED, &[]).await?)? {
         // Rows of devices that are not in the record are none of its business.
         let Some(device) = history.devices.find(device) else { continue };
-        history.stored.heartbeats.insert((device, bucket_s.parse()?), copies.parse()?);
-    }
-    for [device, bucket_s] in columns(&psql.run(STATUSES, &[]).await?)? {
-        let Some(device) = history.devices.find(device) else { continue };
-        history.stored.last_status_s.insert(device, bucket_s.parse()?);
+        if what == "row" {
+            history.stored.heartbeats.insert((device, bucket_s.parse()?), copies.parse()?);
+        } else {
+            history.stored.last_status_s.insert(device, bucket_s.parse()?);
+        }
     }
     if psql.run(HAS_CLAIMS, &[]).await?.trim() == "0" {
         return Ok(());
