@@ -168,7 +168,10 @@ fn may_be_joined(kind: Kind) -> bool {
 
 fn lasts(kind: Kind, rng: &mut SmallRng) -> Duration {
     let seconds = match kind {
-        Kind::Suspend => rng.random_range(6..61),
+        // Often little longer than a lease: devices still wait for the answer when
+        // the node goes on, so that a stale one would be seen.
+        Kind::Suspend if rng.random_bool(0.5) => rng.random_range(6..13),
+        Kind::Suspend => rng.random_range(13..61),
         Kind::Restart | Kind::Add => 0,
         _ => rng.random_range(10..31),
     };
