@@ -17,11 +17,14 @@ use super::schedule::{Step, scenario, seeded};
 use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
+use crate::limits::allow_connections;
 use crate::oracle::{self, Check, History, Verdict, Violation};
 use crate::signals::{Stop, unless_stopped};
 
 /// How long enrolling and the first heartbeats may take.
 const FIRST_CALM_WITHIN: Duration = Duration::from_secs(600);
+/// Connections by way of the proxies, both ends of each, and the fleet's own to all nodes.
+const PROXIED: u64 = 4_096;
 /// Tokens of devices cost little to make here; what they cost is no part of this.
 const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
 
@@ -57,6 +60,8 @@ pub async fn run(args: SoakArgs, stop: Stop) -> Result<bool> {
 }
 
 async fn start(args: &SoakArgs) -> Result<Cluster> {
+    // Devices and proxies live in this very process.
+    allow_connections(args.devices as u64 + PROXIED).map_err(anyhow::Error::msg)?;
     let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
     options.data_dir.clone_from(&args.data_dir);
     for (name, value) in CHEAP {
