@@ -1,10 +1,10 @@
 //! P11 and P12: nothing is acknowledged without the database, and the devices
 //! of a node that is gone are acknowledged by another one in time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::history::clock_text;
-use super::{Ack, Check, History, Span, SpanKind, Violation};
+use super::{Ack, Check, Failure, History, Span, SpanKind, Violation};
 
 const SECOND_US: i64 = 1_000_000;
 /// After a kill.
@@ -81,11 +81,41 @@ pub(super) fn check(history: &History) -> Check {
             }
         }));
     }
+    check.notes.extend(failures_by_fault(history));
     check.looked_at = match windows {
         0 => "nothing to check: no node was killed or stopped with nothing else going on".to_owned(),
         n => format!("{n} times a node was gone, {} failed tries in all", history.failures.len()),
     };
     check
+}
+
+/// What failed during each fault and a while after it, and what when nothing was wrong.
+fn failures_by_fault(history: &History) -> Vec<String> {
+    let mut left: Vec<&Failure> = history.failures.iter().collect();
+    let mut notes = Vec::new();
+    for span in &history.spans {
+        let until_us = span.healed_us.saturating_add(SETTLE_US);
+        let (mine, others): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|failure| failure.answered_us >= span.began_us && failure.sent_us < until_us);
+        left = others;
+        if !mine.is_empty() {
+            notes.push(format!("failed tries during and shortly after: {}: {}", span.text, by_error(history, span.server, &mine)));
+        }
+    }
+    if !left.is_empty() {
+        notes.push(format!("failed tries with nothing wrong: {}", by_error(history, None, &left)));
+    }
+    notes
+}
+
+/// How many of which kind, at the node that the fault was about and at others.
+fn by_error(history: &History, server: Option<u32>, failures: &[&Failure]) -> String {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for failure in failures {
+        let place = if Some(failure.server) == server { " at it" } else { "" };
+        *counts.entry((history.names.text(failure.error), place)).or_default() += 1;
+    }
+    counts.into_iter().map(|((error, place), n)| format!("{error}{place} {n}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Until when this is the only fault; before its beginning when it never was.
@@ -158,7 +188,6 @@ fn first_answers_text(history: &History, span: &Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Failure;
 
     /// node-1 at n1 is gone from 100 s to 130 s; n2 lives.
     fn history(kind: SpanKind) -> History {
@@ -236,6 +265,17 @@ mod tests {
             failed(&mut history, "http://n2", failed_s);
             assert_eq!(check(&history).violations.len(), violations, "{from_s} {until_s}");
         }
+    }
+
+    #[test]
+    fn failures_are_told_by_fault() {
+        let mut history = history(SpanKind::Killed);
+        for (server, sent_s) in [("http://n1", 101.0), ("http://n1", 102.0), ("http://n2", 102.0), ("http://n2", 50.0)] {
+            failed(&mut history, server, sent_s);
+        }
+        let notes = check(&history).notes.join("; ");
+        assert!(notes.contains("after: Killed: http_503 1, http_503 at it 2"), "{notes}");
+        assert!(notes.contains("with nothing wrong: http_503 1"), "{notes}");
     }
 
     #[test]
