@@ -27,7 +27,20 @@ pub(super) async fn failover(args: &BenchArgs) -> Result<Figure> {
     let mut running = generator.start(
         "fleet",
         devices,
-        &["--interval", "10s", "--ramp-seconds", "10", "--timeout", "5s", "--record", &record_text, "--clock-off-share", "0"],
+        &[
+            "--interval",
+            "10s",
+            "--ramp-seconds",
+            "10",
+            "--timeout",
+            "5s",
+            "--record",
+            &record_text,
+            "--outages-per-hour",
+            "0",
+            "--clock-off-share",
+            "0",
+        ],
     )?;
     sleep(Duration::from_secs(30)).await; // every device has sent twice
     ensure!(!running.has_ended(), "the fleet has ended early");
