@@ -1,10 +1,10 @@
-//! `chaos`: simulated devices, load and measurements for NexMDM nodes.
+//! `chaos`: simulated devices, load, measurements and faults for NexMDM nodes.
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chaos::{bench, fleet, load, signals};
+use chaos::{bench, cluster, fleet, load, oracle, signals, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Simulated devices, load and measurements for NexMDM nodes, over plain http
+/// Simulated devices, load, measurements and faults for NexMDM nodes, over plain http
 #[derive(Parser)]
 #[command(name = "chaos", version)]
 struct Cli {
@@ -28,6 +28,12 @@ enum Command {
     Load(Box<load::LoadArgs>),
     /// Speed and memory of real node processes, printed with their conditions
     Bench(Box<bench::BenchArgs>),
+    /// Real nodes on this machine that share a PostgreSQL, and commands to disturb them
+    Cluster(Box<cluster::ClusterArgs>),
+    /// A cluster, a fleet, a schedule of faults, and whether every promise was kept
+    Soak(Box<soak::SoakArgs>),
+    /// Whether every promise was kept, from a fleet's record and the database
+    Oracle(Box<oracle::OracleArgs>),
 }
 
 fn main() -> ExitCode {
@@ -45,11 +51,19 @@ fn run(command: Command) -> Result<()> {
         Command::Fleet(args) => many_threads()?.block_on(async { report(Box::pin(fleet::run(*args, signals::stop_on_signal()?)).await?) }),
         Command::Load(args) => one_thread()?.block_on(async { report(Box::pin(load::run(*args, signals::stop_on_signal()?)).await?) }),
         Command::Bench(args) => one_thread()?.block_on(async { Box::pin(bench::run(*args, signals::stop_on_signal()?)).await }),
+        Command::Cluster(args) => many_threads()?.block_on(async { Box::pin(cluster::run(*args, signals::stop_on_signal()?)).await }),
+        Command::Soak(args) => many_threads()?.block_on(async { verdict(Box::pin(soak::run(*args, signals::stop_on_signal()?)).await?) }),
+        Command::Oracle(args) => one_thread()?.block_on(async { verdict(oracle::run(*args).await?) }),
     }
 }
 
 fn report(summary: impl Display) -> Result<()> {
     println!("{summary}");
+    Ok(())
+}
+
+fn verdict(kept: bool) -> Result<()> {
+    anyhow::ensure!(kept, "a promise was broken");
     Ok(())
 }
 

@@ -5,8 +5,10 @@
 mod conditions;
 mod dashboard;
 mod database;
+mod failover;
 mod figure;
 mod figures;
+mod forwarding;
 mod generator;
 mod process;
 
@@ -17,11 +19,15 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::harness::{Node, NodeOptions, TempDir, nexmdm_path};
+use crate::harness::{Cluster, ClusterOptions, Node, NodeOptions, TempDir, nexmdm_path};
 use crate::signals::{Stop, stopped};
 use conditions::Conditions;
 use database::Database;
 use figure::Figure;
+use generator::Generator;
+
+/// Looks, half a second apart, at whether a cluster has spread its shards.
+const BALANCE_LOOKS: usize = 60;
 
 /// A figure that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +40,10 @@ pub enum FigureName {
     Capacity,
     /// Cost of one dashboard on a fleet of 10,000
     Dashboard,
+    /// Heartbeats to a node that has to forward them, against the owner itself
+    Forwarding,
+    /// kill -9 of one of three nodes under load
+    Failover,
 }
 
 /// Arguments of `chaos bench`.
@@ -84,6 +94,50 @@ impl Site {
     }
 }
 
+/// A cluster for one figure, nothing of ours between its processes, and a
+/// folder for the generator.
+struct ClusterSite {
+    cluster: Cluster,
+    folder: TempDir,
+}
+
+impl ClusterSite {
+    async fn build(args: &BenchArgs, nodes: usize) -> Result<Self> {
+        anyhow::ensure!(args.database_url.is_none(), "this figure starts a PostgreSQL of its own");
+        let mut options = ClusterOptions::new(args.binary()?, nodes);
+        options.parent_dir = args.work_dir.clone();
+        options.proxied = false;
+        // Enrolling is no part of what is measured.
+        let options = options.env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4");
+        let parent = args.work_dir.clone().unwrap_or_else(std::env::temp_dir);
+        Ok(Self { cluster: Cluster::start(options).await?, folder: TempDir::below(&parent, "generator")? })
+    }
+
+    /// A generator that knows all nodes.
+    fn generator(&self) -> Result<Generator> {
+        let urls: Vec<String> = self.cluster.members().iter().map(|member| member.url()).collect();
+        Generator::new(urls.join(","), self.cluster.admin_password(), self.folder.path())
+    }
+
+    /// Waits until every shard has an owner and each node has its share.
+    async fn until_balanced(&self) -> Result<()> {
+        let nodes = self.cluster.members().len();
+        for _ in 0..BALANCE_LOOKS {
+            let view = self.cluster.view_of(self.cluster.members()[0].name()).await?;
+            let owned = view["shards"].as_array().map_or(0, |shards| shards.iter().filter(|shard| shard["owner"].is_string()).count());
+            let with_share =
+                view["nodes"].as_array().map_or(0, |nodes| nodes.iter().filter(|node| node["shards"].as_u64() > Some(0)).count());
+            if owned == usize::from(domain::shard::SHARD_COUNT) && with_share == nodes {
+                // What is still moving has this long.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        anyhow::bail!("the shards are not spread over {nodes} nodes")
+    }
+}
+
 impl BenchArgs {
     fn binary(&self) -> Result<PathBuf> {
         self.nexmdm.clone().map_or_else(nexmdm_path, Ok)
@@ -115,6 +169,8 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             FigureName::Steady => Box::pin(figures::steady(args)).await,
             FigureName::Capacity => Box::pin(figures::capacity(args)).await,
             FigureName::Dashboard => Box::pin(figures::dashboard(args)).await,
+            FigureName::Forwarding => Box::pin(forwarding::forwarding(args)).await,
+            FigureName::Failover => Box::pin(failover::failover(args)).await,
         };
         match outcome {
             Ok(figure) => {

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
+use wire::agent::Command;
 
 use super::queue::{Entry, Kind, Queue};
+use super::record::{Exchange, Recorder};
 use super::{Ending, Fleet};
 use crate::backoff::Backoff;
 use crate::clock::now;
@@ -30,8 +33,10 @@ pub(super) struct Agent {
     profile: Profile,
     state: State,
     rng: SmallRng,
-    /// Which of the servers it talks to.
+    /// Which of the servers it talks to next.
     server: usize,
+    /// Which one its open socket leads to.
+    pub(super) linked_to: Option<usize>,
     session: Option<Granted>,
     /// 401 in a row.
     refusals: u32,
@@ -62,6 +67,7 @@ impl Agent {
         Self {
             queue: Queue::new(settings.queue_limit),
             server: index % fleet.servers.len(),
+            linked_to: None,
             backoff: Backoff::new(settings.retry_min, settings.retry_max),
             identity,
             profile,
@@ -125,8 +131,13 @@ impl Agent {
         let dt_s = due.saturating_duration_since(self.stepped_at).as_secs_f64() * settings.model_speed;
         self.stepped_at = due;
         self.state = model::step(&self.profile, &self.state, dt_s, &settings.rates, &mut self.rng);
-        let device_time = self.fleet.clock.wall_at(due) + chrono::TimeDelta::seconds(self.profile.clock_offset_s);
+        let device_time = self.fleet.clock.wall_at(due) + TimeDelta::seconds(self.profile.clock_offset_s);
         let heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
+        // Without a socket only: one that is open is not left for nothing.
+        let roam_share = settings.roam_share;
+        if self.linked_to.is_none() && roam_share > 0.0 && self.rng.random_bool(roam_share) {
+            self.change_server();
+        }
         // A heartbeat is text, numbers and maps with text keys: it always serialises.
         let Ok(body) = serde_json::to_string(&heartbeat) else { return };
         let kind = if self.is_connected() { Kind::Fresh } else { Kind::Held };
@@ -156,8 +167,9 @@ impl Agent {
         }
     }
 
-    /// The server has acknowledged a heartbeat.
-    pub(super) fn acknowledged(&mut self, id: u64) {
+    /// The server has acknowledged a heartbeat that was sent at `sent`; `decided_by`
+    /// is what the answer said about the owner.
+    pub(super) fn acknowledged(&mut self, id: u64, sent: Instant, decided_by: Option<&str>) {
         self.refusals = 0;
         self.backoff.reset();
         let Some(entry) = self.queue.take(id) else { return };
@@ -171,13 +183,35 @@ impl Agent {
         if entry.kind == Kind::Fresh && entry.intended >= self.fleet.measured_from {
             stats.latency(at.saturating_duration_since(entry.intended));
         }
-        if let Some(recorder) = &self.fleet.recorder
-            && recorder.acknowledged(&self.identity.device_id, entry.device_time, self.fleet.clock.wall_at(at), repeat).is_err()
-        {
-            stats.error("record_not_written");
-        }
+        self.note(sent, |recorder, exchange| recorder.acknowledged(exchange, entry.device_time, repeat, decided_by));
         if !repeat {
             self.perhaps_repeat(entry);
+        }
+    }
+
+    /// Commands have arrived.
+    pub(super) fn commanded(&self, commands: &[Command]) {
+        self.fleet.stats.commands.add(commands.len() as u64);
+        for command in commands {
+            self.note(Instant::now(), |recorder, exchange| recorder.command(exchange, &command.request_id, &command.action));
+        }
+    }
+
+    /// A try that was sent at `sent` came to nothing.
+    pub(super) fn note_failure(&self, sent: Instant, status: Option<u16>, kind: &str) {
+        self.fleet.stats.error(kind);
+        self.note(sent, |recorder, exchange| recorder.failed(exchange, status, kind));
+    }
+
+    fn note(&self, sent: Instant, write: impl FnOnce(&Recorder, Exchange<'_>) -> anyhow::Result<()>) {
+        let Some(recorder) = &self.fleet.recorder else { return };
+        // The wall clock first: a request is then never noted as sent later than it was.
+        let answered_at = now();
+        let took = TimeDelta::from_std(sent.elapsed()).unwrap_or(TimeDelta::zero());
+        let server = &self.fleet.server_names[self.linked_to.unwrap_or(self.server)];
+        let exchange = Exchange { device_id: &self.identity.device_id, server, sent_at: answered_at - took, answered_at };
+        if write(recorder, exchange).is_err() {
+            self.fleet.stats.error("record_not_written");
         }
     }
 
@@ -218,6 +252,11 @@ impl Agent {
         self.blocked_until = Some(Instant::now() + wait);
     }
 
+    /// A socket to its server is open.
+    pub(super) fn linked(&mut self) {
+        self.linked_to = Some(self.server);
+    }
+
     /// Tries another node next time.
     pub(super) fn change_server(&mut self) {
         self.server = (self.server + 1) % self.fleet.servers.len();
@@ -225,8 +264,8 @@ impl Agent {
 
     /// Counts a failure and does what the agent's rules say: 401 may be an old
     /// session, 410 is the end, all else waits.
-    pub(super) fn failed(&mut self, trouble: &Trouble) -> Result<(), Ending> {
-        self.fleet.stats.error(&trouble.kind());
+    pub(super) fn failed(&mut self, trouble: &Trouble, sent: Instant) -> Result<(), Ending> {
+        self.note_failure(sent, trouble.status(), &trouble.kind());
         match trouble.status() {
             Some(401) => return self.unauthorized(),
             Some(410) => return Err(Ending::Deleted),
@@ -256,6 +295,7 @@ impl Agent {
         if let Some(granted) = self.session.as_ref().filter(|granted| granted.is_good_at(now())) {
             return Ok(Some(granted.token.clone()));
         }
+        let sent = Instant::now();
         match Box::pin(ask_for_session(&self.http(), &self.identity.device_token, now())).await {
             Ok(granted) => {
                 let token = granted.token.clone();
@@ -263,7 +303,7 @@ impl Agent {
                 Ok(Some(token))
             }
             Err(trouble) => {
-                self.failed(&trouble)?;
+                self.failed(&trouble, sent)?;
                 if self.blocked_until.is_none_or(|until| until <= Instant::now()) {
                     self.block(None); // the session itself was refused: asking again at once is pointless
                 }

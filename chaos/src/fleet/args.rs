@@ -85,7 +85,7 @@ pub struct FleetArgs {
     /// Devices start spread over this many seconds [default: a second per 500 devices, 60 at most]
     #[arg(long, value_name = "SECONDS")]
     pub ramp_seconds: Option<f64>,
-    /// Writes a JSON line for every acknowledged heartbeat to this file
+    /// Writes a JSON line for every acknowledged heartbeat, failed try and command to this file
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// HTTP connections per node at the same time
@@ -106,6 +106,9 @@ pub struct FleetArgs {
     /// Share of heartbeats that are repeated after the next one
     #[arg(long, value_name = "0..1", default_value_t = 0.005, value_parser = share)]
     pub late_share: f64,
+    /// Share of acknowledgements over HTTP after which a device goes on to another node
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
+    pub roam_share: f64,
     /// Share of devices whose clock is off, by seconds to years
     #[arg(long, value_name = "0..1", default_value_t = 0.02, value_parser = share)]
     pub clock_off_share: f64,

@@ -44,6 +44,8 @@ const ENDING: Duration = Duration::from_secs(5);
 struct Fleet {
     settings: Settings,
     servers: Vec<Arc<Http>>,
+    /// Their URLs, for the record.
+    server_names: Vec<String>,
     clock: RunClock,
     /// Heartbeats intended from here on count for rate and latencies.
     measured_from: Instant,
@@ -62,6 +64,7 @@ struct Settings {
     retry_max: Duration,
     duplicate_share: f64,
     late_share: f64,
+    roam_share: f64,
     clock_off_share: f64,
     rates: Rates,
     model_speed: f64,
@@ -130,8 +133,9 @@ pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
         let clock = RunClock::starting_at(clock::now());
         let (end, ended) = watch::channel(false);
         let measured_from = clock.started() + args.warm_up;
-        let fleet =
-            Arc::new(Fleet { settings: args.settings(), servers, clock, measured_from, stats: Stats::default(), recorder, stop: ended });
+        let server_names = servers.iter().map(|http| http.url().to_string()).collect();
+        let (settings, stats) = (args.settings(), Stats::default());
+        let fleet = Arc::new(Fleet { settings, servers, server_names, clock, measured_from, stats, recorder, stop: ended });
         let tasks = start(&fleet, &args, identities, &mut sessions);
         live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
         if let Some(recorder) = &fleet.recorder {
@@ -260,6 +264,7 @@ impl FleetArgs {
             retry_max: self.retry_max,
             duplicate_share: self.duplicate_share,
             late_share: self.late_share,
+            roam_share: self.roam_share,
             clock_off_share: self.clock_off_share,
             rates: Rates { outages_per_hour: self.outages_per_hour, app_crashes_per_hour: self.app_crashes_per_hour, ..Rates::default() },
             model_speed: self.model_speed,

@@ -10,6 +10,9 @@ use crate::http::{Answer, Call};
 use crate::identity::Trouble;
 use crate::signals::stopped;
 
+/// Names the node that decided about a heartbeat as its owner, and the epoch.
+const OWNER_HEADER: &str = "x-nexmdm-owner";
+
 /// Lives until the run ends or the device does.
 pub(super) async fn run(agent: &mut Agent) -> Ending {
     let mut stop = agent.fleet.stop.clone();
@@ -37,46 +40,47 @@ pub(super) async fn deliver(agent: &mut Agent) -> Result<(), Ending> {
     let items = if agent.alone > 0 { 1 } else { LIST_ITEMS };
     let Some(Batch { ids, body }) = agent.queue.batch(items, LIST_BYTES) else { return Ok(()) };
     agent.alone = agent.alone.saturating_sub(1);
-    agent.sending(agent.queue.oldest(ids.len()), Instant::now());
+    let sent = Instant::now();
+    agent.sending(agent.queue.oldest(ids.len()), sent);
     let path = if ids.len() == 1 { "/v1/heartbeat" } else { "/v1/heartbeats" };
     let answer = match agent.http().send(Call::post(path, body).bearer(&token)).await {
         Ok(answer) => answer,
-        Err(error) => return agent.failed(&error.into()),
+        Err(error) => return agent.failed(&error.into(), sent),
     };
     match (answer.status, &ids[..]) {
-        (200, [id]) => single_stored(agent, *id, &answer),
-        (200, _) => return list_answered(agent, &ids, &answer),
-        _ => return refused(agent, &ids, &answer),
+        (200, [id]) => single_stored(agent, *id, &answer, sent),
+        (200, _) => return list_answered(agent, &ids, &answer, sent),
+        _ => return refused(agent, &ids, &answer, sent),
     }
     Ok(())
 }
 
-fn single_stored(agent: &mut Agent, id: u64, answer: &Answer) {
-    agent.acknowledged(id);
+fn single_stored(agent: &mut Agent, id: u64, answer: &Answer, sent: Instant) {
+    agent.acknowledged(id, sent, answer.header(OWNER_HEADER));
     match answer.read::<HeartbeatResponse>() {
         Ok(told) => {
-            agent.fleet.stats.commands.add(told.commands.len() as u64);
+            agent.commanded(&told.commands);
             agent.told(told.next_heartbeat_seconds);
         }
         Err(_) => agent.fleet.stats.error("answer_not_understood"),
     }
 }
 
-fn list_answered(agent: &mut Agent, ids: &[u64], answer: &Answer) -> Result<(), Ending> {
+fn list_answered(agent: &mut Agent, ids: &[u64], answer: &Answer, sent: Instant) -> Result<(), Ending> {
     let Ok(told) = answer.read::<HeartbeatsResponse>() else {
         agent.fleet.stats.error("answer_not_understood");
         agent.block(None);
         return Ok(());
     };
-    agent.fleet.stats.commands.add(told.commands.len() as u64);
+    agent.commanded(&told.commands);
     let mut kept = ids.len();
     for outcome in &told.results {
         let Some(id) = ids.get(outcome.index) else { continue };
         match outcome.status {
-            200 => agent.acknowledged(*id),
+            200 => agent.acknowledged(*id, sent, answer.header(OWNER_HEADER)),
             410 => return Err(Ending::Deleted),
             status => {
-                agent.fleet.stats.error(&format!("item_{status}"));
+                agent.note_failure(sent, Some(status), &format!("item_{status}"));
                 if matches!(status, 429 | 500..=599) {
                     continue;
                 }
@@ -92,12 +96,12 @@ fn list_answered(agent: &mut Agent, ids: &[u64], answer: &Answer) -> Result<(), 
     Ok(())
 }
 
-fn refused(agent: &mut Agent, ids: &[u64], answer: &Answer) -> Result<(), Ending> {
+fn refused(agent: &mut Agent, ids: &[u64], answer: &Answer, sent: Instant) -> Result<(), Ending> {
     let trouble = Trouble::from_answer(answer);
     if trouble.passes() || matches!(answer.status, 401 | 410) {
-        return agent.failed(&trouble);
+        return agent.failed(&trouble, sent);
     }
-    agent.fleet.stats.error(&trouble.kind());
+    agent.note_failure(sent, Some(answer.status), &trouble.kind());
     match ids {
         // This very heartbeat will never be taken.
         [id] => agent.give_up(*id),

@@ -90,6 +90,7 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
         match turn {
             Turn::Keep => {}
             Turn::Close => {
+                agent.linked_to = None;
                 if let Some(mut closing) = link.take() {
                     // A courtesy: the node notices the end of the connection anyway.
                     let _ = timeout(PARTING, Box::pin(closing.stream.close(None))).await;
@@ -98,8 +99,13 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
             }
             Turn::Lost(kind) => {
                 link = None;
+                // A socket that owed nothing is an error, but no try that failed.
+                match agent.queue.in_flight_since() {
+                    Some(sent) => agent.note_failure(sent, None, kind),
+                    None => agent.fleet.stats.error(kind),
+                }
+                agent.linked_to = None;
                 agent.queue.land(None);
-                agent.fleet.stats.error(kind);
                 agent.change_server();
                 agent.block(None);
             }
@@ -121,25 +127,28 @@ async fn wait(agent: &Agent, stop: &mut crate::signals::Stop, stopping: &mut boo
 async fn open(agent: &mut Agent) -> Result<Option<Link>, Ending> {
     let Some(token) = agent.session_token().await? else { return Ok(None) };
     let authorization = format!("Bearer {token}");
+    let sent = Instant::now();
     match websocket::connect(agent.http().url(), "/v1/agent/socket", &[("authorization", &authorization)], websocket::AGENT_MESSAGE_BYTES)
         .await
     {
         Ok(stream) => {
             agent.fleet.stats.sockets.fetch_add(1, Ordering::Relaxed);
+            agent.linked();
             Ok(Some(Link { stream, heard_at: Instant::now(), parting_until: None, fleet: Arc::clone(&agent.fleet) }))
         }
         Err(WsError::Http(answer)) => {
             let retry_after =
                 answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-            agent.failed(&Trouble::Status { status: answer.status().as_u16(), retry_after, detail: String::new() })?;
+            agent.failed(&Trouble::Status { status: answer.status().as_u16(), retry_after, detail: String::new() }, sent)?;
             Ok(None)
         }
         Err(error) => {
-            agent.fleet.stats.error(match &error {
+            let kind = match &error {
                 WsError::Io(io) if io.kind() == std::io::ErrorKind::TimedOut => "timeout",
                 WsError::Io(_) => "connect",
                 _ => "upgrade",
-            });
+            };
+            agent.note_failure(sent, None, kind);
             agent.change_server();
             agent.block(None);
             Ok(None)
@@ -214,16 +223,17 @@ async fn send_waiting(agent: &mut Agent, link: &mut Link) -> Option<Turn> {
 
 fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending> {
     match serde_json::from_str::<DownFrame>(text) {
-        Ok(DownFrame::Ack { id, next_heartbeat_seconds, .. }) => {
+        Ok(DownFrame::Ack { id, next_heartbeat_seconds, owner }) => {
             if let Some(id) = id.as_u64() {
-                agent.acknowledged(id);
+                let sent = agent.queue.sent(id).unwrap_or(link.heard_at);
+                agent.acknowledged(id, sent, owner.as_deref());
             }
             if let Some(seconds) = next_heartbeat_seconds {
                 agent.told(seconds);
             }
         }
         Ok(DownFrame::Refused { id, status, retry_after_s, .. }) => return refused(agent, id.as_u64(), status, retry_after_s),
-        Ok(DownFrame::Command(_)) => agent.fleet.stats.commands.add(1),
+        Ok(DownFrame::Command(command)) => agent.commanded(&[command]),
         Ok(DownFrame::Reconnect { after_ms }) => {
             agent.fleet.stats.reconnect_frames.add(1);
             agent.change_server();
@@ -236,7 +246,8 @@ fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending>
 }
 
 fn refused(agent: &mut Agent, id: Option<u64>, status: u16, retry_after_s: Option<u32>) -> Result<Turn, Ending> {
-    agent.fleet.stats.error(&format!("refused_{status}"));
+    let sent = id.and_then(|id| agent.queue.sent(id)).unwrap_or_else(Instant::now);
+    agent.note_failure(sent, Some(status), &format!("refused_{status}"));
     match (status, id) {
         (410, _) => return Err(Ending::Deleted),
         (401, _) => {

@@ -132,6 +132,11 @@ impl Queue {
         self.entries.len() - self.in_flight()
     }
 
+    /// When one went out on the socket that it is on.
+    pub(super) fn sent(&self, id: u64) -> Option<Instant> {
+        self.entries.iter().find(|entry| entry.id == id)?.in_flight_since
+    }
+
     /// Since when the longest has been on the socket.
     pub(super) fn in_flight_since(&self) -> Option<Instant> {
         self.entries.iter().filter_map(|entry| entry.in_flight_since).min()

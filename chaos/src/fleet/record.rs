@@ -1,4 +1,5 @@
-//! A line for every acknowledged heartbeat, to compare with what is stored.
+//! A line for every answer a device got, for every try that failed, and for
+//! every command: what an oracle compares with what is stored.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::model::timestamp;
@@ -14,14 +15,48 @@ use crate::model::timestamp;
 /// Seconds of a bucket: the server stores one heartbeat per device in each.
 const BUCKET_S: i64 = 10;
 
-#[derive(Serialize)]
+/// One line of the file; what does not belong to a kind of line is left out.
+#[derive(Default, Serialize)]
 struct Line<'a> {
     device_id: &'a str,
-    timestamp_utc: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp_utc: Option<String>,
     /// Null when the device's clock is so far off that the server goes by its own.
-    bucket_at: Option<String>,
-    status: u16,
-    repeat: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket_at: Option<Option<String>>,
+    /// Null when there was no answer; `error` then says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<bool>,
+    /// `heartbeat`, `failure` or `command`.
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<String>,
+    answered_at: String,
+    server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
+    /// Of a command: whether it was run, not only received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<bool>,
+}
+
+/// One exchange with a node: between whom, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exchange<'a> {
+    pub(super) device_id: &'a str,
+    pub(super) server: &'a str,
+    pub(super) sent_at: DateTime<Utc>,
+    pub(super) answered_at: DateTime<Utc>,
 }
 
 /// The file, buffered; whole lines reach it about once a second.
@@ -35,16 +70,40 @@ impl Recorder {
         Ok(Self { writer: Mutex::new(BufWriter::with_capacity(1 << 16, file)) })
     }
 
-    /// Notes that the heartbeat with `device_time`, sent at `now`, was acknowledged.
-    pub(super) fn acknowledged(&self, device_id: &str, device_time: DateTime<Utc>, now: DateTime<Utc>, repeat: bool) -> Result<()> {
-        let line = Line {
-            device_id,
-            timestamp_utc: timestamp(device_time),
-            bucket_at: bucket_at(device_time, now).map(timestamp),
-            status: 200,
-            repeat,
-        };
-        let mut text = serde_json::to_vec(&line)?;
+    /// The heartbeat with `device_time` was acknowledged; `decided_by` is what
+    /// the answer said about it.
+    pub(super) fn acknowledged(
+        &self,
+        exchange: Exchange<'_>,
+        device_time: DateTime<Utc>,
+        repeat: bool,
+        decided_by: Option<&str>,
+    ) -> Result<()> {
+        let (owner, epoch) = decided_by.and_then(owner_and_epoch).unzip();
+        self.write(&Line {
+            timestamp_utc: Some(timestamp(device_time)),
+            bucket_at: Some(bucket_at(device_time, exchange.answered_at).map(timestamp)),
+            status: Some(200),
+            repeat: Some(repeat),
+            owner: Some(owner),
+            epoch: Some(epoch),
+            ..line("heartbeat", exchange)
+        })
+    }
+
+    /// A try came to nothing: a session, a socket or heartbeats.
+    pub(super) fn failed(&self, exchange: Exchange<'_>, status: Option<u16>, error: &str) -> Result<()> {
+        self.write(&Line { status, error: Some(error), ..line("failure", exchange) })
+    }
+
+    /// A command arrived; simulated devices do not run commands yet.
+    pub(super) fn command(&self, exchange: Exchange<'_>, request_id: &str, action: &str) -> Result<()> {
+        let line = line("command", exchange);
+        self.write(&Line { sent_at: None, request_id: Some(request_id), action: Some(action), ran: Some(false), ..line })
+    }
+
+    fn write(&self, line: &Line<'_>) -> Result<()> {
+        let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         Ok(self.writer.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text)?)
     }
@@ -52,6 +111,22 @@ impl Recorder {
     pub(super) fn flush(&self) -> Result<()> {
         Ok(self.writer.lock().unwrap_or_else(PoisonError::into_inner).flush()?)
     }
+}
+
+fn line<'a>(what: &'static str, exchange: Exchange<'a>) -> Line<'a> {
+    let Exchange { device_id, server, sent_at, answered_at } = exchange;
+    Line { device_id, server, what, sent_at: Some(precise(sent_at)), answered_at: precise(answered_at), ..Line::default() }
+}
+
+/// To the microsecond, as PostgreSQL keeps times.
+fn precise(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// `node-1;epoch=7`; `-` means that no owner decided.
+fn owner_and_epoch(text: &str) -> Option<(&str, u64)> {
+    let (owner, epoch) = text.split_once(';')?;
+    Some((owner.trim(), epoch.trim().strip_prefix("epoch=")?.parse().ok()?))
 }
 
 /// The bucket that a believable device clock leads to.
@@ -63,6 +138,8 @@ fn bucket_at(device_time: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::harness::TempDir;
 
@@ -76,19 +153,45 @@ mod tests {
     }
 
     #[test]
-    fn every_acknowledgement_is_a_line_of_json() {
+    fn an_owner_is_named_with_its_epoch_or_not_at_all() {
+        assert_eq!(owner_and_epoch("node-1;epoch=7"), Some(("node-1", 7)));
+        for text in ["-", "", "node-1", "node-1;epoch=", "node-1;7"] {
+            assert_eq!(owner_and_epoch(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_answer_failure_and_command_is_a_line_of_json() {
         let folder = TempDir::new("record").unwrap();
         let path = folder.path().join("record.jsonl");
         let recorder = Recorder::create(&path).unwrap();
-        let now = DateTime::from_timestamp(1_795_275_377, 0).unwrap();
-        recorder.acknowledged("d1", now, now, false).unwrap();
-        recorder.acknowledged("d1", now, now, true).unwrap();
+        let now = DateTime::from_timestamp(1_795_275_377, 1_000).unwrap();
+        let exchange = Exchange { device_id: "d1", server: "http://n1:1", sent_at: now, answered_at: now + TimeDelta::milliseconds(2) };
+        recorder.acknowledged(exchange, now, false, Some("node-2;epoch=3")).unwrap();
+        recorder.acknowledged(exchange, now - TimeDelta::days(9), true, Some("-")).unwrap();
+        recorder.failed(exchange, Some(503), "http_503").unwrap();
+        recorder.failed(exchange, None, "timeout").unwrap();
+        recorder.command(exchange, "r1", "ping").unwrap();
         recorder.flush().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 2);
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (sent_at, answered_at) = ("2026-11-21T15:36:17.000001Z", "2026-11-21T15:36:17.002001Z");
         assert_eq!(
-            text.lines().next().unwrap(),
-            r#"{"device_id":"d1","timestamp_utc":"2026-11-21T15:36:17Z","bucket_at":"2026-11-21T15:36:10Z","status":200,"repeat":false}"#
+            lines,
+            [
+                json!({"device_id": "d1", "timestamp_utc": "2026-11-21T15:36:17Z", "bucket_at": "2026-11-21T15:36:10Z", "status": 200,
+                    "repeat": false, "what": "heartbeat", "sent_at": sent_at, "answered_at": answered_at, "server": "http://n1:1",
+                    "owner": "node-2", "epoch": 3}),
+                json!({"device_id": "d1", "timestamp_utc": "2026-11-12T15:36:17Z", "bucket_at": null, "status": 200, "repeat": true,
+                    "what": "heartbeat", "sent_at": sent_at, "answered_at": answered_at, "server": "http://n1:1", "owner": null,
+                    "epoch": null}),
+                json!({"device_id": "d1", "status": 503, "what": "failure", "sent_at": sent_at, "answered_at": answered_at,
+                    "server": "http://n1:1", "error": "http_503"}),
+                json!({"device_id": "d1", "what": "failure", "sent_at": sent_at, "answered_at": answered_at, "server": "http://n1:1",
+                    "error": "timeout"}),
+                json!({"device_id": "d1", "what": "command", "answered_at": answered_at, "server": "http://n1:1", "request_id": "r1",
+                    "action": "ping", "ran": false}),
+            ]
         );
     }
 }

@@ -35,6 +35,10 @@ pub struct NodeOptions {
     pub env: Vec<(String, String)>,
     /// Where the data folder is made; the system's temporary folder otherwise.
     pub parent_dir: Option<PathBuf>,
+    /// A folder that is used as it is and stays; a new one that goes otherwise.
+    pub kept_dir: Option<PathBuf>,
+    /// Port of its HTTP listener; one that is free otherwise.
+    pub port: Option<u16>,
     /// Deadline of `/readyz`.
     pub ready_within: Duration,
     /// Deadline of a stop.
@@ -50,6 +54,8 @@ impl NodeOptions {
             database_url: None,
             env: Vec::new(),
             parent_dir: None,
+            kept_dir: None,
+            port: None,
             ready_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(15),
         }
@@ -76,7 +82,7 @@ pub struct Node {
     log_path: PathBuf,
     child: Option<Child>,
     // Dropped last: the process must be gone before its folder.
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Node {
@@ -89,16 +95,16 @@ impl Node {
 
     /// Starts a node without waiting, for tests of what happens before.
     pub fn spawn(options: NodeOptions) -> Result<Self> {
-        let folder = match &options.parent_dir {
-            Some(parent) => TempDir::below(parent, "node"),
-            None => TempDir::new("node"),
-        }
-        .context("cannot make a folder for the node")?;
-        let data_dir = folder.path().join("data");
-        fs::create_dir(&data_dir)?;
+        let (path, folder) = match (&options.kept_dir, &options.parent_dir) {
+            (Some(kept), _) => (kept.clone(), None),
+            (None, Some(parent)) => temporary(TempDir::below(parent, "node"))?,
+            (None, None) => temporary(TempDir::new("node"))?,
+        };
+        let data_dir = path.join("data");
+        fs::create_dir_all(&data_dir).context("cannot make a folder for the node")?;
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o755))?;
-        let mut node =
-            Self { port: free_port()?, data_dir, log_path: folder.path().join("node.log"), child: None, options, _folder: folder };
+        let port = options.port.map_or_else(free_port, Ok)?;
+        let mut node = Self { port, data_dir, log_path: path.join("node.log"), child: None, options, _folder: folder };
         node.launch()?;
         Ok(node)
     }
@@ -106,12 +112,7 @@ impl Node {
     fn launch(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log_path)?;
         let mut command = Command::new(&self.options.binary);
-        // Only what is said here reaches the node, not what a developer's shell has.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("NEXMDM__") || name == "DATABASE_URL" {
-                command.env_remove(name);
-            }
-        }
+        forget_settings(&mut command);
         command
             .env("NEXMDM__HTTP__LISTEN", format!("127.0.0.1:{}", self.port))
             .env("NEXMDM__DATA_DIR", &self.data_dir)
@@ -206,6 +207,11 @@ impl Node {
         }
     }
 
+    /// SIGTERM, without waiting.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     /// SIGSTOP: it is there but does nothing. Returns once every thread of it
     /// stands still, which is a moment after the signal was taken.
     pub fn suspend(&self) -> Result<()> {
@@ -221,6 +227,16 @@ impl Node {
     /// SIGCONT.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Whether its process is there, frozen or not.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.exit_status(), Ok(None))
+    }
+
+    /// Starts without waiting, when it does not run.
+    pub fn start_again(&mut self) -> Result<()> {
+        if self.is_running() { Ok(()) } else { self.launch() }
     }
 
     /// Starts again with the same port and data, after a `terminate` if it still
@@ -276,6 +292,20 @@ impl Drop for Node {
             postmaster.stop();
         }
     }
+}
+
+/// Only what is said to it reaches a node, not what a developer's shell has.
+pub(super) fn forget_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("NEXMDM__") || name == "DATABASE_URL" {
+            command.env_remove(name);
+        }
+    }
+}
+
+fn temporary(folder: io::Result<TempDir>) -> Result<(PathBuf, Option<TempDir>)> {
+    let folder = folder.context("cannot make a folder for the node")?;
+    Ok((folder.path().to_owned(), Some(folder)))
 }
 
 /// Whether all threads of a process are stopped, as `/proc` has it.

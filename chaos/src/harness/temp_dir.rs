@@ -42,10 +42,19 @@ impl TempDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves it behind.
+    pub fn keep(mut self) -> PathBuf {
+        // What is removed on drop is then nothing.
+        std::mem::take(&mut self.path)
+    }
 }
 
 impl Drop for TempDir {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         // Nothing can be done about a folder that will not go.
         let _ = fs::remove_dir_all(&self.path);
     }

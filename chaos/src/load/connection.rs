@@ -22,8 +22,9 @@ const RECONNECT: Duration = Duration::from_millis(100);
 
 /// What the connections of a run share.
 pub(super) struct Run {
-    pub(super) url: ServerUrl,
     pub(super) timeout: Duration,
+    /// After each answer, before the next request.
+    pub(super) pause: Duration,
     pub(super) measured_from: Instant,
     pub(super) ends_at: Instant,
     /// Heartbeats of later buckets would be ahead of the server's clock.
@@ -80,8 +81,8 @@ impl Connection {
     }
 }
 
-/// Sends heartbeats of `devices` in turn, every round one bucket on.
-pub(super) async fn drive(run: Arc<Run>, mut devices: Vec<RequestTemplate>, first_bucket_s: i64) -> Measured {
+/// Sends heartbeats of `devices` to `url` in turn, every round one bucket on.
+pub(super) async fn drive(run: Arc<Run>, url: ServerUrl, mut devices: Vec<RequestTemplate>, first_bucket_s: i64) -> Measured {
     let mut measured = Measured::default();
     let mut connection = None;
     let mut bucket_s = first_bucket_s;
@@ -95,7 +96,10 @@ pub(super) async fn drive(run: Arc<Run>, mut devices: Vec<RequestTemplate>, firs
                 return measured;
             }
             n += 1;
-            send(&run, &mut connection, device.at(time, n), &mut measured).await;
+            send(&run, &url, &mut connection, device.at(time, n), &mut measured).await;
+            if run.pause > Duration::ZERO {
+                sleep(run.pause).await;
+            }
         }
         bucket_s += BUCKET_S;
     }
@@ -103,10 +107,10 @@ pub(super) async fn drive(run: Arc<Run>, mut devices: Vec<RequestTemplate>, firs
     measured
 }
 
-async fn send(run: &Run, connection: &mut Option<Connection>, request: &[u8], measured: &mut Measured) {
+async fn send(run: &Run, url: &ServerUrl, connection: &mut Option<Connection>, request: &[u8], measured: &mut Measured) {
     let mut open = match connection.take() {
         Some(open) => open,
-        None => match timeout(run.timeout, Connection::open(&run.url)).await.unwrap_or(Err("connect_timeout")) {
+        None => match timeout(run.timeout, Connection::open(url)).await.unwrap_or(Err("connect_timeout")) {
             Ok(open) => open,
             Err(kind) => return fail(run, measured, kind, RECONNECT).await,
         },

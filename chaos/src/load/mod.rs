@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod cursor;
 mod response;
+mod route;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::clock;
 use crate::duration;
 use crate::fleet::TargetArgs;
-use crate::http::{Http, HttpLimits};
+use crate::http::{Http, HttpLimits, ServerUrl};
 use crate::identity::{Identity, StateFile, enroll_missing, prepare_sessions};
 use crate::limits::allow_connections;
 use crate::measure::{Errors, Latencies, Percentiles};
@@ -32,6 +33,7 @@ use crate::signals::{Stop, unless_stopped};
 use body::RequestTemplate;
 use connection::{BUCKET_S, Measured, Run, drive};
 use cursor::{Cursor, full};
+pub use route::Route;
 
 /// Arguments of `chaos load`.
 #[derive(Debug, Clone, Args)]
@@ -54,6 +56,12 @@ pub struct LoadArgs {
     /// Aliases are this, a dash and a number
     #[arg(long, value_name = "TEXT", default_value = "load")]
     pub alias_prefix: String,
+    /// Which of several nodes gets the heartbeats of a device
+    #[arg(long, value_enum, default_value_t = Route::Spread)]
+    pub route: Route,
+    /// Each connection waits this long after an answer: a low rate instead of the highest
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
+    pub pause: Duration,
     /// First timestamp [default: where the last run ended, at most 6.9 days back]
     #[arg(long, value_name = "RFC 3339")]
     pub start: Option<DateTime<Utc>>,
@@ -96,11 +104,11 @@ impl fmt::Display for LoadSummary {
 /// Runs the closed loop until its duration is over or `stop` is set.
 pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
     let target = &args.target;
-    let [url] = &target.servers[..] else { bail!("load goes to one node: give --server once") };
+    ensure!(!target.servers.is_empty(), "no server is given");
     ensure!(target.devices > 0 && args.connections > 0, "there must be devices and connections");
     allow_connections((args.connections + target.enroll_concurrency) as u64).map_err(anyhow::Error::msg)?;
     let limits = HttpLimits { connections: target.enroll_concurrency, timeout: target.timeout, ..HttpLimits::default() };
-    let servers = [Arc::new(Http::new(url.clone(), limits))];
+    let servers: Vec<_> = target.servers.iter().map(|url| Arc::new(Http::new(url.clone(), limits))).collect();
     let mut state = StateFile::open(&args.state_dir)?;
     let mut progress = Progress::new();
 
@@ -119,23 +127,26 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
     progress.finish();
     prepared.context("stopped before every device had its session")?;
 
-    let mut templates = Vec::with_capacity(identities.len());
-    for identity in &identities {
+    let routes = args.route.routes(target, &identities).await?;
+    let mut templates: Vec<Vec<RequestTemplate>> = target.servers.iter().map(|_| Vec::new()).collect();
+    for (identity, server) in identities.iter().zip(routes) {
         let granted = sessions
             .get(&identity.device_id)
             .with_context(|| format!("{} gets no session: is its state folder of another server?", identity.alias))?;
-        templates.push(RequestTemplate::new(url, identity, &granted.token, target.seed)?);
+        templates[server].push(RequestTemplate::new(&target.servers[server], identity, &granted.token, target.seed)?);
     }
     let cursor = Cursor::in_folder(&args.state_dir);
     let now = clock::now();
     let first_bucket_s = args.start.map_or_else(|| cursor.first_bucket_s(now), |start| full(start.timestamp()));
     ensure!(first_bucket_s <= now.timestamp(), "all buckets of the last days are used up: take another --state-dir, or come back later");
 
-    let devices = templates.len();
+    let devices = identities.len();
+    let hands = dealt(&target.servers, templates, args.connections);
+    let connections = hands.len();
     let started = Instant::now();
     let run = Arc::new(Run {
-        url: url.clone(),
         timeout: target.timeout,
+        pause: args.pause,
         measured_from: started + args.warm_up,
         ends_at: started + args.duration,
         last_bucket_s: full(now.timestamp()),
@@ -144,11 +155,11 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
         failed: AtomicU64::new(0),
         stop,
     });
-    let measured = watch_over(&run, dealt(templates, args.connections), first_bucket_s, &cursor).await?;
+    let measured = watch_over(&run, hands, first_bucket_s, &cursor).await?;
     let measured_s = Instant::now().min(run.ends_at).saturating_duration_since(run.measured_from).as_secs_f64();
     let summary = LoadSummary {
         devices,
-        connections: args.connections.min(devices),
+        connections,
         measured_s,
         acknowledged: measured.acknowledged,
         rate_per_s: if measured_s > 0.0 { measured.acknowledged as f64 / measured_s } else { 0.0 },
@@ -162,19 +173,28 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
     Ok(summary)
 }
 
-/// Every connection gets its share of the devices.
-fn dealt(templates: Vec<RequestTemplate>, connections: usize) -> Vec<Vec<RequestTemplate>> {
-    let mut hands: Vec<Vec<_>> = (0..connections.min(templates.len())).map(|_| Vec::new()).collect();
-    let count = hands.len();
-    for (n, template) in templates.into_iter().enumerate() {
-        hands[n % count].push(template);
+/// What one connection sends, and where.
+type Hand = (ServerUrl, Vec<RequestTemplate>);
+
+/// Every node gets its share of the connections, every connection of the node's devices.
+fn dealt(servers: &[ServerUrl], templates: Vec<Vec<RequestTemplate>>, connections: usize) -> Vec<Hand> {
+    let devices: usize = templates.iter().map(Vec::len).sum();
+    let mut all = Vec::new();
+    for (url, templates) in servers.iter().zip(templates).filter(|(_, templates)| !templates.is_empty()) {
+        let share = (connections * templates.len()).div_ceil(devices).clamp(1, templates.len());
+        let mut hands: Vec<Hand> = (0..share).map(|_| (url.clone(), Vec::new())).collect();
+        for (n, template) in templates.into_iter().enumerate() {
+            hands[n % share].1.push(template);
+        }
+        all.extend(hands);
     }
-    hands
+    all
 }
 
-async fn watch_over(run: &Arc<Run>, hands: Vec<Vec<RequestTemplate>>, first_bucket_s: i64, cursor: &Cursor) -> Result<Measured> {
+async fn watch_over(run: &Arc<Run>, hands: Vec<Hand>, first_bucket_s: i64, cursor: &Cursor) -> Result<Measured> {
     let started = Instant::now();
-    let mut tasks: JoinSet<Measured> = hands.into_iter().map(|hand| drive(Arc::clone(run), hand, first_bucket_s)).collect();
+    let mut tasks: JoinSet<Measured> =
+        hands.into_iter().map(|(url, devices)| drive(Arc::clone(run), url, devices, first_bucket_s)).collect();
     let mut all = Measured { latency: Latencies::default(), ..Measured::default() };
     let mut progress = Progress::new();
     let mut tick = interval(Duration::from_secs(1));

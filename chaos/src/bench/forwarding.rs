@@ -1,0 +1,73 @@
+//! What it costs that a heartbeat reaches a node that does not own the device.
+
+use anyhow::{Result, ensure};
+
+use super::figure::{Figure, Limit, Value};
+use super::generator::Generator;
+use super::{BenchArgs, ClusterSite};
+use crate::load::LoadSummary;
+use crate::measure::Percentiles;
+
+/// Rounds of both routes: the machine changes with time, the difference should not.
+const ROUNDS: usize = 3;
+
+/// The same devices and connections, to the owners and to the others, in turns.
+pub(super) async fn forwarding(args: &BenchArgs) -> Result<Figure> {
+    let (devices, duration) = if args.quick { (200, "3s") } else { (2_000, "10s") };
+    let site = ClusterSite::build(args, 2).await?;
+    let generator = site.generator()?;
+    // Enrolls, gets sessions and warms caches up, so that the measured runs only send.
+    let _: LoadSummary = generator.run("load", devices, &["--duration", "2s"]).await?;
+    site.until_balanced().await?;
+    let fast = ["--duration", duration, "--warm-up", "1s"];
+    let calm = ["--duration", duration, "--warm-up", "1s", "--connections", "4", "--pause", "40ms"];
+    let (mut owner, mut other) = (Vec::new(), Vec::new());
+    let (mut owner_calm, mut other_calm) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        owner.push(one(&generator, devices, "owner", &fast).await?);
+        other.push(one(&generator, devices, "other", &fast).await?);
+        owner_calm.push(one(&generator, devices, "owner", &calm).await?);
+        other_calm.push(one(&generator, devices, "other", &calm).await?);
+    }
+    let (to_owner, to_other) = (mean(&owner, |run| run.rate_per_s), mean(&other, |run| run.rate_per_s));
+    ensure!(to_owner > 0.0, "nothing was acknowledged");
+    let p50 = |runs: &[LoadSummary]| mean(runs, |run| run.latency.p50_ms);
+    let errors: u64 = [&owner, &other, &owner_calm, &other_calm].into_iter().flatten().map(|run| run.errors.total()).sum();
+    let rates: Vec<String> =
+        owner.iter().zip(&other).map(|(owner, other)| format!("{:.0} and {:.0} /s", owner.rate_per_s, other.rate_per_s)).collect();
+    Ok(Figure {
+        name: "forwarding",
+        how: format!(
+            "2 nodes, {devices} devices, {} connections; {ROUNDS} rounds of {duration} each; latency at {:.0} /s",
+            owner[0].connections,
+            mean(&owner_calm, |run| run.rate_per_s)
+        ),
+        values: vec![
+            Value::new("rate to the owners", to_owner, "/s"),
+            Value::new("rate to the others", to_other, "/s"),
+            Value::new("ratio", to_other / to_owner, "").limit(Limit::AtLeast(0.6)),
+            Value::new("p50 to the owners, calm", p50(&owner_calm), "ms"),
+            Value::new("p50 to the others, calm", p50(&other_calm), "ms"),
+            Value::new("added latency, p50", p50(&other_calm) - p50(&owner_calm), "ms").limit(Limit::Below(2.0)),
+            Value::new("errors", errors as f64, "").limit(Limit::Zero),
+        ],
+        notes: vec![
+            format!("rounds, owners and others: {}", rates.join("; ")),
+            format!("calm, owners: {}", worst(&owner_calm)),
+            format!("calm, others: {}", worst(&other_calm)),
+        ],
+    })
+}
+
+async fn one(generator: &Generator, devices: usize, route: &str, arguments: &[&str]) -> Result<LoadSummary> {
+    generator.run("load", devices, &[&["--route", route], arguments].concat()).await
+}
+
+fn mean(runs: &[LoadSummary], of: impl Fn(&LoadSummary) -> f64) -> f64 {
+    runs.iter().map(of).sum::<f64>() / runs.len().max(1) as f64
+}
+
+/// The percentiles of the round with the highest median.
+fn worst(runs: &[LoadSummary]) -> Percentiles {
+    runs.iter().map(|run| run.latency).max_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms)).unwrap_or_default()
+}

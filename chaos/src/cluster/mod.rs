@@ -1,0 +1,67 @@
+//! `chaos cluster`: real nodes on this machine, and simple commands that
+//! disturb them.
+
+mod orders;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+
+use crate::faults::Faults;
+use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
+use crate::signals::{Stop, stopped, unless_stopped};
+use orders::Orders;
+
+/// Arguments of `chaos cluster`.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    /// Nodes to begin with
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub nodes: usize,
+    /// A folder that stays, to go on with the same data [default: a new one that goes]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The node's binary [default: `nexmdm` beside this executable]
+    #[arg(long, value_name = "PATH")]
+    pub nexmdm: Option<PathBuf>,
+}
+
+/// Runs until Ctrl-C or SIGTERM; the end of standard input alone ends nothing.
+pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
+    let mut options = ClusterOptions::new(args.nexmdm.map_or_else(nexmdm_path, Ok)?, args.nodes);
+    options.data_dir = args.data_dir;
+    let starting = Cluster::start(options);
+    let Some(cluster) = unless_stopped(&stop, Box::pin(starting)).await else { return Ok(()) };
+    let mut cluster = cluster?;
+    for member in cluster.members() {
+        println!("{}  {}", member.name(), member.url());
+    }
+    println!("admin password  {}", cluster.admin_password());
+    println!("database        {}", cluster.database_url());
+    println!("data and logs   {}", cluster.folder().display());
+    println!("`help` lists the commands; Ctrl-C ends");
+    let mut orders = Orders::new(Faults::new());
+    let mut lines = BufReader::new(stdin()).lines();
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            number = orders.next_due() => orders.heal(&mut cluster, number).await,
+            line = lines.next_line(), if open => match line? {
+                Some(line) => {
+                    // Boxed: most of the time there is none.
+                    if unless_stopped(&stop, Box::pin(orders.follow(&mut cluster, &line))).await.is_none() {
+                        break;
+                    }
+                }
+                None => open = false,
+            },
+        }
+    }
+    println!("stopping");
+    tokio::task::spawn_blocking(move || drop(cluster)).await?;
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! A TCP proxy whose two directions can be slowed, silenced or cut while
+//! connections run through it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Read at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks on their way per direction: a slow link has room for this many.
+const CHUNKS: usize = 64;
+/// Between two tries to have the port back after a cut.
+const BIND_AGAIN: Duration = Duration::from_millis(20);
+
+/// What happens to the bytes of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// They pass.
+    #[default]
+    Pass,
+    /// They pass this much later, in order.
+    Delay(Duration),
+    /// They are held: nothing arrives, not even the end of a connection, until the mode changes.
+    Blackhole,
+    /// Connections are reset and new ones refused, in both directions.
+    Cut,
+}
+
+/// The modes of both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Modes {
+    /// From whoever connected to the target.
+    pub forward: Mode,
+    /// From the target back.
+    pub backward: Mode,
+}
+
+impl Modes {
+    /// The same for both directions.
+    pub fn both(mode: Mode) -> Self {
+        Self { forward: mode, backward: mode }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.forward == Mode::Cut || self.backward == Mode::Cut
+    }
+}
+
+/// What a proxy stands in front of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Which direction a pump serves.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Direction {
+    fn of(self, modes: &Modes) -> Mode {
+        match self {
+            Self::Forward => modes.forward,
+            Self::Backward => modes.backward,
+        }
+    }
+}
+
+/// A port of 127.0.0.1 that leads to a target; gone, with its connections, on drop.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    modes: watch::Sender<Modes>,
+    target: Arc<Mutex<Target>>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on `port`, or on one of the system's choice when that is 0.
+    pub async fn start(port: u16, target: Target) -> io::Result<Self> {
+        let listener = bind(port).await?;
+        let port = listener.local_addr()?.port();
+        let (modes, watched) = watch::channel(Modes::default());
+        let target = Arc::new(Mutex::new(target));
+        let task = tokio::spawn(accept(port, listener, Arc::clone(&target), watched));
+        Ok(Self { port, modes, target, task })
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// What happens to bytes from now on, on connections that are open too.
+    pub fn set(&self, modes: Modes) {
+        self.modes.send_replace(modes);
+    }
+
+    /// What happens to them now.
+    pub fn modes(&self) -> Modes {
+        *self.modes.borrow()
+    }
+
+    /// Leads new connections elsewhere.
+    pub fn lead_to(&self, target: Target) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // The connections' tasks belong to this one.
+        self.task.abort();
+    }
+}
+
+async fn bind(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+}
+
+async fn accept(port: u16, listener: TcpListener, target: Arc<Mutex<Target>>, modes: watch::Receiver<Modes>) {
+    let mut connections = JoinSet::new();
+    let mut listener = Some(listener);
+    let mut watched = modes.clone();
+    loop {
+        if watched.borrow_and_update().is_cut() {
+            listener = None;
+            if watched.wait_for(|modes| !modes.is_cut()).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let Some(open) = &listener else {
+            match bind(port).await {
+                Ok(bound) => listener = Some(bound),
+                Err(_) => sleep(BIND_AGAIN).await,
+            }
+            continue;
+        };
+        tokio::select! {
+            changed = watched.changed() => if changed.is_err() { return },
+            accepted = open.accept() => {
+                if let Ok((client, _)) = accepted {
+                    let target = target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    connections.spawn(Box::pin(serve(client, target, modes.clone())));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection from its beginning to its end.
+async fn serve(mut client: TcpStream, target: Target, modes: watch::Receiver<Modes>) {
+    if through(&mut client, target, modes).await.is_err() {
+        // Reset, not closed: the other end learns of it as of a crash. An end
+        // that is gone already cannot be told.
+        let _ = client.set_zero_linger();
+    }
+}
+
+async fn through(client: &mut TcpStream, target: Target, mut modes: watch::Receiver<Modes>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    // A connection request would not get through either.
+    open_for(Direction::Forward, &mut modes).await;
+    match target {
+        Target::Tcp(address) => {
+            let mut upstream = TcpStream::connect(address).await?;
+            upstream.set_nodelay(true)?;
+            let relayed = relay(client, &mut upstream, modes).await;
+            let _ = if relayed.is_err() { upstream.set_zero_linger() } else { Ok(()) };
+            relayed
+        }
+        Target::Unix(path) => relay(client, &mut UnixStream::connect(path).await?, modes).await,
+    }
+}
+
+async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut TcpStream,
+    upstream: &mut S,
+    modes: watch::Receiver<Modes>,
+) -> io::Result<()> {
+    let (client_reads, client_writes) = client.split();
+    let (upstream_reads, upstream_writes) = tokio::io::split(upstream);
+    let mut watched = modes.clone();
+    let pumps = async {
+        tokio::try_join!(
+            pump(client_reads, upstream_writes, modes.clone(), Direction::Forward),
+            pump(upstream_reads, client_writes, modes, Direction::Backward),
+        )
+        .map(drop)
+    };
+    tokio::select! {
+        biased;
+        // A proxy that is gone has cut its connections, too.
+        _ = watched.wait_for(Modes::is_cut) => Err(io::ErrorKind::ConnectionReset.into()),
+        ended = pumps => ended,
+    }
+}
+
+/// One direction of a connection, to its end.
+async fn pump(
+    from: impl AsyncRead + Unpin,
+    to: impl AsyncWrite + Unpin,
+    modes: watch::Receiver<Modes>,
+    direction: Direction,
+) -> io::Result<()> {
+    let (sender, chunks) = mpsc::channel(CHUNKS);
+    tokio::try_join!(take_in(from, sender, modes.clone(), direction), give_out(to, chunks, modes, direction)).map(drop)
+}
+
+/// Reads, and notes when each chunk is due at the other end; an empty one is the end.
+async fn take_in(
+    mut from: impl AsyncRead + Unpin,
+    chunks: mpsc::Sender<(Instant, Bytes)>,
+    mut modes: watch::Receiver<Modes>,
+    direction: Direction,
+) -> io::Result<()> {
+    loop {
+        open_for(direction, &mut modes).await;
+        let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
+        tokio::select! {
+            biased;
+            changed = modes.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+            read = from.read_buf(&mut buffer) => read?,
+        };
+        let delay = match direction.of(&modes.borrow()) {
+            Mode::Delay(delay) => delay,
+            _ => Duration::ZERO,
+        };
+        let ends = buffer.is_empty();
+        if chunks.send((Instant::now() + delay, buffer.freeze())).await.is_err() || ends {
+            return Ok(());
+        }
+    }
+}
+
+async fn give_out(
+    mut to: impl AsyncWrite + Unpin,
+    mut chunks: mpsc::Receiver<(Instant, Bytes)>,
+    mut modes: watch::Receiver<Modes>,
+    direction: Direction,
+) -> io::Result<()> {
+    while let Some((due, chunk)) = chunks.recv().await {
+        if due > Instant::now() {
+            sleep_until(due).await;
+        }
+        open_for(direction, &mut modes).await;
+        if chunk.is_empty() {
+            break;
+        }
+        to.write_all(&chunk).await?;
+    }
+    to.shutdown().await
+}
+
+/// Waits while the direction is silent.
+async fn open_for(direction: Direction, modes: &mut watch::Receiver<Modes>) {
+    // Without a proxy there is no connection either: its task is being ended.
+    let _ = modes.wait_for(|modes| direction.of(modes) != Mode::Blackhole).await;
+}

@@ -1,0 +1,361 @@
+//! A cluster of real node processes over one PostgreSQL, with a proxy of ours
+//! in front of each link between two nodes and of each node's database.
+
+mod layout;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use hyper::Method;
+use serde_json::Value;
+
+use self::layout::{Secrets, distinct_ports, node_name, pair, secrets};
+use super::{DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
+use crate::client::Client;
+use crate::faults::{Modes, Proxy, Target};
+use crate::http::Call;
+
+/// Nodes that can be added later: the links to them are laid in advance.
+const SPARE_NODES: usize = 4;
+
+/// How to start a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// The `nexmdm` binary.
+    pub binary: PathBuf,
+    /// Nodes to begin with.
+    pub nodes: usize,
+    /// Variables of every node.
+    pub env: Vec<(String, String)>,
+    /// A folder that stays, to go on with the same data; otherwise a new one that goes.
+    pub data_dir: Option<PathBuf>,
+    /// Where that new one is made.
+    pub parent_dir: Option<PathBuf>,
+    /// Whether links and databases can be disturbed; without, nothing of ours is in between.
+    pub proxied: bool,
+    /// Deadline of a node's `/readyz`.
+    pub ready_within: Duration,
+    /// Deadline of a node's stop.
+    pub stop_within: Duration,
+}
+
+impl ClusterOptions {
+    /// A cluster whose links and databases can be disturbed.
+    pub fn new(binary: impl Into<PathBuf>, nodes: usize) -> Self {
+        Self {
+            binary: binary.into(),
+            nodes,
+            env: Vec::new(),
+            data_dir: None,
+            parent_dir: None,
+            proxied: true,
+            ready_within: Duration::from_secs(90),
+            stop_within: Duration::from_secs(45),
+        }
+    }
+
+    /// With one more variable for every node.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// A node of the cluster.
+pub struct Member {
+    name: String,
+    node: Node,
+    /// In front of its PostgreSQL.
+    database: Option<Proxy>,
+}
+
+/// Node processes, their database and what lies between; all is gone when this is dropped.
+pub struct Cluster {
+    options: ClusterOptions,
+    secrets: Secrets,
+    // Nodes are dropped before the database they use, and that before its folder.
+    members: Vec<Member>,
+    /// Ports of the links between nodes, spare nodes included.
+    ports: Vec<u16>,
+    links: BTreeMap<(String, String), Proxy>,
+    database: DatabaseServer,
+    folder: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl Cluster {
+    /// Starts the database and the nodes, and waits until all are ready.
+    pub async fn start(options: ClusterOptions) -> Result<Self> {
+        ensure!((1..=9).contains(&options.nodes), "a cluster has 1 to 9 nodes here");
+        let (folder, temporary) = match (&options.data_dir, &options.parent_dir) {
+            (Some(kept), _) => (kept.clone(), None),
+            (None, Some(parent)) => temporary(TempDir::below(parent, "cluster"))?,
+            (None, None) => temporary(TempDir::new("cluster"))?,
+        };
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = fs::canonicalize(folder)?;
+        let secrets = secrets(&folder)?;
+        let database = DatabaseServer::start(&options.binary, &folder.join("database"), &options.env).await?;
+        let ports = distinct_ports(options.nodes + SPARE_NODES)?;
+        let nodes = options.nodes;
+        let mut cluster = Self { options, secrets, members: Vec::new(), ports, links: BTreeMap::new(), database, folder, temporary };
+        if cluster.options.proxied {
+            cluster.lay_links().await?;
+        }
+        // The first one alone: it makes tables and the admin account.
+        for n in 0..nodes {
+            cluster.spawn_next().await?;
+            if n == 0 {
+                cluster.members[0].node.wait_ready().await.context("node-1")?;
+            }
+        }
+        for member in &mut cluster.members {
+            member.node.wait_ready().await.with_context(|| member.name.clone())?;
+        }
+        Ok(cluster)
+    }
+
+    /// One proxy per pair, in front of the one with the higher name: the other dials.
+    async fn lay_links(&mut self) -> Result<()> {
+        for b in 0..self.ports.len() {
+            for a in 0..b {
+                let target = Target::Tcp(([127, 0, 0, 1], self.ports[b]).into());
+                self.links.insert(pair(&node_name(a), &node_name(b)), Proxy::start(0, target).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn spawn_next(&mut self) -> Result<usize> {
+        let index = self.members.len();
+        let Some(cluster_port) = self.ports.get(index) else { bail!("no more nodes can be added: {index} is the most here") };
+        let name = node_name(index);
+        let database = match self.options.proxied {
+            true => Some(Proxy::start(0, self.database.target()?).await?),
+            false => None,
+        };
+        let database_url = match &database {
+            Some(proxy) => self.database.url_by_port(proxy.port())?,
+            None => self.database.url().to_owned(),
+        };
+        let peers: Vec<String> = (index + 1..self.ports.len())
+            .map(node_name)
+            .filter_map(|peer| Some(format!("{peer}={}", self.links.get(&pair(&name, &peer))?.address())))
+            .collect();
+        let mut options = self.node_options(&name, *cluster_port, database_url);
+        options.env.push(("NEXMDM__CLUSTER__PEER_ADDRESSES".into(), peers.join(",")));
+        options.kept_dir = Some(self.folder.join(&name));
+        // The caller's word comes last and counts.
+        options.env.extend(self.options.env.clone());
+        let node = Node::spawn(options).with_context(|| name.clone())?;
+        self.members.push(Member { name, node, database });
+        Ok(index)
+    }
+
+    fn node_options(&self, name: &str, cluster_port: u16, database_url: String) -> NodeOptions {
+        let mut options = NodeOptions::new(&self.options.binary).database_url(database_url);
+        options.admin_password = self.secrets.admin_password.clone();
+        options.ready_within = self.options.ready_within;
+        options.stop_within = self.options.stop_within;
+        options
+            .env("NEXMDM__SECRETS__MASTER_KEY", &self.secrets.master_key)
+            .env("NEXMDM__SECRETS__JWT_KEY", &self.secrets.jwt_key)
+            .env("NEXMDM__SECRETS__CLUSTER_KEY", &self.secrets.cluster_key)
+            .env("NEXMDM__CLUSTER__NODE_NAME", name)
+            .env("NEXMDM__CLUSTER__LISTEN", format!("127.0.0.1:{cluster_port}"))
+    }
+
+    /// How a node called `name` would be started over the same database by
+    /// somebody else: with a folder and a port of its own, not a member here.
+    pub fn stranger(&self, name: &str) -> Result<NodeOptions> {
+        let mut options = self.node_options(name, free_port()?, self.database.url().to_owned());
+        options.env.extend(self.options.env.clone());
+        Ok(options)
+    }
+
+    /// Where a node listens for other nodes, past all proxies.
+    pub fn cluster_address(&self, name: &str) -> Result<String> {
+        let place = self.members.iter().position(|member| member.name == name);
+        let port = place.and_then(|place| self.ports.get(place)).with_context(|| format!("there is no {name}"))?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
+    /// Starts one more node and waits until it is ready.
+    pub async fn add_node(&mut self) -> Result<String> {
+        let index = self.spawn_next().await?;
+        let member = &mut self.members[index];
+        member.node.wait_ready().await.with_context(|| member.name.clone())?;
+        Ok(member.name.clone())
+    }
+
+    /// All nodes, in the order they were added.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// A node by its name.
+    pub fn member(&self, name: &str) -> Result<&Member> {
+        self.members.iter().find(|member| member.name == name).with_context(|| format!("there is no {name}"))
+    }
+
+    /// A node's process by the node's name.
+    pub fn node_mut(&mut self, name: &str) -> Result<&mut Node> {
+        let member = self.members.iter_mut().find(|member| member.name == name);
+        member.map(|member| &mut member.node).with_context(|| format!("there is no {name}"))
+    }
+
+    /// Changes what happens between two nodes; `forward` is from the one with the lower name.
+    pub fn set_link(&self, a: &str, b: &str, modes: Modes) -> Result<()> {
+        let link = self.links.get(&pair(a, b)).with_context(|| format!("there is no link between {a} and {b} that can be disturbed"))?;
+        link.set(modes);
+        Ok(())
+    }
+
+    /// The same for all links of a node; `forward` is from it.
+    pub fn set_links_of(&self, name: &str, modes: Modes) -> Result<()> {
+        self.member(name)?;
+        let turned = Modes { forward: modes.backward, backward: modes.forward };
+        for ((a, b), link) in &self.links {
+            if a == name {
+                link.set(modes);
+            } else if b == name {
+                link.set(turned);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes what happens between a node and its database.
+    pub fn set_database_link(&self, name: &str, modes: Modes) -> Result<()> {
+        let proxy = self.member(name)?.database.as_ref();
+        proxy.with_context(|| format!("the database of {name} cannot be disturbed"))?.set(modes);
+        Ok(())
+    }
+
+    /// Stops PostgreSQL under all nodes.
+    pub async fn stop_database(&mut self) -> Result<()> {
+        self.database.stop().await
+    }
+
+    /// Starts PostgreSQL again.
+    pub async fn start_database(&mut self) -> Result<()> {
+        self.database.start_again().await?;
+        for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
+            proxy.lead_to(self.database.target()?);
+        }
+        Ok(())
+    }
+
+    /// Whether PostgreSQL is meant to run.
+    pub fn database_runs(&self) -> bool {
+        self.database.is_running()
+    }
+
+    /// The database past all proxies, as libpq reads it.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// A way to look into the database, past all proxies.
+    pub fn psql(&self) -> Psql {
+        self.database.psql()
+    }
+
+    /// Lets everything between processes pass again.
+    pub fn heal_links(&self) {
+        let databases = self.members.iter().filter_map(|member| member.database.as_ref());
+        for proxy in self.links.values().chain(databases) {
+            proxy.set(Modes::default());
+        }
+    }
+
+    /// Password of `admin` on every node.
+    pub fn admin_password(&self) -> &str {
+        &self.secrets.admin_password
+    }
+
+    /// Where everything lies: logs, data, secrets.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Leaves the folder behind, for whoever wants to know what happened.
+    pub fn keep_folder(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            temporary.keep();
+        }
+    }
+
+    /// `GET /v1/cluster` of one node.
+    pub async fn view_of(&self, name: &str) -> Result<Value> {
+        let (client, token) = self.admin(name).await?;
+        client.get_json("/v1/cluster", &token).await
+    }
+
+    /// `POST /v1/cluster/nodes/{name}/drain` or `/resume`, asked of any node that runs.
+    pub async fn order(&mut self, name: &str, what: &str) -> Result<()> {
+        let asked = self.members.iter_mut().filter_map(|member| member.node.is_running().then(|| member.name.clone()));
+        // The others first: a drained node may be on its way out.
+        let mut asked: Vec<String> = asked.collect();
+        asked.sort_by_key(|other| other == name);
+        let mut trouble = anyhow::anyhow!("no node runs");
+        for other in asked {
+            let outcome = async {
+                let (client, token) = self.admin(&other).await?;
+                let path = format!("/v1/cluster/nodes/{name}/{what}");
+                let answer = client.send(Call::new(Method::POST, &path).bearer(&token)).await?;
+                ensure!(answer.status == 204, "POST {path} on {other} answered {}: {}", answer.status, answer.detail());
+                anyhow::Ok(())
+            };
+            match outcome.await {
+                Ok(()) => return Ok(()),
+                Err(error) => trouble = error,
+            }
+        }
+        Err(trouble)
+    }
+
+    async fn admin(&self, name: &str) -> Result<(Client, String)> {
+        let client = Client::new(&self.member(name)?.url())?;
+        let token = client.access_token("admin", &self.secrets.admin_password).await?;
+        Ok((client, token))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Whatever was cut or silenced must not keep a process from its end, and
+        // those that are to end at the same time do so.
+        self.heal_links();
+        for member in &mut self.members {
+            if member.node.is_running() {
+                let _ = member.node.resume().and_then(|()| member.node.ask_to_end());
+            }
+        }
+    }
+}
+
+impl Member {
+    /// `node-1` and so on.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where devices and people reach it.
+    pub fn url(&self) -> String {
+        self.node.url()
+    }
+
+    /// Its process.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+}
+
+fn temporary(folder: std::io::Result<TempDir>) -> Result<(PathBuf, Option<TempDir>)> {
+    let folder = folder.context("cannot make a folder for the cluster")?;
+    Ok((folder.path().to_owned(), Some(folder)))
+}

@@ -1,0 +1,46 @@
+//! `chaos oracle`: judges a run that somebody else made.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::{History, judge, read_rows};
+use crate::harness::Psql;
+
+/// Arguments of `chaos oracle`.
+#[derive(Debug, Clone, Args)]
+pub struct OracleArgs {
+    /// What `chaos fleet --record` wrote; repeat it or separate them by commas
+    #[arg(long, value_name = "FILE", required = true, value_delimiter = ',')]
+    pub record: Vec<PathBuf>,
+    /// The database, as psql takes it; `chaos cluster` prints it
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// What was done to the cluster: `faults.json` in the folder of `chaos cluster`
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Writes the verdict to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Prints the verdict; true when every promise was kept.
+pub async fn run(args: OracleArgs) -> Result<bool> {
+    let mut history = History::default();
+    for record in &args.record {
+        history.read_record(record)?;
+    }
+    if let Some(path) = &args.faults {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let spans: Vec<_> = serde_json::from_slice(&bytes).with_context(|| format!("{} is not understood", path.display()))?;
+        history.take_faults(&spans);
+    }
+    read_rows(&mut history, &Psql::of_url(&args.database_url)).await?;
+    let verdict = judge(&history);
+    println!("{verdict}");
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&verdict)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(verdict.violations() == 0)
+}

@@ -1,0 +1,292 @@
+//! What is known about a run: the record of the devices, the rows of the
+//! database, and what was done to the cluster; times are microseconds.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use crate::faults::{Fault, FaultSpan};
+
+/// Texts that come again and again, as numbers.
+#[derive(Debug, Default)]
+pub struct Names {
+    texts: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+impl Names {
+    /// The number of a text.
+    pub fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.texts.len() as u32;
+        self.texts.push(text.to_owned());
+        self.numbers.insert(text.to_owned(), number);
+        number
+    }
+
+    /// The number of a text, if it has one.
+    pub fn find(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
+    }
+
+    /// The text of a number.
+    pub fn text(&self, number: u32) -> &str {
+        self.texts.get(number as usize).map_or("?", String::as_str)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
+/// Who decided about a heartbeat as the owner of its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deciding {
+    /// Number of the node's name.
+    pub owner: u32,
+    /// Epoch of the shard.
+    pub epoch: u64,
+}
+
+/// A heartbeat that was acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct Ack {
+    /// Number of the device.
+    pub device: u32,
+    /// Number of the URL that was asked.
+    pub server: u32,
+    /// Start of its bucket in seconds; `None` when the server decided it.
+    pub bucket_s: Option<i64>,
+    /// When it was sent.
+    pub sent_us: i64,
+    /// When the answer was there.
+    pub answered_us: i64,
+    /// `None` when no owner had a part in it.
+    pub decided: Option<Deciding>,
+}
+
+/// A try that failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    /// Number of the device.
+    pub device: u32,
+    /// Number of the URL that was asked.
+    pub server: u32,
+    /// When it was sent.
+    pub sent_us: i64,
+    /// When it had failed.
+    pub answered_us: i64,
+    /// Number of the kind of error.
+    pub error: u32,
+}
+
+/// A command that a device ran.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ran {
+    /// Number of the device.
+    pub device: u32,
+    /// Identity of the command.
+    pub request_id: String,
+}
+
+/// A claim of a shard, from `shard_move`.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    /// 0..255.
+    pub shard: u16,
+    /// Raised by each claim.
+    pub epoch: u64,
+    /// Number of the new owner's name.
+    pub owner: u32,
+    /// By the database's clock.
+    pub moved_us: i64,
+}
+
+/// Rows of `heartbeats` and `device_last_status`.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Rows per device and bucket (seconds).
+    pub heartbeats: HashMap<(u32, i64), u32>,
+    /// Bucket of the newest status per device.
+    pub last_status_s: HashMap<u32, i64>,
+    /// Claims of shards; none of a server that knows no shards.
+    pub claims: Vec<Claim>,
+}
+
+/// What kind of fault a span is, as far as promises differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanKind {
+    /// A node was killed.
+    Killed,
+    /// A node was stopped gracefully.
+    Stopped,
+    /// PostgreSQL was stopped.
+    NoDatabase,
+    /// Any other.
+    Other,
+}
+
+/// A fault and when it was in force.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// What kind.
+    pub kind: SpanKind,
+    /// In words.
+    pub text: String,
+    /// Number of the URL of the node it is about.
+    pub server: Option<u32>,
+    /// Number of that node's name.
+    pub node: Option<u32>,
+    /// Just before it was done.
+    pub began_us: i64,
+    /// Just after it was done.
+    pub in_force_us: i64,
+    /// Just before it was undone.
+    pub healing_us: i64,
+    /// Just after it was undone.
+    pub healed_us: i64,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Devices that took part.
+    pub devices: Names,
+    /// URLs, names of nodes, kinds of errors.
+    pub names: Names,
+    /// Acknowledged heartbeats, in the order of the record.
+    pub acks: Vec<Ack>,
+    /// Failed tries, in the order of the record.
+    pub failures: Vec<Failure>,
+    /// Commands that devices received, run or not.
+    pub commands: u64,
+    /// Commands that devices ran.
+    pub ran: Vec<Ran>,
+    /// Rows of the database.
+    pub stored: Stored,
+    /// What was done.
+    pub spans: Vec<Span>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    what: &'a str,
+    device_id: &'a str,
+    server: &'a str,
+    sent_at: Option<DateTime<Utc>>,
+    answered_at: DateTime<Utc>,
+    #[serde(default)]
+    bucket_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    owner: Option<&'a str>,
+    #[serde(default)]
+    epoch: Option<u64>,
+    #[serde(default)]
+    error: Option<&'a str>,
+    #[serde(default)]
+    request_id: Option<&'a str>,
+    #[serde(default)]
+    ran: Option<bool>,
+}
+
+impl History {
+    /// Takes over a record of a fleet.
+    pub fn read_record(&mut self, path: &Path) -> Result<()> {
+        let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
+            self.read_line(&line?).with_context(|| format!("line {} of {}", number + 1, path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over one line of it.
+    pub fn read_line(&mut self, text: &str) -> Result<()> {
+        let line: Line<'_> = serde_json::from_str(text)?;
+        let (device, server) = (self.devices.number(line.device_id), self.names.number(line.server));
+        let answered_us = line.answered_at.timestamp_micros();
+        let sent_us = line.sent_at.map_or(answered_us, |at| at.timestamp_micros());
+        match line.what {
+            "heartbeat" => {
+                let bucket_s = line.bucket_at.map(|at| at.timestamp());
+                let decided = line.owner.zip(line.epoch).map(|(owner, epoch)| Deciding { owner: self.names.number(owner), epoch });
+                self.acks.push(Ack { device, server, bucket_s, sent_us, answered_us, decided });
+            }
+            "failure" => {
+                let error = self.names.number(line.error.unwrap_or("unknown"));
+                self.failures.push(Failure { device, server, sent_us, answered_us, error });
+            }
+            "command" => {
+                self.commands += 1;
+                if line.ran == Some(true) {
+                    self.ran.push(Ran { device, request_id: line.request_id.unwrap_or_default().to_owned() });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes over what was done to the cluster.
+    pub fn take_faults(&mut self, spans: &[FaultSpan]) {
+        for span in spans {
+            let end = |at: Option<DateTime<Utc>>| at.map_or(i64::MAX, |at| at.timestamp_micros());
+            self.spans.push(Span {
+                kind: match &span.fault {
+                    Fault::Kill { .. } => SpanKind::Killed,
+                    Fault::Stop { .. } => SpanKind::Stopped,
+                    Fault::StopDatabase => SpanKind::NoDatabase,
+                    _ => SpanKind::Other,
+                },
+                text: span.fault.to_string(),
+                server: span.server.as_deref().map(|server| self.names.number(server)),
+                node: span.fault.node().map(|name| self.names.number(name)),
+                began_us: span.began_at.timestamp_micros(),
+                in_force_us: span.in_force_at.timestamp_micros(),
+                healing_us: end(span.healing_at),
+                healed_us: end(span.healed_at),
+            });
+        }
+    }
+}
+
+/// A time for people.
+pub(super) fn clock_text(at_us: i64) -> String {
+    DateTime::<Utc>::from_timestamp_micros(at_us).map_or_else(|| "?".into(), |at| at.format("%H:%M:%S%.6f").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_record_are_understood() {
+        let mut history = History::default();
+        for line in [
+            r#"{"device_id":"d1","timestamp_utc":"2026-11-21T15:36:17Z","bucket_at":"2026-11-21T15:36:10Z","status":200,"repeat":false,"what":"heartbeat","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:17.002001Z","server":"http://n1","owner":"node-2","epoch":3}"#,
+            r#"{"device_id":"d2","bucket_at":null,"status":200,"repeat":true,"what":"heartbeat","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:17.002001Z","server":"http://n1","owner":null,"epoch":null}"#,
+            r#"{"device_id":"d1","status":503,"what":"failure","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","error":"http_503"}"#,
+            r#"{"device_id":"d1","what":"command","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","request_id":"r1","action":"ping","ran":false}"#,
+        ] {
+            history.read_line(line).unwrap();
+        }
+        assert_eq!((history.devices.len(), history.acks.len(), history.failures.len()), (2, 2, 1));
+        assert_eq!((history.commands, history.ran.len()), (1, 0));
+        let [first, second] = history.acks[..] else { panic!() };
+        assert_eq!((first.answered_us - first.sent_us, first.bucket_s.unwrap() % 10), (2_000, 0));
+        assert_eq!(first.decided.map(|by| (history.names.text(by.owner), by.epoch)), Some(("node-2", 3)));
+        assert_eq!((second.bucket_s, second.decided), (None, None));
+        assert!(history.read_line("{}").is_err());
+    }
+}

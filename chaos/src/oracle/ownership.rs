@@ -1,0 +1,159 @@
+//! P4: at most one node acts for a shard.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::DeviceId;
+use domain::shard::shard_of;
+use uuid::Uuid;
+
+use super::history::clock_text;
+use super::{Ack, Check, Claim, Deciding, History, Violation};
+
+/// Claims of one shard by epoch.
+type Reign = BTreeMap<u64, Claim>;
+
+/// What answers say about their owner against who claimed what, and when.
+pub(super) fn check(history: &History) -> Check {
+    let mut shards: HashMap<u16, Reign> = HashMap::new();
+    for claim in &history.stored.claims {
+        shards.entry(claim.shard).or_default().insert(claim.epoch, *claim);
+    }
+    let mut violations = turned_back(history, &shards);
+    let shard_of_device: Vec<Option<u16>> = (0..history.devices.len() as u32)
+        .map(|device| Uuid::parse_str(history.devices.text(device)).ok().map(|id| shard_of(DeviceId(id)).0))
+        .collect();
+    let mut spoke: HashMap<(u16, u64), u32> = HashMap::new();
+    let (mut decided, mut without) = (0_u64, 0_u64);
+    for ack in &history.acks {
+        let Some(by) = ack.decided else {
+            without += 1;
+            continue;
+        };
+        let Some(shard) = shard_of_device.get(ack.device as usize).copied().flatten() else { continue };
+        decided += 1;
+        let first = *spoke.entry((shard, by.epoch)).or_insert(by.owner);
+        let what = (first != by.owner)
+            .then(|| format!("two owners in one epoch: {} and {}", history.names.text(first), history.names.text(by.owner)))
+            .or_else(|| trespass(history, ack, by, shards.get(&shard)));
+        if let Some(what) = what {
+            let (owner, epoch, asked) = (history.names.text(by.owner), by.epoch, history.names.text(ack.server));
+            let what = format!("shard {shard}, decided by {owner} in epoch {epoch}, asked {asked} at {}: {what}", clock_text(ack.sent_us));
+            violations.push(Violation { promise: "P4", device: history.devices.text(ack.device).to_owned(), what });
+        }
+    }
+    Check {
+        promise: "P4",
+        looked_at: match decided {
+            0 => "nothing to check: no answer named an owner".to_owned(),
+            n => {
+                format!("{n} answers named their owner, {without} none; {} claims of {} shards", history.stored.claims.len(), shards.len())
+            }
+        },
+        violations,
+        notes: Vec::new(),
+    }
+}
+
+/// Why this answer should not have been given by this owner, if it should not.
+fn trespass(history: &History, ack: &Ack, by: Deciding, reign: Option<&Reign>) -> Option<String> {
+    let Some(claim) = reign.and_then(|reign| reign.get(&by.epoch)) else {
+        return Some("nobody claimed that epoch".into());
+    };
+    if claim.owner != by.owner {
+        return Some(format!("that epoch was claimed by {}", history.names.text(claim.owner)));
+    }
+    if ack.answered_us < claim.moved_us {
+        return Some(format!("the claim came later, at {}", clock_text(claim.moved_us)));
+    }
+    // Sent after a later epoch had begun: a deposed owner acted.
+    let mut later = reign?.range(by.epoch + 1..).map(|(_, claim)| claim).filter(|claim| claim.moved_us < ack.sent_us);
+    let next = later.next()?;
+    let (owner, began) = (history.names.text(next.owner), clock_text(next.moved_us));
+    Some(format!("deposed: {owner} had begun epoch {} at {began}", next.epoch))
+}
+
+/// Epochs of a shard that did not begin in their order.
+fn turned_back(history: &History, shards: &HashMap<u16, Reign>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (shard, reign) in shards {
+        for (earlier, later) in reign.values().zip(reign.values().skip(1)) {
+            if later.moved_us < earlier.moved_us {
+                let (owner, began) = (history.names.text(later.owner), clock_text(later.moved_us));
+                let what = format!("shard {shard}: epoch {} of {owner} began at {began}, before epoch {}", later.epoch, earlier.epoch);
+                violations.push(Violation { promise: "P4", device: String::new(), what });
+            }
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: &str = "0190b2c4-0000-7000-8000-000000000001";
+
+    /// node-1 has the shard in epoch 1 from 1,000 on, node-2 in epoch 2 from 2,000 on.
+    fn history(acks: &[(&str, u64, i64)]) -> History {
+        let mut history = History::default();
+        let (device, server) = (history.devices.number(DEVICE), history.names.number("http://n1"));
+        let shard = shard_of(DeviceId(DEVICE.parse().unwrap())).0;
+        for (epoch, owner, moved_us) in [(1, "node-1", 1_000), (2, "node-2", 2_000)] {
+            let owner = history.names.number(owner);
+            history.stored.claims.push(Claim { shard, epoch, owner, moved_us });
+        }
+        for (owner, epoch, sent_us) in acks {
+            let decided = match *owner {
+                "-" => None,
+                name => Some(Deciding { owner: history.names.number(name), epoch: *epoch }),
+            };
+            history.acks.push(Ack { device, server, bucket_s: None, sent_us: *sent_us, answered_us: sent_us + 100, decided });
+        }
+        history
+    }
+
+    fn only_violation(history: &History) -> String {
+        let check = check(history);
+        let [violation] = &check.violations[..] else { panic!("{check:?}") };
+        assert_eq!(violation.promise, "P4");
+        violation.what.clone()
+    }
+
+    #[test]
+    fn each_owner_in_its_own_time_is_fine() {
+        // Sent before the claim and answered after it, both ways, is fine too.
+        let acks = [("node-1", 1, 1_100), ("node-1", 1, 1_950), ("-", 0, 5_000), ("node-2", 2, 1_950), ("node-2", 2, 9_000)];
+        let check = check(&history(&acks));
+        assert!(check.violations.is_empty(), "{check:?}");
+    }
+
+    #[test]
+    fn a_deposed_owner_that_acts_is_a_violation() {
+        let history = history(&[("node-1", 1, 1_500), ("node-1", 1, 2_001), ("node-2", 2, 2_500)]);
+        assert!(only_violation(&history).contains("deposed: node-2 had begun epoch 2"));
+        assert_eq!(check(&history).violations[0].device, DEVICE);
+    }
+
+    #[test]
+    fn two_owners_in_one_epoch_are_a_violation() {
+        assert!(only_violation(&history(&[("node-2", 2, 2_500), ("node-3", 2, 2_600)])).contains("two owners in one epoch"));
+    }
+
+    #[test]
+    fn an_epoch_or_an_owner_that_no_claim_knows_is_a_violation() {
+        assert!(only_violation(&history(&[("node-1", 7, 2_500)])).contains("nobody claimed that epoch"));
+        assert!(only_violation(&history(&[("node-3", 2, 2_500)])).contains("claimed by node-2"));
+    }
+
+    #[test]
+    fn an_owner_that_acts_before_its_claim_is_a_violation() {
+        assert!(only_violation(&history(&[("node-2", 2, 1_200)])).contains("the claim came later"));
+    }
+
+    #[test]
+    fn epochs_that_begin_in_the_wrong_order_are_a_violation() {
+        let mut history = history(&[]);
+        history.stored.claims[1].moved_us = 500;
+        assert!(only_violation(&history).contains("before epoch 1"));
+    }
+}

@@ -1,0 +1,56 @@
+//! The rows that a history needs of the database.
+
+use anyhow::{Context, Result};
+
+use super::{Claim, History};
+use crate::harness::Psql;
+
+/// Both in one statement: a heartbeat that is stored meanwhile is in both or in neither.
+const STORED: &str = "
+    SELECT 'row', device_id, extract(epoch FROM bucket_at)::bigint, count(*) FROM heartbeats GROUP BY 2, 3
+    UNION ALL
+    SELECT 'status', device_id, extract(epoch FROM bucket_at)::bigint, 1 FROM device_last_status";
+const HAS_CLAIMS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'shard_move' AND relkind = 'r'";
+const CLAIMS: &str = "SELECT shard_id, epoch, (extract(epoch FROM moved_at) * 1000000)::bigint, to_node FROM shard_move";
+
+/// Reads heartbeats and statuses of the devices of the record, and all claims.
+pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
+    for [what, device, bucket_s, copies] in columns(&psql.run(STORED, &[]).await?)? {
+        // Rows of devices that are not in the record are none of its business.
+        let Some(device) = history.devices.find(device) else { continue };
+        if what == "row" {
+            history.stored.heartbeats.insert((device, bucket_s.parse()?), copies.parse()?);
+        } else {
+            history.stored.last_status_s.insert(device, bucket_s.parse()?);
+        }
+    }
+    if psql.run(HAS_CLAIMS, &[]).await?.trim() == "0" {
+        return Ok(());
+    }
+    for [shard, epoch, moved_us, owner] in columns(&psql.run(CLAIMS, &[]).await?)? {
+        let owner = history.names.number(owner);
+        history.stored.claims.push(Claim { shard: shard.parse()?, epoch: epoch.parse()?, owner, moved_us: moved_us.parse()? });
+    }
+    Ok(())
+}
+
+/// `N` columns of every line; what `|` may stand in comes last.
+fn columns<const N: usize>(text: &str) -> Result<Vec<[&str; N]>> {
+    text.lines()
+        .map(|line| {
+            let parts: Vec<&str> = line.splitn(N, '|').collect();
+            parts.try_into().ok().with_context(|| format!("psql answered `{line}` where {N} columns belong"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_taken_apart() {
+        assert_eq!(columns::<3>("a|1|x\nb|2|y|z\n").unwrap(), [["a", "1", "x"], ["b", "2", "y|z"]]);
+        assert!(columns::<3>("a|1\n").is_err());
+    }
+}

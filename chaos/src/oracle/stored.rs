@@ -1,0 +1,124 @@
+//! P1: what was acknowledged is stored exactly once, and the status of a device
+//! is that of its newest heartbeat.
+
+use std::collections::{HashMap, HashSet};
+
+use super::history::clock_text;
+use super::{Check, History, Violation};
+
+/// Acknowledged buckets against rows, and statuses against the newest row.
+pub(super) fn check(history: &History) -> Check {
+    let mut seen = HashSet::new();
+    let mut violations = Vec::new();
+    let mut unknown = 0_u64;
+    for ack in &history.acks {
+        let Some(bucket_s) = ack.bucket_s else {
+            unknown += 1;
+            continue;
+        };
+        if !seen.insert((ack.device, bucket_s)) {
+            continue;
+        }
+        let copies = history.stored.heartbeats.get(&(ack.device, bucket_s)).copied().unwrap_or(0);
+        if copies != 1 {
+            let (bucket, answered) = (clock_text(bucket_s * 1_000_000), clock_text(ack.answered_us));
+            let by = history.names.text(ack.server);
+            let what = format!("has {copies} rows of the bucket {bucket} that {by} acknowledged at {answered}");
+            violations.push(violation(history, ack.device, what));
+        }
+    }
+    let statuses = statuses(history, &mut violations);
+    let missing = violations.iter().filter(|violation| violation.what.starts_with("has 0 rows")).count();
+    Check {
+        promise: "P1",
+        looked_at: format!(
+            "{} acknowledgements of {} buckets, {} rows, {statuses} statuses; acknowledged but missing: {missing}",
+            history.acks.len(),
+            seen.len(),
+            history.stored.heartbeats.len()
+        ),
+        violations,
+        notes: (unknown > 0)
+            .then(|| format!("{unknown} acknowledgements of devices with a wrong clock have no known bucket"))
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// Every device with rows has the status of the newest one.
+fn statuses(history: &History, violations: &mut Vec<Violation>) -> usize {
+    let mut newest: HashMap<u32, i64> = HashMap::new();
+    for (device, bucket_s) in history.stored.heartbeats.keys() {
+        let known = newest.entry(*device).or_insert(*bucket_s);
+        *known = (*known).max(*bucket_s);
+    }
+    let mut devices: Vec<_> = newest.into_iter().collect();
+    devices.sort_unstable();
+    for (device, newest_s) in &devices {
+        let newest = clock_text(newest_s * 1_000_000);
+        match history.stored.last_status_s.get(device) {
+            Some(status_s) if status_s == newest_s => {}
+            Some(status_s) => {
+                let what = format!("has the status of {}, but its newest row is of {newest}", clock_text(status_s * 1_000_000));
+                violations.push(violation(history, *device, what));
+            }
+            None => violations.push(violation(history, *device, format!("has no status, but its newest row is of {newest}"))),
+        }
+    }
+    devices.len()
+}
+
+fn violation(history: &History, device: u32, what: String) -> Violation {
+    Violation { promise: "P1", device: history.devices.text(device).to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Ack;
+
+    fn acked(buckets: &[Option<i64>]) -> History {
+        let mut history = History::default();
+        let (device, server) = (history.devices.number("d1"), history.names.number("http://n1"));
+        for bucket_s in buckets {
+            history.acks.push(Ack { device, server, bucket_s: *bucket_s, sent_us: 1, answered_us: 2, decided: None });
+        }
+        history
+    }
+
+    fn with_rows(mut history: History, rows: &[(i64, u32)], status_s: Option<i64>) -> History {
+        history.stored.heartbeats.extend(rows.iter().map(|(bucket_s, copies)| ((0, *bucket_s), *copies)));
+        history.stored.last_status_s.extend(status_s.map(|at_s| (0, at_s)));
+        history
+    }
+
+    #[test]
+    fn repeats_unknown_buckets_and_rows_beyond_the_record_are_fine() {
+        let history = with_rows(acked(&[Some(10), Some(10), Some(20), None]), &[(10, 1), (20, 1), (30, 1)], Some(30));
+        let check = check(&history);
+        assert!(check.violations.is_empty(), "{check:?}");
+        assert!(check.looked_at.contains("4 acknowledgements of 2 buckets"), "{check:?}");
+    }
+
+    #[test]
+    fn an_acknowledged_heartbeat_without_a_row_is_a_violation() {
+        let check = check(&with_rows(acked(&[Some(10), Some(20), Some(20)]), &[(10, 1)], Some(10)));
+        assert_eq!(check.violations.len(), 1, "{check:?}");
+        assert!(check.violations[0].device == "d1" && check.violations[0].what.starts_with("has 0 rows"), "{check:?}");
+        assert!(check.looked_at.ends_with("missing: 1"), "{check:?}");
+    }
+
+    #[test]
+    fn two_rows_of_a_bucket_are_a_violation() {
+        let check = check(&with_rows(acked(&[Some(10)]), &[(10, 2)], Some(10)));
+        assert!(check.violations.len() == 1 && check.violations[0].what.starts_with("has 2 rows"), "{check:?}");
+    }
+
+    #[test]
+    fn a_status_that_is_older_newer_or_missing_is_a_violation() {
+        for status_s in [Some(10), Some(30), None] {
+            let check = check(&with_rows(acked(&[Some(20)]), &[(10, 1), (20, 1)], status_s));
+            assert!(check.violations.len() == 1 && check.violations[0].what.contains("status"), "{status_s:?}: {check:?}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! P11 and P12: nothing is acknowledged without the database, and the devices
+//! of a node that is gone are acknowledged by another one in time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::history::clock_text;
+use super::{Ack, Check, Failure, History, Span, SpanKind, Violation};
+
+const SECOND_US: i64 = 1_000_000;
+/// After a kill.
+const KILLED_WITHIN_US: i64 = 5 * SECOND_US;
+/// After a graceful stop.
+const STOPPED_WITHIN_US: i64 = SECOND_US;
+/// A fault may show for this long after it was healed.
+const SETTLE_US: i64 = 10 * SECOND_US;
+/// Devices that are named as the slowest.
+const SLOWEST: usize = 3;
+
+/// Nothing new that was sent after PostgreSQL was down was acknowledged before it
+/// was started. What may have been stored before is a repeat, whose answer needs
+/// no database.
+pub(super) fn without_database(history: &History) -> Check {
+    let down: Vec<&Span> = history.spans.iter().filter(|span| span.kind == SpanKind::NoDatabase).collect();
+    let inside = |ack: &&Ack| {
+        let Some(bucket_us) = ack.bucket_s.map(|at_s| at_s * SECOND_US) else { return false };
+        down.iter().any(|span| bucket_us.min(ack.sent_us) > span.in_force_us && ack.answered_us < span.healing_us)
+    };
+    let violations = history
+        .acks
+        .iter()
+        .filter(inside)
+        .map(|ack| Violation {
+            promise: "P11",
+            device: history.devices.text(ack.device).to_owned(),
+            what: format!(
+                "was acknowledged by {} at {} while PostgreSQL was down",
+                history.names.text(ack.server),
+                clock_text(ack.answered_us)
+            ),
+        })
+        .collect();
+    let looked_at = match down.len() {
+        0 => "nothing to check: PostgreSQL was never stopped".to_owned(),
+        n => format!("{n} times without PostgreSQL"),
+    };
+    Check { promise: "P11", looked_at, violations, notes: Vec::new() }
+}
+
+/// After a node was gone for the time allowed, no try at a living node fails,
+/// as long as nothing else is wrong.
+pub(super) fn check(history: &History) -> Check {
+    let mut check = Check { promise: "P12", looked_at: String::new(), violations: Vec::new(), notes: Vec::new() };
+    let mut windows = 0;
+    for span in &history.spans {
+        let within_us = match span.kind {
+            SpanKind::Killed => KILLED_WITHIN_US,
+            SpanKind::Stopped => STOPPED_WITHIN_US,
+            _ => continue,
+        };
+        check.notes.push(first_answers_text(history, span));
+        let (from_us, until_us) = (span.in_force_us + within_us, alone_until(history, span));
+        if from_us >= until_us {
+            check.notes.push(format!(
+                "{} at {}: other faults were in force, so failures prove nothing",
+                span.text,
+                clock_text(span.began_us)
+            ));
+            continue;
+        }
+        windows += 1;
+        let failures = history.failures.iter().filter(|failure| {
+            Some(failure.server) != span.server && failure.sent_us > from_us && failure.sent_us < until_us && failure.answered_us < until_us
+        });
+        check.violations.extend(failures.map(|failure| {
+            let late_s = (failure.sent_us - span.in_force_us) as f64 / SECOND_US as f64;
+            let (asked, error) = (history.names.text(failure.server), history.names.text(failure.error));
+            Violation {
+                promise: "P12",
+                device: history.devices.text(failure.device).to_owned(),
+                what: format!("asked {asked}, which lives, {late_s:.2} s after: {}; it failed with {error}", span.text),
+            }
+        }));
+    }
+    check.notes.extend(failures_by_fault(history));
+    check.looked_at = match windows {
+        0 => "nothing to check: no node was killed or stopped with nothing else going on".to_owned(),
+        n => format!("{n} times a node was gone, {} failed tries in all", history.failures.len()),
+    };
+    check
+}
+
+/// What failed during each fault and a while after it, and what when nothing was wrong.
+fn failures_by_fault(history: &History) -> Vec<String> {
+    let mut left: Vec<&Failure> = history.failures.iter().collect();
+    let mut notes = Vec::new();
+    for span in &history.spans {
+        let until_us = span.healed_us.saturating_add(SETTLE_US);
+        let (mine, others): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|failure| failure.answered_us >= span.began_us && failure.sent_us < until_us);
+        left = others;
+        if !mine.is_empty() {
+            notes.push(format!("failed tries during and shortly after: {}: {}", span.text, by_error(history, span.server, &mine)));
+        }
+    }
+    if !left.is_empty() {
+        notes.push(format!("failed tries with nothing wrong: {}", by_error(history, None, &left)));
+    }
+    notes
+}
+
+/// How many of which kind, at the node that the fault was about and at others.
+fn by_error(history: &History, server: Option<u32>, failures: &[&Failure]) -> String {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for failure in failures {
+        let place = if Some(failure.server) == server { " at it" } else { "" };
+        *counts.entry((history.names.text(failure.error), place)).or_default() += 1;
+    }
+    counts.into_iter().map(|((error, place), n)| format!("{error}{place} {n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Until when this is the only fault; before its beginning when it never was.
+fn alone_until(history: &History, span: &Span) -> i64 {
+    let mut until_us = span.healing_us;
+    for other in history.spans.iter().filter(|other| !std::ptr::eq(*other, span)) {
+        if other.healed_us.saturating_add(SETTLE_US) < span.began_us || other.began_us >= until_us {
+            continue;
+        }
+        until_us = until_us.min(other.began_us.max(span.began_us));
+    }
+    until_us
+}
+
+/// How long the devices of a node that is gone waited for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstAnswers {
+    /// Wait and number of each device that was answered, the shortest first.
+    pub waited_us: Vec<(i64, u32)>,
+    /// Devices that were not answered again.
+    pub never: usize,
+}
+
+/// Its devices are those that talked to it last and those that it owned.
+pub fn first_answers(history: &History, span: &Span) -> FirstAnswers {
+    let mut before: HashMap<u32, (i64, bool)> = HashMap::new();
+    let mut after: HashMap<u32, i64> = HashMap::new();
+    for ack in &history.acks {
+        if ack.answered_us < span.began_us {
+            let its = Some(ack.server) == span.server || ack.decided.is_some_and(|by| Some(by.owner) == span.node);
+            let known = before.entry(ack.device).or_insert((ack.answered_us, its));
+            if ack.answered_us >= known.0 {
+                *known = (ack.answered_us, its);
+            }
+        } else if ack.answered_us > span.in_force_us {
+            let known = after.entry(ack.device).or_insert(ack.answered_us);
+            *known = (*known).min(ack.answered_us);
+        }
+    }
+    let its: Vec<u32> = before.into_iter().filter(|(_, (_, its))| *its).map(|(device, _)| device).collect();
+    let mut waited_us: Vec<(i64, u32)> =
+        its.iter().filter_map(|device| after.get(device).map(|at_us| (at_us - span.in_force_us, *device))).collect();
+    waited_us.sort_unstable();
+    FirstAnswers { never: its.len() - waited_us.len(), waited_us }
+}
+
+/// The same in words.
+fn first_answers_text(history: &History, span: &Span) -> String {
+    let FirstAnswers { waited_us, never } = first_answers(history, span);
+    let at = format!("{} at {}", span.text, clock_text(span.began_us));
+    let seconds = |us: i64| us as f64 / SECOND_US as f64;
+    let (Some(median), Some(last)) = (waited_us.get(waited_us.len() / 2), waited_us.last()) else {
+        return format!("{at}: of its {never} devices none was heard again");
+    };
+    let slowest: Vec<String> = waited_us
+        .iter()
+        .rev()
+        .take(SLOWEST)
+        .map(|(us, device)| format!("{} {:.2} s", history.devices.text(*device), seconds(*us)))
+        .collect();
+    format!(
+        "{at}: first answer to its {} devices after {:.2} s (median) and {:.2} s (last), {never} without one; slowest: {}",
+        waited_us.len() + never,
+        seconds(median.0),
+        seconds(last.0),
+        slowest.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// node-1 at n1 is gone from 100 s to 130 s; n2 lives.
+    fn history(kind: SpanKind) -> History {
+        let mut history = History::default();
+        let (server, node) = (history.names.number("http://n1"), history.names.number("node-1"));
+        history.spans.push(span(kind, 100, 130));
+        history.spans[0].server = Some(server);
+        history.spans[0].node = Some(node);
+        history
+    }
+
+    fn span(kind: SpanKind, from_s: i64, until_s: i64) -> Span {
+        let (began_us, healing_us) = (from_s * SECOND_US, until_s * SECOND_US);
+        let text = format!("{kind:?}");
+        Span {
+            kind,
+            text,
+            server: None,
+            node: None,
+            began_us,
+            in_force_us: began_us + 1_000,
+            healing_us,
+            healed_us: healing_us + SECOND_US,
+        }
+    }
+
+    fn failed(history: &mut History, server: &str, sent_s: f64) {
+        let (device, server) = (history.devices.number("d1"), history.names.number(server));
+        let sent_us = (sent_s * SECOND_US as f64) as i64;
+        let error = history.names.number("http_503");
+        history.failures.push(Failure { device, server, sent_us, answered_us: sent_us + 1_000, error });
+    }
+
+    fn acked(history: &mut History, device: &str, server: &str, sent_s: i64) {
+        let (device, server) = (history.devices.number(device), history.names.number(server));
+        let sent_us = sent_s * SECOND_US;
+        history.acks.push(Ack { device, server, bucket_s: Some(sent_s / 10 * 10), sent_us, answered_us: sent_us + 1_000, decided: None });
+    }
+
+    #[test]
+    fn failures_in_time_at_the_dead_or_afterwards_are_fine() {
+        let mut history = history(SpanKind::Killed);
+        for (server, sent_s) in [("http://n2", 104.9), ("http://n1", 120.0), ("http://n2", 130.5), ("http://n2", 99.0)] {
+            failed(&mut history, server, sent_s);
+        }
+        let check = check(&history);
+        assert!(check.violations.is_empty() && check.looked_at.starts_with("1 times"), "{check:?}");
+    }
+
+    #[test]
+    fn a_failure_at_a_living_node_six_seconds_after_a_kill_is_a_violation() {
+        let mut history = history(SpanKind::Killed);
+        failed(&mut history, "http://n2", 106.0);
+        let check = check(&history);
+        assert_eq!(check.violations.len(), 1, "{check:?}");
+        assert!(check.violations[0].device == "d1" && check.violations[0].what.contains("6.00 s after"), "{check:?}");
+    }
+
+    #[test]
+    fn after_a_graceful_stop_one_second_is_allowed() {
+        let mut history = history(SpanKind::Stopped);
+        failed(&mut history, "http://n2", 100.9);
+        assert!(check(&history).violations.is_empty());
+        failed(&mut history, "http://n2", 101.5);
+        assert_eq!(check(&history).violations.len(), 1);
+    }
+
+    #[test]
+    fn while_something_else_is_wrong_a_failure_proves_nothing() {
+        // In force all the time, ended a moment before, or begun half-way.
+        for (from_s, until_s, failed_s, violations) in [(90, 140, 110.0, 0), (80, 95, 110.0, 0), (115, 120, 118.0, 0), (115, 120, 110.0, 1)]
+        {
+            let mut history = history(SpanKind::Killed);
+            history.spans.push(span(SpanKind::Other, from_s, until_s));
+            failed(&mut history, "http://n2", failed_s);
+            assert_eq!(check(&history).violations.len(), violations, "{from_s} {until_s}");
+        }
+    }
+
+    #[test]
+    fn failures_are_told_by_fault() {
+        let mut history = history(SpanKind::Killed);
+        for (server, sent_s) in [("http://n1", 101.0), ("http://n1", 102.0), ("http://n2", 102.0), ("http://n2", 50.0)] {
+            failed(&mut history, server, sent_s);
+        }
+        let notes = check(&history).notes.join("; ");
+        assert!(notes.contains("after: Killed: http_503 1, http_503 at it 2"), "{notes}");
+        assert!(notes.contains("with nothing wrong: http_503 1"), "{notes}");
+    }
+
+    #[test]
+    fn the_wait_of_its_devices_is_told() {
+        let mut history = history(SpanKind::Killed);
+        for (device, server, sent_s) in [
+            ("its", "http://n1", 95),
+            ("its", "http://n2", 103),
+            ("other", "http://n2", 96),
+            ("other", "http://n2", 109),
+            ("lost", "http://n1", 97),
+        ] {
+            acked(&mut history, device, server, sent_s);
+        }
+        let notes = check(&history).notes;
+        assert!(notes[0].contains("its 2 devices after 3.00 s (median) and 3.00 s (last), 1 without one"), "{notes:?}");
+    }
+
+    #[test]
+    fn an_acknowledgement_without_the_database_is_a_violation() {
+        let mut history = history(SpanKind::NoDatabase);
+        for sent_s in [99, 100, 105, 130] {
+            acked(&mut history, "d1", "http://n1", sent_s);
+        }
+        // That at 100 s was sent before the stop was complete, that at 105 s may be
+        // a repeat, that at 130 s was answered after the start.
+        assert!(without_database(&history).violations.is_empty());
+        acked(&mut history, "d2", "http://n1", 110);
+        let check = without_database(&history);
+        assert!(check.violations.len() == 1 && check.violations[0].device == "d2", "{check:?}");
+    }
+}

@@ -1,0 +1,64 @@
+//! `chaos soak`: a cluster, a fleet against all of its nodes, a schedule of
+//! faults, and the oracle's verdict in the end.
+
+mod calm;
+mod run;
+mod schedule;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::duration::{self, Interval};
+use crate::fleet::TransportChoice;
+
+pub use run::run;
+pub use schedule::{Kind, Step, Word, scenario, seeded};
+
+/// Arguments of `chaos soak`.
+#[derive(Debug, Clone, Args)]
+pub struct SoakArgs {
+    /// How long faults are done
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    pub minutes: f64,
+    /// Decides which fault comes when; the same seed means the same schedule
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// These faults one after the other instead, e.g. kill,suspend=10s,cut,db,add,drain
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
+    pub scenario: Vec<Word>,
+    /// How long each fault of a scenario lasts
+    #[arg(long, value_name = "DURATION", default_value = "12s", value_parser = duration::parse)]
+    pub lasts: Duration,
+    /// The rest between two faults of a scenario
+    #[arg(long, value_name = "DURATION", default_value = "11s", value_parser = duration::parse)]
+    pub rest: Duration,
+    /// Nodes to begin with
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub nodes: usize,
+    /// Simulated devices
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    pub devices: usize,
+    /// Time between the heartbeats of a device
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub interval: Interval,
+    /// How devices talk
+    #[arg(long, value_enum, default_value_t = TransportChoice::Mix)]
+    pub transport: TransportChoice,
+    /// How long a device waits for an answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    pub timeout: Duration,
+    /// How long the fleet may take to be calm when all is healed
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = duration::parse)]
+    pub calm_within: Duration,
+    /// A folder that stays [default: a new one, kept only if a promise was broken]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The node's binary [default: `nexmdm` beside this executable]
+    #[arg(long, value_name = "PATH")]
+    pub nexmdm: Option<PathBuf>,
+    /// Writes schedule, faults and verdict to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}

@@ -1,0 +1,191 @@
+//! A soak from its first node to its verdict.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::SoakArgs;
+use super::calm::Follower;
+use super::schedule::{Step, scenario, seeded};
+use crate::faults::Faults;
+use crate::fleet::{self, FleetArgs, Summary};
+use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
+use crate::limits::allow_connections;
+use crate::oracle::{self, Check, History, Verdict, Violation};
+use crate::signals::{Stop, unless_stopped};
+
+/// How long enrolling and the first heartbeats may take.
+const FIRST_CALM_WITHIN: Duration = Duration::from_secs(600);
+/// Connections by way of the proxies, both ends of each, and the fleet's own to all nodes.
+const PROXIED: u64 = 4_096;
+/// Tokens of devices cost little to make here; what they cost is no part of this.
+const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
+
+#[derive(Parser)]
+struct FleetWords {
+    #[command(flatten)]
+    args: FleetArgs,
+}
+
+/// Runs it; true when every promise was kept.
+pub async fn run(args: SoakArgs, stop: Stop) -> Result<bool> {
+    let steps = match args.scenario.is_empty() {
+        true => seeded(args.seed, args.nodes, Duration::try_from_secs_f64(args.minutes * 60.0)?),
+        false => scenario(&args.scenario, args.seed, args.nodes, args.lasts, args.rest),
+    };
+    ensure!(args.nodes > 1 || steps.is_empty(), "a cluster of one has no other to take over: give --nodes 2 or more");
+    println!("seed {}: {} faults, from the fleet's first calm on", args.seed, steps.len());
+    for step in &steps {
+        println!("  {step}");
+    }
+    let starting = start(&args);
+    let Some(cluster) = unless_stopped(&stop, Box::pin(starting)).await else { anyhow::bail!("interrupted") };
+    let mut cluster = cluster?;
+    for member in cluster.members() {
+        println!("{} is ready at {}", member.name(), member.url());
+    }
+    let outcome = Box::pin(soak(&args, &steps, &mut cluster, &stop)).await;
+    if !matches!(outcome, Ok(true)) && args.data_dir.is_none() {
+        println!("logs, record and database stay in {}", cluster.folder().display());
+        cluster.keep_folder();
+    }
+    outcome
+}
+
+async fn start(args: &SoakArgs) -> Result<Cluster> {
+    // Devices and proxies live in this very process.
+    allow_connections(args.devices as u64 + PROXIED).map_err(anyhow::Error::msg)?;
+    let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
+    options.data_dir.clone_from(&args.data_dir);
+    for (name, value) in CHEAP {
+        options = options.env(name, value);
+    }
+    Cluster::start(options).await
+}
+
+async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
+    let record = cluster.folder().join("record.jsonl");
+    let (end_fleet, fleet_stop) = watch::channel(false);
+    let fleet: JoinHandle<Result<Summary>> = tokio::spawn(Box::pin(fleet::run(fleet_args(args, cluster, &record)?, fleet_stop)));
+    let mut faults = Faults::new();
+    let disturbed = async {
+        let mut follower = Follower::of(&record).await?;
+        if let Some(trouble) = follower.until_calm(args.devices, FIRST_CALM_WITHIN).await? {
+            anyhow::bail!("before any fault: {trouble}");
+        }
+        println!("all {} devices are heard", args.devices);
+        disturb(cluster, &mut faults, steps).await?;
+        faults.heal_all(cluster).await?;
+        let died = revive(cluster).await?;
+        anyhow::Ok((follower.until_calm(args.devices, args.calm_within).await?, died))
+    };
+    let found = unless_stopped(stop, Box::pin(disturbed)).await;
+    end_fleet.send_replace(true);
+    let summary = fleet.await.context("the fleet has failed")??;
+    println!("\n{summary}\n");
+    let (unrest, died) = match found.context("interrupted")? {
+        Ok(found) => found,
+        // What is known is judged all the same.
+        Err(error) => {
+            let healed = faults.heal_all(cluster).await;
+            (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new())
+        }
+    };
+    let mut verdict = judge(cluster, &faults, &record).await?;
+    verdict.add(aftermath(unrest, died));
+    println!("{verdict}");
+    if let Some(path) = &args.json {
+        let report =
+            json!({"seed": args.seed, "faults": faults.spans(), "fleet": summary, "verdict": verdict, "violations": verdict.violations()});
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(verdict.violations() == 0)
+}
+
+fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<FleetArgs> {
+    let servers: Vec<String> = cluster.members().iter().map(|member| member.url()).collect();
+    let state_dir = cluster.folder().join("fleet");
+    let words = [
+        ("--server", servers.join(",")),
+        ("--devices", args.devices.to_string()),
+        ("--interval", args.interval.to_string()),
+        ("--state-dir", state_dir.display().to_string()),
+        ("--record", record.display().to_string()),
+        ("--enroll-with", format!("admin:{}", cluster.admin_password())),
+        ("--timeout", format!("{}ms", args.timeout.as_millis())),
+        ("--seed", args.seed.to_string()),
+        // Impatient, so that an outage is seen from its beginning to its end.
+        ("--retry-min", "300ms".into()),
+        ("--retry-max", "3s".into()),
+        ("--outages-per-hour", "0".into()),
+        // Otherwise those of a node that was down would stay with the others.
+        ("--roam-share", "0.03".into()),
+    ];
+    let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    let all = ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words);
+    Ok(FleetArgs { transport: args.transport, ..FleetWords::try_parse_from(all)?.args })
+}
+
+/// Does and undoes the faults at their times.
+async fn disturb(cluster: &mut Cluster, faults: &mut Faults, steps: &[Step]) -> Result<()> {
+    let started = Instant::now();
+    // Time, end before beginning, step.
+    let mut turns: Vec<(Duration, bool, usize)> = steps
+        .iter()
+        .enumerate()
+        .flat_map(|(n, step)| [(step.at, true, n), (step.until.max(step.at + Duration::from_millis(1)), false, n)])
+        .collect();
+    turns.sort();
+    let mut numbers = HashMap::new();
+    for (at, begins, n) in turns {
+        sleep_until(started + at).await;
+        if begins {
+            numbers.insert(n, faults.inject(cluster, steps[n].fault.clone()).await?);
+        } else if let Some(number) = numbers.get(&n) {
+            faults.heal(cluster, *number).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts nodes that have ended although nobody told them to; their names.
+async fn revive(cluster: &mut Cluster) -> Result<Vec<String>> {
+    let names: Vec<String> = cluster.members().iter().map(|member| member.name().to_owned()).collect();
+    let mut died = Vec::new();
+    for name in names {
+        let node = cluster.node_mut(&name)?;
+        if !node.is_running() {
+            node.start_again()?;
+            died.push(name.clone());
+        }
+        node.wait_ready().await.with_context(|| format!("{name} after all was healed"))?;
+    }
+    Ok(died)
+}
+
+async fn judge(cluster: &Cluster, faults: &Faults, record: &Path) -> Result<Verdict> {
+    let mut history = History::default();
+    history.read_record(record)?;
+    history.take_faults(faults.spans());
+    oracle::read_rows(&mut history, &cluster.psql()).await?;
+    Ok(oracle::judge(&history))
+}
+
+/// After everything was healed, everything works again by itself.
+fn aftermath(unrest: Option<String>, died: Vec<String>) -> Check {
+    let violation = |what| Violation { promise: "calm", device: String::new(), what };
+    let ended = died.into_iter().map(|name| format!("{name} had ended by itself; its log says why"));
+    Check {
+        promise: "calm",
+        looked_at: "all nodes run and every device is heard when all is healed".into(),
+        violations: unrest.into_iter().chain(ended).map(violation).collect(),
+        notes: Vec::new(),
+    }
+}
