@@ -9,6 +9,7 @@
 //! by themselves; the linger only matters when there is little of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::shard::Epoch;
@@ -71,18 +72,21 @@ enum WriterMsg {
 pub struct HeartbeatWriters {
     queues: Arc<[mpsc::Sender<WriterMsg>]>,
     closing: CancellationToken,
+    last_commit_ms: Arc<AtomicU64>,
 }
 
 impl HeartbeatWriters {
     /// Starts the writers on `tasks`; they end once they are told to and their queues are empty.
     pub fn start(tasks: &mut JoinSet<()>, store: &Store, settings: &HeartbeatSettings, view: &Arc<FleetView>, metrics: &Metrics) -> Self {
         let closing = CancellationToken::new();
+        let last_commit_ms = Arc::new(AtomicU64::new(0));
         let queues = (0..settings.writers.max(1))
             .map(|_| {
                 let (sender, queue) = mpsc::channel(settings.writer_queue_max);
                 let writer = Writer {
                     queue,
                     closing: closing.clone(),
+                    last_commit_ms: Arc::clone(&last_commit_ms),
                     store: store.clone(),
                     batch_rows_max: settings.batch_rows_max,
                     linger: settings.linger,
@@ -94,7 +98,7 @@ impl HeartbeatWriters {
                 sender
             })
             .collect();
-        Self { queues, closing }
+        Self { queues, closing, last_commit_ms }
     }
 
     /// Waits until all that was submitted before is committed or refused.
@@ -110,6 +114,11 @@ impl HeartbeatWriters {
         for flushed in waiting {
             let _ = flushed.await;
         }
+    }
+
+    /// How long the last commit of any writer took, or failed after.
+    pub fn last_commit(&self) -> Duration {
+        Duration::from_millis(self.last_commit_ms.load(Ordering::Relaxed))
     }
 
     /// Takes nothing more; the writers end once their queues are empty.
@@ -136,6 +145,7 @@ impl HeartbeatWriters {
 struct Writer {
     queue: mpsc::Receiver<WriterMsg>,
     closing: CancellationToken,
+    last_commit_ms: Arc<AtomicU64>,
     store: Store,
     batch_rows_max: usize,
     linger: Duration,
@@ -197,6 +207,7 @@ impl Writer {
         let mut rows: Vec<_> = jobs.iter().map(|job| job.row.clone()).collect();
         let result = self.write(&mut rows).await;
         let took = started.elapsed();
+        self.last_commit_ms.store(took.as_millis() as u64, Ordering::Relaxed);
         self.metrics.batch_rows.observe(jobs.len() as f64);
         self.metrics.commit_seconds.observe(took.as_secs_f64());
         match result {

@@ -208,7 +208,7 @@ impl DeviceRouter {
                 (Route::Here, _) => (Arc::clone(&self.0.name), self.store_here(credentials, socket, items).await),
                 (Route::Peer(node, name), Some(links)) => {
                     let items = items.map(|item| forwarded(credentials, socket, item)).collect();
-                    let round = links.forward(node, items).await;
+                    let round = links.forward(node, items, self.patience_with_peers(until)).await;
                     (name, round.into_iter().map(|answer| answer.map_err(ServiceError::from)).collect())
                 }
                 _ => (Arc::clone(&self.0.name), open.iter().map(|_| Err(ServiceError::NotOwner)).collect()),
@@ -217,17 +217,30 @@ impl DeviceRouter {
                 answers[*at] =
                     answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: ack.epoch.map(|epoch| (Arc::clone(&owner), epoch)) });
             }
-            open.retain(|at| matches!(answers[*at], Err(ServiceError::NotOwner)));
+            // An owner that has lost its database is as good as one that cannot be reached.
+            let tried_elsewhere = owner != self.0.name;
+            let without_owner = |error: &ServiceError| match error {
+                ServiceError::NotOwner => true,
+                ServiceError::Unavailable => tried_elsewhere,
+                _ => false,
+            };
+            open.retain(|at| answers[*at].as_ref().is_err_and(without_owner));
             if open.is_empty() {
                 return answers;
             }
-            if Instant::now() >= until {
+            if Instant::now() >= until || open.iter().any(|at| matches!(answers[*at], Err(ServiceError::Unavailable))) {
                 break;
             }
             self.moved(until).await;
         }
         self.persist(credentials, heartbeats, &open, &mut answers).await;
         answers
+    }
+
+    /// How long a peer's answer is waited for. Once the time is over this node writes as well; where
+    /// its own commits take as long, that would only be the same load a second time.
+    fn patience_with_peers(&self, until: Instant) -> Option<Instant> {
+        self.0.writers.as_ref().filter(|writers| writers.last_commit() < self.0.owner_wait).map(|_| until)
     }
 
     async fn store_here<'a>(

@@ -57,7 +57,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
         address => address.to_owned(),
     };
     let ms = Duration::from_millis;
-    let certificate = certificate(config)?;
+    let tls = LinkTls::new(&cluster.name, &certificate(config)?)?;
     Ok(ClusterStart {
         options: ClusterOptions {
             cluster: cluster.name.clone(),
@@ -66,7 +66,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
             http_url: config.public_url(),
             version: crate::http::build_id(),
             lock_identity: lock.identity.clone(),
-            key_fingerprint: secrets::fingerprint(secrets),
+            key_fingerprint: secrets::fingerprint(secrets, tls.authority()),
             lease_ttl: ms(cluster.lease_ms),
             renew_interval: ms(cluster.renew_interval_ms),
             fence_after: ms(cluster.fence_after_ms),
@@ -86,7 +86,7 @@ pub(crate) async fn start(config: &Config, secrets: &Secrets, store: Store, lock
             redial: (ms(cluster.redial_min_ms), ms(cluster.redial_max_ms)),
             addresses: cluster.addresses()?,
         },
-        tls: LinkTls::new(&cluster.name, &certificate)?,
+        tls,
         listener,
         store,
         feed_interval: ms(cluster.feed_interval_ms),

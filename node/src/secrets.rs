@@ -41,13 +41,13 @@ pub(crate) fn cluster_key(config: &Config) -> anyhow::Result<SecretBox<Vec<u8>>>
     key("secrets.cluster_key", &keys.cluster_key, &keys.cluster_key_file, &folder(config).join("cluster.key"))
 }
 
-/// Tells nodes with the same keys from others; says nothing about the keys.
-pub(crate) fn fingerprint(secrets: &Secrets) -> Vec<u8> {
+/// Tells nodes with the same keys and authority from others; says nothing about the keys.
+pub(crate) fn fingerprint(secrets: &Secrets, authority: &str) -> Vec<u8> {
     use secrecy::ExposeSecret;
     use sha2::{Digest, Sha256};
     let digest = |key: &SecretBox<Vec<u8>>| Sha256::digest(key.expose_secret());
     let both = Sha256::new().chain_update("nexmdm-keys-v1").chain_update(digest(&secrets.master_key));
-    both.chain_update(digest(&secrets.jwt_key)).finalize().to_vec()
+    both.chain_update(digest(&secrets.jwt_key)).chain_update(authority).finalize().to_vec()
 }
 
 /// Checks the keys that are given, and makes none.

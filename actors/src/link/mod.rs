@@ -26,6 +26,7 @@ use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage, No
 use ractor_cluster::{IncomingEncryptionMode, NodeEventSubscription};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{ClusterView, Ownership};
@@ -288,11 +289,17 @@ impl Links {
         self.peer(node)?.call(Kind::Device, &(device, request), patience).await
     }
 
-    /// Hands heartbeats to a peer that owns their devices; each answer comes after its commit.
-    pub async fn forward(&self, node: NodeId, items: Vec<ForwardedHeartbeat>) -> Vec<Result<HeartbeatAck, LinkError>> {
+    /// Hands heartbeats to a peer that owns their devices; each answer comes after its commit, or
+    /// is [`LinkError::Unreachable`] at `until`.
+    pub async fn forward(
+        &self,
+        node: NodeId,
+        items: Vec<ForwardedHeartbeat>,
+        until: Option<Instant>,
+    ) -> Vec<Result<HeartbeatAck, LinkError>> {
         let count = items.len();
         match self.peer(node) {
-            Ok(peer) => peer.forward(items).await,
+            Ok(peer) => peer.forward(items, until).await,
             Err(error) => vec![Err(error); count],
         }
     }

@@ -248,7 +248,7 @@ impl Peer {
     }
 
     /// Queues heartbeats for the peer and waits for their outcomes.
-    pub(super) async fn forward(&self, items: Vec<ForwardedHeartbeat>) -> Vec<Result<HeartbeatAck, LinkError>> {
+    pub(super) async fn forward(&self, items: Vec<ForwardedHeartbeat>, until: Option<Instant>) -> Vec<Result<HeartbeatAck, LinkError>> {
         let Some(links) = self.links.upgrade() else { return vec![Err(LinkError::Unreachable); items.len()] };
         let status = self.status();
         let waiting: Vec<_> = items
@@ -264,15 +264,15 @@ impl Peer {
                 outcome
             })
             .collect();
-        let until = Instant::now() + links.settings.commit_timeout;
+        let late = if until.is_some() { LinkError::Unreachable } else { LinkError::Refused(Refusal::Unavailable) };
+        let until = until.unwrap_or_else(|| Instant::now() + links.settings.commit_timeout);
         let mut answers = Vec::with_capacity(waiting.len());
         for outcome in waiting {
             let answer = match tokio::time::timeout_at(until, outcome).await {
                 Ok(Ok(answer)) => answer,
                 // The link broke in between.
                 Ok(Err(_)) => Err(LinkError::Unreachable),
-                // It arrived, and the database is slow there as it will be here.
-                Err(_) => Err(LinkError::Refused(Refusal::Unavailable)),
+                Err(_) => Err(late),
             };
             let label = if answer.is_ok() { "by_owner" } else { "not_by_owner" };
             links.metrics.forwarded.with_label_values(&[label]).inc();

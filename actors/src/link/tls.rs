@@ -138,6 +138,11 @@ impl LinkTls {
         Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into(), server_name, cookie })
     }
 
+    /// Digest of the authority and the cluster's name; the same on all nodes of a cluster.
+    pub fn authority(&self) -> &str {
+        &self.cookie
+    }
+
     /// Whether a peer's certificate, which the authority signed, is one of this cluster.
     pub(crate) fn is_of_this_cluster(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
         chain

@@ -17,13 +17,24 @@ const SETTLE_US: i64 = 10 * SECOND_US;
 const SLOWEST: usize = 3;
 
 /// Nothing new that was sent after PostgreSQL was down was acknowledged before it
-/// was started. What may have been stored before is a repeat, whose answer needs
-/// no database.
+/// was started. What was acknowledged before, or may have been stored without an
+/// answer, is a repeat, whose answer needs no database.
 pub(super) fn without_database(history: &History) -> Check {
     let down: Vec<&Span> = history.spans.iter().filter(|span| span.kind == SpanKind::NoDatabase).collect();
+    let mut first_answer_us: HashMap<(u32, i64), i64> = HashMap::new();
+    for ack in &history.acks {
+        if let Some(bucket_s) = ack.bucket_s {
+            let first = first_answer_us.entry((ack.device, bucket_s)).or_insert(ack.answered_us);
+            *first = ack.answered_us.min(*first);
+        }
+    }
     let inside = |ack: &&Ack| {
-        let Some(bucket_us) = ack.bucket_s.map(|at_s| at_s * SECOND_US) else { return false };
-        down.iter().any(|span| bucket_us.min(ack.sent_us) > span.in_force_us && ack.answered_us < span.healing_us)
+        let Some(bucket_s) = ack.bucket_s else { return false };
+        let known_us = first_answer_us.get(&(ack.device, bucket_s)).copied().unwrap_or(ack.answered_us);
+        down.iter().any(|span| {
+            let sent_us = ack.sent_us.min(bucket_s * SECOND_US);
+            sent_us > span.in_force_us && known_us > span.in_force_us && ack.answered_us < span.healing_us
+        })
     };
     let violations = history
         .acks
