@@ -288,3 +288,62 @@ async fn the_table_stays_smooth_with_ten_thousand_rows_and_keeps_its_state_in_th
     filtered().await;
     tokio::time::timeout(Duration::from_secs(10), chromium.browser.back()).await.unwrap().unwrap();
 }
+
+/// Nodes drain, die and come back before the eyes of whoever looks, and the sign-in outlives the
+/// node behind the page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_page_shows_nodes_come_and_go() {
+    use chaos::harness::{Cluster, ClusterOptions};
+    let quick = ["NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST"];
+    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 3);
+    let mut cluster = Cluster::start(quick.iter().fold(options, |options, name| options.env(name, "4"))).await.unwrap();
+    let (first, second) = (cluster.members()[0].url(), cluster.members()[1].url());
+    let chromium = Chromium::start().await;
+    chromium.sign_in(&first, "admin", cluster.admin_password()).await;
+    chromium.click("nav.nav a[href='/cluster']").await;
+    let row = |node: &str| format!("[data-testid=node-row][data-node={node}]:not([data-state=left], [data-state=expired])");
+    let number =
+        async |node: &str| -> Option<u32> { chromium.text(&format!("{} [data-testid=node-shards]", row(node))).await?.parse().ok() };
+    let spread = async |nodes: &[&str]| {
+        eventually(&format!("{nodes:?} share the shards"), async || {
+            let mut all = 0;
+            for node in nodes {
+                all += number(node).await.filter(|shards| *shards > 0)?;
+            }
+            (all == 256).then_some(())
+        })
+        .await;
+    };
+    spread(&["node-1", "node-2", "node-3"]).await;
+    eventually("links are up", async || {
+        (chromium.text(&format!("{} [data-testid=node-link]", row("node-3"))).await?.contains("Up")).then_some(())
+    })
+    .await;
+    chromium.picture("cluster").await;
+    chromium.mark().await;
+
+    chromium.click(&format!("{} [data-testid=drain]", row("node-2"))).await;
+    chromium.click("[data-testid=confirm]").await;
+    spread(&["node-1", "node-3"]).await;
+    eventually("it is drained", async || {
+        (chromium.text(&format!("{} [data-testid=node-state]", row("node-2"))).await? == "Drained").then_some(())
+    })
+    .await;
+    chromium.click(&format!("{} [data-testid=resume]", row("node-2"))).await;
+    spread(&["node-1", "node-2", "node-3"]).await;
+
+    cluster.node_mut("node-3").unwrap().kill9().unwrap();
+    within(SOME_BUCKETS, "the lost node is shown", async || {
+        (chromium.text("[data-node=node-3][data-state=expired] [data-testid=node-state]").await? == "Lost").then_some(())
+    })
+    .await;
+    spread(&["node-1", "node-2"]).await;
+    assert!(chromium.text("[data-testid=moves]").await.unwrap().contains("of node-3, whose lease ran out"));
+    chromium.picture("cluster-lost").await;
+    chromium.assert_not_reloaded().await;
+
+    cluster.node_mut("node-1").unwrap().kill9().unwrap();
+    chromium.goto(&format!("{second}/cluster")).await;
+    chromium.live().await;
+    within(SOME_BUCKETS, "the page of the other node", async || (number("node-2").await? == 256).then_some(())).await;
+}

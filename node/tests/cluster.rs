@@ -332,3 +332,51 @@ async fn a_sign_in_holds_on_every_node() {
     assert_eq!(answer.status, 200, "{}", answer.detail());
     println!("acknowledged after {:?}, by {:?}", started.elapsed(), decided_by(&answer));
 }
+
+/// What the port between nodes is offered by those who hold a certificate, and by those who hold another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_and_foreign_certificates_get_nothing_and_disturb_nobody() {
+    use actors::link::tls::NodeCertificate;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let (ours, theirs) = ("11".repeat(32), "22".repeat(32));
+    let site = Site::start(options(2).env("NEXMDM__SECRETS__CLUSTER_KEY", &ours), 10).await;
+    let address = site.cluster.cluster_address("node-2").unwrap();
+    let secret = |key: &str| secrecy::SecretBox::new(Box::new(hex::decode(key).unwrap()));
+    let connect = async |certificate: &NodeCertificate, name: &str| {
+        let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let connector = common::tls_client(certificate, &ours);
+        connector.connect(rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap(), stream).await
+    };
+    let member = NodeCertificate::issue(&secret(&ours), "nexmdm", "node-8").unwrap();
+    let other_authority = NodeCertificate::issue(&secret(&theirs), "nexmdm", "node-8").unwrap();
+    let other_cluster = NodeCertificate::issue(&secret(&ours), "depot", "node-8").unwrap();
+
+    for stranger in [&other_authority, &other_cluster] {
+        // With TLS 1.3 a client learns only after its handshake that it was refused.
+        if let Ok(mut stream) = connect(stranger, "nexmdm.nexmdm.internal").await {
+            let _ = stream.write_all(&[0; 64]).await;
+            let mut answer = Vec::new();
+            let read = tokio::time::timeout(common::DEADLINE, stream.read_to_end(&mut answer)).await.expect("it is closed");
+            assert!(read.is_err() || answer.is_empty(), "a stranger was answered");
+        }
+    }
+    // A member's certificate opens the port, but frames that are none close the link.
+    let oversized = (64u64 << 20).to_be_bytes();
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xFF; 4096], &oversized, &[0, 0, 0, 0, 0, 0, 0, 9, 1, 2], &[]] {
+        let mut stream = connect(&member, "nexmdm.nexmdm.internal").await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        let _ = stream.flush().await;
+        let mut answer = vec![0; 1024];
+        let closed = async { while !matches!(stream.read(&mut answer).await, Ok(0) | Err(_)) {} };
+        tokio::time::timeout(common::DEADLINE, closed).await.expect("a link that says nothing sensible is closed");
+    }
+    let log = site.cluster.member("node-2").unwrap().node().log();
+    assert!(log.contains(r#""reason":"certificate""#) && log.contains(r#""reason":"other_cluster""#), "{log}");
+    for reached in ["node-1", "node-2"] {
+        for device in &site.devices {
+            let answer = site.client(reached).heartbeat(&device.session_token, &heartbeat(0, 5)).await.unwrap();
+            assert!(answer.status == 200 && decided_by(&answer).is_some(), "{reached}: {}", answer.detail());
+        }
+    }
+}

@@ -216,3 +216,132 @@ pub struct Changes {
     /// Changes whenever an enrollment token did, on this node.
     pub enrollment_revision: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::codec::encode;
+    use domain::device::{AppStatus, Connectivity, DeviceIdentity};
+    use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+    use sha2::{Digest, Sha256};
+
+    /// Every field set, so that none can change unnoticed.
+    fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
+        let at = |second: i64| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
+        let id = DeviceId(uuid::Uuid::from_u128(7));
+        let text = |text: &str| Some(text.to_owned());
+        let telemetry = Telemetry {
+            battery_pct: Some(83),
+            charging: Some(true),
+            battery_temperature_c: Some(31.5),
+            app_version: text("1.4.0"),
+            agent_version_code: Some(140),
+            android_version: text("13"),
+            sdk_int: Some(33),
+            patch_level: text("2025-08-05"),
+            build_id: text("TQ3A"),
+            model: text("Orbic Joy 2"),
+            manufacturer: text("Orbic"),
+            uptime_s: Some(86_400),
+            ram_total_mb: Some(3891),
+            ram_available_mb: Some(1210),
+            ram_pressure_pct: Some(69),
+            storage_free_mb: Some(5120),
+            transport: Some(Transport::Cellular),
+            ssid: text("shop"),
+            carrier: text("carrier"),
+            ip: text("192.0.2.7"),
+            net_validated: Some(true),
+            metered: Some(false),
+            foreground_recent_s: Some(12),
+            app_running: Some(true),
+            speedtest_service_running: Some(false),
+            speedtest_foreground_recent_s: Some(5),
+            power_ok: Some(true),
+            doze_whitelisted: Some(false),
+            is_device_owner: Some(true),
+            in_call: Some(false),
+            queue_depth: Some(3),
+            boot_id: text("boot"),
+            seq: Some(4711),
+            self_heal_hints: text("{}"),
+            apps: vec![WatchedApp { package: "a.b".into(), installed: Some(true), version_name: text("3"), version_code: Some(321) }],
+        };
+        let status =
+            Arc::new(LastStatus { bucket_at: at(0), received_at: at(3), device_time: Some(at(2)), clock_rejected: false, telemetry });
+        let identity = DeviceIdentity {
+            id,
+            alias: "kiosk-17".into(),
+            tags: vec!["till".into()],
+            groups: vec!["berlin".into()],
+            hardware_id: text("HW"),
+            model: text("Joy"),
+            manufacturer: text("Orbic"),
+            enrolled_at: at(-100),
+        };
+        let view = DeviceView {
+            identity: Arc::new(identity),
+            last: Some(Arc::clone(&status)),
+            last_seen_at: Some(at(3)),
+            connectivity: Connectivity::Offline,
+            app_status: AppStatus::Down,
+        };
+        (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
+    }
+
+    /// A digest that differs means that builds before this one can no longer read the message (or
+    /// this one theirs): that is a new protocol, see [`crate::link::protocol`].
+    #[cfg(not(feature = "previous-protocol"))]
+    #[test]
+    fn the_bytes_of_every_message_are_those_of_their_protocol() {
+        fn digest<T: Serialize>(message: &T) -> String {
+            hex::encode(&Sha256::digest(encode(message).unwrap())[..6])
+        }
+        let (device, node, status, view) = full();
+        let socket = SocketRef { node, socket: 5 };
+        let item = ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket) };
+        let requests = [
+            DeviceRequest::CheckCredentials { generation: 2 },
+            DeviceRequest::View,
+            DeviceRequest::SocketOpened { generation: 2, socket },
+            DeviceRequest::AccessChanged { generation: 3, deleted: true },
+        ];
+        let outcomes = [
+            ForwardOutcome::Stored(Epoch(7)),
+            ForwardOutcome::Repeat(Epoch(7)),
+            ForwardOutcome::Refused(Refusal::NotOwner),
+            ForwardOutcome::Refused(Refusal::Internal),
+        ];
+        let changes = Changes {
+            log: 1,
+            last: 2,
+            more: true,
+            changes: vec![Change { device, epoch: Epoch(7), view: Some(view.clone()) }, Change { device, epoch: Epoch(7), view: None }],
+            heartbeats_per_second: 1.5,
+            enrollment_revision: 3,
+        };
+        let told = [
+            ("heartbeats", digest(&Heartbeats { from: node, batch: 1, items: vec![item] })),
+            ("taken", digest(&HeartbeatsTaken { not_owned: vec![1] })),
+            ("outcomes", digest(&HeartbeatOutcomes { batch: 1, outcomes: outcomes.into_iter().map(|outcome| (0, outcome)).collect() })),
+            ("requests", digest(&requests)),
+            ("replies", digest(&[DeviceReply::Done, DeviceReply::View(Box::new(view))])),
+            ("pushes", digest(&[SocketPush::Replaced, SocketPush::Revoked])),
+            ("changes", digest(&(ChangesWanted { log: 1, after: 2 }, changes))),
+            ("vitals", digest(&NodeVitals { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3 })),
+        ];
+        assert_eq!(told.each_ref().map(|(name, digest)| (*name, digest.as_str())), KNOWN_DIGESTS);
+    }
+
+    #[cfg(not(feature = "previous-protocol"))]
+    const KNOWN_DIGESTS: [(&str, &str); 8] = [
+        ("heartbeats", "9e47c7827d20"),
+        ("taken", "9dcf97a184f3"),
+        ("outcomes", "61f9e763af28"),
+        ("requests", "344f8bdd92bd"),
+        ("replies", "e5645f88bb0b"),
+        ("pushes", "b413f47d13ee"),
+        ("changes", "58af820727c8"),
+        ("vitals", "1c708b857000"),
+    ];
+}

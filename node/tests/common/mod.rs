@@ -183,6 +183,27 @@ pub fn nexmdm(node: &Node, arguments: &[&str], stdin: &str) -> (bool, String, St
     (out.status.success(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
 }
 
+/// A TLS client that shows `certificate` and trusts the authority of `cluster_key`.
+pub fn tls_client(certificate: &actors::link::tls::NodeCertificate, cluster_key: &str) -> tokio_rustls::TlsConnector {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use secrecy::ExposeSecret;
+    let secret = secrecy::SecretBox::new(Box::new(hex::decode(cluster_key).unwrap()));
+    let authority = actors::link::tls::NodeCertificate::issue(&secret, "nexmdm", "x").unwrap().ca_pem;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.expose_secret().as_bytes()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    std::sync::Arc::new(config).into()
+}
+
 /// What a system that a test starts within its own process brings to a cluster of one.
 pub async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>) -> actors::ClusterStart {
     use actors::link::tls::{LinkTls, NodeCertificate};
