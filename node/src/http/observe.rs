@@ -59,7 +59,10 @@ impl Observability {
             IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
         let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
         let database_idle_connections = IntGauge::new("nexmdm_database_idle_connections", "Unused connections of the pool")?;
-        let devices = prometheus::GaugeVec::new(Opts::new("nexmdm_devices", "Devices by state"), &["state"])?;
+        let devices = prometheus::GaugeVec::new(
+            Opts::new("nexmdm_devices", "Devices of the whole cluster by state; every node tells the same"),
+            &["state"],
+        )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(refusals.clone()))?;
         registry.register(Box::new(durations.clone()))?;
