@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::NodeId;
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
 use store::Store;
@@ -15,8 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    ClusterOptions, ClusterView, JoinError, Membership, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
-    notify_of_devices,
+    ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
@@ -190,7 +188,8 @@ impl System {
 
         first_look(&placement).await?;
         let wake = waking(placement.clone(), look_pending);
-        tasks.spawn(notify_of_devices(cluster_store, directory, Arc::clone(&ownership), wake, stopping.clone()));
+        let notices = Notices { store: cluster_store, directory, ownership: Arc::clone(&ownership), wake };
+        tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
@@ -276,11 +275,6 @@ impl System {
         running.writers.abort_all();
         running.tasks.abort_all();
         handed_over && drained
-    }
-
-    /// This node, as of its last joining.
-    pub async fn node_id(&self) -> NodeId {
-        self.running.lock().await.membership.node()
     }
 }
 

@@ -15,21 +15,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use domain::NodeId;
 use domain::placement::{Member, plan};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
-use domain::{DeviceId, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{ClaimedShard, NodeRow, NodeState, Notice, Store, StoreError, StoredDevice};
+use store::{ClaimedShard, NodeRow, NodeState, Store, StoreError, StoredDevice};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::membership::Membership;
 use super::ownership::Ownership;
 use super::view::{ClusterView, Place};
-use crate::device::{DeviceContext, DeviceMsg};
-use crate::link::message::DeviceRequest;
+use crate::device::DeviceContext;
 use crate::metrics::Metrics;
 use crate::router::call;
 use crate::shard::{Directory, ShardActor, ShardArguments, ShardMsg};
@@ -42,8 +40,6 @@ const ACTIVATION_CHUNK: usize = 64;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two times that everything is read again.
 const REREAD_INTERVAL: Duration = Duration::from_secs(5);
-/// Pause before listening again after the connection was lost.
-const LISTEN_BACKOFF: Duration = Duration::from_millis(500);
 
 /// The actors of the shards that run here.
 pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
@@ -388,69 +384,5 @@ async fn settled(shard: &ActorRef<ShardMsg>) {
         if call(shard, ShardMsg::Settled).await.is_ok() {
             return;
         }
-    }
-}
-
-/// Listens to what other nodes tell, until `stopping`: placement may have changed, or a device's
-/// credentials have.
-pub async fn notify_of_devices(
-    cluster_store: Store,
-    directory: Directory,
-    ownership: Arc<Ownership>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-    stopping: CancellationToken,
-) {
-    let listening = async {
-        loop {
-            let mut listener = match cluster_store.listen().await {
-                Ok(listener) => listener,
-                Err(cause) => {
-                    tracing::warn!(event = "cluster.listen_failed", %cause);
-                    tokio::time::sleep(LISTEN_BACKOFF).await;
-                    continue;
-                }
-            };
-            // Whatever was told before is lost.
-            recheck_access(&cluster_store, &directory, &ownership).await;
-            wake();
-            loop {
-                match listener.next().await {
-                    Ok(Notice::Placement) => wake(),
-                    Ok(Notice::Device(id)) => {
-                        if let Ok(id) = id.parse::<DeviceId>()
-                            && directory.contains_key(&id)
-                        {
-                            match cluster_store.device_access(id).await {
-                                Ok(Some(access)) => tell_access(&directory, access),
-                                Ok(None) => {}
-                                Err(_) => break,
-                            }
-                        }
-                    }
-                    Ok(Notice::Missed) | Err(_) => break,
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = listening => {}
-        () = stopping.cancelled() => {}
-    }
-}
-
-async fn recheck_access(store: &Store, directory: &Directory, ownership: &Ownership) {
-    let mine: Vec<ShardId> = ShardId::all().filter(|shard| ownership.acting(*shard).is_some()).collect();
-    match store.revoked_devices(&mine).await {
-        Ok(revoked) => revoked.into_iter().for_each(|access| tell_access(directory, access)),
-        Err(cause) => tracing::warn!(event = "cluster.access_unread", %cause),
-    }
-}
-
-fn tell_access(directory: &Directory, access: store::DeviceAccess) {
-    if let Some(actor) = directory.get(&access.id) {
-        let request = DeviceRequest::AccessChanged { generation: access.generation, deleted: access.deleted };
-        let (reply, _) = ractor::concurrency::oneshot();
-        // Nobody waits for the answer.
-        let _ = actor.cast(DeviceMsg::Request(request, reply.into()));
     }
 }
