@@ -52,8 +52,6 @@ pub enum DeviceMsg {
     Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
     /// What the store holds, after somebody else may have written.
     Reread(Box<StoredDevice>),
-    /// What it knows may be out of date: it stops, and starts from the store when needed.
-    Forget,
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
@@ -162,13 +160,15 @@ impl Actor for DeviceActor {
             // Without its lease a node judges nobody; it looks again once it may.
             DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + RECHECK),
             DeviceMsg::DeadlinePassed => state.apply(DeviceEvent::DeadlinePassed),
-            DeviceMsg::Request(_, reply) if !state.acts() => answer(reply, Err(ServiceError::NotOwner)),
+            // What takes rights away is in force whoever owns the device by now.
+            DeviceMsg::Request(request, reply) if !state.acts() && !matches!(request, DeviceRequest::AccessChanged { .. }) => {
+                answer(reply, Err(ServiceError::NotOwner));
+            }
             DeviceMsg::Request(request, reply) => {
                 let answered = state.request(request);
                 answer(reply, answered);
             }
             DeviceMsg::Reread(stored) => state.reread(*stored),
-            DeviceMsg::Forget => me.stop(None),
             #[cfg(any(test, feature = "fault-injection"))]
             #[allow(clippy::panic, reason = "that is what it is for")]
             DeviceMsg::Crash => panic!("crash on request"),
@@ -198,7 +198,7 @@ impl DeviceActorState {
             DeviceRequest::View => return self.view().map(|view| DeviceReply::View(Box::new(view))),
             DeviceRequest::SocketOpened { generation, socket } => {
                 self.device.credentials(generation).map_err(refusal)?;
-                if let Some(older) = self.socket.replace(socket).filter(|older| *older != socket) {
+                if let Some(older) = self.socket.replace(socket).filter(|older| older.socket != socket.socket) {
                     self.context.sockets.push(older, SocketPush::Replaced);
                 }
             }

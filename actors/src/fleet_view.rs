@@ -98,6 +98,9 @@ impl FleetView {
     /// Shows the newest view of a device of this node.
     pub fn publish(&self, view: DeviceView, epoch: Epoch) {
         let id = view.identity.id;
+        if self.devices.get(&id).is_some_and(|shown| shown.epoch > epoch) {
+            return;
+        }
         self.devices.insert(id, Shown { view, epoch, own: true });
         self.log().note(id, epoch);
         self.changed();
@@ -105,7 +108,7 @@ impl FleetView {
 
     /// Takes a device of this node out of view: it was deleted.
     pub fn withdraw(&self, id: DeviceId, epoch: Epoch) {
-        self.devices.remove(&id);
+        self.devices.remove_if(&id, |_, shown| shown.epoch <= epoch);
         self.log().note_gone(id, epoch);
         self.changed();
     }
@@ -125,16 +128,26 @@ impl FleetView {
     }
 
     /// Takes devices of a shard out of view that are not among `known`, unless they were said in a
-    /// newer epoch.
-    pub(crate) fn keep_only(&self, shards: &HashSet<ShardId>, epoch_of: impl Fn(ShardId) -> Epoch, known: impl Fn(DeviceId) -> bool) {
-        let before = self.devices.len();
+    /// newer epoch. Answers which.
+    pub(crate) fn keep_only(
+        &self,
+        shards: &HashSet<ShardId>,
+        epoch_of: impl Fn(ShardId) -> Epoch,
+        known: impl Fn(DeviceId) -> bool,
+    ) -> Vec<DeviceId> {
+        let mut gone = Vec::new();
         self.devices.retain(|id, shown| {
             let shard = shard_of(*id);
-            !shards.contains(&shard) || shown.epoch > epoch_of(shard) || known(*id)
+            let keep = !shards.contains(&shard) || shown.epoch > epoch_of(shard) || known(*id);
+            if !keep {
+                gone.push(*id);
+            }
+            keep
         });
-        if self.devices.len() != before {
+        if !gone.is_empty() {
             self.changed();
         }
+        gone
     }
 
     /// Takes over what another node told of its devices.

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
+use crate::cluster::Ownership;
 use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
@@ -77,7 +78,14 @@ pub struct HeartbeatWriters {
 
 impl HeartbeatWriters {
     /// Starts the writers on `tasks`; they end once they are told to and their queues are empty.
-    pub fn start(tasks: &mut JoinSet<()>, store: &Store, settings: &HeartbeatSettings, view: &Arc<FleetView>, metrics: &Metrics) -> Self {
+    pub fn start(
+        tasks: &mut JoinSet<()>,
+        store: &Store,
+        settings: &HeartbeatSettings,
+        view: &Arc<FleetView>,
+        ownership: &Arc<Ownership>,
+        metrics: &Metrics,
+    ) -> Self {
         let closing = CancellationToken::new();
         let last_commit_ms = Arc::new(AtomicU64::new(0));
         let queues = (0..settings.writers.max(1))
@@ -92,6 +100,7 @@ impl HeartbeatWriters {
                     linger: settings.linger,
                     commit_timeout: settings.commit_timeout,
                     view: Arc::clone(view),
+                    ownership: Arc::clone(ownership),
                     metrics: metrics.clone(),
                 };
                 tasks.spawn(writer.run());
@@ -151,6 +160,7 @@ struct Writer {
     linger: Duration,
     commit_timeout: Duration,
     view: Arc<FleetView>,
+    ownership: Arc<Ownership>,
     metrics: Metrics,
 }
 
@@ -202,7 +212,16 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, jobs: Vec<WriteJob>) {
+    async fn commit(&self, mut jobs: Vec<WriteJob>) {
+        if !self.ownership.lease_holds() {
+            // What this node decided as an owner it may have decided too late: others look again.
+            for job in jobs.extract_if(.., |job| job.owner.is_some()) {
+                let _ = job.reply.send(Err(ServiceError::NotOwner));
+            }
+            if jobs.is_empty() {
+                return;
+            }
+        }
         let started = Instant::now();
         let mut rows: Vec<_> = jobs.iter().map(|job| job.row.clone()).collect();
         let result = self.write(&mut rows).await;

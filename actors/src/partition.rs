@@ -47,6 +47,9 @@ impl Actor for PartitionActor {
         if let Err(cause) = ensure(store, metrics).await {
             tracing::warn!(event = "partition.ensure_failed", %cause);
         }
+        if let Err(cause) = store.purge_cluster().await {
+            tracing::warn!(event = "cluster.purge_failed", %cause);
+        }
         Ok(())
     }
 }

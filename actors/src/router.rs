@@ -113,7 +113,11 @@ impl DeviceRouter {
     async fn moved(&self, until: Instant) {
         let mut view = self.0.view.clone();
         view.mark_unchanged();
-        let _ = timeout_at(until.min(Instant::now() + RECHECK), view.changed()).await;
+        let recheck = until.min(Instant::now() + RECHECK);
+        if let Ok(Err(_)) = timeout_at(recheck, view.changed()).await {
+            // Nobody watches the cluster any more.
+            tokio::time::sleep_until(recheck).await;
+        }
     }
 
     /// The actor of a device that runs here.
@@ -271,12 +275,11 @@ impl DeviceRouter {
         let mut answers = Vec::with_capacity(waiting.len());
         for outcome in waiting {
             // Without an answer it may be stored or not: nothing is lost if it is tried again.
-            let gone = if self.0.ownership.acting(shard_of(credentials.device_id)).is_some() {
-                ServiceError::Unavailable
-            } else {
-                ServiceError::NotOwner
+            let gone = |_| match self.0.ownership.acting(shard_of(credentials.device_id)) {
+                Some(_) => Err(ServiceError::Unavailable),
+                None => Err(ServiceError::NotOwner),
             };
-            answers.push(outcome.await.unwrap_or(Err(gone)));
+            answers.push(outcome.await.unwrap_or_else(gone));
         }
         answers
     }

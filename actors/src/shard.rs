@@ -102,7 +102,7 @@ impl Actor for ShardActor {
             ShardMsg::Activate(devices) => {
                 for device in devices {
                     if !state.start.directory.contains_key(&device.identity.id) {
-                        state.spawn(&me, device).await?;
+                        state.start_device(&me, device).await;
                     }
                 }
             }
@@ -111,7 +111,7 @@ impl Actor for ShardActor {
                     let running = state.start.directory.get(&device.identity.id).map(|actor| actor.clone());
                     match running {
                         Some(actor) => drop(actor.cast(DeviceMsg::Reread(Box::new(device)))),
-                        None => drop(state.spawn(&me, device).await?),
+                        None => state.start_device(&me, device).await,
                     }
                 }
             }
@@ -158,6 +158,15 @@ impl Actor for ShardActor {
 }
 
 impl ShardState {
+    /// Starts a device; one that does not start is tried again later and holds up no other.
+    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, stored: StoredDevice) {
+        let id = stored.identity.id;
+        if let Err(cause) = self.spawn(me, stored).await {
+            tracing::error!(event = "device.start_failed", device_id = %id, %cause);
+            self.restart_later(me, id);
+        }
+    }
+
     async fn spawn(&mut self, me: &ActorRef<ShardMsg>, stored: StoredDevice) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
         let id = stored.identity.id;
         let policy = &self.start.context.policy;

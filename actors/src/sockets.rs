@@ -3,6 +3,7 @@
 //! A device's socket hangs on whichever node it reached. Its owner knows where and pushes
 //! through that node's gateway; when the owner changes, this node tells the new one.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::DashMap;
@@ -83,22 +84,31 @@ impl SocketHub {
     /// Tells owners of the sockets here whenever shards have moved, for as long as the cluster is watched.
     pub(crate) async fn keep_announced(self: Arc<Self>, router: DeviceRouter, mut view: watch::Receiver<ClusterView>) {
         let mut known: (NodeId, Arc<[Place]>) = (view.borrow().me, Arc::from([]));
+        let mut unheard = HashSet::new();
         loop {
             let now = {
                 let view = view.borrow_and_update();
                 (view.me, Arc::clone(&view.places))
             };
-            if now != known {
-                self.announce(&router, &known, &now).await;
+            if now != known || !unheard.is_empty() {
+                unheard = self.announce(&router, &known, &now, &unheard).await;
                 known = now;
             }
+            // The view changes at least with every look of this node, so who was not heard is tried again soon.
             if view.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    async fn announce(&self, router: &DeviceRouter, before: &(NodeId, Arc<[Place]>), now: &(NodeId, Arc<[Place]>)) {
+    /// Announces what moved, and what no owner has heard of yet. Answers what still none has.
+    async fn announce(
+        &self,
+        router: &DeviceRouter,
+        before: &(NodeId, Arc<[Place]>),
+        now: &(NodeId, Arc<[Place]>),
+        unheard: &HashSet<u64>,
+    ) -> HashSet<u64> {
         let moved = |device: DeviceId| {
             let shard = usize::from(shard_of(device).0);
             before.0 != now.0 || before.1.get(shard) != now.1.get(shard)
@@ -106,19 +116,26 @@ impl SocketHub {
         let affected: Vec<(u64, DeviceCredentials)> = self
             .open
             .iter()
-            .filter(|socket| moved(socket.credentials.device_id))
+            .filter(|socket| unheard.contains(socket.key()) || moved(socket.credentials.device_id))
             .map(|socket| (*socket.key(), socket.credentials))
             .collect();
         futures_util::stream::iter(affected)
-            .for_each_concurrent(ANNOUNCED_AT_A_TIME, |(number, credentials)| async move {
+            .map(|(number, credentials)| async move {
                 let socket = SocketRef { node: now.0, socket: number };
                 let request = DeviceRequest::SocketOpened { generation: credentials.generation, socket };
-                if let Err(ServiceError::Unauthorized | ServiceError::DeviceDeleted) = router.request(credentials.device_id, request).await
-                {
-                    self.push_here(number, SocketPush::Revoked);
+                match router.request(credentials.device_id, request).await {
+                    Ok(_) => None,
+                    Err(ServiceError::Unauthorized | ServiceError::DeviceDeleted) => {
+                        self.push_here(number, SocketPush::Revoked);
+                        None
+                    }
+                    Err(_) => Some(number),
                 }
             })
-            .await;
+            .buffer_unordered(ANNOUNCED_AT_A_TIME)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
     }
 }
 

@@ -109,6 +109,7 @@ struct Running {
     writer_queues: HeartbeatWriters,
     writers: JoinSet<()>,
     tasks: JoinSet<()>,
+    leaving: CancellationToken,
     stopping: CancellationToken,
 }
 
@@ -133,8 +134,8 @@ impl System {
         let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
         let view = FleetView::new(settings.device);
         tasks.spawn(Arc::clone(&view).keep_counting());
-        let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &metrics);
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
+        let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let context = Arc::new(DeviceContext {
             writers: writer_queues.clone(),
             view: Arc::clone(&view),
@@ -162,7 +163,8 @@ impl System {
             look_pending: Arc::clone(&look_pending),
         };
         let placement = Actor::spawn(None, PlacementActor, placement).await.map_err(not_started)?.0;
-        tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), stopping.clone()));
+        let leaving = CancellationToken::new();
+        tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), leaving.clone()));
 
         let reread = placement.clone();
         // A peer that was out of reach may have written for our devices.
@@ -238,6 +240,7 @@ impl System {
                 writer_queues,
                 writers,
                 tasks,
+                leaving,
                 stopping,
             }),
         }))
@@ -251,13 +254,14 @@ impl System {
     /// Hands the shards over: from now on other nodes own the devices, and this one only passes
     /// on what still comes in. Answers whether it was done within `patience`.
     pub async fn hand_over(&self, patience: Duration) -> bool {
-        let mut running = self.running.lock().await;
-        let Some(placement) = running.placement.take() else { return true };
+        let running = self.running.lock().await;
+        let Some(placement) = running.placement.as_ref().filter(|_| !running.leaving.is_cancelled()) else { return true };
         // Nothing is decided here any more, and what was decided is committed.
         let left = tokio::time::timeout(patience, placement.call(PlacementMsg::Leave, None)).await;
-        running.stopping.cancel();
+        running.leaving.cancel();
         running.membership.leave(LEAVE_TIMEOUT).await;
-        placement.stop(None);
+        // It goes on to watch who owns what.
+        let _ = placement.cast(PlacementMsg::Look);
         left.is_ok()
     }
 
@@ -266,6 +270,10 @@ impl System {
     pub async fn stop(&self, patience: Duration) -> bool {
         let handed_over = self.hand_over(patience).await;
         let mut running = self.running.lock().await;
+        running.stopping.cancel();
+        if let Some(placement) = running.placement.take() {
+            placement.stop(None);
+        }
         if let Some(partitions) = running.partitions.take() {
             partitions.stop(None);
         }

@@ -145,6 +145,10 @@ impl Session {
                 let (next, owner) = (agent.next_heartbeat_s(), present::owner(&acknowledged));
                 self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: Some(owner) }).await
             }
+            Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
+                self.refused(id, &error.into()).await?;
+                self.close(CLOSE_POLICY, "refused").await
+            }
             Err(error) => self.refused(id, &error.into()).await,
         }
     }

@@ -193,7 +193,14 @@ impl Membership {
         let (node, sent) = (self.node(), Moment::now());
         let ttl = self.options.lease_ttl;
         match timeout(ttl, self.store.renew_lease(node, ttl.as_millis() as i64)).await {
-            Ok(Ok(Some(_))) => self.renewed(sent),
+            Ok(Ok(Some(_))) => {
+                let lapsed = !self.ownership.lease_holds();
+                self.renewed(sent);
+                if lapsed {
+                    // Others may have written for our devices while we did not act.
+                    let _ = placement.cast(PlacementMsg::Reread);
+                }
+            }
             Ok(Ok(None)) if node == self.node() => {
                 tracing::warn!(event = "cluster.deposed", node = self.options.node, node_id = %node);
                 self.ownership.deposed();

@@ -15,6 +15,8 @@ use crate::shard::Directory;
 
 /// Pause before listening again after the connection was lost.
 const LISTEN_BACKOFF: Duration = Duration::from_millis(500);
+/// How long one connection listens.
+const LISTEN_ANEW: Duration = Duration::from_secs(60);
 
 /// Hears what other nodes tell.
 pub(crate) struct Notices {
@@ -52,14 +54,16 @@ impl Notices {
         self.recheck_access().await?;
         (self.wake)();
         loop {
-            match listener.next().await? {
+            // A connection that is only half there tells nothing: it is made anew now and then.
+            let Ok(told) = tokio::time::timeout(LISTEN_ANEW, listener.next()).await else { return Ok(()) };
+            match told? {
                 Notice::Placement => (self.wake)(),
                 Notice::Device(id) => {
                     let id = id.parse().ok().filter(|id: &DeviceId| self.directory.contains_key(id));
                     if let Some(id) = id
                         && let Some(access) = self.store.device_access(id).await?
                     {
-                        self.tell(access);
+                        tell_access(&self.directory, access);
                     }
                 }
                 Notice::Missed => return Ok(()),
@@ -69,16 +73,17 @@ impl Notices {
 
     async fn recheck_access(&self) -> Result<(), StoreError> {
         let mine: Vec<ShardId> = ShardId::all().filter(|shard| self.ownership.acting(*shard).is_some()).collect();
-        self.store.revoked_devices(&mine).await?.into_iter().for_each(|access| self.tell(access));
+        self.store.revoked_devices(&mine).await?.into_iter().for_each(|access| tell_access(&self.directory, access));
         Ok(())
     }
+}
 
-    fn tell(&self, access: DeviceAccess) {
-        if let Some(actor) = self.directory.get(&access.id) {
-            let request = DeviceRequest::AccessChanged { generation: access.generation, deleted: access.deleted };
-            let (reply, _) = ractor::concurrency::oneshot();
-            // Nobody waits for the answer.
-            let _ = actor.cast(DeviceMsg::Request(request, reply.into()));
-        }
+/// Tells a device that runs here which credentials hold, and whether it is deleted.
+pub(super) fn tell_access(directory: &Directory, access: DeviceAccess) {
+    if let Some(actor) = directory.get(&access.id) {
+        let request = DeviceRequest::AccessChanged { generation: access.generation, deleted: access.deleted };
+        let (reply, _) = ractor::concurrency::oneshot();
+        // Nobody waits for the answer.
+        let _ = actor.cast(DeviceMsg::Request(request, reply.into()));
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::membership::Membership;
+use super::notices::tell_access;
 use super::ownership::Ownership;
 use super::view::{ClusterView, Place};
 use crate::device::DeviceContext;
@@ -39,7 +40,7 @@ const ACTIVATION_CHUNK: usize = 64;
 /// How long writers may take to flush before a shard is let go.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two times that everything is read again.
-const REREAD_INTERVAL: Duration = Duration::from_secs(5);
+const REREAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The actors of the shards that run here.
 pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
@@ -78,8 +79,8 @@ pub(crate) struct PlacementArguments {
 pub(crate) struct PlacementState {
     start: PlacementArguments,
     running: HashMap<ShardId, (Epoch, ActorRef<ShardMsg>)>,
-    had_lease: bool,
     reread_at: Option<Instant>,
+    reread_asked: bool,
     leaving: bool,
 }
 
@@ -89,8 +90,17 @@ impl Actor for PlacementActor {
     type Arguments = PlacementArguments;
 
     async fn pre_start(&self, me: ActorRef<PlacementMsg>, start: PlacementArguments) -> Result<PlacementState, ActorProcessingErr> {
-        me.send_interval(LOOK_INTERVAL, || PlacementMsg::Look);
-        Ok(PlacementState { start, running: HashMap::new(), had_lease: true, reread_at: None, leaving: false })
+        let (pending, timer) = (Arc::clone(&start.look_pending), me.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                // A look that waits already, behind one that takes its time, is enough.
+                if !pending.swap(true, Ordering::AcqRel) && timer.cast(PlacementMsg::Look).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(PlacementState { start, running: HashMap::new(), reread_at: None, reread_asked: false, leaving: false })
     }
 
     async fn handle(
@@ -100,6 +110,13 @@ impl Actor for PlacementActor {
         state: &mut PlacementState,
     ) -> Result<(), ActorProcessingErr> {
         if state.leaving {
+            if matches!(message, PlacementMsg::Look) {
+                state.start.look_pending.store(false, Ordering::Release);
+                // Only to know who owns what, for whatever still comes in here.
+                if let Err(cause) = state.watch_others().await {
+                    tracing::warn!(event = "placement.look_failed", %cause);
+                }
+            }
             return Ok(());
         }
         match message {
@@ -110,12 +127,18 @@ impl Actor for PlacementActor {
             }
             PlacementMsg::LookAndAnswer(reply) => drop(reply.send(state.look_and_log(&me).await)),
             PlacementMsg::Reread => {
-                let due = state.reread_at.is_none_or(|at| at.elapsed() >= REREAD_INTERVAL);
-                if due && !state.running.is_empty() {
+                let wait = state.reread_at.map_or(Duration::ZERO, |at| REREAD_INTERVAL.saturating_sub(at.elapsed()));
+                if !wait.is_zero() {
+                    // A link that comes and goes costs one reading per interval, and none is left out.
+                    if !std::mem::replace(&mut state.reread_asked, true) {
+                        me.send_after(wait, || PlacementMsg::Reread);
+                    }
+                } else if !state.running.is_empty() {
+                    state.reread_asked = false;
                     state.reread_at = Some(Instant::now());
                     if let Err(cause) = state.reread().await {
                         tracing::warn!(event = "placement.reread_failed", %cause);
-                        state.reread_at = None;
+                        let _ = me.cast(PlacementMsg::Reread);
                     }
                 }
             }
@@ -123,7 +146,7 @@ impl Actor for PlacementActor {
                 state.leaving = true;
                 let all: Vec<_> = state.running.iter().map(|(shard, (epoch, _))| ClaimedShard { shard: *shard, epoch: *epoch }).collect();
                 state.stop_acting(&all).await;
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
         }
         Ok(())
@@ -139,7 +162,8 @@ impl Actor for PlacementActor {
             let failed = state.running.iter().find(|(_, (_, actor))| actor.get_id() == cell.get_id()).map(|(shard, _)| *shard);
             if let Some(shard) = failed {
                 tracing::error!(event = "shard.failed", shard = shard.0, %cause);
-                state.forget(shard);
+                // Its devices ended with it; the next look starts it anew.
+                state.stop_devices(HashSet::from([shard])).await;
                 let _ = me.cast(PlacementMsg::Look);
             }
         }
@@ -150,12 +174,6 @@ impl Actor for PlacementActor {
 impl PlacementState {
     /// Looks; answers whether this node then runs what it should.
     async fn look_and_log(&mut self, me: &ActorRef<PlacementMsg>) -> bool {
-        let holds = self.start.ownership.lease_holds();
-        if holds && !self.had_lease {
-            // Others may have written for our devices while we did not act.
-            let _ = me.cast(PlacementMsg::Reread);
-        }
-        self.had_lease = holds;
         match self.look(me).await {
             Ok(()) => true,
             Err(cause) => {
@@ -254,23 +272,47 @@ impl PlacementState {
                 return Err(cause.into());
             }
         };
-        for claimed in shards {
-            if let Some(actor) = actors.get(&claimed.shard) {
-                settled(actor).await;
-                self.start.ownership.begin(claimed.shard, claimed.epoch);
-            }
+        for actor in actors.values() {
+            settled(actor).await;
         }
+        // Revoked or deleted since they were read, and told when they did not run yet.
+        if let Err(cause) = self.tell_revoked(shards.iter().map(|claimed| claimed.shard).collect()).await {
+            self.stop_devices(actors.into_keys().collect()).await;
+            return Err(cause.into());
+        }
+        shards.iter().for_each(|claimed| self.start.ownership.begin(claimed.shard, claimed.epoch));
         let epochs: HashMap<ShardId, Epoch> = shards.iter().map(|claimed| (claimed.shard, claimed.epoch)).collect();
         let directory = &self.start.directory;
-        self.start.context.view.keep_only(
+        let gone = self.start.context.view.keep_only(
             &epochs.keys().copied().collect(),
             |shard| epochs.get(&shard).copied().unwrap_or(Epoch(0)),
             |id| directory.contains_key(&id),
         );
+        for id in gone {
+            // Deleted while it moved: the other nodes are to hear of it.
+            self.start.context.view.withdraw(id, epochs.get(&shard_of(id)).copied().unwrap_or(Epoch(0)));
+        }
         let took = started.elapsed();
         self.start.metrics.activation_seconds.observe(took.as_secs_f64());
         tracing::info!(event = "placement.activated", shards = shards.len(), devices, duration_ms = took.as_millis() as u64);
         self.start.cluster_store.report_activated(self.start.membership.node(), shards).await?;
+        Ok(())
+    }
+
+    /// Tells the devices of these shards whose credentials were ever revoked, or which are deleted.
+    async fn tell_revoked(&self, shards: Vec<ShardId>) -> Result<(), StoreError> {
+        for access in self.start.store.revoked_devices(&shards).await? {
+            tell_access(&self.start.directory, access);
+        }
+        Ok(())
+    }
+
+    /// Publishes who owns what, and owns nothing.
+    async fn watch_others(&self) -> Result<(), StoreError> {
+        let (nodes, shards) = tokio::try_join!(self.start.cluster_store.cluster_nodes(), self.start.cluster_store.shards())?;
+        let live = |owner: &NodeId| nodes.iter().any(|row| row.id == *owner && row.state.is_live());
+        let places: Vec<Place> = shards.iter().map(|row| Place { owner: row.owner.filter(live), epoch: row.epoch }).collect();
+        self.publish(ClusterView { me: self.start.membership.node(), nodes: nodes.into(), places: places.into() });
         Ok(())
     }
 
@@ -343,6 +385,7 @@ impl PlacementState {
         let started = Instant::now();
         let actors = self.running.iter().map(|(shard, (_, actor))| (*shard, actor.clone())).collect();
         let devices = hand_out(&self.start.store, &actors, ShardMsg::Reread).await?;
+        self.tell_revoked(self.running.keys().copied().collect()).await?;
         tracing::info!(event = "placement.reread", devices, duration_ms = started.elapsed().as_millis() as u64);
         Ok(())
     }

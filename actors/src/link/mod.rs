@@ -232,6 +232,8 @@ impl Links {
     /// Starts and ends peers as the view shows them.
     async fn keep_peers(self: Arc<Self>) {
         let mut view = self.view.clone();
+        // Peers that no protocol is shared with.
+        let mut strangers = std::collections::HashSet::new();
         loop {
             let (me, live): (NodeId, Vec<_>) = {
                 let view = view.borrow_and_update();
@@ -247,14 +249,15 @@ impl Links {
                 lives
             });
             for row in live {
-                if !self.peers.contains_key(&row.id) {
-                    let id = row.id;
+                let id = row.id;
+                if !self.peers.contains_key(&id) && !strangers.contains(&id) {
                     match Peer::start(&self, row) {
                         Some(peer) => drop(self.peers.insert(id, peer)),
-                        None => continue,
-                    };
+                        None => drop(strangers.insert(id)),
+                    }
                 }
             }
+            self.count_reachable();
             tokio::select! {
                 changed = view.changed() => if changed.is_err() { return },
                 () = self.stopping.cancelled() => {
@@ -263,6 +266,11 @@ impl Links {
                 }
             }
         }
+    }
+
+    fn count_reachable(&self) {
+        let reachable = self.peers.iter().filter(|peer| peer.status().reachable).count();
+        self.metrics.link_peers.set(reachable as i64);
     }
 
     /// The gateway of a peer, if there is a link to it right now.

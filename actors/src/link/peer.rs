@@ -166,8 +166,7 @@ impl Peer {
                     tracing::warn!(event = "link.down", peer = self.row.name);
                     links.fail_pending(self.row.id);
                 }
-                let reachable = links.peers.iter().filter(|peer| peer.status().reachable).count();
-                links.metrics.link_peers.set(reachable as i64);
+                links.count_reachable();
             }
             links.forget_abandoned(self.row.id);
             let _ = timeout(jittered(links.settings.beat_interval, 0.2), changed).await;
@@ -192,14 +191,18 @@ impl Peer {
 
     /// Calls the peer and reads its answer.
     pub(super) async fn call<T: Serialize, A: DeserializeOwned>(&self, kind: Kind, body: &T, patience: Duration) -> Result<A, LinkError> {
-        let body = codec::encode(body)?;
+        let answer = self.call_bytes(kind, codec::encode(body)?, patience).await?;
+        codec::decode(&answer).map_err(|_| LinkError::Unsupported)
+    }
+
+    async fn call_bytes(&self, kind: Kind, body: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
         let size = u32::try_from(body.len().div_ceil(BYTES_UNIT)).unwrap_or(u32::MAX);
         let result = match (self.calls.try_acquire(), self.bytes.try_acquire_many(size)) {
             (Ok(_call), Ok(_bytes)) => self.exchange(kind, body, patience).await,
             _ => Err(LinkError::Busy),
         };
         self.count(kind, &result);
-        codec::decode(&result?).map_err(|_| LinkError::Unsupported)
+        result
     }
 
     fn count(&self, kind: Kind, result: &Result<Vec<u8>, LinkError>) {
@@ -316,9 +319,14 @@ impl Peer {
         }
         let number = NEXT_BATCH.fetch_add(1, Ordering::Relaxed);
         let heartbeats = Heartbeats { from: links.me(), batch: number, items };
+        let body = match codec::encode(&heartbeats) {
+            Ok(body) => body,
+            Err(codec::BadBody) => return self.send_halves(heartbeats.items, replies).await,
+        };
         // Entered before it is sent: the outcomes may be faster than the word that it was taken.
         links.pending.insert(number, Pending { node: self.row.id, replies: replies.into_iter().map(Some).collect() });
-        match self.call(Kind::Heartbeats, &heartbeats, links.settings.taken_timeout).await {
+        let taken = self.call_bytes(Kind::Heartbeats, body, links.settings.taken_timeout).await;
+        match taken.and_then(|body| codec::decode(&body).map_err(|_| LinkError::Unsupported)) {
             Ok(HeartbeatsTaken { not_owned }) => {
                 if let Some(mut pending) = links.pending.get_mut(&number) {
                     for place in not_owned {
@@ -337,6 +345,22 @@ impl Peer {
                 }
             }
         }
+    }
+}
+
+impl Peer {
+    /// Sends what is too large for one message as two.
+    async fn send_halves(&self, items: Vec<ForwardedHeartbeat>, replies: Vec<oneshot::Sender<Result<HeartbeatAck, LinkError>>>) {
+        let mut batch: Vec<Queued> = items.into_iter().zip(replies).collect();
+        if batch.len() == 1 {
+            for (_, reply) in batch {
+                let _ = reply.send(Err(LinkError::TooLarge));
+            }
+            return;
+        }
+        let second = batch.split_off(batch.len() / 2);
+        Box::pin(self.send_batch(batch)).await;
+        Box::pin(self.send_batch(second)).await;
     }
 }
 
