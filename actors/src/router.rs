@@ -125,6 +125,14 @@ impl DeviceRouter {
         self.0.directory.get(&id).map(|actor| actor.clone())
     }
 
+    /// Makes the shard of a device fail, for tests of the supervision.
+    #[cfg(feature = "fault-injection")]
+    pub fn crash_shard_of(&self, id: DeviceId) {
+        if let Some(shard) = self.0.shards.get(&shard_of(id)) {
+            let _ = shard.cast(ShardMsg::Crash);
+        }
+    }
+
     /// The actor of a device of this node, started from the store when it does not run.
     ///
     /// # Errors

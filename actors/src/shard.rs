@@ -53,6 +53,9 @@ pub enum ShardMsg {
     Tick,
     /// Start a failed device again.
     Restart(DeviceId),
+    /// Fails on purpose, for tests of the supervision.
+    #[cfg(any(test, feature = "fault-injection"))]
+    Crash,
 }
 
 /// The actor of one shard.
@@ -115,6 +118,9 @@ impl Actor for ShardActor {
                     }
                 }
             }
+            #[cfg(any(test, feature = "fault-injection"))]
+            #[allow(clippy::panic, reason = "that is what it is for")]
+            ShardMsg::Crash => panic!("crash on request"),
             ShardMsg::Settled(reply) => drop(reply.send(())),
             ShardMsg::Locate(id, reply) => drop(reply.send(state.locate(&me, id).await)),
             ShardMsg::WatchUntil(id, deadline) => state.deadlines.push(Reverse((deadline, id))),

@@ -159,6 +159,30 @@ async fn the_database_and_the_nodes_agree_on_shards() {
     }
 }
 
+/// A shard that panics comes back with all its devices; other shards notice nothing.
+#[tokio::test]
+async fn a_panicking_shard_is_activated_again() {
+    let mut fleet = Fleet::start().await;
+    fleet.node.terminate().await.unwrap();
+    let system = start_system(&fleet.database).await;
+    let view = system.devices.fleet(&Principal::Console).unwrap();
+    let ids = view.order(&DeviceFilter { connectivity: Some(Connectivity::Online), ..Default::default() }, Sort::default());
+    let (victim, others) = ids.split_first().unwrap();
+    let apart = others.iter().find(|id| domain::shard::shard_of(**id) != domain::shard::shard_of(*victim)).unwrap();
+    let before = system.router.view(*victim).await.unwrap();
+    let (old, neighbour) =
+        (system.router.locate_here(*victim).await.unwrap().get_id(), system.router.locate_here(*apart).await.unwrap().get_id());
+    system.router.crash_shard_of(*victim);
+    let after = common::eventually("the shard is back", async || match system.router.locate_here(*victim).await {
+        Ok(actor) if actor.get_id() != old => system.router.view(*victim).await.ok(),
+        _ => None,
+    })
+    .await;
+    assert_eq!(after, before);
+    assert_eq!(system.router.locate_here(*apart).await.unwrap().get_id(), neighbour, "another shard was disturbed");
+    assert!(system.stop(common::DEADLINE).await);
+}
+
 /// A device actor that panics comes back from the store; its neighbours notice nothing.
 #[tokio::test]
 async fn a_panicking_device_is_restarted_from_the_store() {

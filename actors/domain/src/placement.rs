@@ -25,10 +25,14 @@ pub struct Member {
 }
 
 /// The wanted owner of every shard, in the order of their ids. `owners` are the present ones;
-/// whoever is no live member counts as gone. `None` everywhere when no member accepts shards.
+/// whoever is no live member counts as gone. When no member accepts shards, those that drain are
+/// better than nobody. `None` everywhere when there is no member.
 pub fn wanted(members: &[Member], owners: &[Option<NodeId>]) -> Vec<Option<NodeId>> {
     let shards = usize::from(SHARD_COUNT);
     let mut accepting: Vec<&Member> = members.iter().filter(|member| member.accepts).collect();
+    if accepting.is_empty() {
+        accepting = members.iter().collect();
+    }
     accepting.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
     let mut wanted = vec![None; shards];
     if accepting.is_empty() {
@@ -68,12 +72,12 @@ pub struct Plan {
 }
 
 /// The plan of the node `me`. `owners`: the present owners, `None` for a shard that is free or
-/// whose owner's lease has ended. A node lets nothing go while nobody would take it.
+/// whose owner's lease has ended.
 pub fn plan(me: NodeId, members: &[Member], owners: &[Option<NodeId>]) -> Plan {
     let mut plan = Plan::default();
     for (shard, wanted) in ShardId::all().zip(wanted(members, owners)) {
         let owner = owners.get(usize::from(shard.0)).copied().flatten();
-        if owner == Some(me) && wanted.is_some() && wanted != Some(me) {
+        if owner == Some(me) && wanted != Some(me) {
             plan.release.push(shard);
         } else if wanted == Some(me) && owner.is_none() {
             plan.claim.push(shard);
@@ -209,11 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_node_that_accepts_shards_nothing_is_wanted() {
-        let mut all = members([1]);
+    fn those_that_drain_are_better_than_nobody() {
+        let mut all = members([1, 2]);
         all[0].accepts = false;
         let owners = vec![Some(all[0].id); 256];
-        assert!(wanted(&all, &owners).iter().all(Option::is_none));
-        assert_eq!(plan(all[0].id, &all, &owners), Plan::default());
+        assert_eq!(plan(all[0].id, &all, &owners).release.len(), 256);
+        assert_eq!(plan(all[0].id, &all[..1], &owners), Plan::default(), "nobody would take them");
+        assert_eq!(plan(all[0].id, &all[..1], &[None; 256]).claim.len(), 256, "the other is gone");
+        assert!(wanted(&[], &owners).iter().all(Option::is_none));
     }
 }

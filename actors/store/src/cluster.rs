@@ -323,7 +323,7 @@ impl Store {
             r#"WITH me AS MATERIALIZED (
                  -- Held until the claim is committed: nobody can end this node in between.
                  SELECT node_id, name FROM cluster_node
-                 WHERE node_id = $1 AND state = 'active' AND expires_at > clock_timestamp() FOR SHARE
+                 WHERE node_id = $1 AND state IN ('active', 'draining') AND expires_at > clock_timestamp() FOR SHARE
              ), ran_out AS (
                  -- A renewal under way is waited for, and then looked at again.
                  UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
