@@ -295,7 +295,10 @@ impl PlacementState {
         let took = started.elapsed();
         self.start.metrics.activation_seconds.observe(took.as_secs_f64());
         tracing::info!(event = "placement.activated", shards = shards.len(), devices, duration_ms = took.as_millis() as u64);
-        self.start.cluster_store.report_activated(self.start.membership.node(), shards).await?;
+        // For people who look at the rows; the shards run whether or not it is noted.
+        if let Err(cause) = self.start.cluster_store.report_activated(self.start.membership.node(), shards).await {
+            tracing::warn!(event = "placement.report_failed", %cause);
+        }
         Ok(())
     }
 
