@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use chaos::faults::namespaces::move_into_own_namespaces;
+use chaos::harness::Network;
 use chaos::{bench, cluster, fleet, load, oracle, signals, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
@@ -47,6 +49,15 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
+    let network = match &command {
+        Command::Cluster(args) => args.network,
+        Command::Soak(args) => args.network,
+        _ => Network::default(),
+    };
+    if network == Network::Namespaces {
+        // Before there is a thread: a process moves as a whole.
+        move_into_own_namespaces()?;
+    }
     match command {
         Command::Fleet(args) => many_threads()?.block_on(async { report(Box::pin(fleet::run(*args, signals::stop_on_signal()?)).await?) }),
         Command::Load(args) => one_thread()?.block_on(async { report(Box::pin(load::run(*args, signals::stop_on_signal()?)).await?) }),

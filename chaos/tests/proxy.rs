@@ -30,7 +30,7 @@ async fn proxy() -> Proxy {
             tokio::spawn(echo(stream));
         }
     });
-    Proxy::start(0, Target::Tcp(target)).await.unwrap()
+    Proxy::start(Target::Tcp(target)).await.unwrap()
 }
 
 async fn connect(proxy: &Proxy) -> TcpStream {
@@ -107,7 +107,7 @@ async fn a_black_hole_holds_what_is_sent_until_it_is_healed() {
 #[tokio::test]
 async fn one_direction_can_be_silent_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = Proxy::start(0, Target::Tcp(listener.local_addr().unwrap())).await.unwrap();
+    let proxy = Proxy::start(Target::Tcp(listener.local_addr().unwrap())).await.unwrap();
     let mut client = connect(&proxy).await;
     let (mut server, _) = listener.accept().await.unwrap();
     proxy.set(Modes { forward: Mode::Pass, backward: Mode::Blackhole });
@@ -153,7 +153,7 @@ async fn a_cut_resets_what_is_open_refuses_what_comes_and_heals_on_the_same_port
 async fn a_target_that_is_not_there_ends_the_connection_and_may_be_a_unix_socket() {
     let folder = TempDir::new("proxy-test").unwrap();
     let path = folder.path().join("socket");
-    let proxy = Proxy::start(0, Target::Unix(path.clone())).await.unwrap();
+    let proxy = Proxy::start(Target::Unix(path.clone())).await.unwrap();
     let mut early = connect(&proxy).await;
     assert!(timeout(Duration::from_secs(5), early.read_u8()).await.unwrap().is_err());
     let listener = UnixListener::bind(&path).unwrap();

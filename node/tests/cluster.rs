@@ -211,7 +211,7 @@ async fn a_suspended_node_never_acts_for_what_others_took_over() {
             assert!(decided.as_ref().is_none_or(|(_, decided)| *decided >= newer), "acted with a stale lease: {decided:?}");
         }
     }
-    site.cluster.heal_links();
+    site.cluster.heal_links().unwrap();
     site.until_spread(2).await;
 }
 
@@ -273,8 +273,8 @@ async fn a_stopping_node_leaves_its_devices_to_the_others_within_a_second() {
     let (stopped, ()) = tokio::join!(stopping, tokio::time::timeout(common::DEADLINE, watching).map_ok());
     assert!(stopped.unwrap().success());
     println!("owned by the other after {owned_after:?}; slowest acknowledgement {slowest:?}");
-    // By its lease it would have been five seconds.
-    assert!(owned_after.unwrap() < Duration::from_secs(3), "{owned_after:?}");
+    // The promise; by its lease it would have been five.
+    assert!(owned_after.unwrap() < Duration::from_secs(1), "{owned_after:?}");
 }
 
 trait MapOk {

@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::harness::{Cluster, ClusterOptions, Node, NodeOptions, TempDir, nexmdm_path};
+use crate::harness::{Cluster, ClusterOptions, Network, Node, NodeOptions, TempDir, nexmdm_path};
 use crate::signals::{Stop, stopped};
 use conditions::Conditions;
 use database::Database;
@@ -106,7 +106,7 @@ impl ClusterSite {
         anyhow::ensure!(args.database_url.is_none(), "this figure starts a PostgreSQL of its own");
         let mut options = ClusterOptions::new(args.binary()?, nodes);
         options.parent_dir = args.work_dir.clone();
-        options.proxied = false;
+        options.network = Network::Plain;
         // Enrolling is no part of what is measured.
         let options = options.env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4");
         let parent = args.work_dir.clone().unwrap_or_else(std::env::temp_dir);

@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 use crate::faults::Faults;
-use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
+use crate::harness::{Cluster, ClusterOptions, Network, nexmdm_path};
 use crate::signals::{Stop, stopped, unless_stopped};
 use orders::Orders;
 
@@ -20,6 +20,9 @@ pub struct ClusterArgs {
     /// Nodes to begin with
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: usize,
+    /// What the links between nodes are made of
+    #[arg(long, value_enum, default_value_t = Network::Proxies)]
+    pub network: Network,
     /// A folder that stays, to go on with the same data [default: a new one that goes]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -32,6 +35,7 @@ pub struct ClusterArgs {
 pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
     let mut options = ClusterOptions::new(args.nexmdm.map_or_else(nexmdm_path, Ok)?, args.nodes);
     options.data_dir = args.data_dir;
+    options.network = args.network;
     let starting = Cluster::start(options);
     let Some(cluster) = unless_stopped(&stop, Box::pin(starting)).await else { return Ok(()) };
     let mut cluster = cluster?;
@@ -41,6 +45,9 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
     println!("admin password  {}", cluster.admin_password());
     println!("database        {}", cluster.database_url());
     println!("data and logs   {}", cluster.folder().display());
+    if args.network == Network::Namespaces {
+        println!("network         of this process alone: `nsenter --target {} --net` leads there", std::process::id());
+    }
     println!("`help` lists the commands; Ctrl-C ends");
     let mut orders = Orders::new(Faults::new());
     let mut lines = BufReader::new(stdin()).lines();

@@ -51,7 +51,7 @@ impl Faults {
 
     /// Undoes everything, the database first: nodes cannot start without it.
     pub async fn heal_all(&mut self, cluster: &mut Cluster) -> Result<()> {
-        cluster.heal_links();
+        cluster.heal_links()?;
         let mut open: Vec<usize> = (0..self.spans.len()).filter(|n| self.spans[*n].healed_at.is_none()).collect();
         open.sort_by_key(|n| self.spans[*n].fault != Fault::StopDatabase);
         for number in open {

@@ -1,6 +1,7 @@
 //! What can be done to a cluster from outside, and how it is undone.
 
 mod inject;
+pub mod namespaces;
 mod proxy;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use inject::Faults;
+pub use namespaces::Namespaces;
 pub use proxy::{Mode, Modes, Proxy, Target};
 
 /// A trouble of a cluster; nodes are named.

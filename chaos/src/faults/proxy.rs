@@ -2,7 +2,7 @@
 //! connections run through it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,34 +80,34 @@ impl Direction {
     }
 }
 
-/// A port of 127.0.0.1 that leads to a target; gone, with its connections, on drop.
+/// A port of this machine that leads to a target; gone, with its connections, on drop.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    address: SocketAddrV4,
     modes: watch::Sender<Modes>,
     target: Arc<Mutex<Target>>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Listens on `port`, or on one of the system's choice when that is 0.
-    pub async fn start(port: u16, target: Target) -> io::Result<Self> {
-        let listener = bind(port).await?;
-        let port = listener.local_addr()?.port();
+    /// Listens on a port of 127.0.0.1 of the system's choice.
+    pub async fn start(target: Target) -> io::Result<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST, target).await
+    }
+
+    /// Listens on a port of another address of this machine.
+    pub async fn start_on(host: Ipv4Addr, target: Target) -> io::Result<Self> {
+        let listener = TcpListener::bind((host, 0)).await?;
+        let address = SocketAddrV4::new(host, listener.local_addr()?.port());
         let (modes, watched) = watch::channel(Modes::default());
         let target = Arc::new(Mutex::new(target));
-        let task = tokio::spawn(accept(port, listener, Arc::clone(&target), watched));
-        Ok(Self { port, modes, target, task })
+        let task = tokio::spawn(accept(address, listener, Arc::clone(&target), watched));
+        Ok(Self { address, modes, target, task })
     }
 
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// `127.0.0.1:PORT`.
-    pub fn address(&self) -> String {
-        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
     }
 
     /// What happens to bytes from now on, on connections that are open too.
@@ -133,11 +133,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn bind(port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
-}
-
-async fn accept(port: u16, listener: TcpListener, target: Arc<Mutex<Target>>, modes: watch::Receiver<Modes>) {
+async fn accept(address: SocketAddrV4, listener: TcpListener, target: Arc<Mutex<Target>>, modes: watch::Receiver<Modes>) {
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let mut watched = modes.clone();
@@ -150,7 +146,7 @@ async fn accept(port: u16, listener: TcpListener, target: Arc<Mutex<Target>>, mo
             continue;
         }
         let Some(open) = &listener else {
-            match bind(port).await {
+            match TcpListener::bind(address).await {
                 Ok(bound) => listener = Some(bound),
                 Err(_) => sleep(BIND_AGAIN).await,
             }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -116,10 +117,10 @@ impl DatabaseServer {
         Ok(UrlParts::of(&self.url)?.target())
     }
 
-    /// Its URL by way of a port of 127.0.0.1.
-    pub fn url_by_port(&self, port: u16) -> Result<String> {
+    /// Its URL by way of another address.
+    pub fn url_by(&self, address: SocketAddrV4) -> Result<String> {
         let UrlParts { user, database, .. } = UrlParts::of(&self.url)?;
-        Ok(format!("postgres://{user}@127.0.0.1:{port}/{database}?sslmode=disable"))
+        Ok(format!("postgres://{user}@{address}/{database}?sslmode=disable"))
     }
 
     fn kill(&mut self) {

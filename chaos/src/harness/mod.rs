@@ -8,7 +8,7 @@ mod postgres;
 mod psql;
 mod temp_dir;
 
-pub use cluster::{Cluster, ClusterOptions, Member};
+pub use cluster::{Cluster, ClusterOptions, Member, Network};
 pub use database::DatabaseServer;
 pub use node::{Node, NodeOptions, nexmdm_path};
 pub use ports::free_port;

@@ -1,7 +1,9 @@
 //! One `nexmdm` process: started, watched, stopped, killed, frozen, restarted.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -37,6 +39,11 @@ pub struct NodeOptions {
     pub parent_dir: Option<PathBuf>,
     /// A folder that is used as it is and stays; a new one that goes otherwise.
     pub kept_dir: Option<PathBuf>,
+    /// Where its HTTP listener is reached.
+    pub host: Ipv4Addr,
+    /// What stands before the binary on its command line, e.g. to enter a network namespace; it
+    /// must become the node's process.
+    pub enter: Vec<String>,
     /// Port of its HTTP listener; one that is free otherwise.
     pub port: Option<u16>,
     /// Deadline of `/readyz`.
@@ -55,6 +62,8 @@ impl NodeOptions {
             env: Vec::new(),
             parent_dir: None,
             kept_dir: None,
+            host: Ipv4Addr::LOCALHOST,
+            enter: Vec::new(),
             port: None,
             ready_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(15),
@@ -111,10 +120,12 @@ impl Node {
 
     fn launch(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log_path)?;
-        let mut command = Command::new(&self.options.binary);
+        let mut words = self.options.enter.iter().map(OsStr::new).chain([self.options.binary.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         forget_settings(&mut command);
         command
-            .env("NEXMDM__HTTP__LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("NEXMDM__HTTP__LISTEN", format!("{}:{}", self.options.host, self.port))
             .env("NEXMDM__DATA_DIR", &self.data_dir)
             .env("NEXMDM__ADMIN__INITIAL_PASSWORD", &self.options.admin_password)
             .envs(self.options.env.iter().map(|(name, value)| (name, value)));
@@ -148,9 +159,9 @@ impl Node {
         }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://HOST:PORT`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.options.host, self.port)
     }
 
     /// Its port.

@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::duration::{self, Interval};
 use crate::fleet::TransportChoice;
+use crate::harness::Network;
 
 pub use run::run;
 pub use schedule::{Kind, Step, Word, scenario, seeded};
@@ -52,6 +53,9 @@ pub struct SoakArgs {
     /// How long the fleet may take to be calm when all is healed
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = duration::parse)]
     pub calm_within: Duration,
+    /// What the links between nodes are made of
+    #[arg(long, value_enum, default_value_t = Network::Proxies)]
+    pub network: Network,
     /// A folder that stays [default: a new one, kept only if a promise was broken]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

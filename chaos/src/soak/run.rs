@@ -64,6 +64,7 @@ async fn start(args: &SoakArgs) -> Result<Cluster> {
     allow_connections(args.devices as u64 + PROXIED).map_err(anyhow::Error::msg)?;
     let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
     options.data_dir.clone_from(&args.data_dir);
+    options.network = args.network;
     for (name, value) in CHEAP {
         options = options.env(name, value);
     }

@@ -24,9 +24,9 @@ pub(super) fn node_name(index: usize) -> String {
     format!("node-{}", char::from_digit(index as u32 + 1, 36).unwrap_or('z'))
 }
 
-/// Both names, the lower first.
-pub(super) fn pair(a: &str, b: &str) -> (String, String) {
-    if a < b { (a.to_owned(), b.to_owned()) } else { (b.to_owned(), a.to_owned()) }
+/// The place of a node of [`node_name`].
+pub(super) fn node_index(name: &str) -> Option<usize> {
+    (0..36).find(|index| node_name(*index) == name)
 }
 
 pub(super) fn distinct_ports(count: usize) -> Result<Vec<u16>> {
@@ -64,7 +64,8 @@ mod tests {
         let names: Vec<String> = (0..13).map(node_name).collect();
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!((names[0].as_str(), names[2].as_str()), ("node-1", "node-3"));
-        assert_eq!(pair("node-2", "node-1"), pair("node-1", "node-2"));
+        assert!(names.iter().enumerate().all(|(index, name)| node_index(name) == Some(index)));
+        assert_eq!(node_index("somebody"), None);
     }
 
     #[test]

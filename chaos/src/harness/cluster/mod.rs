@@ -2,9 +2,10 @@
 //! in front of each link between two nodes and of each node's database.
 
 mod layout;
+mod links;
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +13,13 @@ use anyhow::{Context, Result, bail, ensure};
 use hyper::Method;
 use serde_json::Value;
 
-use self::layout::{Secrets, distinct_ports, node_name, pair, secrets};
+use self::layout::{Secrets, distinct_ports, node_name, secrets};
+pub use self::links::Network;
+use self::links::{Links, link_of};
 use super::{DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
 use crate::client::Client;
-use crate::faults::{Modes, Proxy, Target};
+use crate::faults::namespaces::{enter, hub_address, node_address};
+use crate::faults::{Modes, Proxy};
 use crate::http::Call;
 
 /// Nodes that can be added later: the links to them are laid in advance.
@@ -34,8 +38,8 @@ pub struct ClusterOptions {
     pub data_dir: Option<PathBuf>,
     /// Where that new one is made.
     pub parent_dir: Option<PathBuf>,
-    /// Whether links and databases can be disturbed; without, nothing of ours is in between.
-    pub proxied: bool,
+    /// What lies between nodes, and whether it can be disturbed.
+    pub network: Network,
     /// Deadline of a node's `/readyz`.
     pub ready_within: Duration,
     /// Deadline of a node's stop.
@@ -51,7 +55,7 @@ impl ClusterOptions {
             env: Vec::new(),
             data_dir: None,
             parent_dir: None,
-            proxied: true,
+            network: Network::Proxies,
             ready_within: Duration::from_secs(90),
             stop_within: Duration::from_secs(45),
         }
@@ -80,7 +84,7 @@ pub struct Cluster {
     members: Vec<Member>,
     /// Ports of the links between nodes, spare nodes included.
     ports: Vec<u16>,
-    links: BTreeMap<(String, String), Proxy>,
+    links: Links,
     database: DatabaseServer,
     folder: PathBuf,
     temporary: Option<TempDir>,
@@ -101,10 +105,8 @@ impl Cluster {
         let database = DatabaseServer::start(&options.binary, &folder.join("database"), &options.env).await?;
         let ports = distinct_ports(options.nodes + SPARE_NODES)?;
         let nodes = options.nodes;
-        let mut cluster = Self { options, secrets, members: Vec::new(), ports, links: BTreeMap::new(), database, folder, temporary };
-        if cluster.options.proxied {
-            cluster.lay_links().await?;
-        }
+        let links = Links::lay(options.network, &ports).await?;
+        let mut cluster = Self { options, secrets, members: Vec::new(), ports, links, database, folder, temporary };
         // The first one alone: it makes tables and the admin account.
         for n in 0..nodes {
             cluster.spawn_next().await?;
@@ -118,34 +120,28 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// One proxy per pair, in front of the one with the higher name: the other dials.
-    async fn lay_links(&mut self) -> Result<()> {
-        for b in 0..self.ports.len() {
-            for a in 0..b {
-                let target = Target::Tcp(([127, 0, 0, 1], self.ports[b]).into());
-                self.links.insert(pair(&node_name(a), &node_name(b)), Proxy::start(0, target).await?);
-            }
-        }
-        Ok(())
-    }
-
     async fn spawn_next(&mut self) -> Result<usize> {
         let index = self.members.len();
         let Some(cluster_port) = self.ports.get(index) else { bail!("no more nodes can be added: {index} is the most here") };
         let name = node_name(index);
-        let database = match self.options.proxied {
-            true => Some(Proxy::start(0, self.database.target()?).await?),
-            false => None,
+        let database = match self.options.network {
+            Network::Plain => None,
+            Network::Proxies => Some(Proxy::start(self.database.target()?).await?),
+            Network::Namespaces => Some(Proxy::start_on(hub_address(index), self.database.target()?).await?),
         };
         let database_url = match &database {
-            Some(proxy) => self.database.url_by_port(proxy.port())?,
+            Some(proxy) => self.database.url_by(proxy.address())?,
             None => self.database.url().to_owned(),
         };
         let peers: Vec<String> = (index + 1..self.ports.len())
-            .map(node_name)
-            .filter_map(|peer| Some(format!("{peer}={}", self.links.get(&pair(&name, &peer))?.address())))
+            .filter_map(|peer| Some(format!("{}={}", node_name(peer), self.links.address(index, peer, self.ports[peer])?)))
             .collect();
         let mut options = self.node_options(&name, *cluster_port, database_url);
+        if self.options.network == Network::Namespaces {
+            (options.host, options.enter) = (node_address(index), enter(index));
+            options.env.push(("NEXMDM__CLUSTER__LISTEN".into(), format!("0.0.0.0:{cluster_port}")));
+            options.env.push(("NEXMDM__CLUSTER__ADVERTISE".into(), format!("{}:{cluster_port}", node_address(index))));
+        }
         options.env.push(("NEXMDM__CLUSTER__PEER_ADDRESSES".into(), peers.join(",")));
         options.kept_dir = Some(self.folder.join(&name));
         // The caller's word comes last and counts.
@@ -180,7 +176,8 @@ impl Cluster {
     pub fn cluster_address(&self, name: &str) -> Result<String> {
         let place = self.members.iter().position(|member| member.name == name);
         let port = place.and_then(|place| self.ports.get(place)).with_context(|| format!("there is no {name}"))?;
-        Ok(format!("127.0.0.1:{port}"))
+        let host = if self.options.network == Network::Namespaces { node_address(place.unwrap_or_default()) } else { Ipv4Addr::LOCALHOST };
+        Ok(format!("{host}:{port}"))
     }
 
     /// Starts one more node and waits until it is ready.
@@ -209,21 +206,15 @@ impl Cluster {
 
     /// Changes what happens between two nodes; `forward` is from the one with the lower name.
     pub fn set_link(&self, a: &str, b: &str, modes: Modes) -> Result<()> {
-        let link = self.links.get(&pair(a, b)).with_context(|| format!("there is no link between {a} and {b} that can be disturbed"))?;
-        link.set(modes);
-        Ok(())
+        self.links.set(link_of(a, b)?, modes)
     }
 
     /// The same for all links of a node; `forward` is from it.
     pub fn set_links_of(&self, name: &str, modes: Modes) -> Result<()> {
         self.member(name)?;
         let turned = Modes { forward: modes.backward, backward: modes.forward };
-        for ((a, b), link) in &self.links {
-            if a == name {
-                link.set(modes);
-            } else if b == name {
-                link.set(turned);
-            }
+        for other in (0..self.ports.len()).map(node_name).filter(|other| other != name) {
+            self.set_link(name, &other, if *name < *other { modes } else { turned })?;
         }
         Ok(())
     }
@@ -265,11 +256,11 @@ impl Cluster {
     }
 
     /// Lets everything between processes pass again.
-    pub fn heal_links(&self) {
-        let databases = self.members.iter().filter_map(|member| member.database.as_ref());
-        for proxy in self.links.values().chain(databases) {
+    pub fn heal_links(&self) -> Result<()> {
+        for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
             proxy.set(Modes::default());
         }
+        self.links.heal()
     }
 
     /// Password of `admin` on every node.
@@ -329,7 +320,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // Whatever was cut or silenced must not keep a process from its end, and
         // those that are to end at the same time do so.
-        self.heal_links();
+        let _ = self.heal_links();
         for member in &mut self.members {
             if member.node.is_running() {
                 let _ = member.node.resume().and_then(|()| member.node.ask_to_end());

@@ -1,0 +1,90 @@
+//! What lies between the nodes of a cluster: nothing, proxies of ours, or
+//! cables between network namespaces.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use super::layout::node_index;
+use crate::faults::namespaces::link_address;
+use crate::faults::{Modes, Namespaces, Proxy, Target};
+
+/// What the links between nodes are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Network {
+    /// Nothing of ours is in between, nor in front of the databases: nothing can be disturbed
+    #[value(skip)]
+    Plain,
+    /// A TCP proxy in front of each link, all on 127.0.0.1
+    #[default]
+    Proxies,
+    /// A network namespace per node and a cable per pair; needs root
+    Namespaces,
+}
+
+/// The links between all nodes that there may be; the node with the lower name dials.
+pub(super) enum Links {
+    Plain,
+    Proxies(BTreeMap<(usize, usize), Proxy>),
+    Namespaces { cables: Namespaces, nodes: usize },
+}
+
+impl Links {
+    /// Lays them between nodes with these cluster ports.
+    pub(super) async fn lay(network: Network, ports: &[u16]) -> Result<Self> {
+        match network {
+            Network::Plain => Ok(Self::Plain),
+            Network::Namespaces => Ok(Self::Namespaces { cables: Namespaces::lay(ports.len())?, nodes: ports.len() }),
+            Network::Proxies => {
+                let mut links = BTreeMap::new();
+                for (a, b) in pairs(ports.len()) {
+                    links.insert((a, b), Proxy::start(Target::Tcp(([127, 0, 0, 1], ports[b]).into())).await?);
+                }
+                Ok(Self::Proxies(links))
+            }
+        }
+    }
+
+    /// Where `a` dials `b`, when that is not where `b` says that it is.
+    pub(super) fn address(&self, a: usize, b: usize, port: u16) -> Option<String> {
+        match self {
+            Self::Plain => None,
+            Self::Proxies(links) => links.get(&(a, b)).map(|link| link.address().to_string()),
+            Self::Namespaces { .. } => Some(format!("{}:{port}", link_address(b, a))),
+        }
+    }
+
+    /// Decides what happens on one; `forward` is from the lower one.
+    pub(super) fn set(&self, link: (usize, usize), modes: Modes) -> Result<()> {
+        match self {
+            Self::Plain => bail!("the links of this cluster cannot be disturbed"),
+            Self::Proxies(links) => links.get(&link).context("there is no such link")?.set(modes),
+            Self::Namespaces { cables, .. } => cables.set(link.0, link.1, modes)?,
+        }
+        Ok(())
+    }
+
+    /// Lets everything pass on all of them.
+    pub(super) fn heal(&self) -> Result<()> {
+        match self {
+            Self::Plain => Ok(()),
+            Self::Proxies(links) => {
+                links.values().for_each(|link| link.set(Modes::default()));
+                Ok(())
+            }
+            Self::Namespaces { cables, nodes } => pairs(*nodes).try_for_each(|(a, b)| cables.set(a, b, Modes::default())),
+        }
+    }
+}
+
+/// The link between two nodes, whichever is named first.
+pub(super) fn link_of(a: &str, b: &str) -> Result<(usize, usize)> {
+    let index = |name: &str| node_index(name).with_context(|| format!("there is no {name}"));
+    let (a, b) = (index(a)?, index(b)?);
+    Ok((a.min(b), a.max(b)))
+}
+
+fn pairs(nodes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..nodes).flat_map(|b| (0..b).map(move |a| (a, b)))
+}
