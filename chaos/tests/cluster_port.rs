@@ -73,6 +73,33 @@ async fn strangers_do_not_disturb_a_cluster() {
     refused(cluster.stranger("node-7").unwrap().env("NEXMDM__SECRETS__CLUSTER_KEY", &other_key), "key").await;
     refused(cluster.stranger("node-9").unwrap().env("NEXMDM__CLUSTER__NAME", "another"), "another").await;
 
+    // A build so old, or so new, that nobody could talk to it: it is not waited for, and who starts beside it says why not.
+    let ancient = "INSERT INTO cluster_node (node_id, name, cluster_addr, http_url, version, protocol_min, protocol_max, lock_identity,
+                       state, expires_at)
+                   VALUES (gen_random_uuid(), 'node-0', '127.0.0.1:1', 'http://127.0.0.1:1', '0.0.1', 0, 0, 'elsewhere', 'active',
+                       clock_timestamp() + interval '1 hour')";
+    cluster.psql().run(ancient, &[]).await.unwrap();
+    refused(cluster.stranger("node-6").unwrap(), "speaks the protocols 0 to 0").await;
+    for name in ["node-1", "node-2", "node-3"] {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !cluster.member(name).unwrap().node().log().contains("link.no_common_protocol") {
+            assert!(Instant::now() < deadline, "{name} says nothing of a peer that it cannot talk to");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    // What it owns, the others persist by themselves.
+    let client = Client::new(&cluster.member("node-1").unwrap().url()).unwrap();
+    let admin = client.access_token("admin", cluster.admin_password()).await.unwrap();
+    let mut devices = Vec::new();
+    for n in 0..12 {
+        devices.push(client.enroll(&admin, &format!("scanner-{n}")).await.unwrap());
+    }
+    for device in &devices {
+        let answer = client.heartbeat(&device.session_token, &Heartbeat::default()).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.detail());
+    }
+    cluster.psql().run("UPDATE cluster_node SET state = 'left', ended_at = clock_timestamp() WHERE name = 'node-0'", &[]).await.unwrap();
+
     until_whole(&cluster, "node-3", &["node-1", "node-2", "node-3"]).await;
     let client = Client::new(&cluster.member("node-1").unwrap().url()).unwrap();
     let admin = client.access_token("admin", cluster.admin_password()).await.unwrap();

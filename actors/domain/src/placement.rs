@@ -24,6 +24,13 @@ pub struct Member {
     pub accepts: bool,
 }
 
+/// Whether a node that has not ended takes part. One whose lease ran out does no more, unless the
+/// looking node is not `steady`: it has just got the database back, and others may be about to
+/// renew theirs as it did. A node does not judge itself by its row: its own clock fences it earlier.
+pub fn takes_part(is_me: bool, lease_left_ms: i64, steady: bool) -> bool {
+    is_me || !steady || lease_left_ms > 0
+}
+
 /// The wanted owner of every shard, in the order of their ids. `owners` are the present ones;
 /// whoever is no live member counts as gone. When no member accepts shards, those that drain are
 /// better than nobody. `None` everywhere when there is no member.
@@ -113,6 +120,19 @@ fn score(name: u64, shard: usize) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn only_a_steady_node_takes_others_for_gone() {
+        for (is_me, lease_left_ms, steady, counts) in [
+            (false, 1, true, true),
+            (false, 0, true, false),
+            (false, -9_000, true, false),
+            (false, -9_000, false, true),
+            (true, -9_000, true, true),
+        ] {
+            assert_eq!(takes_part(is_me, lease_left_ms, steady), counts, "{is_me} {lease_left_ms} {steady}");
+        }
+    }
 
     fn members(names: impl IntoIterator<Item = u32>) -> Vec<Member> {
         names

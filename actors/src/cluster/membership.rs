@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use domain::NodeId;
 use ractor::ActorRef;
-use store::{Joined, NewNode, Store, StoreError};
+use store::{Joined, NewNode, NodeRow, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::PlacementMsg;
 use super::ownership::{Moment, Ownership};
-use crate::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN, negotiated};
 use crate::metrics::Metrics;
 
 /// Renewals on their way at a time: with a database that takes seconds, the next must not wait for the last.
@@ -70,6 +70,17 @@ pub enum JoinError {
         /// Where that node is.
         cluster_addr: String,
     },
+    /// A live node and this one speak no protocol in common.
+    #[error(
+        "the live node {peer:?} speaks the protocols {} to {} between nodes, this build {PROTOCOL_MIN} to {PROTOCOL_MAX}: \
+         upgrade all nodes to a build in between first", peer_speaks.0, peer_speaks.1
+    )]
+    NoCommonProtocol {
+        /// Its name.
+        peer: String,
+        /// Its oldest and newest protocol.
+        peer_speaks: (i32, i32),
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,7 +101,8 @@ impl Membership {
     /// Joins. Waits for the lease of a predecessor with the same name to run out.
     ///
     /// # Errors
-    /// The database belongs to another cluster, the name is taken, or the database is unavailable.
+    /// The database belongs to another cluster, the name is taken, a live node could not be talked to,
+    /// or the database is unavailable.
     pub async fn join(options: ClusterOptions, store: Store, ownership: Arc<Ownership>, metrics: Metrics) -> Result<Arc<Self>, JoinError> {
         let (found, fingerprint) = store.cluster_identity(&options.cluster, &options.key_fingerprint).await?;
         if found != options.cluster {
@@ -98,6 +110,11 @@ impl Membership {
         }
         if fingerprint != options.key_fingerprint {
             return Err(JoinError::OtherKeys);
+        }
+        let nodes = store.cluster_nodes().await?;
+        let mute = |row: &&NodeRow| row.state.is_live() && row.lease_left_ms > 0 && negotiated(row.protocols.0, row.protocols.1).is_none();
+        if let Some(row) = nodes.iter().find(mute) {
+            return Err(JoinError::NoCommonProtocol { peer: row.name.clone(), peer_speaks: row.protocols });
         }
         let node = Mutex::new(NodeId(Uuid::nil()));
         let membership = Arc::new(Self { options, store, ownership, node, steady_since_ms: AtomicI64::new(0), metrics });

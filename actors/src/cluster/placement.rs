@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use domain::NodeId;
-use domain::placement::{Member, plan};
+use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -196,7 +196,7 @@ impl PlacementState {
             return Ok(());
         }
         let steady = self.start.membership.is_steady();
-        let lives = |row: &&NodeRow| row.state.is_live() && (row.id == node || !steady || row.lease_left_ms > 0);
+        let lives = |row: &&NodeRow| row.state.is_live() && takes_part(row.id == node, row.lease_left_ms, steady);
         let members: Vec<Member> = nodes
             .iter()
             .filter(lives)
