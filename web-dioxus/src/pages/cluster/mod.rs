@@ -12,7 +12,7 @@ use dioxus::prelude::*;
 use domain::{NodeId, Timestamp};
 
 use crate::app::use_title;
-use crate::components::{Glyph, PageHeader, icon};
+use crate::components::{Glyph, PageHeader, icon, time_ago};
 use crate::context::{explain, use_session};
 use crate::format;
 use crate::sampling::{CALM, ticks};
@@ -46,7 +46,8 @@ impl Read {
 pub(crate) fn Cluster() -> Element {
     use_title("Cluster");
     let session = use_session();
-    let mut read = use_signal(|| None::<Result<Read, String>>);
+    let mut read = use_signal(|| None::<Read>);
+    let mut problem = use_signal(|| None::<String>);
     use_future(move || {
         let session = session.clone();
         async move {
@@ -54,14 +55,20 @@ pub(crate) fn Cluster() -> Element {
             loop {
                 ticks.tick().await;
                 let overview = session.call(|system, principal| async move { system.cluster.overview(&principal).await }).await;
-                let new = overview.map(|overview| Read { overview: Rc::new(overview), at: clock::now() });
-                read.set(Some(new.map_err(|error| explain(&error))));
+                match overview {
+                    Ok(overview) => {
+                        read.set(Some(Read { overview: Rc::new(overview), at: clock::now() }));
+                        problem.set(None);
+                    }
+                    // What was read last stays: it is the best there is while the database is away.
+                    Err(error) => problem.set(Some(explain(&error))),
+                }
             }
         }
     });
     let shown = read();
     let lead = match &shown {
-        Some(Ok(read)) => {
+        Some(read) => {
             let owned = read.overview.shards.iter().filter(|shard| shard.owner.is_some()).count();
             Some(format!(
                 "{}, {owned} of {} shards owned",
@@ -69,16 +76,24 @@ pub(crate) fn Cluster() -> Element {
                 read.overview.shards.len()
             ))
         }
-        _ => None,
+        None => None,
     };
     rsx! {
         PageHeader { title: "Cluster", lead }
+        if let Some(problem) = problem() {
+            div { class: "notice bad", role: "alert", "data-testid": "cluster-problem", {icon(Glyph::Alert)}
+                span { "{problem} "
+                    if let Some(read) = &shown {
+                        "What is shown was read " {time_ago(read.at, &format::relative(clock::now(), read.at))} ". "
+                    }
+                    "The page tries again every second."
+                }
+            }
+        }
         match shown {
+            None if problem().is_some() => rsx! {},
             None => rsx! { section { class: "card", div { class: "skeleton-lines", aria_hidden: "true", span {} span {} span {} } } },
-            Some(Err(problem)) => rsx! {
-                div { class: "notice bad", role: "alert", {icon(Glyph::Alert)} span { "{problem} The page tries again every second." } }
-            },
-            Some(Ok(read)) => rsx! {
+            Some(read) => rsx! {
                 if !read.overview.lease_holds {
                     div { class: "notice bad", role: "alert", {icon(Glyph::Alert)}
                         span { "{read.overview.this} has no lease right now: it owns no device until it has one again, and passes on what comes in." }
