@@ -2,6 +2,7 @@
 
 use domain::Invalid;
 use domain::access::Forbidden;
+use domain::api_token::ApiTokenRefused;
 use store::{Conflict, StoreError};
 
 /// A refused or failed call.
@@ -19,6 +20,12 @@ pub enum ServiceError {
     /// The credentials belong to another device.
     #[error("the credentials belong to another device")]
     ForeignDevice,
+    /// Only a person who is signed in may do this; a script with an API token may not.
+    #[error("this takes a person's own sign-in; an API token does not do")]
+    SignInRequired,
+    /// The change would leave nobody who can manage accounts.
+    #[error("this is the last active admin; make another one first")]
+    LastAdmin,
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -65,6 +72,15 @@ impl ServiceError {
             Self::NotOwner => Self::NotOwner,
             Self::Unavailable => Self::Unavailable,
             _ => Self::Internal,
+        }
+    }
+}
+
+impl From<ApiTokenRefused> for ServiceError {
+    fn from(refused: ApiTokenRefused) -> Self {
+        match refused {
+            ApiTokenRefused::Invalid(invalid) => Self::Invalid(invalid),
+            ApiTokenRefused::Forbidden(forbidden) => Self::Forbidden(forbidden),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod device;
 mod error;
 pub mod fleet_view;
 pub mod heartbeat_writer;
+mod housekeeping;
 pub mod link;
 pub mod metrics;
 mod partition;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
+use domain::lockout::LockoutPolicy;
 use domain::throttle::FailureLimit;
 
 /// All settings of this crate.
@@ -72,8 +73,18 @@ pub struct AuthSettings {
     pub agent_session_ttl: Duration,
     /// Verified device tokens remembered per node.
     pub device_token_cache_max: u64,
-    /// Failed attempts per account and per address.
+    /// Failed attempts per address.
     pub failures: FailureLimit,
-    /// Keys with failures remembered per node.
+    /// Addresses with failures remembered per node.
     pub failure_keys_max: u64,
+    /// Failed sign-ins per name, on all nodes together.
+    pub lockout: LockoutPolicy,
+    /// Names with failed sign-ins remembered.
+    pub lockout_names_max: i64,
+    /// Sign-ins in force per account.
+    pub sessions_per_user_max: i64,
+    /// Life of API tokens.
+    pub api_token_lifetime: LifetimeLimits,
+    /// API tokens in force per account.
+    pub api_tokens_per_user_max: i64,
 }

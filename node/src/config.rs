@@ -10,6 +10,7 @@ use domain::Invalid;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
+use domain::lockout::LockoutPolicy;
 use domain::throttle::FailureLimit;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
@@ -99,6 +100,15 @@ section!(
         failure_burst: u32,
         failures_forgiven_per_minute: u32,
         failure_keys_max: u64,
+        lockout_after_failures: u32,
+        lockout_seconds: u32,
+        lockout_max_seconds: u32,
+        lockout_forget_seconds: u32,
+        lockout_names_max: i64,
+        sessions_per_user_max: i64,
+        api_token_default_seconds: i64,
+        api_token_max_seconds: i64,
+        api_tokens_per_user_max: i64,
     }
 );
 section!(
@@ -208,6 +218,20 @@ impl Serialize for Hidden {
     }
 }
 
+impl Auth {
+    fn check_people(&self) -> Result<(), Invalid> {
+        in_range("auth.lockout_after_failures", self.lockout_after_failures, 1, 1000)?;
+        in_range("auth.lockout_max_seconds", self.lockout_max_seconds, 1, 86_400)?;
+        in_range("auth.lockout_seconds", self.lockout_seconds, 1, self.lockout_max_seconds)?;
+        in_range("auth.lockout_forget_seconds", self.lockout_forget_seconds, self.lockout_max_seconds, 31_536_000)?;
+        in_range("auth.lockout_names_max", self.lockout_names_max, 100, 100_000_000)?;
+        in_range("auth.sessions_per_user_max", self.sessions_per_user_max, 1, 10_000)?;
+        in_range("auth.api_token_max_seconds", self.api_token_max_seconds, 1, 315_360_000)?;
+        in_range("auth.api_token_default_seconds", self.api_token_default_seconds, 1, self.api_token_max_seconds)?;
+        in_range("auth.api_tokens_per_user_max", self.api_tokens_per_user_max, 0, 10_000).map(drop)
+    }
+}
+
 impl Cluster {
     fn check(&self) -> Result<(), Invalid> {
         in_range("cluster.lease_ms", self.lease_ms, 500, 60_000)?;
@@ -294,6 +318,7 @@ impl Config {
         in_range("auth.agent_session_seconds", self.auth.agent_session_seconds, 10, 2_592_000)?;
         in_range("auth.failure_burst", self.auth.failure_burst, 1, 1_000_000)?;
         in_range("auth.failures_forgiven_per_minute", self.auth.failures_forgiven_per_minute, 1, 1_000_000)?;
+        self.auth.check_people()?;
         in_range("enrollment.failure_burst", self.enrollment.failure_burst, 1, 1_000_000)?;
         in_range("enrollment.failures_forgiven_per_minute", self.enrollment.failures_forgiven_per_minute, 1, 1_000_000)?;
         in_range("enrollment.token_max_seconds", self.enrollment.token_max_seconds, 1, 315_360_000)?;
@@ -356,6 +381,16 @@ impl Config {
                 device_token_cache_max: auth.device_token_cache_max,
                 failures: FailureLimit { burst: auth.failure_burst, forgiven_per_minute: auth.failures_forgiven_per_minute },
                 failure_keys_max: auth.failure_keys_max,
+                lockout: LockoutPolicy {
+                    after: auth.lockout_after_failures,
+                    base_s: auth.lockout_seconds,
+                    max_s: auth.lockout_max_seconds,
+                    forget_after_s: auth.lockout_forget_seconds,
+                },
+                lockout_names_max: auth.lockout_names_max,
+                sessions_per_user_max: auth.sessions_per_user_max,
+                api_token_lifetime: LifetimeLimits { default_s: auth.api_token_default_seconds, max_s: auth.api_token_max_seconds },
+                api_tokens_per_user_max: auth.api_tokens_per_user_max,
             },
             enrollment: EnrollmentSettings {
                 lifetime: LifetimeLimits { default_s: self.enrollment.token_default_seconds, max_s: self.enrollment.token_max_seconds },

@@ -78,7 +78,7 @@ async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<
         Some(password) => (password.to_owned(), false),
         None => (actors::crypto::random_token().map_err(for_console)?, true),
     };
-    let added = system.auth.add_first_admin("admin", &SecretString::from(password.clone())).await;
+    let added = system.accounts.add_first_admin("admin", &SecretString::from(password.clone())).await;
     let added = added.map_err(|error| anyhow::anyhow!("admin.initial_password: {error}"))?;
     Ok((added && made_up).then_some(password))
 }

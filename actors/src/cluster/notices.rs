@@ -1,4 +1,4 @@
-//! What other nodes tell through the database: placement may have changed, or a device's credentials have.
+//! What other nodes tell through the database: placement may have changed, or a device's or a person's credentials have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(crate) struct Notices {
     pub(crate) directory: Directory,
     /// What this node may do right now.
     pub(crate) ownership: Arc<Ownership>,
+    /// Forgets who may do what, so that it is read anew.
+    pub(crate) forget_people: Box<dyn Fn() + Send + Sync>,
     /// Wakes placement.
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -51,6 +53,7 @@ impl Notices {
     /// Hears until the connection is lost.
     async fn listen(&self, mut listener: Listener) -> Result<(), StoreError> {
         // Whatever was told before is lost.
+        (self.forget_people)();
         self.recheck_access().await?;
         (self.wake)();
         loop {
@@ -58,6 +61,7 @@ impl Notices {
             let Ok(told) = tokio::time::timeout(LISTEN_ANEW, listener.next()).await else { return Ok(()) };
             match told? {
                 Notice::Placement => (self.wake)(),
+                Notice::Account => (self.forget_people)(),
                 Notice::Device(id) => {
                     let id = id.parse().ok().filter(|id: &DeviceId| self.directory.contains_key(id));
                     if let Some(id) = id

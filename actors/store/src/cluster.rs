@@ -13,6 +13,7 @@ use domain::{NodeId, Timestamp};
 use sqlx::postgres::PgListener;
 use sqlx::postgres::types::PgInterval;
 
+use crate::account::ACCOUNT_CHANNEL;
 use crate::{Store, StoreError};
 
 /// Told whenever placement may have to be looked at anew.
@@ -162,6 +163,8 @@ pub enum Notice {
     Placement,
     /// This device's credentials or life changed; text of its id.
     Device(String),
+    /// An account, a sign-in or an API token lost something.
+    Account,
     /// The connection was lost in between: anything may have been missed.
     Missed,
 }
@@ -177,6 +180,7 @@ impl Listener {
                 None => return Ok(Notice::Missed),
                 Some(told) if told.channel() == PLACEMENT_CHANNEL => return Ok(Notice::Placement),
                 Some(told) if told.channel() == DEVICE_CHANNEL => return Ok(Notice::Device(told.payload().to_owned())),
+                Some(told) if told.channel() == ACCOUNT_CHANNEL => return Ok(Notice::Account),
                 Some(_) => {}
             }
         }
@@ -477,7 +481,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL]).await?;
+        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL]).await?;
         Ok(Listener(listener))
     }
 

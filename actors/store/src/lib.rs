@@ -4,6 +4,8 @@
 //! checked at compile time against the committed schema, except the two that
 //! are built at run time: a list's filter and a partition's name.
 
+mod account;
+mod api_token;
 mod cluster;
 mod device;
 mod enroll_token;
@@ -12,12 +14,15 @@ mod heartbeat;
 mod migrate;
 mod partition;
 mod session;
+mod sign_in_failure;
 mod user;
 
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+pub use account::AccountOutcome;
+pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
 pub use device::{Credential, DeviceAccess, NewDevice, StoredDevice};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};

@@ -74,6 +74,8 @@ impl From<ServiceError> for ApiError {
             ServiceError::Unauthorized => new(StatusCode::UNAUTHORIZED, "unauthorized"),
             ServiceError::Forbidden(_) => new(StatusCode::FORBIDDEN, "forbidden"),
             ServiceError::ForeignDevice => new(StatusCode::FORBIDDEN, "foreign_device"),
+            ServiceError::SignInRequired => new(StatusCode::FORBIDDEN, "sign_in_required"),
+            ServiceError::LastAdmin => new(StatusCode::CONFLICT, "last_admin"),
             ServiceError::NotFound(_) => new(StatusCode::NOT_FOUND, "not_found"),
             ServiceError::AliasInUse => Self { field: Some("alias".into()), ..new(StatusCode::CONFLICT, "alias_in_use") },
             ServiceError::UsernameInUse => Self { field: Some("username".into()), ..new(StatusCode::CONFLICT, "username_in_use") },

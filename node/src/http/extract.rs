@@ -12,7 +12,7 @@ use domain::access::Principal;
 
 use super::{ApiError, App};
 
-/// A signed-in person.
+/// A signed-in person, or a script with an API token.
 pub(crate) struct Person(pub(crate) Principal);
 
 /// A device that proved who it is.
@@ -40,7 +40,8 @@ impl FromRequestParts<Arc<App>> for Person {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        Ok(Self(app.system.auth.authenticate(bearer(&parts.headers)?).await?))
+        let address = address(parts);
+        Ok(Self(app.system.auth.authenticate_bearer(bearer(&parts.headers)?, address).await?))
     }
 }
 
