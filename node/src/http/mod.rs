@@ -16,6 +16,7 @@ mod openapi;
 mod origin;
 mod register;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
