@@ -52,6 +52,8 @@ section!(
     Http {
         listen: SocketAddr,
         public_url: String,
+        tls_certificate_file: String,
+        tls_key_file: String,
         connections_max: usize,
         header_timeout_ms: u64,
         body_timeout_ms: u64,
@@ -346,6 +348,9 @@ impl Config {
         {
             return Err(Invalid::new("http.public_url", "begins with neither http:// nor https://"));
         }
+        if self.http.tls_certificate_file.is_empty() != self.http.tls_key_file.is_empty() {
+            return Err(Invalid::new("http.tls_key_file", "tls_certificate_file and tls_key_file go together"));
+        }
         Ok(())
     }
 
@@ -417,7 +422,8 @@ impl Config {
     /// How devices and people reach this node, without a slash at the end.
     pub(crate) fn public_url(&self) -> String {
         match self.http.public_url.trim_end_matches('/') {
-            "" => format!("http://{}", self.http.listen),
+            "" if self.http.tls_certificate_file.is_empty() => format!("http://{}", self.http.listen),
+            "" => format!("https://{}", self.http.listen),
             url => url.to_owned(),
         }
     }

@@ -10,14 +10,17 @@ use domain::device::Connectivity;
 use domain::query::{Cursor, DeviceFilter, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
+use utoipa::IntoParams;
 use wire::admin::{Device, FleetStats, Page};
 
 use super::extract::{PathId, Person};
+use super::openapi::{NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App};
 use crate::present;
 
 /// What a list of devices can be asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     status: Option<String>,
@@ -34,6 +37,11 @@ pub(crate) struct ListQuery {
 }
 
 /// A page of devices, as last stored.
+#[utoipa::path(
+    get, path = "/v1/devices", tag = "devices", security(("person" = [])),
+    params(ListQuery),
+    responses((status = 200, body = Page<Device>), QueryRefusals, PersonRefusals)
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Person(principal): Person,
@@ -56,12 +64,22 @@ pub(crate) async fn list(
 }
 
 /// One device with its live state, read from its actor.
+#[utoipa::path(
+    get, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device")),
+    responses((status = 200, body = Device), NotFoundRefusal, PersonRefusals)
+)]
 pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<Device>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     Ok(Json(present::device(&app.system.devices.live(&principal, id).await?)))
 }
 
 /// Deletes a device.
+#[utoipa::path(
+    delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device")),
+    responses((status = 204), NotFoundRefusal, PersonRefusals)
+)]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     app.system.devices.delete(&principal, id).await?;
@@ -69,6 +87,11 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
 }
 
 /// Makes every credential of a device worthless.
+#[utoipa::path(
+    post, path = "/v1/devices/{id}/revoke", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device")),
+    responses((status = 204), NotFoundRefusal, PersonRefusals)
+)]
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     app.system.devices.revoke(&principal, id).await?;
@@ -76,6 +99,10 @@ pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Perso
 }
 
 /// Counts over the fleet.
+#[utoipa::path(
+    get, path = "/v1/fleet/stats", tag = "devices", security(("person" = [])),
+    responses((status = 200, body = FleetStats), PersonRefusals)
+)]
 pub(crate) async fn stats(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FleetStats>, ApiError> {
     let stats = app.system.devices.stats(&principal)?;
     Ok(Json(FleetStats {
