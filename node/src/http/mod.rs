@@ -104,7 +104,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {
             build_id: build_id(),
-            secure_cookies: app.config.dashboard.secure_cookies,
+            secure_cookies: app.config.dashboard.secure_cookies || app.public_url.starts_with("https://"),
             sessions_max: app.config.dashboard.sessions_max,
             sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
             shutdown: app.stopping.clone(),
