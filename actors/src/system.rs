@@ -18,14 +18,16 @@ use crate::cluster::{
 };
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
+use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::HeartbeatWriters;
+use crate::history_keeper::HistoryKeeper;
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links, Local};
 use crate::metrics::Metrics;
 use crate::partition::{self, PartitionActor, PartitionMsg};
 use crate::router::{DeviceRouter, RouterParts, call};
-use crate::services::{AgentService, AuthService, ClusterService, DeviceService, EnrollmentService};
+use crate::services::{AgentService, AuthService, ClusterService, DeviceService, EnrollmentService, FilterService, HistoryService};
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::{ServiceError, clock};
@@ -90,7 +92,11 @@ pub struct System {
     /// Enrollment.
     pub enrollment: EnrollmentService,
     /// Devices, for people.
-    pub devices: DeviceService,
+    pub devices: Arc<DeviceService>,
+    /// What happened to devices, for people.
+    pub history: HistoryService,
+    /// Filters that people keep.
+    pub filters: FilterService,
     /// Sessions and heartbeats of devices.
     pub agent: AgentService,
     /// Nodes and shards, for people.
@@ -138,6 +144,7 @@ impl System {
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let context = Arc::new(DeviceContext {
             writers: writer_queues.clone(),
+            events: EventWriter::start(&mut tasks, store.clone()),
             view: Arc::clone(&view),
             policy: settings.device,
             ownership: Arc::clone(&ownership),
@@ -174,7 +181,7 @@ impl System {
         let router = DeviceRouter::new(RouterParts {
             ownership: Arc::clone(&ownership),
             directory: Arc::clone(&directory),
-            shards,
+            shards: Arc::clone(&shards),
             view: watching.clone(),
             links: Some(Arc::clone(&links)),
             writers: Some(writer_queues.clone()),
@@ -190,10 +197,19 @@ impl System {
 
         first_look(&placement).await?;
         let wake = waking(placement.clone(), look_pending);
-        let notices = Notices { store: cluster_store, directory, ownership: Arc::clone(&ownership), wake };
+        let notices = Notices { store: cluster_store, directory, shards, ownership: Arc::clone(&ownership), wake };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
+        let keeper = HistoryKeeper {
+            store: store.clone(),
+            view: Arc::clone(&view),
+            ownership: Arc::clone(&ownership),
+            in_step: is_in_step.clone(),
+            policy: settings.device,
+            settings: settings.history,
+        };
+        tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
@@ -217,7 +233,15 @@ impl System {
                 settings.enrollment,
                 metrics.clone(),
             ),
-            devices: DeviceService::new(store.clone(), router.clone(), view, settings.device),
+            devices: Arc::new(DeviceService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                settings.history.restore_within,
+            )),
+            history: HistoryService::new(store.clone(), view, settings.device),
+            filters: FilterService::new(store.clone()),
             cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
             agent: AgentService::new(
                 store.clone(),

@@ -56,3 +56,7 @@ id!(
     /// One start of a node; the same machine started again has another.
     NodeId
 );
+id!(
+    /// A filter that somebody keeps.
+    SavedFilterId
+);

@@ -5,9 +5,15 @@
 //! nodes derive serde; the format is chosen elsewhere.
 
 pub mod access;
+pub mod bulk;
+pub mod condition;
 pub mod device;
+pub mod distribution;
+pub mod edit;
 pub mod enrollment;
+pub mod event;
 pub mod heartbeat;
+pub mod history;
 pub mod ids;
 pub mod interval;
 pub mod invalid;
@@ -15,10 +21,11 @@ pub mod partition;
 pub mod placement;
 pub mod query;
 pub mod shard;
+pub mod spreadsheet;
 pub mod text;
 pub mod throttle;
 
-pub use ids::{DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SessionId, UserId};
+pub use ids::{DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
 pub use invalid::Invalid;
 
 /// A point in time, UTC.
