@@ -60,6 +60,7 @@ impl Console {
                 Arc::new(secrets.master_key),
                 &settings.auth,
                 settings.enrollment,
+                settings.kit,
                 metrics.clone(),
             ),
             auth: AuthService::new(store, signer, bcrypt, settings.auth, metrics),

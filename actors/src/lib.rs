@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod console;
 pub mod crypto;
 pub mod device;
+pub mod enrollment_kit;
 mod error;
 pub mod fleet_view;
 pub mod heartbeat_writer;

@@ -215,6 +215,7 @@ impl System {
                 Arc::new(secrets.master_key),
                 &settings.auth,
                 settings.enrollment,
+                settings.kit,
                 metrics.clone(),
             ),
             devices: DeviceService::new(store.clone(), router.clone(), view, settings.device),

@@ -20,7 +20,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
 pub use device::{Credential, DeviceAccess, NewDevice, StoredDevice};
-pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};
+pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenInHand, TokenProgress, TokenQuery, UsableToken};
 pub use error::{Conflict, StoreError};
 pub use heartbeat::{HeartbeatRow, same_details};
 pub use session::{NewSession, Rotation, SessionUser};

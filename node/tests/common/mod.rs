@@ -281,6 +281,7 @@ pub fn settings() -> actors::settings::Settings {
             failure_keys_max: 1000,
         },
         enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
+        kit: actors::settings::KitSettings::default(),
         partition_interval: Duration::from_secs(3600),
     }
 }
