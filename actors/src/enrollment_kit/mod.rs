@@ -96,7 +96,7 @@ pub fn checked_server_url(url: &str) -> Result<String, Invalid> {
     }
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let rest = rest.ok_or_else(|| invalid("begins with neither http:// nor https://"))?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]@!$&'()*+,;=%".contains(c);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]@+,=%".contains(c);
     if rest.is_empty() || rest.starts_with('/') || !rest.chars().all(allowed) {
         return Err(invalid("not an address like https://mdm.example.com"));
     }

@@ -450,8 +450,9 @@ if "!DRY_RUN!"=="1" (
 )
 call :step 2 "The server"
 call :next_token
-if "!ERRORLEVEL!"=="45" (call :fail 21 "Every token of this script is used, expired or revoked." & exit /b 21)
-if not "!TOKEN_STATUS!"=="unused" (call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!." & exit /b 20)
+set "CODE=!ERRORLEVEL!"
+if "!CODE!"=="45" echo         Every token of this script is used, expired or revoked.
+if "!CODE!"=="20" (call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!." & exit /b 20)
 call :step 3 "The devices"
 call :list_devices || exit /b !ERRORLEVEL!
 set TOTAL=0
@@ -471,6 +472,14 @@ type "!WORK!\summary.txt"
 if not "!FAILED!"=="0" (set STEP=3& call :fail 1 "!FAILED! of !TOTAL! devices were not enrolled." & exit /b 1)
 exit /b 0
 
+rem :is_enrolled SERIAL: whether the agent says, asked without a token, that it is enrolled with this server.
+:is_enrolled
+>"!WORK!\call.sh" echo !CALL_ENROLL! --es server_url '!SERVER_URL!' #
+>>"!WORK!\call.sh" echo exit #
+adb -s "%~1" shell sh <"!WORK!\call.sh" >"!OUT!" 2>&1
+findstr /c:"result=2" "!OUT!" >nul
+exit /b !ERRORLEVEL!
+
 :one_of_batch
 set /a TOTAL+=1
 set STEP=3
@@ -481,6 +490,7 @@ set "CODE=!ERRORLEVEL!"
 if not "!CODE!"=="0" goto device_done
 call :next_token
 set "CODE=!ERRORLEVEL!"
+if "!CODE!"=="45" call :is_enrolled "%~1" && (echo         It is enrolled already.& set CODE=0& goto device_done)
 if "!CODE!"=="45" call :fail 45 "No unused token is left for %~1."
 if "!CODE!"=="20" call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!."
 if not "!CODE!"=="0" goto device_done

@@ -445,6 +445,12 @@ function NextToken([int]$Next) {
     return $Next
 }
 
+# Whether the agent says, asked without a token, that it is enrolled with this server.
+function IsEnrolled {
+    $Answer = AdbCall $CallTimeoutSeconds @('shell', 'sh') "$($Calls['CALL_ENROLL']) --es server_url $(DeviceWord $ServerUrl)`nexit`n"
+    return $Answer.Out.Contains('result=2')
+}
+
 function EnrollBatch {
     CheckAdb
     if ($DryRun) {
@@ -455,7 +461,7 @@ function EnrollBatch {
     }
     Step 2 'The server'
     $Next = NextToken 0
-    if ($Next -ge $Tokens.Count) { Fail 21 'Every token of this script is used, expired or revoked.' }
+    if ($Next -ge $Tokens.Count) { Note 'Every token of this script is used, expired or revoked.' }
     Step 3 'The devices'
     $Only = $Serial
     $Found = @(ListDevices | Where-Object { -not $Only -or $_.Serial -eq $Only })
@@ -470,9 +476,12 @@ function EnrollBatch {
             CheckState $Device
             $script:Serial = $Device.Serial
             $Next = NextToken $Next
-            if ($Next -ge $Tokens.Count) { Fail 45 "No unused token is left for $($Device.Serial)." }
-            Note "Token $($Next + 1) of $($Tokens.Count) $($Aliases[$Next])"
-            EnrollDevice $Tokens[$Next] $Aliases[$Next]
+            if ($Next -lt $Tokens.Count) {
+                Note "Token $($Next + 1) of $($Tokens.Count) $($Aliases[$Next])"
+                EnrollDevice $Tokens[$Next] $Aliases[$Next]
+            }
+            elseif (IsEnrolled) { Note 'It is enrolled already.' }
+            else { Fail 45 "No unused token is left for $($Device.Serial)." }
         } catch {
             $Code = CodeOf $_
         }

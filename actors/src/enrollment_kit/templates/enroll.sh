@@ -615,6 +615,15 @@ next_token() {
     return 45
 }
 
+# is_enrolled: whether the agent says, asked without a token, that it is enrolled with this server.
+is_enrolled() {
+    printf '%s\nexit\n' "$CALL_ENROLL --es server_url $(device_word "$SERVER_URL")" >"$WORK/input"
+    adb_call "$CALL_TIMEOUT_S" shell sh
+    : >"$WORK/input"
+    case "$OUT" in *"result=2"*) return 0 ;; esac
+    return 1
+}
+
 one_of_batch() {
     STEP=3
     check_state "$1" "$2"
@@ -622,7 +631,11 @@ one_of_batch() {
     next_token
     case $? in
         0) ;;
-        45) fail 45 "No unused token is left for $1." ;;
+        45)
+            is_enrolled || fail 45 "No unused token is left for $1."
+            note "It is enrolled already."
+            return 0
+            ;;
         *) fail 20 "$SERVER_URL answered with status $HTTP_STATUS." ;;
     esac
     printf '%s\n' "$NEXT" >"$WORK/next"
@@ -644,7 +657,7 @@ batch() {
     next_token
     case $? in
         0) ;;
-        45) fail 21 "Every token of this script is used, expired or revoked." ;;
+        45) note "Every token of this script is used, expired or revoked." ;;
         *) fail 20 "$SERVER_URL answered with status $HTTP_STATUS." ;;
     esac
     step 3 "The devices"
