@@ -136,11 +136,11 @@ fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
     match format {
         Format::Json => output::one(format, report, &[])?,
         Format::Table if problems > 0 => {
-            let rows = report["problems"].as_array().map_or(&[], Vec::as_slice);
+            let rows = report["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
             output::rows(format, rows, &[("LINE", "/line"), ("FIELD", "/field"), ("PROBLEM", "/problem")])?;
         }
         Format::Table => {
-            let changes = report["changes"].as_array().map_or(&[], Vec::as_slice);
+            let changes = report["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
             output::rows(format, changes, &[("LINE", "/line"), ("DEVICE", "/alias"), ("CHANGES", "/fields")])?;
             match report["applied"] == true {
                 true => println!("{} devices changed.", changes.len()),
