@@ -72,7 +72,9 @@ impl Site {
     fn learn(&mut self, answer: &Value) {
         match answer {
             Value::Object(fields) => {
-                if let (Some(id), None) = (fields.get("id").and_then(Value::as_str), fields.get("username"))
+                let is_the_caller =
+                    fields.get("username").is_some_and(|name| name == "admin") || fields.get("current").is_some_and(|is| is == true);
+                if let (Some(id), false) = (fields.get("id").and_then(Value::as_str), is_the_caller)
                     && self.ids.len() < 300
                     && id != self.device.device_id
                 {
