@@ -74,8 +74,11 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET",    "/favicon.svg",                      "",   open(200)),
     ("GET",    "/favicon.ico",                      "",   open(200)),
     ("GET",    "/any/page",                         "",   open(303)),
+    // The address itself is signed and ends; without its signature there is nothing to answer.
+    ("GET",    "/v1/agent/apk",                     "",   open(422)),
     // Devices.
     ("POST",   "/v1/register",                      r#"{"alias":"matrix-#"}"#, ENROLLING),
+    ("GET",    "/v1/enroll-tokens/self",            "",   ENROLLING),
     ("POST",   "/v1/agent/session",                 "{}", devices(200, 401)),
     ("GET",    "/v1/agent/socket",                  "",   devices(426, 426)),
     ("POST",   "/v1/heartbeat",                     "{}", devices(200, 200)),
@@ -89,6 +92,8 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET",    "/v1/fleet/stats",                   "",   people(200, 200, 200, 200, 200)),
     ("GET",    "/v1/enroll-tokens",                 "",   people(200, 200, 200, 403, 200)),
     ("POST",   "/v1/enroll-tokens",                 "{}", people(403, 201, 201, 403, 201)),
+    ("POST",   "/v1/enroll-tokens/scripts",         r#"{"tokens":["x"],"shell":"bash"}"#, people(403, 422, 422, 403, 422)),
+    ("POST",   "/v1/enroll-tokens/qr",              r#"{"token":"x"}"#, people(403, 422, 422, 403, 422)),
     ("DELETE", "/v1/enroll-tokens/{id}",            "",   people(403, 404, 404, 403, 404)),
     ("GET",    "/v1/cluster",                       "",   people(200, 200, 200, 403, 200)),
     ("POST",   "/v1/cluster/nodes/{name}/drain",    "",   people(403, 403, 404, 403, 404)),

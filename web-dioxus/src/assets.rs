@@ -29,7 +29,11 @@ impl Assets {
             Asset { name, content_type, body, version }
         };
         Self(vec![
-            asset("app.css", "text/css; charset=utf-8", include_str!("../assets/app.css").to_owned()),
+            asset(
+                "app.css",
+                "text/css; charset=utf-8",
+                [include_str!("../assets/app.css"), include_str!("../assets/enrollment.css")].concat(),
+            ),
             asset("theme.js", "text/javascript; charset=utf-8", include_str!("../assets/theme.js").to_owned()),
             asset("login.js", "text/javascript; charset=utf-8", include_str!("../assets/login.js").to_owned()),
             asset("live.js", "text/javascript; charset=utf-8", live_script()),

@@ -1,5 +1,6 @@
 //! The HTTP face: routes, and what all of them share.
 
+mod agent_apk;
 mod agent_session;
 mod api_tokens;
 mod auth;
@@ -8,6 +9,7 @@ mod client_address;
 mod cluster;
 mod devices;
 mod enroll_tokens;
+mod enrollment_kit;
 mod error;
 pub(crate) mod extract;
 mod fcm_token;
@@ -121,6 +123,10 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(api_tokens::revoke))
         .routes(routes!(enroll_tokens::create, enroll_tokens::list))
         .routes(routes!(enroll_tokens::revoke))
+        .routes(routes!(enrollment_kit::token_self))
+        .routes(routes!(enrollment_kit::scripts))
+        .routes(routes!(enrollment_kit::qr))
+        .routes(routes!(agent_apk::download))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one, devices::delete))
         .routes(routes!(devices::revoke))
