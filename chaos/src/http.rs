@@ -124,6 +124,12 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// By another method.
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
     /// A request of any method, without a body.
     pub fn new(method: Method, path: &'a str) -> Self {
         Self { method, path, bearer: None, content_type: "application/json", headers: Vec::new(), body: Bytes::new() }

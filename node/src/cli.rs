@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::ctl::CtlArgs;
+
 /// A node of the NexMDM device-management server.
 ///
 /// Without a command it serves: devices enroll and report over HTTP and sockets,
@@ -57,6 +59,8 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 60)]
         wait_seconds: u64,
     },
+    /// Run the fleet from a terminal or a script, over the API of any node.
+    Ctl(Box<CtlArgs>),
     /// Run the private PostgreSQL alone, until Ctrl-C; prints its URL.
     Database,
 }

@@ -52,11 +52,14 @@ section!(
     Http {
         listen: SocketAddr,
         public_url: String,
+        tls_certificate_file: String,
+        tls_key_file: String,
         connections_max: usize,
         header_timeout_ms: u64,
         body_timeout_ms: u64,
         body_limit_bytes: usize,
         heartbeats_body_limit_bytes: usize,
+        bulk_body_limit_bytes: usize,
         import_body_limit_bytes: usize,
     }
 );
@@ -289,6 +292,7 @@ impl Config {
         in_range("http.body_timeout_ms", self.http.body_timeout_ms, 10, 600_000)?;
         in_range("http.body_limit_bytes", self.http.body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
+        in_range("http.bulk_body_limit_bytes", self.http.bulk_body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.import_body_limit_bytes", self.http.import_body_limit_bytes, 1024, 1 << 28)?;
         in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
         in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
@@ -331,6 +335,9 @@ impl Config {
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
             return Err(Invalid::new("http.public_url", "begins with neither http:// nor https://"));
+        }
+        if self.http.tls_certificate_file.is_empty() != self.http.tls_key_file.is_empty() {
+            return Err(Invalid::new("http.tls_key_file", "tls_certificate_file and tls_key_file go together"));
         }
         Ok(())
     }
@@ -399,7 +406,8 @@ impl Config {
     /// How devices and people reach this node, without a slash at the end.
     pub(crate) fn public_url(&self) -> String {
         match self.http.public_url.trim_end_matches('/') {
-            "" => format!("http://{}", self.http.listen),
+            "" if self.http.tls_certificate_file.is_empty() => format!("http://{}", self.http.listen),
+            "" => format!("https://{}", self.http.listen),
             url => url.to_owned(),
         }
     }

@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod config;
 mod convert;
+mod ctl;
 mod database;
 mod embedded_postgres;
 mod http;
@@ -44,6 +45,10 @@ fn in_one_line(error: &anyhow::Error) -> String {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    // Needs no settings of a server: it runs anywhere.
+    if let Some(Command::Ctl(args)) = cli.command {
+        return ctl::run(*args).await;
+    }
     let config = Config::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Config { command: ConfigCommand::Check } => commands::config_check(&config),
@@ -59,7 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
                 Command::User { command } => commands::user(config, command).await,
                 Command::Token { command } => commands::token(config, command).await,
                 Command::Drain { name, cancel, wait_seconds } => commands::drain(config, name, cancel, wait_seconds).await,
-                Command::Config { .. } | Command::Cluster { .. } => Ok(()),
+                Command::Config { .. } | Command::Cluster { .. } | Command::Ctl(_) => Ok(()),
             }
         }
     }

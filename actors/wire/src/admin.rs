@@ -1,9 +1,10 @@
 //! What people and scripts say to a node, and what it answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `POST /v1/auth/login`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct LoginRequest {
     /// Name of the account.
     pub username: String,
@@ -12,7 +13,7 @@ pub struct LoginRequest {
 }
 
 /// Body of `POST /v1/auth/refresh` and `POST /v1/auth/logout`.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 pub struct RefreshRequest {
     /// The token of the last answer.
     #[serde(default)]
@@ -20,7 +21,7 @@ pub struct RefreshRequest {
 }
 
 /// 200 of `POST /v1/auth/login` and `POST /v1/auth/refresh`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct LoginResponse {
     /// Bearer token of the admin API.
     pub access_token: String,
@@ -39,7 +40,7 @@ pub struct LoginResponse {
 }
 
 /// Body of `POST /v1/enroll-tokens`.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateEnrollTokens {
     /// How many, 1..500; 1 when absent.
@@ -59,14 +60,14 @@ pub struct CreateEnrollTokens {
 }
 
 /// 201 of `POST /v1/enroll-tokens`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 pub struct CreatedEnrollTokens {
     /// In the order of `{n}`.
     pub tokens: Vec<CreatedEnrollToken>,
 }
 
 /// A new token; the only time its secret is shown.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
 pub struct CreatedEnrollToken {
     /// Identity of the token.
     pub id: String,
@@ -79,7 +80,7 @@ pub struct CreatedEnrollToken {
 }
 
 /// One row of `GET /v1/enroll-tokens`.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct EnrollToken {
     /// Identity of the token.
     pub id: String,
@@ -106,7 +107,7 @@ pub struct EnrollToken {
 }
 
 /// A page of a list.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -115,7 +116,7 @@ pub struct Page<T> {
 }
 
 /// A device as lists and `GET /v1/devices/{id}` show it.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct Device {
     /// Identity.
     pub id: String,
@@ -144,7 +145,7 @@ pub struct Device {
 }
 
 /// The newest stored heartbeat of a device.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 pub struct LastStatus {
     /// Start of its 10-second bucket.
     pub bucket_at: String,
@@ -211,7 +212,7 @@ pub struct LastStatus {
 }
 
 /// One watched package.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct App {
     /// Package name.
     pub package: String,
@@ -224,7 +225,7 @@ pub struct App {
 }
 
 /// 200 of `GET /v1/fleet/stats`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 pub struct FleetStats {
     /// Enrolled devices.
     pub devices: u64,
@@ -243,7 +244,7 @@ pub struct FleetStats {
 }
 
 /// 200 of `GET /v1/cluster`: the cluster as the node that answers sees it.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct Cluster {
     /// Name of the node that answers.
     pub node: String,
@@ -258,7 +259,7 @@ pub struct Cluster {
 }
 
 /// A node.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ClusterNode {
     /// This start of it.
     pub node_id: String,
@@ -295,7 +296,7 @@ pub struct ClusterNode {
 }
 
 /// A shard.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ClusterShard {
     /// Its number.
     pub shard: u16,
@@ -306,7 +307,7 @@ pub struct ClusterShard {
 }
 
 /// Shards that moved together.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ClusterMove {
     /// Whose they were; null when they were nobody's.
     pub from: Option<String>,

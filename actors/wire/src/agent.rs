@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::lenient::{Float, Int, object};
 
 /// Body of `POST /v1/register`. All but `alias` is optional, and so is `alias`
 /// when the token fixes it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RegisterRequest {
     /// Name of the device for people, 1..200 characters.
@@ -33,7 +34,7 @@ pub struct RegisterRequest {
 }
 
 /// 200 of `POST /v1/register`. The secrets are shown this once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct RegisterResponse {
     /// Identity of the device.
     pub device_id: String,
@@ -50,14 +51,14 @@ pub struct RegisterResponse {
 }
 
 /// Body of `POST /v1/devices/fcm-token`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct FcmTokenRequest {
     /// The push token that holds from now on.
     pub fcm_token: String,
 }
 
 /// 200 of `POST /v1/agent/session`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct SessionResponse {
     /// Short-lived JWT that any node verifies on its own.
     pub session_token: String,
@@ -66,7 +67,7 @@ pub struct SessionResponse {
 }
 
 /// Body of `POST /v1/heartbeat`; one element of `POST /v1/heartbeats`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Heartbeat {
     /// If given, must be the caller's own.
@@ -81,6 +82,7 @@ pub struct Heartbeat {
     pub timestamp_utc: Option<String>,
     /// Packages the agent watches.
     #[serde(deserialize_with = "object")]
+    #[schema(value_type = Option<BTreeMap<String, AppVersion>>)]
     pub app_versions: Option<BTreeMap<String, Option<AppVersion>>>,
     /// Signals of the speed test app.
     #[serde(deserialize_with = "object")]
@@ -105,6 +107,7 @@ pub struct Heartbeat {
     /// The ping it answers.
     pub ping_request_id: Option<String>,
     /// Opaque hints of the agent's self-repair.
+    #[schema(value_type = Option<serde_json::Value>)]
     pub self_heal_hints: Option<Box<RawValue>>,
     /// Whether the agent is device owner.
     pub is_device_owner: Option<bool>,
@@ -135,7 +138,7 @@ pub struct Heartbeat {
 }
 
 /// One watched package.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct AppVersion {
     /// Whether it is installed.
@@ -147,7 +150,7 @@ pub struct AppVersion {
 }
 
 /// Signals of the speed test app.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct SpeedtestSignals {
     /// Whether its service shows a notification.
@@ -157,7 +160,7 @@ pub struct SpeedtestSignals {
 }
 
 /// Battery.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Battery {
     /// Charge, 0..100.
@@ -169,7 +172,7 @@ pub struct Battery {
 }
 
 /// Operating system and hardware.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct System {
     /// Seconds since boot.
@@ -189,7 +192,7 @@ pub struct System {
 }
 
 /// Memory.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Memory {
     /// Total, MiB.
@@ -201,7 +204,7 @@ pub struct Memory {
 }
 
 /// Network.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Network {
     /// `wifi`, `cellular`, `ethernet`, `none` or `other`.
@@ -215,7 +218,7 @@ pub struct Network {
 }
 
 /// A command as the device receives it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Command {
     /// Identity of the command; the device runs each once.
     pub request_id: String,
@@ -236,7 +239,7 @@ pub struct Command {
 }
 
 /// 200 of `POST /v1/heartbeat`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatResponse {
     /// Always true.
     pub ok: bool,
@@ -249,7 +252,7 @@ pub struct HeartbeatResponse {
 }
 
 /// 200 of `POST /v1/heartbeats`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatsResponse {
     /// One outcome per heartbeat, in the order they were sent.
     pub results: Vec<HeartbeatOutcome>,
@@ -262,7 +265,7 @@ pub struct HeartbeatsResponse {
 }
 
 /// What became of one heartbeat of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatOutcome {
     /// Its place in the list, from 0.
     pub index: usize,

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The largest magnitude at which every integer still has its own `f64`.
 const EXACT_F64: f64 = 9_007_199_254_740_992.0;
@@ -13,12 +14,12 @@ const EXACT_F64: f64 = 9_007_199_254_740_992.0;
 /// An integer that may arrive as `87`, `87.0`, `"87"` or `1.2345678E7`.
 ///
 /// Anything with a fraction, and anything that is not a number, is an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Int(pub i64);
 
 /// A number that may arrive as a JSON number or as text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Float(pub f64);
 

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod devices;
 pub mod lenient;
 pub mod problem;
 pub mod socket;

@@ -8,10 +8,15 @@ use axum::http::HeaderMap;
 use wire::agent::SessionResponse;
 
 use super::extract::{ClientAddress, bearer};
+use super::openapi::DeviceRefusals;
 use super::{ApiError, App};
 use crate::present;
 
 /// Opens a session: a JWT that any node verifies on its own.
+#[utoipa::path(
+    post, path = "/v1/agent/session", tag = "agent", security(("device" = [])),
+    responses((status = 200, body = SessionResponse), DeviceRefusals)
+)]
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,

@@ -11,10 +11,16 @@ use axum::http::{HeaderMap, StatusCode};
 use wire::admin::{LoginRequest, LoginResponse, RefreshRequest};
 
 use super::extract::{ClientAddress, Person};
+use super::openapi::{BodyRefusals, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::present;
 
 /// Signs a person in.
+#[utoipa::path(
+    post, path = "/v1/auth/login", tag = "sign-in", security(),
+    request_body = LoginRequest,
+    responses((status = 200, body = LoginResponse), BodyRefusals, PersonRefusals)
+)]
 pub(crate) async fn login(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
@@ -26,6 +32,11 @@ pub(crate) async fn login(
 }
 
 /// Exchanges a refresh token for the next pair.
+#[utoipa::path(
+    post, path = "/v1/auth/refresh", tag = "sign-in", security(),
+    request_body = RefreshRequest,
+    responses((status = 200, body = LoginResponse), BodyRefusals, PersonRefusals)
+)]
 pub(crate) async fn refresh(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Json<LoginResponse>, ApiError> {
     let request: RefreshRequest = body::json(&app, &headers, body).await?;
     let token = request.refresh_token.ok_or(ServiceError::Unauthorized)?;
@@ -33,6 +44,10 @@ pub(crate) async fn refresh(State(app): State<Arc<App>>, headers: HeaderMap, bod
 }
 
 /// Ends the caller's sign-in.
+#[utoipa::path(
+    post, path = "/v1/auth/logout", tag = "sign-in", security(("person" = [])),
+    responses((status = 204), PersonRefusals)
+)]
 pub(crate) async fn logout(State(app): State<Arc<App>>, Person(principal): Person) -> Result<StatusCode, ApiError> {
     app.system.auth.logout(&principal).await?;
     Ok(StatusCode::NO_CONTENT)

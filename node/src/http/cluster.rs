@@ -9,10 +9,15 @@ use axum::http::StatusCode;
 use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterShard};
 
 use super::extract::{PathId, Person};
+use super::openapi::{NotFoundRefusal, PersonRefusals};
 use super::{ApiError, App};
 use crate::present;
 
 /// The cluster as this node sees it.
+#[utoipa::path(
+    get, path = "/v1/cluster", tag = "cluster", security(("person" = [])),
+    responses((status = 200, body = Cluster), PersonRefusals)
+)]
 pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
     let ClusterOverview { this, lease_holds, nodes, shards, moves } = app.system.cluster.overview(&principal).await?;
     let name_of = |owner| nodes.iter().find(|node| Some(node.row.id) == owner).map(|node| node.row.name.clone());
@@ -58,12 +63,22 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
 }
 
 /// Makes a node hand its shards over.
+#[utoipa::path(
+    post, path = "/v1/cluster/nodes/{name}/drain", tag = "cluster", security(("person" = [])),
+    params(("name" = String, Path, description = "The node")),
+    responses((status = 204), NotFoundRefusal, PersonRefusals)
+)]
 pub(crate) async fn drain(State(app): State<Arc<App>>, Person(principal): Person, PathId(name): PathId) -> Result<StatusCode, ApiError> {
     app.system.cluster.set_draining(&principal, &name, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Lets a node take its part again.
+#[utoipa::path(
+    post, path = "/v1/cluster/nodes/{name}/resume", tag = "cluster", security(("person" = [])),
+    params(("name" = String, Path, description = "The node")),
+    responses((status = 204), NotFoundRefusal, PersonRefusals)
+)]
 pub(crate) async fn resume(State(app): State<Arc<App>>, Person(principal): Person, PathId(name): PathId) -> Result<StatusCode, ApiError> {
     app.system.cluster.set_draining(&principal, &name, false).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -13,13 +13,20 @@ use domain::query::PAGE_DEFAULT;
 use domain::{EnrollTokenId, Invalid};
 use serde::Deserialize;
 use store::TokenQuery;
+use utoipa::IntoParams;
 use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, EnrollToken, Page};
 
 use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App, body};
 use crate::present;
 
 /// Makes tokens; the only time their secrets are shown.
+#[utoipa::path(
+    post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
+    request_body = CreateEnrollTokens,
+    responses((status = 201, body = CreatedEnrollTokens), BodyRefusals, PersonRefusals)
+)]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Person(principal): Person,
@@ -50,7 +57,8 @@ pub(crate) async fn create(
 }
 
 /// What a list of tokens can be asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     status: Option<String>,
@@ -59,6 +67,11 @@ pub(crate) struct ListQuery {
 }
 
 /// A page of tokens, newest first.
+#[utoipa::path(
+    get, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
+    params(ListQuery),
+    responses((status = 200, body = Page<EnrollToken>), QueryRefusals, PersonRefusals)
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Person(principal): Person,
@@ -79,6 +92,11 @@ pub(crate) async fn list(
 }
 
 /// Takes a token back.
+#[utoipa::path(
+    delete, path = "/v1/enroll-tokens/{id}", tag = "enrollment", security(("person" = [])),
+    params(("id" = String, Path, description = "The token")),
+    responses((status = 204), NotFoundRefusal, ConflictRefusal, PersonRefusals)
+)]
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: EnrollTokenId = present::id("enrollment token", &id)?;
     app.system.enrollment.revoke(&principal, id).await?;

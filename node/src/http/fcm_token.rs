@@ -10,9 +10,15 @@ use serde_json::{Value, json};
 use wire::agent::FcmTokenRequest;
 
 use super::extract::Device;
+use super::openapi::{BodyRefusals, DeviceRefusals};
 use super::{ApiError, App, body};
 
 /// Replaces the push token of the calling device.
+#[utoipa::path(
+    post, path = "/v1/devices/fcm-token", tag = "agent", security(("device" = [])),
+    request_body = FcmTokenRequest,
+    responses((status = 200, body = serde_json::Value), BodyRefusals, DeviceRefusals)
+)]
 pub(crate) async fn replace(
     State(app): State<Arc<App>>,
     Device(credentials): Device,

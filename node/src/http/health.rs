@@ -10,12 +10,20 @@ use prometheus::{Encoder, TextEncoder};
 use super::{ApiError, App};
 
 /// `GET /healthz`: the process answers.
+#[utoipa::path(
+    get, path = "/healthz", tag = "signals", security(),
+    responses((status = 200, body = String, content_type = "text/plain"))
+)]
 pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: 200 when the node serves: the database answers, every migration is applied, its
 /// lease holds, and the node is not stopping.
+#[utoipa::path(
+    get, path = "/readyz", tag = "signals", security(),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 503, body = wire::problem::Problem, content_type = "application/problem+json"))
+)]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
     let not_ready = |why: &str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).retry_later();
     if app.stopping.is_cancelled() {
@@ -30,6 +38,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
 }
 
 /// `GET /metrics`: Prometheus text.
+#[utoipa::path(
+    get, path = "/metrics", tag = "signals", security(),
+    responses((status = 200, body = String, content_type = "text/plain"))
+)]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let observability = &app.observability;
     let pool = app.system.store().pool_use();

@@ -14,10 +14,16 @@ use serde_json::value::RawValue;
 use wire::agent::{Heartbeat, HeartbeatOutcome, HeartbeatResponse, HeartbeatsResponse};
 
 use super::extract::Device;
+use super::openapi::{BodyRefusals, DeviceRefusals};
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
 /// One heartbeat.
+#[utoipa::path(
+    post, path = "/v1/heartbeat", tag = "agent", security(("device" = [])),
+    request_body = Heartbeat,
+    responses((status = 200, body = HeartbeatResponse), BodyRefusals, DeviceRefusals)
+)]
 pub(crate) async fn one(
     State(app): State<Arc<App>>,
     Device(credentials): Device,
@@ -47,6 +53,11 @@ fn owner_header(owner: &str) -> OwnerHeader {
 
 /// A drained queue: each heartbeat has an outcome of its own, so that one that
 /// is wrong does not hold up the others.
+#[utoipa::path(
+    post, path = "/v1/heartbeats", tag = "agent", security(("device" = [])),
+    request_body = Vec<Heartbeat>,
+    responses((status = 200, body = HeartbeatsResponse), BodyRefusals, DeviceRefusals)
+)]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Device(credentials): Device,

@@ -4,17 +4,24 @@ mod agent_session;
 mod auth;
 mod body;
 mod cluster;
+mod device_bulk;
+mod device_csv;
+mod device_history;
 mod devices;
 mod enroll_tokens;
 mod error;
 pub(crate) mod extract;
 mod fcm_token;
+mod filters;
+mod fleet;
 mod health;
 mod heartbeat;
 mod observe;
+mod openapi;
 mod origin;
 mod register;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +29,12 @@ use std::time::Duration;
 use actors::System;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::agent_socket;
 use crate::config::Config;
@@ -70,44 +80,54 @@ impl App {
 
 /// Every route of a node.
 pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
-    let agent = Router::new()
-        .route("/v1/register", post(register::register))
-        .route("/v1/agent/session", post(agent_session::open))
-        .route("/v1/agent/socket", get(agent_socket::upgrade))
-        .route("/v1/heartbeat", post(heartbeat::one))
-        .route("/v1/heartbeats", post(heartbeat::list))
-        .route("/v1/devices/fcm-token", post(fcm_token::replace));
-    let admin = Router::new()
-        .route("/v1/auth/login", post(auth::login))
-        .route("/v1/auth/refresh", post(auth::refresh))
-        .route("/v1/auth/logout", post(auth::logout))
-        .route("/v1/enroll-tokens", post(enroll_tokens::create).get(enroll_tokens::list))
-        .route("/v1/enroll-tokens/{id}", delete(enroll_tokens::revoke))
-        .route("/v1/devices", get(devices::list))
-        .route("/v1/devices/{id}", get(devices::one).delete(devices::delete))
-        .route("/v1/devices/{id}/revoke", post(devices::revoke))
-        .route("/v1/fleet/stats", get(devices::stats))
-        .route("/v1/cluster", get(cluster::overview))
-        .route("/v1/cluster/nodes/{name}/drain", post(cluster::drain))
-        .route("/v1/cluster/nodes/{name}/resume", post(cluster::resume))
+    let agent = OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(agent_session::open))
+        .routes(routes!(heartbeat::one))
+        .routes(routes!(heartbeat::list))
+        .routes(routes!(fcm_token::replace))
+        // A WebSocket, which OpenAPI cannot describe.
+        .route("/v1/agent/socket", get(agent_socket::upgrade));
+    let admin = OpenApiRouter::new()
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
+        .routes(routes!(enroll_tokens::create, enroll_tokens::list))
+        .routes(routes!(enroll_tokens::revoke))
+        .routes(routes!(devices::list))
+        .routes(routes!(devices::one, devices::edit, devices::delete))
+        .routes(routes!(devices::revoke))
+        .routes(routes!(devices::restore))
+        .routes(routes!(device_history::history))
+        .routes(routes!(device_history::events))
+        .routes(routes!(device_bulk::bulk))
+        .routes(routes!(device_csv::export))
+        .routes(routes!(device_csv::import))
+        .routes(routes!(filters::list, filters::create))
+        .routes(routes!(filters::one, filters::change, filters::delete))
+        .routes(routes!(devices::stats))
+        .routes(routes!(fleet::history))
+        .routes(routes!(fleet::distributions))
+        .routes(routes!(cluster::overview))
+        .routes(routes!(cluster::drain))
+        .routes(routes!(cluster::resume))
         .route("/v1/{*unknown}", axum::routing::any(error::no_such_route));
-    let signals =
-        Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready)).route("/metrics", get(health::metrics));
+    let signals = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::metrics));
+    let (routes, description) =
+        OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(agent).merge(admin).merge(signals).split_for_parts();
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {
             build_id: build_id(),
-            secure_cookies: app.config.dashboard.secure_cookies,
+            secure_cookies: app.config.dashboard.secure_cookies || app.public_url.starts_with("https://"),
             sessions_max: app.config.dashboard.sessions_max,
             sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
             shutdown: app.stopping.clone(),
             registry: app.observability.registry.clone(),
         },
     )?;
-    Ok(Router::new()
-        .merge(agent)
-        .merge(admin)
-        .merge(signals)
+    Ok(routes
+        .merge(openapi::pages(description))
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(Arc::clone(app))
         .merge(dashboard.layer(from_fn_with_state(Arc::clone(app), body::deadline)))

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use wire::agent::{RegisterRequest, RegisterResponse};
 
 use super::extract::{ClientAddress, bearer};
+use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals};
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
@@ -16,6 +17,11 @@ use crate::{convert, present};
 const LEGACY_TOKEN_HEADER: &str = "x-admin-key";
 
 /// Enrolls the device and hands over its secrets, this once.
+#[utoipa::path(
+    post, path = "/v1/register", tag = "agent", security(("enrollment" = [])),
+    request_body = RegisterRequest,
+    responses((status = 200, body = RegisterResponse), BodyRefusals, ConflictRefusal, DeviceRefusals)
+)]
 pub(crate) async fn register(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,

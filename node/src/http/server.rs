@@ -9,14 +9,15 @@ use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, util::MapRequestLayer};
 
-use super::{App, router};
+use super::{App, router, tls};
 
 /// What a connection over the limit is told before it is closed.
 const AT_THE_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -28,10 +29,11 @@ const HEAD_MAX_BYTES: usize = 32 * 1024;
 /// Serves until the node stops, then lets connections finish. Answers whether
 /// all of them did in time.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> bool {
-    let router = match router(&app) {
-        Ok(router) => router,
+    let ready = router(&app).and_then(|router| Ok((router, tls::acceptor(&app.config, app.stopping.clone())?)));
+    let (router, tls) = match ready {
+        Ok(ready) => ready,
         Err(cause) => {
-            tracing::error!(event = "http.router_failed", %cause);
+            tracing::error!(event = "http.start_failed", cause = format!("{cause:#}"));
             app.stopping.cancel();
             return false;
         }
@@ -45,7 +47,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> bool {
         };
         match accepted {
             Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
-                Ok(permit) => drop(connections.spawn(connection(stream, peer, router.clone(), Arc::clone(&app), permit))),
+                Ok(permit) => drop(connections.spawn(connection(stream, peer, tls.clone(), router.clone(), Arc::clone(&app), permit))),
                 Err(_) => {
                     app.observability.connections_refused.inc();
                     refuse(stream);
@@ -71,11 +73,31 @@ fn refuse(stream: TcpStream) {
     });
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, app: Arc<App>, permit: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    app: Arc<App>,
+    permit: OwnedSemaphorePermit,
+) {
     let _permit = permit;
     let _open = Open::new(&app);
     // Small answers must not wait for an acknowledgement (Nagle).
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return http(stream, peer, router, &app).await };
+    let patience = Duration::from_millis(app.config.http.header_timeout_ms);
+    // Errors are the peer's, as below.
+    if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
+        http(stream, peer, router, &app).await;
+    }
+}
+
+/// HTTP over a connection, whatever carries it.
+async fn http<S>(stream: S, peer: SocketAddr, router: Router, app: &App)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request

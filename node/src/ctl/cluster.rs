@@ -1,0 +1,38 @@
+//! `ctl cluster`: nodes, and draining them.
+
+use reqwest::Method;
+
+use super::Ctl;
+use super::api::encoded;
+use super::args::{ClusterCommand, Format};
+use super::output::{self, Column};
+
+const NODES: &[Column] = &[
+    ("NODE", "/name"),
+    ("STATE", "/state"),
+    ("SHARDS", "/shards"),
+    ("DEVICES", "/devices"),
+    ("HEARTBEATS/S", "/heartbeats_per_second"),
+    ("LEASE LEFT MS", "/lease_left_ms"),
+    ("REACHABLE", "/reachable"),
+    ("ROUND TRIP MS", "/round_trip_ms"),
+    ("VERSION", "/version"),
+    ("URL", "/http_url"),
+];
+
+/// `ctl cluster ...`.
+pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Result<()> {
+    let (node, what, done) = match command {
+        ClusterCommand::Show => {
+            let cluster = ctl.api.get("/v1/cluster", &[]).await?;
+            return match ctl.format {
+                Format::Json => output::one(ctl.format, &cluster, &[]),
+                Format::Table => output::rows(ctl.format, cluster["nodes"].as_array().map_or(&[], Vec::as_slice), NODES),
+            };
+        }
+        ClusterCommand::Drain { node } => (node, "drain", "hands its devices over"),
+        ClusterCommand::Resume { node } => (node, "resume", "takes its part again"),
+    };
+    let answer = ctl.api.call(Method::POST, &format!("/v1/cluster/nodes/{}/{what}", encoded(&node)), None).await?;
+    output::done(ctl.format, &answer, &format!("{node} {done}."))
+}

@@ -1,0 +1,190 @@
+//! `ctl devices` and `ctl stats`.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::api::{Api, encoded};
+use super::args::DeviceCommand;
+use super::output::{self, Column};
+use super::{Ctl, confirmed};
+
+const LIST: &[Column] = &[
+    ("ALIAS", "/alias"),
+    ("STATUS", "/status"),
+    ("BATTERY", "/last/battery_pct"),
+    ("APP", "/app_status"),
+    ("NETWORK", "/last/transport"),
+    ("AGENT", "/last/app_version"),
+    ("MODEL", "/model"),
+    ("TAGS", "/tags"),
+    ("LAST SEEN", "/last_seen_at"),
+    ("ID", "/id"),
+];
+
+const ONE: &[Column] = &[
+    ("Alias", "/alias"),
+    ("Id", "/id"),
+    ("Status", "/status"),
+    ("Last seen", "/last_seen_at"),
+    ("Monitored app", "/app_status"),
+    ("Tags", "/tags"),
+    ("Groups", "/groups"),
+    ("Model", "/model"),
+    ("Manufacturer", "/manufacturer"),
+    ("Hardware id", "/hardware_id"),
+    ("Android", "/last/android_version"),
+    ("Agent", "/last/app_version"),
+    ("Battery %", "/last/battery_pct"),
+    ("Charging", "/last/charging"),
+    ("Memory free MiB", "/last/ram_available_mb"),
+    ("Storage free MiB", "/last/storage_free_mb"),
+    ("Network", "/last/transport"),
+    ("Wi-Fi", "/last/ssid"),
+    ("Address", "/last/ip"),
+    ("Enrolled", "/enrolled_at"),
+];
+
+/// `ctl stats`.
+pub(super) async fn stats(ctl: &mut Ctl) -> anyhow::Result<()> {
+    let stats = ctl.api.get("/v1/fleet/stats", &[]).await?;
+    let fields: &[Column] = &[
+        ("Devices", "/devices"),
+        ("Online", "/online"),
+        ("Offline", "/offline"),
+        ("Never seen", "/never_seen"),
+        ("Low battery", "/low_battery"),
+        ("App down", "/app_down"),
+        ("Heartbeats/s", "/heartbeats_per_second"),
+    ];
+    output::one(ctl.format, &stats, fields)
+}
+
+/// `ctl devices ...`.
+pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result<()> {
+    match command {
+        DeviceCommand::List { filter, sort, limit } => {
+            let mut query = filter.query();
+            query.extend(sort.map(|sort| ("sort", sort)));
+            let devices = ctl.api.list("/v1/devices", &query, limit).await?;
+            output::rows(ctl.format, &devices, LIST)
+        }
+        DeviceCommand::Show { device } => {
+            let device = found(&mut ctl.api, &device).await?;
+            output::one(ctl.format, &device, ONE)
+        }
+        DeviceCommand::Events { device, limit } => {
+            let id = id_of(&mut ctl.api, &device).await?;
+            let events = ctl.api.list(&format!("/v1/devices/{id}/events"), &[], limit).await?;
+            output::rows(ctl.format, &events, &[("AT", "/at"), ("EVENT", "/kind"), ("DETAIL", "/detail")])
+        }
+        DeviceCommand::Edit { device, alias, add_tag, remove_tag, add_group, remove_group } => {
+            let known = found(&mut ctl.api, &device).await?;
+            let mut change = Map::new();
+            change.extend(alias.map(|alias| ("alias".to_owned(), json!(alias))));
+            for (name, add, remove) in [("tags", add_tag, remove_tag), ("groups", add_group, remove_group)] {
+                if !add.is_empty() || !remove.is_empty() {
+                    change.insert(name.to_owned(), json!(changed(&known[name], add, &remove)));
+                }
+            }
+            anyhow::ensure!(!change.is_empty(), "nothing to change: give --alias, --add-tag, --remove-tag, --add-group or --remove-group");
+            let path = format!("/v1/devices/{}", known["id"].as_str().unwrap_or_default());
+            let answer = ctl.api.call(Method::PATCH, &path, Some(&Value::Object(change))).await?;
+            output::done(ctl.format, &answer, &format!("Changed {device}."))
+        }
+        DeviceCommand::Revoke { devices, yes } => {
+            confirmed(&format!("Make every credential of {} worthless?", named(&devices)), yes)?;
+            each(ctl, &devices, Method::POST, "/revoke", "Revoked").await
+        }
+        DeviceCommand::Delete { devices, yes } => {
+            confirmed(&format!("Delete {}?", named(&devices)), yes)?;
+            each(ctl, &devices, Method::DELETE, "", "Deleted").await
+        }
+        DeviceCommand::Restore { devices } => {
+            for id in devices {
+                let answer = ctl.api.call(Method::POST, &format!("/v1/devices/{}/restore", encoded(&id)), Some(&json!({}))).await?;
+                output::done(ctl.format, &answer, &format!("Restored {id}."))?;
+            }
+            Ok(())
+        }
+        DeviceCommand::Export { filter, file } => {
+            let mut answer = ctl.api.send(Method::GET, "/v1/devices/export.csv", &filter.query(), None).await?;
+            let mut out: Box<dyn Write> = match &file {
+                Some(path) => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
+                None => Box::new(std::io::stdout().lock()),
+            };
+            while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+                out.write_all(&chunk)?;
+            }
+            Ok(out.flush()?)
+        }
+        DeviceCommand::Import { file, apply } => {
+            let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
+            let query = [("dry_run", (!apply).to_string())];
+            let answer = ctl.api.send(Method::POST, "/v1/devices/import.csv", &query, Some(("text/csv", text))).await?;
+            let answer: Value = answer.json().await.map_err(reqwest::Error::without_url)?;
+            super::output::one(ctl.format, &answer, IMPORT)?;
+            let problems = answer["problems"].as_array().map_or(0, Vec::len);
+            anyhow::ensure!(problems == 0, "{problems} problems: nothing was changed");
+            Ok(())
+        }
+    }
+}
+
+const IMPORT: &[Column] = &[("Changes", "/changes"), ("Unchanged", "/unchanged"), ("Problems", "/problems"), ("Applied", "/applied")];
+
+/// The same for each device, one after the other; the first that fails ends it.
+async fn each(ctl: &mut Ctl, devices: &[String], method: Method, what: &str, done: &str) -> anyhow::Result<()> {
+    for device in devices {
+        let id = id_of(&mut ctl.api, device).await?;
+        let answer = ctl.api.call(method.clone(), &format!("/v1/devices/{id}{what}"), None).await.with_context(|| device.clone())?;
+        output::done(ctl.format, &answer, &format!("{done} {device}."))?;
+    }
+    Ok(())
+}
+
+fn named(devices: &[String]) -> String {
+    match devices {
+        [one] => one.clone(),
+        many => format!("{} devices", many.len()),
+    }
+}
+
+/// A device by its id or its alias.
+async fn found(api: &mut Api, device: &str) -> anyhow::Result<Value> {
+    let id = id_of(api, device).await?;
+    api.get(&format!("/v1/devices/{id}"), &[]).await
+}
+
+async fn id_of(api: &mut Api, device: &str) -> anyhow::Result<String> {
+    if uuid::Uuid::parse_str(device).is_ok() {
+        return Ok(device.to_owned());
+    }
+    let listed = api.list("/v1/devices", &[("text", device.to_owned())], 0).await?;
+    match listed.iter().find(|listed| listed["alias"] == device).and_then(|listed| listed["id"].as_str()) {
+        Some(id) => Ok(id.to_owned()),
+        None => bail!("there is no device {device}"),
+    }
+}
+
+/// A list with these added and those taken away.
+fn changed(known: &Value, add: Vec<String>, remove: &[String]) -> Vec<String> {
+    let known = known.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let mut all: Vec<String> = known.chain(add).filter(|one| !remove.contains(one)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_added_and_taken_away() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(changed(&json!(["b", "a"]), words(&["c", "a"]), &words(&["b"])), words(&["a", "c"]));
+    }
+}

@@ -1,0 +1,64 @@
+//! `nexmdm ctl`: what an operator does from a terminal or a script, over the API, from anywhere.
+
+mod api;
+mod args;
+mod cluster;
+mod devices;
+mod output;
+mod people;
+mod session;
+mod tokens;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use api::Api;
+pub(crate) use args::CtlArgs;
+use args::{CtlCommand, Format};
+
+/// What every command works with.
+struct Ctl {
+    api: Api,
+    format: Format,
+}
+
+/// Runs one command.
+pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
+    let CtlArgs { server, ca_file, token, output: format, command } = args;
+    let ca_file = ca_file.map(std::path::absolute).transpose()?;
+    match command {
+        CtlCommand::Completion { shell } => {
+            clap_complete::generate(shell, &mut crate::cli::Cli::command(), "nexmdm", &mut std::io::stdout());
+            return Ok(());
+        }
+        CtlCommand::Login { username, password_stdin } => return session::login(server, ca_file, username, password_stdin).await,
+        CtlCommand::Logout => return session::logout(server, ca_file).await,
+        _ => {}
+    }
+    let mut ctl = Ctl { api: session::connect(server, ca_file, token)?, format };
+    match command {
+        CtlCommand::Login { .. } | CtlCommand::Logout | CtlCommand::Completion { .. } => Ok(()),
+        CtlCommand::Whoami => people::whoami(&mut ctl).await,
+        CtlCommand::Stats => devices::stats(&mut ctl).await,
+        CtlCommand::Devices { command } => devices::run(&mut ctl, command).await,
+        CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
+        CtlCommand::Users { command } => people::users(&mut ctl, command).await,
+        CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,
+        CtlCommand::Cluster { command } => cluster::run(&mut ctl, command).await,
+    }
+}
+
+/// Asks before something that cannot be taken back; a script says `--yes`.
+fn confirmed(question: &str, yes: bool) -> anyhow::Result<()> {
+    use std::io::{BufRead, IsTerminal, Write};
+    if yes {
+        return Ok(());
+    }
+    anyhow::ensure!(std::io::stdin().is_terminal(), "{question} Add --yes to do it without being asked.");
+    print!("{question} [y/N] ");
+    std::io::stdout().flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("standard input")?;
+    anyhow::ensure!(matches!(line.trim(), "y" | "Y" | "yes"), "Nothing was done.");
+    Ok(())
+}

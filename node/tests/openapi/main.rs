@@ -1,0 +1,221 @@
+//! The API keeps its own description: whatever is sent to any route, the answer has a status that
+//! the document names and a body that fits it, and none is a failure of ours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod generate;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chaos::client::EnrolledDevice;
+use chaos::http::{Answer, Call};
+use common::{Bench, options};
+use generate::Generator;
+use hyper::Method;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use serde_json::{Value, json};
+
+/// Requests to each operation; every second one is made to fit.
+const ROUNDS: u64 = 24;
+/// Ends the sign-in that all others need: it is called without credentials only.
+const ENDS_THE_CALLER: [&str; 1] = ["/v1/auth/logout"];
+
+/// One method of one path.
+struct Operation {
+    path: String,
+    method: Method,
+    description: Value,
+}
+
+fn operations(document: &Value) -> Vec<Operation> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, methods): (&String, &Value)| {
+        let methods = methods.as_object().unwrap().clone();
+        let path = path.clone();
+        methods.into_iter().map(move |(method, description)| Operation {
+            path: path.clone(),
+            method: method.to_uppercase().parse().unwrap(),
+            description,
+        })
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// A device of its own for each call, and ids that exist.
+struct Site {
+    bench: Bench,
+    document: Value,
+    device: EnrolledDevice,
+    ids: Vec<String>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let wide = ["NEXMDM__ENROLLMENT__FAILURE_BURST", "NEXMDM__AUTH__FAILURE_BURST"];
+        let bench = Bench::with(wide.iter().fold(options(), |options, name| options.env(name, "100000"))).await;
+        let answer = bench.client.get("/openapi.json", None).await.unwrap();
+        assert_eq!(answer.status, 200);
+        let document: Value = answer.json();
+        let device = bench.enroll("the-caller").await;
+        let mut ids = Vec::new();
+        for n in 0..6 {
+            ids.push(bench.enroll(&format!("kiosk-{n}")).await.device_id);
+        }
+        ids.extend(bench.client.tokens(&bench.admin, 6).await.unwrap().into_iter().map(|token| token.id));
+        Self { bench, document, device, ids }
+    }
+
+    /// Ids that answers tell of, to be asked for by other calls. The caller's own account is left in peace.
+    fn learn(&mut self, answer: &Value) {
+        match answer {
+            Value::Object(fields) => {
+                if let (Some(id), None) = (fields.get("id").and_then(Value::as_str), fields.get("username"))
+                    && self.ids.len() < 300
+                    && id != self.device.device_id
+                {
+                    self.ids.push(id.to_owned());
+                }
+                fields.values().for_each(|value| self.learn(value));
+            }
+            Value::Array(items) => items.iter().take(5).for_each(|value| self.learn(value)),
+            _ => {}
+        }
+    }
+
+    async fn credentials(&self, operation: &Operation) -> Option<String> {
+        if ENDS_THE_CALLER.contains(&operation.path.as_str()) {
+            return None;
+        }
+        let scheme = operation.description["security"][0].as_object()?.keys().next()?.clone();
+        Some(match scheme.as_str() {
+            "person" => self.bench.admin.clone(),
+            "device" if operation.path == "/v1/agent/session" => self.device.device_token.clone(),
+            "device" => self.device.session_token.clone(),
+            "enrollment" => self.bench.client.tokens(&self.bench.admin, 1).await.unwrap()[0].token.clone(),
+            other => panic!("unknown security scheme {other}"),
+        })
+    }
+
+    /// One call; its status and what it was.
+    async fn call(&self, operation: &Operation, generator: &mut Generator<'_>, fits: bool) -> (String, Answer) {
+        let mut path = operation.path.clone();
+        let mut query = Vec::new();
+        for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap();
+            match parameter["in"].as_str().unwrap() {
+                "path" => path = path.replace(&format!("{{{name}}}"), &encoded(&generator.path_value(&self.ids, fits))),
+                "query" if generator.toss(0.4) || parameter["required"] == true => {
+                    let value = generator.value(&parameter["schema"], fits);
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    query.push(format!("{name}={}", encoded(&text)));
+                }
+                _ => {}
+            }
+        }
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.join("&"));
+        }
+        let mut call = Call::new(operation.method.clone(), &path);
+        let content = operation.description["requestBody"]["content"].as_object().and_then(|content| content.iter().next());
+        let mut body = None;
+        if let Some((content_type, described)) = content {
+            let value = generator.value(&described["schema"], fits);
+            let text = if content_type.contains("json") { value.to_string() } else { value.as_str().unwrap_or_default().to_owned() };
+            body = Some((content_type, if fits { text } else { generator.damaged(text) }));
+        }
+        if let Some((content_type, text)) = &body {
+            call = Call::post(&path, text.clone()).content_type(content_type).method(operation.method.clone());
+        }
+        let token = self.credentials(operation).await;
+        if let Some(token) = token.as_deref().filter(|_| fits || generator.toss(0.8)) {
+            call = call.bearer(token);
+        }
+        let answer = self.bench.client.send(call).await;
+        let what = format!("{} {path} {}", operation.method, body.map_or_else(String::new, |(_, text)| text.chars().take(400).collect()));
+        let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+        (what, answer)
+    }
+}
+
+/// A part of a URL.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// What is wrong with an answer, by the document.
+fn broken(document: &Value, operation: &Operation, answer: &Answer) -> Option<String> {
+    if answer.status == 500 {
+        return Some("a failure of ours".into());
+    }
+    let described = &operation.description["responses"][answer.status.to_string()];
+    if described.is_null() {
+        return Some(format!("the status {} is not in the document: {}", answer.status, answer.detail()));
+    }
+    let Some(content) = described["content"].as_object() else {
+        return (!answer.body.is_empty()).then(|| "a body where none is described".into());
+    };
+    let told = answer.header("content-type").unwrap_or_default().to_owned();
+    let Some((kind, described)) = content.iter().find(|(kind, _)| told.starts_with(kind.as_str())) else {
+        return Some(format!("the content type {told} is not in the document"));
+    };
+    if !kind.contains("json") {
+        return None;
+    }
+    let schema = json!({"allOf": [described["schema"]], "components": document["components"]});
+    let body = answer.json();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong = validator.iter_errors(&body).next()?;
+    Some(format!("the body does not fit at {}: {wrong}", wrong.instance_path()))
+}
+
+#[tokio::test]
+async fn whatever_is_sent_the_answer_is_a_described_one() {
+    let mut site = Site::start().await;
+    let all = operations(&site.document);
+    assert!(all.len() > 20, "{} operations", all.len());
+    let document = site.document.clone();
+    let mut seen: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for round in 0..ROUNDS {
+        for (n, operation) in all.iter().enumerate() {
+            let fits = round % 2 == 0;
+            let mut generator = Generator::new(&document, SmallRng::seed_from_u64(round * 1_000 + n as u64));
+            let (what, answer) = site.call(operation, &mut generator, fits).await;
+            let name = format!("{} {}", operation.method, operation.path);
+            seen.entry(name.clone()).or_default().insert(answer.status);
+            if let Some(problem) = broken(&document, operation, &answer) {
+                found.push(format!("{name}: {problem}\n    after {what}"));
+            }
+            if answer.status < 300 {
+                site.learn(&answer.json());
+            }
+        }
+    }
+    for (name, statuses) in &seen {
+        println!("{name}: {statuses:?}");
+    }
+    assert!(found.is_empty(), "{} answers break the document, e.g.\n{}", found.len(), found[..found.len().min(12)].join("\n"));
+    // It was no test if nothing got through.
+    let through = seen.values().filter(|statuses| statuses.iter().any(|status| *status < 300)).count();
+    assert!(through * 10 >= seen.len() * 7, "only {through} of {} operations ever succeeded", seen.len());
+}
+
+#[tokio::test]
+async fn the_document_is_browsable_with_nothing_from_elsewhere() {
+    let bench = Bench::start().await;
+    let page = bench.client.get("/docs/", None).await.unwrap();
+    assert_eq!((page.status, page.header("content-type").unwrap().starts_with("text/html")), (200, true));
+    let html = String::from_utf8(page.body.to_vec()).unwrap();
+    let elsewhere = |text: &str| ["src=\"http", "href=\"http", "src=\"//", "href=\"//"].iter().any(|mark| text.contains(mark));
+    assert!(!elsewhere(&html), "{html}");
+    for script in html.split("src=\"").skip(1).map(|rest| rest.split('"').next().unwrap().trim_start_matches("./")) {
+        let answer = bench.client.get(&format!("/docs/{script}"), None).await.unwrap();
+        assert_eq!(answer.status, 200, "{script}");
+    }
+    let settings = bench.client.get("/docs/swagger-initializer.js", None).await.unwrap();
+    let settings = String::from_utf8(settings.body.to_vec()).unwrap();
+    assert!(settings.contains("\"validatorUrl\": \"none\"") && settings.contains("/openapi.json"), "{settings}");
+}
