@@ -66,6 +66,7 @@ section!(
         body_timeout_ms: u64,
         body_limit_bytes: usize,
         heartbeats_body_limit_bytes: usize,
+        bulk_body_limit_bytes: usize,
         import_body_limit_bytes: usize,
     }
 );
@@ -408,6 +409,7 @@ impl Config {
         in_range("http.body_timeout_ms", self.http.body_timeout_ms, 10, 600_000)?;
         in_range("http.body_limit_bytes", self.http.body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
+        in_range("http.bulk_body_limit_bytes", self.http.bulk_body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.import_body_limit_bytes", self.http.import_body_limit_bytes, 1024, 1 << 28)?;
         in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
         in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;

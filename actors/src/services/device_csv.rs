@@ -14,7 +14,7 @@ use domain::heartbeat::Transport;
 use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
 use domain::{DeviceId, Invalid};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use store::Listed;
 
 use super::device_edit::{Acted, Mode, act, to_the_end};
@@ -127,7 +127,7 @@ impl DeviceService {
     /// # Errors
     /// Forbidden, the filter is out of its limits, or too many exports are under way. A piece is an
     /// error when the database goes away in between; the table is cut off then.
-    pub fn export(
+    pub async fn export(
         self: &Arc<Self>,
         principal: &Principal,
         filter: DeviceFilter,
@@ -140,15 +140,15 @@ impl DeviceService {
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
         }
-        let service = Arc::clone(self);
-        // Where the next piece begins; `None` once there is none.
-        let begin: Option<Option<Cursor>> = Some(None);
-        let pieces = stream::try_unfold((service, filter, begin, permit), |(service, filter, begin, permit)| async move {
-            let Some(after) = begin else { return Ok(None) };
-            let (piece, next) = service.piece(&filter, after.as_ref()).await?;
-            Ok(Some((piece, (service, filter, next.map(Some), permit))))
+        // Read before anything is answered, so that a database that is away is an error and no stump.
+        let (first, next) = self.piece(&filter, None).await?;
+        let begin = (Arc::clone(self), filter, next, permit);
+        let pieces = stream::try_unfold(begin, |(service, filter, after, permit)| async move {
+            let Some(after) = after else { return Ok(None) };
+            let (piece, next) = service.piece(&filter, Some(&after)).await?;
+            Ok(Some((piece, (service, filter, next, permit))))
         });
-        Ok(stream::StreamExt::chain(stream::once(async { Ok(head) }), pieces))
+        Ok(stream::iter([Ok(head), Ok(first)]).chain(pieces))
     }
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {

@@ -7,12 +7,17 @@ mod auth;
 mod body;
 mod client_address;
 mod cluster;
+mod device_bulk;
+mod device_csv;
+mod device_history;
 mod devices;
 mod enroll_tokens;
 mod enrollment_kit;
 mod error;
 pub(crate) mod extract;
 mod fcm_token;
+mod filters;
+mod fleet;
 mod health;
 mod heartbeat;
 mod me;
@@ -128,9 +133,19 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(enrollment_kit::qr))
         .routes(routes!(agent_apk::download))
         .routes(routes!(devices::list))
-        .routes(routes!(devices::one, devices::delete))
+        .routes(routes!(devices::one, devices::edit, devices::delete))
         .routes(routes!(devices::revoke))
+        .routes(routes!(devices::restore))
+        .routes(routes!(device_history::history))
+        .routes(routes!(device_history::events))
+        .routes(routes!(device_bulk::bulk))
+        .routes(routes!(device_csv::export))
+        .routes(routes!(device_csv::import))
+        .routes(routes!(filters::list, filters::create))
+        .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))
+        .routes(routes!(fleet::history))
+        .routes(routes!(fleet::distributions))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))
