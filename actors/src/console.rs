@@ -13,14 +13,15 @@ use crate::crypto::{Bcrypt, TokenSigner};
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
 use crate::router::{DeviceRouter, RouterParts};
-use crate::services::{AuthService, EnrollmentService};
+use crate::services::credential_cache::CredentialCache;
+use crate::services::{AccountService, EnrollmentService, People, PeopleParts};
 use crate::settings::Settings;
 use crate::{Secrets, ServiceError};
 
 /// Services that need no running devices.
 pub struct Console {
-    /// Sign-in and accounts.
-    pub auth: AuthService,
+    /// Accounts.
+    pub accounts: AccountService,
     /// Enrollment tokens; no device of it runs here, so it cannot enroll any.
     pub enrollment: EnrollmentService,
 }
@@ -50,20 +51,28 @@ impl Console {
             metrics: metrics.clone(),
         });
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
-        let signer = Arc::new(TokenSigner::new(&secrets.jwt_key));
+        let People { accounts, .. } = PeopleParts {
+            store: store.clone(),
+            signer: Arc::new(TokenSigner::new(&secrets.jwt_key)),
+            bcrypt: bcrypt.clone(),
+            credentials: Arc::new(CredentialCache::new(settings.auth.session_cache_ttl)),
+            settings: settings.auth.clone(),
+            metrics: metrics.clone(),
+        }
+        .services();
         Ok(Self {
+            accounts,
             enrollment: EnrollmentService::new(
-                store.clone(),
+                store,
                 router,
                 FleetView::new(settings.device),
-                bcrypt.clone(),
+                bcrypt,
                 Arc::new(secrets.master_key),
                 &settings.auth,
                 settings.enrollment,
                 settings.kit,
-                metrics.clone(),
+                metrics,
             ),
-            auth: AuthService::new(store, signer, bcrypt, settings.auth, metrics),
         })
     }
 }

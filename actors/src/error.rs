@@ -2,6 +2,7 @@
 
 use domain::Invalid;
 use domain::access::Forbidden;
+use domain::api_token::ApiTokenRefused;
 use store::{Conflict, StoreError};
 
 /// A refused or failed call.
@@ -19,12 +20,24 @@ pub enum ServiceError {
     /// The credentials belong to another device.
     #[error("the credentials belong to another device")]
     ForeignDevice,
+    /// Only a person who is signed in may do this; a script with an API token may not.
+    #[error("this takes a person's own sign-in; an API token does not do")]
+    SignInRequired,
+    /// The change would leave nobody who can manage accounts.
+    #[error("this is the last active admin; make another one first")]
+    LastAdmin,
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// Another enrolled device has this alias.
     #[error("another device already has this alias")]
     AliasInUse,
+    /// Another device of the fleet has this alias.
+    #[error("another device already has the alias {0:?}")]
+    AliasHeld(String),
+    /// Another filter of the same account has this name.
+    #[error("another filter of yours already has this name")]
+    FilterNameInUse,
     /// Another account has this name.
     #[error("another account already has this name")]
     UsernameInUse,
@@ -69,11 +82,21 @@ impl ServiceError {
     }
 }
 
+impl From<ApiTokenRefused> for ServiceError {
+    fn from(refused: ApiTokenRefused) -> Self {
+        match refused {
+            ApiTokenRefused::Invalid(invalid) => Self::Invalid(invalid),
+            ApiTokenRefused::Forbidden(forbidden) => Self::Forbidden(forbidden),
+        }
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(Conflict::AliasInUse) => Self::AliasInUse,
             StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
+            StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
             cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
                 tracing::warn!(event = "database.unavailable", %cause);
                 Self::Unavailable

@@ -39,6 +39,10 @@ pub struct Metrics {
     pub enrollments: IntCounterVec,
     /// Sign-ins by outcome.
     pub logins: IntCounterVec,
+    /// Names locked out of signing in.
+    pub lockouts: IntCounter,
+    /// API tokens shown, by outcome.
+    pub api_token_auth: IntCounterVec,
     /// Device authentications by kind and outcome.
     pub device_auth: IntCounterVec,
     /// Open agent sockets.
@@ -138,6 +142,14 @@ impl Metrics {
                 IntCounterVec::new(Opts::new("nexmdm_enrollments_total", "Enrollments by outcome"), &["outcome"])?,
             )?,
             logins: kept(registry, IntCounterVec::new(Opts::new("nexmdm_logins_total", "Sign-ins by outcome"), &["outcome"])?)?,
+            lockouts: kept(
+                registry,
+                IntCounter::new("nexmdm_sign_in_lockouts_total", "Names locked after failed sign-ins, each longer lock counted anew")?,
+            )?,
+            api_token_auth: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_api_token_auth_total", "API tokens shown, by outcome"), &["outcome"])?,
+            )?,
             device_auth: kept(
                 registry,
                 IntCounterVec::new(

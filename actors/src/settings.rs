@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
+use domain::lockout::LockoutPolicy;
 use domain::throttle::FailureLimit;
 
 /// All settings of this crate.
@@ -20,8 +21,23 @@ pub struct Settings {
     pub enrollment: EnrollmentSettings,
     /// What devices are enrolled with in the field.
     pub kit: KitSettings,
+    /// History and events.
+    pub history: HistorySettings,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct HistorySettings {
+    /// A deleted device can be restored for this long; then it is removed for good.
+    pub restore_within: chrono::TimeDelta,
+    /// Events of devices.
+    pub events_kept: chrono::TimeDelta,
+    /// Hours of devices, and samples of the fleet.
+    pub hours_kept: chrono::TimeDelta,
+    /// Between two looks at what is to be counted or removed.
+    pub interval: Duration,
 }
 
 /// Heartbeat intake and writing.
@@ -105,8 +121,18 @@ pub struct AuthSettings {
     pub agent_session_ttl: Duration,
     /// Verified device tokens remembered per node.
     pub device_token_cache_max: u64,
-    /// Failed attempts per account and per address.
+    /// Failed attempts per address.
     pub failures: FailureLimit,
-    /// Keys with failures remembered per node.
+    /// Addresses with failures remembered per node.
     pub failure_keys_max: u64,
+    /// Failed sign-ins per name, on all nodes together.
+    pub lockout: LockoutPolicy,
+    /// Names with failed sign-ins remembered.
+    pub lockout_names_max: i64,
+    /// Sign-ins in force per account.
+    pub sessions_per_user_max: i64,
+    /// Life of API tokens.
+    pub api_token_lifetime: LifetimeLimits,
+    /// API tokens in force per account.
+    pub api_tokens_per_user_max: i64,
 }

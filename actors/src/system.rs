@@ -13,25 +13,30 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::ServiceError;
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
+use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::HeartbeatWriters;
+use crate::history_keeper::HistoryKeeper;
+use crate::housekeeping::{FailuresKept, keep_tidy};
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links, Local};
 use crate::metrics::Metrics;
 use crate::partition::{self, PartitionActor, PartitionMsg};
 use crate::router::{DeviceRouter, RouterParts, call};
-use crate::services::{AgentService, AuthService, ClusterService, DeviceService, EnrollmentService};
+use crate::services::credential_cache::CredentialCache;
+use crate::services::{
+    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, DeviceService, EnrollmentService, FilterService,
+    HistoryService, People, PeopleParts,
+};
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
-use crate::{ServiceError, clock};
 
-/// Sessions that ended longer ago than this are removed.
-const SESSION_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(30);
 /// How long a starting node tries to reach every other node before it serves without them.
 const IN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the database may take to note that this node leaves.
@@ -85,12 +90,20 @@ impl From<store::StoreError> for StartError {
 
 /// The running system of a node.
 pub struct System {
-    /// Sign-in and accounts.
+    /// Sign-in, and who is behind a bearer token.
     pub auth: AuthService,
+    /// Accounts and their sign-ins.
+    pub accounts: AccountService,
+    /// API tokens of scripts.
+    pub api_tokens: ApiTokenService,
     /// Enrollment.
     pub enrollment: EnrollmentService,
     /// Devices, for people.
-    pub devices: DeviceService,
+    pub devices: Arc<DeviceService>,
+    /// What happened to devices, for people.
+    pub history: HistoryService,
+    /// Filters that people keep.
+    pub filters: FilterService,
     /// Sessions and heartbeats of devices.
     pub agent: AgentService,
     /// Nodes and shards, for people.
@@ -127,7 +140,6 @@ impl System {
         metrics: Metrics,
     ) -> Result<Arc<Self>, StartError> {
         partition::ensure(&store, &metrics).await?;
-        store.purge_sessions(clock::now() - SESSION_KEPT).await?;
         store.purge_cluster().await?;
         let partition_arguments = (store.clone(), metrics.clone(), settings.partition_interval);
         let partitions = Actor::spawn(None, PartitionActor, partition_arguments).await.map_err(not_started)?.0;
@@ -138,6 +150,7 @@ impl System {
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let context = Arc::new(DeviceContext {
             writers: writer_queues.clone(),
+            events: EventWriter::start(&mut tasks, store.clone()),
             view: Arc::clone(&view),
             policy: settings.device,
             ownership: Arc::clone(&ownership),
@@ -174,7 +187,7 @@ impl System {
         let router = DeviceRouter::new(RouterParts {
             ownership: Arc::clone(&ownership),
             directory: Arc::clone(&directory),
-            shards,
+            shards: Arc::clone(&shards),
             view: watching.clone(),
             links: Some(Arc::clone(&links)),
             writers: Some(writer_queues.clone()),
@@ -190,10 +203,22 @@ impl System {
 
         first_look(&placement).await?;
         let wake = waking(placement.clone(), look_pending);
-        let notices = Notices { store: cluster_store, directory, ownership: Arc::clone(&ownership), wake };
+        let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
+        let forgetful = Arc::clone(&credentials);
+        let forget_people = Box::new(move || forgetful.forget());
+        let notices = Notices { store: cluster_store, directory, shards, ownership: Arc::clone(&ownership), forget_people, wake };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
+        let keeper = HistoryKeeper {
+            store: store.clone(),
+            view: Arc::clone(&view),
+            ownership: Arc::clone(&ownership),
+            in_step: is_in_step.clone(),
+            policy: settings.device,
+            settings: settings.history,
+        };
+        tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
@@ -205,8 +230,23 @@ impl System {
         let for_people = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let signer = Arc::new(TokenSigner::new(&secrets.jwt_key));
+        let lockout = settings.auth.lockout;
+        let kept =
+            FailuresKept { age: chrono::TimeDelta::seconds(i64::from(lockout.forget_after_s)), names_max: settings.auth.lockout_names_max };
+        tasks.spawn(keep_tidy(store.clone(), kept, stopping.clone()));
+        let People { auth, accounts, api_tokens } = PeopleParts {
+            store: store.clone(),
+            signer: Arc::clone(&signer),
+            bcrypt: for_people,
+            settings: settings.auth.clone(),
+            credentials,
+            metrics: metrics.clone(),
+        }
+        .services();
         Ok(Arc::new(Self {
-            auth: AuthService::new(store.clone(), Arc::clone(&signer), for_people, settings.auth.clone(), metrics.clone()),
+            auth,
+            accounts,
+            api_tokens,
             enrollment: EnrollmentService::new(
                 store.clone(),
                 router.clone(),
@@ -218,7 +258,15 @@ impl System {
                 settings.kit,
                 metrics.clone(),
             ),
-            devices: DeviceService::new(store.clone(), router.clone(), view, settings.device),
+            devices: Arc::new(DeviceService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                settings.history.restore_within,
+            )),
+            history: HistoryService::new(store.clone(), view, settings.device),
+            filters: FilterService::new(store.clone()),
             cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
             agent: AgentService::new(
                 store.clone(),

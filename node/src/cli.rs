@@ -87,6 +87,23 @@ pub(crate) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Disable an account; its sign-ins and API tokens end for good.
+    Disable {
+        /// Name of the account.
+        username: String,
+    },
+    /// Let a disabled account sign in again.
+    Enable {
+        /// Name of the account.
+        username: String,
+    },
+    /// Change what an account may do.
+    Role {
+        /// Name of the account.
+        username: String,
+        /// admin, operator or viewer.
+        role: String,
+    },
     /// List the accounts.
     List,
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use actors::console::Console;
 use anyhow::{Context, bail};
 use domain::access::{Principal, Role};
+use domain::account::AccountChange;
 use domain::enrollment::TokenRequest;
+use domain::query::PAGE_MAX;
 use secrecy::SecretString;
 
 use crate::cli::{TokenCommand, UserCommand};
@@ -90,32 +92,62 @@ pub(crate) async fn user(config: Config, command: UserCommand) -> anyhow::Result
     with_console(config, async |console| {
         match command {
             UserCommand::Add { username, role, password_stdin } => {
-                let role: Role = role.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+                let role = role_named(&role)?;
                 let (password, shown) = password(password_stdin)?;
-                console.auth.add_user(&Principal::Console, &username, &password, role).await.map_err(for_console)?;
+                console.accounts.add(&Principal::Console, &username, &password, role).await.map_err(for_console)?;
                 println!("Added {username} ({role}).{shown}");
             }
             UserCommand::ResetPassword { username, password_stdin } => {
+                let account = console.accounts.account_named(&Principal::Console, &username).await.map_err(for_console)?;
                 let (password, shown) = password(password_stdin)?;
-                console.auth.reset_password(&Principal::Console, &username, &password).await.map_err(for_console)?;
+                console.accounts.reset_password(&Principal::Console, account.id, Some(password)).await.map_err(for_console)?;
                 println!("{username} has a new password, and every sign-in of it has ended.{shown}");
             }
-            UserCommand::List => {
-                println!("{:<24} {:<10} {:<20} STATE", "NAME", "ROLE", "CREATED");
-                for user in console.auth.users(&Principal::Console).await.map_err(for_console)? {
-                    let state = if user.disabled_at.is_some() { "disabled" } else { "active" };
-                    println!(
-                        "{:<24} {:<10} {:<20} {state}",
-                        user.username,
-                        user.role.as_str(),
-                        user.created_at.format("%Y-%m-%d %H:%M:%SZ")
-                    );
-                }
+            UserCommand::Disable { username } => {
+                change(console, &username, AccountChange { disabled: Some(true), ..AccountChange::default() }).await?;
+                println!("{username} is disabled; its sign-ins and API tokens have ended.");
             }
+            UserCommand::Enable { username } => {
+                change(console, &username, AccountChange { disabled: Some(false), ..AccountChange::default() }).await?;
+                println!("{username} may sign in again.");
+            }
+            UserCommand::Role { username, role } => {
+                let role = role_named(&role)?;
+                change(console, &username, AccountChange { role: Some(role), ..AccountChange::default() }).await?;
+                println!("{username} is {role} from now on.");
+            }
+            UserCommand::List => list(console).await?,
         }
         Ok(())
     })
     .await
+}
+
+fn role_named(name: &str) -> anyhow::Result<Role> {
+    name.parse().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+async fn change(console: &Console, username: &str, change: AccountChange) -> anyhow::Result<()> {
+    let account = console.accounts.account_named(&Principal::Console, username).await.map_err(for_console)?;
+    console.accounts.change(&Principal::Console, account.id, change).await.map_err(for_console)?;
+    Ok(())
+}
+
+async fn list(console: &Console) -> anyhow::Result<()> {
+    println!("{:<24} {:<10} {:<20} STATE", "NAME", "ROLE", "CREATED");
+    let mut after = None;
+    loop {
+        let page = console.accounts.accounts(&Principal::Console, after.as_deref(), PAGE_MAX).await.map_err(for_console)?;
+        for account in page.accounts {
+            let state = if account.disabled_at.is_some() { "disabled" } else { "active" };
+            let created = account.created_at.format("%Y-%m-%d %H:%M:%SZ");
+            println!("{:<24} {:<10} {created} {state}", account.username, account.role.as_str());
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// The password to set, and what to tell of it.

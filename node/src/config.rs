@@ -1,18 +1,23 @@
 //! Configuration: the built-in defaults, then a file, then `NEXMDM__SECTION__KEY` variables.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, KitSettings, Settings};
+use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
+use domain::lockout::LockoutPolicy;
+use domain::rate::RateLimit;
 use domain::throttle::FailureLimit;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::http::RouteClass;
 
 /// The commented defaults, part of the binary.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -38,8 +43,10 @@ section!(
         enrollment: Enrollment,
         heartbeat: Heartbeat,
         device: Device,
+        history: History,
         socket: Socket,
         dashboard: Dashboard,
+        rate_limits: RateLimits,
         partition: Partition,
         cluster: Cluster,
         shutdown: Shutdown,
@@ -51,6 +58,7 @@ section!(
     Http {
         listen: SocketAddr,
         public_url: String,
+        trusted_proxies: String,
         tls_certificate_file: String,
         tls_key_file: String,
         connections_max: usize,
@@ -58,6 +66,7 @@ section!(
         body_timeout_ms: u64,
         body_limit_bytes: usize,
         heartbeats_body_limit_bytes: usize,
+        import_body_limit_bytes: usize,
     }
 );
 section!(
@@ -101,6 +110,15 @@ section!(
         failure_burst: u32,
         failures_forgiven_per_minute: u32,
         failure_keys_max: u64,
+        lockout_after_failures: u32,
+        lockout_seconds: u32,
+        lockout_max_seconds: u32,
+        lockout_forget_seconds: u32,
+        lockout_names_max: i64,
+        sessions_per_user_max: i64,
+        api_token_default_seconds: i64,
+        api_token_max_seconds: i64,
+        api_tokens_per_user_max: i64,
     }
 );
 section!(
@@ -134,6 +152,10 @@ section!(
     Device { offline_after_seconds: i64, low_battery_pct: i16, app_stale_after_seconds: i32, }
 );
 section!(
+    /// `[history]`
+    History { restore_within_days: i64, events_kept_days: i64, hours_kept_days: i64, interval_seconds: u64, }
+);
+section!(
     /// `[socket]`
     Socket {
         connections_max: usize,
@@ -148,6 +170,22 @@ section!(
 section!(
     /// `[dashboard]`
     Dashboard { sessions_max: usize, sessions_per_user_max: usize, secure_cookies: bool, }
+);
+section!(
+    /// `[rate_limits]`
+    RateLimits {
+        addresses_max: u64,
+        sign_in_per_second: u32,
+        sign_in_burst: u32,
+        enrollment_per_second: u32,
+        enrollment_burst: u32,
+        agent_per_second: u32,
+        agent_burst: u32,
+        api_per_second: u32,
+        api_burst: u32,
+        page_per_second: u32,
+        page_burst: u32,
+    }
 );
 section!(
     /// `[partition]`
@@ -216,6 +254,71 @@ impl Hidden {
 impl Serialize for Hidden {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.get().is_some() { "(hidden)" } else { "" })
+    }
+}
+
+impl Http {
+    /// Networks of the proxies whose word on a request's origin is believed.
+    ///
+    /// # Errors
+    /// Names the entry that is neither an address nor a network.
+    pub(crate) fn trusted_networks(&self) -> Result<Vec<IpNet>, Invalid> {
+        let read = |entry: &str| entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+        let entries = self.trusted_proxies.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| {
+                let problem = || format!("{entry:.50} is neither an address nor a network such as 10.0.0.0/8");
+                read(entry).map_err(|_| Invalid::new("http.trusted_proxies", problem()))
+            })
+            .collect()
+    }
+}
+
+impl RateLimits {
+    fn check(&self) -> Result<(), Invalid> {
+        let most = 10_000_000;
+        in_range("rate_limits.addresses_max", self.addresses_max, 100, most)?;
+        for (name, value) in [
+            ("sign_in_per_second", self.sign_in_per_second),
+            ("sign_in_burst", self.sign_in_burst),
+            ("enrollment_per_second", self.enrollment_per_second),
+            ("enrollment_burst", self.enrollment_burst),
+            ("agent_per_second", self.agent_per_second),
+            ("agent_burst", self.agent_burst),
+            ("api_per_second", self.api_per_second),
+            ("api_burst", self.api_burst),
+            ("page_per_second", self.page_per_second),
+            ("page_burst", self.page_burst),
+        ] {
+            in_range(&format!("rate_limits.{name}"), u64::from(value), 1, most)?;
+        }
+        Ok(())
+    }
+
+    /// The limit of a class.
+    pub(crate) fn of(&self, class: RouteClass) -> RateLimit {
+        let (per_second, burst) = match class {
+            RouteClass::SignIn => (self.sign_in_per_second, self.sign_in_burst),
+            RouteClass::Enrollment => (self.enrollment_per_second, self.enrollment_burst),
+            RouteClass::Agent => (self.agent_per_second, self.agent_burst),
+            RouteClass::Api => (self.api_per_second, self.api_burst),
+            RouteClass::Page => (self.page_per_second, self.page_burst),
+        };
+        RateLimit { per_second, burst }
+    }
+}
+
+impl Auth {
+    fn check_people(&self) -> Result<(), Invalid> {
+        in_range("auth.lockout_after_failures", self.lockout_after_failures, 1, 1000)?;
+        in_range("auth.lockout_max_seconds", self.lockout_max_seconds, 1, 86_400)?;
+        in_range("auth.lockout_seconds", self.lockout_seconds, 1, self.lockout_max_seconds)?;
+        in_range("auth.lockout_forget_seconds", self.lockout_forget_seconds, self.lockout_max_seconds, 31_536_000)?;
+        in_range("auth.lockout_names_max", self.lockout_names_max, 100, 100_000_000)?;
+        in_range("auth.sessions_per_user_max", self.sessions_per_user_max, 1, 10_000)?;
+        in_range("auth.api_token_max_seconds", self.api_token_max_seconds, 1, 315_360_000)?;
+        in_range("auth.api_token_default_seconds", self.api_token_default_seconds, 1, self.api_token_max_seconds)?;
+        in_range("auth.api_tokens_per_user_max", self.api_tokens_per_user_max, 0, 10_000).map(drop)
     }
 }
 
@@ -305,6 +408,7 @@ impl Config {
         in_range("http.body_timeout_ms", self.http.body_timeout_ms, 10, 600_000)?;
         in_range("http.body_limit_bytes", self.http.body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
+        in_range("http.import_body_limit_bytes", self.http.import_body_limit_bytes, 1024, 1 << 28)?;
         in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
         in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
         in_range("database.statement_timeout_ms", self.database.statement_timeout_ms, 10, 600_000)?;
@@ -316,6 +420,9 @@ impl Config {
         in_range("auth.agent_session_seconds", self.auth.agent_session_seconds, 10, 2_592_000)?;
         in_range("auth.failure_burst", self.auth.failure_burst, 1, 1_000_000)?;
         in_range("auth.failures_forgiven_per_minute", self.auth.failures_forgiven_per_minute, 1, 1_000_000)?;
+        self.auth.check_people()?;
+        self.http.trusted_networks()?;
+        self.rate_limits.check()?;
         in_range("enrollment.failure_burst", self.enrollment.failure_burst, 1, 1_000_000)?;
         in_range("enrollment.failures_forgiven_per_minute", self.enrollment.failures_forgiven_per_minute, 1, 1_000_000)?;
         in_range("enrollment.token_max_seconds", self.enrollment.token_max_seconds, 1, 315_360_000)?;
@@ -334,6 +441,10 @@ impl Config {
         in_range("device.offline_after_seconds", self.device.offline_after_seconds, 1, 31_536_000)?;
         in_range("device.low_battery_pct", self.device.low_battery_pct, 0, 100)?;
         in_range("device.app_stale_after_seconds", self.device.app_stale_after_seconds, 1, i32::MAX)?;
+        in_range("history.restore_within_days", self.history.restore_within_days, 1, 365)?;
+        in_range("history.events_kept_days", self.history.events_kept_days, 1, 3650)?;
+        in_range("history.hours_kept_days", self.history.hours_kept_days, 1, 3650)?;
+        in_range("history.interval_seconds", self.history.interval_seconds, 1, 86_400)?;
         in_range("socket.connections_max", self.socket.connections_max, 0, 1_000_000)?;
         in_range("socket.frame_limit_bytes", self.socket.frame_limit_bytes, 1024, 16_777_216)?;
         in_range("socket.ping_interval_seconds", self.socket.ping_interval_seconds, 1, 3600)?;
@@ -384,6 +495,16 @@ impl Config {
                 device_token_cache_max: auth.device_token_cache_max,
                 failures: FailureLimit { burst: auth.failure_burst, forgiven_per_minute: auth.failures_forgiven_per_minute },
                 failure_keys_max: auth.failure_keys_max,
+                lockout: LockoutPolicy {
+                    after: auth.lockout_after_failures,
+                    base_s: auth.lockout_seconds,
+                    max_s: auth.lockout_max_seconds,
+                    forget_after_s: auth.lockout_forget_seconds,
+                },
+                lockout_names_max: auth.lockout_names_max,
+                sessions_per_user_max: auth.sessions_per_user_max,
+                api_token_lifetime: LifetimeLimits { default_s: auth.api_token_default_seconds, max_s: auth.api_token_max_seconds },
+                api_tokens_per_user_max: auth.api_tokens_per_user_max,
             },
             enrollment: EnrollmentSettings {
                 lifetime: LifetimeLimits { default_s: self.enrollment.token_default_seconds, max_s: self.enrollment.token_max_seconds },
@@ -400,6 +521,12 @@ impl Config {
                 agent_signer_sha256: self.enrollment.signer().ok().flatten(),
                 downloads_max: self.enrollment.agent_apk_downloads_max,
                 stall_timeout: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
+            },
+            history: HistorySettings {
+                restore_within: TimeDelta::days(self.history.restore_within_days),
+                events_kept: TimeDelta::days(self.history.events_kept_days),
+                hours_kept: TimeDelta::days(self.history.hours_kept_days),
+                interval: Duration::from_secs(self.history.interval_seconds),
             },
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
         }
@@ -427,10 +554,18 @@ impl Config {
 }
 
 #[cfg(test)]
+impl RateLimits {
+    /// The defaults.
+    pub(crate) fn for_tests() -> Self {
+        tests::read(&[]).unwrap().rate_limits
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+    pub(super) fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
         Config::read(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
@@ -439,6 +574,13 @@ mod tests {
         assert_eq!(read(&[]).unwrap().http.listen.port(), 8080);
         let config = read(&[("NEXMDM__HTTP__LISTEN", "127.0.0.1:9"), ("NEXMDM__DATA_DIR", "/tmp/x"), ("HOME", "/")]).unwrap();
         assert_eq!((config.http.listen.port(), config.data_dir.as_path()), (9, Path::new("/tmp/x")));
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_networks() {
+        let config = read(&[("NEXMDM__HTTP__TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,2001:db8::/32")]).unwrap();
+        let networks: Vec<String> = config.http.trusted_networks().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]);
     }
 
     #[test]
@@ -457,6 +599,9 @@ mod tests {
             ("NEXMDM__HEARTBEAT__WRITERS", "0", "heartbeat.writers"),
             ("NEXMDM__HEARTBEAT__WRITERS", "-1", "heartbeat.writers"),
             ("NEXMDM__LOG__FORMAT", "xml", "log.format"),
+            ("NEXMDM__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, proxy", "http.trusted_proxies"),
+            ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
+            ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
             ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {

@@ -53,7 +53,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     system.enrollment.prepare().await;
 
     let stopping = CancellationToken::new();
-    let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone()));
+    let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone())?);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&app)));
     announce(config, database.psql_command().await, password.as_deref())?;
     tracing::info!(event = "node.ready", listen = %config.http.listen);
@@ -79,7 +79,7 @@ async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<
         Some(password) => (password.to_owned(), false),
         None => (actors::crypto::random_token().map_err(for_console)?, true),
     };
-    let added = system.auth.add_first_admin("admin", &SecretString::from(password.clone())).await;
+    let added = system.accounts.add_first_admin("admin", &SecretString::from(password.clone())).await;
     let added = added.map_err(|error| anyhow::anyhow!("admin.initial_password: {error}"))?;
     Ok((added && made_up).then_some(password))
 }

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
-use domain::access::Principal;
 
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
@@ -118,10 +117,7 @@ fn Frame() -> Element {
 #[component]
 fn Account() -> Element {
     let session = use_session();
-    let (name, role) = match &session.principal {
-        Principal::User { username, role, .. } => (username.clone(), role.as_str()),
-        Principal::Console => ("console".into(), "admin"),
-    };
+    let (name, role) = (session.principal.username(), session.principal.role().as_str());
     rsx! {
         details { class: "account", "data-menu": "1",
             summary {

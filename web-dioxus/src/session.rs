@@ -277,8 +277,10 @@ pub(crate) async fn upgrade(
 
 /// Ends a page once its sign-in no longer holds.
 async fn watch_sign_in(system: Arc<System>, principal: Principal, ended: CancellationToken) {
+    let mut changes = system.auth.changes();
     loop {
-        tokio::time::sleep(SIGN_IN_CHECK).await;
+        // At once when any account lost something, and now and then in case nobody could tell.
+        let _ = tokio::time::timeout(SIGN_IN_CHECK, changes.changed()).await;
         // Without the database nobody knows; the page goes on until somebody does.
         if let Ok(false) = system.auth.still_holds(&principal).await {
             return ended.cancel();

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use actors::services::ClientInfo;
 use actors::{ServiceError, clock};
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Extension, Form, Query, State};
@@ -85,7 +86,8 @@ pub(crate) async fn login(
         return page(&form, "This request came from another site and was refused.".into(), StatusCode::FORBIDDEN);
     }
     let address = connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Extension(ConnectInfo(peer))| peer.ip());
-    match dashboard.system.auth.login(&form.username, &form.password, address).await {
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    match dashboard.system.auth.login(&form.username, &form.password, ClientInfo { address, user_agent }).await {
         Ok(signed_in) => {
             let mut response = Redirect::to(local_path(&form.next)).into_response();
             cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);

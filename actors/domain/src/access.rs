@@ -1,9 +1,9 @@
-//! Who may do what: roles, permissions, and the principal a service is called with.
+//! Who may do what: roles, permissions, scopes, and the principal a service is called with.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Invalid, SessionId, UserId};
+use crate::{ApiTokenId, Invalid, SessionId, Timestamp, UserId};
 
 /// What a person's account allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,8 +16,9 @@ pub enum Role {
     Viewer,
 }
 
-/// One thing a service guards.
+/// One thing a service guards; by its name also a scope of API tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Permission {
     /// See devices and their state.
     ViewDevices,
@@ -33,6 +34,121 @@ pub enum Permission {
     ViewCluster,
     /// Drain nodes.
     ManageCluster,
+    /// Make, see and revoke one's own API tokens.
+    ManageTokens,
+}
+
+impl Permission {
+    /// Every permission, in the order that people are shown them.
+    pub const ALL: [Self; 8] = [
+        Self::ViewDevices,
+        Self::ManageDevices,
+        Self::ViewEnrollment,
+        Self::ManageEnrollment,
+        Self::ManageUsers,
+        Self::ViewCluster,
+        Self::ManageCluster,
+        Self::ManageTokens,
+    ];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ViewDevices => "devices:read",
+            Self::ManageDevices => "devices:write",
+            Self::ViewEnrollment => "enrollment:read",
+            Self::ManageEnrollment => "enrollment:write",
+            Self::ManageUsers => "users:manage",
+            Self::ViewCluster => "cluster:read",
+            Self::ManageCluster => "cluster:manage",
+            Self::ManageTokens => "tokens:manage",
+        }
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an API token may do of what its owner's role allows: a set of permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Scopes(u64);
+
+impl Scopes {
+    /// Every permission.
+    pub fn all() -> Self {
+        Permission::ALL.into_iter().collect()
+    }
+
+    /// What a role allows.
+    pub fn of_role(role: Role) -> Self {
+        Permission::ALL.into_iter().filter(|permission| role.allows(*permission)).collect()
+    }
+
+    /// Reads names of permissions.
+    ///
+    /// # Errors
+    /// There is none, or one that is not a permission; the problem names them all.
+    pub fn parse(field: &str, names: &[impl AsRef<str>]) -> Result<Self, Invalid> {
+        if names.is_empty() {
+            return Err(Invalid::new(field, format!("empty; it takes one or more of {}", Self::all())));
+        }
+        let read = names.iter().enumerate().map(|(index, name)| {
+            let known = Permission::ALL.into_iter().find(|permission| permission.as_str() == name.as_ref());
+            known.ok_or_else(|| Invalid::new(format!("{field}[{index}]"), format!("not one of {}", Self::all())))
+        });
+        read.collect()
+    }
+
+    /// Reads names as they were stored. One that this build does not know grants nothing.
+    pub fn stored(names: &[String]) -> Self {
+        Permission::ALL.into_iter().filter(|permission| names.iter().any(|name| name == permission.as_str())).collect()
+    }
+
+    /// Whether `permission` is among them.
+    pub fn contains(self, permission: Permission) -> bool {
+        self.0 & bit(permission) != 0
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The permissions, in the order of [`Permission::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.into_iter().filter(move |permission| self.contains(*permission))
+    }
+
+    /// Their names.
+    pub fn names(self) -> Vec<String> {
+        self.iter().map(|permission| permission.as_str().to_owned()).collect()
+    }
+}
+
+fn bit(permission: Permission) -> u64 {
+    1 << permission as u8
+}
+
+impl FromIterator<Permission> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | bit(permission)))
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().join(", "))
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scopes({self})")
+    }
 }
 
 impl Role {
@@ -42,7 +158,7 @@ impl Role {
     /// Whether this role carries `permission`.
     pub fn allows(self, permission: Permission) -> bool {
         match permission {
-            Permission::ViewDevices | Permission::ViewEnrollment | Permission::ViewCluster => true,
+            Permission::ViewDevices | Permission::ViewEnrollment | Permission::ViewCluster | Permission::ManageTokens => true,
             Permission::ManageDevices | Permission::ManageEnrollment => matches!(self, Self::Admin | Self::Operator),
             Permission::ManageUsers | Permission::ManageCluster => self == Self::Admin,
         }
@@ -85,13 +201,28 @@ pub enum Principal {
         /// The sign-in that this call belongs to.
         session_id: SessionId,
     },
+    /// A script with an API token.
+    Token {
+        /// The token.
+        token_id: ApiTokenId,
+        /// Whose it is.
+        user_id: UserId,
+        /// The owner's name, for people.
+        username: String,
+        /// What the owner may do.
+        role: Role,
+        /// What the token may do of that.
+        scopes: Scopes,
+        /// When it stops working.
+        expires_at: Timestamp,
+    },
     /// The command line on the server itself.
     Console,
 }
 
 /// The principal lacks a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("your role does not allow this ({0:?})")]
+#[error("this takes the permission {0}, which your role or token does not have")]
 pub struct Forbidden(pub Permission);
 
 impl Principal {
@@ -105,17 +236,39 @@ impl Principal {
 
     /// Whether `permission` is granted.
     pub fn may(&self, permission: Permission) -> bool {
+        self.permissions().contains(permission)
+    }
+
+    /// Everything that is granted.
+    pub fn permissions(&self) -> Scopes {
         match self {
-            Self::User { role, .. } => role.allows(permission),
-            Self::Console => true,
+            Self::User { role, .. } => Scopes::of_role(*role),
+            Self::Token { role, scopes, .. } => Scopes::of_role(*role).and(*scopes),
+            Self::Console => Scopes::all(),
         }
     }
 
     /// The account behind it, if any.
     pub fn user_id(&self) -> Option<UserId> {
         match self {
-            Self::User { user_id, .. } => Some(*user_id),
+            Self::User { user_id, .. } | Self::Token { user_id, .. } => Some(*user_id),
             Self::Console => None,
+        }
+    }
+
+    /// Name of the account, for people.
+    pub fn username(&self) -> &str {
+        match self {
+            Self::User { username, .. } | Self::Token { username, .. } => username,
+            Self::Console => "console",
+        }
+    }
+
+    /// Role of the account; what a token may do of it is in [`Self::permissions`].
+    pub fn role(&self) -> Role {
+        match self {
+            Self::User { role, .. } | Self::Token { role, .. } => *role,
+            Self::Console => Role::Admin,
         }
     }
 }
@@ -133,7 +286,11 @@ mod tests {
             (ViewEnrollment, [true, true, true]),
             (ManageEnrollment, [true, true, false]),
             (ManageUsers, [true, false, false]),
+            (ViewCluster, [true, true, true]),
+            (ManageCluster, [true, false, false]),
+            (ManageTokens, [true, true, true]),
         ];
+        assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {
             for (role, want) in Role::ALL.into_iter().zip(allowed) {
                 assert_eq!(role.allows(permission), want, "{role} {permission:?}");
@@ -147,5 +304,39 @@ mod tests {
             assert_eq!(role.as_str().parse::<Role>().unwrap(), role);
         }
         assert!("root".parse::<Role>().is_err());
+    }
+
+    fn token(role: Role, scopes: Scopes) -> Principal {
+        Principal::Token {
+            token_id: ApiTokenId(uuid::Uuid::nil()),
+            user_id: UserId(uuid::Uuid::nil()),
+            username: "ann".into(),
+            role,
+            scopes,
+            expires_at: chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_token_never_does_more_than_its_owner_nor_than_its_scopes() {
+        for role in Role::ALL {
+            for bits in 0..1_u64 << Permission::ALL.len() {
+                let scopes = Scopes(bits);
+                for permission in Permission::ALL {
+                    let may = token(role, scopes).may(permission);
+                    assert_eq!(may, role.allows(permission) && scopes.contains(permission), "{role} {scopes} {permission}");
+                }
+            }
+        }
+        let refused = token(Role::Admin, Scopes::parse("scopes", &["devices:read"]).unwrap()).require(ManageUsers).unwrap_err();
+        assert!(refused.to_string().contains("users:manage"), "{refused}");
+    }
+
+    #[test]
+    fn scopes_read_back_and_unknown_ones_are_named() {
+        assert_eq!(Scopes::parse("scopes", &Scopes::all().names()).unwrap(), Scopes::all());
+        assert_eq!(Scopes::stored(&["devices:read".into(), "of a later build".into()]), [ViewDevices].into_iter().collect());
+        assert_eq!(Scopes::parse("scopes", &["devices:read", "devices"]).unwrap_err().field, "scopes[1]");
+        assert_eq!(Scopes::parse("scopes", &[] as &[&str]).unwrap_err().field, "scopes");
     }
 }

@@ -53,6 +53,14 @@ id!(
     SessionId
 );
 id!(
+    /// A script's API token.
+    ApiTokenId
+);
+id!(
     /// One start of a node; the same machine started again has another.
     NodeId
+);
+id!(
+    /// A filter that somebody keeps.
+    SavedFilterId
 );

@@ -1,19 +1,22 @@
-//! Sign-in of people: passwords, short access tokens, rotating refresh tokens, accounts.
+//! Sign-in of people: passwords, short access tokens, rotating refresh tokens; and who is behind a bearer token.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use domain::access::{Permission, Principal, Role};
-use domain::{Invalid, SessionId, Timestamp, UserId, text};
-use moka::sync::Cache;
-use secrecy::{ExposeSecret, SecretString};
+use domain::access::{Principal, Role};
+use domain::account::{checked_username, kept_user_agent};
+use domain::api_token::TOKEN_START;
+use domain::{SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{NewSession, NewUser, Rotation, SessionUser, Store, UserRow};
+use store::{NewSession, Rotation, SessionUser, Store, StoreError, UserRow};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::throttle::FailureThrottle;
-use crate::crypto::{Audience, Bcrypt, PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARS, TokenSigner, random_token, sha256};
+use super::credential_cache::CredentialCache;
+use super::passwords::Passwords;
+use super::sign_in_guard::SignInGuard;
+use crate::crypto::{Audience, TokenSigner, random_token, sha256};
 use crate::metrics::Metrics;
 use crate::settings::AuthSettings;
 use crate::{ServiceError, clock};
@@ -21,14 +24,22 @@ use crate::{ServiceError, clock};
 /// How long ago a refresh token may have been replaced and still be taken for
 /// the twin of the request that replaced it.
 const REFRESH_GRACE: TimeDelta = TimeDelta::seconds(20);
-
-/// Sessions whose state is remembered.
-const SESSION_CACHE_MAX: u64 = 10_000;
+/// How often the use of a sign-in or an API token is noted, so that not every request writes.
+const NOTED_EVERY: TimeDelta = TimeDelta::seconds(60);
 
 #[derive(Serialize, Deserialize)]
 struct AccessClaims {
     sub: Uuid,
     sid: Uuid,
+}
+
+/// Where a sign-in comes from.
+#[derive(Debug, Clone)]
+pub struct ClientInfo {
+    /// Its address.
+    pub address: IpAddr,
+    /// What it says of itself, as it came.
+    pub user_agent: Option<String>,
 }
 
 /// A pair of tokens, and whose they are.
@@ -47,75 +58,75 @@ pub struct SignedIn {
     pub role: Role,
 }
 
-/// Sign-in and accounts.
+/// Sign-in, and who is behind a bearer token.
 pub struct AuthService {
     store: Store,
     signer: Arc<TokenSigner>,
-    bcrypt: Bcrypt,
     settings: AuthSettings,
-    sessions: Cache<SessionId, SessionUser>,
-    throttle: FailureThrottle,
-    /// Compared when there is no such account, so that its absence takes as long.
-    decoy_hash: tokio::sync::OnceCell<String>,
+    passwords: Arc<Passwords>,
+    guard: Arc<SignInGuard>,
+    credentials: Arc<CredentialCache>,
     metrics: Metrics,
 }
 
 impl AuthService {
-    /// The service over a store.
-    pub fn new(store: Store, signer: Arc<TokenSigner>, bcrypt: Bcrypt, settings: AuthSettings, metrics: Metrics) -> Self {
-        let sessions = Cache::builder().max_capacity(SESSION_CACHE_MAX).time_to_live(settings.session_cache_ttl).build();
-        let throttle = FailureThrottle::new(settings.failures, settings.failure_keys_max);
-        Self { store, signer, bcrypt, settings, sessions, throttle, decoy_hash: tokio::sync::OnceCell::new(), metrics }
+    pub(crate) fn new(
+        store: Store,
+        signer: Arc<TokenSigner>,
+        settings: AuthSettings,
+        passwords: Arc<Passwords>,
+        guard: Arc<SignInGuard>,
+        credentials: Arc<CredentialCache>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { store, signer, settings, passwords, guard, credentials, metrics }
     }
 
     /// Signs a person in.
     ///
     /// # Errors
-    /// Unauthorized for any wrong part, throttled after too many failures from the
-    /// address. An account is not locked: anyone could lock out its owner.
-    pub async fn login(&self, username: &str, password: &str, address: IpAddr) -> Result<SignedIn, ServiceError> {
-        let key = address.to_string();
-        if let Err(throttled) = self.throttle.attempt(&key) {
-            self.metrics.logins.with_label_values(&["throttled"]).inc();
-            return Err(throttled);
-        }
-        match self.check_password(username, password).await? {
-            Some(user) => {
-                self.throttle.succeeded(&key);
+    /// Unauthorized for any wrong part; throttled after too many failures from the address, or
+    /// with the name, whether or not there is such an account.
+    pub async fn login(&self, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
+        let address = client.address;
+        let counted = self.guard.attempt(username, address).await?;
+        match self.open(username, password, client).await {
+            Ok(signed_in) => {
+                self.guard.succeeded(counted).await?;
                 self.metrics.logins.with_label_values(&["ok"]).inc();
-                tracing::info!(event = "auth.login", username = user.username, %address);
-                self.open_session(user).await
+                tracing::info!(event = "auth.login", username = signed_in.username, %address);
+                Ok(signed_in)
             }
-            None => {
+            Err(ServiceError::Unauthorized) => {
                 self.metrics.logins.with_label_values(&["refused"]).inc();
                 tracing::warn!(event = "auth.login_refused", %address);
                 Err(ServiceError::Unauthorized)
             }
+            Err(error) => {
+                self.guard.not_looked_at(counted).await;
+                self.metrics.logins.with_label_values(&["failed"]).inc();
+                Err(error)
+            }
         }
+    }
+
+    async fn open(&self, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
+        let user = self.check_password(username, password).await?.ok_or(ServiceError::Unauthorized)?;
+        self.open_session(user, client).await
     }
 
     async fn check_password(&self, username: &str, password: &str) -> Result<Option<UserRow>, ServiceError> {
         // A name that no account can have is not worth a look; PostgreSQL takes no NUL.
-        let known = match text::alias("username", username) {
+        let known = match checked_username(username) {
             Ok(username) => self.store.user_by_name(&username).await?,
             Err(_) => None,
         };
         let known = known.filter(|user| user.disabled_at.is_none());
-        let hash = match &known {
-            Some(user) => user.password_bcrypt.clone(),
-            None => self.decoy_hash().await?,
-        };
-        let fits = self.bcrypt.verify(password.to_owned(), hash).await?;
+        let fits = self.passwords.fits(password, known.as_ref().map(|user| user.password_bcrypt.as_str())).await?;
         Ok(known.filter(|_| fits))
     }
 
-    async fn decoy_hash(&self) -> Result<String, ServiceError> {
-        let cost = self.settings.password_bcrypt_cost;
-        let hash = self.decoy_hash.get_or_try_init(|| async { self.bcrypt.hash(random_token()?, cost).await });
-        Ok(hash.await?.clone())
-    }
-
-    async fn open_session(&self, user: UserRow) -> Result<SignedIn, ServiceError> {
+    async fn open_session(&self, user: UserRow, client: ClientInfo) -> Result<SignedIn, ServiceError> {
         let now = clock::now();
         let refresh_token = random_token()?;
         let session = SessionUser {
@@ -124,14 +135,22 @@ impl AuthService {
             username: user.username,
             role: user.role,
             expires_at: now + self.settings.session_ttl,
+            last_seen_at: Some(now),
         };
+        let address = client.address.to_canonical().to_string();
+        let user_agent = client.user_agent.as_deref().and_then(kept_user_agent);
         let new = NewSession {
             id: session.session_id,
             user_id: user.id,
+            password_bcrypt: &user.password_bcrypt,
             refresh_sha256: &sha256(&refresh_token),
             expires_at: session.expires_at,
+            address: &address,
+            user_agent: user_agent.as_deref(),
         };
-        self.store.insert_session(new, now).await?;
+        if !self.store.insert_session(new, self.settings.sessions_per_user_max, now).await? {
+            return Err(ServiceError::Unauthorized);
+        }
         self.signed_in(session, Some(refresh_token), now)
     }
 
@@ -161,7 +180,7 @@ impl AuthService {
             Rotation::Rotated(session) => self.signed_in(session, Some(next), now),
             Rotation::JustRotated(session) => self.signed_in(session, None, now),
             Rotation::Reused(session_id) => {
-                self.sessions.invalidate(&session_id);
+                self.credentials.forget();
                 tracing::warn!(event = "auth.refresh_reused", %session_id);
                 Err(ServiceError::Unauthorized)
             }
@@ -169,24 +188,65 @@ impl AuthService {
         }
     }
 
-    /// On whose behalf a bearer of this access token acts.
+    /// On whose behalf a bearer acts: a person's access token, or a script's API token.
     ///
     /// # Errors
-    /// Unauthorized when the token or its session no longer holds.
+    /// Unauthorized when the token, its sign-in or its account no longer holds.
+    pub async fn authenticate_bearer(&self, bearer: &str, address: IpAddr) -> Result<Principal, ServiceError> {
+        if !bearer.starts_with(TOKEN_START) {
+            return self.authenticate_person(bearer, Some(address)).await;
+        }
+        let authenticated = self.authenticate_token(bearer, address).await;
+        let outcome = match &authenticated {
+            Ok(_) => "ok",
+            Err(ServiceError::Unauthorized) => "refused",
+            Err(_) => "failed",
+        };
+        self.metrics.api_token_auth.with_label_values(&[outcome]).inc();
+        authenticated
+    }
+
+    async fn authenticate_token(&self, bearer: &str, address: IpAddr) -> Result<Principal, ServiceError> {
+        let now = clock::now();
+        let known = self.credentials.token(&self.store, sha256(bearer), now).await?.ok_or(ServiceError::Unauthorized)?;
+        let token = known.who;
+        if token.expires_at <= now {
+            return Err(ServiceError::Unauthorized);
+        }
+        if known.is_fresh && is_due(token.last_used_at, now) {
+            let address = address.to_canonical().to_string();
+            noted(self.store.touch_api_token(token.token_id, &address, now - NOTED_EVERY, now).await);
+        }
+        Ok(Principal::Token {
+            token_id: token.token_id,
+            user_id: token.user_id,
+            username: token.username,
+            role: token.role,
+            scopes: token.scopes,
+            expires_at: token.expires_at,
+        })
+    }
+
+    /// On whose behalf a browser with this access token acts; an API token is no sign-in.
+    ///
+    /// # Errors
+    /// Unauthorized when the token or its sign-in no longer holds.
     pub async fn authenticate(&self, access_token: &str) -> Result<Principal, ServiceError> {
+        self.authenticate_person(access_token, None).await
+    }
+
+    async fn authenticate_person(&self, access_token: &str, address: Option<IpAddr>) -> Result<Principal, ServiceError> {
         let now = clock::now();
         let claims: AccessClaims = self.signer.verify(Audience::Admin, access_token, now)?;
         let session_id = SessionId(claims.sid);
-        let session = match self.sessions.get(&session_id) {
-            Some(session) => session,
-            None => {
-                let session = self.store.living_session(session_id, now).await?.ok_or(ServiceError::Unauthorized)?;
-                self.sessions.insert(session_id, session.clone());
-                session
-            }
-        };
+        let known = self.credentials.session(&self.store, session_id, now).await?.ok_or(ServiceError::Unauthorized)?;
+        let session = known.who;
         if session.expires_at <= now || session.user_id.0 != claims.sub {
             return Err(ServiceError::Unauthorized);
+        }
+        if known.is_fresh && is_due(session.last_seen_at, now) {
+            let address = address.map(|address| address.to_canonical().to_string());
+            noted(self.store.touch_session(session_id, address.as_deref(), now - NOTED_EVERY, now).await);
         }
         Ok(Principal::User { user_id: session.user_id, username: session.username, role: session.role, session_id })
     }
@@ -197,100 +257,37 @@ impl AuthService {
     /// The database is unavailable.
     pub async fn still_holds(&self, principal: &Principal) -> Result<bool, ServiceError> {
         let Principal::User { session_id, role, .. } = principal else { return Ok(true) };
-        let session = match self.sessions.get(session_id) {
-            Some(session) => Some(session),
-            None => self.store.living_session(*session_id, clock::now()).await?,
-        };
-        Ok(session.is_some_and(|session| session.role == *role && session.expires_at > clock::now()))
+        let now = clock::now();
+        let known = self.credentials.session(&self.store, *session_id, now).await?;
+        Ok(known.is_some_and(|known| known.who.role == *role && known.who.expires_at > now))
     }
 
-    /// Ends the sign-in behind `principal`: none of its tokens works any more.
+    /// Changes whenever any account may have lost something, on whichever node: the moment to ask
+    /// [`Self::still_holds`] again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.credentials.changes()
+    }
+
+    /// Ends the sign-in behind `principal`: none of its tokens works any more. An API token ends
+    /// by being revoked.
     ///
     /// # Errors
-    /// The database is unavailable.
+    /// Not a person's sign-in, or the database is unavailable.
     pub async fn logout(&self, principal: &Principal) -> Result<(), ServiceError> {
-        if let Principal::User { session_id, .. } = principal {
-            self.store.revoke_session(*session_id, clock::now()).await?;
-            self.sessions.invalidate(session_id);
-        }
+        let Principal::User { user_id, session_id, .. } = principal else { return Err(ServiceError::SignInRequired) };
+        self.store.end_sign_in(*user_id, *session_id, clock::now()).await?;
+        self.credentials.forget();
         Ok(())
-    }
-
-    /// Makes an account.
-    ///
-    /// # Errors
-    /// Forbidden, a value out of its limits, or the name is taken.
-    pub async fn add_user(
-        &self,
-        principal: &Principal,
-        username: &str,
-        password: &SecretString,
-        role: Role,
-    ) -> Result<UserId, ServiceError> {
-        principal.require(Permission::ManageUsers)?;
-        let username = checked_username(username)?;
-        let hash = self.hash_password(password).await?;
-        let id = UserId(Uuid::now_v7());
-        self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, clock::now()).await?;
-        Ok(id)
-    }
-
-    /// Makes the first account, an admin, unless there is any. Answers whether it did.
-    ///
-    /// # Errors
-    /// A value out of its limits.
-    pub async fn add_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, ServiceError> {
-        if self.store.any_user().await? {
-            return Ok(false);
-        }
-        let hash = self.hash_password(password).await?;
-        let user =
-            NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
-        Ok(self.store.insert_first_user(user, clock::now()).await?)
-    }
-
-    /// Sets a new password and ends every sign-in of the account.
-    ///
-    /// # Errors
-    /// Forbidden, a value out of its limits, or there is no such account.
-    pub async fn reset_password(&self, principal: &Principal, username: &str, password: &SecretString) -> Result<(), ServiceError> {
-        principal.require(Permission::ManageUsers)?;
-        let hash = self.hash_password(password).await?;
-        match self.store.set_password(&checked_username(username)?, &hash, clock::now()).await? {
-            true => {
-                self.sessions.invalidate_all();
-                Ok(())
-            }
-            false => Err(ServiceError::NotFound("account")),
-        }
-    }
-
-    /// Every account.
-    ///
-    /// # Errors
-    /// Forbidden.
-    pub async fn users(&self, principal: &Principal) -> Result<Vec<UserRow>, ServiceError> {
-        principal.require(Permission::ManageUsers)?;
-        Ok(self.store.users().await?)
-    }
-
-    async fn hash_password(&self, password: &SecretString) -> Result<String, ServiceError> {
-        let password = password.expose_secret();
-        if password.chars().count() < PASSWORD_MIN_CHARS || password.len() > PASSWORD_MAX_BYTES {
-            let limits = format!("takes {PASSWORD_MIN_CHARS} characters to {PASSWORD_MAX_BYTES} bytes");
-            return Err(Invalid::new("password", limits).into());
-        }
-        if password.contains('\0') {
-            return Err(Invalid::new("password", "NUL is not allowed").into());
-        }
-        self.bcrypt.hash(password.to_owned(), self.settings.password_bcrypt_cost).await
     }
 }
 
-fn checked_username(username: &str) -> Result<String, Invalid> {
-    let username = text::alias("username", username)?;
-    if username.chars().count() > 64 {
-        return Err(Invalid::new("username", "more than the 64 characters allowed"));
+fn is_due(noted_at: Option<Timestamp>, now: Timestamp) -> bool {
+    noted_at.is_none_or(|noted_at| noted_at <= now - NOTED_EVERY)
+}
+
+/// What lists show of a last use is no reason to refuse anybody.
+fn noted(outcome: Result<(), StoreError>) {
+    if let Err(cause) = outcome {
+        tracing::warn!(event = "auth.use_not_noted", %cause);
     }
-    Ok(username)
 }

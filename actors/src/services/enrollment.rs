@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::access::{Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
 use domain::query::PAGE_MAX;
+use domain::rate::counted_as;
 use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, Timestamp};
 use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
@@ -153,7 +154,7 @@ impl EnrollmentService {
         let mut result = self.enroll_unthrottled(token, registration).await;
         if let Err(ServiceError::Unauthorized) = result {
             // Only those who guess are slowed down; a good token works from wherever they sit.
-            let key = address.to_string();
+            let key = counted_as(address).to_string();
             if let Err(throttled) = self.throttle.attempt(&key) {
                 result = Err(throttled);
             }

@@ -11,10 +11,17 @@ pub struct NewSession<'a> {
     pub id: SessionId,
     /// Whose it is.
     pub user_id: UserId,
+    /// The hash that the password was compared with: the sign-in is void if it is not the
+    /// account's any more.
+    pub password_bcrypt: &'a str,
     /// SHA-256 of the first refresh token.
     pub refresh_sha256: &'a [u8],
     /// When it ends at the latest.
     pub expires_at: Timestamp,
+    /// Where it comes from.
+    pub address: &'a str,
+    /// What the client says of itself.
+    pub user_agent: Option<&'a str>,
 }
 
 /// A living session and its account.
@@ -30,6 +37,8 @@ pub struct SessionUser {
     pub role: Role,
     /// When the session ends at the latest.
     pub expires_at: Timestamp,
+    /// When its use was noted last.
+    pub last_seen_at: Option<Timestamp>,
 }
 
 /// What became of a refresh token.
@@ -47,23 +56,35 @@ pub enum Rotation {
 }
 
 impl Store {
-    /// Records a sign-in.
+    /// Records a sign-in; of those of the account that are in force, the ones not seen for longest
+    /// end when there would be more than `kept_max`. Answers whether it holds: the account may have
+    /// been disabled, or got another password, meanwhile.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn insert_session(&self, session: NewSession<'_>, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query!(
-            "INSERT INTO user_session (session_id, user_id, refresh_sha256, created_at, rotated_at, expires_at)
-             VALUES ($1, $2, $3, $4, $4, $5)",
+    pub async fn insert_session(&self, session: NewSession<'_>, kept_max: i64, now: Timestamp) -> Result<bool, StoreError> {
+        let inserted = sqlx::query!(
+            "WITH owner AS (
+                 -- Waits for a password that is being set, and is waited for by it.
+                 SELECT user_id FROM app_user
+                 WHERE user_id = $2 AND disabled_at IS NULL AND password_bcrypt = $3 FOR NO KEY UPDATE),
+             ended AS (
+                 UPDATE user_session SET revoked_at = $5 WHERE EXISTS (SELECT FROM owner) AND session_id IN (
+                     SELECT session_id FROM user_session WHERE user_id = $2 AND revoked_at IS NULL AND expires_at > $5
+                     ORDER BY coalesce(last_seen_at, created_at) DESC, session_id DESC OFFSET $9))
+             INSERT INTO user_session (session_id, user_id, refresh_sha256, created_at, rotated_at, last_seen_at, expires_at, address, user_agent)
+             SELECT $1, user_id, $4, $5, $5, $5, $6, $7, $8 FROM owner",
             session.id.0,
             session.user_id.0,
+            session.password_bcrypt,
             session.refresh_sha256,
             now,
-            session.expires_at
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+            session.expires_at,
+            session.address,
+            session.user_agent,
+            kept_max - 1
+        );
+        Ok(inserted.execute(&self.pool).await?.rows_affected() == 1)
     }
 
     /// The session and its account, if both are in force at `now`.
@@ -72,7 +93,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn living_session(&self, id: SessionId, now: Timestamp) -> Result<Option<SessionUser>, StoreError> {
         let row = sqlx::query!(
-            "SELECT s.session_id, s.expires_at, u.user_id, u.username, u.role
+            "SELECT s.session_id, s.expires_at, s.last_seen_at, u.user_id, u.username, u.role
              FROM user_session s JOIN app_user u USING (user_id)
              WHERE s.session_id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL",
             id.0,
@@ -80,7 +101,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        row.map(|row| session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at)).transpose()
+        row.map(|row| session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at, row.last_seen_at)).transpose()
     }
 
     /// Exchanges a refresh token for the next one. `reuse_grace_since`: a token
@@ -97,7 +118,7 @@ impl Store {
     ) -> Result<Rotation, StoreError> {
         let mut tx = self.pool.begin().await?;
         let row = sqlx::query!(
-            "SELECT s.session_id, s.refresh_sha256, s.rotated_at, s.expires_at, u.user_id, u.username, u.role
+            "SELECT s.session_id, s.refresh_sha256, s.rotated_at, s.expires_at, s.last_seen_at, u.user_id, u.username, u.role
              FROM user_session s JOIN app_user u USING (user_id)
              WHERE (s.refresh_sha256 = $1 OR s.previous_sha256 = $1)
                AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL
@@ -108,10 +129,11 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         let Some(row) = row else { return Ok(Rotation::Unknown) };
-        let user = session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at)?;
+        let user = session_user(row.session_id, row.user_id, row.username, &row.role, row.expires_at, row.last_seen_at)?;
         let rotation = if row.refresh_sha256 == presented_sha256 {
             sqlx::query!(
-                "UPDATE user_session SET previous_sha256 = refresh_sha256, refresh_sha256 = $2, rotated_at = $3 WHERE session_id = $1",
+                "UPDATE user_session SET previous_sha256 = refresh_sha256, refresh_sha256 = $2, rotated_at = $3, last_seen_at = $3
+                 WHERE session_id = $1",
                 row.session_id,
                 next_sha256,
                 now
@@ -123,20 +145,35 @@ impl Store {
             Rotation::JustRotated(user)
         } else {
             sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now).execute(&mut *tx).await?;
+            crate::account::notify(&mut tx).await?;
             Rotation::Reused(user.session_id)
         };
         tx.commit().await?;
         Ok(rotation)
     }
 
-    /// Ends a session. Ending it again changes nothing.
+    /// Notes the use of a session, unless one was noted after `noted_before`. Without an address
+    /// the last one stays.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn revoke_session(&self, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1 AND revoked_at IS NULL", id.0, now)
-            .execute(&self.pool)
-            .await?;
+    pub async fn touch_session(
+        &self,
+        id: SessionId,
+        address: Option<&str>,
+        noted_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE user_session SET last_seen_at = $2, address = coalesce($3, address)
+             WHERE session_id = $1 AND (last_seen_at IS NULL OR last_seen_at <= $4)",
+            id.0,
+            now,
+            address,
+            noted_before
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -158,7 +195,8 @@ fn session_user(
     username: String,
     role: &str,
     expires_at: Timestamp,
+    last_seen_at: Option<Timestamp>,
 ) -> Result<SessionUser, StoreError> {
     let role = role.parse().map_err(|_| StoreError::Corrupt("app_user.role"))?;
-    Ok(SessionUser { session_id: SessionId(session_id), user_id: UserId(user_id), username, role, expires_at })
+    Ok(SessionUser { session_id: SessionId(session_id), user_id: UserId(user_id), username, role, expires_at, last_seen_at })
 }

@@ -1,4 +1,4 @@
-//! Accounts.
+//! Accounts as sign-in needs them: made, and found by name with their password's hash.
 
 use domain::access::Role;
 use domain::{Timestamp, UserId};
@@ -119,41 +119,5 @@ impl Store {
             username
         );
         found.fetch_optional(&self.pool).await?.map(StoredUser::read).transpose()
-    }
-
-    /// Every account, by name.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn users(&self) -> Result<Vec<UserRow>, StoreError> {
-        let all = sqlx::query_as!(
-            StoredUser,
-            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user ORDER BY username LIMIT 10000"
-        );
-        all.fetch_all(&self.pool).await?.into_iter().map(StoredUser::read).collect()
-    }
-
-    /// Sets a new password and ends every session of the account, at once.
-    /// Answers whether there is such an account.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn set_password(&self, username: &str, password_bcrypt: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let user_id = sqlx::query_scalar!(
-            "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3
-             WHERE lower(username) = lower($1) RETURNING user_id",
-            username,
-            password_bcrypt,
-            now
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(user_id) = user_id else { return Ok(false) };
-        sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", user_id, now)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(true)
     }
 }

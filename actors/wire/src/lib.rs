@@ -7,5 +7,6 @@ pub mod admin;
 pub mod agent;
 pub mod enrollment;
 pub mod lenient;
+pub mod people;
 pub mod problem;
 pub mod socket;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use actors::ServiceError;
-use actors::services::SignedIn;
+use actors::services::{ClientInfo, SignedIn};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use wire::admin::{LoginRequest, LoginResponse, RefreshRequest};
 
 use super::extract::{ClientAddress, Person};
@@ -28,7 +28,9 @@ pub(crate) async fn login(
     body: Body,
 ) -> Result<Json<LoginResponse>, ApiError> {
     let request: LoginRequest = body::json(&app, &headers, body).await?;
-    Ok(Json(tokens(app.system.auth.login(&request.username, &request.password, address).await?)))
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let client = ClientInfo { address, user_agent };
+    Ok(Json(tokens(app.system.auth.login(&request.username, &request.password, client).await?)))
 }
 
 /// Exchanges a refresh token for the next pair.

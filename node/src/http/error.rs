@@ -33,6 +33,12 @@ impl ApiError {
         self
     }
 
+    /// With a `Retry-After` of so many seconds.
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
     /// Its status.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -74,8 +80,12 @@ impl From<ServiceError> for ApiError {
             ServiceError::Unauthorized => new(StatusCode::UNAUTHORIZED, "unauthorized"),
             ServiceError::Forbidden(_) => new(StatusCode::FORBIDDEN, "forbidden"),
             ServiceError::ForeignDevice => new(StatusCode::FORBIDDEN, "foreign_device"),
+            ServiceError::SignInRequired => new(StatusCode::FORBIDDEN, "sign_in_required"),
+            ServiceError::LastAdmin => new(StatusCode::CONFLICT, "last_admin"),
             ServiceError::NotFound(_) => new(StatusCode::NOT_FOUND, "not_found"),
             ServiceError::AliasInUse => Self { field: Some("alias".into()), ..new(StatusCode::CONFLICT, "alias_in_use") },
+            ServiceError::AliasHeld(_) => Self { field: Some("alias".into()), ..new(StatusCode::CONFLICT, "alias_in_use") },
+            ServiceError::FilterNameInUse => Self { field: Some("name".into()), ..new(StatusCode::CONFLICT, "name_in_use") },
             ServiceError::UsernameInUse => Self { field: Some("username".into()), ..new(StatusCode::CONFLICT, "username_in_use") },
             ServiceError::WrongState(_) => new(StatusCode::CONFLICT, "wrong_state"),
             ServiceError::DeviceDeleted => Self { reason: Some("device_deleted"), ..new(StatusCode::GONE, "device_deleted") },

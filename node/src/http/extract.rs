@@ -7,12 +7,12 @@ use actors::ServiceError;
 use actors::services::DeviceCredentials;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use domain::access::Principal;
 
 use super::{ApiError, App};
 
-/// A signed-in person.
+/// A signed-in person, or a script with an API token.
 pub(crate) struct Person(pub(crate) Principal);
 
 /// A device that proved who it is.
@@ -21,7 +21,7 @@ pub(crate) struct Device(pub(crate) DeviceCredentials);
 /// The `{id}` of a path; what is not even text cannot exist.
 pub(crate) struct PathId(pub(crate) String);
 
-/// Where the connection comes from.
+/// Where the request comes from: the client, behind proxies that are trusted.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
@@ -40,7 +40,8 @@ impl FromRequestParts<Arc<App>> for Person {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        Ok(Self(app.system.auth.authenticate(bearer(&parts.headers)?).await?))
+        let address = address(parts);
+        Ok(Self(app.system.auth.authenticate_bearer(bearer(&parts.headers)?, address).await?))
     }
 }
 
@@ -71,6 +72,11 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 }
 
 fn address(parts: &Parts) -> IpAddr {
-    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    client_of(&parts.extensions)
+}
+
+/// Where a request comes from.
+pub(crate) fn client_of(extensions: &Extensions) -> IpAddr {
+    let info = extensions.get::<ConnectInfo<SocketAddr>>();
     info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

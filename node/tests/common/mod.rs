@@ -279,9 +279,20 @@ pub fn settings() -> actors::settings::Settings {
             device_token_cache_max: 1000,
             failures,
             failure_keys_max: 1000,
+            lockout: domain::lockout::LockoutPolicy { after: 6, base_s: 15, max_s: 900, forget_after_s: 86_400 },
+            lockout_names_max: 1000,
+            sessions_per_user_max: 100,
+            api_token_lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 },
+            api_tokens_per_user_max: 50,
         },
         enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
         kit: actors::settings::KitSettings::default(),
+        history: actors::settings::HistorySettings {
+            restore_within: chrono::TimeDelta::days(7),
+            events_kept: chrono::TimeDelta::days(90),
+            hours_kept: chrono::TimeDelta::days(92),
+            interval: Duration::from_secs(60),
+        },
         partition_interval: Duration::from_secs(3600),
     }
 }

@@ -1,0 +1,278 @@
+//! Accounts: made, listed, changed, and their sign-ins seen and ended.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::access::{Permission, Principal, Role};
+use domain::account::{Account, AccountChange, SignIn, checked_username};
+use domain::invalid::in_range;
+use domain::query::PAGE_MAX;
+use domain::{Invalid, SessionId, UserId};
+use secrecy::{ExposeSecret, SecretString};
+use store::{AccountOutcome, NewUser, Store};
+use uuid::Uuid;
+
+use super::credential_cache::CredentialCache;
+use super::passwords::Passwords;
+use super::sign_in_guard::SignInGuard;
+use crate::crypto::random_token;
+use crate::{ServiceError, clock};
+
+/// A page of accounts.
+pub struct AccountPage {
+    /// The accounts, by name.
+    pub accounts: Vec<Account>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<String>,
+}
+
+/// Accounts and their sign-ins.
+pub struct AccountService {
+    store: Store,
+    passwords: Arc<Passwords>,
+    guard: Arc<SignInGuard>,
+    credentials: Arc<CredentialCache>,
+    sessions_per_user_max: i64,
+}
+
+impl AccountService {
+    pub(crate) fn new(
+        store: Store,
+        passwords: Arc<Passwords>,
+        guard: Arc<SignInGuard>,
+        credentials: Arc<CredentialCache>,
+        sessions_per_user_max: i64,
+    ) -> Self {
+        Self { store, passwords, guard, credentials, sessions_per_user_max }
+    }
+
+    /// A page of accounts by name, behind the name `after`.
+    ///
+    /// # Errors
+    /// Forbidden, or the limit is out of its range.
+    pub async fn accounts(&self, principal: &Principal, after: Option<&str>, limit: i64) -> Result<AccountPage, ServiceError> {
+        principal.require(Permission::ManageUsers)?;
+        let limit = in_range("limit", limit, 1, PAGE_MAX)?;
+        let mut accounts = self.store.accounts(after, limit + 1).await?;
+        let more = accounts.len() as i64 > limit;
+        accounts.truncate(limit as usize);
+        let next = if more { accounts.last().map(|account| account.username.clone()) } else { None };
+        Ok(AccountPage { accounts, next })
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such account.
+    pub async fn account(&self, principal: &Principal, id: UserId) -> Result<Account, ServiceError> {
+        principal.require(Permission::ManageUsers)?;
+        self.store.account(id).await?.ok_or(ServiceError::NotFound("account"))
+    }
+
+    /// The account with a name, ignoring case.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such account.
+    pub async fn account_named(&self, principal: &Principal, username: &str) -> Result<Account, ServiceError> {
+        principal.require(Permission::ManageUsers)?;
+        let found = self.store.user_by_name(&checked_username(username)?).await?.ok_or(ServiceError::NotFound("account"))?;
+        self.account(principal, found.id).await
+    }
+
+    /// The account that acts.
+    ///
+    /// # Errors
+    /// The command line has none.
+    pub async fn own_account(&self, principal: &Principal) -> Result<Account, ServiceError> {
+        let id = principal.user_id().ok_or(ServiceError::NotFound("account"))?;
+        self.store.account(id).await?.ok_or(ServiceError::Unauthorized)
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// Forbidden, a value out of its limits, or the name is taken.
+    pub async fn add(&self, principal: &Principal, username: &str, password: &SecretString, role: Role) -> Result<Account, ServiceError> {
+        principal.require(Permission::ManageUsers)?;
+        let username = checked_username(username)?;
+        let hash = self.passwords.hash("password", password).await?;
+        let id = UserId(Uuid::now_v7());
+        self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, clock::now()).await?;
+        tracing::info!(event = "account.added", username, %role, by = principal.username());
+        self.account(principal, id).await
+    }
+
+    /// Makes the first account, an admin, unless there is any. Answers whether it did.
+    ///
+    /// # Errors
+    /// A value out of its limits.
+    pub async fn add_first_admin(&self, username: &str, password: &SecretString) -> Result<bool, ServiceError> {
+        if self.store.any_user().await? {
+            return Ok(false);
+        }
+        let hash = self.passwords.hash("password", password).await?;
+        let user =
+            NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
+        Ok(self.store.insert_first_user(user, clock::now()).await?)
+    }
+
+    /// Changes role or life of an account; it takes effect on every node at once. Who is disabled
+    /// loses sign-ins and API tokens for good.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such account, or it is the last active admin.
+    pub async fn change(&self, principal: &Principal, id: UserId, change: AccountChange) -> Result<Account, ServiceError> {
+        principal.require(Permission::ManageUsers)?;
+        if change == AccountChange::default() {
+            return Err(Invalid::new("body", "nothing to change: give role or disabled").into());
+        }
+        let outcome = self.store.change_account(id, change, clock::now()).await?;
+        self.credentials.forget();
+        match outcome {
+            AccountOutcome::Changed(account) => {
+                let disabled = account.disabled_at.is_some();
+                tracing::info!(event = "account.changed", username = account.username, role = %account.role, disabled, by = principal.username());
+                Ok(account)
+            }
+            AccountOutcome::LastAdmin => Err(ServiceError::LastAdmin),
+            AccountOutcome::Unknown => Err(ServiceError::NotFound("account")),
+        }
+    }
+
+    /// Sets a new password, the given one or a random one, unlocks the account and ends every
+    /// sign-in of it. Answers the random one, this once.
+    ///
+    /// # Errors
+    /// Forbidden, a value out of its limits, or there is no such account.
+    pub async fn reset_password(
+        &self,
+        principal: &Principal,
+        id: UserId,
+        password: Option<SecretString>,
+    ) -> Result<Option<SecretString>, ServiceError> {
+        let account = self.account(principal, id).await?;
+        let (password, made_up) = match password {
+            Some(password) => (password, false),
+            None => (random_token()?.into(), true),
+        };
+        self.set_password(id, "password", &password, None).await?;
+        self.guard.unlock(&account.username).await?;
+        tracing::info!(event = "account.password_reset", username = account.username, by = principal.username());
+        Ok(made_up.then_some(password))
+    }
+
+    /// Replaces the password of the person who acts, and ends their other sign-ins. Wrong guesses
+    /// of the current one count as failed sign-ins.
+    ///
+    /// # Errors
+    /// Not a person's sign-in, throttled, the current password is wrong, or the new one breaks its limits.
+    pub async fn change_own_password(
+        &self,
+        principal: &Principal,
+        current: &SecretString,
+        new: &SecretString,
+        address: IpAddr,
+    ) -> Result<(), ServiceError> {
+        let (user_id, session_id) = person(principal)?;
+        let username = principal.username();
+        let counted = self.guard.attempt(username, address).await?;
+        match self.is_password_of(username, user_id, current).await {
+            Ok(true) => self.guard.succeeded(counted).await?,
+            Ok(false) => return Err(Invalid::new("current_password", "not the password of this account").into()),
+            Err(error) => {
+                self.guard.not_looked_at(counted).await;
+                return Err(error);
+            }
+        }
+        self.set_password(user_id, "new_password", new, Some(session_id)).await?;
+        tracing::info!(event = "account.password_changed", username);
+        Ok(())
+    }
+
+    async fn is_password_of(&self, username: &str, id: UserId, password: &SecretString) -> Result<bool, ServiceError> {
+        let known = self.store.user_by_name(username).await?.filter(|user| user.id == id);
+        self.passwords.fits(password.expose_secret(), known.as_ref().map(|user| user.password_bcrypt.as_str())).await
+    }
+
+    async fn set_password(&self, id: UserId, field: &str, password: &SecretString, kept: Option<SessionId>) -> Result<(), ServiceError> {
+        let hash = self.passwords.hash(field, password).await?;
+        let known = self.store.set_password(id, &hash, kept, clock::now()).await?;
+        self.credentials.forget();
+        if known { Ok(()) } else { Err(ServiceError::NotFound("account")) }
+    }
+
+    /// The sign-ins of the person who acts; which of them is this one, the principal tells.
+    ///
+    /// # Errors
+    /// Not a person's sign-in.
+    pub async fn own_sign_ins(&self, principal: &Principal) -> Result<Vec<SignIn>, ServiceError> {
+        let (user_id, _) = person(principal)?;
+        Ok(self.store.sign_ins(user_id, self.sessions_per_user_max, clock::now()).await?)
+    }
+
+    /// Ends a sign-in of the person who acts.
+    ///
+    /// # Errors
+    /// Not a person's sign-in, or there is no such sign-in of theirs.
+    pub async fn end_own_sign_in(&self, principal: &Principal, id: SessionId) -> Result<(), ServiceError> {
+        let (user_id, _) = person(principal)?;
+        self.end(user_id, id).await
+    }
+
+    /// Ends every sign-in of the person who acts but this one. Answers how many.
+    ///
+    /// # Errors
+    /// Not a person's sign-in.
+    pub async fn end_other_sign_ins(&self, principal: &Principal) -> Result<u64, ServiceError> {
+        let (user_id, session_id) = person(principal)?;
+        let ended = self.store.end_sign_ins(user_id, Some(session_id), clock::now()).await?;
+        self.credentials.forget();
+        Ok(ended)
+    }
+
+    /// The sign-ins of an account.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such account.
+    pub async fn sign_ins(&self, principal: &Principal, id: UserId) -> Result<Vec<SignIn>, ServiceError> {
+        self.account(principal, id).await?;
+        Ok(self.store.sign_ins(id, self.sessions_per_user_max, clock::now()).await?)
+    }
+
+    /// Ends a sign-in of an account.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such sign-in.
+    pub async fn end_sign_in(&self, principal: &Principal, user: UserId, id: SessionId) -> Result<(), ServiceError> {
+        principal.require(Permission::ManageUsers)?;
+        self.end(user, id).await?;
+        tracing::info!(event = "account.sign_in_ended", user_id = %user, by = principal.username());
+        Ok(())
+    }
+
+    /// Ends every sign-in of an account. Answers how many.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such account.
+    pub async fn end_sign_ins(&self, principal: &Principal, user: UserId) -> Result<u64, ServiceError> {
+        let account = self.account(principal, user).await?;
+        let ended = self.store.end_sign_ins(user, None, clock::now()).await?;
+        self.credentials.forget();
+        tracing::info!(event = "account.sign_ins_ended", username = account.username, ended, by = principal.username());
+        Ok(ended)
+    }
+
+    async fn end(&self, user: UserId, id: SessionId) -> Result<(), ServiceError> {
+        let ended = self.store.end_sign_in(user, id, clock::now()).await?;
+        self.credentials.forget();
+        if ended { Ok(()) } else { Err(ServiceError::NotFound("sign-in")) }
+    }
+}
+
+/// The account and the sign-in of a person; a script has no say in these things.
+fn person(principal: &Principal) -> Result<(UserId, SessionId), ServiceError> {
+    match principal {
+        Principal::User { user_id, session_id, .. } => Ok((*user_id, *session_id)),
+        Principal::Token { .. } | Principal::Console => Err(ServiceError::SignInRequired),
+    }
+}

@@ -1,0 +1,159 @@
+//! API tokens for scripts: made, listed, revoked.
+
+use std::sync::Arc;
+
+use domain::access::{Permission, Principal};
+use domain::api_token::{ApiToken, ApiTokenRequest, PREFIX_CHARS, TOKEN_START};
+use domain::enrollment::LifetimeLimits;
+use domain::invalid::in_range;
+use domain::query::PAGE_MAX;
+use domain::{ApiTokenId, UserId};
+use secrecy::SecretString;
+use store::{ApiTokenOutcome, ApiTokenQuery, NewApiToken, Store};
+use uuid::Uuid;
+
+use super::credential_cache::CredentialCache;
+use crate::crypto::{random_token, sha256};
+use crate::{ServiceError, clock};
+
+/// A token just made; the only time its secret is known.
+pub struct MadeApiToken {
+    /// The bearer token to hand out.
+    pub secret: SecretString,
+    /// What lists show of it.
+    pub token: ApiToken,
+}
+
+/// Whose tokens to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiTokenOwner {
+    /// Those of the account that acts.
+    Own,
+    /// Those of one account.
+    Account(UserId),
+    /// Those of all.
+    All,
+}
+
+/// A page of tokens.
+pub struct ApiTokenPage {
+    /// The tokens, newest first.
+    pub tokens: Vec<ApiToken>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<ApiTokenId>,
+}
+
+/// API tokens.
+pub struct ApiTokenService {
+    store: Store,
+    credentials: Arc<CredentialCache>,
+    lifetime: LifetimeLimits,
+    per_user_max: i64,
+}
+
+impl ApiTokenService {
+    pub(crate) fn new(store: Store, credentials: Arc<CredentialCache>, lifetime: LifetimeLimits, per_user_max: i64) -> Self {
+        Self { store, credentials, lifetime, per_user_max }
+    }
+
+    /// Makes a token of the account that acts.
+    ///
+    /// # Errors
+    /// Forbidden, also when it would do more than its maker; a value out of its limits; or the
+    /// account has as many as it may.
+    pub async fn create(&self, principal: &Principal, request: ApiTokenRequest) -> Result<MadeApiToken, ServiceError> {
+        principal.require(Permission::ManageTokens)?;
+        let user_id = principal.user_id().ok_or(ServiceError::SignInRequired)?;
+        let now = clock::now();
+        let grant = request.checked(principal, self.lifetime, now)?;
+        let secret = format!("{TOKEN_START}{}", random_token()?);
+        let token = ApiToken {
+            id: ApiTokenId(Uuid::now_v7()),
+            user_id,
+            username: principal.username().to_owned(),
+            role: principal.role(),
+            name: grant.name,
+            prefix: secret.chars().take(PREFIX_CHARS).collect(),
+            scopes: grant.scopes,
+            created_at: now,
+            expires_at: grant.expires_at,
+            last_used_at: None,
+            last_used_address: None,
+            revoked_at: None,
+        };
+        let parent = match principal {
+            Principal::Token { token_id, .. } => Some(*token_id),
+            _ => None,
+        };
+        let new = NewApiToken {
+            id: token.id,
+            user_id,
+            parent,
+            name: &token.name,
+            prefix: &token.prefix,
+            secret_sha256: &sha256(&secret),
+            scopes: token.scopes,
+            expires_at: token.expires_at,
+        };
+        match self.store.insert_api_token(new, self.per_user_max, now).await? {
+            ApiTokenOutcome::Made => {
+                tracing::info!(event = "api_token.created", api_token_id = %token.id, username = token.username, scopes = %token.scopes);
+                Ok(MadeApiToken { secret: secret.into(), token })
+            }
+            ApiTokenOutcome::TooMany => {
+                Err(ServiceError::WrongState("the account has as many API tokens as auth.api_tokens_per_user_max allows; revoke one"))
+            }
+            ApiTokenOutcome::MakerGone => Err(ServiceError::Unauthorized),
+        }
+    }
+
+    /// A page of tokens, newest first. Those of others take the permission to manage accounts.
+    ///
+    /// # Errors
+    /// Forbidden, or the limit is out of its range.
+    pub async fn tokens(
+        &self,
+        principal: &Principal,
+        owner: ApiTokenOwner,
+        after: Option<ApiTokenId>,
+        limit: i64,
+    ) -> Result<ApiTokenPage, ServiceError> {
+        let owner = match owner {
+            ApiTokenOwner::Own => Some(principal.user_id().ok_or(ServiceError::SignInRequired)?),
+            ApiTokenOwner::Account(user) => Some(user),
+            ApiTokenOwner::All => None,
+        };
+        let is_own = owner.is_some() && owner == principal.user_id();
+        principal.require(if is_own { Permission::ManageTokens } else { Permission::ManageUsers })?;
+        let limit = in_range("limit", limit, 1, PAGE_MAX)?;
+        let mut tokens = self.store.api_tokens(ApiTokenQuery { owner, after, limit: limit + 1 }).await?;
+        let more = tokens.len() as i64 > limit;
+        tokens.truncate(limit as usize);
+        let next = if more { tokens.last().map(|token| token.id) } else { None };
+        Ok(ApiTokenPage { tokens, next })
+    }
+
+    /// Takes a token back, with all that were made with it; it works on no node any more. Those of
+    /// others take the permission to manage accounts; a token may always revoke itself.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such token.
+    pub async fn revoke(&self, principal: &Principal, id: ApiTokenId) -> Result<(), ServiceError> {
+        let is_itself = matches!(principal, Principal::Token { token_id, .. } if *token_id == id);
+        let owner = if principal.may(Permission::ManageUsers) {
+            None
+        } else {
+            if !is_itself {
+                principal.require(Permission::ManageTokens)?;
+            }
+            Some(principal.user_id().ok_or(ServiceError::SignInRequired)?)
+        };
+        let known = self.store.revoke_api_token(id, owner, clock::now()).await?;
+        self.credentials.forget();
+        if !known {
+            return Err(ServiceError::NotFound("API token"));
+        }
+        tracing::info!(event = "api_token.revoked", api_token_id = %id, by = principal.username());
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Remembers for seconds who is behind a sign-in or an API token, until somebody lost something.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use domain::{SessionId, Timestamp};
+use moka::sync::Cache;
+use store::{ApiTokenUser, SessionUser, Store, StoreError};
+use tokio::sync::watch;
+
+/// Sign-ins, and API tokens, whose state is remembered.
+const REMEMBERED_MAX: u64 = 10_000;
+
+/// What was read of sign-ins and API tokens. Every node forgets all of it as soon as the database
+/// tells that any account lost something, and each entry after its time at the latest.
+pub(crate) struct CredentialCache {
+    sessions: Cache<SessionId, SessionUser>,
+    tokens: Cache<[u8; 32], ApiTokenUser>,
+    /// Counts the times that everything was forgotten.
+    changes: watch::Sender<u64>,
+}
+
+/// Who is behind a credential, and whether that was read just now.
+pub(crate) struct Known<T> {
+    pub(crate) who: T,
+    pub(crate) is_fresh: bool,
+}
+
+impl CredentialCache {
+    pub(crate) fn new(ttl: Duration) -> Self {
+        Self {
+            sessions: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(ttl).build(),
+            tokens: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(ttl).build(),
+            changes: watch::channel(0).0,
+        }
+    }
+
+    /// Who signed in as `id`, if that holds.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub(crate) async fn session(&self, store: &Store, id: SessionId, now: Timestamp) -> Result<Option<Known<SessionUser>>, StoreError> {
+        self.look_up(&self.sessions, id, store.living_session(id, now)).await
+    }
+
+    /// Whose the API token with this digest is, if it holds.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub(crate) async fn token(&self, store: &Store, digest: [u8; 32], now: Timestamp) -> Result<Option<Known<ApiTokenUser>>, StoreError> {
+        self.look_up(&self.tokens, digest, store.living_api_token(&digest, now)).await
+    }
+
+    async fn look_up<K, V>(
+        &self,
+        cache: &Cache<K, V>,
+        key: K,
+        read: impl Future<Output = Result<Option<V>, StoreError>>,
+    ) -> Result<Option<Known<V>>, StoreError>
+    where
+        K: Hash + Eq + Copy + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        if let Some(who) = cache.get(&key) {
+            return Ok(Some(Known { who, is_fresh: false }));
+        }
+        let before = *self.changes.borrow();
+        let Some(who) = read.await? else { return Ok(None) };
+        cache.insert(key, who.clone());
+        // What was read before something changed must not outlive the change here.
+        if *self.changes.borrow() != before {
+            cache.invalidate(&key);
+        }
+        Ok(Some(Known { who, is_fresh: true }))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+        self.sessions.invalidate_all();
+        self.tokens.invalidate_all();
+    }
+
+    /// Changes whenever everything was forgotten.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

@@ -1,0 +1,55 @@
+//! Builds the services for people over what they share.
+
+use std::sync::Arc;
+
+use store::Store;
+
+use super::credential_cache::CredentialCache;
+use super::passwords::Passwords;
+use super::sign_in_guard::SignInGuard;
+use super::{AccountService, ApiTokenService, AuthService};
+use crate::crypto::{Bcrypt, TokenSigner};
+use crate::metrics::Metrics;
+use crate::settings::AuthSettings;
+
+/// What the services for people work with.
+pub(crate) struct PeopleParts {
+    pub(crate) store: Store,
+    pub(crate) signer: Arc<TokenSigner>,
+    pub(crate) bcrypt: Bcrypt,
+    pub(crate) settings: AuthSettings,
+    pub(crate) credentials: Arc<CredentialCache>,
+    pub(crate) metrics: Metrics,
+}
+
+/// The services for people.
+pub(crate) struct People {
+    pub(crate) auth: AuthService,
+    pub(crate) accounts: AccountService,
+    pub(crate) api_tokens: ApiTokenService,
+}
+
+impl PeopleParts {
+    /// The services; all of them count the same failures and forget at the same moment.
+    pub(crate) fn services(self) -> People {
+        let Self { store, signer, bcrypt, settings, credentials, metrics } = self;
+        let passwords = Arc::new(Passwords::new(bcrypt, settings.password_bcrypt_cost));
+        let guard = Arc::new(SignInGuard::new(store.clone(), &settings, metrics.clone()));
+        People {
+            accounts: AccountService::new(
+                store.clone(),
+                Arc::clone(&passwords),
+                Arc::clone(&guard),
+                Arc::clone(&credentials),
+                settings.sessions_per_user_max,
+            ),
+            api_tokens: ApiTokenService::new(
+                store.clone(),
+                Arc::clone(&credentials),
+                settings.api_token_lifetime,
+                settings.api_tokens_per_user_max,
+            ),
+            auth: AuthService::new(store, signer, settings, passwords, guard, credentials, metrics),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Accounts as people manage them: listed, changed, and their sign-ins ended.
+//!
+//! Whatever takes rights away is told to all nodes, which then read anew who may do what.
+
+use domain::account::{Account, AccountChange, SignIn};
+use domain::{SessionId, Timestamp, UserId};
+use sqlx::PgConnection;
+
+use crate::{Store, StoreError};
+
+/// Told whenever an account, a sign-in or an API token lost something.
+pub(crate) const ACCOUNT_CHANNEL: &str = "nexmdm_account";
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountOutcome {
+    /// The account as it is now.
+    Changed(Account),
+    /// It is the last active admin and has to stay one; nothing changed.
+    LastAdmin,
+    /// There is no such account.
+    Unknown,
+}
+
+struct StoredAccount {
+    user_id: uuid::Uuid,
+    username: String,
+    role: String,
+    created_at: Timestamp,
+    password_changed_at: Timestamp,
+    disabled_at: Option<Timestamp>,
+    last_seen_at: Option<Timestamp>,
+}
+
+impl StoredAccount {
+    fn read(self) -> Result<Account, StoreError> {
+        Ok(Account {
+            id: UserId(self.user_id),
+            role: self.role.parse().map_err(|_| StoreError::Corrupt("app_user.role"))?,
+            username: self.username,
+            created_at: self.created_at,
+            password_changed_at: self.password_changed_at,
+            disabled_at: self.disabled_at,
+            last_seen_at: self.last_seen_at,
+        })
+    }
+}
+
+/// Tells all nodes, once the transaction is committed.
+pub(crate) async fn notify(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT pg_notify($1, '')", ACCOUNT_CHANNEL).execute(connection).await?;
+    Ok(())
+}
+
+impl Store {
+    /// Accounts by name, behind `after`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn accounts(&self, after: Option<&str>, limit: i64) -> Result<Vec<Account>, StoreError> {
+        let rows = sqlx::query_as!(
+            StoredAccount,
+            "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at,
+                 (SELECT max(coalesce(s.last_seen_at, s.created_at)) FROM user_session s WHERE s.user_id = u.user_id) AS last_seen_at
+             FROM app_user u WHERE ($1::text IS NULL OR u.username > $1 COLLATE \"C\") ORDER BY u.username LIMIT $2",
+            after,
+            limit
+        );
+        rows.fetch_all(&self.pool).await?.into_iter().map(StoredAccount::read).collect()
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        read(&mut connection, id).await
+    }
+
+    /// Changes an account and tells all nodes; one that is disabled loses its sign-ins and API
+    /// tokens for good. Of any number of changes at once, none leaves the cluster without an
+    /// active admin.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn change_account(&self, id: UserId, change: AccountChange, now: Timestamp) -> Result<AccountOutcome, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let changed = sqlx::query_scalar!(
+            r#"-- Locked in one order by all that take an admin away: the second of two waits, and then
+               -- sees what the first has left.
+               WITH admins AS MATERIALIZED (
+                   SELECT user_id FROM app_user WHERE role = 'admin' AND disabled_at IS NULL
+                   ORDER BY user_id FOR NO KEY UPDATE)
+               UPDATE app_user SET
+                   role = coalesce($2, role),
+                   disabled_at = CASE WHEN $3 THEN coalesce(disabled_at, $4) WHEN NOT $3 THEN NULL ELSE disabled_at END
+               WHERE user_id = $1
+                 AND ((coalesce($2, role) = 'admin' AND NOT coalesce($3, disabled_at IS NOT NULL))
+                      OR EXISTS (SELECT FROM admins WHERE user_id <> $1))
+               RETURNING disabled_at IS NOT NULL AS "disabled!""#,
+            id.0,
+            change.role.map(|role| role.as_str()),
+            change.disabled,
+            now
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(disabled) = changed else {
+            let exists = read(&mut tx, id).await?.is_some();
+            return Ok(if exists { AccountOutcome::LastAdmin } else { AccountOutcome::Unknown });
+        };
+        if disabled {
+            sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", id.0, now)
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query!("UPDATE api_token SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", id.0, now)
+                .execute(&mut *tx)
+                .await?;
+        }
+        let account = read(&mut tx, id).await?;
+        notify(&mut tx).await?;
+        tx.commit().await?;
+        Ok(account.map_or(AccountOutcome::Unknown, AccountOutcome::Changed))
+    }
+
+    /// Sets a new password, ends every sign-in of the account but `kept`, at once, and tells all
+    /// nodes. Answers whether there is such an account.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn set_password(
+        &self,
+        id: UserId,
+        password_bcrypt: &str,
+        kept: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let changed = sqlx::query!(
+            "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3 WHERE user_id = $1",
+            id.0,
+            password_bcrypt,
+            now
+        );
+        if changed.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        end(&mut tx, id, kept, now).await?;
+        notify(&mut tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Sign-ins of an account that are in force, the one seen last first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn sign_ins(&self, id: UserId, limit: i64, now: Timestamp) -> Result<Vec<SignIn>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT session_id, created_at, coalesce(last_seen_at, created_at) AS "last_seen_at!", expires_at, address, user_agent
+               FROM user_session WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
+               ORDER BY coalesce(last_seen_at, created_at) DESC, session_id DESC LIMIT $3"#,
+            id.0,
+            now,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| SignIn {
+                id: SessionId(row.session_id),
+                created_at: row.created_at,
+                last_seen_at: row.last_seen_at,
+                expires_at: row.expires_at,
+                address: row.address,
+                user_agent: row.user_agent,
+            })
+            .collect())
+    }
+
+    /// Ends one sign-in of an account and tells all nodes. Answers whether it was in force.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn end_sign_in(&self, user: UserId, session: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let ended = sqlx::query!(
+            "UPDATE user_session SET revoked_at = $3
+             WHERE session_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
+            session.0,
+            user.0,
+            now
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        notify(&mut tx).await?;
+        tx.commit().await?;
+        Ok(ended == 1)
+    }
+
+    /// Ends every sign-in of an account but `kept`, and tells all nodes. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn end_sign_ins(&self, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let ended = end(&mut tx, user, kept, now).await?;
+        notify(&mut tx).await?;
+        tx.commit().await?;
+        Ok(ended)
+    }
+}
+
+async fn read(connection: &mut PgConnection, id: UserId) -> Result<Option<Account>, StoreError> {
+    let row = sqlx::query_as!(
+        StoredAccount,
+        "SELECT u.user_id, u.username, u.role, u.created_at, u.password_changed_at, u.disabled_at,
+             (SELECT max(coalesce(s.last_seen_at, s.created_at)) FROM user_session s WHERE s.user_id = u.user_id) AS last_seen_at
+         FROM app_user u WHERE u.user_id = $1",
+        id.0
+    );
+    row.fetch_optional(connection).await?.map(StoredAccount::read).transpose()
+}
+
+async fn end(connection: &mut PgConnection, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
+    let ended = sqlx::query!(
+        "UPDATE user_session SET revoked_at = $3
+         WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $3 AND ($2::uuid IS NULL OR session_id <> $2)",
+        user.0,
+        kept.map(|id| id.0),
+        now
+    );
+    Ok(ended.execute(connection).await?.rows_affected())
+}

@@ -1,0 +1,251 @@
+//! API tokens: made, found by their secret, listed, revoked.
+
+use domain::access::{Role, Scopes};
+use domain::api_token::ApiToken;
+use domain::{ApiTokenId, Timestamp, UserId};
+
+use crate::{Store, StoreError};
+
+/// A token to be recorded.
+pub struct NewApiToken<'a> {
+    /// Identity.
+    pub id: ApiTokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The token that makes it.
+    pub parent: Option<ApiTokenId>,
+    /// What it is for.
+    pub name: &'a str,
+    /// Its first characters.
+    pub prefix: &'a str,
+    /// SHA-256 of all of it.
+    pub secret_sha256: &'a [u8],
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// What became of recording a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiTokenOutcome {
+    /// It is recorded.
+    Made,
+    /// Its owner has as many as they may; nothing was recorded.
+    TooMany,
+    /// Its owner or its parent is in force no more; nothing was recorded.
+    MakerGone,
+}
+
+/// A token that is in force, and its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiTokenUser {
+    /// The token.
+    pub token_id: ApiTokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The owner's name.
+    pub username: String,
+    /// What the owner may do.
+    pub role: Role,
+    /// What the token may do of that.
+    pub scopes: Scopes,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+    /// When its use was noted last.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Which tokens to list: newest first, behind `after`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApiTokenQuery {
+    /// Only of this account.
+    pub owner: Option<UserId>,
+    /// Behind this token.
+    pub after: Option<ApiTokenId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+impl Store {
+    /// Records a token, unless its owner has `living_max` already.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn insert_api_token(&self, token: NewApiToken<'_>, living_max: i64, now: Timestamp) -> Result<ApiTokenOutcome, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // The owner's row is locked by whoever makes or revokes tokens: counts hold, and no token
+        // outlives the revocation of the one that made it.
+        let owner = sqlx::query_scalar!(
+            "SELECT user_id FROM app_user u WHERE user_id = $1 AND disabled_at IS NULL
+                 AND ($2::uuid IS NULL OR EXISTS (SELECT FROM api_token p WHERE p.api_token_id = $2))
+             FOR NO KEY UPDATE OF u",
+            token.user_id.0,
+            token.parent.map(|id| id.0)
+        );
+        if owner.fetch_optional(&mut *tx).await?.is_none() {
+            return Ok(ApiTokenOutcome::MakerGone);
+        }
+        let state = sqlx::query!(
+            r#"SELECT count(*) AS "living!",
+                   $3::uuid IS NULL OR coalesce(bool_or(api_token_id = $3), false) AS "parent_lives!"
+               FROM api_token WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2"#,
+            token.user_id.0,
+            now,
+            token.parent.map(|id| id.0)
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if !state.parent_lives {
+            return Ok(ApiTokenOutcome::MakerGone);
+        }
+        if state.living >= living_max {
+            return Ok(ApiTokenOutcome::TooMany);
+        }
+        sqlx::query!(
+            "INSERT INTO api_token (api_token_id, user_id, parent_id, name, prefix, secret_sha256, scopes, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            token.id.0,
+            token.user_id.0,
+            token.parent.map(|id| id.0),
+            token.name,
+            token.prefix,
+            token.secret_sha256,
+            &token.scopes.names(),
+            now,
+            token.expires_at
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(ApiTokenOutcome::Made)
+    }
+
+    /// The token with this secret and its account, if both are in force at `now`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn living_api_token(&self, secret_sha256: &[u8], now: Timestamp) -> Result<Option<ApiTokenUser>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT t.api_token_id, t.scopes, t.expires_at, t.last_used_at, u.user_id, u.username, u.role
+             FROM api_token t JOIN app_user u USING (user_id)
+             WHERE t.secret_sha256 = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.disabled_at IS NULL",
+            secret_sha256,
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(ApiTokenUser {
+                token_id: ApiTokenId(row.api_token_id),
+                user_id: UserId(row.user_id),
+                username: row.username,
+                role: row.role.parse().map_err(|_| StoreError::Corrupt("app_user.role"))?,
+                scopes: Scopes::stored(&row.scopes),
+                expires_at: row.expires_at,
+                last_used_at: row.last_used_at,
+            })
+        })
+        .transpose()
+    }
+
+    /// Notes the use of a token, unless one was noted after `noted_before`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn touch_api_token(&self, id: ApiTokenId, address: &str, noted_before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE api_token SET last_used_at = $2, last_used_address = $3
+             WHERE api_token_id = $1 AND (last_used_at IS NULL OR last_used_at <= $4)",
+            id.0,
+            now,
+            address,
+            noted_before
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Tokens, newest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn api_tokens(&self, query: ApiTokenQuery) -> Result<Vec<ApiToken>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT t.api_token_id, t.user_id, t.name, t.prefix, t.scopes, t.created_at, t.expires_at, t.last_used_at,
+                 t.last_used_address, t.revoked_at, u.username, u.role
+             FROM api_token t JOIN app_user u USING (user_id)
+             -- Ids are UUIDv7: their order is that of creation.
+             WHERE ($1::uuid IS NULL OR t.user_id = $1) AND ($2::uuid IS NULL OR t.api_token_id < $2)
+             ORDER BY t.api_token_id DESC LIMIT $3",
+            query.owner.map(|id| id.0),
+            query.after.map(|id| id.0),
+            query.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(ApiToken {
+                    id: ApiTokenId(row.api_token_id),
+                    user_id: UserId(row.user_id),
+                    username: row.username,
+                    role: row.role.parse().map_err(|_| StoreError::Corrupt("app_user.role"))?,
+                    name: row.name,
+                    prefix: row.prefix,
+                    scopes: Scopes::stored(&row.scopes),
+                    created_at: row.created_at,
+                    expires_at: row.expires_at,
+                    last_used_at: row.last_used_at,
+                    last_used_address: row.last_used_address,
+                    revoked_at: row.revoked_at,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes a token back, with all that it made, and tells all nodes. `owner`: only if it is
+    /// theirs. Answers whether there is such a token; taking it back again changes nothing.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoke_api_token(&self, id: ApiTokenId, owner: Option<UserId>, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let found = sqlx::query_scalar!(
+            "SELECT u.user_id FROM api_token t JOIN app_user u USING (user_id)
+             WHERE t.api_token_id = $1 AND ($2::uuid IS NULL OR u.user_id = $2) FOR NO KEY UPDATE OF u",
+            id.0,
+            owner.map(|id| id.0)
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        if found.is_none() {
+            return Ok(false);
+        }
+        sqlx::query!(
+            "WITH RECURSIVE made AS (
+                 SELECT api_token_id FROM api_token WHERE api_token_id = $1
+                 UNION SELECT t.api_token_id FROM api_token t JOIN made m ON t.parent_id = m.api_token_id)
+             UPDATE api_token SET revoked_at = $2 WHERE api_token_id IN (SELECT api_token_id FROM made) AND revoked_at IS NULL",
+            id.0,
+            now
+        )
+        .execute(&mut *tx)
+        .await?;
+        crate::account::notify(&mut tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Removes tokens that ended before `before`. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_api_tokens(&self, before: Timestamp) -> Result<u64, StoreError> {
+        Ok(sqlx::query!("DELETE FROM api_token WHERE expires_at < $1 OR revoked_at < $1", before)
+            .execute(&self.pool)
+            .await?
+            .rows_affected())
+    }
+}
