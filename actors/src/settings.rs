@@ -19,10 +19,10 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Enrollment.
     pub enrollment: EnrollmentSettings,
-    /// What devices are enrolled with in the field.
-    pub kit: KitSettings,
     /// History and events.
     pub history: HistorySettings,
+    /// What devices are enrolled with in the field.
+    pub kit: KitSettings,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
 }

@@ -513,6 +513,12 @@ impl Config {
                     forgiven_per_minute: self.enrollment.failures_forgiven_per_minute,
                 },
             },
+            history: HistorySettings {
+                restore_within: TimeDelta::days(self.history.restore_within_days),
+                events_kept: TimeDelta::days(self.history.events_kept_days),
+                hours_kept: TimeDelta::days(self.history.hours_kept_days),
+                interval: Duration::from_secs(self.history.interval_seconds),
+            },
             kit: KitSettings {
                 public_url: (!self.http.public_url.is_empty()).then(|| self.public_url()),
                 listen_url: self.public_url(),
@@ -521,12 +527,6 @@ impl Config {
                 agent_signer_sha256: self.enrollment.signer().ok().flatten(),
                 downloads_max: self.enrollment.agent_apk_downloads_max,
                 stall_timeout: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
-            },
-            history: HistorySettings {
-                restore_within: TimeDelta::days(self.history.restore_within_days),
-                events_kept: TimeDelta::days(self.history.events_kept_days),
-                hours_kept: TimeDelta::days(self.history.hours_kept_days),
-                interval: Duration::from_secs(self.history.interval_seconds),
             },
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
         }

@@ -68,11 +68,12 @@ impl Site {
         Self { bench, document, device, ids }
     }
 
-    /// Ids that answers tell of, to be asked for by other calls. The caller's own account is left in peace.
+    /// Ids that answers tell of, to be asked for by other calls. The caller's own account and sign-in are left in peace.
     fn learn(&mut self, answer: &Value) {
         match answer {
             Value::Object(fields) => {
-                if let (Some(id), None) = (fields.get("id").and_then(Value::as_str), fields.get("username"))
+                let own = fields.get("username").is_some_and(|name| name == "admin") || fields.get("current").is_some_and(|it| it == true);
+                if let Some(id) = fields.get("id").and_then(Value::as_str).filter(|_| !own)
                     && self.ids.len() < 300
                     && id != self.device.device_id
                 {
