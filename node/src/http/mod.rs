@@ -103,7 +103,11 @@ impl App {
 /// Every route of a node.
 pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
     let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
-    let enrollment = OpenApiRouter::new().routes(routes!(register::register)).layer(limited(RouteClass::Enrollment));
+    let enrollment = OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(enrollment_kit::token_self))
+        .routes(routes!(agent_apk::download))
+        .layer(limited(RouteClass::Enrollment));
     let agent = OpenApiRouter::new()
         .routes(routes!(agent_session::open))
         .routes(routes!(heartbeat::one))
@@ -128,10 +132,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(api_tokens::revoke))
         .routes(routes!(enroll_tokens::create, enroll_tokens::list))
         .routes(routes!(enroll_tokens::revoke))
-        .routes(routes!(enrollment_kit::token_self))
         .routes(routes!(enrollment_kit::scripts))
         .routes(routes!(enrollment_kit::qr))
-        .routes(routes!(agent_apk::download))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one, devices::edit, devices::delete))
         .routes(routes!(devices::revoke))
