@@ -148,7 +148,7 @@ impl<'a> Generator<'a> {
 
     fn nasty(&mut self) -> String {
         match self.toss(0.1) {
-            true => "ä".repeat(5_000),
+            true => "ä".repeat(1_500),
             false => NASTY.choose(&mut self.rng).copied().unwrap_or_default().to_owned(),
         }
     }
