@@ -41,7 +41,7 @@ async fn an_edit_changes_what_it_names_and_clears_what_is_null() {
     let edited = edit(json!({"alias": " till-1 ", "tags": ["b", "a"], "groups": ["berlin"], "monitored_app": app})).await;
     assert_eq!(edited.status, 200, "{}", edited.detail());
     let shown = bench.client.get_json(&path(&device), &bench.admin).await.unwrap();
-    assert_eq!(edited.json::<Value>(), shown, "whoever asks next is told the same");
+    assert_eq!(edited.json(), shown, "whoever asks next is told the same");
     assert_eq!((&shown["alias"], &shown["tags"], &shown["monitored_app"]), (&json!("till-1"), &json!(["a", "b"]), &app));
     // Its own threshold decides from now on.
     let mut told = heartbeat(0, 80);
@@ -68,7 +68,7 @@ async fn an_edit_changes_what_it_names_and_clears_what_is_null() {
         (json!({"colour": "red"}), 422, "colour"),
     ] {
         let refused = edit(body.clone()).await;
-        assert_eq!((refused.status, refused.json::<Value>()["field"].as_str()), (status, Some(field)), "{body}");
+        assert_eq!((refused.status, refused.json()["field"].as_str()), (status, Some(field)), "{body}");
     }
     assert!(edit(json!({"alias": "kiosk-2"})).await.detail().contains("kiosk-2"), "the alias is named");
     let unchanged = bench.client.get_json(&path(&other), &bench.admin).await.unwrap();
@@ -108,10 +108,10 @@ async fn a_deleted_device_is_gone_and_a_restored_one_goes_on() {
     bench.enroll("kiosk-1").await;
     let restore = async |body: Value| bench.client.post(&format!("{}/restore", path(&device)), Some(&bench.admin), &body).await.unwrap();
     let refused = restore(json!({})).await;
-    assert_eq!((refused.status, refused.json::<Value>()["field"].as_str()), (409, Some("alias")));
+    assert_eq!((refused.status, refused.json()["field"].as_str()), (409, Some("alias")));
     assert!(refused.detail().contains("kiosk-1"), "{}", refused.detail());
     let restored = restore(json!({"alias": "kiosk-9"})).await;
-    assert_eq!((restored.status, restored.json::<Value>()["alias"].as_str()), (200, Some("kiosk-9")), "{}", restored.detail());
+    assert_eq!((restored.status, restored.json()["alias"].as_str()), (200, Some("kiosk-9")), "{}", restored.detail());
     for token in [&device.session_token, &device.device_token] {
         let answer = bench.client.heartbeat(token, &heartbeat(-20, 51)).await.unwrap();
         assert_eq!(answer.status, 200, "an agent that kept its credentials goes on: {}", answer.detail());
@@ -161,13 +161,17 @@ async fn a_bulk_call_says_for_each_device_what_it_does() {
     let done: Value = bulk(json!({"ids": ids, "action": "add_tags", "tags": ["till"]})).await.json();
     assert_eq!(done["outcomes"], preview["outcomes"], "what was said is what is done");
     let of = |id: &str| done["outcomes"].as_array().unwrap().iter().find(|outcome| outcome["id"] == id).unwrap().clone();
-    assert_eq!((&of(stranger)["reason"], &of(ids[5])["reason"], &of(ids[0])["outcome"]), (&json!("not_found"), &json!("deleted"), &json!("changed")));
+    assert_eq!(
+        (&of(stranger)["reason"], &of(ids[5])["reason"], &of(ids[0])["outcome"]),
+        (&json!("not_found"), &json!("deleted"), &json!("changed"))
+    );
     let by_filter: Value = bulk(json!({"filter": {"tag": "till"}, "action": "add_tags", "tags": ["till"]})).await.json();
     assert_eq!(count(&by_filter), [0, 5, 0]);
     eventually("pages show it", async || {
         let all = bench.client.get_json("/v1/devices", &bench.admin).await.unwrap();
         let live = bench.client.get_json(&path(&devices[0]), &bench.admin).await.unwrap();
-        (all["items"].as_array().unwrap().iter().all(|device| device["tags"] == json!(["till"])) && live["tags"] == json!(["till"])).then_some(())
+        (all["items"].as_array().unwrap().iter().all(|device| device["tags"] == json!(["till"])) && live["tags"] == json!(["till"]))
+            .then_some(())
     })
     .await;
 
@@ -198,7 +202,7 @@ async fn a_bulk_call_says_for_each_device_what_it_does() {
         (json!({"ids": [stranger], "action": "add_tags", "tags": ["\u{0}"]}), "tags[0]"),
     ] {
         let refused = bulk(body).await;
-        assert_eq!((refused.status, refused.json::<Value>()["field"].as_str()), (422, Some(field)));
+        assert_eq!((refused.status, refused.json()["field"].as_str()), (422, Some(field)));
     }
 }
 
@@ -267,7 +271,7 @@ async fn an_export_goes_through_a_fleet_in_pieces() {
 #[tokio::test]
 async fn filters_are_kept_shared_and_their_owners_alone_change_them() {
     let bench = Bench::start().await;
-    let (ok, ..) = common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer"], "correct horse battery\n");
+    let (ok, ..) = common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer", "--password-stdin"], "correct horse battery\n");
     assert!(ok);
     let eve = bench.client.access_token("eve", "correct horse battery").await.unwrap();
     let create = async |who: &str, body: Value| bench.client.post("/v1/filters", Some(who), &body).await.unwrap();
@@ -302,7 +306,7 @@ async fn import_status(bench: &Bench, who: &str) -> u16 {
 /// What is done at one node is in force and shown at the other, whoever owns the device.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_takes_edits_for_every_device() {
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm").into(), 2)
+    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 2)
         .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
         .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
         .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32");
