@@ -271,7 +271,7 @@ async fn an_export_goes_through_a_fleet_in_pieces() {
 #[tokio::test]
 async fn filters_are_kept_shared_and_their_owners_alone_change_them() {
     let bench = Bench::start().await;
-    let (ok, ..) = common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer"], "correct horse battery\n");
+    let (ok, ..) = common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer", "--password-stdin"], "correct horse battery\n");
     assert!(ok);
     let eve = bench.client.access_token("eve", "correct horse battery").await.unwrap();
     let create = async |who: &str, body: Value| bench.client.post("/v1/filters", Some(who), &body).await.unwrap();

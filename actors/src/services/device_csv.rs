@@ -270,7 +270,11 @@ fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Inval
         if report.rows > IMPORT_ROWS_MAX {
             return Err(Invalid::new("body", format!("more than {IMPORT_ROWS_MAX} rows")));
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |begin| {
+            // A record that follows CR LF begins, for the reader, with the LF.
+            let at_line_feed = usize::try_from(begin.byte()).ok().and_then(|at| bytes.get(at)) == Some(&b'\n');
+            begin.line() + u64::from(at_line_feed)
+        });
         if record.len() != head.len() {
             let problem = format!("{} cells, where the first line has {}", record.len(), head.len());
             report.problem(line, Invalid::new("row", problem));
