@@ -4,17 +4,20 @@
 //! commit back, and only then does the live state change.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use domain::Timestamp;
+use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
-use store::{HeartbeatRow, StoredDevice, same_details};
+use store::{HeartbeatRow, RecordedChange, StoredDevice, same_details};
 
 use crate::ServiceError;
 use crate::clock;
 use crate::cluster::Ownership;
+use crate::event_writer::{EventWriter, RecordOutcome};
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, HeartbeatWriters, WriteJob};
 use crate::link::message::{DeviceReply, DeviceRequest, SocketPush, SocketRef};
@@ -50,8 +53,10 @@ pub enum DeviceMsg {
     DeadlinePassed,
     /// It is asked something, from whichever node.
     Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
-    /// What the store holds, after somebody else may have written.
-    Reread(Box<StoredDevice>),
+    /// What the store held when it was asked at this moment, after somebody else may have written.
+    Reread(Instant, Box<StoredDevice>),
+    /// What became of the events that it had recorded.
+    ChangeRecorded(RecordOutcome),
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
@@ -59,6 +64,8 @@ pub enum DeviceMsg {
 
 /// When a device's deadline is looked at again while this node has no lease.
 const RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
+/// When a silent device's events are looked at again that could not be recorded.
+const RECORD_AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// What every device actor of a node shares.
 pub struct DeviceContext {
@@ -66,6 +73,8 @@ pub struct DeviceContext {
     pub view: Arc<FleetView>,
     /// Where rows are written.
     pub writers: HeartbeatWriters,
+    /// Where events are recorded.
+    pub events: EventWriter,
     /// What this node may do right now.
     pub ownership: Arc<Ownership>,
     /// Reaches sockets, wherever they hang.
@@ -81,8 +90,12 @@ pub struct DeviceActor;
 pub struct DeviceArguments {
     /// Its state as the store knows it.
     pub state: DeviceState,
+    /// When the store was asked for it.
+    pub read_at: Instant,
     /// The push token that the store holds.
     pub fcm_token: Option<String>,
+    /// The condition on record and its version.
+    pub condition: Option<(i64, Condition)>,
     /// Its supervisor, which watches its deadlines.
     pub shard: ActorRef<ShardMsg>,
     /// The epoch of its shard that it belongs to.
@@ -102,6 +115,13 @@ pub struct DeviceActorState {
     /// A heartbeat of this very actor has written its details. Until then an earlier
     /// actor's last write may still be on its way.
     details_known: bool,
+    /// The condition on record and its version; 0 when none is.
+    recorded: (i64, Condition),
+    /// The condition that is being recorded, and whether it tells of a reboot.
+    recording: Option<(Condition, bool)>,
+    /// When what this actor knows was read from the store, or told by whoever wrote it. What was
+    /// read before that is older, and is not taken over.
+    known_at: Instant,
     shard: ActorRef<ShardMsg>,
     place: (ShardId, Epoch),
     context: Arc<DeviceContext>,
@@ -120,8 +140,13 @@ impl Actor for DeviceActor {
     type Arguments = DeviceArguments;
 
     async fn pre_start(&self, _me: ActorRef<DeviceMsg>, start: DeviceArguments) -> Result<DeviceActorState, ActorProcessingErr> {
-        let DeviceArguments { state: device, fcm_token, shard, epoch, context } = start;
+        let DeviceArguments { state: device, read_at, fcm_token, condition, shard, epoch, context } = start;
+        // Enrolled before events were recorded: they begin with what it is like now.
+        let begin = || condition::compare(&Condition::default(), &device, &context.policy).map_or(Condition::default(), |(now, _)| now);
         let state = DeviceActorState {
+            recorded: condition.unwrap_or_else(|| (0, begin())),
+            recording: None,
+            known_at: read_at,
             place: (shard_of(device.identity.id), epoch),
             device,
             fcm_token: fcm_token.map(Into::into),
@@ -135,6 +160,10 @@ impl Actor for DeviceActor {
             state.publish();
             if let Some(deadline) = state.device.deadline(&state.context.policy) {
                 state.watch_until(deadline);
+            }
+            // Not before this node acts for it; something may have happened while nobody did.
+            if condition::compare(&state.recorded.1, &state.device, &state.context.policy).is_some() {
+                state.watch_until(clock::now() + RECHECK);
             }
         }
         Ok(state)
@@ -156,10 +185,14 @@ impl Actor for DeviceActor {
                 }
                 state.unreported = state.unreported.saturating_sub(1);
                 state.apply(DeviceEvent::Stored(status));
+                state.record(&me);
             }
             // Without its lease a node judges nobody; it looks again once it may.
             DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + RECHECK),
-            DeviceMsg::DeadlinePassed => state.apply(DeviceEvent::DeadlinePassed),
+            DeviceMsg::DeadlinePassed => {
+                state.apply(DeviceEvent::DeadlinePassed);
+                state.record(&me);
+            }
             // What takes rights away is in force whoever owns the device by now.
             DeviceMsg::Request(request, reply) if !state.acts() && !matches!(request, DeviceRequest::AccessChanged { .. }) => {
                 answer(reply, Err(ServiceError::NotOwner));
@@ -168,7 +201,11 @@ impl Actor for DeviceActor {
                 let answered = state.request(request);
                 answer(reply, answered);
             }
-            DeviceMsg::Reread(stored) => state.reread(*stored),
+            DeviceMsg::Reread(read_at, stored) => {
+                state.reread(read_at, *stored);
+                state.record(&me);
+            }
+            DeviceMsg::ChangeRecorded(outcome) => state.change_recorded(&me, outcome),
             #[cfg(any(test, feature = "fault-injection"))]
             #[allow(clippy::panic, reason = "that is what it is for")]
             DeviceMsg::Crash => panic!("crash on request"),
@@ -205,21 +242,74 @@ impl DeviceActorState {
             DeviceRequest::AccessChanged { generation, deleted } => {
                 self.apply(DeviceEvent::CredentialsRevoked { generation });
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
+                    self.known_at = Instant::now();
                     self.apply(DeviceEvent::Deleted);
+                    // It may have been restored since; only the store knows.
+                    let _ = self.shard.cast(ShardMsg::ReadAgain(self.device.identity.id));
                 }
             }
         }
         Ok(DeviceReply::Done)
     }
 
-    fn reread(&mut self, stored: StoredDevice) {
+    fn reread(&mut self, read_at: Instant, mut stored: StoredDevice) {
+        if read_at < self.known_at {
+            return;
+        }
+        self.known_at = read_at;
         // Whatever else wrote may have written other details.
         self.details_known = false;
-        if let Some(token) = stored.fcm_token {
+        if let Some(token) = stored.fcm_token.take() {
             self.fcm_token = Some(token.into());
         }
-        self.apply(DeviceEvent::CredentialsRevoked { generation: stored.credential_generation });
-        self.apply(DeviceEvent::Reread { last: stored.last.map(Arc::new), last_seen_at: stored.last_seen_at });
+        if let Some(condition) = stored.condition.take().filter(|(version, _)| self.recording.is_none() && *version > self.recorded.0) {
+            self.recorded = condition;
+        }
+        self.apply(DeviceEvent::Reread(Box::new(stored.known())));
+    }
+
+    /// Has recorded what happened since the condition that is on record, if anything has.
+    fn record(&mut self, me: &ActorRef<DeviceMsg>) {
+        if self.recording.is_some() || !self.acts() {
+            return;
+        }
+        let Some((condition, occurrences)) = condition::compare(&self.recorded.1, &self.device, &self.context.policy) else { return };
+        let change = RecordedChange {
+            device_id: self.device.identity.id,
+            epoch: self.place.1,
+            follows: self.recorded.0,
+            condition: condition.clone(),
+            occurrences,
+        };
+        if self.context.events.submit(me.clone(), change) {
+            self.recording = Some((condition, std::mem::take(&mut self.device.rebooted)));
+        } else {
+            self.record_later();
+        }
+    }
+
+    /// A device that is heard from tries again by itself, with its next heartbeat.
+    fn record_later(&self) {
+        if self.device.connectivity != domain::device::Connectivity::Online {
+            self.watch_until(clock::now() + RECORD_AGAIN);
+        }
+    }
+
+    fn change_recorded(&mut self, me: &ActorRef<DeviceMsg>, outcome: RecordOutcome) {
+        let Some((condition, rebooted)) = self.recording.take() else { return };
+        match outcome {
+            RecordOutcome::Recorded => {
+                self.recorded = (self.recorded.0 + 1, condition);
+                // More may have happened meanwhile.
+                self.record(me);
+            }
+            // Another owner recorded the same, or the device is gone.
+            RecordOutcome::Refused => drop(self.shard.cast(ShardMsg::ReadAgain(self.device.identity.id))),
+            RecordOutcome::Failed => {
+                self.device.rebooted |= rebooted;
+                self.record_later();
+            }
+        }
     }
 
     fn heartbeat(

@@ -32,6 +32,12 @@ pub enum ServiceError {
     /// Another enrolled device has this alias.
     #[error("another device already has this alias")]
     AliasInUse,
+    /// Another device of the fleet has this alias.
+    #[error("another device already has the alias {0:?}")]
+    AliasHeld(String),
+    /// Another filter of the same account has this name.
+    #[error("another filter of yours already has this name")]
+    FilterNameInUse,
     /// Another account has this name.
     #[error("another account already has this name")]
     UsernameInUse,
@@ -90,6 +96,7 @@ impl From<StoreError> for ServiceError {
         match error {
             StoreError::Conflict(Conflict::AliasInUse) => Self::AliasInUse,
             StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
+            StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
             cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
                 tracing::warn!(event = "database.unavailable", %cause);
                 Self::Unavailable

@@ -11,10 +11,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
+use domain::distribution::{Counter, Distributions};
 use domain::query::{DeviceFilter, Sort};
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
@@ -69,6 +70,8 @@ pub struct FleetView {
     own_enrollment_revision: AtomicU64,
     heartbeats_stored: AtomicU64,
     stats: watch::Sender<FleetStats>,
+    /// How the fleet was made up, and when that was counted.
+    distributions: Mutex<Option<(Instant, Arc<Distributions>)>>,
     policy: DevicePolicy,
 }
 
@@ -86,6 +89,7 @@ impl FleetView {
             own_enrollment_revision: AtomicU64::new(0),
             heartbeats_stored: AtomicU64::new(0),
             stats: watch::Sender::new(FleetStats::default()),
+            distributions: Mutex::new(None),
             policy,
         })
     }
@@ -261,6 +265,23 @@ impl FleetView {
             self.devices.iter().filter(|shown| filter.matches(&shown.view)).map(|shown| shown.view.clone()).collect();
         matching.sort_unstable_by(|a, b| sort.compare(a, b));
         matching.iter().map(|view| view.identity.id).collect()
+    }
+
+    /// How the fleet is made up, counted anew when the last count is a second old: a page that many
+    /// people look at costs no more than one.
+    pub fn distributions(&self) -> Arc<Distributions> {
+        // The count is replaced whole, so a poisoned lock guards good data.
+        let mut counted = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted.as_ref().filter(|(at, _)| at.elapsed() < COUNT_INTERVAL) {
+            Some((_, distributions)) => Arc::clone(distributions),
+            None => {
+                let mut counter = Counter::default();
+                self.devices.iter().for_each(|shown| counter.add(&shown.view));
+                let distributions = Arc::new(counter.finish());
+                *counted = Some((Instant::now(), Arc::clone(&distributions)));
+                distributions
+            }
+        }
     }
 
     /// Counts, made anew every second.

@@ -5,6 +5,8 @@
 //! System
 //! ├── PartitionActor            daily partitions exist ahead of time
 //! ├── HeartbeatWriters          bounded queues in front of the dual write
+//! ├── EventWriter               records what happened to devices
+//! ├── HistoryKeeper             counts hours, samples the fleet, removes what is too old
 //! ├── FleetView                 what dashboards and counts see
 //! ├── Links, Gateway            the way to other nodes
 //! └── PlacementActor            claims and releases shards
@@ -18,8 +20,10 @@ pub mod console;
 pub mod crypto;
 pub mod device;
 mod error;
+pub mod event_writer;
 pub mod fleet_view;
 pub mod heartbeat_writer;
+mod history_keeper;
 mod housekeeping;
 pub mod link;
 pub mod metrics;

@@ -18,8 +18,23 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Enrollment.
     pub enrollment: EnrollmentSettings,
+    /// History and events.
+    pub history: HistorySettings,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct HistorySettings {
+    /// A deleted device can be restored for this long; then it is removed for good.
+    pub restore_within: chrono::TimeDelta,
+    /// Events of devices.
+    pub events_kept: chrono::TimeDelta,
+    /// Hours of devices, and samples of the fleet.
+    pub hours_kept: chrono::TimeDelta,
+    /// Between two looks at what is to be counted or removed.
+    pub interval: Duration,
 }
 
 /// Heartbeat intake and writing.

@@ -10,10 +10,10 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use domain::device::{DeviceState, Lifecycle};
+use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId};
 use domain::{DeviceId, Timestamp};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -41,8 +41,11 @@ pub type Directory = Arc<DashMap<DeviceId, ActorRef<DeviceMsg>>>;
 pub enum ShardMsg {
     /// Start these devices, as the store knows them.
     Activate(Vec<StoredDevice>),
-    /// What the store holds of these devices now: start those that do not run, tell the others.
-    Reread(Vec<StoredDevice>),
+    /// What the store held of these devices when it was asked at this moment: start those that do
+    /// not run, unless they are deleted, and tell the others.
+    Reread(Instant, Vec<StoredDevice>),
+    /// Read what the store holds of a device, and tell it.
+    ReadAgain(DeviceId),
     /// Answered once everything told before is done.
     Settled(RpcReplyPort<()>),
     /// Find this device, starting it from the store when it does not run.
@@ -105,17 +108,18 @@ impl Actor for ShardActor {
             ShardMsg::Activate(devices) => {
                 for device in devices {
                     if !state.start.directory.contains_key(&device.identity.id) {
-                        state.start_device(&me, device).await;
+                        // What changed since they were read is read once all of them run.
+                        state.start_device(&me, Instant::now(), device).await;
                     }
                 }
             }
-            ShardMsg::Reread(devices) => {
-                for device in devices {
-                    let running = state.start.directory.get(&device.identity.id).map(|actor| actor.clone());
-                    match running {
-                        Some(actor) => drop(actor.cast(DeviceMsg::Reread(Box::new(device)))),
-                        None => state.start_device(&me, device).await,
-                    }
+            ShardMsg::Reread(read_at, devices) => state.reread(&me, read_at, devices).await,
+            ShardMsg::ReadAgain(id) => {
+                let read_at = Instant::now();
+                match state.start.store.device(id).await {
+                    Ok(device) => state.reread(&me, read_at, device.into_iter().collect()).await,
+                    // The device goes on with what it knows; the next reading tells it.
+                    Err(cause) => tracing::warn!(event = "device.reread_failed", device_id = %id, %cause),
                 }
             }
             #[cfg(any(test, feature = "fault-injection"))]
@@ -165,25 +169,39 @@ impl Actor for ShardActor {
 
 impl ShardState {
     /// Starts a device; one that does not start is tried again later and holds up no other.
-    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, stored: StoredDevice) {
+    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
         let id = stored.identity.id;
-        if let Err(cause) = self.spawn(me, stored).await {
+        if let Err(cause) = self.spawn(me, read_at, stored).await {
             tracing::error!(event = "device.start_failed", device_id = %id, %cause);
             self.restart_later(me, id);
         }
     }
 
-    async fn spawn(&mut self, me: &ActorRef<ShardMsg>, stored: StoredDevice) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
+    async fn reread(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, devices: Vec<StoredDevice>) {
+        for device in devices {
+            let running = self.start.directory.get(&device.identity.id).map(|actor| actor.clone());
+            match running {
+                Some(actor) => drop(actor.cast(DeviceMsg::Reread(read_at, Box::new(device)))),
+                None if device.deleted_at.is_some() => {}
+                None => self.start_device(me, read_at, device).await,
+            }
+        }
+    }
+
+    async fn spawn(
+        &mut self,
+        me: &ActorRef<ShardMsg>,
+        read_at: Instant,
+        mut stored: StoredDevice,
+    ) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
         let id = stored.identity.id;
         let policy = &self.start.context.policy;
-        let StoredDevice { identity, credential_generation, fcm_token, last, last_seen_at, deleted_at } = stored;
-        let mut device = DeviceState::restored(identity, credential_generation, last, last_seen_at, clock::now(), policy);
-        if deleted_at.is_some() {
-            device.lifecycle = Lifecycle::Deleted;
-        }
+        let (fcm_token, condition) = (stored.fcm_token.take(), stored.condition.take());
         let arguments = DeviceArguments {
-            state: device,
+            state: DeviceState::restored(stored.known(), clock::now(), policy),
+            read_at,
             fcm_token,
+            condition,
             shard: me.clone(),
             epoch: self.start.epoch,
             context: Arc::clone(&self.start.context),
@@ -210,8 +228,9 @@ impl ShardState {
         if let Some(actor) = self.start.directory.get(&id) {
             return Ok(Some(actor.clone()));
         }
+        let read_at = Instant::now();
         let Some(stored) = self.start.store.device(id).await? else { return Ok(None) };
-        match self.spawn(me, stored).await {
+        match self.spawn(me, read_at, stored).await {
             Ok(actor) => Ok(Some(actor)),
             Err(cause) => {
                 tracing::error!(event = "device.start_failed", device_id = %id, %cause);

@@ -19,8 +19,10 @@ use crate::cluster::{
 };
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
+use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::HeartbeatWriters;
+use crate::history_keeper::HistoryKeeper;
 use crate::housekeeping::{FailuresKept, keep_tidy};
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links, Local};
@@ -29,7 +31,8 @@ use crate::partition::{self, PartitionActor, PartitionMsg};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, DeviceService, EnrollmentService, People, PeopleParts,
+    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, DeviceService, EnrollmentService, FilterService,
+    HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -96,7 +99,11 @@ pub struct System {
     /// Enrollment.
     pub enrollment: EnrollmentService,
     /// Devices, for people.
-    pub devices: DeviceService,
+    pub devices: Arc<DeviceService>,
+    /// What happened to devices, for people.
+    pub history: HistoryService,
+    /// Filters that people keep.
+    pub filters: FilterService,
     /// Sessions and heartbeats of devices.
     pub agent: AgentService,
     /// Nodes and shards, for people.
@@ -143,6 +150,7 @@ impl System {
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let context = Arc::new(DeviceContext {
             writers: writer_queues.clone(),
+            events: EventWriter::start(&mut tasks, store.clone()),
             view: Arc::clone(&view),
             policy: settings.device,
             ownership: Arc::clone(&ownership),
@@ -179,7 +187,7 @@ impl System {
         let router = DeviceRouter::new(RouterParts {
             ownership: Arc::clone(&ownership),
             directory: Arc::clone(&directory),
-            shards,
+            shards: Arc::clone(&shards),
             view: watching.clone(),
             links: Some(Arc::clone(&links)),
             writers: Some(writer_queues.clone()),
@@ -198,10 +206,19 @@ impl System {
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let forgetful = Arc::clone(&credentials);
         let forget_people = Box::new(move || forgetful.forget());
-        let notices = Notices { store: cluster_store, directory, ownership: Arc::clone(&ownership), forget_people, wake };
+        let notices = Notices { store: cluster_store, directory, shards, ownership: Arc::clone(&ownership), forget_people, wake };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
+        let keeper = HistoryKeeper {
+            store: store.clone(),
+            view: Arc::clone(&view),
+            ownership: Arc::clone(&ownership),
+            in_step: is_in_step.clone(),
+            policy: settings.device,
+            settings: settings.history,
+        };
+        tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
@@ -240,7 +257,15 @@ impl System {
                 settings.enrollment,
                 metrics.clone(),
             ),
-            devices: DeviceService::new(store.clone(), router.clone(), view, settings.device),
+            devices: Arc::new(DeviceService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                settings.history.restore_within,
+            )),
+            history: HistoryService::new(store.clone(), view, settings.device),
+            filters: FilterService::new(store.clone()),
             cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
             agent: AgentService::new(
                 store.clone(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, Settings};
+use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, HistorySettings, Settings};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
@@ -39,6 +39,7 @@ section!(
         enrollment: Enrollment,
         heartbeat: Heartbeat,
         device: Device,
+        history: History,
         socket: Socket,
         dashboard: Dashboard,
         partition: Partition,
@@ -59,6 +60,7 @@ section!(
         body_timeout_ms: u64,
         body_limit_bytes: usize,
         heartbeats_body_limit_bytes: usize,
+        import_body_limit_bytes: usize,
     }
 );
 section!(
@@ -133,6 +135,10 @@ section!(
 section!(
     /// `[device]`
     Device { offline_after_seconds: i64, low_battery_pct: i16, app_stale_after_seconds: i32, }
+);
+section!(
+    /// `[history]`
+    History { restore_within_days: i64, events_kept_days: i64, hours_kept_days: i64, interval_seconds: u64, }
 );
 section!(
     /// `[socket]`
@@ -309,6 +315,7 @@ impl Config {
         in_range("http.body_timeout_ms", self.http.body_timeout_ms, 10, 600_000)?;
         in_range("http.body_limit_bytes", self.http.body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
+        in_range("http.import_body_limit_bytes", self.http.import_body_limit_bytes, 1024, 1 << 28)?;
         in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
         in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
         in_range("database.statement_timeout_ms", self.database.statement_timeout_ms, 10, 600_000)?;
@@ -336,6 +343,10 @@ impl Config {
         in_range("device.offline_after_seconds", self.device.offline_after_seconds, 1, 31_536_000)?;
         in_range("device.low_battery_pct", self.device.low_battery_pct, 0, 100)?;
         in_range("device.app_stale_after_seconds", self.device.app_stale_after_seconds, 1, i32::MAX)?;
+        in_range("history.restore_within_days", self.history.restore_within_days, 1, 365)?;
+        in_range("history.events_kept_days", self.history.events_kept_days, 1, 3650)?;
+        in_range("history.hours_kept_days", self.history.hours_kept_days, 1, 3650)?;
+        in_range("history.interval_seconds", self.history.interval_seconds, 1, 86_400)?;
         in_range("socket.connections_max", self.socket.connections_max, 0, 1_000_000)?;
         in_range("socket.frame_limit_bytes", self.socket.frame_limit_bytes, 1024, 16_777_216)?;
         in_range("socket.ping_interval_seconds", self.socket.ping_interval_seconds, 1, 3600)?;
@@ -403,6 +414,12 @@ impl Config {
                     burst: self.enrollment.failure_burst,
                     forgiven_per_minute: self.enrollment.failures_forgiven_per_minute,
                 },
+            },
+            history: HistorySettings {
+                restore_within: TimeDelta::days(self.history.restore_within_days),
+                events_kept: TimeDelta::days(self.history.events_kept_days),
+                hours_kept: TimeDelta::days(self.history.hours_kept_days),
+                interval: Duration::from_secs(self.history.interval_seconds),
             },
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
         }

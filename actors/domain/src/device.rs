@@ -39,6 +39,15 @@ pub struct DeviceIdentity {
     pub enrolled_at: Timestamp,
 }
 
+/// The app that a device is there to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonitoredApp {
+    /// Package name.
+    pub package: String,
+    /// Seconds out of the foreground after which it counts as down; `None` = as configured for all.
+    pub stale_after_s: Option<i32>,
+}
+
 /// The newest stored heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastStatus {
@@ -120,11 +129,23 @@ pub struct DevicePolicy {
 }
 
 impl DevicePolicy {
+    /// Whether a device that was last heard from at `last_seen_at` is heard from at `now`.
+    pub fn connectivity(&self, last_seen_at: Option<Timestamp>, now: Timestamp) -> Connectivity {
+        match last_seen_at {
+            None => Connectivity::NeverSeen,
+            Some(seen) if seen + self.offline_after > now => Connectivity::Online,
+            Some(_) => Connectivity::Offline,
+        }
+    }
+
     /// The monitored app, judged by what the device told last.
-    pub fn app_status(&self, telemetry: &Telemetry) -> AppStatus {
+    pub fn app_status(&self, telemetry: &Telemetry, monitored: Option<&MonitoredApp>) -> AppStatus {
+        let stale_after_s = monitored.and_then(|app| app.stale_after_s).unwrap_or(self.app_stale_after_s);
+        let missing = |app: &MonitoredApp| telemetry.watched(&app.package).is_some_and(|watched| watched.installed == Some(false));
         match (telemetry.app_running, telemetry.foreground_recent_s) {
+            _ if monitored.is_some_and(missing) => AppStatus::Down,
             (Some(false), _) => AppStatus::Down,
-            (_, Some(recent_s)) if recent_s > self.app_stale_after_s => AppStatus::Down,
+            (_, Some(recent_s)) if recent_s > stale_after_s => AppStatus::Down,
             (None, None) => AppStatus::Unknown,
             _ => AppStatus::Up,
         }
@@ -186,6 +207,27 @@ pub struct DeviceState {
     pub last_seen_at: Option<Timestamp>,
     /// Whether it is heard from.
     pub connectivity: Connectivity,
+    /// The app that it is there to run.
+    pub monitored: Option<MonitoredApp>,
+    /// It was seen to start anew, by its uptime, and no event says so yet.
+    pub rebooted: bool,
+}
+
+/// What the store holds of a device.
+#[derive(Debug, Clone)]
+pub struct KnownDevice {
+    /// What people know it by.
+    pub identity: DeviceIdentity,
+    /// The app that it is there to run.
+    pub monitored: Option<MonitoredApp>,
+    /// The generation of credentials that is valid.
+    pub credential_generation: i32,
+    /// Whether it is deleted.
+    pub deleted: bool,
+    /// The newest stored heartbeat.
+    pub last: Option<Arc<LastStatus>>,
+    /// When a heartbeat of it was last received and stored.
+    pub last_seen_at: Option<Timestamp>,
 }
 
 /// What may happen to a device.
@@ -193,13 +235,9 @@ pub struct DeviceState {
 pub enum DeviceEvent {
     /// A heartbeat of it is committed.
     Stored(Arc<LastStatus>),
-    /// What the store holds, after somebody else may have written.
-    Reread {
-        /// The newest stored heartbeat.
-        last: Option<Arc<LastStatus>>,
-        /// When a heartbeat of it was last received and stored.
-        last_seen_at: Option<Timestamp>,
-    },
+    /// What the store holds, after somebody else may have written. Read after whatever was applied
+    /// before: nobody but the store knows better.
+    Reread(Box<KnownDevice>),
     /// The liveness deadline that was asked for has passed.
     DeadlinePassed,
     /// Its credentials were revoked.
@@ -242,26 +280,17 @@ pub enum Admission {
 
 impl DeviceState {
     /// The state of a device as the store knows it.
-    pub fn restored(
-        identity: DeviceIdentity,
-        credential_generation: i32,
-        last: Option<LastStatus>,
-        last_seen_at: Option<Timestamp>,
-        now: Timestamp,
-        policy: &DevicePolicy,
-    ) -> Self {
-        let connectivity = match last_seen_at {
-            None => Connectivity::NeverSeen,
-            Some(seen) if seen + policy.offline_after > now => Connectivity::Online,
-            Some(_) => Connectivity::Offline,
-        };
+    pub fn restored(known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Self {
+        let KnownDevice { identity, monitored, credential_generation, deleted, last, last_seen_at } = known;
         Self {
             identity: Arc::new(identity),
-            lifecycle: Lifecycle::Active,
+            lifecycle: if deleted { Lifecycle::Deleted } else { Lifecycle::Active },
             credential_generation,
-            last: last.map(Arc::new),
+            last,
             last_seen_at,
-            connectivity,
+            connectivity: policy.connectivity(last_seen_at, now),
+            monitored,
+            rebooted: false,
         }
     }
 
@@ -272,8 +301,13 @@ impl DeviceState {
             last: self.last.clone(),
             last_seen_at: self.last_seen_at,
             connectivity: self.connectivity,
-            app_status: self.last.as_ref().map_or(AppStatus::Unknown, |last| policy.app_status(&last.telemetry)),
+            app_status: self.app_status(policy),
         }
+    }
+
+    /// The monitored app.
+    pub fn app_status(&self, policy: &DevicePolicy) -> AppStatus {
+        self.last.as_ref().map_or(AppStatus::Unknown, |last| policy.app_status(&last.telemetry, self.monitored.as_ref()))
     }
 
     /// Whether credentials of `generation` may act for this device.
@@ -315,10 +349,7 @@ impl DeviceState {
                 let seen = status.received_at;
                 self.stored(status, seen, policy)
             }
-            DeviceEvent::Reread { last: Some(last), last_seen_at: Some(seen) } if seen + policy.offline_after > now => {
-                self.stored(last, seen, policy)
-            }
-            DeviceEvent::Reread { .. } => vec![],
+            DeviceEvent::Reread(known) => self.reread(*known, now, policy),
             DeviceEvent::DeadlinePassed => self.deadline_passed(now, policy),
             DeviceEvent::CredentialsRevoked { generation } if generation > self.credential_generation => {
                 self.credential_generation = generation;
@@ -332,6 +363,40 @@ impl DeviceState {
         }
     }
 
+    fn reread(&mut self, known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+        let mut effects = vec![];
+        if known.credential_generation > self.credential_generation {
+            self.credential_generation = known.credential_generation;
+            effects.push(DeviceEffect::Disconnect);
+        }
+        let shown_before = (self.lifecycle == Lifecycle::Active, Arc::clone(&self.identity), self.monitored.clone());
+        match (self.lifecycle, known.deleted) {
+            (_, true) => {
+                if self.lifecycle == Lifecycle::Active {
+                    self.lifecycle = Lifecycle::Deleted;
+                    effects.extend([DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
+                }
+                return effects;
+            }
+            (Lifecycle::Active, false) => {}
+            (Lifecycle::Deleted, false) => {
+                self.lifecycle = Lifecycle::Active;
+                self.connectivity = policy.connectivity(self.last_seen_at, now);
+                effects.extend(self.deadline(policy).map(DeviceEffect::WatchUntil));
+            }
+        }
+        if *self.identity != known.identity {
+            self.identity = Arc::new(known.identity);
+        }
+        self.monitored = known.monitored;
+        match (known.last, known.last_seen_at) {
+            (Some(last), Some(seen)) if seen + policy.offline_after > now => effects.extend(self.stored(last, seen, policy)),
+            _ if shown_before != (true, Arc::clone(&self.identity), self.monitored.clone()) => effects.push(DeviceEffect::Publish),
+            _ => {}
+        }
+        effects
+    }
+
     fn stored(&mut self, status: Arc<LastStatus>, seen: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         if self.lifecycle == Lifecycle::Deleted {
             return vec![];
@@ -340,6 +405,8 @@ impl DeviceState {
         self.last_seen_at = self.last_seen_at.max(Some(seen));
         self.connectivity = Connectivity::Online;
         if self.last.as_ref().is_none_or(|last| status.bucket_at > last.bucket_at) {
+            let uptime_s = |status: &LastStatus| status.telemetry.uptime_s;
+            self.rebooted |= self.last.as_deref().and_then(uptime_s).zip(uptime_s(&status)).is_some_and(|(before, after)| after < before);
             self.last = Some(status);
         }
         let mut effects = vec![DeviceEffect::Publish];
@@ -367,6 +434,7 @@ impl DeviceState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heartbeat::WatchedApp;
     use chrono::DateTime;
     use proptest::prelude::*;
 
@@ -385,9 +453,13 @@ mod tests {
         })
     }
     fn fresh() -> DeviceState {
+        DeviceState::restored(known("kiosk-1", None), at(0), &POLICY)
+    }
+    /// What the store holds of a device that was last heard from at a second.
+    fn known(alias: &str, seen: Option<i64>) -> KnownDevice {
         let identity = DeviceIdentity {
             id: DeviceId(uuid::Uuid::nil()),
-            alias: "kiosk-1".into(),
+            alias: alias.into(),
             tags: vec![],
             groups: vec![],
             hardware_id: None,
@@ -395,7 +467,14 @@ mod tests {
             manufacturer: None,
             enrolled_at: at(0),
         };
-        DeviceState::restored(identity, 1, None, None, at(0), &POLICY)
+        KnownDevice {
+            identity,
+            monitored: None,
+            credential_generation: 1,
+            deleted: false,
+            last: seen.map(|seen| status(seen, seen)),
+            last_seen_at: seen.map(at),
+        }
     }
 
     #[test]
@@ -442,13 +521,60 @@ mod tests {
     fn what_somebody_else_stored_is_taken_over_unless_it_is_older() {
         let mut device = fresh();
         device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
-        let reread = |bucket, seen| DeviceEvent::Reread { last: Some(status(bucket, bucket)), last_seen_at: Some(at(seen)) };
+        let reread = |bucket, seen| {
+            let last = Some(status(bucket, bucket));
+            DeviceEvent::Reread(Box::new(KnownDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
+        };
         device.apply(reread(600, 610), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
         device.apply(reread(400, 400), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
         let mut silent = fresh();
         assert_eq!(silent.apply(reread(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
+    }
+
+    #[test]
+    fn an_edit_is_shown_and_what_did_not_change_is_not() {
+        let mut device = fresh();
+        let reread = |known: KnownDevice| DeviceEvent::Reread(Box::new(known));
+        assert_eq!(device.apply(reread(known("kiosk-1", None)), at(1), &POLICY), []);
+        assert_eq!(device.apply(reread(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
+        assert_eq!(device.identity.alias, "till-1");
+        let monitored = Some(MonitoredApp { package: "a.b".into(), stale_after_s: Some(60) });
+        let known = KnownDevice { monitored: monitored.clone(), ..known("till-1", None) };
+        assert_eq!(device.apply(reread(known), at(1), &POLICY), [DeviceEffect::Publish]);
+        assert_eq!(device.monitored, monitored);
+    }
+
+    #[test]
+    fn a_restored_device_is_back_with_its_credentials_and_its_deadline() {
+        let mut device = fresh();
+        device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
+        let reread = |deleted, seen| DeviceEvent::Reread(Box::new(KnownDevice { deleted, ..known("kiosk-1", Some(seen)) }));
+        assert_eq!(device.apply(reread(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
+        assert_eq!(device.admit(1, at(20)), Admission::Deleted);
+        assert_eq!(device.apply(reread(true, 0), at(10), &POLICY), [], "told twice");
+        let effects = device.apply(reread(false, 0), at(30), &POLICY);
+        assert_eq!(effects, [DeviceEffect::WatchUntil(at(900)), DeviceEffect::Publish]);
+        assert_eq!(device.admit(1, at(20)), Admission::Write { late: false });
+        device.apply(reread(true, 0), at(40), &POLICY);
+        assert_eq!(device.apply(reread(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
+        assert_eq!(device.connectivity, Connectivity::Offline);
+    }
+
+    #[test]
+    fn an_uptime_that_steps_back_is_a_reboot() {
+        let up = |bucket, uptime_s| {
+            let telemetry = Telemetry { uptime_s: Some(uptime_s), ..Default::default() };
+            DeviceEvent::Stored(Arc::new(LastStatus { telemetry, ..(*status(bucket, bucket)).clone() }))
+        };
+        let mut device = fresh();
+        device.apply(up(10, 500), at(10), &POLICY);
+        device.apply(up(20, 510), at(20), &POLICY);
+        device.apply(up(0, 5), at(21), &POLICY);
+        assert!(!device.rebooted, "a late one tells of the past");
+        device.apply(up(30, 3), at(30), &POLICY);
+        assert!(device.rebooted);
     }
 
     #[test]
@@ -471,8 +597,18 @@ mod tests {
             (None, Some(5), AppStatus::Up),
             (None, None, AppStatus::Unknown),
         ] {
-            assert_eq!(POLICY.app_status(&told(running, recent_s)), want, "{running:?} {recent_s:?}");
+            assert_eq!(POLICY.app_status(&told(running, recent_s), None), want, "{running:?} {recent_s:?}");
         }
+        let app = |stale_after_s| MonitoredApp { package: "a.b".into(), stale_after_s };
+        assert_eq!(POLICY.app_status(&told(Some(true), Some(61)), Some(&app(Some(60)))), AppStatus::Down);
+        assert_eq!(POLICY.app_status(&told(Some(true), Some(61)), Some(&app(None))), AppStatus::Up);
+        let installed = |installed| {
+            let apps = vec![WatchedApp { package: "a.b".into(), installed, version_name: None, version_code: None }];
+            Telemetry { apps, ..told(Some(true), None) }
+        };
+        assert_eq!(POLICY.app_status(&installed(Some(false)), Some(&app(None))), AppStatus::Down);
+        assert_eq!(POLICY.app_status(&installed(Some(true)), Some(&app(None))), AppStatus::Up);
+        assert_eq!(POLICY.app_status(&installed(Some(false)), None), AppStatus::Up, "it is not the app that matters");
     }
 
     proptest! {

@@ -151,6 +151,11 @@ pub struct Telemetry {
 pub const HINTS_MAX_BYTES: usize = 4096;
 
 impl Telemetry {
+    /// What it tells of one of the watched packages.
+    pub fn watched(&self, package: &str) -> Option<&WatchedApp> {
+        self.apps.iter().find(|app| app.package == package)
+    }
+
     /// Checks every value against its limits.
     ///
     /// # Errors

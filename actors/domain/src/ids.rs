@@ -60,3 +60,7 @@ id!(
     /// One start of a node; the same machine started again has another.
     NodeId
 );
+id!(
+    /// A filter that somebody keeps.
+    SavedFilterId
+);

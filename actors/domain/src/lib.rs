@@ -7,9 +7,15 @@
 pub mod access;
 pub mod account;
 pub mod api_token;
+pub mod bulk;
+pub mod condition;
 pub mod device;
+pub mod distribution;
+pub mod edit;
 pub mod enrollment;
+pub mod event;
 pub mod heartbeat;
+pub mod history;
 pub mod ids;
 pub mod interval;
 pub mod invalid;
@@ -19,10 +25,11 @@ pub mod placement;
 pub mod query;
 pub mod rate;
 pub mod shard;
+pub mod spreadsheet;
 pub mod text;
 pub mod throttle;
 
-pub use ids::{ApiTokenId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SessionId, UserId};
+pub use ids::{ApiTokenId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
 pub use invalid::Invalid;
 
 /// A point in time, UTC.

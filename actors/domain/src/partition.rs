@@ -19,9 +19,20 @@ pub fn table_name(day: NaiveDate) -> String {
     format!("heartbeats_p{}", day.format("%Y%m%d"))
 }
 
+/// The day of a daily table; `None` for the default one.
+pub fn day_of(table: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(table.strip_prefix("heartbeats_p")?, "%Y%m%d").ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_read_back_as_days() {
+        let day = NaiveDate::from_ymd_opt(2026, 12, 30).unwrap();
+        assert_eq!((day_of(&table_name(day)), day_of("heartbeats_default")), (Some(day), None));
+    }
 
     #[test]
     fn a_week_back_today_and_a_week_ahead_across_a_year_end() {

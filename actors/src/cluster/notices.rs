@@ -1,22 +1,30 @@
-//! What other nodes tell through the database: placement may have changed, or a device's or a person's credentials have.
+//! What other nodes tell through the database: placement may have changed, somebody changed a device, or an
+//! account lost something.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::DeviceId;
-use domain::shard::ShardId;
-use store::{DeviceAccess, Listener, Notice, Store, StoreError};
+use domain::shard::{ShardId, shard_of};
+use store::{DeviceAccess, Listener, Notice, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
 use super::ownership::Ownership;
+use super::placement::ShardTable;
 use crate::device::DeviceMsg;
 use crate::link::message::DeviceRequest;
-use crate::shard::Directory;
+use crate::shard::{Directory, ShardMsg};
 
 /// Pause before listening again after the connection was lost.
 const LISTEN_BACKOFF: Duration = Duration::from_millis(500);
 /// How long one connection listens.
 const LISTEN_ANEW: Duration = Duration::from_secs(60);
+/// Devices that are read together.
+const READ_MAX: usize = 500;
+/// How far back changes are read that may have been missed, s: longer than one connection listens,
+/// with time for the slowest transaction to commit.
+const MISSED_S: i32 = 180;
 
 /// Hears what other nodes tell.
 pub(crate) struct Notices {
@@ -24,6 +32,8 @@ pub(crate) struct Notices {
     pub(crate) store: Store,
     /// Where the actors of this node's devices are.
     pub(crate) directory: Directory,
+    /// The shards that run here.
+    pub(crate) shards: ShardTable,
     /// What this node may do right now.
     pub(crate) ownership: Arc<Ownership>,
     /// Forgets who may do what, so that it is read anew.
@@ -59,18 +69,25 @@ impl Notices {
         loop {
             // A connection that is only half there tells nothing: it is made anew now and then.
             let Ok(told) = tokio::time::timeout(LISTEN_ANEW, listener.next()).await else { return Ok(()) };
-            match told? {
-                Notice::Placement => (self.wake)(),
-                Notice::Account => (self.forget_people)(),
-                Notice::Device(id) => {
-                    let id = id.parse().ok().filter(|id: &DeviceId| self.directory.contains_key(id));
-                    if let Some(id) = id
-                        && let Some(access) = self.store.device_access(id).await?
-                    {
-                        tell_access(&self.directory, access);
+            let mut told = Some(told?);
+            let mut changed: Vec<DeviceId> = Vec::new();
+            // What came meanwhile is read together: a bulk call tells of thousands at once.
+            while let Some(notice) = told.take() {
+                match notice {
+                    Notice::Placement => (self.wake)(),
+                    Notice::Account => (self.forget_people)(),
+                    Notice::Device(id) => {
+                        changed.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))));
                     }
+                    Notice::Missed => return Ok(()),
                 }
-                Notice::Missed => return Ok(()),
+                if changed.len() < READ_MAX {
+                    told = listener.waiting();
+                }
+            }
+            if !changed.is_empty() {
+                let read_at = Instant::now();
+                hand_over(&self.shards, read_at, self.store.devices_by_id(&changed).await?);
             }
         }
     }
@@ -78,7 +95,28 @@ impl Notices {
     async fn recheck_access(&self) -> Result<(), StoreError> {
         let mine: Vec<ShardId> = ShardId::all().filter(|shard| self.ownership.acting(*shard).is_some()).collect();
         self.store.revoked_devices(&mine).await?.into_iter().for_each(|access| tell_access(&self.directory, access));
-        Ok(())
+        tell_changed(&self.store, &self.shards, &mine).await
+    }
+}
+
+/// Tells the devices of these shards that people changed lately what the store holds.
+pub(super) async fn tell_changed(store: &Store, table: &ShardTable, shards: &[ShardId]) -> Result<(), StoreError> {
+    let read_at = Instant::now();
+    hand_over(table, read_at, store.devices_changed_within(shards, MISSED_S).await?);
+    Ok(())
+}
+
+/// Hands what was read at this moment to the shards.
+fn hand_over(table: &ShardTable, read_at: Instant, devices: Vec<StoredDevice>) {
+    let mut by_shard: HashMap<ShardId, Vec<StoredDevice>> = HashMap::new();
+    for device in devices {
+        by_shard.entry(shard_of(device.identity.id)).or_default().push(device);
+    }
+    for (shard, devices) in by_shard {
+        if let Some(actor) = table.get(&shard) {
+            // A shard that moved in this moment is read by its new owner.
+            let _ = actor.cast(ShardMsg::Reread(read_at, devices));
+        }
     }
 }
 

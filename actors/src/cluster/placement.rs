@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::membership::Membership;
-use super::notices::tell_access;
+use super::notices::{tell_access, tell_changed};
 use super::ownership::Ownership;
 use super::view::{ClusterView, Place};
 use crate::device::DeviceContext;
@@ -264,7 +264,7 @@ impl PlacementState {
             self.running.insert(claimed.shard, (claimed.epoch, actor.clone()));
             actors.insert(claimed.shard, actor);
         }
-        let devices = match hand_out(&self.start.store, &actors, ShardMsg::Activate).await {
+        let devices = match hand_out(&self.start.store, &actors, &ShardMsg::Activate).await {
             Ok(devices) => devices,
             Err(cause) => {
                 // The next look finds them owned and not running, and tries again.
@@ -275,8 +275,13 @@ impl PlacementState {
         for actor in actors.values() {
             settled(actor).await;
         }
-        // Revoked or deleted since they were read, and told when they did not run yet.
-        if let Err(cause) = self.tell_revoked(shards.iter().map(|claimed| claimed.shard).collect()).await {
+        // Revoked, deleted or edited since they were read, and told when they did not run yet.
+        let ids: Vec<ShardId> = shards.iter().map(|claimed| claimed.shard).collect();
+        let told = async {
+            self.tell_revoked(ids.clone()).await?;
+            tell_changed(&self.start.store, &self.start.shards, &ids).await
+        };
+        if let Err(cause) = told.await {
             self.stop_devices(actors.into_keys().collect()).await;
             return Err(cause.into());
         }
@@ -387,7 +392,8 @@ impl PlacementState {
     async fn reread(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
         let actors = self.running.iter().map(|(shard, (_, actor))| (*shard, actor.clone())).collect();
-        let devices = hand_out(&self.start.store, &actors, ShardMsg::Reread).await?;
+        let read_at = std::time::Instant::now();
+        let devices = hand_out(&self.start.store, &actors, &|devices| ShardMsg::Reread(read_at, devices)).await?;
         self.tell_revoked(self.running.keys().copied().collect()).await?;
         tracing::info!(event = "placement.reread", devices, duration_ms = started.elapsed().as_millis() as u64);
         Ok(())
@@ -398,7 +404,7 @@ impl PlacementState {
 async fn hand_out(
     store: &Store,
     actors: &HashMap<ShardId, ActorRef<ShardMsg>>,
-    message: fn(Vec<StoredDevice>) -> ShardMsg,
+    message: &(dyn Fn(Vec<StoredDevice>) -> ShardMsg + Sync),
 ) -> Result<u64, StoreError> {
     let shards: Vec<ShardId> = actors.keys().copied().collect();
     let mut chunks: HashMap<ShardId, Vec<StoredDevice>> = HashMap::with_capacity(shards.len());

@@ -1,39 +1,60 @@
-//! Devices, for people: lists, live state, revocation, deletion.
+//! Devices, for people: lists and live state.
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::device::{DevicePolicy, DeviceState, DeviceView};
+use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
-use store::{Store, StoredDevice};
+use store::{Listed, Store, StoredDevice};
+use tokio::sync::Semaphore;
 
 use crate::fleet_view::{FleetStats, FleetView};
-use crate::link::message::DeviceRequest;
 use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
+
+/// Imports and exports of this node at a time.
+const TABLES_AT_A_TIME: usize = 4;
+
+/// A device with what lists of the whole fleet leave out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceDetails {
+    /// Its state.
+    pub view: DeviceView,
+    /// The app that it is there to run.
+    pub monitored: Option<MonitoredApp>,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
+    /// Until when it can be restored, if it was deleted.
+    pub restorable_until: Option<Timestamp>,
+}
 
 /// A page of a device list.
 pub struct DevicePage {
     /// The devices, as last stored.
-    pub devices: Vec<DeviceView>,
+    pub devices: Vec<DeviceDetails>,
     /// Where the next page begins; `None` when there is none.
     pub next: Option<Cursor>,
 }
 
 /// Devices, for people.
 pub struct DeviceService {
-    store: Store,
-    router: DeviceRouter,
-    view: Arc<FleetView>,
-    policy: DevicePolicy,
+    pub(super) store: Store,
+    pub(super) router: DeviceRouter,
+    pub(super) view: Arc<FleetView>,
+    pub(super) policy: DevicePolicy,
+    /// A deleted device can be restored for this long.
+    pub(super) restore_within: TimeDelta,
+    /// Room for imports and exports.
+    pub(super) tables: Arc<Semaphore>,
 }
 
 impl DeviceService {
     /// The service over a store and the devices of a node.
-    pub fn new(store: Store, router: DeviceRouter, view: Arc<FleetView>, policy: DevicePolicy) -> Self {
-        Self { store, router, view, policy }
+    pub fn new(store: Store, router: DeviceRouter, view: Arc<FleetView>, policy: DevicePolicy, restore_within: TimeDelta) -> Self {
+        Self { store, router, view, policy, restore_within, tables: Arc::new(Semaphore::new(TABLES_AT_A_TIME)) }
     }
 
     /// A page of devices, as last stored.
@@ -44,6 +65,7 @@ impl DeviceService {
         &self,
         principal: &Principal,
         filter: DeviceFilter,
+        listed: Listed,
         sort: Sort,
         after: Option<Cursor>,
         limit: i64,
@@ -53,11 +75,11 @@ impl DeviceService {
         let filter = filter.checked()?;
         let after = after.map(|cursor| cursor.checked(sort)).transpose()?;
         let now = clock::now();
-        let mut rows = self.store.devices_page(&filter, sort, after.as_ref(), now - self.policy.offline_after, limit + 1).await?;
+        let mut rows = self.store.devices_page(&filter, listed, sort, after.as_ref(), now - self.policy.offline_after, limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
-        let devices: Vec<_> = rows.into_iter().map(|row| self.stored_view(row, now)).collect();
-        let next = if more { devices.last().map(|last| cursor(last, sort)) } else { None };
+        let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();
+        let next = if more { devices.last().map(|last| cursor(&last.view, sort)) } else { None };
         Ok(DevicePage { devices, next })
     }
 
@@ -71,14 +93,27 @@ impl DeviceService {
         match self.router.view(id).await {
             Err(ServiceError::NotOwner) => {
                 let stored = self.store.device(id).await?.filter(|stored| stored.deleted_at.is_none());
-                Ok(self.stored_view(stored.ok_or(ServiceError::NotFound("device"))?, clock::now()))
+                Ok(self.stored_details(stored.ok_or(ServiceError::NotFound("device"))?, clock::now()).view)
             }
             answer => answer,
         }
     }
 
-    fn stored_view(&self, row: StoredDevice, now: Timestamp) -> DeviceView {
-        DeviceState::restored(row.identity, row.credential_generation, row.last, row.last_seen_at, now, &self.policy).view(&self.policy)
+    /// The same, with what is watched of it.
+    ///
+    /// # Errors
+    /// As [`Self::live`].
+    pub async fn details(&self, principal: &Principal, id: DeviceId) -> Result<DeviceDetails, ServiceError> {
+        let view = self.live(principal, id).await?;
+        let stored = self.store.device(id).await?.filter(|stored| stored.deleted_at.is_none());
+        let monitored = stored.ok_or(ServiceError::NotFound("device"))?.monitored;
+        Ok(DeviceDetails { view, monitored, deleted_at: None, restorable_until: None })
+    }
+
+    pub(super) fn stored_details(&self, row: StoredDevice, now: Timestamp) -> DeviceDetails {
+        let (deleted_at, monitored) = (row.deleted_at, row.monitored.clone());
+        let view = DeviceState::restored(row.known(), now, &self.policy).view(&self.policy);
+        DeviceDetails { view, monitored, deleted_at, restorable_until: deleted_at.map(|at| at + self.restore_within) }
     }
 
     /// The fleet as dashboards see it.
@@ -107,58 +142,10 @@ impl DeviceService {
     pub fn policy(&self) -> DevicePolicy {
         self.policy
     }
-
-    /// Makes every credential of a device worthless, at once. The device has to
-    /// be enrolled again.
-    ///
-    /// # Errors
-    /// Forbidden, or there is no such device.
-    pub async fn revoke(&self, principal: &Principal, id: DeviceId) -> Result<(), ServiceError> {
-        principal.require(Permission::ManageDevices)?;
-        let (store, router) = (self.store.clone(), self.router.clone());
-        to_the_end(async move {
-            let generation = store.revoke_credentials(id).await?.ok_or(ServiceError::NotFound("device"))?;
-            tracing::info!(event = "device.credentials_revoked", device_id = %id);
-            tell_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await
-        })
-        .await
-    }
-
-    /// Deletes a device: it leaves the fleet, and its agent is told to stop.
-    ///
-    /// # Errors
-    /// Forbidden, or there is no such device.
-    pub async fn delete(&self, principal: &Principal, id: DeviceId) -> Result<(), ServiceError> {
-        principal.require(Permission::ManageDevices)?;
-        let (store, router) = (self.store.clone(), self.router.clone());
-        to_the_end(async move {
-            if !store.delete_device(id, clock::now()).await? {
-                return Err(ServiceError::NotFound("device"));
-            }
-            tracing::info!(event = "device.deleted", device_id = %id);
-            tell_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await
-        })
-        .await
-    }
-}
-
-/// Does work that must not stop half way, even if the caller hangs up: the store
-/// and the device's actor have to hear the same.
-async fn to_the_end(work: impl Future<Output = Result<(), ServiceError>> + Send + 'static) -> Result<(), ServiceError> {
-    tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
-}
-
-/// Tells the owner what the store holds already. The store told every node of it too, so an owner
-/// that cannot be reached over the link learns of it all the same, a moment later.
-async fn tell_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
-    match router.request(id, request).await {
-        Ok(_) | Err(ServiceError::NotOwner | ServiceError::Unavailable | ServiceError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// Where a page behind `last` begins.
-fn cursor(last: &DeviceView, sort: Sort) -> Cursor {
+pub(super) fn cursor(last: &DeviceView, sort: Sort) -> Cursor {
     let key = match sort.key {
         SortKey::Alias => last.identity.alias.clone(),
         SortKey::LastSeen => last.last_seen_at.map_or_else(|| NEVER.to_owned(), Cursor::time_key),

@@ -10,15 +10,15 @@
 
 use domain::shard::{Epoch, ShardId};
 use domain::{NodeId, Timestamp};
-use sqlx::postgres::PgListener;
 use sqlx::postgres::types::PgInterval;
+use sqlx::postgres::{PgListener, PgNotification};
 
 use crate::account::ACCOUNT_CHANNEL;
 use crate::{Store, StoreError};
 
 /// Told whenever placement may have to be looked at anew.
 const PLACEMENT_CHANNEL: &str = "nexmdm_placement";
-/// Told a device's id whenever its credentials changed or it was deleted.
+/// Told a device's id whenever people changed it: its credentials, what it is known by, its life.
 const DEVICE_CHANNEL: &str = "nexmdm_device";
 
 /// A node that wants to join.
@@ -161,7 +161,7 @@ pub struct Listener(PgListener);
 pub enum Notice {
     /// Look at placement.
     Placement,
-    /// This device's credentials or life changed; text of its id.
+    /// Somebody changed this device; text of its id.
     Device(String),
     /// An account, a sign-in or an API token lost something.
     Account,
@@ -178,12 +178,27 @@ impl Listener {
         loop {
             match self.0.try_recv().await? {
                 None => return Ok(Notice::Missed),
-                Some(told) if told.channel() == PLACEMENT_CHANNEL => return Ok(Notice::Placement),
-                Some(told) if told.channel() == DEVICE_CHANNEL => return Ok(Notice::Device(told.payload().to_owned())),
-                Some(told) if told.channel() == ACCOUNT_CHANNEL => return Ok(Notice::Account),
-                Some(_) => {}
+                Some(told) => {
+                    if let Some(notice) = notice(&told) {
+                        return Ok(notice);
+                    }
+                }
             }
         }
+    }
+
+    /// One that has arrived already.
+    pub fn waiting(&mut self) -> Option<Notice> {
+        std::iter::from_fn(|| self.0.next_buffered()).find_map(|told| notice(&told))
+    }
+}
+
+fn notice(told: &PgNotification) -> Option<Notice> {
+    match told.channel() {
+        PLACEMENT_CHANNEL => Some(Notice::Placement),
+        DEVICE_CHANNEL => Some(Notice::Device(told.payload().to_owned())),
+        ACCOUNT_CHANNEL => Some(Notice::Account),
+        _ => None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Devices and their credentials.
 
-use domain::device::{Connectivity, DeviceIdentity, LastStatus};
+use std::sync::Arc;
+
+use domain::condition::Condition;
+use domain::device::{Connectivity, DeviceIdentity, KnownDevice, LastStatus, MonitoredApp};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
@@ -42,6 +45,42 @@ pub struct StoredDevice {
     pub last_seen_at: Option<Timestamp>,
     /// When it was deleted.
     pub deleted_at: Option<Timestamp>,
+    /// The app that it is there to run.
+    pub monitored: Option<MonitoredApp>,
+    /// The condition up to which its events are recorded, and its version.
+    pub condition: Option<(i64, Condition)>,
+}
+
+impl StoredDevice {
+    /// What a device's actor works with.
+    pub fn known(self) -> KnownDevice {
+        KnownDevice {
+            identity: self.identity,
+            monitored: self.monitored,
+            credential_generation: self.credential_generation,
+            deleted: self.deleted_at.is_some(),
+            last: self.last.map(Arc::new),
+            last_seen_at: self.last_seen_at,
+        }
+    }
+}
+
+/// Which devices a list is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// Those of the fleet.
+    Active,
+    /// Those that were deleted and can still be restored.
+    Deleted,
+}
+
+impl Listed {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Active => "d.deleted_at IS NULL",
+            Self::Deleted => "d.deleted_at IS NOT NULL",
+        }
+    }
 }
 
 /// What is needed to check a device token.
@@ -74,11 +113,15 @@ const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.
      enrolled_manufacturer, d.enrolled_at, d.credential_generation, d.fcm_token, d.deleted_at, s.bucket_at, s.received_at, \
      s.last_seen_at, s.device_time, s.clock_rejected, s.battery_pct, s.charging, s.battery_temperature_c, s.app_version, \
      s.agent_version_code, s.model, s.uptime_s, s.ram_available_mb, s.ram_pressure_pct, s.storage_free_mb, s.transport, \
-     s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details";
+     s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details, d.monitored_package, \
+     d.monitored_stale_after_s, c.version AS condition_version, c.online, c.low_battery, c.app_down, c.boot_id AS condition_boot_id, \
+     c.agent_version AS condition_agent_version, c.agent_version_code AS condition_agent_version_code, \
+     c.app_version AS condition_app_version";
 
 fn select_devices() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT ");
-    query.push(COLUMNS).push(" FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
+    query.push(COLUMNS);
+    query.push(" FROM device d LEFT JOIN device_last_status s USING (device_id) LEFT JOIN device_condition c USING (device_id) WHERE ");
     query
 }
 
@@ -136,7 +179,28 @@ fn read(row: &PgRow) -> Result<StoredDevice, StoreError> {
         last,
         last_seen_at: row.try_get("last_seen_at")?,
         deleted_at: row.try_get("deleted_at")?,
+        monitored: monitored_app(row.try_get("monitored_package")?, row.try_get("monitored_stale_after_s")?),
+        condition: read_condition(row)?,
     })
+}
+
+fn read_condition(row: &PgRow) -> Result<Option<(i64, Condition)>, StoreError> {
+    let Some(version) = row.try_get("condition_version")? else { return Ok(None) };
+    let condition = Condition {
+        online: row.try_get("online")?,
+        low_battery: row.try_get("low_battery")?,
+        app_down: row.try_get("app_down")?,
+        boot_id: row.try_get("condition_boot_id")?,
+        agent_version: row.try_get("condition_agent_version")?,
+        agent_version_code: row.try_get("condition_agent_version_code")?,
+        app_version: row.try_get("condition_app_version")?,
+    };
+    Ok(Some((version, condition)))
+}
+
+/// A monitored app from its columns.
+pub(crate) fn monitored_app(package: Option<String>, stale_after_s: Option<i32>) -> Option<MonitoredApp> {
+    package.map(|package| MonitoredApp { package, stale_after_s })
 }
 
 impl NewDevice {
@@ -175,6 +239,19 @@ impl NewDevice {
             self.token_secret_bcrypt,
             now
         )
+        .execute(&mut *connection)
+        .await?;
+        // From the first heartbeat on, what happens to it is told as a difference to this.
+        sqlx::query!(
+            "WITH recorded AS (INSERT INTO device_condition (device_id, version, online, low_battery, app_down)
+                 VALUES ($1, 1, false, false, false))
+             INSERT INTO device_event (device_id, at, kind, detail)
+             VALUES ($1, $2, 'enrolled', jsonb_strip_nulls(jsonb_build_object('alias', $3::text, 'model', $4::text)))",
+            self.id.0,
+            now,
+            self.alias,
+            told.model
+        )
         .execute(connection)
         .await?;
         Ok(())
@@ -207,8 +284,49 @@ impl Store {
         query.build().fetch_optional(&self.pool).await?.map(|row| read(&row)).transpose()
     }
 
-    /// A page of devices that are not deleted. `online_since`: a device heard
-    /// from after this counts as online.
+    /// Those of these devices that there are, deleted or not.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<StoredDevice>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let mut query = select_devices();
+        query.push("d.device_id = ANY(").push_bind(ids).push(")");
+        query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+
+    /// The devices of these shards, deleted or not, that people changed within the last `seconds` by
+    /// the database's clock.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn devices_changed_within(&self, shards: &[ShardId], seconds: i32) -> Result<Vec<StoredDevice>, StoreError> {
+        let shards: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        let mut query = select_devices();
+        query.push("d.changed_at > clock_timestamp() - make_interval(secs => ").push_bind(f64::from(seconds));
+        query.push(") AND d.shard = ANY(").push_bind(shards).push(")");
+        query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+
+    /// The ids of at most `limit` devices that match.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn device_ids(
+        &self,
+        filter: &DeviceFilter,
+        listed: Listed,
+        online_since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
+        query.push(listed.condition());
+        push_filter(&mut query, filter, online_since);
+        query.push(" ORDER BY d.device_id LIMIT ").push_bind(limit);
+        Ok(query.build_query_scalar().fetch_all(&self.pool).await?.into_iter().map(DeviceId).collect())
+    }
+
+    /// A page of devices. `online_since`: a device heard from after this counts as online.
     ///
     /// # Errors
     /// The cursor's key does not read as the sort key's type, or the database is
@@ -216,13 +334,14 @@ impl Store {
     pub async fn devices_page(
         &self,
         filter: &DeviceFilter,
+        listed: Listed,
         sort: Sort,
         after: Option<&Cursor>,
         online_since: Timestamp,
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
         let mut query = select_devices();
-        query.push("d.deleted_at IS NULL");
+        query.push(listed.condition());
         push_filter(&mut query, filter, online_since);
         let (column, cast) = match sort.key {
             SortKey::Alias => ("d.alias", "text"),
@@ -289,38 +408,6 @@ impl Store {
         .into_iter()
         .map(|row| DeviceAccess { id: DeviceId(row.device_id), generation: row.credential_generation, deleted: row.deleted })
         .collect())
-    }
-
-    /// Makes every credential of a device worthless, and tells all nodes. Answers the generation
-    /// that is valid from now on; `None` when there is no such device.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn revoke_credentials(&self, id: DeviceId) -> Result<Option<i32>, StoreError> {
-        Ok(sqlx::query_scalar!(
-            "WITH changed AS (UPDATE device SET credential_generation = credential_generation + 1
-                 WHERE device_id = $1 AND deleted_at IS NULL RETURNING device_id, credential_generation)
-             SELECT credential_generation FROM changed, (SELECT pg_notify('nexmdm_device', $1::text)) told",
-            id.0
-        )
-        .fetch_optional(&self.pool)
-        .await?)
-    }
-
-    /// Marks a device as deleted, and tells all nodes. Answers whether there was such a device.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar!(
-            r#"WITH changed AS (UPDATE device SET deleted_at = $2 WHERE device_id = $1 AND deleted_at IS NULL RETURNING device_id)
-               SELECT 1 AS "changed!" FROM changed, (SELECT pg_notify('nexmdm_device', $1::text)) told"#,
-            id.0,
-            now
-        )
-        .fetch_optional(&self.pool)
-        .await?
-        .is_some())
     }
 
     /// Replaces a device's push token.

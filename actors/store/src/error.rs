@@ -9,6 +9,8 @@ pub enum Conflict {
     AliasInUse,
     /// Another account has this name.
     UsernameInUse,
+    /// Another filter of the same account has this name.
+    FilterNameInUse,
     /// Another rule.
     Other,
 }
@@ -43,6 +45,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) if database.is_unique_violation() => Self::Conflict(match database.constraint() {
                 Some("device_alias_key") => Conflict::AliasInUse,
                 Some("app_user_username_key") => Conflict::UsernameInUse,
+                Some("saved_filter_name_key") => Conflict::FilterNameInUse,
                 _ => Conflict::Other,
             }),
             sqlx::Error::Database(database) if is_outage(database.as_ref()) => Self::Unavailable(error),
@@ -58,8 +61,8 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Classes 08 (connection), 53 (resources), 57 (operator intervention, which
-/// includes statement timeouts, shutdown and start-up) and code 25006 (a
-/// standby): appendix A of the PostgreSQL manual.
+/// includes statement timeouts, shutdown and start-up), codes 25006 (a standby) and 40P01 (a
+/// deadlock, of which one side is ended and may try again): appendix A of the PostgreSQL manual.
 fn is_outage(error: &dyn DatabaseError) -> bool {
-    error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25006")
+    error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25006" || code == "40P01")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use domain::DeviceId;
 use domain::device::LastStatus;
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+use domain::history::is_after_settling;
 use serde_json::{Map, Value, json};
 
 use crate::{Store, StoreError};
@@ -50,7 +51,8 @@ impl Store {
         rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
         let late: Vec<_> = rows.iter().filter(|row| row.late).collect();
         let tokens: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
-        if late.is_empty() && tokens.is_empty() {
+        let to_recount: Vec<_> = rows.iter().filter(|row| is_after_settling(row.status.bucket_at, row.status.received_at)).collect();
+        if late.is_empty() && tokens.is_empty() && to_recount.is_empty() {
             return dual_write(&self.pool, rows).await;
         }
         let mut tx = self.pool.begin().await?;
@@ -80,6 +82,15 @@ impl Store {
             )
             .execute(&mut *tx)
             .await?;
+        }
+        if !to_recount.is_empty() {
+            let mut of: Vec<_> = to_recount.iter().map(|row| (row.device_id.0, row.status.bucket_at.date_naive())).collect();
+            // Sorted as the rows are.
+            of.dedup();
+            let (devices, days): (Vec<_>, Vec<_>) = of.into_iter().unzip();
+            sqlx::query!("INSERT INTO history_recount (device_id, day) SELECT * FROM UNNEST($1::uuid[], $2::date[])", &devices, &days)
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(())

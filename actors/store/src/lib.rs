@@ -1,18 +1,22 @@
 //! Every SQL statement of NexMDM: the only crate that knows there is a database.
 //!
 //! One module per aggregate, all of them methods of [`Store`]. Statements are
-//! checked at compile time against the committed schema, except the two that
-//! are built at run time: a list's filter and a partition's name.
+//! checked at compile time against the committed schema, except those that
+//! are built at run time: what a list's filter selects, and a partition's name.
 
 mod account;
 mod api_token;
 mod cluster;
 mod device;
+mod device_edit;
+mod device_event;
 mod enroll_token;
 mod error;
 mod heartbeat;
+mod history;
 mod migrate;
 mod partition;
+mod saved_filter;
 mod session;
 mod sign_in_failure;
 mod user;
@@ -24,10 +28,13 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use account::AccountOutcome;
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
-pub use device::{Credential, DeviceAccess, NewDevice, StoredDevice};
+pub use device::{Credential, DeviceAccess, Listed, NewDevice, StoredDevice};
+pub use device_edit::DeviceWork;
+pub use device_event::{EventCursor, RecordedChange, StoredEvent};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};
 pub use error::{Conflict, StoreError};
 pub use heartbeat::{HeartbeatRow, same_details};
+pub use saved_filter::SavedFilter;
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};
 

@@ -10,6 +10,7 @@ use domain::device::Connectivity;
 use domain::query::{Cursor, DeviceFilter, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
+use store::Listed;
 use utoipa::IntoParams;
 use wire::admin::{Device, FleetStats, Page};
 
@@ -59,8 +60,11 @@ pub(crate) async fn list(
         model: query.model,
     };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let page = app.system.devices.page(&principal, filter, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
-    Ok(Json(Page { items: page.devices.iter().map(present::device).collect(), next_cursor: page.next.as_ref().map(write_cursor) }))
+    let page = app.system.devices.page(&principal, filter, Listed::Active, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
+    Ok(Json(Page {
+        items: page.devices.iter().map(|device| present::device(&device.view)).collect(),
+        next_cursor: page.next.as_ref().map(write_cursor),
+    }))
 }
 
 /// One device with its live state, read from its actor.

@@ -78,6 +78,8 @@ impl From<ServiceError> for ApiError {
             ServiceError::LastAdmin => new(StatusCode::CONFLICT, "last_admin"),
             ServiceError::NotFound(_) => new(StatusCode::NOT_FOUND, "not_found"),
             ServiceError::AliasInUse => Self { field: Some("alias".into()), ..new(StatusCode::CONFLICT, "alias_in_use") },
+            ServiceError::AliasHeld(_) => Self { field: Some("alias".into()), ..new(StatusCode::CONFLICT, "alias_in_use") },
+            ServiceError::FilterNameInUse => Self { field: Some("name".into()), ..new(StatusCode::CONFLICT, "name_in_use") },
             ServiceError::UsernameInUse => Self { field: Some("username".into()), ..new(StatusCode::CONFLICT, "username_in_use") },
             ServiceError::WrongState(_) => new(StatusCode::CONFLICT, "wrong_state"),
             ServiceError::DeviceDeleted => Self { reason: Some("device_deleted"), ..new(StatusCode::GONE, "device_deleted") },

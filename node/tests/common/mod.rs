@@ -286,6 +286,12 @@ pub fn settings() -> actors::settings::Settings {
             api_tokens_per_user_max: 50,
         },
         enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
+        history: actors::settings::HistorySettings {
+            restore_within: chrono::TimeDelta::days(7),
+            events_kept: chrono::TimeDelta::days(90),
+            hours_kept: chrono::TimeDelta::days(92),
+            interval: Duration::from_secs(60),
+        },
         partition_interval: Duration::from_secs(3600),
     }
 }

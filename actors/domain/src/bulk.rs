@@ -1,0 +1,222 @@
+//! What becomes of each device of a bulk call, before anything is written.
+//!
+//! The same decision serves one device and ten thousand, and a dry run: who decides sees what
+//! the store holds, and says for each device what would be done, or why not.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::TimeDelta;
+
+use crate::edit::{DevicePatch, Editable};
+use crate::{DeviceId, Invalid, Timestamp};
+
+/// Most devices of one call.
+pub const BULK_MAX: usize = 10_000;
+
+/// What is to be done with each device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BulkAction {
+    /// Change what people know it by, or what it is watched for.
+    Edit(DevicePatch),
+    /// Make its credentials worthless.
+    RevokeCredentials,
+    /// Take it out of the fleet.
+    Delete,
+    /// Take it back into the fleet, under this alias, else under its old one.
+    Restore(Option<String>),
+}
+
+/// What the store holds of a device, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// The device.
+    pub id: DeviceId,
+    /// What people may change of it.
+    pub editable: Editable,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// Why nothing is done with a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such device, or no more.
+    #[error("there is no such device")]
+    NotFound,
+    /// It is deleted.
+    #[error("the device is deleted")]
+    Deleted,
+    /// It was deleted too long ago.
+    #[error("the device was deleted more than {0} days ago")]
+    TooLate(i64),
+    /// Another device has the alias.
+    #[error("another device already has the alias {0:?}")]
+    AliasInUse(String),
+    /// It would break a limit.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+/// What is done with a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It becomes this.
+    Edit(Editable),
+    /// Its credentials become worthless.
+    RevokeCredentials,
+    /// It leaves the fleet.
+    Delete,
+    /// It comes back under this alias.
+    Restore(String),
+    /// It is already as it should be.
+    Unchanged,
+    /// Nothing, for this reason.
+    Refused(Refusal),
+}
+
+impl Decision {
+    /// Whether something is done.
+    pub fn changes(&self) -> bool {
+        !matches!(self, Self::Unchanged | Self::Refused(_))
+    }
+
+    /// The alias that the device has afterwards, if it gets one.
+    fn alias(&self) -> Option<&str> {
+        match self {
+            Self::Edit(next) => Some(&next.alias),
+            Self::Restore(alias) => Some(alias),
+            _ => None,
+        }
+    }
+}
+
+/// What is done with a device, as far as that depends on it alone.
+pub fn decide(action: &BulkAction, device: Option<&DeviceFacts>, now: Timestamp, restore_within: TimeDelta) -> Decision {
+    let Some(device) = device else { return Decision::Refused(Refusal::NotFound) };
+    match (action, device.deleted_at) {
+        (BulkAction::Edit(patch), None) => match patch.applied(&device.editable) {
+            Ok(Some(next)) => Decision::Edit(next),
+            Ok(None) => Decision::Unchanged,
+            Err(invalid) => Decision::Refused(invalid.into()),
+        },
+        (BulkAction::RevokeCredentials, None) => Decision::RevokeCredentials,
+        (BulkAction::Edit(_) | BulkAction::RevokeCredentials, Some(_)) => Decision::Refused(Refusal::Deleted),
+        (BulkAction::Delete, None) => Decision::Delete,
+        (BulkAction::Delete, Some(_)) | (BulkAction::Restore(_), None) => Decision::Unchanged,
+        (BulkAction::Restore(_), Some(at)) if at + restore_within <= now => Decision::Refused(Refusal::TooLate(restore_within.num_days())),
+        (BulkAction::Restore(alias), Some(_)) => Decision::Restore(alias.clone().unwrap_or_else(|| device.editable.alias.clone())),
+    }
+}
+
+/// The aliases that devices would newly get.
+pub fn wanted_aliases(devices: &HashMap<DeviceId, DeviceFacts>, decisions: &[(DeviceId, Decision)]) -> Vec<String> {
+    decisions.iter().filter_map(|(id, decision)| newly(devices, *id, decision)).map(str::to_owned).collect()
+}
+
+/// The alias that a device newly gets: one that it does not have already.
+fn newly<'a>(devices: &HashMap<DeviceId, DeviceFacts>, id: DeviceId, decision: &'a Decision) -> Option<&'a str> {
+    let has = devices.get(&id).filter(|device| device.deleted_at.is_none()).map(|device| device.editable.alias.as_str());
+    decision.alias().filter(|alias| has != Some(*alias))
+}
+
+/// Refuses whoever would get an alias that another device has and keeps, or that a device before it
+/// in the list gets. `holders` says who has the [`wanted_aliases`]; an alias that its device gives
+/// away in the same call is free.
+pub fn refuse_taken_aliases(
+    devices: &HashMap<DeviceId, DeviceFacts>,
+    holders: &HashMap<String, DeviceId>,
+    decisions: &mut [(DeviceId, Decision)],
+) {
+    let leaving: HashSet<DeviceId> =
+        decisions.iter().filter(|(id, decision)| newly(devices, *id, decision).is_some()).map(|(id, _)| *id).collect();
+    let mut given: HashSet<String> = HashSet::new();
+    for (id, decision) in decisions {
+        let Some(alias) = newly(devices, *id, decision).map(str::to_owned) else { continue };
+        let kept = holders.get(&alias).is_some_and(|holder| holder != id && !leaving.contains(holder));
+        if kept || given.contains(&alias) {
+            *decision = Decision::Refused(Refusal::AliasInUse(alias));
+        } else {
+            given.insert(alias);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edit::LabelChange;
+    use proptest::prelude::*;
+
+    const WITHIN: TimeDelta = TimeDelta::days(7);
+
+    fn at(day: i64) -> Timestamp {
+        chrono::DateTime::from_timestamp(1_780_000_000 + day * 86_400, 0).unwrap()
+    }
+    fn device(n: u128, alias: &str, deleted: Option<i64>) -> DeviceFacts {
+        let editable = Editable { alias: alias.into(), tags: vec!["till".into()], groups: vec![], monitored: None };
+        DeviceFacts { id: DeviceId(uuid::Uuid::from_u128(n)), editable, deleted_at: deleted.map(at) }
+    }
+    fn patch(tags: LabelChange) -> BulkAction {
+        BulkAction::Edit(DevicePatch { tags: Some(tags), ..Default::default() })
+    }
+
+    #[test]
+    fn the_table() {
+        let (here, gone, long_gone) = (device(1, "a", None), device(1, "a", Some(0)), device(1, "a", Some(-2)));
+        let decide = |action: &BulkAction, device| decide(action, device, at(5), WITHIN);
+        let add = patch(LabelChange::Add(vec!["x".into()]));
+        assert_eq!(decide(&add, None), Decision::Refused(Refusal::NotFound));
+        assert!(matches!(decide(&add, Some(&here)), Decision::Edit(next) if next.tags == ["till", "x"]));
+        assert_eq!(decide(&add, Some(&gone)), Decision::Refused(Refusal::Deleted));
+        assert_eq!(decide(&patch(LabelChange::Remove(vec!["x".into()])), Some(&here)), Decision::Unchanged);
+        let too_many = patch(LabelChange::Add((0..32).map(|n| n.to_string()).collect()));
+        assert!(matches!(decide(&too_many, Some(&here)), Decision::Refused(Refusal::Invalid(_))));
+        assert_eq!(decide(&BulkAction::RevokeCredentials, Some(&here)), Decision::RevokeCredentials);
+        assert_eq!(decide(&BulkAction::RevokeCredentials, Some(&gone)), Decision::Refused(Refusal::Deleted));
+        assert_eq!(decide(&BulkAction::Delete, Some(&here)), Decision::Delete);
+        assert_eq!(decide(&BulkAction::Delete, Some(&gone)), Decision::Unchanged);
+        assert_eq!(decide(&BulkAction::Restore(None), Some(&here)), Decision::Unchanged);
+        assert_eq!(decide(&BulkAction::Restore(None), Some(&gone)), Decision::Restore("a".into()));
+        assert_eq!(decide(&BulkAction::Restore(Some("b".into())), Some(&gone)), Decision::Restore("b".into()));
+        assert_eq!(decide(&BulkAction::Restore(None), Some(&long_gone)), Decision::Refused(Refusal::TooLate(7)));
+    }
+
+    #[test]
+    fn aliases_may_be_swapped_but_not_taken() {
+        let devices: HashMap<_, _> = [device(1, "a", None), device(2, "b", None), device(3, "c", Some(0)), device(4, "c", Some(1))]
+            .into_iter()
+            .map(|device| (device.id, device))
+            .collect();
+        let edit = |n: u128, alias: &str| (device(n, "", None).id, Decision::Edit(device(n, alias, None).editable));
+        let restore = |n: u128, alias: &str| (device(n, "", None).id, Decision::Restore(alias.into()));
+        let holders: HashMap<String, DeviceId> =
+            [("a", 1), ("b", 2), ("d", 9)].map(|(alias, n)| (alias.into(), device(n, "", None).id)).into();
+        let refused = |mut decisions: Vec<(DeviceId, Decision)>| {
+            refuse_taken_aliases(&devices, &holders, &mut decisions);
+            decisions.iter().map(|(_, decision)| !decision.changes()).collect::<Vec<_>>()
+        };
+        assert_eq!(refused(vec![edit(1, "b"), edit(2, "a")]), [false, false], "swapped");
+        assert_eq!(refused(vec![edit(1, "b")]), [true], "2 keeps it");
+        assert_eq!(refused(vec![edit(1, "d")]), [true], "an outsider has it");
+        assert_eq!(refused(vec![edit(1, "a")]), [false], "its own");
+        assert_eq!(refused(vec![restore(3, "c"), restore(4, "c")]), [false, true]);
+        assert_eq!(refused(vec![restore(3, "a")]), [true], "taken meanwhile");
+        assert_eq!(refused(vec![edit(1, "x"), restore(3, "a")]), [false, false], "given away in the same call");
+    }
+
+    proptest! {
+        /// Whatever is wanted, no two devices end up with one alias, as long as no refusal keeps an
+        /// alias that was to be given away: then nothing at all is written.
+        #[test]
+        fn no_alias_twice(aliases in proptest::collection::vec(0u8..6, 6)) {
+            let devices: HashMap<_, _> = (0..6u8).map(|n| device(n.into(), &n.to_string(), None)).map(|d| (d.id, d)).collect();
+            let holders = devices.values().map(|device| (device.editable.alias.clone(), device.id)).collect();
+            let mut decisions: Vec<_> = (0..6u8).zip(&aliases)
+                .map(|(n, alias)| (device(n.into(), "", None).id, Decision::Edit(device(0, &alias.to_string(), None).editable)))
+                .collect();
+            refuse_taken_aliases(&devices, &holders, &mut decisions);
+            let distinct = aliases.iter().collect::<HashSet<_>>().len() == aliases.len();
+            prop_assert_eq!(decisions.iter().all(|(_, decision)| decision.changes()), distinct);
+        }
+    }
+}

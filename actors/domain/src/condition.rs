@@ -1,0 +1,224 @@
+//! Which events a device's live state amounts to: the difference to the condition that is on record.
+//!
+//! ```text
+//! on record   online, battery fine, boot A          on record   offline, battery low, boot B
+//! live        offline, battery low, boot B   --->   events      went_offline, low_battery_began, rebooted
+//! ```
+//! Comparing with what is on record, instead of watching changes go by, loses none when the
+//! device's owner dies and tells none twice when its shard moves.
+
+use crate::Timestamp;
+use crate::device::{AppStatus, Connectivity, DevicePolicy, DeviceState, Lifecycle};
+use crate::event::EventKind;
+
+/// How far above the limit a charge must rise for a low battery to be over, in percent: a charge
+/// that hovers around the limit is one event, not hundreds.
+pub const BATTERY_RECOVERY_PCT: i16 = 5;
+
+/// The condition of a device up to which its events are recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// It is heard from.
+    pub online: bool,
+    /// Its charge is below the limit, or was and has hardly risen.
+    pub low_battery: bool,
+    /// The monitored app is down.
+    pub app_down: bool,
+    /// Its boot.
+    pub boot_id: Option<String>,
+    /// Version name of its agent.
+    pub agent_version: Option<String>,
+    /// Version code of its agent.
+    pub agent_version_code: Option<i64>,
+    /// Version of the monitored app.
+    pub app_version: Option<String>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occurrence {
+    /// When, as far as is known.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// Value before, where there is one.
+    pub before: Option<String>,
+    /// Value after, where there is one.
+    pub after: Option<String>,
+}
+
+/// What the device is like now, if that differs from what is on record, and what has happened in
+/// between. What a device does not tell is taken to be as it was.
+pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy) -> Option<(Condition, Vec<Occurrence>)> {
+    if device.lifecycle == Lifecycle::Deleted {
+        return None;
+    }
+    let (Some(last), Some(seen)) = (device.last.as_deref(), device.last_seen_at) else { return None };
+    let told = &last.telemetry;
+    let online = device.connectivity == Connectivity::Online;
+    let low_battery = match told.battery_pct {
+        Some(pct) if recorded.low_battery => pct < policy.low_battery_pct.saturating_add(BATTERY_RECOVERY_PCT).min(100),
+        Some(pct) => pct < policy.low_battery_pct,
+        None => recorded.low_battery,
+    };
+    let app_down = match device.app_status(policy) {
+        AppStatus::Down => true,
+        AppStatus::Up => false,
+        AppStatus::Unknown => recorded.app_down,
+    };
+    let app_version = device.monitored.as_ref().and_then(|app| told.watched(&app.package)?.version_name.as_deref());
+
+    let mut occurrences = Vec::new();
+    let mut happened = |at, kind, before: Option<String>, after: Option<String>| occurrences.push(Occurrence { at, kind, before, after });
+    let rebooted_by_id = differs(recorded.boot_id.as_deref(), told.boot_id.as_deref());
+    // Where boots have names, an uptime that steps back is no proof.
+    if rebooted_by_id || (device.rebooted && told.boot_id.is_none()) {
+        happened(last.received_at, EventKind::Rebooted, None, told.uptime_s.map(|seconds| seconds.to_string()));
+    }
+    if recorded.online != online {
+        match online {
+            true => happened(seen, EventKind::CameOnline, None, None),
+            false => happened(seen + policy.offline_after, EventKind::WentOffline, None, None),
+        }
+    }
+    if differs(recorded.agent_version.as_deref(), told.app_version.as_deref())
+        || differs(recorded.agent_version_code, told.agent_version_code)
+    {
+        let version = |name: Option<&str>, code: Option<i64>| name.map(str::to_owned).or_else(|| code.map(|code| code.to_string()));
+        let before = version(recorded.agent_version.as_deref(), recorded.agent_version_code);
+        happened(last.received_at, EventKind::AgentVersionChanged, before, version(told.app_version.as_deref(), told.agent_version_code));
+    }
+    if differs(recorded.app_version.as_deref(), app_version) {
+        happened(last.received_at, EventKind::AppVersionChanged, recorded.app_version.clone(), app_version.map(str::to_owned));
+    }
+    if recorded.low_battery != low_battery {
+        let kind = if low_battery { EventKind::LowBatteryBegan } else { EventKind::LowBatteryEnded };
+        happened(last.received_at, kind, None, told.battery_pct.map(|pct| pct.to_string()));
+    }
+    if recorded.app_down != app_down {
+        happened(last.received_at, if app_down { EventKind::AppDownBegan } else { EventKind::AppDownEnded }, None, None);
+    }
+    let first_told = takes_over(recorded.boot_id.as_deref(), told.boot_id.as_deref())
+        || takes_over(recorded.agent_version.as_deref(), told.app_version.as_deref())
+        || takes_over(recorded.agent_version_code, told.agent_version_code)
+        || takes_over(recorded.app_version.as_deref(), app_version);
+    if occurrences.is_empty() && !first_told {
+        return None;
+    }
+    let next = Condition {
+        online,
+        low_battery,
+        app_down,
+        boot_id: told.boot_id.clone().or_else(|| recorded.boot_id.clone()),
+        agent_version: told.app_version.clone().or_else(|| recorded.agent_version.clone()),
+        agent_version_code: told.agent_version_code.or(recorded.agent_version_code),
+        app_version: app_version.map(str::to_owned).or_else(|| recorded.app_version.clone()),
+    };
+    Some((next, occurrences))
+}
+
+fn differs<T: PartialEq>(before: Option<T>, after: Option<T>) -> bool {
+    before.zip(after).is_some_and(|(before, after)| before != after)
+}
+
+fn takes_over<T>(before: Option<T>, after: Option<T>) -> bool {
+    before.is_none() && after.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DeviceId;
+    use crate::device::{DeviceIdentity, KnownDevice, LastStatus, MonitoredApp};
+    use crate::heartbeat::{Telemetry, WatchedApp};
+    use chrono::{DateTime, TimeDelta};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+
+    fn at(second: i64) -> Timestamp {
+        DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
+    }
+
+    /// A device that told this at second 0, seen at `now`.
+    fn device(telemetry: Telemetry, now: i64) -> DeviceState {
+        let identity = DeviceIdentity {
+            id: DeviceId(uuid::Uuid::nil()),
+            alias: "a".into(),
+            tags: vec![],
+            groups: vec![],
+            hardware_id: None,
+            model: None,
+            manufacturer: None,
+            enrolled_at: at(0),
+        };
+        let last = LastStatus { bucket_at: at(0), received_at: at(0), device_time: None, clock_rejected: false, telemetry };
+        let known = KnownDevice {
+            identity,
+            monitored: Some(MonitoredApp { package: "a.b".into(), stale_after_s: None }),
+            credential_generation: 1,
+            deleted: false,
+            last: Some(Arc::new(last)),
+            last_seen_at: Some(at(0)),
+        };
+        DeviceState::restored(known, at(now), &POLICY)
+    }
+
+    fn kinds(recorded: &Condition, device: &DeviceState) -> Vec<&'static str> {
+        compare(recorded, device, &POLICY).map_or(vec![], |(_, all)| all.iter().map(|one| one.kind.as_str()).collect())
+    }
+
+    #[test]
+    fn each_difference_is_its_event() {
+        let online = Condition { online: true, ..Condition::default() };
+        let told = |telemetry| device(telemetry, 1);
+        assert_eq!(kinds(&Condition::default(), &told(Telemetry::default())), ["came_online"]);
+        assert_eq!(kinds(&online, &told(Telemetry::default())), [""; 0]);
+        assert_eq!(kinds(&online, &device(Telemetry::default(), 900)), ["went_offline"]);
+        let battery = |pct| told(Telemetry { battery_pct: Some(pct), ..Default::default() });
+        assert_eq!(kinds(&online, &battery(19)), ["low_battery_began"]);
+        let low = Condition { low_battery: true, ..online.clone() };
+        assert_eq!(kinds(&low, &battery(24)), [""; 0], "hardly risen");
+        assert_eq!(kinds(&low, &battery(25)), ["low_battery_ended"]);
+        assert_eq!(kinds(&online, &told(Telemetry { app_running: Some(false), ..Default::default() })), ["app_down_began"]);
+        let down = Condition { app_down: true, ..online.clone() };
+        assert_eq!(kinds(&down, &told(Telemetry::default())), [""; 0], "it does not tell");
+        assert_eq!(kinds(&down, &told(Telemetry { app_running: Some(true), ..Default::default() })), ["app_down_ended"]);
+        let boot = |id: &str| told(Telemetry { boot_id: Some(id.into()), ..Default::default() });
+        let (first, none) = compare(&online, &boot("a"), &POLICY).unwrap();
+        assert_eq!((first.boot_id.as_deref(), none.len()), (Some("a"), 0), "the first boot is no reboot");
+        assert_eq!(kinds(&first, &boot("b")), ["rebooted"]);
+        assert_eq!(kinds(&online, &DeviceState { rebooted: true, ..told(Telemetry::default()) }), ["rebooted"]);
+        let agent = Condition { agent_version: Some("1.4".into()), ..online.clone() };
+        let (_, events) = compare(&agent, &told(Telemetry { app_version: Some("1.5".into()), ..Default::default() }), &POLICY).unwrap();
+        assert_eq!((events[0].before.as_deref(), events[0].after.as_deref()), (Some("1.4"), Some("1.5")));
+        let apps = vec![WatchedApp { package: "a.b".into(), installed: None, version_name: Some("2".into()), version_code: None }];
+        let app = Condition { app_version: Some("1".into()), ..online };
+        assert_eq!(kinds(&app, &told(Telemetry { apps, ..Default::default() })), ["app_version_changed"]);
+        assert_eq!(kinds(&app, &DeviceState { lifecycle: Lifecycle::Deleted, ..device(Telemetry::default(), 900) }), [""; 0]);
+    }
+
+    #[test]
+    fn offline_begins_when_the_limit_is_over_whoever_looks_later() {
+        let online = Condition { online: true, ..Condition::default() };
+        let (_, events) = compare(&online, &device(Telemetry::default(), 100_000), &POLICY).unwrap();
+        assert_eq!(events[0].at, at(900));
+    }
+
+    proptest! {
+        /// Once recorded, the same state amounts to nothing more.
+        #[test]
+        fn nothing_is_told_twice(
+            pct in proptest::option::of(0i16..=100), running in proptest::option::of(any::<bool>()), now in 0i64..2000,
+            boot in proptest::option::of("[ab]"), version in proptest::option::of("[12]"), low: bool, down: bool, online: bool,
+        ) {
+            let telemetry = Telemetry { battery_pct: pct, app_running: running, boot_id: boot, app_version: version, ..Default::default() };
+            let device = device(telemetry, now);
+            let recorded = Condition { online, low_battery: low, app_down: down, boot_id: Some("a".into()), ..Default::default() };
+            if let Some((next, _)) = compare(&recorded, &device, &POLICY) {
+                prop_assert_eq!(compare(&next, &device, &POLICY), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What can happen to a device, by name.
+
+use crate::Invalid;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// A kind of event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum EventKind { $($(#[$doc])* $kind,)* }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// Its name in the API and the database.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// It enrolled.
+    Enrolled = "enrolled",
+    /// It was heard from, for the first time or again.
+    CameOnline = "came_online",
+    /// It was silent for too long.
+    WentOffline = "went_offline",
+    /// It started anew.
+    Rebooted = "rebooted",
+    /// It runs another agent.
+    AgentVersionChanged = "agent_version_changed",
+    /// It runs another version of the monitored app.
+    AppVersionChanged = "app_version_changed",
+    /// Its charge fell below the limit.
+    LowBatteryBegan = "low_battery_began",
+    /// Its charge is well above the limit again.
+    LowBatteryEnded = "low_battery_ended",
+    /// The monitored app is down.
+    AppDownBegan = "app_down_began",
+    /// The monitored app is up again.
+    AppDownEnded = "app_down_ended",
+    /// Somebody changed its alias, tags, groups or monitored app.
+    Edited = "edited",
+    /// Somebody made its credentials worthless.
+    CredentialsRevoked = "credentials_revoked",
+    /// Somebody deleted it.
+    Deleted = "deleted",
+    /// Somebody took it back into the fleet.
+    Restored = "restored",
+}
+
+impl EventKind {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// The name is not a kind.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
+            Invalid::new(field, format!("not one of {}", names.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_others_are_refused() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse("kind", kind.as_str()).unwrap(), *kind);
+        }
+        assert!(EventKind::parse("kind", "exploded").unwrap_err().problem.contains("went_offline"));
+    }
+}

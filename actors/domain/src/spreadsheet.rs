@@ -1,0 +1,180 @@
+//! Text on its way into a spreadsheet and back: formulas neutralised, lists in one cell, and what a
+//! row of an import means.
+
+use crate::Invalid;
+use crate::edit::{DevicePatch, LabelChange};
+
+/// What makes a spreadsheet take a cell for a formula when it comes first (OWASP, "CSV Injection"),
+/// with the full-width forms that some take for the same.
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+/// Makes a cell plain text.
+const TEXT_MARK: char = '\'';
+/// Between the entries of a list in one cell.
+const SEPARATOR: char = '|';
+/// Before a separator that belongs to an entry.
+const ESCAPE: char = '\\';
+
+/// A cell that no spreadsheet takes for a formula.
+pub fn neutralised(text: &str) -> String {
+    // A mark that was there already gets another, so that each can be told from ours.
+    match text.starts_with(|c| c == TEXT_MARK || FORMULA_STARTS.contains(&c)) {
+        true => format!("{TEXT_MARK}{text}"),
+        false => text.to_owned(),
+    }
+}
+
+/// The text of a cell that [`neutralised`] has written, or somebody else.
+pub fn plain(cell: &str) -> &str {
+    match cell.strip_prefix(TEXT_MARK) {
+        Some(text) if text.starts_with(|c| c == TEXT_MARK || FORMULA_STARTS.contains(&c)) => text,
+        _ => cell,
+    }
+}
+
+/// A list as one cell.
+pub fn joined(entries: &[String]) -> String {
+    let mut cell = String::new();
+    for (n, entry) in entries.iter().enumerate() {
+        if n > 0 {
+            cell.push(SEPARATOR);
+        }
+        for c in entry.chars() {
+            if c == SEPARATOR || c == ESCAPE {
+                cell.push(ESCAPE);
+            }
+            cell.push(c);
+        }
+    }
+    cell
+}
+
+/// The entries of a cell; empty ones are left out.
+pub fn split(cell: &str) -> Vec<String> {
+    let (mut entries, mut entry, mut escaped) = (Vec::new(), String::new(), false);
+    for c in cell.chars() {
+        match c {
+            _ if escaped => {
+                entry.push(c);
+                escaped = false;
+            }
+            ESCAPE => escaped = true,
+            SEPARATOR => entries.push(std::mem::take(&mut entry)),
+            _ => entry.push(c),
+        }
+    }
+    entries.push(entry);
+    entries.retain(|entry| !entry.trim().is_empty());
+    entries
+}
+
+/// The cells of a row that an import reads; `None`: there is no such column.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImportCells<'a> {
+    /// Identity of the device.
+    pub id: Option<&'a str>,
+    /// Its alias: the new one next to an id, else the one that it has.
+    pub alias: Option<&'a str>,
+    /// Its new alias, where the alias says which device is meant.
+    pub new_alias: Option<&'a str>,
+    /// Its tags.
+    pub tags: Option<&'a str>,
+    /// Its groups.
+    pub groups: Option<&'a str>,
+}
+
+/// Which device a row means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowTarget {
+    /// The one with this id.
+    Id(crate::DeviceId),
+    /// The one that has this alias.
+    Alias(String),
+}
+
+/// What a row asks for.
+///
+/// # Errors
+/// Every cell that is wrong, by the name of its column.
+pub fn import_row(cells: ImportCells<'_>) -> Result<(RowTarget, DevicePatch), Vec<Invalid>> {
+    let mut problems = Vec::new();
+    let text = |cell: Option<&str>| cell.map(|cell| plain(cell.trim()).trim().to_owned()).filter(|text| !text.is_empty());
+    let (id, alias, new_alias) = (text(cells.id), text(cells.alias), text(cells.new_alias));
+    let (target, wanted) = match (id, alias) {
+        (Some(id), alias) => {
+            let target = id.parse().map(RowTarget::Id).map_err(|_| Invalid::new("id", "not a device id"));
+            (target, alias.map(|alias| ("alias", alias)).or(new_alias.map(|alias| ("new_alias", alias))))
+        }
+        (None, Some(alias)) => (Ok(RowTarget::Alias(alias)), new_alias.map(|alias| ("new_alias", alias))),
+        (None, None) => (Err(Invalid::new("id", "neither an id nor an alias says which device is meant")), None),
+    };
+    let mut keep = |invalid: Invalid| problems.push(invalid);
+    let target = target.map_err(&mut keep).ok();
+    let alias = wanted.and_then(|(field, alias)| crate::text::alias(field, &alias).map_err(&mut keep).ok());
+    let mut labels = |field: &str, cell: Option<&str>| {
+        // The cell as it stands: an entry may begin or end with blanks only where they are trimmed anyway.
+        let labels = cell.map(|cell| crate::text::labels(field, split(plain(cell)))).transpose();
+        labels.map_err(&mut keep).ok().flatten().map(LabelChange::Set)
+    };
+    let patch = DevicePatch { alias, tags: labels("tags", cells.tags), groups: labels("groups", cells.groups), monitored: None };
+    match target.filter(|_| problems.is_empty()) {
+        Some(target) => Ok((target, patch)),
+        None => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_spreadsheet_takes_for_a_formula_begins_with_a_mark() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\u{ff1d}1", "=cmd|'/c calc'!A0"] {
+            let cell = neutralised(formula);
+            assert_eq!(cell, format!("'{formula}"));
+            assert_eq!(plain(&cell), formula);
+        }
+        assert_eq!((neutralised("kiosk-1").as_str(), plain("'tis")), ("kiosk-1", "'tis"), "somebody else's apostrophe stays");
+    }
+
+    #[test]
+    fn a_row_says_which_device_and_what() {
+        let row = |id, alias, new_alias| {
+            let cells = ImportCells { id, alias, new_alias, tags: Some("'-b|a"), groups: None };
+            import_row(cells).unwrap()
+        };
+        let id = "00000000-0000-0000-0000-000000000007";
+        let (target, patch) = row(Some(id), Some("'=x"), None);
+        assert_eq!((target, patch.alias.as_deref()), (RowTarget::Id(id.parse().unwrap()), Some("=x")));
+        assert_eq!((patch.tags, patch.groups), (Some(LabelChange::Set(vec!["-b".into(), "a".into()])), None));
+        let (target, patch) = row(Some(""), Some("old"), Some("new"));
+        assert_eq!((target, patch.alias.as_deref()), (RowTarget::Alias("old".into()), Some("new")));
+        assert_eq!(row(Some(id), Some(" "), None).1.alias, None, "an alias cannot be cleared");
+        let empty = ImportCells { id: Some(id), tags: Some(""), ..Default::default() };
+        assert_eq!(import_row(empty).unwrap().1.tags, Some(LabelChange::Set(vec![])), "an empty cell clears");
+    }
+
+    #[test]
+    fn every_wrong_cell_of_a_row_is_named() {
+        let long = "x".repeat(300);
+        let cells = ImportCells { id: Some("7"), alias: Some(&long), tags: Some("a|\u{1}"), groups: Some("ok"), new_alias: None };
+        let fields: Vec<_> = import_row(cells).unwrap_err().into_iter().map(|invalid| invalid.field).collect();
+        assert_eq!(fields, ["id", "alias", "tags[1]"]);
+        assert_eq!(import_row(ImportCells::default()).unwrap_err()[0].field, "id");
+    }
+
+    proptest! {
+        /// Whatever a cell holds comes back, and none that goes out begins like a formula.
+        #[test]
+        fn cells_survive_the_trip(text in "['=+@|;,\"\\\\\t\r\n -]{0,4}.{0,8}") {
+            let cell = neutralised(&text);
+            prop_assert_eq!(plain(&cell), &text);
+            prop_assert!(!cell.starts_with(|c| FORMULA_STARTS.contains(&c)));
+        }
+
+        #[test]
+        fn lists_survive_the_trip(entries in proptest::collection::vec("[a|\\\\=' -]{0,6}b", 0..6)) {
+            prop_assert_eq!(split(plain(&neutralised(&joined(&entries)))), entries);
+        }
+    }
+}

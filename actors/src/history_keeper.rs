@@ -1,0 +1,179 @@
+//! Keeps history in shape: counts the hours of days that are over, samples the fleet, and removes
+//! what is kept no longer.
+//!
+//! The owner of the first shard does it for the whole cluster. Every step may be done twice or by
+//! two nodes at once without harm, and what was left undone is found by the next look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::device::DevicePolicy;
+use domain::history::{FleetSample, first_unsettled_day, sample_time};
+use domain::partition::day_of;
+use domain::shard::{Epoch, ShardId};
+use store::{Store, StoreError};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::cluster::Ownership;
+use crate::fleet_view::FleetView;
+use crate::settings::HistorySettings;
+
+/// Whose owner keeps history for all.
+const KEEPER_SHARD: ShardId = ShardId(0);
+/// How often it is looked whether a sample of the fleet is due.
+const SAMPLE_TICK: Duration = Duration::from_secs(5);
+/// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 30 ms.
+const DEVICES_MAX: i64 = 50;
+/// Late notes that are worked off in one transaction.
+const NOTES_MAX: i64 = 100;
+/// Rows that are removed by one statement.
+const PURGE_MAX: i64 = 5_000;
+/// Devices that are removed by one statement; their tokens, events and status go with them.
+const PURGE_DEVICES_MAX: i64 = 100;
+/// Statements of one kind between two looks at whether this node still is the keeper.
+const ROUNDS_MAX: usize = 10_000;
+
+/// Keeps history in shape.
+pub(crate) struct HistoryKeeper {
+    pub(crate) store: Store,
+    pub(crate) view: Arc<FleetView>,
+    pub(crate) ownership: Arc<Ownership>,
+    /// Whether the view has the devices of all nodes.
+    pub(crate) in_step: watch::Receiver<bool>,
+    pub(crate) policy: DevicePolicy,
+    pub(crate) settings: HistorySettings,
+}
+
+impl HistoryKeeper {
+    /// Does so until `stopping`.
+    pub(crate) async fn keep(self, stopping: CancellationToken) {
+        let sampling = async {
+            let mut ticks = tokio::time::interval(SAMPLE_TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut sampled = None;
+            loop {
+                ticks.tick().await;
+                match self.sample(sampled).await {
+                    Ok(at) => sampled = at,
+                    Err(cause) => tracing::warn!(event = "history.sample_failed", %cause),
+                }
+            }
+        };
+        let keeping = async {
+            loop {
+                tokio::time::sleep(self.settings.interval).await;
+                if self.acting().is_some()
+                    && let Err(cause) = self.look().await
+                {
+                    tracing::warn!(event = "history.look_failed", %cause);
+                }
+            }
+        };
+        tokio::select! {
+            () = sampling => {}
+            () = keeping => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    fn acting(&self) -> Option<Epoch> {
+        self.ownership.acting(KEEPER_SHARD)
+    }
+
+    /// Keeps the sample that is due, unless it was kept already. Answers the time of the last one.
+    async fn sample(&self, sampled: Option<domain::Timestamp>) -> Result<Option<domain::Timestamp>, StoreError> {
+        let due = sample_time(clock::now());
+        let (Some(epoch), true) = (self.acting(), *self.in_step.borrow()) else { return Ok(sampled) };
+        if sampled == Some(due) {
+            return Ok(sampled);
+        }
+        let stats = *self.view.stats().borrow();
+        let sample = FleetSample {
+            at: due,
+            devices: stats.devices as i64,
+            online: stats.online as i64,
+            offline: stats.offline as i64,
+            never_seen: stats.never_seen as i64,
+            low_battery: stats.low_battery as i64,
+            app_down: stats.app_down as i64,
+            heartbeats_per_second: stats.heartbeats_per_second,
+        };
+        self.store.insert_fleet_sample(sample, epoch).await?;
+        Ok(Some(due))
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        let now = clock::now();
+        let offline_after_s = i32::try_from(self.policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
+        self.count_days(now, offline_after_s).await?;
+        for _ in 0..ROUNDS_MAX {
+            if self.acting().is_none() || self.store.recount_hours(NOTES_MAX, offline_after_s).await? == 0 {
+                break;
+            }
+        }
+        let removed = self.purge(now).await?;
+        if removed > 0 {
+            tracing::info!(event = "history.purged", rows = removed);
+        }
+        Ok(())
+    }
+
+    /// Counts the days that are over and have heartbeats, the newest first: people look at those.
+    async fn count_days(&self, now: domain::Timestamp, offline_after_s: i32) -> Result<(), StoreError> {
+        let unsettled = first_unsettled_day(now);
+        let mut over: Vec<_> =
+            self.store.partitions().await?.iter().filter_map(|table| day_of(table)).filter(|day| *day < unsettled).collect();
+        let Some((first, last)) = over.iter().min().copied().zip(over.iter().max().copied()) else { return Ok(()) };
+        let counted = self.store.counted_days(first, last).await?;
+        over.retain(|day| !counted.contains(day));
+        over.sort_unstable_by(|a, b| b.cmp(a));
+        for day in over {
+            let started = tokio::time::Instant::now();
+            let (mut after, mut devices) = (None, 0);
+            let ended = (day + chrono::Days::new(1)).and_time(chrono::NaiveTime::MIN).and_utc();
+            loop {
+                if self.acting().is_none() {
+                    return Ok(());
+                }
+                let ids = self.store.devices_to_count(after, ended, DEVICES_MAX).await?;
+                let Some(last) = ids.last() else { break };
+                after = Some(*last);
+                devices += ids.len();
+                self.store.count_hours(&ids, day, offline_after_s).await?;
+            }
+            self.store.note_counted_day(day).await?;
+            tracing::info!(event = "history.day_counted", %day, devices, duration_ms = started.elapsed().as_millis() as u64);
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, now: domain::Timestamp) -> Result<u64, StoreError> {
+        let HistorySettings { restore_within, events_kept, hours_kept, .. } = self.settings;
+        let mut total = 0;
+        for what in [Purge::Devices, Purge::Events, Purge::Hours] {
+            for _ in 0..ROUNDS_MAX {
+                let (removed, most) = match what {
+                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX).await?, PURGE_DEVICES_MAX),
+                    Purge::Events => (self.store.purge_device_events(now - events_kept, PURGE_MAX).await?, PURGE_MAX),
+                    Purge::Hours => (self.store.purge_hours(now - hours_kept, PURGE_MAX).await?, PURGE_MAX),
+                };
+                total += removed;
+                if self.acting().is_none() || (removed as i64) < most {
+                    break;
+                }
+            }
+        }
+        self.store.purge_fleet_samples(now - hours_kept).await?;
+        Ok(total)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Purge {
+    Devices,
+    Events,
+    Hours,
+}

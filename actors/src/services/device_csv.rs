@@ -1,0 +1,382 @@
+//! Devices as a table: exported in pieces, imported as a whole or not at all.
+//!
+//! Cells that a spreadsheet would take for formulas are neutralised on the way out and read back as
+//! they were, so that an export imports unchanged (`domain::spreadsheet`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::access::{Permission, Principal};
+use domain::bulk::{BULK_MAX, BulkAction, Decision};
+use domain::edit::{DevicePatch, Editable};
+use domain::heartbeat::Transport;
+use domain::query::{Cursor, DeviceFilter, Sort};
+use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
+use domain::{DeviceId, Invalid};
+use futures_util::stream::{self, Stream};
+use store::Listed;
+
+use super::device_edit::{Acted, Mode, act, to_the_end};
+use super::devices::{DeviceDetails, DeviceService, cursor};
+use super::filters::principal_name;
+use crate::{ServiceError, clock};
+
+/// Most rows of an import.
+pub const IMPORT_ROWS_MAX: usize = 100_000;
+/// Problems that a report names; the others are counted.
+const PROBLEMS_MAX: usize = 1000;
+/// Devices that are read and written at a time: memory does not grow with the fleet.
+const BATCH: i64 = 500;
+/// Marks a file as UTF-8 for programs that would guess otherwise (RFC 3629, section 6).
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+const COLUMNS: [&str; 20] = [
+    "id",
+    "alias",
+    "tags",
+    "groups",
+    "status",
+    "app_status",
+    "model",
+    "manufacturer",
+    "hardware_id",
+    "android_version",
+    "app_version",
+    "agent_version_code",
+    "battery_pct",
+    "charging",
+    "transport",
+    "storage_free_mb",
+    "monitored_app",
+    "monitored_stale_after_s",
+    "enrolled_at",
+    "last_seen_at",
+];
+
+/// What an import does, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportReport {
+    /// Rows of the table, without its head.
+    pub rows: usize,
+    /// Rows that leave their device as it is.
+    pub unchanged: usize,
+    /// Rows that change their device.
+    pub changes: Vec<RowChange>,
+    /// What is wrong, in the order of the lines; not more than a thousand.
+    pub problems: Vec<RowProblem>,
+    /// How many problems there are.
+    pub problems_total: usize,
+    /// Whether the changes were made.
+    pub applied: bool,
+}
+
+/// What a row changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowChange {
+    /// Its line in the file, counted from one.
+    pub line: u64,
+    /// The device.
+    pub id: DeviceId,
+    /// The alias that it has before.
+    pub alias: String,
+    /// Field by field.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A change of one field; an alias is a list of one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldChange {
+    /// `alias`, `tags` or `groups`.
+    pub field: &'static str,
+    /// As it was.
+    pub before: Vec<String>,
+    /// As it becomes.
+    pub after: Vec<String>,
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowProblem {
+    /// Its line in the file, counted from one.
+    pub line: u64,
+    /// The column.
+    pub field: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl ImportReport {
+    fn problem(&mut self, line: u64, invalid: Invalid) {
+        self.problems_total += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(RowProblem { line, field: invalid.field, problem: invalid.problem });
+        }
+    }
+}
+
+/// A row that reads well.
+struct Row {
+    line: u64,
+    target: RowTarget,
+    patch: DevicePatch,
+}
+
+impl DeviceService {
+    /// The devices that match as a table in the order of their aliases (RFC 4180), piece by piece.
+    ///
+    /// # Errors
+    /// Forbidden, the filter is out of its limits, or too many exports are under way. A piece is an
+    /// error when the database goes away in between; the table is cut off then.
+    pub fn export(
+        self: &Arc<Self>,
+        principal: &Principal,
+        filter: DeviceFilter,
+        byte_order_mark: bool,
+    ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
+        principal.require(Permission::ViewDevices)?;
+        let filter = filter.checked()?;
+        let permit = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("tables at a time"))?;
+        let mut head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
+        if byte_order_mark {
+            head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
+        }
+        let service = Arc::clone(self);
+        // Where the next piece begins; `None` once there is none.
+        let begin: Option<Option<Cursor>> = Some(None);
+        let pieces = stream::try_unfold((service, filter, begin, permit), |(service, filter, begin, permit)| async move {
+            let Some(after) = begin else { return Ok(None) };
+            let (piece, next) = service.piece(&filter, after.as_ref()).await?;
+            Ok(Some((piece, (service, filter, next.map(Some), permit))))
+        });
+        Ok(stream::StreamExt::chain(stream::once(async { Ok(head) }), pieces))
+    }
+
+    async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
+        let (now, sort) = (clock::now(), Sort::default());
+        let online_since = now - self.policy.offline_after;
+        let rows = self.store.devices_page(filter, Listed::Active, sort, after, online_since, BATCH).await?;
+        let full = rows.len() as i64 == BATCH;
+        let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();
+        let next = devices.last().filter(|_| full).map(|last| cursor(&last.view, sort));
+        Ok((table(devices.iter().map(cells))?.into(), next))
+    }
+
+    /// Reads a table of aliases, tags and groups, and makes the changes: all of them, or none when
+    /// there is a problem or it is a dry run.
+    ///
+    /// A row names its device by `id`, else by the alias that it has; `alias` next to an id, else
+    /// `new_alias`, is the alias that it gets. Columns that are not there change nothing, and those of an
+    /// export that cannot be imported are not read.
+    ///
+    /// # Errors
+    /// Forbidden, the head or the number of rows or changes is out of its limits, or too many imports
+    /// are under way.
+    pub async fn import(&self, principal: &Principal, csv: &[u8], dry_run: bool) -> Result<ImportReport, ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        let _permit = self.tables.try_acquire().map_err(|_| ServiceError::Overloaded("tables at a time"))?;
+        let mut report = ImportReport::default();
+        let rows = read_table(csv, &mut report)?;
+        let named: Vec<String> = rows
+            .iter()
+            .filter_map(|row| match &row.target {
+                RowTarget::Alias(alias) => Some(alias.clone()),
+                RowTarget::Id(_) => None,
+            })
+            .collect();
+        let by_alias = if named.is_empty() { HashMap::new() } else { self.store.devices_by_alias(&named).await? };
+        let mut lines: HashMap<DeviceId, u64> = HashMap::with_capacity(rows.len());
+        let mut actions = Vec::with_capacity(rows.len());
+        for Row { line, target, patch } in rows {
+            let id = match target {
+                RowTarget::Id(id) => id,
+                RowTarget::Alias(alias) => match by_alias.get(&alias) {
+                    Some(id) => *id,
+                    None => {
+                        report.problem(line, Invalid::new("alias", "no device has this alias"));
+                        continue;
+                    }
+                },
+            };
+            match lines.insert(id, line) {
+                Some(first) => report.problem(line, Invalid::new("id", format!("the device is named in line {first} already"))),
+                None => actions.push((id, BulkAction::Edit(patch))),
+            }
+        }
+        let mode = if dry_run || report.problems_total > 0 { Mode::DryRun } else { Mode::AllOrNothing };
+        // Decided before it is done, so that too many changes are none.
+        let preview = self.carry_out(principal, actions.clone(), Mode::DryRun).await?;
+        let changing = preview.decisions.iter().filter(|(_, decision)| decision.changes()).count();
+        if changing > BULK_MAX {
+            return Err(Invalid::new("body", format!("{changing} devices would change, more than the {BULK_MAX} allowed")).into());
+        }
+        let acted = if mode == Mode::DryRun { preview } else { self.carry_out(principal, actions, mode).await? };
+        report.applied = acted.written || (mode == Mode::AllOrNothing && changing == 0);
+        for (id, decision) in &acted.decisions {
+            let line = lines.get(id).copied().unwrap_or_default();
+            match (decision, acted.before.get(id)) {
+                (Decision::Refused(refusal), _) => {
+                    let refused = match refusal.clone().into() {
+                        ServiceError::Invalid(invalid) => invalid,
+                        error @ ServiceError::AliasHeld(_) => Invalid::new("alias", error.to_string()),
+                        error => Invalid::new("id", error.to_string()),
+                    };
+                    report.problem(line, refused);
+                }
+                (Decision::Edit(after), Some(before)) => report.changes.push(RowChange {
+                    line,
+                    id: *id,
+                    alias: before.editable.alias.clone(),
+                    fields: field_changes(&before.editable, after),
+                }),
+                _ => report.unchanged += 1,
+            }
+        }
+        if acted.decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_))) {
+            report.applied = false;
+        }
+        report.problems.sort_by_key(|problem| problem.line);
+        Ok(report)
+    }
+
+    async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
+        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal_name(principal));
+        to_the_end(async move { act(&store, &actions, &by, mode, restore_within).await }).await
+    }
+}
+
+/// Reads the rows that read well; the report is told of the others.
+fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Invalid> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes);
+    let head_line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    // Spreadsheets of half the world write semicolons.
+    let delimiter = if head_line.contains(&b';') && !head_line.contains(&b',') { b';' } else { b',' };
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
+    let head = reader.byte_headers().map_err(|_| Invalid::new("body", "its first line does not read as the names of columns"))?.clone();
+    let column = |name: &str| -> Result<Option<usize>, Invalid> {
+        let mut places = head.iter().enumerate().filter(|(_, cell)| cell.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
+        match (places.next(), places.next()) {
+            (Some(_), Some(_)) => Err(Invalid::new(name, "there are two columns of this name")),
+            (place, _) => Ok(place.map(|(at, _)| at)),
+        }
+    };
+    let (id, alias, new_alias) = (column("id")?, column("alias")?, column("new_alias")?);
+    let (tags, groups) = (column("tags")?, column("groups")?);
+    if id.is_none() && alias.is_none() {
+        return Err(Invalid::new("body", "its first line names neither a column id nor a column alias"));
+    }
+    let (mut rows, mut record) = (Vec::new(), csv::ByteRecord::new());
+    while reader.read_byte_record(&mut record).map_err(|_| Invalid::new("body", "not a table of comma-separated values"))? {
+        report.rows += 1;
+        if report.rows > IMPORT_ROWS_MAX {
+            return Err(Invalid::new("body", format!("more than {IMPORT_ROWS_MAX} rows")));
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        if record.len() != head.len() {
+            let problem = format!("{} cells, where the first line has {}", record.len(), head.len());
+            report.problem(line, Invalid::new("row", problem));
+            continue;
+        }
+        let Ok(texts) = record.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>() else {
+            report.problem(line, Invalid::new("row", "not UTF-8"));
+            continue;
+        };
+        let cell = |at: Option<usize>| at.and_then(|at| texts.get(at).copied());
+        let cells = ImportCells { id: cell(id), alias: cell(alias), new_alias: cell(new_alias), tags: cell(tags), groups: cell(groups) };
+        match import_row(cells) {
+            Ok((target, patch)) => rows.push(Row { line, target, patch }),
+            Err(problems) => problems.into_iter().for_each(|problem| report.problem(line, problem)),
+        }
+    }
+    Ok(rows)
+}
+
+fn field_changes(before: &Editable, after: &Editable) -> Vec<FieldChange> {
+    let fields = [
+        ("alias", vec![before.alias.clone()], vec![after.alias.clone()]),
+        ("tags", before.tags.clone(), after.tags.clone()),
+        ("groups", before.groups.clone(), after.groups.clone()),
+    ];
+    let changed = fields.into_iter().filter(|(_, before, after)| before != after);
+    changed.map(|(field, before, after)| FieldChange { field, before, after }).collect()
+}
+
+/// Rows as text. Every cell is quoted, so that whatever a program takes for a separator is none.
+fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<u8>, ServiceError> {
+    let mut writer =
+        csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    for row in rows {
+        // Writing to memory fails on rows of different lengths only, and these have one.
+        writer.write_record(&row).map_err(|_| ServiceError::Internal)?;
+    }
+    writer.into_inner().map_err(|_| ServiceError::Internal)
+}
+
+fn cells(device: &DeviceDetails) -> [String; COLUMNS.len()] {
+    let (view, identity) = (&device.view, &device.view.identity);
+    let told = view.last.as_deref().map(|last| &last.telemetry);
+    let text = |text: Option<&str>| text.map(neutralised).unwrap_or_default();
+    fn shown(value: Option<impl ToString>) -> String {
+        value.map(|value| value.to_string()).unwrap_or_default()
+    }
+    let time = |at: domain::Timestamp| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    [
+        identity.id.to_string(),
+        neutralised(&identity.alias),
+        neutralised(&joined(&identity.tags)),
+        neutralised(&joined(&identity.groups)),
+        view.connectivity.as_str().to_owned(),
+        view.app_status.as_str().to_owned(),
+        text(view.model()),
+        text(identity.manufacturer.as_deref()),
+        text(identity.hardware_id.as_deref()),
+        text(told.and_then(|told| told.android_version.as_deref())),
+        text(view.app_version()),
+        shown(told.and_then(|told| told.agent_version_code)),
+        shown(view.battery_pct()),
+        shown(told.and_then(|told| told.charging)),
+        shown(told.and_then(|told| told.transport).map(Transport::as_str)),
+        shown(told.and_then(|told| told.storage_free_mb)),
+        text(device.monitored.as_ref().map(|app| app.package.as_str())),
+        shown(device.monitored.as_ref().and_then(|app| app.stale_after_s)),
+        time(identity.enrolled_at),
+        view.last_seen_at.map(time).unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(csv: &[u8]) -> (usize, Vec<(u64, String)>) {
+        let mut report = ImportReport::default();
+        let rows = read_table(csv, &mut report).unwrap();
+        (rows.len(), report.problems.into_iter().map(|problem| (problem.line, problem.field)).collect())
+    }
+
+    #[test]
+    fn problems_name_their_lines() {
+        let id = "00000000-0000-0000-0000-000000000007";
+        let csv = format!("\u{feff}id,alias,Tags\r\n{id},\"two\r\nlines\",a|b\r\nx,y\r\n7,ok,\r\n{id},ok,a\r\n");
+        // A line break within quotes belongs to the cell, and the lines after it count on.
+        assert_eq!(read(csv.as_bytes()), (1, vec![(2, "alias".into()), (4, "row".into()), (5, "id".into())]));
+        let not_text = [b"alias,tags\n".as_slice(), b"\xff\xfe,a\n"].concat();
+        assert_eq!(read(&not_text), (0, vec![(2, "row".into())]));
+        assert_eq!(read(b"alias;tags\nkiosk;a\n"), (1, vec![]));
+    }
+
+    #[test]
+    fn a_table_needs_a_column_that_says_which_device() {
+        let field = |csv: &[u8]| read_table(csv, &mut ImportReport::default()).err().map(|invalid| invalid.field);
+        assert_eq!(field(b""), Some("body".into()));
+        assert_eq!(field(b"tags,groups\n"), Some("body".into()));
+        assert_eq!(field(b"id,tags,TAGS\n"), Some("tags".into()));
+    }
+
+    #[test]
+    fn every_cell_is_quoted_and_lines_end_as_the_format_says() {
+        let row = std::array::from_fn(|n| if n == 0 { "a\"b".to_owned() } else { String::new() });
+        let text = String::from_utf8(table([row]).unwrap()).unwrap();
+        assert!(text.starts_with("\"a\"\"b\",\"\",") && text.ends_with("\"\"\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,298 @@
+//! What people do to devices: edit, revoke, delete, restore; one or thousands, for real or to see.
+//!
+//! Whatever the call, the devices are read under a lock, `domain::bulk` decides about each, and the
+//! decisions are written as sets in the same transaction. The store tells every node; the owners read
+//! anew and show it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use domain::access::{Permission, Principal};
+use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceFacts, Refusal, decide, refuse_taken_aliases, wanted_aliases};
+use domain::device::DeviceView;
+use domain::edit::DevicePatch;
+use domain::query::DeviceFilter;
+use domain::{DeviceId, Invalid, text};
+use store::{Listed, Store};
+use tokio::time::Instant;
+
+use super::devices::{DeviceDetails, DeviceService};
+use super::filters::principal_name;
+use crate::link::message::DeviceRequest;
+use crate::router::DeviceRouter;
+use crate::{ServiceError, clock};
+
+/// How long a caller waits for the owner to show an edit that is stored already.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const SHOWN_CHECK: Duration = Duration::from_millis(10);
+
+/// Which devices a bulk call is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BulkTarget {
+    /// These.
+    Ids(Vec<DeviceId>),
+    /// All that match: deleted ones for a restore, those of the fleet for everything else.
+    Filter(DeviceFilter),
+}
+
+/// A bulk call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkRequest {
+    /// Which devices.
+    pub target: BulkTarget,
+    /// What to do with each.
+    pub action: BulkAction,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What was done with a device, or would be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BulkOutcome {
+    /// The device.
+    pub id: DeviceId,
+    /// The alias that it had before; `None` when there is no such device.
+    pub alias: Option<String>,
+    /// What.
+    pub decision: Decision,
+}
+
+/// What became of a set of actions.
+pub(super) struct Acted {
+    pub(super) before: HashMap<DeviceId, DeviceFacts>,
+    pub(super) decisions: Vec<(DeviceId, Decision)>,
+    /// Generations that are valid from now on, of those whose credentials were revoked.
+    pub(super) generations: HashMap<DeviceId, i32>,
+    /// Whether anything was written.
+    pub(super) written: bool,
+}
+
+/// How a set of actions is carried out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Not at all.
+    DryRun,
+    /// Whatever can be done.
+    Each,
+    /// All of it, or nothing.
+    AllOrNothing,
+}
+
+/// Decides about each device, and does it.
+pub(super) async fn act(
+    store: &Store,
+    actions: &[(DeviceId, BulkAction)],
+    by: &str,
+    mode: Mode,
+    restore_within: TimeDelta,
+) -> Result<Acted, ServiceError> {
+    let now = clock::now();
+    let mut work = store.device_work().await?;
+    let ids: Vec<DeviceId> = actions.iter().map(|(id, _)| *id).collect();
+    let before = work.facts(&ids).await?;
+    let mut decisions: Vec<(DeviceId, Decision)> =
+        actions.iter().map(|(id, action)| (*id, decide(action, before.get(id), now, restore_within))).collect();
+    let aliases = wanted_aliases(&before, &decisions);
+    if !aliases.is_empty() {
+        let holders = work.holders(&aliases).await?;
+        refuse_taken_aliases(&before, &holders, &mut decisions);
+    }
+    let refused = decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_)));
+    let nothing_to_do = !decisions.iter().any(|(_, decision)| decision.changes());
+    let mut acted = Acted { before, decisions, generations: HashMap::new(), written: false };
+    if mode == Mode::DryRun || nothing_to_do || (mode == Mode::AllOrNothing && refused) {
+        return Ok(acted);
+    }
+    let (mut edits, mut revoked, mut deleted, mut restored) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (id, decision) in &acted.decisions {
+        let Some(device) = acted.before.get(id) else { continue };
+        match decision {
+            Decision::Edit(next) => edits.push((device, next)),
+            Decision::RevokeCredentials => revoked.push(*id),
+            Decision::Delete => deleted.push(*id),
+            Decision::Restore(alias) => restored.push((device, alias.as_str())),
+            Decision::Unchanged | Decision::Refused(_) => {}
+        }
+    }
+    let by = Some(by);
+    if !edits.is_empty() {
+        work.edit(&edits, by, now).await?;
+    }
+    if !revoked.is_empty() {
+        acted.generations = work.revoke_credentials(&revoked, by, now).await?;
+    }
+    if !deleted.is_empty() {
+        work.delete(&deleted, by, now).await?;
+    }
+    if !restored.is_empty() {
+        work.restore(&restored, by, now).await?;
+    }
+    work.commit().await?;
+    acted.written = true;
+    tracing::info!(
+        event = "devices.changed",
+        by,
+        edited = edits.len(),
+        revoked = revoked.len(),
+        deleted = deleted.len(),
+        restored = restored.len()
+    );
+    Ok(acted)
+}
+
+impl From<Refusal> for ServiceError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound | Refusal::Deleted => Self::NotFound("device"),
+            Refusal::TooLate(_) => Self::WrongState("the device was deleted too long ago to be restored"),
+            Refusal::AliasInUse(alias) => Self::AliasHeld(alias),
+            Refusal::Invalid(invalid) => Self::Invalid(invalid),
+        }
+    }
+}
+
+impl DeviceService {
+    /// Changes a device. Whoever asks for it afterwards, on whichever node, is told the new state; pages
+    /// show it within a second.
+    ///
+    /// # Errors
+    /// Forbidden, a value out of its limits, an alias that another device has, or there is no such device.
+    pub async fn edit(&self, principal: &Principal, id: DeviceId, patch: DevicePatch) -> Result<DeviceDetails, ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        let action = BulkAction::Edit(patch.checked()?);
+        self.one(principal, id, action).await?;
+        self.details(principal, id).await
+    }
+
+    /// Makes every credential of a device worthless, at once. The device has to be enrolled again.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such device.
+    pub async fn revoke(&self, principal: &Principal, id: DeviceId) -> Result<(), ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        self.one(principal, id, BulkAction::RevokeCredentials).await.map(drop)
+    }
+
+    /// Deletes a device: it leaves the fleet, and its agent is told to stop. It can be restored for
+    /// as long as configured; then it is removed for good.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such device.
+    pub async fn delete(&self, principal: &Principal, id: DeviceId) -> Result<(), ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        match self.one(principal, id, BulkAction::Delete).await? {
+            Decision::Unchanged => Err(ServiceError::NotFound("device")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a deleted device back into the fleet, under another alias if one is given. Its credentials
+    /// hold again, unless they were revoked: an agent that kept them goes on by itself.
+    ///
+    /// # Errors
+    /// Forbidden, the alias is another device's by now, it was deleted too long ago, or there is no
+    /// such device.
+    pub async fn restore(&self, principal: &Principal, id: DeviceId, alias: Option<String>) -> Result<DeviceDetails, ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        let alias = alias.map(|alias| text::alias("alias", &alias)).transpose()?;
+        self.one(principal, id, BulkAction::Restore(alias)).await?;
+        self.details(principal, id).await
+    }
+
+    async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
+        let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal_name(principal));
+        to_the_end(async move {
+            let mut acted = act(&store, &[(id, action)], &by, Mode::Each, restore_within).await?;
+            let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
+            match &decision {
+                Decision::Refused(refusal) => return Err(refusal.clone().into()),
+                Decision::Unchanged => {}
+                Decision::RevokeCredentials => {
+                    let generation = acted.generations.get(&id).copied().unwrap_or_default();
+                    tell_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await?;
+                }
+                Decision::Delete => tell_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await?,
+                Decision::Edit(next) => {
+                    let next = next.clone();
+                    shown(&router, id, |view| {
+                        (&view.identity.alias, &view.identity.tags, &view.identity.groups) == (&next.alias, &next.tags, &next.groups)
+                    })
+                    .await;
+                }
+                Decision::Restore(alias) => shown(&router, id, |view| view.identity.alias == *alias).await,
+            }
+            Ok(decision)
+        })
+        .await
+    }
+
+    /// Does the same with many devices at once, or says what would be done. Outcomes are in the order of
+    /// the ids. In force on all nodes within about a second.
+    ///
+    /// # Errors
+    /// Forbidden, a value out of its limits, or more devices than allowed; nothing is done then.
+    pub async fn bulk(&self, principal: &Principal, request: BulkRequest) -> Result<Vec<BulkOutcome>, ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        let BulkRequest { target, action, dry_run } = request;
+        let action = match action {
+            BulkAction::Edit(patch) => BulkAction::Edit(patch.checked()?),
+            BulkAction::Restore(Some(_)) => return Err(Invalid::new("alias", "an alias is unique: restore one device at a time").into()),
+            other => other,
+        };
+        if matches!(&action, BulkAction::Edit(patch) if patch.alias.is_some()) {
+            return Err(Invalid::new("alias", "an alias is unique: change it one device at a time, or import a table").into());
+        }
+        let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
+        let mut ids = match target {
+            BulkTarget::Ids(ids) if ids.is_empty() => return Err(Invalid::new("ids", "empty").into()),
+            BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
+            BulkTarget::Ids(ids) => ids,
+            BulkTarget::Filter(filter) => {
+                let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
+                let online_since = clock::now() - self.policy.offline_after;
+                let ids = self.store.device_ids(&filter.checked()?, listed, online_since, BULK_MAX as i64 + 1).await?;
+                if ids.len() > BULK_MAX {
+                    return Err(too_many("filter").into());
+                }
+                ids
+            }
+        };
+        ids.sort_unstable();
+        ids.dedup();
+        let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
+        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal_name(principal));
+        let mode = if dry_run { Mode::DryRun } else { Mode::Each };
+        let acted = to_the_end(async move { act(&store, &actions, &by, mode, restore_within).await }).await?;
+        let Acted { before, decisions, .. } = acted;
+        let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
+        Ok(decisions.into_iter().map(outcome).collect())
+    }
+}
+
+/// Does work that must not stop half way, even if the caller hangs up: the store
+/// and the device's actor have to hear the same.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
+}
+
+/// Tells the owner what the store holds already. The store told every node of it too, so an owner
+/// that cannot be reached over the link learns of it all the same, a moment later.
+async fn tell_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
+    match router.request(id, request).await {
+        Ok(_) | Err(ServiceError::NotOwner | ServiceError::Unavailable | ServiceError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until the owner shows what is stored, so that the caller sees it at its next look. It holds
+/// in any case; an owner that is slow, or moving, shows it a moment later.
+async fn shown(router: &DeviceRouter, id: DeviceId, shows: impl Fn(&DeviceView) -> bool) {
+    let until = Instant::now() + SHOWN_WITHIN;
+    while Instant::now() < until && !router.view(id).await.is_ok_and(|view| shows(&view)) {
+        tokio::time::sleep(SHOWN_CHECK).await;
+    }
+}

@@ -1,0 +1,152 @@
+//! What happened: a device's history and events, the fleet over time, and how it is made up.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{Days, NaiveDate, NaiveTime, TimeDelta};
+use domain::access::{Permission, Principal};
+use domain::device::DevicePolicy;
+use domain::distribution::Distributions;
+use domain::event::EventKind;
+use domain::history::{DAY_SETTLES_AFTER, FleetSample, HOUR_S, HistoryPlan, HistoryRequest, Point, Slot, downsample};
+use domain::invalid::in_range;
+use domain::query::PAGE_MAX;
+use domain::{DeviceId, Timestamp};
+use store::{EventCursor, Store, StoredEvent};
+
+use crate::fleet_view::FleetView;
+use crate::{ServiceError, clock};
+
+/// Most hours of the fleet's history in one answer.
+pub const FLEET_HOURS_MAX: i64 = 24 * 30;
+/// Hours of the fleet's history when none are asked for.
+pub const FLEET_HOURS_DEFAULT: i64 = 24;
+
+/// History of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceHistory {
+    /// What it covers, and how far its points are apart.
+    pub plan: HistoryPlan,
+    /// One point for each step, oldest first.
+    pub points: Vec<Point>,
+}
+
+/// A page of events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventPage {
+    /// The events, newest first.
+    pub events: Vec<StoredEvent>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<EventCursor>,
+}
+
+/// What happened.
+pub struct HistoryService {
+    store: Store,
+    view: Arc<FleetView>,
+    policy: DevicePolicy,
+}
+
+impl HistoryService {
+    /// The service over a store and the fleet.
+    pub fn new(store: Store, view: Arc<FleetView>, policy: DevicePolicy) -> Self {
+        Self { store, view, policy }
+    }
+
+    /// What a device told over time, as evenly spaced points. Also of a device that was deleted, for
+    /// as long as it can be restored.
+    ///
+    /// # Errors
+    /// Forbidden, a range or number of points out of its limits, or there is no such device.
+    pub async fn device(&self, principal: &Principal, id: DeviceId, request: HistoryRequest) -> Result<DeviceHistory, ServiceError> {
+        principal.require(Permission::ViewDevices)?;
+        let now = clock::now();
+        let plan = request.plan(now)?;
+        self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
+        let mut history = self.put_together(id, plan).await?;
+        // Heartbeats are removed before hours are: what is that old is plotted by the hour.
+        if !plan.from_hours && history.points.iter().all(|point| point.heartbeats == 0) && plan.to < now - DAY_SETTLES_AFTER {
+            let step_s = (plan.step_s + HOUR_S - 1) / HOUR_S * HOUR_S;
+            let from = plan.from - TimeDelta::seconds(plan.from.timestamp().rem_euclid(step_s));
+            let by_the_hour = self.put_together(id, HistoryPlan { from, step_s, from_hours: true, ..plan }).await?;
+            if by_the_hour.points.iter().any(|point| point.heartbeats > 0) {
+                history = by_the_hour;
+            }
+        }
+        Ok(history)
+    }
+
+    async fn put_together(&self, id: DeviceId, plan: HistoryPlan) -> Result<DeviceHistory, ServiceError> {
+        let offline_after = self.policy.offline_after;
+        let slot_s = plan.slot_s();
+        // What was told just before keeps the device online at first.
+        let before = TimeDelta::seconds(slot_s * ((offline_after.num_seconds().min(86_400) + slot_s - 1) / slot_s));
+        let (from, to) = (plan.from - before, plan.to);
+        let slots = if plan.from_hours { self.hours(id, from, to).await? } else { self.exact(id, from, to, slot_s).await? };
+        Ok(DeviceHistory { plan, points: downsample(&plan, &slots, offline_after) })
+    }
+
+    async fn exact(&self, id: DeviceId, from: Timestamp, to: Timestamp, slot_s: i64) -> Result<Vec<Slot>, ServiceError> {
+        let offline_after_s = i32::try_from(self.policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
+        Ok(self.store.heartbeat_slots(id, from, to, slot_s, offline_after_s).await?)
+    }
+
+    /// Hours that were counted; for days that were not, their heartbeats.
+    async fn hours(&self, id: DeviceId, from: Timestamp, to: Timestamp) -> Result<Vec<Slot>, ServiceError> {
+        let (first, last) = (from.date_naive(), to.date_naive());
+        let counted: HashSet<NaiveDate> = self.store.counted_days(first, last).await?.into_iter().collect();
+        let mut slots = self.store.hour_slots(id, from, to).await?;
+        slots.retain(|slot| counted.contains(&slot.at.date_naive()));
+        let days: Vec<NaiveDate> = first.iter_days().take_while(|day| *day <= last).filter(|day| !counted.contains(day)).collect();
+        for run in days.chunk_by(|a, b| *b == *a + Days::new(1)) {
+            let begin = run[0].and_time(NaiveTime::MIN).and_utc().max(from);
+            let end = (run[run.len() - 1] + Days::new(1)).and_time(NaiveTime::MIN).and_utc().min(to);
+            slots.extend(self.exact(id, begin, end, HOUR_S).await?);
+        }
+        slots.sort_by_key(|slot| slot.at);
+        Ok(slots)
+    }
+
+    /// What happened to a device, newest first; only events of `kinds` if any are named. Also of a
+    /// device that was deleted, for as long as it can be restored.
+    ///
+    /// # Errors
+    /// Forbidden, the limit is out of its range, or there is no such device.
+    pub async fn events(
+        &self,
+        principal: &Principal,
+        id: DeviceId,
+        kinds: &[EventKind],
+        after: Option<EventCursor>,
+        limit: i64,
+    ) -> Result<EventPage, ServiceError> {
+        principal.require(Permission::ViewDevices)?;
+        let limit = in_range("limit", limit, 1, PAGE_MAX)?;
+        self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
+        let mut events = self.store.device_events(id, kinds, after, limit + 1).await?;
+        let more = events.len() as i64 > limit;
+        events.truncate(limit as usize);
+        let next = if more { events.last().map(|event| EventCursor { at: event.at, id: event.id }) } else { None };
+        Ok(EventPage { events, next })
+    }
+
+    /// The fleet over the last hours, oldest sample first. Samples are taken every five minutes; where
+    /// nobody took one there is none.
+    ///
+    /// # Errors
+    /// Forbidden, or the hours are out of their range.
+    pub async fn fleet(&self, principal: &Principal, hours: i64) -> Result<Vec<FleetSample>, ServiceError> {
+        principal.require(Permission::ViewDevices)?;
+        let hours = in_range("hours", hours, 1, FLEET_HOURS_MAX)?;
+        Ok(self.store.fleet_samples(clock::now() - TimeDelta::hours(hours)).await?)
+    }
+
+    /// How the fleet is made up, as it was within the last second.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn distributions(&self, principal: &Principal) -> Result<Arc<Distributions>, ServiceError> {
+        principal.require(Permission::ViewDevices)?;
+        Ok(self.view.distributions())
+    }
+}

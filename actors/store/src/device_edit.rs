@@ -1,0 +1,262 @@
+//! What people do to devices: read under a lock, decided elsewhere, written as a set.
+//!
+//! However many devices a call touches, it takes the same few statements. What happened to each is
+//! recorded in the same transaction, and every node is told of it when it commits.
+
+use std::collections::HashMap;
+
+use domain::bulk::DeviceFacts;
+use domain::edit::Editable;
+use domain::event::EventKind;
+use domain::{DeviceId, Timestamp};
+use serde_json::{Map, Value, json};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::device::monitored_app;
+use crate::{Store, StoreError};
+
+/// A transaction over some devices. Nothing of it holds until [`Self::commit`].
+pub struct DeviceWork {
+    tx: Transaction<'static, Postgres>,
+}
+
+impl Store {
+    /// Begins work on devices.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn device_work(&self) -> Result<DeviceWork, StoreError> {
+        Ok(DeviceWork { tx: self.pool.begin().await? })
+    }
+
+    /// The devices that have these aliases; `None` for an alias that nobody has.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn devices_by_alias(&self, aliases: &[String]) -> Result<HashMap<String, DeviceId>, StoreError> {
+        let rows = sqlx::query!("SELECT alias, device_id FROM device WHERE alias = ANY($1) AND deleted_at IS NULL", aliases)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
+    }
+
+    /// Removes at most `limit` devices for good that were deleted at or before this time. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_devices(&self, deleted_until: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        Ok(sqlx::query!(
+            "DELETE FROM device WHERE device_id IN (
+                 SELECT device_id FROM device WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            deleted_until,
+            limit
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected())
+    }
+}
+
+fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
+    ids.into_iter().map(|id| id.0).collect()
+}
+
+impl DeviceWork {
+    /// What these devices are like, held until the transaction ends.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn facts(&mut self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, DeviceFacts>, StoreError> {
+        // One order for all, so that two calls over the same devices cannot deadlock.
+        let rows = sqlx::query!(
+            "SELECT device_id, alias, tags, groups, monitored_package, monitored_stale_after_s, deleted_at FROM device
+             WHERE device_id = ANY($1) ORDER BY device_id FOR UPDATE",
+            &uuids(ids)
+        )
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let read = rows.into_iter().map(|row| DeviceFacts {
+            id: DeviceId(row.device_id),
+            editable: Editable {
+                alias: row.alias,
+                tags: row.tags,
+                groups: row.groups,
+                monitored: monitored_app(row.monitored_package, row.monitored_stale_after_s),
+            },
+            deleted_at: row.deleted_at,
+        });
+        Ok(read.map(|device| (device.id, device)).collect())
+    }
+
+    /// Who has these aliases.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn holders(&mut self, aliases: &[String]) -> Result<HashMap<String, DeviceId>, StoreError> {
+        let rows = sqlx::query!("SELECT alias, device_id FROM device WHERE alias = ANY($1) AND deleted_at IS NULL", aliases)
+            .fetch_all(&mut *self.tx)
+            .await?;
+        Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
+    }
+
+    /// Makes devices what they are to be; the first of each pair is what they were.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
+    pub async fn edit(&mut self, devices: &[(&DeviceFacts, &Editable)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        let ids = uuids(devices.iter().map(|(before, _)| &before.id));
+        let renamed = uuids(devices.iter().filter(|(before, after)| before.editable.alias != after.alias).map(|(before, _)| &before.id));
+        if renamed.len() > 1 {
+            // Two devices may swap their aliases, and each row is checked by itself.
+            sqlx::query!("UPDATE device SET alias = '~' || device_id WHERE device_id = ANY($1)", &renamed).execute(&mut *self.tx).await?;
+        }
+        let labels = |labels: &[String]| json!(labels).to_string();
+        let aliases: Vec<_> = devices.iter().map(|(_, after)| after.alias.clone()).collect();
+        let tags: Vec<_> = devices.iter().map(|(_, after)| labels(&after.tags)).collect();
+        let groups: Vec<_> = devices.iter().map(|(_, after)| labels(&after.groups)).collect();
+        let packages: Vec<_> = devices.iter().map(|(_, after)| after.monitored.as_ref().map(|app| app.package.clone())).collect();
+        let stale: Vec<_> = devices.iter().map(|(_, after)| after.monitored.as_ref().and_then(|app| app.stale_after_s)).collect();
+        sqlx::query!(
+            "UPDATE device d SET alias = e.alias, tags = ARRAY(SELECT jsonb_array_elements_text(e.tags::jsonb)),
+                 groups = ARRAY(SELECT jsonb_array_elements_text(e.groups::jsonb)), monitored_package = e.package,
+                 monitored_stale_after_s = e.stale_after_s, changed_at = clock_timestamp()
+             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[])
+                 AS e(device_id, alias, tags, groups, package, stale_after_s)
+             WHERE d.device_id = e.device_id",
+            &ids,
+            &aliases,
+            &tags,
+            &groups,
+            &packages as &[Option<String>],
+            &stale as &[Option<i32>]
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        let details: Vec<_> = devices.iter().map(|(before, after)| differences(&before.editable, after)).collect();
+        self.record(&ids, EventKind::Edited, by, now, &details).await
+    }
+
+    /// Makes every credential of these devices worthless. Answers the generations that are valid
+    /// from now on.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoke_credentials(
+        &mut self,
+        devices: &[DeviceId],
+        by: Option<&str>,
+        now: Timestamp,
+    ) -> Result<HashMap<DeviceId, i32>, StoreError> {
+        let ids = uuids(devices);
+        let rows = sqlx::query!(
+            "UPDATE device SET credential_generation = credential_generation + 1, changed_at = clock_timestamp()
+             WHERE device_id = ANY($1) RETURNING device_id, credential_generation",
+            &ids
+        )
+        .fetch_all(&mut *self.tx)
+        .await?;
+        self.record(&ids, EventKind::CredentialsRevoked, by, now, &[]).await?;
+        Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.credential_generation)).collect())
+    }
+
+    /// Marks devices as deleted.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn delete(&mut self, devices: &[DeviceId], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        let ids = uuids(devices);
+        sqlx::query!("UPDATE device SET deleted_at = $2, changed_at = clock_timestamp() WHERE device_id = ANY($1)", &ids, now)
+            .execute(&mut *self.tx)
+            .await?;
+        self.record(&ids, EventKind::Deleted, by, now, &[]).await
+    }
+
+    /// Takes deleted devices back, each under an alias.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
+    pub async fn restore(&mut self, devices: &[(&DeviceFacts, &str)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+        let ids = uuids(devices.iter().map(|(device, _)| &device.id));
+        let aliases: Vec<_> = devices.iter().map(|(_, alias)| (*alias).to_owned()).collect();
+        sqlx::query!(
+            "UPDATE device d SET deleted_at = NULL, alias = r.alias, changed_at = clock_timestamp()
+             FROM UNNEST($1::uuid[], $2::text[]) AS r(device_id, alias) WHERE d.device_id = r.device_id",
+            &ids,
+            &aliases
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        let details: Vec<_> = devices
+            .iter()
+            .map(|(device, alias)| differences(&device.editable, &Editable { alias: (*alias).to_owned(), ..device.editable.clone() }))
+            .collect();
+        self.record(&ids, EventKind::Restored, by, now, &details).await
+    }
+
+    /// Records what happened, and tells all nodes of it once it holds.
+    async fn record(
+        &mut self,
+        ids: &[Uuid],
+        kind: EventKind,
+        by: Option<&str>,
+        now: Timestamp,
+        details: &[String],
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO device_event (device_id, at, kind, actor, detail)
+             SELECT e.device_id, $2, $3, $4, coalesce(e.detail::jsonb, '{}') FROM UNNEST($1::uuid[], $5::text[]) AS e(device_id, detail)",
+            ids,
+            now,
+            kind.as_str(),
+            by,
+            details
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        sqlx::query!("SELECT pg_notify('nexmdm_device', id::text) FROM UNNEST($1::uuid[]) AS id", ids).execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
+    /// Makes it hold.
+    ///
+    /// # Errors
+    /// The database is unavailable; whether it holds is then unknown.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.tx.commit().await?)
+    }
+}
+
+/// What an edit changed, as `{"tags": {"before": [..], "after": [..]}}`.
+fn differences(before: &Editable, after: &Editable) -> String {
+    let app = |device: &Editable| device.monitored.as_ref().map(|app| json!({"package": app.package, "stale_after_s": app.stale_after_s}));
+    let fields = [
+        ("alias", json!(before.alias), json!(after.alias)),
+        ("tags", json!(before.tags), json!(after.tags)),
+        ("groups", json!(before.groups), json!(after.groups)),
+        ("monitored_app", json!(app(before)), json!(app(after))),
+    ];
+    let changed = fields.into_iter().filter(|(_, before, after)| before != after);
+    let detail: Map<String, Value> =
+        changed.map(|(field, before, after)| (field.to_owned(), json!({"before": before, "after": after}))).collect();
+    Value::Object(detail).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::device::MonitoredApp;
+
+    #[test]
+    fn an_edit_tells_what_changed_and_nothing_else() {
+        let before = Editable { alias: "a".into(), tags: vec!["x".into()], groups: vec![], monitored: None };
+        let app = MonitoredApp { package: "a.b".into(), stale_after_s: None };
+        let after = Editable { tags: vec![], monitored: Some(app), ..before.clone() };
+        let told: Value = serde_json::from_str(&differences(&before, &after)).unwrap();
+        let wanted = json!({
+            "tags": {"before": ["x"], "after": []},
+            "monitored_app": {"before": null, "after": {"package": "a.b", "stale_after_s": null}},
+        });
+        assert_eq!(told, wanted);
+    }
+}

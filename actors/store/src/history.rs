@@ -1,0 +1,312 @@
+//! History for plots: heartbeats added up, one by one for short ranges, in hours for long ones.
+//!
+//! ```text
+//! heartbeats    one row per device and 10 s     counted a day at a time, two hours after it ended
+//! history_hour  one row per device and hour  <--'
+//! ```
+//! A heartbeat that arrives after its day was due leaves a note in `history_recount`, in the
+//! transaction that stores it.
+
+use chrono::NaiveDate;
+use domain::history::{Answers, FleetSample, HOUR_S, Measure, Slot, Transports};
+use domain::{DeviceId, Timestamp};
+use sqlx::postgres::types::PgInterval;
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::{Store, StoreError};
+
+/// A slot from the columns that both sources have.
+macro_rules! slot {
+    ($row:expr) => {{
+        let row = $row;
+        let measure = |n: i64, min: Option<f64>, sum: Option<f64>, max: Option<f64>| Measure {
+            n,
+            min: min.unwrap_or_default(),
+            sum: sum.unwrap_or_default(),
+            max: max.unwrap_or_default(),
+        };
+        Slot {
+            at: row.at,
+            heartbeats: row.heartbeats,
+            first_at: row.first_at,
+            last_at: row.last_at,
+            online_s: row.online_s,
+            battery_pct: measure(row.battery_n, row.battery_min, row.battery_sum, row.battery_max),
+            battery_temperature_c: measure(row.temperature_n, row.temperature_min, row.temperature_sum, row.temperature_max),
+            ram_available_mb: measure(row.ram_available_n, row.ram_available_min, row.ram_available_sum, row.ram_available_max),
+            ram_pressure_pct: measure(row.ram_pressure_n, row.ram_pressure_min, row.ram_pressure_sum, row.ram_pressure_max),
+            storage_free_mb: measure(row.storage_free_n, row.storage_free_min, row.storage_free_sum, row.storage_free_max),
+            charging: Answers { n: row.charging_n, yes: row.charging_yes },
+            net_validated: Answers { n: row.net_validated_n, yes: row.net_validated_yes },
+            transports: Transports {
+                wifi: row.wifi,
+                cellular: row.cellular,
+                ethernet: row.ethernet,
+                none: row.no_network,
+                other: row.other_network,
+            },
+        }
+    }};
+}
+
+fn seconds(seconds: i64) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: seconds.saturating_mul(1_000_000) }
+}
+
+fn midnight(day: NaiveDate) -> Timestamp {
+    day.and_time(chrono::NaiveTime::MIN).and_utc()
+}
+
+impl Store {
+    /// The heartbeats of a device from `from` until before `to`, added up in slots of `slot_s` seconds.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn heartbeat_slots(
+        &self,
+        id: DeviceId,
+        from: Timestamp,
+        to: Timestamp,
+        slot_s: i64,
+        offline_after_s: i32,
+    ) -> Result<Vec<Slot>, StoreError> {
+        let rows = sqlx::query!(
+            r#"WITH told AS (
+                 SELECT date_bin($4, bucket_at, 'epoch') AS at, lead(bucket_at) OVER (ORDER BY bucket_at) AS next_at, bucket_at,
+                     battery_pct, battery_temperature_c, ram_available_mb, ram_pressure_pct, storage_free_mb, charging,
+                     net_validated, transport
+                 FROM heartbeats WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3
+             )
+             SELECT at AS "at!", count(*) AS "heartbeats!", min(bucket_at) AS "first_at!", max(bucket_at) AS "last_at!",
+                 coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < at + $4), 0) AS "online_s!",
+                 count(battery_pct) AS "battery_n!", min(battery_pct)::float8 AS battery_min,
+                 sum(battery_pct)::float8 AS battery_sum, max(battery_pct)::float8 AS battery_max,
+                 count(battery_temperature_c) AS "temperature_n!", min(battery_temperature_c)::float8 AS temperature_min,
+                 sum(battery_temperature_c::float8) AS temperature_sum, max(battery_temperature_c)::float8 AS temperature_max,
+                 count(ram_available_mb) AS "ram_available_n!", min(ram_available_mb)::float8 AS ram_available_min,
+                 sum(ram_available_mb)::float8 AS ram_available_sum, max(ram_available_mb)::float8 AS ram_available_max,
+                 count(ram_pressure_pct) AS "ram_pressure_n!", min(ram_pressure_pct)::float8 AS ram_pressure_min,
+                 sum(ram_pressure_pct)::float8 AS ram_pressure_sum, max(ram_pressure_pct)::float8 AS ram_pressure_max,
+                 count(storage_free_mb) AS "storage_free_n!", min(storage_free_mb)::float8 AS storage_free_min,
+                 sum(storage_free_mb::float8) AS storage_free_sum, max(storage_free_mb)::float8 AS storage_free_max,
+                 count(charging) AS "charging_n!", count(*) FILTER (WHERE charging) AS "charging_yes!",
+                 count(net_validated) AS "net_validated_n!", count(*) FILTER (WHERE net_validated) AS "net_validated_yes!",
+                 count(*) FILTER (WHERE transport = 'wifi') AS "wifi!", count(*) FILTER (WHERE transport = 'cellular') AS "cellular!",
+                 count(*) FILTER (WHERE transport = 'ethernet') AS "ethernet!", count(*) FILTER (WHERE transport = 'none') AS "no_network!",
+                 count(*) FILTER (WHERE transport = 'other') AS "other_network!"
+             FROM told GROUP BY at ORDER BY at"#,
+            id.0,
+            from,
+            to,
+            seconds(slot_s),
+            offline_after_s
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| slot!(row)).collect())
+    }
+
+    /// The counted hours of a device from `from` until before `to`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn hour_slots(&self, id: DeviceId, from: Timestamp, to: Timestamp) -> Result<Vec<Slot>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT hour_at AS at, heartbeats::bigint AS "heartbeats!", first_at, last_at, online_s::bigint AS "online_s!",
+                 battery_n::bigint AS "battery_n!", battery_min::float8, battery_sum, battery_max::float8,
+                 temperature_n::bigint AS "temperature_n!", temperature_min::float8, temperature_sum, temperature_max::float8,
+                 ram_available_n::bigint AS "ram_available_n!", ram_available_min::float8, ram_available_sum, ram_available_max::float8,
+                 ram_pressure_n::bigint AS "ram_pressure_n!", ram_pressure_min::float8, ram_pressure_sum, ram_pressure_max::float8,
+                 storage_free_n::bigint AS "storage_free_n!", storage_free_min::float8, storage_free_sum, storage_free_max::float8,
+                 charging_n::bigint AS "charging_n!", charging_yes::bigint AS "charging_yes!",
+                 net_validated_n::bigint AS "net_validated_n!", net_validated_yes::bigint AS "net_validated_yes!",
+                 wifi::bigint AS "wifi!", cellular::bigint AS "cellular!", ethernet::bigint AS "ethernet!",
+                 no_network::bigint AS "no_network!", other_network::bigint AS "other_network!"
+             FROM history_hour WHERE device_id = $1 AND hour_at >= $2 AND hour_at < $3 ORDER BY hour_at"#,
+            id.0,
+            from,
+            to
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| slot!(row)).collect())
+    }
+
+    /// The days from `first` to `last` whose hours are counted, oldest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn counted_days(&self, first: NaiveDate, last: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
+        Ok(sqlx::query_scalar!("SELECT day FROM history_day WHERE day BETWEEN $1 AND $2 ORDER BY day", first, last)
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// Notes that the hours of a day are counted for every device.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn note_counted_day(&self, day: NaiveDate) -> Result<(), StoreError> {
+        sqlx::query!("INSERT INTO history_day (day) VALUES ($1) ON CONFLICT DO NOTHING", day).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// At most `limit` devices that enrolled before this time, deleted ones included, in the order of
+    /// their ids, behind this one.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn devices_to_count(&self, after: Option<DeviceId>, before: Timestamp, limit: i64) -> Result<Vec<DeviceId>, StoreError> {
+        let after = after.map_or(Uuid::nil(), |id| id.0);
+        let ids = sqlx::query_scalar!(
+            "SELECT device_id FROM device WHERE device_id > $1 AND enrolled_at < $2 ORDER BY device_id LIMIT $3",
+            after,
+            before,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids.into_iter().map(DeviceId).collect())
+    }
+
+    /// Counts the hours of a day for these devices, whether or not they were counted before.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn count_hours(&self, ids: &[DeviceId], day: NaiveDate, offline_after_s: i32) -> Result<(), StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let mut tx = self.pool.begin().await?;
+        count_hours(&mut tx, &ids, day, offline_after_s).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Counts again what came late, at most `limit` notes of it. Answers how many notes there were.
+    ///
+    /// # Errors
+    /// The database is unavailable; the notes stay.
+    pub async fn recount_hours(&self, limit: i64, offline_after_s: i32) -> Result<usize, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let notes = sqlx::query!(
+            "DELETE FROM history_recount WHERE ctid = ANY(ARRAY(SELECT ctid FROM history_recount LIMIT $1 FOR UPDATE SKIP LOCKED))
+             RETURNING device_id, day",
+            limit
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut of: Vec<_> = notes.iter().map(|note| (note.day, note.device_id)).collect();
+        of.sort_unstable();
+        of.dedup();
+        for same_day in of.chunk_by(|a, b| a.0 == b.0) {
+            let ids: Vec<_> = same_day.iter().map(|(_, id)| *id).collect();
+            count_hours(&mut tx, &ids, same_day[0].0, offline_after_s).await?;
+        }
+        tx.commit().await?;
+        Ok(notes.len())
+    }
+
+    /// Forgets at most `limit` hours that began before this time. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_hours(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM history_hour WHERE ctid = ANY(ARRAY(SELECT ctid FROM history_hour WHERE hour_at < $1 LIMIT $2))",
+            before,
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
+    }
+
+    /// Keeps a sample of the fleet, unless there is one of that time. Only in the epoch of the first shard,
+    /// whose owner speaks for all.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn insert_fleet_sample(&self, sample: FleetSample, epoch: domain::shard::Epoch) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO fleet_sample (at, devices, online, offline, never_seen, low_battery, app_down, heartbeats_per_second)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM shard WHERE shard_id = 0 AND epoch = $9
+             ON CONFLICT (at) DO NOTHING",
+            sample.at,
+            sample.devices,
+            sample.online,
+            sample.offline,
+            sample.never_seen,
+            sample.low_battery,
+            sample.app_down,
+            sample.heartbeats_per_second,
+            epoch.0
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The samples of the fleet since this time, oldest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn fleet_samples(&self, since: Timestamp) -> Result<Vec<FleetSample>, StoreError> {
+        Ok(sqlx::query_as!(FleetSample, "SELECT * FROM fleet_sample WHERE at >= $1 ORDER BY at", since).fetch_all(&self.pool).await?)
+    }
+
+    /// Forgets samples of the fleet from before this time.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_fleet_samples(&self, before: Timestamp) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM fleet_sample WHERE at < $1", before).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+async fn count_hours(
+    tx: &mut Transaction<'static, Postgres>,
+    ids: &[Uuid],
+    day: NaiveDate,
+    offline_after_s: i32,
+) -> Result<(), StoreError> {
+    let (from, to) = (midnight(day), midnight(day) + chrono::TimeDelta::days(1));
+    sqlx::query!("DELETE FROM history_hour WHERE device_id = ANY($1) AND hour_at >= $2 AND hour_at < $3", ids, from, to)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query!(
+        "WITH told AS (
+             SELECT device_id, date_bin($4, bucket_at, 'epoch') AS hour_at, bucket_at,
+                 lead(bucket_at) OVER (PARTITION BY device_id ORDER BY bucket_at) AS next_at,
+                 battery_pct, battery_temperature_c, ram_available_mb, ram_pressure_pct, storage_free_mb, charging,
+                 net_validated, transport
+             FROM heartbeats WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3
+         )
+         INSERT INTO history_hour (device_id, hour_at, heartbeats, first_at, last_at, online_s,
+             battery_n, battery_min, battery_sum, battery_max,
+             temperature_n, temperature_min, temperature_sum, temperature_max,
+             ram_available_n, ram_available_min, ram_available_sum, ram_available_max,
+             ram_pressure_n, ram_pressure_min, ram_pressure_sum, ram_pressure_max,
+             storage_free_n, storage_free_min, storage_free_sum, storage_free_max,
+             charging_n, charging_yes, net_validated_n, net_validated_yes, wifi, cellular, ethernet, no_network, other_network)
+         SELECT device_id, hour_at, count(*), min(bucket_at), max(bucket_at),
+             coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < hour_at + $4), 0),
+             count(battery_pct), min(battery_pct), sum(battery_pct), max(battery_pct),
+             count(battery_temperature_c), min(battery_temperature_c), sum(battery_temperature_c::float8), max(battery_temperature_c),
+             count(ram_available_mb), min(ram_available_mb), sum(ram_available_mb), max(ram_available_mb),
+             count(ram_pressure_pct), min(ram_pressure_pct), sum(ram_pressure_pct), max(ram_pressure_pct),
+             count(storage_free_mb), min(storage_free_mb), sum(storage_free_mb::float8), max(storage_free_mb),
+             count(charging), count(*) FILTER (WHERE charging), count(net_validated), count(*) FILTER (WHERE net_validated),
+             count(*) FILTER (WHERE transport = 'wifi'), count(*) FILTER (WHERE transport = 'cellular'),
+             count(*) FILTER (WHERE transport = 'ethernet'), count(*) FILTER (WHERE transport = 'none'),
+             count(*) FILTER (WHERE transport = 'other')
+         -- In this order, the hours of a device lie side by side.
+         FROM told GROUP BY device_id, hour_at ORDER BY device_id, hour_at",
+        ids,
+        from,
+        to,
+        seconds(HOUR_S),
+        offline_after_s
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

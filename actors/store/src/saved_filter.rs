@@ -1,0 +1,156 @@
+//! Filters that people keep.
+
+use domain::device::Connectivity;
+use domain::query::DeviceFilter;
+use domain::{SavedFilterId, Timestamp, UserId};
+use serde_json::{Map, Value, json};
+
+use crate::{Store, StoreError};
+
+/// A filter that somebody keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedFilter {
+    /// Identity.
+    pub id: SavedFilterId,
+    /// Whose it is.
+    pub owner: UserId,
+    /// The owner's name.
+    pub owner_name: String,
+    /// What it is called.
+    pub name: String,
+    /// Which devices it shows.
+    pub filter: DeviceFilter,
+    /// Whether others see it.
+    pub shared: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub changed_at: Timestamp,
+}
+
+fn write(filter: &DeviceFilter) -> Value {
+    let values = [
+        ("status", filter.connectivity.map(|connectivity| json!(connectivity.as_str()))),
+        ("tag", filter.tag.as_ref().map(|tag| json!(tag))),
+        ("group", filter.group.as_ref().map(|group| json!(group))),
+        ("text", filter.text.as_ref().map(|text| json!(text))),
+        ("battery_below", filter.battery_below.map(|limit| json!(limit))),
+        ("app_version", filter.app_version.as_ref().map(|version| json!(version))),
+        ("model", filter.model.as_ref().map(|model| json!(model))),
+    ];
+    Value::Object(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
+}
+
+/// What a later build may have added is left out.
+fn read(filter: &Value) -> DeviceFilter {
+    let text = |name: &str| filter[name].as_str().map(str::to_owned);
+    let known = [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen];
+    DeviceFilter {
+        connectivity: filter["status"].as_str().and_then(|name| known.into_iter().find(|known| known.as_str() == name)),
+        tag: text("tag"),
+        group: text("group"),
+        text: text("text"),
+        battery_below: filter["battery_below"].as_i64().and_then(|limit| i16::try_from(limit).ok()),
+        app_version: text("app_version"),
+        model: text("model"),
+    }
+}
+
+impl Store {
+    /// The filters that an account sees: its own and those that are shared, by name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn saved_filters(&self, viewer: UserId, limit: i64) -> Result<Vec<SavedFilter>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT f.*, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
+             WHERE f.owner = $1 OR f.shared ORDER BY f.name, f.saved_filter_id LIMIT $2",
+            viewer.0,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| SavedFilter {
+                id: SavedFilterId(row.saved_filter_id),
+                owner: UserId(row.owner),
+                owner_name: row.username,
+                name: row.name,
+                filter: read(&row.filter),
+                shared: row.shared,
+                created_at: row.created_at,
+                changed_at: row.changed_at,
+            })
+            .collect())
+    }
+
+    /// Keeps a filter, unless its owner has `owned_max` already. Answers whether it is kept.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
+    pub async fn insert_saved_filter(&self, filter: &SavedFilter, owned_max: i64) -> Result<bool, StoreError> {
+        let kept = sqlx::query!(
+            "INSERT INTO saved_filter (saved_filter_id, owner, name, filter, shared, created_at, changed_at)
+             SELECT $1, $2, $3, $4, $5, $6, $6 WHERE (SELECT count(*) FROM saved_filter WHERE owner = $2) < $7",
+            filter.id.0,
+            filter.owner.0,
+            filter.name,
+            write(&filter.filter),
+            filter.shared,
+            filter.created_at,
+            owned_max
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(kept.rows_affected() == 1)
+    }
+
+    /// Changes a filter of this owner. Answers whether there is one.
+    ///
+    /// # Errors
+    /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
+    pub async fn update_saved_filter(&self, filter: &SavedFilter) -> Result<bool, StoreError> {
+        let changed = sqlx::query!(
+            "UPDATE saved_filter SET name = $3, filter = $4, shared = $5, changed_at = $6 WHERE saved_filter_id = $1 AND owner = $2",
+            filter.id.0,
+            filter.owner.0,
+            filter.name,
+            write(&filter.filter),
+            filter.shared,
+            filter.changed_at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(changed.rows_affected() == 1)
+    }
+
+    /// Forgets a filter of this owner. Answers whether there was one.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn delete_saved_filter(&self, id: SavedFilterId, owner: UserId) -> Result<bool, StoreError> {
+        let gone = sqlx::query!("DELETE FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2", id.0, owner.0);
+        Ok(gone.execute(&self.pool).await?.rows_affected() == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_read_back_as_they_were() {
+        let filter = DeviceFilter {
+            connectivity: Some(Connectivity::NeverSeen),
+            tag: Some("a".into()),
+            group: Some("b".into()),
+            text: Some("c".into()),
+            battery_below: Some(20),
+            app_version: Some("1.4".into()),
+            model: Some("M".into()),
+        };
+        assert_eq!(read(&write(&filter)), filter);
+        assert_eq!(write(&DeviceFilter::default()), json!({}));
+    }
+}
