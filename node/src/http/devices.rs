@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use domain::device::Connectivity;
+use domain::device::{AppStatus, Connectivity};
 use domain::query::{Cursor, DeviceFilter, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
@@ -32,6 +32,7 @@ pub(crate) struct ListQuery {
     battery_below: Option<i16>,
     app_version: Option<String>,
     model: Option<String>,
+    app_status: Option<String>,
     sort: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,
@@ -58,6 +59,7 @@ pub(crate) async fn list(
         battery_below: query.battery_below,
         app_version: query.app_version,
         model: query.model,
+        app_status: query.app_status.as_deref().map(|name| AppStatus::parse("app_status", name)).transpose()?,
     };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let page = app.system.devices.page(&principal, filter, Listed::Active, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;

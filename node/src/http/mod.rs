@@ -11,6 +11,7 @@ pub(crate) mod extract;
 mod fcm_token;
 mod health;
 mod heartbeat;
+mod limits;
 mod observe;
 mod openapi;
 mod origin;
@@ -109,6 +110,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
             sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
             shutdown: app.stopping.clone(),
             registry: app.observability.registry.clone(),
+            limits: limits::in_force(&app.config),
         },
     )?;
     Ok(routes

@@ -1,0 +1,55 @@
+//! The limits in force, as the dashboard's settings show them.
+
+use web_dioxus::Limit;
+
+use crate::config::Config;
+
+/// Every limit on how much and how fast, by what it protects.
+pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
+    let Config { auth, enrollment, http, heartbeat, socket, dashboard, .. } = config;
+    let seconds = |value: i64| format!("{value} s");
+    let per_minute = |value: u32| format!("{value} per minute");
+    let bytes = |value: usize| format!("{value} bytes");
+    let mut limits = Vec::new();
+    let mut group = |group, limits_of: &[(&'static str, &'static str, String)]| {
+        limits.extend(limits_of.iter().map(|(setting, meaning, value)| Limit { group, setting, meaning, value: value.clone() }));
+    };
+    group(
+        "Sign-in",
+        &[
+            ("auth.lockout_after_failures", "Failed sign-ins in a row before a name is locked", auth.lockout_after_failures.to_string()),
+            ("auth.lockout_seconds", "The first lock; each further failure doubles it", seconds(auth.lockout_seconds.into())),
+            ("auth.lockout_max_seconds", "The longest lock", seconds(auth.lockout_max_seconds.into())),
+            ("auth.failure_burst", "Failed attempts in a row from one address", auth.failure_burst.to_string()),
+            ("auth.failures_forgiven_per_minute", "Failed attempts of an address forgiven", per_minute(auth.failures_forgiven_per_minute)),
+            ("auth.sessions_per_user_max", "Sessions of one account in force", auth.sessions_per_user_max.to_string()),
+            ("auth.api_tokens_per_user_max", "API tokens of one account in force", auth.api_tokens_per_user_max.to_string()),
+        ],
+    );
+    group(
+        "Enrollment",
+        &[
+            ("enrollment.failure_burst", "Worthless tokens in a row from one address", enrollment.failure_burst.to_string()),
+            ("enrollment.failures_forgiven_per_minute", "Worthless tokens forgiven", per_minute(enrollment.failures_forgiven_per_minute)),
+        ],
+    );
+    group(
+        "Devices",
+        &[
+            ("heartbeat.in_flight_max", "Heartbeats between intake and commit", heartbeat.in_flight_max.to_string()),
+            ("http.heartbeats_body_limit_bytes", "Body of a list of heartbeats", bytes(http.heartbeats_body_limit_bytes)),
+            ("socket.connections_max", "Open agent sockets", socket.connections_max.to_string()),
+            ("socket.frame_limit_bytes", "A frame of an agent socket", bytes(socket.frame_limit_bytes)),
+        ],
+    );
+    group(
+        "Requests",
+        &[
+            ("http.connections_max", "Open connections", http.connections_max.to_string()),
+            ("http.body_limit_bytes", "Any other body", bytes(http.body_limit_bytes)),
+            ("dashboard.sessions_max", "Open dashboard pages", dashboard.sessions_max.to_string()),
+            ("dashboard.sessions_per_user_max", "Open dashboard pages of one account", dashboard.sessions_per_user_max.to_string()),
+        ],
+    );
+    limits
+}
