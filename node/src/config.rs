@@ -1,6 +1,6 @@
 //! Configuration: the built-in defaults, then a file, then `NEXMDM__SECTION__KEY` variables.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,9 +11,13 @@ use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::lockout::LockoutPolicy;
+use domain::rate::RateLimit;
 use domain::throttle::FailureLimit;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::http::RouteClass;
 
 /// The commented defaults, part of the binary.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -42,6 +46,7 @@ section!(
         history: History,
         socket: Socket,
         dashboard: Dashboard,
+        rate_limits: RateLimits,
         partition: Partition,
         cluster: Cluster,
         shutdown: Shutdown,
@@ -53,6 +58,7 @@ section!(
     Http {
         listen: SocketAddr,
         public_url: String,
+        trusted_proxies: String,
         tls_certificate_file: String,
         tls_key_file: String,
         connections_max: usize,
@@ -157,6 +163,22 @@ section!(
     Dashboard { sessions_max: usize, sessions_per_user_max: usize, secure_cookies: bool, }
 );
 section!(
+    /// `[rate_limits]`
+    RateLimits {
+        addresses_max: u64,
+        sign_in_per_second: u32,
+        sign_in_burst: u32,
+        enrollment_per_second: u32,
+        enrollment_burst: u32,
+        agent_per_second: u32,
+        agent_burst: u32,
+        api_per_second: u32,
+        api_burst: u32,
+        page_per_second: u32,
+        page_burst: u32,
+    }
+);
+section!(
     /// `[partition]`
     Partition { interval_seconds: u64, }
 );
@@ -223,6 +245,57 @@ impl Hidden {
 impl Serialize for Hidden {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.get().is_some() { "(hidden)" } else { "" })
+    }
+}
+
+impl Http {
+    /// Networks of the proxies whose word on a request's origin is believed.
+    ///
+    /// # Errors
+    /// Names the entry that is neither an address nor a network.
+    pub(crate) fn trusted_networks(&self) -> Result<Vec<IpNet>, Invalid> {
+        let read = |entry: &str| entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+        let entries = self.trusted_proxies.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| {
+                let problem = || format!("{entry:.50} is neither an address nor a network such as 10.0.0.0/8");
+                read(entry).map_err(|_| Invalid::new("http.trusted_proxies", problem()))
+            })
+            .collect()
+    }
+}
+
+impl RateLimits {
+    fn check(&self) -> Result<(), Invalid> {
+        let most = 10_000_000;
+        in_range("rate_limits.addresses_max", self.addresses_max, 100, most)?;
+        for (name, value) in [
+            ("sign_in_per_second", self.sign_in_per_second),
+            ("sign_in_burst", self.sign_in_burst),
+            ("enrollment_per_second", self.enrollment_per_second),
+            ("enrollment_burst", self.enrollment_burst),
+            ("agent_per_second", self.agent_per_second),
+            ("agent_burst", self.agent_burst),
+            ("api_per_second", self.api_per_second),
+            ("api_burst", self.api_burst),
+            ("page_per_second", self.page_per_second),
+            ("page_burst", self.page_burst),
+        ] {
+            in_range(&format!("rate_limits.{name}"), u64::from(value), 1, most)?;
+        }
+        Ok(())
+    }
+
+    /// The limit of a class.
+    pub(crate) fn of(&self, class: RouteClass) -> RateLimit {
+        let (per_second, burst) = match class {
+            RouteClass::SignIn => (self.sign_in_per_second, self.sign_in_burst),
+            RouteClass::Enrollment => (self.enrollment_per_second, self.enrollment_burst),
+            RouteClass::Agent => (self.agent_per_second, self.agent_burst),
+            RouteClass::Api => (self.api_per_second, self.api_burst),
+            RouteClass::Page => (self.page_per_second, self.page_burst),
+        };
+        RateLimit { per_second, burst }
     }
 }
 
@@ -328,6 +401,8 @@ impl Config {
         in_range("auth.failure_burst", self.auth.failure_burst, 1, 1_000_000)?;
         in_range("auth.failures_forgiven_per_minute", self.auth.failures_forgiven_per_minute, 1, 1_000_000)?;
         self.auth.check_people()?;
+        self.http.trusted_networks()?;
+        self.rate_limits.check()?;
         in_range("enrollment.failure_burst", self.enrollment.failure_burst, 1, 1_000_000)?;
         in_range("enrollment.failures_forgiven_per_minute", self.enrollment.failures_forgiven_per_minute, 1, 1_000_000)?;
         in_range("enrollment.token_max_seconds", self.enrollment.token_max_seconds, 1, 315_360_000)?;
@@ -447,10 +522,18 @@ impl Config {
 }
 
 #[cfg(test)]
+impl RateLimits {
+    /// The defaults.
+    pub(crate) fn for_tests() -> Self {
+        tests::read(&[]).unwrap().rate_limits
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+    pub(super) fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
         Config::read(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
@@ -459,6 +542,13 @@ mod tests {
         assert_eq!(read(&[]).unwrap().http.listen.port(), 8080);
         let config = read(&[("NEXMDM__HTTP__LISTEN", "127.0.0.1:9"), ("NEXMDM__DATA_DIR", "/tmp/x"), ("HOME", "/")]).unwrap();
         assert_eq!((config.http.listen.port(), config.data_dir.as_path()), (9, Path::new("/tmp/x")));
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_networks() {
+        let config = read(&[("NEXMDM__HTTP__TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,2001:db8::/32")]).unwrap();
+        let networks: Vec<String> = config.http.trusted_networks().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]);
     }
 
     #[test]
@@ -477,6 +567,9 @@ mod tests {
             ("NEXMDM__HEARTBEAT__WRITERS", "0", "heartbeat.writers"),
             ("NEXMDM__HEARTBEAT__WRITERS", "-1", "heartbeat.writers"),
             ("NEXMDM__LOG__FORMAT", "xml", "log.format"),
+            ("NEXMDM__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, proxy", "http.trusted_proxies"),
+            ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
+            ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
         ] {
             let error = read(&[(variable, value)]).unwrap_err().to_string();

@@ -5,10 +5,13 @@ use std::str::FromStr;
 use actors::ServiceError;
 use axum::extract::rejection::QueryRejection;
 use chrono::SecondsFormat;
+use domain::access::Principal;
+use domain::account::{Account, SignIn};
+use domain::api_token::ApiToken;
 use domain::device::{DeviceView, LastStatus};
 use domain::heartbeat::Transport;
 use domain::{Invalid, Timestamp};
-use wire::admin;
+use wire::{admin, people};
 
 use crate::http::ApiError;
 
@@ -49,6 +52,75 @@ pub(crate) fn enroll_token(token: &domain::enrollment::EnrollToken, now: Timesta
         expires_at: time(token.expires_at),
         used_at: token.used_at.map(time),
         device_id: token.device_id.map(|id| id.to_string()),
+        revoked_at: token.revoked_at.map(time),
+    }
+}
+
+/// An account as lists show it.
+pub(crate) fn user(account: Account) -> people::User {
+    people::User {
+        id: account.id.to_string(),
+        username: account.username,
+        role: account.role.as_str().to_owned(),
+        disabled: account.disabled_at.is_some(),
+        disabled_at: account.disabled_at.map(time),
+        created_at: time(account.created_at),
+        password_changed_at: time(account.password_changed_at),
+        last_seen_at: account.last_seen_at.map(time),
+    }
+}
+
+/// Sign-ins as lists show them; which is the one that asks, the principal tells.
+pub(crate) fn sessions(sign_ins: Vec<SignIn>, principal: &Principal) -> admin::Page<people::Session> {
+    let own = match principal {
+        Principal::User { session_id, .. } => Some(*session_id),
+        _ => None,
+    };
+    let items = sign_ins.into_iter().map(|sign_in| people::Session {
+        id: sign_in.id.to_string(),
+        current: Some(sign_in.id) == own,
+        created_at: time(sign_in.created_at),
+        last_seen_at: time(sign_in.last_seen_at),
+        expires_at: time(sign_in.expires_at),
+        address: sign_in.address,
+        user_agent: sign_in.user_agent,
+    });
+    admin::Page { items: items.collect(), next_cursor: None }
+}
+
+/// Who calls.
+pub(crate) fn me(principal: &Principal) -> Result<people::Me, ServiceError> {
+    let user_id = principal.user_id().ok_or(ServiceError::NotFound("account"))?;
+    let (session_id, api_token_id) = match principal {
+        Principal::User { session_id, .. } => (Some(session_id.to_string()), None),
+        Principal::Token { token_id, .. } => (None, Some(token_id.to_string())),
+        Principal::Console => (None, None),
+    };
+    Ok(people::Me {
+        user_id: user_id.to_string(),
+        username: principal.username().to_owned(),
+        role: principal.role().as_str().to_owned(),
+        scopes: principal.permissions().names(),
+        session_id,
+        api_token_id,
+    })
+}
+
+/// An API token as lists show it.
+pub(crate) fn api_token(token: ApiToken, now: Timestamp) -> people::ApiToken {
+    people::ApiToken {
+        id: token.id.to_string(),
+        status: token.status(now).as_str().to_owned(),
+        name: token.name,
+        prefix: token.prefix,
+        owner: token.username,
+        owner_id: token.user_id.to_string(),
+        role: token.role.as_str().to_owned(),
+        scopes: token.scopes.names(),
+        created_at: time(token.created_at),
+        expires_at: time(token.expires_at),
+        last_used_at: token.last_used_at.map(time),
+        last_used_address: token.last_used_address,
         revoked_at: token.revoked_at.map(time),
     }
 }

@@ -52,7 +52,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let password = first_admin(&system, config).await?;
 
     let stopping = CancellationToken::new();
-    let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone()));
+    let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone())?);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&app)));
     announce(config, database.psql_command().await, password.as_deref())?;
     tracing::info!(event = "node.ready", listen = %config.http.listen);

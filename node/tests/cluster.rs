@@ -295,10 +295,27 @@ async fn a_rolling_upgrade_from_the_build_before() {
     assert!(previous.is_file(), "no {}: `make test` builds it", previous.display());
     let mut site = Site::start(of_binary(previous, 2), 20).await;
     for upgraded in ["node-2", "node-1"] {
+        // Whoever is connected to the other node goes on all the while.
+        let (other, devices) = (site.client(if upgraded == "node-2" { "node-1" } else { "node-2" }), site.devices.clone());
+        let (done, replaced) = tokio::sync::watch::channel(false);
+        let fleet = tokio::spawn(async move {
+            let mut sent = 0;
+            while !*replaced.borrow() {
+                let device = &devices[sent % devices.len()];
+                let at = common::clock(-200_000 + 10 * (sent / devices.len()) as i64 + if upgraded == "node-1" { 90_000 } else { 0 });
+                let answer = other.heartbeat(&device.session_token, &heartbeat_at(at, 5)).await.unwrap();
+                assert_eq!(answer.status, 200, "while {upgraded} is replaced: {}", answer.detail());
+                sent += 1;
+            }
+            sent
+        });
         let node = site.cluster.node_mut(upgraded).unwrap();
         node.options_mut().binary.clone_from(&current);
         node.restart().await.unwrap();
         site.until_spread(2).await;
+        done.send(true).unwrap();
+        let sent = fleet.await.unwrap();
+        assert!(sent > site.devices.len(), "only {sent} heartbeats while {upgraded} was replaced");
         let spoken = if upgraded == "node-2" { 1 } else { 2 };
         for (asked, other) in [("node-1", "node-2"), ("node-2", "node-1")] {
             eventually("they speak the newest that both know", async || {

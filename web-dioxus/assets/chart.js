@@ -4,13 +4,13 @@
   "use strict";
   const LABEL_PX = 72, EDGE_PX = 22, HOUR_S = 3600, DAY_S = 86_400;
   const format = (options) => new Intl.DateTimeFormat(undefined, options);
-  const hourMinute = format({ hour: "2-digit", minute: "2-digit" });
+  const hourMinute = format({ hour: "numeric", minute: "2-digit" });
   const dayMonth = format({ day: "numeric", month: "short" });
   const exactly = {
     minute: format({ dateStyle: "medium", timeStyle: "short" }),
     day: format({ dateStyle: "medium" }),
   };
-  const when = format({ weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const when = format({ weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
 
   function make(tag, className, text) {
     const element = document.createElement(tag);

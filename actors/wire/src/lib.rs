@@ -6,5 +6,6 @@
 pub mod admin;
 pub mod agent;
 pub mod lenient;
+pub mod people;
 pub mod problem;
 pub mod socket;

@@ -32,8 +32,8 @@ pub(super) async fn whoami(ctl: &mut Ctl) -> anyhow::Result<()> {
 pub(super) async fn users(ctl: &mut Ctl, command: UserCommand) -> anyhow::Result<()> {
     match command {
         UserCommand::List => {
-            let users = ctl.api.get("/v1/users", &[]).await?;
-            output::rows(ctl.format, users["items"].as_array().map_or(&[], Vec::as_slice), USERS)
+            let users = ctl.api.list("/v1/users", &[], 0).await?;
+            output::rows(ctl.format, &users, USERS)
         }
         UserCommand::Add { username, role, password_stdin } => {
             let given = if password_stdin { Some(line()?) } else { None };
@@ -68,7 +68,7 @@ async fn change(ctl: &mut Ctl, username: &str, change: &Value, done: &str) -> an
 }
 
 async fn id_of(api: &mut Api, username: &str) -> anyhow::Result<String> {
-    let users = api.get("/v1/users", &[]).await?;
+    let users = api.get("/v1/users", &[("username", username.to_owned())]).await?;
     let mut users = users["items"].as_array().into_iter().flatten();
     let found = users.find(|user| user["username"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(username)));
     found.and_then(|user| user["id"].as_str()).map(str::to_owned).with_context(|| format!("there is no account {username}"))
@@ -78,11 +78,11 @@ async fn id_of(api: &mut Api, username: &str) -> anyhow::Result<String> {
 pub(super) async fn api_tokens(ctl: &mut Ctl, command: ApiTokenCommand) -> anyhow::Result<()> {
     match command {
         ApiTokenCommand::List => {
-            let tokens = ctl.api.get("/v1/api-tokens", &[]).await?;
-            output::rows(ctl.format, tokens["items"].as_array().map_or(&[], Vec::as_slice), API_TOKENS)
+            let tokens = ctl.api.list("/v1/api-tokens", &[], 0).await?;
+            output::rows(ctl.format, &tokens, API_TOKENS)
         }
         ApiTokenCommand::Create { name, scopes, expires_in_days } => {
-            let body = json!({"name": name, "scopes": scopes, "expires_in_days": expires_in_days});
+            let body = json!({"name": name, "scopes": scopes, "expires_in_seconds": expires_in_days.saturating_mul(86_400)});
             let answer = ctl.api.call(Method::POST, "/v1/api-tokens", Some(&body)).await?;
             output::done(ctl.format, &answer, answer["token"].as_str().unwrap_or_default())
         }

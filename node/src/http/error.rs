@@ -33,6 +33,12 @@ impl ApiError {
         self
     }
 
+    /// With a `Retry-After` of so many seconds.
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
     /// Its status.
     pub(crate) fn status(&self) -> StatusCode {
         self.status

@@ -7,7 +7,7 @@ use actors::ServiceError;
 use actors::services::DeviceCredentials;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use domain::access::Principal;
 
 use super::{ApiError, App};
@@ -21,7 +21,7 @@ pub(crate) struct Device(pub(crate) DeviceCredentials);
 /// The `{id}` of a path; what is not even text cannot exist.
 pub(crate) struct PathId(pub(crate) String);
 
-/// Where the connection comes from.
+/// Where the request comes from: the client, behind proxies that are trusted.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
@@ -72,6 +72,11 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 }
 
 fn address(parts: &Parts) -> IpAddr {
-    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    client_of(&parts.extensions)
+}
+
+/// Where a request comes from.
+pub(crate) fn client_of(extensions: &Extensions) -> IpAddr {
+    let info = extensions.get::<ConnectInfo<SocketAddr>>();
     info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

@@ -14,6 +14,18 @@ pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
     let mut group = |group, limits_of: &[(&'static str, &'static str, String)]| {
         limits.extend(limits_of.iter().map(|(setting, meaning, value)| Limit { group, setting, meaning, value: value.clone() }));
     };
+    let requests = |per_second: u32, burst: u32| format!("{per_second} per second, {burst} at once");
+    let rates = &config.rate_limits;
+    group(
+        "Requests of one address",
+        &[
+            ("rate_limits.sign_in_*", "Signing in and renewing a sign-in", requests(rates.sign_in_per_second, rates.sign_in_burst)),
+            ("rate_limits.api_*", "People and scripts", requests(rates.api_per_second, rates.api_burst)),
+            ("rate_limits.page_*", "Pages of the dashboard", requests(rates.page_per_second, rates.page_burst)),
+            ("rate_limits.enrollment_*", "Devices that enroll", requests(rates.enrollment_per_second, rates.enrollment_burst)),
+            ("rate_limits.agent_*", "Devices that report", requests(rates.agent_per_second, rates.agent_burst)),
+        ],
+    );
     group(
         "Sign-in",
         &[
@@ -43,7 +55,7 @@ pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
         ],
     );
     group(
-        "Requests",
+        "Connections and bodies",
         &[
             ("http.connections_max", "Open connections", http.connections_max.to_string()),
             ("http.body_limit_bytes", "Any other body", bytes(http.body_limit_bytes)),

@@ -1,8 +1,10 @@
 //! The HTTP face: routes, and what all of them share.
 
 mod agent_session;
+mod api_tokens;
 mod auth;
 mod body;
+mod client_address;
 mod cluster;
 mod devices;
 mod enroll_tokens;
@@ -12,12 +14,15 @@ mod fcm_token;
 mod health;
 mod heartbeat;
 mod limits;
+mod me;
 mod observe;
 mod openapi;
 mod origin;
+pub(crate) mod rate_limit;
 mod register;
 mod server;
 mod tls;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +31,8 @@ use actors::System;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use domain::Invalid;
+use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -34,10 +41,12 @@ use utoipa_axum::routes;
 
 use crate::agent_socket;
 use crate::config::Config;
+use rate_limit::RateLimits;
 
 pub(crate) use body::parse_object as parse_json;
 pub(crate) use error::ApiError;
 pub(crate) use observe::Observability;
+pub(crate) use rate_limit::RouteClass;
 pub(crate) use server::serve;
 
 /// What every handler works with.
@@ -50,6 +59,10 @@ pub(crate) struct App {
     pub(crate) stopping: CancellationToken,
     /// Room for agent sockets.
     pub(crate) sockets: Arc<Semaphore>,
+    /// Requests per address.
+    pub(crate) rate_limits: RateLimits,
+    /// Whose word on where a request comes from is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// How devices and people reach the server.
     pub(crate) public_url: String,
     /// The configuration.
@@ -58,15 +71,22 @@ pub(crate) struct App {
 
 impl App {
     /// Everything the handlers need.
-    pub(crate) fn new(system: Arc<System>, config: &Config, observability: Observability, stopping: CancellationToken) -> Self {
-        Self {
+    pub(crate) fn new(
+        system: Arc<System>,
+        config: &Config,
+        observability: Observability,
+        stopping: CancellationToken,
+    ) -> Result<Self, Invalid> {
+        Ok(Self {
             system,
+            rate_limits: RateLimits::new(&config.rate_limits, &observability.rate_limited),
+            trusted_proxies: config.http.trusted_networks()?,
             observability,
             stopping,
             sockets: Arc::new(Semaphore::new(config.socket.connections_max)),
             public_url: config.public_url(),
             config: config.clone(),
-        }
+        })
     }
 
     fn body_timeout(&self) -> Duration {
@@ -76,18 +96,30 @@ impl App {
 
 /// Every route of a node.
 pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
+    let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
+    let enrollment = OpenApiRouter::new().routes(routes!(register::register)).layer(limited(RouteClass::Enrollment));
     let agent = OpenApiRouter::new()
-        .routes(routes!(register::register))
         .routes(routes!(agent_session::open))
         .routes(routes!(heartbeat::one))
         .routes(routes!(heartbeat::list))
         .routes(routes!(fcm_token::replace))
         // A WebSocket, which OpenAPI cannot describe.
-        .route("/v1/agent/socket", get(agent_socket::upgrade));
+        .route("/v1/agent/socket", get(agent_socket::upgrade))
+        .layer(limited(RouteClass::Agent));
+    let sign_in = OpenApiRouter::new().routes(routes!(auth::login)).routes(routes!(auth::refresh)).layer(limited(RouteClass::SignIn));
     let admin = OpenApiRouter::new()
-        .routes(routes!(auth::login))
-        .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
+        .routes(routes!(me::me))
+        .routes(routes!(me::change_password))
+        .routes(routes!(me::sessions, me::end_other_sessions))
+        .routes(routes!(me::end_session))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::one, users::change))
+        .routes(routes!(users::reset_password))
+        .routes(routes!(users::sessions, users::end_sessions))
+        .routes(routes!(users::end_session))
+        .routes(routes!(api_tokens::list, api_tokens::create))
+        .routes(routes!(api_tokens::revoke))
         .routes(routes!(enroll_tokens::create, enroll_tokens::list))
         .routes(routes!(enroll_tokens::revoke))
         .routes(routes!(devices::list))
@@ -97,15 +129,21 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))
-        .route("/v1/{*unknown}", axum::routing::any(error::no_such_route));
+        .route("/v1/{*unknown}", axum::routing::any(error::no_such_route))
+        .layer(limited(RouteClass::Api));
     let signals = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::metrics));
-    let (routes, description) =
-        OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(agent).merge(admin).merge(signals).split_for_parts();
+    let (routes, description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .merge(enrollment)
+        .merge(agent)
+        .merge(sign_in)
+        .merge(admin)
+        .merge(signals)
+        .split_for_parts();
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {
             build_id: build_id(),
-            secure_cookies: app.config.dashboard.secure_cookies,
+            secure_cookies: app.config.dashboard.secure_cookies || app.public_url.starts_with("https://"),
             sessions_max: app.config.dashboard.sessions_max,
             sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
             shutdown: app.stopping.clone(),
@@ -114,10 +152,10 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         },
     )?;
     Ok(routes
-        .merge(openapi::pages(description))
+        .merge(Router::from(openapi::pages(description)).layer(limited(RouteClass::Page)))
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(Arc::clone(app))
-        .merge(dashboard.layer(from_fn_with_state(Arc::clone(app), body::deadline)))
+        .merge(dashboard.layer(from_fn_with_state(Arc::clone(app), body::deadline)).layer(limited(RouteClass::Page)))
         .layer(from_fn(origin::check))
         .layer(from_fn_with_state(Arc::clone(app), observe::observe)))
 }

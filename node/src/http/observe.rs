@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::App;
 use super::error::RefusalKind;
+use super::extract::client_of;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken over from a caller.
@@ -34,6 +35,8 @@ pub(crate) struct Observability {
     pub(crate) connections: IntGauge,
     /// Connections refused at the limit.
     pub(crate) connections_refused: IntCounter,
+    /// Requests refused at the rate limit of their class.
+    pub(crate) rate_limited: IntCounterVec,
     /// Frames of agent sockets by kind of refusal.
     pub(crate) socket_refusals: IntCounterVec,
     pub(crate) database_connections: IntGauge,
@@ -55,6 +58,11 @@ impl Observability {
             HistogramVec::new(HistogramOpts::new("nexmdm_http_request_seconds", "Duration of HTTP requests").buckets(buckets), &["route"])?;
         let connections = IntGauge::new("nexmdm_http_connections", "Open connections")?;
         let connections_refused = IntCounter::new("nexmdm_http_connections_refused_total", "Connections refused at http.connections_max")?;
+        let rate_limited = IntCounterVec::new(
+            Opts::new("nexmdm_http_rate_limited_total", "Requests refused at a rate limit, by class of route"),
+            &["class"],
+        )?;
+        registry.register(Box::new(rate_limited.clone()))?;
         let socket_refusals =
             IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
         let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
@@ -81,6 +89,7 @@ impl Observability {
             durations,
             connections,
             connections_refused,
+            rate_limited,
             socket_refusals,
             database_connections,
             database_idle_connections,
@@ -110,6 +119,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let id = request_id(request.headers().get(&REQUEST_ID));
     let path = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
+    let address = client_of(request.extensions());
     let mut response = next.run(request).await;
     // Pages of the dashboard have no route of their own.
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
@@ -118,9 +128,9 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let duration_ms = started.elapsed().as_millis() as u64;
     let request_id = id.to_str().unwrap_or_default();
     if status >= 500 {
-        tracing::warn!(event = "http.failed", request_id, route, %method, status, duration_ms);
+        tracing::warn!(event = "http.failed", request_id, %address, route, %method, status, duration_ms);
     } else {
-        tracing::debug!(event = "http.answered", request_id, route, %method, status, duration_ms);
+        tracing::debug!(event = "http.answered", request_id, %address, route, %method, status, duration_ms);
     }
     response.headers_mut().insert(&REQUEST_ID, id);
     response

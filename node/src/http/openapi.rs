@@ -19,6 +19,7 @@ use wire::problem::Problem;
     ),
     tags(
         (name = "sign-in", description = "Tokens for people"),
+        (name = "people", description = "Accounts, sign-ins and API tokens"),
         (name = "devices", description = "The fleet"),
         (name = "enrollment", description = "Single-use tokens that devices enroll with"),
         (name = "cluster", description = "Nodes and shards"),
@@ -37,7 +38,7 @@ impl Modify for Credentials {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
         for (name, description) in [
-            ("person", "An access token of `POST /v1/auth/login`"),
+            ("person", "An access token of `POST /v1/auth/login`, or an API token of `POST /v1/api-tokens` within its scopes"),
             ("device", "A device token, or a session token of `POST /v1/agent/session`"),
             ("enrollment", "A single-use enrollment token"),
         ] {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, util::MapRequestLayer};
 
+use super::client_address::client_address;
 use super::{App, router, tls};
 
 /// What a connection over the limit is told before it is closed.
@@ -98,8 +99,10 @@ async fn http<S>(stream: S, peer: SocketAddr, router: Router, app: &App)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let trusted = app.trusted_proxies.clone();
     let service = MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let client = client_address(peer, request.headers(), &trusted);
+        request.extensions_mut().insert(ConnectInfo(client));
         request
     })
     .layer(router);

@@ -23,7 +23,7 @@ use crate::url_state::{DeviceUrl, DevicesUrl};
 use actions::Actions;
 use events::Events;
 use plots::Plots;
-use readings::{Fact, Readings, clock_text};
+use readings::{About, Fact, Packages, Readings, clock_text};
 
 /// What a device is watched for changes rarely.
 const DETAILS_REREAD: Duration = Duration::from_secs(30);
@@ -108,16 +108,28 @@ fn Page(shown: Shown, query: DeviceUrl) -> Element {
             }
             div { class: "page-actions", Actions { view: shown.view.clone(), details } }
         }
-        match last {
-            Some(last) => rsx! { Readings { view: shown.view.clone(), clock: shown.clock.clone().unwrap_or_default(), telemetry: last.telemetry.clone() } },
+        match &last {
+            Some(last) => rsx! { Readings { view: shown.view.clone(), telemetry: last.telemetry.clone() } },
             None => rsx! {
                 section { class: "card",
                     EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page fills by itself as soon as the device sends its first heartbeat." }
                 }
             },
         }
-        Plots { id: identity.id, range: query.range }
-        Events { id: identity.id }
+        if last.is_some() {
+            Plots { id: identity.id, range: query.range }
+        }
+        div { class: "device-lower",
+            div {
+                Events { id: identity.id }
+                if let Some(last) = last.as_ref().filter(|last| !last.telemetry.apps.is_empty()) {
+                    Packages { apps: last.telemetry.apps.clone(), status: shown.view.app_status }
+                }
+            }
+            if let Some(last) = &last {
+                div { About { view: shown.view.clone(), clock: shown.clock.clone().unwrap_or_default(), telemetry: last.telemetry.clone() } }
+            }
+        }
         Enrolled { view: shown.view.clone(), enrolled: shown.enrolled.clone(), details }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| history.again() }
             }
             match &reading.value {
-                Some(history) => rsx! { Four { history: history.clone(), offline_after: session.policy.offline_after } },
+                Some(history) => rsx! { All { history: history.clone(), offline_after: session.policy.offline_after } },
                 None if reading.problem.is_none() => rsx! {
                     div { class: "plots", role: "status", aria_label: "Loading",
                         for n in 0..4 { div { key: "{n}", class: "chart-loading" } }
@@ -79,7 +79,7 @@ fn title(range: Range) -> &'static str {
 }
 
 #[component]
-fn Four(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
+fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
     let plan = &history.plan;
     let step = TimeDelta::seconds(plan.step_s);
     // A device that is silent for less than this counts as online all the while.
@@ -90,19 +90,25 @@ fn Four(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
         Rc::new(history.points.iter().filter_map(sample).collect())
     };
     let battery = measured(|point| point.battery_pct);
+    let temperature = measured(|point| point.battery_temperature_c);
     let memory = measured(|point| point.ram_available_mb);
     let storage = measured(|point| point.storage_free_mb);
     let highest = |samples: &[Sample]| samples.iter().map(|sample| sample.high).fold(0.0, f64::max);
+    let lowest = temperature.iter().map(|sample| sample.low).fold(f64::INFINITY, f64::min);
+    let temperature_scale = Scale::around(lowest, highest(&temperature), Unit::Celsius, 4);
     let (memory_scale, storage_scale) =
         (Scale::from_zero(highest(&memory), Unit::Mebibytes, 4), Scale::from_zero(highest(&storage), Unit::Mebibytes, 4));
     rsx! {
         div { class: "plots",
             One { title: "Battery", testid: "plot-battery", tone: "accent", samples: battery, window, scale: Scale::percent() }
+            One { title: "Battery temperature", testid: "plot-temperature", tone: "warn", filled: false, samples: temperature, window, scale: temperature_scale }
             One { title: "Memory available", testid: "plot-memory", tone: "second", samples: memory, window, scale: memory_scale }
             One { title: "Storage free", testid: "plot-storage", tone: "third", samples: storage, window, scale: storage_scale }
             div { class: "plot",
                 h3 { "Network" }
                 Strip { title: "Network", testid: "plot-network", states: NETWORKS.map(|network| (format::transport(network).to_owned(), format::transport_tone(network))).to_vec(), spells: Rc::new(spells(&history.points)), window }
+            }
+            div { class: "plot",
                 h3 { "Online" }
                 Strip { title: "Online", testid: "plot-online", states: vec![("Online".into(), "good"), ("Offline".into(), "faint")], spells: Rc::new(online(&history.points)), window }
             }
@@ -112,12 +118,20 @@ fn Four(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
 
 /// A plot of one measure; the band shows what it varied between within a step.
 #[component]
-fn One(title: String, testid: String, tone: &'static str, samples: Rc<Vec<Sample>>, window: Window, scale: Scale) -> Element {
+fn One(
+    title: String,
+    testid: String,
+    tone: &'static str,
+    #[props(default = true)] filled: bool,
+    samples: Rc<Vec<Sample>>,
+    window: Window,
+    scale: Scale,
+) -> Element {
     let last = samples.last().map(|sample| scale.format(sample.value));
     rsx! {
         div { class: "plot",
             h3 { "{title}" if let Some(last) = last { span { class: "plot-last", "{last}" } } }
-            LineChart { title: title.clone(), series: vec![Series { name: title, tone, samples, filled: true }], window, scale, testid }
+            LineChart { title: title.clone(), series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
         }
     }
 }

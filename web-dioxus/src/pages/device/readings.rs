@@ -9,7 +9,7 @@ use crate::context::use_session;
 use crate::format::{self, UNKNOWN};
 
 #[component]
-pub(super) fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
+pub(super) fn Readings(view: DeviceView, telemetry: Telemetry) -> Element {
     let policy = use_session().policy;
     let t = &telemetry;
     let stale = view.connectivity != Connectivity::Online;
@@ -51,7 +51,14 @@ pub(super) fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) ->
             Reading { label: "Network", glyph: Glyph::Network, value: format::network(t).unwrap_or(UNKNOWN), hint: joined(network_hint), testid: "network" }
             Reading { label: "App", glyph: Glyph::Device, tone: app_tone, value: app, hint: joined(app_hint), testid: "app" }
         }
-        div { class: "columns",
+    }
+}
+
+/// What the device is and which agent runs on it.
+#[component]
+pub(super) fn About(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
+    let t = &telemetry;
+    rsx! {
             Facts { title: "System",
                 Fact { name: "Model", value: view.model().map(str::to_owned) }
                 Fact { name: "Manufacturer", value: t.manufacturer.clone().or_else(|| view.identity.manufacturer.clone()) }
@@ -71,10 +78,6 @@ pub(super) fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) ->
                 Fact { name: "Metered", value: Some(format::yes_no(t.metered).to_owned()) }
                 Fact { name: "In a call", value: Some(format::yes_no(t.in_call).to_owned()) }
             }
-        }
-        if !t.apps.is_empty() {
-            Packages { apps: t.apps.clone(), status: view.app_status }
-        }
     }
 }
 
@@ -118,7 +121,7 @@ pub(super) fn Fact(name: String, value: Option<String>) -> Element {
 }
 
 #[component]
-fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
+pub(super) fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "packages",
             h2 { id: "packages", "Watched packages " {app_badge(status)} }

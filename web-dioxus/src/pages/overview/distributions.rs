@@ -23,7 +23,7 @@ pub(super) fn FleetDistributions() -> Element {
     let by_model = |model| DeviceFilter { model: Some(model), ..DeviceFilter::default() };
     rsx! {
         div { class: "distributions",
-            Card { id: "by-battery", title: "Battery", unknown: distributions.battery_unknown, Columns { parts: charges(&distributions, low), testid: "battery-distribution" } }
+            Card { id: "by-battery", title: "Battery, %", unknown: distributions.battery_unknown, Columns { parts: charges(&distributions, low), testid: "battery-distribution" } }
             Card { id: "by-network", title: "Network", unknown: unknown(&distributions.transports), Stack { parts: networks(&distributions.transports), testid: "network-distribution" } }
             Card { id: "by-version", title: "Agent version", unknown: unknown(&distributions.agent_versions), Bars { parts: named(&distributions.agent_versions, by_version), testid: "version-distribution" } }
             Card { id: "by-model", title: "Model", unknown: unknown(&distributions.models), Bars { parts: named(&distributions.models, by_model), testid: "model-distribution" } }
@@ -56,7 +56,7 @@ fn charges(distributions: &Distributions, low: i16) -> Vec<Part> {
     let part = |((from, to), count): ((&i16, i16), &u64)| {
         // A list can be cut off at the upper end of a band only.
         let to_list = (*from == 0).then(|| list(DeviceFilter { battery_below: Some(to + 1), ..DeviceFilter::default() })).flatten();
-        Part { name: format!("{from}–{to} %"), count: *count, tone: if to < low { "bad" } else { "accent" }, to: to_list }
+        Part { name: format!("{from}–{to}"), count: *count, tone: if to < low { "bad" } else { "accent" }, to: to_list }
     };
     bands.map(part).collect()
 }
@@ -97,7 +97,7 @@ mod tests {
         let parts = charges(&Distributions::default(), 20);
         assert_eq!(
             parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
-            ["0–19 %", "20–39 %", "40–59 %", "60–79 %", "80–100 %"]
+            ["0–19", "20–39", "40–59", "60–79", "80–100"]
         );
         assert_eq!(parts.iter().filter(|part| part.tone == "bad").count(), 1);
         assert!(parts[0].to.is_some() && parts[1].to.is_none());

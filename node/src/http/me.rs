@@ -1,0 +1,78 @@
+//! `/v1/me`: who calls; their own password and sign-ins.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use domain::SessionId;
+use wire::admin::Page;
+use wire::people::{ChangePassword, EndedSessions, Me, Session};
+
+use super::extract::{ClientAddress, PathId, Person};
+use super::openapi::{BodyRefusals, NotFoundRefusal, PersonRefusals};
+use super::{ApiError, App, body};
+use crate::present;
+
+/// Who calls, and what they may do.
+#[utoipa::path(
+    get, path = "/v1/me", tag = "people", security(("person" = [])),
+    responses((status = 200, body = Me), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn me(Person(principal): Person) -> Result<Json<Me>, ApiError> {
+    Ok(Json(present::me(&principal)?))
+}
+
+/// Replaces one's own password, and ends one's other sign-ins.
+#[utoipa::path(
+    post, path = "/v1/me/password", tag = "people", security(("person" = [])),
+    request_body = ChangePassword,
+    responses((status = 204), BodyRefusals, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn change_password(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let request: ChangePassword = body::json(&app, &headers, body).await?;
+    let (current, new) = (request.current_password.into(), request.new_password.into());
+    app.system.accounts.change_own_password(&principal, &current, &new, address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// One's own sign-ins that are in force, the one seen last first.
+#[utoipa::path(
+    get, path = "/v1/me/sessions", tag = "people", security(("person" = [])),
+    responses((status = 200, body = Page<Session>), PersonRefusals)
+)]
+pub(crate) async fn sessions(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Page<Session>>, ApiError> {
+    Ok(Json(present::sessions(app.system.accounts.own_sign_ins(&principal).await?, &principal)))
+}
+
+/// Ends one's own sign-ins but this one.
+#[utoipa::path(
+    delete, path = "/v1/me/sessions", tag = "people", security(("person" = [])),
+    responses((status = 200, body = EndedSessions), PersonRefusals)
+)]
+pub(crate) async fn end_other_sessions(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<EndedSessions>, ApiError> {
+    Ok(Json(EndedSessions { ended: app.system.accounts.end_other_sign_ins(&principal).await? }))
+}
+
+/// Ends one of one's own sign-ins.
+#[utoipa::path(
+    delete, path = "/v1/me/sessions/{id}", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The sign-in")),
+    responses((status = 204), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn end_session(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<StatusCode, ApiError> {
+    let id: SessionId = present::id("sign-in", &id)?;
+    app.system.accounts.end_own_sign_in(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

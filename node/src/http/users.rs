@@ -1,0 +1,187 @@
+//! `/v1/users`: accounts, and the sign-ins of others.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use domain::access::Role;
+use domain::account::AccountChange;
+use domain::query::PAGE_DEFAULT;
+use domain::{Invalid, SessionId, UserId};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use wire::admin::Page;
+use wire::people::{ChangeUser, CreateUser, CreatedUser, EndedSessions, PasswordReset, ResetPassword, Session, User};
+
+use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::{ApiError, App, body};
+use crate::present;
+
+/// What a list of accounts can be asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    /// Only the one with this name, ignoring case.
+    username: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// A page of accounts, by name.
+#[utoipa::path(
+    get, path = "/v1/users", tag = "people", security(("person" = [])),
+    params(ListQuery),
+    responses((status = 200, body = Page<User>), QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Page<User>>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let accounts = &app.system.accounts;
+    if let Some(username) = query.username {
+        let found = accounts.account_named(&principal, &username).await;
+        let items = match found {
+            Ok(account) => vec![present::user(account)],
+            Err(actors::ServiceError::NotFound(_)) => vec![],
+            Err(error) => return Err(error.into()),
+        };
+        return Ok(Json(Page { items, next_cursor: None }));
+    }
+    // A cursor is the hex of a name, so that any name survives a URL.
+    let after = query
+        .cursor
+        .map(|cursor| hex::decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).filter(|name| !name.contains('\0')));
+    let after = after.map(|name| name.ok_or_else(|| Invalid::new("cursor", "not one that this list gave out"))).transpose()?;
+    let page = accounts.accounts(&principal, after.as_deref(), query.limit.unwrap_or(PAGE_DEFAULT)).await?;
+    Ok(Json(Page { items: page.accounts.into_iter().map(present::user).collect(), next_cursor: page.next.map(hex::encode) }))
+}
+
+/// Makes an account.
+#[utoipa::path(
+    post, path = "/v1/users", tag = "people", security(("person" = [])),
+    request_body = CreateUser,
+    responses((status = 201, body = CreatedUser), BodyRefusals, ConflictRefusal, PersonRefusals)
+)]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<CreatedUser>), ApiError> {
+    let request: CreateUser = body::json(&app, &headers, body).await?;
+    let role = request.role.as_deref().map_or(Ok(Role::Viewer), str::parse)?;
+    let (password, shown) = match request.password {
+        Some(password) => (password, None),
+        None => actors::crypto::random_token().map(|made_up| (made_up.clone(), Some(made_up)))?,
+    };
+    let account = app.system.accounts.add(&principal, &request.username, &password.into(), role).await?;
+    Ok((StatusCode::CREATED, Json(CreatedUser { user: present::user(account), password: shown })))
+}
+
+/// One account.
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The account")),
+    responses((status = 200, body = User), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<User>, ApiError> {
+    let id: UserId = present::id("account", &id)?;
+    Ok(Json(present::user(app.system.accounts.account(&principal, id).await?)))
+}
+
+/// Changes the role of an account, disables it, or lets it sign in again.
+#[utoipa::path(
+    patch, path = "/v1/users/{id}", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The account")),
+    request_body = ChangeUser,
+    responses((status = 200, body = User), BodyRefusals, NotFoundRefusal, ConflictRefusal, PersonRefusals)
+)]
+pub(crate) async fn change(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<User>, ApiError> {
+    let request: ChangeUser = body::json(&app, &headers, body).await?;
+    let id: UserId = present::id("account", &id)?;
+    let change = AccountChange { role: request.role.as_deref().map(str::parse).transpose()?, disabled: request.disabled };
+    Ok(Json(present::user(app.system.accounts.change(&principal, id, change).await?)))
+}
+
+/// Sets a new password, unlocks the account, and ends every sign-in of it.
+#[utoipa::path(
+    post, path = "/v1/users/{id}/reset-password", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The account")),
+    request_body = ResetPassword,
+    responses((status = 200, body = PasswordReset), BodyRefusals, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn reset_password(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<PasswordReset>, ApiError> {
+    let request: ResetPassword = body::json(&app, &headers, body).await?;
+    let id: UserId = present::id("account", &id)?;
+    let made_up = app.system.accounts.reset_password(&principal, id, request.password.map(SecretString::from)).await?;
+    Ok(Json(PasswordReset { password: made_up.map(|password| password.expose_secret().to_owned()) }))
+}
+
+/// The sign-ins of an account that are in force, the one seen last first.
+#[utoipa::path(
+    get, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The account")),
+    responses((status = 200, body = Page<Session>), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn sessions(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<Page<Session>>, ApiError> {
+    let id: UserId = present::id("account", &id)?;
+    let sign_ins = app.system.accounts.sign_ins(&principal, id).await?;
+    Ok(Json(present::sessions(sign_ins, &principal)))
+}
+
+/// Ends every sign-in of an account.
+#[utoipa::path(
+    delete, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The account")),
+    responses((status = 200, body = EndedSessions), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn end_sessions(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<EndedSessions>, ApiError> {
+    let id: UserId = present::id("account", &id)?;
+    Ok(Json(EndedSessions { ended: app.system.accounts.end_sign_ins(&principal, id).await? }))
+}
+
+/// Ends one sign-in of an account.
+#[utoipa::path(
+    delete, path = "/v1/users/{id}/sessions/{session_id}", tag = "people", security(("person" = [])),
+    params(("id" = String, Path, description = "The account"), ("session_id" = String, Path, description = "The sign-in")),
+    responses((status = 204), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn end_session(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    ids: Result<Path<(String, String)>, PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    let Path((user, session)) = ids.map_err(|_| actors::ServiceError::NotFound("sign-in"))?;
+    let user: UserId = present::id("account", &user)?;
+    let session: SessionId = present::id("sign-in", &session)?;
+    app.system.accounts.end_sign_in(&principal, user, session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
