@@ -7,14 +7,14 @@ use crate::config::Config;
 /// Every limit on how much and how fast, by what it protects.
 pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
     let Config { auth, enrollment, http, heartbeat, socket, dashboard, .. } = config;
-    let seconds = |value: i64| format!("{value} s");
-    let per_minute = |value: u32| format!("{value} per minute");
-    let bytes = |value: usize| format!("{value} bytes");
+    let seconds = |value: u32| format!("{} s", number(value as usize));
+    let per_minute = |value: u32| format!("{} per minute", number(value as usize));
+    let bytes = |value: usize| format!("{} bytes", number(value));
     let mut limits = Vec::new();
     let mut group = |group, limits_of: &[(&'static str, &'static str, String)]| {
         limits.extend(limits_of.iter().map(|(setting, meaning, value)| Limit { group, setting, meaning, value: value.clone() }));
     };
-    let requests = |per_second: u32, burst: u32| format!("{per_second} per second, {burst} at once");
+    let requests = |per_second: u32, burst: u32| format!("{} per second, {} at once", number(per_second as usize), number(burst as usize));
     let rates = &config.rate_limits;
     group(
         "Requests of one address",
@@ -30,8 +30,8 @@ pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
         "Sign-in",
         &[
             ("auth.lockout_after_failures", "Failed sign-ins in a row before a name is locked", auth.lockout_after_failures.to_string()),
-            ("auth.lockout_seconds", "The first lock; each further failure doubles it", seconds(auth.lockout_seconds.into())),
-            ("auth.lockout_max_seconds", "The longest lock", seconds(auth.lockout_max_seconds.into())),
+            ("auth.lockout_seconds", "The first lock; each further failure doubles it", seconds(auth.lockout_seconds)),
+            ("auth.lockout_max_seconds", "The longest lock", seconds(auth.lockout_max_seconds)),
             ("auth.failure_burst", "Failed attempts in a row from one address", auth.failure_burst.to_string()),
             ("auth.failures_forgiven_per_minute", "Failed attempts of an address forgiven", per_minute(auth.failures_forgiven_per_minute)),
             ("auth.sessions_per_user_max", "Sessions of one account in force", auth.sessions_per_user_max.to_string()),
@@ -48,20 +48,37 @@ pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
     group(
         "Devices",
         &[
-            ("heartbeat.in_flight_max", "Heartbeats between intake and commit", heartbeat.in_flight_max.to_string()),
+            ("heartbeat.in_flight_max", "Heartbeats between intake and commit", number(heartbeat.in_flight_max)),
             ("http.heartbeats_body_limit_bytes", "Body of a list of heartbeats", bytes(http.heartbeats_body_limit_bytes)),
-            ("socket.connections_max", "Open agent sockets", socket.connections_max.to_string()),
+            ("socket.connections_max", "Open agent sockets", number(socket.connections_max)),
             ("socket.frame_limit_bytes", "A frame of an agent socket", bytes(socket.frame_limit_bytes)),
         ],
     );
     group(
         "Connections and bodies",
         &[
-            ("http.connections_max", "Open connections", http.connections_max.to_string()),
+            ("http.connections_max", "Open connections", number(http.connections_max)),
             ("http.body_limit_bytes", "Any other body", bytes(http.body_limit_bytes)),
-            ("dashboard.sessions_max", "Open dashboard pages", dashboard.sessions_max.to_string()),
-            ("dashboard.sessions_per_user_max", "Open dashboard pages of one account", dashboard.sessions_per_user_max.to_string()),
+            ("dashboard.sessions_max", "Open dashboard pages", number(dashboard.sessions_max)),
+            ("dashboard.sessions_per_user_max", "Open dashboard pages of one account", number(dashboard.sessions_per_user_max)),
         ],
     );
     limits
+}
+
+/// A number with thousands separators.
+fn number(value: usize) -> String {
+    let digits = value.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([number(0), number(999), number(1000), number(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+    }
 }

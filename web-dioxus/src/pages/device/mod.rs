@@ -125,12 +125,12 @@ fn Page(shown: Shown, query: DeviceUrl) -> Element {
                 if let Some(last) = last.as_ref().filter(|last| !last.telemetry.apps.is_empty()) {
                     Packages { apps: last.telemetry.apps.clone(), status: shown.view.app_status }
                 }
+                Enrolled { view: shown.view.clone(), enrolled: shown.enrolled.clone(), details }
             }
             if let Some(last) = &last {
                 div { About { view: shown.view.clone(), clock: shown.clock.clone().unwrap_or_default(), telemetry: last.telemetry.clone() } }
             }
         }
-        Enrolled { view: shown.view.clone(), enrolled: shown.enrolled.clone(), details }
     }
 }
 

@@ -95,10 +95,7 @@ mod tests {
     #[test]
     fn bands_of_charge_meet_and_low_ones_stand_out() {
         let parts = charges(&Distributions::default(), 20);
-        assert_eq!(
-            parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
-            ["0–19", "20–39", "40–59", "60–79", "80–100"]
-        );
+        assert_eq!(parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["0–19", "20–39", "40–59", "60–79", "80–100"]);
         assert_eq!(parts.iter().filter(|part| part.tone == "bad").count(), 1);
         assert!(parts[0].to.is_some() && parts[1].to.is_none());
     }
