@@ -249,6 +249,11 @@ impl FleetView {
         self.enrollment_revision.load(Ordering::Acquire)
     }
 
+    /// Whether there is no device.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
     /// The view of one device.
     pub fn device(&self, id: DeviceId) -> Option<DeviceView> {
         self.devices.get(&id).map(|shown| shown.view.clone())

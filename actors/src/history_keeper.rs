@@ -51,7 +51,8 @@ impl HistoryKeeper {
     /// Does so until `stopping`.
     pub(crate) async fn keep(self, stopping: CancellationToken) {
         let sampling = async {
-            let mut ticks = tokio::time::interval(SAMPLE_TICK);
+            // Not at once: a fleet that was never counted yet would be sampled as empty.
+            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SAMPLE_TICK, SAMPLE_TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut sampled = None;
             loop {

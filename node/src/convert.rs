@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actors::ServiceError;
 use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
-use domain::device::{Connectivity, MonitoredApp};
+use domain::device::{AppStatus, Connectivity, MonitoredApp};
 use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
@@ -90,6 +90,7 @@ pub(crate) fn filter(filter: wire::devices::Filter) -> Result<DeviceFilter, Inva
         battery_below: filter.battery_below,
         app_version: filter.app_version,
         model: filter.model,
+        app_status: filter.app_status.as_deref().map(|name| AppStatus::parse("app_status", name)).transpose()?,
     })
 }
 

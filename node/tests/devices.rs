@@ -13,7 +13,7 @@ use chaos::client::Client;
 use chaos::harness::Node;
 use common::{Database, clock, heartbeat_at, options};
 use domain::access::{Principal, Role};
-use domain::device::Connectivity;
+use domain::device::{AppStatus, Connectivity};
 use domain::query::{DeviceFilter, Sort};
 use serde_json::{Value, json};
 use store::{PoolOptions, Store};
@@ -50,6 +50,10 @@ impl Fleet {
         }
         // Some were last heard from long ago.
         database.sql("UPDATE device_last_status SET received_at = now() - interval '1 hour', last_seen_at = now() - interval '1 hour' WHERE battery_pct % 4 = 1");
+        // Apps run, do not, were out of view for too long, or are told nothing of; some are watched more closely, some are missing.
+        database.sql("UPDATE device_last_status SET app_running = (battery_pct % 4 <> 0), foreground_recent_s = battery_pct * 30 WHERE battery_pct % 3 <> 0");
+        database.sql("UPDATE device_last_status SET details = jsonb_build_object('apps', jsonb_build_array(jsonb_build_array('a.b', battery_pct % 2 = 0, NULL, NULL))) WHERE battery_pct % 5 = 0");
+        database.sql("UPDATE device SET monitored_package = 'a.b', monitored_stale_after_s = 60 WHERE alias LIKE 'Shop-%'");
         Self { database, node, client, admin }
     }
 
@@ -102,6 +106,9 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
         with(|f| f.battery_below = Some(20)),
         with(|f| f.app_version = Some("1.2".into())),
         with(|f| f.model = Some("M1".into())),
+        with(|f| f.app_status = Some(AppStatus::Up)),
+        with(|f| f.app_status = Some(AppStatus::Down)),
+        with(|f| f.app_status = Some(AppStatus::Unknown)),
         with(|f| (f.tag, f.battery_below, f.connectivity) = (Some("till".into()), Some(40), Some(Connectivity::Online))),
     ];
     let view = system.devices.fleet(&principal).unwrap();

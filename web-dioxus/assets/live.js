@@ -209,6 +209,35 @@
     if (link && plain) event.preventDefault();
   }, true);
 
+  // A chosen file goes to the server by itself; the page is told where to find it.
+  async function upload(input) {
+    const file = input.files[0], told = document.querySelector("[data-upload-told]");
+    if (!file || !told) return;
+    const tell = (text) => {
+      told.value = text;
+      told.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+    input.value = "";
+    const most = Number(input.dataset.uploadMax);
+    if (file.size > most) return tell(`failed The file is larger than ${Math.floor(most / 1024 / 1024)} MB.`);
+    try {
+      const send = () => fetch(input.dataset.upload, { method: "POST", body: file, cache: "no-store" });
+      let answer = await send();
+      if (answer.status === 401 && await renew() === 204) answer = await send();
+      tell(answer.ok ? await answer.text() : `failed ${await answer.text() || "The server did not take the file."}`);
+    } catch {
+      tell("failed The file did not reach the server.");
+    }
+  }
+
+  for (const type of ["input", "change"]) {
+    addEventListener(type, (event) => {
+      if (!event.target.dataset?.upload) return;
+      event.stopImmediatePropagation();
+      if (type === "change") upload(event.target);
+    }, true);
+  }
+
   // Typing in a search field reaches the server once it pauses.
   addEventListener("input", (event) => {
     const field = event.target;
@@ -297,6 +326,31 @@
     if (chosen === "system") delete root.dataset.theme;
     else root.dataset.theme = chosen;
     markTheme(document);
+  });
+
+  // ---- navigation and menus ----
+
+  function openNav(open) {
+    if (open) root.dataset.nav = "open";
+    else delete root.dataset.nav;
+    document.querySelector("[data-nav-toggle]")?.setAttribute("aria-expanded", String(open));
+  }
+
+  addEventListener("click", (event) => {
+    if (event.target.closest("[data-nav-toggle]")) return openNav(root.dataset.nav !== "open");
+    if (root.dataset.nav && (event.target.closest("a[data-spa]") || !event.target.closest("#nav"))) openNav(false);
+  });
+
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    if (root.dataset.nav) {
+      openNav(false);
+      document.querySelector("[data-nav-toggle]")?.focus();
+    }
+    for (const menu of document.querySelectorAll("details[data-menu][open]")) {
+      menu.open = false;
+      if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+    }
   });
 
   // A menu closes when the person goes on elsewhere.

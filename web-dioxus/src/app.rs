@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
+use domain::DeviceId;
 
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::history::{Address, LiveHistory};
-use crate::pages::{Cluster, Device, Devices, Enrollment, NotFound, Overview};
+use crate::pages::{Cluster, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section, Settings};
 use crate::toasts::{ToastRegion, use_toasts_provider};
-use crate::url_state::{DevicesUrl, EnrollmentUrl};
+use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
 
 /// Every page.
 #[derive(Routable, Debug, Clone, PartialEq)]
@@ -21,14 +22,32 @@ pub(crate) enum Route {
     Overview {},
     #[route("/devices?:..query")]
     Devices { query: DevicesUrl },
-    #[route("/devices/:id")]
-    Device { id: String },
+    #[route("/devices/deleted")]
+    DeletedDevices {},
+    #[route("/devices/import")]
+    ImportDevices {},
+    #[route("/devices/:id?:..query")]
+    Device { id: String, query: DeviceUrl },
     #[route("/enrollment?:..query")]
     Enrollment { query: EnrollmentUrl },
     #[route("/cluster")]
     Cluster {},
+    #[route("/settings/:section")]
+    Settings { section: String },
     #[route("/:..segments")]
     NotFound { segments: Vec<String> },
+}
+
+impl Route {
+    /// The page of a device.
+    pub(crate) fn device(id: DeviceId) -> Self {
+        Self::Device { id: id.to_string(), query: DeviceUrl::default() }
+    }
+
+    /// A part of the settings.
+    pub(crate) fn settings(section: Section) -> Self {
+        Self::Settings { section: section.as_str().to_owned() }
+    }
 }
 
 /// The title of the page, mirrored into the browser's by the glue.
@@ -83,7 +102,7 @@ pub(crate) fn app() -> Element {
 #[component]
 fn Frame() -> Element {
     let route = use_route::<Route>();
-    let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. });
+    let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. } | Route::DeletedDevices {} | Route::ImportDevices {});
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }
         div { class: "frame",
@@ -92,7 +111,11 @@ fn Frame() -> Element {
                     img { src: "/favicon.svg", alt: "", width: "24", height: "24" }
                     span { "NexMDM" }
                 }
-                nav { class: "nav", aria_label: "Main",
+                // Only small screens show it; the glue opens and closes the navigation.
+                button { class: "nav-toggle", r#type: "button", "data-nav-toggle": "1", aria_expanded: "false", aria_controls: "nav",
+                    {icon(Glyph::Menu)} "Menu"
+                }
+                nav { id: "nav", class: "nav", aria_label: "Main",
                     Go { to: Route::Overview {}, current: route == Route::Overview {},
                         {icon(Glyph::Overview)} span { "Overview" }
                     }
@@ -104,6 +127,9 @@ fn Frame() -> Element {
                     }
                     Go { to: Route::Cluster {}, current: route == Route::Cluster {},
                         {icon(Glyph::Cluster)} span { "Cluster" }
+                    }
+                    Go { to: Route::settings(Section::Profile), current: matches!(route, Route::Settings { .. }), class: "nav-last",
+                        {icon(Glyph::Settings)} span { "Settings" }
                     }
                 }
                 Account {}
@@ -127,6 +153,7 @@ fn Account() -> Element {
             }
             div { class: "menu",
                 div { class: "menu-who", strong { "{name}" } span { class: "muted", "{role}" } }
+                Go { to: Route::settings(Section::Profile), class: "menu-item", {icon(Glyph::User)} "Your profile" }
                 div { class: "theme", role: "group", aria_label: "Theme",
                     button { r#type: "button", "data-theme-set": "system", {icon(Glyph::Monitor)} "System" }
                     button { r#type: "button", "data-theme-set": "light", {icon(Glyph::Sun)} "Light" }

@@ -10,6 +10,23 @@ use sha2::{Digest, Sha256};
 use crate::Dashboard;
 
 const FAVICON: &str = include_str!("../assets/favicon.svg");
+/// The style sheet, a file for each part of the dashboard. Later ones may build upon earlier ones.
+const STYLE: &str = concat!(
+    include_str!("../assets/css/tokens.css"),
+    include_str!("../assets/css/foundation.css"),
+    include_str!("../assets/css/frame.css"),
+    include_str!("../assets/css/parts.css"),
+    include_str!("../assets/css/forms.css"),
+    include_str!("../assets/css/dialogs.css"),
+    include_str!("../assets/css/chart.css"),
+    include_str!("../assets/css/overview.css"),
+    include_str!("../assets/css/devices.css"),
+    include_str!("../assets/css/device.css"),
+    include_str!("../assets/css/enrollment.css"),
+    include_str!("../assets/css/enrollment_kit.css"),
+    include_str!("../assets/css/settings.css"),
+    include_str!("../assets/css/cluster.css"),
+);
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 struct Asset {
@@ -29,11 +46,7 @@ impl Assets {
             Asset { name, content_type, body, version }
         };
         Self(vec![
-            asset(
-                "app.css",
-                "text/css; charset=utf-8",
-                [include_str!("../assets/app.css"), include_str!("../assets/enrollment.css")].concat(),
-            ),
+            asset("app.css", "text/css; charset=utf-8", STYLE.to_owned()),
             asset("theme.js", "text/javascript; charset=utf-8", include_str!("../assets/theme.js").to_owned()),
             asset("login.js", "text/javascript; charset=utf-8", include_str!("../assets/login.js").to_owned()),
             asset("live.js", "text/javascript; charset=utf-8", live_script()),
@@ -62,7 +75,7 @@ fn live_script() -> String {
         let end = script[start..].find([';', '\n']).map_or(script.len(), |length| start + length);
         script.replace_range(start..end, "");
     }
-    format!("{script}\n{}", include_str!("../assets/live.js"))
+    format!("{script}\n{}\n{}", include_str!("../assets/live.js"), include_str!("../assets/chart.js"))
 }
 
 /// `GET /assets/{name}`

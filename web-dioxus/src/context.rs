@@ -1,5 +1,6 @@
 //! What every page works with: the services, the fleet, and on whose behalf.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use actors::fleet_view::FleetView;
@@ -8,6 +9,8 @@ use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 
+use crate::Limit;
+use crate::files::Uploads;
 use crate::fleet_watch::FleetWatch;
 
 /// The address that a page was opened at.
@@ -31,6 +34,12 @@ pub(crate) struct Session {
     pub(crate) principal: Principal,
     /// Scheme and host by which the browser reaches the server.
     pub(crate) origin: String,
+    /// Where the browser is.
+    pub(crate) address: IpAddr,
+    /// The limits in force.
+    pub(crate) limits: Arc<[Limit]>,
+    /// Files that were sent for a page.
+    pub(crate) uploads: Arc<Uploads>,
 }
 
 impl Session {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use chrono::SecondsFormat;
 use domain::Timestamp;
-use domain::heartbeat::Telemetry;
+use domain::heartbeat::{Telemetry, Transport};
 
 /// What stands where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";
@@ -102,14 +102,29 @@ pub(crate) fn yes_no(value: Option<bool>) -> &'static str {
 
 /// The network in a few words: "Wi-Fi", "Cellular", "Offline".
 pub(crate) fn network(telemetry: &Telemetry) -> Option<&'static str> {
-    use domain::heartbeat::Transport;
-    telemetry.transport.map(|transport| match transport {
+    telemetry.transport.map(transport)
+}
+
+/// A kind of network.
+pub(crate) fn transport(transport: Transport) -> &'static str {
+    match transport {
         Transport::Wifi => "Wi-Fi",
         Transport::Cellular => "Cellular",
         Transport::Ethernet => "Ethernet",
         Transport::None => "None",
         Transport::Other => "Other",
-    })
+    }
+}
+
+/// The colour of a kind of network, a role of the style sheet.
+pub(crate) fn transport_tone(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Wifi => "accent",
+        Transport::Cellular => "warn",
+        Transport::Ethernet => "good",
+        Transport::None => "bad",
+        Transport::Other => "idle",
+    }
 }
 
 /// A cell of a CSV file. What a spreadsheet would take for a formula becomes text.

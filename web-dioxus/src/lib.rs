@@ -3,6 +3,7 @@
 //! ```text
 //! GET /login, POST /login, POST /logout    signin     cookies in, cookies out
 //! GET /live/check, POST /live/refresh      signin     is the sign-in good, renew it
+//! POST /live/upload, GET /export/*          files      tables in and out
 //! GET /assets/*, /favicon.svg              assets     style, theme and glue
 //! GET /live/ws                             session    one VirtualDom per open page
 //! GET anything else                        shell      the page that opens the socket
@@ -16,11 +17,14 @@ mod assets;
 mod components;
 mod context;
 mod cookies;
+mod files;
 mod fleet_watch;
 mod format;
 mod history;
 mod pages;
+mod polling;
 mod sampling;
+mod selection;
 mod session;
 mod shell;
 mod signin;
@@ -37,6 +41,7 @@ use domain::access::Principal;
 use tokio_util::sync::CancellationToken;
 
 use assets::Assets;
+use files::{UPLOAD_BYTES_MAX, Uploads};
 use fleet_watch::FleetWatch;
 use session::Sessions;
 
@@ -59,6 +64,21 @@ pub struct DashboardOptions {
     pub shutdown: CancellationToken,
     /// Where the dashboard's metrics are registered.
     pub registry: prometheus::Registry,
+    /// The limits in force, for admins to look at; those of a group stand together.
+    pub limits: Vec<Limit>,
+}
+
+/// A limit in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// What it protects.
+    pub group: &'static str,
+    /// The setting it comes from.
+    pub setting: &'static str,
+    /// What it limits.
+    pub meaning: &'static str,
+    /// Its value with its unit.
+    pub value: String,
 }
 
 /// What every request of the dashboard works with.
@@ -69,6 +89,8 @@ pub(crate) struct Dashboard {
     assets: Assets,
     sessions: Arc<Sessions>,
     watch: Arc<FleetWatch>,
+    limits: Arc<[Limit]>,
+    uploads: Arc<Uploads>,
     shutdown: CancellationToken,
 }
 
@@ -90,6 +112,8 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         assets: Assets::new(),
         sessions: Sessions::new(options.sessions_max, options.sessions_per_user_max, metrics),
         watch,
+        limits: options.limits.into(),
+        uploads: Arc::default(),
         shutdown: options.shutdown,
     });
     Ok(axum::Router::new()
@@ -97,6 +121,8 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         .route("/logout", post(signin::logout))
         .route("/live/check", get(signin::check))
         .route("/live/refresh", post(signin::refresh))
+        .route("/live/upload", post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX)))
+        .route("/export/devices.csv", get(files::export))
         .route("/live/ws", get(session::upgrade))
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.svg", get(assets::favicon))

@@ -1,13 +1,14 @@
 //! Open pages: who may open one, how many, and when they end.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actors::System;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Query, State, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, Extension, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dioxus::prelude::VirtualDom;
@@ -217,6 +218,7 @@ pub(crate) struct Mount {
 /// `GET /live/ws`
 pub(crate) async fn upgrade(
     State(dashboard): State<Arc<Dashboard>>,
+    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
     mount: Result<Query<Mount>, QueryRejection>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -250,6 +252,9 @@ pub(crate) async fn upgrade(
         watch: Arc::clone(&dashboard.watch),
         principal: principal.clone(),
         origin,
+        address: signin::address(connection),
+        limits: Arc::clone(&dashboard.limits),
+        uploads: Arc::clone(&dashboard.uploads),
     };
     let ended = dashboard.shutdown.child_token();
     let pool = sessions.pool.clone();

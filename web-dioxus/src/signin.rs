@@ -48,6 +48,11 @@ pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Where a request comes from.
+pub(crate) fn address(connection: Option<Extension<ConnectInfo<SocketAddr>>>) -> IpAddr {
+    connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Extension(ConnectInfo(peer))| peer.ip())
+}
+
 /// A path on this server to go on to, else the overview.
 pub(crate) fn local_path(next: &str) -> &str {
     let local = next.starts_with('/')
@@ -85,7 +90,7 @@ pub(crate) async fn login(
     if !same_origin(&headers) {
         return page(&form, "This request came from another site and was refused.".into(), StatusCode::FORBIDDEN);
     }
-    let address = connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Extension(ConnectInfo(peer))| peer.ip());
+    let address = address(connection);
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
     match dashboard.system.auth.login(&form.username, &form.password, ClientInfo { address, user_agent }).await {
         Ok(signed_in) => {

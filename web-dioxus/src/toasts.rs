@@ -3,21 +3,35 @@
 use std::time::{Duration, Instant};
 
 use actors::ServiceError;
+use actors::services::{BulkRequest, BulkTarget};
 use dioxus::prelude::*;
+use domain::DeviceId;
+use domain::bulk::{BulkAction, Decision};
 
 use crate::components::icon::{Glyph, icon};
-use crate::context::explain;
+use crate::context::{explain, use_session};
+use crate::format;
 
 /// How long a message stays.
 const STAYS: Duration = Duration::from_secs(6);
+/// How long one stays that offers to take something back.
+const UNDO_STAYS: Duration = Duration::from_secs(15);
 /// Most messages at a time; older ones make room.
 const SHOWN_MAX: usize = 4;
+
+/// What a message offers to take back.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Undo {
+    /// Takes deleted devices back into the fleet.
+    Restore(Vec<DeviceId>),
+}
 
 #[derive(Clone, PartialEq)]
 struct Toast {
     number: u64,
     good: bool,
     text: String,
+    undo: Option<Undo>,
     until: Instant,
 }
 
@@ -31,22 +45,28 @@ pub(crate) struct Toasts {
 impl Toasts {
     /// Something worked.
     pub(crate) fn good(self, text: impl Into<String>) {
-        self.show(true, text.into());
+        self.show(true, text.into(), None);
+    }
+
+    /// Something worked, and can be taken back for a moment.
+    pub(crate) fn undoable(self, text: impl Into<String>, undo: Undo) {
+        self.show(true, text.into(), Some(undo));
     }
 
     /// Something was refused or failed.
     pub(crate) fn failed(self, error: &ServiceError) {
-        self.show(false, explain(error));
+        self.show(false, explain(error), None);
     }
 
     /// Something went wrong that no service said.
     pub(crate) fn bad(self, text: impl Into<String>) {
-        self.show(false, text.into());
+        self.show(false, text.into(), None);
     }
 
-    fn show(mut self, good: bool, text: String) {
+    fn show(mut self, good: bool, text: String, undo: Option<Undo>) {
         self.count += 1;
-        let toast = Toast { number: *self.count.peek(), good, text, until: Instant::now() + STAYS };
+        let stays = if undo.is_some() { UNDO_STAYS } else { STAYS };
+        let toast = Toast { number: *self.count.peek(), good, text, undo, until: Instant::now() + stays };
         let mut shown = self.shown.write();
         if shown.len() == SHOWN_MAX {
             shown.remove(0);
@@ -69,7 +89,9 @@ pub(crate) fn use_toasts() -> Toasts {
 /// Where messages appear.
 #[component]
 pub(crate) fn ToastRegion() -> Element {
-    let mut shown = use_toasts().shown;
+    let toasts = use_toasts();
+    let session = use_session();
+    let mut shown = toasts.shown;
     use_future(move || async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -79,19 +101,54 @@ pub(crate) fn ToastRegion() -> Element {
             }
         }
     });
+    let dismiss = use_callback(move |number: u64| shown.write().retain(|toast| toast.number != number));
+    // Here and not where it was done: that page may be gone by now.
+    let take_back = use_callback(move |(number, Undo::Restore(ids)): (u64, Undo)| {
+        dismiss(number);
+        let session = session.clone();
+        spawn(async move {
+            let request = BulkRequest { target: BulkTarget::Ids(ids), action: BulkAction::Restore(None), dry_run: false };
+            match session.call(move |system, principal| async move { system.devices.bulk(&principal, request).await }).await {
+                Ok(outcomes) => {
+                    let back = outcomes.iter().filter(|outcome| outcome.decision.changes()).count();
+                    let refused = outcomes.iter().find_map(|outcome| match &outcome.decision {
+                        Decision::Refused(refusal) => Some(refusal.to_string()),
+                        _ => None,
+                    });
+                    if back > 0 {
+                        toasts.good(format!("Restored {}.", format::count(back, "device", "devices")));
+                    }
+                    if let Some(refused) = refused {
+                        toasts.bad(format!(
+                            "{} not restored: {refused}.",
+                            format::count(outcomes.len() - back, "device was", "devices were")
+                        ));
+                    }
+                }
+                Err(error) => toasts.failed(&error),
+            }
+        });
+    });
     rsx! {
         div { class: "toasts", role: "status", aria_live: "polite", "data-testid": "toasts",
             for toast in shown() {
-                div { key: "{toast.number}", class: if toast.good { "toast good" } else { "toast bad" },
-                    {icon(if toast.good { Glyph::Check } else { Glyph::Alert })}
-                    span { "{toast.text}" }
-                    button {
-                        class: "icon-button", r#type: "button", aria_label: "Dismiss",
-                        onclick: move |_| shown.write().retain(|other| other.number != toast.number),
-                        {icon(Glyph::Close)}
-                    }
-                }
+                ToastItem { key: "{toast.number}", toast, ondismiss: dismiss, onundo: take_back }
             }
+        }
+    }
+}
+
+#[component]
+fn ToastItem(toast: Toast, ondismiss: EventHandler<u64>, onundo: EventHandler<(u64, Undo)>) -> Element {
+    let number = toast.number;
+    rsx! {
+        div { class: if toast.good { "toast good" } else { "toast bad" },
+            {icon(if toast.good { Glyph::Check } else { Glyph::Alert })}
+            span { "{toast.text}" }
+            if let Some(undo) = toast.undo.clone() {
+                button { class: "button small", r#type: "button", "data-testid": "undo", onclick: move |_| onundo.call((number, undo.clone())), "Undo" }
+            }
+            button { class: "icon-button", r#type: "button", aria_label: "Dismiss", onclick: move |_| ondismiss.call(number), {icon(Glyph::Close)} }
         }
     }
 }

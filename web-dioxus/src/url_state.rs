@@ -6,13 +6,12 @@
 
 use std::fmt::{self, Write};
 
-use domain::DeviceId;
-use domain::device::Connectivity;
+use domain::device::{AppStatus, Connectivity};
 use domain::enrollment::TokenStatus;
 use domain::query::{DeviceFilter, Sort};
 
-/// Most devices that can be selected; their ids are in the address.
-pub(crate) const SELECTED_MAX: usize = 100;
+use crate::selection::{self, SELECTED_MAX, Selection};
+
 /// Longest value that is read from an address.
 const VALUE_CHARS_MAX: usize = 200;
 
@@ -24,20 +23,13 @@ pub(crate) struct DevicesUrl {
     /// In which order.
     pub(crate) sort: Sort,
     /// Selected devices.
-    pub(crate) selected: Vec<DeviceId>,
+    pub(crate) selected: Selection,
 }
 
 impl DevicesUrl {
-    /// Selects a device, or no longer. `false`: no more can be selected.
-    pub(crate) fn select(&mut self, id: DeviceId, on: bool) -> bool {
-        self.selected.retain(|selected| *selected != id);
-        if on && self.selected.len() >= SELECTED_MAX {
-            return false;
-        }
-        if on {
-            self.selected.push(id);
-        }
-        true
+    /// Reads the query of an address as browsers send it; the router does this for pages.
+    pub(crate) fn from_address(query: &str) -> Self {
+        Self::from(percent_decoded(query).as_str())
     }
 
     /// How many conditions the filter has.
@@ -51,6 +43,7 @@ impl DevicesUrl {
             filter.battery_below.is_some(),
             filter.app_version.is_some(),
             filter.model.is_some(),
+            filter.app_status.is_some(),
         ]
         .into_iter()
         .filter(|condition| *condition)
@@ -63,50 +56,125 @@ pub(crate) fn connectivity(name: &str) -> Option<Connectivity> {
     [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen].into_iter().find(|known| known.as_str() == name)
 }
 
+/// Reads the name of an app's state.
+pub(crate) fn app_status(name: &str) -> Option<AppStatus> {
+    AppStatus::parse("app", name).ok()
+}
+
 impl From<&str> for DevicesUrl {
     /// Reads what it understands and leaves out the rest.
     fn from(query: &str) -> Self {
-        let mut url = Self::default();
+        let mut url = Self { filter: filter_of(query), ..Self::default() };
         for (key, value) in pairs(query) {
-            let filter = &mut url.filter;
             match key {
-                "q" => filter.text = Some(value),
-                "status" => filter.connectivity = connectivity(&value),
-                "tag" => filter.tag = Some(value),
-                "group" => filter.group = Some(value),
-                "battery_below" => filter.battery_below = value.parse().ok().filter(|limit| (1..=100).contains(limit)),
-                "version" => filter.app_version = Some(value),
-                "model" => filter.model = Some(value),
                 "sort" => url.sort = Sort::parse(&value).unwrap_or_default(),
-                "sel" => {
-                    for id in value.split('.').filter_map(|id| id.parse().ok()) {
-                        url.select(id, true);
-                    }
-                }
+                "sel" => url.selected = Selection::of(selection::ids(&value)),
+                "all" => url.selected = Selection::matching(filter_of(&value)),
                 _ => {}
             }
         }
+        // Whatever the order they stand in.
+        if let Some((_, value)) = pairs(query).find(|(key, _)| *key == "not") {
+            let _ = selection::ids(&value).all(|id| url.selected.set(id, false));
+        }
         url
+    }
+}
+
+/// Reads the conditions among the pairs of a query.
+fn filter_of(query: &str) -> DeviceFilter {
+    let mut filter = DeviceFilter::default();
+    for (key, value) in pairs(query) {
+        match key {
+            "q" => filter.text = Some(value),
+            "status" => filter.connectivity = connectivity(&value),
+            "tag" => filter.tag = Some(value),
+            "group" => filter.group = Some(value),
+            "battery_below" => filter.battery_below = value.parse().ok().filter(|limit| (1..=100).contains(limit)),
+            "version" => filter.app_version = Some(value),
+            "model" => filter.model = Some(value),
+            "app" => filter.app_status = app_status(&value),
+            _ => {}
+        }
+    }
+    filter
+}
+
+/// A filter as the part of a query.
+struct FilterQuery<'a>(&'a DeviceFilter);
+
+impl fmt::Display for FilterQuery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Query { f, first: true }.filter(self.0)
     }
 }
 
 impl fmt::Display for DevicesUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut query = Query { f, first: true };
-        let filter = &self.filter;
-        query.pair("q", filter.text.as_deref())?;
-        query.pair("status", filter.connectivity.map(Connectivity::as_str))?;
-        query.pair("tag", filter.tag.as_deref())?;
-        query.pair("group", filter.group.as_deref())?;
-        query.pair("battery_below", filter.battery_below.map(|limit| limit.to_string()).as_deref())?;
-        query.pair("version", filter.app_version.as_deref())?;
-        query.pair("model", filter.model.as_deref())?;
+        query.filter(&self.filter)?;
         if self.sort != Sort::default() {
             let sign = if self.sort.descending { "-" } else { "" };
             query.pair("sort", Some(&format!("{sign}{}", self.sort.key.as_str())))?;
         }
-        let selected: Vec<String> = self.selected.iter().map(|id| id.0.simple().to_string()).collect();
-        query.pair("sel", Some(selected.join(".")).filter(|ids| !ids.is_empty()).as_deref())
+        let ids = |ids: &[domain::DeviceId]| Some(selection::names(ids)).filter(|ids| !ids.is_empty());
+        match &self.selected {
+            Selection::Devices(selected) => query.pair("sel", ids(selected).as_deref()),
+            Selection::Matching { filter, except } => {
+                let conditions = FilterQuery(filter).to_string();
+                // A pair without a value says nothing.
+                query.pair("all", Some(if conditions.is_empty() { "devices" } else { &conditions }))?;
+                query.pair("not", ids(except).as_deref())
+            }
+        }
+    }
+}
+
+/// The length of time that plots show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// The last 24 hours.
+    #[default]
+    Day,
+    /// The last 7 days.
+    Week,
+    /// The last 30 days.
+    Month,
+}
+
+impl Range {
+    /// Every length, shortest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
+
+    /// Its name in an address.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "24h",
+            Self::Week => "7d",
+            Self::Month => "30d",
+        }
+    }
+}
+
+/// What the page of a device shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct DeviceUrl {
+    /// How far back its plots reach.
+    pub(crate) range: Range,
+}
+
+impl From<&str> for DeviceUrl {
+    fn from(query: &str) -> Self {
+        let named = |name: &str| Range::ALL.into_iter().find(|range| range.as_str() == name);
+        let range = pairs(query).find(|(key, _)| *key == "range").and_then(|(_, name)| named(&name));
+        Self { range: range.unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for DeviceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let range = Some(self.range.as_str()).filter(|_| self.range != Range::default());
+        Query { f, first: true }.pair("range", range)
     }
 }
 
@@ -130,12 +198,45 @@ impl fmt::Display for EnrollmentUrl {
     }
 }
 
+fn percent_decoded(query: &str) -> String {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = match (first, after) {
+            (b'%', [high, low, ..]) => char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16)),
+            _ => None,
+        };
+        match code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 struct Query<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
     first: bool,
 }
 
 impl Query<'_, '_> {
+    fn filter(&mut self, filter: &DeviceFilter) -> fmt::Result {
+        self.pair("q", filter.text.as_deref())?;
+        self.pair("status", filter.connectivity.map(Connectivity::as_str))?;
+        self.pair("tag", filter.tag.as_deref())?;
+        self.pair("group", filter.group.as_deref())?;
+        self.pair("battery_below", filter.battery_below.map(|limit| limit.to_string()).as_deref())?;
+        self.pair("version", filter.app_version.as_deref())?;
+        self.pair("model", filter.model.as_deref())?;
+        self.pair("app", filter.app_status.map(AppStatus::as_str))
+    }
+
     fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         if !std::mem::take(&mut self.first) {
@@ -164,7 +265,12 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
 }
 
 fn read(key: &str, value: &str) -> String {
-    let limit = if key == "sel" { SELECTED_MAX * 37 } else { VALUE_CHARS_MAX };
+    let limit = match key {
+        "sel" | "not" => SELECTED_MAX * 37,
+        // A filter within a filter's query.
+        "all" => VALUE_CHARS_MAX * 24,
+        _ => VALUE_CHARS_MAX,
+    };
     let mut text = String::new();
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
@@ -191,6 +297,7 @@ fn read(key: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::DeviceId;
     use domain::query::SortKey;
 
     fn id(n: u128) -> DeviceId {
@@ -207,9 +314,10 @@ mod tests {
                 battery_below: Some(20),
                 app_version: Some("1.4.0".into()),
                 model: Some("Joy 2".into()),
+                app_status: Some(AppStatus::Down),
             },
             sort: Sort { key: SortKey::Battery, descending: true },
-            selected: vec![id(1), id(2)],
+            selected: Selection::of([id(1), id(2)]),
         }
     }
 
@@ -219,7 +327,7 @@ mod tests {
             assert_eq!(DevicesUrl::from(url.to_string().as_str()), url);
         }
         assert_eq!(DevicesUrl::default().to_string(), "");
-        assert_eq!(full().conditions(), 7);
+        assert_eq!(full().conditions(), 8);
     }
 
     #[test]
@@ -232,6 +340,15 @@ mod tests {
     }
 
     #[test]
+    fn a_download_reads_the_same_address_as_the_page() {
+        let printed = crate::app::Route::Devices { query: full() }.to_string();
+        let (_, query) = printed.split_once('?').unwrap();
+        assert_eq!(DevicesUrl::from_address(query), full());
+        assert_eq!(percent_decoded("a%2"), "a%2");
+        assert_eq!(percent_decoded("%zz%C3%A4"), "%zzä");
+    }
+
+    #[test]
     fn what_is_not_understood_is_left_out() {
         let url = DevicesUrl::from("status=happy&battery_below=900&sort=colour&sel=1.x&foo=1&q=&tag=~ZZ~0");
         assert_eq!(url, DevicesUrl { filter: DeviceFilter { tag: Some("~ZZ~0".into()), ..Default::default() }, ..Default::default() });
@@ -240,15 +357,23 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_has_a_limit_and_no_device_twice() {
-        let mut url = DevicesUrl::default();
-        for n in 0..SELECTED_MAX as u128 {
-            assert!(url.select(id(n), true));
+    fn a_selection_by_filter_reads_back_whatever_the_page_shows() {
+        for selecting in [full().filter, DeviceFilter::default()] {
+            let mut url = DevicesUrl { selected: Selection::matching(selecting), ..full() };
+            assert_eq!(DevicesUrl::from(url.to_string().as_str()), url);
+            assert!(url.selected.set(id(7), false));
+            assert_eq!(DevicesUrl::from(url.to_string().as_str()), url);
         }
-        assert!(!url.select(id(1000), true));
-        assert!(url.select(id(0), false) && url.select(id(1000), true));
-        assert_eq!(url.selected.len(), SELECTED_MAX);
-        assert_eq!(DevicesUrl::from(url.to_string().as_str()), url);
+    }
+
+    #[test]
+    fn the_page_of_a_device_keeps_its_range() {
+        for range in Range::ALL {
+            let url = DeviceUrl { range };
+            assert_eq!(DeviceUrl::from(url.to_string().as_str()), url);
+        }
+        assert_eq!(DeviceUrl::default().to_string(), "");
+        assert_eq!(DeviceUrl::from("range=1y").range, Range::Day);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::heartbeat::{Heartbeat, Telemetry};
-use crate::{DeviceId, Timestamp};
+use crate::{DeviceId, Invalid, Timestamp};
 
 /// What people know a device by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,17 @@ pub enum AppStatus {
 }
 
 impl AppStatus {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Unknown];
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// The name is not one of the three.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Invalid::new(field, "not one of up, down, unknown"))
+    }
+
     /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use chrono::Datelike;
 
-use crate::device::{Connectivity, DeviceView};
+use crate::device::{AppStatus, Connectivity, DeviceView};
 use crate::invalid::in_range;
 use crate::text::bounded;
 use crate::{DeviceId, Invalid, Timestamp};
@@ -31,6 +31,8 @@ pub struct DeviceFilter {
     pub app_version: Option<String>,
     /// Only of this model.
     pub model: Option<String>,
+    /// Only with the monitored app in this state.
+    pub app_status: Option<AppStatus>,
 }
 
 impl DeviceFilter {
@@ -61,6 +63,7 @@ impl DeviceFilter {
             && self.battery_below.is_none_or(|limit| view.battery_pct().is_some_and(|pct| pct < limit))
             && self.app_version.as_ref().is_none_or(|version| view.app_version() == Some(version))
             && self.model.as_ref().is_none_or(|model| view.model() == Some(model))
+            && self.app_status.is_none_or(|wanted| view.app_status == wanted)
             && self.text.as_ref().is_none_or(|text| {
                 contains(&identity.alias, text)
                     || view.model().is_some_and(|model| contains(model, text))
@@ -177,7 +180,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{AppStatus, DeviceIdentity, LastStatus};
+    use crate::device::{DeviceIdentity, LastStatus};
     use crate::heartbeat::Telemetry;
     use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What other nodes tell through the database: placement may have changed, or somebody changed a device or a person's credentials.
+//! What other nodes tell through the database: placement may have changed, somebody changed a device, or an
+//! account lost something.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
 use domain::{DeviceId, Invalid};
 use futures_util::stream::{self, Stream, StreamExt};
-use store::Listed;
+use store::{Judging, Listed};
 
 use super::device_edit::{Acted, Mode, act, to_the_end};
 use super::devices::{DeviceDetails, DeviceService, cursor};
@@ -153,8 +153,8 @@ impl DeviceService {
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
         let (now, sort) = (clock::now(), Sort::default());
-        let online_since = now - self.policy.offline_after;
-        let rows = self.store.devices_page(filter, Listed::Active, sort, after, online_since, BATCH).await?;
+        let judging = Judging::at(now, &self.policy);
+        let rows = self.store.devices_page(filter, Listed::Active, sort, after, judging, BATCH).await?;
         let full = rows.len() as i64 == BATCH;
         let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();
         let next = devices.last().filter(|_| full).map(|last| cursor(&last.view, sort));

@@ -14,7 +14,7 @@ use domain::device::DeviceView;
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, text};
-use store::{Listed, Store};
+use store::{Judging, Listed, Store};
 use tokio::time::Instant;
 
 use super::devices::{DeviceDetails, DeviceService};
@@ -251,8 +251,8 @@ impl DeviceService {
             BulkTarget::Ids(ids) => ids,
             BulkTarget::Filter(filter) => {
                 let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
-                let online_since = clock::now() - self.policy.offline_after;
-                let ids = self.store.device_ids(&filter.checked()?, listed, online_since, BULK_MAX as i64 + 1).await?;
+                let judging = Judging::at(clock::now(), &self.policy);
+                let ids = self.store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
                 if ids.len() > BULK_MAX {
                     return Err(too_many("filter").into());
                 }

@@ -8,7 +8,7 @@ use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
-use store::{Listed, Store, StoredDevice};
+use store::{Judging, Listed, Store, StoredDevice};
 use tokio::sync::Semaphore;
 
 use crate::fleet_view::{FleetStats, FleetView};
@@ -75,7 +75,7 @@ impl DeviceService {
         let filter = filter.checked()?;
         let after = after.map(|cursor| cursor.checked(sort)).transpose()?;
         let now = clock::now();
-        let mut rows = self.store.devices_page(&filter, listed, sort, after.as_ref(), now - self.policy.offline_after, limit + 1).await?;
+        let mut rows = self.store.devices_page(&filter, listed, sort, after.as_ref(), Judging::at(now, &self.policy), limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
         let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();

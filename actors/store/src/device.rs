@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{Connectivity, DeviceIdentity, KnownDevice, LastStatus, MonitoredApp};
+use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, KnownDevice, LastStatus, MonitoredApp};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
@@ -62,6 +62,20 @@ impl StoredDevice {
             last: self.last.map(Arc::new),
             last_seen_at: self.last_seen_at,
         }
+    }
+}
+
+/// The limits of the moment that devices are judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judging {
+    online_since: Timestamp,
+    app_stale_after_s: i32,
+}
+
+impl Judging {
+    /// What holds at `now`.
+    pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
+        Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
     }
 }
 
@@ -316,17 +330,17 @@ impl Store {
         &self,
         filter: &DeviceFilter,
         listed: Listed,
-        online_since: Timestamp,
+        judging: Judging,
         limit: i64,
     ) -> Result<Vec<DeviceId>, StoreError> {
         let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
         query.push(listed.condition());
-        push_filter(&mut query, filter, online_since);
+        push_filter(&mut query, filter, judging);
         query.push(" ORDER BY d.device_id LIMIT ").push_bind(limit);
         Ok(query.build_query_scalar().fetch_all(&self.pool).await?.into_iter().map(DeviceId).collect())
     }
 
-    /// A page of devices. `online_since`: a device heard from after this counts as online.
+    /// A page of devices.
     ///
     /// # Errors
     /// The cursor's key does not read as the sort key's type, or the database is
@@ -337,12 +351,12 @@ impl Store {
         listed: Listed,
         sort: Sort,
         after: Option<&Cursor>,
-        online_since: Timestamp,
+        judging: Judging,
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
         let mut query = select_devices();
         query.push(listed.condition());
-        push_filter(&mut query, filter, online_since);
+        push_filter(&mut query, filter, judging);
         let (column, cast) = match sort.key {
             SortKey::Alias => ("d.alias", "text"),
             SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')", "timestamptz"),
@@ -421,7 +435,8 @@ impl Store {
 }
 
 /// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, online_since: Timestamp) {
+fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, judging: Judging) {
+    let Judging { online_since, app_stale_after_s } = judging;
     match filter.connectivity {
         Some(Connectivity::Online) => drop(query.push(" AND s.last_seen_at > ").push_bind(online_since)),
         Some(Connectivity::Offline) => drop(query.push(" AND s.last_seen_at <= ").push_bind(online_since)),
@@ -442,6 +457,17 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, online
     }
     if let Some(model) = &filter.model {
         query.push(" AND coalesce(s.model, d.model) = ").push_bind(model.clone());
+    }
+    if let Some(status) = filter.app_status {
+        // The SQL twin of `DevicePolicy::app_status`.
+        query.push(" AND CASE WHEN s.app_running = false OR s.foreground_recent_s > coalesce(d.monitored_stale_after_s, ");
+        query.push_bind(app_stale_after_s);
+        query.push(
+            ") OR EXISTS (SELECT 1 FROM jsonb_array_elements(s.details->'apps') app \
+             WHERE app->>0 = d.monitored_package AND app->>1 = 'false') THEN 'down' \
+             WHEN s.app_running IS NULL AND s.foreground_recent_s IS NULL THEN 'unknown' ELSE 'up' END = ",
+        );
+        query.push_bind(status.as_str());
     }
     if let Some(text) = &filter.text {
         let needle = text.to_ascii_lowercase();

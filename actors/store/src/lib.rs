@@ -28,7 +28,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use account::AccountOutcome;
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
-pub use device::{Credential, DeviceAccess, Listed, NewDevice, StoredDevice};
+pub use device::{Credential, DeviceAccess, Judging, Listed, NewDevice, StoredDevice};
 pub use device_edit::DeviceWork;
 pub use device_event::{EventCursor, RecordedChange, StoredEvent};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenInHand, TokenProgress, TokenQuery, UsableToken};

@@ -1,6 +1,6 @@
 //! Filters that people keep.
 
-use domain::device::Connectivity;
+use domain::device::{AppStatus, Connectivity};
 use domain::query::DeviceFilter;
 use domain::{SavedFilterId, Timestamp, UserId};
 use serde_json::{Map, Value, json};
@@ -37,6 +37,7 @@ fn write(filter: &DeviceFilter) -> Value {
         ("battery_below", filter.battery_below.map(|limit| json!(limit))),
         ("app_version", filter.app_version.as_ref().map(|version| json!(version))),
         ("model", filter.model.as_ref().map(|model| json!(model))),
+        ("app_status", filter.app_status.map(|status| json!(status.as_str()))),
     ];
     Value::Object(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
 }
@@ -53,6 +54,7 @@ fn read(filter: &Value) -> DeviceFilter {
         battery_below: filter["battery_below"].as_i64().and_then(|limit| i16::try_from(limit).ok()),
         app_version: text("app_version"),
         model: text("model"),
+        app_status: filter["app_status"].as_str().and_then(|name| AppStatus::parse("app_status", name).ok()),
     }
 }
 
@@ -149,6 +151,7 @@ mod tests {
             battery_below: Some(20),
             app_version: Some("1.4".into()),
             model: Some("M".into()),
+            app_status: Some(AppStatus::Down),
         };
         assert_eq!(read(&write(&filter)), filter);
         assert_eq!(write(&DeviceFilter::default()), json!({}));

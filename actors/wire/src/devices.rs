@@ -93,6 +93,9 @@ pub struct Filter {
     /// Of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// `up`, `down` or `unknown`: the monitored app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_status: Option<String>,
 }
 
 /// Body of `POST /v1/devices/bulk`: either `ids` or `filter`, and what its action needs.

@@ -31,6 +31,7 @@ pub(crate) struct ExportQuery {
     battery_below: Option<i16>,
     app_version: Option<String>,
     model: Option<String>,
+    app_status: Option<String>,
     /// Begin with a byte order mark, for spreadsheets that would not take the file for UTF-8.
     #[serde(default)]
     bom: bool,
@@ -57,6 +58,7 @@ pub(crate) async fn export(
         battery_below: query.battery_below,
         app_version: query.app_version,
         model: query.model,
+        app_status: query.app_status,
     })?;
     let pieces = app.system.devices.export(&principal, filter, query.bom).await?;
     let headers = [

@@ -36,6 +36,7 @@ pub(crate) struct ListQuery {
     /// Those that were deleted and can still be restored, instead of those of the fleet.
     #[serde(default)]
     deleted: bool,
+    app_status: Option<String>,
     sort: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,
@@ -62,6 +63,7 @@ pub(crate) async fn list(
         battery_below: query.battery_below,
         app_version: query.app_version,
         model: query.model,
+        app_status: query.app_status,
     })?;
     let listed = if query.deleted { Listed::Deleted } else { Listed::Active };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;

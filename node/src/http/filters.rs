@@ -102,6 +102,7 @@ fn shown(kept: store::SavedFilter, viewer: &Principal) -> SavedFilter {
             battery_below: kept.filter.battery_below,
             app_version: kept.filter.app_version,
             model: kept.filter.model,
+            app_status: kept.filter.app_status.map(|status| status.as_str().to_owned()),
         },
         created_at: present::time(kept.created_at),
         changed_at: present::time(kept.changed_at),

@@ -20,6 +20,7 @@ mod filters;
 mod fleet;
 mod health;
 mod heartbeat;
+mod limits;
 mod me;
 mod observe;
 mod openapi;
@@ -170,6 +171,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
             sessions_per_user_max: app.config.dashboard.sessions_per_user_max,
             shutdown: app.stopping.clone(),
             registry: app.observability.registry.clone(),
+            limits: limits::in_force(&app.config),
         },
     )?;
     Ok(routes

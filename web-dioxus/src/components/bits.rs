@@ -52,6 +52,24 @@ pub(crate) fn time_ago(at: Timestamp, text: &str) -> Element {
     rsx! { time { datetime: format::iso(at), "{text}" } }
 }
 
+/// How exactly a time is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalTime {
+    /// Day and minute.
+    Minute,
+    /// Day only.
+    Day,
+}
+
+/// A time in the viewer's zone, which only the browser knows: the glue fills it in.
+pub(crate) fn local_time(at: Timestamp, exactness: LocalTime) -> Element {
+    let exactness = match exactness {
+        LocalTime::Minute => "minute",
+        LocalTime::Day => "day",
+    };
+    rsx! { time { datetime: format::iso(at), "data-local": exactness } }
+}
+
 /// Copies a text.
 #[component]
 pub(crate) fn CopyButton(text: String, label: String, #[props(default)] wide: bool) -> Element {
@@ -79,6 +97,22 @@ pub(crate) fn Curl(command: String, testid: Option<String>) -> Element {
             CopyButton { text: command, label: "Copy the command" }
         }
     }
+}
+
+/// Says that something could not be read, and offers to try again.
+#[component]
+pub(crate) fn Problem(text: String, onretry: EventHandler<()>) -> Element {
+    rsx! {
+        div { class: "notice bad", role: "alert", "data-testid": "problem", {icon(Glyph::Alert)} span { "{text}" }
+            button { class: "button small", r#type: "button", onclick: move |_| onretry.call(()), "Try again" }
+        }
+    }
+}
+
+/// Stands where something is about to appear.
+#[component]
+pub(crate) fn Skeleton() -> Element {
+    rsx! { div { class: "skeleton-lines", aria_busy: "true", aria_label: "Loading", role: "status", span {} span {} span {} } }
 }
 
 /// Says that there is nothing, and what to do about it.

@@ -16,6 +16,15 @@ pub(crate) fn connectivity_text(connectivity: Connectivity) -> &'static str {
     }
 }
 
+/// A state of the monitored app in words.
+pub(crate) fn app_text(status: AppStatus) -> &'static str {
+    match status {
+        AppStatus::Up => "Up",
+        AppStatus::Down => "Down",
+        AppStatus::Unknown => "Unknown",
+    }
+}
+
 /// Whether a device is heard from: a dot and a word.
 pub(crate) fn status_dot(connectivity: Connectivity) -> Element {
     let text = connectivity_text(connectivity);

@@ -4,21 +4,22 @@ use dioxus::prelude::*;
 
 /// A dialog that is open for as long as it is rendered.
 #[component]
-pub(crate) fn Dialog(title: String, onclose: EventHandler<()>, children: Element) -> Element {
+pub(crate) fn Dialog(title: String, #[props(default)] wide: bool, onclose: EventHandler<()>, children: Element) -> Element {
     rsx! {
-        dialog { "data-modal": "1", class: "dialog", aria_labelledby: "dialog-title", oncancel: move |_| onclose.call(()),
+        dialog { "data-modal": "1", class: if wide { "dialog wide" } else { "dialog" }, aria_labelledby: "dialog-title", oncancel: move |_| onclose.call(()),
             h2 { id: "dialog-title", "{title}" }
             {children}
         }
     }
 }
 
-/// Asks before something that cannot be taken back.
+/// Asks before something that has consequences. `mild`: it is easily taken back.
 #[component]
 pub(crate) fn Confirm(
     title: String,
     action: String,
     #[props(default)] busy: bool,
+    #[props(default)] mild: bool,
     onconfirm: EventHandler<()>,
     onclose: EventHandler<()>,
     children: Element,
@@ -29,7 +30,7 @@ pub(crate) fn Confirm(
             div { class: "dialog-actions",
                 button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
                 button {
-                    class: "button danger", r#type: "button", disabled: busy, "data-testid": "confirm",
+                    class: if mild { "button primary" } else { "button danger" }, r#type: "button", disabled: busy, "data-testid": "confirm",
                     onclick: move |_| onconfirm.call(()),
                     "{action}"
                 }

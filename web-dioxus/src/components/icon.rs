@@ -18,16 +18,26 @@ pub(crate) enum Glyph {
     Copy,
     Device,
     Download,
+    Edit,
     Key,
     Logout,
+    Menu,
     Monitor,
     Moon,
+    More,
     Network,
     Overview,
     Package,
+    Plus,
+    Restore,
+    Save,
     Search,
+    Settings,
     Sun,
+    Tag,
     Trash,
+    Upload,
+    User,
 }
 
 impl Glyph {
@@ -48,18 +58,30 @@ impl Glyph {
             Self::Copy => "M9 9h10a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H9a1 1 0 0 1-1-1V10a1 1 0 0 1 1-1zM4 15V4a1 1 0 0 1 1-1h11",
             Self::Device => "M8 2h8a2 2 0 0 1 2 2v16a2 2 0 0 1-2 2H8a2 2 0 0 1-2-2V4a2 2 0 0 1 2-2zm3 17h2",
             Self::Download => "M12 3v12m-5-5 5 5 5-5M4 20h16",
+            Self::Edit => "M4 20h4L19 9l-4-4L4 16zm9-13 4 4",
             Self::Key => "M7.5 11a5 5 0 1 0 0 10 5 5 0 0 0 0-10zm3.6 1.4L20.5 3m-4.8 4.8 3.2 3.2 2.6-2.6-3.2-3.2",
             Self::Logout => "M9 4H5a1 1 0 0 0-1 1v14a1 1 0 0 0 1 1h4m6-4 4-4-4-4m4 4H9",
+            Self::Menu => "M4 7h16M4 12h16M4 17h16",
             Self::Monitor => "M4 4h16a1 1 0 0 1 1 1v10a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zm4 16h8m-4-4v4",
             Self::Moon => "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z",
+            Self::More => "M5 12h.01M12 12h.01M19 12h.01",
             Self::Network => "M2.5 9a14 14 0 0 1 19 0M6 12.7a9 9 0 0 1 12 0M9.2 16.2a4.3 4.3 0 0 1 5.6 0M12 20h.01",
             Self::Overview => "M4 4h7v9H4zm9 0h7v5h-7zm0 8h7v8h-7zm-9 4h7v4H4z",
             Self::Package => "m12 3 8 4.5v9L12 21l-8-4.5v-9zm0 9 8-4.5M12 12v9m0-9L4 7.5",
+            Self::Plus => "M12 5v14M5 12h14",
+            Self::Restore => "M4 9h10a5 5 0 0 1 0 10H9M4 9l4-4M4 9l4 4",
+            Self::Save => "M7 3h10a1 1 0 0 1 1 1v17l-6-4-6 4V4a1 1 0 0 1 1-1z",
             Self::Search => "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zm5 12 5 5",
+            Self::Settings => {
+                "M4 7h9m4 0h3M4 17h3m4 0h9M15 4.5a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5zm-6 10a2.5 2.5 0 1 1 0 5 2.5 2.5 0 0 1 0-5z"
+            }
             Self::Sun => {
                 "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2m0 16v2M4.9 4.9l1.4 1.4m11.4 11.4 1.4 1.4M2 12h2m16 0h2M4.9 19.1l1.4-1.4M17.7 6.3l1.4-1.4"
             }
+            Self::Tag => "M4 4h8l8.5 8.5a1 1 0 0 1 0 1.4l-6.6 6.6a1 1 0 0 1-1.4 0L4 12zm4 4h.01",
             Self::Trash => "M4 7h16M10 11v6m4-6v6M6 7l1 13a1 1 0 0 0 1 1h8a1 1 0 0 0 1-1l1-13M9 7V4h6v3",
+            Self::Upload => "M12 15V3m-5 5 5-5 5 5M4 20h16",
+            Self::User => "M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM4.5 20.5a7.5 7.5 0 0 1 15 0",
         }
     }
 }

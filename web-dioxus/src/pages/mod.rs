@@ -6,13 +6,15 @@ mod devices;
 mod enrollment;
 mod not_found;
 pub(crate) mod overview;
+mod settings;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use device::Device;
-pub(crate) use devices::Devices;
+pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;
 pub(crate) use not_found::NotFound;
 pub(crate) use overview::Overview;
+pub(crate) use settings::{Section, Settings};
 
 #[cfg(test)]
 mod tests;

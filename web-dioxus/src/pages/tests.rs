@@ -8,6 +8,7 @@ use dioxus_interpreter_js::MutationState;
 use domain::access::{Principal, Role};
 use domain::{SessionId, UserId};
 
+use crate::Limit;
 use crate::app::app;
 use crate::context::{InitialPath, Session};
 use crate::fleet_watch::FleetWatch;
@@ -30,6 +31,9 @@ async fn shown(path: &str, devices: u128, role: Role) -> String {
             session_id: SessionId(uuid::Uuid::nil()),
         },
         origin: "https://mdm.example".into(),
+        address: std::net::IpAddr::from([127, 0, 0, 1]),
+        uploads: Arc::default(),
+        limits: Arc::new([Limit { group: "Sign-in", setting: "auth.x", meaning: "Failed attempts", value: "10".into() }]),
     };
     let mut document = VirtualDom::new(app).with_root_context(session).with_root_context(InitialPath(path.into()));
     let mut mutations = Box::<MutationState>::default();
@@ -75,10 +79,11 @@ async fn the_table_holds_only_the_rows_around_the_visible_ones() {
 #[tokio::test]
 async fn filter_and_selection_come_from_the_address() {
     let mut url = DevicesUrl::from("q=kiosk-1&status=online");
-    url.select(view(1).identity.id, true);
+    assert!(url.selected.set(view(1).identity.id, true));
     let path = format!("/devices?{url}");
     assert_shows(&path, 20, Role::Admin, &["kiosk-1", "1 selected", "Clear"], &["kiosk-20"]).await;
     assert_shows(&path, 20, Role::Viewer, &["kiosk-1"], &["1 selected", "Select all"]).await;
+    assert_shows("/devices?status=offline&all=status~3Doffline", 20, Role::Admin, &["all that match"], &[]).await;
     assert_shows("/devices?q=nothing-like-it", 20, Role::Admin, &["No device matches"], &["kiosk-1"]).await;
 }
 
@@ -104,6 +109,32 @@ async fn enrollment_says_so_when_the_server_cannot_answer() {
 #[tokio::test]
 async fn the_cluster_says_so_when_the_server_cannot_answer() {
     assert_shows("/cluster", 0, Role::Viewer, &["Cluster", "The server cannot do this right now"], &["Drain"]).await;
+}
+
+#[tokio::test]
+async fn the_pages_beside_the_table_say_what_they_are_for() {
+    assert_shows(
+        "/devices/deleted",
+        1,
+        Role::Viewer,
+        &["Deleted devices", "The server cannot do this right now"],
+        &["There is no such device"],
+    )
+    .await;
+    assert_shows("/devices/import", 1, Role::Operator, &["Choose a file", "new_alias"], &[]).await;
+    assert_shows("/devices/import", 1, Role::Viewer, &["Only for operators"], &["Choose a file"]).await;
+}
+
+#[tokio::test]
+async fn settings_show_what_the_role_may_see() {
+    assert_shows("/settings/profile", 1, Role::Viewer, &["Change your password", "API tokens", "Sessions"], &["Rate limits", "Users"])
+        .await;
+    assert_shows("/settings/limits", 1, Role::Admin, &["Failed attempts", "auth.x", "Users"], &[]).await;
+    for section in ["users", "limits"] {
+        assert_shows(&format!("/settings/{section}"), 1, Role::Operator, &["Only for admins"], &["Add user", "auth.x"]).await;
+    }
+    assert_shows("/settings/tokens", 1, Role::Viewer, &["Create token"], &[]).await;
+    assert_shows("/settings/nothing", 1, Role::Admin, &["There is no such page"], &[]).await;
 }
 
 #[tokio::test]

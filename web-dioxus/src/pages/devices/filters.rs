@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dioxus::prelude::*;
-use domain::device::Connectivity;
+use domain::device::{AppStatus, Connectivity};
 
 use super::DevicesState;
-use crate::components::device_bits::connectivity_text;
+use crate::components::device_bits::{app_text, connectivity_text};
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
 use crate::fleet_watch::Digest;
@@ -47,6 +47,7 @@ pub(super) fn Filters(state: DevicesState) -> Element {
     let choices = choices.read();
     let statuses = [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen]
         .map(|status| (status.as_str().to_owned(), connectivity_text(status).to_owned()));
+    let app_states = AppStatus::ALL.map(|status| (status.as_str().to_owned(), app_text(status).to_owned()));
     let mut limits = BATTERY_LIMITS.to_vec();
     limits.extend(filter.battery_below.filter(|limit| !BATTERY_LIMITS.contains(limit)));
     limits.sort_unstable();
@@ -61,6 +62,10 @@ pub(super) fn Filters(state: DevicesState) -> Element {
             Choice {
                 name: "battery_below", label: "Battery", chosen: filter.battery_below.map(|limit| limit.to_string()), values: limits,
                 onchoose: move |value: String| state.go(|url| url.filter.battery_below = value.parse().ok()),
+            }
+            Choice {
+                name: "app", label: "App", chosen: filter.app_status.map(|status| status.as_str().to_owned()), values: app_states.to_vec(),
+                onchoose: move |value: String| state.go(|url| url.filter.app_status = url_state::app_status(&value)),
             }
             Choice {
                 name: "tag", label: "Tag", chosen: filter.tag.clone(), values: named(&choices.tags, filter.tag.as_ref()),

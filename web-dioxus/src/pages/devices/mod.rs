@@ -1,6 +1,10 @@
 //! All devices in one table: filtered, sorted, selected, live.
 
+mod bulk;
+mod deleted;
 mod filters;
+mod import;
+mod saved;
 mod selection;
 mod table;
 
@@ -14,14 +18,19 @@ use domain::access::Permission;
 use domain::query::Sort;
 
 use crate::app::{Route, use_title};
-use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::components::link::href;
+use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::use_session;
 use crate::format;
 use crate::sampling::{CALM, LIVE, use_fleet};
+use crate::selection::{SELECTED_MAX, Selection};
 use crate::toasts::{Toasts, use_toasts};
-use crate::url_state::{DevicesUrl, EnrollmentUrl, SELECTED_MAX};
+use crate::url_state::{DevicesUrl, EnrollmentUrl};
 
+pub(crate) use deleted::DeletedDevices;
 use filters::Filters;
+pub(crate) use import::ImportDevices;
+use saved::SavedFilters;
 use selection::SelectionBar;
 use table::DevicesTable;
 
@@ -75,25 +84,17 @@ impl DevicesState {
     /// Selects a device, or no longer.
     fn select(self, id: DeviceId, on: bool) {
         self.adjust(|url| {
-            if !url.select(id, on) {
-                self.toasts.bad(format!("A selection holds at most {SELECTED_MAX} devices."));
+            if !url.selected.set(id, on) {
+                self.toasts.bad(format!("At most {SELECTED_MAX} devices can be picked one by one. Filter, and select all."));
             }
         });
     }
 
-    /// Selects what is shown, from the top; or nothing when something is selected.
+    /// Selects all that is shown, and what comes to match later; or nothing when something is selected.
     fn select_all(self) {
-        if !self.url.peek().selected.is_empty() {
-            return self.adjust(|url| url.selected.clear());
-        }
-        let Some(order) = self.order.peek().clone() else { return };
-        self.adjust(|url| url.selected = order.iter().copied().take(SELECTED_MAX).collect());
-        if order.len() > SELECTED_MAX {
-            self.toasts.bad(format!(
-                "Selected the first {SELECTED_MAX} of {} devices; a selection holds no more.",
-                format::number(order.len() as u64)
-            ));
-        }
+        self.adjust(|url| {
+            url.selected = if url.selected.is_empty() { Selection::matching(url.filter.clone()) } else { Selection::default() };
+        });
     }
 
     fn sort(self, sort: Sort) {
@@ -121,6 +122,8 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
         div { class: "devices",
             PageHeader { title: "Devices",
                 p { class: "lead", role: "status", "data-testid": "device-count", "{count}" }
+                SavedFilters { state }
+                More { state, manages }
             }
             Filters { state }
             match matching {
@@ -141,6 +144,28 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
             }
             if manages {
                 SelectionBar { state }
+            }
+        }
+    }
+}
+
+/// What else can be done with the list.
+#[component]
+fn More(state: DevicesState, manages: bool) -> Element {
+    let url = state.url.read();
+    let shown = DevicesUrl { filter: url.filter.clone(), ..DevicesUrl::default() };
+    let export = href(&Route::Devices { query: shown }).replace("/devices", "/export/devices.csv");
+    rsx! {
+        details { class: "more-menu", "data-menu": "1",
+            summary { class: "button", aria_label: "More", "data-testid": "more", {icon(Glyph::More)} }
+            div { class: "menu",
+                a { class: "menu-item", href: export, download: "devices.csv", "data-testid": "export", {icon(Glyph::Download)}
+                    if url.conditions() > 0 { "Export these as CSV" } else { "Export as CSV" }
+                }
+                if manages {
+                    Go { to: Route::ImportDevices {}, class: "menu-item", testid: "import", {icon(Glyph::Upload)} "Import from CSV" }
+                }
+                Go { to: Route::DeletedDevices {}, class: "menu-item", testid: "deleted", {icon(Glyph::Trash)} "Deleted devices" }
             }
         }
     }

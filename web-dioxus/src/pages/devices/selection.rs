@@ -1,127 +1,107 @@
 //! What can be done with the selected devices, all at once.
 
-use actors::ServiceError;
+use std::rc::Rc;
+
 use dioxus::prelude::*;
 use domain::DeviceId;
+use domain::bulk::BULK_MAX;
+use domain::query::Sort;
 
 use super::DevicesState;
-use crate::components::{Confirm, Glyph, icon};
-use crate::context::{explain, use_session};
+use super::bulk::{Bulk, Wanted};
+use crate::components::{Glyph, icon};
+use crate::context::{Session, use_session};
 use crate::format;
+use crate::sampling::{CALM, use_fleet};
+use crate::selection::Selection;
 
-/// Aliases that a question names.
-const NAMED_MAX: usize = 5;
-
-#[derive(Clone, Copy, PartialEq)]
-enum Action {
-    Revoke,
-    Delete,
+/// What is under way, with the devices as they were when it was asked for.
+#[derive(Clone, PartialEq)]
+struct Asked {
+    wanted: Wanted,
+    ids: Rc<Vec<DeviceId>>,
 }
 
-/// How an action on several devices went.
-struct Outcome {
-    done: usize,
-    failed: usize,
-    first_error: Option<ServiceError>,
+/// The selected devices right now. Those that left the fleet are left out.
+async fn resolve(session: &Session, selection: Selection) -> Vec<DeviceId> {
+    let fleet = session.fleet.clone();
+    // Off the pages' threads: a look at a hundred thousand devices takes a while.
+    let looked = tokio::task::spawn_blocking(move || match selection {
+        Selection::Devices(ids) => ids.into_iter().filter(|id| fleet.device(*id).is_some()).collect(),
+        Selection::Matching { filter, except } => {
+            let mut ids = fleet.order(&filter, Sort::default());
+            ids.retain(|id| !except.contains(id));
+            ids
+        }
+    });
+    looked.await.unwrap_or_default()
 }
 
 #[component]
 pub(super) fn SelectionBar(state: DevicesState) -> Element {
     let session = use_session();
-    let mut asked = use_signal(|| None::<Action>);
-    let mut busy = use_signal(|| false);
-    let selected = state.url.read().selected.clone();
-    let fleet = session.fleet.clone();
-    let confirmed = use_callback(move |action: Action| {
-        if busy() {
-            return;
+    let mut asked = use_signal(|| None::<Asked>);
+    let tick = use_fleet(CALM, |fleet, _| fleet.revision());
+    let of_count = session.clone();
+    let count = use_resource(move || {
+        tick();
+        let (session, selection) = (of_count.clone(), state.url.read().selected.clone());
+        async move {
+            match selection {
+                Selection::Devices(ids) => ids.len(),
+                matching => resolve(&session, matching).await.len(),
+            }
         }
-        busy.set(true);
-        let session = session.clone();
+    });
+    let ask = use_callback(move |wanted: Wanted| {
+        let (session, selection) = (session.clone(), state.url.peek().selected.clone());
         spawn(async move {
-            let ids = state.url.peek().selected.clone();
-            let outcome = session
-                .call(move |system, principal| async move {
-                    let mut outcome = Outcome { done: 0, failed: 0, first_error: None };
-                    for id in ids {
-                        let result = match action {
-                            Action::Revoke => system.devices.revoke(&principal, id).await,
-                            Action::Delete => system.devices.delete(&principal, id).await,
-                        };
-                        match result {
-                            Ok(()) => outcome.done += 1,
-                            Err(error) => {
-                                outcome.failed += 1;
-                                outcome.first_error.get_or_insert(error);
-                            }
-                        }
-                    }
-                    Ok(outcome)
-                })
-                .await;
-            busy.set(false);
-            asked.set(None);
-            match outcome {
-                Err(error) => state.toasts.failed(&error),
-                Ok(outcome) => {
-                    let verb = match action {
-                        Action::Revoke => "Revoked the credentials of",
-                        Action::Delete => "Deleted",
-                    };
-                    if outcome.done > 0 {
-                        state.toasts.good(format!("{verb} {}.", format::count(outcome.done, "device", "devices")));
-                    }
-                    if let Some(error) = outcome.first_error {
-                        let failed = format::count(outcome.failed, "device", "devices");
-                        state.toasts.bad(format!("{failed} failed: {}", explain(&error)));
-                    }
-                    state.adjust(|url| url.selected.clear());
-                }
+            let ids = resolve(&session, selection).await;
+            if ids.is_empty() {
+                state.toasts.bad("The selected devices are not in the fleet any more.");
+            } else if ids.len() > BULK_MAX {
+                let (ids, most) = (format::number(ids.len() as u64), format::number(BULK_MAX as u64));
+                state.toasts.bad(format!("{ids} devices are selected; at most {most} can be changed at once."));
+            } else {
+                asked.set(Some(Asked { wanted, ids: Rc::new(ids) }));
             }
         });
     });
-    if selected.is_empty() {
+    let clear = move |()| state.adjust(|url| url.selected = Selection::default());
+    let selection = state.url.read().selected.clone();
+    if selection.is_empty() && asked().is_none() {
         return rsx! {};
     }
-    let count = format::count(selected.len(), "device", "devices");
+    let counted = match (&selection, *count.read()) {
+        (Selection::Devices(ids), _) => Some(ids.len()),
+        (_, count) => count,
+    };
+    let by_filter = matches!(selection, Selection::Matching { .. });
     rsx! {
-        div { class: "selection-bar", role: "region", aria_label: "Selection", "data-testid": "selection-bar",
-            strong { "{format::number(selected.len() as u64)} selected" }
-            button { class: "button", r#type: "button", aria_haspopup: "dialog", onclick: move |_| asked.set(Some(Action::Revoke)), {icon(Glyph::Key)} "Revoke credentials" }
-            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", onclick: move |_| asked.set(Some(Action::Delete)), {icon(Glyph::Trash)} "Delete" }
-            button { class: "button quiet", r#type: "button", onclick: move |_| state.adjust(|url| url.selected.clear()), "Clear selection" }
-        }
-        match asked() {
-            None => rsx! {},
-            Some(Action::Revoke) => rsx! {
-                Confirm { title: "Revoke the credentials of {count}?", action: "Revoke credentials", busy: busy(),
-                    onconfirm: move |()| confirmed(Action::Revoke), onclose: move |()| asked.set(None),
-                    p { "Their tokens and sessions stop working at once. They stay in the list, but cannot report until they are enrolled again." }
-                    {names(&fleet, &selected)}
+        if !selection.is_empty() {
+            div { class: "selection-bar", role: "region", aria_label: "Selection", "data-testid": "selection-bar",
+                strong { role: "status",
+                    match counted {
+                        Some(count) => rsx! { "{format::number(count as u64)} selected" },
+                        None => rsx! { "Counting…" },
+                    }
+                    if by_filter {
+                        span { class: "muted", " all that match" }
+                    }
                 }
-            },
-            Some(Action::Delete) => rsx! {
-                Confirm { title: "Delete {count}?", action: "Delete {count}", busy: busy(),
-                    onconfirm: move |()| confirmed(Action::Delete), onclose: move |()| asked.set(None),
-                    p { "They leave the fleet, and their agents are told to stop. To bring one back it has to be enrolled again." }
-                    {names(&fleet, &selected)}
-                }
-            },
-        }
-    }
-}
-
-/// The first few of the devices by name.
-fn names(fleet: &actors::fleet_view::FleetView, ids: &[DeviceId]) -> Element {
-    let named = fleet.devices(&ids[..ids.len().min(NAMED_MAX)]);
-    let rest = ids.len().saturating_sub(named.len());
-    rsx! {
-        ul { class: "names",
-            for view in named.iter() {
-                li { key: "{view.identity.id}", class: "truncate", "{view.identity.alias}" }
+                button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(Wanted::Tags), {icon(Glyph::Tag)} "Tags" }
+                button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| ask.call(Wanted::Groups), {icon(Glyph::Cluster)} "Groups" }
+                button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-revoke", onclick: move |_| ask.call(Wanted::Revoke), {icon(Glyph::Key)} "Revoke credentials" }
+                button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| ask.call(Wanted::Delete), {icon(Glyph::Trash)} "Delete" }
+                button { class: "button quiet", r#type: "button", "data-testid": "clear-selection", onclick: move |_| clear(()), "Clear selection" }
             }
-            if rest > 0 {
-                li { class: "muted", "and {rest} more" }
+        }
+        if let Some(Asked { wanted, ids }) = asked() {
+            Bulk { wanted, ids, onclose: move |()| asked.set(None),
+                ondone: move |()| {
+                    asked.set(None);
+                    clear(());
+                },
             }
         }
     }

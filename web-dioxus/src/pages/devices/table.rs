@@ -15,6 +15,7 @@ use crate::components::{Glyph, app_badge, battery_bar, icon, labels, status_dot,
 use crate::context::use_session;
 use crate::format;
 use crate::sampling::{LIVE, use_fleet};
+use crate::selection::Selection;
 
 /// Height of a row; the style sheet has the same.
 const ROW_PX: usize = 40;
@@ -40,11 +41,12 @@ struct RowData {
     network: Option<&'static str>,
     app: AppStatus,
     tags: Vec<String>,
+    selected: bool,
     seen: Option<(Timestamp, String)>,
 }
 
 impl RowData {
-    fn new(index: usize, view: &DeviceView, policy: &DevicePolicy, now: Timestamp) -> Self {
+    fn new(index: usize, view: &DeviceView, policy: &DevicePolicy, selection: &Selection, now: Timestamp) -> Self {
         let telemetry = view.last.as_ref().map(|last| &last.telemetry);
         Self {
             index,
@@ -59,6 +61,7 @@ impl RowData {
             network: telemetry.and_then(format::network),
             app: view.app_status,
             tags: view.identity.tags.clone(),
+            selected: selection.contains(view),
             seen: view.last_seen_at.map(|at| (at, format::relative(now, at))),
         }
     }
@@ -82,19 +85,20 @@ pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
         tick();
         let now = clock::now();
         let order = state.order.read();
+        let url = state.url.read();
         let ids: &[DeviceId] = order.as_ref().map_or(&[], |order| order);
         let start = scrolled().min(window_start(f64::MAX, ids.len()));
         let end = (start + WINDOW_ROWS).min(ids.len());
         // A device that left since the order was made leaves a gap until the next one.
-        let rows = (start..end).filter_map(|index| Some(RowData::new(index, &fleet.device(ids[index])?, &policy, now)));
+        let rows = (start..end).filter_map(|index| Some(RowData::new(index, &fleet.device(ids[index])?, &policy, &url.selected, now)));
         rows.map(Rc::new).collect::<Vec<_>>()
     });
     let count = state.order.read().as_ref().map_or(0, |order| order.len());
     let url = state.url.read();
-    let selected = &url.selected;
+    let any_selected = !url.selected.is_empty();
     let navigator = use_navigator();
     let open = use_callback(move |id: DeviceId| {
-        navigator.push(Route::Device { id: id.to_string() });
+        navigator.push(Route::device(id));
     });
     let select = use_callback(move |(id, on)| state.select(id, on));
     // Whatever is shown now begins at the top.
@@ -113,7 +117,7 @@ pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
             div { class: "table-head", role: "row", aria_rowindex: "1",
                 if manages {
                     span { role: "columnheader", "data-col": "select",
-                        input { r#type: "checkbox", aria_label: "Select all", checked: !selected.is_empty(), onchange: move |_| state.select_all() }
+                        input { r#type: "checkbox", aria_label: if any_selected { "Clear the selection" } else { "Select all that match" }, checked: any_selected, "data-testid": "select-all", onchange: move |_| state.select_all() }
                     }
                 }
                 Header { state, column: "status", title: "Status", key_: None }
@@ -128,7 +132,7 @@ pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
             }
             div { class: "table-body", role: "rowgroup", style: "height:{count * ROW_PX}px",
                 for row in rows() {
-                    Row { key: "{row.id}", selected: selected.contains(&row.id), row, manages, open, select }
+                    Row { key: "{row.id}", row, manages, open, select }
                 }
             }
         }
@@ -164,8 +168,8 @@ fn Header(state: DevicesState, column: String, title: String, key_: Option<SortK
 }
 
 #[component]
-fn Row(row: Rc<RowData>, selected: bool, manages: bool, open: Callback<DeviceId>, select: Callback<(DeviceId, bool)>) -> Element {
-    let id = row.id;
+fn Row(row: Rc<RowData>, manages: bool, open: Callback<DeviceId>, select: Callback<(DeviceId, bool)>) -> Element {
+    let (id, selected) = (row.id, row.selected);
     let text = |text: Option<&str>| text.map_or_else(unknown, |text| rsx! { "{text}" });
     rsx! {
         div {
@@ -181,7 +185,7 @@ fn Row(row: Rc<RowData>, selected: bool, manages: bool, open: Callback<DeviceId>
             // The alias is alone in its cell, so that its text is the alias.
             span { role: "cell", "data-col": "alias",
                 a {
-                    class: "row-link truncate", href: href(&Route::Device { id: id.to_string() }), "data-spa": "1",
+                    class: "row-link truncate", href: href(&Route::device(id)), "data-spa": "1",
                     onclick: move |event: MouseEvent| {
                         if event.modifiers().is_empty() && event.trigger_button() == Some(dioxus::html::input_data::MouseButton::Primary) {
                             open.call(id);

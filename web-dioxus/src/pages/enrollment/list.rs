@@ -177,7 +177,7 @@ fn TokenRow(token: EnrollToken, status: TokenStatus, now: Timestamp, manages: bo
             td { {time_ago(when, &format::relative(now, when))} }
             td { class: "truncate",
                 match device {
-                    Some((id, Some(alias))) => rsx! { Go { to: Route::Device { id: id.to_string() }, "{alias}" } },
+                    Some((id, Some(alias))) => rsx! { Go { to: Route::device(id), "{alias}" } },
                     Some((_, None)) => rsx! { span { class: "muted", "deleted" } },
                     None => unknown(),
                 }

@@ -78,7 +78,7 @@ pub(super) fn state(progress: &[TokenProgress], id: EnrollTokenId) -> Element {
         (TokenStatus::Used, Some(id), Some(alias)) => rsx! {
             span { class: "badge good token-used", "data-testid": "used-by",
                 "used by "
-                Go { to: Route::Device { id: id.to_string() }, "{alias}" }
+                Go { to: Route::device(id), "{alias}" }
             }
         },
         (TokenStatus::Used, _, _) => badge("good", "used"),

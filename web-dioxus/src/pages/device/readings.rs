@@ -1,177 +1,15 @@
-//! One device, live: what it is, how it is doing, and what can be done about it.
+//! What a device told last.
 
-use actors::ServiceError;
 use dioxus::prelude::*;
-use domain::DeviceId;
-use domain::access::Permission;
 use domain::device::{AppStatus, Connectivity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, WatchedApp};
 
-use crate::app::{Route, use_title};
-use crate::components::{Confirm, CopyButton, EmptyState, Glyph, Go, app_badge, icon, labels, status_dot, time_ago};
+use crate::components::{Glyph, app_badge, icon};
 use crate::context::use_session;
 use crate::format::{self, UNKNOWN};
-use crate::sampling::{LIVE, use_fleet};
-use crate::toasts::use_toasts;
-use crate::url_state::DevicesUrl;
 
 #[component]
-pub(crate) fn Device(id: String) -> Element {
-    match id.parse::<DeviceId>() {
-        // Keyed, so that another device gets a page of its own.
-        Ok(id) => rsx! { for id in [id] { LiveDevice { key: "{id}", id } } },
-        Err(_) => rsx! { Gone {} },
-    }
-}
-
-#[component]
-fn Gone() -> Element {
-    use_title("No such device");
-    rsx! {
-        h1 { class: "visually-hidden", tabindex: "-1", "No such device" }
-        EmptyState { glyph: Glyph::Search, title: "There is no such device", text: "It may have been deleted, or the address is not complete.",
-            Go { to: all_devices(), class: "button primary", "Go to the devices" }
-        }
-    }
-}
-
-fn all_devices() -> Route {
-    Route::Devices { query: DevicesUrl::default() }
-}
-
-/// What the page shows; relative times are part of it, because they age by themselves.
-#[derive(Clone, PartialEq)]
-struct Shown {
-    view: DeviceView,
-    seen: Option<String>,
-    enrolled: String,
-    clock: Option<String>,
-}
-
-#[component]
-fn LiveDevice(id: DeviceId) -> Element {
-    let shown = use_fleet(LIVE, move |fleet, now| {
-        let view = fleet.device(id)?;
-        Some(Shown {
-            seen: view.last_seen_at.map(|at| format::relative(now, at)),
-            enrolled: format::relative(now, view.identity.enrolled_at),
-            clock: view.last.as_deref().map(clock_text),
-            view,
-        })
-    });
-    match shown() {
-        Some(shown) => rsx! { Page { shown } },
-        None => rsx! { Gone {} },
-    }
-}
-
-#[component]
-fn Page(shown: Shown) -> Element {
-    let identity = shown.view.identity.clone();
-    use_title(&identity.alias);
-    let last = shown.view.last.clone();
-    let seen = shown.view.last_seen_at.zip(shown.seen.as_ref()).map(|(at, text)| time_ago(at, text));
-    rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: all_devices(), "Devices" } span { aria_hidden: "true", "/" } span { class: "truncate", "{identity.alias}" } }
-        header { class: "page-header device-header",
-            div {
-                h1 { tabindex: "-1", "data-testid": "device-alias", "{identity.alias}" }
-                p { class: "lead",
-                    span { "data-testid": "device-status", {status_dot(shown.view.connectivity)} }
-                    if let Some(seen) = seen {
-                        span { "last seen " {seen} }
-                    } else {
-                        span { "enrolled, not heard from yet" }
-                    }
-                    {labels(&identity.groups, 8)}
-                    {labels(&identity.tags, 8)}
-                }
-            }
-            div { class: "page-actions", Actions { id: identity.id, alias: identity.alias.clone() } }
-        }
-        match last {
-            Some(last) => rsx! { Readings { view: shown.view.clone(), clock: shown.clock.clone().unwrap_or_default(), telemetry: last.telemetry.clone() } },
-            None => rsx! {
-                section { class: "card",
-                    EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page fills by itself as soon as the device sends its first heartbeat." }
-                }
-            },
-        }
-        Enrolled { view: shown.view.clone(), enrolled: shown.enrolled.clone() }
-    }
-}
-
-/// What can be done with the device.
-#[component]
-fn Actions(id: DeviceId, alias: String) -> Element {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Asked {
-        Revoke,
-        Delete,
-    }
-    let session = use_session();
-    let toasts = use_toasts();
-    let navigator = use_navigator();
-    let mut asked = use_signal(|| None::<Asked>);
-    let mut busy = use_signal(|| false);
-    if !session.may(Permission::ManageDevices) {
-        return rsx! {};
-    }
-    let name = alias.clone();
-    let confirmed = use_callback(move |action: Asked| {
-        if busy() {
-            return;
-        }
-        busy.set(true);
-        let (session, name) = (session.clone(), name.clone());
-        spawn(async move {
-            let outcome: Result<(), ServiceError> = session
-                .call(move |system, principal| async move {
-                    match action {
-                        Asked::Revoke => system.devices.revoke(&principal, id).await,
-                        Asked::Delete => system.devices.delete(&principal, id).await,
-                    }
-                })
-                .await;
-            busy.set(false);
-            asked.set(None);
-            match (outcome, action) {
-                (Ok(()), Asked::Revoke) => toasts.good(format!("The credentials of {name} are revoked.")),
-                (Ok(()), Asked::Delete) => {
-                    toasts.good(format!("{name} is deleted."));
-                    navigator.push(all_devices());
-                }
-                (Err(error), _) => toasts.failed(&error),
-            }
-        });
-    });
-    rsx! {
-        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "revoke-device", onclick: move |_| asked.set(Some(Asked::Revoke)),
-            {icon(Glyph::Key)} "Revoke credentials"
-        }
-        button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "delete-device", onclick: move |_| asked.set(Some(Asked::Delete)),
-            {icon(Glyph::Trash)} "Delete"
-        }
-        match asked() {
-            None => rsx! {},
-            Some(Asked::Revoke) => rsx! {
-                Confirm { title: "Revoke the credentials of {alias}?", action: "Revoke credentials", busy: busy(),
-                    onconfirm: move |()| confirmed(Asked::Revoke), onclose: move |()| asked.set(None),
-                    p { "Its token and session stop working at once, and its connection is closed. The device stays in the list, but it cannot report until it is enrolled again." }
-                }
-            },
-            Some(Asked::Delete) => rsx! {
-                Confirm { title: "Delete {alias}?", action: "Delete device", busy: busy(),
-                    onconfirm: move |()| confirmed(Asked::Delete), onclose: move |()| asked.set(None),
-                    p { "The device leaves the fleet, and its agent is told to stop. To bring it back it has to be enrolled again." }
-                }
-            },
-        }
-    }
-}
-
-#[component]
-fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
+pub(super) fn Readings(view: DeviceView, telemetry: Telemetry) -> Element {
     let policy = use_session().policy;
     let t = &telemetry;
     let stale = view.connectivity != Connectivity::Online;
@@ -213,7 +51,14 @@ fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
             Reading { label: "Network", glyph: Glyph::Network, value: format::network(t).unwrap_or(UNKNOWN), hint: joined(network_hint), testid: "network" }
             Reading { label: "App", glyph: Glyph::Device, tone: app_tone, value: app, hint: joined(app_hint), testid: "app" }
         }
-        div { class: "columns",
+    }
+}
+
+/// What the device is and which agent runs on it.
+#[component]
+pub(super) fn About(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
+    let t = &telemetry;
+    rsx! {
             Facts { title: "System",
                 Fact { name: "Model", value: view.model().map(str::to_owned) }
                 Fact { name: "Manufacturer", value: t.manufacturer.clone().or_else(|| view.identity.manufacturer.clone()) }
@@ -233,10 +78,6 @@ fn Readings(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
                 Fact { name: "Metered", value: Some(format::yes_no(t.metered).to_owned()) }
                 Fact { name: "In a call", value: Some(format::yes_no(t.in_call).to_owned()) }
             }
-        }
-        if !t.apps.is_empty() {
-            Packages { apps: t.apps.clone(), status: view.app_status }
-        }
     }
 }
 
@@ -269,7 +110,7 @@ fn Facts(title: String, children: Element) -> Element {
 }
 
 #[component]
-fn Fact(name: String, value: Option<String>) -> Element {
+pub(super) fn Fact(name: String, value: Option<String>) -> Element {
     let known = value.is_some();
     rsx! {
         div {
@@ -280,7 +121,7 @@ fn Fact(name: String, value: Option<String>) -> Element {
 }
 
 #[component]
-fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
+pub(super) fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "packages",
             h2 { id: "packages", "Watched packages " {app_badge(status)} }
@@ -299,39 +140,6 @@ fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
                     }
                 }
             }
-        }
-    }
-}
-
-#[component]
-fn Enrolled(view: DeviceView, enrolled: String) -> Element {
-    let identity = &view.identity;
-    let boot = view.last.as_ref().and_then(|last| last.telemetry.boot_id.clone());
-    rsx! {
-        section { class: "card",
-            h2 { "Identity" }
-            dl { class: "facts wide",
-                div { dt { "Enrolled" } dd { {time_ago(identity.enrolled_at, &enrolled)} } }
-                Identifier { name: "Device id", value: identity.id.to_string() }
-                if let Some(hardware_id) = identity.hardware_id.clone() {
-                    Identifier { name: "Hardware id", value: hardware_id }
-                }
-                if let Some(boot) = boot {
-                    Identifier { name: "Boot id", value: boot }
-                }
-                Fact { name: "Model at enrollment", value: identity.model.clone() }
-                Fact { name: "Manufacturer at enrollment", value: identity.manufacturer.clone() }
-            }
-        }
-    }
-}
-
-#[component]
-fn Identifier(name: String, value: String) -> Element {
-    rsx! {
-        div {
-            dt { "{name}" }
-            dd { class: "identifier", code { class: "truncate", "{value}" } CopyButton { text: value.clone(), label: "Copy the {name.to_lowercase()}" } }
         }
     }
 }
@@ -359,7 +167,7 @@ fn versioned(name: Option<&str>, code: Option<i64>, what: &str) -> Option<String
 }
 
 /// How the device's clock compares with the server's.
-fn clock_text(last: &LastStatus) -> String {
+pub(super) fn clock_text(last: &LastStatus) -> String {
     let Some(device_time) = last.device_time else { return unknown() };
     let off_s = (device_time - last.received_at).num_seconds();
     let verdict = if last.clock_rejected { ", not believed" } else { "" };

@@ -1,0 +1,21 @@
+//! The dashboard in a real headless Chromium, against real processes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chromium;
+mod cluster;
+mod devices;
+mod enrollment;
+mod fleet;
+mod guide;
+mod live;
+mod pages;
+mod settings;
+
+use std::time::Duration;
+
+/// A device's state changes once in 10 seconds, and the battery not every time.
+const SOME_BUCKETS: Duration = Duration::from_secs(60);

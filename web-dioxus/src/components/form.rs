@@ -1,0 +1,180 @@
+//! Forms: fields with what is wrong with them, dialogs with fields, and how sending one went.
+
+use actors::ServiceError;
+use dioxus::html::FormValue;
+use dioxus::prelude::*;
+use domain::Invalid;
+
+use crate::components::dialog::Dialog;
+use crate::components::{Glyph, icon};
+use crate::toasts::{Toasts, use_toasts};
+
+/// What a field of a form holds; empty when there is no such field.
+pub(crate) fn text_of(form: &FormEvent, name: &str) -> String {
+    match form.get_first(name) {
+        Some(FormValue::Text(text)) => text,
+        _ => String::new(),
+    }
+}
+
+/// The same, trimmed, and `None` when nothing is left.
+pub(crate) fn some_of(form: &FormEvent, name: &str) -> Option<String> {
+    Some(text_of(form, name).trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Every checked box of a name.
+pub(crate) fn checked_of(form: &FormEvent, name: &str) -> Vec<String> {
+    form.get(name).into_iter().filter_map(|value| if let FormValue::Text(text) = value { Some(text) } else { None }).collect()
+}
+
+/// Labels separated by commas.
+pub(crate) fn labels_of(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
+}
+
+/// How sending a form goes: is it on its way, and what was refused.
+#[derive(Clone, Copy)]
+pub(crate) struct Submission {
+    refused: Signal<Option<Invalid>>,
+    attempts: Signal<u32>,
+    busy: Signal<bool>,
+    toasts: Toasts,
+}
+
+impl Submission {
+    /// Takes the form, unless it is on its way already.
+    pub(crate) fn begin(mut self) -> bool {
+        self.attempts += 1;
+        !std::mem::replace(&mut *self.busy.write(), true)
+    }
+
+    /// Notes how it went. What a field is to blame for is shown at the field, the rest as a message.
+    pub(crate) fn done<T>(mut self, outcome: Result<T, ServiceError>) -> Option<T> {
+        self.busy.set(false);
+        match outcome {
+            Ok(value) => {
+                self.refused.set(None);
+                Some(value)
+            }
+            Err(ServiceError::Invalid(invalid)) => {
+                self.refused.set(Some(invalid));
+                None
+            }
+            Err(error) => {
+                self.refused.set(None);
+                self.toasts.failed(&error);
+                None
+            }
+        }
+    }
+
+    /// Whether it is on its way.
+    pub(crate) fn busy(self) -> bool {
+        (self.busy)()
+    }
+
+    /// What is wrong with a field.
+    pub(crate) fn error(self, name: &str) -> Option<String> {
+        self.refused.read().as_ref().filter(|invalid| field_of(invalid) == name).map(|invalid| invalid.problem.clone())
+    }
+
+    /// What is wrong with none of these fields: it has to be shown at the end of the form.
+    pub(crate) fn other_error(self, names: &[&str]) -> Option<String> {
+        let refused = self.refused.read();
+        refused.as_ref().filter(|invalid| !names.contains(&field_of(invalid))).map(ToString::to_string)
+    }
+
+    /// Where the glue moves the focus; the number makes every attempt a change.
+    pub(crate) fn focus(self) -> String {
+        self.refused.read().as_ref().map_or_else(String::new, |invalid| format!("{}:{}", field_of(invalid), (self.attempts)()))
+    }
+}
+
+/// The field that a refusal is about, without the place within a list.
+fn field_of(invalid: &Invalid) -> &str {
+    invalid.field.split('[').next().unwrap_or_default()
+}
+
+/// A form that can be sent.
+pub(crate) fn use_submission() -> Submission {
+    Submission { refused: use_signal(|| None), attempts: use_signal(|| 0), busy: use_signal(|| false), toasts: use_toasts() }
+}
+
+/// A field with its label, and below it a hint or what is wrong with it.
+#[component]
+pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String, error: Option<String>, children: Element) -> Element {
+    rsx! {
+        div { class: if error.is_some() { "field invalid" } else { "field" },
+            label { r#for: "{name}", "{label}" }
+            {children}
+            match &error {
+                Some(problem) => rsx! { p { id: "{name}-note", class: "field-error", role: "alert", "data-testid": "error-{name}", {icon(Glyph::Alert)} "{problem}" } },
+                None => rsx! { p { id: "{name}-note", class: "field-hint", "{hint}" } },
+            }
+        }
+    }
+}
+
+/// A field that takes one line of text.
+#[component]
+pub(crate) fn TextField(
+    name: String,
+    label: String,
+    #[props(default)] value: String,
+    #[props(default)] hint: String,
+    #[props(default)] placeholder: String,
+    #[props(default = "text".to_owned())] kind: String,
+    #[props(default = "off".to_owned())] autocomplete: String,
+    error: Option<String>,
+) -> Element {
+    rsx! {
+        Field { name: name.clone(), label, hint, error: error.clone(),
+            input {
+                id: "{name}", name: "{name}", r#type: "{kind}", initial_value: "{value}", placeholder: "{placeholder}", autocomplete: "{autocomplete}",
+                maxlength: "1000", spellcheck: "false", aria_describedby: "{name}-note", aria_invalid: error.map(|_| "true"),
+            }
+        }
+    }
+}
+
+/// A dialog with a form in it. Enter sends it, Escape leaves it.
+#[component]
+pub(crate) fn FormDialog(
+    title: String,
+    action: String,
+    busy: bool,
+    focus: String,
+    #[props(default)] wide: bool,
+    onsubmit: EventHandler<FormEvent>,
+    onclose: EventHandler<()>,
+    children: Element,
+) -> Element {
+    rsx! {
+        Dialog { title, wide, onclose,
+            form { class: "dialog-form", novalidate: true, "data-focus": focus, onsubmit: move |event| onsubmit.call(event),
+                {children}
+                div { class: "dialog-actions",
+                    button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
+                    button { class: "button primary", disabled: busy, "data-testid": "submit", "{action}" }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_separated_by_commas() {
+        assert_eq!(labels_of("till, ground floor ,, "), ["till", "ground floor"]);
+        assert!(labels_of(" , ").is_empty());
+    }
+
+    #[test]
+    fn a_refusal_names_its_field() {
+        assert_eq!(field_of(&Invalid::new("tags[3]", "")), "tags");
+        assert_eq!(field_of(&Invalid::new("alias", "")), "alias");
+    }
+}

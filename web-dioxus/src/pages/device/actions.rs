@@ -1,0 +1,98 @@
+//! What can be done with a device.
+
+use actors::ServiceError;
+use actors::services::DeviceDetails;
+use dioxus::prelude::*;
+use domain::access::Permission;
+use domain::device::DeviceView;
+
+use super::all_devices;
+use super::edit::Edit;
+use crate::components::{Confirm, Glyph, icon};
+use crate::context::use_session;
+use crate::polling::Polling;
+use crate::toasts::{Undo, use_toasts};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    Edit,
+    Revoke,
+    Delete,
+}
+
+#[component]
+pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let navigator = use_navigator();
+    let mut asked = use_signal(|| None::<Asked>);
+    let mut busy = use_signal(|| false);
+    let manages = session.may(Permission::ManageDevices);
+    let (id, alias) = (view.identity.id, view.identity.alias.clone());
+    let name = alias.clone();
+    let confirmed = use_callback(move |deletes: bool| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let (session, name) = (session.clone(), name.clone());
+        spawn(async move {
+            let outcome: Result<(), ServiceError> = session
+                .call(move |system, principal| async move {
+                    match deletes {
+                        true => system.devices.delete(&principal, id).await,
+                        false => system.devices.revoke(&principal, id).await,
+                    }
+                })
+                .await;
+            busy.set(false);
+            asked.set(None);
+            match outcome {
+                Ok(()) if deletes => {
+                    toasts.undoable(format!("{name} is deleted."), Undo::Restore(vec![id]));
+                    navigator.push(all_devices());
+                }
+                Ok(()) => toasts.good(format!("The credentials of {name} are revoked.")),
+                Err(error) => toasts.failed(&error),
+            }
+        });
+    });
+    if !manages {
+        return rsx! {};
+    }
+    let known = details.read().value;
+    rsx! {
+        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "edit-device", disabled: known.is_none(), onclick: move |_| asked.set(Some(Asked::Edit)),
+            {icon(Glyph::Edit)} "Edit"
+        }
+        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "revoke-device", onclick: move |_| asked.set(Some(Asked::Revoke)),
+            {icon(Glyph::Key)} "Revoke credentials"
+        }
+        button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "delete-device", onclick: move |_| asked.set(Some(Asked::Delete)),
+            {icon(Glyph::Trash)} "Delete"
+        }
+        match asked() {
+            None => rsx! {},
+            Some(Asked::Edit) => rsx! {
+                Edit { identity: view.identity.clone(), monitored: known.as_ref().and_then(|known| known.monitored.clone()), onclose: move |()| asked.set(None),
+                    ondone: move |()| {
+                        asked.set(None);
+                        details.again();
+                    },
+                }
+            },
+            Some(Asked::Revoke) => rsx! {
+                Confirm { title: "Revoke the credentials of {alias}?", action: "Revoke credentials", busy: busy(),
+                    onconfirm: move |()| confirmed(false), onclose: move |()| asked.set(None),
+                    p { "Its token and session stop working at once, and its connection is closed. The device stays in the list, but it cannot report until it is enrolled again." }
+                }
+            },
+            Some(Asked::Delete) => rsx! {
+                Confirm { title: "Delete {alias}?", action: "Delete device", busy: busy(),
+                    onconfirm: move |()| confirmed(true), onclose: move |()| asked.set(None),
+                    p { "The device leaves the fleet, and its agent is told to stop. It can be restored from the list of deleted devices for a while." }
+                }
+            },
+        }
+    }
+}

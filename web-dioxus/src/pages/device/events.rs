@@ -1,0 +1,225 @@
+//! What happened to a device, newest first.
+
+use std::time::Duration;
+
+use actors::clock;
+use dioxus::prelude::*;
+use domain::event::EventKind;
+use domain::query::PAGE_MAX;
+use domain::{DeviceId, Timestamp};
+use serde_json::Value;
+use store::StoredEvent;
+
+use crate::components::{Glyph, LocalTime, Problem, Skeleton, icon, local_time, time_ago};
+use crate::format;
+use crate::polling::use_polling;
+
+/// How often the list is read again.
+const REREAD: Duration = Duration::from_secs(5);
+/// Events on the page at first, and more each time.
+const PAGE: i64 = 20;
+
+/// Kinds of events that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    All,
+    Connection,
+    Battery,
+    App,
+    People,
+}
+
+impl Group {
+    const ALL: [Self; 5] = [Self::All, Self::Connection, Self::Battery, Self::App, Self::People];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::All => "All events",
+            Self::Connection => "Connection",
+            Self::Battery => "Battery",
+            Self::App => "App and agent",
+            Self::People => "By people",
+        }
+    }
+
+    fn of(kind: EventKind) -> Self {
+        match kind {
+            EventKind::CameOnline | EventKind::WentOffline | EventKind::Rebooted => Self::Connection,
+            EventKind::LowBatteryBegan | EventKind::LowBatteryEnded => Self::Battery,
+            EventKind::AgentVersionChanged | EventKind::AppVersionChanged | EventKind::AppDownBegan | EventKind::AppDownEnded => Self::App,
+            EventKind::Enrolled | EventKind::Edited | EventKind::CredentialsRevoked | EventKind::Deleted | EventKind::Restored => {
+                Self::People
+            }
+        }
+    }
+
+    /// The kinds in it; none for all of them.
+    fn kinds(self) -> Vec<EventKind> {
+        EventKind::ALL.iter().copied().filter(|kind| self != Self::All && Self::of(*kind) == self).collect()
+    }
+}
+
+#[component]
+pub(super) fn Events(id: DeviceId) -> Element {
+    let mut group = use_signal(|| Group::All);
+    let mut wanted = use_signal(|| PAGE);
+    let events = use_polling((id, group(), wanted()), REREAD, |system, principal, (id, group, wanted)| async move {
+        let page = system.history.events(&principal, id, &group.kinds(), None, wanted).await?;
+        Ok((page.events, page.next.is_some()))
+    });
+    let reading = events.read();
+    let now = clock::now();
+    rsx! {
+        section { class: "card", aria_labelledby: "events-title", aria_busy: reading.loading.to_string(),
+            div { class: "card-head",
+                h2 { id: "events-title", "Events" }
+                select { class: "choice", name: "events", aria_label: "Kinds of events", onchange: move |event| {
+                        group.set(Group::ALL.into_iter().find(|group| group.title() == event.value()).unwrap_or(Group::All));
+                        wanted.set(PAGE);
+                    },
+                    for choice in Group::ALL {
+                        option { key: "{choice.title()}", value: choice.title(), selected: choice == group(), {choice.title()} }
+                    }
+                }
+            }
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| events.again() }
+            }
+            match reading.value.as_deref() {
+                Some((list, _)) if list.is_empty() => rsx! { p { class: "muted", "Nothing of this kind has happened yet." } },
+                Some((list, more)) => rsx! {
+                    ol { class: "timeline",
+                        for event in list.iter() {
+                            EventRow { key: "{event.id}", event: event.clone(), ago: format::relative(now, event.at) }
+                        }
+                    }
+                    if *more && wanted() < PAGE_MAX {
+                        div { class: "more", button { class: "button", r#type: "button", "data-testid": "more-events", onclick: move |_| wanted.set((wanted() * 3).min(PAGE_MAX)), "Show older events" } }
+                    }
+                },
+                None if reading.problem.is_none() => rsx! { Skeleton {} },
+                None => rsx! {},
+            }
+        }
+    }
+}
+
+#[component]
+fn EventRow(event: StoredEvent, ago: String) -> Element {
+    let (glyph, tone) = look(event.kind);
+    let at: Timestamp = event.at;
+    rsx! {
+        li { class: "event {tone}", "data-testid": "event", "data-kind": event.kind.as_str(),
+            span { class: "event-mark", {icon(glyph)} }
+            div { class: "event-body",
+                span { {words(event.kind, &event.detail)} if let Some(actor) = &event.actor { span { class: "muted", " by {actor}" } } }
+                for change in changes(&event.detail) {
+                    span { key: "{change}", class: "event-change", "{change}" }
+                }
+            }
+            span { class: "event-time", {time_ago(at, &ago)} span { class: "event-exact", {local_time(at, LocalTime::Minute)} } }
+        }
+    }
+}
+
+fn look(kind: EventKind) -> (Glyph, &'static str) {
+    match kind {
+        EventKind::Enrolled => (Glyph::Plus, "good"),
+        EventKind::CameOnline => (Glyph::Network, "good"),
+        EventKind::WentOffline => (Glyph::Network, "bad"),
+        EventKind::Rebooted => (Glyph::Bolt, ""),
+        EventKind::AgentVersionChanged | EventKind::AppVersionChanged => (Glyph::Package, ""),
+        EventKind::LowBatteryBegan => (Glyph::Battery, "warn"),
+        EventKind::LowBatteryEnded => (Glyph::Battery, "good"),
+        EventKind::AppDownBegan => (Glyph::Alert, "bad"),
+        EventKind::AppDownEnded => (Glyph::Check, "good"),
+        EventKind::Edited => (Glyph::Edit, ""),
+        EventKind::CredentialsRevoked => (Glyph::Key, "warn"),
+        EventKind::Deleted => (Glyph::Trash, "bad"),
+        EventKind::Restored => (Glyph::Restore, "good"),
+    }
+}
+
+/// An event as a sentence.
+fn words(kind: EventKind, detail: &Value) -> String {
+    let text = |name: &str| detail.get(name).map(plain);
+    let versions = |what: &str| match (text("before"), text("after")) {
+        (Some(before), Some(after)) => format!("{what} changed from {before} to {after}"),
+        (None, Some(after)) => format!("{what} is {after}"),
+        _ => format!("{what} changed"),
+    };
+    let with_charge = |what: &str| text("battery_pct").map_or_else(|| what.to_owned(), |pct| format!("{what}: {pct} %"));
+    match kind {
+        EventKind::Enrolled => "Enrolled".into(),
+        EventKind::CameOnline => "Came online".into(),
+        EventKind::WentOffline => "Went offline".into(),
+        EventKind::Rebooted => "Restarted".into(),
+        EventKind::AgentVersionChanged => versions("Agent version"),
+        EventKind::AppVersionChanged => versions("Version of the monitored app"),
+        EventKind::LowBatteryBegan => with_charge("Battery low"),
+        EventKind::LowBatteryEnded => with_charge("Battery recovered"),
+        EventKind::AppDownBegan => "Monitored app down".into(),
+        EventKind::AppDownEnded => "Monitored app up again".into(),
+        EventKind::Edited => "Edited".into(),
+        EventKind::CredentialsRevoked => "Credentials revoked".into(),
+        EventKind::Deleted => "Deleted".into(),
+        EventKind::Restored => "Restored".into(),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "nothing".into(),
+        Value::Array(entries) if entries.is_empty() => "nothing".into(),
+        Value::Array(entries) => entries.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields.values().filter(|value| !value.is_null()).map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// What an edit changed, a line for each field: those that name what it was and what it became.
+fn changes(detail: &Value) -> Vec<String> {
+    let fields = detail.as_object().into_iter().flatten();
+    fields
+        .filter_map(|(field, change)| {
+            let change = change.as_object()?;
+            let (before, after) = (change.get("before")?, change.get("after")?);
+            Some(format!("{}: {} → {}", field.replace('_', " "), plain(before), plain(after)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_kind_belongs_to_one_group() {
+        let of_groups: usize = Group::ALL.iter().map(|group| group.kinds().len()).sum();
+        assert_eq!(of_groups, EventKind::ALL.len());
+        assert!(Group::All.kinds().is_empty(), "no condition");
+    }
+
+    #[test]
+    fn events_read_as_sentences() {
+        assert_eq!(
+            words(EventKind::AgentVersionChanged, &json!({"before": "1.0", "after": "1.1"})),
+            "Agent version changed from 1.0 to 1.1"
+        );
+        assert_eq!(words(EventKind::LowBatteryBegan, &json!({"battery_pct": 17})), "Battery low: 17 %");
+        assert_eq!(words(EventKind::LowBatteryBegan, &json!({})), "Battery low");
+        assert!(EventKind::ALL.iter().all(|kind| !words(*kind, &Value::Null).is_empty()));
+    }
+
+    #[test]
+    fn an_edit_says_what_became_of_each_field() {
+        let detail = json!({
+            "alias": {"before": "a", "after": "b"}, "tags": {"before": [], "after": ["x", "y"]},
+            "monitored_app": {"before": null, "after": {"package": "io.example", "stale_after_s": 60}},
+        });
+        assert_eq!(changes(&detail), ["alias: a → b", "monitored app: nothing → io.example, 60", "tags: nothing → x, y"]);
+        assert!(changes(&json!({"before": "1.0", "after": "1.1"})).is_empty(), "no field of its own");
+    }
+}

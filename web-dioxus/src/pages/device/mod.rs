@@ -1,0 +1,174 @@
+//! One device, live: what it is, how it is doing, what happened to it, and what can be done about it.
+
+mod actions;
+mod edit;
+mod events;
+mod plots;
+mod readings;
+
+use std::time::Duration;
+
+use actors::services::DeviceDetails;
+use dioxus::prelude::*;
+use domain::DeviceId;
+use domain::device::DeviceView;
+
+use crate::app::{Route, use_title};
+use crate::components::{CopyButton, EmptyState, Glyph, Go, labels, status_dot, time_ago};
+use crate::format;
+use crate::polling::{Polling, use_polling};
+use crate::sampling::{LIVE, use_fleet};
+use crate::url_state::{DeviceUrl, DevicesUrl};
+
+use actions::Actions;
+use events::Events;
+use plots::Plots;
+use readings::{About, Fact, Packages, Readings, clock_text};
+
+/// What a device is watched for changes rarely.
+const DETAILS_REREAD: Duration = Duration::from_secs(30);
+
+#[component]
+pub(crate) fn Device(id: String, query: DeviceUrl) -> Element {
+    match id.parse::<DeviceId>() {
+        // Keyed, so that another device gets a page of its own.
+        Ok(id) => rsx! { for id in [id] { LiveDevice { key: "{id}", id, query } } },
+        Err(_) => rsx! { Gone {} },
+    }
+}
+
+#[component]
+fn Gone() -> Element {
+    use_title("No such device");
+    rsx! {
+        h1 { class: "visually-hidden", tabindex: "-1", "No such device" }
+        EmptyState { glyph: Glyph::Search, title: "There is no such device", text: "It may have been deleted, or the address is not complete.",
+            Go { to: all_devices(), class: "button primary", "Go to the devices" }
+        }
+    }
+}
+
+fn all_devices() -> Route {
+    Route::Devices { query: DevicesUrl::default() }
+}
+
+/// What the page shows; relative times are part of it, because they age by themselves.
+#[derive(Clone, PartialEq)]
+struct Shown {
+    view: DeviceView,
+    seen: Option<String>,
+    enrolled: String,
+    clock: Option<String>,
+}
+
+#[component]
+fn LiveDevice(id: DeviceId, query: DeviceUrl) -> Element {
+    let shown = use_fleet(LIVE, move |fleet, now| {
+        let view = fleet.device(id)?;
+        Some(Shown {
+            seen: view.last_seen_at.map(|at| format::relative(now, at)),
+            enrolled: format::relative(now, view.identity.enrolled_at),
+            clock: view.last.as_deref().map(clock_text),
+            view,
+        })
+    });
+    match shown() {
+        Some(shown) => rsx! { Page { shown, query } },
+        None => rsx! { Gone {} },
+    }
+}
+
+#[component]
+fn Page(shown: Shown, query: DeviceUrl) -> Element {
+    let identity = shown.view.identity.clone();
+    use_title(&identity.alias);
+    let details =
+        use_polling(
+            identity.id,
+            DETAILS_REREAD,
+            |system, principal, id: DeviceId| async move { system.devices.details(&principal, id).await },
+        );
+    let last = shown.view.last.clone();
+    let seen = shown.view.last_seen_at.zip(shown.seen.as_ref()).map(|(at, text)| time_ago(at, text));
+    rsx! {
+        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: all_devices(), "Devices" } span { aria_hidden: "true", "/" } span { class: "truncate", "{identity.alias}" } }
+        header { class: "page-header device-header",
+            div {
+                h1 { tabindex: "-1", "data-testid": "device-alias", "{identity.alias}" }
+                p { class: "lead",
+                    span { "data-testid": "device-status", {status_dot(shown.view.connectivity)} }
+                    if let Some(seen) = seen {
+                        span { "last seen " {seen} }
+                    } else {
+                        span { "enrolled, not heard from yet" }
+                    }
+                    {labels(&identity.groups, 8)}
+                    {labels(&identity.tags, 8)}
+                }
+            }
+            div { class: "page-actions", Actions { view: shown.view.clone(), details } }
+        }
+        match &last {
+            Some(last) => rsx! { Readings { view: shown.view.clone(), telemetry: last.telemetry.clone() } },
+            None => rsx! {
+                section { class: "card",
+                    EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page fills by itself as soon as the device sends its first heartbeat." }
+                }
+            },
+        }
+        if last.is_some() {
+            Plots { id: identity.id, range: query.range }
+        }
+        div { class: "device-lower",
+            div {
+                Events { id: identity.id }
+                if let Some(last) = last.as_ref().filter(|last| !last.telemetry.apps.is_empty()) {
+                    Packages { apps: last.telemetry.apps.clone(), status: shown.view.app_status }
+                }
+                Enrolled { view: shown.view.clone(), enrolled: shown.enrolled.clone(), details }
+            }
+            if let Some(last) = &last {
+                div { About { view: shown.view.clone(), clock: shown.clock.clone().unwrap_or_default(), telemetry: last.telemetry.clone() } }
+            }
+        }
+    }
+}
+
+#[component]
+fn Enrolled(view: DeviceView, enrolled: String, details: Polling<DeviceDetails>) -> Element {
+    let identity = &view.identity;
+    let monitored = details.read().value.and_then(|details| details.monitored.clone());
+    let monitored = monitored.map(|app| match app.stale_after_s {
+        Some(seconds) => format!("{}, down after {} out of the foreground", app.package, format::duration(i64::from(seconds))),
+        None => app.package,
+    });
+    let boot = view.last.as_ref().and_then(|last| last.telemetry.boot_id.clone());
+    rsx! {
+        section { class: "card",
+            h2 { "Identity" }
+            dl { class: "facts wide",
+                div { dt { "Enrolled" } dd { {time_ago(identity.enrolled_at, &enrolled)} } }
+                Identifier { name: "Device id", value: identity.id.to_string() }
+                if let Some(hardware_id) = identity.hardware_id.clone() {
+                    Identifier { name: "Hardware id", value: hardware_id }
+                }
+                if let Some(boot) = boot {
+                    Identifier { name: "Boot id", value: boot }
+                }
+                Fact { name: "Monitored app", value: monitored }
+                Fact { name: "Model at enrollment", value: identity.model.clone() }
+                Fact { name: "Manufacturer at enrollment", value: identity.manufacturer.clone() }
+            }
+        }
+    }
+}
+
+#[component]
+fn Identifier(name: String, value: String) -> Element {
+    rsx! {
+        div {
+            dt { "{name}" }
+            dd { class: "identifier", code { class: "truncate", "{value}" } CopyButton { text: value.clone(), label: "Copy the {name.to_lowercase()}" } }
+        }
+    }
+}

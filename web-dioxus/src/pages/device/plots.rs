@@ -1,0 +1,200 @@
+//! A device over time: battery, memory, storage and network.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actors::clock;
+use actors::services::DeviceHistory;
+use chrono::TimeDelta;
+use dioxus::prelude::*;
+use domain::DeviceId;
+use domain::heartbeat::Transport;
+use domain::history::{HistoryRequest, Point, Summary, TransportShares};
+
+use crate::app::Route;
+use crate::components::chart::{LineChart, Sample, Scale, Series, Spell, Strip, Unit, Window};
+use crate::components::{Go, Problem};
+use crate::context::use_session;
+use crate::format;
+use crate::polling::use_polling;
+use crate::url_state::{DeviceUrl, Range};
+
+/// How often the plots are read again.
+const REREAD: Duration = Duration::from_secs(30);
+/// Kinds of network, in the order of their numbers in a strip.
+const NETWORKS: [Transport; 5] = [Transport::Wifi, Transport::Cellular, Transport::Ethernet, Transport::Other, Transport::None];
+
+/// How far back a range reaches, and how many points it has: one per 5 minutes, hour, or 4 hours.
+fn span(range: Range) -> (TimeDelta, i64) {
+    match range {
+        Range::Day => (TimeDelta::hours(24), 289),
+        Range::Week => (TimeDelta::days(7), 169),
+        Range::Month => (TimeDelta::days(30), 241),
+    }
+}
+
+#[component]
+pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
+    let session = use_session();
+    let history = use_polling((id, range), REREAD, |system, principal, (id, range)| async move {
+        let (length, points) = span(range);
+        let now = clock::now();
+        system.history.device(&principal, id, HistoryRequest { from: Some(now - length), to: Some(now), points: Some(points) }).await
+    });
+    let reading = history.read();
+    rsx! {
+        section { class: "card", aria_labelledby: "history-title", aria_busy: reading.loading.to_string(),
+            div { class: "card-head",
+                h2 { id: "history-title", "History" }
+                nav { class: "tabs", aria_label: "Length of time",
+                    for choice in Range::ALL {
+                        Go { key: "{choice.as_str()}", to: Route::Device { id: id.to_string(), query: DeviceUrl { range: choice } }, current: choice == range, testid: "range-{choice.as_str()}",
+                            {title(choice)}
+                        }
+                    }
+                }
+            }
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| history.again() }
+            }
+            match &reading.value {
+                Some(history) => rsx! { All { history: history.clone(), offline_after: session.policy.offline_after } },
+                None if reading.problem.is_none() => rsx! {
+                    div { class: "plots", role: "status", aria_label: "Loading",
+                        for n in 0..4 { div { key: "{n}", class: "chart-loading" } }
+                    }
+                },
+                None => rsx! {},
+            }
+        }
+    }
+}
+
+fn title(range: Range) -> &'static str {
+    match range {
+        Range::Day => "24 hours",
+        Range::Week => "7 days",
+        Range::Month => "30 days",
+    }
+}
+
+#[component]
+fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
+    let plan = &history.plan;
+    let step = TimeDelta::seconds(plan.step_s);
+    // A device that is silent for less than this counts as online all the while.
+    let window = Window { from: plan.from, to: plan.to, step, gap: (offline_after + step).max(step * 3 / 2) };
+    let measured = |measure: fn(&Point) -> Option<Summary>| -> Rc<Vec<Sample>> {
+        let sample =
+            |point: &Point| measure(point).map(|Summary { min, avg, max }| Sample { at: point.at, low: min, value: avg, high: max });
+        Rc::new(history.points.iter().filter_map(sample).collect())
+    };
+    let battery = measured(|point| point.battery_pct);
+    let temperature = measured(|point| point.battery_temperature_c);
+    let memory = measured(|point| point.ram_available_mb);
+    let storage = measured(|point| point.storage_free_mb);
+    let highest = |samples: &[Sample]| samples.iter().map(|sample| sample.high).fold(0.0, f64::max);
+    let lowest = temperature.iter().map(|sample| sample.low).fold(f64::INFINITY, f64::min);
+    let temperature_scale = Scale::around(lowest, highest(&temperature), Unit::Celsius, 4);
+    let (memory_scale, storage_scale) =
+        (Scale::from_zero(highest(&memory), Unit::Mebibytes, 4), Scale::from_zero(highest(&storage), Unit::Mebibytes, 4));
+    rsx! {
+        div { class: "plots",
+            One { title: "Battery", testid: "plot-battery", tone: "accent", samples: battery, window, scale: Scale::percent() }
+            One { title: "Battery temperature", testid: "plot-temperature", tone: "warn", filled: false, samples: temperature, window, scale: temperature_scale }
+            One { title: "Memory available", testid: "plot-memory", tone: "second", samples: memory, window, scale: memory_scale }
+            One { title: "Storage free", testid: "plot-storage", tone: "third", samples: storage, window, scale: storage_scale }
+            div { class: "plot",
+                h3 { "Network" }
+                Strip { title: "Network", testid: "plot-network", states: NETWORKS.map(|network| (format::transport(network).to_owned(), format::transport_tone(network))).to_vec(), spells: Rc::new(spells(&history.points)), window }
+            }
+            div { class: "plot",
+                h3 { "Online" }
+                Strip { title: "Online", testid: "plot-online", states: vec![("Online".into(), "good"), ("Offline".into(), "faint")], spells: Rc::new(online(&history.points)), window }
+            }
+        }
+    }
+}
+
+/// A plot of one measure; the band shows what it varied between within a step.
+#[component]
+fn One(
+    title: String,
+    testid: String,
+    tone: &'static str,
+    #[props(default = true)] filled: bool,
+    samples: Rc<Vec<Sample>>,
+    window: Window,
+    scale: Scale,
+) -> Element {
+    let last = samples.last().map(|sample| scale.format(sample.value));
+    rsx! {
+        div { class: "plot",
+            h3 { "{title}" if let Some(last) = last { span { class: "plot-last", "{last}" } } }
+            LineChart { title: title.clone(), series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
+        }
+    }
+}
+
+/// The network that most heartbeats of each step came over.
+fn spells(points: &[Point]) -> Vec<Spell> {
+    let spell = |point: &Point| {
+        let shares = by_network(point.transports.as_ref()?);
+        let (state, share) = shares.into_iter().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(Spell { at: point.at, state, note: (share < 0.995).then(|| format!("{:.0} % of the heartbeats", share * 100.0)) })
+    };
+    points.iter().filter_map(spell).collect()
+}
+
+fn by_network(shares: &TransportShares) -> [f64; NETWORKS.len()] {
+    let TransportShares { wifi, cellular, ethernet, none, other } = *shares;
+    [wifi, cellular, ethernet, other, none]
+}
+
+/// Whether the device counted as online, from the first step on in which it did.
+fn online(points: &[Point]) -> Vec<Spell> {
+    let seen = points.iter().skip_while(|point| point.online_share <= 0.0);
+    seen.map(|point| {
+        let share = point.online_share;
+        let partly = (0.005..0.995).contains(&share).then(|| format!("{:.0} % of the time", share * 100.0));
+        Spell { at: point.at, state: usize::from(share < 0.5), note: partly }
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(minute: i64, online_share: f64, transports: Option<TransportShares>) -> Point {
+        Point {
+            at: chrono::DateTime::from_timestamp(1_780_000_000 + minute * 60, 0).unwrap(),
+            heartbeats: 1,
+            online_share,
+            battery_pct: None,
+            battery_temperature_c: None,
+            ram_available_mb: None,
+            ram_pressure_pct: None,
+            storage_free_mb: None,
+            charging_share: None,
+            net_validated_share: None,
+            transports,
+        }
+    }
+
+    #[test]
+    fn the_network_of_most_heartbeats_is_shown() {
+        let mixed = TransportShares { wifi: 0.25, cellular: 0.75, ethernet: 0.0, none: 0.0, other: 0.0 };
+        let found = spells(&[point(0, 1.0, Some(mixed)), point(5, 1.0, None)]);
+        assert_eq!(found.len(), 1, "a step without a word about it is left out");
+        assert_eq!((NETWORKS[found[0].state], found[0].note.as_deref()), (Transport::Cellular, Some("75 % of the heartbeats")));
+    }
+
+    #[test]
+    fn a_device_is_not_offline_before_it_was_ever_online() {
+        let found = online(&[point(0, 0.0, None), point(5, 0.8, None), point(10, 0.1, None), point(15, 0.0, None)]);
+        assert_eq!(found.iter().map(|spell| spell.state).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(found[0].note.as_deref(), Some("80 % of the time"));
+        assert_eq!(found[2].note, None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Filters that people keep: chosen, kept, shared and forgotten.
+
+use std::time::Duration;
+
+use dioxus::prelude::*;
+use domain::SavedFilterId;
+use domain::query::DeviceFilter;
+use store::SavedFilter;
+
+use super::DevicesState;
+use crate::app::Route;
+use crate::components::form::{FormDialog, TextField, text_of, use_submission};
+use crate::components::{Confirm, Glyph, Go, Problem, icon};
+use crate::context::use_session;
+use crate::polling::{Polling, use_polling};
+use crate::toasts::use_toasts;
+use crate::url_state::DevicesUrl;
+use actors::services::FilterRequest;
+
+/// How often the list is read again: others share filters too.
+const REREAD: Duration = Duration::from_secs(30);
+
+#[derive(Clone, PartialEq)]
+enum Asked {
+    Keep,
+    Forget(SavedFilter),
+}
+
+/// A menu of the kept filters.
+#[component]
+pub(super) fn SavedFilters(state: DevicesState) -> Element {
+    let session = use_session();
+    let list = use_polling((), REREAD, |system, principal, ()| async move { system.filters.list(&principal).await });
+    let mut asked = use_signal(|| None::<Asked>);
+    let own = session.principal.user_id();
+    let reading = list.read();
+    let url = state.url.read();
+    let current = reading.value.as_ref().and_then(|filters| filters.iter().find(|filter| filter.filter == url.filter));
+    let (current_id, current_name) = (current.map(|filter| filter.id), current.map(|filter| filter.name.clone()));
+    let shown = current_name.unwrap_or_else(|| "Saved filters".to_owned());
+    let link = |filter: &SavedFilter| {
+        let query = DevicesUrl { filter: filter.filter.clone(), sort: url.sort, selected: url.selected.clone() };
+        Route::Devices { query }
+    };
+    rsx! {
+        details { class: "saved", "data-menu": "1",
+            summary { class: if current_id.is_some() { "button chosen" } else { "button" }, "data-testid": "saved-filters", {icon(Glyph::Save)} span { class: "truncate", "{shown}" } }
+            div { class: "menu saved-menu",
+                if let Some(problem) = &reading.problem {
+                    Problem { text: problem.clone(), onretry: move |()| list.again() }
+                }
+                match &reading.value {
+                    Some(filters) if filters.is_empty() => rsx! { p { class: "muted menu-note", "Filters that you use often can be kept here, and shared." } },
+                    Some(filters) => rsx! {
+                        ul {
+                            for filter in filters.iter() {
+                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), onforget: move |filter| asked.set(Some(Asked::Forget(filter))) }
+                            }
+                        }
+                    },
+                    None => rsx! {},
+                }
+                if url.conditions() > 0 && current_id.is_none() {
+                    button { class: "menu-item", r#type: "button", aria_haspopup: "dialog", "data-testid": "keep-filter", onclick: move |_| asked.set(Some(Asked::Keep)), {icon(Glyph::Plus)} "Keep this filter…" }
+                }
+            }
+        }
+        match asked() {
+            None => rsx! {},
+            Some(Asked::Keep) => rsx! { Keep { filter: url.filter.clone(), list, onclose: move |()| asked.set(None) } },
+            Some(Asked::Forget(filter)) => rsx! { Forget { id: filter.id, name: filter.name, shared: filter.shared, list, onclose: move |()| asked.set(None) } },
+        }
+    }
+}
+
+#[component]
+fn SavedItem(filter: SavedFilter, to: Route, own: bool, current: bool, onforget: EventHandler<SavedFilter>) -> Element {
+    let forgotten = filter.clone();
+    rsx! {
+        li { class: "saved-item", "data-testid": "saved-filter",
+            Go { to, current, class: "menu-item",
+                span { class: "truncate", "{filter.name}" }
+                if !own {
+                    span { class: "muted", "by {filter.owner_name}" }
+                } else if filter.shared {
+                    span { class: "badge", "Shared" }
+                }
+            }
+            if own {
+                button { class: "icon-button", r#type: "button", aria_haspopup: "dialog", aria_label: "Forget {filter.name}", onclick: move |_| onforget.call(forgotten.clone()), {icon(Glyph::Trash)} }
+            }
+        }
+    }
+}
+
+#[component]
+fn Keep(filter: DeviceFilter, list: Polling<Vec<SavedFilter>>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let submission = use_submission();
+    let send = use_callback(move |form: FormEvent| {
+        if !submission.begin() {
+            return;
+        }
+        let session = session.clone();
+        let request = FilterRequest { name: text_of(&form, "name"), filter: filter.clone(), shared: !text_of(&form, "shared").is_empty() };
+        spawn(async move {
+            let outcome = session.call(move |system, principal| async move { system.filters.create(&principal, request).await }).await;
+            if let Some(filter) = submission.done(outcome) {
+                toasts.good(format!("The filter {} is kept.", filter.name));
+                list.again();
+                onclose.call(());
+            }
+        });
+    });
+    rsx! {
+        FormDialog { title: "Keep this filter", action: "Keep", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+            TextField { name: "name", label: "Name", placeholder: "Tills with a low battery", error: submission.error("name") }
+            label { class: "choice-row",
+                input { r#type: "checkbox", name: "shared", value: "yes" }
+                span { strong { "Share it" } span { class: "muted", "Everybody who signs in sees it; only you can change it." } }
+            }
+        }
+    }
+}
+
+#[component]
+fn Forget(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec<SavedFilter>>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let called = name.clone();
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let (session, called) = (session.clone(), called.clone());
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.filters.delete(&principal, id).await }).await {
+                Ok(()) => toasts.good(format!("The filter {called} is forgotten.")),
+                Err(error) => toasts.failed(&error),
+            }
+            list.again();
+            onclose.call(());
+        });
+    });
+    rsx! {
+        Confirm { title: "Forget the filter {name}?", action: "Forget", busy: busy(), onconfirm: confirmed, onclose,
+            if shared {
+                p { "It disappears for everybody. No device changes." }
+            } else {
+                p { "No device changes." }
+            }
+        }
+    }
+}

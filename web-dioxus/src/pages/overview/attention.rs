@@ -1,0 +1,112 @@
+//! The devices that somebody should look at.
+
+use std::rc::Rc;
+
+use actors::clock;
+use dioxus::prelude::*;
+use domain::device::{AppStatus, Connectivity, DeviceView};
+use domain::query::{DeviceFilter, Sort, SortKey};
+
+use crate::app::Route;
+use crate::components::{Glyph, Go, battery_bar, icon, status_dot, time_ago};
+use crate::context::use_session;
+use crate::fleet_watch::{Attention, Digest};
+use crate::format;
+use crate::url_state::DevicesUrl;
+
+#[component]
+pub(super) fn NeedsAttention(digest: Option<Rc<Digest>>) -> Element {
+    let session = use_session();
+    let low = session.policy.low_battery_pct;
+    let offline = DevicesUrl {
+        filter: DeviceFilter { connectivity: Some(Connectivity::Offline), ..DeviceFilter::default() },
+        sort: Sort { key: SortKey::LastSeen, descending: true },
+        ..DevicesUrl::default()
+    };
+    let empty = DevicesUrl {
+        filter: DeviceFilter { connectivity: Some(Connectivity::Online), battery_below: Some(low), ..DeviceFilter::default() },
+        sort: Sort { key: SortKey::Battery, descending: false },
+        ..DevicesUrl::default()
+    };
+    let down = DevicesUrl {
+        filter: DeviceFilter { connectivity: Some(Connectivity::Online), app_status: Some(AppStatus::Down), ..DeviceFilter::default() },
+        ..DevicesUrl::default()
+    };
+    rsx! {
+        section { class: "card", aria_labelledby: "attention",
+            h2 { id: "attention", "Needs attention" }
+            match digest {
+                None => rsx! { div { class: "skeleton-lines", aria_hidden: "true", span {} span {} span {} } },
+                Some(digest) if digest.app_down.total + digest.low_battery.total + digest.offline.total == 0 => rsx! {
+                    p { class: "all-good", {icon(Glyph::Check)} "Every device is online, charged, and runs its app." }
+                },
+                Some(digest) => rsx! {
+                    div { class: "attention",
+                        AttentionList { title: "App down", reason: Reason::AppDown, attention: digest.app_down.clone(), more: down }
+                        AttentionList { title: "Low battery", reason: Reason::LowBattery, attention: digest.low_battery.clone(), more: empty }
+                        AttentionList { title: "Offline", reason: Reason::Offline, attention: digest.offline.clone(), more: offline }
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Why a device needs attention.
+#[derive(Clone, Copy, PartialEq)]
+enum Reason {
+    AppDown,
+    LowBattery,
+    Offline,
+}
+
+#[component]
+fn AttentionList(title: String, reason: Reason, attention: Attention, more: DevicesUrl) -> Element {
+    let rest = attention.total - attention.top.len();
+    rsx! {
+        div { class: "attention-list",
+            h3 { "{title} " span { class: "count", {format::number(attention.total as u64)} } }
+            if attention.total == 0 {
+                p { class: "muted", "None." }
+            }
+            ul {
+                for view in attention.top.iter() {
+                    AttentionRow { key: "{view.identity.id}", reason, view: view.clone() }
+                }
+            }
+            if rest > 0 {
+                Go { to: Route::Devices { query: more }, class: "more-link", "Show all {format::number(attention.total as u64)}" }
+            }
+        }
+    }
+}
+
+#[component]
+fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
+    let telemetry = view.last.as_ref().map(|last| &last.telemetry);
+    let detail = match reason {
+        Reason::AppDown => {
+            let text = match telemetry.map(|telemetry| (telemetry.app_running, telemetry.foreground_recent_s)) {
+                Some((Some(false), _)) | None => "not running".to_owned(),
+                Some((_, Some(seconds))) => format!("out of view for {}", format::duration(i64::from(seconds))),
+                Some((_, None)) => String::new(),
+            };
+            rsx! { span { class: "muted", "{text}" } }
+        }
+        Reason::LowBattery => battery_bar(view.battery_pct(), telemetry.and_then(|telemetry| telemetry.charging), true),
+        Reason::Offline => rsx! {
+            span { class: "muted",
+                if let Some(at) = view.last_seen_at {
+                    {time_ago(at, &format::relative(clock::now(), at))}
+                }
+            }
+        },
+    };
+    rsx! {
+        li {
+            {status_dot(view.connectivity)}
+            Go { to: Route::device(view.identity.id), class: "truncate", "{view.identity.alias}" }
+            {detail}
+        }
+    }
+}

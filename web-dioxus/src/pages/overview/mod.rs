@@ -1,0 +1,129 @@
+//! The state of the fleet at a glance: counts, the last day, what there is, and what needs attention.
+
+mod attention;
+mod distributions;
+mod first_steps;
+mod history;
+mod rate;
+
+use std::rc::Rc;
+
+use dioxus::prelude::*;
+use domain::device::{AppStatus, Connectivity};
+use domain::query::DeviceFilter;
+
+use crate::app::{Route, use_title};
+use crate::components::{PageHeader, StatTile};
+use crate::context::use_session;
+use crate::fleet_watch::Digest;
+use crate::format;
+use crate::sampling::{CALM, ticks, use_fleet};
+use crate::url_state::DevicesUrl;
+
+use attention::NeedsAttention;
+use distributions::FleetDistributions;
+use first_steps::FirstSteps;
+use history::OnlineHistory;
+use rate::Rate;
+
+/// As long as no more devices than this are enrolled, and none has reported, the first steps are shown.
+const FIRST_FEW: u64 = 5;
+
+/// The list of the devices that fit.
+fn list(filter: DeviceFilter) -> Option<Route> {
+    Some(Route::Devices { query: DevicesUrl { filter, ..DevicesUrl::default() } })
+}
+
+#[component]
+pub(crate) fn Overview() -> Element {
+    use_title("Overview");
+    let session = use_session();
+    let stats = use_fleet(CALM, |fleet, _| *fleet.stats().borrow());
+    // Whoever watched the first device come in is not torn away from it.
+    let mut guided = use_signal(|| false);
+    let low = session.policy.low_battery_pct;
+    let stats = stats();
+    let reported = stats.online + stats.offline > 0;
+    let empty = use_fleet(CALM, |fleet, _| fleet.is_empty());
+    if empty() && !guided() {
+        guided.set(true);
+    }
+    // Many at once are no first device: a node that has just started may not know its fleet yet.
+    let waiting = !reported && (1..=FIRST_FEW).contains(&stats.devices);
+    if guided() && stats.online + stats.offline <= 1 || waiting {
+        return rsx! {
+            PageHeader { title: "Overview" }
+            FirstSteps { enrolled: stats.devices > 0, reported, ondone: move |()| guided.set(false) }
+        };
+    }
+    let with = |connectivity| DeviceFilter { connectivity: Some(connectivity), ..DeviceFilter::default() };
+    let share = |part: u64| (stats.devices > 0).then(|| format!("{} % of {}", part * 100 / stats.devices, format::number(stats.devices)));
+    rsx! {
+        PageHeader { title: "Overview", lead: "{format::count(stats.devices as usize, \"device\", \"devices\")} enrolled" }
+        section { class: "stats", aria_label: "Counts",
+            StatTile { testid: "stat-online", label: "Online", value: stats.online, tone: "good", hint: share(stats.online), to: list(with(Connectivity::Online)) }
+            StatTile { testid: "stat-offline", label: "Offline", value: stats.offline, tone: "bad", hint: share(stats.offline), to: list(with(Connectivity::Offline)) }
+            StatTile { testid: "stat-never-seen", label: "Never seen", value: stats.never_seen, tone: "neutral", hint: "enrolled, not heard from", to: list(with(Connectivity::NeverSeen)) }
+            StatTile {
+                testid: "stat-low-battery", label: "Low battery", value: stats.low_battery, tone: "warn", hint: "online, below {low} %",
+                to: list(DeviceFilter { battery_below: Some(low), ..with(Connectivity::Online) }),
+            }
+            StatTile {
+                testid: "stat-app-down", label: "App down", value: stats.app_down, tone: "bad", hint: "online, app not running",
+                to: list(DeviceFilter { app_status: Some(AppStatus::Down), ..with(Connectivity::Online) }),
+            }
+        }
+        Fleet {}
+    }
+}
+
+/// What takes a look over the whole fleet, or over its past.
+#[component]
+fn Fleet() -> Element {
+    let session = use_session();
+    let mut digest = use_signal(|| None::<Rc<Digest>>);
+    use_future(move || {
+        let watch = session.watch.clone();
+        async move {
+            let mut ticks = ticks(CALM);
+            loop {
+                ticks.tick().await;
+                let new = watch.digest().await;
+                if digest.peek().as_deref() != Some(&*new) {
+                    digest.set(Some(Rc::new((*new).clone())));
+                }
+            }
+        }
+    });
+    rsx! {
+        div { class: "overview-top",
+            OnlineHistory {}
+            Rate {}
+        }
+        NeedsAttention { digest: digest() }
+        FleetDistributions {}
+    }
+}
+
+/// The call that enrolls a device with a token.
+pub(crate) fn register_command(origin: &str, token: &str, alias: Option<&str>) -> String {
+    let body = alias.map_or_else(|| "{}".to_owned(), |alias| serde_json::json!({ "alias": alias }).to_string());
+    let authorization = format::shell_word(&format!("Authorization: Bearer {token}"));
+    format!(
+        "curl -sS {} \\\n  -H {authorization} \\\n  -H 'Content-Type: application/json' \\\n  -d {}",
+        format::shell_word(&format!("{origin}/v1/register")),
+        format::shell_word(&body)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_survives_any_alias() {
+        let command = register_command("https://mdm.example", "t", Some("it's \"x\""));
+        assert!(command.contains(r#"'{"alias":"it'\''s \"x\""}'"#), "{command}");
+        assert!(register_command("https://mdm.example", "t", None).ends_with("-d '{}'"));
+    }
+}

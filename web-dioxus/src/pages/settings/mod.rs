@@ -1,0 +1,107 @@
+//! Settings: one's own account, and for admins those of others and the limits in force.
+
+mod limits;
+mod profile;
+mod sessions;
+mod tokens;
+mod users;
+
+use dioxus::prelude::*;
+use domain::access::{Permission, Principal};
+
+use crate::app::{Route, use_title};
+use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::context::use_session;
+use crate::pages::NotFound;
+
+use limits::Limits;
+use profile::Profile;
+use sessions::Sessions;
+use tokens::Tokens;
+use users::Users;
+
+/// A part of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// One's own account.
+    Profile,
+    /// One's own sign-ins.
+    Sessions,
+    /// One's own API tokens.
+    Tokens,
+    /// Everybody's accounts.
+    Users,
+    /// What requests are limited to.
+    Limits,
+}
+
+impl Section {
+    const ALL: [Self; 5] = [Self::Profile, Self::Sessions, Self::Tokens, Self::Users, Self::Limits];
+
+    /// Its name in the address.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Sessions => "sessions",
+            Self::Tokens => "tokens",
+            Self::Users => "users",
+            Self::Limits => "limits",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Profile => "Profile",
+            Self::Sessions => "Sessions",
+            Self::Tokens => "API tokens",
+            Self::Users => "Users",
+            Self::Limits => "Rate limits",
+        }
+    }
+
+    /// Whether someone may see it at all. The services decide about everything in it.
+    fn open_to(self, principal: &Principal) -> bool {
+        match self {
+            Self::Profile | Self::Sessions | Self::Tokens => true,
+            Self::Users | Self::Limits => principal.may(Permission::ManageUsers),
+        }
+    }
+}
+
+#[component]
+pub(crate) fn Settings(section: String) -> Element {
+    let Some(section) = Section::ALL.into_iter().find(|known| known.as_str() == section) else {
+        return rsx! { NotFound { segments: vec!["settings".into(), section] } };
+    };
+    let session = use_session();
+    rsx! {
+        Titled { key: "{section.as_str()}", section }
+        PageHeader { title: "Settings" }
+        nav { class: "tabs settings-tabs", aria_label: "Settings",
+            for other in Section::ALL.into_iter().filter(|section| section.open_to(&session.principal)) {
+                Go { key: "{other.as_str()}", to: Route::settings(other), current: other == section, "{other.title()}" }
+            }
+        }
+        if section.open_to(&session.principal) {
+            match section {
+                Section::Profile => rsx! { Profile {} },
+                Section::Sessions => rsx! { Sessions {} },
+                Section::Tokens => rsx! { Tokens {} },
+                Section::Users => rsx! { Users {} },
+                Section::Limits => rsx! { Limits {} },
+            }
+        } else {
+            section { class: "card",
+                EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. Ask an admin of this server.",
+                    Go { to: Route::settings(Section::Profile), class: "button", "Go to your profile" }
+                }
+            }
+        }
+    }
+}
+
+#[component]
+fn Titled(section: Section) -> Element {
+    use_title(section.title());
+    rsx! {}
+}

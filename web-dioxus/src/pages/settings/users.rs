@@ -1,0 +1,350 @@
+//! Everybody's accounts: added, changed, disabled, their passwords reset, their sessions ended.
+
+use std::time::Duration;
+
+use actors::clock;
+use dioxus::prelude::*;
+use domain::UserId;
+use domain::access::Role;
+use domain::account::{Account, AccountChange};
+use domain::query::PAGE_MAX;
+use secrecy::ExposeSecret;
+
+use super::profile::role_text;
+use super::sessions::SignInList;
+use crate::components::form::{FormDialog, TextField, text_of, use_submission};
+use crate::components::{Confirm, CopyButton, Dialog, Glyph, LocalTime, Problem, Skeleton, icon, local_time, time_ago};
+use crate::context::use_session;
+use crate::format;
+use crate::polling::use_polling;
+use crate::toasts::use_toasts;
+
+/// How often the list is read again.
+const REREAD: Duration = Duration::from_secs(15);
+/// Accounts on the page at first, and more each time.
+const PAGE: i64 = 100;
+
+/// What the page asks about.
+#[derive(Clone, PartialEq)]
+enum Asked {
+    Add,
+    Role(Account),
+    Disable(Account),
+    Enable(Account),
+    Reset(Account),
+    Sessions(Account),
+}
+
+#[component]
+pub(super) fn Users() -> Element {
+    let session = use_session();
+    let mut wanted = use_signal(|| PAGE);
+    let mut asked = use_signal(|| None::<Asked>);
+    let list = use_polling(wanted(), REREAD, |system, principal, wanted| async move {
+        let page = system.accounts.accounts(&principal, None, wanted).await?;
+        Ok((page.accounts, page.next.is_some()))
+    });
+    let own = session.principal.user_id();
+    let reading = list.read();
+    let now = clock::now();
+    let done = move |()| {
+        asked.set(None);
+        list.again();
+    };
+    rsx! {
+        section { class: "card", aria_labelledby: "users-title",
+            div { class: "card-head",
+                h2 { id: "users-title", "Users" }
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-user", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Add user" }
+            }
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| list.again() }
+            }
+            match reading.value.as_deref() {
+                Some((accounts, more)) => rsx! {
+                    ul { class: "rows",
+                        for account in accounts.iter() {
+                            UserRow { key: "{account.id}", account: account.clone(), own: Some(account.id) == own, seen: account.last_seen_at.map(|at| format::relative(now, at)), onask: move |what| asked.set(Some(what)) }
+                        }
+                    }
+                    if *more && wanted() < PAGE_MAX {
+                        div { class: "more", button { class: "button", r#type: "button", onclick: move |_| wanted.set((wanted() + PAGE).min(PAGE_MAX)), "Load more" } }
+                    }
+                    if *more && wanted() >= PAGE_MAX {
+                        p { class: "muted more", "Only the first {PAGE_MAX} accounts are shown." }
+                    }
+                },
+                None if reading.problem.is_none() => rsx! { Skeleton {} },
+                None => rsx! {},
+            }
+        }
+        match asked() {
+            None => rsx! {},
+            Some(Asked::Add) => rsx! { Add { ondone: done, onclose: move |()| asked.set(None) } },
+            Some(Asked::Role(account)) => rsx! { ChangeRole { account, ondone: done, onclose: move |()| asked.set(None) } },
+            Some(Asked::Disable(account)) => rsx! { SetDisabled { account, disabled: true, ondone: done, onclose: move |()| asked.set(None) } },
+            Some(Asked::Enable(account)) => rsx! { SetDisabled { account, disabled: false, ondone: done, onclose: move |()| asked.set(None) } },
+            Some(Asked::Reset(account)) => rsx! { Reset { account, ondone: done, onclose: move |()| asked.set(None) } },
+            Some(Asked::Sessions(account)) => rsx! { TheirSessions { account, ondone: done, onclose: move |()| asked.set(None) } },
+        }
+    }
+}
+
+#[component]
+fn UserRow(account: Account, own: bool, seen: Option<String>, onask: EventHandler<Asked>) -> Element {
+    let disabled = account.disabled_at.is_some();
+    let initial = account.username.chars().next().unwrap_or('?').to_uppercase().to_string();
+    let ask = move |what: fn(Account) -> Asked, account: &Account| {
+        let account = account.clone();
+        move |_| onask.call(what(account.clone()))
+    };
+    rsx! {
+        li { class: if disabled { "row-item off" } else { "row-item" }, "data-testid": "user-row", "data-user": "{account.username}",
+            span { class: "avatar", aria_hidden: "true", "{initial}" }
+            div { class: "row-main",
+                div { class: "row-title",
+                    span { class: "truncate", "{account.username}" }
+                    span { class: "badge", "data-testid": "user-role", "{account.role}" }
+                    if own { span { class: "badge info", "You" } }
+                    if disabled { span { class: "badge bad", "Disabled" } }
+                }
+                div { class: "row-meta",
+                    match account.last_seen_at.zip(seen) {
+                        Some((at, text)) => rsx! { span { "seen " {time_ago(at, &text)} } },
+                        None => rsx! { span { "never signed in" } },
+                    }
+                    span { "added " {local_time(account.created_at, LocalTime::Day)} }
+                }
+            }
+            div { class: "row-actions", role: "group", aria_label: "Actions for {account.username}",
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-role", onclick: ask(Asked::Role, &account), "Role" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", onclick: ask(Asked::Sessions, &account), "Sessions" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "reset-password", onclick: ask(Asked::Reset, &account), "Reset password" }
+                if disabled {
+                    button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "enable-user", onclick: ask(Asked::Enable, &account), "Enable" }
+                } else {
+                    button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "disable-user", onclick: ask(Asked::Disable, &account), "Disable" }
+                }
+            }
+        }
+    }
+}
+
+/// The roles to choose from, with what they mean.
+#[component]
+fn RoleChoice(chosen: Role) -> Element {
+    rsx! {
+        fieldset { class: "choices",
+            legend { "Role" }
+            for role in Role::ALL {
+                label { key: "{role}", class: "choice-row",
+                    input { r#type: "radio", name: "role", value: "{role}", initial_checked: role == chosen }
+                    span { strong { "{role}" } span { class: "muted", {role_text(role)} } }
+                }
+            }
+        }
+    }
+}
+
+#[component]
+fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let submission = use_submission();
+    let send = use_callback(move |form: FormEvent| {
+        if !submission.begin() {
+            return;
+        }
+        let session = session.clone();
+        spawn(async move {
+            let (username, password) = (text_of(&form, "username"), text_of(&form, "password"));
+            let role = text_of(&form, "role").parse::<Role>();
+            let outcome = match role {
+                Err(invalid) => Err(invalid.into()),
+                Ok(role) => session
+                    .call(move |system, principal| async move { system.accounts.add(&principal, &username, &password.into(), role).await })
+                    .await,
+            };
+            if let Some(account) = submission.done(outcome) {
+                toasts.good(format!("Added {}.", account.username));
+                ondone.call(());
+            }
+        });
+    });
+    rsx! {
+        FormDialog { title: "Add a user", action: "Add user", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+            TextField { name: "username", label: "Name", hint: "to sign in with", error: submission.error("username") }
+            TextField { name: "password", label: "Password", kind: "password", autocomplete: "new-password", hint: "they can change it in their profile", error: submission.error("password") }
+            RoleChoice { chosen: Role::Viewer }
+        }
+    }
+}
+
+#[component]
+fn ChangeRole(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let submission = use_submission();
+    let id = account.id;
+    let send = use_callback(move |form: FormEvent| {
+        if !submission.begin() {
+            return;
+        }
+        let session = session.clone();
+        spawn(async move {
+            let outcome = match text_of(&form, "role").parse::<Role>() {
+                Err(invalid) => Err(invalid.into()),
+                Ok(role) => {
+                    let change = AccountChange { role: Some(role), disabled: None };
+                    session.call(move |system, principal| async move { system.accounts.change(&principal, id, change).await }).await
+                }
+            };
+            if let Some(account) = submission.done(outcome) {
+                toasts.good(format!("{} is {} now.", account.username, account.role));
+                ondone.call(());
+            }
+        });
+    });
+    rsx! {
+        FormDialog { title: "Role of {account.username}", action: "Change role", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+            RoleChoice { chosen: account.role }
+            p { class: "muted", "It takes effect at once, on every node and in every open page." }
+        }
+    }
+}
+
+#[component]
+fn SetDisabled(account: Account, disabled: bool, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let id = account.id;
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let session = session.clone();
+        spawn(async move {
+            let change = AccountChange { role: None, disabled: Some(disabled) };
+            match session.call(move |system, principal| async move { system.accounts.change(&principal, id, change).await }).await {
+                Ok(account) => {
+                    toasts.good(format!("{} is {}.", account.username, if disabled { "disabled" } else { "enabled" }));
+                    ondone.call(());
+                }
+                Err(error) => {
+                    toasts.failed(&error);
+                    onclose.call(());
+                }
+            }
+        });
+    });
+    let (title, action) = if disabled { ("Disable", "Disable") } else { ("Enable", "Enable") };
+    rsx! {
+        Confirm { title: "{title} {account.username}?", action, mild: !disabled, busy: busy(), onconfirm: confirmed, onclose,
+            if disabled {
+                p { "Their sessions end at once, and their API tokens are revoked for good. The account stays and can be enabled again." }
+            } else {
+                p { "They can sign in again with their password. Sessions and API tokens do not come back." }
+            }
+        }
+    }
+}
+
+#[component]
+fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let submission = use_submission();
+    let toasts = use_toasts();
+    let mut made = use_signal(|| None::<String>);
+    let id = account.id;
+    let send = use_callback(move |form: FormEvent| {
+        if !submission.begin() {
+            return;
+        }
+        let session = session.clone();
+        spawn(async move {
+            let given = Some(text_of(&form, "password")).filter(|password| !password.is_empty());
+            let outcome = session
+                .call(move |system, principal| async move { system.accounts.reset_password(&principal, id, given.map(Into::into)).await })
+                .await;
+            match submission.done(outcome) {
+                None => {}
+                Some(Some(secret)) => made.set(Some(secret.expose_secret().to_owned())),
+                Some(None) => {
+                    toasts.good("The password is set, and their sessions are ended.");
+                    ondone.call(());
+                }
+            }
+        });
+    });
+    if let Some(secret) = made() {
+        return rsx! {
+            Dialog { title: "New password of {account.username}", onclose: ondone,
+                div { class: "dialog-body",
+                    p { "Hand it over now: it is not shown again." }
+                    div { class: "command", pre { code { "data-testid": "new-password", "{secret}" } } CopyButton { text: secret, label: "Copy the password" } }
+                }
+                div { class: "dialog-actions", button { class: "button primary", r#type: "button", onclick: move |_| ondone.call(()), "Done" } }
+            }
+        };
+    }
+    rsx! {
+        FormDialog { title: "Reset the password of {account.username}", action: "Reset password", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+            p { class: "muted", "Their sessions end, and a lock after failed sign-ins is lifted." }
+            TextField { name: "password", label: "New password", kind: "password", autocomplete: "new-password", hint: "empty: a random one is made and shown once", error: submission.error("password") }
+        }
+    }
+}
+
+#[component]
+fn TheirSessions(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let id = account.id;
+    let list = use_polling(id, REREAD, |system, principal, id: UserId| async move { system.accounts.sign_ins(&principal, id).await });
+    let reading = list.read();
+    let of_page = session.clone();
+    let end = use_callback(move |one| {
+        let session = of_page.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.accounts.end_sign_in(&principal, id, one).await }).await {
+                Ok(()) => toasts.good("Ended 1 session."),
+                Err(error) => toasts.failed(&error),
+            }
+            list.again();
+        });
+    });
+    let end_all = move |_| {
+        let session = session.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.accounts.end_sign_ins(&principal, id).await }).await {
+                Ok(ended) => {
+                    toasts.good(format!("Ended {}.", format::count(ended as usize, "session", "sessions")));
+                    ondone.call(());
+                }
+                Err(error) => toasts.failed(&error),
+            }
+        });
+    };
+    rsx! {
+        Dialog { title: "Sessions of {account.username}", wide: true, onclose,
+            div { class: "dialog-body",
+                if let Some(problem) = &reading.problem {
+                    Problem { text: problem.clone(), onretry: move |()| list.again() }
+                }
+                match &reading.value {
+                    Some(sign_ins) if sign_ins.is_empty() => rsx! { p { "They are signed in nowhere." } },
+                    Some(sign_ins) => rsx! { SignInList { sign_ins: sign_ins.clone(), own: None, onend: end } },
+                    None => rsx! { Skeleton {} },
+                }
+            }
+            div { class: "dialog-actions",
+                button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Close" }
+                if reading.value.as_ref().is_some_and(|sign_ins| !sign_ins.is_empty()) {
+                    button { class: "button danger", r#type: "button", onclick: end_all, "End all" }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a service tells, read again and again: shown as soon as it is there, kept while it cannot be read.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::{ServiceError, System};
+use dioxus::prelude::*;
+use domain::access::Principal;
+
+use crate::context::{explain, use_session};
+
+/// How soon a failed reading is tried again.
+const AFTER_FAILURE: Duration = Duration::from_secs(3);
+
+/// What was read last.
+pub(crate) struct Reading<T> {
+    /// The newest answer.
+    pub(crate) value: Option<Rc<T>>,
+    /// Why there is none newer.
+    pub(crate) problem: Option<String>,
+    /// Something else was asked for, and its answer is not there yet.
+    pub(crate) loading: bool,
+}
+
+impl<T> Clone for Reading<T> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), problem: self.problem.clone(), loading: self.loading }
+    }
+}
+
+/// A reading that goes on.
+pub(crate) struct Polling<T: 'static> {
+    reading: Signal<Reading<T>>,
+    again: Signal<u32>,
+}
+
+impl<T> Clone for Polling<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Polling<T> {}
+
+impl<T> PartialEq for Polling<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.reading == other.reading
+    }
+}
+
+impl<T> Polling<T> {
+    /// What was read last.
+    pub(crate) fn read(&self) -> Reading<T> {
+        self.reading.read().clone()
+    }
+
+    /// Reads now, because something was changed or somebody is impatient.
+    pub(crate) fn again(mut self) {
+        self.again += 1;
+    }
+}
+
+/// Reads `what` every `period`; at once when `what` changes. Another `what` keeps the old answer
+/// on the page until its own is there.
+pub(crate) fn use_polling<K, T, F>(what: K, period: Duration, read: impl Fn(Arc<System>, Principal, K) -> F + 'static) -> Polling<T>
+where
+    K: Clone + PartialEq + 'static,
+    T: Send + 'static,
+    F: Future<Output = Result<T, ServiceError>> + Send + 'static,
+{
+    let session = use_session();
+    let read = use_hook(|| Rc::new(read));
+    let mut reading = use_signal(|| Reading { value: None, problem: None, loading: true });
+    let again = use_signal(|| 0u32);
+    use_resource(use_reactive((&what,), move |(what,)| {
+        let (session, read) = (session.clone(), Rc::clone(&read));
+        again();
+        async move {
+            if !reading.peek().loading {
+                reading.write().loading = true;
+            }
+            loop {
+                let (read, what) = (Rc::clone(&read), what.clone());
+                let answer = session.call(move |system, principal| read(system, principal, what)).await;
+                let failed = answer.is_err();
+                match answer {
+                    Ok(value) => reading.set(Reading { value: Some(Rc::new(value)), problem: None, loading: false }),
+                    Err(error) => {
+                        let problem = Some(explain(&error));
+                        let mut reading = reading.write();
+                        reading.problem = problem;
+                        reading.loading = false;
+                    }
+                }
+                tokio::time::sleep(if failed { AFTER_FAILURE.min(period) } else { period }).await;
+            }
+        }
+    }));
+    Polling { reading, again }
+}
