@@ -70,6 +70,7 @@ impl Console {
                 Arc::new(secrets.master_key),
                 &settings.auth,
                 settings.enrollment,
+                settings.kit,
                 metrics,
             ),
         })

@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod console;
 pub mod crypto;
 pub mod device;
+pub mod enrollment_kit;
 mod error;
 pub mod event_writer;
 pub mod fleet_view;

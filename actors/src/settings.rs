@@ -1,5 +1,6 @@
 //! The limits and intervals that actors and services work with; `node` fills them from configuration.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::device::DevicePolicy;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub enrollment: EnrollmentSettings,
     /// History and events.
     pub history: HistorySettings,
+    /// What devices are enrolled with in the field.
+    pub kit: KitSettings,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
 }
@@ -65,6 +68,36 @@ pub struct EnrollmentSettings {
     pub lifetime: LifetimeLimits,
     /// Worthless tokens per address.
     pub failures: FailureLimit,
+}
+
+/// Scripts, the agent's APK and codes.
+#[derive(Debug, Clone)]
+pub struct KitSettings {
+    /// How devices and people reach the server, where that is configured.
+    pub public_url: Option<String>,
+    /// How this node is reached otherwise.
+    pub listen_url: String,
+    /// The agent's APK.
+    pub agent_apk_file: Option<PathBuf>,
+    /// SHA-256 of the certificate that signs it, where the file does not tell.
+    pub agent_signer_sha256: Option<[u8; 32]>,
+    /// Most downloads of the APK at a time.
+    pub downloads_max: usize,
+    /// How long a download may stand still.
+    pub stall_timeout: Duration,
+}
+
+impl Default for KitSettings {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            listen_url: "http://127.0.0.1:8080".into(),
+            agent_apk_file: None,
+            agent_signer_sha256: None,
+            downloads_max: 32,
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Sign-in and tokens.

@@ -255,6 +255,7 @@ impl System {
                 Arc::new(secrets.master_key),
                 &settings.auth,
                 settings.enrollment,
+                settings.kit,
                 metrics.clone(),
             ),
             devices: Arc::new(DeviceService::new(

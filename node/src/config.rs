@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, HistorySettings, Settings};
+use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
@@ -66,6 +66,7 @@ section!(
         body_timeout_ms: u64,
         body_limit_bytes: usize,
         heartbeats_body_limit_bytes: usize,
+        bulk_body_limit_bytes: usize,
         import_body_limit_bytes: usize,
     }
 );
@@ -123,7 +124,16 @@ section!(
 );
 section!(
     /// `[enrollment]`
-    Enrollment { token_default_seconds: i64, token_max_seconds: i64, failure_burst: u32, failures_forgiven_per_minute: u32, }
+    Enrollment {
+        token_default_seconds: i64,
+        token_max_seconds: i64,
+        failure_burst: u32,
+        failures_forgiven_per_minute: u32,
+        agent_apk_file: PathBuf,
+        agent_signer_sha256: String,
+        agent_apk_downloads_max: usize,
+        agent_apk_stall_timeout_ms: u64,
+    }
 );
 section!(
     /// `[heartbeat]`
@@ -354,6 +364,17 @@ impl Cluster {
     }
 }
 
+impl Enrollment {
+    /// The certificate digest that is set; tools print it with and without colons.
+    fn signer(&self) -> Result<Option<[u8; 32]>, Invalid> {
+        if self.agent_signer_sha256.is_empty() {
+            return Ok(None);
+        }
+        let digest = hex::decode(self.agent_signer_sha256.replace(':', "")).ok().and_then(|bytes| bytes.try_into().ok());
+        digest.map(Some).ok_or_else(|| Invalid::new("enrollment.agent_signer_sha256", "not 32 bytes as hex"))
+    }
+}
+
 impl Config {
     /// Reads the defaults, `file` if given, and the variables of the environment.
     ///
@@ -388,6 +409,7 @@ impl Config {
         in_range("http.body_timeout_ms", self.http.body_timeout_ms, 10, 600_000)?;
         in_range("http.body_limit_bytes", self.http.body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
+        in_range("http.bulk_body_limit_bytes", self.http.bulk_body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.import_body_limit_bytes", self.http.import_body_limit_bytes, 1024, 1 << 28)?;
         in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
         in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
@@ -407,6 +429,9 @@ impl Config {
         in_range("enrollment.failures_forgiven_per_minute", self.enrollment.failures_forgiven_per_minute, 1, 1_000_000)?;
         in_range("enrollment.token_max_seconds", self.enrollment.token_max_seconds, 1, 315_360_000)?;
         in_range("enrollment.token_default_seconds", self.enrollment.token_default_seconds, 1, self.enrollment.token_max_seconds)?;
+        in_range("enrollment.agent_apk_downloads_max", self.enrollment.agent_apk_downloads_max, 1, 10_000)?;
+        in_range("enrollment.agent_apk_stall_timeout_ms", self.enrollment.agent_apk_stall_timeout_ms, 100, 600_000)?;
+        self.enrollment.signer()?;
         in_range("heartbeat.interval_seconds", self.heartbeat.interval_seconds, 1, 86_400)?;
         in_range("heartbeat.in_flight_max", self.heartbeat.in_flight_max, 100, 1_000_000)?;
         in_range("heartbeat.writers", self.heartbeat.writers, 1, 64)?;
@@ -496,6 +521,15 @@ impl Config {
                 hours_kept: TimeDelta::days(self.history.hours_kept_days),
                 interval: Duration::from_secs(self.history.interval_seconds),
             },
+            kit: KitSettings {
+                public_url: (!self.http.public_url.is_empty()).then(|| self.public_url()),
+                listen_url: self.public_url(),
+                agent_apk_file: Some(self.enrollment.agent_apk_file.clone()).filter(|file| !file.as_os_str().is_empty()),
+                // Checked when it was read.
+                agent_signer_sha256: self.enrollment.signer().ok().flatten(),
+                downloads_max: self.enrollment.agent_apk_downloads_max,
+                stall_timeout: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
+            },
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
         }
     }
@@ -571,6 +605,7 @@ mod tests {
             ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
             ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
+            ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {
             let error = read(&[(variable, value)]).unwrap_err().to_string();
             assert!(error.contains(wanted), "{variable}={value}: {error}");

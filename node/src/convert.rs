@@ -5,8 +5,11 @@ use std::sync::Arc;
 use actors::ServiceError;
 use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
+use domain::device::{AppStatus, Connectivity, MonitoredApp};
+use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
+use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, Timestamp, text};
 use wire::agent::RegisterRequest;
 use wire::lenient::Int;
@@ -66,6 +69,51 @@ fn time(text: &str) -> Result<Timestamp, Invalid> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|_| Invalid::new("timestamp_utc", "not a time as in 2026-11-21T15:36:17Z"))
+}
+
+/// Which devices.
+///
+/// # Errors
+/// The status is unknown; other limits are the service's.
+pub(crate) fn filter(filter: wire::devices::Filter) -> Result<DeviceFilter, Invalid> {
+    let connectivity = |name: &str| {
+        [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen]
+            .into_iter()
+            .find(|known| known.as_str() == name)
+            .ok_or_else(|| Invalid::new("status", "not one of online, offline, never_seen"))
+    };
+    Ok(DeviceFilter {
+        connectivity: filter.status.as_deref().map(connectivity).transpose()?,
+        tag: filter.tag,
+        group: filter.group,
+        text: filter.text,
+        battery_below: filter.battery_below,
+        app_version: filter.app_version,
+        model: filter.model,
+        app_status: filter.app_status.as_deref().map(|name| AppStatus::parse("app_status", name)).transpose()?,
+    })
+}
+
+/// The app that a device is there to run.
+pub(crate) fn monitored_app(app: wire::devices::MonitoredApp) -> MonitoredApp {
+    MonitoredApp { package: app.package, stale_after_s: app.stale_after_s }
+}
+
+/// A change of a device.
+///
+/// # Errors
+/// It clears the alias; other limits are the service's.
+pub(crate) fn device_patch(patch: wire::devices::DevicePatch) -> Result<DevicePatch, Invalid> {
+    let labels = |given: Option<Option<Vec<String>>>| given.map(|labels| LabelChange::Set(labels.unwrap_or_default()));
+    Ok(DevicePatch {
+        alias: match patch.alias {
+            Some(None) => return Err(Invalid::new("alias", "it cannot be cleared")),
+            given => given.flatten(),
+        },
+        tags: labels(patch.tags),
+        groups: labels(patch.groups),
+        monitored: patch.monitored_app.map(|app| app.map(monitored_app)),
+    })
 }
 
 fn telemetry(told: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {

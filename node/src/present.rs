@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use actors::ServiceError;
+use actors::services::DeviceDetails;
 use axum::extract::rejection::QueryRejection;
 use chrono::SecondsFormat;
 use domain::access::Principal;
@@ -142,6 +143,26 @@ pub(crate) fn device(view: &DeviceView) -> admin::Device {
         last_seen_at: view.last_seen_at.map(time),
         last: view.last.as_deref().map(last_status),
     }
+}
+
+/// A device with what is watched of it.
+pub(crate) fn device_details(details: &DeviceDetails) -> wire::devices::DeviceDetails {
+    wire::devices::DeviceDetails {
+        device: device(&details.view),
+        monitored_app: details
+            .monitored
+            .as_ref()
+            .map(|app| wire::devices::MonitoredApp { package: app.package.clone(), stale_after_s: app.stale_after_s }),
+        deleted_at: details.deleted_at.map(time),
+        restorable_until: details.restorable_until.map(time),
+    }
+}
+
+/// A time in a query.
+pub(crate) fn read_time(field: &str, text: &str) -> Result<Timestamp, Invalid> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| Invalid::new(field, "not a time as in 2026-11-21T15:36:17Z"))
 }
 
 fn last_status(last: &LastStatus) -> admin::LastStatus {

@@ -50,6 +50,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
     let system = System::start(database.store.clone(), config.settings(), secrets, cluster, observability.actors.clone()).await?;
     let password = first_admin(&system, config).await?;
+    system.enrollment.prepare().await;
 
     let stopping = CancellationToken::new();
     let app = Arc::new(App::new(Arc::clone(&system), config, observability, stopping.clone())?);

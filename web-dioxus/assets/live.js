@@ -281,15 +281,18 @@
   addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy], [data-download]");
     if (!button) return;
+    // Long texts stand on the page once, in the element that `data-from` names.
+    const from = button.dataset.from && byId(button.dataset.from).textContent;
     if (button.dataset.download) {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([button.dataset.content], { type: "text/csv" }));
+      const type = button.dataset.download.endsWith(".csv") ? "text/csv" : "application/octet-stream";
+      link.href = URL.createObjectURL(new Blob([from || button.dataset.content], { type }));
       link.download = button.dataset.download;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
       return;
     }
-    await copyText(button.dataset.copy);
+    await copyText(from || button.dataset.copy);
     button.focus();
     button.dataset.copied = "yes";
     clearTimeout(button.uncopy);

@@ -79,7 +79,7 @@ pub(crate) async fn export(State(dashboard): State<Arc<Dashboard>>, RawQuery(que
     let exported = match signin::principal(&dashboard, &headers).await {
         Ok(principal) => {
             let filter = DevicesUrl::from_address(query.as_deref().unwrap_or_default()).filter;
-            dashboard.system.devices.export(&principal, filter, true)
+            dashboard.system.devices.export(&principal, filter, true).await
         }
         Err(error) => Err(error),
     };

@@ -104,6 +104,19 @@ impl TokenStatus {
     /// Every status.
     pub const ALL: [Self; 4] = [Self::Unused, Self::Used, Self::Expired, Self::Revoked];
 
+    /// The state of a token at `now`. Use is final; revocation comes before expiry.
+    pub fn of(used: bool, revoked: bool, expires_at: Timestamp, now: Timestamp) -> Self {
+        if used {
+            Self::Used
+        } else if revoked {
+            Self::Revoked
+        } else if expires_at <= now {
+            Self::Expired
+        } else {
+            Self::Unused
+        }
+    }
+
     /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -154,17 +167,9 @@ pub struct EnrollToken {
 }
 
 impl EnrollToken {
-    /// Its state at `now`. Use is final; revocation comes before expiry.
+    /// Its state at `now`.
     pub fn status(&self, now: Timestamp) -> TokenStatus {
-        if self.used_at.is_some() {
-            TokenStatus::Used
-        } else if self.revoked_at.is_some() {
-            TokenStatus::Revoked
-        } else if self.expires_at <= now {
-            TokenStatus::Expired
-        } else {
-            TokenStatus::Unused
-        }
+        TokenStatus::of(self.used_at.is_some(), self.revoked_at.is_some(), self.expires_at, now)
     }
 }
 

@@ -14,12 +14,11 @@ use domain::heartbeat::Transport;
 use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
 use domain::{DeviceId, Invalid};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use store::{Judging, Listed};
 
 use super::device_edit::{Acted, Mode, act, to_the_end};
 use super::devices::{DeviceDetails, DeviceService, cursor};
-use super::filters::principal_name;
 use crate::{ServiceError, clock};
 
 /// Most rows of an import.
@@ -128,7 +127,7 @@ impl DeviceService {
     /// # Errors
     /// Forbidden, the filter is out of its limits, or too many exports are under way. A piece is an
     /// error when the database goes away in between; the table is cut off then.
-    pub fn export(
+    pub async fn export(
         self: &Arc<Self>,
         principal: &Principal,
         filter: DeviceFilter,
@@ -141,15 +140,15 @@ impl DeviceService {
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
         }
-        let service = Arc::clone(self);
-        // Where the next piece begins; `None` once there is none.
-        let begin: Option<Option<Cursor>> = Some(None);
-        let pieces = stream::try_unfold((service, filter, begin, permit), |(service, filter, begin, permit)| async move {
-            let Some(after) = begin else { return Ok(None) };
-            let (piece, next) = service.piece(&filter, after.as_ref()).await?;
-            Ok(Some((piece, (service, filter, next.map(Some), permit))))
+        // Read before anything is answered, so that a database that is away is an error and no stump.
+        let (first, next) = self.piece(&filter, None).await?;
+        let begin = (Arc::clone(self), filter, next, permit);
+        let pieces = stream::try_unfold(begin, |(service, filter, after, permit)| async move {
+            let Some(after) = after else { return Ok(None) };
+            let (piece, next) = service.piece(&filter, Some(&after)).await?;
+            Ok(Some((piece, (service, filter, next, permit))))
         });
-        Ok(stream::StreamExt::chain(stream::once(async { Ok(head) }), pieces))
+        Ok(stream::iter([Ok(head), Ok(first)]).chain(pieces))
     }
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
@@ -240,7 +239,7 @@ impl DeviceService {
     }
 
     async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
-        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal_name(principal));
+        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
         to_the_end(async move { act(&store, &actions, &by, mode, restore_within).await }).await
     }
 }
@@ -271,7 +270,11 @@ fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Inval
         if report.rows > IMPORT_ROWS_MAX {
             return Err(Invalid::new("body", format!("more than {IMPORT_ROWS_MAX} rows")));
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |begin| {
+            // A record that follows CR LF begins, for the reader, with the LF.
+            let at_line_feed = usize::try_from(begin.byte()).ok().and_then(|at| bytes.get(at)) == Some(&b'\n');
+            begin.line() + u64::from(at_line_feed)
+        });
         if record.len() != head.len() {
             let problem = format!("{} cells, where the first line has {}", record.len(), head.len());
             report.problem(line, Invalid::new("row", problem));

@@ -18,7 +18,6 @@ use store::{Judging, Listed, Store};
 use tokio::time::Instant;
 
 use super::devices::{DeviceDetails, DeviceService};
-use super::filters::principal_name;
 use crate::link::message::DeviceRequest;
 use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
@@ -202,7 +201,8 @@ impl DeviceService {
     }
 
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
-        let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal_name(principal));
+        let (store, router, restore_within, by) =
+            (self.store.clone(), self.router.clone(), self.restore_within, principal.username().to_owned());
         to_the_end(async move {
             let mut acted = act(&store, &[(id, action)], &by, Mode::Each, restore_within).await?;
             let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
@@ -262,7 +262,7 @@ impl DeviceService {
         ids.sort_unstable();
         ids.dedup();
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
-        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal_name(principal));
+        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
         let acted = to_the_end(async move { act(&store, &actions, &by, mode, restore_within).await }).await?;
         let Acted { before, decisions, .. } = acted;

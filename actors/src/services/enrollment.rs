@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
+use crate::enrollment_kit::EnrollmentKit;
 use crate::fleet_view::FleetView;
 use crate::link::message::DeviceRequest;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
-use crate::settings::{AuthSettings, EnrollmentSettings};
+use crate::settings::{AuthSettings, EnrollmentSettings, KitSettings};
 use crate::{ServiceError, clock};
 
 /// A token just made; the only time its secret is known.
@@ -56,14 +57,15 @@ pub struct Enrolled {
 
 /// Enrollment.
 pub struct EnrollmentService {
-    store: Store,
+    pub(super) store: Store,
     router: DeviceRouter,
     view: Arc<FleetView>,
     bcrypt: Bcrypt,
     master_key: Arc<SecretBox<Vec<u8>>>,
     device_token_bcrypt_cost: u32,
     lifetime: LifetimeLimits,
-    throttle: FailureThrottle,
+    pub(super) throttle: FailureThrottle,
+    pub(super) kit: EnrollmentKit,
     metrics: Metrics,
 }
 
@@ -78,12 +80,14 @@ impl EnrollmentService {
         master_key: Arc<SecretBox<Vec<u8>>>,
         auth: &AuthSettings,
         settings: EnrollmentSettings,
+        kit: KitSettings,
         metrics: Metrics,
     ) -> Self {
         let EnrollmentSettings { lifetime, failures } = settings;
         let throttle = FailureThrottle::new(failures, auth.failure_keys_max);
         let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
-        Self { store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, metrics }
+        let kit = EnrollmentKit::new(kit, &master_key);
+        Self { store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
     }
 
     /// Makes tokens.

@@ -90,7 +90,7 @@ impl FilterService {
         let FilterRequest { name, filter, shared } = request.checked()?;
         let (id, now) = (SavedFilterId(Uuid::now_v7()), clock::now());
         let filter =
-            SavedFilter { id, owner, owner_name: principal_name(principal), name, filter, shared, created_at: now, changed_at: now };
+            SavedFilter { id, owner, owner_name: principal.username().to_owned(), name, filter, shared, created_at: now, changed_at: now };
         match self.store.insert_saved_filter(&filter, OWNED_MAX).await? {
             true => Ok(filter),
             false => Err(ServiceError::WrongState("you keep 100 filters already, which is the limit")),
@@ -126,13 +126,5 @@ impl FilterService {
             true => Ok(()),
             false => Err(ServiceError::NotFound("filter of yours")),
         }
-    }
-}
-
-/// The name behind a call, for people.
-pub(super) fn principal_name(principal: &Principal) -> String {
-    match principal {
-        Principal::User { username, .. } | Principal::Token { username, .. } => username.clone(),
-        Principal::Console => "console".to_owned(),
     }
 }

@@ -10,6 +10,7 @@ mod device_csv;
 mod device_edit;
 mod devices;
 mod enrollment;
+mod enrollment_kit;
 mod filters;
 mod history;
 mod passwords;
@@ -26,6 +27,7 @@ pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportReport, RowChange, RowP
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
+pub use enrollment_kit::{EnrollmentCode, Script, ScriptOrder, is_settled};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use history::{DeviceHistory, EventPage, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
 pub(crate) use people::{People, PeopleParts};

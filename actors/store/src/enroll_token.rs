@@ -36,6 +36,34 @@ pub struct UsableToken {
     pub alias: Option<String>,
 }
 
+/// A token that can be used, found by its secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenInHand {
+    /// Identity.
+    pub id: EnrollTokenId,
+    /// SHA-256 of its secret.
+    pub secret_sha256: Vec<u8>,
+    /// Alias the device gets.
+    pub alias: Option<String>,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenProgress {
+    /// Identity.
+    pub id: EnrollTokenId,
+    /// Its state.
+    pub status: TokenStatus,
+    /// The device that used it.
+    pub device_id: Option<DeviceId>,
+    /// That device's alias, unless it was deleted.
+    pub device_alias: Option<String>,
+    /// When the oldest heartbeat that is still kept of the device was received.
+    pub first_heartbeat_at: Option<Timestamp>,
+}
+
 /// What became of an attempt to enroll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnrollOutcome {
@@ -154,6 +182,82 @@ impl Store {
         Ok(row.map(|row| UsableToken { id: EnrollTokenId(row.enroll_token_id), alias: row.alias }))
     }
 
+    /// Those of the tokens with these secrets that can be used at `now`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn usable_enroll_tokens(&self, secrets_sha256: &[Vec<u8>], now: Timestamp) -> Result<Vec<TokenInHand>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT enroll_token_id, secret_sha256, alias, expires_at FROM enroll_token
+             WHERE secret_sha256 = ANY($1) AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $2",
+            secrets_sha256,
+            now
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let found = rows.into_iter().map(|row| TokenInHand {
+            id: EnrollTokenId(row.enroll_token_id),
+            secret_sha256: row.secret_sha256,
+            alias: row.alias,
+            expires_at: row.expires_at,
+        });
+        Ok(found.collect())
+    }
+
+    /// What became of the token with this secret.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn enroll_token_progress(&self, secret_sha256: &[u8], now: Timestamp) -> Result<Option<TokenProgress>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT t.enroll_token_id AS "enroll_token_id!", t.used_at, t.revoked_at, t.expires_at AS "expires_at!", t.device_id, d.alias AS "device_alias?",
+                      -- By its key, so that each partition gives up one row at most. History may be gone already.
+                      coalesce((SELECT h.received_at FROM heartbeats h WHERE h.device_id = t.device_id ORDER BY h.bucket_at LIMIT 1),
+                               s.received_at) AS first_heartbeat_at
+               FROM enroll_token t
+               LEFT JOIN device d ON d.device_id = t.device_id AND d.deleted_at IS NULL
+               LEFT JOIN device_last_status s ON s.device_id = t.device_id
+               WHERE t.secret_sha256 = $1"#,
+            secret_sha256
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| TokenProgress {
+            id: EnrollTokenId(row.enroll_token_id),
+            status: status(row.used_at, row.revoked_at, row.expires_at, now),
+            device_id: row.device_id.map(DeviceId),
+            device_alias: row.device_alias,
+            first_heartbeat_at: row.first_heartbeat_at,
+        }))
+    }
+
+    /// What became of tokens. Those that are not there any more are left out.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn enroll_tokens_progress(&self, ids: &[EnrollTokenId], now: Timestamp) -> Result<Vec<TokenProgress>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT t.enroll_token_id AS "enroll_token_id!", t.used_at, t.revoked_at, t.expires_at AS "expires_at!", t.device_id, d.alias AS "device_alias?",
+                      s.received_at AS "received_at?"
+               FROM enroll_token t
+               LEFT JOIN device d ON d.device_id = t.device_id AND d.deleted_at IS NULL
+               LEFT JOIN device_last_status s ON s.device_id = t.device_id
+               WHERE t.enroll_token_id = ANY($1)"#,
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let found = rows.into_iter().map(|row| TokenProgress {
+            id: EnrollTokenId(row.enroll_token_id),
+            status: status(row.used_at, row.revoked_at, row.expires_at, now),
+            device_id: row.device_id.map(DeviceId),
+            device_alias: row.device_alias,
+            first_heartbeat_at: row.received_at,
+        });
+        Ok(found.collect())
+    }
+
     /// Uses a token up and enrolls its device, together or not at all. Of any
     /// number of simultaneous calls with one token, exactly one enrolls.
     ///
@@ -178,4 +282,8 @@ impl Store {
         tx.commit().await?;
         Ok(EnrollOutcome::Enrolled)
     }
+}
+
+fn status(used_at: Option<Timestamp>, revoked_at: Option<Timestamp>, expires_at: Timestamp, now: Timestamp) -> TokenStatus {
+    TokenStatus::of(used_at.is_some(), revoked_at.is_some(), expires_at, now)
 }

@@ -31,7 +31,7 @@ pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, N
 pub use device::{Credential, DeviceAccess, Judging, Listed, NewDevice, StoredDevice};
 pub use device_edit::DeviceWork;
 pub use device_event::{EventCursor, RecordedChange, StoredEvent};
-pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenQuery, UsableToken};
+pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenInHand, TokenProgress, TokenQuery, UsableToken};
 pub use error::{Conflict, StoreError};
 pub use heartbeat::{HeartbeatRow, same_details};
 pub use saved_filter::SavedFilter;

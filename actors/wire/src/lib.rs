@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod agent;
+pub mod devices;
+pub mod enrollment;
 pub mod lenient;
 pub mod people;
 pub mod problem;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, encoded};
-use super::args::DeviceCommand;
+use super::args::{DeviceCommand, Format};
 use super::output::{self, Column};
 use super::{Ctl, confirmed};
 
@@ -125,15 +125,32 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             let query = [("dry_run", (!apply).to_string())];
             let answer = ctl.api.send(Method::POST, "/v1/devices/import.csv", &query, Some(("text/csv", text))).await?;
             let answer: Value = answer.json().await.map_err(reqwest::Error::without_url)?;
-            super::output::one(ctl.format, &answer, IMPORT)?;
-            let problems = answer["problems"].as_array().map_or(0, Vec::len);
-            anyhow::ensure!(problems == 0, "{problems} problems: nothing was changed");
-            Ok(())
+            imported(ctl.format, &answer)
         }
     }
 }
 
-const IMPORT: &[Column] = &[("Changes", "/changes"), ("Unchanged", "/unchanged"), ("Problems", "/problems"), ("Applied", "/applied")];
+/// What an import would change, or has changed, and what stands in its way.
+fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
+    let problems = report["problems_total"].as_u64().unwrap_or_default();
+    match format {
+        Format::Json => output::one(format, report, &[])?,
+        Format::Table if problems > 0 => {
+            let rows = report["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+            output::rows(format, rows, &[("LINE", "/line"), ("FIELD", "/field"), ("PROBLEM", "/problem")])?;
+        }
+        Format::Table => {
+            let changes = report["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+            output::rows(format, changes, &[("LINE", "/line"), ("DEVICE", "/alias"), ("CHANGES", "/fields")])?;
+            match report["applied"] == true {
+                true => println!("{} devices changed.", changes.len()),
+                false => println!("{} devices would change; --apply does it.", changes.len()),
+            }
+        }
+    }
+    anyhow::ensure!(problems == 0, "{problems} problems: nothing was changed");
+    Ok(())
+}
 
 /// The same for each device, one after the other; the first that fails ends it.
 async fn each(ctl: &mut Ctl, devices: &[String], method: Method, what: &str, done: &str) -> anyhow::Result<()> {

@@ -15,11 +15,12 @@ const USERS: &[Column] = &[("NAME", "/username"), ("ROLE", "/role"), ("DISABLED"
 const API_TOKENS: &[Column] = &[
     ("ID", "/id"),
     ("NAME", "/name"),
+    ("STATUS", "/status"),
+    ("BEGINS WITH", "/prefix"),
     ("OWNER", "/owner"),
     ("SCOPES", "/scopes"),
     ("EXPIRES", "/expires_at"),
     ("LAST USED", "/last_used_at"),
-    ("REVOKED", "/revoked_at"),
 ];
 
 /// `ctl whoami`.

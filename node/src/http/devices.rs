@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use domain::device::{AppStatus, Connectivity};
-use domain::query::{Cursor, DeviceFilter, PAGE_DEFAULT, Sort};
+use axum::http::{HeaderMap, StatusCode};
+use domain::query::{Cursor, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
 use store::Listed;
 use utoipa::IntoParams;
-use wire::admin::{Device, FleetStats, Page};
+use wire::admin::{FleetStats, Page};
+use wire::devices::{DeviceDetails, DevicePatch, RestoreDevice};
 
 use super::extract::{PathId, Person};
-use super::openapi::{NotFoundRefusal, PersonRefusals, QueryRefusals};
-use super::{ApiError, App};
-use crate::present;
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::{ApiError, App, body};
+use crate::{convert, present};
 
 /// What a list of devices can be asked for.
 #[derive(Deserialize, IntoParams)]
@@ -32,6 +33,9 @@ pub(crate) struct ListQuery {
     battery_below: Option<i16>,
     app_version: Option<String>,
     model: Option<String>,
+    /// Those that were deleted and can still be restored, instead of those of the fleet.
+    #[serde(default)]
+    deleted: bool,
     app_status: Option<String>,
     sort: Option<String>,
     limit: Option<i64>,
@@ -42,45 +46,89 @@ pub(crate) struct ListQuery {
 #[utoipa::path(
     get, path = "/v1/devices", tag = "devices", security(("person" = [])),
     params(ListQuery),
-    responses((status = 200, body = Page<Device>), QueryRefusals, PersonRefusals)
+    responses((status = 200, body = Page<DeviceDetails>), QueryRefusals, PersonRefusals)
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Person(principal): Person,
     query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<Page<Device>>, ApiError> {
+) -> Result<Json<Page<DeviceDetails>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let sort = query.sort.as_deref().map_or(Ok(Sort::default()), Sort::parse)?;
-    let filter = DeviceFilter {
-        connectivity: query.status.as_deref().map(connectivity).transpose()?,
+    let filter = convert::filter(wire::devices::Filter {
+        status: query.status,
         tag: query.tag,
         group: query.group,
         text: query.text,
         battery_below: query.battery_below,
         app_version: query.app_version,
         model: query.model,
-        app_status: query.app_status.as_deref().map(|name| AppStatus::parse("app_status", name)).transpose()?,
-    };
+        app_status: query.app_status,
+    })?;
+    let listed = if query.deleted { Listed::Deleted } else { Listed::Active };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let page = app.system.devices.page(&principal, filter, Listed::Active, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
-    Ok(Json(Page {
-        items: page.devices.iter().map(|device| present::device(&device.view)).collect(),
-        next_cursor: page.next.as_ref().map(write_cursor),
-    }))
+    let page = app.system.devices.page(&principal, filter, listed, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
+    Ok(Json(Page { items: page.devices.iter().map(present::device_details).collect(), next_cursor: page.next.as_ref().map(write_cursor) }))
 }
 
 /// One device with its live state, read from its actor.
 #[utoipa::path(
     get, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
-    responses((status = 200, body = Device), NotFoundRefusal, PersonRefusals)
+    responses((status = 200, body = DeviceDetails), NotFoundRefusal, PersonRefusals)
 )]
-pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<Device>, ApiError> {
+pub(crate) async fn one(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<DeviceDetails>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
-    Ok(Json(present::device(&app.system.devices.live(&principal, id).await?)))
+    Ok(Json(present::device_details(&app.system.devices.details(&principal, id).await?)))
 }
 
-/// Deletes a device.
+/// Changes alias, tags, groups or the monitored app of a device. What is not given stays as it is, and
+/// null clears.
+#[utoipa::path(
+    patch, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device")),
+    request_body = DevicePatch,
+    responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn edit(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<DeviceDetails>, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    let patch = convert::device_patch(body::json(&app, &headers, body).await?)?;
+    Ok(Json(present::device_details(&app.system.devices.edit(&principal, id, patch).await?)))
+}
+
+/// Takes a deleted device back into the fleet. Its credentials hold again, unless they were revoked:
+/// an agent that kept them goes on with its next heartbeat. One that has forgotten its identity after
+/// the 410 has to enroll again, under another alias.
+#[utoipa::path(
+    post, path = "/v1/devices/{id}/restore", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device")),
+    request_body = RestoreDevice,
+    responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn restore(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<DeviceDetails>, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    let RestoreDevice { alias } = body::json(&app, &headers, body).await?;
+    Ok(Json(present::device_details(&app.system.devices.restore(&principal, id, alias).await?)))
+}
+
+/// Deletes a device: its tokens die, its agent is answered with 410, and it leaves the fleet. It can be
+/// restored for a while (`history.restore_within_days`); then it is removed for good.
 #[utoipa::path(
     delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
@@ -120,13 +168,6 @@ pub(crate) async fn stats(State(app): State<Arc<App>>, Person(principal): Person
         app_down: stats.app_down,
         heartbeats_per_second: stats.heartbeats_per_second,
     }))
-}
-
-fn connectivity(name: &str) -> Result<Connectivity, Invalid> {
-    [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen]
-        .into_iter()
-        .find(|known| known.as_str() == name)
-        .ok_or_else(|| Invalid::new("status", "not one of online, offline, never_seen"))
 }
 
 /// A cursor as text: hex of the id, then of the key, so that any alias survives a URL.

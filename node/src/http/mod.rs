@@ -1,16 +1,23 @@
 //! The HTTP face: routes, and what all of them share.
 
+mod agent_apk;
 mod agent_session;
 mod api_tokens;
 mod auth;
 mod body;
 mod client_address;
 mod cluster;
+mod device_bulk;
+mod device_csv;
+mod device_history;
 mod devices;
 mod enroll_tokens;
+mod enrollment_kit;
 mod error;
 pub(crate) mod extract;
 mod fcm_token;
+mod filters;
+mod fleet;
 mod health;
 mod heartbeat;
 mod limits;
@@ -97,7 +104,11 @@ impl App {
 /// Every route of a node.
 pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
     let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
-    let enrollment = OpenApiRouter::new().routes(routes!(register::register)).layer(limited(RouteClass::Enrollment));
+    let enrollment = OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(enrollment_kit::token_self))
+        .routes(routes!(agent_apk::download))
+        .layer(limited(RouteClass::Enrollment));
     let agent = OpenApiRouter::new()
         .routes(routes!(agent_session::open))
         .routes(routes!(heartbeat::one))
@@ -122,10 +133,22 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(api_tokens::revoke))
         .routes(routes!(enroll_tokens::create, enroll_tokens::list))
         .routes(routes!(enroll_tokens::revoke))
+        .routes(routes!(enrollment_kit::scripts))
+        .routes(routes!(enrollment_kit::qr))
         .routes(routes!(devices::list))
-        .routes(routes!(devices::one, devices::delete))
+        .routes(routes!(devices::one, devices::edit, devices::delete))
         .routes(routes!(devices::revoke))
+        .routes(routes!(devices::restore))
+        .routes(routes!(device_history::history))
+        .routes(routes!(device_history::events))
+        .routes(routes!(device_bulk::bulk))
+        .routes(routes!(device_csv::export))
+        .routes(routes!(device_csv::import))
+        .routes(routes!(filters::list, filters::create))
+        .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))
+        .routes(routes!(fleet::history))
+        .routes(routes!(fleet::distributions))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))

@@ -120,8 +120,8 @@ mod tests {
         let in_force = || renewable.current.read().unwrap().0.cert[0].to_vec();
         assert_eq!(in_force(), first);
         assert!(!renewable.renew().unwrap());
-        let at = |seconds| SystemTime::now() + Duration::from_secs(seconds);
-        let touch = |seconds| std::fs::File::open(&files.0).unwrap().set_modified(at(seconds)).unwrap();
+        let written = std::fs::metadata(&files.0).unwrap().modified().unwrap();
+        let touch = |seconds| std::fs::File::open(&files.0).unwrap().set_modified(written + Duration::from_secs(seconds)).unwrap();
         std::fs::write(&files.0, "half a cert").unwrap();
         touch(5);
         assert!(renewable.renew().is_err());

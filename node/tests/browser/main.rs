@@ -8,6 +8,7 @@ mod common;
 mod chromium;
 mod cluster;
 mod devices;
+mod enrollment;
 mod fleet;
 mod guide;
 mod live;

@@ -292,6 +292,7 @@ pub fn settings() -> actors::settings::Settings {
             hours_kept: chrono::TimeDelta::days(92),
             interval: Duration::from_secs(60),
         },
+        kit: actors::settings::KitSettings::default(),
         partition_interval: Duration::from_secs(3600),
     }
 }

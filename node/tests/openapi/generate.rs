@@ -1,5 +1,7 @@
 //! Values by a JSON schema, fitting or not.
 
+use std::collections::BTreeMap;
+
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -24,24 +26,30 @@ const NASTY: [&str; 12] = [
     "{n}",
 ];
 
+/// Values that mean something, by the name of the field or parameter that takes them; more than a
+/// schema can tell.
+pub(crate) type Meaningful = BTreeMap<&'static str, Vec<String>>;
+
 /// Values by the schemas of a document, from a seed.
 pub(crate) struct Generator<'a> {
     document: &'a Value,
+    meaningful: &'a Meaningful,
     rng: SmallRng,
 }
 
 impl<'a> Generator<'a> {
-    pub(crate) fn new(document: &'a Value, rng: SmallRng) -> Self {
-        Self { document, rng }
+    pub(crate) fn new(document: &'a Value, meaningful: &'a Meaningful, rng: SmallRng) -> Self {
+        Self { document, meaningful, rng }
     }
 
     pub(crate) fn toss(&mut self, share: f64) -> bool {
         self.rng.random_bool(share)
     }
 
-    /// An id that exists, or one that does not.
-    pub(crate) fn path_value(&mut self, ids: &[String], fits: bool) -> String {
-        match ids.choose(&mut self.rng) {
+    /// A part of a path: an id that exists, or one that does not.
+    pub(crate) fn path_value(&mut self, name: &str, ids: &[String], fits: bool) -> String {
+        let known = self.meaningful.get(name).map_or(ids, Vec::as_slice);
+        match known.choose(&mut self.rng) {
             Some(id) if fits => id.clone(),
             _ if self.toss(0.3) => uuid::Uuid::from_u128(self.rng.random()).to_string(),
             _ => self.nasty().replace('\u{0}', "0") + "x",
@@ -51,6 +59,16 @@ impl<'a> Generator<'a> {
     /// A value that fits the schema, or one that may not.
     pub(crate) fn value(&mut self, schema: &Value, fits: bool) -> Value {
         self.at_depth(schema, fits, 0)
+    }
+
+    /// The same for a field or parameter of this name.
+    pub(crate) fn named(&mut self, name: &str, schema: &Value, fits: bool, depth: usize) -> Value {
+        let known = self.meaningful.get(name).filter(|_| fits).and_then(|known| known.choose(&mut self.rng));
+        match known {
+            Some(known) if schema["type"] == "array" => json!([known]),
+            Some(known) => json!(known),
+            None => self.at_depth(schema, fits, depth),
+        }
     }
 
     fn at_depth(&mut self, schema: &Value, fits: bool, depth: usize) -> Value {
@@ -96,7 +114,7 @@ impl<'a> Generator<'a> {
         for (name, described) in schema["properties"].as_object().into_iter().flatten() {
             let wanted = if required.contains(&name.as_str()) { fits || self.toss(0.9) } else { self.toss(0.4) };
             if wanted {
-                fields.insert(name.clone(), self.at_depth(described, fits, depth + 1));
+                fields.insert(name.clone(), self.named(name, described, fits, depth + 1));
             }
         }
         if !fits && self.toss(0.2) {
@@ -130,7 +148,7 @@ impl<'a> Generator<'a> {
 
     fn nasty(&mut self) -> String {
         match self.toss(0.1) {
-            true => "ä".repeat(5_000),
+            true => "ä".repeat(1_500),
             false => NASTY.choose(&mut self.rng).copied().unwrap_or_default().to_owned(),
         }
     }

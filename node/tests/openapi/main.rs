@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chaos::client::EnrolledDevice;
 use chaos::http::{Answer, Call};
 use common::{Bench, options};
-use generate::Generator;
+use generate::{Generator, Meaningful};
 use hyper::Method;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -50,6 +50,7 @@ struct Site {
     document: Value,
     device: EnrolledDevice,
     ids: Vec<String>,
+    meaningful: Meaningful,
 }
 
 impl Site {
@@ -64,15 +65,39 @@ impl Site {
         for n in 0..6 {
             ids.push(bench.enroll(&format!("kiosk-{n}")).await.device_id);
         }
-        ids.extend(bench.client.tokens(&bench.admin, 6).await.unwrap().into_iter().map(|token| token.id));
-        Self { bench, document, device, ids }
+        let tokens = bench.client.tokens(&bench.admin, 6).await.unwrap();
+        ids.extend(tokens.iter().map(|token| token.id.clone()));
+        let secrets: Vec<String> = tokens.into_iter().map(|token| token.token).collect();
+        let node = bench.client.get_json("/v1/cluster", &bench.admin).await.unwrap()["node"].as_str().unwrap().to_owned();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let meaningful = Meaningful::from([
+            ("name", vec![node]),
+            ("role", words(&["viewer", "operator"])),
+            ("shell", words(&["bash", "powershell", "cmd"])),
+            ("scopes", words(&["devices:read", "cluster:read"])),
+            ("status", words(&["online", "unused"])),
+            ("sort", words(&["alias"])),
+            ("server_url", words(&["https://mdm.example.com"])),
+            ("from", words(&["2026-01-01T00:00:00Z"])),
+            ("to", words(&["2026-01-02T00:00:00Z"])),
+            ("metrics", words(&["battery_pct"])),
+            ("action", words(&["add_tags"])),
+            ("tags", words(&["till"])),
+            ("groups", words(&["berlin"])),
+            ("package", words(&["com.example.till"])),
+            ("ids", ids.clone()),
+            ("token", secrets.clone()),
+            ("tokens", secrets),
+        ]);
+        Self { bench, document, device, ids, meaningful }
     }
 
-    /// Ids that answers tell of, to be asked for by other calls. The caller's own account is left in peace.
+    /// Ids that answers tell of, to be asked for by other calls. The caller's own account and sign-in are left in peace.
     fn learn(&mut self, answer: &Value) {
         match answer {
             Value::Object(fields) => {
-                if let (Some(id), None) = (fields.get("id").and_then(Value::as_str), fields.get("username"))
+                let own = fields.get("username").is_some_and(|name| name == "admin") || fields.get("current").is_some_and(|it| it == true);
+                if let Some(id) = fields.get("id").and_then(Value::as_str).filter(|_| !own)
                     && self.ids.len() < 300
                     && id != self.device.device_id
                 {
@@ -106,9 +131,9 @@ impl Site {
         for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();
             match parameter["in"].as_str().unwrap() {
-                "path" => path = path.replace(&format!("{{{name}}}"), &encoded(&generator.path_value(&self.ids, fits))),
+                "path" => path = path.replace(&format!("{{{name}}}"), &encoded(&generator.path_value(name, &self.ids, fits))),
                 "query" if generator.toss(0.4) || parameter["required"] == true => {
-                    let value = generator.value(&parameter["schema"], fits);
+                    let value = generator.named(name, &parameter["schema"], fits, 0);
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     query.push(format!("{name}={}", encoded(&text)));
                 }
@@ -122,7 +147,12 @@ impl Site {
         let content = operation.description["requestBody"]["content"].as_object().and_then(|content| content.iter().next());
         let mut body = None;
         if let Some((content_type, described)) = content {
-            let value = generator.value(&described["schema"], fits);
+            let mut value = generator.value(&described["schema"], fits);
+            // A script is made for tokens that hold, which nothing but chance would find.
+            if fits && operation.path == "/v1/enroll-tokens/scripts" {
+                let token = self.bench.client.tokens(&self.bench.admin, 1).await.unwrap().remove(0).token;
+                value = json!({"tokens": [token], "shell": "bash", "install": false});
+            }
             let text = if content_type.contains("json") { value.to_string() } else { value.as_str().unwrap_or_default().to_owned() };
             body = Some((content_type, if fits { text } else { generator.damaged(text) }));
         }
@@ -176,13 +206,13 @@ async fn whatever_is_sent_the_answer_is_a_described_one() {
     let mut site = Site::start().await;
     let all = operations(&site.document);
     assert!(all.len() > 20, "{} operations", all.len());
-    let document = site.document.clone();
+    let (document, meaningful) = (site.document.clone(), site.meaningful.clone());
     let mut seen: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
     let mut found = Vec::new();
     for round in 0..ROUNDS {
         for (n, operation) in all.iter().enumerate() {
             let fits = round % 2 == 0;
-            let mut generator = Generator::new(&document, SmallRng::seed_from_u64(round * 1_000 + n as u64));
+            let mut generator = Generator::new(&document, &meaningful, SmallRng::seed_from_u64(round * 1_000 + n as u64));
             let (what, answer) = site.call(operation, &mut generator, fits).await;
             let name = format!("{} {}", operation.method, operation.path);
             seen.entry(name.clone()).or_default().insert(answer.status);

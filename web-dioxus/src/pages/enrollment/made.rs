@@ -4,6 +4,8 @@ use actors::services::NewToken;
 use dioxus::prelude::*;
 
 use super::Made;
+use super::kit::Kit;
+use super::progress::{BatchProgress, state, use_progress};
 use crate::components::{CopyButton, Curl, Glyph, icon};
 use crate::context::use_session;
 use crate::format;
@@ -21,7 +23,9 @@ fn csv(tokens: &[NewToken]) -> String {
 #[component]
 pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>) -> Element {
     let origin = use_session().origin;
+    let kit = tokens.clone();
     let tokens = &tokens.0;
+    let progress = use_progress(tokens);
     let all = tokens.iter().map(|token| token.token.as_str()).collect::<Vec<_>>().join("\n");
     let command = tokens.first().map(|first| {
         let alias = if first.alias.is_some() { None } else { Some("my-device") };
@@ -38,6 +42,7 @@ pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>) -> Element {
                 }
             }
             p { class: "notice warn", {icon(Glyph::Alert)} "Copy them now. They are stored hashed and cannot be shown again." }
+            BatchProgress { total: tokens.len(), progress }
             ul { class: "tokens",
                 for token in tokens.iter() {
                     li { key: "{token.id}",
@@ -45,14 +50,18 @@ pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>) -> Element {
                             span { class: "token-alias truncate", "{alias}" }
                         }
                         code { class: "truncate", "data-testid": "new-token", "data-token-id": "{token.id}", "{token.token}" }
+                        {state(&progress.read(), token.id)}
                         CopyButton { text: token.token.clone(), label: "Copy this token" }
                     }
                 }
             }
+            Kit { tokens: kit }
             if let Some(command) = command {
-                h3 { "Try it" }
-                p { class: "muted", "The agent enrolls with this call; by hand it does the same." }
-                Curl { command, testid: "register-command" }
+                details { class: "by-hand",
+                    summary { "By hand" }
+                    p { class: "muted", "The agent enrolls with this call; by hand it does the same." }
+                    Curl { command, testid: "register-command" }
+                }
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Enrollment: tokens are made, handed out, and seen being used.
 
 mod form;
+mod kit;
 mod list;
 mod made;
+mod progress;
 
 use std::rc::Rc;
 
@@ -41,7 +43,7 @@ pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
             CreateForm { made }
         }
         if let Some(tokens) = made() {
-            MadeTokens { tokens, made }
+            MadeTokens { key: "{tokens.0.first().map(|first| first.id.to_string()).unwrap_or_default()}", tokens, made }
         }
         TokenList { status: query.status }
     }

@@ -1,0 +1,122 @@
+//! `/v1/devices/export.csv` and `/v1/devices/import.csv`: devices as a table.
+
+use std::sync::Arc;
+
+use actors::services::ImportReport;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use wire::devices::{FieldChange, Filter, RowChange, RowProblem};
+
+use super::extract::Person;
+use super::openapi::{BodyRefusals, PersonRefusals, QueryRefusals};
+use super::{ApiError, App, body};
+use crate::{convert, present};
+
+/// What an export can be asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportQuery {
+    status: Option<String>,
+    tag: Option<String>,
+    group: Option<String>,
+    #[serde(alias = "q")]
+    text: Option<String>,
+    battery_below: Option<i16>,
+    app_version: Option<String>,
+    model: Option<String>,
+    app_status: Option<String>,
+    /// Begin with a byte order mark, for spreadsheets that would not take the file for UTF-8.
+    #[serde(default)]
+    bom: bool,
+}
+
+/// The devices that match as a table (RFC 4180), in the order of their aliases. Lists are joined by `|`,
+/// and cells that a spreadsheet would take for formulas begin with an apostrophe.
+#[utoipa::path(
+    get, path = "/v1/devices/export.csv", tag = "devices", security(("person" = [])),
+    params(ExportQuery),
+    responses((status = 200, body = String, content_type = "text/csv"), QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let filter = convert::filter(Filter {
+        status: query.status,
+        tag: query.tag,
+        group: query.group,
+        text: query.text,
+        battery_below: query.battery_below,
+        app_version: query.app_version,
+        model: query.model,
+        app_status: query.app_status,
+    })?;
+    let pieces = app.system.devices.export(&principal, filter, query.bom).await?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"devices.csv\"")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// How an import is carried out.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportQuery {
+    /// Only say what would be changed. True unless it is false.
+    dry_run: Option<bool>,
+}
+
+/// Reads a table of aliases, tags and groups and makes the changes: all of them, or none when there is a
+/// problem. A row names its device by `id`, else by the alias that it has; `alias` next to an id, else
+/// `new_alias`, is the alias that it gets. Other columns of an export are not read.
+#[utoipa::path(
+    post, path = "/v1/devices/import.csv", tag = "devices", security(("person" = [])),
+    params(ImportQuery),
+    request_body(content = String, content_type = "text/csv"),
+    responses((status = 200, body = wire::devices::ImportReport), BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn import(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<ImportQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<wire::devices::ImportReport>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let bytes = body::read(&app, &headers, body, app.config.http.import_body_limit_bytes).await?;
+    let report = app.system.devices.import(&principal, &bytes, query.dry_run.unwrap_or(true)).await?;
+    let ImportReport { rows, unchanged, changes, problems, problems_total, applied } = report;
+    let field =
+        |change: actors::services::FieldChange| FieldChange { field: change.field.to_owned(), before: change.before, after: change.after };
+    Ok(Json(wire::devices::ImportReport {
+        applied,
+        rows,
+        unchanged,
+        changes: changes
+            .into_iter()
+            .map(|change| RowChange {
+                line: change.line,
+                device_id: change.id.to_string(),
+                alias: change.alias,
+                fields: change.fields.into_iter().map(field).collect(),
+            })
+            .collect(),
+        problems: problems
+            .into_iter()
+            .map(|problem| RowProblem { line: problem.line, field: problem.field, problem: problem.problem })
+            .collect(),
+        problems_total,
+    }))
+}

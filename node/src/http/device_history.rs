@@ -1,0 +1,200 @@
+//! `/v1/devices/{id}/history` and `/v1/devices/{id}/events`: what a device told, and what happened to it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use domain::event::EventKind;
+use domain::history::{HistoryRequest, Point, Summary, TransportShares};
+use domain::query::PAGE_DEFAULT;
+use domain::{DeviceId, Invalid};
+use serde::Deserialize;
+use store::EventCursor;
+use utoipa::IntoParams;
+use wire::admin::Page;
+use wire::devices::{DeviceEvent, DeviceHistory, HistoryPoint};
+
+use super::extract::{PathId, Person};
+use super::openapi::{NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::{ApiError, App};
+use crate::present;
+
+/// What history can be asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryQuery {
+    /// From when; 24 hours before `to` when absent. At most 90 days before `to`.
+    from: Option<String>,
+    /// Until when; now when absent.
+    to: Option<String>,
+    /// Most points, 1..2000; 500 when absent. They are as close as that allows: 10 seconds or more apart,
+    /// an hour or more when the range is longer than 48 hours.
+    points: Option<i64>,
+    /// Which measures, by name, with commas between them; all when absent.
+    metrics: Option<String>,
+}
+
+const METRICS: [&str; 9] = [
+    "online_share",
+    "battery_pct",
+    "battery_temperature_c",
+    "ram_available_mb",
+    "ram_pressure_pct",
+    "storage_free_mb",
+    "charging_share",
+    "net_validated_share",
+    "transport_shares",
+];
+
+/// What a device told over time, as evenly spaced points.
+#[utoipa::path(
+    get, path = "/v1/devices/{id}/history", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device"), HistoryQuery),
+    responses((status = 200, body = DeviceHistory), NotFoundRefusal, QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Json<DeviceHistory>, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    let Query(query) = query.map_err(present::query_refused)?;
+    let metrics = wanted_metrics(query.metrics.as_deref())?;
+    let request = HistoryRequest {
+        from: query.from.map(|text| present::read_time("from", &text)).transpose()?,
+        to: query.to.map(|text| present::read_time("to", &text)).transpose()?,
+        points: query.points,
+    };
+    let history = app.system.history.device(&principal, id, request).await?;
+    Ok(Json(DeviceHistory {
+        from: present::time(history.plan.from),
+        to: present::time(history.plan.to),
+        step_seconds: history.plan.step_s,
+        points: history.points.iter().map(|one| point(one, &metrics)).collect(),
+    }))
+}
+
+fn wanted_metrics(text: Option<&str>) -> Result<Vec<&'static str>, Invalid> {
+    let Some(text) = text else { return Ok(METRICS.to_vec()) };
+    let known = |name: &str| {
+        METRICS
+            .into_iter()
+            .find(|known| *known == name)
+            .ok_or_else(|| Invalid::new("metrics", format!("not one of {}", METRICS.join(", "))))
+    };
+    text.split(',').map(|name| known(name.trim())).collect()
+}
+
+/// Three decimals are more than any measure is good for.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn point(point: &Point, metrics: &[&str]) -> HistoryPoint {
+    fn summary(summary: Summary) -> wire::devices::Summary {
+        wire::devices::Summary { min: rounded(summary.min), avg: rounded(summary.avg), max: rounded(summary.max) }
+    }
+    fn shares(shares: TransportShares) -> wire::devices::TransportShares {
+        let TransportShares { wifi, cellular, ethernet, none, other } = shares;
+        wire::devices::TransportShares {
+            wifi: rounded(wifi),
+            cellular: rounded(cellular),
+            ethernet: rounded(ethernet),
+            none: rounded(none),
+            other: rounded(other),
+        }
+    }
+    let wanted = |name: &str| metrics.contains(&name);
+    HistoryPoint {
+        at: present::time(point.at),
+        heartbeats: point.heartbeats,
+        online_share: wanted("online_share").then(|| rounded(point.online_share)),
+        battery_pct: wanted("battery_pct").then(|| point.battery_pct.map(summary)),
+        battery_temperature_c: wanted("battery_temperature_c").then(|| point.battery_temperature_c.map(summary)),
+        ram_available_mb: wanted("ram_available_mb").then(|| point.ram_available_mb.map(summary)),
+        ram_pressure_pct: wanted("ram_pressure_pct").then(|| point.ram_pressure_pct.map(summary)),
+        storage_free_mb: wanted("storage_free_mb").then(|| point.storage_free_mb.map(summary)),
+        charging_share: wanted("charging_share").then(|| point.charging_share.map(rounded)),
+        net_validated_share: wanted("net_validated_share").then(|| point.net_validated_share.map(rounded)),
+        transport_shares: wanted("transport_shares").then(|| point.transports.map(shares)),
+    }
+}
+
+/// What a list of events can be asked for.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsQuery {
+    /// Only these kinds, with commas between them.
+    kind: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// What happened to a device, newest first.
+#[utoipa::path(
+    get, path = "/v1/devices/{id}/events", tag = "devices", security(("person" = [])),
+    params(("id" = String, Path, description = "The device"), EventsQuery),
+    responses((status = 200, body = Page<DeviceEvent>), NotFoundRefusal, QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn events(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Json<Page<DeviceEvent>>, ApiError> {
+    let id: DeviceId = present::id("device", &id)?;
+    let Query(query) = query.map_err(present::query_refused)?;
+    let kinds = match query.kind.as_deref() {
+        Some(names) => names.split(',').map(|name| EventKind::parse("kind", name.trim())).collect::<Result<Vec<_>, _>>()?,
+        None => vec![],
+    };
+    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let page = app.system.history.events(&principal, id, &kinds, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
+    let items = page.events.into_iter().map(|event| DeviceEvent {
+        at: present::time(event.at),
+        kind: event.kind.as_str().to_owned(),
+        actor: event.actor,
+        detail: event.detail,
+    });
+    Ok(Json(Page { items: items.collect(), next_cursor: page.next.map(write_cursor) }))
+}
+
+/// A cursor as text: the time in microseconds, then the number.
+fn write_cursor(cursor: EventCursor) -> String {
+    format!("{}-{}", cursor.at.timestamp_micros(), cursor.id)
+}
+
+fn read_cursor(text: &str) -> Result<EventCursor, Invalid> {
+    let read = || {
+        let (at, id) = text.split_once('-')?;
+        // Before the year 2200, so that every database can take it.
+        let at = chrono::DateTime::from_timestamp_micros(at.parse().ok().filter(|micros| (0..7_258_118_400_000_000).contains(micros))?)?;
+        Some(EventCursor { at, id: id.parse().ok()? })
+    };
+    read().ok_or_else(|| Invalid::new("cursor", "not one that this list gave out"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_survive_the_trip_and_others_are_refused() {
+        let cursor = EventCursor { at: chrono::DateTime::from_timestamp_micros(1_780_000_000_123_456).unwrap(), id: 7 };
+        assert_eq!(read_cursor(&write_cursor(cursor)).unwrap(), cursor);
+        for bad in ["", "7", "-1-7", "1-", "9223372036854775807-1", "1-99999999999999999999"] {
+            assert!(read_cursor(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_known_by_name() {
+        assert_eq!(wanted_metrics(Some("battery_pct, online_share")).unwrap(), ["battery_pct", "online_share"]);
+        assert_eq!(wanted_metrics(None).unwrap().len(), METRICS.len());
+        assert_eq!(wanted_metrics(Some("mood")).unwrap_err().field, "metrics");
+    }
+}
