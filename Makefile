@@ -29,6 +29,12 @@ test:
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
+## Take the pictures of docs/ anew: overview, devices, a device.
+screenshots:
+	@.ci/install-deps test
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --test browser -- --ignored screenshots_of_the_documentation
+
 ## Format, clippy without a warning, and, where cargo-deny is installed, dependencies.
 lint:
 	@.ci/install-deps run

@@ -127,7 +127,7 @@ async fn a_node_speaks_tls_by_itself() {
     let options = options()
         .env("NEXMDM__HTTP__TLS_CERTIFICATE_FILE", certificate.display().to_string())
         .env("NEXMDM__HTTP__TLS_KEY_FILE", key.display().to_string());
-    let node = Node::spawn(options).unwrap();
+    let mut node = Node::spawn(options).unwrap();
     let (terminal, url) = (Terminal::new(), node.url().replacen("http", "https", 1));
     let authority = certificate.display().to_string();
     let sign_in = ["--server", &url, "--ca-file", &authority, "login", "-u", "admin", "--password-stdin"];
@@ -138,4 +138,8 @@ async fn a_node_speaks_tls_by_itself() {
     assert!(!stranger.ctl(&["--server", &url, "login", "-u", "admin", "--password-stdin"], node.admin_password()).good);
     assert!(chaos::client::Client::new(&node.url()).unwrap().get("/healthz", None).await.is_err());
     assert!(node.log().contains("https://"), "{}", node.log());
+    // Who connects and says nothing holds up no stop.
+    let _silent = tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.unwrap();
+    assert!(node.terminate().await.unwrap().success());
+    assert!(!node.log().contains("node.drain_incomplete"), "{}", node.log());
 }

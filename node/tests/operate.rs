@@ -38,6 +38,17 @@ async fn a_killed_node_starts_again_over_the_database_it_left_running() {
     assert!(!left.is_running());
 }
 
+/// In a rolling upgrade, and on the way back from one, the database is ahead of a build.
+#[tokio::test]
+async fn a_build_starts_beside_the_migrations_of_a_later_one() {
+    let mut bench = Bench::start().await;
+    bench.sql(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', true, '\\x00', 1)",
+    );
+    bench.node.restart().await.unwrap();
+    assert_eq!(bench.client.get("/readyz", None).await.unwrap().status, 200);
+}
+
 #[tokio::test]
 async fn commands_work_beside_a_running_node_and_without_one() {
     let mut bench = Bench::start().await;

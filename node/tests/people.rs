@@ -161,9 +161,12 @@ async fn a_new_password_ends_the_other_sign_ins_and_a_reset_all_of_them_and_the_
     assert_eq!(client.login("ann", PASSWORD).await.unwrap().status, 401);
     assert_eq!(client.login("ann", "another long password").await.unwrap().status, 429);
 
+    let script = api_token(client, &one, &["devices:read"]).await;
+    let script = script["token"].as_str().unwrap();
+    assert_eq!(status(client, "/v1/me", script).await, 200);
     let reset = client.post(&format!("/v1/users/{ann}/reset-password"), Some(&bench.admin), &json!({})).await.unwrap();
     assert_eq!(reset.status, 200);
-    assert_eq!(status(client, "/v1/me", &one).await, 401);
+    assert_eq!((status(client, "/v1/me", &one).await, status(client, "/v1/me", script).await), (401, 401));
     client.access_token("ann", reset.json()["password"].as_str().unwrap()).await.expect("unlocked, with the new password");
 }
 
@@ -249,6 +252,26 @@ async fn an_api_token_does_what_its_scopes_say_until_it_ends() {
     let short = short["token"].as_str().unwrap();
     assert_eq!(status(client, "/v1/devices", short).await, 200);
     eventually("it expires", async || (status(client, "/v1/devices", short).await == 401).then_some(())).await;
+}
+
+/// A script that manages accounts must not make itself one that does more than the script.
+#[tokio::test]
+async fn a_token_hands_out_no_account_that_does_more_than_itself() {
+    let bench = Bench::start().await;
+    let client = &bench.client;
+    let (root, ann) = (client.get_json("/v1/me", &bench.admin).await.unwrap(), add(client, &bench.admin, "ann", "viewer").await);
+    let root = root["user_id"].as_str().unwrap();
+    let made = api_token(client, &bench.admin, &["users:manage", "devices:read", "enrollment:read", "cluster:read", "tokens:manage"]).await;
+    let token = made["token"].as_str().unwrap();
+    let post = async |path: &str, body: Value| client.post(path, Some(token), &body).await.unwrap().status;
+    assert_eq!(post("/v1/users", json!({"username": "eve", "role": "admin"})).await, 403);
+    assert_eq!(post("/v1/users", json!({"username": "eve", "role": "viewer"})).await, 201);
+    assert_eq!(patch(client, &format!("/v1/users/{ann}"), token, &json!({"role": "operator"})).await.status, 403);
+    assert_eq!(post(&format!("/v1/users/{root}/reset-password"), json!({})).await, 403);
+    assert_eq!(post(&format!("/v1/users/{ann}/reset-password"), json!({})).await, 200);
+    // To take away is no gain.
+    assert_eq!(patch(client, &format!("/v1/users/{ann}"), token, &json!({"disabled": true})).await.status, 200);
+    assert_eq!(status(client, "/v1/users", &bench.admin).await, 200, "the admin's sign-in is untouched");
 }
 
 #[tokio::test]

@@ -54,6 +54,17 @@ impl Route {
 #[derive(Clone, Copy)]
 struct Title(Signal<String>);
 
+/// Where to go on to, for work that may outlive the page that began it.
+#[derive(Clone, Copy)]
+pub(crate) struct Onward(Signal<Option<Route>>);
+
+impl Onward {
+    /// Goes to a page as soon as what is under way is shown.
+    pub(crate) fn go(mut self, to: Route) {
+        self.0.set(Some(to));
+    }
+}
+
 /// Sets the title of the page.
 pub(crate) fn use_title(title: &str) {
     let Title(mut shown) = use_context();
@@ -74,6 +85,8 @@ pub(crate) fn app() -> Element {
     });
     let title = use_signal(|| "NexMDM".to_owned());
     use_context_provider(|| Title(title));
+    let onward = use_signal(|| None);
+    use_context_provider(|| Onward(onward));
     use_toasts_provider();
     let Address { path, replace } = address();
     rsx! {
@@ -102,6 +115,14 @@ pub(crate) fn app() -> Element {
 #[component]
 fn Frame() -> Element {
     let route = use_route::<Route>();
+    let navigator = use_navigator();
+    let Onward(mut onward) = use_context();
+    use_effect(move || {
+        if let Some(to) = onward() {
+            onward.set(None);
+            navigator.push(to);
+        }
+    });
     let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. } | Route::DeletedDevices {} | Route::ImportDevices {});
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }

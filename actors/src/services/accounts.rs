@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::access::{Permission, Principal, Role};
+use domain::access::{Permission, Principal, Role, Scopes};
 use domain::account::{Account, AccountChange, SignIn, checked_username};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
@@ -94,6 +94,7 @@ impl AccountService {
     /// Forbidden, a value out of its limits, or the name is taken.
     pub async fn add(&self, principal: &Principal, username: &str, password: &SecretString, role: Role) -> Result<Account, ServiceError> {
         principal.require(Permission::ManageUsers)?;
+        covers(principal, role)?;
         let username = checked_username(username)?;
         let hash = self.passwords.hash("password", password).await?;
         let id = UserId(Uuid::now_v7());
@@ -126,6 +127,13 @@ impl AccountService {
         if change == AccountChange::default() {
             return Err(Invalid::new("body", "nothing to change: give role or disabled").into());
         }
+        // To take away is always allowed; to give is what may be more than one has.
+        if let Some(role) = change.role {
+            covers(principal, role)?;
+        }
+        if change.disabled == Some(false) {
+            covers(principal, self.account(principal, id).await?.role)?;
+        }
         let outcome = self.store.change_account(id, change, clock::now()).await?;
         self.credentials.forget();
         match outcome {
@@ -140,7 +148,7 @@ impl AccountService {
     }
 
     /// Sets a new password, the given one or a random one, unlocks the account and ends every
-    /// sign-in of it. Answers the random one, this once.
+    /// sign-in and API token of it. Answers the random one, this once.
     ///
     /// # Errors
     /// Forbidden, a value out of its limits, or there is no such account.
@@ -151,6 +159,7 @@ impl AccountService {
         password: Option<SecretString>,
     ) -> Result<Option<SecretString>, ServiceError> {
         let account = self.account(principal, id).await?;
+        covers(principal, account.role)?;
         let (password, made_up) = match password {
             Some(password) => (password, false),
             None => (random_token()?.into(), true),
@@ -267,6 +276,12 @@ impl AccountService {
         self.credentials.forget();
         if ended { Ok(()) } else { Err(ServiceError::NotFound("sign-in")) }
     }
+}
+
+/// Whoever hands out an account of this role, or its password, must be allowed all that it is: a
+/// script's token must not make itself an account that does more than the token.
+fn covers(principal: &Principal, role: Role) -> Result<(), ServiceError> {
+    Ok(Scopes::of_role(role).iter().try_for_each(|permission| principal.require(permission))?)
 }
 
 /// The account and the sign-in of a person; a script has no say in these things.

@@ -114,9 +114,7 @@ impl Store {
             sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", id.0, now)
                 .execute(&mut *tx)
                 .await?;
-            sqlx::query!("UPDATE api_token SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", id.0, now)
-                .execute(&mut *tx)
-                .await?;
+            revoke_tokens(&mut tx, id, now).await?;
         }
         let account = read(&mut tx, id).await?;
         notify(&mut tx).await?;
@@ -125,7 +123,8 @@ impl Store {
     }
 
     /// Sets a new password, ends every sign-in of the account but `kept`, at once, and tells all
-    /// nodes. Answers whether there is such an account.
+    /// nodes. When none is kept, somebody else takes the account back: its API tokens end as well.
+    /// Answers whether there is such an account.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -147,6 +146,9 @@ impl Store {
             return Ok(false);
         }
         end(&mut tx, id, kept, now).await?;
+        if kept.is_none() {
+            revoke_tokens(&mut tx, id, now).await?;
+        }
         notify(&mut tx).await?;
         tx.commit().await?;
         Ok(true)
@@ -196,7 +198,9 @@ impl Store {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        notify(&mut tx).await?;
+        if ended > 0 {
+            notify(&mut tx).await?;
+        }
         tx.commit().await?;
         Ok(ended == 1)
     }
@@ -208,7 +212,9 @@ impl Store {
     pub async fn end_sign_ins(&self, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
         let mut tx = self.pool.begin().await?;
         let ended = end(&mut tx, user, kept, now).await?;
-        notify(&mut tx).await?;
+        if ended > 0 {
+            notify(&mut tx).await?;
+        }
         tx.commit().await?;
         Ok(ended)
     }
@@ -223,6 +229,11 @@ async fn read(connection: &mut PgConnection, id: UserId) -> Result<Option<Accoun
         id.0
     );
     row.fetch_optional(connection).await?.map(StoredAccount::read).transpose()
+}
+
+async fn revoke_tokens(connection: &mut PgConnection, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE api_token SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", user.0, now).execute(connection).await?;
+    Ok(())
 }
 
 async fn end(connection: &mut PgConnection, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {

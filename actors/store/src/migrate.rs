@@ -1,8 +1,18 @@
 //! Brings the schema up to date.
 
+use std::sync::LazyLock;
+
+use sqlx::migrate::Migrator;
+
 use crate::{Store, StoreError};
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("../../migrations");
+    // Those of a later build only add what this one does not look at: in a rolling upgrade, and on
+    // the way back from one, this build starts beside them.
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
 impl Store {
     /// Applies the migrations that are missing, under an advisory lock, so that

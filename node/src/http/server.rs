@@ -88,8 +88,13 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return http(stream, peer, router, &app).await };
     let patience = Duration::from_millis(app.config.http.header_timeout_ms);
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(patience, tls.accept(stream)) => accepted,
+        // Nothing was asked yet: there is nothing to finish.
+        () = app.stopping.cancelled() => return,
+    };
     // Errors are the peer's, as below.
-    if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
+    if let Ok(Ok(stream)) = accepted {
         http(stream, peer, router, &app).await;
     }
 }

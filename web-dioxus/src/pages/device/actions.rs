@@ -2,12 +2,14 @@
 
 use actors::ServiceError;
 use actors::services::DeviceDetails;
+use dioxus::core::spawn_forever;
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::device::DeviceView;
 
 use super::all_devices;
 use super::edit::Edit;
+use crate::app::Onward;
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
 use crate::polling::Polling;
@@ -24,7 +26,7 @@ enum Asked {
 pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let navigator = use_navigator();
+    let onward: Onward = use_context();
     let mut asked = use_signal(|| None::<Asked>);
     let mut busy = use_signal(|| false);
     let manages = session.may(Permission::ManageDevices);
@@ -36,7 +38,9 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
         }
         busy.set(true);
         let (session, name) = (session.clone(), name.clone());
-        spawn(async move {
+        // Not of this component: it is gone as soon as the device has left the fleet, which is before
+        // the answer is here.
+        spawn_forever(async move {
             let outcome: Result<(), ServiceError> = session
                 .call(move |system, principal| async move {
                     match deletes {
@@ -45,12 +49,13 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
                     }
                 })
                 .await;
-            busy.set(false);
-            asked.set(None);
+            if let (Ok(mut busy), Ok(mut asked)) = (busy.try_write(), asked.try_write()) {
+                (*busy, *asked) = (false, None);
+            }
             match outcome {
                 Ok(()) if deletes => {
                     toasts.undoable(format!("{name} is deleted."), Undo::Restore(vec![id]));
-                    navigator.push(all_devices());
+                    onward.go(all_devices());
                 }
                 Ok(()) => toasts.good(format!("The credentials of {name} are revoked.")),
                 Err(error) => toasts.failed(&error),

@@ -131,7 +131,7 @@ fn One(
     rsx! {
         div { class: "plot",
             h3 { "{title}" if let Some(last) = last { span { class: "plot-last", "{last}" } } }
-            LineChart { title: title.clone(), series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
+            LineChart { title: title.clone(), nothing: "Not told in this time", series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
         }
     }
 }

@@ -231,10 +231,12 @@ fn TallyLine(outcomes: Rc<Vec<BulkOutcome>>, ahead: bool) -> Element {
     let names: Vec<_> = named.take(NAMED_MAX).map(|outcome| (outcome.id, outcome.alias.clone().unwrap_or_default())).collect();
     let rest = tally.changed.saturating_sub(names.len());
     rsx! {
-        ul { class: "tally", role: "status",
+        div { role: "status",
+        ul { class: "tally",
             li { class: "good", "data-testid": "bulk-changed", strong { {format::number(tally.changed as u64)} } if ahead { " would change" } else { " changed" } }
             li { strong { {format::number(tally.unchanged as u64)} } " already as wanted" }
             li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "bulk-refused", strong { {format::number(tally.refused as u64)} } " refused" }
+        }
         }
         if !names.is_empty() {
             ul { class: "names",

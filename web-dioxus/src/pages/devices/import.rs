@@ -140,11 +140,13 @@ fn Report(report: Rc<ImportReport>, busy: bool, onapply: EventHandler<()>) -> El
                     }
                 }
             }
-            ul { class: "tally", role: "status",
+            div { role: "status",
+            ul { class: "tally",
                 li { strong { {format::number(report.rows as u64)} } " rows" }
                 li { class: "good", "data-testid": "import-changes", strong { {format::number(changing as u64)} } if report.applied { " changed" } else { " would change" } }
                 li { strong { {format::number(report.unchanged as u64)} } " already as wanted" }
                 li { class: if report.problems_total > 0 { "bad" } else { "" }, "data-testid": "import-problems", strong { {format::number(report.problems_total as u64)} } " problems" }
+            }
             }
             if report.problems_total > 0 {
                 h3 { "Problems" }

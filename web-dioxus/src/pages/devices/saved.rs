@@ -1,5 +1,6 @@
 //! Filters that people keep: chosen, kept, shared and forgotten.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use dioxus::prelude::*;
@@ -23,7 +24,7 @@ const REREAD: Duration = Duration::from_secs(30);
 #[derive(Clone, PartialEq)]
 enum Asked {
     Keep,
-    Forget(Box<SavedFilter>),
+    Forget(Rc<SavedFilter>),
 }
 
 /// A menu of the kept filters.
@@ -54,7 +55,7 @@ pub(super) fn SavedFilters(state: DevicesState) -> Element {
                     Some(filters) => rsx! {
                         ul {
                             for filter in filters.iter() {
-                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), onforget: move |filter| asked.set(Some(Asked::Forget(Box::new(filter)))) }
+                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), onforget: move |filter| asked.set(Some(Asked::Forget(Rc::new(filter)))) }
                             }
                         }
                     },

@@ -85,7 +85,7 @@ fn Password(onchanged: EventHandler<()>) -> Element {
             h2 { id: "password-title", "Change your password" }
             p { class: "muted card-lead", "All your other sessions end; this one goes on. API tokens keep working." }
             for generation in [generation()] {
-                form { key: "{generation}", class: "stacked-form", novalidate: true, "data-focus": submission.focus(), onsubmit: send,
+                form { key: "{generation}", class: "stacked-form", novalidate: true, "data-focus": submission.focus(), onsubmit: move |event: FormEvent| send.call(event),
                     // Password managers want to know whose password this is.
                     input { r#type: "text", name: "username", value: "{name}", autocomplete: "username", hidden: true, readonly: true }
                     TextField { name: "current_password", label: "Current password", kind: "password", autocomplete: "current-password", error: submission.error("current_password") }
