@@ -7,10 +7,12 @@
 ALTER TABLE device
     ADD COLUMN monitored_package       text,
     ADD COLUMN monitored_stale_after_s integer,
-    ADD COLUMN changed_at              timestamptz NOT NULL DEFAULT now(),
+    ADD COLUMN changed_at              timestamptz NOT NULL DEFAULT '2000-01-01 00:00:00Z',
     ADD CONSTRAINT device_monitored_package_length CHECK (char_length(monitored_package) BETWEEN 1 AND 255),
     ADD CONSTRAINT device_monitored_stale_range CHECK (monitored_stale_after_s BETWEEN 1 AND 31536000),
     ADD CONSTRAINT device_monitored_stale_of_package CHECK (monitored_stale_after_s IS NULL OR monitored_package IS NOT NULL);
+-- Devices that are there already were not changed just now: nodes would read all of them again and again.
+ALTER TABLE device ALTER COLUMN changed_at SET DEFAULT now();
 CREATE INDEX device_changed_idx ON device (changed_at);
 -- Deleted devices are few, and listed and purged by when they were deleted.
 CREATE INDEX device_deleted_idx ON device (deleted_at, device_id) WHERE deleted_at IS NOT NULL;
@@ -48,7 +50,8 @@ CREATE TABLE device_condition (
     boot_id            text,
     agent_version      text,
     agent_version_code bigint,
-    -- Version of the monitored app.
+    -- The app that was monitored, and its version.
+    app_package        text,
     app_version        text,
     CONSTRAINT device_condition_version_positive CHECK (version >= 1)
 );

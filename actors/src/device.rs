@@ -57,6 +57,10 @@ pub enum DeviceMsg {
     Reread(Instant, Box<StoredDevice>),
     /// What became of the events that it had recorded.
     ChangeRecorded(RecordOutcome),
+    /// The pause after a refused record is over.
+    RecordAgain,
+    /// It was removed for good: there is nothing left to be an actor of.
+    Purged,
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
@@ -64,7 +68,7 @@ pub enum DeviceMsg {
 
 /// When a device's deadline is looked at again while this node has no lease.
 const RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
-/// When a silent device's events are looked at again that could not be recorded.
+/// When events are looked at again that could not be recorded.
 const RECORD_AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// What every device actor of a node shares.
@@ -119,6 +123,10 @@ pub struct DeviceActorState {
     recorded: (i64, Condition),
     /// The condition that is being recorded, and whether it tells of a reboot.
     recording: Option<(Condition, bool)>,
+    /// Nothing is recorded for a while after a refusal: what is refused for good must not loop.
+    paused: bool,
+    /// When the condition on record was last known. One that was read before is older.
+    recorded_at: Instant,
     /// When what this actor knows was read from the store, or told by whoever wrote it. What was
     /// read before that is older, and is not taken over.
     known_at: Instant,
@@ -146,6 +154,8 @@ impl Actor for DeviceActor {
         let state = DeviceActorState {
             recorded: condition.unwrap_or_else(|| (0, begin())),
             recording: None,
+            paused: false,
+            recorded_at: read_at,
             known_at: read_at,
             place: (shard_of(device.identity.id), epoch),
             device,
@@ -206,6 +216,14 @@ impl Actor for DeviceActor {
                 state.record(&me);
             }
             DeviceMsg::ChangeRecorded(outcome) => state.change_recorded(&me, outcome),
+            DeviceMsg::RecordAgain => {
+                state.paused = false;
+                state.record(&me);
+            }
+            DeviceMsg::Purged => {
+                state.apply(DeviceEvent::Deleted);
+                me.stop(None);
+            }
             #[cfg(any(test, feature = "fault-injection"))]
             #[allow(clippy::panic, reason = "that is what it is for")]
             DeviceMsg::Crash => panic!("crash on request"),
@@ -262,7 +280,9 @@ impl DeviceActorState {
         if let Some(token) = stored.fcm_token.take() {
             self.fcm_token = Some(token.into());
         }
-        if let Some(condition) = stored.condition.take().filter(|(version, _)| self.recording.is_none() && *version > self.recorded.0) {
+        // Whichever differs, even a lower version: after a database was put back, that is what is on record.
+        let newer = self.recording.is_none() && read_at >= self.recorded_at;
+        if let Some(condition) = stored.condition.take().filter(|(version, _)| newer && *version != self.recorded.0) {
             self.recorded = condition;
         }
         self.apply(DeviceEvent::Reread(Box::new(stored.known())));
@@ -270,7 +290,7 @@ impl DeviceActorState {
 
     /// Has recorded what happened since the condition that is on record, if anything has.
     fn record(&mut self, me: &ActorRef<DeviceMsg>) {
-        if self.recording.is_some() || !self.acts() {
+        if self.recording.is_some() || self.paused || !self.acts() {
             return;
         }
         let Some((condition, occurrences)) = condition::compare(&self.recorded.1, &self.device, &self.context.policy) else { return };
@@ -300,11 +320,17 @@ impl DeviceActorState {
         match outcome {
             RecordOutcome::Recorded => {
                 self.recorded = (self.recorded.0 + 1, condition);
+                self.recorded_at = Instant::now();
                 // More may have happened meanwhile.
                 self.record(me);
             }
             // Another owner recorded the same, or the device is gone.
-            RecordOutcome::Refused => drop(self.shard.cast(ShardMsg::ReadAgain(self.device.identity.id))),
+            RecordOutcome::Refused => {
+                self.device.rebooted |= rebooted;
+                self.paused = true;
+                me.send_after(RECORD_AGAIN.to_std().unwrap_or_default(), || DeviceMsg::RecordAgain);
+                let _ = self.shard.cast(ShardMsg::ReadAgain(self.device.identity.id));
+            }
             RecordOutcome::Failed => {
                 self.device.rebooted |= rebooted;
                 self.record_later();

@@ -23,6 +23,8 @@ pub struct Settings {
     pub history: HistorySettings,
     /// What devices are enrolled with in the field.
     pub kit: KitSettings,
+    /// How long an export of devices may stand still.
+    pub export_stall_timeout: Duration,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
 }

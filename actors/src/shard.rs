@@ -44,6 +44,8 @@ pub enum ShardMsg {
     /// What the store held of these devices when it was asked at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
     Reread(Instant, Vec<StoredDevice>),
+    /// This device was removed for good: stop its actor.
+    Purged(DeviceId),
     /// Read what the store holds of a device, and tell it.
     ReadAgain(DeviceId),
     /// Answered once everything told before is done.
@@ -114,10 +116,12 @@ impl Actor for ShardActor {
                 }
             }
             ShardMsg::Reread(read_at, devices) => state.reread(&me, read_at, devices).await,
+            ShardMsg::Purged(id) => state.purged(id),
             ShardMsg::ReadAgain(id) => {
                 let read_at = Instant::now();
                 match state.start.store.device(id).await {
-                    Ok(device) => state.reread(&me, read_at, device.into_iter().collect()).await,
+                    Ok(Some(device)) => state.reread(&me, read_at, vec![device]).await,
+                    Ok(None) => state.purged(id),
                     // The device goes on with what it knows; the next reading tells it.
                     Err(cause) => tracing::warn!(event = "device.reread_failed", device_id = %id, %cause),
                 }
@@ -185,6 +189,14 @@ impl ShardState {
                 None if device.deleted_at.is_some() => {}
                 None => self.start_device(me, read_at, device).await,
             }
+        }
+    }
+
+    /// Stops the actor of a device that is no more, and gives back what it held.
+    fn purged(&mut self, id: DeviceId) {
+        self.failing.remove(&id);
+        if let Some(actor) = self.start.directory.get(&id) {
+            let _ = actor.cast(DeviceMsg::Purged);
         }
     }
 

@@ -264,6 +264,7 @@ impl System {
                 Arc::clone(&view),
                 settings.device,
                 settings.history.restore_within,
+                settings.export_stall_timeout,
             )),
             history: HistoryService::new(store.clone(), view, settings.device),
             filters: FilterService::new(store.clone()),

@@ -68,6 +68,7 @@ section!(
         heartbeats_body_limit_bytes: usize,
         bulk_body_limit_bytes: usize,
         import_body_limit_bytes: usize,
+        export_stall_timeout_ms: u64,
     }
 );
 section!(
@@ -411,6 +412,7 @@ impl Config {
         in_range("http.heartbeats_body_limit_bytes", self.http.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.bulk_body_limit_bytes", self.http.bulk_body_limit_bytes, 1024, 16_777_216)?;
         in_range("http.import_body_limit_bytes", self.http.import_body_limit_bytes, 1024, 1 << 28)?;
+        in_range("http.export_stall_timeout_ms", self.http.export_stall_timeout_ms, 100, 600_000)?;
         in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
         in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
         in_range("database.statement_timeout_ms", self.database.statement_timeout_ms, 10, 600_000)?;
@@ -530,6 +532,7 @@ impl Config {
                 downloads_max: self.enrollment.agent_apk_downloads_max,
                 stall_timeout: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
             },
+            export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
         }
     }

@@ -99,12 +99,12 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
                                                           people(403, 200, 200, 403, 200)),
     ("GET",    "/v1/devices/export.csv",            "",   people(200, 200, 200, 200, 200)),
     ("POST",   "/v1/devices/import.csv",            "alias,tags\nnobody,x\n", people(403, 200, 200, 403, 200)),
-    // One's own, so whoever sees devices may keep them.
+    // One's own, so whoever sees devices may keep them; a token that may only look may not.
     ("GET",    "/v1/filters",                       "",   people(200, 200, 200, 200, 200)),
-    ("POST",   "/v1/filters",                       r#"{"name":"matrix-#","filter":{}}"#, people(201, 201, 201, 201, 201)),
+    ("POST",   "/v1/filters",                       r#"{"name":"matrix-#","filter":{}}"#, people(201, 201, 201, 403, 201)),
     ("GET",    "/v1/filters/{id}",                  "",   people(404, 404, 404, 404, 404)),
-    ("PATCH",  "/v1/filters/{id}",                  "{}", people(404, 404, 404, 404, 404)),
-    ("DELETE", "/v1/filters/{id}",                  "",   people(404, 404, 404, 404, 404)),
+    ("PATCH",  "/v1/filters/{id}",                  "{}", people(404, 404, 404, 403, 404)),
+    ("DELETE", "/v1/filters/{id}",                  "",   people(404, 404, 404, 403, 404)),
     ("GET",    "/v1/fleet/history",                 "",   people(200, 200, 200, 200, 200)),
     ("GET",    "/v1/fleet/distributions",           "",   people(200, 200, 200, 200, 200)),
     ("GET",    "/v1/fleet/stats",                   "",   people(200, 200, 200, 200, 200)),

@@ -137,6 +137,11 @@ async fn deleted_devices_are_removed_for_good_in_time() {
     bench.client.delete(&path(&device), &bench.admin).await.unwrap();
     bench.sql("UPDATE device SET deleted_at = deleted_at - interval '8 days'");
     eventually("it is removed", async || (bench.sql("SELECT count(*) FROM device") == "0").then_some(())).await;
+    // Its actor would know it as deleted.
+    eventually("nobody knows it any more", async || {
+        (bench.client.heartbeat(&device.session_token, &heartbeat(0, 50)).await.unwrap().status == 401).then_some(())
+    })
+    .await;
     assert_eq!(bench.sql("SELECT (SELECT count(*) FROM device_event) + (SELECT count(*) FROM device_last_status)"), "0");
     assert_eq!(bench.sql("SELECT count(*) FROM heartbeats"), "1", "history stays as long as history is kept");
 }
@@ -286,7 +291,7 @@ async fn filters_are_kept_shared_and_their_owners_alone_change_them() {
         let list = bench.client.get_json("/v1/filters", who).await.unwrap();
         list["items"].as_array().unwrap().iter().map(|filter| filter["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!((seen(&bench.admin).await, seen(&eve).await), (vec!["low".to_owned()], vec!["low".to_owned(), "mine".to_owned()]));
+    assert_eq!((seen(&bench.admin).await, seen(&eve).await), (vec!["low".to_owned()], vec!["mine".to_owned(), "low".to_owned()]));
     let path = format!("/v1/filters/{}", kept["id"].as_str().unwrap());
     assert_eq!(patch(&bench.client, &eve, &path, &json!({"shared": false})).await.status, 404);
     assert_eq!(bench.client.delete(&path, &eve).await.unwrap().status, 404);
@@ -296,6 +301,104 @@ async fn filters_are_kept_shared_and_their_owners_alone_change_them() {
     assert_eq!(bench.client.delete(&path, &bench.admin).await.unwrap().status, 204);
     // Who may only look changes no devices.
     assert_eq!(import_status(&bench, &eve).await, 403);
+}
+
+async fn api_token(bench: &Bench, scopes: &[&str]) -> String {
+    let made = bench.client.post("/v1/api-tokens", Some(&bench.admin), &json!({"name": "ci", "scopes": scopes})).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.detail());
+    made.json()["token"].as_str().unwrap().to_owned()
+}
+
+/// An answer that shows the device is for those who may see it; without that nothing is done either.
+#[tokio::test]
+async fn an_edit_that_may_not_be_answered_is_not_made() {
+    let bench = Bench::start().await;
+    let (device, gone) = (bench.enroll("kiosk-1").await, bench.enroll("kiosk-2").await);
+    assert_eq!(bench.client.delete(&path(&gone), &bench.admin).await.unwrap().status, 204);
+    let token = api_token(&bench, &["devices:write"]).await;
+    assert_eq!(patch(&bench.client, &token, &path(&device), &json!({"alias": "till"})).await.status, 403);
+    let restored = bench.client.post(&format!("{}/restore", path(&gone)), Some(&token), &json!({})).await.unwrap();
+    assert_eq!(restored.status, 403);
+    assert_eq!(bench.sql("SELECT string_agg(alias, ' ') FROM device WHERE deleted_at IS NULL"), "kiosk-1");
+}
+
+#[tokio::test]
+async fn ones_own_filters_come_first_and_their_number_is_limited() {
+    let bench = Bench::start().await;
+    let (ok, ..) = common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer", "--password-stdin"], "correct horse battery\n");
+    assert!(ok);
+    let eve = bench.client.access_token("eve", "correct horse battery").await.unwrap();
+    let keep = |owner: &str, count: i64, shared: bool| {
+        bench.sql(&format!(
+            "INSERT INTO saved_filter SELECT gen_random_uuid(), user_id, 'a' || lpad(n::text, 5, '0'), '{{}}', {shared}, now(), now()
+             FROM app_user, generate_series(1, {count}) n WHERE username = '{owner}'"
+        ))
+    };
+    keep("admin", 1100, true);
+    keep("eve", 98, false);
+    let mine = bench.client.post("/v1/filters", Some(&eve), &json!({"name": "zz mine", "filter": {}})).await.unwrap();
+    assert_eq!(mine.status, 201, "{}", mine.detail());
+    let listed = bench.client.get_json("/v1/filters", &eve).await.unwrap();
+    assert_eq!((listed["items"].as_array().unwrap().len(), &listed["items"][98]["name"]), (1000, &json!("zz mine")));
+    let last = bench.sql("SELECT saved_filter_id FROM saved_filter WHERE shared ORDER BY name DESC LIMIT 1");
+    assert_eq!(bench.client.get(&format!("/v1/filters/{last}"), Some(&eve)).await.unwrap().status, 200, "beyond the list");
+    // One place is left, and many ask for it at once.
+    let names: Vec<Value> = (0..12).map(|n| json!({"name": format!("race {n}"), "filter": {}})).collect();
+    let asked = names.iter().map(|body| bench.client.post("/v1/filters", Some(&eve), body));
+    let answers = futures_util::future::join_all(asked).await;
+    assert_eq!(answers.iter().filter(|answer| answer.as_ref().unwrap().status == 201).count(), 1);
+    assert_eq!(bench.sql("SELECT count(*) FROM saved_filter f JOIN app_user u ON u.user_id = f.owner WHERE username = 'eve'"), "100");
+}
+
+/// Events refer to their device, and whoever writes one holds it from being removed; an edit need not wait
+/// for that, nor one of thousands deadlock with it. A dry run waits for nobody.
+#[tokio::test]
+async fn edits_wait_for_other_edits_alone() {
+    let bench = Bench::with(common::options().env("NEXMDM__DATABASE__STATEMENT_TIMEOUT_MS", "3000")).await;
+    let device = bench.enroll("kiosk-1").await;
+    let writing = bench.hold("INSERT INTO device_event (device_id, at, kind) SELECT device_id, now(), 'came_online' FROM device");
+    let edited = patch(&bench.client, &bench.admin, &path(&device), &json!({"tags": ["a"]})).await;
+    assert_eq!(edited.status, 200, "{}", edited.detail());
+    drop(writing);
+    let _editing = bench.hold("SELECT FROM device FOR UPDATE");
+    let bulk = json!({"ids": [device.device_id], "action": "add_tags", "tags": ["b"], "dry_run": true});
+    let preview = bench.client.post("/v1/devices/bulk", Some(&bench.admin), &bulk).await.unwrap();
+    assert_eq!((preview.status, &preview.json()["changed"]), (200, &json!(1)), "{}", preview.detail());
+    let csv = format!("id,tags\n{},b\n", device.device_id);
+    assert_eq!(import(&bench.client, &bench.admin, csv.as_bytes(), true).await["changes"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_may_not_change_devices_is_told_before_a_large_body_is_read() {
+    let small = |name: &str| (format!("NEXMDM__HTTP__{name}_BODY_LIMIT_BYTES"), "1024");
+    let (bulk, import) = (small("BULK"), small("IMPORT"));
+    let bench = Bench::with(common::options().env(&bulk.0, bulk.1).env(&import.0, import.1)).await;
+    let token = api_token(&bench, &["devices:read"]).await;
+    for path in ["/v1/devices/bulk", "/v1/devices/import.csv"] {
+        for (who, status) in [(&token, 403), (&bench.admin, 413)] {
+            let answer = bench.client.send(Call::post(path, vec![b'x'; 5000]).bearer(who)).await.unwrap();
+            assert_eq!(answer.status, status, "{path}: {}", answer.detail());
+        }
+    }
+}
+
+/// Devices of before the upgrade were not changed by it: nodes read what changed lately whenever they listen anew.
+#[tokio::test]
+async fn an_upgrade_leaves_devices_unchanged() {
+    let bench = Bench::start().await;
+    bench.sql("CREATE DATABASE older");
+    let older = |sql: &str| bench.sql_in("older", sql);
+    for migration in [
+        include_str!("../../migrations/0001_spine.sql"),
+        include_str!("../../migrations/0002_cluster.sql"),
+        include_str!("../../migrations/0003_people.sql"),
+        "INSERT INTO device (device_id, alias, enrolled_at) VALUES (gen_random_uuid(), 'old', now())",
+        include_str!("../../migrations/0004_devices.sql"),
+        "INSERT INTO device (device_id, alias, enrolled_at) VALUES (gen_random_uuid(), 'new', now())",
+    ] {
+        older(migration);
+    }
+    assert_eq!(older("SELECT alias FROM device WHERE changed_at > now() - interval '180 s'"), "new");
 }
 
 async fn import_status(bench: &Bench, who: &str) -> u16 {

@@ -145,6 +145,64 @@ async fn what_happens_to_a_device_is_told_once() {
     assert!(again["items"].as_array().unwrap().iter().filter(|event| event["kind"] == "rebooted").count() == 1, "{again}");
 }
 
+/// What differs from what the device believes is taken over, also when the database was put back.
+#[tokio::test]
+async fn a_refused_record_is_made_good_with_what_is_on_record() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk-1").await;
+    let tell = async |seconds: i64, boot: &str| {
+        let mut told = heartbeat(seconds, 50);
+        told.boot_id = Some(boot.into());
+        assert_eq!(bench.client.heartbeat(&device.session_token, &told).await.unwrap().status, 200);
+    };
+    tell(-60, "first").await;
+    eventually("it came online", async || (bench.sql("SELECT version FROM device_condition") == "2").then_some(())).await;
+    bench.sql("UPDATE device_condition SET version = 1");
+    tell(-40, "second").await;
+    eventually("its reboot is on record", async || {
+        (bench.sql("SELECT version || ' ' || boot_id FROM device_condition") == "2 second").then_some(())
+    })
+    .await;
+    assert_eq!(bench.sql("SELECT count(*) FROM device_event WHERE kind = 'rebooted'"), "1");
+}
+
+#[tokio::test]
+async fn events_of_a_later_build_are_listed_by_their_names() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk-1").await;
+    bench.sql("INSERT INTO device_event (device_id, at, kind) SELECT device_id, now() + interval '1 hour', 'was_painted' FROM device");
+    let page = bench.client.get_json(&format!("/v1/devices/{}/events", device.device_id), &bench.admin).await.unwrap();
+    let kinds: Vec<_> = page["items"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["was_painted", "enrolled"]);
+}
+
+/// Hours stay longer than heartbeats: a range that reaches back to where only they are left has no gap.
+#[tokio::test]
+async fn where_heartbeats_are_removed_their_hours_are_shown_and_stay() {
+    let bench = Bench::with(options().env("NEXMDM__HISTORY__INTERVAL_SECONDS", "1")).await;
+    let device = bench.enroll("kiosk-1").await;
+    eventually("the week is counted", async || (bench.sql("SELECT count(*) FROM history_day").parse::<i64>().unwrap() >= 5).then_some(()))
+        .await;
+    fill(&bench, &device.device_id, 4);
+    bench.sql("DELETE FROM history_day");
+    let hours = "SELECT count(*) FROM history_hour WHERE hour_at::date = current_date - 3";
+    eventually("it is counted", async || {
+        (bench.sql("SELECT count(*) FROM history_day").parse::<i64>().unwrap() >= 5 && bench.sql(hours) == "24").then_some(())
+    })
+    .await;
+    bench.sql("DO $$ BEGIN EXECUTE 'DROP TABLE heartbeats_p' || to_char(current_date - 3, 'YYYYMMDD'); END $$");
+    let from = common::clock(-3 * 86_400).date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc();
+    let query = format!("from={}&to={}", from.format("%FT%TZ"), (from + chrono::TimeDelta::hours(30)).format("%FT%TZ"));
+    let path = format!("/v1/devices/{}/history?{query}", device.device_id);
+    let history = bench.client.get_json(&path, &bench.admin).await.unwrap();
+    let told: Vec<_> = history["points"].as_array().unwrap().iter().map(|point| point["heartbeats"].as_i64().unwrap()).collect();
+    assert_eq!((told.len(), told.iter().all(|heartbeats| *heartbeats == 360)), (30, true), "{told:?}");
+
+    bench.sql("INSERT INTO history_recount SELECT device_id, current_date - 3 FROM device");
+    eventually("the note is worked off", async || (bench.sql("SELECT count(*) FROM history_recount") == "0").then_some(())).await;
+    assert_eq!(bench.sql(hours), "24");
+}
+
 #[tokio::test]
 async fn the_fleet_is_sampled_and_made_up_of_its_devices() {
     let bench = Bench::start().await;

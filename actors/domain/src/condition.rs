@@ -30,6 +30,8 @@ pub struct Condition {
     pub agent_version: Option<String>,
     /// Version code of its agent.
     pub agent_version_code: Option<i64>,
+    /// The monitored app that the version is of.
+    pub app_package: Option<String>,
     /// Version of the monitored app.
     pub app_version: Option<String>,
 }
@@ -66,7 +68,10 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         AppStatus::Up => false,
         AppStatus::Unknown => recorded.app_down,
     };
-    let app_version = device.monitored.as_ref().and_then(|app| told.watched(&app.package)?.version_name.as_deref());
+    let app_package = device.monitored.as_ref().map(|app| app.package.as_str());
+    let app_version = app_package.and_then(|package| told.watched(package)?.version_name.as_deref());
+    // Of another app than the one that is monitored now, a version says nothing.
+    let app_version_before = recorded.app_version.as_deref().filter(|_| recorded.app_package.as_deref() == app_package);
 
     let mut occurrences = Vec::new();
     let mut happened = |at, kind, before: Option<String>, after: Option<String>| occurrences.push(Occurrence { at, kind, before, after });
@@ -88,8 +93,9 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         let before = version(recorded.agent_version.as_deref(), recorded.agent_version_code);
         happened(last.received_at, EventKind::AgentVersionChanged, before, version(told.app_version.as_deref(), told.agent_version_code));
     }
-    if differs(recorded.app_version.as_deref(), app_version) {
-        happened(last.received_at, EventKind::AppVersionChanged, recorded.app_version.clone(), app_version.map(str::to_owned));
+    if differs(app_version_before, app_version) {
+        let (before, after) = (app_version_before.map(str::to_owned), app_version.map(str::to_owned));
+        happened(last.received_at, EventKind::AppVersionChanged, before, after);
     }
     if recorded.low_battery != low_battery {
         let kind = if low_battery { EventKind::LowBatteryBegan } else { EventKind::LowBatteryEnded };
@@ -101,10 +107,14 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
     let first_told = takes_over(recorded.boot_id.as_deref(), told.boot_id.as_deref())
         || takes_over(recorded.agent_version.as_deref(), told.app_version.as_deref())
         || takes_over(recorded.agent_version_code, told.agent_version_code)
-        || takes_over(recorded.app_version.as_deref(), app_version);
+        || takes_over(app_version_before, app_version);
     if occurrences.is_empty() && !first_told {
         return None;
     }
+    let (app_package, app_version) = match app_version {
+        Some(version) => (app_package.map(str::to_owned), Some(version.to_owned())),
+        None => (recorded.app_package.clone(), recorded.app_version.clone()),
+    };
     let next = Condition {
         online,
         low_battery,
@@ -112,7 +122,8 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         boot_id: told.boot_id.clone().or_else(|| recorded.boot_id.clone()),
         agent_version: told.app_version.clone().or_else(|| recorded.agent_version.clone()),
         agent_version_code: told.agent_version_code.or(recorded.agent_version_code),
-        app_version: app_version.map(str::to_owned).or_else(|| recorded.app_version.clone()),
+        app_package,
+        app_version,
     };
     Some((next, occurrences))
 }
@@ -194,8 +205,13 @@ mod tests {
         let (_, events) = compare(&agent, &told(Telemetry { app_version: Some("1.5".into()), ..Default::default() }), &POLICY).unwrap();
         assert_eq!((events[0].before.as_deref(), events[0].after.as_deref()), (Some("1.4"), Some("1.5")));
         let apps = vec![WatchedApp { package: "a.b".into(), installed: None, version_name: Some("2".into()), version_code: None }];
-        let app = Condition { app_version: Some("1".into()), ..online };
-        assert_eq!(kinds(&app, &told(Telemetry { apps, ..Default::default() })), ["app_version_changed"]);
+        let app = Condition { app_package: Some("a.b".into()), app_version: Some("1".into()), ..online };
+        let told_apps = told(Telemetry { apps, ..Default::default() });
+        assert_eq!(kinds(&app, &told_apps), ["app_version_changed"]);
+        let another = Condition { app_package: Some("a.c".into()), ..app.clone() };
+        let (next, events) = compare(&another, &told_apps, &POLICY).unwrap();
+        assert_eq!((next.app_package.as_deref(), next.app_version.as_deref(), events.len()), (Some("a.b"), Some("2"), 0), "first told");
+        assert_eq!(compare(&next, &told_apps, &POLICY), None);
         assert_eq!(kinds(&app, &DeviceState { lifecycle: Lifecycle::Deleted, ..device(Telemetry::default(), 900) }), [""; 0]);
     }
 

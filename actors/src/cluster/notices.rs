@@ -1,7 +1,7 @@
 //! What other nodes tell through the database: placement may have changed, somebody changed a device, or an
 //! account lost something.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,15 @@ impl Notices {
             }
             if !changed.is_empty() {
                 let read_at = Instant::now();
-                hand_over(&self.shards, read_at, self.store.devices_by_id(&changed).await?);
+                let found = self.store.devices_by_id(&changed).await?;
+                let there: HashSet<DeviceId> = found.iter().map(|device| device.identity.id).collect();
+                changed.retain(|id| !there.contains(id));
+                hand_over(&self.shards, read_at, found);
+                for id in changed {
+                    if let Some(actor) = self.shards.get(&shard_of(id)) {
+                        let _ = actor.cast(ShardMsg::Purged(id));
+                    }
+                }
             }
         }
     }

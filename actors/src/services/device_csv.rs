@@ -16,9 +16,11 @@ use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralise
 use domain::{DeviceId, Invalid};
 use futures_util::stream::{self, Stream, StreamExt};
 use store::{Judging, Listed};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::device_edit::{Acted, Mode, act, to_the_end};
 use super::devices::{DeviceDetails, DeviceService, cursor};
+use super::paced::paced;
 use crate::{ServiceError, clock};
 
 /// Most rows of an import.
@@ -114,6 +116,11 @@ impl ImportReport {
     }
 }
 
+/// A turn at importing a table.
+pub struct ImportTurn {
+    _permit: OwnedSemaphorePermit,
+}
+
 /// A row that reads well.
 struct Row {
     line: u64,
@@ -126,7 +133,8 @@ impl DeviceService {
     ///
     /// # Errors
     /// Forbidden, the filter is out of its limits, or too many exports are under way. A piece is an
-    /// error when the database goes away in between; the table is cut off then.
+    /// error when the database goes away in between, or when none is taken for too long; the table is
+    /// cut off then.
     pub async fn export(
         self: &Arc<Self>,
         principal: &Principal,
@@ -135,20 +143,19 @@ impl DeviceService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let filter = filter.checked()?;
-        let permit = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("tables at a time"))?;
+        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
         let mut head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
         }
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = self.piece(&filter, None).await?;
-        let begin = (Arc::clone(self), filter, next, permit);
-        let pieces = stream::try_unfold(begin, |(service, filter, after, permit)| async move {
+        let pieces = stream::try_unfold((Arc::clone(self), filter, next), |(service, filter, after)| async move {
             let Some(after) = after else { return Ok(None) };
             let (piece, next) = service.piece(&filter, Some(&after)).await?;
-            Ok(Some((piece, (service, filter, next, permit))))
+            Ok(Some((piece, (service, filter, next))))
         });
-        Ok(stream::iter([Ok(head), Ok(first)]).chain(pieces))
+        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
     }
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
@@ -161,6 +168,30 @@ impl DeviceService {
         Ok((table(devices.iter().map(cells))?.into(), next))
     }
 
+    /// A turn at importing a table, to be had before the table is received.
+    ///
+    /// # Errors
+    /// Forbidden, or too many imports are under way.
+    pub fn import_turn(&self, principal: &Principal) -> Result<ImportTurn, ServiceError> {
+        principal.require(Permission::ManageDevices)?;
+        let turn = Arc::clone(&self.imports).try_acquire_owned();
+        Ok(ImportTurn { _permit: turn.map_err(|_| ServiceError::Overloaded("imports at a time"))? })
+    }
+
+    /// Imports a table that is here already; see [`Self::import_in_turn`].
+    ///
+    /// # Errors
+    /// As [`Self::import_turn`] and [`Self::import_in_turn`].
+    pub async fn import(
+        &self,
+        principal: &Principal,
+        csv: impl AsRef<[u8]> + Send + 'static,
+        dry_run: bool,
+    ) -> Result<ImportReport, ServiceError> {
+        let turn = self.import_turn(principal)?;
+        self.import_in_turn(principal, turn, csv, dry_run).await
+    }
+
     /// Reads a table of aliases, tags and groups, and makes the changes: all of them, or none when
     /// there is a problem or it is a dry run.
     ///
@@ -169,13 +200,20 @@ impl DeviceService {
     /// export that cannot be imported are not read.
     ///
     /// # Errors
-    /// Forbidden, the head or the number of rows or changes is out of its limits, or too many imports
-    /// are under way.
-    pub async fn import(&self, principal: &Principal, csv: &[u8], dry_run: bool) -> Result<ImportReport, ServiceError> {
+    /// Forbidden, or the head or the number of rows or changes is out of its limits.
+    pub async fn import_in_turn(
+        &self,
+        principal: &Principal,
+        _turn: ImportTurn,
+        csv: impl AsRef<[u8]> + Send + 'static,
+        dry_run: bool,
+    ) -> Result<ImportReport, ServiceError> {
         principal.require(Permission::ManageDevices)?;
-        let _permit = self.tables.try_acquire().map_err(|_| ServiceError::Overloaded("tables at a time"))?;
-        let mut report = ImportReport::default();
-        let rows = read_table(csv, &mut report)?;
+        let read = move || {
+            let mut report = ImportReport::default();
+            read_table(csv.as_ref(), &mut report).map(|rows| (rows, report))
+        };
+        let (rows, mut report) = tokio::task::spawn_blocking(read).await.map_err(|_| ServiceError::Internal)??;
         let named: Vec<String> = rows
             .iter()
             .filter_map(|row| match &row.target {
@@ -240,7 +278,7 @@ impl DeviceService {
 
     async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
-        to_the_end(async move { act(&store, &actions, &by, mode, restore_within).await }).await
+        to_the_end(async move { act(&store, actions, &by, mode, restore_within).await }).await
     }
 }
 

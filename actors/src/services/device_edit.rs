@@ -1,6 +1,6 @@
 //! What people do to devices: edit, revoke, delete, restore; one or thousands, for real or to see.
 //!
-//! Whatever the call, the devices are read under a lock, `domain::bulk` decides about each, and the
+//! Whatever the call, the devices are read, under a lock unless it is a dry run, `domain::bulk` decides about each, and the
 //! decisions are written as sets in the same transaction. The store tells every node; the owners read
 //! anew and show it.
 
@@ -26,6 +26,8 @@ use crate::{ServiceError, clock};
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks at it.
 const SHOWN_CHECK: Duration = Duration::from_millis(10);
+/// Rows that are decided about without leaving the runtime's threads: less than a millisecond.
+const ROWS_AT_ONCE: usize = 100;
 
 /// Which devices a bulk call is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +84,7 @@ pub(super) enum Mode {
 /// Decides about each device, and does it.
 pub(super) async fn act(
     store: &Store,
-    actions: &[(DeviceId, BulkAction)],
+    actions: Vec<(DeviceId, BulkAction)>,
     by: &str,
     mode: Mode,
     restore_within: TimeDelta,
@@ -90,13 +92,25 @@ pub(super) async fn act(
     let now = clock::now();
     let mut work = store.device_work().await?;
     let ids: Vec<DeviceId> = actions.iter().map(|(id, _)| *id).collect();
+    if mode != Mode::DryRun {
+        work.hold(&ids).await?;
+    }
     let before = work.facts(&ids).await?;
-    let mut decisions: Vec<(DeviceId, Decision)> =
-        actions.iter().map(|(id, action)| (*id, decide(action, before.get(id), now, restore_within))).collect();
-    let aliases = wanted_aliases(&before, &decisions);
+    let rows = actions.len();
+    let (mut before, mut decisions, aliases) = off_the_runtime(rows, move || {
+        let decided = |(id, action): (DeviceId, BulkAction)| (id, decide(&action, before.get(&id), now, restore_within));
+        let decisions: Vec<(DeviceId, Decision)> = actions.into_iter().map(decided).collect();
+        let aliases = wanted_aliases(&before, &decisions);
+        (before, decisions, aliases)
+    })
+    .await?;
     if !aliases.is_empty() {
         let holders = work.holders(&aliases).await?;
-        refuse_taken_aliases(&before, &holders, &mut decisions);
+        (before, decisions) = off_the_runtime(rows, move || {
+            refuse_taken_aliases(&before, &holders, &mut decisions);
+            (before, decisions)
+        })
+        .await?;
     }
     let refused = decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_)));
     let nothing_to_do = !decisions.iter().any(|(_, decision)| decision.changes());
@@ -141,6 +155,14 @@ pub(super) async fn act(
     Ok(acted)
 }
 
+/// Does work over this many rows where it holds up nobody else, if they are many.
+async fn off_the_runtime<T: Send + 'static>(rows: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
+    if rows <= ROWS_AT_ONCE {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Internal)
+}
+
 impl From<Refusal> for ServiceError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -159,7 +181,9 @@ impl DeviceService {
     /// # Errors
     /// Forbidden, a value out of its limits, an alias that another device has, or there is no such device.
     pub async fn edit(&self, principal: &Principal, id: DeviceId, patch: DevicePatch) -> Result<DeviceDetails, ServiceError> {
+        // It answers with the device, so the caller has to be allowed to see it: known before anything is done.
         principal.require(Permission::ManageDevices)?;
+        principal.require(Permission::ViewDevices)?;
         let action = BulkAction::Edit(patch.checked()?);
         self.one(principal, id, action).await?;
         self.details(principal, id).await
@@ -195,6 +219,7 @@ impl DeviceService {
     /// such device.
     pub async fn restore(&self, principal: &Principal, id: DeviceId, alias: Option<String>) -> Result<DeviceDetails, ServiceError> {
         principal.require(Permission::ManageDevices)?;
+        principal.require(Permission::ViewDevices)?;
         let alias = alias.map(|alias| text::alias("alias", &alias)).transpose()?;
         self.one(principal, id, BulkAction::Restore(alias)).await?;
         self.details(principal, id).await
@@ -204,7 +229,7 @@ impl DeviceService {
         let (store, router, restore_within, by) =
             (self.store.clone(), self.router.clone(), self.restore_within, principal.username().to_owned());
         to_the_end(async move {
-            let mut acted = act(&store, &[(id, action)], &by, Mode::Each, restore_within).await?;
+            let mut acted = act(&store, vec![(id, action)], &by, Mode::Each, restore_within).await?;
             let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
                 Decision::Refused(refusal) => return Err(refusal.clone().into()),
@@ -264,7 +289,7 @@ impl DeviceService {
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
-        let acted = to_the_end(async move { act(&store, &actions, &by, mode, restore_within).await }).await?;
+        let acted = to_the_end(async move { act(&store, actions, &by, mode, restore_within).await }).await?;
         let Acted { before, decisions, .. } = acted;
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())

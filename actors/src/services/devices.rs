@@ -1,6 +1,7 @@
 //! Devices, for people: lists and live state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
@@ -15,7 +16,7 @@ use crate::fleet_view::{FleetStats, FleetView};
 use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
 
-/// Imports and exports of this node at a time.
+/// Exports of this node at a time, and likewise imports: neither waits for the other.
 const TABLES_AT_A_TIME: usize = 4;
 
 /// A device with what lists of the whole fleet leave out.
@@ -47,14 +48,26 @@ pub struct DeviceService {
     pub(super) policy: DevicePolicy,
     /// A deleted device can be restored for this long.
     pub(super) restore_within: TimeDelta,
-    /// Room for imports and exports.
-    pub(super) tables: Arc<Semaphore>,
+    /// Room for exports.
+    pub(super) exports: Arc<Semaphore>,
+    /// How long an export may stand still.
+    pub(super) export_stall_timeout: Duration,
+    /// Room for imports.
+    pub(super) imports: Arc<Semaphore>,
 }
 
 impl DeviceService {
     /// The service over a store and the devices of a node.
-    pub fn new(store: Store, router: DeviceRouter, view: Arc<FleetView>, policy: DevicePolicy, restore_within: TimeDelta) -> Self {
-        Self { store, router, view, policy, restore_within, tables: Arc::new(Semaphore::new(TABLES_AT_A_TIME)) }
+    pub fn new(
+        store: Store,
+        router: DeviceRouter,
+        view: Arc<FleetView>,
+        policy: DevicePolicy,
+        restore_within: TimeDelta,
+        export_stall_timeout: Duration,
+    ) -> Self {
+        let turns = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
+        Self { store, router, view, policy, restore_within, exports: turns(), export_stall_timeout, imports: turns() }
     }
 
     /// A page of devices, as last stored.

@@ -48,6 +48,14 @@ fn account(principal: &Principal) -> Result<UserId, ServiceError> {
     principal.user_id().ok_or(ServiceError::WrongState("filters belong to accounts, and you have none"))
 }
 
+/// People keep filters whatever their role, but a token that may only look changes nothing.
+fn keeper(principal: &Principal) -> Result<UserId, ServiceError> {
+    if matches!(principal, Principal::Token { .. }) {
+        principal.require(Permission::ManageDevices)?;
+    }
+    account(principal)
+}
+
 impl FilterRequest {
     fn checked(self) -> Result<Self, Invalid> {
         let name = self.name.trim().to_owned();
@@ -65,7 +73,7 @@ impl FilterService {
         Self { store }
     }
 
-    /// The caller's filters and those that others share, by name.
+    /// The caller's filters, then those that others share, each by name.
     ///
     /// # Errors
     /// Forbidden, or the caller has no account.
@@ -78,15 +86,15 @@ impl FilterService {
     /// # Errors
     /// As [`Self::list`], or the caller sees no such filter.
     pub async fn one(&self, principal: &Principal, id: SavedFilterId) -> Result<SavedFilter, ServiceError> {
-        self.list(principal).await?.into_iter().find(|filter| filter.id == id).ok_or(ServiceError::NotFound("filter"))
+        self.store.saved_filter(id, account(principal)?).await?.ok_or(ServiceError::NotFound("filter"))
     }
 
     /// Keeps a filter.
     ///
     /// # Errors
-    /// A value is out of its limits, another filter of the caller has the name, or there are too many.
+    /// Forbidden, a value is out of its limits, another filter of the caller has the name, or there are too many.
     pub async fn create(&self, principal: &Principal, request: FilterRequest) -> Result<SavedFilter, ServiceError> {
-        let owner = account(principal)?;
+        let owner = keeper(principal)?;
         let FilterRequest { name, filter, shared } = request.checked()?;
         let (id, now) = (SavedFilterId(Uuid::now_v7()), clock::now());
         let filter =
@@ -102,7 +110,7 @@ impl FilterService {
     /// # Errors
     /// As [`Self::create`]; not found when it is not the caller's, shared or not.
     pub async fn change(&self, principal: &Principal, id: SavedFilterId, patch: FilterPatch) -> Result<SavedFilter, ServiceError> {
-        let owner = account(principal)?;
+        let owner = keeper(principal)?;
         let before = self.one(principal, id).await?;
         let request = FilterRequest {
             name: patch.name.unwrap_or(before.name),
@@ -120,9 +128,9 @@ impl FilterService {
     /// Forgets a filter of the caller.
     ///
     /// # Errors
-    /// Not found when it is not the caller's, shared or not.
+    /// Forbidden; not found when it is not the caller's, shared or not.
     pub async fn delete(&self, principal: &Principal, id: SavedFilterId) -> Result<(), ServiceError> {
-        match self.store.delete_saved_filter(id, account(principal)?).await? {
+        match self.store.delete_saved_filter(id, keeper(principal)?).await? {
             true => Ok(()),
             false => Err(ServiceError::NotFound("filter of yours")),
         }

@@ -8,8 +8,9 @@ use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 use domain::distribution::Distributions;
 use domain::event::EventKind;
-use domain::history::{DAY_SETTLES_AFTER, FleetSample, HOUR_S, HistoryPlan, HistoryRequest, Point, Slot, downsample};
+use domain::history::{FleetSample, HOUR_S, HistoryPlan, HistoryRequest, Point, Slot, downsample};
 use domain::invalid::in_range;
+use domain::partition::day_of;
 use domain::query::PAGE_MAX;
 use domain::{DeviceId, Timestamp};
 use store::{EventCursor, Store, StoredEvent};
@@ -63,17 +64,23 @@ impl HistoryService {
         let now = clock::now();
         let plan = request.plan(now)?;
         self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
-        let mut history = self.put_together(id, plan).await?;
-        // Heartbeats are removed before hours are: what is that old is plotted by the hour.
-        if !plan.from_hours && history.points.iter().all(|point| point.heartbeats == 0) && plan.to < now - DAY_SETTLES_AFTER {
+        // Heartbeats are removed before hours are: what reaches back that far is plotted by the hour.
+        if !plan.from_hours && self.reaches_beyond_heartbeats(plan).await? {
             let step_s = (plan.step_s + HOUR_S - 1) / HOUR_S * HOUR_S;
             let from = plan.from - TimeDelta::seconds(plan.from.timestamp().rem_euclid(step_s));
-            let by_the_hour = self.put_together(id, HistoryPlan { from, step_s, from_hours: true, ..plan }).await?;
-            if by_the_hour.points.iter().any(|point| point.heartbeats > 0) {
-                history = by_the_hour;
-            }
+            return self.put_together(id, HistoryPlan { from, step_s, from_hours: true, ..plan }).await;
         }
-        Ok(history)
+        self.put_together(id, plan).await
+    }
+
+    /// Whether there is a day in it whose hours were counted and whose heartbeats are removed.
+    async fn reaches_beyond_heartbeats(&self, plan: HistoryPlan) -> Result<bool, ServiceError> {
+        let counted = self.store.counted_days(plan.from.date_naive(), plan.to.date_naive()).await?;
+        if counted.is_empty() {
+            return Ok(false);
+        }
+        let kept: HashSet<NaiveDate> = self.store.partitions().await?.iter().filter_map(|table| day_of(table)).collect();
+        Ok(counted.iter().any(|day| !kept.contains(day)))
     }
 
     async fn put_together(&self, id: DeviceId, plan: HistoryPlan) -> Result<DeviceHistory, ServiceError> {

@@ -130,7 +130,7 @@ const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.
      s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details, d.monitored_package, \
      d.monitored_stale_after_s, c.version AS condition_version, c.online, c.low_battery, c.app_down, c.boot_id AS condition_boot_id, \
      c.agent_version AS condition_agent_version, c.agent_version_code AS condition_agent_version_code, \
-     c.app_version AS condition_app_version";
+     c.app_package AS condition_app_package, c.app_version AS condition_app_version";
 
 fn select_devices() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT ");
@@ -207,6 +207,7 @@ fn read_condition(row: &PgRow) -> Result<Option<(i64, Condition)>, StoreError> {
         boot_id: row.try_get("condition_boot_id")?,
         agent_version: row.try_get("condition_agent_version")?,
         agent_version_code: row.try_get("condition_agent_version_code")?,
+        app_package: row.try_get("condition_app_package")?,
         app_version: row.try_get("condition_app_version")?,
     };
     Ok(Some((version, condition)))

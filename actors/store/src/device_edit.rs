@@ -41,14 +41,17 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
     }
 
-    /// Removes at most `limit` devices for good that were deleted at or before this time. Answers how many.
+    /// Removes at most `limit` devices for good that were deleted at or before this time, and tells all
+    /// nodes. Answers how many.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn purge_devices(&self, deleted_until: Timestamp, limit: i64) -> Result<u64, StoreError> {
         Ok(sqlx::query!(
-            "DELETE FROM device WHERE device_id IN (
-                 SELECT device_id FROM device WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            "WITH purged AS (DELETE FROM device WHERE device_id IN (
+                 SELECT device_id FROM device WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 RETURNING device_id)
+             SELECT pg_notify('nexmdm_device', device_id::text) FROM purged",
             deleted_until,
             limit
         )
@@ -63,15 +66,27 @@ fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
 }
 
 impl DeviceWork {
-    /// What these devices are like, held until the transaction ends.
+    /// Holds these devices until the transaction ends, so that nobody else changes them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn hold(&mut self, ids: &[DeviceId]) -> Result<(), StoreError> {
+        // One order for all, so that two calls over the same devices cannot deadlock. Rows that refer to a
+        // device, such as its events, go on being written: no key is changed.
+        sqlx::query!("SELECT FROM device WHERE device_id = ANY($1) ORDER BY device_id FOR NO KEY UPDATE", &uuids(ids))
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// What these devices are like.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn facts(&mut self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, DeviceFacts>, StoreError> {
-        // One order for all, so that two calls over the same devices cannot deadlock.
         let rows = sqlx::query!(
             "SELECT device_id, alias, tags, groups, monitored_package, monitored_stale_after_s, deleted_at FROM device
-             WHERE device_id = ANY($1) ORDER BY device_id FOR UPDATE",
+             WHERE device_id = ANY($1)",
             &uuids(ids)
         )
         .fetch_all(&mut *self.tx)

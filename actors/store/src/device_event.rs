@@ -17,8 +17,8 @@ pub struct StoredEvent {
     pub id: i64,
     /// When it happened.
     pub at: Timestamp,
-    /// What happened.
-    pub kind: EventKind,
+    /// What happened: the name of an [`EventKind`], or one that a later build knows.
+    pub kind: String,
     /// Who did it, for what people do.
     pub actor: Option<String>,
     /// What there is to know about it, an object.
@@ -89,34 +89,37 @@ impl Store {
         let boots = column!(change => change.condition.boot_id.clone());
         let agents = column!(change => change.condition.agent_version.clone());
         let agent_codes = column!(change => change.condition.agent_version_code);
+        let packages = column!(change => change.condition.app_package.clone());
         let apps = column!(change => change.condition.app_version.clone());
         let rows = sqlx::query_scalar!(
             r#"WITH told AS (
                  SELECT * FROM UNNEST($1::uuid[], $2::integer[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::boolean[],
-                     $8::text[], $9::text[], $10::bigint[], $11::text[])
+                     $8::text[], $9::text[], $10::bigint[], $11::text[], $16::text[])
                      AS t(device_id, shard_id, epoch, follows, online, low_battery, app_down, boot_id, agent_version,
-                          agent_version_code, app_version)
+                          agent_version_code, app_version, app_package)
              ), owned AS (
                  -- Held until this is committed: nobody takes the shard in between.
                  SELECT shard_id, epoch FROM shard WHERE shard_id IN (SELECT shard_id FROM told) ORDER BY shard_id FOR SHARE
              ), changed AS (
                  INSERT INTO device_condition AS c (device_id, version, online, low_battery, app_down, boot_id, agent_version,
-                     agent_version_code, app_version)
+                     agent_version_code, app_version, app_package)
                  SELECT t.device_id, t.follows + 1, t.online, t.low_battery, t.app_down, t.boot_id, t.agent_version,
-                     t.agent_version_code, t.app_version
+                     t.agent_version_code, t.app_version, t.app_package
                  FROM told t JOIN owned USING (shard_id, epoch) JOIN device d USING (device_id) WHERE d.deleted_at IS NULL
                  ORDER BY t.device_id
                  ON CONFLICT (device_id) DO UPDATE SET version = excluded.version, online = excluded.online,
                      low_battery = excluded.low_battery, app_down = excluded.app_down, boot_id = excluded.boot_id,
                      agent_version = excluded.agent_version, agent_version_code = excluded.agent_version_code,
-                     app_version = excluded.app_version
+                     app_version = excluded.app_version, app_package = excluded.app_package
                  WHERE c.version = excluded.version - 1
                  RETURNING c.device_id
              ), events AS (
                  INSERT INTO device_event (device_id, at, kind, detail)
                  SELECT e.device_id, e.at, e.kind, e.detail::jsonb
-                 FROM UNNEST($12::uuid[], $13::timestamptz[], $14::text[], $15::text[]) AS e(device_id, at, kind, detail)
+                 FROM UNNEST($12::uuid[], $13::timestamptz[], $14::text[], $15::text[]) WITH ORDINALITY AS e(device_id, at, kind, detail, n)
                  JOIN changed USING (device_id)
+                 -- One order for all who lock devices, and for each device that of what happened.
+                 ORDER BY e.device_id, e.n
              )
              SELECT device_id FROM changed"#,
             &ids,
@@ -133,7 +136,8 @@ impl Store {
             &happened.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
             &happened.iter().map(|(_, one)| one.at).collect::<Vec<_>>(),
             &happened.iter().map(|(_, one)| one.kind.as_str().to_owned()).collect::<Vec<_>>(),
-            &happened.iter().map(|(_, one)| detail(one)).collect::<Vec<_>>()
+            &happened.iter().map(|(_, one)| detail(one)).collect::<Vec<_>>(),
+            &packages as &[Option<String>]
         )
         .fetch_all(&self.pool)
         .await?;
@@ -165,12 +169,14 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let kind = EventKind::parse("kind", &row.kind).map_err(|_| StoreError::Corrupt("device_event.kind"))?;
-                Ok(StoredEvent { id: row.device_event_id, at: row.at, kind, actor: row.actor, detail: row.detail })
-            })
-            .collect()
+        let read = rows.into_iter().map(|row| StoredEvent {
+            id: row.device_event_id,
+            at: row.at,
+            kind: row.kind,
+            actor: row.actor,
+            detail: row.detail,
+        });
+        Ok(read.collect())
     }
 
     /// Forgets at most `limit` events that happened before this time. Answers how many.

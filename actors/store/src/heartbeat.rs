@@ -1,6 +1,6 @@
 //! The dual write: history and newest status of a batch of heartbeats, together or not at all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Store {
         // One order for all writers, so that two batches with the same devices cannot deadlock.
         rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
         let late: Vec<_> = rows.iter().filter(|row| row.late).collect();
-        let tokens: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
+        let tokens: BTreeMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
         let to_recount: Vec<_> = rows.iter().filter(|row| is_after_settling(row.status.bucket_at, row.status.received_at)).collect();
         if late.is_empty() && tokens.is_empty() && to_recount.is_empty() {
             return dual_write(&self.pool, rows).await;
@@ -75,7 +75,8 @@ impl Store {
             let (devices, tokens): (Vec<_>, Vec<_>) = tokens.into_iter().map(|(id, token)| (id, token.to_owned())).unzip();
             sqlx::query!(
                 "UPDATE device d SET fcm_token = r.fcm_token
-                 FROM UNNEST($1::uuid[], $2::text[]) AS r(device_id, fcm_token)
+                 FROM (SELECT device_id, t.fcm_token FROM UNNEST($1::uuid[], $2::text[]) AS t(device_id, fcm_token)
+                       JOIN device USING (device_id) ORDER BY device_id FOR NO KEY UPDATE OF device) r
                  WHERE d.device_id = r.device_id AND d.fcm_token IS DISTINCT FROM r.fcm_token",
                 &devices,
                 &tokens

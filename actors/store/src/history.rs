@@ -9,6 +9,7 @@
 
 use chrono::NaiveDate;
 use domain::history::{Answers, FleetSample, HOUR_S, Measure, Slot, Transports};
+use domain::partition::table_name;
 use domain::{DeviceId, Timestamp};
 use sqlx::postgres::types::PgInterval;
 use sqlx::{Postgres, Transaction};
@@ -199,6 +200,13 @@ impl Store {
         of.sort_unstable();
         of.dedup();
         for same_day in of.chunk_by(|a, b| a.0 == b.0) {
+            // Once a day's heartbeats are removed, its hours are all that is left of them.
+            let kept = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "kept!""#, table_name(same_day[0].0))
+                .fetch_one(&mut *tx)
+                .await?;
+            if !kept {
+                continue;
+            }
             let ids: Vec<_> = same_day.iter().map(|(_, id)| *id).collect();
             count_hours(&mut tx, &ids, same_day[0].0, offline_after_s).await?;
         }

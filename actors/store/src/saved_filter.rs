@@ -58,33 +58,53 @@ fn read(filter: &Value) -> DeviceFilter {
     }
 }
 
+macro_rules! saved_filter {
+    ($row:expr) => {{
+        let row = $row;
+        SavedFilter {
+            id: SavedFilterId(row.saved_filter_id),
+            owner: UserId(row.owner),
+            owner_name: row.username,
+            name: row.name,
+            filter: read(&row.filter),
+            shared: row.shared,
+            created_at: row.created_at,
+            changed_at: row.changed_at,
+        }
+    }};
+}
+
 impl Store {
-    /// The filters that an account sees: its own and those that are shared, by name.
+    /// At most `limit` of the filters that an account sees: its own, then those that others share, each by name.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn saved_filters(&self, viewer: UserId, limit: i64) -> Result<Vec<SavedFilter>, StoreError> {
         let rows = sqlx::query!(
             "SELECT f.*, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
-             WHERE f.owner = $1 OR f.shared ORDER BY f.name, f.saved_filter_id LIMIT $2",
+             WHERE f.owner = $1 OR f.shared ORDER BY f.owner <> $1, f.name, f.saved_filter_id LIMIT $2",
             viewer.0,
             limit
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| SavedFilter {
-                id: SavedFilterId(row.saved_filter_id),
-                owner: UserId(row.owner),
-                owner_name: row.username,
-                name: row.name,
-                filter: read(&row.filter),
-                shared: row.shared,
-                created_at: row.created_at,
-                changed_at: row.changed_at,
-            })
-            .collect())
+        Ok(rows.into_iter().map(|row| saved_filter!(row)).collect())
+    }
+
+    /// One of the filters that an account sees.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn saved_filter(&self, id: SavedFilterId, viewer: UserId) -> Result<Option<SavedFilter>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT f.*, u.username FROM saved_filter f JOIN app_user u ON u.user_id = f.owner
+             WHERE f.saved_filter_id = $1 AND (f.owner = $2 OR f.shared)",
+            id.0,
+            viewer.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| saved_filter!(row)))
     }
 
     /// Keeps a filter, unless its owner has `owned_max` already. Answers whether it is kept.
@@ -92,6 +112,9 @@ impl Store {
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
     pub async fn insert_saved_filter(&self, filter: &SavedFilter, owned_max: i64) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // One at a time for each owner: whoever comes next counts this one too.
+        sqlx::query!("SELECT FROM app_user WHERE user_id = $1 FOR NO KEY UPDATE", filter.owner.0).execute(&mut *tx).await?;
         let kept = sqlx::query!(
             "INSERT INTO saved_filter (saved_filter_id, owner, name, filter, shared, created_at, changed_at)
              SELECT $1, $2, $3, $4, $5, $6, $6 WHERE (SELECT count(*) FROM saved_filter WHERE owner = $2) < $7",
@@ -103,8 +126,9 @@ impl Store {
             filter.created_at,
             owned_max
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(kept.rows_affected() == 1)
     }
 

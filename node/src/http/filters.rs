@@ -16,7 +16,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
-/// The caller's filters and those that others share, by name.
+/// The caller's filters, then those that others share, each by name.
 #[utoipa::path(
     get, path = "/v1/filters", tag = "devices", security(("person" = [])),
     responses((status = 200, body = FilterList), ConflictRefusal, PersonRefusals)

@@ -55,8 +55,29 @@ impl Bench {
 
     /// What `psql` says, unaligned, one row a line.
     pub fn sql(&self, statement: &str) -> String {
+        self.sql_in("nexmdm", statement)
+    }
+
+    /// The same in another database of its server.
+    pub fn sql_in(&self, database: &str, statement: &str) -> String {
         let postmaster = find_postmaster(self.node.data_dir()).expect("a private PostgreSQL");
-        psql(&["-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", "nexmdm"], statement)
+        psql(&["-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", database], statement)
+    }
+
+    /// A transaction in which these statements ran, open until it is dropped.
+    pub fn hold(&self, statements: &str) -> HeldTransaction {
+        use std::io::Write;
+        let postmaster = find_postmaster(self.node.data_dir()).expect("a private PostgreSQL");
+        let mut child = Command::new("psql")
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", "nexmdm"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.as_mut().unwrap(), "BEGIN; {statements};\n\\echo held").unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "held"), "{statements}");
+        HeldTransaction(child)
     }
 
     /// The value of a metric line that begins with `name`.
@@ -65,6 +86,16 @@ impl Bench {
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
         let line = text.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+/// A transaction of somebody else; rolled back when dropped.
+pub struct HeldTransaction(Child);
+
+impl Drop for HeldTransaction {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 
@@ -293,6 +324,7 @@ pub fn settings() -> actors::settings::Settings {
             interval: Duration::from_secs(60),
         },
         kit: actors::settings::KitSettings::default(),
+        export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
     }
 }

@@ -106,13 +106,16 @@ pub(super) fn Events(id: DeviceId) -> Element {
 
 #[component]
 fn EventRow(event: StoredEvent, ago: String) -> Element {
-    let (glyph, tone) = look(event.kind);
+    // One of a later build has a name and no words yet.
+    let kind = EventKind::parse("kind", &event.kind).ok();
+    let (glyph, tone) = kind.map_or((Glyph::Check, ""), look);
+    let told = kind.map_or_else(|| event.kind.replace('_', " "), |kind| words(kind, &event.detail));
     let at: Timestamp = event.at;
     rsx! {
-        li { class: "event {tone}", "data-testid": "event", "data-kind": event.kind.as_str(),
+        li { class: "event {tone}", "data-testid": "event", "data-kind": "{event.kind}",
             span { class: "event-mark", {icon(glyph)} }
             div { class: "event-body",
-                span { {words(event.kind, &event.detail)} if let Some(actor) = &event.actor { span { class: "muted", " by {actor}" } } }
+                span { {told} if let Some(actor) = &event.actor { span { class: "muted", " by {actor}" } } }
                 for change in changes(&event.detail) {
                     span { key: "{change}", class: "event-change", "{change}" }
                 }

@@ -56,7 +56,7 @@ pub(crate) fn ImportDevices() -> Element {
         busy.set(true);
         spawn(async move {
             let read = Arc::clone(&file);
-            let report = session.call(move |system, principal| async move { system.devices.import(&principal, &read, true).await }).await;
+            let report = session.call(move |system, principal| async move { system.devices.import(&principal, read, true).await }).await;
             busy.set(false);
             match report {
                 Ok(report) => {
@@ -76,7 +76,7 @@ pub(crate) fn ImportDevices() -> Element {
         let session = session.clone();
         spawn(async move {
             let read = Arc::clone(&file);
-            let report = session.call(move |system, principal| async move { system.devices.import(&principal, &read, false).await }).await;
+            let report = session.call(move |system, principal| async move { system.devices.import(&principal, read, false).await }).await;
             busy.set(false);
             match report {
                 Ok(report) => {

@@ -1,0 +1,83 @@
+//! A body that is read from the database as fast as its reader takes it, and no slower than a limit.
+//!
+//! Whoever reads slowly holds a permit, so a reader that takes nothing for a while loses its turn.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::ServiceError;
+
+/// Pieces that are read ahead.
+const AHEAD: usize = 2;
+
+/// What a body is made of: pieces, and the word that there are no more. Without that it was cut off.
+enum Part {
+    Piece(Bytes),
+    End,
+}
+
+/// The pieces of a body, read in a task of its own that holds `turn`. It gives up when nothing is taken
+/// for `stall_timeout`; the body then ends with an error, never as if it were whole.
+pub(super) fn paced(
+    turn: OwnedSemaphorePermit,
+    stall_timeout: Duration,
+    pieces: impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        use futures_util::StreamExt;
+        let _turn = turn;
+        let parts = pieces.map(|piece| piece.map(Part::Piece)).chain(stream::iter([Ok(Part::End)]));
+        let mut parts = std::pin::pin!(parts);
+        while let Some(part) = parts.next().await {
+            let failed = part.is_err();
+            let taken = tokio::time::timeout(stall_timeout, sender.send(part)).await;
+            if failed || !matches!(taken, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    stream::try_unfold(receiver, |mut receiver| async move {
+        match receiver.recv().await {
+            Some(Ok(Part::Piece(piece))) => Ok(Some((piece, receiver))),
+            Some(Ok(Part::End)) => Ok(None),
+            Some(Err(error)) => Err(error),
+            None => Err(ServiceError::Unavailable),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt;
+    use std::sync::Arc;
+    use tokio::sync::Semaphore;
+
+    fn pieces(count: u8) -> impl Stream<Item = Result<Bytes, ServiceError>> {
+        stream::iter((0..count).map(|n| Ok(Bytes::from(vec![n]))))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_loses_its_turn_and_sees_that_the_body_is_cut_off() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
+        let body = paced(turn, Duration::from_secs(30), pieces(9));
+        // The body is still held, as an idle connection would.
+        let _again = tokio::time::timeout(Duration::from_secs(60), turns.acquire()).await.unwrap().unwrap();
+        let read: Vec<_> = body.collect().await;
+        assert!(read.len() < 9 && read.last().is_some_and(Result::is_err), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_read_is_whole_and_its_turn_is_given_back() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
+        let read: Vec<_> = paced(turn, Duration::from_secs(30), pieces(9)).map(|piece| piece.unwrap()[0]).collect().await;
+        assert_eq!(read, (0..9).collect::<Vec<_>>());
+        drop(turns.acquire().await.unwrap());
+    }
+}
