@@ -105,8 +105,11 @@ CREATE INDEX history_hour_at_idx ON history_hour USING brin (hour_at) WITH (page
 
 -- Days whose hours are filled in for every device.
 CREATE TABLE history_day (
-    day     date PRIMARY KEY,
-    done_at timestamptz NOT NULL DEFAULT now()
+    day       date PRIMARY KEY,
+    done_at   timestamptz NOT NULL DEFAULT now(),
+    -- Counted once more after the last late heartbeat could come: a node of an earlier build leaves
+    -- no notes below.
+    closed_at timestamptz
 );
 
 -- Heartbeats that came after their day was due to be filled in: to be counted again. No key, so

@@ -4,11 +4,12 @@
 //! The owner of the first shard does it for the whole cluster. Every step may be done twice or by
 //! two nodes at once without harm, and what was left undone is found by the next look.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::device::DevicePolicy;
-use domain::history::{FleetSample, first_unsettled_day, sample_time};
+use domain::history::{FleetSample, first_open_day, first_unsettled_day, sample_time};
 use domain::partition::day_of;
 use domain::shard::{Epoch, ShardId};
 use store::{Store, StoreError};
@@ -110,6 +111,7 @@ impl HistoryKeeper {
         let now = clock::now();
         let offline_after_s = i32::try_from(self.policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
         self.count_days(now, offline_after_s).await?;
+        self.close_days(now, offline_after_s).await?;
         for _ in 0..ROUNDS_MAX {
             if self.acting().is_none() || self.store.recount_hours(NOTES_MAX, offline_after_s).await? == 0 {
                 break;
@@ -132,23 +134,45 @@ impl HistoryKeeper {
         over.retain(|day| !counted.contains(day));
         over.sort_unstable_by(|a, b| b.cmp(a));
         for day in over {
-            let started = tokio::time::Instant::now();
-            let (mut after, mut devices) = (None, 0);
-            let ended = (day + chrono::Days::new(1)).and_time(chrono::NaiveTime::MIN).and_utc();
-            loop {
-                if self.acting().is_none() {
-                    return Ok(());
-                }
-                let ids = self.store.devices_to_count(after, ended, DEVICES_MAX).await?;
-                let Some(last) = ids.last() else { break };
-                after = Some(*last);
-                devices += ids.len();
-                self.store.count_hours(&ids, day, offline_after_s).await?;
+            if !self.count_day(day, offline_after_s).await? {
+                return Ok(());
             }
             self.store.note_counted_day(day).await?;
-            tracing::info!(event = "history.day_counted", %day, devices, duration_ms = started.elapsed().as_millis() as u64);
         }
         Ok(())
+    }
+
+    /// Counts days once more that no heartbeat can come for any more. One that came late through a node
+    /// of an earlier build left no note.
+    async fn close_days(&self, now: domain::Timestamp, offline_after_s: i32) -> Result<(), StoreError> {
+        let kept: HashSet<_> = self.store.partitions().await?.iter().filter_map(|table| day_of(table)).collect();
+        for day in self.store.unclosed_days(first_open_day(now)).await? {
+            // Of a day whose heartbeats are removed the hours are all there is.
+            if kept.contains(&day) && !self.count_day(day, offline_after_s).await? {
+                return Ok(());
+            }
+            self.store.close_day(day).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts a day for every device. `false`: this node is the keeper no more.
+    async fn count_day(&self, day: chrono::NaiveDate, offline_after_s: i32) -> Result<bool, StoreError> {
+        let started = tokio::time::Instant::now();
+        let (mut after, mut devices) = (None, 0);
+        let ended = (day + chrono::Days::new(1)).and_time(chrono::NaiveTime::MIN).and_utc();
+        loop {
+            if self.acting().is_none() {
+                return Ok(false);
+            }
+            let ids = self.store.devices_to_count(after, ended, DEVICES_MAX).await?;
+            let Some(last) = ids.last() else { break };
+            after = Some(*last);
+            devices += ids.len();
+            self.store.count_hours(&ids, day, offline_after_s).await?;
+        }
+        tracing::info!(event = "history.day_counted", %day, devices, duration_ms = started.elapsed().as_millis() as u64);
+        Ok(true)
     }
 
     async fn purge(&self, now: domain::Timestamp) -> Result<u64, StoreError> {

@@ -93,6 +93,22 @@ async fn late_heartbeats_are_counted_again() {
     assert_eq!(bench.sql("SELECT count(*) FROM history_recount"), "0");
 }
 
+/// A node of an earlier build stores what comes late and leaves no note of it.
+#[tokio::test]
+async fn a_day_is_counted_once_more_when_nothing_can_come_late_for_it() {
+    let bench = Bench::with(options().env("NEXMDM__HISTORY__INTERVAL_SECONDS", "1")).await;
+    let device = bench.enroll("kiosk-1").await;
+    fill(&bench, &device.device_id, 12);
+    let closed = "SELECT count(*) FROM history_day WHERE closed_at IS NOT NULL AND day = current_date - 10";
+    eventually("it is closed", async || (bench.sql(closed) == "1").then_some(())).await;
+    assert_eq!(bench.sql("SELECT count(*) FROM history_day WHERE closed_at IS NOT NULL AND day > current_date - 8"), "0");
+    bench.sql("UPDATE heartbeats SET battery_pct = 99 WHERE bucket_at::date = current_date - 10");
+    bench.sql("UPDATE history_day SET closed_at = NULL WHERE day = current_date - 10");
+    eventually("it is closed again", async || (bench.sql(closed) == "1").then_some(())).await;
+    assert_eq!(bench.sql("SELECT min(battery_min) FROM history_hour WHERE hour_at::date = current_date - 10"), "99");
+    assert_eq!(bench.sql("SELECT count(*) FROM history_recount"), "0");
+}
+
 #[tokio::test]
 async fn what_happens_to_a_device_is_told_once() {
     let bench = Bench::with(options().env("NEXMDM__DEVICE__OFFLINE_AFTER_SECONDS", "2")).await;

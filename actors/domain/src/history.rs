@@ -109,6 +109,11 @@ pub fn first_unsettled_day(now: Timestamp) -> chrono::NaiveDate {
     (now - DAY_SETTLES_AFTER).date_naive()
 }
 
+/// The first day that heartbeats may still come for at `now`.
+pub fn first_open_day(now: Timestamp) -> chrono::NaiveDate {
+    (now - heartbeat::CLOCK_LAG_MAX - DAY_SETTLES_AFTER).date_naive()
+}
+
 /// Whether a heartbeat of this bucket came so late that its day may be counted already.
 pub fn is_after_settling(bucket_at: Timestamp, received_at: Timestamp) -> bool {
     bucket_at.date_naive() < (received_at - DAY_SETTLES_AFTER + SETTLING_MARGIN).date_naive()

@@ -153,6 +153,25 @@ impl Store {
         Ok(())
     }
 
+    /// The days until before `before` that are counted and not closed, oldest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn unclosed_days(&self, before: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
+        Ok(sqlx::query_scalar!("SELECT day FROM history_day WHERE day < $1 AND closed_at IS NULL ORDER BY day", before)
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// Notes that a day is counted for the last time.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn close_day(&self, day: NaiveDate) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE history_day SET closed_at = now() WHERE day = $1", day).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// At most `limit` devices that enrolled before this time, deleted ones included, in the order of
     /// their ids, behind this one.
     ///
