@@ -122,7 +122,7 @@ pub(crate) enum TokenCommand {
         /// Alias that the device gets; only with a count of 1.
         #[arg(long)]
         alias: Option<String>,
-        /// Alias with {n}, which counts from 1, e.g. shop-{n}.
+        /// Alias with n in braces, which counts from 1.
         #[arg(long, value_name = "PATTERN")]
         alias_pattern: Option<String>,
         /// Tag that the devices get; may be given again.

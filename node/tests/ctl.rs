@@ -99,6 +99,33 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     assert!(terminal.bad(&["devices", "delete", "shop-1"]).contains("--yes"));
     terminal.good(&["devices", "delete", "shop-1", "--yes"]);
     assert!(terminal.bad(&["devices", "show", "shop-1"]).contains("no device shop-1"));
+    assert_eq!(terminal.json(&["devices", "list", "--deleted", "--sort", "-enrolled_at"])[0]["alias"], "shop-1");
+    terminal.good(&["devices", "restore", "shop-1"]);
+
+    // What a spreadsheet did to the export, first as a preview.
+    terminal.good(&["devices", "edit", "shop-1", "--add-tag", "front", "--add-group", "berlin"]);
+    let table = terminal.remembered().with_file_name("devices.csv");
+    let file = table.to_str().unwrap();
+    terminal.good(&["devices", "export", "--file", file]);
+    std::fs::write(&table, std::fs::read_to_string(&table).unwrap().replace("front", "back")).unwrap();
+    let preview = terminal.good(&["devices", "import", file]);
+    assert!(preview.contains("1 devices would change") && preview.contains("back"), "{preview}");
+    assert!(terminal.good(&["devices", "import", file, "--apply"]).contains("1 devices changed"));
+    assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"], serde_json::json!(["back", "till"]));
+    assert!(terminal.good(&["devices", "events", "shop-1"]).contains("edited"));
+
+    // The script of a token, for devices that have the agent.
+    let token = terminal.good(&["tokens", "create"]);
+    let script = terminal.good(&["tokens", "script", token.trim(), "--no-install", "--server-url", "https://mdm.example.com"]);
+    assert!(script.starts_with("#!/usr/bin/env bash") && script.contains("https://mdm.example.com"), "{script}");
+
+    // A script's token does what its scopes say.
+    let made = terminal.good(&["api-tokens", "create", "report", "--scope", "devices:read"]);
+    assert!(terminal.good(&["--token", made.trim(), "devices", "list"]).contains("shop-1"));
+    assert!(terminal.bad(&["--token", made.trim(), "users", "list"]).contains("users:manage"));
+    assert!(terminal.good(&["users", "add", "ann", "--role", "operator"]).contains("Password: "));
+    terminal.good(&["users", "disable", "ann"]);
+    assert!(terminal.good(&["users", "list"]).contains("ann"));
     assert!(terminal.bad(&["tokens", "revoke", "nonsense"]).contains("no such"));
     assert!(terminal.good(&["completion", "bash"]).contains("nexmdm"));
 

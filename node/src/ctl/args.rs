@@ -130,9 +130,12 @@ pub(super) enum DeviceCommand {
     List {
         #[command(flatten)]
         filter: Filter,
-        /// E.g. alias, -last_seen or battery
-        #[arg(long)]
+        /// alias, last_seen_at, battery_pct or enrolled_at; with - in front, the other way round
+        #[arg(long, allow_hyphen_values = true)]
         sort: Option<String>,
+        /// Those that were deleted and can still be restored
+        #[arg(long)]
+        deleted: bool,
         /// At most so many; 0 for all
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -190,7 +193,7 @@ pub(super) enum DeviceCommand {
     },
     /// Bring deleted devices back
     Restore {
-        /// Ids
+        /// Ids or aliases
         #[arg(required = true)]
         devices: Vec<String>,
     },
@@ -234,7 +237,7 @@ pub(super) enum TokenCommand {
         /// Alias that the device gets; only with a count of 1
         #[arg(long)]
         alias: Option<String>,
-        /// Alias with {n}, which counts from 1
+        /// Alias with n in braces, which counts from 1
         #[arg(long, value_name = "PATTERN")]
         alias_pattern: Option<String>,
         /// Tag that the devices get; may be given again
@@ -252,6 +255,12 @@ pub(super) enum TokenCommand {
         /// For which shell
         #[arg(long, default_value = "bash", value_parser = ["bash", "powershell", "cmd"])]
         shell: String,
+        /// The agent is on the devices already
+        #[arg(long)]
+        no_install: bool,
+        /// How devices reach the server, when that is not as you do
+        #[arg(long, value_name = "URL")]
+        server_url: Option<String>,
         /// File to write; standard output when absent
         #[arg(long)]
         file: Option<PathBuf>,
@@ -313,7 +322,8 @@ pub(super) enum ApiTokenCommand {
     Create {
         /// What it is for
         name: String,
-        /// What it may do, e.g. devices:read; may be given again
+        /// What it may do; may be given again: devices:read, devices:write, enrollment:read, enrollment:write,
+        /// cluster:read, cluster:manage, users:manage, tokens:manage
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until it expires

@@ -65,8 +65,9 @@ pub(super) async fn stats(ctl: &mut Ctl) -> anyhow::Result<()> {
 /// `ctl devices ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result<()> {
     match command {
-        DeviceCommand::List { filter, sort, limit } => {
+        DeviceCommand::List { filter, sort, deleted, limit } => {
             let mut query = filter.query();
+            query.extend(deleted.then(|| ("deleted", "true".to_owned())));
             query.extend(sort.map(|sort| ("sort", sort)));
             let devices = ctl.api.list("/v1/devices", &query, limit).await?;
             output::rows(ctl.format, &devices, LIST)
@@ -103,9 +104,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             each(ctl, &devices, Method::DELETE, "", "Deleted").await
         }
         DeviceCommand::Restore { devices } => {
-            for id in devices {
+            for device in devices {
+                let id = id_among(&mut ctl.api, &device, true).await?;
                 let answer = ctl.api.call(Method::POST, &format!("/v1/devices/{}/restore", encoded(&id)), Some(&json!({}))).await?;
-                output::done(ctl.format, &answer, &format!("Restored {id}."))?;
+                output::done(ctl.format, &answer, &format!("Restored {device}."))?;
             }
             Ok(())
         }
@@ -141,7 +143,20 @@ fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
         }
         Format::Table => {
             let changes = report["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
-            output::rows(format, changes, &[("LINE", "/line"), ("DEVICE", "/alias"), ("CHANGES", "/fields")])?;
+            let fields = |change: &Value| change["fields"].as_array().cloned().unwrap_or_default();
+            let row = |change: &Value, field: Value| json!({"line": change["line"], "device": change["alias"], "change": field});
+            let rows: Vec<Value> =
+                changes.iter().flat_map(|change| fields(change).into_iter().map(move |field| row(change, field))).collect();
+            if !rows.is_empty() {
+                let columns: &[Column] = &[
+                    ("LINE", "/line"),
+                    ("DEVICE", "/device"),
+                    ("FIELD", "/change/field"),
+                    ("BEFORE", "/change/before"),
+                    ("AFTER", "/change/after"),
+                ];
+                output::rows(format, &rows, columns)?;
+            }
             match report["applied"] == true {
                 true => println!("{} devices changed.", changes.len()),
                 false => println!("{} devices would change; --apply does it.", changes.len()),
@@ -157,7 +172,7 @@ async fn each(ctl: &mut Ctl, devices: &[String], method: Method, what: &str, don
     for device in devices {
         let id = id_of(&mut ctl.api, device).await?;
         let answer = ctl.api.call(method.clone(), &format!("/v1/devices/{id}{what}"), None).await.with_context(|| device.clone())?;
-        output::done(ctl.format, &answer, &format!("{done} {device}."))?;
+        output::done(ctl.format, &answer, &format!("{done} {device} ({id})."))?;
     }
     Ok(())
 }
@@ -176,12 +191,19 @@ async fn found(api: &mut Api, device: &str) -> anyhow::Result<Value> {
 }
 
 async fn id_of(api: &mut Api, device: &str) -> anyhow::Result<String> {
+    id_among(api, device, false).await
+}
+
+/// The same among the devices of the fleet, or among those that were deleted.
+async fn id_among(api: &mut Api, device: &str, deleted: bool) -> anyhow::Result<String> {
     if uuid::Uuid::parse_str(device).is_ok() {
         return Ok(device.to_owned());
     }
-    let listed = api.list("/v1/devices", &[("text", device.to_owned())], 0).await?;
+    let query = [("text", device.to_owned()), ("deleted", deleted.to_string())];
+    let listed = api.list("/v1/devices", &query, 0).await?;
     match listed.iter().find(|listed| listed["alias"] == device).and_then(|listed| listed["id"].as_str()) {
         Some(id) => Ok(id.to_owned()),
+        None if deleted => bail!("there is no deleted device {device}"),
         None => bail!("there is no device {device}"),
     }
 }

@@ -46,8 +46,9 @@ pub(super) async fn run(ctl: &mut Ctl, command: TokenCommand) -> anyhow::Result<
                 }
             }
         }
-        TokenCommand::Script { tokens, shell, file } => {
-            let body = json!({"batch": tokens.len() > 1, "tokens": tokens, "shell": shell});
+        TokenCommand::Script { tokens, shell, no_install, server_url, file } => {
+            let batch = tokens.len() > 1;
+            let body = json!({"batch": batch, "tokens": tokens, "shell": shell, "install": !no_install, "server_url": server_url});
             let answer =
                 ctl.api.send(Method::POST, "/v1/enroll-tokens/scripts", &[], Some(("application/json", body.to_string().into()))).await?;
             let script = answer.bytes().await.map_err(reqwest::Error::without_url)?;
