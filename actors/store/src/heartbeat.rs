@@ -51,8 +51,7 @@ impl Store {
         rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
         let late: Vec<_> = rows.iter().filter(|row| row.late).collect();
         let tokens: BTreeMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
-        let to_recount: Vec<_> = rows.iter().filter(|row| is_after_settling(row.status.bucket_at, row.status.received_at)).collect();
-        if late.is_empty() && tokens.is_empty() && to_recount.is_empty() {
+        if late.is_empty() && tokens.is_empty() {
             return dual_write(&self.pool, rows).await;
         }
         let mut tx = self.pool.begin().await?;
@@ -83,15 +82,6 @@ impl Store {
             )
             .execute(&mut *tx)
             .await?;
-        }
-        if !to_recount.is_empty() {
-            let mut of: Vec<_> = to_recount.iter().map(|row| (row.device_id.0, row.status.bucket_at.date_naive())).collect();
-            // Sorted as the rows are.
-            of.dedup();
-            let (devices, days): (Vec<_>, Vec<_>) = of.into_iter().unzip();
-            sqlx::query!("INSERT INTO history_recount (device_id, day) SELECT * FROM UNNEST($1::uuid[], $2::date[])", &devices, &days)
-                .execute(&mut *tx)
-                .await?;
         }
         tx.commit().await?;
         Ok(())
@@ -157,16 +147,19 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
     let boot_id = column!(row => row.status.telemetry.boot_id.as_deref());
     let seq = column!(row => row.status.telemetry.seq);
     let details_hash = column!(row => row.details_hash);
+    let recount_day =
+        column!(row => is_after_settling(row.status.bucket_at, row.status.received_at).then(|| row.status.bucket_at.date_naive()));
     sqlx::query!(
         "WITH batch AS MATERIALIZED (
              SELECT * FROM UNNEST(
                  $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::boolean[], $6::smallint[], $7::boolean[],
                  $8::real[], $9::text[], $10::bigint[], $11::text[], $12::bigint[], $13::integer[], $14::smallint[], $15::bigint[],
                  $16::text[], $17::boolean[], $18::integer[], $19::boolean[], $20::integer[], $21::text[], $22::bigint[],
-                 $23::text[], $24::boolean[], $25::bigint[]
+                 $23::text[], $24::boolean[], $25::bigint[], $26::date[]
              ) AS r(device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging, battery_temperature_c,
                     app_version, agent_version_code, model, uptime_s, ram_available_mb, ram_pressure_pct, storage_free_mb,
-                    transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq, details, is_newest, details_hash)
+                    transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq, details, is_newest, details_hash,
+                    recount_day)
          ), history AS (
              INSERT INTO heartbeats (device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
                  battery_temperature_c, app_version, agent_version_code, uptime_s, ram_available_mb, ram_pressure_pct,
@@ -177,6 +170,9 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
              FROM batch
              -- A repeat of a bucket is acknowledged and not written.
              ON CONFLICT (device_id, bucket_at) DO NOTHING
+         ), recount AS (
+             INSERT INTO history_recount (device_id, day)
+             SELECT DISTINCT device_id, recount_day FROM batch WHERE recount_day IS NOT NULL
          )
          INSERT INTO device_last_status AS d (device_id, bucket_at, received_at, last_seen_at, device_time, clock_rejected,
              battery_pct, charging, battery_temperature_c, app_version, agent_version_code, model, uptime_s, ram_available_mb,
@@ -228,7 +224,8 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
         &seq as &[Option<i64>],
         &details as &[Option<String>],
         &newest,
-        &details_hash
+        &details_hash,
+        &recount_day as &[Option<chrono::NaiveDate>]
     )
     .execute(executor)
     .await?;

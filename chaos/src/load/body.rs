@@ -11,6 +11,8 @@ use crate::model::{State, heartbeat, timestamp};
 
 /// Ten digits from the first heartbeat on, so that its width never changes.
 const SEQ_START: u64 = 1_000_000_000;
+/// From full to nearly empty.
+const BATTERY_LASTS_MIN: u64 = 600;
 
 /// The bytes of `POST /v1/heartbeat` and where its changing values stand.
 pub(super) struct RequestTemplate {
@@ -60,7 +62,9 @@ impl RequestTemplate {
         ] {
             put(&mut self.bytes[t + offset..t + offset + width], value);
         }
-        put(&mut self.bytes[self.battery_at..self.battery_at + 2], 10 + n * 7 % 90);
+        // One that runs down within hours: a level that jumps about would be an event each time.
+        let minutes_left = BATTERY_LASTS_MIN - time.timestamp().unsigned_abs() / 60 % BATTERY_LASTS_MIN;
+        put(&mut self.bytes[self.battery_at..self.battery_at + 2], 10 + (minutes_left - 1) * 90 / BATTERY_LASTS_MIN);
         put(&mut self.bytes[self.ram_at..self.ram_at + 4], 1_000 + n * 37 % 900);
         put(&mut self.bytes[self.seq_at..self.seq_at + 10], SEQ_START + n % SEQ_START);
         &self.bytes
