@@ -36,11 +36,19 @@ pub enum Permission {
     ManageCluster,
     /// Make, see and revoke one's own API tokens.
     ManageTokens,
+    /// See commands and what became of them.
+    ViewCommands,
+    /// Send commands to devices, and take them back.
+    SendCommands,
+    /// Send commands that destroy data, run programs or change keys.
+    SendSensitiveCommands,
+    /// Say which programs may be run on devices.
+    ManageExec,
 }
 
 impl Permission {
     /// Every permission, in the order that people are shown them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::ViewDevices,
         Self::ManageDevices,
         Self::ViewEnrollment,
@@ -49,6 +57,10 @@ impl Permission {
         Self::ViewCluster,
         Self::ManageCluster,
         Self::ManageTokens,
+        Self::ViewCommands,
+        Self::SendCommands,
+        Self::SendSensitiveCommands,
+        Self::ManageExec,
     ];
 
     /// Its name in the API and the database.
@@ -62,6 +74,10 @@ impl Permission {
             Self::ViewCluster => "cluster:read",
             Self::ManageCluster => "cluster:manage",
             Self::ManageTokens => "tokens:manage",
+            Self::ViewCommands => "commands:read",
+            Self::SendCommands => "commands:send",
+            Self::SendSensitiveCommands => "commands:sensitive",
+            Self::ManageExec => "exec:manage",
         }
     }
 }
@@ -158,9 +174,17 @@ impl Role {
     /// Whether this role carries `permission`.
     pub fn allows(self, permission: Permission) -> bool {
         match permission {
-            Permission::ViewDevices | Permission::ViewEnrollment | Permission::ViewCluster | Permission::ManageTokens => true,
-            Permission::ManageDevices | Permission::ManageEnrollment => matches!(self, Self::Admin | Self::Operator),
-            Permission::ManageUsers | Permission::ManageCluster => self == Self::Admin,
+            Permission::ViewDevices
+            | Permission::ViewEnrollment
+            | Permission::ViewCluster
+            | Permission::ManageTokens
+            | Permission::ViewCommands => true,
+            Permission::ManageDevices | Permission::ManageEnrollment | Permission::SendCommands => {
+                matches!(self, Self::Admin | Self::Operator)
+            }
+            Permission::ManageUsers | Permission::ManageCluster | Permission::SendSensitiveCommands | Permission::ManageExec => {
+                self == Self::Admin
+            }
         }
     }
 
@@ -289,6 +313,10 @@ mod tests {
             (ViewCluster, [true, true, true]),
             (ManageCluster, [true, false, false]),
             (ManageTokens, [true, true, true]),
+            (ViewCommands, [true, true, true]),
+            (SendCommands, [true, true, false]),
+            (SendSensitiveCommands, [true, false, false]),
+            (ManageExec, [true, false, false]),
         ];
         assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {

@@ -6,8 +6,10 @@
 
 pub mod access;
 pub mod account;
+pub mod action;
 pub mod api_token;
 pub mod bulk;
+pub mod command;
 pub mod condition;
 pub mod device;
 pub mod distribution;
@@ -29,7 +31,7 @@ pub mod spreadsheet;
 pub mod text;
 pub mod throttle;
 
-pub use ids::{ApiTokenId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
+pub use ids::{ApiTokenId, CommandBatchId, CommandId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
 pub use invalid::Invalid;
 
 /// A point in time, UTC.

@@ -14,6 +14,7 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgListener, PgNotification};
 
 use crate::account::ACCOUNT_CHANNEL;
+use crate::command::COMMAND_CHANNEL;
 use crate::{Store, StoreError};
 
 /// Told whenever placement may have to be looked at anew.
@@ -163,6 +164,10 @@ pub enum Notice {
     Placement,
     /// Somebody changed this device; text of its id.
     Device(String),
+    /// A command was made for this device; text of its id.
+    Command(String),
+    /// A batch of commands was made; text of its id.
+    CommandBatch(String),
     /// An account, a sign-in or an API token lost something.
     Account,
     /// The connection was lost in between: anything may have been missed.
@@ -198,6 +203,10 @@ fn notice(told: &PgNotification) -> Option<Notice> {
         PLACEMENT_CHANNEL => Some(Notice::Placement),
         DEVICE_CHANNEL => Some(Notice::Device(told.payload().to_owned())),
         ACCOUNT_CHANNEL => Some(Notice::Account),
+        COMMAND_CHANNEL => Some(match told.payload().split_once(':') {
+            Some((_, batch)) => Notice::CommandBatch(batch.to_owned()),
+            None => Notice::Command(told.payload().to_owned()),
+        }),
         _ => None,
     }
 }
@@ -496,7 +505,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL]).await?;
+        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL, COMMAND_CHANNEL]).await?;
         Ok(Listener(listener))
     }
 
