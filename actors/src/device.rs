@@ -21,6 +21,7 @@ use crate::event_writer::{EventWriter, RecordOutcome};
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, HeartbeatWriters, WriteJob};
 use crate::link::message::{DeviceReply, DeviceRequest, SocketPush, SocketRef};
+use crate::push::PushSender;
 use crate::shard::ShardMsg;
 use crate::sockets::SocketHub;
 
@@ -83,6 +84,8 @@ pub struct DeviceContext {
     pub ownership: Arc<Ownership>,
     /// Reaches sockets, wherever they hang.
     pub sockets: Arc<SocketHub>,
+    /// Reaches devices that have no socket.
+    pub push: PushSender,
     /// How devices are judged.
     pub policy: DevicePolicy,
 }

@@ -51,6 +51,16 @@ pub struct Metrics {
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
+    /// Push messages by outcome.
+    pub fcm_messages: IntCounterVec,
+    /// Duration of sending a push message.
+    pub fcm_seconds: Histogram,
+    /// Push messages that wait to be sent.
+    pub fcm_queued: IntGauge,
+    /// Whether push needs an operator.
+    pub fcm_misconfigured: IntGauge,
+    /// Access tokens for push asked for, by outcome.
+    pub fcm_token_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -165,6 +175,29 @@ impl Metrics {
             default_partition_rows: kept(
                 registry,
                 IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats that no daily partition covers")?,
+            )?,
+            fcm_messages: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by what became of them"), &["outcome"])?,
+            )?,
+            fcm_seconds: kept(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("nexmdm_fcm_send_seconds", "Time from sending a push message to its answer, without its wait here")
+                        .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+                )?,
+            )?,
+            fcm_queued: kept(registry, IntGauge::new("nexmdm_fcm_queue_messages", "Push messages that wait to be sent")?)?,
+            fcm_misconfigured: kept(
+                registry,
+                IntGauge::new("nexmdm_fcm_misconfigured", "1 while push needs an operator, until a message is accepted")?,
+            )?,
+            fcm_token_requests: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_fcm_token_requests_total", "Access tokens for push asked for, by outcome"),
+                    &["outcome"],
+                )?,
             )?,
         })
     }

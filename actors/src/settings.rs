@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::lockout::LockoutPolicy;
+use domain::rate::RateLimit;
 use domain::throttle::FailureLimit;
 
 /// All settings of this crate.
@@ -27,6 +28,27 @@ pub struct Settings {
     pub export_stall_timeout: Duration,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
+    /// Push messages; `None`: this server has no push.
+    pub fcm: Option<FcmSettings>,
+}
+
+/// Push over Firebase Cloud Messaging.
+#[derive(Debug, Clone)]
+pub struct FcmSettings {
+    /// The service account, JSON as Google makes it.
+    pub service_account_file: PathBuf,
+    /// Where FCM answers.
+    pub base_url: String,
+    /// How long a request may take, connecting included.
+    pub timeout: Duration,
+    /// Most requests at a time.
+    pub concurrency: usize,
+    /// How fast this node sends.
+    pub rate: RateLimit,
+    /// Most messages to one device within a minute.
+    pub per_device_per_minute: u32,
+    /// Most messages that wait to be sent.
+    pub queue_max: usize,
 }
 
 /// How long things are kept.

@@ -28,6 +28,7 @@ use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links, Local};
 use crate::metrics::Metrics;
 use crate::partition::{self, PartitionActor, PartitionMsg};
+use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
@@ -80,6 +81,9 @@ pub enum StartError {
     /// The link between nodes does not start.
     #[error(transparent)]
     Link(#[from] LinkStartError),
+    /// Push is configured and does not start.
+    #[error(transparent)]
+    Push(#[from] PushSetupError),
 }
 
 impl From<store::StoreError> for StartError {
@@ -139,11 +143,12 @@ impl System {
         cluster: ClusterStart,
         metrics: Metrics,
     ) -> Result<Arc<Self>, StartError> {
+        let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
+        let push = PushSender::start(&mut tasks, settings.fcm, &metrics)?;
         partition::ensure(&store, &metrics).await?;
         store.purge_cluster().await?;
         let partition_arguments = (store.clone(), metrics.clone(), settings.partition_interval);
         let partitions = Actor::spawn(None, PartitionActor, partition_arguments).await.map_err(not_started)?.0;
-        let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
         let view = FleetView::new(settings.device);
         tasks.spawn(Arc::clone(&view).keep_counting());
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
@@ -155,6 +160,7 @@ impl System {
             policy: settings.device,
             ownership: Arc::clone(&ownership),
             sockets: Arc::clone(&sockets),
+            push,
         });
 
         let ClusterStart { options, link, listener, tls, store: cluster_store, feed_interval, owner_wait } = cluster;

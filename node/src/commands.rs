@@ -19,6 +19,9 @@ use crate::{secrets, serve};
 /// `nexmdm config check`: reading it was the check.
 pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
     secrets::check_given(config)?;
+    if let Some(fcm) = config.settings().fcm {
+        actors::push::PushSender::check(&fcm)?;
+    }
     println!("The configuration is good.");
     Ok(())
 }

@@ -24,6 +24,7 @@ pub mod invalid;
 pub mod lockout;
 pub mod partition;
 pub mod placement;
+pub mod push;
 pub mod query;
 pub mod rate;
 pub mod shard;
