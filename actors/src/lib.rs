@@ -17,6 +17,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod commands;
 pub mod console;
 pub mod crypto;
 pub mod device;

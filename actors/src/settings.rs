@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::lockout::LockoutPolicy;
@@ -30,6 +31,31 @@ pub struct Settings {
     pub partition_interval: Duration,
     /// Push messages; `None`: this server has no push.
     pub fcm: Option<FcmSettings>,
+    /// Commands.
+    pub commands: CommandSettings,
+}
+
+/// Commands.
+#[derive(Debug, Clone)]
+pub struct CommandSettings {
+    /// How long each path is given.
+    pub dispatch: DispatchPolicy,
+    /// When a command is worthless, unless told otherwise.
+    pub expires_default_s: i64,
+    /// The longest life of a command.
+    pub expires_max_s: i64,
+    /// Commands of a batch that are sent in a second, unless told otherwise.
+    pub batch_rate_default: i32,
+    /// The most that can be asked for.
+    pub batch_rate_max: i32,
+    /// Most open commands of one device.
+    pub open_per_device_max: i64,
+    /// Largest parameters, as the device is sent them.
+    pub params_max_bytes: usize,
+    /// How long commands that are over are kept.
+    pub kept: chrono::TimeDelta,
+    /// How long the key of an idempotent call is remembered.
+    pub keys_kept: chrono::TimeDelta,
 }
 
 /// Push over Firebase Cloud Messaging.

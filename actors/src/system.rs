@@ -17,6 +17,7 @@ use crate::ServiceError;
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
+use crate::commands::writer::CommandWriter;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
 use crate::event_writer::EventWriter;
@@ -32,8 +33,8 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, DeviceService, EnrollmentService, FilterService,
-    HistoryService, People, PeopleParts,
+    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, CommandService, DeviceService, EnrollmentService,
+    FilterService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -104,6 +105,8 @@ pub struct System {
     pub enrollment: EnrollmentService,
     /// Devices, for people.
     pub devices: Arc<DeviceService>,
+    /// What devices are told to do, for people.
+    pub commands: Arc<CommandService>,
     /// What happened to devices, for people.
     pub history: HistoryService,
     /// Filters that people keep.
@@ -153,7 +156,14 @@ impl System {
         tasks.spawn(Arc::clone(&view).keep_counting());
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
+        let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
+        let master_key = Arc::new(secrets.master_key);
         let context = Arc::new(DeviceContext {
+            dispatch: settings.commands.dispatch,
+            commands: command_writer.clone(),
+            master_key: Arc::clone(&master_key),
+            metrics: metrics.clone(),
+            store: store.clone(),
             writers: writer_queues.clone(),
             events: EventWriter::start(&mut tasks, store.clone()),
             view: Arc::clone(&view),
@@ -223,6 +233,7 @@ impl System {
             in_step: is_in_step.clone(),
             policy: settings.device,
             settings: settings.history,
+            commands: (settings.commands.kept, settings.commands.keys_kept),
         };
         tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
@@ -258,7 +269,7 @@ impl System {
                 router.clone(),
                 Arc::clone(&view),
                 bcrypt.clone(),
-                Arc::new(secrets.master_key),
+                master_key,
                 &settings.auth,
                 settings.enrollment,
                 settings.kit,
@@ -272,12 +283,22 @@ impl System {
                 settings.history.restore_within,
                 settings.export_stall_timeout,
             )),
+            commands: Arc::new(CommandService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                command_writer.clone(),
+                settings.commands,
+                settings.export_stall_timeout,
+            )),
             history: HistoryService::new(store.clone(), view, settings.device),
             filters: FilterService::new(store.clone()),
             cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
             agent: AgentService::new(
                 store.clone(),
                 router.clone(),
+                command_writer,
                 sockets,
                 Arc::clone(&membership),
                 signer,

@@ -4,9 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use actors::settings::{AuthSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings};
+use actors::settings::{
+    AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings,
+};
 use chrono::TimeDelta;
 use domain::Invalid;
+use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
@@ -46,6 +49,7 @@ section!(
         history: History,
         socket: Socket,
         fcm: Fcm,
+        commands: Commands,
         dashboard: Dashboard,
         rate_limits: RateLimits,
         partition: Partition,
@@ -181,6 +185,23 @@ section!(
         burst: u32,
         per_device_per_minute: u32,
         queue_max: usize,
+    }
+);
+section!(
+    /// `[commands]`
+    Commands {
+        socket_wait_ms: i64,
+        push_wait_seconds: i64,
+        heartbeat_wait_seconds: i64,
+        pushes_max: u32,
+        expires_default_seconds: i64,
+        expires_max_seconds: i64,
+        batch_per_second: i32,
+        batch_per_second_max: i32,
+        open_per_device_max: i64,
+        params_limit_bytes: usize,
+        kept_days: i64,
+        idempotency_keys_kept_hours: i64,
     }
 );
 section!(
@@ -379,6 +400,43 @@ impl Cluster {
     }
 }
 
+impl Commands {
+    fn check(&self) -> Result<(), Invalid> {
+        in_range("commands.socket_wait_ms", self.socket_wait_ms, 100, 300_000)?;
+        in_range("commands.push_wait_seconds", self.push_wait_seconds, 1, 86_400)?;
+        in_range("commands.heartbeat_wait_seconds", self.heartbeat_wait_seconds, 1, 86_400)?;
+        in_range("commands.pushes_max", self.pushes_max, 0, 100)?;
+        in_range("commands.expires_max_seconds", self.expires_max_seconds, 60, 28 * 86_400)?;
+        in_range("commands.expires_default_seconds", self.expires_default_seconds, 1, self.expires_max_seconds)?;
+        in_range("commands.batch_per_second_max", self.batch_per_second_max, 1, 100_000)?;
+        in_range("commands.batch_per_second", self.batch_per_second, 1, self.batch_per_second_max)?;
+        in_range("commands.open_per_device_max", self.open_per_device_max, 1, 1_000)?;
+        in_range("commands.params_limit_bytes", self.params_limit_bytes, 256, 3_000)?;
+        in_range("commands.kept_days", self.kept_days, 1, 3650)?;
+        in_range("commands.idempotency_keys_kept_hours", self.idempotency_keys_kept_hours, 1, 24 * 365)?;
+        Ok(())
+    }
+
+    fn settings(&self) -> CommandSettings {
+        CommandSettings {
+            dispatch: DispatchPolicy {
+                socket_wait: TimeDelta::milliseconds(self.socket_wait_ms),
+                push_wait: TimeDelta::seconds(self.push_wait_seconds),
+                heartbeat_wait: TimeDelta::seconds(self.heartbeat_wait_seconds),
+                pushes_max: self.pushes_max,
+            },
+            expires_default_s: self.expires_default_seconds,
+            expires_max_s: self.expires_max_seconds,
+            batch_rate_default: self.batch_per_second,
+            batch_rate_max: self.batch_per_second_max,
+            open_per_device_max: self.open_per_device_max,
+            params_max_bytes: self.params_limit_bytes,
+            kept: TimeDelta::days(self.kept_days),
+            keys_kept: TimeDelta::hours(self.idempotency_keys_kept_hours),
+        }
+    }
+}
+
 impl Fcm {
     fn check(&self) -> Result<(), Invalid> {
         in_range("fcm.timeout_ms", self.timeout_ms, 100, 120_000)?;
@@ -500,6 +558,7 @@ impl Config {
         in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
         self.cluster.check()?;
         self.fcm.check()?;
+        self.commands.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
@@ -579,6 +638,7 @@ impl Config {
             export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
             fcm: self.fcm.settings(),
+            commands: self.commands.settings(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod agent_socket;
 mod cli;
 mod cluster;
+mod command_params;
 mod commands;
 mod config;
 mod convert;

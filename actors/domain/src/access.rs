@@ -288,6 +288,15 @@ impl Principal {
         }
     }
 
+    /// Whose call it is: the account, or the token if it is a script's.
+    pub fn caller(&self) -> uuid::Uuid {
+        match self {
+            Self::User { user_id, .. } => user_id.0,
+            Self::Token { token_id, .. } => token_id.0,
+            Self::Console => uuid::Uuid::nil(),
+        }
+    }
+
     /// Role of the account; what a token may do of it is in [`Self::permissions`].
     pub fn role(&self) -> Role {
         match self {

@@ -288,7 +288,11 @@ fn wifi(ssid: &str, security: WifiSecurity, password: Option<&str>) -> Result<()
             bounded("params.password", password, PASSPHRASE_CHARS.1)?;
             let chars = password.chars().count();
             let (least, most) = PASSPHRASE_CHARS;
-            if chars < least { Err(Invalid::new("params.password", format!("{chars} characters; it takes {least}..{most}"))) } else { Ok(()) }
+            if chars < least {
+                Err(Invalid::new("params.password", format!("{chars} characters; it takes {least}..{most}")))
+            } else {
+                Ok(())
+            }
         }
     }
 }
@@ -300,7 +304,10 @@ fn wifi(ssid: &str, security: WifiSecurity, password: Option<&str>) -> Result<()
 pub fn exec_name(field: &str, name: &str) -> Result<(), Invalid> {
     let good = |(at, c): (usize, char)| c.is_ascii_lowercase() || c.is_ascii_digit() || (at > 0 && matches!(c, '.' | '_' | '-'));
     if name.is_empty() || name.len() > EXEC_NAME_MAX_CHARS || !name.char_indices().all(good) {
-        return Err(Invalid::new(field, format!("not 1..{EXEC_NAME_MAX_CHARS} of a-z, 0-9, '.', '_', '-', beginning with a letter or digit")));
+        return Err(Invalid::new(
+            field,
+            format!("not 1..{EXEC_NAME_MAX_CHARS} of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"),
+        ));
     }
     Ok(())
 }

@@ -35,8 +35,7 @@ pub enum CommandState {
 
 impl CommandState {
     /// Every state, in the order of a command's life.
-    pub const ALL: [Self; 7] =
-        [Self::Queued, Self::Sent, Self::Delivered, Self::Succeeded, Self::Failed, Self::Expired, Self::Canceled];
+    pub const ALL: [Self; 7] = [Self::Queued, Self::Sent, Self::Delivered, Self::Succeeded, Self::Failed, Self::Expired, Self::Canceled];
 
     /// Its name in the API and the database.
     pub fn as_str(self) -> &'static str {

@@ -343,7 +343,7 @@ fn field_changes(before: &Editable, after: &Editable) -> Vec<FieldChange> {
 }
 
 /// Rows as text. Every cell is quoted, so that whatever a program takes for a separator is none.
-fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<u8>, ServiceError> {
+pub(super) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Result<Vec<u8>, ServiceError> {
     let mut writer =
         csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for row in rows {

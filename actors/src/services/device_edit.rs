@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceFacts, Refusal, decide, refuse_taken_aliases, wanted_aliases};
-use domain::device::DeviceView;
+use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, text};
@@ -269,23 +269,8 @@ impl DeviceService {
         if matches!(&action, BulkAction::Edit(patch) if patch.alias.is_some()) {
             return Err(Invalid::new("alias", "an alias is unique: change it one device at a time, or import a table").into());
         }
-        let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
-        let mut ids = match target {
-            BulkTarget::Ids(ids) if ids.is_empty() => return Err(Invalid::new("ids", "empty").into()),
-            BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
-            BulkTarget::Ids(ids) => ids,
-            BulkTarget::Filter(filter) => {
-                let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
-                let judging = Judging::at(clock::now(), &self.policy);
-                let ids = self.store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
-                if ids.len() > BULK_MAX {
-                    return Err(too_many("filter").into());
-                }
-                ids
-            }
-        };
-        ids.sort_unstable();
-        ids.dedup();
+        let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
+        let ids = target_ids(&self.store, &self.policy, target, listed).await?;
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
@@ -294,6 +279,32 @@ impl DeviceService {
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())
     }
+}
+
+/// The devices of a target, in the order of their ids.
+pub(super) async fn target_ids(
+    store: &Store,
+    policy: &DevicePolicy,
+    target: BulkTarget,
+    listed: Listed,
+) -> Result<Vec<DeviceId>, ServiceError> {
+    let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
+    let mut ids = match target {
+        BulkTarget::Ids(ids) if ids.is_empty() => return Err(Invalid::new("ids", "empty").into()),
+        BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
+        BulkTarget::Ids(ids) => ids,
+        BulkTarget::Filter(filter) => {
+            let judging = Judging::at(clock::now(), policy);
+            let ids = store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
+            if ids.len() > BULK_MAX {
+                return Err(too_many("filter").into());
+            }
+            ids
+        }
+    };
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
 }
 
 /// Does work that must not stop half way, even if the caller hangs up: the store

@@ -1,5 +1,7 @@
 //! Commands: made once, read by whoever drives them, removed when they are old.
 
+use std::collections::HashMap;
+
 use domain::command::{CommandState, Path, Progress};
 use domain::shard::{ShardId, shard_of};
 use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
@@ -95,6 +97,8 @@ pub struct OpenCommand {
 pub enum OpenOf {
     /// All of some shards.
     Shards,
+    /// Those that were made within this time, s.
+    MadeWithin(i32),
     /// Those of one device.
     Device(DeviceId),
     /// Those of one batch.
@@ -113,7 +117,8 @@ pub(crate) fn path(name: Option<&str>) -> Result<Option<Path>, StoreError> {
 macro_rules! progress {
     ($row:expr) => {{
         let row = &$row;
-        let ending = row.outcome.as_deref().map(|name| domain::command::Ending::of_name(name).ok_or(StoreError::Corrupt("command.outcome")));
+        let ending =
+            row.outcome.as_deref().map(|name| domain::command::Ending::of_name(name).ok_or(StoreError::Corrupt("command.outcome")));
         domain::command::Progress {
             state: $crate::command::state(&row.state)?,
             attempts: row.attempts,
@@ -141,9 +146,10 @@ async fn take_key(tx: &mut Transaction<'static, Postgres>, once: &OnceKey, resou
     if taken.execute(&mut **tx).await?.rows_affected() > 0 {
         return Ok(Created::New(0));
     }
-    let known = sqlx::query!("SELECT body_sha256, resource_id FROM command_idempotency WHERE owner_id = $1 AND key = $2", once.owner, once.key)
-        .fetch_one(&mut **tx)
-        .await?;
+    let known =
+        sqlx::query!("SELECT body_sha256, resource_id FROM command_idempotency WHERE owner_id = $1 AND key = $2", once.owner, once.key)
+            .fetch_one(&mut **tx)
+            .await?;
     Ok(if known.body_sha256 == once.body_sha256 { Created::Known(known.resource_id) } else { Created::OtherBody })
 }
 
@@ -187,7 +193,11 @@ impl Store {
         let made = sqlx::query!(
             "INSERT INTO command (request_id, device_id, shard_id, batch_id, action, params, params_shown, state, created_by, created_at,
                  release_at, expires_at)
-             SELECT n.request_id, n.device_id, n.shard_id, $5, $6, $7, $8, 'queued', $9, $10, n.release_at, $11
+             SELECT n.request_id, n.device_id, n.shard_id, $5, $6,
+                 -- Which key is next differs from device to device.
+                 CASE $6 WHEN 'rotate_key' THEN json_build_object('key_version', d.key_version + 1)::text ELSE $7 END,
+                 CASE $6 WHEN 'rotate_key' THEN json_build_object('key_version', d.key_version + 1)::text ELSE $8 END,
+                 'queued', $9, $10, n.release_at, $11
              FROM UNNEST($1::uuid[], $2::uuid[], $3::integer[], $4::timestamptz[]) AS n(request_id, device_id, shard_id, release_at)
              JOIN device d ON d.device_id = n.device_id AND d.deleted_at IS NULL",
             &ids,
@@ -207,7 +217,9 @@ impl Store {
         .rows_affected();
         let told = match &new.batch {
             Some(batch) if made < new.devices.len() as u64 => {
-                sqlx::query!("UPDATE command_batch SET devices = $2 WHERE batch_id = $1", batch.id.0, made as i32).execute(&mut *tx).await?;
+                sqlx::query!("UPDATE command_batch SET devices = $2 WHERE batch_id = $1", batch.id.0, made as i32)
+                    .execute(&mut *tx)
+                    .await?;
                 format!("batch:{}", batch.id)
             }
             Some(batch) => format!("batch:{}", batch.id),
@@ -233,21 +245,24 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<OpenCommand>, StoreError> {
         let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
-        let (device, batch) = match of {
-            OpenOf::Shards => (None, None),
-            OpenOf::Device(id) => (Some(id.0), None),
-            OpenOf::Batch(id) => (None, Some(id.0)),
+        let (device, batch, within) = match of {
+            OpenOf::Shards => (None, None, None),
+            OpenOf::MadeWithin(seconds) => (None, None, Some(f64::from(seconds))),
+            OpenOf::Device(id) => (Some(id.0), None, None),
+            OpenOf::Batch(id) => (None, Some(id.0), None),
         };
         let rows = sqlx::query!(
             "SELECT request_id, device_id, action, params, state, created_at, release_at, expires_at FROM command
              WHERE shard_id = ANY($1) AND state IN ('queued', 'sent', 'delivered') AND request_id > $2
                  AND ($3::uuid IS NULL OR device_id = $3) AND ($4::uuid IS NULL OR batch_id = $4)
+                 AND ($6::float8 IS NULL OR created_at > now() - make_interval(secs => $6))
              ORDER BY request_id LIMIT $5",
             &shards,
             after.map_or(Uuid::nil(), |id| id.0),
             device,
             batch,
-            limit
+            limit,
+            within
         )
         .fetch_all(&self.pool)
         .await?;
@@ -265,6 +280,24 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// How many commands are open for each of these devices that has any.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn open_command_counts_of(&self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, i64>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let shards: Vec<_> = ids.iter().map(|id| i32::from(shard_of(DeviceId(*id)).0)).collect();
+        let rows = sqlx::query!(
+            r#"SELECT device_id, count(*) AS "open!" FROM command
+               WHERE state IN ('queued', 'sent', 'delivered') AND shard_id = ANY($2) AND device_id = ANY($1) GROUP BY device_id"#,
+            &ids,
+            &shards
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.open)).collect())
     }
 
     /// Ends at most `limit` open commands whose time was over at this moment. Answers how many.

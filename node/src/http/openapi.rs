@@ -21,6 +21,7 @@ use wire::problem::Problem;
         (name = "sign-in", description = "Tokens for people"),
         (name = "people", description = "Accounts, sign-ins and API tokens"),
         (name = "devices", description = "The fleet"),
+        (name = "commands", description = "What devices are told to do, and what became of it"),
         (name = "enrollment", description = "Single-use tokens that devices enroll with"),
         (name = "cluster", description = "Nodes and shards"),
         (name = "agent", description = "What devices say to a node"),
