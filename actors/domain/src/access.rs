@@ -1,6 +1,7 @@
 //! Who may do what: roles, permissions, scopes, and the principal a service is called with.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::{ApiTokenId, Invalid, SessionId, Timestamp, UserId};
@@ -36,11 +37,13 @@ pub enum Permission {
     ManageCluster,
     /// Make, see and revoke one's own API tokens.
     ManageTokens,
+    /// Read the audit trail.
+    ViewAudit,
 }
 
 impl Permission {
     /// Every permission, in the order that people are shown them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ViewDevices,
         Self::ManageDevices,
         Self::ViewEnrollment,
@@ -49,6 +52,7 @@ impl Permission {
         Self::ViewCluster,
         Self::ManageCluster,
         Self::ManageTokens,
+        Self::ViewAudit,
     ];
 
     /// Its name in the API and the database.
@@ -62,6 +66,7 @@ impl Permission {
             Self::ViewCluster => "cluster:read",
             Self::ManageCluster => "cluster:manage",
             Self::ManageTokens => "tokens:manage",
+            Self::ViewAudit => "audit:read",
         }
     }
 }
@@ -160,7 +165,7 @@ impl Role {
         match permission {
             Permission::ViewDevices | Permission::ViewEnrollment | Permission::ViewCluster | Permission::ManageTokens => true,
             Permission::ManageDevices | Permission::ManageEnrollment => matches!(self, Self::Admin | Self::Operator),
-            Permission::ManageUsers | Permission::ManageCluster => self == Self::Admin,
+            Permission::ManageUsers | Permission::ManageCluster | Permission::ViewAudit => self == Self::Admin,
         }
     }
 
@@ -187,6 +192,15 @@ impl FromStr for Role {
     }
 }
 
+/// The request that somebody acts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Where it comes from: the client, behind proxies that are trusted.
+    pub address: Option<IpAddr>,
+    /// Its id, as the log and the answer name it.
+    pub request_id: Option<String>,
+}
+
 /// On whose behalf a service acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
@@ -200,6 +214,8 @@ pub enum Principal {
         role: Role,
         /// The sign-in that this call belongs to.
         session_id: SessionId,
+        /// The request, or the one that opened the page.
+        origin: Origin,
     },
     /// A script with an API token.
     Token {
@@ -215,9 +231,19 @@ pub enum Principal {
         scopes: Scopes,
         /// When it stops working.
         expires_at: Timestamp,
+        /// The request.
+        origin: Origin,
     },
     /// The command line on the server itself.
-    Console,
+    Console {
+        /// Who runs it, by the operating system's name.
+        os_user: String,
+    },
+    /// The server, for what it does by itself.
+    System {
+        /// The request that made it do so, if one did.
+        origin: Origin,
+    },
 }
 
 /// The principal lacks a permission.
@@ -244,7 +270,7 @@ impl Principal {
         match self {
             Self::User { role, .. } => Scopes::of_role(*role),
             Self::Token { role, scopes, .. } => Scopes::of_role(*role).and(*scopes),
-            Self::Console => Scopes::all(),
+            Self::Console { .. } | Self::System { .. } => Scopes::all(),
         }
     }
 
@@ -252,7 +278,7 @@ impl Principal {
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::User { user_id, .. } | Self::Token { user_id, .. } => Some(*user_id),
-            Self::Console => None,
+            Self::Console { .. } | Self::System { .. } => None,
         }
     }
 
@@ -260,7 +286,8 @@ impl Principal {
     pub fn username(&self) -> &str {
         match self {
             Self::User { username, .. } | Self::Token { username, .. } => username,
-            Self::Console => "console",
+            Self::Console { .. } => "console",
+            Self::System { .. } => "server",
         }
     }
 
@@ -268,7 +295,20 @@ impl Principal {
     pub fn role(&self) -> Role {
         match self {
             Self::User { role, .. } | Self::Token { role, .. } => *role,
-            Self::Console => Role::Admin,
+            Self::Console { .. } | Self::System { .. } => Role::Admin,
+        }
+    }
+
+    /// The server itself, on its own account.
+    pub fn system() -> Self {
+        Self::System { origin: Origin::default() }
+    }
+
+    /// The request that it acts with; the command line and the server have none of their own.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::User { origin, .. } | Self::Token { origin, .. } | Self::System { origin } => origin.clone(),
+            Self::Console { .. } => Origin::default(),
         }
     }
 }
@@ -289,6 +329,7 @@ mod tests {
             (ViewCluster, [true, true, true]),
             (ManageCluster, [true, false, false]),
             (ManageTokens, [true, true, true]),
+            (ViewAudit, [true, false, false]),
         ];
         assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {
@@ -314,6 +355,7 @@ mod tests {
             role,
             scopes,
             expires_at: chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap(),
+            origin: Origin::default(),
         }
     }
 

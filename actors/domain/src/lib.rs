@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account;
 pub mod api_token;
+pub mod audit;
 pub mod bulk;
 pub mod condition;
 pub mod device;

@@ -288,6 +288,6 @@ fn covers(principal: &Principal, role: Role) -> Result<(), ServiceError> {
 fn person(principal: &Principal) -> Result<(UserId, SessionId), ServiceError> {
     match principal {
         Principal::User { user_id, session_id, .. } => Ok((*user_id, *session_id)),
-        Principal::Token { .. } | Principal::Console => Err(ServiceError::SignInRequired),
+        Principal::Token { .. } | Principal::Console { .. } | Principal::System { .. } => Err(ServiceError::SignInRequired),
     }
 }

@@ -1,9 +1,8 @@
 //! Enrollment: tokens for people to hand out, and devices that use them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::access::{Permission, Principal};
+use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
@@ -12,6 +11,7 @@ use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
 use uuid::Uuid;
 
+use super::auth::address_of;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
 use crate::enrollment_kit::EnrollmentKit;
@@ -150,11 +150,11 @@ impl EnrollmentService {
     /// Unauthorized for any token that cannot be used, throttled after too many of
     /// those from one address; a value out of its limits
     /// or an alias in use leave the token usable.
-    pub async fn enroll(&self, token: &str, registration: Registration, address: IpAddr) -> Result<Enrolled, ServiceError> {
+    pub async fn enroll(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
         let mut result = self.enroll_unthrottled(token, registration).await;
         if let Err(ServiceError::Unauthorized) = result {
             // Only those who guess are slowed down; a good token works from wherever they sit.
-            let key = counted_as(address).to_string();
+            let key = counted_as(address_of(&origin)).to_string();
             if let Err(throttled) = self.throttle.attempt(&key) {
                 result = Err(throttled);
             }

@@ -6,6 +6,7 @@
 
 mod account;
 mod api_token;
+pub(crate) mod audit;
 mod cluster;
 mod device;
 mod device_edit;
@@ -27,6 +28,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
+pub use audit::AuditEntry;
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
 pub use device::{Credential, DeviceAccess, Judging, Listed, NewDevice, StoredDevice};
 pub use device_edit::DeviceWork;

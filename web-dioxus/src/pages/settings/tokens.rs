@@ -38,6 +38,7 @@ fn scope_text(permission: Permission) -> &'static str {
         Permission::ViewCluster => "See nodes and shards",
         Permission::ManageCluster => "Drain and resume nodes",
         Permission::ManageTokens => "Make and revoke API tokens that do no more than itself",
+        Permission::ViewAudit => "Read the audit trail",
     }
 }
 
