@@ -181,7 +181,7 @@ impl HistoryKeeper {
         for what in [Purge::Devices, Purge::Events, Purge::Hours] {
             for _ in 0..ROUNDS_MAX {
                 let (removed, most) = match what {
-                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX).await?, PURGE_DEVICES_MAX),
+                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX, now).await?, PURGE_DEVICES_MAX),
                     Purge::Events => (self.store.purge_device_events(now - events_kept, PURGE_MAX).await?, PURGE_MAX),
                     Purge::Hours => (self.store.purge_hours(now - hours_kept, PURGE_MAX).await?, PURGE_MAX),
                 };

@@ -7,11 +7,12 @@ use actors::console::Console;
 use anyhow::{Context, bail};
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
+use domain::audit::Head;
 use domain::enrollment::TokenRequest;
 use domain::query::PAGE_MAX;
 use secrecy::SecretString;
 
-use crate::cli::{TokenCommand, UserCommand};
+use crate::cli::{AuditCommand, TokenCommand, UserCommand};
 use crate::config::Config;
 use crate::database::{Database, for_console, start_embedded};
 use crate::{secrets, serve};
@@ -178,4 +179,24 @@ pub(crate) async fn token(config: Config, command: TokenCommand) -> anyhow::Resu
         Ok(())
     })
     .await
+}
+
+/// `nexmdm audit ...`.
+pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Result<()> {
+    let AuditCommand::Verify { expect } = command;
+    let expected = expect.map(|expect| Head::parse("--expect", &expect)).transpose()?;
+    let database = Database::open(&config).await?;
+    let checked = actors::services::check_audit(&database.store, expected).await.map_err(for_console);
+    database.close().await?;
+    let checked = checked?;
+    for problem in &checked.problems {
+        println!("{problem}");
+    }
+    match checked.problems_total {
+        0 => {
+            println!("The audit trail is whole: {} entries, the head is {}.", checked.entries, checked.head);
+            Ok(())
+        }
+        total => bail!("the audit trail is not whole: {total} problems in {} entries", checked.entries),
+    }
 }

@@ -89,7 +89,7 @@ impl AuthService {
     /// with the name, whether or not there is such an account.
     pub async fn login(&self, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
         let address = address_of(&client.origin);
-        let counted = self.guard.attempt(username, address).await?;
+        let counted = self.guard.attempt(username, client.origin.clone()).await?;
         match self.open(username, password, client).await {
             Ok(signed_in) => {
                 self.guard.succeeded(counted).await?;
@@ -148,7 +148,14 @@ impl AuthService {
             address: &address,
             user_agent: user_agent.as_deref(),
         };
-        if !self.store.insert_session(new, self.settings.sessions_per_user_max, now).await? {
+        let by = Principal::User {
+            user_id: session.user_id,
+            username: session.username.clone(),
+            role: session.role,
+            session_id: session.session_id,
+            origin: client.origin,
+        };
+        if !self.store.insert_session(new, self.settings.sessions_per_user_max, &by, now).await? {
             return Err(ServiceError::Unauthorized);
         }
         self.signed_in(session, Some(refresh_token), now)
@@ -176,12 +183,13 @@ impl AuthService {
     pub async fn refresh(&self, refresh_token: &str, origin: Origin) -> Result<SignedIn, ServiceError> {
         let now = clock::now();
         let next = random_token()?;
-        match self.store.rotate_refresh(&sha256(refresh_token), &sha256(&next), now - REFRESH_GRACE, now).await? {
+        let address = address_of(&origin);
+        match self.store.rotate_refresh(&sha256(refresh_token), &sha256(&next), now - REFRESH_GRACE, origin, now).await? {
             Rotation::Rotated(session) => self.signed_in(session, Some(next), now),
             Rotation::JustRotated(session) => self.signed_in(session, None, now),
             Rotation::Reused(session_id) => {
                 self.credentials.forget();
-                tracing::warn!(event = "auth.refresh_reused", %session_id, address = %address_of(&origin));
+                tracing::warn!(event = "auth.refresh_reused", %session_id, %address);
                 Err(ServiceError::Unauthorized)
             }
             Rotation::Unknown => Err(ServiceError::Unauthorized),
@@ -278,7 +286,7 @@ impl AuthService {
     /// Not a person's sign-in, or the database is unavailable.
     pub async fn logout(&self, principal: &Principal) -> Result<(), ServiceError> {
         let Principal::User { user_id, session_id, .. } = principal else { return Err(ServiceError::SignInRequired) };
-        self.store.end_sign_in(*user_id, *session_id, clock::now()).await?;
+        self.store.end_sign_in(*user_id, *session_id, principal, clock::now()).await?;
         self.credentials.forget();
         Ok(())
     }

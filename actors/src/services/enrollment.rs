@@ -105,7 +105,7 @@ impl EnrollmentService {
             rows.push(NewEnrollToken { id, secret_sha256: sha256(&token).to_vec(), alias: alias.clone() });
             made.push(NewToken { id, token, alias, expires_at: batch.expires_at });
         }
-        self.store.insert_enroll_tokens(&rows, &batch.tags, &batch.groups, principal.user_id(), batch.expires_at, now).await?;
+        self.store.insert_enroll_tokens(&rows, &batch.tags, &batch.groups, principal, batch.expires_at, now).await?;
         self.view.enrollment_changed();
         tracing::info!(event = "enrollment.tokens_created", count = made.len());
         Ok(made)
@@ -131,7 +131,7 @@ impl EnrollmentService {
     /// Forbidden, there is no such token, or it has enrolled its device already.
     pub async fn revoke(&self, principal: &Principal, id: EnrollTokenId) -> Result<(), ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
-        let outcome = self.store.revoke_enroll_token(id, clock::now()).await?;
+        let outcome = self.store.revoke_enroll_token(id, principal, clock::now()).await?;
         self.view.enrollment_changed();
         match outcome {
             None => Err(ServiceError::NotFound("enrollment token")),
@@ -151,7 +151,7 @@ impl EnrollmentService {
     /// those from one address; a value out of its limits
     /// or an alias in use leave the token usable.
     pub async fn enroll(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
-        let mut result = self.enroll_unthrottled(token, registration).await;
+        let mut result = self.enroll_unthrottled(token, registration, origin.clone()).await;
         if let Err(ServiceError::Unauthorized) = result {
             // Only those who guess are slowed down; a good token works from wherever they sit.
             let key = counted_as(address_of(&origin)).to_string();
@@ -169,7 +169,7 @@ impl EnrollmentService {
         result
     }
 
-    async fn enroll_unthrottled(&self, token: &str, registration: Registration) -> Result<Enrolled, ServiceError> {
+    async fn enroll_unthrottled(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
         let now = clock::now();
         // Looked at before bcrypt is spent on it; `Store::enroll` decides.
         let usable = self.store.usable_enroll_token(&sha256(token), now).await?.ok_or(ServiceError::Unauthorized)?;
@@ -185,7 +185,7 @@ impl EnrollmentService {
             token_secret_bcrypt: self.bcrypt.hash(secret.clone(), self.device_token_bcrypt_cost).await?,
             registration,
         };
-        if self.store.enroll(usable.id, &device, now).await? == EnrollOutcome::Refused {
+        if self.store.enroll(usable.id, &device, origin, now).await? == EnrollOutcome::Refused {
             return Err(ServiceError::Unauthorized);
         }
         self.view.enrollment_changed();

@@ -3,6 +3,7 @@
 mod agent_apk;
 mod agent_session;
 mod api_tokens;
+mod audit;
 mod auth;
 mod body;
 mod client_address;
@@ -149,6 +150,9 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(devices::stats))
         .routes(routes!(fleet::history))
         .routes(routes!(fleet::distributions))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::head))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))

@@ -22,6 +22,7 @@ use wire::problem::Problem;
         (name = "people", description = "Accounts, sign-ins and API tokens"),
         (name = "devices", description = "The fleet"),
         (name = "enrollment", description = "Single-use tokens that devices enroll with"),
+        (name = "audit", description = "Who did what to what"),
         (name = "cluster", description = "Nodes and shards"),
         (name = "agent", description = "What devices say to a node"),
         (name = "signals", description = "For monitoring"),
