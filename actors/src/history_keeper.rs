@@ -186,13 +186,13 @@ impl HistoryKeeper {
         for what in [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands] {
             for _ in 0..ROUNDS_MAX {
                 let (removed, most) = match what {
-                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX).await?, PURGE_DEVICES_MAX),
+                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX, now).await?, PURGE_DEVICES_MAX),
                     Purge::Events => (self.store.purge_device_events(now - events_kept, PURGE_MAX).await?, PURGE_MAX),
                     Purge::Hours => (self.store.purge_hours(now - hours_kept, PURGE_MAX).await?, PURGE_MAX),
                     Purge::ExpiredCommands => (self.store.expire_commands(now - EXPIRED_FOR, now, PURGE_MAX).await?, PURGE_MAX),
                     Purge::Commands => {
                         let (kept, keys_kept) = self.commands;
-                        (self.store.purge_commands(now - kept, now - keys_kept, PURGE_MAX).await?, PURGE_MAX)
+                        (self.store.purge_commands(now - kept, now - keys_kept, now, PURGE_MAX).await?, PURGE_MAX)
                     }
                 };
                 total += removed;

@@ -24,7 +24,7 @@ use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::HeartbeatWriters;
 use crate::history_keeper::HistoryKeeper;
-use crate::housekeeping::{FailuresKept, keep_tidy};
+use crate::housekeeping::{FailuresKept, keep_tidy, tell_audit_head};
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links, Local};
 use crate::metrics::Metrics;
@@ -33,8 +33,8 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, CommandService, DeviceService, EnrollmentService,
-    FilterService, HistoryService, People, PeopleParts,
+    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeviceService,
+    EnrollmentService, FilterService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -109,6 +109,8 @@ pub struct System {
     pub commands: Arc<CommandService>,
     /// What happened to devices, for people.
     pub history: HistoryService,
+    /// Who did what to what.
+    pub audit: AuditService,
     /// Filters that people keep.
     pub filters: FilterService,
     /// Sessions and heartbeats of devices.
@@ -251,6 +253,7 @@ impl System {
         let kept =
             FailuresKept { age: chrono::TimeDelta::seconds(i64::from(lockout.forget_after_s)), names_max: settings.auth.lockout_names_max };
         tasks.spawn(keep_tidy(store.clone(), kept, stopping.clone()));
+        tasks.spawn(tell_audit_head(store.clone(), stopping.clone()));
         let People { auth, accounts, api_tokens } = PeopleParts {
             store: store.clone(),
             signer: Arc::clone(&signer),
@@ -293,6 +296,7 @@ impl System {
                 settings.export_stall_timeout,
             )),
             history: HistoryService::new(store.clone(), view, settings.device),
+            audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),
             cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
             agent: AgentService::new(

@@ -109,7 +109,7 @@ pub(crate) fn me(principal: &Principal) -> Result<people::Me, ServiceError> {
     let (session_id, api_token_id) = match principal {
         Principal::User { session_id, .. } => (Some(session_id.to_string()), None),
         Principal::Token { token_id, .. } => (None, Some(token_id.to_string())),
-        Principal::Console => (None, None),
+        Principal::Console { .. } | Principal::System { .. } => (None, None),
     };
     Ok(people::Me {
         user_id: user_id.to_string(),

@@ -1,6 +1,7 @@
 //! Who may do what: roles, permissions, scopes, and the principal a service is called with.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::{ApiTokenId, Invalid, SessionId, Timestamp, UserId};
@@ -44,11 +45,13 @@ pub enum Permission {
     SendSensitiveCommands,
     /// Say which programs may be run on devices.
     ManageExec,
+    /// Read the audit trail.
+    ViewAudit,
 }
 
 impl Permission {
     /// Every permission, in the order that people are shown them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ViewDevices,
         Self::ManageDevices,
         Self::ViewEnrollment,
@@ -61,6 +64,7 @@ impl Permission {
         Self::SendCommands,
         Self::SendSensitiveCommands,
         Self::ManageExec,
+        Self::ViewAudit,
     ];
 
     /// Its name in the API and the database.
@@ -78,6 +82,7 @@ impl Permission {
             Self::SendCommands => "commands:send",
             Self::SendSensitiveCommands => "commands:sensitive",
             Self::ManageExec => "exec:manage",
+            Self::ViewAudit => "audit:read",
         }
     }
 }
@@ -182,9 +187,11 @@ impl Role {
             Permission::ManageDevices | Permission::ManageEnrollment | Permission::SendCommands => {
                 matches!(self, Self::Admin | Self::Operator)
             }
-            Permission::ManageUsers | Permission::ManageCluster | Permission::SendSensitiveCommands | Permission::ManageExec => {
-                self == Self::Admin
-            }
+            Permission::ManageUsers
+            | Permission::ManageCluster
+            | Permission::SendSensitiveCommands
+            | Permission::ManageExec
+            | Permission::ViewAudit => self == Self::Admin,
         }
     }
 
@@ -211,6 +218,15 @@ impl FromStr for Role {
     }
 }
 
+/// The request that somebody acts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Where it comes from: the client, behind proxies that are trusted.
+    pub address: Option<IpAddr>,
+    /// Its id, as the log and the answer name it.
+    pub request_id: Option<String>,
+}
+
 /// On whose behalf a service acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
@@ -224,6 +240,8 @@ pub enum Principal {
         role: Role,
         /// The sign-in that this call belongs to.
         session_id: SessionId,
+        /// The request, or the one that opened the page.
+        origin: Origin,
     },
     /// A script with an API token.
     Token {
@@ -239,9 +257,19 @@ pub enum Principal {
         scopes: Scopes,
         /// When it stops working.
         expires_at: Timestamp,
+        /// The request.
+        origin: Origin,
     },
     /// The command line on the server itself.
-    Console,
+    Console {
+        /// Who runs it, by the operating system's name.
+        os_user: String,
+    },
+    /// The server, for what it does by itself.
+    System {
+        /// The request that made it do so, if one did.
+        origin: Origin,
+    },
 }
 
 /// The principal lacks a permission.
@@ -268,7 +296,7 @@ impl Principal {
         match self {
             Self::User { role, .. } => Scopes::of_role(*role),
             Self::Token { role, scopes, .. } => Scopes::of_role(*role).and(*scopes),
-            Self::Console => Scopes::all(),
+            Self::Console { .. } | Self::System { .. } => Scopes::all(),
         }
     }
 
@@ -276,7 +304,7 @@ impl Principal {
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::User { user_id, .. } | Self::Token { user_id, .. } => Some(*user_id),
-            Self::Console => None,
+            Self::Console { .. } | Self::System { .. } => None,
         }
     }
 
@@ -284,7 +312,8 @@ impl Principal {
     pub fn username(&self) -> &str {
         match self {
             Self::User { username, .. } | Self::Token { username, .. } => username,
-            Self::Console => "console",
+            Self::Console { .. } => "console",
+            Self::System { .. } => "server",
         }
     }
 
@@ -293,7 +322,7 @@ impl Principal {
         match self {
             Self::User { user_id, .. } => user_id.0,
             Self::Token { token_id, .. } => token_id.0,
-            Self::Console => uuid::Uuid::nil(),
+            Self::Console { .. } | Self::System { .. } => uuid::Uuid::nil(),
         }
     }
 
@@ -301,7 +330,20 @@ impl Principal {
     pub fn role(&self) -> Role {
         match self {
             Self::User { role, .. } | Self::Token { role, .. } => *role,
-            Self::Console => Role::Admin,
+            Self::Console { .. } | Self::System { .. } => Role::Admin,
+        }
+    }
+
+    /// The server itself, on its own account.
+    pub fn system() -> Self {
+        Self::System { origin: Origin::default() }
+    }
+
+    /// The request that it acts with; the command line and the server have none of their own.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::User { origin, .. } | Self::Token { origin, .. } | Self::System { origin } => origin.clone(),
+            Self::Console { .. } => Origin::default(),
         }
     }
 }
@@ -326,6 +368,7 @@ mod tests {
             (SendCommands, [true, true, false]),
             (SendSensitiveCommands, [true, false, false]),
             (ManageExec, [true, false, false]),
+            (ViewAudit, [true, false, false]),
         ];
         assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {
@@ -351,6 +394,7 @@ mod tests {
             role,
             scopes,
             expires_at: chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap(),
+            origin: Origin::default(),
         }
     }
 

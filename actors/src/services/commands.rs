@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
+use domain::audit::Target;
 use domain::bulk::DeviceFacts;
 use domain::command::{CommandState, Path, Reach, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
@@ -15,8 +16,8 @@ use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{
-    BatchRow, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, Listed, NewBatch, NewCommands, OnceKey, Reported, Reporter,
-    Store,
+    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, Listed, NewBatch, NewCommands, OnceKey,
+    Reported, Reporter, Store,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -211,7 +212,11 @@ impl CommandService {
             devices: vec![(device, id, now)],
             batch: None,
         };
-        let made = self.insert(principal, new, once).await?;
+        let alias = facts.get(&device).map(|facts| facts.editable.alias.clone()).unwrap_or_default();
+        let told =
+            json!({"request_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "expires_at": expires_at});
+        let entry = AuditEntry::new(principal, "command.sent", Target::Device(device, alias)).after(told);
+        let made = self.insert(principal, new, once, entry).await?;
         let (id, new) = match made {
             Created::Known(id) => (CommandId(id), false),
             Created::New(0) => return Err(ServiceError::NotFound("device")),
@@ -249,7 +254,7 @@ impl CommandService {
         let (action, params) = self.checked(request.command.action).await?;
         let rate_per_second = self.rate(request.rate_per_second)?;
         let lasts = expiry(now, request.command.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)? - now;
-        let target = target_shown(&request.target);
+        let shown = target_shown(&request.target);
         let planned = self.planned(request.target).await?;
         let (good, refused): (Vec<_>, Vec<_>) = planned.into_iter().partition(|planned| planned.outcome.is_ok());
         // Each device gets its turn: the n-th command of a second is not held back until the next.
@@ -270,20 +275,37 @@ impl CommandService {
             // The last one has as long as the first.
             expires_at: release(devices.len()) + lasts,
             devices,
-            batch: Some(NewBatch { id, target, rate_per_second, refused: json!(named).to_string(), refused_count: refused.len() as i32 }),
+            batch: Some(NewBatch {
+                id,
+                target: shown.clone(),
+                rate_per_second,
+                refused: json!(named).to_string(),
+                refused_count: refused.len() as i32,
+            }),
         };
-        let (id, new) = match self.insert(principal, new, once).await? {
+        let told = json!({
+            "batch_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "target": stored(&shown),
+            "rate_per_second": rate_per_second, "refused": refused.len()
+        });
+        let entry = AuditEntry::new(principal, "command_batch.sent", Target::Devices(good.len())).after(told);
+        let (id, new) = match self.insert(principal, new, once, entry).await? {
             Created::Known(id) => (CommandBatchId(id), false),
             _ => (id, true),
         };
         Ok((self.batch_details(id).await?, new))
     }
 
-    async fn insert(&self, principal: &Principal, new: NewCommands, once: Option<Once>) -> Result<Created, ServiceError> {
+    async fn insert(
+        &self,
+        principal: &Principal,
+        new: NewCommands,
+        once: Option<Once>,
+        entry: AuditEntry,
+    ) -> Result<Created, ServiceError> {
         let once = once.map(|once| OnceKey { owner: principal.caller(), key: once.key, body_sha256: once.body_sha256 });
         let (store, router) = (self.store.clone(), self.router.clone());
         to_the_end(async move {
-            let created = store.insert_commands(&new, once.as_ref()).await?;
+            let created = store.insert_commands(&new, once.as_ref(), &entry).await?;
             match created {
                 Created::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
                 // The owner is told here, which is faster than by the database; a batch is read from there by each owner.
@@ -401,7 +423,11 @@ impl CommandService {
     pub async fn cancel(&self, principal: &Principal, id: CommandId) -> Result<CommandRow, ServiceError> {
         let known = self.store.command(id).await?;
         principal.require(permission_of(known.as_ref().map(|row| row.action.as_str())))?;
-        let by = Reporter::Person(principal.username().to_owned());
+        let entry = known.map(|row| {
+            let told = json!({"request_id": id.to_string(), "action": row.action});
+            Box::new(AuditEntry::new(principal, "command.canceled", Target::Device(row.device_id, row.alias)).after(told))
+        });
+        let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {
             Reported::Changed { device_id, .. } => self.tell_over(device_id, id),
             Reported::Nothing(CommandState::Canceled) => {}
@@ -473,9 +499,12 @@ impl CommandService {
     pub async fn cancel_batch(&self, principal: &Principal, id: CommandBatchId) -> Result<BatchDetails, ServiceError> {
         let known = self.store.command_batch(id).await?;
         principal.require(permission_of(known.as_ref().map(|batch| batch.action.as_str())))?;
-        let open = self.store.cancel_batch(id, clock::now()).await?.ok_or(ServiceError::NotFound("batch"))?;
+        let target = Target::Devices(known.map_or(0, |batch| batch.devices.max(0) as usize));
+        let entry = AuditEntry::new(principal, "command_batch.canceled", target).after(json!({"batch_id": id.to_string()}));
+        let open = self.store.cancel_batch(id, &entry, clock::now()).await?.ok_or(ServiceError::NotFound("batch"))?;
         for some in open.chunks(CANCELED_TOGETHER) {
-            let by = || Reporter::Person(principal.username().to_owned());
+            // The trail has it already.
+            let by = || Reporter::Person(principal.username().to_owned(), None);
             let report = |id: &CommandId| CommandReport { id: *id, by: by(), report: Report::Canceled, at: clock::now() };
             let reports: Vec<_> = some.iter().map(report).collect();
             for (id, reported) in some.iter().zip(self.store.report_commands(&reports).await?) {
@@ -532,6 +561,11 @@ fn cells(row: &CommandRow) -> [String; 12] {
         row.code.clone().unwrap_or_default(),
         row.message.clone().unwrap_or_default(),
     ]
+}
+
+/// JSON that is on record.
+fn stored(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// What it takes to take back a command with this action.

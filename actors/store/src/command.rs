@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
+use domain::access::Principal;
+use domain::audit::Target;
 use domain::command::{CommandState, Path, Progress};
 use domain::shard::{ShardId, shard_of};
 use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
+use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// Commands were made: the device's id, or `batch:` and the batch's.
@@ -158,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable; nothing is on record then, or all of it.
-    pub async fn insert_commands(&self, new: &NewCommands, once: Option<&OnceKey>) -> Result<Created, StoreError> {
+    pub async fn insert_commands(&self, new: &NewCommands, once: Option<&OnceKey>, audit: &AuditEntry) -> Result<Created, StoreError> {
         let mut tx = self.pool.begin().await?;
         let resource = new.batch.as_ref().map(|batch| batch.id.0).or(new.devices.first().map(|(_, id, _)| id.0)).unwrap_or_default();
         if let Some(once) = once {
@@ -229,6 +233,7 @@ impl Store {
             return Ok(Created::New(0));
         }
         sqlx::query!("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, told).execute(&mut *tx).await?;
+        append(&mut tx, audit, new.created_at).await?;
         tx.commit().await?;
         Ok(Created::New(made))
     }
@@ -305,6 +310,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn expire_commands(&self, over_at: Timestamp, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin().await?;
         let expired = sqlx::query!(
             "UPDATE command SET state = 'expired', finished_at = $2, params = params_shown WHERE request_id IN (
                  SELECT request_id FROM command WHERE state IN ('queued', 'sent', 'delivered') AND expires_at <= $1
@@ -312,8 +318,15 @@ impl Store {
             over_at,
             now,
             limit
-        );
-        Ok(expired.execute(&self.pool).await?.rows_affected())
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if expired > 0 {
+            append(&mut tx, &by_system("commands.expired", expired), now).await?;
+        }
+        tx.commit().await?;
+        Ok(expired)
     }
 
     /// Forgets at most `limit` commands that were made before this time, then batches that have none left,
@@ -321,23 +334,28 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_commands(&self, before: Timestamp, keys_before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    pub async fn purge_commands(&self, before: Timestamp, keys_before: Timestamp, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin().await?;
         let purged = sqlx::query!(
             "DELETE FROM command WHERE request_id IN (
                  SELECT request_id FROM command WHERE created_at < $1 AND finished_at IS NOT NULL ORDER BY created_at LIMIT $2)",
             before,
             limit
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?
         .rows_affected();
         sqlx::query!(
             "DELETE FROM command_batch b WHERE created_at < $1 AND NOT EXISTS (SELECT FROM command c WHERE c.batch_id = b.batch_id)",
             before
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        sqlx::query!("DELETE FROM command_idempotency WHERE created_at < $1", keys_before).execute(&self.pool).await?;
+        sqlx::query!("DELETE FROM command_idempotency WHERE created_at < $1", keys_before).execute(&mut *tx).await?;
+        if purged > 0 {
+            append(&mut tx, &by_system("commands.purged", purged), now).await?;
+        }
+        tx.commit().await?;
         Ok(purged)
     }
 
@@ -351,6 +369,12 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// What the server does by itself with so many commands.
+fn by_system(action: &'static str, commands: u64) -> AuditEntry {
+    let target = Target::Other { kind: "commands", id: None, name: None };
+    AuditEntry::new(&Principal::system(), action, target).after(json!({ "commands": commands }))
 }
 
 /// What the page of a command shows of its progress is what its owner decides by.

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{QueryBuilder, Row};
 
+use crate::audit::{AuditEntry, append};
 use crate::command::{path, state};
 use crate::{Store, StoreError};
 
@@ -272,11 +273,14 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn cancel_batch(&self, id: CommandBatchId, now: Timestamp) -> Result<Option<Vec<CommandId>>, StoreError> {
+    pub async fn cancel_batch(&self, id: CommandBatchId, audit: &AuditEntry, now: Timestamp) -> Result<Option<Vec<CommandId>>, StoreError> {
+        let mut tx = self.pool.begin().await?;
         let noted = sqlx::query!("UPDATE command_batch SET canceled_at = coalesce(canceled_at, $2) WHERE batch_id = $1", id.0, now);
-        if noted.execute(&self.pool).await?.rows_affected() == 0 {
+        if noted.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(None);
         }
+        append(&mut tx, audit, now).await?;
+        tx.commit().await?;
         let open = sqlx::query_scalar!(
             "SELECT request_id FROM command WHERE batch_id = $1 AND state IN ('queued', 'sent', 'delivered') ORDER BY request_id",
             id.0

@@ -2,10 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use domain::access::{Origin, Principal};
+use domain::audit::Target;
 use domain::command::{CommandState, Ending, Progress, Report, Verdict, record};
 use domain::shard::{Epoch, ShardId};
 use domain::{CommandId, DeviceId, Timestamp};
 
+use serde_json::json;
+
+use crate::audit::{AuditEntry, append};
 use crate::command::{columns_of, progress};
 use crate::{Store, StoreError};
 
@@ -23,18 +28,18 @@ pub struct Said {
 }
 
 /// Who reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reporter {
     /// The owner of the device's shard, in this epoch.
     Owner(ShardId, Epoch),
     /// The device itself.
     Device(DeviceId, Said),
-    /// Somebody by this name.
-    Person(String),
+    /// Somebody by this name, and what the trail says of it unless that is said already.
+    Person(String, Option<Box<AuditEntry>>),
 }
 
 /// A report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CommandReport {
     /// Which command.
     pub id: CommandId,
@@ -74,6 +79,8 @@ pub enum Reported {
 
 struct Row {
     device_id: DeviceId,
+    alias: String,
+    in_batch: bool,
     action: String,
     params: String,
     created_at: Timestamp,
@@ -81,6 +88,7 @@ struct Row {
     said: Option<Said>,
     canceled_by: Option<String>,
     changed: bool,
+    trail: Vec<(AuditEntry, Timestamp)>,
 }
 
 impl Store {
@@ -107,8 +115,9 @@ impl Store {
         }
         let ids: Vec<_> = reports.iter().map(|report| report.id.0).collect();
         let found = sqlx::query!(
-            "SELECT request_id, device_id, action, params, created_at, state, attempts, path, sent_at, delivered_at, finished_at, outcome
-             FROM command WHERE request_id = ANY($1) ORDER BY request_id FOR NO KEY UPDATE",
+            "SELECT c.request_id, c.device_id, d.alias, c.batch_id, c.action, c.params, c.created_at, c.state, c.attempts, c.path, c.sent_at,
+                 c.delivered_at, c.finished_at, c.outcome
+             FROM command c JOIN device d USING (device_id) WHERE c.request_id = ANY($1) ORDER BY c.request_id FOR NO KEY UPDATE OF c",
             &ids
         )
         .fetch_all(&mut *tx)
@@ -116,8 +125,19 @@ impl Store {
         let mut rows: BTreeMap<CommandId, Row> = BTreeMap::new();
         for row in found {
             let now = progress!(row);
-            let (device_id, action, params, created_at) = (DeviceId(row.device_id), row.action, row.params, row.created_at);
-            let row_of = Row { device_id, action, params, created_at, now, said: None, canceled_by: None, changed: false };
+            let row_of = Row {
+                device_id: DeviceId(row.device_id),
+                alias: row.alias,
+                in_batch: row.batch_id.is_some(),
+                action: row.action,
+                params: row.params,
+                created_at: row.created_at,
+                now,
+                said: None,
+                canceled_by: None,
+                changed: false,
+                trail: Vec::new(),
+            };
             rows.insert(CommandId(row.request_id), row_of);
         }
         let answers = reports.iter().map(|report| decide(&mut rows, &owned, report)).collect();
@@ -125,6 +145,9 @@ impl Store {
         if !rows.is_empty() {
             write(&mut tx, &rows).await?;
             rotate_keys(&mut tx, &rows).await?;
+            for (entry, at) in rows.values().flat_map(|row| &row.trail) {
+                append(&mut tx, entry, *at).await?;
+            }
         }
         tx.commit().await?;
         Ok(answers)
@@ -146,12 +169,35 @@ fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, told
             row.changed = true;
             match &told.by {
                 Reporter::Device(_, said) if matches!(told.report, Report::Ended(_)) => row.said = Some(said.clone()),
-                Reporter::Person(name) => row.canceled_by = Some(name.clone()),
+                Reporter::Person(name, entry) => {
+                    row.canceled_by = Some(name.clone());
+                    row.trail.extend(entry.as_ref().map(|entry| ((**entry).clone(), told.at)));
+                }
                 _ => {}
+            }
+            // Of a batch the trail tells that it was sent; what became of each is in its own record.
+            if !row.in_batch && !matches!(told.by, Reporter::Person(..)) {
+                row.trail.extend(ended(told.id, row, before, after).map(|entry| (entry, told.at)));
             }
             Reported::Changed { device_id: row.device_id, action: row.action.clone(), created_at: row.created_at, before, after }
         }
     }
+}
+
+/// What the trail says of a command that is over, or ended otherwise than it seemed.
+fn ended(id: CommandId, row: &Row, before: Progress, after: Progress) -> Option<AuditEntry> {
+    if after.state.is_open() || before.state == after.state {
+        return None;
+    }
+    let target = Target::Device(row.device_id, row.alias.clone());
+    let entry = match after.state {
+        CommandState::Succeeded => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), "command.succeeded", target),
+        CommandState::Failed => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), "command.failed", target),
+        _ => AuditEntry::new(&Principal::system(), "command.expired", target),
+    };
+    let (_, path, ending) = columns_of(&after);
+    let told = json!({ "request_id": id.to_string(), "action": row.action, "path": path, "outcome": ending, "attempts": after.attempts });
+    Some(entry.before(json!({ "state": before.state.as_str() })).after(told))
 }
 
 async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {

@@ -1,8 +1,12 @@
 //! The commands that `exec` may run.
 
 use domain::Timestamp;
+use domain::access::Principal;
 use domain::action::ExecCommand;
+use domain::audit::Target;
+use serde_json::json;
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// An allowed command.
@@ -49,7 +53,11 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn put_exec_command(&self, command: &ExecCommand, by: &str, now: Timestamp, most: i64) -> Result<bool, StoreError> {
+    pub async fn put_exec_command(&self, command: &ExecCommand, by: &Principal, now: Timestamp, most: i64) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = sqlx::query!("SELECT argv, description FROM exec_command WHERE name = $1 FOR UPDATE", command.name)
+            .fetch_optional(&mut *tx)
+            .await?;
         let put = sqlx::query!(
             "INSERT INTO exec_command (name, argv, description, updated_by, updated_at)
              SELECT $1, $2, $3, $4, $5
@@ -59,18 +67,38 @@ impl Store {
             command.name,
             &command.argv,
             command.description,
-            by,
+            by.username(),
             now,
             most
         );
-        Ok(put.execute(&self.pool).await?.rows_affected() > 0)
+        if put.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let mut entry = AuditEntry::new(by, "exec_command.allowed", target(&command.name));
+        if let Some(before) = before {
+            entry = entry.before(json!({ "argv": before.argv, "description": before.description }));
+        }
+        append(&mut tx, &entry.after(json!({ "argv": command.argv, "description": command.description })), now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Allows a command no longer. `false`: there is no such command.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn delete_exec_command(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(sqlx::query!("DELETE FROM exec_command WHERE name = $1", name).execute(&self.pool).await?.rows_affected() > 0)
+    pub async fn delete_exec_command(&self, name: &str, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let gone =
+            sqlx::query!("DELETE FROM exec_command WHERE name = $1 RETURNING argv, description", name).fetch_optional(&mut *tx).await?;
+        let Some(gone) = gone else { return Ok(false) };
+        let entry = AuditEntry::new(by, "exec_command.removed", target(name));
+        append(&mut tx, &entry.before(json!({ "argv": gone.argv, "description": gone.description })), now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
+}
+
+fn target(name: &str) -> Target {
+    Target::Other { kind: "exec_command", id: None, name: Some(name.to_owned()) }
 }

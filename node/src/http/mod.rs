@@ -4,6 +4,7 @@ mod action_result;
 mod agent_apk;
 mod agent_session;
 mod api_tokens;
+mod audit;
 mod auth;
 mod body;
 mod client_address;
@@ -166,6 +167,9 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(devices::stats))
         .routes(routes!(fleet::history))
         .routes(routes!(fleet::distributions))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::head))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))

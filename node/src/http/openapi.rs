@@ -23,6 +23,7 @@ use wire::problem::Problem;
         (name = "devices", description = "The fleet"),
         (name = "commands", description = "What devices are told to do, and what became of it"),
         (name = "enrollment", description = "Single-use tokens that devices enroll with"),
+        (name = "audit", description = "Who did what to what"),
         (name = "cluster", description = "Nodes and shards"),
         (name = "agent", description = "What devices say to a node"),
         (name = "signals", description = "For monitoring"),

@@ -42,6 +42,7 @@ fn scope_text(permission: Permission) -> &'static str {
         Permission::SendCommands => "Send commands to devices, and take them back",
         Permission::SendSensitiveCommands => "Send commands that clear data, run programs or change keys",
         Permission::ManageExec => "Say which programs may be run on devices",
+        Permission::ViewAudit => "Read the audit trail",
     }
 }
 
