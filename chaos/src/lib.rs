@@ -1,6 +1,7 @@
 //! Simulated devices, load and real node processes for NexMDM, from the outside
 //! only: this crate reaches nodes through sockets and processes.
 
+pub mod agent_command;
 pub mod backoff;
 pub mod bench;
 pub mod client;
