@@ -55,6 +55,8 @@ fn case(name: &str, holds: &[&str], seen: &[&str], command: &Command, verdict: &
     json!({"name": name, "keys": holds, "seen": seen, "command": command, "signed_text": signed_text(command), "verdict": verdict})
 }
 
+type Change<'a> = &'a dyn Fn(&mut Command);
+
 fn cases() -> Vec<Value> {
     let good = command("device", 1);
     let id = good.request_id.as_str();
@@ -89,7 +91,7 @@ fn cases() -> Vec<Value> {
             "run",
         ),
     ];
-    let altered: [(&str, &dyn Fn(&mut Command)); 10] = [
+    let altered: [(&str, Change<'_>); 10] = [
         ("request_id", &|c| c.request_id = request_id(2)),
         ("device_id", &|c| c.device_id = OTHER_DEVICE.into()),
         ("action", &|c| c.action = "reboot".into()),
