@@ -1,6 +1,7 @@
 //! Simulated devices, load and real node processes for NexMDM, from the outside
 //! only: this crate reaches nodes through sockets and processes.
 
+pub mod agent_command;
 pub mod backoff;
 pub mod bench;
 pub mod client;
@@ -16,8 +17,10 @@ pub mod limits;
 pub mod load;
 pub mod measure;
 pub mod model;
+pub mod operator;
 pub mod oracle;
 pub mod progress;
+pub mod push;
 pub mod signals;
 pub mod soak;
 pub mod websocket;

@@ -22,7 +22,8 @@ const GIB: f64 = (1_u64 << 30) as f64;
 /// Connections besides the devices' sockets: enrolling, the database, pages.
 const OTHER_CONNECTIONS: u64 = 744;
 /// Fleets in figures have no troubles of their own: what fails is the node's.
-const WELL_BEHAVED: [&str; 8] = ["--duplicate-share", "0", "--late-share", "0", "--clock-off-share", "0", "--outages-per-hour", "0"];
+pub(super) const WELL_BEHAVED: [&str; 8] =
+    ["--duplicate-share", "0", "--late-share", "0", "--clock-off-share", "0", "--outages-per-hour", "0"];
 
 /// Durable heartbeats, closed loop.
 pub(super) async fn durable(args: &BenchArgs) -> Result<Figure> {

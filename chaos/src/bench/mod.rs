@@ -2,6 +2,7 @@
 //! processes and printed with their conditions; it prints limits and never
 //! enforces them.
 
+mod commands;
 mod conditions;
 mod dashboard;
 mod database;
@@ -44,6 +45,10 @@ pub enum FigureName {
     Forwarding,
     /// kill -9 of one of three nodes under load
     Failover,
+    /// A ping to a device on a socket, through a node that does not own it
+    Ping,
+    /// A command to 10,000 devices on sockets at once
+    Batch,
 }
 
 /// Arguments of `chaos bench`.
@@ -64,6 +69,9 @@ pub struct BenchArgs {
     /// Where data folders are made; must be on a real disk, not a tmpfs
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Commands a second of the batch [default: the pace that the node is configured with]
+    #[arg(long, value_name = "N")]
+    pub batch_rate: Option<u32>,
     /// Writes conditions and figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -171,6 +179,8 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             FigureName::Dashboard => Box::pin(figures::dashboard(args)).await,
             FigureName::Forwarding => Box::pin(forwarding::forwarding(args)).await,
             FigureName::Failover => Box::pin(failover::failover(args)).await,
+            FigureName::Ping => Box::pin(commands::ping(args)).await,
+            FigureName::Batch => Box::pin(commands::batch(args)).await,
         };
         match outcome {
             Ok(figure) => {

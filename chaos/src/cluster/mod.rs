@@ -4,15 +4,22 @@
 mod orders;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+use tokio::time::timeout;
 
+use crate::duration;
 use crate::faults::Faults;
 use crate::harness::{Cluster, ClusterOptions, Network, nexmdm_path};
+use crate::operator::{self, OperatorPlan};
 use crate::signals::{Stop, stopped, unless_stopped};
 use orders::Orders;
+
+/// How long orders that are on their way may take in the end.
+const ORDERS_END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Arguments of `chaos cluster`.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +33,12 @@ pub struct ClusterArgs {
     /// A folder that stays, to go on with the same data [default: a new one that goes]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Orders no commands; otherwise devices get some all the time, and `orders.jsonl` says which
+    #[arg(long)]
+    pub no_commands: bool,
+    /// Time between two orders of commands, each of a random node
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
+    pub order_every: Duration,
     /// The node's binary [default: `nexmdm` beside this executable]
     #[arg(long, value_name = "PATH")]
     pub nexmdm: Option<PathBuf>,
@@ -49,6 +62,15 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
         println!("network         of this process alone: `nsenter --target {} --net` leads there", std::process::id());
     }
     println!("`help` lists the commands; Ctrl-C ends");
+    let plan = OperatorPlan {
+        servers: cluster.members().iter().map(|member| member.url()).collect(),
+        admin_password: cluster.admin_password().to_owned(),
+        pause: args.order_every,
+        expires_in_s: 300,
+        timeout: Duration::from_secs(5),
+        seed: 1,
+    };
+    let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("orders.jsonl"))).transpose()?;
     let mut orders = Orders::new(Faults::new());
     let mut lines = BufReader::new(stdin()).lines();
     let mut open = true;
@@ -69,6 +91,11 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
         }
     }
     println!("stopping");
+    if let Some(operator) = operator
+        && let Ok(summary) = timeout(ORDERS_END_WITHIN, operator.finish()).await
+    {
+        println!("{}", summary?);
+    }
     tokio::task::spawn_blocking(move || drop(cluster)).await?;
     Ok(())
 }

@@ -8,8 +8,9 @@ use chrono::TimeDelta;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
-use wire::agent::Command;
 
+use super::commands::Commands;
+use super::journal::Remembered;
 use super::queue::{Entry, Kind, Queue};
 use super::record::{Exchange, Recorder};
 use super::{Ending, Fleet};
@@ -19,6 +20,7 @@ use crate::duration::Interval;
 use crate::http::Http;
 use crate::identity::{Granted, Identity, Trouble, ask_for_session};
 use crate::model::{self, Profile, State, Transport};
+use crate::push::push_token;
 
 /// Used until the server has said how often to come.
 const UNTOLD_INTERVAL: Duration = Duration::from_secs(300);
@@ -29,10 +31,11 @@ const REFUSALS_LIMIT: u32 = 5;
 pub(super) struct Agent {
     pub(super) fleet: Arc<Fleet>,
     pub(super) queue: Queue,
-    identity: Identity,
+    pub(super) identity: Identity,
     profile: Profile,
     state: State,
-    rng: SmallRng,
+    pub(super) rng: SmallRng,
+    pub(super) commands: Commands,
     /// Which of the servers it talks to next.
     server: usize,
     /// Which one its open socket leads to.
@@ -50,11 +53,20 @@ pub(super) struct Agent {
     late_repeat: Option<Entry>,
     /// Heartbeats to send one by one because a list of them was refused.
     pub(super) alone: usize,
+    /// To be told with the next heartbeat.
+    new_push_token: Option<String>,
 }
 
 impl Agent {
     /// A device that wakes up at `starts_at`.
-    pub(super) fn new(fleet: Arc<Fleet>, index: usize, identity: Identity, session: Option<Granted>, starts_at: Instant) -> Self {
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        index: usize,
+        identity: Identity,
+        session: Option<Granted>,
+        starts_at: Instant,
+        remembered: Remembered,
+    ) -> Self {
         let settings = &fleet.settings;
         let (profile, mut rng) = crate::identity::profile_of(settings.seed, identity.number, settings.clock_off_share);
         let state = State::draw(&profile, &mut rng);
@@ -64,7 +76,11 @@ impl Agent {
                 (first_due(starts_at, fleet.clock.wall_at(starts_at).timestamp_micros(), identity.number, every), every)
             }
         };
+        let mut next_id = 1;
+        let inbox = fleet.push.as_ref().map(|push| push.subscribe(&push_token(&identity.alias)));
         Self {
+            commands: Commands::new(&identity, remembered, inbox, &mut next_id, starts_at),
+            new_push_token: settings.push.then(|| push_token(&identity.alias)),
             queue: Queue::new(settings.queue_limit),
             server: index % fleet.servers.len(),
             linked_to: None,
@@ -75,7 +91,7 @@ impl Agent {
             rng,
             session,
             refusals: 0,
-            next_id: 1,
+            next_id,
             next_due,
             interval,
             stepped_at: starts_at,
@@ -111,10 +127,13 @@ impl Agent {
     /// When there is something to do next; `talk` is whether there is something
     /// to tell the server as soon as that is allowed.
     pub(super) fn wakes_at(&self, at: Instant, talk: bool) -> Instant {
-        if !talk || !self.is_connected() {
+        if !self.is_connected() {
             return self.next_due;
         }
-        self.next_due.min(self.blocked_until.unwrap_or(at))
+        let allowed_at = self.blocked_until.unwrap_or(at);
+        let answers_at = self.commands.answers.wakes_at().map(|at| at.max(allowed_at));
+        let talks_at = talk.then_some(allowed_at);
+        [answers_at, talks_at].into_iter().flatten().fold(self.next_due, Instant::min)
     }
 
     /// Makes the heartbeats whose time has come.
@@ -132,7 +151,8 @@ impl Agent {
         self.stepped_at = due;
         self.state = model::step(&self.profile, &self.state, dt_s, &settings.rates, &mut self.rng);
         let device_time = self.fleet.clock.wall_at(due) + TimeDelta::seconds(self.profile.clock_offset_s);
-        let heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
+        let mut heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
+        heartbeat.fcm_token = self.new_push_token.take();
         // Without a socket only: one that is open is not left for nothing.
         let roam_share = settings.roam_share;
         if self.linked_to.is_none() && roam_share > 0.0 && self.rng.random_bool(roam_share) {
@@ -149,9 +169,24 @@ impl Agent {
         }
     }
 
-    fn push(&mut self, mut entry: Entry) {
-        entry.id = self.next_id;
+    /// A heartbeat out of turn that answers a ping; its latency says nothing about turns.
+    pub(super) fn make_ping_response(&mut self, request_id: &str) {
+        let at = Instant::now();
+        let device_time = self.fleet.clock.wall_at(at) + TimeDelta::seconds(self.profile.clock_offset_s);
+        let mut heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
+        (heartbeat.is_ping_response, heartbeat.ping_request_id) = (Some(true), Some(request_id.to_owned()));
+        let Ok(body) = serde_json::to_string(&heartbeat) else { return };
+        self.push(Entry { id: 0, kind: Kind::Held, intended: at, device_time, body: body.into(), in_flight_since: None });
+    }
+
+    /// An id that no heartbeat and no answer of this device has.
+    pub(super) fn take_id(&mut self) -> u64 {
         self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn push(&mut self, mut entry: Entry) {
+        entry.id = self.take_id();
         if self.queue.push(entry).is_some_and(|dropped| dropped.kind != Kind::Repeat) {
             self.fleet.stats.dropped_on_device.add(1);
         }
@@ -170,8 +205,7 @@ impl Agent {
     /// The server has acknowledged a heartbeat that was sent at `sent`; `decided_by`
     /// is what the answer said about the owner.
     pub(super) fn acknowledged(&mut self, id: u64, sent: Instant, decided_by: Option<&str>) {
-        self.refusals = 0;
-        self.backoff.reset();
+        self.answered_well();
         let Some(entry) = self.queue.take(id) else { return };
         let at = Instant::now();
         let repeat = entry.kind == Kind::Repeat;
@@ -189,12 +223,10 @@ impl Agent {
         }
     }
 
-    /// Commands have arrived.
-    pub(super) fn commanded(&self, commands: &[Command]) {
-        self.fleet.stats.commands.add(commands.len() as u64);
-        for command in commands {
-            self.note(Instant::now(), |recorder, exchange| recorder.command(exchange, &command.request_id, &command.action));
-        }
+    /// The server has answered well: trouble is over.
+    pub(super) fn answered_well(&mut self) {
+        self.refusals = 0;
+        self.backoff.reset();
     }
 
     /// A try that was sent at `sent` came to nothing.
@@ -203,7 +235,8 @@ impl Agent {
         self.note(sent, |recorder, exchange| recorder.failed(exchange, status, kind));
     }
 
-    fn note(&self, sent: Instant, write: impl FnOnce(&Recorder, Exchange<'_>) -> anyhow::Result<()>) {
+    /// Writes to the record, if there is one.
+    pub(super) fn note(&self, sent: Instant, write: impl FnOnce(&Recorder, Exchange<'_>) -> anyhow::Result<()>) {
         let Some(recorder) = &self.fleet.recorder else { return };
         // The wall clock first: a request is then never noted as sent later than it was.
         let answered_at = now();

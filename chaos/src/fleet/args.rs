@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::behaviour::Behaviours;
 use crate::duration::{self, Interval};
 use crate::http::ServerUrl;
 use crate::identity::Credentials;
@@ -85,7 +86,7 @@ pub struct FleetArgs {
     /// Devices start spread over this many seconds [default: a second per 500 devices, 60 at most]
     #[arg(long, value_name = "SECONDS")]
     pub ramp_seconds: Option<f64>,
-    /// Writes a JSON line for every acknowledged heartbeat, failed try and command to this file
+    /// Writes a JSON line for every acknowledged heartbeat, failed try, command and result to this file
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// HTTP connections per node at the same time
@@ -118,6 +119,21 @@ pub struct FleetArgs {
     /// Times an hour that the monitored app of a device dies
     #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = rate)]
     pub app_crashes_per_hour: f64,
+    /// What devices do with commands, by weight: execute, refuse, fail, late, lose-answer, never-answer, deaf-socket
+    #[arg(long, value_name = "WEIGHTS", default_value = "execute=100")]
+    pub commands: Behaviours,
+    /// How late the late answers are
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
+    pub answer_late: Duration,
+    /// Share of pings that are answered by a heartbeat, too
+    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = share)]
+    pub ping_heartbeat_share: f64,
+    /// Devices tell a push token, `sim-` and their alias
+    #[arg(long)]
+    pub push: bool,
+    /// Share of commands beside which altered, repeated and foreign ones are slipped in
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
+    pub hostile_share: f64,
     /// How much faster than real time batteries drain and things happen
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = rate)]
     pub model_speed: f64,

@@ -2,7 +2,12 @@
 //! agent's rules, as an open loop against real nodes.
 
 mod agent;
+mod answers;
 mod args;
+mod behaviour;
+mod commands;
+mod hostile;
+mod journal;
 mod over_http;
 mod over_socket;
 mod queue;
@@ -19,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 pub use args::{FleetArgs, TargetArgs, TransportChoice};
+pub use behaviour::Behaviours;
 pub use stats::Summary;
 
 use crate::clock::{self, RunClock};
@@ -28,8 +34,11 @@ use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, 
 use crate::limits::allow_connections;
 use crate::model::Rates;
 use crate::progress::Progress;
+use crate::push::PushSource;
 use crate::signals::{Stop, stopped, unless_stopped};
 use agent::Agent;
+use hostile::Hostile;
+use journal::{Journal, Remembered};
 use record::Recorder;
 use stats::{RunFacts, Stats};
 
@@ -51,6 +60,11 @@ struct Fleet {
     measured_from: Instant,
     stats: Stats,
     recorder: Option<Recorder>,
+    /// Over restarts of the process, too.
+    journal: Journal,
+    /// What brings push messages, if anything does.
+    push: Option<Arc<dyn PushSource>>,
+    hostile: Option<Hostile>,
     stop: Stop,
 }
 
@@ -68,6 +82,11 @@ struct Settings {
     clock_off_share: f64,
     rates: Rates,
     model_speed: f64,
+    commands: Behaviours,
+    answer_late: Duration,
+    ping_heartbeat_share: f64,
+    /// Whether push tokens are told.
+    push: bool,
 }
 
 /// Why a device has ended.
@@ -90,6 +109,15 @@ struct Ended {
 
 /// Runs a fleet until its duration is over or `stop` is set.
 pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
+    Box::pin(run_with(args, stop, None)).await
+}
+
+/// The same with something that brings push messages to devices with `--push`.
+pub async fn run_with_push(args: FleetArgs, stop: Stop, push: Arc<dyn PushSource>) -> Result<Summary> {
+    Box::pin(run_with(args, stop, Some(push))).await
+}
+
+async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>) -> Result<Summary> {
     let target = &args.target;
     let sockets = if args.transport == TransportChoice::Http { 0 } else { target.devices };
     allow_connections((sockets + args.connections * target.servers.len()) as u64).map_err(anyhow::Error::msg)?;
@@ -135,8 +163,12 @@ pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
         let measured_from = clock.started() + args.warm_up;
         let server_names = servers.iter().map(|http| http.url().to_string()).collect();
         let (settings, stats) = (args.settings(), Stats::default());
-        let fleet = Arc::new(Fleet { settings, servers, server_names, clock, measured_from, stats, recorder, stop: ended });
-        let tasks = start(&fleet, &args, identities, &mut sessions);
+        let (journal, remembered) = Journal::open(&state, clock::now())?;
+        let push = push.filter(|_| args.push);
+        let hostile = (args.hostile_share > 0.0).then(|| Hostile::new(args.hostile_share));
+        let fleet = Fleet { settings, servers, server_names, clock, measured_from, stats, recorder, journal, push, hostile, stop: ended };
+        let fleet = Arc::new(fleet);
+        let tasks = start(&fleet, &args, identities, &mut sessions, remembered);
         live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
         if let Some(recorder) = &fleet.recorder {
             recorder.flush().context("writing the record")?;
@@ -151,7 +183,13 @@ pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
 }
 
 /// One task per device, their starts spread over the ramp.
-fn start(fleet: &Arc<Fleet>, args: &FleetArgs, identities: Vec<Identity>, sessions: &mut HashMap<String, Granted>) -> JoinSet<Ended> {
+fn start(
+    fleet: &Arc<Fleet>,
+    args: &FleetArgs,
+    identities: Vec<Identity>,
+    sessions: &mut HashMap<String, Granted>,
+    mut remembered: HashMap<String, Remembered>,
+) -> JoinSet<Ended> {
     let count = identities.len();
     let ramp_s = args.ramp_seconds.unwrap_or((count as f64 / 500.0).min(60.0)).clamp(0.0, 86_400.0);
     let mut tasks = JoinSet::new();
@@ -163,11 +201,13 @@ fn start(fleet: &Arc<Fleet>, args: &FleetArgs, identities: Vec<Identity>, sessio
             TransportChoice::Socket => true,
             TransportChoice::Mix => index % 2 == 1,
         };
-        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at);
+        let remembered = remembered.remove(&identity.device_id).unwrap_or_default();
+        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at, remembered);
         tasks.spawn(async move {
             let ending = if socket { over_socket::run(&mut agent, starts_at).await } else { over_http::run(&mut agent).await };
             let waiting = agent.queue.len() as u64;
             agent.fleet.stats.unacknowledged.add(waiting);
+            agent.fleet.stats.results_waiting.add(agent.commands.answers.len() as u64);
             Ended { device_id: agent.device_id().to_owned(), ending, session: agent.take_session() }
         });
     }
@@ -251,7 +291,7 @@ fn note(
 
 impl FleetArgs {
     fn enroll_plan(&self) -> EnrollPlan {
-        self.target.enroll_plan(&self.alias_prefix, self.clock_off_share)
+        EnrollPlan { push: self.push, ..self.target.enroll_plan(&self.alias_prefix, self.clock_off_share) }
     }
 
     fn settings(&self) -> Settings {
@@ -268,6 +308,10 @@ impl FleetArgs {
             clock_off_share: self.clock_off_share,
             rates: Rates { outages_per_hour: self.outages_per_hour, app_crashes_per_hour: self.app_crashes_per_hour, ..Rates::default() },
             model_speed: self.model_speed,
+            commands: self.commands.clone(),
+            answer_late: self.answer_late,
+            ping_heartbeat_share: self.ping_heartbeat_share,
+            push: self.push,
         }
     }
 }
@@ -282,6 +326,7 @@ impl TargetArgs {
             concurrency: self.enroll_concurrency,
             seed: self.seed,
             clock_off_share,
+            push: false,
         }
     }
 }

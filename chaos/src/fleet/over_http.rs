@@ -4,6 +4,7 @@ use tokio::time::{Instant, sleep_until};
 use wire::agent::{HeartbeatResponse, HeartbeatsResponse};
 
 use super::agent::Agent;
+use super::commands::Path;
 use super::queue::Batch;
 use super::{Ending, LIST_BYTES, LIST_ITEMS};
 use crate::http::{Answer, Call};
@@ -18,19 +19,56 @@ pub(super) async fn run(agent: &mut Agent) -> Ending {
     let mut stop = agent.fleet.stop.clone();
     loop {
         let wake = agent.wakes_at(Instant::now(), !agent.queue.is_empty());
+        let connected = agent.is_connected();
         tokio::select! {
             biased;
             () = stopped(&mut stop) => return Ending::Stopped,
+            data = agent.commands.pushed(), if connected => agent.pushed(&data),
             () = sleep_until(wake) => {}
         }
         agent.make_due(Instant::now());
-        while agent.may_talk(Instant::now()) && !agent.queue.is_empty() && !*stop.borrow() {
+        while agent.may_talk(Instant::now()) && !*stop.borrow() {
             // Boxed: between heartbeats the task is as small as it can be.
-            if let Err(ending) = Box::pin(deliver(agent)).await {
+            let step = if agent.commands.answers.ready(Instant::now()) {
+                Box::pin(answer(agent)).await
+            } else if !agent.queue.is_empty() {
+                Box::pin(deliver(agent)).await
+            } else {
+                break;
+            };
+            if let Err(ending) = step {
                 return ending;
             }
         }
     }
+}
+
+/// Says how a command went, in one request; on trouble the agent is blocked for a
+/// while.
+pub(super) async fn answer(agent: &mut Agent) -> Result<(), Ending> {
+    let Some(token) = agent.session_token().await? else { return Ok(()) };
+    let sent = Instant::now();
+    let Some(answer) = agent.commands.answers.launch(sent) else { return Ok(()) };
+    let (id, lose) = (answer.id, answer.lose);
+    // A result is text, numbers and a map with text keys: it always serialises.
+    let Ok(body) = serde_json::to_vec(&answer.result) else { return Ok(()) };
+    agent.answering();
+    let outcome = agent.http().send(Call::post("/v1/action-result", body).bearer(&token)).await;
+    if lose {
+        agent.answer_lost(id, sent);
+        return Ok(());
+    }
+    match outcome {
+        Ok(answer) if answer.status == 200 => drop(agent.answer_acknowledged(id, sent)),
+        Ok(answer) => return agent.answer_refused(id, answer.status, answer.retry_after(), sent).unwrap_or(Ok(())),
+        Err(error) => {
+            agent.fleet.stats.error(error.kind());
+            agent.commands.answers.land(Some(id));
+            agent.change_server();
+            agent.block(None);
+        }
+    }
+    Ok(())
 }
 
 /// Sends the oldest heartbeats in one request; on trouble the agent is blocked
@@ -59,7 +97,7 @@ fn single_stored(agent: &mut Agent, id: u64, answer: &Answer, sent: Instant) {
     agent.acknowledged(id, sent, answer.header(OWNER_HEADER));
     match answer.read::<HeartbeatResponse>() {
         Ok(told) => {
-            agent.commanded(&told.commands);
+            agent.commanded(&told.commands, Path::Heartbeat);
             agent.told(told.next_heartbeat_seconds);
         }
         Err(_) => agent.fleet.stats.error("answer_not_understood"),
@@ -72,7 +110,7 @@ fn list_answered(agent: &mut Agent, ids: &[u64], answer: &Answer, sent: Instant)
         agent.block(None);
         return Ok(());
     };
-    agent.commanded(&told.commands);
+    agent.commanded(&told.commands, Path::Heartbeat);
     let mut kept = ids.len();
     for outcome in &told.results {
         let Some(id) = ids.get(outcome.index) else { continue };

@@ -6,13 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use rand::RngExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use wire::command::ActionResultFrame;
 use wire::socket::DownFrame;
 
 use super::agent::Agent;
+use super::commands::Path;
 use super::{Ending, Fleet, over_http};
 use crate::identity::Trouble;
 use crate::signals::stopped;
@@ -45,6 +48,8 @@ enum Turn {
     Keep,
     Close,
     Lost(&'static str),
+    /// Thrown away on purpose, with this answer on its way.
+    ThrownAway(u64, Instant),
 }
 
 /// Lives until the run ends or the device does.
@@ -67,6 +72,9 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
             None if agent.may_talk(at) => {
                 let step = if agent.queue.len() > 1 {
                     Box::pin(over_http::deliver(agent)).await
+                } else if agent.commands.answers.ready(at) && agent.rng.random_bool(0.5) {
+                    // Answers need no socket; now and then they wait for it nevertheless.
+                    Box::pin(over_http::answer(agent)).await
                 } else {
                     Box::pin(open(agent)).await.map(|opened| link = opened)
                 };
@@ -96,6 +104,14 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
                     let _ = timeout(PARTING, Box::pin(closing.stream.close(None))).await;
                 }
                 agent.queue.land(None);
+                agent.commands.answers.land(None);
+            }
+            Turn::ThrownAway(id, sent) => {
+                link = None;
+                agent.answer_lost(id, sent);
+                agent.linked_to = None;
+                agent.queue.land(None);
+                agent.commands.answers.land(None);
             }
             Turn::Lost(kind) => {
                 link = None;
@@ -106,6 +122,7 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
                 }
                 agent.linked_to = None;
                 agent.queue.land(None);
+                agent.commands.answers.land(None);
                 agent.change_server();
                 agent.block(None);
             }
@@ -114,11 +131,13 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
 }
 
 /// Without a socket: until the next heartbeat is due, or talking is allowed.
-async fn wait(agent: &Agent, stop: &mut crate::signals::Stop, stopping: &mut bool) -> Turn {
+async fn wait(agent: &mut Agent, stop: &mut crate::signals::Stop, stopping: &mut bool) -> Turn {
+    let (wake, connected) = (agent.wakes_at(Instant::now(), true), agent.is_connected());
     tokio::select! {
         biased;
         () = stopped(stop) => *stopping = true,
-        () = sleep_until(agent.wakes_at(Instant::now(), true)) => {}
+        data = agent.commands.pushed(), if connected => agent.pushed(&data),
+        () = sleep_until(wake) => {}
     }
     Turn::Keep
 }
@@ -168,11 +187,12 @@ async fn serve(agent: &mut Agent, link: &mut Link, stop: &mut crate::signals::St
     }
     let at = Instant::now();
     if let Some(until) = link.parting_until
-        && (agent.queue.in_flight() == 0 || until <= at)
+        && (agent.queue.in_flight() + agent.commands.answers.in_flight() == 0 || until <= at)
     {
         return Ok(Turn::Close);
     }
-    let owed_until = agent.queue.in_flight_since().map(|since| since + agent.fleet.settings.timeout);
+    let owed_since = [agent.queue.in_flight_since(), agent.commands.answers.in_flight_since()].into_iter().flatten().min();
+    let owed_until = owed_since.map(|since| since + agent.fleet.settings.timeout);
     if owed_until.is_some_and(|until| until <= at) {
         return Ok(Turn::Lost("ack_timeout"));
     }
@@ -181,12 +201,18 @@ async fn serve(agent: &mut Agent, link: &mut Link, stop: &mut crate::signals::St
         return Ok(Turn::Lost("socket_silent"));
     }
     let talk = agent.queue.waiting() > 0 && agent.queue.in_flight() < WINDOW && link.parting_until.is_none();
-    let wake = [Some(agent.wakes_at(at, talk)), owed_until, link.parting_until].into_iter().flatten().fold(dead_at, Instant::min);
+    // On a socket that is about to close answers wait as well.
+    let wakes_at = if link.parting_until.is_none() { agent.wakes_at(at, talk) } else { dead_at };
+    let wake = [Some(wakes_at), owed_until, link.parting_until].into_iter().flatten().fold(dead_at, Instant::min);
     tokio::select! {
         biased;
         () = stopped(stop), if !*stopping => {
             *stopping = true;
             link.parting_until = Some(at + PARTING);
+            Ok(Turn::Keep)
+        }
+        data = agent.commands.pushed() => {
+            agent.pushed(&data);
             Ok(Turn::Keep)
         }
         message = link.stream.next() => {
@@ -209,22 +235,47 @@ async fn send_waiting(agent: &mut Agent, link: &mut Link) -> Option<Turn> {
         if !agent.may_talk(at) {
             return None;
         }
+        let Some(answer) = agent.commands.answers.launch(at) else { break };
+        let (id, lose) = (answer.id, answer.lose);
+        // A result is text, numbers and a map with text keys: it always serialises.
+        let Ok(text) = serde_json::to_string(&ActionResultFrame { kind: "action_result", id, result: &answer.result }) else { break };
+        agent.answering();
+        if let Some(lost) = send(agent, link, text).await {
+            return Some(lost);
+        }
+        if lose {
+            return Some(Turn::ThrownAway(id, at));
+        }
+    }
+    loop {
+        let at = Instant::now();
+        if !agent.may_talk(at) {
+            return None;
+        }
         let entry = agent.queue.launch(WINDOW, at)?.clone();
         agent.sending([&entry], at);
         // The heartbeat's fields stand beside the frame's own.
         let text = format!(r#"{{"type":"heartbeat","id":{},{}"#, entry.id, &entry.body[1..]);
-        match timeout(agent.fleet.settings.timeout, link.stream.send(Message::text(text))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Some(Turn::Lost("socket_closed")),
-            Err(_) => return Some(Turn::Lost("timeout")),
+        if let Some(lost) = send(agent, link, text).await {
+            return Some(lost);
         }
+    }
+}
+
+async fn send(agent: &Agent, link: &mut Link, text: String) -> Option<Turn> {
+    match timeout(agent.fleet.settings.timeout, link.stream.send(Message::text(text))).await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(Turn::Lost("socket_closed")),
+        Err(_) => Some(Turn::Lost("timeout")),
     }
 }
 
 fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending> {
     match serde_json::from_str::<DownFrame>(text) {
         Ok(DownFrame::Ack { id, next_heartbeat_seconds, owner }) => {
-            if let Some(id) = id.as_u64() {
+            if let Some(id) = id.as_u64()
+                && !agent.answer_acknowledged(id, link.heard_at)
+            {
                 let sent = agent.queue.sent(id).unwrap_or(link.heard_at);
                 agent.acknowledged(id, sent, owner.as_deref());
             }
@@ -233,7 +284,7 @@ fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending>
             }
         }
         Ok(DownFrame::Refused { id, status, retry_after_s, .. }) => return refused(agent, id.as_u64(), status, retry_after_s),
-        Ok(DownFrame::Command(command)) => agent.commanded(&[command]),
+        Ok(DownFrame::Command(command)) => agent.commanded(&[command], Path::Socket),
         Ok(DownFrame::Reconnect { after_ms }) => {
             agent.fleet.stats.reconnect_frames.add(1);
             agent.change_server();
@@ -246,6 +297,10 @@ fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending>
 }
 
 fn refused(agent: &mut Agent, id: Option<u64>, status: u16, retry_after_s: Option<u32>) -> Result<Turn, Ending> {
+    let retry_after = retry_after_s.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    if let Some(outcome) = id.and_then(|id| agent.answer_refused(id, status, retry_after, Instant::now())) {
+        return outcome.map(|()| if status == 401 { Turn::Close } else { Turn::Keep });
+    }
     let sent = id.and_then(|id| agent.queue.sent(id)).unwrap_or_else(Instant::now);
     agent.note_failure(sent, Some(status), &format!("refused_{status}"));
     match (status, id) {
@@ -256,7 +311,7 @@ fn refused(agent: &mut Agent, id: Option<u64>, status: u16, retry_after_s: Optio
         }
         (408 | 425 | 429 | 500..=599, _) => {
             agent.queue.land(id);
-            agent.block(retry_after_s.map(|seconds| Duration::from_secs(u64::from(seconds))));
+            agent.block(retry_after);
         }
         (_, Some(id)) => agent.give_up(id),
         // A frame without an id is none of ours: nothing to take back.

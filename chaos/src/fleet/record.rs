@@ -1,5 +1,6 @@
 //! A line for every answer a device got, for every try that failed, and for
-//! every command: what an oracle compares with what is stored.
+//! every command, its run and its results: what an oracle compares with what is
+//! stored.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
+use wire::agent::Command;
+use wire::command::ActionResult;
 
 use crate::model::timestamp;
 
@@ -29,7 +32,7 @@ struct Line<'a> {
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat: Option<bool>,
-    /// `heartbeat`, `failure` or `command`.
+    /// `heartbeat`, `failure`, `command`, `executed` or `result`.
     what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_at: Option<String>,
@@ -45,9 +48,18 @@ struct Line<'a> {
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'a str>,
-    /// Of a command: whether it was run, not only received.
+    /// Of a command: `socket`, `heartbeat` or `push`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ran: Option<bool>,
+    path: Option<&'a str>,
+    /// Of a command: `run`, or why the device refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'a str>,
+    /// As it arrived, so that somebody else can judge it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a Command>,
+    /// Of a result: what the device said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
 }
 
 /// One exchange with a node: between whom, and when.
@@ -96,10 +108,21 @@ impl Recorder {
         self.write(&Line { status, error: Some(error), ..line("failure", exchange) })
     }
 
-    /// A command arrived; simulated devices do not run commands yet.
-    pub(super) fn command(&self, exchange: Exchange<'_>, request_id: &str, action: &str) -> Result<()> {
+    /// A command arrived by `path`, and the device came to `verdict`.
+    pub(super) fn command(&self, exchange: Exchange<'_>, path: &str, verdict: &str, command: &Command) -> Result<()> {
         let line = line("command", exchange);
-        self.write(&Line { sent_at: None, request_id: Some(request_id), action: Some(action), ran: Some(false), ..line })
+        self.write(&Line { sent_at: None, path: Some(path), verdict: Some(verdict), command: Some(command), ..line })
+    }
+
+    /// The device runs a command.
+    pub(super) fn executed(&self, exchange: Exchange<'_>, command: &Command) -> Result<()> {
+        self.write(&Line { sent_at: None, command: Some(command), ..line("executed", exchange) })
+    }
+
+    /// What became of telling a result: acknowledged (200), refused, or lost.
+    pub(super) fn result(&self, exchange: Exchange<'_>, result: &ActionResult, status: Option<u16>, error: Option<&str>) -> Result<()> {
+        let (request_id, outcome) = (Some(result.request_id.as_str()), Some(result.outcome.as_str()));
+        self.write(&Line { request_id, outcome, action: result.action.as_deref(), status, error, ..line("result", exchange) })
     }
 
     fn write(&self, line: &Line<'_>) -> Result<()> {
@@ -163,6 +186,8 @@ mod tests {
     #[test]
     fn every_answer_failure_and_command_is_a_line_of_json() {
         let folder = TempDir::new("record").unwrap();
+        let raw = json!({"request_id": "r1", "device_id": "d1", "action": "ping", "ts": "t", "expires_at": "e", "params": "{\"a\":1}",
+            "signature": "s", "v": "1"});
         let path = folder.path().join("record.jsonl");
         let recorder = Recorder::create(&path).unwrap();
         let now = DateTime::from_timestamp(1_795_275_377, 1_000).unwrap();
@@ -171,7 +196,11 @@ mod tests {
         recorder.acknowledged(exchange, now - TimeDelta::days(9), true, Some("-")).unwrap();
         recorder.failed(exchange, Some(503), "http_503").unwrap();
         recorder.failed(exchange, None, "timeout").unwrap();
-        recorder.command(exchange, "r1", "ping").unwrap();
+        let command: Command = serde_json::from_value(raw.clone()).unwrap();
+        recorder.command(exchange, "socket", "run", &command).unwrap();
+        recorder.executed(exchange, &command).unwrap();
+        let result = ActionResult { request_id: "r1".into(), outcome: "success".into(), ..ActionResult::default() };
+        recorder.result(exchange, &result, Some(200), None).unwrap();
         recorder.flush().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -189,8 +218,11 @@ mod tests {
                     "server": "http://n1:1", "error": "http_503"}),
                 json!({"device_id": "d1", "what": "failure", "sent_at": sent_at, "answered_at": answered_at, "server": "http://n1:1",
                     "error": "timeout"}),
-                json!({"device_id": "d1", "what": "command", "answered_at": answered_at, "server": "http://n1:1", "request_id": "r1",
-                    "action": "ping", "ran": false}),
+                json!({"device_id": "d1", "what": "command", "answered_at": answered_at, "server": "http://n1:1", "path": "socket",
+                    "verdict": "run", "command": raw}),
+                json!({"device_id": "d1", "what": "executed", "answered_at": answered_at, "server": "http://n1:1", "command": raw}),
+                json!({"device_id": "d1", "what": "result", "status": 200, "sent_at": sent_at, "answered_at": answered_at,
+                    "server": "http://n1:1", "request_id": "r1", "outcome": "success"}),
             ]
         );
     }

@@ -19,6 +19,14 @@ pub(super) struct Stats {
     pub(super) reconnects: Counter,
     pub(super) reconnect_frames: Counter,
     pub(super) commands: Counter,
+    pub(super) commands_executed: Counter,
+    pub(super) bad_commands: Counter,
+    pub(super) duplicate_commands: Counter,
+    pub(super) results_sent: Counter,
+    pub(super) results_acknowledged: Counter,
+    pub(super) results_refused: Counter,
+    pub(super) results_waiting: Counter,
+    pub(super) answers_lost: Counter,
     pub(super) deleted: Counter,
     pub(super) forgotten: Counter,
     pub(super) unacknowledged: Counter,
@@ -105,6 +113,14 @@ impl Stats {
             reconnects: self.reconnects.get(),
             reconnect_frames: self.reconnect_frames.get(),
             commands_received: self.commands.get(),
+            commands_executed: self.commands_executed.get(),
+            commands_refused_as_bad: self.bad_commands.get(),
+            commands_seen_before: self.duplicate_commands.get(),
+            results_sent: self.results_sent.get(),
+            results_acknowledged: self.results_acknowledged.get(),
+            results_refused: self.results_refused.get(),
+            results_waiting_at_end: self.results_waiting.get(),
+            answers_lost: self.answers_lost.get(),
             dropped_on_device: self.dropped_on_device.get(),
             unacknowledged_at_end: self.unacknowledged.get(),
             deleted: self.deleted.get(),
@@ -160,8 +176,33 @@ pub struct Summary {
     pub reconnects: u64,
     /// `reconnect` frames received.
     pub reconnect_frames: u64,
-    /// Commands received, repeats included; they are not run.
+    /// Commands received, by whatever path, repeats included.
+    #[serde(default)]
     pub commands_received: u64,
+    /// Commands run.
+    #[serde(default)]
+    pub commands_executed: u64,
+    /// Commands that were altered, foreign or expired, and not run.
+    #[serde(default)]
+    pub commands_refused_as_bad: u64,
+    /// Commands that had arrived before, and were not run again.
+    #[serde(default)]
+    pub commands_seen_before: u64,
+    /// Results put on the wire, `received` and retries included.
+    #[serde(default)]
+    pub results_sent: u64,
+    /// Outcomes of commands that the server has acknowledged.
+    #[serde(default)]
+    pub results_acknowledged: u64,
+    /// Outcomes that the server will never take.
+    #[serde(default)]
+    pub results_refused: u64,
+    /// Results that nobody had acknowledged when the run ended.
+    #[serde(default)]
+    pub results_waiting_at_end: u64,
+    /// Acknowledgements of results that were thrown away unread, on purpose.
+    #[serde(default)]
+    pub answers_lost: u64,
     /// Heartbeats lost on devices whose queue was full.
     pub dropped_on_device: u64,
     /// Heartbeats still waiting when the run ended.
@@ -189,7 +230,16 @@ impl fmt::Display for Summary {
         writeln!(f, "generator lag  {}", self.send_lag)?;
         writeln!(f, "errors         {}", self.errors)?;
         writeln!(f, "sockets        {} opened again, {} reconnect frames", self.reconnects, self.reconnect_frames)?;
-        writeln!(f, "commands       {} received", self.commands_received)?;
+        writeln!(
+            f,
+            "commands       {} received, {} executed, {} refused as bad, {} seen before",
+            self.commands_received, self.commands_executed, self.commands_refused_as_bad, self.commands_seen_before
+        )?;
+        writeln!(
+            f,
+            "results        {} sent, {} outcomes acknowledged, {} refused; {} acknowledgements lost on purpose, {} waiting at the end",
+            self.results_sent, self.results_acknowledged, self.results_refused, self.answers_lost, self.results_waiting_at_end
+        )?;
         write!(
             f,
             "devices lost   {} deleted, {} forgotten; {} heartbeats dropped, {} waiting at the end",

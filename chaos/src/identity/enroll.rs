@@ -16,6 +16,7 @@ use super::{Admin, Credentials, Identity, StateFile, Trouble};
 use crate::backoff::Backoff;
 use crate::http::{Call, Http, HttpError};
 use crate::model::Profile;
+use crate::push::push_token;
 
 /// The most tokens that one call creates.
 const TOKENS_PER_CALL: usize = 500;
@@ -43,6 +44,8 @@ pub struct EnrollPlan {
     pub seed: u64,
     /// Share of clocks that are off; part of what the seed decides.
     pub clock_off_share: f64,
+    /// Whether devices can be pushed to.
+    pub push: bool,
 }
 
 /// The profile that device `number` of a fleet has in every run.
@@ -144,7 +147,7 @@ async fn register(http: &Http, token: CreatedEnrollToken, number: u64, plan: &En
         sdk_int: Some(Int(profile.sdk_int)),
         app_version: Some(profile.agent_version.to_owned()),
         app_version_code: Some(Int(profile.agent_version_code)),
-        fcm_token: None,
+        fcm_token: plan.push.then(|| push_token(&alias)),
     };
     let body = bytes::Bytes::from(serde_json::to_vec(&request).map_err(|e| HttpError::Invalid(e.to_string()))?);
     let mut backoff = patient();
@@ -153,7 +156,7 @@ async fn register(http: &Http, token: CreatedEnrollToken, number: u64, plan: &En
             Ok(answer) if matches!(answer.status, 200 | 201) => {
                 let RegisterResponse { device_id, device_token, device_key, .. } =
                     answer.read().map_err(|e| HttpError::Invalid(e.to_string()))?;
-                return Ok(Identity { number, device_id, alias, device_token, device_key });
+                return Ok(Identity { number, device_id, alias, device_token, device_key, next_device_key: None });
             }
             Ok(answer) => Trouble::from_answer(&answer),
             Err(error) => error.into(),

@@ -10,7 +10,7 @@ pub use admin::{Admin, Credentials};
 pub(crate) use enroll::profile_of;
 pub use enroll::{EnrollPlan, enroll_missing};
 pub use session::{Granted, ask_for_session, prepare_sessions};
-pub use state_file::{Identity, StateFile};
+pub use state_file::{Identity, KeyWriter, KeysInForce, StateFile, key_history};
 
 use std::time::Duration;
 

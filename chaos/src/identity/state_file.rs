@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct Identity {
     pub device_token: String,
     /// Key of command signatures, hex.
     pub device_key: String,
+    /// The key of a rotation whose result is not acknowledged yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_device_key: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,11 +44,61 @@ enum Line {
         next_number: u64,
     },
     Device(Identity),
+    /// From now on the device takes these keys.
+    Keys {
+        device_id: String,
+        #[serde(flatten)]
+        keys: KeysInForce,
+    },
     /// The device was deleted or has forgotten who it is.
     Gone {
         device_id: String,
         why: String,
     },
+}
+
+/// The keys that a device took from a time on.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeysInForce {
+    /// Since when; `None` means since it was enrolled.
+    #[serde(rename = "at")]
+    pub since: Option<DateTime<Utc>>,
+    /// Hex.
+    pub device_key: String,
+    /// A second one, while it was changing over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_device_key: Option<String>,
+}
+
+/// Writes changes of keys down from whatever task a device runs in.
+pub struct KeyWriter(File);
+
+impl KeyWriter {
+    /// Keeps the keys of a device; on disk when this returns, so that nothing is
+    /// said to the server that a kill would make untrue.
+    pub fn keep(&self, device_id: &str, device_key: &str, next_device_key: Option<&str>, now: DateTime<Utc>) -> Result<()> {
+        let keys = KeysInForce { since: Some(now), device_key: device_key.to_owned(), next_device_key: next_device_key.map(str::to_owned) };
+        append(&self.0, &Line::Keys { device_id: device_id.to_owned(), keys })
+    }
+}
+
+/// All keys that the devices of a state folder have taken, the oldest first.
+/// Needs no lock: the fleet may be running.
+pub fn key_history(folder: &Path) -> Result<HashMap<String, Vec<KeysInForce>>> {
+    let path = folder.join("identities.jsonl");
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut history: HashMap<String, Vec<KeysInForce>> = HashMap::new();
+    for text in BufReader::new(file).lines() {
+        match serde_json::from_str(&text?) {
+            Ok(Line::Device(Identity { device_id, device_key, next_device_key, .. })) => {
+                history.entry(device_id).or_default().push(KeysInForce { since: None, device_key, next_device_key });
+            }
+            Ok(Line::Keys { device_id, keys }) => history.entry(device_id).or_default().push(keys),
+            // The others, and what a kill cut off.
+            _ => {}
+        }
+    }
+    Ok(history)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -168,6 +222,11 @@ impl StateFile {
                     places.insert(identity.device_id.clone(), kept.len());
                     kept.push(Some(identity));
                 }
+                Line::Keys { device_id, keys } => {
+                    if let Some(identity) = places.get(&device_id).and_then(|place| kept[*place].as_mut()) {
+                        (identity.device_key, identity.next_device_key) = (keys.device_key, keys.next_device_key);
+                    }
+                }
                 Line::Gone { device_id, .. } => {
                     if let Some(place) = places.remove(&device_id) {
                         kept[place] = None;
@@ -179,18 +238,25 @@ impl StateFile {
         Ok(())
     }
 
-    fn append(&mut self, line: &Line) -> Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        Ok(self.file.write_all(&text)?) // one write: a kill leaves it whole or cut, never mixed
+    /// What writes changes of keys to the same file.
+    pub fn key_writer(&self) -> Result<KeyWriter> {
+        Ok(KeyWriter(self.file.try_clone()?))
     }
+
+    fn append(&mut self, line: &Line) -> Result<()> {
+        append(&self.file, line)
+    }
+}
+
+fn append(mut file: &File, line: &Line) -> Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    Ok(file.write_all(&text)?) // one write: a kill leaves it whole or cut, never mixed
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-
-    use chrono::DateTime;
 
     use super::*;
     use crate::harness::TempDir;
@@ -202,6 +268,7 @@ mod tests {
             alias: format!("sim-{number}"),
             device_token: "t".into(),
             device_key: "k".into(),
+            next_device_key: None,
         }
     }
 
@@ -241,6 +308,28 @@ mod tests {
         drop(file);
         StateFile::open(folder.path()).unwrap().add(identity(2)).unwrap();
         assert_eq!(ids(&StateFile::open(folder.path()).unwrap()), ["d1", "d2"]);
+    }
+
+    #[test]
+    fn a_change_of_keys_is_kept_and_so_are_the_keys_before() {
+        let folder = TempDir::new("state").unwrap();
+        let now = DateTime::from_timestamp(1_795_275_377, 0).unwrap();
+        let mut state = StateFile::open(folder.path()).unwrap();
+        state.add(identity(1)).unwrap();
+        state.add(identity(2)).unwrap();
+        state.key_writer().unwrap().keep("d1", "k", Some("n"), now).unwrap();
+        let key_of = |next: Option<&str>, key: &str| {
+            let first = StateFile::open(folder.path()).unwrap().identities()[0].clone();
+            assert_eq!((first.device_key.as_str(), first.next_device_key.as_deref()), (key, next));
+        };
+        drop(state);
+        key_of(Some("n"), "k");
+        StateFile::open(folder.path()).unwrap().key_writer().unwrap().keep("d1", "n", None, now).unwrap();
+        key_of(None, "n");
+        let history = key_history(folder.path()).unwrap();
+        let d1: Vec<_> = history["d1"].iter().map(|keys| (keys.since, keys.device_key.as_str(), keys.next_device_key.as_deref())).collect();
+        assert_eq!(d1, [(None, "k", None), (Some(now), "k", Some("n")), (Some(now), "n", None)]);
+        assert_eq!(history["d2"].len(), 1);
     }
 
     #[test]

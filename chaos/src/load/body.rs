@@ -98,6 +98,7 @@ mod tests {
                 alias: format!("load-{number}"),
                 device_token: "t".into(),
                 device_key: "k".into(),
+                next_device_key: None,
             };
             let mut template = RequestTemplate::new(&url, &identity, "ey.x.y", 1).unwrap();
             for n in [0, 1, 89, 90, 12_345] {

@@ -34,6 +34,7 @@ use body::RequestTemplate;
 use connection::{BUCKET_S, Measured, Run, drive};
 use cursor::{Cursor, full};
 pub use route::Route;
+pub(crate) use route::owners_of;
 
 /// Arguments of `chaos load`.
 #[derive(Debug, Clone, Args)]

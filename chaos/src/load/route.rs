@@ -58,9 +58,7 @@ impl Route {
             Credentials::Password { username, password } => client.access_token(username, password).await?,
             Credentials::AccessToken(token) => token.clone(),
         };
-        let view: View =
-            serde_json::from_value(client.get_json("/v1/cluster", &token).await?).context("GET /v1/cluster is not understood")?;
-        let owners = owners(&view, &target.servers)?;
+        let owners = owners_of(&client, &token, &target.servers).await?;
         let route = |identity: &Identity| {
             let shard = shard_of(DeviceId(Uuid::parse_str(&identity.device_id)?)).0;
             let owner = *owners.get(&shard).with_context(|| format!("shard {shard} has no owner among the servers"))?;
@@ -68,6 +66,12 @@ impl Route {
         };
         identities.iter().map(route).collect()
     }
+}
+
+/// The place of each shard's owner among the servers, as a node tells it.
+pub(crate) async fn owners_of(client: &Client, token: &str, servers: &[ServerUrl]) -> Result<HashMap<u16, usize>> {
+    let view = serde_json::from_value(client.get_json("/v1/cluster", token).await?).context("GET /v1/cluster is not understood")?;
+    owners(&view, servers)
 }
 
 /// The place of each shard's owner among the servers.

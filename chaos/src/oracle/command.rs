@@ -11,12 +11,15 @@ use crate::harness::Psql;
 /// Arguments of `chaos oracle`.
 #[derive(Debug, Clone, Args)]
 pub struct OracleArgs {
-    /// What `chaos fleet --record` wrote; repeat it or separate them by commas
+    /// What `chaos fleet --record` wrote, and `orders.jsonl` of `chaos cluster`; repeat it or separate them by commas
     #[arg(long, value_name = "FILE", required = true, value_delimiter = ',')]
     pub record: Vec<PathBuf>,
     /// The database, as psql takes it; `chaos cluster` prints it
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
+    /// The fleet's state folder: its keys tell whether what ran was signed
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// What was done to the cluster: `faults.json` in the folder of `chaos cluster`
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
@@ -30,6 +33,9 @@ pub async fn run(args: OracleArgs) -> Result<bool> {
     let mut history = History::default();
     for record in &args.record {
         history.read_record(record)?;
+    }
+    if let Some(folder) = &args.state_dir {
+        history.read_keys(folder)?;
     }
     if let Some(path) = &args.faults {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

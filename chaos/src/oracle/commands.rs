@@ -1,57 +1,312 @@
-//! P2: a command runs at most once on its device.
+//! P2: a command runs at most once on its device, what the server acknowledged of
+//! its result stays, and no command that was accepted vanishes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{Check, History, Violation};
+use super::history::clock_text;
+use super::{Check, CommandRow, History, Violation};
+
+/// How long after its end a command may still wait for being noted as expired.
+const EXPIRED_WITHIN_US: i64 = 60_000_000;
+/// States that nothing follows.
+const FINAL: [&str; 4] = ["succeeded", "failed", "expired", "canceled"];
+/// The others.
+const OPEN: [&str; 3] = ["queued", "sent", "delivered"];
+/// Said before the outcome.
+const RECEIVED: &str = "received";
+
+/// What devices ran and were acknowledged, and what people ordered, against the table.
+pub(super) fn check(history: &History) -> Check {
+    let mut violations = twice(history);
+    let mut notes = Vec::new();
+    let acknowledged = acknowledged(history, &mut violations);
+    match &history.stored.commands {
+        Some(rows) => {
+            results(history, rows, &acknowledged, &mut violations);
+            orders(history, rows, &mut violations);
+            notes.push(states(rows));
+        }
+        None if !acknowledged.is_empty() || !history.orders.is_empty() => {
+            notes.push("the database has no table of commands: neither results nor orders can be looked up".into());
+        }
+        None => {}
+    }
+    violations.sort_by(|a, b| (&a.device, &a.what).cmp(&(&b.device, &b.what)));
+    let accepted = history.orders.iter().filter(|order| order.accepted).count();
+    let looked_at = if history.received.is_empty() && history.orders.is_empty() {
+        "nothing to check: no command was sent".to_owned()
+    } else {
+        format!(
+            "{accepted} commands accepted of {} ordered, {} received, {} run, {} results acknowledged",
+            history.orders.len(),
+            history.received.len(),
+            history.executed.len(),
+            acknowledged.len()
+        )
+    };
+    Check { promise: "P2", looked_at, violations, notes }
+}
 
 /// No request id was run twice by the same device.
-pub(super) fn check(history: &History) -> Check {
-    let mut runs: HashMap<_, u32> = HashMap::new();
-    for ran in &history.ran {
-        *runs.entry(ran).or_default() += 1;
+fn twice(history: &History) -> Vec<Violation> {
+    let mut runs: HashMap<(u32, &str), u32> = HashMap::new();
+    for ran in &history.executed {
+        *runs.entry((ran.device, &ran.command.request_id)).or_default() += 1;
     }
-    let looked_at = match (runs.len(), history.commands) {
-        (0, 0) => "nothing to check: no command was sent".to_owned(),
-        (0, received) => format!("nothing to check: {received} commands were received, none was run"),
-        (n, received) => format!("{n} commands run, {received} received"),
-    };
     let twice = runs.into_iter().filter(|(_, times)| *times > 1);
-    let mut violations: Vec<_> = twice
-        .map(|(ran, times)| Violation {
-            promise: "P2",
-            device: history.devices.text(ran.device).to_owned(),
-            what: format!("ran the command {} {times} times", ran.request_id),
-        })
-        .collect();
-    violations.sort_by(|a, b| (&a.device, &a.what).cmp(&(&b.device, &b.what)));
-    Check { promise: "P2", looked_at, violations, notes: Vec::new() }
+    twice.map(|((device, id), times)| violation(history, device, format!("ran the command {id} {times} times"))).collect()
+}
+
+/// The outcome of each command that was acknowledged to its device.
+fn acknowledged<'h>(history: &'h History, violations: &mut Vec<Violation>) -> BTreeMap<(u32, &'h str), (&'h str, i64)> {
+    let mut outcomes: BTreeMap<(u32, &str), (&str, i64)> = BTreeMap::new();
+    for told in history.results.iter().filter(|told| told.status == Some(200) && told.outcome != RECEIVED) {
+        let first = outcomes.entry((told.device, &told.request_id)).or_insert((&told.outcome, told.answered_us));
+        if first.0 != told.outcome {
+            let what = format!("was acknowledged both {} and {} of the command {}", first.0, told.outcome, told.request_id);
+            violations.push(violation(history, told.device, what));
+        }
+    }
+    outcomes
+}
+
+/// What was acknowledged is in the table, unchanged.
+fn results(
+    history: &History,
+    rows: &HashMap<String, CommandRow>,
+    acknowledged: &BTreeMap<(u32, &str), (&str, i64)>,
+    violations: &mut Vec<Violation>,
+) {
+    for ((device, request_id), (outcome, answered_us)) in acknowledged {
+        let said = format!("the command {request_id}: {outcome}, acknowledged at {}", clock_text(*answered_us));
+        let what = match rows.get(*request_id) {
+            None => format!("{said}, is not in the table"),
+            Some(row) if row.device_id != history.devices.text(*device) => format!("{said}, is one of the device {}", row.device_id),
+            Some(row) if row.outcome.as_deref() != Some(*outcome) => {
+                format!("{said}, has the outcome {} and is {} in the table", row.outcome.as_deref().unwrap_or("none"), row.state)
+            }
+            Some(_) => continue,
+        };
+        violations.push(violation(history, *device, what));
+    }
+}
+
+/// What was accepted is there once, and has ended or may still end.
+fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mut Vec<Violation>) {
+    let mut by_device: HashMap<&str, Vec<&CommandRow>> = HashMap::new();
+    for row in rows.values() {
+        by_device.entry(&row.device_id).or_default().push(row);
+    }
+    let mut ordered: HashMap<u32, usize> = HashMap::new();
+    for order in &history.orders {
+        *ordered.entry(order.device).or_default() += 1;
+        if !order.accepted {
+            continue;
+        }
+        let device_id = history.devices.text(order.device);
+        let mine = by_device.get(device_id).map(Vec::as_slice).unwrap_or_default();
+        let (name, found): (String, Vec<&CommandRow>) = match (&order.request_id, &order.batch_id) {
+            (Some(id), _) => (format!("the command {id}"), rows.get(id).filter(|row| row.device_id == device_id).into_iter().collect()),
+            (None, Some(batch)) => {
+                let found = mine.iter().filter(|row| row.batch_id.as_deref() == Some(batch.as_str())).copied();
+                (format!("its command of the batch {batch}"), found.collect())
+            }
+            (None, None) => continue,
+        };
+        let accepted = format!("{name}, accepted by {} at {}", history.names.text(order.server), clock_text(order.answered_us));
+        match found[..] {
+            [row] => violations.extend(unended(history, row).map(|how| violation(history, order.device, format!("{accepted}, {how}")))),
+            [] => violations.push(violation(history, order.device, format!("{accepted}, has vanished"))),
+            _ => violations.push(violation(history, order.device, format!("{accepted}, is there {} times", found.len()))),
+        }
+    }
+    for (device, orders) in ordered {
+        let rows = by_device.get(history.devices.text(device)).map_or(0, Vec::len);
+        if history.orders_are_all && rows > orders {
+            violations.push(violation(
+                history,
+                device,
+                format!("has {rows} commands, but {orders} were ordered: a retry made another one"),
+            ));
+        }
+    }
+}
+
+/// How a command should have ended by now, if it has not.
+fn unended(history: &History, row: &CommandRow) -> Option<String> {
+    let state = row.state.as_str();
+    if FINAL.contains(&state) {
+        return None;
+    }
+    let expired_at = clock_text(row.expires_us);
+    if !OPEN.contains(&state) {
+        return Some(format!("is `{state}`, which is no state"));
+    }
+    let overdue = history.stored.read_us > row.expires_us.saturating_add(EXPIRED_WITHIN_US);
+    overdue.then(|| format!("is still {state}, although it expired at {expired_at}"))
+}
+
+/// How many are in which state.
+fn states(rows: &HashMap<String, CommandRow>) -> String {
+    let mut states: BTreeMap<&str, u32> = BTreeMap::new();
+    for row in rows.values() {
+        *states.entry(&row.state).or_default() += 1;
+    }
+    let states: Vec<String> = states.into_iter().map(|(state, n)| format!("{n} {state}")).collect();
+    format!("in the table: {}", if states.is_empty() { "nothing".into() } else { states.join(", ") })
+}
+
+fn violation(history: &History, device: u32, what: String) -> Violation {
+    Violation { promise: "P2", device: history.devices.text(device).to_owned(), what }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Ran;
+    use crate::oracle::{Executed, Order, Told};
+    use wire::agent::Command;
 
-    fn history(ran: &[(&str, &str)]) -> History {
-        let mut history = History { commands: ran.len() as u64, ..History::default() };
-        for (device, request_id) in ran {
-            let device = history.devices.number(device);
-            history.ran.push(Ran { device, request_id: (*request_id).to_owned() });
+    const SECOND_US: i64 = 1_000_000;
+
+    fn command(request_id: &str) -> Command {
+        let text = String::new;
+        Command {
+            request_id: request_id.into(),
+            device_id: "d1".into(),
+            action: "ping".into(),
+            ts: text(),
+            expires_at: text(),
+            params: text(),
+            signature: text(),
+            v: text(),
         }
+    }
+
+    fn row(request_id: &str, state: &str, outcome: Option<&str>) -> (String, CommandRow) {
+        let row = CommandRow {
+            device_id: "d1".into(),
+            batch_id: None,
+            action: "ping".into(),
+            state: state.into(),
+            outcome: outcome.map(str::to_owned),
+            expires_us: 100 * SECOND_US,
+        };
+        (request_id.to_owned(), row)
+    }
+
+    /// r1 was ordered, run and acknowledged as a success; r2 was ordered and is open.
+    fn history() -> History {
+        let mut history = History::default();
+        let (device, server) = (history.devices.number("d1"), history.names.number("http://n1"));
+        let order = |id: &str| Order { device, server, request_id: Some(id.into()), batch_id: None, accepted: true, answered_us: 0 };
+        history.orders = vec![order("r1"), order("r2")];
+        history.executed.push(Executed { device, at_us: 0, command: command("r1") });
+        history.results.push(Told {
+            device,
+            request_id: "r1".into(),
+            outcome: "success".into(),
+            status: Some(200),
+            sent_us: 0,
+            answered_us: 0,
+        });
+        history.stored.commands = Some(HashMap::from([row("r1", "succeeded", Some("success")), row("r2", "sent", None)]));
+        history.stored.read_us = 90 * SECOND_US;
         history
     }
 
+    fn broken(history: &History, what: &str) {
+        let check = check(history);
+        assert_eq!(check.violations.len(), 1, "{check:?}");
+        let first = &check.violations[0];
+        assert!(first.promise == "P2" && first.device == "d1" && first.what.contains(what), "{what}: {check:?}");
+    }
+
     #[test]
-    fn each_command_once_is_fine_on_however_many_devices() {
-        let check = check(&history(&[("d1", "r1"), ("d1", "r2"), ("d2", "r1")]));
+    fn a_run_that_went_well_breaks_nothing() {
+        let check = check(&history());
         assert!(check.violations.is_empty(), "{check:?}");
+        assert!(check.looked_at.starts_with("2 commands accepted of 2 ordered, 0 received, 1 run, 1 results"), "{check:?}");
+        assert_eq!(check.notes, ["in the table: 1 sent, 1 succeeded"]);
     }
 
     #[test]
     fn a_command_run_twice_is_a_violation() {
-        let check = check(&history(&[("d1", "r1"), ("d2", "r2"), ("d1", "r1")]));
-        assert_eq!(check.violations.len(), 1);
-        assert_eq!((check.violations[0].device.as_str(), check.violations[0].promise), ("d1", "P2"));
-        assert!(check.violations[0].what.contains("r1 2 times"));
+        let mut history = history();
+        history.executed.push(Executed { device: 0, at_us: 5, command: command("r1") });
+        broken(&history, "ran the command r1 2 times");
+        history.executed[1].device = history.devices.number("d2");
+        assert!(check(&history).violations.is_empty(), "another device's is another command");
+    }
+
+    #[test]
+    fn an_acknowledged_result_that_is_lost_or_changed_is_a_violation() {
+        for (change, what) in [
+            (row("r1", "succeeded", Some("failed")), "has the outcome failed"),
+            (row("r1", "expired", None), "has the outcome none and is expired"),
+        ] {
+            let mut history = history();
+            history.stored.commands.as_mut().unwrap().extend([change]);
+            broken(&history, what);
+        }
+        let mut history = history();
+        history.orders.remove(0);
+        history.stored.commands.as_mut().unwrap().remove("r1");
+        broken(&history, "is not in the table");
+        history.stored.commands = None;
+        assert!(check(&history).notes[0].contains("no table"));
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_may_be_missing_or_different() {
+        for (outcome, status) in [("failed", Some(409)), ("success", None), ("received", Some(200))] {
+            let mut history = history();
+            let told = Told { outcome: outcome.into(), status, request_id: "r2".into(), ..history.results[0].clone() };
+            history.results.push(told);
+            assert!(check(&history).violations.is_empty(), "{outcome} {status:?}");
+        }
+    }
+
+    #[test]
+    fn two_outcomes_of_one_command_are_a_violation() {
+        let mut history = history();
+        let told = Told { outcome: "failed".into(), ..history.results[0].clone() };
+        history.results.push(told);
+        broken(&history, "both success and failed");
+    }
+
+    #[test]
+    fn an_accepted_command_that_vanished_or_never_ends_is_a_violation() {
+        let mut gone = history();
+        gone.stored.commands.as_mut().unwrap().remove("r2");
+        broken(&gone, "r2, accepted by http://n1 at 00:00:00.000000, has vanished");
+        let mut stuck = history();
+        stuck.stored.read_us = 159 * SECOND_US;
+        assert!(check(&stuck).violations.is_empty(), "it may take a moment");
+        stuck.stored.read_us = 161 * SECOND_US;
+        broken(&stuck, "is still sent, although it expired");
+        let mut unknown = history();
+        unknown.stored.commands.as_mut().unwrap().extend([row("r2", "lost", None)]);
+        broken(&unknown, "`lost`, which is no state");
+    }
+
+    #[test]
+    fn a_retry_that_made_a_second_command_is_a_violation() {
+        let mut history = history();
+        history.stored.commands.as_mut().unwrap().extend([row("r3", "queued", None)]);
+        assert!(check(&history).violations.is_empty(), "somebody else may have ordered it");
+        history.orders_are_all = true;
+        broken(&history, "has 3 commands, but 2 were ordered");
+        // Whose answer nobody saw: it may be there, and it may not.
+        history.orders.push(Order { request_id: None, accepted: false, ..history.orders[0].clone() });
+        assert!(check(&history).violations.is_empty());
+    }
+
+    #[test]
+    fn each_device_of_a_batch_has_its_command_once() {
+        let mut history = history();
+        history.orders[1] = Order { request_id: None, batch_id: Some("b1".into()), ..history.orders[0].clone() };
+        broken(&history, "its command of the batch b1, accepted by http://n1 at 00:00:00.000000, has vanished");
+        history.stored.commands.as_mut().unwrap().get_mut("r2").unwrap().batch_id = Some("b1".into());
+        assert!(check(&history).violations.is_empty());
     }
 }

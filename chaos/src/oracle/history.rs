@@ -8,8 +8,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use wire::agent::Command;
 
+use crate::agent_command::DeviceKey;
 use crate::faults::{Fault, FaultSpan};
+use crate::identity::key_history;
 
 /// Texts that come again and again, as numbers.
 #[derive(Debug, Default)]
@@ -92,13 +95,86 @@ pub struct Failure {
     pub error: u32,
 }
 
+/// A command that arrived at a device.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Number of the device.
+    pub device: u32,
+    /// When it arrived.
+    pub at_us: i64,
+    /// As it arrived.
+    pub command: Command,
+}
+
 /// A command that a device ran.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Ran {
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// Number of the device.
+    pub device: u32,
+    /// When it ran.
+    pub at_us: i64,
+    /// As it arrived.
+    pub command: Command,
+}
+
+/// A device has told how a command went.
+#[derive(Debug, Clone)]
+pub struct Told {
     /// Number of the device.
     pub device: u32,
     /// Identity of the command.
     pub request_id: String,
+    /// What it said.
+    pub outcome: String,
+    /// 200 when it was acknowledged; `None` when no answer was read.
+    pub status: Option<u16>,
+    /// When it was sent.
+    pub sent_us: i64,
+    /// When the answer was there.
+    pub answered_us: i64,
+}
+
+/// A command for one device that was ordered through the API.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Number of the device.
+    pub device: u32,
+    /// Number of the URL that was asked last.
+    pub server: u32,
+    /// Identity of the command, when it was ordered alone and accepted.
+    pub request_id: Option<String>,
+    /// Identity of the batch it belongs to.
+    pub batch_id: Option<String>,
+    /// Whether the answer was 201; otherwise nobody knows whether it exists.
+    pub accepted: bool,
+    /// When the answer was there.
+    pub answered_us: i64,
+}
+
+/// Keys that a device took from a time on.
+#[derive(Debug, Clone)]
+pub struct KeyPeriod {
+    /// Since when.
+    pub since_us: i64,
+    /// One, or two while it was changing over.
+    pub keys: Vec<DeviceKey>,
+}
+
+/// A row of the table `command`.
+#[derive(Debug, Clone)]
+pub struct CommandRow {
+    /// Whose.
+    pub device_id: String,
+    /// Of which batch.
+    pub batch_id: Option<String>,
+    /// What to do.
+    pub action: String,
+    /// `queued`, `sent`, `delivered`, `succeeded`, `failed`, `expired` or `canceled`.
+    pub state: String,
+    /// What the device said in the end.
+    pub outcome: Option<String>,
+    /// When it must no longer run.
+    pub expires_us: i64,
 }
 
 /// A claim of a shard, from `shard_move`.
@@ -123,6 +199,10 @@ pub struct Stored {
     pub last_status_s: HashMap<u32, i64>,
     /// Claims of shards; none of a server that knows no shards.
     pub claims: Vec<Claim>,
+    /// Commands by `request_id`; `None` of a server that has no such table.
+    pub commands: Option<HashMap<String, CommandRow>>,
+    /// When the commands were read, by the database's clock.
+    pub read_us: i64,
 }
 
 /// What kind of fault a span is, as far as promises differ.
@@ -170,10 +250,18 @@ pub struct History {
     pub acks: Vec<Ack>,
     /// Failed tries, in the order of the record.
     pub failures: Vec<Failure>,
-    /// Commands that devices received, run or not.
-    pub commands: u64,
+    /// Commands that arrived at devices, run or not, repeats included.
+    pub received: Vec<Received>,
     /// Commands that devices ran.
-    pub ran: Vec<Ran>,
+    pub executed: Vec<Executed>,
+    /// What devices told about commands.
+    pub results: Vec<Told>,
+    /// Commands that were ordered through the API.
+    pub orders: Vec<Order>,
+    /// Whether nobody else ordered any, by hand for instance.
+    pub orders_are_all: bool,
+    /// Keys of devices, the oldest first.
+    pub keys: HashMap<u32, Vec<KeyPeriod>>,
     /// Rows of the database.
     pub stored: Stored,
     /// What was done.
@@ -196,9 +284,15 @@ struct Line<'a> {
     #[serde(default)]
     error: Option<&'a str>,
     #[serde(default)]
-    request_id: Option<&'a str>,
+    status: Option<u16>,
     #[serde(default)]
-    ran: Option<bool>,
+    request_id: Option<String>,
+    #[serde(default)]
+    batch_id: Option<String>,
+    #[serde(default)]
+    outcome: Option<String>,
+    #[serde(default)]
+    command: Option<Command>,
 }
 
 impl History {
@@ -227,13 +321,34 @@ impl History {
                 let error = self.names.number(line.error.unwrap_or("unknown"));
                 self.failures.push(Failure { device, server, sent_us, answered_us, error });
             }
-            "command" => {
-                self.commands += 1;
-                if line.ran == Some(true) {
-                    self.ran.push(Ran { device, request_id: line.request_id.unwrap_or_default().to_owned() });
-                }
+            "command" => self.received.extend(line.command.map(|command| Received { device, at_us: answered_us, command })),
+            "executed" => self.executed.extend(line.command.map(|command| Executed { device, at_us: answered_us, command })),
+            "result" => {
+                let (request_id, outcome) = (line.request_id.unwrap_or_default(), line.outcome.unwrap_or_default());
+                self.results.push(Told { device, request_id, outcome, status: line.status, sent_us, answered_us });
+            }
+            "ordered" => {
+                let (request_id, batch_id, accepted) = (line.request_id, line.batch_id, line.status == Some(201));
+                self.orders.push(Order { device, server, request_id, batch_id, accepted, answered_us });
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes over the keys of the devices of a fleet from its state folder.
+    pub fn read_keys(&mut self, state_dir: &Path) -> Result<()> {
+        for (device_id, periods) in key_history(state_dir)? {
+            let Some(device) = self.devices.find(&device_id) else { continue };
+            let periods = periods.into_iter().map(|period| KeyPeriod {
+                since_us: period.since.map_or(i64::MIN, |since| since.timestamp_micros()),
+                keys: [Some(period.device_key), period.next_device_key]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|key| DeviceKey::from_hex(&key))
+                    .collect(),
+            });
+            self.keys.insert(device, periods.collect());
         }
         Ok(())
     }
@@ -277,12 +392,20 @@ mod tests {
             r#"{"device_id":"d1","timestamp_utc":"2026-11-21T15:36:17Z","bucket_at":"2026-11-21T15:36:10Z","status":200,"repeat":false,"what":"heartbeat","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:17.002001Z","server":"http://n1","owner":"node-2","epoch":3}"#,
             r#"{"device_id":"d2","bucket_at":null,"status":200,"repeat":true,"what":"heartbeat","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:17.002001Z","server":"http://n1","owner":null,"epoch":null}"#,
             r#"{"device_id":"d1","status":503,"what":"failure","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","error":"http_503"}"#,
-            r#"{"device_id":"d1","what":"command","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","request_id":"r1","action":"ping","ran":false}"#,
+            r#"{"device_id":"d1","what":"command","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","path":"push","verdict":"run","command":{"request_id":"r1","device_id":"d1","action":"ping","ts":"t","expires_at":"e","params":"{\"a\":1}","signature":"s","v":"1"}}"#,
+            r#"{"device_id":"d1","what":"executed","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","command":{"request_id":"r1","device_id":"d1","action":"ping","ts":"t","expires_at":"e","params":"{}","signature":"s","v":"1"}}"#,
+            r#"{"device_id":"d1","what":"result","status":200,"sent_at":"2026-11-21T15:36:18Z","answered_at":"2026-11-21T15:36:19Z","server":"http://n2","request_id":"r1","action":"ping","outcome":"success"}"#,
+            r#"{"device_id":"d1","what":"ordered","status":201,"sent_at":"2026-11-21T15:36:17Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","request_id":"r1"}"#,
+            r#"{"device_id":"d1","what":"ordered","error":"timeout","sent_at":"2026-11-21T15:36:17Z","answered_at":"2026-11-21T15:36:18Z","server":"http://n2","batch_id":"b1"}"#,
         ] {
             history.read_line(line).unwrap();
         }
         assert_eq!((history.devices.len(), history.acks.len(), history.failures.len()), (2, 2, 1));
-        assert_eq!((history.commands, history.ran.len()), (1, 0));
+        assert_eq!((history.received[0].command.params.as_str(), history.executed.len()), ("{\"a\":1}", 1));
+        assert_eq!((history.results[0].outcome.as_str(), history.results[0].status), ("success", Some(200)));
+        let orders: Vec<_> =
+            history.orders.iter().map(|order| (order.request_id.as_deref(), order.batch_id.as_deref(), order.accepted)).collect();
+        assert_eq!(orders, [(Some("r1"), None, true), (None, Some("b1"), false)]);
         let [first, second] = history.acks[..] else { panic!() };
         assert_eq!((first.answered_us - first.sent_us, first.bucket_s.unwrap() % 10), (2_000, 0));
         assert_eq!(first.decided.map(|by| (history.names.text(by.owner), by.epoch)), Some(("node-2", 3)));

@@ -1,6 +1,7 @@
 //! Decides, from what simulated devices recorded, what was done to the cluster
 //! and what the database holds, which promises were kept.
 
+mod authenticity;
 mod command;
 mod commands;
 mod history;
@@ -14,7 +15,9 @@ use std::fmt;
 use serde::Serialize;
 
 pub use command::{OracleArgs, run};
-pub use history::{Ack, Claim, Deciding, Failure, History, Names, Ran, Span, SpanKind, Stored};
+pub use history::{
+    Ack, Claim, CommandRow, Deciding, Executed, Failure, History, KeyPeriod, Names, Order, Received, Span, SpanKind, Stored, Told,
+};
 pub use rows::read_rows;
 pub use takeover::{FirstAnswers, first_answers};
 
@@ -58,6 +61,7 @@ pub fn judge(history: &History) -> Verdict {
         checks: vec![
             stored::check(history),
             commands::check(history),
+            authenticity::check(history),
             ownership::check(history),
             takeover::without_database(history),
             takeover::check(history),

@@ -1,8 +1,10 @@
 //! The rows that a history needs of the database.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
 
-use super::{Claim, History};
+use super::{Claim, CommandRow, History};
 use crate::harness::Psql;
 
 /// Both in one statement: a heartbeat that is stored meanwhile is in both or in neither.
@@ -13,7 +15,14 @@ const STORED: &str = "
 const HAS_CLAIMS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'shard_move' AND relkind = 'r'";
 const CLAIMS: &str = "SELECT shard_id, epoch, (extract(epoch FROM moved_at) * 1000000)::bigint, to_node FROM shard_move";
 
-/// Reads heartbeats and statuses of the devices of the record, and all claims.
+const HAS_COMMANDS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'command' AND relkind IN ('r', 'p')";
+const COMMANDS: &str = "
+    SELECT request_id, device_id, coalesce(batch_id::text, ''), state, coalesce(outcome, ''),
+           (extract(epoch FROM expires_at) * 1000000)::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, action
+      FROM command";
+
+/// Reads heartbeats and statuses of the devices of the record, all claims, and all
+/// commands.
 pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
     for [what, device, bucket_s, copies] in columns(&psql.run(STORED, &[]).await?)? {
         // Rows of devices that are not in the record are none of its business.
@@ -24,6 +33,7 @@ pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
             history.stored.last_status_s.insert(device, bucket_s.parse()?);
         }
     }
+    read_commands(history, psql).await?;
     if psql.run(HAS_CLAIMS, &[]).await?.trim() == "0" {
         return Ok(());
     }
@@ -31,6 +41,28 @@ pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
         let owner = history.names.number(owner);
         history.stored.claims.push(Claim { shard: shard.parse()?, epoch: epoch.parse()?, owner, moved_us: moved_us.parse()? });
     }
+    Ok(())
+}
+
+async fn read_commands(history: &mut History, psql: &Psql) -> Result<()> {
+    if psql.run(HAS_COMMANDS, &[]).await?.trim() == "0" {
+        return Ok(());
+    }
+    let mut rows = HashMap::new();
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    for [request_id, device_id, batch_id, state, outcome, expires_us, read_us, action] in columns(&psql.run(COMMANDS, &[]).await?)? {
+        history.stored.read_us = read_us.parse()?;
+        let row = CommandRow {
+            device_id: device_id.to_owned(),
+            batch_id: given(batch_id),
+            action: action.to_owned(),
+            state: state.to_owned(),
+            outcome: given(outcome),
+            expires_us: expires_us.parse()?,
+        };
+        rows.insert(request_id.to_owned(), row);
+    }
+    history.stored.commands = Some(rows);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::duration::{self, Interval};
-use crate::fleet::TransportChoice;
+use crate::fleet::{Behaviours, TransportChoice};
 use crate::harness::Network;
 
 pub use run::run;
@@ -56,6 +56,18 @@ pub struct SoakArgs {
     /// What the links between nodes are made of
     #[arg(long, value_enum, default_value_t = Network::Proxies)]
     pub network: Network,
+    /// Orders no commands meanwhile
+    #[arg(long)]
+    pub no_commands: bool,
+    /// Time between two orders of commands, each of a random node
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration::parse)]
+    pub order_every: Duration,
+    /// What devices do with commands, by weight, as for `chaos fleet`
+    #[arg(long, value_name = "WEIGHTS", default_value = "execute=75,refuse=5,fail=5,late=5,lose-answer=5,never-answer=2,deaf-socket=3")]
+    pub commands: Behaviours,
+    /// Share of commands beside which altered, repeated and foreign ones are slipped in
+    #[arg(long, value_name = "0..1", default_value_t = 0.1)]
+    pub hostile_share: f64,
     /// A folder that stays [default: a new one, kept only if a promise was broken]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

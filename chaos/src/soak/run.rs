@@ -1,7 +1,7 @@
 //! A soak from its first node to its verdict.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +18,7 @@ use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
+use crate::operator::{self, OperatorPlan};
 use crate::oracle::{self, Check, History, Verdict, Violation};
 use crate::signals::{Stop, unless_stopped};
 
@@ -72,7 +73,7 @@ async fn start(args: &SoakArgs) -> Result<Cluster> {
 }
 
 async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Stop) -> Result<bool> {
-    let record = cluster.folder().join("record.jsonl");
+    let (record, orders) = (cluster.folder().join("record.jsonl"), cluster.folder().join("orders.jsonl"));
     let (end_fleet, fleet_stop) = watch::channel(false);
     let fleet: JoinHandle<Result<Summary>> = tokio::spawn(Box::pin(fleet::run(fleet_args(args, cluster, &record)?, fleet_stop)));
     let mut faults = Faults::new();
@@ -82,9 +83,13 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             anyhow::bail!("before any fault: {trouble}");
         }
         println!("all {} devices are heard", args.devices);
+        let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &orders)).transpose()?;
         disturb(cluster, &mut faults, steps).await?;
         faults.heal_all(cluster).await?;
         let died = revive(cluster).await?;
+        if let Some(operator) = operator {
+            println!("{}", operator.finish().await?);
+        }
         anyhow::Ok((follower.until_calm(args.devices, args.calm_within).await?, died))
     };
     let found = unless_stopped(stop, Box::pin(disturbed)).await;
@@ -99,7 +104,8 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new())
         }
     };
-    let mut verdict = judge(cluster, &faults, &record).await?;
+    let records = [Some(record), orders.exists().then_some(orders)];
+    let mut verdict = judge(cluster, &faults, records.into_iter().flatten()).await?;
     verdict.add(aftermath(unrest, died));
     println!("{verdict}");
     if let Some(path) = &args.json {
@@ -128,10 +134,24 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
         ("--outages-per-hour", "0".into()),
         // Otherwise those of a node that was down would stay with the others.
         ("--roam-share", "0.03".into()),
+        ("--commands", args.commands.to_string()),
+        ("--hostile-share", args.hostile_share.to_string()),
     ];
     let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let all = ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words);
     Ok(FleetArgs { transport: args.transport, ..FleetWords::try_parse_from(all)?.args })
+}
+
+/// Commands may outlast a fault, and end before the verdict or soon after.
+fn operator_plan(args: &SoakArgs, cluster: &Cluster) -> OperatorPlan {
+    OperatorPlan {
+        servers: cluster.members().iter().map(|member| member.url()).collect(),
+        admin_password: cluster.admin_password().to_owned(),
+        pause: args.order_every,
+        expires_in_s: 120,
+        timeout: args.timeout,
+        seed: args.seed,
+    }
 }
 
 /// Does and undoes the faults at their times.
@@ -171,9 +191,12 @@ async fn revive(cluster: &mut Cluster) -> Result<Vec<String>> {
     Ok(died)
 }
 
-async fn judge(cluster: &Cluster, faults: &Faults, record: &Path) -> Result<Verdict> {
-    let mut history = History::default();
-    history.read_record(record)?;
+async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item = PathBuf>) -> Result<Verdict> {
+    let mut history = History { orders_are_all: true, ..History::default() };
+    for record in records {
+        history.read_record(&record)?;
+    }
+    history.read_keys(&cluster.folder().join("fleet"))?;
     history.take_faults(faults.spans());
     oracle::read_rows(&mut history, &cluster.psql()).await?;
     Ok(oracle::judge(&history))

@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chaos::agent_command::{DeviceKey, sign};
+use chaos::clock::now;
 use chaos::fleet::FleetArgs;
 use chaos::signals::Stop;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
@@ -23,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server;
+use wire::agent::Command;
 
 /// That of `chaos::harness::NodeOptions` too, so that this node can stand in for a process.
 pub(crate) const PASSWORD: &str = "admin:correct-horse-battery-staple";
@@ -52,6 +56,22 @@ pub(crate) struct World {
     pub(crate) reconnect_after_first: bool,
     /// Sockets acknowledge nothing.
     pub(crate) mute: bool,
+    /// Device keys by device id, as enrollment hands them over.
+    pub(crate) keys: BTreeMap<String, String>,
+    /// Commands by device id: they go out with every acknowledgement until they have ended.
+    pub(crate) commands: BTreeMap<String, Vec<Command>>,
+    /// Outcomes by request id, once they were told.
+    pub(crate) outcomes: BTreeMap<String, String>,
+    /// How often something was told: request id and outcome.
+    pub(crate) told: BTreeMap<(String, String), u32>,
+    /// Status for every action result.
+    pub(crate) refuse_results: Option<u16>,
+    /// Push tokens by device id, as heartbeats told them.
+    pub(crate) push_tokens: BTreeMap<String, String>,
+    /// Orders by idempotency key.
+    pub(crate) orders: BTreeMap<String, String>,
+    /// Orders whose answer is 503 although they are taken.
+    pub(crate) lose_orders: u32,
 }
 
 #[derive(Clone)]
@@ -113,10 +133,14 @@ impl FakeNode {
         let path = request.uri().path().to_owned();
         let bearer =
             request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
+        let idempotency_key = request.headers().get("idempotency-key").map(|v| v.to_str().unwrap().to_owned());
         let body = request.into_body().collect().await.unwrap().to_bytes();
         assert!(body.len() <= 64 << 10, "a body of {} bytes", body.len());
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let (status, retry_after, answer) = self.decide(&path, &bearer, &json);
+        let (status, retry_after, answer) = match idempotency_key {
+            Some(key) => self.order(&path, &key, &json),
+            None => self.decide(&path, &bearer, &json),
+        };
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
         *response.status_mut() = status.try_into().unwrap();
         if let Some(seconds) = retry_after {
@@ -160,10 +184,12 @@ impl FakeNode {
                 world.enroll_tokens.remove(bearer);
                 let device_id = format!("id-of-{alias}");
                 world.devices.insert(format!("device-{alias}"), device_id.clone());
+                let device_key = hex::encode(format!("{alias:0>32}"));
+                world.keys.insert(device_id.clone(), device_key.clone());
                 (
                     200,
                     None,
-                    json!({"device_id": device_id, "device_token": format!("device-{alias}"), "device_key": "00", "server_time": "",
+                    json!({"device_id": device_id, "device_token": format!("device-{alias}"), "device_key": device_key, "server_time": "",
                     "heartbeat_interval_seconds": 300, "socket_url": ""}),
                 )
             }
@@ -180,7 +206,8 @@ impl FakeNode {
                 if let Some(status) = world.refuse_heartbeats {
                     return (status, None, json!({"detail": "told to"}));
                 }
-                let told = json!({"ok": true, "next_heartbeat_seconds": world.next_heartbeat_seconds, "commands": [], "server_time": ""});
+                let told = json!({"ok": true, "next_heartbeat_seconds": world.next_heartbeat_seconds,
+                    "commands": world.waiting(&id), "server_time": ""});
                 if path == "/v1/heartbeat" {
                     world.store(&id, body);
                     return (200, None, told);
@@ -194,8 +221,37 @@ impl FakeNode {
                 answer["results"] = results.into();
                 (200, None, answer)
             }
+            "/v1/action-result" => {
+                let Some(id) = bearer.strip_prefix("session-").map(str::to_owned) else { return (401, None, json!({})) };
+                (world.end(&id, body), None, json!({"ok": true}))
+            }
+            "/v1/devices" => {
+                let ids: Vec<Value> = world.devices.values().map(|id| json!({"id": id})).collect();
+                (200, None, json!({"items": ids, "next_cursor": null}))
+            }
             _ => (404, None, json!({})),
         }
+    }
+
+    /// An order of one command, taken once per key.
+    fn order(&self, path: &str, key: &str, body: &Value) -> (u16, Option<u32>, Value) {
+        let Some(device_id) = path.strip_prefix("/v1/devices/").and_then(|rest| rest.strip_suffix("/commands")) else {
+            return (404, None, json!({"detail": "no such thing here"}));
+        };
+        let mut world = self.world();
+        let request_id = match world.orders.get(key) {
+            Some(known) => known.clone(),
+            None => {
+                let request_id = world.command(device_id, body["action"].as_str().unwrap(), &body["params"].to_string());
+                world.orders.insert(key.to_owned(), request_id.clone());
+                request_id
+            }
+        };
+        if world.lose_orders > 0 {
+            world.lose_orders -= 1;
+            return (503, None, json!({"detail": "told to"}));
+        }
+        (201, None, json!({"request_id": request_id}))
     }
 
     async fn socket(self, stream: TcpStream) {
@@ -219,6 +275,17 @@ impl FakeNode {
         while let Some(Ok(message)) = socket.next().await {
             let Message::Text(text) = message else { continue };
             let frame: Value = serde_json::from_str(&text).unwrap();
+            if frame["type"] == "action_result" {
+                let status = self.world().end(&device_id, &frame);
+                let answer = match status {
+                    200 => json!({"type": "ack", "id": frame["id"]}),
+                    status => json!({"type": "refused", "id": frame["id"], "status": status, "detail": "told to"}),
+                };
+                if socket.send(Message::text(answer.to_string())).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             assert_eq!(frame["type"], "heartbeat");
             let (refuse, mute, told, reconnect) = {
                 let world = self.world();
@@ -237,6 +304,14 @@ impl FakeNode {
             if socket.send(Message::text(answer.to_string())).await.is_err() {
                 return;
             }
+            let waiting = self.world().waiting(&device_id);
+            for command in waiting {
+                let mut frame = serde_json::to_value(&command).unwrap();
+                frame["type"] = "command".into();
+                if socket.send(Message::text(frame.to_string())).await.is_err() {
+                    return;
+                }
+            }
             if reconnect && std::mem::take(&mut first) {
                 let _ = socket.send(Message::text(json!({"type": "reconnect", "after_ms": 50}).to_string())).await;
             }
@@ -249,6 +324,60 @@ impl World {
         assert!(heartbeat["battery"]["pct"].is_i64(), "{heartbeat}");
         let timestamp = heartbeat["timestamp_utc"].as_str().unwrap().to_owned();
         *self.stored.entry((device_id.to_owned(), timestamp)).or_default() += 1;
+        if let Some(token) = heartbeat["fcm_token"].as_str() {
+            self.push_tokens.insert(device_id.to_owned(), token.to_owned());
+        }
+    }
+
+    /// A signed command that goes out from now on; its request id.
+    pub(crate) fn command(&mut self, device_id: &str, action: &str, params: &str) -> String {
+        let command = self.signed(device_id, action, params);
+        let request_id = command.request_id.clone();
+        self.commands.entry(device_id.to_owned()).or_default().push(command);
+        request_id
+    }
+
+    /// A signed command that goes nowhere by itself.
+    pub(crate) fn signed(&self, device_id: &str, action: &str, params: &str) -> Command {
+        let text = |at: DateTime<Utc>| at.to_rfc3339();
+        let mut command = Command {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            device_id: device_id.to_owned(),
+            action: action.to_owned(),
+            ts: text(now()),
+            expires_at: text(now() + TimeDelta::minutes(10)),
+            params: params.to_owned(),
+            signature: String::new(),
+            v: "1".into(),
+        };
+        command.signature = sign(&DeviceKey::from_hex(&self.keys[device_id]).unwrap(), &command);
+        command
+    }
+
+    fn waiting(&self, device_id: &str) -> Vec<Command> {
+        let commands = self.commands.get(device_id).into_iter().flatten();
+        commands.filter(|command| !self.outcomes.contains_key(&command.request_id)).cloned().collect()
+    }
+
+    /// Takes a result, as the agent API says.
+    fn end(&mut self, device_id: &str, result: &Value) -> u16 {
+        if let Some(status) = self.refuse_results {
+            return status;
+        }
+        let text = |name: &str| result[name].as_str().unwrap().to_owned();
+        let (request_id, outcome) = (text("request_id"), text("outcome"));
+        *self.told.entry((request_id.clone(), outcome.clone())).or_default() += 1;
+        if !self.commands.get(device_id).into_iter().flatten().any(|command| command.request_id == request_id) {
+            return 404;
+        }
+        match self.outcomes.get(&request_id) {
+            _ if outcome == "received" => 200,
+            Some(known) if *known != outcome => 409,
+            _ => {
+                self.outcomes.insert(request_id, outcome);
+                200
+            }
+        }
     }
 
     pub(crate) fn heartbeats(&self) -> u32 {

@@ -1,0 +1,93 @@
+//! Push messages to simulated devices: what brings them, and a plain source in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use wire::agent::Command;
+
+/// Messages that wait for one device; more are lost, as push messages may be.
+const WAITING_LIMIT: usize = 64;
+
+/// The `data` of a push message.
+pub type PushData = BTreeMap<String, String>;
+
+/// Whatever brings push messages to devices, such as a stand-in for FCM.
+pub trait PushSource: Send + Sync {
+    /// What is pushed to `push_token` from now on.
+    fn subscribe(&self, push_token: &str) -> mpsc::Receiver<PushData>;
+}
+
+/// The push token of a simulated device.
+pub fn push_token(alias: &str) -> String {
+    format!("sim-{alias}")
+}
+
+/// The command that push data carries; what is missing is empty and will not be believed.
+pub fn command_of(data: &PushData) -> Command {
+    let field = |name: &str| data.get(name).cloned().unwrap_or_default();
+    Command {
+        request_id: field("request_id"),
+        device_id: field("device_id"),
+        action: field("action"),
+        ts: field("ts"),
+        expires_at: field("expires_at"),
+        params: field("params"),
+        signature: field("signature"),
+        v: field("v"),
+    }
+}
+
+/// A command as push data carries it, without the `hmac` of earlier agents.
+pub fn data_of(command: &Command) -> PushData {
+    let Command { request_id, device_id, action, ts, expires_at, params, signature, v } = command;
+    let fields = [
+        ("request_id", request_id),
+        ("device_id", device_id),
+        ("action", action),
+        ("ts", ts),
+        ("expires_at", expires_at),
+        ("params", params),
+        ("signature", signature),
+        ("v", v),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+}
+
+/// A source in memory: whoever holds it pushes.
+#[derive(Default)]
+pub struct PushHub {
+    devices: Mutex<HashMap<String, mpsc::Sender<PushData>>>,
+}
+
+impl PushHub {
+    /// Pushes to a device; false when nobody with this token listens, or too much waits.
+    pub fn push(&self, push_token: &str, data: PushData) -> bool {
+        let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.get(push_token).is_some_and(|device| device.try_send(data).is_ok())
+    }
+}
+
+impl PushSource for PushHub {
+    fn subscribe(&self, push_token: &str) -> mpsc::Receiver<PushData> {
+        let (sender, receiver) = mpsc::channel(WAITING_LIMIT);
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).insert(push_token.to_owned(), sender);
+        receiver
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_pushed_arrives_as_it_was_signed() {
+        let hub = PushHub::default();
+        assert!(!hub.push("sim-a", PushData::new()), "nobody listens yet");
+        let mut device = hub.subscribe("sim-a");
+        let command = Command { request_id: "r1".into(), params: "{ \"a\":1 }".into(), v: "1".into(), ..command_of(&PushData::new()) };
+        assert!(hub.push("sim-a", data_of(&command)));
+        let arrived = command_of(&device.recv().await.unwrap());
+        assert_eq!((arrived.request_id, arrived.params, arrived.signature), ("r1".into(), "{ \"a\":1 }".into(), String::new()));
+    }
+}
