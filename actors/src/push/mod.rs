@@ -182,7 +182,7 @@ impl PushSender {
     }
 
     /// Queues a message and returns at once; `done` is called exactly once with what became of it,
-    /// here or on another thread. It must not block.
+    /// here or on another task, at the latest when the node stops. It must neither block nor panic.
     pub fn submit(&self, message: PushMessage, done: impl FnOnce(PushOutcome) + Send + 'static) {
         let Some(On { queue, shared }) = &self.0 else { return done(PushOutcome::Off) };
         let done = Completion::new(done, shared);

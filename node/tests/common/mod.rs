@@ -326,5 +326,6 @@ pub fn settings() -> actors::settings::Settings {
         kit: actors::settings::KitSettings::default(),
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
+        fcm: None,
     }
 }
