@@ -116,6 +116,8 @@ async fn a_message_arrives_as_it_was_given() {
     // Longer than FCM keeps anything.
     assert_eq!(push.send(PushMessage { ttl_s: u32::MAX, ..message(1) }).await, PushOutcome::Accepted);
     assert_eq!(device_side.recv().await.unwrap().ttl_s, 2_419_200);
+    drop(device_side);
+    assert_eq!(push.send(message(1)).await, PushOutcome::TokenGone, "the app is gone");
     let large = BTreeMap::from([("params".to_owned(), "x".repeat(4091))]);
     assert_eq!(push.send(PushMessage { data: large, ..message(1) }).await, PushOutcome::Refused("message_too_big"));
 }
@@ -320,10 +322,10 @@ async fn a_full_queue_says_so_at_once_and_a_stop_tells_all_that_wait() {
     eventually("the first on its way", async || (push.fake.counts().messages == 1).then_some(())).await;
     // One more is held by the dispatcher, three wait.
     let mut waiting = vec![first];
-    eventually("a full queue", async || {
+    let refused = eventually("a full queue", async || {
         let mut outcome = push.submit(message(rand::random()));
         match outcome.try_recv() {
-            Ok(outcome) => Some(assert!(matches!(outcome, PushOutcome::RetryAfter(_)))),
+            Ok(outcome) => Some(outcome),
             Err(_) => {
                 waiting.push(outcome);
                 None
@@ -331,6 +333,7 @@ async fn a_full_queue_says_so_at_once_and_a_stop_tells_all_that_wait() {
         }
     })
     .await;
+    assert!(matches!(refused, PushOutcome::RetryAfter(_)), "{refused:?}");
     assert_eq!((waiting.len(), push.counted("queue_full"), push.sender.status().queued), (5, 1, 4));
     push.tasks.shutdown().await;
     for outcome in waiting {

@@ -129,6 +129,9 @@ pub enum PushSetupError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// The address of FCM is none.
+    #[error("fcm.base_url: not a URL")]
+    BaseUrl,
     /// The HTTP client does not start, for example without any authority to trust.
     #[error("fcm: the https client does not start: {0}")]
     Client(String),

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -30,6 +31,8 @@ use crate::clock;
 
 /// Largest body that is read.
 const BODY_MAX_BYTES: usize = 64 << 10;
+/// Pause after a connection that could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 /// Messages that are remembered.
 const DELIVERED_MAX: usize = 1000;
 
@@ -72,9 +75,11 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        // Out of file descriptors, at worst: the next one may fare better.
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        connections.spawn(connection(stream, Arc::clone(&state)));
+        match listener.accept().await {
+            Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&state)))),
+            // Out of file descriptors, at worst: one may be free soon.
+            Err(_) => sleep(ACCEPT_AGAIN).await,
+        }
     }
 }
 
