@@ -208,7 +208,8 @@ pub fn read_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 fn wait_after(trouble: Trouble, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
     let draw = draw.clamp(0.0, 1.0);
     match retry_after {
-        Some(asked) => asked.min(RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
+        // "Now" would be a loop.
+        Some(asked) => asked.clamp(TROUBLE_WAIT, RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
         None => {
             let first = if matches!(trouble, Trouble::Quota | Trouble::DeviceQuota) { QUOTA_WAIT } else { TROUBLE_WAIT };
             first.saturating_mul(1 << rounds.saturating_sub(1).min(16)).min(WAIT_MAX).mul_f64(1.0 + draw * 0.5)
@@ -406,6 +407,7 @@ mod tests {
             (Trouble::Quota, Some(7), 9, 0.0, 7.0),
             (Trouble::Unavailable, Some(100), 1, 1.0, 110.0),
             (Trouble::Unavailable, Some(1 << 40), 1, 0.0, 3600.0),
+            (Trouble::Unavailable, Some(0), 5, 0.0, 1.0),
         ] {
             assert_eq!(wait_s(trouble, asked_s, rounds, draw), wanted_s, "{trouble:?} {asked_s:?} {rounds} {draw}");
         }
