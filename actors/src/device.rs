@@ -6,21 +6,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use domain::Timestamp;
+use domain::command::{DispatchEvent, DispatchPolicy, Reach};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
+use domain::{CommandId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
-use store::{HeartbeatRow, RecordedChange, StoredDevice, same_details};
+use secrecy::SecretBox;
+use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
 use crate::ServiceError;
 use crate::clock;
 use crate::cluster::Ownership;
+use crate::commands::queue::{CommandQueue, Driver};
+use crate::commands::writer::CommandWriter;
+use crate::commands::{CommandOrder, SignedCommand};
 use crate::event_writer::{EventWriter, RecordOutcome};
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, HeartbeatWriters, WriteJob};
 use crate::link::message::{DeviceReply, DeviceRequest, SocketPush, SocketRef};
+use crate::metrics::Metrics;
+use crate::push::{PushOutcome, PushSender};
 use crate::shard::ShardMsg;
 use crate::sockets::SocketHub;
 
@@ -59,6 +66,10 @@ pub enum DeviceMsg {
     ChangeRecorded(RecordOutcome),
     /// The pause after a refused record is over.
     RecordAgain,
+    /// Commands that the store holds for it.
+    Orders(Vec<CommandOrder>),
+    /// What became of a push message with a command, to this push token.
+    Pushed(CommandId, Box<str>, PushOutcome),
     /// It was removed for good: there is nothing left to be an actor of.
     Purged,
     /// Fails on purpose, for tests of the supervision.
@@ -83,8 +94,20 @@ pub struct DeviceContext {
     pub ownership: Arc<Ownership>,
     /// Reaches sockets, wherever they hang.
     pub sockets: Arc<SocketHub>,
+    /// Reaches devices that have no socket.
+    pub push: PushSender,
     /// How devices are judged.
     pub policy: DevicePolicy,
+    /// How long commands wait on each path.
+    pub dispatch: DispatchPolicy,
+    /// Where what happens to commands is put on record.
+    pub commands: CommandWriter,
+    /// Keys of devices are derived from it.
+    pub master_key: Arc<SecretBox<Vec<u8>>>,
+    /// Where open commands are counted.
+    pub metrics: Metrics,
+    /// Where push tokens are forgotten that are worthless.
+    pub store: Store,
 }
 
 /// The actor of one device.
@@ -98,6 +121,8 @@ pub struct DeviceArguments {
     pub read_at: Instant,
     /// The push token that the store holds.
     pub fcm_token: Option<String>,
+    /// The version of its key.
+    pub key_version: i32,
     /// The condition on record and its version.
     pub condition: Option<(i64, Condition)>,
     /// Its supervisor, which watches its deadlines.
@@ -112,7 +137,9 @@ pub struct DeviceArguments {
 pub struct DeviceActorState {
     device: DeviceState,
     fcm_token: Option<Box<str>>,
+    key_version: i32,
     socket: Option<SocketRef>,
+    commands: CommandQueue,
     /// Heartbeats handed to a writer whose commit was not reported. One whose outcome is unknown
     /// stays counted: which details are stored is then not known for good.
     unreported: u32,
@@ -148,7 +175,7 @@ impl Actor for DeviceActor {
     type Arguments = DeviceArguments;
 
     async fn pre_start(&self, _me: ActorRef<DeviceMsg>, start: DeviceArguments) -> Result<DeviceActorState, ActorProcessingErr> {
-        let DeviceArguments { state: device, read_at, fcm_token, condition, shard, epoch, context } = start;
+        let DeviceArguments { state: device, read_at, fcm_token, key_version, condition, shard, epoch, context } = start;
         // Enrolled before events were recorded: they begin with what it is like now.
         let begin = || condition::compare(&Condition::default(), &device, &context.policy).map_or(Condition::default(), |(now, _)| now);
         let state = DeviceActorState {
@@ -160,7 +187,9 @@ impl Actor for DeviceActor {
             place: (shard_of(device.identity.id), epoch),
             device,
             fcm_token: fcm_token.map(Into::into),
+            key_version,
             socket: None,
+            commands: CommandQueue::new(context.metrics.open_commands.clone()),
             unreported: 0,
             details_known: false,
             shard,
@@ -183,8 +212,8 @@ impl Actor for DeviceActor {
         match message {
             DeviceMsg::Heartbeat { reply, .. } if !state.acts() => answer_heartbeat(reply, Err(ServiceError::NotOwner)),
             DeviceMsg::Heartbeat { status, fcm_token, generation, socket, reply } => {
-                if socket.is_some() && state.device.credentials(generation).is_ok() {
-                    state.socket = socket;
+                if let Some(socket) = socket.filter(|_| state.device.credentials(generation).is_ok()) {
+                    state.socket_is(&me, socket);
                 }
                 state.heartbeat(me, status, fcm_token, generation, reply);
             }
@@ -192,6 +221,7 @@ impl Actor for DeviceActor {
                 state.details_known |= with_details;
                 if let Some(token) = fcm_token {
                     state.fcm_token = Some(token.into());
+                    state.drive(&me, DispatchEvent::Look);
                 }
                 state.unreported = state.unreported.saturating_sub(1);
                 state.apply(DeviceEvent::Stored(status));
@@ -202,13 +232,14 @@ impl Actor for DeviceActor {
             DeviceMsg::DeadlinePassed => {
                 state.apply(DeviceEvent::DeadlinePassed);
                 state.record(&me);
+                state.drive(&me, DispatchEvent::Look);
             }
             // What takes rights away is in force whoever owns the device by now.
             DeviceMsg::Request(request, reply) if !state.acts() && !matches!(request, DeviceRequest::AccessChanged { .. }) => {
                 answer(reply, Err(ServiceError::NotOwner));
             }
             DeviceMsg::Request(request, reply) => {
-                let answered = state.request(request);
+                let answered = state.request(&me, request);
                 answer(reply, answered);
             }
             DeviceMsg::Reread(read_at, stored) => {
@@ -220,6 +251,11 @@ impl Actor for DeviceActor {
                 state.paused = false;
                 state.record(&me);
             }
+            DeviceMsg::Orders(orders) => {
+                state.commands.add(orders);
+                state.drive(&me, DispatchEvent::Look);
+            }
+            DeviceMsg::Pushed(id, token, outcome) => state.pushed(&me, id, &token, outcome),
             DeviceMsg::Purged => {
                 state.apply(DeviceEvent::Deleted);
                 me.stop(None);
@@ -247,16 +283,30 @@ impl DeviceActorState {
         self.context.ownership.acts(self.place.0, self.place.1)
     }
 
-    fn request(&mut self, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
+    fn request(&mut self, me: &ActorRef<DeviceMsg>, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
         match request {
             DeviceRequest::CheckCredentials { generation } => self.device.credentials(generation).map_err(refusal)?,
             DeviceRequest::View => return self.view().map(|view| DeviceReply::View(Box::new(view))),
             DeviceRequest::SocketOpened { generation, socket } => {
                 self.device.credentials(generation).map_err(refusal)?;
-                if let Some(older) = self.socket.replace(socket).filter(|older| older.socket != socket.socket) {
+                if let Some(older) = self.socket.filter(|older| older.socket != socket.socket) {
                     self.context.sockets.push(older, SocketPush::Replaced);
                 }
+                self.socket_is(me, socket);
             }
+            DeviceRequest::SocketClosed { socket } => {
+                if self.socket == Some(socket) {
+                    self.socket = None;
+                    self.publish_active();
+                    self.drive(me, DispatchEvent::SocketClosed);
+                }
+            }
+            DeviceRequest::Command(order) => {
+                self.commands.add(vec![*order]);
+                self.drive(me, DispatchEvent::Look);
+            }
+            DeviceRequest::CommandTaken { id, over: true } => self.commands.over(id),
+            DeviceRequest::CommandTaken { id, over: false } => self.commands.received(id),
             DeviceRequest::AccessChanged { generation, deleted } => {
                 self.apply(DeviceEvent::CredentialsRevoked { generation });
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
@@ -280,6 +330,7 @@ impl DeviceActorState {
         if let Some(token) = stored.fcm_token.take() {
             self.fcm_token = Some(token.into());
         }
+        self.key_version = stored.key_version;
         // Whichever differs, even a lower version: after a database was put back, that is what is on record.
         let newer = self.recording.is_none() && read_at >= self.recorded_at;
         if let Some(condition) = stored.condition.take().filter(|(version, _)| newer && *version != self.recorded.0) {
@@ -355,18 +406,95 @@ impl DeviceActorState {
                     && self.unreported == 0
                     && self.device.last.as_ref().is_some_and(|last| same_details(&last.telemetry, &row.status.telemetry));
                 self.unreported += 1;
-                self.context.writers.submit(WriteJob { row, owner: Some((me, self.place.1)), reply });
+                let commands = self.commands_for_answer(&me);
+                self.context.writers.submit(WriteJob { row, owner: Some((me, self.place.1)), commands, reply });
             }
             Admission::Repeat => {
-                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.place.1) }));
+                let commands = self.commands_for_answer(&me);
+                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.place.1), commands }));
             }
             refused => answer_heartbeat(reply, Err(refusal(refused))),
         }
     }
 
+    fn driver<'a>(&'a self, me: &'a ActorRef<DeviceMsg>) -> Driver<'a> {
+        Driver {
+            me,
+            shard: &self.shard,
+            device: self.device.identity.id,
+            place: self.place,
+            key_version: self.key_version,
+            socket: self.socket,
+            fcm_token: self.fcm_token.as_deref(),
+            context: &self.context,
+            now: clock::now(),
+        }
+    }
+
+    /// Does for the open commands what is to be done after `event`. Not without the lease; then later.
+    fn drive(&mut self, me: &ActorRef<DeviceMsg>, event: DispatchEvent) {
+        if self.commands.is_empty() || self.device.lifecycle != domain::device::Lifecycle::Active {
+            return;
+        }
+        if !self.acts() {
+            return self.watch_until(clock::now() + RECHECK);
+        }
+        let mut commands = std::mem::take(&mut self.commands);
+        commands.drive(event, &self.driver(me));
+        self.commands = commands;
+    }
+
+    fn commands_for_answer(&mut self, me: &ActorRef<DeviceMsg>) -> Vec<SignedCommand> {
+        if self.commands.is_empty() {
+            return Vec::new();
+        }
+        let mut commands = std::mem::take(&mut self.commands);
+        let answered = commands.answer(&self.driver(me));
+        self.commands = commands;
+        answered
+    }
+
+    /// The device's socket is this one.
+    fn socket_is(&mut self, me: &ActorRef<DeviceMsg>, socket: SocketRef) {
+        if self.socket.replace(socket) != Some(socket) {
+            self.publish_active();
+            self.drive(me, DispatchEvent::SocketOpened);
+        }
+    }
+
+    fn pushed(&mut self, me: &ActorRef<DeviceMsg>, id: CommandId, token: &str, outcome: PushOutcome) {
+        if matches!(outcome, PushOutcome::TokenGone) && self.fcm_token.as_deref() == Some(token) {
+            self.fcm_token = None;
+            self.publish_active();
+            let (store, device, token) = (self.context.store.clone(), self.device.identity.id, token.to_owned());
+            tokio::spawn(async move {
+                if let Err(cause) = store.forget_fcm_token(device, &token).await {
+                    tracing::warn!(event = "push.token_not_forgotten", device_id = %device, %cause);
+                }
+            });
+        }
+        if self.acts() {
+            let mut commands = std::mem::take(&mut self.commands);
+            commands.pushed(id, &outcome, &self.driver(me));
+            self.commands = commands;
+        }
+    }
+
+    fn shown(&self) -> DeviceView {
+        let reach = Reach { socket: self.socket.is_some(), push: self.fcm_token.is_some() && self.context.push.is_on() };
+        DeviceView { reach, ..self.device.view(&self.context.policy) }
+    }
+
+    /// Shows it, unless it is deleted.
+    fn publish_active(&self) {
+        if self.device.lifecycle == domain::device::Lifecycle::Active {
+            self.publish();
+        }
+    }
+
     fn view(&self) -> Result<DeviceView, ServiceError> {
         match self.device.lifecycle {
-            domain::device::Lifecycle::Active => Ok(self.device.view(&self.context.policy)),
+            domain::device::Lifecycle::Active => Ok(self.shown()),
             domain::device::Lifecycle::Deleted => Err(ServiceError::NotFound("device")),
         }
     }
@@ -387,7 +515,7 @@ impl DeviceActorState {
     }
 
     fn publish(&self) {
-        self.context.view.publish(self.device.view(&self.context.policy), self.place.1);
+        self.context.view.publish(self.shown(), self.place.1);
     }
 
     fn watch_until(&self, deadline: Timestamp) {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
 use crate::cluster::Ownership;
+use crate::commands::SignedCommand;
 use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
@@ -32,13 +33,15 @@ use crate::settings::HeartbeatSettings;
 pub type HeartbeatReply = oneshot::Sender<Result<HeartbeatAck, ServiceError>>;
 
 /// An acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatAck {
     /// What became of the heartbeat.
     pub outcome: HeartbeatOutcome,
     /// The epoch of its shard in which the owner decided; `None` when a node persisted it
     /// without the owner.
     pub epoch: Option<Epoch>,
+    /// Commands that wait for the device.
+    pub commands: Vec<SignedCommand>,
 }
 
 /// What became of an acknowledged heartbeat.
@@ -57,6 +60,8 @@ pub struct WriteJob {
     /// The device that decided and learns of the commit, and its shard's epoch; `None` when the
     /// owner could not be reached.
     pub owner: Option<(ActorRef<DeviceMsg>, Epoch)>,
+    /// Commands for the answer.
+    pub commands: Vec<SignedCommand>,
     /// The caller that waits for the commit.
     pub reply: HeartbeatReply,
 }
@@ -285,11 +290,11 @@ impl Writer {
 /// The device hears of the commit before the caller does, so that whoever asks
 /// the device after an acknowledgement sees what was acknowledged.
 fn acknowledge(job: WriteJob) {
-    let WriteJob { row: HeartbeatRow { status, fcm_token, same_details, .. }, owner, reply } = job;
+    let WriteJob { row: HeartbeatRow { status, fcm_token, same_details, .. }, owner, commands, reply } = job;
     let epoch = owner.as_ref().map(|(_, epoch)| *epoch);
     if let Some((device, _)) = owner {
         // A device that is being restarted reads the row from the store instead.
         let _ = device.cast(DeviceMsg::Stored { status, fcm_token, with_details: !same_details });
     }
-    let _ = reply.send(Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch }));
+    let _ = reply.send(Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch, commands }));
 }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::device::DevicePolicy;
 use domain::history::{FleetSample, first_open_day, first_unsettled_day, sample_time};
 use domain::partition::day_of;
@@ -34,6 +35,8 @@ const NOTES_MAX: i64 = 100;
 const PURGE_MAX: i64 = 5_000;
 /// Devices that are removed by one statement; their tokens, events and status go with them.
 const PURGE_DEVICES_MAX: i64 = 100;
+/// How long an owner has to note itself that a command's time is over.
+const EXPIRED_FOR: TimeDelta = TimeDelta::seconds(60);
 /// Statements of one kind between two looks at whether this node still is the keeper.
 const ROUNDS_MAX: usize = 10_000;
 
@@ -46,6 +49,8 @@ pub(crate) struct HistoryKeeper {
     pub(crate) in_step: watch::Receiver<bool>,
     pub(crate) policy: DevicePolicy,
     pub(crate) settings: HistorySettings,
+    /// How long commands that are over are kept, and keys of idempotent calls.
+    pub(crate) commands: (TimeDelta, TimeDelta),
 }
 
 impl HistoryKeeper {
@@ -178,12 +183,17 @@ impl HistoryKeeper {
     async fn purge(&self, now: domain::Timestamp) -> Result<u64, StoreError> {
         let HistorySettings { restore_within, events_kept, hours_kept, .. } = self.settings;
         let mut total = 0;
-        for what in [Purge::Devices, Purge::Events, Purge::Hours] {
+        for what in [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands] {
             for _ in 0..ROUNDS_MAX {
                 let (removed, most) = match what {
-                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX).await?, PURGE_DEVICES_MAX),
+                    Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX, now).await?, PURGE_DEVICES_MAX),
                     Purge::Events => (self.store.purge_device_events(now - events_kept, PURGE_MAX).await?, PURGE_MAX),
                     Purge::Hours => (self.store.purge_hours(now - hours_kept, PURGE_MAX).await?, PURGE_MAX),
+                    Purge::ExpiredCommands => (self.store.expire_commands(now - EXPIRED_FOR, now, PURGE_MAX).await?, PURGE_MAX),
+                    Purge::Commands => {
+                        let (kept, keys_kept) = self.commands;
+                        (self.store.purge_commands(now - kept, now - keys_kept, now, PURGE_MAX).await?, PURGE_MAX)
+                    }
                 };
                 total += removed;
                 if self.acting().is_none() || (removed as i64) < most {
@@ -201,4 +211,7 @@ enum Purge {
     Devices,
     Events,
     Hours,
+    /// Those whose owner did not note that their time is over, for whatever reason.
+    ExpiredCommands,
+    Commands,
 }

@@ -1,4 +1,5 @@
-//! Removes what has ended and nobody looks at any more: sign-ins, API tokens, failed sign-ins.
+//! Removes what has ended and nobody looks at any more: sign-ins, API tokens, failed sign-ins. And logs the head of
+//! the audit trail.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::clock;
 const ENDED_KEPT: TimeDelta = TimeDelta::days(30);
 /// How often it is looked after. Failed sign-ins grow by what addresses are allowed to fail in between.
 const INTERVAL: Duration = Duration::from_secs(300);
+
+/// How often the head of the audit trail is logged.
+const AUDIT_HEAD_EVERY: Duration = Duration::from_secs(3600);
 
 /// What is kept of failed sign-ins.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +39,23 @@ pub(crate) async fn keep_tidy(store: Store, kept: FailuresKept, stopping: Cancel
         }
         if let Err(cause) = tidy(&store, kept).await {
             tracing::warn!(event = "housekeeping.failed", %cause);
+        }
+    }
+}
+
+/// Logs the head of the audit trail, at once and then at an interval, until `stopping`: a log that is kept
+/// elsewhere shows later whether the chain was written anew. Every node does it.
+pub(crate) async fn tell_audit_head(store: Store, stopping: CancellationToken) {
+    let mut ticks = tokio::time::interval(AUDIT_HEAD_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        match store.audit_head().await {
+            Ok(head) => tracing::info!(event = "audit.head", expect = %head),
+            Err(cause) => tracing::warn!(event = "audit.head_failed", %cause),
         }
     }
 }

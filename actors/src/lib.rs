@@ -6,6 +6,7 @@
 //! ├── PartitionActor            daily partitions exist ahead of time
 //! ├── HeartbeatWriters          bounded queues in front of the dual write
 //! ├── EventWriter               records what happened to devices
+//! ├── PushSender                messages to devices over FCM
 //! ├── HistoryKeeper             counts hours, samples the fleet, removes what is too old
 //! ├── FleetView                 what dashboards and counts see
 //! ├── Links, Gateway            the way to other nodes
@@ -16,6 +17,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod commands;
 pub mod console;
 pub mod crypto;
 pub mod device;
@@ -29,6 +31,7 @@ mod housekeeping;
 pub mod link;
 pub mod metrics;
 mod partition;
+pub mod push;
 pub mod router;
 pub mod services;
 pub mod settings;

@@ -47,10 +47,28 @@ pub struct Metrics {
     pub device_auth: IntCounterVec,
     /// Open agent sockets.
     pub agent_sockets: IntGauge,
+    /// Open commands of devices that this node owns.
+    pub open_commands: IntGauge,
+    /// Times commands were given to a path, by action and path.
+    pub command_attempts: IntCounterVec,
+    /// Commands that are over, by action, path of the last attempt and state.
+    pub commands_finished: IntCounterVec,
+    /// Time from making a command until it was delivered, and until the device was done.
+    pub command_seconds: prometheus::HistogramVec,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
+    /// Push messages by outcome.
+    pub fcm_messages: IntCounterVec,
+    /// Duration of sending a push message.
+    pub fcm_seconds: Histogram,
+    /// Push messages that wait to be sent.
+    pub fcm_queued: IntGauge,
+    /// Whether push needs an operator.
+    pub fcm_misconfigured: IntGauge,
+    /// Access tokens for push asked for, by outcome.
+    pub fcm_token_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -158,6 +176,26 @@ impl Metrics {
                 )?,
             )?,
             agent_sockets: kept(registry, IntGauge::new("nexmdm_agent_sockets", "Open agent sockets")?)?,
+            open_commands: kept(registry, IntGauge::new("nexmdm_commands_open", "Open commands of devices that this node owns")?)?,
+            command_attempts: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_command_attempts_total", "Times commands were given to a path"), &["action", "path"])?,
+            )?,
+            commands_finished: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_commands_finished_total", "Commands that are over, by the path of their last attempt"),
+                    &["action", "path", "state"],
+                )?,
+            )?,
+            command_seconds: kept(
+                registry,
+                prometheus::HistogramVec::new(
+                    HistogramOpts::new("nexmdm_command_seconds", "Time from making a command until delivered, and until finished")
+                        .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0]),
+                    &["until"],
+                )?,
+            )?,
             heartbeat_partitions: kept(
                 registry,
                 IntGauge::new("nexmdm_heartbeat_partitions", "Partitions of the history, the default one included")?,
@@ -165,6 +203,29 @@ impl Metrics {
             default_partition_rows: kept(
                 registry,
                 IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats that no daily partition covers")?,
+            )?,
+            fcm_messages: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by what became of them"), &["outcome"])?,
+            )?,
+            fcm_seconds: kept(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("nexmdm_fcm_send_seconds", "Time from sending a push message to its answer, without its wait here")
+                        .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+                )?,
+            )?,
+            fcm_queued: kept(registry, IntGauge::new("nexmdm_fcm_queue_messages", "Push messages that wait to be sent")?)?,
+            fcm_misconfigured: kept(
+                registry,
+                IntGauge::new("nexmdm_fcm_misconfigured", "1 while push needs an operator, until a message is accepted")?,
+            )?,
+            fcm_token_requests: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_fcm_token_requests_total", "Access tokens for push asked for, by outcome"),
+                    &["outcome"],
+                )?,
             )?,
         })
     }

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ServiceError;
 use crate::cluster::{ClusterView, Ownership, ShardTable};
+use crate::commands::SignedCommand;
 use crate::device::DeviceMsg;
 use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatWriters, WriteJob};
 use crate::link::message::{DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketRef};
@@ -53,6 +54,8 @@ pub struct Acknowledged {
     pub outcome: HeartbeatOutcome,
     /// Who decided as its owner, in which epoch; `None` when this node persisted it by itself.
     pub owner: Option<(Arc<str>, Epoch)>,
+    /// Commands that wait for the device.
+    pub commands: Vec<SignedCommand>,
 }
 
 enum Route {
@@ -226,8 +229,11 @@ impl DeviceRouter {
                 _ => (Arc::clone(&self.0.name), open.iter().map(|_| Err(ServiceError::NotOwner)).collect()),
             };
             for (at, answer) in open.iter().zip(round) {
-                answers[*at] =
-                    answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: ack.epoch.map(|epoch| (Arc::clone(&owner), epoch)) });
+                answers[*at] = answer.map(|ack| Acknowledged {
+                    outcome: ack.outcome,
+                    owner: ack.epoch.map(|epoch| (Arc::clone(&owner), epoch)),
+                    commands: ack.commands,
+                });
             }
             // An owner that has lost its database is as good as one that cannot be reached.
             let tried_elsewhere = owner != self.0.name;
@@ -313,7 +319,7 @@ impl DeviceRouter {
                 let (reply, outcome) = oneshot::channel();
                 // It is not known whether a newer one is stored; "late" lets the store look.
                 let row = HeartbeatRow::new(credentials.device_id, Arc::clone(&item.status), item.fcm_token.clone(), true);
-                writers.submit(WriteJob { row, owner: None, reply });
+                writers.submit(WriteJob { row, owner: None, commands: vec![], reply });
                 outcome
             })
             .collect();
@@ -321,7 +327,7 @@ impl DeviceRouter {
             let answer = outcome.await.unwrap_or(Err(ServiceError::Unavailable));
             let label = if answer.is_ok() { "persisted_here" } else { "failed" };
             self.0.metrics.forwarded.with_label_values(&[label]).inc();
-            answers[*at] = answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: None });
+            answers[*at] = answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: None, commands: vec![] });
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::lockout::LockoutPolicy;
+use domain::rate::RateLimit;
 use domain::throttle::FailureLimit;
 
 /// All settings of this crate.
@@ -27,6 +29,52 @@ pub struct Settings {
     pub export_stall_timeout: Duration,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
+    /// Push messages; `None`: this server has no push.
+    pub fcm: Option<FcmSettings>,
+    /// Commands.
+    pub commands: CommandSettings,
+}
+
+/// Commands.
+#[derive(Debug, Clone)]
+pub struct CommandSettings {
+    /// How long each path is given.
+    pub dispatch: DispatchPolicy,
+    /// When a command is worthless, unless told otherwise.
+    pub expires_default_s: i64,
+    /// The longest life of a command.
+    pub expires_max_s: i64,
+    /// Commands of a batch that are sent in a second, unless told otherwise.
+    pub batch_rate_default: i32,
+    /// The most that can be asked for.
+    pub batch_rate_max: i32,
+    /// Most open commands of one device.
+    pub open_per_device_max: i64,
+    /// Largest parameters, as the device is sent them.
+    pub params_max_bytes: usize,
+    /// How long commands that are over are kept.
+    pub kept: chrono::TimeDelta,
+    /// How long the key of an idempotent call is remembered.
+    pub keys_kept: chrono::TimeDelta,
+}
+
+/// Push over Firebase Cloud Messaging.
+#[derive(Debug, Clone)]
+pub struct FcmSettings {
+    /// The service account, JSON as Google makes it.
+    pub service_account_file: PathBuf,
+    /// Where FCM answers.
+    pub base_url: String,
+    /// How long a request may take, connecting included.
+    pub timeout: Duration,
+    /// Most requests at a time.
+    pub concurrency: usize,
+    /// How fast this node sends.
+    pub rate: RateLimit,
+    /// Most messages to one device within a minute.
+    pub per_device_per_minute: u32,
+    /// Most messages that wait to be sent.
+    pub queue_max: usize,
 }
 
 /// How long things are kept.

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use domain::device::DeviceState;
-use domain::shard::{Epoch, ShardId};
+use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, Timestamp};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{Store, StoredDevice};
+use store::{OpenOf, Store, StoredDevice};
 
+use crate::commands::CommandOrder;
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg};
 use crate::metrics::Metrics;
 use crate::{ServiceError, clock};
@@ -30,6 +31,8 @@ const DEADLINE_TICK: Duration = Duration::from_millis(500);
 const RESTART_BACKOFF_MS: u64 = 200;
 /// Longest wait before a restart.
 const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
+/// Open commands of one device that are read.
+const ORDERS_MAX: i64 = 1_000;
 /// A device that ran for this long has recovered: its failures are forgotten.
 const RECOVERED_AFTER_S: i64 = 60;
 
@@ -44,6 +47,8 @@ pub enum ShardMsg {
     /// What the store held of these devices when it was asked at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
     Reread(Instant, Vec<StoredDevice>),
+    /// Commands that the store holds for these devices.
+    Orders(Vec<(DeviceId, CommandOrder)>),
     /// This device was removed for good: stop its actor.
     Purged(DeviceId),
     /// Read what the store holds of a device, and tell it.
@@ -110,12 +115,13 @@ impl Actor for ShardActor {
             ShardMsg::Activate(devices) => {
                 for device in devices {
                     if !state.start.directory.contains_key(&device.identity.id) {
-                        // What changed since they were read is read once all of them run.
-                        state.start_device(&me, Instant::now(), device).await;
+                        // What changed since they were read is read once all of them run; so are their commands.
+                        state.start_device_of_many(&me, Instant::now(), device).await;
                     }
                 }
             }
             ShardMsg::Reread(read_at, devices) => state.reread(&me, read_at, devices).await,
+            ShardMsg::Orders(orders) => state.orders(orders),
             ShardMsg::Purged(id) => state.purged(id),
             ShardMsg::ReadAgain(id) => {
                 let read_at = Instant::now();
@@ -172,12 +178,24 @@ impl Actor for ShardActor {
 }
 
 impl ShardState {
-    /// Starts a device; one that does not start is tried again later and holds up no other.
-    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
+    /// Starts one of many devices, whose commands are read together; see [`Self::start_device`].
+    async fn start_device_of_many(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
         let id = stored.identity.id;
         if let Err(cause) = self.spawn(me, read_at, stored).await {
             tracing::error!(event = "device.start_failed", device_id = %id, %cause);
             self.restart_later(me, id);
+        }
+    }
+
+    /// Starts a device; one that does not start is tried again later and holds up no other.
+    async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
+        let id = stored.identity.id;
+        match self.spawn(me, read_at, stored).await {
+            Ok(actor) => self.read_orders(id, &actor),
+            Err(cause) => {
+                tracing::error!(event = "device.start_failed", device_id = %id, %cause);
+                self.restart_later(me, id);
+            }
         }
     }
 
@@ -190,6 +208,31 @@ impl ShardState {
                 None => self.start_device(me, read_at, device).await,
             }
         }
+    }
+
+    /// Hands commands to the devices that run; one that does not reads its own when it is started.
+    fn orders(&self, orders: Vec<(DeviceId, CommandOrder)>) {
+        let mut by_device: HashMap<DeviceId, Vec<CommandOrder>> = HashMap::new();
+        for (id, order) in orders {
+            by_device.entry(id).or_default().push(order);
+        }
+        for (id, orders) in by_device {
+            if let Some(actor) = self.start.directory.get(&id) {
+                let _ = actor.cast(DeviceMsg::Orders(orders));
+            }
+        }
+    }
+
+    /// Reads the open commands of a device that was started by itself.
+    fn read_orders(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
+        let (store, actor) = (self.start.store.clone(), actor.clone());
+        tokio::spawn(async move {
+            match store.open_commands(&[shard_of(id)], OpenOf::Device(id), None, ORDERS_MAX).await {
+                Ok(open) if open.is_empty() => {}
+                Ok(open) => drop(actor.cast(DeviceMsg::Orders(open.into_iter().map(Into::into).collect()))),
+                Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),
+            }
+        });
     }
 
     /// Stops the actor of a device that is no more, and gives back what it held.
@@ -208,11 +251,12 @@ impl ShardState {
     ) -> Result<ActorRef<DeviceMsg>, ActorProcessingErr> {
         let id = stored.identity.id;
         let policy = &self.start.context.policy;
-        let (fcm_token, condition) = (stored.fcm_token.take(), stored.condition.take());
+        let (fcm_token, condition, key_version) = (stored.fcm_token.take(), stored.condition.take(), stored.key_version);
         let arguments = DeviceArguments {
             state: DeviceState::restored(stored.known(), clock::now(), policy),
             read_at,
             fcm_token,
+            key_version,
             condition,
             shard: me.clone(),
             epoch: self.start.epoch,
@@ -243,7 +287,10 @@ impl ShardState {
         let read_at = Instant::now();
         let Some(stored) = self.start.store.device(id).await? else { return Ok(None) };
         match self.spawn(me, read_at, stored).await {
-            Ok(actor) => Ok(Some(actor)),
+            Ok(actor) => {
+                self.read_orders(id, &actor);
+                Ok(Some(actor))
+            }
             Err(cause) => {
                 tracing::error!(event = "device.start_failed", device_id = %id, %cause);
                 Err(ServiceError::Unavailable)

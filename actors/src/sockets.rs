@@ -62,22 +62,26 @@ impl SocketHub {
 
     /// Tells a socket something, wherever it hangs. One that is gone needs no telling.
     pub fn push(&self, socket: SocketRef, push: SocketPush) {
-        if !self.push_here(socket.socket, push)
+        if let Err(push) = self.push_here(socket.socket, push)
             && let Some(links) = self.links.get().and_then(Weak::upgrade)
         {
             links.push_socket(socket, push);
         }
     }
 
-    /// Tells a socket of this node something; false when there is no such socket.
-    pub(crate) fn push_here(&self, number: u64, push: SocketPush) -> bool {
+    /// Tells a socket of this node something.
+    ///
+    /// # Errors
+    /// There is no such socket; what it was to be told.
+    pub(crate) fn push_here(&self, number: u64, push: SocketPush) -> Result<(), SocketPush> {
         match self.open.get(&number) {
-            // A full queue means that the socket is on its way out already.
+            // One whose queue is full reads too slowly: a command goes another way, and anything else
+            // means that it is on its way out already.
             Some(socket) => {
                 let _ = socket.sender.try_send(push);
-                true
+                Ok(())
             }
-            None => false,
+            None => Err(push),
         }
     }
 
@@ -126,7 +130,7 @@ impl SocketHub {
                 match router.request(credentials.device_id, request).await {
                     Ok(_) => None,
                     Err(ServiceError::Unauthorized | ServiceError::DeviceDeleted) => {
-                        self.push_here(number, SocketPush::Revoked);
+                        let _ = self.push_here(number, SocketPush::Revoked);
                         None
                     }
                     Err(_) => Some(number),

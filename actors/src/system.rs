@@ -17,22 +17,24 @@ use crate::ServiceError;
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
+use crate::commands::writer::CommandWriter;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::device::DeviceContext;
 use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
 use crate::heartbeat_writer::HeartbeatWriters;
 use crate::history_keeper::HistoryKeeper;
-use crate::housekeeping::{FailuresKept, keep_tidy};
+use crate::housekeeping::{FailuresKept, keep_tidy, tell_audit_head};
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links, Local};
 use crate::metrics::Metrics;
 use crate::partition::{self, PartitionActor, PartitionMsg};
+use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuthService, ClusterService, DeviceService, EnrollmentService, FilterService,
-    HistoryService, People, PeopleParts,
+    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeviceService,
+    EnrollmentService, FilterService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -80,6 +82,9 @@ pub enum StartError {
     /// The link between nodes does not start.
     #[error(transparent)]
     Link(#[from] LinkStartError),
+    /// Push is configured and does not start.
+    #[error(transparent)]
+    Push(#[from] PushSetupError),
 }
 
 impl From<store::StoreError> for StartError {
@@ -100,8 +105,12 @@ pub struct System {
     pub enrollment: EnrollmentService,
     /// Devices, for people.
     pub devices: Arc<DeviceService>,
+    /// What devices are told to do, for people.
+    pub commands: Arc<CommandService>,
     /// What happened to devices, for people.
     pub history: HistoryService,
+    /// Who did what to what.
+    pub audit: AuditService,
     /// Filters that people keep.
     pub filters: FilterService,
     /// Sessions and heartbeats of devices.
@@ -139,22 +148,31 @@ impl System {
         cluster: ClusterStart,
         metrics: Metrics,
     ) -> Result<Arc<Self>, StartError> {
+        let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
+        let push = PushSender::start(&mut tasks, settings.fcm, &metrics)?;
         partition::ensure(&store, &metrics).await?;
         store.purge_cluster().await?;
         let partition_arguments = (store.clone(), metrics.clone(), settings.partition_interval);
         let partitions = Actor::spawn(None, PartitionActor, partition_arguments).await.map_err(not_started)?.0;
-        let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
         let view = FleetView::new(settings.device);
         tasks.spawn(Arc::clone(&view).keep_counting());
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
+        let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
+        let master_key = Arc::new(secrets.master_key);
         let context = Arc::new(DeviceContext {
+            dispatch: settings.commands.dispatch,
+            commands: command_writer.clone(),
+            master_key: Arc::clone(&master_key),
+            metrics: metrics.clone(),
+            store: store.clone(),
             writers: writer_queues.clone(),
             events: EventWriter::start(&mut tasks, store.clone()),
             view: Arc::clone(&view),
             policy: settings.device,
             ownership: Arc::clone(&ownership),
             sockets: Arc::clone(&sockets),
+            push,
         });
 
         let ClusterStart { options, link, listener, tls, store: cluster_store, feed_interval, owner_wait } = cluster;
@@ -217,6 +235,7 @@ impl System {
             in_step: is_in_step.clone(),
             policy: settings.device,
             settings: settings.history,
+            commands: (settings.commands.kept, settings.commands.keys_kept),
         };
         tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
@@ -234,6 +253,7 @@ impl System {
         let kept =
             FailuresKept { age: chrono::TimeDelta::seconds(i64::from(lockout.forget_after_s)), names_max: settings.auth.lockout_names_max };
         tasks.spawn(keep_tidy(store.clone(), kept, stopping.clone()));
+        tasks.spawn(tell_audit_head(store.clone(), stopping.clone()));
         let People { auth, accounts, api_tokens } = PeopleParts {
             store: store.clone(),
             signer: Arc::clone(&signer),
@@ -252,7 +272,7 @@ impl System {
                 router.clone(),
                 Arc::clone(&view),
                 bcrypt.clone(),
-                Arc::new(secrets.master_key),
+                master_key,
                 &settings.auth,
                 settings.enrollment,
                 settings.kit,
@@ -266,12 +286,23 @@ impl System {
                 settings.history.restore_within,
                 settings.export_stall_timeout,
             )),
+            commands: Arc::new(CommandService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                command_writer.clone(),
+                settings.commands,
+                settings.export_stall_timeout,
+            )),
             history: HistoryService::new(store.clone(), view, settings.device),
+            audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),
             cluster: ClusterService::new(store.clone(), watching, Arc::clone(&links), ownership, name),
             agent: AgentService::new(
                 store.clone(),
                 router.clone(),
+                command_writer,
                 sockets,
                 Arc::clone(&membership),
                 signer,

@@ -19,13 +19,16 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::agent::Heartbeat;
+use wire::command::ActionResult;
 use wire::socket::{DownFrame, UpHeader};
 
 use crate::http::{ApiError, App, extract::Device, parse_json};
-use crate::{convert, present};
+use crate::{command_params, convert, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.
 const BUFFER_BYTES: usize = 4 * 1024;
+/// What a socket is told while it sends; a command that finds no room goes another way.
+const PUSHES_MAX: usize = 32;
 /// RFC 6455, section 7.4.1: the endpoint is going away.
 const CLOSE_GOING_AWAY: u16 = 1001;
 /// RFC 6455, section 7.4.1: the peer does not speak the protocol.
@@ -58,11 +61,20 @@ async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, r
     let _room = room;
     let gauge = app.observability.actors.agent_sockets.clone();
     gauge.inc();
-    let mut session =
-        Session { send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms), app, credentials, socket, bad_frames: 0 };
+    let mut session = Session {
+        send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms),
+        app,
+        credentials,
+        socket,
+        entry: None,
+        bad_frames: 0,
+    };
     // An error means that the peer is gone; there is nobody left to tell.
     let _ = session.run().await;
     gauge.dec();
+    if let Some(entry) = session.entry.take() {
+        session.app.system.agent.detach_socket(session.credentials, entry).await;
+    }
 }
 
 /// The connection is over.
@@ -72,6 +84,8 @@ struct Session {
     app: Arc<App>,
     credentials: DeviceCredentials,
     socket: WebSocket,
+    /// Under which the node knows it.
+    entry: Option<SocketEntry>,
     bad_frames: u32,
     send_timeout: Duration,
 }
@@ -79,21 +93,21 @@ struct Session {
 impl Session {
     async fn run(&mut self) -> Result<(), Closed> {
         let settings = &self.app.config.socket;
-        let (sender, mut pushes) = mpsc::channel(4);
+        let (sender, mut pushes) = mpsc::channel(PUSHES_MAX);
         let dead_after = Duration::from_secs(settings.dead_after_seconds);
         let mut pings = tokio::time::interval(Duration::from_secs(settings.ping_interval_seconds));
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.reset();
         let stopping = self.app.stopping.clone();
-        let entry = match self.app.system.agent.attach_socket(self.credentials, sender).await {
-            Ok(entry) => entry,
+        match self.app.system.agent.attach_socket(self.credentials, sender).await {
+            Ok(entry) => self.entry = Some(entry),
             Err(error) => return self.refuse_and_close(error.into()).await,
-        };
+        }
         let mut heard_at = Instant::now();
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return self.ask_to_reconnect().await,
-                push = pushes.recv() => return self.pushed(push).await,
+                push = pushes.recv() => self.pushed(push).await?,
                 _ = pings.tick() => {
                     if heard_at.elapsed() >= dead_after {
                         return Err(Closed);
@@ -103,7 +117,7 @@ impl Session {
                 message = self.socket.recv() => {
                     heard_at = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => self.frame(&entry, text.as_bytes()).await?,
+                        Some(Ok(Message::Text(text))) => self.frame(text.as_bytes()).await?,
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                         Some(Ok(Message::Binary(_))) => self.bad_frame(Value::Null, not_text()).await?,
                         Some(Err(_)) => return self.protocol_broken().await,
@@ -114,15 +128,15 @@ impl Session {
         }
     }
 
-    async fn frame(&mut self, entry: &SocketEntry, text: &[u8]) -> Result<(), Closed> {
+    async fn frame(&mut self, text: &[u8]) -> Result<(), Closed> {
         let header: UpHeader = match parse_json(text) {
             Ok(header) => header,
             Err(error) => return self.bad_frame(Value::Null, error).await,
         };
         let id = header.id.and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or(Value::Null);
         match header.kind.as_str() {
-            "heartbeat" => self.heartbeat(entry, id, text).await,
-            "action_result" => self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such command")).await,
+            "heartbeat" => self.heartbeat(id, text).await,
+            "action_result" => self.action_result(id, text).await,
             "deployment_status" => {
                 self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such deployment")).await
             }
@@ -133,17 +147,39 @@ impl Session {
         }
     }
 
-    async fn heartbeat(&mut self, entry: &SocketEntry, id: Value, text: &[u8]) -> Result<(), Closed> {
+    async fn action_result(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
+        let told = parse_json::<ActionResult>(text).and_then(|told| command_params::result(self.credentials.device_id, told));
+        let result = match told {
+            Ok(result) => result,
+            // A command that is not there is no fault of the frame.
+            Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
+            Err(error) => return self.bad_frame(id, error).await,
+        };
+        match self.app.system.agent.take_result(self.credentials, result).await {
+            Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
+            Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
+                self.refused(id, &error.into()).await?;
+                self.close(CLOSE_POLICY, "refused").await
+            }
+            Err(error) => self.refused(id, &error.into()).await,
+        }
+    }
+
+    async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
         let told = parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
         let incoming = match told {
             Ok(incoming) => incoming,
             Err(error) => return self.bad_frame(id, error).await,
         };
         let agent = &self.app.system.agent;
-        match agent.store_heartbeat(self.credentials, Some(entry), incoming).await {
+        match agent.store_heartbeat(self.credentials, self.entry.as_ref(), incoming).await {
             Ok(acknowledged) => {
                 let (next, owner) = (agent.next_heartbeat_s(), present::owner(&acknowledged));
-                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: Some(owner) }).await
+                self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: Some(next), owner: Some(owner) }).await?;
+                for command in &acknowledged.commands {
+                    self.send_frame(&DownFrame::Command(present::command(command))).await?;
+                }
+                Ok(())
             }
             Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;
@@ -188,6 +224,7 @@ impl Session {
 
     async fn pushed(&mut self, push: Option<SocketPush>) -> Result<(), Closed> {
         match push {
+            Some(SocketPush::Command(command)) => self.send_frame(&DownFrame::Command(present::command(&command))).await,
             Some(SocketPush::Replaced) => self.close(CLOSE_POLICY, "another connection of this device took over").await,
             Some(SocketPush::Revoked) => {
                 let error = match self.app.system.agent.check(self.credentials).await {

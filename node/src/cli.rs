@@ -38,6 +38,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// The audit trail.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// The settings in force.
     Config {
         #[command(subcommand)]
@@ -131,6 +136,17 @@ pub(crate) enum TokenCommand {
         /// Group that the devices get; may be given again.
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
+    },
+}
+
+/// What to do with the audit trail.
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no entry was changed, removed or moved; the exit code says whether it is whole.
+    Verify {
+        /// A head that was noted elsewhere, by the log's audit.head or GET /v1/audit/head: it has to be in the chain.
+        #[arg(long, value_name = "SEQ:HASH")]
+        expect: Option<String>,
     },
 }
 

@@ -7,11 +7,12 @@ use actors::console::Console;
 use anyhow::{Context, bail};
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
+use domain::audit::Head;
 use domain::enrollment::TokenRequest;
 use domain::query::PAGE_MAX;
 use secrecy::SecretString;
 
-use crate::cli::{TokenCommand, UserCommand};
+use crate::cli::{AuditCommand, TokenCommand, UserCommand};
 use crate::config::Config;
 use crate::database::{Database, for_console, start_embedded};
 use crate::{secrets, serve};
@@ -19,6 +20,9 @@ use crate::{secrets, serve};
 /// `nexmdm config check`: reading it was the check.
 pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
     secrets::check_given(config)?;
+    if let Some(fcm) = config.settings().fcm {
+        actors::push::PushSender::check(&fcm)?;
+    }
     println!("The configuration is good.");
     Ok(())
 }
@@ -57,7 +61,7 @@ pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wa
 
 async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Duration) -> anyhow::Result<()> {
     let store = &database.cluster_store;
-    actors::services::set_draining(store, name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
+    actors::services::set_draining(store, &console_user(), name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
     if cancel {
         println!("{name} takes its part again.");
         return Ok(());
@@ -87,6 +91,11 @@ async fn with_console<T>(config: Config, work: impl AsyncFnOnce(&Console) -> any
     result
 }
 
+/// Whoever runs the command.
+fn console_user() -> Principal {
+    Principal::Console { os_user: whoami::username().unwrap_or_else(|_| "unknown".to_owned()) }
+}
+
 /// `nexmdm user ...`.
 pub(crate) async fn user(config: Config, command: UserCommand) -> anyhow::Result<()> {
     with_console(config, async |console| {
@@ -94,13 +103,13 @@ pub(crate) async fn user(config: Config, command: UserCommand) -> anyhow::Result
             UserCommand::Add { username, role, password_stdin } => {
                 let role = role_named(&role)?;
                 let (password, shown) = password(password_stdin)?;
-                console.accounts.add(&Principal::Console, &username, &password, role).await.map_err(for_console)?;
+                console.accounts.add(&console_user(), &username, &password, role).await.map_err(for_console)?;
                 println!("Added {username} ({role}).{shown}");
             }
             UserCommand::ResetPassword { username, password_stdin } => {
-                let account = console.accounts.account_named(&Principal::Console, &username).await.map_err(for_console)?;
+                let account = console.accounts.account_named(&console_user(), &username).await.map_err(for_console)?;
                 let (password, shown) = password(password_stdin)?;
-                console.accounts.reset_password(&Principal::Console, account.id, Some(password)).await.map_err(for_console)?;
+                console.accounts.reset_password(&console_user(), account.id, Some(password)).await.map_err(for_console)?;
                 println!("{username} has a new password, and every sign-in of it has ended.{shown}");
             }
             UserCommand::Disable { username } => {
@@ -128,8 +137,8 @@ fn role_named(name: &str) -> anyhow::Result<Role> {
 }
 
 async fn change(console: &Console, username: &str, change: AccountChange) -> anyhow::Result<()> {
-    let account = console.accounts.account_named(&Principal::Console, username).await.map_err(for_console)?;
-    console.accounts.change(&Principal::Console, account.id, change).await.map_err(for_console)?;
+    let account = console.accounts.account_named(&console_user(), username).await.map_err(for_console)?;
+    console.accounts.change(&console_user(), account.id, change).await.map_err(for_console)?;
     Ok(())
 }
 
@@ -137,7 +146,7 @@ async fn list(console: &Console) -> anyhow::Result<()> {
     println!("{:<24} {:<10} {:<20} STATE", "NAME", "ROLE", "CREATED");
     let mut after = None;
     loop {
-        let page = console.accounts.accounts(&Principal::Console, after.as_deref(), PAGE_MAX).await.map_err(for_console)?;
+        let page = console.accounts.accounts(&console_user(), after.as_deref(), PAGE_MAX).await.map_err(for_console)?;
         for account in page.accounts {
             let state = if account.disabled_at.is_some() { "disabled" } else { "active" };
             let created = account.created_at.format("%Y-%m-%d %H:%M:%SZ");
@@ -167,10 +176,30 @@ pub(crate) async fn token(config: Config, command: TokenCommand) -> anyhow::Resu
     let TokenCommand::Create { count, expires_in, alias, alias_pattern, tags, groups } = command;
     let request = TokenRequest { count: Some(count), expires_in_s: expires_in, alias, alias_pattern, start_number: None, tags, groups };
     with_console(config, async |console| {
-        for token in console.enrollment.create(&Principal::Console, request).await.map_err(for_console)? {
+        for token in console.enrollment.create(&console_user(), request).await.map_err(for_console)? {
             println!("{}", token.token);
         }
         Ok(())
     })
     .await
+}
+
+/// `nexmdm audit ...`.
+pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Result<()> {
+    let AuditCommand::Verify { expect } = command;
+    let expected = expect.map(|expect| Head::parse("--expect", &expect)).transpose()?;
+    let database = Database::open(&config).await?;
+    let checked = actors::services::check_audit(&database.store, expected).await.map_err(for_console);
+    database.close().await?;
+    let checked = checked?;
+    for problem in &checked.problems {
+        println!("{problem}");
+    }
+    match checked.problems_total {
+        0 => {
+            println!("The audit trail is whole: {} entries, the head is {}.", checked.entries, checked.head);
+            Ok(())
+        }
+        total => bail!("the audit trail is not whole: {total} problems in {} entries", checked.entries),
+    }
 }

@@ -4,9 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings};
+use actors::settings::{
+    AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings,
+};
 use chrono::TimeDelta;
 use domain::Invalid;
+use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
@@ -45,6 +48,8 @@ section!(
         device: Device,
         history: History,
         socket: Socket,
+        fcm: Fcm,
+        commands: Commands,
         dashboard: Dashboard,
         rate_limits: RateLimits,
         partition: Partition,
@@ -167,6 +172,36 @@ section!(
         send_timeout_ms: u64,
         bad_frames_max: u32,
         reconnect_after_max_ms: u64,
+    }
+);
+section!(
+    /// `[fcm]`
+    Fcm {
+        service_account_file: PathBuf,
+        base_url: String,
+        timeout_ms: u64,
+        concurrency: usize,
+        per_second: u32,
+        burst: u32,
+        per_device_per_minute: u32,
+        queue_max: usize,
+    }
+);
+section!(
+    /// `[commands]`
+    Commands {
+        socket_wait_ms: i64,
+        push_wait_seconds: i64,
+        heartbeat_wait_seconds: i64,
+        pushes_max: u32,
+        expires_default_seconds: i64,
+        expires_max_seconds: i64,
+        batch_per_second: i32,
+        batch_per_second_max: i32,
+        open_per_device_max: i64,
+        params_limit_bytes: usize,
+        kept_days: i64,
+        idempotency_keys_kept_hours: i64,
     }
 );
 section!(
@@ -365,6 +400,72 @@ impl Cluster {
     }
 }
 
+impl Commands {
+    fn check(&self) -> Result<(), Invalid> {
+        in_range("commands.socket_wait_ms", self.socket_wait_ms, 100, 300_000)?;
+        in_range("commands.push_wait_seconds", self.push_wait_seconds, 1, 86_400)?;
+        in_range("commands.heartbeat_wait_seconds", self.heartbeat_wait_seconds, 1, 86_400)?;
+        in_range("commands.pushes_max", self.pushes_max, 0, 100)?;
+        in_range("commands.expires_max_seconds", self.expires_max_seconds, 60, 28 * 86_400)?;
+        in_range("commands.expires_default_seconds", self.expires_default_seconds, 1, self.expires_max_seconds)?;
+        in_range("commands.batch_per_second_max", self.batch_per_second_max, 1, 100_000)?;
+        in_range("commands.batch_per_second", self.batch_per_second, 1, self.batch_per_second_max)?;
+        in_range("commands.open_per_device_max", self.open_per_device_max, 1, 1_000)?;
+        in_range("commands.params_limit_bytes", self.params_limit_bytes, 256, 3_000)?;
+        in_range("commands.kept_days", self.kept_days, 1, 3650)?;
+        in_range("commands.idempotency_keys_kept_hours", self.idempotency_keys_kept_hours, 1, 24 * 365)?;
+        Ok(())
+    }
+
+    fn settings(&self) -> CommandSettings {
+        CommandSettings {
+            dispatch: DispatchPolicy {
+                socket_wait: TimeDelta::milliseconds(self.socket_wait_ms),
+                push_wait: TimeDelta::seconds(self.push_wait_seconds),
+                heartbeat_wait: TimeDelta::seconds(self.heartbeat_wait_seconds),
+                pushes_max: self.pushes_max,
+            },
+            expires_default_s: self.expires_default_seconds,
+            expires_max_s: self.expires_max_seconds,
+            batch_rate_default: self.batch_per_second,
+            batch_rate_max: self.batch_per_second_max,
+            open_per_device_max: self.open_per_device_max,
+            params_max_bytes: self.params_limit_bytes,
+            kept: TimeDelta::days(self.kept_days),
+            keys_kept: TimeDelta::hours(self.idempotency_keys_kept_hours),
+        }
+    }
+}
+
+impl Fcm {
+    fn check(&self) -> Result<(), Invalid> {
+        in_range("fcm.timeout_ms", self.timeout_ms, 100, 120_000)?;
+        in_range("fcm.concurrency", self.concurrency, 1, 1000)?;
+        in_range("fcm.per_second", self.per_second, 1, 10_000)?;
+        in_range("fcm.burst", self.burst, 1, 10_000)?;
+        // What FCM lets one Android device have in a minute.
+        in_range("fcm.per_device_per_minute", self.per_device_per_minute, 1, 240)?;
+        in_range("fcm.queue_max", self.queue_max, 1, 1_000_000)?;
+        let host = self.base_url.strip_prefix("https://").or_else(|| self.base_url.strip_prefix("http://")).unwrap_or("");
+        if host.is_empty() || host.contains(['?', '#', '@', ' ']) {
+            return Err(Invalid::new("fcm.base_url", "not of the form https://host"));
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> Option<FcmSettings> {
+        (!self.service_account_file.as_os_str().is_empty()).then(|| FcmSettings {
+            service_account_file: self.service_account_file.clone(),
+            base_url: self.base_url.clone(),
+            timeout: Duration::from_millis(self.timeout_ms),
+            concurrency: self.concurrency,
+            rate: RateLimit { per_second: self.per_second, burst: self.burst },
+            per_device_per_minute: self.per_device_per_minute,
+            queue_max: self.queue_max,
+        })
+    }
+}
+
 impl Enrollment {
     /// The certificate digest that is set; tools print it with and without colons.
     fn signer(&self) -> Result<Option<[u8; 32]>, Invalid> {
@@ -456,6 +557,8 @@ impl Config {
         in_range("partition.interval_seconds", self.partition.interval_seconds, 1, 86_400)?;
         in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
         self.cluster.check()?;
+        self.fcm.check()?;
+        self.commands.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
@@ -534,6 +637,8 @@ impl Config {
             },
             export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
+            fcm: self.fcm.settings(),
+            commands: self.commands.settings(),
         }
     }
 
@@ -608,6 +713,8 @@ mod tests {
             ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
             ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
+            ("NEXMDM__FCM__BASE_URL", "fcm.googleapis.com", "fcm.base_url"),
+            ("NEXMDM__FCM__PER_DEVICE_PER_MINUTE", "241", "fcm.per_device_per_minute"),
             ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {
             let error = read(&[(variable, value)]).unwrap_err().to_string();

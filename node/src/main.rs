@@ -3,6 +3,7 @@
 mod agent_socket;
 mod cli;
 mod cluster;
+mod command_params;
 mod commands;
 mod config;
 mod convert;
@@ -62,6 +63,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
                 Command::Database => commands::database(config).await,
                 Command::Migrate => commands::migrate(config).await,
                 Command::User { command } => commands::user(config, command).await,
+                Command::Audit { command } => commands::audit(config, command).await,
                 Command::Token { command } => commands::token(config, command).await,
                 Command::Drain { name, cancel, wait_seconds } => commands::drain(config, name, cancel, wait_seconds).await,
                 Command::Config { .. } | Command::Cluster { .. } | Command::Ctl(_) => Ok(()),

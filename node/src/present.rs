@@ -29,6 +29,20 @@ pub(crate) fn owner(acknowledged: &actors::router::Acknowledged) -> String {
     acknowledged.owner.as_ref().map_or_else(|| NO_OWNER.to_owned(), |(name, epoch)| format!("{name};epoch={}", epoch.0))
 }
 
+/// A command as a device gets it.
+pub(crate) fn command(signed: &actors::commands::SignedCommand) -> wire::agent::Command {
+    wire::agent::Command {
+        request_id: signed.id.to_string(),
+        device_id: signed.device_id.to_string(),
+        action: signed.action.clone(),
+        ts: signed.ts.clone(),
+        expires_at: signed.expires_at.clone(),
+        params: signed.params.clone(),
+        signature: signed.signature.clone(),
+        v: "1".to_owned(),
+    }
+}
+
 /// An id in a path; one that does not read cannot exist.
 pub(crate) fn id<T: FromStr>(what: &'static str, text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|_| ServiceError::NotFound(what).into())
@@ -95,7 +109,7 @@ pub(crate) fn me(principal: &Principal) -> Result<people::Me, ServiceError> {
     let (session_id, api_token_id) = match principal {
         Principal::User { session_id, .. } => (Some(session_id.to_string()), None),
         Principal::Token { token_id, .. } => (None, Some(token_id.to_string())),
-        Principal::Console => (None, None),
+        Principal::Console { .. } | Principal::System { .. } => (None, None),
     };
     Ok(people::Me {
         user_id: user_id.to_string(),

@@ -86,6 +86,7 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
         username: "viewer".into(),
         role: Role::Viewer,
         session_id: domain::SessionId(uuid::Uuid::nil()),
+        origin: domain::access::Origin::default(),
     };
     let with = |change: fn(&mut DeviceFilter)| {
         let mut filter = DeviceFilter::default();
@@ -172,7 +173,7 @@ async fn a_panicking_shard_is_activated_again() {
     let mut fleet = Fleet::start().await;
     fleet.node.terminate().await.unwrap();
     let system = start_system(&fleet.database).await;
-    let view = system.devices.fleet(&Principal::Console).unwrap();
+    let view = system.devices.fleet(&Principal::system()).unwrap();
     let ids = view.order(&DeviceFilter { connectivity: Some(Connectivity::Online), ..Default::default() }, Sort::default());
     let (victim, others) = ids.split_first().unwrap();
     let apart = others.iter().find(|id| domain::shard::shard_of(**id) != domain::shard::shard_of(*victim)).unwrap();
@@ -197,7 +198,7 @@ async fn a_panicking_device_is_restarted_from_the_store() {
     let mut fleet = Fleet::start().await;
     fleet.node.terminate().await.unwrap();
     let system = start_system(&fleet.database).await;
-    let view = system.devices.fleet(&Principal::Console).unwrap();
+    let view = system.devices.fleet(&Principal::system()).unwrap();
     let ids = view.order(&DeviceFilter { connectivity: Some(Connectivity::Online), ..Default::default() }, Sort::default());
     let (victim, neighbours) = ids.split_first().unwrap();
     let before = system.router.view(*victim).await.unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::Database;
+use common::{Database, clock};
 use domain::NodeId;
 use domain::shard::ShardId;
 use store::{ClaimedShard, Joined, NewNode, NodeState, PoolOptions, Store};
@@ -141,11 +141,13 @@ async fn a_node_that_left_frees_its_shards_at_once() {
     let store = store(&database).await;
     let (a, _) = join(&store, "a", "lock-a", 60_000).await;
     let (b, _) = join(&store, "b", "lock-b", 60_000).await;
-    assert!(store.set_draining("a", true).await.unwrap() && store.set_draining("a", false).await.unwrap());
+    let server = domain::access::Principal::system();
+    let drain = async |draining| store.set_draining("a", draining, &server, clock(0)).await;
+    assert!(drain(true).await.unwrap() && drain(false).await.unwrap());
     assert_eq!(store.claim_shards(a, &all(), true).await.unwrap().len(), 256);
     store.leave_cluster(a).await.unwrap();
     assert_eq!(store.claim_shards(b, &all(), false).await.unwrap().len(), 256, "at once");
-    assert!(!store.set_draining("a", true).await.unwrap());
+    assert!(!drain(true).await.unwrap());
     assert_eq!(store.shards_of("b").await.unwrap(), Some(256));
     assert_eq!(store.shards_of("a").await.unwrap(), None);
 }

@@ -326,17 +326,21 @@ async fn of_admins_that_disable_each_other_one_remains() {
     let pool = PoolOptions { max_connections: 8, acquire_timeout: common::DEADLINE, statement_timeout: common::DEADLINE };
     let store = Store::new(&database.url, pool).unwrap();
     store.migrate().await.unwrap();
+    let server = domain::access::Principal::system();
     let mut admins = Vec::new();
     for name in ["a", "b", "c"] {
         let id = UserId(uuid::Uuid::now_v7());
-        store.insert_user(NewUser { id, username: name, password_bcrypt: "x", role: Role::Admin }, common::clock(0)).await.unwrap();
+        store
+            .insert_user(NewUser { id, username: name, password_bcrypt: "x", role: Role::Admin }, &server, common::clock(0))
+            .await
+            .unwrap();
         admins.push(id);
     }
     for round in 0..40 {
         let changes = admins.iter().enumerate().map(|(n, id)| {
             let demoted = AccountChange { role: Some(Role::Viewer), disabled: None };
             let disabled = AccountChange { role: None, disabled: Some(true) };
-            store.change_account(*id, if (n + round) % 2 == 0 { demoted } else { disabled }, common::clock(0))
+            store.change_account(*id, if (n + round) % 2 == 0 { demoted } else { disabled }, &server, common::clock(0))
         });
         let outcomes = futures_util::future::join_all(changes).await;
         let refused = outcomes.iter().filter(|outcome| matches!(outcome, Ok(AccountOutcome::LastAdmin))).count();
@@ -344,7 +348,7 @@ async fn of_admins_that_disable_each_other_one_remains() {
         assert_eq!(refused, 1, "round {round}: {outcomes:?}");
         for id in &admins {
             let back = AccountChange { role: Some(Role::Admin), disabled: Some(false) };
-            assert!(matches!(store.change_account(*id, back, common::clock(0)).await.unwrap(), AccountOutcome::Changed(_)));
+            assert!(matches!(store.change_account(*id, back, &server, common::clock(0)).await.unwrap(), AccountOutcome::Changed(_)));
         }
     }
 }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::UserId;
 use domain::access::{Permission, Principal};
 
+use crate::signin::Asked;
 use crate::url_state::DevicesUrl;
 use crate::{Dashboard, shell, signin};
 
@@ -54,11 +55,11 @@ impl Uploads {
 }
 
 /// `POST /live/upload`: answers the number under which a page of the same person finds the file.
-pub(crate) async fn upload(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap, file: Bytes) -> Response {
+pub(crate) async fn upload(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap, file: Bytes) -> Response {
     if !signin::same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let principal = match signin::principal(&dashboard, &headers).await {
+    let principal = match signin::principal(&dashboard, asked, &headers).await {
         Ok(principal) => principal,
         Err(error) => return signin::status_of(&error).into_response(),
     };
@@ -75,8 +76,13 @@ pub(crate) async fn upload(State(dashboard): State<Arc<Dashboard>>, headers: Hea
 }
 
 /// `GET /export/devices.csv`: the devices of an address as a table.
-pub(crate) async fn export(State(dashboard): State<Arc<Dashboard>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    let exported = match signin::principal(&dashboard, &headers).await {
+pub(crate) async fn export(
+    State(dashboard): State<Arc<Dashboard>>,
+    RawQuery(query): RawQuery,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, asked, &headers).await {
         Ok(principal) => {
             let filter = DevicesUrl::from_address(query.as_deref().unwrap_or_default()).filter;
             dashboard.system.devices.export(&principal, filter, true).await
@@ -100,11 +106,17 @@ pub(crate) async fn export(State(dashboard): State<Arc<Dashboard>>, RawQuery(que
 mod tests {
     use super::*;
     use domain::SessionId;
-    use domain::access::Role;
+    use domain::access::{Origin, Role};
 
     fn user(n: u128) -> Principal {
         let user_id = UserId(uuid::Uuid::from_u128(n));
-        Principal::User { user_id, username: "ann".into(), role: Role::Operator, session_id: SessionId(uuid::Uuid::nil()) }
+        Principal::User {
+            user_id,
+            username: "ann".into(),
+            role: Role::Operator,
+            session_id: SessionId(uuid::Uuid::nil()),
+            origin: Origin::default(),
+        }
     }
 
     #[test]

@@ -101,8 +101,8 @@ pub(crate) struct Dashboard {
 /// A metric of its names is registered already.
 pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Router, prometheus::Error> {
     let metrics = DashboardMetrics::register(&options.registry)?;
-    #[allow(clippy::expect_used, reason = "the console is granted every permission")]
-    let fleet = system.devices.fleet(&Principal::Console).expect("the console sees the fleet");
+    #[allow(clippy::expect_used, reason = "the server is granted every permission")]
+    let fleet = system.devices.fleet(&Principal::system()).expect("the server sees the fleet");
     let watch = FleetWatch::new(fleet, system.devices.policy());
     tokio::spawn(Arc::clone(&watch).keep_rates(options.shutdown.clone()));
     let dashboard = Arc::new(Dashboard {

@@ -1,14 +1,14 @@
 //! Open pages: who may open one, how many, and when they end.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actors::System;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Extension, Query, State, WebSocketUpgrade};
+use axum::extract::{Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dioxus::prelude::VirtualDom;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::LocalPoolHandle;
 
 use crate::context::{InitialPath, Session};
+use crate::signin::Asked;
 use crate::{Dashboard, app, signin, transport};
 
 /// Largest message that a page may send.
@@ -218,7 +219,7 @@ pub(crate) struct Mount {
 /// `GET /live/ws`
 pub(crate) async fn upgrade(
     State(dashboard): State<Arc<Dashboard>>,
-    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
+    asked: Asked,
     headers: HeaderMap,
     mount: Result<Query<Mount>, QueryRejection>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -229,7 +230,7 @@ pub(crate) async fn upgrade(
     let Some(origin) = origin.filter(|_| signin::same_origin(&headers)).map(str::to_owned) else {
         return sessions.refuse(Refusal::Origin, StatusCode::FORBIDDEN);
     };
-    let principal = match signin::principal(&dashboard, &headers).await {
+    let principal = match signin::principal(&dashboard, asked, &headers).await {
         Ok(principal) => principal,
         Err(error) => return sessions.refuse(Refusal::SignIn, signin::status_of(&error)),
     };
@@ -252,7 +253,7 @@ pub(crate) async fn upgrade(
         watch: Arc::clone(&dashboard.watch),
         principal: principal.clone(),
         origin,
-        address: signin::address(connection),
+        address: principal.origin().address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         limits: Arc::clone(&dashboard.limits),
         uploads: Arc::clone(&dashboard.uploads),
     };

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 
 use crate::assets::Assets;
+use crate::signin::Asked;
 use crate::{Dashboard, cookies, signin};
 
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -25,13 +26,13 @@ pub(crate) fn protect(mut response: Response) -> Response {
 }
 
 /// Any path that nothing else answers: the live page, for whoever is signed in.
-pub(crate) async fn page(State(dashboard): State<Arc<Dashboard>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub(crate) async fn page(State(dashboard): State<Arc<Dashboard>>, method: Method, uri: Uri, asked: Asked, headers: HeaderMap) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return protect(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
-    match signin::principal(&dashboard, &headers).await {
+    match signin::principal(&dashboard, asked.clone(), &headers).await {
         Ok(_) => live_page(&dashboard),
-        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, &headers).await {
+        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, asked, &headers).await {
             Ok((signed_in, _)) => {
                 let mut response = live_page(&dashboard);
                 cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);

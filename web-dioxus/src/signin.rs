@@ -1,15 +1,14 @@
 //! Sign-in and out: the form, the cookies, and renewing them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use actors::services::ClientInfo;
 use actors::{ServiceError, clock};
 use axum::extract::rejection::FormRejection;
-use axum::extract::{ConnectInfo, Extension, Form, Query, State};
+use axum::extract::{Extension, Form, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::access::Principal;
+use domain::access::{Origin, Principal};
 use serde::Deserialize;
 
 use crate::shell::{self, LoginPage};
@@ -32,9 +31,9 @@ pub(crate) struct LoginForm {
 }
 
 /// On whose behalf a request with these cookies acts.
-pub(crate) async fn principal(dashboard: &Dashboard, headers: &HeaderMap) -> Result<Principal, ServiceError> {
+pub(crate) async fn principal(dashboard: &Dashboard, asked: Asked, headers: &HeaderMap) -> Result<Principal, ServiceError> {
     let access_token = cookies::read(headers, cookies::ACCESS).ok_or(ServiceError::Unauthorized)?;
-    dashboard.system.auth.authenticate(access_token).await
+    dashboard.system.auth.authenticate(access_token, origin(asked)).await
 }
 
 /// Whether the request comes from a page of ours. A browser names the origin in
@@ -48,9 +47,11 @@ pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Where a request comes from.
-pub(crate) fn address(connection: Option<Extension<ConnectInfo<SocketAddr>>>) -> IpAddr {
-    connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Extension(ConnectInfo(peer))| peer.ip())
+/// The request, as the node that serves the dashboard noted it.
+pub(crate) type Asked = Option<Extension<Origin>>;
+
+fn origin(asked: Asked) -> Origin {
+    asked.map(|Extension(origin)| origin).unwrap_or_default()
 }
 
 /// A path on this server to go on to, else the overview.
@@ -65,9 +66,9 @@ pub(crate) fn local_path(next: &str) -> &str {
 }
 
 /// `GET /login`
-pub(crate) async fn form(State(dashboard): State<Arc<Dashboard>>, Query(query): Query<Next>, headers: HeaderMap) -> Response {
+pub(crate) async fn form(State(dashboard): State<Arc<Dashboard>>, Query(query): Query<Next>, asked: Asked, headers: HeaderMap) -> Response {
     let next = local_path(&query.next);
-    match principal(&dashboard, &headers).await {
+    match principal(&dashboard, asked, &headers).await {
         Ok(_) => Redirect::to(next).into_response(),
         Err(_) => LoginPage { next, username: "", error: None }.render(&dashboard.assets, StatusCode::OK),
     }
@@ -76,7 +77,7 @@ pub(crate) async fn form(State(dashboard): State<Arc<Dashboard>>, Query(query): 
 /// `POST /login`
 pub(crate) async fn login(
     State(dashboard): State<Arc<Dashboard>>,
-    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
+    asked: Asked,
     headers: HeaderMap,
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
@@ -90,9 +91,9 @@ pub(crate) async fn login(
     if !same_origin(&headers) {
         return page(&form, "This request came from another site and was refused.".into(), StatusCode::FORBIDDEN);
     }
-    let address = address(connection);
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    match dashboard.system.auth.login(&form.username, &form.password, ClientInfo { address, user_agent }).await {
+    let client = ClientInfo { origin: origin(asked), user_agent };
+    match dashboard.system.auth.login(&form.username, &form.password, client).await {
         Ok(signed_in) => {
             let mut response = Redirect::to(local_path(&form.next)).into_response();
             cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
@@ -118,14 +119,14 @@ pub(crate) async fn login(
 }
 
 /// `POST /logout`
-pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap) -> Response {
     if !same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     // An expired access token leaves the session to its refresh token, so that one is used to end it.
-    let principal = match principal(&dashboard, &headers).await {
+    let principal = match principal(&dashboard, asked.clone(), &headers).await {
         Ok(principal) => Some(principal),
-        Err(_) => renewed(&dashboard, &headers).await.ok().map(|(_, principal)| principal),
+        Err(_) => renewed(&dashboard, asked, &headers).await.ok().map(|(_, principal)| principal),
     };
     if let Some(principal) = principal
         && let Err(cause) = dashboard.system.auth.logout(&principal).await
@@ -139,16 +140,21 @@ pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, headers: Hea
 }
 
 /// A new pair of tokens for the refresh cookie, and whose they are.
-pub(crate) async fn renewed(dashboard: &Dashboard, headers: &HeaderMap) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
+pub(crate) async fn renewed(
+    dashboard: &Dashboard,
+    asked: Asked,
+    headers: &HeaderMap,
+) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
     let refresh_token = cookies::read(headers, cookies::REFRESH).ok_or(ServiceError::Unauthorized)?;
-    let signed_in = dashboard.system.auth.refresh(refresh_token).await?;
-    let principal = dashboard.system.auth.authenticate(&signed_in.access_token).await?;
+    let origin = origin(asked);
+    let signed_in = dashboard.system.auth.refresh(refresh_token, origin.clone()).await?;
+    let principal = dashboard.system.auth.authenticate(&signed_in.access_token, origin).await?;
     Ok((signed_in, principal))
 }
 
 /// `GET /live/check`
-pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
-    match principal(&dashboard, &headers).await {
+pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap) -> Response {
+    match principal(&dashboard, asked, &headers).await {
         Ok(principal) => {
             // A refused upgrade tells a browser nothing, so it is told here.
             let (status, text) = match dashboard.sessions.in_the_way(&principal) {
@@ -162,12 +168,12 @@ pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, headers: Head
 }
 
 /// `POST /live/refresh`
-pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, headers: HeaderMap) -> Response {
+pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap) -> Response {
     if !same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    match renewed(&dashboard, &headers).await {
+    match renewed(&dashboard, asked, &headers).await {
         Ok((signed_in, _)) => cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies),
         Err(error) => {
             *response.status_mut() = status_of(&error);

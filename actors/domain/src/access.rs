@@ -1,6 +1,7 @@
 //! Who may do what: roles, permissions, scopes, and the principal a service is called with.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::{ApiTokenId, Invalid, SessionId, Timestamp, UserId};
@@ -36,11 +37,21 @@ pub enum Permission {
     ManageCluster,
     /// Make, see and revoke one's own API tokens.
     ManageTokens,
+    /// See commands and what became of them.
+    ViewCommands,
+    /// Send commands to devices, and take them back.
+    SendCommands,
+    /// Send commands that destroy data, run programs or change keys.
+    SendSensitiveCommands,
+    /// Say which programs may be run on devices.
+    ManageExec,
+    /// Read the audit trail.
+    ViewAudit,
 }
 
 impl Permission {
     /// Every permission, in the order that people are shown them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::ViewDevices,
         Self::ManageDevices,
         Self::ViewEnrollment,
@@ -49,6 +60,11 @@ impl Permission {
         Self::ViewCluster,
         Self::ManageCluster,
         Self::ManageTokens,
+        Self::ViewCommands,
+        Self::SendCommands,
+        Self::SendSensitiveCommands,
+        Self::ManageExec,
+        Self::ViewAudit,
     ];
 
     /// Its name in the API and the database.
@@ -62,6 +78,11 @@ impl Permission {
             Self::ViewCluster => "cluster:read",
             Self::ManageCluster => "cluster:manage",
             Self::ManageTokens => "tokens:manage",
+            Self::ViewCommands => "commands:read",
+            Self::SendCommands => "commands:send",
+            Self::SendSensitiveCommands => "commands:sensitive",
+            Self::ManageExec => "exec:manage",
+            Self::ViewAudit => "audit:read",
         }
     }
 }
@@ -158,9 +179,19 @@ impl Role {
     /// Whether this role carries `permission`.
     pub fn allows(self, permission: Permission) -> bool {
         match permission {
-            Permission::ViewDevices | Permission::ViewEnrollment | Permission::ViewCluster | Permission::ManageTokens => true,
-            Permission::ManageDevices | Permission::ManageEnrollment => matches!(self, Self::Admin | Self::Operator),
-            Permission::ManageUsers | Permission::ManageCluster => self == Self::Admin,
+            Permission::ViewDevices
+            | Permission::ViewEnrollment
+            | Permission::ViewCluster
+            | Permission::ManageTokens
+            | Permission::ViewCommands => true,
+            Permission::ManageDevices | Permission::ManageEnrollment | Permission::SendCommands => {
+                matches!(self, Self::Admin | Self::Operator)
+            }
+            Permission::ManageUsers
+            | Permission::ManageCluster
+            | Permission::SendSensitiveCommands
+            | Permission::ManageExec
+            | Permission::ViewAudit => self == Self::Admin,
         }
     }
 
@@ -187,6 +218,15 @@ impl FromStr for Role {
     }
 }
 
+/// The request that somebody acts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Where it comes from: the client, behind proxies that are trusted.
+    pub address: Option<IpAddr>,
+    /// Its id, as the log and the answer name it.
+    pub request_id: Option<String>,
+}
+
 /// On whose behalf a service acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
@@ -200,6 +240,8 @@ pub enum Principal {
         role: Role,
         /// The sign-in that this call belongs to.
         session_id: SessionId,
+        /// The request, or the one that opened the page.
+        origin: Origin,
     },
     /// A script with an API token.
     Token {
@@ -215,9 +257,19 @@ pub enum Principal {
         scopes: Scopes,
         /// When it stops working.
         expires_at: Timestamp,
+        /// The request.
+        origin: Origin,
     },
     /// The command line on the server itself.
-    Console,
+    Console {
+        /// Who runs it, by the operating system's name.
+        os_user: String,
+    },
+    /// The server, for what it does by itself.
+    System {
+        /// The request that made it do so, if one did.
+        origin: Origin,
+    },
 }
 
 /// The principal lacks a permission.
@@ -244,7 +296,7 @@ impl Principal {
         match self {
             Self::User { role, .. } => Scopes::of_role(*role),
             Self::Token { role, scopes, .. } => Scopes::of_role(*role).and(*scopes),
-            Self::Console => Scopes::all(),
+            Self::Console { .. } | Self::System { .. } => Scopes::all(),
         }
     }
 
@@ -252,7 +304,7 @@ impl Principal {
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::User { user_id, .. } | Self::Token { user_id, .. } => Some(*user_id),
-            Self::Console => None,
+            Self::Console { .. } | Self::System { .. } => None,
         }
     }
 
@@ -260,7 +312,17 @@ impl Principal {
     pub fn username(&self) -> &str {
         match self {
             Self::User { username, .. } | Self::Token { username, .. } => username,
-            Self::Console => "console",
+            Self::Console { .. } => "console",
+            Self::System { .. } => "server",
+        }
+    }
+
+    /// Whose call it is: the account, or the token if it is a script's.
+    pub fn caller(&self) -> uuid::Uuid {
+        match self {
+            Self::User { user_id, .. } => user_id.0,
+            Self::Token { token_id, .. } => token_id.0,
+            Self::Console { .. } | Self::System { .. } => uuid::Uuid::nil(),
         }
     }
 
@@ -268,7 +330,20 @@ impl Principal {
     pub fn role(&self) -> Role {
         match self {
             Self::User { role, .. } | Self::Token { role, .. } => *role,
-            Self::Console => Role::Admin,
+            Self::Console { .. } | Self::System { .. } => Role::Admin,
+        }
+    }
+
+    /// The server itself, on its own account.
+    pub fn system() -> Self {
+        Self::System { origin: Origin::default() }
+    }
+
+    /// The request that it acts with; the command line and the server have none of their own.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::User { origin, .. } | Self::Token { origin, .. } | Self::System { origin } => origin.clone(),
+            Self::Console { .. } => Origin::default(),
         }
     }
 }
@@ -289,6 +364,11 @@ mod tests {
             (ViewCluster, [true, true, true]),
             (ManageCluster, [true, false, false]),
             (ManageTokens, [true, true, true]),
+            (ViewCommands, [true, true, true]),
+            (SendCommands, [true, true, false]),
+            (SendSensitiveCommands, [true, false, false]),
+            (ManageExec, [true, false, false]),
+            (ViewAudit, [true, false, false]),
         ];
         assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {
@@ -314,6 +394,7 @@ mod tests {
             role,
             scopes,
             expires_at: chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap(),
+            origin: Origin::default(),
         }
     }
 

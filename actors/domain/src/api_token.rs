@@ -140,7 +140,7 @@ impl ApiToken {
 mod tests {
     use super::*;
     use crate::SessionId;
-    use crate::access::Permission;
+    use crate::access::{Origin, Permission};
     use proptest::prelude::*;
 
     const LIMITS: LifetimeLimits = LifetimeLimits { default_s: 1000, max_s: 10_000 };
@@ -150,7 +150,13 @@ mod tests {
     }
 
     fn user(role: Role) -> Principal {
-        Principal::User { user_id: UserId(uuid::Uuid::nil()), username: "ann".into(), role, session_id: SessionId(uuid::Uuid::nil()) }
+        Principal::User {
+            user_id: UserId(uuid::Uuid::nil()),
+            username: "ann".into(),
+            role,
+            session_id: SessionId(uuid::Uuid::nil()),
+            origin: Origin::default(),
+        }
     }
 
     fn token(role: Role, scopes: Scopes, expires_at: Timestamp) -> Principal {
@@ -161,6 +167,7 @@ mod tests {
             role,
             scopes,
             expires_at,
+            origin: Origin::default(),
         }
     }
 

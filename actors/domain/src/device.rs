@@ -14,6 +14,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use crate::command::Reach;
 use crate::heartbeat::{Heartbeat, Telemetry};
 use crate::{DeviceId, Invalid, Timestamp};
 
@@ -177,6 +178,9 @@ pub struct DeviceView {
     pub connectivity: Connectivity,
     /// The monitored app.
     pub app_status: AppStatus,
+    /// Ways to it, as its owner knows them. Nodes tell each other beside the view.
+    #[serde(skip)]
+    pub reach: Reach,
 }
 
 impl DeviceView {
@@ -313,6 +317,7 @@ impl DeviceState {
             last_seen_at: self.last_seen_at,
             connectivity: self.connectivity,
             app_status: self.app_status(policy),
+            reach: Reach::default(),
         }
     }
 

@@ -64,3 +64,11 @@ id!(
     /// A filter that somebody keeps.
     SavedFilterId
 );
+id!(
+    /// A command to one device: its `request_id`.
+    CommandId
+);
+id!(
+    /// A command to many devices.
+    CommandBatchId
+);

@@ -6,8 +6,11 @@
 
 pub mod access;
 pub mod account;
+pub mod action;
 pub mod api_token;
+pub mod audit;
 pub mod bulk;
+pub mod command;
 pub mod condition;
 pub mod device;
 pub mod distribution;
@@ -22,6 +25,7 @@ pub mod invalid;
 pub mod lockout;
 pub mod partition;
 pub mod placement;
+pub mod push;
 pub mod query;
 pub mod rate;
 pub mod shard;
@@ -29,7 +33,7 @@ pub mod spreadsheet;
 pub mod text;
 pub mod throttle;
 
-pub use ids::{ApiTokenId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
+pub use ids::{ApiTokenId, CommandBatchId, CommandId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
 pub use invalid::Invalid;
 
 /// A point in time, UTC.

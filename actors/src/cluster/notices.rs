@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use domain::DeviceId;
 use domain::shard::{ShardId, shard_of};
-use store::{DeviceAccess, Listener, Notice, Store, StoreError, StoredDevice};
+use store::{DeviceAccess, Listener, Notice, OpenOf, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
 use super::ownership::Ownership;
 use super::placement::ShardTable;
+use crate::commands::CommandOrder;
 use crate::device::DeviceMsg;
 use crate::link::message::DeviceRequest;
 use crate::shard::{Directory, ShardMsg};
@@ -22,6 +23,8 @@ const LISTEN_BACKOFF: Duration = Duration::from_millis(500);
 const LISTEN_ANEW: Duration = Duration::from_secs(60);
 /// Devices that are read together.
 const READ_MAX: usize = 500;
+/// Open commands that are read together.
+const ORDERS_MAX: i64 = 2_000;
 /// How far back changes are read that may have been missed, s: longer than one connection listens,
 /// with time for the slowest transaction to commit.
 const MISSED_S: i32 = 180;
@@ -70,7 +73,7 @@ impl Notices {
             // A connection that is only half there tells nothing: it is made anew now and then.
             let Ok(told) = tokio::time::timeout(LISTEN_ANEW, listener.next()).await else { return Ok(()) };
             let mut told = Some(told?);
-            let mut changed: Vec<DeviceId> = Vec::new();
+            let (mut changed, mut orders): (Vec<DeviceId>, Vec<OpenOf>) = (Vec::new(), Vec::new());
             // What came meanwhile is read together: a bulk call tells of thousands at once.
             while let Some(notice) = told.take() {
                 match notice {
@@ -79,11 +82,19 @@ impl Notices {
                     Notice::Device(id) => {
                         changed.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))));
                     }
+                    Notice::Command(id) => {
+                        orders.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))).map(OpenOf::Device));
+                    }
+                    Notice::CommandBatch(id) => orders.extend(id.parse().ok().map(OpenOf::Batch)),
                     Notice::Missed => return Ok(()),
                 }
-                if changed.len() < READ_MAX {
+                if changed.len() + orders.len() < READ_MAX {
                     told = listener.waiting();
                 }
+            }
+            for of in orders {
+                let mine = self.mine();
+                tell_orders(&self.store, &self.shards, &mine, of).await?;
             }
             if !changed.is_empty() {
                 let read_at = Instant::now();
@@ -101,9 +112,37 @@ impl Notices {
     }
 
     async fn recheck_access(&self) -> Result<(), StoreError> {
-        let mine: Vec<ShardId> = ShardId::all().filter(|shard| self.ownership.acting(*shard).is_some()).collect();
+        let mine = self.mine();
         self.store.revoked_devices(&mine).await?.into_iter().for_each(|access| tell_access(&self.directory, access));
+        tell_orders(&self.store, &self.shards, &mine, OpenOf::MadeWithin(MISSED_S)).await?;
         tell_changed(&self.store, &self.shards, &mine).await
+    }
+
+    fn mine(&self) -> Vec<ShardId> {
+        ShardId::all().filter(|shard| self.ownership.acting(*shard).is_some()).collect()
+    }
+}
+
+/// Tells the devices of these shards which open commands the store holds for them.
+pub(super) async fn tell_orders(store: &Store, table: &ShardTable, shards: &[ShardId], of: OpenOf) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let open = store.open_commands(shards, of, after, ORDERS_MAX).await?;
+        let whole = (open.len() as i64) < ORDERS_MAX;
+        after = open.last().map(|last| last.id);
+        let mut by_shard: HashMap<ShardId, Vec<(DeviceId, CommandOrder)>> = HashMap::new();
+        for command in open {
+            by_shard.entry(shard_of(command.device_id)).or_default().push((command.device_id, command.into()));
+        }
+        for (shard, orders) in by_shard {
+            if let Some(actor) = table.get(&shard) {
+                // A shard that moved in this moment reads them at its new owner.
+                let _ = actor.cast(ShardMsg::Orders(orders));
+            }
+        }
+        if whole {
+            return Ok(());
+        }
     }
 }
 

@@ -20,12 +20,12 @@ use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{ClaimedShard, NodeRow, NodeState, Store, StoreError, StoredDevice};
+use store::{ClaimedShard, NodeRow, NodeState, OpenOf, Store, StoreError, StoredDevice};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::membership::Membership;
-use super::notices::{tell_access, tell_changed};
+use super::notices::{tell_access, tell_changed, tell_orders};
 use super::ownership::Ownership;
 use super::view::{ClusterView, Place};
 use crate::device::DeviceContext;
@@ -33,6 +33,8 @@ use crate::metrics::Metrics;
 use crate::router::call;
 use crate::shard::{Directory, ShardActor, ShardArguments, ShardMsg};
 
+/// Pause before commands are read again that could not be.
+const READ_ORDERS_AGAIN: Duration = Duration::from_secs(1);
 /// How often the rows are looked at when nobody tells of a change.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Devices handed to a shard at a time while they load.
@@ -286,6 +288,7 @@ impl PlacementState {
             return Err(cause.into());
         }
         shards.iter().for_each(|claimed| self.start.ownership.begin(claimed.shard, claimed.epoch));
+        tokio::spawn(read_orders(self.start.store.clone(), Arc::clone(&self.start.shards), ids));
         let epochs: HashMap<ShardId, Epoch> = shards.iter().map(|claimed| (claimed.shard, claimed.epoch)).collect();
         let directory = &self.start.directory;
         let gone = self.start.context.view.keep_only(
@@ -434,6 +437,16 @@ async fn hand_out(
 async fn settled(shard: &ActorRef<ShardMsg>) {
     for _ in 0..24 {
         if call(shard, ShardMsg::Settled).await.is_ok() {
+            return;
+        }
+    }
+}
+/// Reads the commands that wait in shards which were just taken over, until it is done or the shards have gone.
+async fn read_orders(store: Store, table: ShardTable, shards: Vec<ShardId>) {
+    while let Err(cause) = tell_orders(&store, &table, &shards, OpenOf::Shards).await {
+        tracing::warn!(event = "command.orders_not_read", shards = shards.len(), %cause);
+        tokio::time::sleep(READ_ORDERS_AGAIN).await;
+        if !shards.iter().any(|shard| table.contains_key(shard)) {
             return;
         }
     }

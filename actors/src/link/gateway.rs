@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 
 use super::codec::{self, BadBody};
 use super::message::{
-    ChangesWanted, DeviceRequest, ForwardOutcome, ForwardedHeartbeat, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, Refusal, SocketPush,
+    Change, ChangesWanted, DeviceRequest, ForwardOutcome, ForwardedHeartbeat, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, Reaches,
+    Refusal, SocketPush,
 };
-use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, decode_vitals, encode_vitals};
+use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, WITH_COMMANDS, decode_vitals, encode_vitals};
 use super::{GATEWAYS, Links, Local, WeakLinks};
 use crate::ServiceError;
 use crate::device::DeviceMsg;
@@ -126,7 +127,15 @@ fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesWanted, reply: RpcR
         let Some(local) = links.local() else { return };
         let mut limit = CHANGES_MAX;
         let body = loop {
-            match codec::encode(&local.fleet.changes(wanted, limit)) {
+            let changes = local.fleet.changes(wanted, limit);
+            let encoded = if protocol < WITH_COMMANDS {
+                codec::encode(&changes)
+            } else {
+                let reach = |change: &Change| change.view.as_ref().map_or((false, false), |view| (view.reach.socket, view.reach.push));
+                let reaches: Reaches = changes.changes.iter().map(reach).collect();
+                codec::encode(&(changes, reaches))
+            };
+            match encoded {
                 Ok(body) => break body,
                 Err(BadBody) if limit > 1 => limit /= 2,
                 // One device alone is far below the limit.
@@ -167,7 +176,7 @@ fn heartbeats(links: &Arc<Links>, local: &Local, protocol: u16, batch: Heartbeat
             }
         }
         for (place, outcome) in waiting {
-            outcomes.push((place, outcome_of(outcome.await.unwrap_or(Err(ServiceError::Unavailable)))));
+            outcomes.push((place, outcome_of(protocol, outcome.await.unwrap_or(Err(ServiceError::Unavailable)))));
         }
         if let Ok(peer) = links.peer(from) {
             peer.tell(Kind::Outcomes, &HeartbeatOutcomes { batch: number, outcomes });
@@ -183,10 +192,13 @@ fn hand_over(actor: &ActorRef<DeviceMsg>, item: ForwardedHeartbeat) -> oneshot::
     outcome
 }
 
-fn outcome_of(outcome: Result<HeartbeatAck, ServiceError>) -> ForwardOutcome {
+fn outcome_of(protocol: u16, outcome: Result<HeartbeatAck, ServiceError>) -> ForwardOutcome {
     match outcome {
-        Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch: Some(epoch) }) => ForwardOutcome::Stored(epoch),
-        Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(epoch) }) => ForwardOutcome::Repeat(epoch),
+        Ok(HeartbeatAck { outcome, epoch: Some(epoch), commands }) if protocol >= WITH_COMMANDS && !commands.is_empty() => {
+            ForwardOutcome::WithCommands { stored: outcome == HeartbeatOutcome::Stored, epoch, commands }
+        }
+        Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch: Some(epoch), .. }) => ForwardOutcome::Stored(epoch),
+        Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(epoch), .. }) => ForwardOutcome::Repeat(epoch),
         Ok(HeartbeatAck { epoch: None, .. }) => ForwardOutcome::Refused(Refusal::Internal),
         Err(error) => ForwardOutcome::Refused((&error).into()),
     }
@@ -201,7 +213,7 @@ fn told(links: &Arc<Links>, envelope: &Envelope) -> Result<(), BadBody> {
         Some(Kind::SocketPush) => {
             let (number, push): (u64, SocketPush) = read(envelope)?;
             if let Some(local) = links.local() {
-                local.sockets.push_here(number, push);
+                let _ = local.sockets.push_here(number, push);
             }
         }
         _ => return Err(BadBody),

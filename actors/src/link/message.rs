@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use domain::device::{DeviceView, LastStatus};
 use domain::shard::Epoch;
-use domain::{DeviceId, NodeId};
+use domain::{CommandId, DeviceId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::ServiceError;
+use crate::commands::{CommandOrder, SignedCommand};
 
 /// A device's socket, wherever it hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,12 +24,14 @@ pub struct SocketRef {
 }
 
 /// What a device's socket is told by its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketPush {
     /// Another socket of the same device took over.
     Replaced,
     /// The credentials it was opened with no longer hold.
     Revoked,
+    /// A command for the device. Since protocol 3.
+    Command(Box<SignedCommand>),
 }
 
 /// What a device's actor is asked, from whichever node.
@@ -55,6 +58,30 @@ pub enum DeviceRequest {
         /// Whether it was deleted.
         deleted: bool,
     },
+    /// A command was made for it. Since protocol 3.
+    Command(Box<CommandOrder>),
+    /// The device has a command, or a command is over. Since protocol 3.
+    CommandTaken {
+        /// Which.
+        id: CommandId,
+        /// Nothing is left to do for it.
+        over: bool,
+    },
+    /// A socket of it is gone. Since protocol 3.
+    SocketClosed {
+        /// Where it hung.
+        socket: SocketRef,
+    },
+}
+
+impl DeviceRequest {
+    /// The oldest protocol that has it.
+    pub(super) fn since(&self) -> u16 {
+        match self {
+            Self::Command(_) | Self::CommandTaken { .. } | Self::SocketClosed { .. } => 3,
+            _ => 1,
+        }
+    }
 }
 
 /// What a device's actor answers.
@@ -100,7 +127,7 @@ pub struct HeartbeatsTaken {
 }
 
 /// What became of a forwarded heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ForwardOutcome {
     /// Committed, decided in this epoch.
     Stored(Epoch),
@@ -108,6 +135,15 @@ pub enum ForwardOutcome {
     Repeat(Epoch),
     /// Refused.
     Refused(Refusal),
+    /// As stored or repeated, with commands for the answer. Since protocol 3.
+    WithCommands {
+        /// Committed by this heartbeat, not before.
+        stored: bool,
+        /// Decided in this epoch.
+        epoch: Epoch,
+        /// What the device is to do.
+        commands: Vec<SignedCommand>,
+    },
 }
 
 /// Outcomes of a batch, each by its place.
@@ -166,7 +202,7 @@ impl From<Refusal> for ServiceError {
     }
 }
 
-/// A sign of life, and what the Cluster page shows of a node. Protocol 1 ends with `in_flight`.
+/// A sign of life, and what the Cluster page shows of a node. Protocol 2 ends with `agent_sockets`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeVitals {
     /// Devices that the node owns.
@@ -176,8 +212,10 @@ pub struct NodeVitals {
     /// Calls between intake and answer.
     pub in_flight: u64,
     /// Agent sockets that hang on it. Since protocol 2.
-    #[cfg(not(feature = "previous-protocol"))]
     pub agent_sockets: u64,
+    /// Commands that it drives. Since protocol 3.
+    #[cfg(not(feature = "previous-protocol"))]
+    pub open_commands: u64,
 }
 
 /// Asks for what changed in the devices that a node owns.
@@ -199,6 +237,9 @@ pub struct Change {
     /// What is to be seen of it; `None` once it is deleted.
     pub view: Option<DeviceView>,
 }
+
+/// Ways to the devices of [`Changes`], in their order; beside them since protocol 3.
+pub type Reaches = Vec<(bool, bool)>;
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -285,6 +326,7 @@ mod tests {
             last_seen_at: Some(at(3)),
             connectivity: Connectivity::Offline,
             app_status: AppStatus::Down,
+            reach: Default::default(),
         };
         (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
     }
@@ -328,7 +370,7 @@ mod tests {
             ("replies", digest(&[DeviceReply::Done, DeviceReply::View(Box::new(view))])),
             ("pushes", digest(&[SocketPush::Replaced, SocketPush::Revoked])),
             ("changes", digest(&(ChangesWanted { log: 1, after: 2 }, changes))),
-            ("vitals", digest(&NodeVitals { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3 })),
+            ("vitals", digest(&NodeVitals { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4 })),
         ];
         assert_eq!(told.each_ref().map(|(name, digest)| (*name, digest.as_str())), KNOWN_DIGESTS);
     }

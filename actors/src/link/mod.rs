@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use domain::command::Reach;
 use domain::{DeviceId, NodeId};
 use ractor::{Actor, ActorCell, ActorRef, pg};
 use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage, NodeServerSessionInformation};
@@ -38,10 +39,12 @@ use crate::sockets::SocketHub;
 use codec::BadBody;
 pub(crate) use gateway::GatewayMsg;
 use gateway::GatewaySupervisor;
-use message::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, NodeVitals, Refusal, SocketPush, SocketRef};
+use message::{
+    Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, NodeVitals, Reaches, Refusal, SocketPush, SocketRef,
+};
 pub use peer::PeerStatus;
 use peer::{Peer, Pending};
-use protocol::Kind;
+use protocol::{Kind, WITH_COMMANDS};
 use tls::LinkTls;
 
 /// The process group of gateways, one group per node, named by its id.
@@ -294,7 +297,11 @@ impl Links {
         request: DeviceRequest,
         patience: Duration,
     ) -> Result<DeviceReply, LinkError> {
-        self.peer(node)?.call(Kind::Device, &(device, request), patience).await
+        let peer = self.peer(node)?;
+        if request.since() > peer.protocol() {
+            return Err(LinkError::Unsupported);
+        }
+        peer.call(Kind::Device, &(device, request), patience).await
     }
 
     /// Hands heartbeats to a peer that owns their devices; each answer comes after its commit, or
@@ -317,12 +324,24 @@ impl Links {
     /// # Errors
     /// The peer cannot be reached, or refuses.
     pub async fn changes(&self, node: NodeId, wanted: ChangesWanted) -> Result<Changes, LinkError> {
-        self.peer(node)?.call(Kind::Changes, &wanted, CHANGES_TIMEOUT).await
+        let peer = self.peer(node)?;
+        if peer.protocol() < WITH_COMMANDS {
+            return peer.call(Kind::Changes, &wanted, CHANGES_TIMEOUT).await;
+        }
+        let (mut changes, reaches): (Changes, Reaches) = peer.call(Kind::Changes, &wanted, CHANGES_TIMEOUT).await?;
+        for (change, (socket, push)) in changes.changes.iter_mut().zip(reaches) {
+            if let Some(view) = &mut change.view {
+                view.reach = Reach { socket, push };
+            }
+        }
+        Ok(changes)
     }
 
     /// Tells a socket that hangs on a peer something; nobody waits for it.
     pub fn push_socket(&self, socket: SocketRef, push: SocketPush) {
-        if let Ok(peer) = self.peer(socket.node) {
+        // A node that knows of no commands would not know what to do with one; it goes another way.
+        let travels = |peer: &Peer| peer.protocol() >= WITH_COMMANDS || !matches!(push, SocketPush::Command(_));
+        if let Some(peer) = self.peer(socket.node).ok().filter(|peer| travels(peer)) {
             peer.tell(Kind::SocketPush, &(socket.socket, push));
         }
     }
@@ -339,8 +358,9 @@ impl Links {
             devices: local.fleet.own_devices(),
             heartbeats_per_second: local.fleet.own_rate(),
             in_flight: self.metrics.heartbeats_in_flight.get().max(0) as u64,
-            #[cfg(not(feature = "previous-protocol"))]
             agent_sockets: local.sockets.len() as u64,
+            #[cfg(not(feature = "previous-protocol"))]
+            open_commands: self.metrics.open_commands.get().max(0) as u64,
         }
     }
 

@@ -241,6 +241,11 @@ impl Peer {
         }
     }
 
+    /// The protocol that is spoken with it.
+    pub(super) fn protocol(&self) -> u16 {
+        self.protocol
+    }
+
     /// Tells the peer something that nobody waits for.
     pub(super) fn tell<T: Serialize>(&self, kind: Kind, body: &T) {
         match Envelope::of(self.protocol, kind, body) {
@@ -370,10 +375,13 @@ impl Links {
         if let Some(mut pending) = self.pending.get_mut(&told.batch) {
             for (place, outcome) in told.outcomes {
                 if let Some(reply) = pending.replies.get_mut(place as usize).and_then(Option::take) {
-                    let ack = |outcome, epoch| Ok(HeartbeatAck { outcome, epoch: Some(epoch) });
+                    let ack = |outcome, epoch, commands| Ok(HeartbeatAck { outcome, epoch: Some(epoch), commands });
                     let _ = reply.send(match outcome {
-                        ForwardOutcome::Stored(epoch) => ack(HeartbeatOutcome::Stored, epoch),
-                        ForwardOutcome::Repeat(epoch) => ack(HeartbeatOutcome::Repeat, epoch),
+                        ForwardOutcome::Stored(epoch) => ack(HeartbeatOutcome::Stored, epoch, vec![]),
+                        ForwardOutcome::Repeat(epoch) => ack(HeartbeatOutcome::Repeat, epoch, vec![]),
+                        ForwardOutcome::WithCommands { stored, epoch, commands } => {
+                            ack(if stored { HeartbeatOutcome::Stored } else { HeartbeatOutcome::Repeat }, epoch, commands)
+                        }
                         ForwardOutcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
                     });
                 }

@@ -12,6 +12,9 @@
 //! |---|---|---|
 //! | 1 | 0.1 | |
 //! | 2 | 0.1 | [`super::message::NodeVitals`] tells `agent_sockets` |
+//! | 3 | 0.1 | Commands travel; `NodeVitals` tells `open_commands`; beside [`super::message::Changes`] stand [`super::message::Reaches`] |
+//!
+//! This build reads and writes protocols 2 and 3.
 
 use ractor::BytesConvertable;
 use serde::{Deserialize, Serialize};
@@ -20,13 +23,15 @@ use super::codec::{self, BadBody};
 use super::message::NodeVitals;
 
 /// Oldest protocol that this build speaks.
-pub const PROTOCOL_MIN: u16 = 1;
+pub const PROTOCOL_MIN: u16 = 2;
 /// Newest protocol that this build speaks.
 #[cfg(not(feature = "previous-protocol"))]
-pub const PROTOCOL_MAX: u16 = 2;
+pub const PROTOCOL_MAX: u16 = 3;
 /// Newest protocol that this build speaks: one behind, to try a rolling upgrade.
 #[cfg(feature = "previous-protocol")]
-pub const PROTOCOL_MAX: u16 = 1;
+pub const PROTOCOL_MAX: u16 = 2;
+/// The protocol since which commands and ways to devices travel.
+pub(crate) const WITH_COMMANDS: u16 = 3;
 
 /// The protocol for a peer that speaks those from `min` to `max`; `None` when there is none in common.
 pub fn negotiated(min: i32, max: i32) -> Option<u16> {
@@ -135,21 +140,22 @@ impl BytesConvertable for Envelope {
     }
 }
 
-/// [`NodeVitals`] as protocol 1 has them.
+/// [`NodeVitals`] as protocol 2 has them.
 #[cfg(not(feature = "previous-protocol"))]
 #[derive(Serialize, Deserialize)]
-struct NodeVitals1 {
+struct NodeVitals2 {
     devices: u64,
     heartbeats_per_second: f64,
     in_flight: u64,
+    agent_sockets: u64,
 }
 
 /// Writes vitals as `protocol` has them.
 pub(crate) fn encode_vitals(protocol: u16, vitals: &NodeVitals) -> Result<Vec<u8>, BadBody> {
     #[cfg(not(feature = "previous-protocol"))]
-    if protocol < 2 {
-        let NodeVitals { devices, heartbeats_per_second, in_flight, .. } = *vitals;
-        return codec::encode(&NodeVitals1 { devices, heartbeats_per_second, in_flight });
+    if protocol < 3 {
+        let NodeVitals { devices, heartbeats_per_second, in_flight, agent_sockets, .. } = *vitals;
+        return codec::encode(&NodeVitals2 { devices, heartbeats_per_second, in_flight, agent_sockets });
     }
     let _ = protocol;
     codec::encode(vitals)
@@ -158,9 +164,9 @@ pub(crate) fn encode_vitals(protocol: u16, vitals: &NodeVitals) -> Result<Vec<u8
 /// Reads vitals as `protocol` has them; what it lacks is 0.
 pub(crate) fn decode_vitals(protocol: u16, bytes: &[u8]) -> Result<NodeVitals, BadBody> {
     #[cfg(not(feature = "previous-protocol"))]
-    if protocol < 2 {
-        let NodeVitals1 { devices, heartbeats_per_second, in_flight } = codec::decode(bytes)?;
-        return Ok(NodeVitals { devices, heartbeats_per_second, in_flight, ..NodeVitals::default() });
+    if protocol < 3 {
+        let NodeVitals2 { devices, heartbeats_per_second, in_flight, agent_sockets } = codec::decode(bytes)?;
+        return Ok(NodeVitals { devices, heartbeats_per_second, in_flight, agent_sockets, ..NodeVitals::default() });
     }
     let _ = protocol;
     codec::decode(bytes)
@@ -181,7 +187,8 @@ mod tests {
 
     #[test]
     fn the_newest_protocol_in_common_is_spoken() {
-        assert_eq!(negotiated(1, 1), Some(1));
+        assert_eq!(negotiated(1, 2), Some(2));
+        assert_eq!(negotiated(1, 1), None);
         assert_eq!(negotiated(1, i32::from(PROTOCOL_MAX) + 1), Some(PROTOCOL_MAX));
         assert_eq!(negotiated(i32::from(PROTOCOL_MAX) + 1, i32::from(PROTOCOL_MAX) + 3), None);
         assert_eq!(negotiated(-3, 0), None);
@@ -190,10 +197,10 @@ mod tests {
     #[cfg(not(feature = "previous-protocol"))]
     #[test]
     fn vitals_are_read_and_written_one_version_back() {
-        let vitals = NodeVitals { devices: 7, heartbeats_per_second: 1.5, in_flight: 3, agent_sockets: 9 };
+        let vitals = NodeVitals { devices: 7, heartbeats_per_second: 1.5, in_flight: 3, agent_sockets: 9, open_commands: 4 };
         let read = |protocol| decode_vitals(protocol, &encode_vitals(protocol, &vitals).unwrap()).unwrap();
-        assert_eq!(read(2), vitals);
-        assert_eq!(read(1), NodeVitals { agent_sockets: 0, ..vitals });
-        assert_eq!(decode_vitals(2, &encode_vitals(1, &vitals).unwrap()), Err(BadBody), "the versions differ");
+        assert_eq!(read(3), vitals);
+        assert_eq!(read(2), NodeVitals { open_commands: 0, ..vitals });
+        assert_eq!(decode_vitals(3, &encode_vitals(2, &vitals).unwrap()), Err(BadBody), "the versions differ");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::access::{Permission, Principal, Role, Scopes};
+use domain::access::{Origin, Permission, Principal, Role, Scopes};
 use domain::account::{Account, AccountChange, SignIn, checked_username};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
@@ -98,7 +98,7 @@ impl AccountService {
         let username = checked_username(username)?;
         let hash = self.passwords.hash("password", password).await?;
         let id = UserId(Uuid::now_v7());
-        self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, clock::now()).await?;
+        self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, principal, clock::now()).await?;
         tracing::info!(event = "account.added", username, %role, by = principal.username());
         self.account(principal, id).await
     }
@@ -114,7 +114,7 @@ impl AccountService {
         let hash = self.passwords.hash("password", password).await?;
         let user =
             NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
-        Ok(self.store.insert_first_user(user, clock::now()).await?)
+        Ok(self.store.insert_first_user(user, &Principal::system(), clock::now()).await?)
     }
 
     /// Changes role or life of an account; it takes effect on every node at once. Who is disabled
@@ -134,7 +134,7 @@ impl AccountService {
         if change.disabled == Some(false) {
             covers(principal, self.account(principal, id).await?.role)?;
         }
-        let outcome = self.store.change_account(id, change, clock::now()).await?;
+        let outcome = self.store.change_account(id, change, principal, clock::now()).await?;
         self.credentials.forget();
         match outcome {
             AccountOutcome::Changed(account) => {
@@ -164,7 +164,7 @@ impl AccountService {
             Some(password) => (password, false),
             None => (random_token()?.into(), true),
         };
-        self.set_password(id, "password", &password, None).await?;
+        self.set_password(principal, id, "password", &password, None).await?;
         self.guard.unlock(&account.username).await?;
         tracing::info!(event = "account.password_reset", username = account.username, by = principal.username());
         Ok(made_up.then_some(password))
@@ -184,7 +184,7 @@ impl AccountService {
     ) -> Result<(), ServiceError> {
         let (user_id, session_id) = person(principal)?;
         let username = principal.username();
-        let counted = self.guard.attempt(username, address).await?;
+        let counted = self.guard.attempt(username, Origin { address: Some(address), ..principal.origin() }).await?;
         match self.is_password_of(username, user_id, current).await {
             Ok(true) => self.guard.succeeded(counted).await?,
             Ok(false) => return Err(Invalid::new("current_password", "not the password of this account").into()),
@@ -193,7 +193,7 @@ impl AccountService {
                 return Err(error);
             }
         }
-        self.set_password(user_id, "new_password", new, Some(session_id)).await?;
+        self.set_password(principal, user_id, "new_password", new, Some(session_id)).await?;
         tracing::info!(event = "account.password_changed", username);
         Ok(())
     }
@@ -203,9 +203,16 @@ impl AccountService {
         self.passwords.fits(password.expose_secret(), known.as_ref().map(|user| user.password_bcrypt.as_str())).await
     }
 
-    async fn set_password(&self, id: UserId, field: &str, password: &SecretString, kept: Option<SessionId>) -> Result<(), ServiceError> {
+    async fn set_password(
+        &self,
+        by: &Principal,
+        id: UserId,
+        field: &str,
+        password: &SecretString,
+        kept: Option<SessionId>,
+    ) -> Result<(), ServiceError> {
         let hash = self.passwords.hash(field, password).await?;
-        let known = self.store.set_password(id, &hash, kept, clock::now()).await?;
+        let known = self.store.set_password(id, &hash, kept, by, clock::now()).await?;
         self.credentials.forget();
         if known { Ok(()) } else { Err(ServiceError::NotFound("account")) }
     }
@@ -225,7 +232,7 @@ impl AccountService {
     /// Not a person's sign-in, or there is no such sign-in of theirs.
     pub async fn end_own_sign_in(&self, principal: &Principal, id: SessionId) -> Result<(), ServiceError> {
         let (user_id, _) = person(principal)?;
-        self.end(user_id, id).await
+        self.end(principal, user_id, id).await
     }
 
     /// Ends every sign-in of the person who acts but this one. Answers how many.
@@ -234,7 +241,7 @@ impl AccountService {
     /// Not a person's sign-in.
     pub async fn end_other_sign_ins(&self, principal: &Principal) -> Result<u64, ServiceError> {
         let (user_id, session_id) = person(principal)?;
-        let ended = self.store.end_sign_ins(user_id, Some(session_id), clock::now()).await?;
+        let ended = self.store.end_sign_ins(user_id, Some(session_id), principal, clock::now()).await?;
         self.credentials.forget();
         Ok(ended)
     }
@@ -254,7 +261,7 @@ impl AccountService {
     /// Forbidden, or there is no such sign-in.
     pub async fn end_sign_in(&self, principal: &Principal, user: UserId, id: SessionId) -> Result<(), ServiceError> {
         principal.require(Permission::ManageUsers)?;
-        self.end(user, id).await?;
+        self.end(principal, user, id).await?;
         tracing::info!(event = "account.sign_in_ended", user_id = %user, by = principal.username());
         Ok(())
     }
@@ -265,14 +272,14 @@ impl AccountService {
     /// Forbidden, or there is no such account.
     pub async fn end_sign_ins(&self, principal: &Principal, user: UserId) -> Result<u64, ServiceError> {
         let account = self.account(principal, user).await?;
-        let ended = self.store.end_sign_ins(user, None, clock::now()).await?;
+        let ended = self.store.end_sign_ins(user, None, principal, clock::now()).await?;
         self.credentials.forget();
         tracing::info!(event = "account.sign_ins_ended", username = account.username, ended, by = principal.username());
         Ok(ended)
     }
 
-    async fn end(&self, user: UserId, id: SessionId) -> Result<(), ServiceError> {
-        let ended = self.store.end_sign_in(user, id, clock::now()).await?;
+    async fn end(&self, by: &Principal, user: UserId, id: SessionId) -> Result<(), ServiceError> {
+        let ended = self.store.end_sign_in(user, id, by, clock::now()).await?;
         self.credentials.forget();
         if ended { Ok(()) } else { Err(ServiceError::NotFound("sign-in")) }
     }
@@ -288,6 +295,6 @@ fn covers(principal: &Principal, role: Role) -> Result<(), ServiceError> {
 fn person(principal: &Principal) -> Result<(UserId, SessionId), ServiceError> {
     match principal {
         Principal::User { user_id, session_id, .. } => Ok((*user_id, *session_id)),
-        Principal::Token { .. } | Principal::Console => Err(ServiceError::SignInRequired),
+        Principal::Token { .. } | Principal::Console { .. } | Principal::System { .. } => Err(ServiceError::SignInRequired),
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::throttle::FailureThrottle;
 use crate::cluster::Membership;
+use crate::commands::writer::CommandWriter;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
 use crate::heartbeat_writer::HeartbeatOutcome;
 use crate::link::message::{DeviceRequest, SocketRef};
@@ -48,7 +49,8 @@ struct VerifiedToken {
 /// Sessions and heartbeats.
 pub struct AgentService {
     store: Store,
-    router: DeviceRouter,
+    pub(super) router: DeviceRouter,
+    pub(super) commands: CommandWriter,
     sockets: Arc<SocketHub>,
     membership: Arc<Membership>,
     signer: Arc<TokenSigner>,
@@ -67,6 +69,7 @@ impl AgentService {
     pub fn new(
         store: Store,
         router: DeviceRouter,
+        commands: CommandWriter,
         sockets: Arc<SocketHub>,
         membership: Arc<Membership>,
         signer: Arc<TokenSigner>,
@@ -81,6 +84,7 @@ impl AgentService {
             admission: Semaphore::new(heartbeat.in_flight_max),
             store,
             router,
+            commands,
             sockets,
             membership,
             signer,
@@ -202,6 +206,14 @@ impl AgentService {
             answer => drop(answer.map_err(unknown_is_unauthorized)?),
         }
         Ok(entry)
+    }
+
+    /// Takes a device's socket out, and tells the device's owner of it.
+    pub async fn detach_socket(&self, credentials: DeviceCredentials, entry: SocketEntry) {
+        let request = DeviceRequest::SocketClosed { socket: self.socket_ref(&entry) };
+        drop(entry);
+        // An owner that does not hear of it finds out when a command stays without an answer.
+        let _ = self.router.request(credentials.device_id, request).await;
     }
 
     fn socket_ref(&self, entry: &SocketEntry) -> SocketRef {

@@ -95,7 +95,7 @@ impl ApiTokenService {
             scopes: token.scopes,
             expires_at: token.expires_at,
         };
-        match self.store.insert_api_token(new, self.per_user_max, now).await? {
+        match self.store.insert_api_token(new, self.per_user_max, principal, now).await? {
             ApiTokenOutcome::Made => {
                 tracing::info!(event = "api_token.created", api_token_id = %token.id, username = token.username, scopes = %token.scopes);
                 Ok(MadeApiToken { secret: secret.into(), token })
@@ -148,7 +148,7 @@ impl ApiTokenService {
             }
             Some(principal.user_id().ok_or(ServiceError::SignInRequired)?)
         };
-        let known = self.store.revoke_api_token(id, owner, clock::now()).await?;
+        let known = self.store.revoke_api_token(id, owner, principal, clock::now()).await?;
         self.credentials.forget();
         if !known {
             return Err(ServiceError::NotFound("API token"));

@@ -1,10 +1,10 @@
 //! Sign-in of people: passwords, short access tokens, rotating refresh tokens; and who is behind a bearer token.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use domain::access::{Principal, Role};
+use domain::access::{Origin, Principal, Role};
 use domain::account::{checked_username, kept_user_agent};
 use domain::api_token::TOKEN_START;
 use domain::{SessionId, Timestamp};
@@ -34,10 +34,10 @@ struct AccessClaims {
 }
 
 /// Where a sign-in comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientInfo {
-    /// Its address.
-    pub address: IpAddr,
+    /// The request.
+    pub origin: Origin,
     /// What it says of itself, as it came.
     pub user_agent: Option<String>,
 }
@@ -88,8 +88,8 @@ impl AuthService {
     /// Unauthorized for any wrong part; throttled after too many failures from the address, or
     /// with the name, whether or not there is such an account.
     pub async fn login(&self, username: &str, password: &str, client: ClientInfo) -> Result<SignedIn, ServiceError> {
-        let address = client.address;
-        let counted = self.guard.attempt(username, address).await?;
+        let address = address_of(&client.origin);
+        let counted = self.guard.attempt(username, client.origin.clone()).await?;
         match self.open(username, password, client).await {
             Ok(signed_in) => {
                 self.guard.succeeded(counted).await?;
@@ -137,7 +137,7 @@ impl AuthService {
             expires_at: now + self.settings.session_ttl,
             last_seen_at: Some(now),
         };
-        let address = client.address.to_canonical().to_string();
+        let address = address_of(&client.origin).to_canonical().to_string();
         let user_agent = client.user_agent.as_deref().and_then(kept_user_agent);
         let new = NewSession {
             id: session.session_id,
@@ -148,7 +148,14 @@ impl AuthService {
             address: &address,
             user_agent: user_agent.as_deref(),
         };
-        if !self.store.insert_session(new, self.settings.sessions_per_user_max, now).await? {
+        let by = Principal::User {
+            user_id: session.user_id,
+            username: session.username.clone(),
+            role: session.role,
+            session_id: session.session_id,
+            origin: client.origin,
+        };
+        if !self.store.insert_session(new, self.settings.sessions_per_user_max, &by, now).await? {
             return Err(ServiceError::Unauthorized);
         }
         self.signed_in(session, Some(refresh_token), now)
@@ -173,15 +180,16 @@ impl AuthService {
     ///
     /// # Errors
     /// Unauthorized.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<SignedIn, ServiceError> {
+    pub async fn refresh(&self, refresh_token: &str, origin: Origin) -> Result<SignedIn, ServiceError> {
         let now = clock::now();
         let next = random_token()?;
-        match self.store.rotate_refresh(&sha256(refresh_token), &sha256(&next), now - REFRESH_GRACE, now).await? {
+        let address = address_of(&origin);
+        match self.store.rotate_refresh(&sha256(refresh_token), &sha256(&next), now - REFRESH_GRACE, origin, now).await? {
             Rotation::Rotated(session) => self.signed_in(session, Some(next), now),
             Rotation::JustRotated(session) => self.signed_in(session, None, now),
             Rotation::Reused(session_id) => {
                 self.credentials.forget();
-                tracing::warn!(event = "auth.refresh_reused", %session_id);
+                tracing::warn!(event = "auth.refresh_reused", %session_id, %address);
                 Err(ServiceError::Unauthorized)
             }
             Rotation::Unknown => Err(ServiceError::Unauthorized),
@@ -192,11 +200,12 @@ impl AuthService {
     ///
     /// # Errors
     /// Unauthorized when the token, its sign-in or its account no longer holds.
-    pub async fn authenticate_bearer(&self, bearer: &str, address: IpAddr) -> Result<Principal, ServiceError> {
+    pub async fn authenticate_bearer(&self, bearer: &str, origin: Origin) -> Result<Principal, ServiceError> {
         if !bearer.starts_with(TOKEN_START) {
-            return self.authenticate_person(bearer, Some(address)).await;
+            let address = origin.address;
+            return self.authenticate_person(bearer, address, origin).await;
         }
-        let authenticated = self.authenticate_token(bearer, address).await;
+        let authenticated = self.authenticate_token(bearer, origin).await;
         let outcome = match &authenticated {
             Ok(_) => "ok",
             Err(ServiceError::Unauthorized) => "refused",
@@ -206,7 +215,7 @@ impl AuthService {
         authenticated
     }
 
-    async fn authenticate_token(&self, bearer: &str, address: IpAddr) -> Result<Principal, ServiceError> {
+    async fn authenticate_token(&self, bearer: &str, origin: Origin) -> Result<Principal, ServiceError> {
         let now = clock::now();
         let known = self.credentials.token(&self.store, sha256(bearer), now).await?.ok_or(ServiceError::Unauthorized)?;
         let token = known.who;
@@ -214,7 +223,7 @@ impl AuthService {
             return Err(ServiceError::Unauthorized);
         }
         if known.is_fresh && is_due(token.last_used_at, now) {
-            let address = address.to_canonical().to_string();
+            let address = address_of(&origin).to_canonical().to_string();
             noted(self.store.touch_api_token(token.token_id, &address, now - NOTED_EVERY, now).await);
         }
         Ok(Principal::Token {
@@ -224,6 +233,7 @@ impl AuthService {
             role: token.role,
             scopes: token.scopes,
             expires_at: token.expires_at,
+            origin,
         })
     }
 
@@ -231,11 +241,12 @@ impl AuthService {
     ///
     /// # Errors
     /// Unauthorized when the token or its sign-in no longer holds.
-    pub async fn authenticate(&self, access_token: &str) -> Result<Principal, ServiceError> {
-        self.authenticate_person(access_token, None).await
+    pub async fn authenticate(&self, access_token: &str, origin: Origin) -> Result<Principal, ServiceError> {
+        self.authenticate_person(access_token, None, origin).await
     }
 
-    async fn authenticate_person(&self, access_token: &str, address: Option<IpAddr>) -> Result<Principal, ServiceError> {
+    /// `address`: what to note as the last of the sign-in.
+    async fn authenticate_person(&self, access_token: &str, address: Option<IpAddr>, origin: Origin) -> Result<Principal, ServiceError> {
         let now = clock::now();
         let claims: AccessClaims = self.signer.verify(Audience::Admin, access_token, now)?;
         let session_id = SessionId(claims.sid);
@@ -248,7 +259,7 @@ impl AuthService {
             let address = address.map(|address| address.to_canonical().to_string());
             noted(self.store.touch_session(session_id, address.as_deref(), now - NOTED_EVERY, now).await);
         }
-        Ok(Principal::User { user_id: session.user_id, username: session.username, role: session.role, session_id })
+        Ok(Principal::User { user_id: session.user_id, username: session.username, role: session.role, session_id, origin })
     }
 
     /// Whether the sign-in behind `principal` still holds, for connections that outlive a request.
@@ -275,10 +286,15 @@ impl AuthService {
     /// Not a person's sign-in, or the database is unavailable.
     pub async fn logout(&self, principal: &Principal) -> Result<(), ServiceError> {
         let Principal::User { user_id, session_id, .. } = principal else { return Err(ServiceError::SignInRequired) };
-        self.store.end_sign_in(*user_id, *session_id, clock::now()).await?;
+        self.store.end_sign_in(*user_id, *session_id, principal, clock::now()).await?;
         self.credentials.forget();
         Ok(())
     }
+}
+
+/// Where a request comes from; one whose address is not known shares one with all of those.
+pub(super) fn address_of(origin: &Origin) -> IpAddr {
+    origin.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 fn is_due(noted_at: Option<Timestamp>, now: Timestamp) -> bool {

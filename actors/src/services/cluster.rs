@@ -8,10 +8,10 @@ use domain::shard::{Epoch, ShardId};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
 
-use crate::ServiceError;
 use crate::cluster::{ClusterView, Ownership};
 use crate::link::message::NodeVitals;
 use crate::link::{Links, PeerStatus};
+use crate::{ServiceError, clock};
 
 /// Moves that an overview shows.
 const MOVES_MAX: i64 = 50;
@@ -114,7 +114,7 @@ impl ClusterService {
     /// Forbidden, there is no such live node, or the database is unavailable.
     pub async fn set_draining(&self, principal: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
         principal.require(Permission::ManageCluster)?;
-        set_draining(&self.store, node, draining).await
+        set_draining(&self.store, principal, node, draining).await
     }
 }
 
@@ -122,8 +122,8 @@ impl ClusterService {
 ///
 /// # Errors
 /// There is no such live node, or the database is unavailable.
-pub async fn set_draining(store: &Store, node: &str, draining: bool) -> Result<(), ServiceError> {
-    if !store.set_draining(node, draining).await? {
+pub async fn set_draining(store: &Store, by: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
+    if !store.set_draining(node, draining, by, clock::now()).await? {
         return Err(ServiceError::NotFound("live node"));
     }
     tracing::info!(event = if draining { "cluster.drain_asked" } else { "cluster.resume_asked" }, node);

@@ -18,6 +18,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use store::{Judging, Listed};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::device_audit::Occasion;
 use super::device_edit::{Acted, Mode, act, to_the_end};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::paced::paced;
@@ -277,8 +278,8 @@ impl DeviceService {
     }
 
     async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
-        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
-        to_the_end(async move { act(&store, actions, &by, mode, restore_within).await }).await
+        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
+        to_the_end(async move { act(&store, actions, &by, Occasion::Import, mode, restore_within).await }).await
     }
 }
 
@@ -343,7 +344,7 @@ fn field_changes(before: &Editable, after: &Editable) -> Vec<FieldChange> {
 }
 
 /// Rows as text. Every cell is quoted, so that whatever a program takes for a separator is none.
-fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<u8>, ServiceError> {
+pub(super) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Result<Vec<u8>, ServiceError> {
     let mut writer =
         csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for row in rows {

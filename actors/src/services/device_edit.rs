@@ -10,13 +10,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceFacts, Refusal, decide, refuse_taken_aliases, wanted_aliases};
-use domain::device::DeviceView;
+use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, text};
 use store::{Judging, Listed, Store};
 use tokio::time::Instant;
 
+use super::device_audit::{self, Occasion};
 use super::devices::{DeviceDetails, DeviceService};
 use crate::link::message::DeviceRequest;
 use crate::router::DeviceRouter;
@@ -85,7 +86,8 @@ pub(super) enum Mode {
 pub(super) async fn act(
     store: &Store,
     actions: Vec<(DeviceId, BulkAction)>,
-    by: &str,
+    by: &Principal,
+    occasion: Occasion,
     mode: Mode,
     restore_within: TimeDelta,
 ) -> Result<Acted, ServiceError> {
@@ -129,29 +131,35 @@ pub(super) async fn act(
             Decision::Unchanged | Decision::Refused(_) => {}
         }
     }
-    let by = Some(by);
+    let name = Some(by.username());
     if !edits.is_empty() {
-        work.edit(&edits, by, now).await?;
+        work.edit(&edits, name, now).await?;
     }
     if !revoked.is_empty() {
-        acted.generations = work.revoke_credentials(&revoked, by, now).await?;
+        acted.generations = work.revoke_credentials(&revoked, name, now).await?;
     }
     if !deleted.is_empty() {
-        work.delete(&deleted, by, now).await?;
+        work.delete(&deleted, name, now).await?;
     }
     if !restored.is_empty() {
-        work.restore(&restored, by, now).await?;
+        work.restore(&restored, name, now).await?;
+    }
+    let counts = (edits.len(), revoked.len(), deleted.len(), restored.len());
+    let (acted, entry) = off_the_runtime(rows, {
+        let by = by.clone();
+        move || {
+            let entry = device_audit::entry(&by, occasion, &acted);
+            (acted, entry)
+        }
+    })
+    .await?;
+    if let Some(entry) = entry {
+        work.audit(&entry, now).await?;
     }
     work.commit().await?;
-    acted.written = true;
-    tracing::info!(
-        event = "devices.changed",
-        by,
-        edited = edits.len(),
-        revoked = revoked.len(),
-        deleted = deleted.len(),
-        restored = restored.len()
-    );
+    let (edited, revoked, deleted, restored) = counts;
+    tracing::info!(event = "devices.changed", by = by.username(), edited, revoked, deleted, restored);
+    let acted = Acted { written: true, ..acted };
     Ok(acted)
 }
 
@@ -226,10 +234,9 @@ impl DeviceService {
     }
 
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
-        let (store, router, restore_within, by) =
-            (self.store.clone(), self.router.clone(), self.restore_within, principal.username().to_owned());
+        let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal.clone());
         to_the_end(async move {
-            let mut acted = act(&store, vec![(id, action)], &by, Mode::Each, restore_within).await?;
+            let mut acted = act(&store, vec![(id, action)], &by, Occasion::One, Mode::Each, restore_within).await?;
             let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
                 Decision::Refused(refusal) => return Err(refusal.clone().into()),
@@ -269,31 +276,42 @@ impl DeviceService {
         if matches!(&action, BulkAction::Edit(patch) if patch.alias.is_some()) {
             return Err(Invalid::new("alias", "an alias is unique: change it one device at a time, or import a table").into());
         }
-        let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
-        let mut ids = match target {
-            BulkTarget::Ids(ids) if ids.is_empty() => return Err(Invalid::new("ids", "empty").into()),
-            BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
-            BulkTarget::Ids(ids) => ids,
-            BulkTarget::Filter(filter) => {
-                let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
-                let judging = Judging::at(clock::now(), &self.policy);
-                let ids = self.store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
-                if ids.len() > BULK_MAX {
-                    return Err(too_many("filter").into());
-                }
-                ids
-            }
-        };
-        ids.sort_unstable();
-        ids.dedup();
+        let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
+        let ids = target_ids(&self.store, &self.policy, target, listed).await?;
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
-        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.username().to_owned());
+        let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
-        let acted = to_the_end(async move { act(&store, actions, &by, mode, restore_within).await }).await?;
+        let acted = to_the_end(async move { act(&store, actions, &by, Occasion::Bulk, mode, restore_within).await }).await?;
         let Acted { before, decisions, .. } = acted;
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())
     }
+}
+
+/// The devices of a target, in the order of their ids.
+pub(super) async fn target_ids(
+    store: &Store,
+    policy: &DevicePolicy,
+    target: BulkTarget,
+    listed: Listed,
+) -> Result<Vec<DeviceId>, ServiceError> {
+    let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
+    let mut ids = match target {
+        BulkTarget::Ids(ids) if ids.is_empty() => return Err(Invalid::new("ids", "empty").into()),
+        BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
+        BulkTarget::Ids(ids) => ids,
+        BulkTarget::Filter(filter) => {
+            let judging = Judging::at(clock::now(), policy);
+            let ids = store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
+            if ids.len() > BULK_MAX {
+                return Err(too_many("filter").into());
+            }
+            ids
+        }
+    };
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
 }
 
 /// Does work that must not stop half way, even if the caller hangs up: the store

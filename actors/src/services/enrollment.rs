@@ -1,9 +1,8 @@
 //! Enrollment: tokens for people to hand out, and devices that use them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::access::{Permission, Principal};
+use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
@@ -12,6 +11,7 @@ use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
 use uuid::Uuid;
 
+use super::auth::address_of;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
 use crate::enrollment_kit::EnrollmentKit;
@@ -105,7 +105,7 @@ impl EnrollmentService {
             rows.push(NewEnrollToken { id, secret_sha256: sha256(&token).to_vec(), alias: alias.clone() });
             made.push(NewToken { id, token, alias, expires_at: batch.expires_at });
         }
-        self.store.insert_enroll_tokens(&rows, &batch.tags, &batch.groups, principal.user_id(), batch.expires_at, now).await?;
+        self.store.insert_enroll_tokens(&rows, &batch.tags, &batch.groups, principal, batch.expires_at, now).await?;
         self.view.enrollment_changed();
         tracing::info!(event = "enrollment.tokens_created", count = made.len());
         Ok(made)
@@ -131,7 +131,7 @@ impl EnrollmentService {
     /// Forbidden, there is no such token, or it has enrolled its device already.
     pub async fn revoke(&self, principal: &Principal, id: EnrollTokenId) -> Result<(), ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
-        let outcome = self.store.revoke_enroll_token(id, clock::now()).await?;
+        let outcome = self.store.revoke_enroll_token(id, principal, clock::now()).await?;
         self.view.enrollment_changed();
         match outcome {
             None => Err(ServiceError::NotFound("enrollment token")),
@@ -150,11 +150,11 @@ impl EnrollmentService {
     /// Unauthorized for any token that cannot be used, throttled after too many of
     /// those from one address; a value out of its limits
     /// or an alias in use leave the token usable.
-    pub async fn enroll(&self, token: &str, registration: Registration, address: IpAddr) -> Result<Enrolled, ServiceError> {
-        let mut result = self.enroll_unthrottled(token, registration).await;
+    pub async fn enroll(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
+        let mut result = self.enroll_unthrottled(token, registration, origin.clone()).await;
         if let Err(ServiceError::Unauthorized) = result {
             // Only those who guess are slowed down; a good token works from wherever they sit.
-            let key = counted_as(address).to_string();
+            let key = counted_as(address_of(&origin)).to_string();
             if let Err(throttled) = self.throttle.attempt(&key) {
                 result = Err(throttled);
             }
@@ -169,7 +169,7 @@ impl EnrollmentService {
         result
     }
 
-    async fn enroll_unthrottled(&self, token: &str, registration: Registration) -> Result<Enrolled, ServiceError> {
+    async fn enroll_unthrottled(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
         let now = clock::now();
         // Looked at before bcrypt is spent on it; `Store::enroll` decides.
         let usable = self.store.usable_enroll_token(&sha256(token), now).await?.ok_or(ServiceError::Unauthorized)?;
@@ -185,7 +185,7 @@ impl EnrollmentService {
             token_secret_bcrypt: self.bcrypt.hash(secret.clone(), self.device_token_bcrypt_cost).await?,
             registration,
         };
-        if self.store.enroll(usable.id, &device, now).await? == EnrollOutcome::Refused {
+        if self.store.enroll(usable.id, &device, origin, now).await? == EnrollOutcome::Refused {
             return Err(ServiceError::Unauthorized);
         }
         self.view.enrollment_changed();

@@ -99,7 +99,7 @@ impl FilterService {
         let (id, now) = (SavedFilterId(Uuid::now_v7()), clock::now());
         let filter =
             SavedFilter { id, owner, owner_name: principal.username().to_owned(), name, filter, shared, created_at: now, changed_at: now };
-        match self.store.insert_saved_filter(&filter, OWNED_MAX).await? {
+        match self.store.insert_saved_filter(&filter, OWNED_MAX, principal).await? {
             true => Ok(filter),
             false => Err(ServiceError::WrongState("you keep 100 filters already, which is the limit")),
         }
@@ -119,7 +119,7 @@ impl FilterService {
         };
         let FilterRequest { name, filter, shared } = request.checked()?;
         let after = SavedFilter { owner, name, filter, shared, changed_at: clock::now(), ..before };
-        match self.store.update_saved_filter(&after).await? {
+        match self.store.update_saved_filter(&after, principal).await? {
             true => Ok(after),
             false => Err(ServiceError::NotFound("filter of yours")),
         }
@@ -130,7 +130,7 @@ impl FilterService {
     /// # Errors
     /// Forbidden; not found when it is not the caller's, shared or not.
     pub async fn delete(&self, principal: &Principal, id: SavedFilterId) -> Result<(), ServiceError> {
-        match self.store.delete_saved_filter(id, keeper(principal)?).await? {
+        match self.store.delete_saved_filter(id, keeper(principal)?, principal, clock::now()).await? {
             true => Ok(()),
             false => Err(ServiceError::NotFound("filter of yours")),
         }

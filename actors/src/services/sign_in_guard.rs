@@ -1,11 +1,11 @@
 //! Slows down who guesses passwords: per address on this node, per name on all nodes.
 
-use std::net::IpAddr;
-
+use domain::access::Origin;
 use domain::lockout::{Attempt, LockoutPolicy};
 use domain::rate::counted_as;
 use store::Store;
 
+use super::auth::address_of;
 use super::throttle::FailureThrottle;
 use crate::crypto::sha256;
 use crate::metrics::Metrics;
@@ -38,13 +38,14 @@ impl SignInGuard {
     ///
     /// # Errors
     /// Throttled, or the database is unavailable.
-    pub(crate) async fn attempt(&self, username: &str, address: IpAddr) -> Result<Counted, ServiceError> {
+    pub(crate) async fn attempt(&self, username: &str, origin: Origin) -> Result<Counted, ServiceError> {
+        let address = address_of(&origin);
         let (name, key) = (name_key(username), counted_as(address).to_string());
         if let Err(throttled) = self.addresses.attempt(&key) {
             self.metrics.logins.with_label_values(&["throttled"]).inc();
             return Err(throttled);
         }
-        match self.store.sign_in_attempt(&name, self.policy, clock::now()).await? {
+        match self.store.sign_in_attempt(&name, username, self.policy, origin, clock::now()).await? {
             Attempt::Locked { retry_after_s } => {
                 self.metrics.logins.with_label_values(&["locked"]).inc();
                 Err(ServiceError::Throttled { retry_after_s })

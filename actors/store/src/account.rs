@@ -2,10 +2,14 @@
 //!
 //! Whatever takes rights away is told to all nodes, which then read anew who may do what.
 
+use domain::access::Principal;
 use domain::account::{Account, AccountChange, SignIn};
+use domain::audit::Target;
 use domain::{SessionId, Timestamp, UserId};
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// Told whenever an account, a sign-in or an API token lost something.
@@ -84,14 +88,25 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn change_account(&self, id: UserId, change: AccountChange, now: Timestamp) -> Result<AccountOutcome, StoreError> {
+    pub async fn change_account(
+        &self,
+        id: UserId,
+        change: AccountChange,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<AccountOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
+        // Locked in one order by all that take an admin away: the second of two waits, and then
+        // sees what the first has left.
+        sqlx::query!(
+            "SELECT FROM app_user WHERE user_id = $1 OR (role = 'admin' AND disabled_at IS NULL) ORDER BY user_id FOR NO KEY UPDATE",
+            id.0
+        )
+        .execute(&mut *tx)
+        .await?;
+        let Some(before) = read(&mut tx, id).await? else { return Ok(AccountOutcome::Unknown) };
         let changed = sqlx::query_scalar!(
-            r#"-- Locked in one order by all that take an admin away: the second of two waits, and then
-               -- sees what the first has left.
-               WITH admins AS MATERIALIZED (
-                   SELECT user_id FROM app_user WHERE role = 'admin' AND disabled_at IS NULL
-                   ORDER BY user_id FOR NO KEY UPDATE)
+            r#"WITH admins AS MATERIALIZED (SELECT user_id FROM app_user WHERE role = 'admin' AND disabled_at IS NULL)
                UPDATE app_user SET
                    role = coalesce($2, role),
                    disabled_at = CASE WHEN $3 THEN coalesce(disabled_at, $4) WHEN NOT $3 THEN NULL ELSE disabled_at END
@@ -106,20 +121,27 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(disabled) = changed else {
-            let exists = read(&mut tx, id).await?.is_some();
-            return Ok(if exists { AccountOutcome::LastAdmin } else { AccountOutcome::Unknown });
-        };
+        let Some(disabled) = changed else { return Ok(AccountOutcome::LastAdmin) };
         if disabled {
             sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", id.0, now)
                 .execute(&mut *tx)
                 .await?;
             revoke_tokens(&mut tx, id, now).await?;
         }
-        let account = read(&mut tx, id).await?;
+        let Some(account) = read(&mut tx, id).await? else { return Ok(AccountOutcome::Unknown) };
         notify(&mut tx).await?;
+        let was_disabled = before.disabled_at.is_some();
+        let action = match disabled {
+            true if !was_disabled => Some("account.disabled"),
+            false if was_disabled => Some("account.enabled"),
+            _ => (before.role != account.role).then_some("account.role_changed"),
+        };
+        if let Some(action) = action {
+            let entry = AuditEntry::new(by, action, Target::Account(id, account.username.clone()));
+            append(&mut tx, &entry.before(rights(&before)).after(rights(&account)), now).await?;
+        }
         tx.commit().await?;
-        Ok(account.map_or(AccountOutcome::Unknown, AccountOutcome::Changed))
+        Ok(AccountOutcome::Changed(account))
     }
 
     /// Sets a new password, ends every sign-in of the account but `kept`, at once, and tells all
@@ -133,23 +155,23 @@ impl Store {
         id: UserId,
         password_bcrypt: &str,
         kept: Option<SessionId>,
+        by: &Principal,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let changed = sqlx::query!(
-            "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3 WHERE user_id = $1",
+        let changed = sqlx::query_scalar!(
+            "UPDATE app_user SET password_bcrypt = $2, password_changed_at = $3 WHERE user_id = $1 RETURNING username",
             id.0,
             password_bcrypt,
             now
         );
-        if changed.execute(&mut *tx).await?.rows_affected() == 0 {
-            return Ok(false);
-        }
-        end(&mut tx, id, kept, now).await?;
-        if kept.is_none() {
-            revoke_tokens(&mut tx, id, now).await?;
-        }
+        let Some(username) = changed.fetch_optional(&mut *tx).await? else { return Ok(false) };
+        let ended = end(&mut tx, id, kept, now).await?;
+        let revoked = if kept.is_none() { revoke_tokens(&mut tx, id, now).await? } else { 0 };
         notify(&mut tx).await?;
+        let action = if kept.is_some() { "account.password_changed" } else { "account.password_reset" };
+        let entry = AuditEntry::new(by, action, Target::Account(id, username));
+        append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended, "api_tokens_revoked": revoked })), now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -186,34 +208,37 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn end_sign_in(&self, user: UserId, session: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn end_sign_in(&self, user: UserId, session: SessionId, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let ended = sqlx::query!(
-            "UPDATE user_session SET revoked_at = $3
-             WHERE session_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3",
+        let ended = sqlx::query_scalar!(
+            "UPDATE user_session s SET revoked_at = $3 FROM app_user u
+             WHERE s.session_id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3 AND u.user_id = s.user_id
+             RETURNING u.username",
             session.0,
             user.0,
             now
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        if ended > 0 {
-            notify(&mut tx).await?;
-        }
+        );
+        let Some(username) = ended.fetch_optional(&mut *tx).await? else { return Ok(false) };
+        notify(&mut tx).await?;
+        let own = matches!(by, Principal::User { session_id, .. } if *session_id == session);
+        let action = if own { "account.signed_out" } else { "account.sign_in_ended" };
+        append(&mut tx, &AuditEntry::new(by, action, Target::SignIn(session, username)), now).await?;
         tx.commit().await?;
-        Ok(ended == 1)
+        Ok(true)
     }
 
     /// Ends every sign-in of an account but `kept`, and tells all nodes. Answers how many.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn end_sign_ins(&self, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn end_sign_ins(&self, user: UserId, kept: Option<SessionId>, by: &Principal, now: Timestamp) -> Result<u64, StoreError> {
         let mut tx = self.pool.begin().await?;
         let ended = end(&mut tx, user, kept, now).await?;
         if ended > 0 {
             notify(&mut tx).await?;
+            let username = read(&mut tx, user).await?.map(|account| account.username).unwrap_or_default();
+            let entry = AuditEntry::new(by, "account.sign_ins_ended", Target::Account(user, username));
+            append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended })), now).await?;
         }
         tx.commit().await?;
         Ok(ended)
@@ -231,9 +256,14 @@ async fn read(connection: &mut PgConnection, id: UserId) -> Result<Option<Accoun
     row.fetch_optional(connection).await?.map(StoredAccount::read).transpose()
 }
 
-async fn revoke_tokens(connection: &mut PgConnection, user: UserId, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE api_token SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", user.0, now).execute(connection).await?;
-    Ok(())
+/// What the audit trail tells of an account.
+fn rights(account: &Account) -> Value {
+    json!({ "role": account.role.as_str(), "disabled": account.disabled_at.is_some() })
+}
+
+async fn revoke_tokens(connection: &mut PgConnection, user: UserId, now: Timestamp) -> Result<u64, StoreError> {
+    let revoked = sqlx::query!("UPDATE api_token SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL", user.0, now);
+    Ok(revoked.execute(connection).await?.rows_affected())
 }
 
 async fn end(connection: &mut PgConnection, user: UserId, kept: Option<SessionId>, now: Timestamp) -> Result<u64, StoreError> {

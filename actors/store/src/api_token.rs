@@ -1,9 +1,12 @@
 //! API tokens: made, found by their secret, listed, revoked.
 
-use domain::access::{Role, Scopes};
+use domain::access::{Principal, Role, Scopes};
 use domain::api_token::ApiToken;
+use domain::audit::Target;
 use domain::{ApiTokenId, Timestamp, UserId};
+use serde_json::json;
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// A token to be recorded.
@@ -72,7 +75,13 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn insert_api_token(&self, token: NewApiToken<'_>, living_max: i64, now: Timestamp) -> Result<ApiTokenOutcome, StoreError> {
+    pub async fn insert_api_token(
+        &self,
+        token: NewApiToken<'_>,
+        living_max: i64,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<ApiTokenOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         // The owner's row is locked by whoever makes or revokes tokens: counts hold, and no token
         // outlives the revocation of the one that made it.
@@ -117,6 +126,8 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
+        let entry = AuditEntry::new(by, "api_token.made", Target::ApiToken(token.id, token.name.to_owned()));
+        append(&mut tx, &entry.after(json!({ "scopes": token.scopes.names(), "expires_at": token.expires_at })), now).await?;
         tx.commit().await?;
         Ok(ApiTokenOutcome::Made)
     }
@@ -210,20 +221,24 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn revoke_api_token(&self, id: ApiTokenId, owner: Option<UserId>, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn revoke_api_token(
+        &self,
+        id: ApiTokenId,
+        owner: Option<UserId>,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let found = sqlx::query_scalar!(
-            "SELECT u.user_id FROM api_token t JOIN app_user u USING (user_id)
+        let found = sqlx::query!(
+            "SELECT t.name, u.username FROM api_token t JOIN app_user u USING (user_id)
              WHERE t.api_token_id = $1 AND ($2::uuid IS NULL OR u.user_id = $2) FOR NO KEY UPDATE OF u",
             id.0,
             owner.map(|id| id.0)
         )
         .fetch_optional(&mut *tx)
         .await?;
-        if found.is_none() {
-            return Ok(false);
-        }
-        sqlx::query!(
+        let Some(found) = found else { return Ok(false) };
+        let revoked = sqlx::query!(
             "WITH RECURSIVE made AS (
                  SELECT api_token_id FROM api_token WHERE api_token_id = $1
                  UNION SELECT t.api_token_id FROM api_token t JOIN made m ON t.parent_id = m.api_token_id)
@@ -232,8 +247,13 @@ impl Store {
             now
         )
         .execute(&mut *tx)
-        .await?;
+        .await?
+        .rows_affected();
         crate::account::notify(&mut tx).await?;
+        if revoked > 0 {
+            let entry = AuditEntry::new(by, "api_token.revoked", Target::ApiToken(id, found.name));
+            append(&mut tx, &entry.after(json!({ "owner": found.username, "with_those_it_made": revoked })), now).await?;
+        }
         tx.commit().await?;
         Ok(true)
     }

@@ -8,12 +8,17 @@
 //! Nobody takes a shard from a node whose row has not ended, and a row that has ended is never
 //! renewed: both meet on the row's lock. All times are the database's own.
 
+use domain::access::Principal;
+use domain::audit::Target;
 use domain::shard::{Epoch, ShardId};
 use domain::{NodeId, Timestamp};
+use serde_json::json;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgListener, PgNotification};
 
 use crate::account::ACCOUNT_CHANNEL;
+use crate::audit::{AuditEntry, append};
+use crate::command::COMMAND_CHANNEL;
 use crate::{Store, StoreError};
 
 /// Told whenever placement may have to be looked at anew.
@@ -163,6 +168,10 @@ pub enum Notice {
     Placement,
     /// Somebody changed this device; text of its id.
     Device(String),
+    /// A command was made for this device; text of its id.
+    Command(String),
+    /// A batch of commands was made; text of its id.
+    CommandBatch(String),
     /// An account, a sign-in or an API token lost something.
     Account,
     /// The connection was lost in between: anything may have been missed.
@@ -198,6 +207,10 @@ fn notice(told: &PgNotification) -> Option<Notice> {
         PLACEMENT_CHANNEL => Some(Notice::Placement),
         DEVICE_CHANNEL => Some(Notice::Device(told.payload().to_owned())),
         ACCOUNT_CHANNEL => Some(Notice::Account),
+        COMMAND_CHANNEL => Some(match told.payload().split_once(':') {
+            Some((_, batch)) => Notice::CommandBatch(batch.to_owned()),
+            None => Notice::Command(told.payload().to_owned()),
+        }),
         _ => None,
     }
 }
@@ -417,14 +430,27 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn set_draining(&self, name: &str, draining: bool) -> Result<bool, StoreError> {
+    pub async fn set_draining(&self, name: &str, draining: bool, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
         let state = if draining { "draining" } else { "active" };
-        let changed = sqlx::query!("UPDATE cluster_node SET state = $2 WHERE name = $1 AND state IN ('active', 'draining')", name, state)
-            .execute(&self.pool)
-            .await?
-            .rows_affected();
+        let mut tx = self.pool.begin().await?;
+        let before = sqlx::query_scalar!(
+            "UPDATE cluster_node n SET state = $2
+             FROM (SELECT node_id, state FROM cluster_node WHERE name = $1 AND state IN ('active', 'draining') FOR NO KEY UPDATE) b
+             WHERE n.node_id = b.node_id RETURNING b.state",
+            name,
+            state
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(before) = before else { return Ok(false) };
+        if before != state {
+            let action = if draining { "node.drained" } else { "node.resumed" };
+            let entry = AuditEntry::new(by, action, Target::Node(name.to_owned()));
+            append(&mut tx, &entry.before(json!({ "state": before })).after(json!({ "state": state })), now).await?;
+        }
+        tx.commit().await?;
         self.notify_placement().await?;
-        Ok(changed == 1)
+        Ok(true)
     }
 
     /// How many shards the live node of this name owns; `None` when there is none.
@@ -496,7 +522,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL]).await?;
+        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL, COMMAND_CHANNEL]).await?;
         Ok(Listener(listener))
     }
 

@@ -39,6 +39,8 @@ pub struct StoredDevice {
     pub credential_generation: i32,
     /// Its push token.
     pub fcm_token: Option<String>,
+    /// Version of the key that its commands are signed with.
+    pub key_version: i32,
     /// The newest heartbeat.
     pub last: Option<LastStatus>,
     /// When it was last heard from.
@@ -124,7 +126,7 @@ pub struct DeviceAccess {
 }
 
 const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.model AS enrolled_model, d.manufacturer AS \
-     enrolled_manufacturer, d.enrolled_at, d.credential_generation, d.fcm_token, d.deleted_at, s.bucket_at, s.received_at, \
+     enrolled_manufacturer, d.enrolled_at, d.credential_generation, d.fcm_token, d.key_version, d.deleted_at, s.bucket_at, s.received_at, \
      s.last_seen_at, s.device_time, s.clock_rejected, s.battery_pct, s.charging, s.battery_temperature_c, s.app_version, \
      s.agent_version_code, s.model, s.uptime_s, s.ram_available_mb, s.ram_pressure_pct, s.storage_free_mb, s.transport, \
      s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details, d.monitored_package, \
@@ -190,6 +192,7 @@ fn read(row: &PgRow) -> Result<StoredDevice, StoreError> {
         },
         credential_generation: row.try_get("credential_generation")?,
         fcm_token: row.try_get("fcm_token")?,
+        key_version: row.try_get("key_version")?,
         last,
         last_seen_at: row.try_get("last_seen_at")?,
         deleted_at: row.try_get("deleted_at")?,

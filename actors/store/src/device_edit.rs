@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use domain::access::Principal;
+use domain::audit::Target;
 use domain::bulk::DeviceFacts;
 use domain::edit::Editable;
 use domain::event::EventKind;
@@ -13,6 +15,7 @@ use serde_json::{Map, Value, json};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::audit::{AuditEntry, append};
 use crate::device::monitored_app;
 use crate::{Store, StoreError};
 
@@ -46,18 +49,25 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_devices(&self, deleted_until: Timestamp, limit: i64) -> Result<u64, StoreError> {
-        Ok(sqlx::query!(
+    pub async fn purge_devices(&self, deleted_until: Timestamp, limit: i64, now: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let purged = sqlx::query!(
             "WITH purged AS (DELETE FROM device WHERE device_id IN (
                  SELECT device_id FROM device WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-                 RETURNING device_id)
-             SELECT pg_notify('nexmdm_device', device_id::text) FROM purged",
+                 RETURNING device_id, alias)
+             SELECT device_id, alias, pg_notify('nexmdm_device', device_id::text) FROM purged",
             deleted_until,
             limit
         )
-        .execute(&self.pool)
-        .await?
-        .rows_affected())
+        .fetch_all(&mut *tx)
+        .await?;
+        if !purged.is_empty() {
+            let devices: Vec<_> = purged.iter().map(|device| json!({ "id": device.device_id, "alias": device.alias })).collect();
+            let entry = AuditEntry::new(&Principal::system(), "devices.purged", Target::Devices(purged.len()));
+            append(&mut tx, &entry.before(json!({ "devices": devices })), now).await?;
+        }
+        tx.commit().await?;
+        Ok(purged.len() as u64)
     }
 }
 
@@ -231,6 +241,14 @@ impl DeviceWork {
         .await?;
         sqlx::query!("SELECT pg_notify('nexmdm_device', id::text) FROM UNNEST($1::uuid[]) AS id", ids).execute(&mut *self.tx).await?;
         Ok(())
+    }
+
+    /// Tells the audit trail of it: last of all, right before [`Self::commit`].
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn audit(&mut self, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+        append(&mut self.tx, entry, now).await
     }
 
     /// Makes it hold.

@@ -1,8 +1,12 @@
 //! Enrollment tokens: made, listed, revoked, and used exactly once.
 
+use domain::access::{Origin, Principal};
+use domain::audit::Target;
 use domain::enrollment::{EnrollToken, TokenStatus};
 use domain::{DeviceId, EnrollTokenId, Timestamp, UserId};
+use serde_json::json;
 
+use crate::audit::{AuditEntry, append};
 use crate::device::NewDevice;
 use crate::{Store, StoreError};
 
@@ -83,13 +87,14 @@ impl Store {
         tokens: &[NewEnrollToken],
         tags: &[String],
         groups: &[String],
-        created_by: Option<UserId>,
+        by: &Principal,
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let ids: Vec<_> = tokens.iter().map(|token| token.id.0).collect();
         let secrets: Vec<_> = tokens.iter().map(|token| token.secret_sha256.clone()).collect();
         let aliases: Vec<_> = tokens.iter().map(|token| token.alias.clone()).collect();
+        let mut tx = self.pool.begin().await?;
         sqlx::query!(
             "INSERT INTO enroll_token (enroll_token_id, secret_sha256, alias, tags, groups, created_at, created_by, expires_at)
              SELECT r.id, r.secret, r.alias, $4, $5, $6, $7, $8
@@ -100,11 +105,18 @@ impl Store {
             tags,
             groups,
             now,
-            created_by.map(|id| id.0),
+            by.user_id().map(|id| id.0),
             expires_at
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        let (action, target) = match tokens {
+            [one] => ("enroll_token.made", Target::EnrollToken(one.id, one.alias.clone())),
+            many => ("enroll_tokens.made", Target::EnrollTokens(many.len())),
+        };
+        let made = json!({ "ids": ids, "aliases": aliases, "tags": tags, "groups": groups, "expires_at": expires_at });
+        append(&mut tx, &AuditEntry::new(by, action, target).after(made), now).await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -153,17 +165,21 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn revoke_enroll_token(&self, id: EnrollTokenId, now: Timestamp) -> Result<Option<bool>, StoreError> {
-        Ok(sqlx::query_scalar!(
-            r#"UPDATE enroll_token
-               SET revoked_at = CASE WHEN used_at IS NULL THEN coalesce(revoked_at, $2) END
-               WHERE enroll_token_id = $1
-               RETURNING revoked_at IS NOT NULL AS "revoked!""#,
-            id.0,
-            now
-        )
-        .fetch_optional(&self.pool)
-        .await?)
+    pub async fn revoke_enroll_token(&self, id: EnrollTokenId, by: &Principal, now: Timestamp) -> Result<Option<bool>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let token = sqlx::query!(
+            r#"SELECT alias, used_at IS NOT NULL AS "used!", revoked_at IS NOT NULL AS "revoked!"
+               FROM enroll_token WHERE enroll_token_id = $1 FOR UPDATE"#,
+            id.0
+        );
+        let Some(token) = token.fetch_optional(&mut *tx).await? else { return Ok(None) };
+        if token.used || token.revoked {
+            return Ok(Some(token.revoked));
+        }
+        sqlx::query!("UPDATE enroll_token SET revoked_at = $2 WHERE enroll_token_id = $1", id.0, now).execute(&mut *tx).await?;
+        append(&mut tx, &AuditEntry::new(by, "enroll_token.revoked", Target::EnrollToken(id, token.alias)), now).await?;
+        tx.commit().await?;
+        Ok(Some(true))
     }
 
     /// The token with this secret, if it can be used at `now`.
@@ -264,7 +280,13 @@ impl Store {
     /// # Errors
     /// [`crate::Conflict::AliasInUse`] (the token stays usable), or the database
     /// is unavailable.
-    pub async fn enroll(&self, token: EnrollTokenId, device: &NewDevice, now: Timestamp) -> Result<EnrollOutcome, StoreError> {
+    pub async fn enroll(
+        &self,
+        token: EnrollTokenId,
+        device: &NewDevice,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<EnrollOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         // The row lock makes the second of two simultaneous calls wait, and then find it used.
         let used = sqlx::query!(
@@ -279,6 +301,15 @@ impl Store {
         let Some(used) = used else { return Ok(EnrollOutcome::Refused) };
         device.insert(&mut tx, &used.tags, &used.groups, now).await?;
         sqlx::query!("UPDATE enroll_token SET device_id = $2 WHERE enroll_token_id = $1", token.0, device.id.0).execute(&mut *tx).await?;
+        let target = Target::Device(device.id, device.alias.clone());
+        let entry = AuditEntry::of_device(device.id, &device.alias, origin, "device.enrolled", target).after(json!({
+            "enroll_token_id": token.0,
+            "alias": device.alias,
+            "tags": used.tags,
+            "groups": used.groups,
+            "model": device.registration.model,
+        }));
+        append(&mut tx, &entry, now).await?;
         tx.commit().await?;
         Ok(EnrollOutcome::Enrolled)
     }

@@ -2,16 +2,21 @@
 //!
 //! One module per aggregate, all of them methods of [`Store`]. Statements are
 //! checked at compile time against the committed schema, except those that
-//! are built at run time: what a list's filter selects, and a partition's name.
+//! are built at run time: what the filters of two lists select, and a partition's name.
 
 mod account;
 mod api_token;
+pub(crate) mod audit;
 mod cluster;
+mod command;
+mod command_page;
+mod command_report;
 mod device;
 mod device_edit;
 mod device_event;
 mod enroll_token;
 mod error;
+mod exec_command;
 mod heartbeat;
 mod history;
 mod migrate;
@@ -27,12 +32,17 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
+pub use audit::AuditEntry;
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
+pub use command::{Created, NewBatch, NewCommands, OnceKey, OpenCommand, OpenOf};
+pub use command_page::{BatchCount, BatchRow, CommandCursor, CommandQuery, CommandRow};
+pub use command_report::{CommandReport, Reported, Reporter, Said, key_version};
 pub use device::{Credential, DeviceAccess, Judging, Listed, NewDevice, StoredDevice};
 pub use device_edit::DeviceWork;
 pub use device_event::{EventCursor, RecordedChange, StoredEvent};
 pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenInHand, TokenProgress, TokenQuery, UsableToken};
 pub use error::{Conflict, StoreError};
+pub use exec_command::ExecCommandRow;
 pub use heartbeat::{HeartbeatRow, same_details};
 pub use saved_filter::SavedFilter;
 pub use session::{NewSession, Rotation, SessionUser};

@@ -1,10 +1,13 @@
 //! Filters that people keep.
 
+use domain::access::Principal;
+use domain::audit::Target;
 use domain::device::{AppStatus, Connectivity};
 use domain::query::DeviceFilter;
 use domain::{SavedFilterId, Timestamp, UserId};
 use serde_json::{Map, Value, json};
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// A filter that somebody keeps.
@@ -40,6 +43,11 @@ fn write(filter: &DeviceFilter) -> Value {
         ("app_status", filter.app_status.map(|status| json!(status.as_str()))),
     ];
     Value::Object(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
+}
+
+/// What the audit trail tells of a filter.
+fn told(name: &str, filter: &Value, shared: bool) -> Value {
+    json!({ "name": name, "filter": filter, "shared": shared })
 }
 
 /// What a later build may have added is left out.
@@ -111,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
-    pub async fn insert_saved_filter(&self, filter: &SavedFilter, owned_max: i64) -> Result<bool, StoreError> {
+    pub async fn insert_saved_filter(&self, filter: &SavedFilter, owned_max: i64, by: &Principal) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
         // One at a time for each owner: whoever comes next counts this one too.
         sqlx::query!("SELECT FROM app_user WHERE user_id = $1 FOR NO KEY UPDATE", filter.owner.0).execute(&mut *tx).await?;
@@ -127,37 +135,61 @@ impl Store {
             owned_max
         )
         .execute(&mut *tx)
-        .await?;
+        .await?
+        .rows_affected()
+            == 1;
+        if kept {
+            let entry = AuditEntry::new(by, "filter.saved", Target::Filter(filter.id, filter.name.clone()));
+            append(&mut tx, &entry.after(told(&filter.name, &write(&filter.filter), filter.shared)), filter.created_at).await?;
+        }
         tx.commit().await?;
-        Ok(kept.rows_affected() == 1)
+        Ok(kept)
     }
 
     /// Changes a filter of this owner. Answers whether there is one.
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
-    pub async fn update_saved_filter(&self, filter: &SavedFilter) -> Result<bool, StoreError> {
-        let changed = sqlx::query!(
-            "UPDATE saved_filter SET name = $3, filter = $4, shared = $5, changed_at = $6 WHERE saved_filter_id = $1 AND owner = $2",
+    pub async fn update_saved_filter(&self, filter: &SavedFilter, by: &Principal) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = sqlx::query!(
+            "UPDATE saved_filter f SET name = $3, filter = $4, shared = $5, changed_at = $6
+             FROM (SELECT * FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2 FOR UPDATE) b
+             WHERE f.saved_filter_id = b.saved_filter_id RETURNING b.name, b.filter, b.shared",
             filter.id.0,
             filter.owner.0,
             filter.name,
             write(&filter.filter),
             filter.shared,
             filter.changed_at
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(changed.rows_affected() == 1)
+        );
+        let Some(before) = before.fetch_optional(&mut *tx).await? else { return Ok(false) };
+        let (before, after) =
+            (told(&before.name, &before.filter, before.shared), told(&filter.name, &write(&filter.filter), filter.shared));
+        if before != after {
+            let entry = AuditEntry::new(by, "filter.changed", Target::Filter(filter.id, filter.name.clone()));
+            append(&mut tx, &entry.before(before).after(after), filter.changed_at).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Forgets a filter of this owner. Answers whether there was one.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn delete_saved_filter(&self, id: SavedFilterId, owner: UserId) -> Result<bool, StoreError> {
-        let gone = sqlx::query!("DELETE FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2", id.0, owner.0);
-        Ok(gone.execute(&self.pool).await?.rows_affected() == 1)
+    pub async fn delete_saved_filter(&self, id: SavedFilterId, owner: UserId, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let gone = sqlx::query!(
+            "DELETE FROM saved_filter WHERE saved_filter_id = $1 AND owner = $2 RETURNING name, filter, shared",
+            id.0,
+            owner.0
+        );
+        let Some(gone) = gone.fetch_optional(&mut *tx).await? else { return Ok(false) };
+        let entry = AuditEntry::new(by, "filter.removed", Target::Filter(id, gone.name.clone()));
+        append(&mut tx, &entry.before(told(&gone.name, &gone.filter, gone.shared)), now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

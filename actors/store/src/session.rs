@@ -1,8 +1,12 @@
 //! Sign-ins of people.
 
-use domain::access::Role;
+use domain::access::{Origin, Principal, Role};
+use domain::audit::Target;
 use domain::{SessionId, Timestamp, UserId};
 
+use serde_json::json;
+
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// A sign-in to be recorded.
@@ -62,29 +66,43 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn insert_session(&self, session: NewSession<'_>, kept_max: i64, now: Timestamp) -> Result<bool, StoreError> {
-        let inserted = sqlx::query!(
-            "WITH owner AS (
-                 -- Waits for a password that is being set, and is waited for by it.
-                 SELECT user_id FROM app_user
-                 WHERE user_id = $2 AND disabled_at IS NULL AND password_bcrypt = $3 FOR NO KEY UPDATE),
-             ended AS (
-                 UPDATE user_session SET revoked_at = $5 WHERE EXISTS (SELECT FROM owner) AND session_id IN (
-                     SELECT session_id FROM user_session WHERE user_id = $2 AND revoked_at IS NULL AND expires_at > $5
-                     ORDER BY coalesce(last_seen_at, created_at) DESC, session_id DESC OFFSET $9))
-             INSERT INTO user_session (session_id, user_id, refresh_sha256, created_at, rotated_at, last_seen_at, expires_at, address, user_agent)
-             SELECT $1, user_id, $4, $5, $5, $5, $6, $7, $8 FROM owner",
+    pub async fn insert_session(&self, session: NewSession<'_>, kept_max: i64, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Waits for a password that is being set, and is waited for by it.
+        let owner = sqlx::query!(
+            "SELECT FROM app_user WHERE user_id = $1 AND disabled_at IS NULL AND password_bcrypt = $2 FOR NO KEY UPDATE",
+            session.user_id.0,
+            session.password_bcrypt
+        );
+        if owner.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let ended = sqlx::query!(
+            "UPDATE user_session SET revoked_at = $2 WHERE session_id IN (
+                 SELECT session_id FROM user_session WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
+                 ORDER BY coalesce(last_seen_at, created_at) DESC, session_id DESC OFFSET $3)",
+            session.user_id.0,
+            now,
+            kept_max - 1
+        );
+        let ended = ended.execute(&mut *tx).await?.rows_affected();
+        sqlx::query!(
+            "INSERT INTO user_session (session_id, user_id, refresh_sha256, created_at, rotated_at, last_seen_at, expires_at, address, user_agent)
+             VALUES ($1, $2, $3, $4, $4, $4, $5, $6, $7)",
             session.id.0,
             session.user_id.0,
-            session.password_bcrypt,
             session.refresh_sha256,
             now,
             session.expires_at,
             session.address,
-            session.user_agent,
-            kept_max - 1
-        );
-        Ok(inserted.execute(&self.pool).await?.rows_affected() == 1)
+            session.user_agent
+        )
+        .execute(&mut *tx)
+        .await?;
+        let entry = AuditEntry::new(by, "account.signed_in", Target::SignIn(session.id, by.username().to_owned()));
+        append(&mut tx, &entry.after(json!({ "client": session.user_agent, "older_sign_ins_ended": ended })), now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// The session and its account, if both are in force at `now`.
@@ -114,6 +132,7 @@ impl Store {
         presented_sha256: &[u8],
         next_sha256: &[u8],
         reuse_grace_since: Timestamp,
+        origin: Origin,
         now: Timestamp,
     ) -> Result<Rotation, StoreError> {
         let mut tx = self.pool.begin().await?;
@@ -146,6 +165,9 @@ impl Store {
         } else {
             sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now).execute(&mut *tx).await?;
             crate::account::notify(&mut tx).await?;
+            let target = Target::SignIn(user.session_id, user.username);
+            let entry = AuditEntry::new(&Principal::System { origin }, "account.sign_in_ended", target);
+            append(&mut tx, &entry.after(json!({ "reason": "a refresh token was used again" })), now).await?;
             Rotation::Reused(user.session_id)
         };
         tx.commit().await?;

@@ -1,17 +1,29 @@
 //! Failed sign-ins by name, for locking a name out on every node at once.
 
-use domain::Timestamp;
+use domain::access::{Origin, Principal};
+use domain::audit::Target;
 use domain::lockout::{Attempt, Lockout, LockoutPolicy, attempt};
+use domain::{Timestamp, UserId};
+use serde_json::json;
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 impl Store {
     /// Decides about an attempt to sign in, and counts it as failed when it goes on. Attempts for
-    /// one name, on whichever nodes, are decided about one after the other.
+    /// one name, on whichever nodes, are decided about one after the other. One that locks the name
+    /// leaves an entry in the audit trail; `username` is told in it only if there is such an account.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn sign_in_attempt(&self, name_sha256: &[u8], policy: LockoutPolicy, now: Timestamp) -> Result<Attempt, StoreError> {
+    pub async fn sign_in_attempt(
+        &self,
+        name_sha256: &[u8],
+        username: &str,
+        policy: LockoutPolicy,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Attempt, StoreError> {
         let mut tx = self.pool.begin().await?;
         // There has to be a row to lock.
         let is_new = sqlx::query!(
@@ -45,6 +57,14 @@ impl Store {
             )
             .execute(&mut *tx)
             .await?;
+            if locked_until.is_some() {
+                // PostgreSQL takes no NUL, and no account has one in its name.
+                let name = username.replace('\0', " ");
+                let account = sqlx::query!("SELECT user_id, username FROM app_user WHERE lower(username) = lower($1)", name.trim());
+                let account = account.fetch_optional(&mut *tx).await?.map(|row| (UserId(row.user_id), row.username));
+                let entry = AuditEntry::new(&Principal::System { origin }, "account.locked", Target::SignInName(account));
+                append(&mut tx, &entry.after(json!({ "failures": failures, "locked_until": locked_until })), now).await?;
+            }
         }
         tx.commit().await?;
         Ok(decided)

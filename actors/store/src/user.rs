@@ -1,8 +1,12 @@
 //! Accounts as sign-in needs them: made, and found by name with their password's hash.
 
-use domain::access::Role;
+use domain::access::{Principal, Role};
+use domain::audit::Target;
 use domain::{Timestamp, UserId};
 
+use serde_json::json;
+
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// An account to be made.
@@ -56,12 +60,18 @@ impl StoredUser {
     }
 }
 
+fn added(user: &NewUser<'_>, by: &Principal) -> AuditEntry {
+    let target = Target::Account(user.id, user.username.to_owned());
+    AuditEntry::new(by, "account.added", target).after(json!({ "role": user.role.as_str() }))
+}
+
 impl Store {
     /// Makes an account.
     ///
     /// # Errors
     /// [`crate::Conflict::UsernameInUse`], or the database is unavailable.
-    pub async fn insert_user(&self, user: NewUser<'_>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn insert_user(&self, user: NewUser<'_>, by: &Principal, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
         sqlx::query!(
             "INSERT INTO app_user (user_id, username, password_bcrypt, role, created_at, password_changed_at)
              VALUES ($1, $2, $3, $4, $5, $5)",
@@ -71,8 +81,10 @@ impl Store {
             user.role.as_str(),
             now
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        append(&mut tx, &added(&user, by), now).await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -80,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn insert_first_user(&self, user: NewUser<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn insert_first_user(&self, user: NewUser<'_>, by: &Principal, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
         // Nodes that start together would both see an empty table.
         sqlx::query!("LOCK TABLE app_user IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
@@ -96,6 +108,9 @@ impl Store {
         .execute(&mut *tx)
         .await?
         .rows_affected();
+        if inserted == 1 {
+            append(&mut tx, &added(&user, by), now).await?;
+        }
         tx.commit().await?;
         Ok(inserted == 1)
     }

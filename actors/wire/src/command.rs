@@ -50,3 +50,258 @@ pub struct ActionResultFrame<'a> {
     #[serde(flatten)]
     pub result: &'a ActionResult,
 }
+
+/// Body of `POST /v1/devices/{id}/commands`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRequest {
+    /// What to do: `ping`, `ring`, `wake`, `sync`, `launch_app`, `restart_app`, `set_monitored_app`, `wifi_connect`, `update`,
+    /// `lock`, `reboot`, `clear_app_data`, `exec` or `rotate_key`.
+    pub action: String,
+    /// Its parameters, an object; see the agent API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<serde_json::Value>,
+    /// When it is worthless, in seconds from now; `commands.expires_default_seconds` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<i64>,
+}
+
+/// A command and what became of it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CommandRecord {
+    /// Its id.
+    pub request_id: String,
+    /// Whom it is for.
+    pub device_id: String,
+    /// The device's alias.
+    pub alias: String,
+    /// The batch that it belongs to.
+    pub batch_id: Option<String>,
+    /// What to do.
+    pub action: String,
+    /// Its parameters, without secrets.
+    pub params: serde_json::Value,
+    /// `queued`, `sent`, `delivered`, `succeeded`, `failed`, `expired` or `canceled`.
+    pub state: String,
+    /// Times it was given to a path.
+    pub attempts: i32,
+    /// The path of the last time: `socket`, `push` or `heartbeat`.
+    pub path: Option<String>,
+    /// Who asked for it.
+    pub created_by: String,
+    /// When.
+    pub created_at: String,
+    /// When it is sent at the earliest.
+    pub release_at: String,
+    /// When it is worthless.
+    pub expires_at: String,
+    /// When it was given to a path first.
+    pub sent_at: Option<String>,
+    /// When the device was first known to have it.
+    pub delivered_at: Option<String>,
+    /// When it was over.
+    pub finished_at: Option<String>,
+    /// Who took it back.
+    pub canceled_by: Option<String>,
+    /// How it ended, in the device's words: `success`, `failed`, `skipped` or `timeout`.
+    pub outcome: Option<String>,
+    /// What the device says, for people.
+    pub message: Option<String>,
+    /// The same for programs.
+    pub code: Option<String>,
+    /// What the action yielded.
+    pub data: Option<serde_json::Value>,
+}
+
+/// Which devices a batch is for: either these or those that match.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchTarget {
+    /// These.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// Those that match now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<crate::devices::Filter>,
+}
+
+/// Body of `POST /v1/command-batches`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// What to do, as for one device.
+    pub action: String,
+    /// Its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<serde_json::Value>,
+    /// For which devices.
+    pub target: BatchTarget,
+    /// Commands that are sent in a second; `commands.batch_per_second` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_second: Option<i32>,
+    /// When a command is worthless, in seconds; counted from when the last one is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<i64>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A device that gets no command, and why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RefusedDevice {
+    /// The device.
+    pub id: String,
+    /// Its alias, if there is such a device.
+    pub alias: Option<String>,
+    /// `not_found`, `deleted` or `too_many_open`.
+    pub reason: String,
+}
+
+/// How many commands of a batch are in each state.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+pub struct BatchCounts {
+    /// Not given to any path.
+    pub queued: i64,
+    /// Given to a path.
+    pub sent: i64,
+    /// The device has it.
+    pub delivered: i64,
+    /// Done.
+    pub succeeded: i64,
+    /// Not done.
+    pub failed: i64,
+    /// Out of time.
+    pub expired: i64,
+    /// Taken back.
+    pub canceled: i64,
+}
+
+/// How many commands of a batch took each path last, or would take it first.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+pub struct PathCounts {
+    /// The device's socket.
+    pub socket: i64,
+    /// A push message.
+    pub push: i64,
+    /// A heartbeat's answer.
+    pub heartbeat: i64,
+}
+
+/// A batch and how far it got.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CommandBatch {
+    /// Its id.
+    pub id: String,
+    /// What to do.
+    pub action: String,
+    /// Its parameters, without secrets.
+    pub params: serde_json::Value,
+    /// What was asked for.
+    pub target: serde_json::Value,
+    /// Commands that are sent in a second.
+    pub rate_per_second: i32,
+    /// Devices that got a command.
+    pub devices: i32,
+    /// Its commands by state.
+    pub counts: BatchCounts,
+    /// Its commands by the path of the last attempt.
+    pub paths: PathCounts,
+    /// Devices that got none, at most 1,000 of them by name.
+    pub refused: Vec<RefusedDevice>,
+    /// How many got none.
+    pub refused_count: i32,
+    /// Who asked for it.
+    pub created_by: String,
+    /// When.
+    pub created_at: String,
+    /// When its commands are worthless.
+    pub expires_at: String,
+    /// When it was taken back.
+    pub canceled_at: Option<String>,
+}
+
+/// What one device of a batch can expect.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PlannedCommand {
+    /// The device.
+    pub id: String,
+    /// Its alias, if there is such a device.
+    pub alias: Option<String>,
+    /// The path that the command would take first; absent when it gets none.
+    pub path: Option<String>,
+    /// Whether the device is heard from.
+    pub online: Option<bool>,
+    /// Why it gets none.
+    pub reason: Option<String>,
+}
+
+/// What a batch would do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BatchPlan {
+    /// Always true.
+    pub dry_run: bool,
+    /// Devices that would get a command.
+    pub devices: usize,
+    /// Of those, the ones that are not heard from: they get it when they are back in time.
+    pub offline: usize,
+    /// The path that each would take first.
+    pub paths: PathCounts,
+    /// Devices that would get none.
+    pub refused: usize,
+    /// Each device.
+    pub outcomes: Vec<PlannedCommand>,
+}
+
+/// Answer to `POST /v1/command-batches`: what is made, or with `dry_run` what would be.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum BatchResponse {
+    /// What would be.
+    Plan(BatchPlan),
+    /// What is made.
+    Batch(CommandBatch),
+}
+
+/// A command that `exec` may run.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ExecCommand {
+    /// What people call it by: 1..64 of a-z, 0-9, `.`, `_`, `-`.
+    pub name: String,
+    /// The program, by its absolute path, and its arguments; no shell.
+    pub argv: Vec<String>,
+    /// What it is for.
+    pub description: String,
+    /// Who allowed it, or changed it last.
+    pub updated_by: String,
+    /// When.
+    pub updated_at: String,
+}
+
+/// Body of `PUT /v1/exec-commands/{name}`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecCommandRequest {
+    /// The program, by its absolute path, and its arguments.
+    pub argv: Vec<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// Body of `POST /v1/devices/{id}/ack`: an action result in the words of agents in the field.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct LegacyAck {
+    /// `LAUNCH_APP_ACK`, `WIFI_CONNECT_ACK`, `PING_ACK`, `RING_STARTED` or `RING_STOPPED`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The command.
+    pub correlation_id: Option<String>,
+    /// The command, under its other name.
+    pub request_id: Option<String>,
+    /// `OK`, `FAILED`, `TIMEOUT` or `ERROR`.
+    pub status: Option<String>,
+    /// For people.
+    pub message: Option<String>,
+}

@@ -70,6 +70,11 @@ pub(super) enum CtlCommand {
         #[command(subcommand)]
         command: ApiTokenCommand,
     },
+    /// Who did what to what
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Nodes and shards
     Cluster {
         #[command(subcommand)]
@@ -323,7 +328,7 @@ pub(super) enum ApiTokenCommand {
         /// What it is for
         name: String,
         /// What it may do; may be given again: devices:read, devices:write, enrollment:read, enrollment:write,
-        /// cluster:read, cluster:manage, users:manage, tokens:manage
+        /// cluster:read, cluster:manage, users:manage, tokens:manage, audit:read
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until it expires
@@ -351,4 +356,38 @@ pub(super) enum ClusterCommand {
         /// Its name
         node: String,
     },
+}
+
+/// What to ask the audit trail.
+#[derive(Subcommand)]
+pub(super) enum AuditCommand {
+    /// List entries, the newest first
+    List {
+        /// By whom: a name or an id
+        #[arg(long)]
+        actor: Option<String>,
+        /// What was done, or how it begins: device.edited, device.
+        #[arg(long)]
+        action: Option<String>,
+        /// To what: a name or an id
+        #[arg(long)]
+        target: Option<String>,
+        /// With which request
+        #[arg(long)]
+        request_id: Option<String>,
+        /// What stands in a name, in before or in after
+        #[arg(long)]
+        text: Option<String>,
+        /// Not earlier than this, as in 2026-11-21T15:36:17Z
+        #[arg(long)]
+        from: Option<String>,
+        /// Not later than this
+        #[arg(long)]
+        to: Option<String>,
+        /// Most entries; 0 is all
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// The newest entry's place and hash, to note where nobody can change it
+    Head,
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod args;
+mod audit;
 mod cluster;
 mod devices;
 mod output;
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,
+        CtlCommand::Audit { command } => audit::run(&mut ctl, command).await,
         CtlCommand::Cluster { command } => cluster::run(&mut ctl, command).await,
     }
 }

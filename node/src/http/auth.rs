@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use wire::admin::{LoginRequest, LoginResponse, RefreshRequest};
 
-use super::extract::{ClientAddress, Person};
+use super::extract::{Person, RequestOrigin};
 use super::openapi::{BodyRefusals, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::present;
@@ -23,13 +23,13 @@ use crate::present;
 )]
 pub(crate) async fn login(
     State(app): State<Arc<App>>,
-    ClientAddress(address): ClientAddress,
+    RequestOrigin(origin): RequestOrigin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<LoginResponse>, ApiError> {
     let request: LoginRequest = body::json(&app, &headers, body).await?;
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let client = ClientInfo { address, user_agent };
+    let client = ClientInfo { origin, user_agent };
     Ok(Json(tokens(app.system.auth.login(&request.username, &request.password, client).await?)))
 }
 
@@ -39,10 +39,15 @@ pub(crate) async fn login(
     request_body = RefreshRequest,
     responses((status = 200, body = LoginResponse), BodyRefusals, PersonRefusals)
 )]
-pub(crate) async fn refresh(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Json<LoginResponse>, ApiError> {
+pub(crate) async fn refresh(
+    State(app): State<Arc<App>>,
+    RequestOrigin(origin): RequestOrigin,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LoginResponse>, ApiError> {
     let request: RefreshRequest = body::json(&app, &headers, body).await?;
     let token = request.refresh_token.ok_or(ServiceError::Unauthorized)?;
-    Ok(Json(tokens(app.system.auth.refresh(&token).await?)))
+    Ok(Json(tokens(app.system.auth.refresh(&token, origin).await?)))
 }
 
 /// Ends the caller's sign-in.

@@ -86,7 +86,7 @@ fn read(request: wire::devices::BulkRequest) -> Result<BulkRequest, Invalid> {
     }
 }
 
-fn read_ids(ids: &[String]) -> Result<Vec<DeviceId>, Invalid> {
+pub(super) fn read_ids(ids: &[String]) -> Result<Vec<DeviceId>, Invalid> {
     let read = |(at, id): (usize, &String)| id.parse().map_err(|_| Invalid::new(format!("ids[{at}]"), "not a device id"));
     ids.iter().enumerate().map(read).collect()
 }

@@ -8,7 +8,7 @@ use actors::services::DeviceCredentials;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
-use domain::access::Principal;
+use domain::access::{Origin, Principal};
 
 use super::{ApiError, App};
 
@@ -25,6 +25,9 @@ pub(crate) struct PathId(pub(crate) String);
 #[derive(Clone, Copy)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
+/// The request, as what is done with it is recorded.
+pub(crate) struct RequestOrigin(pub(crate) Origin);
+
 /// The bearer token of a request.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     headers
@@ -40,8 +43,8 @@ impl FromRequestParts<Arc<App>> for Person {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let address = address(parts);
-        Ok(Self(app.system.auth.authenticate_bearer(bearer(&parts.headers)?, address).await?))
+        let origin = origin(parts);
+        Ok(Self(app.system.auth.authenticate_bearer(bearer(&parts.headers)?, origin).await?))
     }
 }
 
@@ -69,6 +72,18 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         Ok(Self(address(parts)))
     }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestOrigin {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(origin(parts)))
+    }
+}
+
+fn origin(parts: &Parts) -> Origin {
+    parts.extensions.get().cloned().unwrap_or_else(|| Origin { address: Some(address(parts)), request_id: None })
 }
 
 fn address(parts: &Parts) -> IpAddr {

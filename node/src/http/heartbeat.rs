@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use domain::Invalid;
 use domain::heartbeat::LIST_MAX;
 use serde_json::value::RawValue;
-use wire::agent::{Heartbeat, HeartbeatOutcome, HeartbeatResponse, HeartbeatsResponse};
+use wire::agent::{Command, Heartbeat, HeartbeatOutcome, HeartbeatResponse, HeartbeatsResponse};
 
 use super::extract::Device;
 use super::openapi::{BodyRefusals, DeviceRefusals};
@@ -36,7 +36,7 @@ pub(crate) async fn one(
     let response = HeartbeatResponse {
         ok: true,
         next_heartbeat_seconds: app.system.agent.next_heartbeat_s(),
-        commands: vec![],
+        commands: acknowledged.commands.iter().map(present::command).collect(),
         server_time: present::time(clock::now()),
     };
     Ok((owner_header(&present::owner(&acknowledged)), Json(response)))
@@ -69,18 +69,22 @@ pub(crate) async fn list(
     if given.is_empty() || given.len() > LIST_MAX {
         return Err(Invalid::range("body", given.len(), 1, LIST_MAX).into());
     }
-    let (results, owner) = store(&app, credentials, &given).await?;
+    let (results, owner, commands) = store(&app, credentials, &given).await?;
     let response = HeartbeatsResponse {
         results,
         next_heartbeat_seconds: app.system.agent.next_heartbeat_s(),
-        commands: vec![],
+        commands,
         server_time: present::time(clock::now()),
     };
     Ok((owner_header(&owner), Json(response)))
 }
 
-/// Outcomes, and who decided about all of them; `-` when it was not one owner in one epoch.
-async fn store(app: &App, credentials: DeviceCredentials, given: &[&RawValue]) -> Result<(Vec<HeartbeatOutcome>, String), ApiError> {
+/// Outcomes, who decided about all of them (`-` when it was not one owner in one epoch), and commands that wait.
+async fn store(
+    app: &App,
+    credentials: DeviceCredentials,
+    given: &[&RawValue],
+) -> Result<(Vec<HeartbeatOutcome>, String, Vec<Command>), ApiError> {
     let now = clock::now();
     let mut results: Vec<_> = (0..given.len()).map(|index| HeartbeatOutcome { index, status: 200, detail: None }).collect();
     let mut accepted = Vec::with_capacity(given.len());
@@ -98,14 +102,15 @@ async fn store(app: &App, credentials: DeviceCredentials, given: &[&RawValue]) -
     }
     if accepted.is_empty() {
         app.system.agent.check(credentials).await?;
-        return Ok((results, present::NO_OWNER.to_owned()));
+        return Ok((results, present::NO_OWNER.to_owned(), vec![]));
     }
-    let mut owner = None;
+    let (mut owner, mut commands) = (None, Vec::new());
     for (index, outcome) in places.into_iter().zip(app.system.agent.store_heartbeats(credentials, None, accepted).await?) {
         match outcome {
             Ok(acknowledged) => {
                 let decided = present::owner(&acknowledged);
                 let same = owner.as_ref().is_none_or(|owner| *owner == decided);
+                commands.extend(acknowledged.commands.iter().map(present::command));
                 owner = Some(if same { decided } else { present::NO_OWNER.to_owned() });
             }
             Err(error) => {
@@ -118,7 +123,7 @@ async fn store(app: &App, credentials: DeviceCredentials, given: &[&RawValue]) -
             }
         }
     }
-    Ok((results, owner.unwrap_or_else(|| present::NO_OWNER.to_owned())))
+    Ok((results, owner.unwrap_or_else(|| present::NO_OWNER.to_owned()), commands))
 }
 
 fn refuse(result: &mut HeartbeatOutcome, refused: &ApiError) {

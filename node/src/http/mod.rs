@@ -1,12 +1,16 @@
 //! The HTTP face: routes, and what all of them share.
 
+mod action_result;
 mod agent_apk;
 mod agent_session;
 mod api_tokens;
+mod audit;
 mod auth;
 mod body;
 mod client_address;
 mod cluster;
+mod command_batches;
+mod commands;
 mod device_bulk;
 mod device_csv;
 mod device_history;
@@ -14,6 +18,7 @@ mod devices;
 mod enroll_tokens;
 mod enrollment_kit;
 mod error;
+mod exec_commands;
 pub(crate) mod extract;
 mod fcm_token;
 mod filters;
@@ -113,6 +118,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(agent_session::open))
         .routes(routes!(heartbeat::one))
         .routes(routes!(heartbeat::list))
+        .routes(routes!(action_result::report))
+        .routes(routes!(action_result::legacy))
         .routes(routes!(fcm_token::replace))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
@@ -144,11 +151,25 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(device_bulk::bulk))
         .routes(routes!(device_csv::export))
         .routes(routes!(device_csv::import))
+        .routes(routes!(commands::of_device, commands::send))
+        .routes(routes!(commands::list))
+        .routes(routes!(commands::one))
+        .routes(routes!(commands::cancel))
+        .routes(routes!(command_batches::list, command_batches::create))
+        .routes(routes!(command_batches::one))
+        .routes(routes!(commands::of_batch))
+        .routes(routes!(command_batches::export))
+        .routes(routes!(command_batches::cancel))
+        .routes(routes!(exec_commands::list))
+        .routes(routes!(exec_commands::put, exec_commands::delete))
         .routes(routes!(filters::list, filters::create))
         .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))
         .routes(routes!(fleet::history))
         .routes(routes!(fleet::distributions))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::head))
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))

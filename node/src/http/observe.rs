@@ -8,6 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use domain::access::Origin;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use uuid::Uuid;
 
@@ -114,12 +115,14 @@ impl Observability {
 }
 
 /// Gives each request an id and each answer the same, and counts both.
-pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers().get(&REQUEST_ID));
     let path = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let address = client_of(request.extensions());
+    let origin = Origin { address: Some(address), request_id: id.to_str().ok().map(str::to_owned) };
+    request.extensions_mut().insert(origin);
     let mut response = next.run(request).await;
     // Pages of the dashboard have no route of their own.
     let route = path.as_ref().map_or("other", MatchedPath::as_str);

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use wire::agent::{RegisterRequest, RegisterResponse};
 
-use super::extract::{ClientAddress, bearer};
+use super::extract::{RequestOrigin, bearer};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals};
 use super::{ApiError, App, body};
 use crate::{convert, present};
@@ -24,14 +24,14 @@ const LEGACY_TOKEN_HEADER: &str = "x-admin-key";
 )]
 pub(crate) async fn register(
     State(app): State<Arc<App>>,
-    ClientAddress(address): ClientAddress,
+    RequestOrigin(origin): RequestOrigin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RegisterResponse>, ApiError> {
     let legacy = headers.get(LEGACY_TOKEN_HEADER).and_then(|value| value.to_str().ok());
     let token = bearer(&headers).or_else(|refused| legacy.ok_or(refused))?.to_owned();
     let request: RegisterRequest = body::json(&app, &headers, body).await?;
-    let enrolled = app.system.enrollment.enroll(&token, convert::registration(request)?, address).await?;
+    let enrolled = app.system.enrollment.enroll(&token, convert::registration(request)?, origin).await?;
     Ok(Json(RegisterResponse {
         device_id: enrolled.device_id.to_string(),
         device_token: enrolled.device_token,

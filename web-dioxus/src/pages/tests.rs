@@ -29,6 +29,7 @@ async fn shown(path: &str, devices: u128, role: Role) -> String {
             username: "ann".into(),
             role,
             session_id: SessionId(uuid::Uuid::nil()),
+            origin: domain::access::Origin::default(),
         },
         origin: "https://mdm.example".into(),
         address: std::net::IpAddr::from([127, 0, 0, 1]),

@@ -38,6 +38,11 @@ fn scope_text(permission: Permission) -> &'static str {
         Permission::ViewCluster => "See nodes and shards",
         Permission::ManageCluster => "Drain and resume nodes",
         Permission::ManageTokens => "Make and revoke API tokens that do no more than itself",
+        Permission::ViewCommands => "See commands and what became of them",
+        Permission::SendCommands => "Send commands to devices, and take them back",
+        Permission::SendSensitiveCommands => "Send commands that clear data, run programs or change keys",
+        Permission::ManageExec => "Say which programs may be run on devices",
+        Permission::ViewAudit => "Read the audit trail",
     }
 }
 

@@ -1,0 +1,545 @@
+//! A command's life: what is on record of it, and what its owner does next to get it to its device.
+//!
+//! ```text
+//!             given to a path        device has it         device is done
+//!  queued ---------------------> sent -------------> delivered ---------> succeeded | failed
+//!    |                            |                      |
+//!    +------- time is over -------+----------------------+--------------> expired
+//!    +------- taken back ---------+----------------------+--------------> canceled
+//! ```
+//! Whatever the device says of how it ended is the truth, also of a command that ran out or was taken
+//! back meanwhile: it had it already. Its word is taken once; another word later is refused.
+
+use chrono::TimeDelta;
+
+use crate::Timestamp;
+
+/// Where a command stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandState {
+    /// Not given to any path.
+    Queued,
+    /// Given to a path at least once.
+    Sent,
+    /// The device has it.
+    Delivered,
+    /// The device did it.
+    Succeeded,
+    /// The device did not do it, or not to the end.
+    Failed,
+    /// Its time ran out without a word of how it ended.
+    Expired,
+    /// It was taken back.
+    Canceled,
+}
+
+impl CommandState {
+    /// Every state, in the order of a command's life.
+    pub const ALL: [Self; 7] = [Self::Queued, Self::Sent, Self::Delivered, Self::Succeeded, Self::Failed, Self::Expired, Self::Canceled];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// The state of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether its owner still has something to do for it.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Queued | Self::Sent | Self::Delivered)
+    }
+}
+
+/// A way to a device, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Its socket, on whichever node it hangs.
+    Socket,
+    /// A push message (FCM).
+    Push,
+    /// The answer to its next heartbeat.
+    Heartbeat,
+}
+
+impl Path {
+    /// Every path, best first.
+    pub const ALL: [Self; 3] = [Self::Socket, Self::Push, Self::Heartbeat];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Push => "push",
+            Self::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// The path of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|path| path.as_str() == name)
+    }
+}
+
+/// How a command ended, in the device's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// It did it.
+    Success,
+    /// It tried and could not.
+    Failed,
+    /// It would not.
+    Skipped,
+    /// It took too long.
+    Timeout,
+}
+
+impl Ending {
+    /// Every ending.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Skipped, Self::Timeout];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// The ending of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ending| ending.as_str() == name)
+    }
+}
+
+/// What is on record of how far a command got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Where it stands.
+    pub state: CommandState,
+    /// Times it was given to a path.
+    pub attempts: i32,
+    /// The path of the last time.
+    pub path: Option<Path>,
+    /// When it was given to a path first.
+    pub sent_at: Option<Timestamp>,
+    /// When the device was first known to have it.
+    pub delivered_at: Option<Timestamp>,
+    /// When it was over.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended, in the device's words.
+    pub ending: Option<Ending>,
+}
+
+impl Progress {
+    /// Of a command that was just made.
+    pub fn new() -> Self {
+        Self { state: CommandState::Queued, attempts: 0, path: None, sent_at: None, delivered_at: None, finished_at: None, ending: None }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What is to be put on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// Its owner gave it to a path.
+    Sent(Path),
+    /// Its owner found that its time is over.
+    Expired,
+    /// Somebody took it back.
+    Canceled,
+    /// The device has it.
+    Received,
+    /// The device said how it ended.
+    Ended(Ending),
+}
+
+/// What becomes of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// This is on record from now on.
+    Changed(Progress),
+    /// It is on record already, or says nothing that matters any more.
+    Nothing,
+    /// It contradicts what the device said before.
+    Conflict(Ending),
+}
+
+/// Decides what a report changes.
+pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
+    let mut next = progress;
+    match report {
+        Report::Sent(path) => {
+            next.attempts = next.attempts.saturating_add(1);
+            next.path = Some(path);
+            next.sent_at = next.sent_at.or(Some(now));
+            if next.state == CommandState::Queued {
+                next.state = CommandState::Sent;
+            }
+        }
+        Report::Received if progress.state.is_open() && progress.state != CommandState::Delivered => {
+            next.state = CommandState::Delivered;
+            next.delivered_at = Some(now);
+            next.sent_at = next.sent_at.or(Some(now));
+            // The owner's note of the attempt may come later, or be lost with it.
+            next.attempts = next.attempts.max(1);
+        }
+        Report::Received => return Verdict::Nothing,
+        Report::Expired | Report::Canceled if progress.state.is_open() => {
+            next.state = if report == Report::Expired { CommandState::Expired } else { CommandState::Canceled };
+            next.finished_at = Some(now);
+        }
+        Report::Expired | Report::Canceled => return Verdict::Nothing,
+        Report::Ended(ending) => match progress.ending {
+            Some(known) if known == ending => return Verdict::Nothing,
+            Some(known) => return Verdict::Conflict(known),
+            None => {
+                next.state = if ending == Ending::Success { CommandState::Succeeded } else { CommandState::Failed };
+                next.ending = Some(ending);
+                next.attempts = next.attempts.max(1);
+                next.sent_at = next.sent_at.or(Some(now));
+                next.delivered_at = next.delivered_at.or(Some(now));
+                next.finished_at = Some(now);
+            }
+        },
+    }
+    Verdict::Changed(next)
+}
+
+/// How long paths are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DispatchPolicy {
+    /// Time for the device to say over its socket that it has a command.
+    pub socket_wait: TimeDelta,
+    /// Time for it to say so after a push message was accepted.
+    pub push_wait: TimeDelta,
+    /// Time for it to say so after it was in a heartbeat's answer.
+    pub heartbeat_wait: TimeDelta,
+    /// Push messages for one command, at most.
+    pub pushes_max: u32,
+}
+
+/// Which ways to the device there are right now, beside its heartbeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reach {
+    /// A socket of it is open.
+    pub socket: bool,
+    /// It has a push token, and push is configured.
+    pub push: bool,
+}
+
+impl Reach {
+    /// The path that a command would take first.
+    pub fn best(self) -> Path {
+        if self.socket {
+            Path::Socket
+        } else if self.push {
+            Path::Push
+        } else {
+            Path::Heartbeat
+        }
+    }
+}
+
+/// What its owner knows of an open command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dispatch {
+    /// The device has it.
+    pub delivered: bool,
+    /// Not sent before.
+    pub release_at: Timestamp,
+    /// Worthless from then on.
+    pub expires_at: Timestamp,
+    /// The path it was given to last, and until when the device may say that it has it.
+    waiting: Option<(Path, Timestamp)>,
+    /// This socket was tried in vain.
+    socket_tried: bool,
+    pushes: u32,
+    push_not_before: Option<Timestamp>,
+}
+
+/// What happened to an open command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DispatchEvent {
+    /// It is new here, or time has passed.
+    Look,
+    /// The device opened a socket.
+    SocketOpened,
+    /// The device's socket is gone.
+    SocketClosed,
+    /// The push service refused it for now, and may be asked again after this long.
+    PushDelayed(TimeDelta),
+    /// The push service will never take it.
+    PushRefused,
+    /// A heartbeat of the device is being answered.
+    HeartbeatAnswered,
+    /// The device has it.
+    Received,
+}
+
+/// What its owner does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DispatchAction {
+    /// Give it to this path, and look again then.
+    Send(Path, Timestamp),
+    /// Look again then.
+    LookAgain(Timestamp),
+    /// Its time is over.
+    Expire,
+}
+
+impl Dispatch {
+    /// Of a command in this state, as its owner finds it.
+    pub fn new(state: CommandState, release_at: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
+            delivered: state == CommandState::Delivered,
+            release_at,
+            expires_at,
+            waiting: None,
+            socket_tried: false,
+            pushes: 0,
+            push_not_before: None,
+        }
+    }
+
+    /// Decides what to do after `event`.
+    pub fn decide(&mut self, event: DispatchEvent, reach: Reach, policy: &DispatchPolicy, now: Timestamp) -> DispatchAction {
+        match event {
+            DispatchEvent::Look | DispatchEvent::HeartbeatAnswered => {}
+            DispatchEvent::SocketOpened => {
+                self.socket_tried = false;
+                self.waiting = self.waiting.filter(|(path, _)| *path != Path::Socket);
+            }
+            DispatchEvent::SocketClosed => self.waiting = self.waiting.filter(|(path, _)| *path != Path::Socket),
+            DispatchEvent::PushDelayed(wait) => {
+                self.push_not_before = Some(now + wait.max(TimeDelta::zero()));
+                self.pushes = self.pushes.saturating_sub(1);
+                self.waiting = self.waiting.filter(|(path, _)| *path != Path::Push);
+            }
+            DispatchEvent::PushRefused => {
+                self.pushes = policy.pushes_max;
+                self.waiting = self.waiting.filter(|(path, _)| *path != Path::Push);
+            }
+            DispatchEvent::Received => self.delivered = true,
+        }
+        if now >= self.expires_at {
+            return DispatchAction::Expire;
+        }
+        if self.delivered {
+            return DispatchAction::LookAgain(self.expires_at);
+        }
+        if now < self.release_at {
+            return self.look_again(self.release_at);
+        }
+        match self.waiting {
+            // A device that is just being answered need not wait for a push message to arrive.
+            Some((Path::Push, _)) if event == DispatchEvent::HeartbeatAnswered => {}
+            // Nor for anything slower than a socket that is there from now on.
+            Some((Path::Push | Path::Heartbeat, _)) if event == DispatchEvent::SocketOpened && reach.socket => {}
+            Some((_, until)) if now < until => return self.look_again(until),
+            Some((Path::Socket, _)) => self.socket_tried = true,
+            _ => {}
+        }
+        self.waiting = None;
+        if event == DispatchEvent::HeartbeatAnswered {
+            return self.send(Path::Heartbeat, now + policy.heartbeat_wait);
+        }
+        if reach.socket && !self.socket_tried {
+            return self.send(Path::Socket, now + policy.socket_wait);
+        }
+        if reach.push && self.pushes < policy.pushes_max {
+            match self.push_not_before {
+                Some(not_before) if now < not_before => return self.look_again(not_before),
+                _ => {
+                    self.pushes += 1;
+                    return self.send(Path::Push, now + policy.push_wait);
+                }
+            }
+        }
+        // Its next heartbeat asks for it.
+        DispatchAction::LookAgain(self.expires_at)
+    }
+
+    fn send(&mut self, path: Path, until: Timestamp) -> DispatchAction {
+        self.waiting = Some((path, until));
+        DispatchAction::Send(path, until.min(self.expires_at))
+    }
+
+    fn look_again(&self, at: Timestamp) -> DispatchAction {
+        DispatchAction::LookAgain(at.min(self.expires_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(second: i64) -> Timestamp {
+        chrono::DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
+    }
+
+    const POLICY: DispatchPolicy = DispatchPolicy {
+        socket_wait: TimeDelta::seconds(5),
+        push_wait: TimeDelta::seconds(30),
+        heartbeat_wait: TimeDelta::seconds(60),
+        pushes_max: 2,
+    };
+    const BOTH: Reach = Reach { socket: true, push: true };
+    const PUSH: Reach = Reach { socket: false, push: true };
+    const NONE: Reach = Reach { socket: false, push: false };
+
+    fn dispatch() -> Dispatch {
+        Dispatch::new(CommandState::Queued, at(0), at(600))
+    }
+
+    #[test]
+    fn paths_are_tried_best_first_and_each_in_vain_only_once() {
+        let mut command = dispatch();
+        let mut look = |second, event, reach| command.decide(event, reach, &POLICY, at(second));
+        assert_eq!(look(0, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Socket, at(5)));
+        assert_eq!(look(3, DispatchEvent::Look, BOTH), DispatchAction::LookAgain(at(5)), "still time to answer");
+        assert_eq!(look(5, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Push, at(35)));
+        assert_eq!(look(35, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Push, at(65)));
+        assert_eq!(look(65, DispatchEvent::Look, BOTH), DispatchAction::LookAgain(at(600)), "waits for a heartbeat");
+        assert_eq!(look(70, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::Send(Path::Heartbeat, at(130)));
+        assert_eq!(look(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::LookAgain(at(130)), "not in every answer");
+        assert_eq!(look(72, DispatchEvent::SocketOpened, BOTH), DispatchAction::Send(Path::Socket, at(77)), "a new socket");
+        assert_eq!(look(73, DispatchEvent::Received, BOTH), DispatchAction::LookAgain(at(600)));
+        assert_eq!(look(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::LookAgain(at(600)), "the device has it");
+        assert_eq!(look(600, DispatchEvent::Look, BOTH), DispatchAction::Expire);
+    }
+
+    #[test]
+    fn a_lost_socket_is_not_waited_for() {
+        let mut command = dispatch();
+        command.decide(DispatchEvent::Look, BOTH, &POLICY, at(0));
+        assert_eq!(command.decide(DispatchEvent::SocketClosed, PUSH, &POLICY, at(1)), DispatchAction::Send(Path::Push, at(31)));
+        assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, PUSH, &POLICY, at(2)), DispatchAction::Send(Path::Heartbeat, at(62)));
+    }
+
+    #[test]
+    fn push_that_is_delayed_is_tried_again_then_and_one_that_is_refused_never() {
+        let mut command = dispatch();
+        command.decide(DispatchEvent::Look, PUSH, &POLICY, at(0));
+        let delayed = DispatchEvent::PushDelayed(TimeDelta::seconds(20));
+        assert_eq!(command.decide(delayed, PUSH, &POLICY, at(1)), DispatchAction::LookAgain(at(21)));
+        assert_eq!(command.decide(DispatchEvent::Look, PUSH, &POLICY, at(21)), DispatchAction::Send(Path::Push, at(51)));
+        assert_eq!(command.decide(DispatchEvent::PushRefused, PUSH, &POLICY, at(22)), DispatchAction::LookAgain(at(600)));
+        assert_eq!(command.decide(DispatchEvent::Look, NONE, &POLICY, at(23)), DispatchAction::LookAgain(at(600)));
+    }
+
+    #[test]
+    fn a_command_of_a_batch_waits_for_its_turn() {
+        let mut command = Dispatch::new(CommandState::Queued, at(100), at(600));
+        assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, BOTH, &POLICY, at(50)), DispatchAction::LookAgain(at(100)));
+        assert_eq!(command.decide(DispatchEvent::Look, BOTH, &POLICY, at(100)), DispatchAction::Send(Path::Socket, at(105)));
+    }
+
+    #[test]
+    fn the_devices_word_is_the_truth_and_is_taken_once() {
+        let ended = |progress, ending| record(progress, Report::Ended(ending), at(9));
+        for before in [Report::Sent(Path::Push), Report::Received, Report::Expired, Report::Canceled] {
+            let Verdict::Changed(known) = record(Progress::new(), before, at(1)) else { panic!("{before:?}") };
+            let Verdict::Changed(done) = ended(known, Ending::Success) else { panic!("after {before:?}") };
+            assert_eq!((done.state, done.ending), (CommandState::Succeeded, Some(Ending::Success)));
+            assert_eq!(ended(done, Ending::Success), Verdict::Nothing);
+            assert_eq!(ended(done, Ending::Failed), Verdict::Conflict(Ending::Success));
+            assert_eq!(record(done, Report::Expired, at(10)), Verdict::Nothing);
+            assert_eq!(record(done, Report::Canceled, at(10)), Verdict::Nothing);
+            assert_eq!(record(done, Report::Received, at(10)), Verdict::Nothing);
+        }
+    }
+
+    fn any_report() -> impl Strategy<Value = Report> {
+        prop_oneof![
+            proptest::sample::select(&Path::ALL[..]).prop_map(Report::Sent),
+            Just(Report::Expired),
+            Just(Report::Canceled),
+            Just(Report::Received),
+            proptest::sample::select(&Ending::ALL[..]).prop_map(Report::Ended),
+        ]
+    }
+
+    fn any_event() -> impl Strategy<Value = DispatchEvent> {
+        prop_oneof![
+            Just(DispatchEvent::Look),
+            Just(DispatchEvent::SocketOpened),
+            Just(DispatchEvent::SocketClosed),
+            Just(DispatchEvent::PushDelayed(TimeDelta::seconds(7))),
+            Just(DispatchEvent::PushRefused),
+            Just(DispatchEvent::HeartbeatAnswered),
+            Just(DispatchEvent::Received),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is reported in whatever order: the record holds together as the table demands, never
+        /// goes back, and an ending stays.
+        #[test]
+        fn the_record_holds_together(reports in proptest::collection::vec(any_report(), 0..20)) {
+            let mut progress = Progress::new();
+            for (n, report) in reports.into_iter().enumerate() {
+                let Verdict::Changed(next) = record(progress, report, at(n as i64)) else { continue };
+                prop_assert!(progress.ending.is_none() || next.ending == progress.ending);
+                let rank = |state| CommandState::ALL.iter().position(|known| *known == state).unwrap();
+                prop_assert!(!next.state.is_open() || rank(next.state) >= rank(progress.state));
+                prop_assert!(progress.state.is_open() || !next.state.is_open());
+                prop_assert_eq!(next.state.is_open(), next.finished_at.is_none());
+                prop_assert_eq!(next.state == CommandState::Succeeded, next.ending == Some(Ending::Success));
+                prop_assert_eq!(next.state == CommandState::Failed, next.ending.is_some_and(|ending| ending != Ending::Success));
+                prop_assert!(next.state != CommandState::Queued || next.attempts == 0);
+                progress = next;
+            }
+        }
+
+        /// Nothing is sent before its turn, after its time, or once the device has it; and whatever happens,
+        /// it is looked at again, later, and at the latest when its time is over.
+        #[test]
+        fn sending_keeps_to_its_time(
+            release in 0i64..50, lasts in 1i64..100,
+            events in proptest::collection::vec((any_event(), 0i64..40, any::<bool>(), any::<bool>()), 1..30),
+        ) {
+            let mut command = Dispatch::new(CommandState::Queued, at(release), at(release + lasts));
+            let (mut now, mut delivered, mut sockets, mut pushes, mut delays) = (0, false, 0, 0, 0);
+            for (event, passed, socket, push) in events {
+                now += passed;
+                delivered |= event == DispatchEvent::Received;
+                if matches!(event, DispatchEvent::SocketOpened | DispatchEvent::SocketClosed) { sockets = 0; }
+                delays += u32::from(matches!(event, DispatchEvent::PushDelayed(_)));
+                match command.decide(event, Reach { socket, push }, &POLICY, at(now)) {
+                    DispatchAction::Send(path, again) => {
+                        prop_assert!(now >= release && now < release + lasts && !delivered);
+                        prop_assert!(again > at(now) && again <= command.expires_at);
+                        match path {
+                            Path::Socket => { prop_assert!(socket); sockets += 1; }
+                            Path::Push => { prop_assert!(push); pushes += 1; }
+                            Path::Heartbeat => prop_assert_eq!(event, DispatchEvent::HeartbeatAnswered),
+                        }
+                    }
+                    DispatchAction::LookAgain(again) => prop_assert!(again > at(now) && again <= command.expires_at),
+                    DispatchAction::Expire => prop_assert!(now >= release + lasts),
+                }
+                prop_assert!(sockets <= 1, "twice to one socket");
+                prop_assert!(pushes <= POLICY.pushes_max + delays);
+            }
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! What an answer of Firebase Cloud Messaging means, how long to stay away after trouble, and how
+//! many messages one device may get.
+//!
+//! Sources: <https://firebase.google.com/docs/cloud-messaging/error-codes>,
+//! <https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode>,
+//! <https://firebase.google.com/docs/cloud-messaging/scale-fcm>.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDateTime};
+
+use crate::Timestamp;
+
+/// Longest life of a message, seconds: 28 days (ErrorCode, "Invalid TTL").
+pub const TTL_MAX_S: u32 = 2_419_200;
+/// Largest `data`, bytes of keys and values together (ErrorCode, "Message too big").
+pub const DATA_MAX_BYTES: usize = 4096;
+/// First wait after `QUOTA_EXCEEDED`: "a minimum initial delay of 1 minute" (ErrorCode).
+const QUOTA_WAIT: Duration = Duration::from_secs(60);
+/// First wait after other trouble: an initial delay of one second (ErrorCode, `UNAVAILABLE`).
+const TROUBLE_WAIT: Duration = Duration::from_secs(1);
+/// Waits double up to this.
+const WAIT_MAX: Duration = Duration::from_secs(900);
+/// A `Retry-After` beyond this is taken to have meant this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// So many failures without a success between them are an outage, not one bad message.
+const OUTAGE_AFTER: u32 = 5;
+/// The window of the limit per device.
+const MINUTE_MS: u64 = 60_000;
+
+/// Trouble that may be over later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The project sends too much.
+    Quota,
+    /// One device is sent too much.
+    DeviceQuota,
+    /// FCM, or whoever gives out its access tokens, is overloaded.
+    Unavailable,
+    /// FCM failed.
+    Internal,
+    /// There was no answer in time.
+    Timeout,
+    /// There was no connection, or it was lost.
+    Network,
+    /// The answer is none of FCM's.
+    Garbled,
+}
+
+impl Trouble {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quota => "quota",
+            Self::DeviceQuota => "device_quota",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::Garbled => "garbled_answer",
+        }
+    }
+}
+
+/// What an operator has to put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misconfiguration {
+    /// The device's token belongs to another Firebase project.
+    SenderIdMismatch,
+    /// A certificate or key for a push service behind FCM is missing or wrong.
+    ThirdPartyAuth,
+    /// A fresh access token is refused.
+    Unauthenticated,
+    /// The account may not send, or the API is not enabled.
+    PermissionDenied,
+    /// There is no such project, or something else answers under this address.
+    ProjectNotFound,
+    /// Something on the way sends requests elsewhere.
+    Redirected,
+    /// The token endpoint refuses the service account.
+    AccountRefused,
+}
+
+impl Misconfiguration {
+    /// Its name in metrics, logs and outcomes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SenderIdMismatch => "sender_id_mismatch",
+            Self::ThirdPartyAuth => "third_party_auth_error",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::ProjectNotFound => "project_not_found",
+            Self::Redirected => "redirected",
+            Self::AccountRefused => "service_account_refused",
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::SenderIdMismatch => "a device's push token belongs to another Firebase project than the service account",
+            Self::ThirdPartyAuth => "the APNs or web push credentials of the Firebase project are missing or wrong",
+            Self::Unauthenticated => "FCM refuses fresh access tokens: check project_id and the clock of this machine",
+            Self::PermissionDenied => {
+                "enable the Firebase Cloud Messaging API and let the service account send (cloudmessaging.messages.create)"
+            }
+            Self::ProjectNotFound => "check project_id in the service account's file and fcm.base_url",
+            Self::Redirected => "something answers for FCM with a redirect: check fcm.base_url and proxies",
+            Self::AccountRefused => {
+                "the service account, its key or this machine's clock is wrong: make a new key, name it in fcm.service_account_file"
+            }
+        }
+    }
+
+    /// Whether no message at all can go out until it is put right.
+    pub fn stops_all(self) -> bool {
+        !matches!(self, Self::SenderIdMismatch | Self::ThirdPartyAuth)
+    }
+}
+
+/// What is to be done after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// FCM has the message.
+    Accepted,
+    /// The device is not reached under this token any more: forget it.
+    TokenGone,
+    /// This message is never taken; why.
+    Refused(&'static str),
+    /// The access token is not good: one more try with a new one.
+    Unauthorized,
+    /// Later.
+    Retry(Trouble),
+    /// Not before an operator has acted.
+    Misconfigured(Misconfiguration),
+}
+
+/// An answer other than 2xx, as far as it could be read; what is missing is empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refusal<'a> {
+    /// HTTP status.
+    pub http_status: u16,
+    /// `errorCode` of the detail of type `google.firebase.fcm.v1.FcmError`.
+    pub error_code: &'a str,
+    /// Whether it is the push token that is wrong with the request.
+    pub about_token: bool,
+    /// Whether the exceeded quota is that of one device.
+    pub about_device: bool,
+}
+
+/// What a refusal means. FCM's own code comes first, since a status alone may be anybody's: a 404
+/// without `UNREGISTERED` says nothing about a device.
+pub fn judge(refusal: &Refusal<'_>) -> Verdict {
+    let invalid = if refusal.about_token { Verdict::TokenGone } else { Verdict::Refused("invalid_argument") };
+    let quota = Verdict::Retry(if refusal.about_device { Trouble::DeviceQuota } else { Trouble::Quota });
+    match (refusal.error_code, refusal.http_status) {
+        ("UNREGISTERED", _) => Verdict::TokenGone,
+        ("INVALID_ARGUMENT", _) => invalid,
+        ("SENDER_ID_MISMATCH", _) => Verdict::Misconfigured(Misconfiguration::SenderIdMismatch),
+        ("THIRD_PARTY_AUTH_ERROR", _) => Verdict::Misconfigured(Misconfiguration::ThirdPartyAuth),
+        ("QUOTA_EXCEEDED", _) => quota,
+        ("UNAVAILABLE", _) => Verdict::Retry(Trouble::Unavailable),
+        ("INTERNAL", _) => Verdict::Retry(Trouble::Internal),
+        (_, 300..=399) => Verdict::Misconfigured(Misconfiguration::Redirected),
+        (_, 400) => invalid,
+        (_, 401) => Verdict::Unauthorized,
+        (_, 403) => Verdict::Misconfigured(Misconfiguration::PermissionDenied),
+        (_, 404) => Verdict::Misconfigured(Misconfiguration::ProjectNotFound),
+        (_, 408) => Verdict::Retry(Trouble::Timeout),
+        (_, 429) => quota,
+        (_, 503) => Verdict::Retry(Trouble::Unavailable),
+        (_, 500..=599) => Verdict::Retry(Trouble::Internal),
+        _ => Verdict::Refused("unexpected_answer"),
+    }
+}
+
+/// What an answer of the token endpoint other than 2xx means (RFC 6749, section 5.2).
+pub fn judge_token_answer(http_status: u16) -> Verdict {
+    match http_status {
+        408 => Verdict::Retry(Trouble::Timeout),
+        429 | 503 => Verdict::Retry(Trouble::Unavailable),
+        500..=599 => Verdict::Retry(Trouble::Internal),
+        300..=399 => Verdict::Misconfigured(Misconfiguration::Redirected),
+        _ => Verdict::Misconfigured(Misconfiguration::AccountRefused),
+    }
+}
+
+/// `Retry-After`: seconds or a date, in any of the three forms of RFC 9110, section 5.6.7. A date in
+/// the past is no wait. `None` for anything else.
+pub fn read_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs));
+    }
+    let obsolete = |format| NaiveDateTime::parse_from_str(value, format).map(|date| date.and_utc());
+    let date = DateTime::parse_from_rfc2822(value)
+        .map(|date| date.to_utc())
+        .or_else(|_| obsolete("%A, %d-%b-%y %H:%M:%S GMT"))
+        .or_else(|_| obsolete("%a %b %e %H:%M:%S %Y"))
+        .ok()?;
+    Some((date - now).to_std().unwrap_or_default())
+}
+
+/// How long to wait after the `rounds`-th failure in a row (from 1): what was asked for, else
+/// exponential back-off. Never less than that, and up to half more by `draw` (0..1), so that not
+/// all come back at once.
+fn wait_after(trouble: Trouble, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
+    let draw = draw.clamp(0.0, 1.0);
+    match retry_after {
+        Some(asked) => asked.min(RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
+        None => {
+            let first = if matches!(trouble, Trouble::Quota | Trouble::DeviceQuota) { QUOTA_WAIT } else { TROUBLE_WAIT };
+            first.saturating_mul(1 << rounds.saturating_sub(1).min(16)).min(WAIT_MAX).mul_f64(1.0 + draw * 0.5)
+        }
+    }
+}
+
+/// Whether messages may go out at all. Times are milliseconds of one clock that never steps back.
+///
+/// The quota is the project's, so one answer about it holds up everybody. After a pause messages go
+/// one at a time until one is accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gate {
+    closed_until_ms: u64,
+    /// When the newest failure was seen. What was sent before it tells nothing new.
+    failed_at_ms: u64,
+    /// Failures since the last success.
+    in_row: u32,
+    /// The same, those that were on their way together counted as one.
+    rounds: u32,
+    probing: bool,
+}
+
+impl Gate {
+    /// How long nothing may be sent, if that is so.
+    pub fn closed_for(&self, now_ms: u64) -> Option<Duration> {
+        self.closed_until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0).map(Duration::from_millis)
+    }
+
+    /// Whether only one message at a time may be on its way.
+    pub fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// After FCM took a message that was sent at `sent_at_ms`.
+    #[must_use]
+    pub fn after_success(self, sent_at_ms: u64) -> Self {
+        if sent_at_ms < self.failed_at_ms { self } else { Self { closed_until_ms: self.closed_until_ms, ..Self::default() } }
+    }
+
+    /// After trouble with a message that was sent at `sent_at_ms`; also how long that one has to wait.
+    #[must_use]
+    pub fn after_trouble(
+        self,
+        trouble: Trouble,
+        retry_after: Option<Duration>,
+        sent_at_ms: u64,
+        now_ms: u64,
+        draw: f64,
+    ) -> (Self, Duration) {
+        if trouble == Trouble::DeviceQuota {
+            return (self, wait_after(trouble, retry_after, 1, draw));
+        }
+        let news = self.in_row == 0 || sent_at_ms >= self.failed_at_ms;
+        let (in_row, rounds) = (self.in_row.saturating_add(1), self.rounds.saturating_add(u32::from(news)));
+        let wait = wait_after(trouble, retry_after, rounds, draw);
+        let closes = retry_after.is_some() || matches!(trouble, Trouble::Quota | Trouble::Unavailable) || in_row >= OUTAGE_AFTER;
+        let until_ms = now_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let gate = Self {
+            closed_until_ms: if closes { self.closed_until_ms.max(until_ms) } else { self.closed_until_ms },
+            failed_at_ms: now_ms,
+            in_row,
+            rounds,
+            probing: self.probing || closes,
+        };
+        (gate, wait)
+    }
+}
+
+/// When a device was sent messages within the last minute.
+#[derive(Debug, Clone, Default)]
+pub struct RecentSends(VecDeque<u64>);
+
+impl RecentSends {
+    /// Notes a message at `now_ms`, unless there were `per_minute` within the minute before it.
+    ///
+    /// # Errors
+    /// Milliseconds until one is let through.
+    pub fn admit(&mut self, per_minute: u32, now_ms: u64) -> Result<(), u64> {
+        while self.0.front().is_some_and(|sent_ms| sent_ms + MINUTE_MS <= now_ms) {
+            self.0.pop_front();
+        }
+        match self.0.front() {
+            Some(oldest_ms) if self.0.len() >= per_minute.max(1) as usize => Err((oldest_ms + MINUTE_MS).saturating_sub(now_ms).max(1)),
+            _ => {
+                self.0.push_back(now_ms);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is left of a message's life after it has waited here; `None` when nothing is. A life of 0
+/// means now or never, and is left to FCM.
+pub fn ttl_left_s(ttl_s: u32, waited: Duration) -> Option<u32> {
+    let left_s = u64::from(ttl_s).saturating_sub(waited.as_secs());
+    let left_s = u32::try_from(left_s).unwrap_or(TTL_MAX_S).min(TTL_MAX_S);
+    (ttl_s == 0 || left_s > 0).then_some(left_s)
+}
+
+/// When an access token of this life is to be renewed: five minutes before its end, but not in the
+/// first four fifths of a short one.
+pub fn renew_after(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub(Duration::from_secs(300)).max(lifetime.mul_f64(0.8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(http_status: u16, error_code: &str) -> Refusal<'_> {
+        Refusal { http_status, error_code, ..Refusal::default() }
+    }
+
+    #[test]
+    fn answers_mean_what_google_documents() {
+        use Misconfiguration::{PermissionDenied, ProjectNotFound, Redirected, SenderIdMismatch, ThirdPartyAuth};
+        use Trouble::{Internal, Quota, Timeout, Unavailable};
+        for (http_status, error_code, wanted) in [
+            (404, "UNREGISTERED", Verdict::TokenGone),
+            (400, "INVALID_ARGUMENT", Verdict::Refused("invalid_argument")),
+            (400, "", Verdict::Refused("invalid_argument")),
+            (403, "SENDER_ID_MISMATCH", Verdict::Misconfigured(SenderIdMismatch)),
+            (429, "QUOTA_EXCEEDED", Verdict::Retry(Quota)),
+            (503, "UNAVAILABLE", Verdict::Retry(Unavailable)),
+            (500, "INTERNAL", Verdict::Retry(Internal)),
+            (401, "THIRD_PARTY_AUTH_ERROR", Verdict::Misconfigured(ThirdPartyAuth)),
+            (401, "", Verdict::Unauthorized),
+            (403, "", Verdict::Misconfigured(PermissionDenied)),
+            // Somebody else's page, or another project: no reason to forget a token.
+            (404, "", Verdict::Misconfigured(ProjectNotFound)),
+            (404, "UNSPECIFIED_ERROR", Verdict::Misconfigured(ProjectNotFound)),
+            (302, "", Verdict::Misconfigured(Redirected)),
+            (408, "", Verdict::Retry(Timeout)),
+            (429, "", Verdict::Retry(Quota)),
+            (502, "", Verdict::Retry(Internal)),
+            (503, "UNSPECIFIED_ERROR", Verdict::Retry(Unavailable)),
+            (418, "", Verdict::Refused("unexpected_answer")),
+        ] {
+            assert_eq!(judge(&refusal(http_status, error_code)), wanted, "{http_status} {error_code}");
+        }
+        let bad_token = Refusal { about_token: true, ..refusal(400, "INVALID_ARGUMENT") };
+        assert_eq!(judge(&bad_token), Verdict::TokenGone);
+        let one_device = Refusal { about_device: true, ..refusal(429, "QUOTA_EXCEEDED") };
+        assert_eq!(judge(&one_device), Verdict::Retry(Trouble::DeviceQuota));
+    }
+
+    #[test]
+    fn only_the_account_is_blamed_for_its_refusal() {
+        for (http_status, wanted) in [
+            (400, Verdict::Misconfigured(Misconfiguration::AccountRefused)),
+            (401, Verdict::Misconfigured(Misconfiguration::AccountRefused)),
+            (302, Verdict::Misconfigured(Misconfiguration::Redirected)),
+            (429, Verdict::Retry(Trouble::Unavailable)),
+            (500, Verdict::Retry(Trouble::Internal)),
+            (503, Verdict::Retry(Trouble::Unavailable)),
+        ] {
+            assert_eq!(judge_token_answer(http_status), wanted, "{http_status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = DateTime::parse_from_rfc3339("1994-11-06T08:49:00Z").unwrap().to_utc();
+        for (value, wanted_s) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(37)),
+            ("Sun Nov  6 08:49:37 1994", Some(37)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("", None),
+            ("-3", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(read_retry_after(value, now), wanted_s.map(Duration::from_secs), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn waits_are_as_asked_or_double_from_the_documented_first_one() {
+        let wait_s =
+            |trouble, asked_s: Option<u64>, rounds, draw| wait_after(trouble, asked_s.map(Duration::from_secs), rounds, draw).as_secs_f64();
+        for (trouble, asked_s, rounds, draw, wanted_s) in [
+            (Trouble::Quota, None, 1, 0.0, 60.0),
+            (Trouble::Quota, None, 1, 1.0, 90.0),
+            (Trouble::Quota, None, 2, 0.0, 120.0),
+            (Trouble::Quota, None, 40, 0.0, 900.0),
+            (Trouble::Unavailable, None, 1, 0.0, 1.0),
+            (Trouble::Internal, None, 3, 0.0, 4.0),
+            (Trouble::Timeout, None, u32::MAX, 0.0, 900.0),
+            (Trouble::Quota, Some(7), 9, 0.0, 7.0),
+            (Trouble::Unavailable, Some(100), 1, 1.0, 110.0),
+            (Trouble::Unavailable, Some(1 << 40), 1, 0.0, 3600.0),
+        ] {
+            assert_eq!(wait_s(trouble, asked_s, rounds, draw), wanted_s, "{trouble:?} {asked_s:?} {rounds} {draw}");
+        }
+    }
+
+    #[test]
+    fn a_quota_answer_closes_the_gate_for_all_and_one_message_opens_it() {
+        let (gate, wait) = Gate::default().after_trouble(Trouble::Quota, Some(Duration::from_secs(5)), 10, 100, 0.0);
+        assert_eq!((wait, gate.closed_for(100)), (Duration::from_secs(5), Some(Duration::from_secs(5))));
+        assert_eq!((gate.closed_for(5_099), gate.closed_for(5_100)), (Some(Duration::from_millis(1)), None));
+        assert!(gate.is_probing());
+        // Sent before the trouble: no sign that it is over.
+        assert_eq!(gate.after_success(99), gate);
+        let open = gate.after_success(5_200);
+        assert!(!open.is_probing() && open.closed_for(5_200).is_none());
+    }
+
+    #[test]
+    fn a_device_quota_or_one_failure_holds_up_nobody_else_and_an_outage_everybody() {
+        let (gate, wait) = Gate::default().after_trouble(Trouble::DeviceQuota, None, 0, 0, 0.0);
+        assert_eq!((gate, wait), (Gate::default(), Duration::from_secs(60)));
+        let mut gate = Gate::default();
+        for n in 1..=5 {
+            assert_eq!(gate.closed_for(n), None, "{n}");
+            gate = gate.after_trouble(Trouble::Network, None, n, n, 0.0).0;
+        }
+        assert_eq!(gate.closed_for(5), Some(Duration::from_secs(16)), "the fifth in a row");
+        let (gate, _) = Gate::default().after_trouble(Trouble::Network, None, 0, 0, 0.0);
+        assert_eq!(gate.after_success(1), Gate::default());
+    }
+
+    #[test]
+    fn failures_that_were_on_their_way_together_count_once_for_the_wait() {
+        let (mut gate, mut wait) = (Gate::default(), Duration::ZERO);
+        for n in 0..64 {
+            (gate, wait) = gate.after_trouble(Trouble::Unavailable, None, 0, 100 + n, 0.0);
+        }
+        assert_eq!(wait, Duration::from_secs(1));
+        let (_, wait) = gate.after_trouble(Trouble::Unavailable, None, 5_000, 5_100, 0.0);
+        assert_eq!(wait, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_message_lives_no_longer_for_having_waited() {
+        let left = |ttl_s, waited_s| ttl_left_s(ttl_s, Duration::from_secs(waited_s));
+        assert_eq!((left(60, 0), left(60, 59), left(60, 60), left(60, 1000)), (Some(60), Some(1), None, None));
+        assert_eq!((left(0, 0), left(0, 9)), (Some(0), Some(0)));
+        assert_eq!((left(u32::MAX, 0), left(TTL_MAX_S, 1)), (Some(TTL_MAX_S), Some(TTL_MAX_S - 1)));
+    }
+
+    #[test]
+    fn an_access_token_is_renewed_before_it_ends() {
+        for (lifetime_s, wanted_s) in [(3600, 3300), (3599, 3299), (1500, 1200), (600, 480), (10, 8)] {
+            assert_eq!(renew_after(Duration::from_secs(lifetime_s)), Duration::from_secs(wanted_s), "{lifetime_s}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_device_gets_more_than_its_limit_in_any_minute(gaps_ms in proptest::collection::vec(0u64..30_000, 1..200), limit in 1u32..6) {
+            let (mut recent, mut now, mut sent) = (RecentSends::default(), 0, Vec::new());
+            for gap_ms in gaps_ms {
+                now += gap_ms;
+                match recent.admit(limit, now) {
+                    Ok(()) => sent.push(now),
+                    Err(wait_ms) => {
+                        prop_assert!(recent.clone().admit(limit, now + wait_ms).is_ok());
+                        prop_assert!(wait_ms == 1 || recent.clone().admit(limit, now + wait_ms - 1).is_err());
+                    }
+                }
+            }
+            for (n, at) in sent.iter().enumerate() {
+                let within = sent[n..].iter().take_while(|later| **later < at + MINUTE_MS).count();
+                prop_assert!(within <= limit as usize, "{within}");
+            }
+        }
+
+        #[test]
+        fn nobody_is_bothered_earlier_than_asked(asked_s in 0u64..3600, draw in 0.0..1.0) {
+            let asked = Duration::from_secs(asked_s);
+            let (gate, wait) = Gate::default().after_trouble(Trouble::Unavailable, Some(asked), 0, 1000, draw);
+            prop_assert!(wait >= asked);
+            prop_assert!(gate.closed_for(1000).unwrap_or_default() + Duration::from_millis(1) >= asked);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Commands on their way to devices: what travels, how it is signed, who drives it, and how it is put on record.
+//!
+//! ```text
+//! order    what is to be done, from whoever asked to the owner of the device
+//! queue    the open orders of one device, in its actor; gives them to paths
+//! signed   what the device is sent, by whichever path
+//! writer   what happened to them, in batches to the database
+//! ```
+
+pub(crate) mod params;
+pub(crate) mod queue;
+mod signed;
+pub(crate) mod writer;
+
+use domain::command::CommandState;
+use domain::{CommandId, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::OpenCommand;
+
+pub use signed::SignedCommand;
+
+/// What a device is to do, on the way to its owner.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandOrder {
+    /// The command.
+    pub id: CommandId,
+    /// Name of its action.
+    pub action: String,
+    /// JSON that the device is sent; may hold secrets.
+    pub params: String,
+    /// The device has it already.
+    pub delivered: bool,
+    /// When it is sent at the earliest.
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    pub release_at: Timestamp,
+    /// When it is worthless.
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    pub expires_at: Timestamp,
+}
+
+/// Its parameters may be secret.
+impl std::fmt::Debug for CommandOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CommandOrder({}, {})", self.id, self.action)
+    }
+}
+
+impl From<OpenCommand> for CommandOrder {
+    fn from(open: OpenCommand) -> Self {
+        let OpenCommand { id, device_id: _, action, params, state, created_at: _, release_at, expires_at } = open;
+        Self { id, action, params, delivered: state == CommandState::Delivered, release_at, expires_at }
+    }
+}

@@ -1,0 +1,205 @@
+//! The open commands of one device: held by its actor, which asks [`Dispatch`] what to do and does it.
+
+use std::collections::VecDeque;
+
+use chrono::TimeDelta;
+use domain::action::ActionKind;
+use domain::command::{CommandState, Dispatch, DispatchAction, DispatchEvent, Path, Reach, Report};
+use domain::shard::{Epoch, ShardId};
+use domain::{CommandId, DeviceId, Timestamp};
+use prometheus::IntGauge;
+use ractor::ActorRef;
+use store::{CommandReport, Reporter};
+
+use super::{CommandOrder, SignedCommand};
+use crate::device::{DeviceContext, DeviceMsg};
+use crate::link::message::{SocketPush, SocketRef};
+use crate::push::{PushMessage, PushOutcome};
+use crate::shard::ShardMsg;
+
+/// Commands whose end is remembered, so that one that was read before is not driven again.
+const OVER_MAX: usize = 32;
+/// Commands in one answer to a heartbeat.
+const ANSWERED_MAX: usize = 20;
+
+struct Open {
+    order: CommandOrder,
+    dispatch: Dispatch,
+}
+
+/// The open commands of one device.
+#[derive(Default)]
+pub(crate) struct CommandQueue {
+    /// Counts those of all devices.
+    gauge: Option<IntGauge>,
+    open: Vec<Open>,
+    over: VecDeque<CommandId>,
+    /// The earliest time at which the actor is woken for them.
+    watching: Option<Timestamp>,
+}
+
+/// What a device's actor knows when it drives its commands.
+pub(crate) struct Driver<'a> {
+    pub(crate) me: &'a ActorRef<DeviceMsg>,
+    pub(crate) shard: &'a ActorRef<ShardMsg>,
+    pub(crate) device: DeviceId,
+    pub(crate) place: (ShardId, Epoch),
+    pub(crate) key_version: i32,
+    pub(crate) socket: Option<SocketRef>,
+    pub(crate) fcm_token: Option<&'a str>,
+    pub(crate) context: &'a DeviceContext,
+    pub(crate) now: Timestamp,
+}
+
+impl Driver<'_> {
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { socket: self.socket.is_some(), push: self.fcm_token.is_some() && self.context.push.is_on() }
+    }
+
+    fn signed(&self, order: &CommandOrder) -> SignedCommand {
+        SignedCommand::new(&self.context.master_key, self.key_version, self.device, order, self.now)
+    }
+
+    fn note(&self, id: CommandId, report: Report) {
+        let by = Reporter::Owner(self.place.0, self.place.1);
+        self.context.commands.note(CommandReport { id, by, report, at: self.now });
+    }
+
+    /// Gives an order to its socket or to the push service.
+    fn give(&self, path: Path, order: &CommandOrder) {
+        let signed = self.signed(order);
+        match (path, self.socket, self.fcm_token) {
+            (Path::Socket, Some(socket), _) => self.context.sockets.push(socket, SocketPush::Command(Box::new(signed))),
+            (Path::Push, _, Some(token)) => {
+                let collapses = ActionKind::parse("action", &order.action).is_ok_and(ActionKind::collapses);
+                let message = PushMessage {
+                    device_id: self.device,
+                    token: token.into(),
+                    data: signed.push_data(),
+                    ttl_s: (order.expires_at - self.now).num_seconds().clamp(0, i64::from(u32::MAX)) as u32,
+                    collapse_key: collapses.then_some("sync"),
+                };
+                let (me, id, token) = (self.me.clone(), order.id, Box::from(token));
+                // A device that stopped in the meantime is looked at by its next owner.
+                self.context.push.submit(message, move |outcome| drop(me.cast(DeviceMsg::Pushed(id, token, outcome))));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for CommandQueue {
+    fn drop(&mut self) {
+        self.count(-(self.open.len() as i64));
+    }
+}
+
+impl CommandQueue {
+    pub(crate) fn new(gauge: IntGauge) -> Self {
+        Self { gauge: Some(gauge), open: Vec::new(), over: VecDeque::new(), watching: None }
+    }
+
+    fn count(&self, more: i64) {
+        if let Some(gauge) = &self.gauge {
+            gauge.add(more);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Takes orders in that are not there yet, and are not known to be over.
+    pub(crate) fn add(&mut self, orders: Vec<CommandOrder>) {
+        for order in orders {
+            if self.over.contains(&order.id) || self.open.iter().any(|open| open.order.id == order.id) {
+                continue;
+            }
+            let state = if order.delivered { CommandState::Delivered } else { CommandState::Queued };
+            self.count(1);
+            self.open.push(Open { dispatch: Dispatch::new(state, order.release_at, order.expires_at), order });
+        }
+    }
+
+    /// The device has this one.
+    pub(crate) fn received(&mut self, id: CommandId) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.order.id == id) {
+            open.dispatch.delivered = true;
+        }
+    }
+
+    /// Nothing is left to do for this one.
+    pub(crate) fn over(&mut self, id: CommandId) {
+        let before = self.open.len();
+        self.open.retain(|open| open.order.id != id);
+        self.count(self.open.len() as i64 - before as i64);
+        self.over.push_back(id);
+        if self.over.len() > OVER_MAX {
+            self.over.pop_front();
+        }
+    }
+
+    /// What became of a push message.
+    pub(crate) fn pushed(&mut self, id: CommandId, outcome: &PushOutcome, driver: &Driver<'_>) {
+        let event = match outcome {
+            PushOutcome::Accepted => return,
+            PushOutcome::RetryAfter(wait) => {
+                DispatchEvent::PushDelayed(TimeDelta::from_std(*wait).unwrap_or(TimeDelta::hours(1)).max(TimeDelta::seconds(1)))
+            }
+            PushOutcome::TokenGone | PushOutcome::Refused(_) | PushOutcome::Off => DispatchEvent::PushRefused,
+        };
+        self.drive_some(event, driver, |order| order.id == id);
+    }
+
+    /// Something happened that may matter to all of them.
+    pub(crate) fn drive(&mut self, event: DispatchEvent, driver: &Driver<'_>) {
+        self.drive_some(event, driver, |_| true);
+    }
+
+    /// Those that belong into the answer to a heartbeat.
+    pub(crate) fn answer(&mut self, driver: &Driver<'_>) -> Vec<SignedCommand> {
+        self.drive_some(DispatchEvent::HeartbeatAnswered, driver, |_| true)
+    }
+
+    fn drive_some(&mut self, event: DispatchEvent, driver: &Driver<'_>, of: impl Fn(&CommandOrder) -> bool) -> Vec<SignedCommand> {
+        let (mut answered, mut expired, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
+        for open in self.open.iter_mut().filter(|open| of(&open.order)) {
+            let event = if answered.len() < ANSWERED_MAX { event } else { DispatchEvent::Look };
+            let again = match open.dispatch.decide(event, driver.reach(), &driver.context.dispatch, driver.now) {
+                DispatchAction::Send(path, again) => {
+                    match path {
+                        Path::Heartbeat => answered.push(driver.signed(&open.order)),
+                        _ => driver.give(path, &open.order),
+                    }
+                    driver.note(open.order.id, Report::Sent(path));
+                    again
+                }
+                DispatchAction::LookAgain(again) => again,
+                DispatchAction::Expire => {
+                    driver.note(open.order.id, Report::Expired);
+                    expired.push(open.order.id);
+                    continue;
+                }
+            };
+            next = Some(next.map_or(again, |earliest| earliest.min(again)));
+        }
+        expired.into_iter().for_each(|id| self.over(id));
+        self.watch(next, driver);
+        answered
+    }
+
+    /// Has the actor woken at that time, unless it is woken before that anyway.
+    fn watch(&mut self, at: Option<Timestamp>, driver: &Driver<'_>) {
+        let pending = self.watching.filter(|pending| *pending > driver.now);
+        let earliest = match (at, pending) {
+            (Some(at), Some(pending)) if at < pending => Some(at),
+            (Some(at), None) => Some(at),
+            _ => None,
+        };
+        self.watching = earliest.or(pending);
+        if let Some(at) = earliest {
+            // Without its shard the device is about to stop as well.
+            let _ = driver.shard.cast(ShardMsg::WatchUntil(driver.device, at));
+        }
+    }
+}

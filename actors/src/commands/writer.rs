@@ -1,0 +1,108 @@
+//! Puts what happens to commands on record: a bounded queue in front of one batched transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::command::{CommandState, Path};
+use store::{CommandReport, Reported, Store, StoreError};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::ServiceError;
+use crate::metrics::Metrics;
+
+/// Reports that wait.
+const QUEUE_MAX: usize = 16_384;
+/// Reports of one transaction.
+const BATCH_MAX: usize = 500;
+/// While one commits, the other gathers.
+const WRITERS: usize = 2;
+/// How long a transaction may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Job {
+    report: CommandReport,
+    reply: Option<oneshot::Sender<Result<Reported, ServiceError>>>,
+}
+
+/// The queue.
+#[derive(Clone)]
+pub struct CommandWriter(mpsc::Sender<Job>);
+
+impl CommandWriter {
+    /// Starts the writers on `tasks`.
+    pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, metrics: &Metrics) -> Self {
+        let (sender, queue) = mpsc::channel(QUEUE_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..WRITERS {
+            tasks.spawn(write(store.clone(), Arc::clone(&queue), metrics.clone()));
+        }
+        Self(sender)
+    }
+
+    /// Notes something that nobody waits for. If it is lost, the record says less than it could, and
+    /// nothing that is wrong: what the device says, and the end of its time, are put on record by others too.
+    pub(crate) fn note(&self, report: CommandReport) {
+        if self.0.try_send(Job { report, reply: None }).is_err() {
+            tracing::warn!(event = "command.report_dropped", cause = "the queue is full");
+        }
+    }
+
+    /// Puts a report on record; answers after its commit.
+    ///
+    /// # Errors
+    /// There is no room, or the database is unavailable.
+    pub(crate) async fn report(&self, report: CommandReport) -> Result<Reported, ServiceError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(Job { report, reply: Some(reply) }).map_err(|_| ServiceError::Overloaded("the queue of command reports"))?;
+        answer.await.unwrap_or(Err(ServiceError::Unavailable))
+    }
+}
+
+async fn write(store: Store, queue: Arc<Mutex<mpsc::Receiver<Job>>>, metrics: Metrics) {
+    let mut jobs = Vec::with_capacity(BATCH_MAX);
+    loop {
+        if queue.lock().await.recv_many(&mut jobs, BATCH_MAX).await == 0 {
+            return;
+        }
+        let reports: Vec<_> = jobs.iter().map(|job| job.report.clone()).collect();
+        let written = match tokio::time::timeout(WRITE_TIMEOUT, store.report_commands(&reports)).await {
+            Ok(written) => written,
+            Err(_) => Err(StoreError::TimedOut(WRITE_TIMEOUT)),
+        };
+        match written {
+            Ok(answers) => {
+                for (Job { reply, .. }, answer) in jobs.drain(..).zip(answers) {
+                    count(&metrics, &answer);
+                    if let Some(reply) = reply {
+                        let _ = reply.send(Ok(answer));
+                    }
+                }
+            }
+            Err(cause) => {
+                tracing::warn!(event = "command.reports_not_written", reports = jobs.len(), %cause);
+                for reply in jobs.drain(..).filter_map(|job| job.reply) {
+                    let _ = reply.send(Err(ServiceError::Unavailable));
+                }
+            }
+        }
+    }
+}
+
+fn count(metrics: &Metrics, answer: &Reported) {
+    let Reported::Changed { action, created_at, before, after, .. } = answer else { return };
+    let path = after.path.map_or("none", Path::as_str);
+    let since = |at: Option<domain::Timestamp>| at.map_or(0.0, |at| (at - *created_at).as_seconds_f64().max(0.0));
+    if after.attempts > before.attempts {
+        metrics.command_attempts.with_label_values(&[action.as_str(), path]).inc();
+    }
+    if before.delivered_at.is_none() && after.delivered_at.is_some() {
+        metrics.command_seconds.with_label_values(&["delivered"]).observe(since(after.delivered_at));
+    }
+    if before.state != after.state && !after.state.is_open() {
+        metrics.commands_finished.with_label_values(&[action.as_str(), path, after.state.as_str()]).inc();
+        if matches!(after.state, CommandState::Succeeded | CommandState::Failed) {
+            metrics.command_seconds.with_label_values(&["finished"]).observe(since(after.finished_at));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What an operator has to put right, told once a minute.
+
+use domain::push::Misconfiguration;
+
+/// How long nothing is tried after it turned out that nothing can be sent, and how often that is logged.
+const MINUTE_MS: u64 = 60_000;
+
+/// Whether the configuration is good, as far as answers have told. Times as in [`domain::push::Gate`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Health {
+    wrong: Option<Misconfiguration>,
+    tried_again_at_ms: u64,
+    logged_again_at_ms: u64,
+}
+
+impl Health {
+    /// Notes what is wrong; answers whether it is to be logged now.
+    pub(super) fn note(&mut self, reason: Misconfiguration, now_ms: u64) -> bool {
+        self.wrong = Some(reason);
+        if reason.stops_all() {
+            self.tried_again_at_ms = now_ms + MINUTE_MS;
+        }
+        let due = now_ms >= self.logged_again_at_ms;
+        if due {
+            self.logged_again_at_ms = now_ms + MINUTE_MS;
+        }
+        due
+    }
+
+    /// A message was accepted.
+    pub(super) fn recover(&mut self) {
+        (self.wrong, self.tried_again_at_ms) = (None, 0);
+    }
+
+    /// What is wrong, if anything is.
+    pub(super) fn wrong(&self) -> Option<Misconfiguration> {
+        self.wrong
+    }
+
+    /// Why nothing can be sent, while it is not worth a try.
+    pub(super) fn blocked(&self, now_ms: u64) -> Option<Misconfiguration> {
+        self.wrong.filter(|_| now_ms < self.tried_again_at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stops_all_is_tried_again_after_a_minute_and_logged_once_in_it() {
+        let mut health = Health::default();
+        assert_eq!(health.blocked(0), None);
+        assert!(health.note(Misconfiguration::AccountRefused, 1_000));
+        assert!(!health.note(Misconfiguration::PermissionDenied, 2_000), "once a minute");
+        assert_eq!(health.blocked(61_999), Some(Misconfiguration::PermissionDenied));
+        assert_eq!(health.blocked(62_000), None);
+        assert!(health.note(Misconfiguration::PermissionDenied, 62_000));
+        health.recover();
+        assert_eq!((health.wrong(), health.blocked(62_001)), (None, None));
+        assert!(!health.note(Misconfiguration::PermissionDenied, 63_000), "not even when it comes and goes");
+    }
+
+    #[test]
+    fn a_device_of_another_project_stops_nobody_else() {
+        let mut health = Health::default();
+        assert!(health.note(Misconfiguration::SenderIdMismatch, 0));
+        assert_eq!((health.blocked(1), health.wrong()), (None, Some(Misconfiguration::SenderIdMismatch)));
+    }
+}

@@ -1,0 +1,245 @@
+//! Sends what waits in the queue: as fast as allowed, not while FCM asks for a pause, each answer told.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::DeviceId;
+use domain::push::{Gate, Misconfiguration, RecentSends, Verdict, ttl_left_s};
+use domain::rate::{self, RateLimit};
+use moka::sync::Cache;
+use prometheus::{IntCounterVec, IntGauge};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::fcm::{FcmClient, Sent};
+use super::health::Health;
+use super::{PushMessage, PushOutcome, PushStatus, QUEUE_FULL_WAIT};
+use crate::metrics::Metrics;
+use crate::settings::FcmSettings;
+
+/// Devices whose recent messages are remembered; of more than that within a minute some may get more than their limit.
+const DEVICES_MAX: u64 = 100_000;
+/// How long they are remembered after the last one.
+const DEVICE_IDLE: Duration = Duration::from_secs(60);
+
+/// Tells what became of a message, exactly once: also when it is dropped, with the node or by a defect.
+pub(super) struct Completion {
+    done: Option<Box<dyn FnOnce(PushOutcome) + Send>>,
+    outcomes: IntCounterVec,
+}
+
+impl Completion {
+    pub(super) fn new(done: impl FnOnce(PushOutcome) + Send + 'static, shared: &Shared) -> Self {
+        Self { done: Some(Box::new(done)), outcomes: shared.metrics.fcm_messages.clone() }
+    }
+
+    /// `name` is the outcome's in metrics.
+    pub(super) fn finish(mut self, name: &'static str, outcome: PushOutcome) {
+        self.tell(name, outcome);
+    }
+
+    fn tell(&mut self, name: &'static str, outcome: PushOutcome) {
+        if let Some(done) = self.done.take() {
+            self.outcomes.with_label_values(&[name]).inc();
+            done(outcome);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        self.tell("unfinished", PushOutcome::RetryAfter(QUEUE_FULL_WAIT));
+    }
+}
+
+/// Counts a message among those that wait, until it is dropped.
+struct Waiting(IntGauge);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A message that waits.
+pub(super) struct Job {
+    message: PushMessage,
+    done: Completion,
+    since: Instant,
+    waiting: Waiting,
+}
+
+impl Job {
+    pub(super) fn new(message: PushMessage, done: Completion, shared: &Shared) -> Self {
+        let waiting = shared.metrics.fcm_queued.clone();
+        waiting.inc();
+        Self { message, done, since: Instant::now(), waiting: Waiting(waiting) }
+    }
+}
+
+/// What submitting and sending share.
+pub(super) struct Shared {
+    metrics: Metrics,
+    per_device_per_minute: u32,
+    recent: Cache<DeviceId, Arc<Mutex<RecentSends>>>,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    gate: Gate,
+    health: Health,
+}
+
+impl Shared {
+    pub(super) fn new(settings: &FcmSettings, metrics: Metrics) -> Self {
+        metrics.fcm_misconfigured.set(0);
+        Self {
+            metrics,
+            per_device_per_minute: settings.per_device_per_minute,
+            recent: Cache::builder().max_capacity(DEVICES_MAX).time_to_idle(DEVICE_IDLE).build(),
+            started: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Counts a message to this device, or tells how long it has to wait.
+    pub(super) fn admit(&self, device: DeviceId) -> Result<(), Duration> {
+        let recent = self.recent.get_with(device, Arc::default);
+        let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.admit(self.per_device_per_minute, self.now_ms()).map_err(Duration::from_millis)
+    }
+
+    pub(super) fn status(&self) -> PushStatus {
+        let (state, now_ms) = (self.state(), self.now_ms());
+        PushStatus {
+            on: true,
+            misconfigured: state.health.wrong().map(Misconfiguration::name),
+            paused_for: state.gate.closed_for(now_ms),
+            queued: usize::try_from(self.metrics.fcm_queued.get()).unwrap_or(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ns() / 1_000_000
+    }
+
+    /// Takes note of an answer. Answers its name in metrics and what it means for the message.
+    fn note(&self, Sent { verdict, retry_after }: Sent, sent_at_ms: u64) -> (&'static str, PushOutcome) {
+        let now_ms = self.now_ms();
+        let mut state = self.state();
+        match verdict {
+            Verdict::Accepted => {
+                state.gate = state.gate.after_success(sent_at_ms);
+                state.health.recover();
+                self.metrics.fcm_misconfigured.set(0);
+                ("accepted", PushOutcome::Accepted)
+            }
+            Verdict::TokenGone => {
+                state.gate = state.gate.after_success(sent_at_ms);
+                ("token_gone", PushOutcome::TokenGone)
+            }
+            Verdict::Refused(why) => (why, PushOutcome::Refused(why)),
+            Verdict::Retry(trouble) => {
+                let open = state.gate.closed_for(now_ms).is_none();
+                let (gate, wait) = state.gate.after_trouble(trouble, retry_after, sent_at_ms, now_ms, rand::random());
+                state.gate = gate;
+                if let Some(pause) = gate.closed_for(now_ms).filter(|_| open) {
+                    tracing::warn!(event = "fcm.paused", reason = trouble.name(), pause_ms = pause.as_millis());
+                }
+                (trouble.name(), PushOutcome::RetryAfter(wait))
+            }
+            Verdict::Unauthorized => self.misconfigured(&mut state, Misconfiguration::Unauthenticated, now_ms),
+            Verdict::Misconfigured(reason) => self.misconfigured(&mut state, reason, now_ms),
+        }
+    }
+
+    fn misconfigured(&self, state: &mut State, reason: Misconfiguration, now_ms: u64) -> (&'static str, PushOutcome) {
+        self.metrics.fcm_misconfigured.set(1);
+        if state.health.note(reason, now_ms) {
+            tracing::error!(event = "fcm.misconfigured", reason = reason.name(), remedy = reason.remedy());
+        }
+        (reason.name(), PushOutcome::Refused(reason.name()))
+    }
+}
+
+/// Takes messages out of the queue.
+pub(super) struct Dispatcher {
+    client: Arc<FcmClient>,
+    shared: Arc<Shared>,
+    rate: RateLimit,
+    concurrency: usize,
+}
+
+impl Dispatcher {
+    pub(super) fn new(client: FcmClient, settings: &FcmSettings, shared: Arc<Shared>) -> Self {
+        Self { client: Arc::new(client), shared, rate: settings.rate, concurrency: settings.concurrency.max(1) }
+    }
+
+    /// Sends until nobody can submit any more. What is on its way ends with this task.
+    pub(super) async fn run(self, mut queue: mpsc::Receiver<Job>) {
+        let (mut sending, mut arrival_ns) = (JoinSet::new(), 0);
+        while let Some(job) = queue.recv().await {
+            match self.turn(&mut sending, &mut arrival_ns).await {
+                Ok(()) => drop(sending.spawn(send(Arc::clone(&self.client), Arc::clone(&self.shared), job))),
+                Err(reason) => job.done.finish(reason.name(), PushOutcome::Refused(reason.name())),
+            }
+        }
+        while sending.join_next().await.is_some() {}
+    }
+
+    /// Waits until a message may go out.
+    ///
+    /// # Errors
+    /// None will: why.
+    async fn turn(&self, sending: &mut JoinSet<()>, arrival_ns: &mut u64) -> Result<(), Misconfiguration> {
+        loop {
+            while sending.try_join_next().is_some() {}
+            let now_ns = self.shared.now_ns();
+            let (blocked, closed, probing) = {
+                let (state, now_ms) = (self.shared.state(), now_ns / 1_000_000);
+                (state.health.blocked(now_ms), state.gate.closed_for(now_ms), state.gate.is_probing())
+            };
+            if let Some(reason) = blocked {
+                return Err(reason);
+            }
+            if sending.len() >= self.concurrency || (probing && !sending.is_empty()) {
+                sending.join_next().await;
+                continue;
+            }
+            if let Some(pause) = closed {
+                sleep(pause).await;
+                continue;
+            }
+            match rate::admit(*arrival_ns, self.rate, now_ns) {
+                Ok(next_ns) => {
+                    *arrival_ns = next_ns;
+                    return Ok(());
+                }
+                Err(early_ns) => sleep(Duration::from_nanos(early_ns)).await,
+            }
+        }
+    }
+}
+
+async fn send(client: Arc<FcmClient>, shared: Arc<Shared>, Job { message, done, since, waiting }: Job) {
+    drop(waiting);
+    let Some(ttl_s) = ttl_left_s(message.ttl_s, since.elapsed()) else {
+        return done.finish("expired", PushOutcome::Refused("expired"));
+    };
+    let (sent_at_ms, began) = (shared.now_ms(), Instant::now());
+    let sent = client.send(&message, ttl_s).await;
+    shared.metrics.fcm_seconds.observe(began.elapsed().as_secs_f64());
+    let (name, outcome) = shared.note(sent, sent_at_ms);
+    done.finish(name, outcome);
+}

@@ -1,0 +1,203 @@
+//! The audit trail, for people: searched, exported as a table, and checked as a chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::SecondsFormat;
+use domain::access::{Permission, Principal};
+use domain::audit::{AuditFilter, ChainCheck, Chained, Head, Problem};
+use domain::invalid::in_range;
+use domain::query::PAGE_MAX;
+use domain::spreadsheet::neutralised;
+use futures_util::stream::{self, Stream, StreamExt};
+use store::Store;
+use tokio::sync::Semaphore;
+
+use super::paced::paced;
+use crate::ServiceError;
+
+/// Exports at a time.
+const EXPORTS_MAX: usize = 2;
+/// Entries that are read at a time; with `before` and `after` a few megabytes at the very most.
+const BATCH: i64 = 200;
+/// Problems that a check names; the others are counted.
+const PROBLEMS_MAX: usize = 100;
+
+const COLUMNS: [&str; 14] = [
+    "seq",
+    "at",
+    "actor_kind",
+    "actor_id",
+    "actor_name",
+    "action",
+    "target_kind",
+    "target_id",
+    "target_name",
+    "before",
+    "after",
+    "request_id",
+    "address",
+    "hash",
+];
+
+/// A page of the trail.
+pub struct AuditPage {
+    /// The entries, newest first.
+    pub entries: Vec<Chained>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<i64>,
+}
+
+/// The audit trail.
+pub struct AuditService {
+    store: Store,
+    exports: Arc<Semaphore>,
+    stall_timeout: Duration,
+}
+
+impl AuditService {
+    /// The service over a store. An export whose reader takes nothing for `stall_timeout` is cut off.
+    pub fn new(store: Store, stall_timeout: Duration) -> Self {
+        Self { store, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), stall_timeout }
+    }
+
+    /// A page of entries that match, the newest first, behind the one at `older_than`.
+    ///
+    /// # Errors
+    /// Forbidden, or a value is out of its limits.
+    pub async fn page(
+        &self,
+        principal: &Principal,
+        filter: AuditFilter,
+        older_than: Option<i64>,
+        limit: i64,
+    ) -> Result<AuditPage, ServiceError> {
+        principal.require(Permission::ViewAudit)?;
+        let limit = in_range("limit", limit, 1, PAGE_MAX)?;
+        let mut entries = self.store.audit_page(&filter.checked()?, older_than, limit + 1).await?;
+        let more = entries.len() as i64 > limit;
+        entries.truncate(limit as usize);
+        let next = if more { entries.last().map(|row| row.entry.seq) } else { None };
+        Ok(AuditPage { entries, next })
+    }
+
+    /// The newest entry's place and hash, to be noted where nobody can change it.
+    ///
+    /// # Errors
+    /// Forbidden, or the database is unavailable.
+    pub async fn head(&self, principal: &Principal) -> Result<Head, ServiceError> {
+        principal.require(Permission::ViewAudit)?;
+        Ok(self.store.audit_head().await?)
+    }
+
+    /// The entries that match as a table, the newest first (RFC 4180), piece by piece. Cells that a
+    /// spreadsheet would take for formulas are neutralised.
+    ///
+    /// # Errors
+    /// Forbidden, the filter is out of its limits, or too many exports are under way. A piece is an
+    /// error when the database goes away in between, or when none is taken for too long.
+    pub async fn export(
+        &self,
+        principal: &Principal,
+        filter: AuditFilter,
+    ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
+        principal.require(Permission::ViewAudit)?;
+        let filter = filter.checked()?;
+        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
+        // Read before anything is answered, so that a database that is away is an error and no stump.
+        let (first, next) = piece(&self.store, &filter, None).await?;
+        let rest = stream::try_unfold((self.store.clone(), filter, next), |(store, filter, older_than)| async move {
+            if older_than.is_none() {
+                return Ok(None);
+            }
+            let (piece, next) = piece(&store, &filter, older_than).await?;
+            Ok(Some((piece, (store, filter, next))))
+        });
+        Ok(paced(turn, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
+    }
+}
+
+async fn piece(store: &Store, filter: &AuditFilter, older_than: Option<i64>) -> Result<(Bytes, Option<i64>), ServiceError> {
+    let entries = store.audit_page(filter, older_than, BATCH).await?;
+    let next = entries.last().filter(|_| entries.len() as i64 == BATCH).map(|row| row.entry.seq);
+    Ok((table(entries.iter().map(cells))?.into(), next))
+}
+
+fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<u8>, ServiceError> {
+    let mut writer =
+        csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    for row in rows {
+        // Writing to memory fails on rows of different lengths only, and these have one.
+        writer.write_record(&row).map_err(|_| ServiceError::Internal)?;
+    }
+    writer.into_inner().map_err(|_| ServiceError::Internal)
+}
+
+fn cells(row: &Chained) -> [String; COLUMNS.len()] {
+    let entry = &row.entry;
+    let maybe = |text: &Option<String>| text.as_deref().map(neutralised).unwrap_or_default();
+    [
+        entry.seq.to_string(),
+        entry.at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        neutralised(&entry.actor_kind),
+        maybe(&entry.actor_id),
+        neutralised(&entry.actor_name),
+        neutralised(&entry.action),
+        neutralised(&entry.target_kind),
+        maybe(&entry.target_id),
+        maybe(&entry.target_name),
+        maybe(&entry.before),
+        maybe(&entry.after),
+        maybe(&entry.request_id),
+        maybe(&entry.address),
+        hex::encode(&row.hash),
+    ]
+}
+
+/// What a check of the whole chain found.
+#[derive(Debug)]
+pub struct AuditChecked {
+    /// Entries that were looked at.
+    pub entries: u64,
+    /// The head when the check began: what was checked ends there, or a little later.
+    pub head: Head,
+    /// What is wrong; not more than a hundred.
+    pub problems: Vec<Problem>,
+    /// How many problems there are.
+    pub problems_total: usize,
+}
+
+/// Checks the chain from its first entry to its head, a batch at a time, while others go on writing.
+/// `expected` is a head that was noted elsewhere before.
+///
+/// # Errors
+/// The database is unavailable.
+pub async fn check_audit(store: &Store, expected: Option<Head>) -> Result<AuditChecked, ServiceError> {
+    let head = store.audit_head().await?;
+    let mut checked = AuditChecked { entries: 0, head: head.clone(), problems: Vec::new(), problems_total: 0 };
+    let mut check = ChainCheck::new(expected);
+    loop {
+        let batch = store.audit_batch(check.last_seq(), BATCH).await?;
+        for row in &batch {
+            checked.entries += 1;
+            let found = check.next(row);
+            checked.note(found);
+        }
+        if (batch.len() as i64) < BATCH {
+            break;
+        }
+    }
+    let newest = store.audit_newest().await?;
+    checked.note(check.end(&head, newest));
+    Ok(checked)
+}
+
+impl AuditChecked {
+    fn note(&mut self, found: Vec<Problem>) {
+        self.problems_total += found.len();
+        let room = PROBLEMS_MAX.saturating_sub(self.problems.len());
+        self.problems.extend(found.into_iter().take(room));
+    }
+}

@@ -1,0 +1,54 @@
+//! What devices say of their commands: on record before it is acknowledged, and once.
+
+use domain::command::Report;
+use domain::{CommandId, DeviceId};
+use store::{CommandReport, Reported, Reporter, Said};
+
+use super::{AgentService, DeviceCredentials};
+use crate::link::message::DeviceRequest;
+use crate::{ServiceError, clock};
+
+/// What a device says of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandResult {
+    /// The command.
+    pub id: CommandId,
+    /// That it has it, or how it ended.
+    pub report: Report,
+    /// What else it says.
+    pub said: Said,
+}
+
+impl AgentService {
+    /// Puts a device's word on record; answers after commit. The same again changes nothing.
+    ///
+    /// # Errors
+    /// The credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
+    /// the database is unavailable.
+    pub async fn take_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
+        let device = credentials.device_id;
+        self.check(credentials).await?;
+        let CommandResult { id, report, said } = result;
+        let told = CommandReport { id, by: Reporter::Device(device, said), report, at: clock::now() };
+        match self.commands.report(told).await? {
+            Reported::Changed { after, .. } => {
+                self.tell_owner(device, id, !after.state.is_open());
+                Ok(())
+            }
+            Reported::Nothing(state) => {
+                // The owner may not have heard of it the first time.
+                self.tell_owner(device, id, !state.is_open());
+                Ok(())
+            }
+            Reported::Conflict(_) => Err(ServiceError::WrongState("this command has another outcome on record")),
+            Reported::Unknown => Err(ServiceError::NotFound("command of this device")),
+            Reported::NotOwner => Err(ServiceError::Internal),
+        }
+    }
+
+    fn tell_owner(&self, device: DeviceId, id: CommandId, over: bool) {
+        let router = self.router.clone();
+        // An owner that does not hear of it sends the command once more; the device knows it.
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over }).await });
+    }
+}

@@ -1,0 +1,271 @@
+//! The audit trail: entries are added in the transaction of the act that they tell of, read in pages, and
+//! checked as a chain.
+
+use chrono::SubsecRound;
+use domain::access::{Origin, Principal};
+use domain::audit::{Actor, AuditFilter, Chained, Entry, Head, Target};
+use domain::{DeviceId, Timestamp};
+use serde_json::{Map, Value, json};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+
+use crate::{Store, StoreError};
+
+/// Longest name or identity, in characters; the same is a CHECK.
+const NAME_MAX_CHARS: usize = 255;
+/// Largest `before` and `after`: what is larger is left out, so that no act fails for it.
+const STATE_MAX_BYTES: usize = 200 << 10;
+
+/// What is told of an act. It never holds a secret: whoever makes one names each field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    actor: Actor,
+    origin: Origin,
+    action: &'static str,
+    target: Target,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl AuditEntry {
+    /// An act of whoever a service acts for. An action is a thing and what became of it: `device.edited`.
+    pub fn new(by: &Principal, action: &'static str, target: Target) -> Self {
+        Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None }
+    }
+
+    /// An act of a device.
+    pub fn of_device(id: DeviceId, alias: &str, origin: Origin, action: &'static str, target: Target) -> Self {
+        Self { actor: Actor::device(id, alias), origin, action, target, before: None, after: None }
+    }
+
+    /// What of the target was changed, as it was.
+    #[must_use]
+    pub fn before(self, before: Value) -> Self {
+        Self { before: Some(before), ..self }
+    }
+
+    /// What of the target was changed, as it is now.
+    #[must_use]
+    pub fn after(self, after: Value) -> Self {
+        Self { after: Some(after), ..self }
+    }
+
+    fn at(&self, seq: i64, now: Timestamp) -> Entry {
+        let (target_kind, target_id, target_name) = self.target.clone().parts();
+        let name = |text: String| kept(&text, NAME_MAX_CHARS);
+        Entry {
+            seq,
+            // As PostgreSQL keeps it: what is hashed has to read back the same.
+            at: now.trunc_subsecs(6),
+            actor_kind: self.actor.kind.to_owned(),
+            actor_id: self.actor.id.clone().map(name),
+            actor_name: Some(name(self.actor.name.clone())).filter(|name| !name.is_empty()).unwrap_or_else(|| "-".to_owned()),
+            action: self.action.to_owned(),
+            target_kind: target_kind.to_owned(),
+            target_id: target_id.map(name),
+            target_name: target_name.map(name),
+            before: self.before.as_ref().map(state),
+            after: self.after.as_ref().map(state),
+            request_id: self.origin.request_id.as_deref().map(|id| kept(id, 64)),
+            address: self.origin.address.map(|address| address.to_canonical().to_string()),
+        }
+    }
+}
+
+/// So much of a text as is kept. PostgreSQL takes no NUL.
+fn kept(text: &str, max_chars: usize) -> String {
+    text.chars().filter(|c| *c != '\0').take(max_chars).collect()
+}
+
+/// JSON with sorted keys and no spaces, whatever order the map of this build keeps.
+fn state(value: &Value) -> String {
+    let text = sorted(value).to_string();
+    if text.len() <= STATE_MAX_BYTES { text } else { json!({"left_out_bytes": text.len()}).to_string() }
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(name, _)| name.as_str());
+            Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect::<Map<_, _>>())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Adds an entry in the transaction of its act. **The last statement before the commit**: the head's
+/// row is locked until then, by one act at a time in the whole cluster. As nobody asks for another
+/// lock while holding this one, no deadlock passes through it.
+///
+/// # Errors
+/// The database is unavailable; the act must then not be committed.
+pub(crate) async fn append(connection: &mut PgConnection, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+    let head = sqlx::query!("SELECT seq, hash FROM audit_head FOR UPDATE").fetch_optional(&mut *connection).await?;
+    let head = head.ok_or(StoreError::Corrupt("audit_head"))?;
+    let entry = entry.at(head.seq + 1, now);
+    let hash = entry.hash(&head.hash);
+    sqlx::query!(
+        "WITH written AS (
+             INSERT INTO audit_entry (seq, at, actor_kind, actor_id, actor_name, action, target_kind, target_id, target_name,
+                 before, after, request_id, address, prev_hash, hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15))
+         UPDATE audit_head SET seq = $1, hash = $15",
+        entry.seq,
+        entry.at,
+        entry.actor_kind,
+        entry.actor_id,
+        entry.actor_name,
+        entry.action,
+        entry.target_kind,
+        entry.target_id,
+        entry.target_name,
+        entry.before,
+        entry.after,
+        entry.request_id,
+        entry.address,
+        head.hash,
+        hash.as_slice()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn read(row: &PgRow) -> Result<Chained, StoreError> {
+    let entry = Entry {
+        seq: row.try_get("seq")?,
+        at: row.try_get("at")?,
+        actor_kind: row.try_get("actor_kind")?,
+        actor_id: row.try_get("actor_id")?,
+        actor_name: row.try_get("actor_name")?,
+        action: row.try_get("action")?,
+        target_kind: row.try_get("target_kind")?,
+        target_id: row.try_get("target_id")?,
+        target_name: row.try_get("target_name")?,
+        before: row.try_get("before")?,
+        after: row.try_get("after")?,
+        request_id: row.try_get("request_id")?,
+        address: row.try_get("address")?,
+    };
+    Ok(Chained { entry, prev_hash: row.try_get("prev_hash")?, hash: row.try_get("hash")? })
+}
+
+fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
+    let AuditFilter { actor, action, target, request_id, text, from, to } = filter;
+    if let Some(actor) = actor {
+        query.push(" AND (lower(actor_name) = lower(").push_bind(actor.clone()).push(") OR actor_id = ");
+        query.push_bind(actor.clone()).push(")");
+    }
+    if let Some(action) = action {
+        // A prefix, not a pattern.
+        let prefix = action.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_") + "%";
+        query.push(" AND action LIKE ").push_bind(prefix);
+    }
+    if let Some(target) = target {
+        query.push(" AND (lower(target_name) = lower(").push_bind(target.clone()).push(") OR target_id = ");
+        query.push_bind(target.clone()).push(")");
+    }
+    if let Some(request_id) = request_id {
+        query.push(" AND request_id = ").push_bind(request_id.clone());
+    }
+    if let Some(text) = text {
+        query.push(" AND position(lower(").push_bind(text.clone());
+        query.push(") IN lower(concat_ws(' ', actor_name, target_name, before, after))) > 0");
+    }
+    if let Some(from) = from {
+        query.push(" AND at >= ").push_bind(*from);
+    }
+    if let Some(to) = to {
+        query.push(" AND at <= ").push_bind(*to);
+    }
+}
+
+impl Store {
+    /// At most `limit` entries that match, the newest first, older than the one at `older_than`.
+    ///
+    /// # Errors
+    /// The database is unavailable, or does not find them within `database.statement_timeout_ms`.
+    pub async fn audit_page(&self, filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> Result<Vec<Chained>, StoreError> {
+        // Built at run time, so that each question is planned with the index that answers it.
+        let mut query = QueryBuilder::new("SELECT * FROM audit_entry WHERE true");
+        filtered(&mut query, filter);
+        if let Some(seq) = older_than {
+            query.push(" AND seq < ").push_bind(seq);
+        }
+        query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
+        query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+
+    /// At most `limit` entries behind the one at `after`, in the order of their places.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn audit_batch(&self, after: i64, limit: i64) -> Result<Vec<Chained>, StoreError> {
+        let rows =
+            sqlx::query!("SELECT * FROM audit_entry WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit).fetch_all(&self.pool).await?;
+        let chained = rows.into_iter().map(|row| Chained {
+            entry: Entry {
+                seq: row.seq,
+                at: row.at,
+                actor_kind: row.actor_kind,
+                actor_id: row.actor_id,
+                actor_name: row.actor_name,
+                action: row.action,
+                target_kind: row.target_kind,
+                target_id: row.target_id,
+                target_name: row.target_name,
+                before: row.before,
+                after: row.after,
+                request_id: row.request_id,
+                address: row.address,
+            },
+            prev_hash: row.prev_hash,
+            hash: row.hash,
+        });
+        Ok(chained.collect())
+    }
+
+    /// The newest entry, as the head names it.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn audit_head(&self) -> Result<Head, StoreError> {
+        let head = sqlx::query!("SELECT seq, hash FROM audit_head").fetch_optional(&self.pool).await?;
+        head.map(|row| Head { seq: row.seq, hash: row.hash }).ok_or(StoreError::Corrupt("audit_head"))
+    }
+
+    /// The places of the newest entry that there is and of the one that the head names, at one moment.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn audit_newest(&self) -> Result<(i64, i64), StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT coalesce((SELECT max(seq) FROM audit_entry), 0) AS "newest!", coalesce((SELECT seq FROM audit_head), 0) AS "head!""#
+        );
+        let row = row.fetch_one(&self.pool).await?;
+        Ok((row.newest, row.head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_written_with_sorted_keys_and_bounded() {
+        assert_eq!(state(&json!({"b": 1, "a": {"d": [{"y": 1, "x": 2}], "c": null}})), r#"{"a":{"c":null,"d":[{"x":2,"y":1}]},"b":1}"#);
+        let large = json!({"tags": "x".repeat(STATE_MAX_BYTES)});
+        assert!(state(&large).starts_with(r#"{"left_out_bytes":"#));
+    }
+
+    #[test]
+    fn whatever_a_name_is_it_fits() {
+        let by = Principal::Console { os_user: String::new() };
+        let target = Target::Node(format!("a\0{}", "ä".repeat(300)));
+        let entry = AuditEntry::new(&by, "node.drained", target).at(1, Timestamp::from_timestamp_nanos(1_780_000_000_123_456_789));
+        assert_eq!((entry.actor_name.as_str(), entry.target_name.map(|name| name.chars().count())), ("-", Some(255)));
+        assert_eq!(entry.at.timestamp_subsec_nanos(), 123_456_000);
+    }
+}

@@ -1,0 +1,55 @@
+//! `POST /v1/action-result` and `POST /v1/devices/{id}/ack`: what devices say of their commands.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use domain::DeviceId;
+use wire::command::{ActionResult, ActionResultResponse, LegacyAck};
+
+use super::extract::{Device, PathId};
+use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
+use super::{ApiError, App, body};
+use crate::command_params;
+
+/// Puts on record what a device says of a command. The same again is fine; another outcome for a command that it
+/// has finished is refused.
+#[utoipa::path(
+    post, path = "/v1/action-result", tag = "agent", security(("device" = [])),
+    request_body = ActionResult,
+    responses((status = 200, body = ActionResultResponse), NotFoundRefusal, ConflictRefusal, BodyRefusals, DeviceRefusals)
+)]
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    Device(credentials): Device,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ActionResultResponse>, ApiError> {
+    let told: ActionResult = body::json(&app, &headers, body).await?;
+    app.system.agent.take_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    Ok(Json(ActionResultResponse { ok: true }))
+}
+
+/// The same in the words of agents in the field.
+#[utoipa::path(
+    post, path = "/v1/devices/{id}/ack", tag = "agent", security(("device" = [])),
+    params(("id" = String, Path, description = "The calling device")),
+    request_body = LegacyAck,
+    responses((status = 200, body = ActionResultResponse), NotFoundRefusal, ConflictRefusal, BodyRefusals, DeviceRefusals)
+)]
+pub(crate) async fn legacy(
+    State(app): State<Arc<App>>,
+    Device(credentials): Device,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ActionResultResponse>, ApiError> {
+    if id.parse::<DeviceId>() != Ok(credentials.device_id) {
+        return Err(actors::ServiceError::ForeignDevice.into());
+    }
+    let told = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
+    app.system.agent.take_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    Ok(Json(ActionResultResponse { ok: true }))
+}

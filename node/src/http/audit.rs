@@ -1,0 +1,149 @@
+//! `/v1/audit`: who did what to what.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use chrono::SecondsFormat;
+use domain::Invalid;
+use domain::audit::{AuditFilter, Chained};
+use domain::query::PAGE_DEFAULT;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+use wire::admin::Page;
+use wire::audit::{AuditActor, AuditEntry, AuditHead, AuditTarget};
+
+use super::extract::Person;
+use super::openapi::{PersonRefusals, QueryRefusals};
+use super::{ApiError, App};
+use crate::present;
+
+/// What the trail can be asked for; all of what is given holds.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuditQuery {
+    /// By whom: a name, ignoring case, or an id.
+    actor: Option<String>,
+    /// What was done: how it begins; `device.` is all that was done to single devices.
+    action: Option<String>,
+    /// To what: a name, ignoring case, or an id.
+    target: Option<String>,
+    /// With which request.
+    request_id: Option<String>,
+    /// What stands in a name, in before or in after, ignoring case.
+    #[serde(alias = "q")]
+    text: Option<String>,
+    /// Not earlier than this.
+    from: Option<String>,
+    /// Not later than this.
+    to: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// What an export can be asked for; all of what is given holds.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportQuery {
+    /// By whom: a name, ignoring case, or an id.
+    actor: Option<String>,
+    /// What was done: how it begins.
+    action: Option<String>,
+    /// To what: a name, ignoring case, or an id.
+    target: Option<String>,
+    /// With which request.
+    request_id: Option<String>,
+    /// What stands in a name, in before or in after, ignoring case.
+    #[serde(alias = "q")]
+    text: Option<String>,
+    /// Not earlier than this.
+    from: Option<String>,
+    /// Not later than this.
+    to: Option<String>,
+}
+
+impl ExportQuery {
+    fn read(self) -> Result<AuditFilter, Invalid> {
+        let Self { actor, action, target, request_id, text, from, to } = self;
+        let time = |field: &str, text: Option<String>| text.map(|text| present::read_time(field, &text)).transpose();
+        Ok(AuditFilter { actor, action, target, request_id, text, from: time("from", from)?, to: time("to", to)? })
+    }
+}
+
+/// The audit trail, the newest entry first.
+#[utoipa::path(
+    get, path = "/v1/audit", tag = "audit", security(("person" = [])),
+    params(AuditQuery),
+    responses((status = 200, body = Page<AuditEntry>), QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<Page<AuditEntry>>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let AuditQuery { actor, action, target, request_id, text, from, to, limit, cursor } = query;
+    let filter = ExportQuery { actor, action, target, request_id, text, from, to }.read()?;
+    let older_than =
+        cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not one that this list gave out"))).transpose()?;
+    let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT)).await?;
+    Ok(Json(Page { items: page.entries.into_iter().map(entry).collect(), next_cursor: page.next.map(|seq| seq.to_string()) }))
+}
+
+/// The audit trail as a table (RFC 4180), the newest entry first. Cells that a spreadsheet would take for
+/// formulas begin with an apostrophe.
+#[utoipa::path(
+    get, path = "/v1/audit.csv", tag = "audit", security(("person" = [])),
+    params(ExportQuery),
+    responses((status = 200, body = String, content_type = "text/csv"), QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let pieces = app.system.audit.export(&principal, query.read()?).await?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"audit.csv\"")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// The newest entry's place and hash, to be noted where nobody can change it.
+#[utoipa::path(
+    get, path = "/v1/audit/head", tag = "audit", security(("person" = [])),
+    responses((status = 200, body = AuditHead), PersonRefusals)
+)]
+pub(crate) async fn head(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<AuditHead>, ApiError> {
+    let head = app.system.audit.head(&principal).await?;
+    Ok(Json(AuditHead { seq: head.seq, hash: hex::encode(&head.hash), expect: head.to_string() }))
+}
+
+fn entry(row: Chained) -> AuditEntry {
+    let Chained { entry, prev_hash, hash } = row;
+    // What somebody changed in the database may be no JSON any more; it is shown as it is.
+    let state = |text: Option<String>| text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+    AuditEntry {
+        seq: entry.seq,
+        at: entry.at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        actor: AuditActor { kind: entry.actor_kind, id: entry.actor_id, name: entry.actor_name },
+        action: entry.action,
+        target: AuditTarget { kind: entry.target_kind, id: entry.target_id, name: entry.target_name },
+        before: state(entry.before),
+        after: state(entry.after),
+        request_id: entry.request_id,
+        address: entry.address,
+        prev_hash: hex::encode(prev_hash),
+        hash: hex::encode(hash),
+    }
+}

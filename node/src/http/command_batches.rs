@@ -1,0 +1,196 @@
+//! `/v1/command-batches`: the same to many devices, at a rate, with live counters.
+
+use std::sync::Arc;
+
+use actors::ServiceError;
+use actors::services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::access::Permission;
+use domain::command::{CommandState, Path};
+use domain::{CommandBatchId, Invalid};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use wire::admin::Page;
+use wire::command::{BatchCounts, BatchPlan, BatchResponse, CommandBatch, PathCounts, PlannedCommand};
+
+use super::commands::{once, read_parts, stored_json, write_cursor};
+use super::device_bulk::read_ids;
+use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::{ApiError, App, body};
+use crate::command_params::action;
+use crate::{convert, present};
+
+/// Tells many devices to do something, at a rate; or says with `dry_run` how many would be reached how, and why others not.
+/// The same `Idempotency-Key` with the same body is answered with the same batch, with 200.
+#[utoipa::path(
+    post, path = "/v1/command-batches", tag = "commands", security(("person" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
+    request_body = wire::command::BatchRequest,
+    responses(
+        (status = 201, body = BatchResponse), (status = 200, description = "A dry run, or made by an earlier call", body = BatchResponse),
+        ConflictRefusal, BodyRefusals, PersonRefusals
+    )
+)]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<BatchResponse>), ApiError> {
+    principal.require(Permission::SendCommands).map_err(ServiceError::from)?;
+    let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
+    let asked: wire::command::BatchRequest = body::parse_object(&bytes)?;
+    let once = once(&headers, "command-batches", &bytes)?;
+    let target = match (asked.target.ids, asked.target.filter) {
+        (Some(ids), None) => BulkTarget::Ids(read_ids(&ids)?),
+        (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
+        (Some(_), Some(_)) => return Err(Invalid::new("target.filter", "give either ids or filter").into()),
+        (None, None) => return Err(Invalid::new("target.ids", "required, unless there is a filter").into()),
+    };
+    let command = CommandRequest { action: action(&asked.action, asked.params)?, expires_in_s: asked.expires_in_s };
+    let request = BatchRequest { target, command, rate_per_second: asked.rate_per_second };
+    if asked.dry_run {
+        let planned = app.system.commands.plan(&principal, request).await?;
+        return Ok((StatusCode::OK, Json(BatchResponse::Plan(plan(planned)))));
+    }
+    let (details, new) = app.system.commands.send_many(&principal, request, once).await?;
+    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(BatchResponse::Batch(present_batch(details)))))
+}
+
+/// Which page of batches.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchesQuery {
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// Batches, newest first.
+#[utoipa::path(
+    get, path = "/v1/command-batches", tag = "commands", security(("person" = [])),
+    params(BatchesQuery),
+    responses((status = 200, body = Page<CommandBatch>), QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<BatchesQuery>, QueryRejection>,
+) -> Result<Json<Page<CommandBatch>>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let after = query.cursor.as_deref().map(read_parts).transpose()?;
+    let (batches, next) = app.system.commands.batches(&principal, after, query.limit).await?;
+    let next_cursor = next.map(|(at, id)| write_cursor(at, id));
+    Ok(Json(Page { items: batches.into_iter().map(present_batch).collect(), next_cursor }))
+}
+
+/// A batch and how far it got.
+#[utoipa::path(
+    get, path = "/v1/command-batches/{id}", tag = "commands", security(("person" = [])),
+    params(("id" = String, Path, description = "The batch")),
+    responses((status = 200, body = CommandBatch), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn one(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<CommandBatch>, ApiError> {
+    let id: CommandBatchId = present::id("batch", &id)?;
+    Ok(Json(present_batch(app.system.commands.batch(&principal, id).await?)))
+}
+
+/// Takes back what is open of a batch.
+#[utoipa::path(
+    post, path = "/v1/command-batches/{id}/cancel", tag = "commands", security(("person" = [])),
+    params(("id" = String, Path, description = "The batch")),
+    responses((status = 200, body = CommandBatch), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<CommandBatch>, ApiError> {
+    let id: CommandBatchId = present::id("batch", &id)?;
+    Ok(Json(present_batch(app.system.commands.cancel_batch(&principal, id).await?)))
+}
+
+/// The commands of a batch as a table (RFC 4180). Cells that a spreadsheet would take for formulas begin with an apostrophe.
+#[utoipa::path(
+    get, path = "/v1/command-batches/{id}/export.csv", tag = "commands", security(("person" = [])),
+    params(("id" = String, Path, description = "The batch")),
+    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Response, ApiError> {
+    let id: CommandBatchId = present::id("batch", &id)?;
+    let pieces = app.system.commands.batch_table(&principal, id).await?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"commands.csv\"")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+fn plan(planned: Vec<Planned>) -> BatchPlan {
+    let (mut paths, mut devices, mut offline) = (PathCounts::default(), 0, 0);
+    for expected in planned.iter().filter_map(|planned| planned.outcome.as_ref().ok()) {
+        devices += 1;
+        offline += usize::from(!expected.online);
+        *count_of(&mut paths, expected.path) += 1;
+    }
+    let outcomes = planned.iter().map(|planned| PlannedCommand {
+        id: planned.id.to_string(),
+        alias: planned.alias.clone(),
+        path: planned.outcome.ok().map(|expected| expected.path.as_str().to_owned()),
+        online: planned.outcome.ok().map(|expected| expected.online),
+        reason: planned.outcome.err().map(|refused| refused.as_str().to_owned()),
+    });
+    BatchPlan { dry_run: true, devices, offline, paths, refused: planned.len() - devices, outcomes: outcomes.collect() }
+}
+
+fn count_of(paths: &mut PathCounts, path: Path) -> &mut i64 {
+    match path {
+        Path::Socket => &mut paths.socket,
+        Path::Push => &mut paths.push,
+        Path::Heartbeat => &mut paths.heartbeat,
+    }
+}
+
+fn present_batch(details: BatchDetails) -> CommandBatch {
+    let mut paths = PathCounts::default();
+    for (path, commands) in &details.paths {
+        *count_of(&mut paths, *path) = *commands;
+    }
+    let counts = BatchCounts {
+        queued: details.count(CommandState::Queued),
+        sent: details.count(CommandState::Sent),
+        delivered: details.count(CommandState::Delivered),
+        succeeded: details.count(CommandState::Succeeded),
+        failed: details.count(CommandState::Failed),
+        expired: details.count(CommandState::Expired),
+        canceled: details.count(CommandState::Canceled),
+    };
+    let batch = details.batch;
+    CommandBatch {
+        id: batch.id.to_string(),
+        action: batch.action,
+        params: stored_json(&batch.params),
+        target: stored_json(&batch.target),
+        rate_per_second: batch.rate_per_second,
+        devices: batch.devices,
+        counts,
+        paths,
+        refused: serde_json::from_str(&batch.refused).unwrap_or_default(),
+        refused_count: batch.refused_count,
+        created_by: batch.created_by,
+        created_at: present::time(batch.created_at),
+        expires_at: present::time(batch.expires_at),
+        canceled_at: batch.canceled_at.map(present::time),
+    }
+}
