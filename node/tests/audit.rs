@@ -70,7 +70,11 @@ impl Trail {
         let entry = entries.remove(0);
         let (action, actor, target) = want;
         assert_eq!(entry["action"], action, "{entry:#}");
-        assert_eq!(format!("{} {}", entry["actor"]["kind"].as_str().unwrap(), entry["actor"]["name"].as_str().unwrap()), actor, "{entry:#}");
+        assert_eq!(
+            format!("{} {}", entry["actor"]["kind"].as_str().unwrap(), entry["actor"]["name"].as_str().unwrap()),
+            actor,
+            "{entry:#}"
+        );
         assert_eq!(entry["target"]["name"].as_str().unwrap_or("-"), target, "{entry:#}");
         assert_eq!(entry["address"], "127.0.0.1", "{entry:#}");
         assert_eq!(entry["hash"].as_str().unwrap().len(), 64);
@@ -254,7 +258,8 @@ async fn nothing_in_the_chain_is_changed_unseen() {
     assert!(whole, "{said}");
 
     // The database refuses by itself.
-    for refused in ["UPDATE audit_entry SET actor_name = 'x'", "DELETE FROM audit_entry", "TRUNCATE audit_entry", "DELETE FROM audit_head"] {
+    for refused in ["UPDATE audit_entry SET actor_name = 'x'", "DELETE FROM audit_entry", "TRUNCATE audit_entry", "DELETE FROM audit_head"]
+    {
         let caught = format!("DO $$ BEGIN {refused}; RAISE 'done'; EXCEPTION WHEN insufficient_privilege THEN NULL; END $$");
         sql(&caught);
     }
