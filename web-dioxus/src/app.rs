@@ -5,11 +5,13 @@ use std::rc::Rc;
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
 use domain::DeviceId;
+use domain::access::Permission;
 
+use crate::audit_url::AuditUrl;
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::history::{Address, LiveHistory};
-use crate::pages::{Cluster, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section, Settings};
+use crate::pages::{Audit, Cluster, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section, Settings};
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
 
@@ -32,6 +34,8 @@ pub(crate) enum Route {
     Enrollment { query: EnrollmentUrl },
     #[route("/cluster")]
     Cluster {},
+    #[route("/audit?:..query")]
+    Audit { query: AuditUrl },
     #[route("/settings/:section")]
     Settings { section: String },
     #[route("/:..segments")]
@@ -123,6 +127,7 @@ fn Frame() -> Element {
             navigator.push(to);
         }
     });
+    let audits = use_session().may(Permission::ViewAudit);
     let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. } | Route::DeletedDevices {} | Route::ImportDevices {});
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }
@@ -148,6 +153,11 @@ fn Frame() -> Element {
                     }
                     Go { to: Route::Cluster {}, current: route == Route::Cluster {},
                         {icon(Glyph::Cluster)} span { "Cluster" }
+                    }
+                    if audits {
+                        Go { to: Route::Audit { query: AuditUrl::default() }, current: matches!(route, Route::Audit { .. }), testid: "nav-audit",
+                            {icon(Glyph::List)} span { "Audit" }
+                        }
                     }
                     Go { to: Route::settings(Section::Profile), current: matches!(route, Route::Settings { .. }), class: "nav-last",
                         {icon(Glyph::Settings)} span { "Settings" }

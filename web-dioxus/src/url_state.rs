@@ -198,7 +198,7 @@ impl fmt::Display for EnrollmentUrl {
     }
 }
 
-fn percent_decoded(query: &str) -> String {
+pub(crate) fn percent_decoded(query: &str) -> String {
     let mut bytes = Vec::with_capacity(query.len());
     let mut rest = query.as_bytes();
     while let [first, after @ ..] = rest {
@@ -220,12 +220,17 @@ fn percent_decoded(query: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-struct Query<'a, 'f> {
+pub(crate) struct Query<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
     first: bool,
 }
 
-impl Query<'_, '_> {
+impl<'a, 'f> Query<'a, 'f> {
+    /// A query of which nothing is written yet.
+    pub(crate) fn new(f: &'a mut fmt::Formatter<'f>) -> Self {
+        Self { f, first: true }
+    }
+
     fn filter(&mut self, filter: &DeviceFilter) -> fmt::Result {
         self.pair("q", filter.text.as_deref())?;
         self.pair("status", filter.connectivity.map(Connectivity::as_str))?;
@@ -237,7 +242,7 @@ impl Query<'_, '_> {
         self.pair("app", filter.app_status.map(AppStatus::as_str))
     }
 
-    fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
+    pub(crate) fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         if !std::mem::take(&mut self.first) {
             self.f.write_char('&')?;
@@ -256,7 +261,7 @@ impl Query<'_, '_> {
     }
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))

@@ -1,5 +1,6 @@
 //! One module per page.
 
+mod audit;
 mod cluster;
 mod device;
 mod devices;
@@ -8,6 +9,7 @@ mod not_found;
 pub(crate) mod overview;
 mod settings;
 
+pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;
 pub(crate) use device::Device;
 pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
