@@ -121,7 +121,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("POST",   "/v1/devices/{id}/commands",         r#"{"action":"clear_app_data","params":{"package":"a.b"}}"#, people(403, 403, 404, 403, 404)),
     ("POST",   "/v1/devices/{id}/commands",         r#"{"action":"rotate_key"}"#, people(403, 403, 404, 403, 404)),
     ("POST",   "/v1/devices/{id}/commands",         r#"{"action":"exec","params":{"name":"x"}}"#, people(403, 403, 422, 403, 422)),
-    ("GET",    "/v1/devices/{id}/commands",         "",   people(200, 200, 200, 403, 200)),
+    ("GET",    "/v1/devices/{id}/commands",         "",   people(404, 404, 404, 403, 404)),
     ("GET",    "/v1/commands",                      "",   people(200, 200, 200, 403, 200)),
     ("GET",    "/v1/commands/{id}",                 "",   people(404, 404, 404, 403, 404)),
     ("POST",   "/v1/commands/{id}/cancel",          "",   people(403, 404, 404, 403, 404)),
