@@ -241,6 +241,11 @@ async fn each_act_leaves_one_entry_and_no_secret() {
     assert_eq!(csv.lines().count(), 1 + trail.entries("action=device.edited").await.len());
     assert!(csv.contains("\"'=1+1\"") && csv.starts_with("\"seq\",\"at\","), "{csv}");
 
+    let url = trail.bench.node.url();
+    let ctl = ["ctl", "--server", &url, "--token", &admin, "-o", "json", "audit", "list", "--action", "node.", "--actor", "ADMIN"];
+    let (ok, out, err) = nexmdm(&trail.bench.node, &ctl, "");
+    let listed: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert!(ok && listed.as_array().unwrap().len() == 2 && listed[0]["action"] == "node.resumed", "{out}{err}");
     let (whole, said) = trail.verify(&[]);
     assert!(whole && said.contains("is whole"), "{said}");
 }
