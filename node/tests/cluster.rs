@@ -316,7 +316,7 @@ async fn a_rolling_upgrade_from_the_build_before() {
         done.send(true).unwrap();
         let sent = fleet.await.unwrap();
         assert!(sent > site.devices.len(), "only {sent} heartbeats while {upgraded} was replaced");
-        let spoken = if upgraded == "node-2" { 1 } else { 2 };
+        let spoken = if upgraded == "node-2" { 2 } else { 3 };
         for (asked, other) in [("node-1", "node-2"), ("node-2", "node-1")] {
             eventually("they speak the newest that both know", async || {
                 let view = site.cluster.view_of(asked).await.ok()?;
