@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
+
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
 pub(crate) struct CtlArgs {
@@ -54,6 +56,21 @@ pub(super) enum CtlCommand {
     Devices {
         #[command(subcommand)]
         command: DeviceCommand,
+    },
+    /// Tell devices what to do, and see what became of it
+    Commands {
+        #[command(subcommand)]
+        command: CommandCommand,
+    },
+    /// The same to many devices at once
+    Batches {
+        #[command(subcommand)]
+        command: BatchCommand,
+    },
+    /// What the command exec may run on devices
+    ExecCommands {
+        #[command(subcommand)]
+        command: ExecCommand,
     },
     /// Enrollment tokens
     Tokens {
@@ -328,7 +345,8 @@ pub(super) enum ApiTokenCommand {
         /// What it is for
         name: String,
         /// What it may do; may be given again: devices:read, devices:write, enrollment:read, enrollment:write,
-        /// cluster:read, cluster:manage, users:manage, tokens:manage, audit:read
+        /// cluster:read, cluster:manage, commands:read, commands:send, commands:sensitive, exec:manage, users:manage,
+        /// tokens:manage, audit:read
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until it expires
