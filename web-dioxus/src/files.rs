@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use actors::ServiceError;
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::UserId;
 use domain::access::{Permission, Principal};
+use domain::{CommandBatchId, UserId};
+use futures_util::Stream;
 
 use crate::signin::Asked;
 use crate::url_state::DevicesUrl;
@@ -89,15 +90,43 @@ pub(crate) async fn export(
         }
         Err(error) => Err(error),
     };
-    match exported {
+    table(exported, "devices.csv", "/login?next=/devices")
+}
+
+/// `GET /export/command-batches/{id}.csv`: the commands of a batch as a table.
+pub(crate) async fn export_batch(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(file): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => match file.strip_suffix(".csv").and_then(|id| id.parse::<CommandBatchId>().ok()) {
+            Some(id) => dashboard.system.commands.batch_table(&principal, id).await,
+            None => Err(ServiceError::NotFound("batch")),
+        },
+        Err(error) => Err(error),
+    };
+    table(exported, "commands.csv", "/login?next=/commands")
+}
+
+/// A table as a download, or why there is none.
+fn table(
+    pieces: Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError>,
+    name: &str,
+    sign_in: &str,
+) -> Response {
+    match pieces {
         Ok(pieces) => {
             let mut response = shell::protect(Body::from_stream(pieces).into_response());
             let answer = response.headers_mut();
             answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-            answer.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"devices.csv\""));
+            if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+                answer.insert(header::CONTENT_DISPOSITION, disposition);
+            }
             response
         }
-        Err(ServiceError::Unauthorized) => shell::protect(Redirect::to("/login?next=/devices").into_response()),
+        Err(ServiceError::Unauthorized) => shell::protect(Redirect::to(sign_in).into_response()),
         Err(error) => shell::protect((signin::status_of(&error), crate::context::explain(&error)).into_response()),
     }
 }

@@ -220,9 +220,10 @@ fn percent_decoded(query: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-struct Query<'a, 'f> {
-    f: &'a mut fmt::Formatter<'f>,
-    first: bool,
+/// Writes the pairs of a query.
+pub(crate) struct Query<'a, 'f> {
+    pub(crate) f: &'a mut fmt::Formatter<'f>,
+    pub(crate) first: bool,
 }
 
 impl Query<'_, '_> {
@@ -237,7 +238,8 @@ impl Query<'_, '_> {
         self.pair("app", filter.app_status.map(AppStatus::as_str))
     }
 
-    fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
+    /// A pair, unless it says nothing.
+    pub(crate) fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         if !std::mem::take(&mut self.first) {
             self.f.write_char('&')?;
@@ -256,7 +258,8 @@ impl Query<'_, '_> {
     }
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
+/// The pairs of a query that have a value.
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))

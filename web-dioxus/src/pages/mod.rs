@@ -1,6 +1,7 @@
 //! One module per page.
 
 mod cluster;
+mod commands;
 mod device;
 mod devices;
 mod enrollment;
@@ -9,6 +10,7 @@ pub(crate) mod overview;
 mod settings;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use commands::{CommandBatch, Commands};
 pub(crate) use device::Device;
 pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;
