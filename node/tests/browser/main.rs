@@ -7,6 +7,7 @@ mod common;
 
 mod chromium;
 mod cluster;
+mod commands;
 mod devices;
 mod enrollment;
 mod fleet;
