@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cluster;
 pub mod duration;
 pub mod faults;
+pub mod fcm;
 pub mod fleet;
 pub mod harness;
 pub mod http;

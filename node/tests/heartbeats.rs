@@ -166,7 +166,7 @@ async fn frames_are_acknowledged_after_commit_and_refused_by_name() {
     for (frame, status) in [
         (r#"{"type":"heartbeat","id":"a","battery":{"pct":101}}"#, 422),
         (r#"{"type":"heartbeat","id":"a","device_id":"00000000-0000-0000-0000-000000000001"}"#, 403),
-        (r#"{"type":"action_result","id":"a","request_id":"x"}"#, 404),
+        (r#"{"type":"action_result","id":"a","request_id":"x","outcome":"success"}"#, 404),
         (r#"{"type":"dance","id":"a"}"#, 422),
         (r#"{"id":"a"}"#, 422),
         ("garbage", 400),

@@ -197,9 +197,8 @@ pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
         Report::Received if progress.state.is_open() && progress.state != CommandState::Delivered => {
             next.state = CommandState::Delivered;
             next.delivered_at = Some(now);
-            next.sent_at = next.sent_at.or(Some(now));
             // The owner's note of the attempt may come later, or be lost with it.
-            next.attempts = next.attempts.max(1);
+            next.sent_at = next.sent_at.or(Some(now));
         }
         Report::Received => return Verdict::Nothing,
         Report::Expired | Report::Canceled if progress.state.is_open() => {
@@ -213,7 +212,6 @@ pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
             None => {
                 next.state = if ending == Ending::Success { CommandState::Succeeded } else { CommandState::Failed };
                 next.ending = Some(ending);
-                next.attempts = next.attempts.max(1);
                 next.sent_at = next.sent_at.or(Some(now));
                 next.delivered_at = next.delivered_at.or(Some(now));
                 next.finished_at = Some(now);

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn order(action: &str, params: &str) -> CommandOrder {
-        let at = |second| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
+        let at = |second: i64| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
         let id = CommandId(uuid::Uuid::from_u128(5));
         CommandOrder { id, action: action.into(), params: params.into(), delivered: false, release_at: at(0), expires_at: at(600) }
     }

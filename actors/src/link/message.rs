@@ -331,6 +331,10 @@ mod tests {
         (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
     }
 
+    fn at_least() -> domain::Timestamp {
+        chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap()
+    }
+
     /// A digest that differs means that builds before this one can no longer read the message (or
     /// this one theirs): that is a new protocol, see [`crate::link::protocol`].
     #[cfg(not(feature = "previous-protocol"))]
@@ -362,6 +366,31 @@ mod tests {
             heartbeats_per_second: 1.5,
             enrollment_revision: 3,
         };
+        let time = at_least();
+        let order = CommandOrder {
+            id: CommandId(device.0),
+            action: "ring".into(),
+            params: "{}".into(),
+            delivered: true,
+            release_at: time,
+            expires_at: time,
+        };
+        let signed = SignedCommand {
+            id: CommandId(device.0),
+            device_id: device,
+            action: "ring".into(),
+            ts: "t".into(),
+            expires_at: "e".into(),
+            params: "{}".into(),
+            signature: "s".into(),
+            legacy_hmac: "h".into(),
+        };
+        let asked_since_3 = [
+            DeviceRequest::Command(Box::new(order)),
+            DeviceRequest::CommandTaken { id: CommandId(device.0), over: true },
+            DeviceRequest::SocketClosed { socket },
+        ];
+        let with_commands = ForwardOutcome::WithCommands { stored: true, epoch: Epoch(7), commands: vec![signed.clone()] };
         let told = [
             ("heartbeats", digest(&Heartbeats { from: node, batch: 1, items: vec![item] })),
             ("taken", digest(&HeartbeatsTaken { not_owned: vec![1] })),
@@ -369,21 +398,25 @@ mod tests {
             ("requests", digest(&requests)),
             ("replies", digest(&[DeviceReply::Done, DeviceReply::View(Box::new(view))])),
             ("pushes", digest(&[SocketPush::Replaced, SocketPush::Revoked])),
+            ("commands", digest(&(asked_since_3, with_commands, SocketPush::Command(Box::new(signed))))),
             ("changes", digest(&(ChangesWanted { log: 1, after: 2 }, changes))),
+            ("reaches", digest::<Reaches>(&vec![(true, false)])),
             ("vitals", digest(&NodeVitals { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4 })),
         ];
         assert_eq!(told.each_ref().map(|(name, digest)| (*name, digest.as_str())), KNOWN_DIGESTS);
     }
 
     #[cfg(not(feature = "previous-protocol"))]
-    const KNOWN_DIGESTS: [(&str, &str); 8] = [
+    const KNOWN_DIGESTS: [(&str, &str); 10] = [
         ("heartbeats", "9e47c7827d20"),
         ("taken", "9dcf97a184f3"),
         ("outcomes", "61f9e763af28"),
         ("requests", "344f8bdd92bd"),
         ("replies", "e5645f88bb0b"),
         ("pushes", "b413f47d13ee"),
+        ("commands", ""),
         ("changes", "58af820727c8"),
+        ("reaches", ""),
         ("vitals", "1c708b857000"),
     ];
 }

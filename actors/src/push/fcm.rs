@@ -86,7 +86,7 @@ impl FcmClient {
             .build()
             .map_err(client_error)?;
         let url = format!("{}/v1/projects/{}/messages:send", settings.base_url.trim_end_matches('/'), account.project_id);
-        let url = Url::parse(&url).map_err(|_| PushSetupError::Client("fcm.base_url is not a URL".into()))?;
+        let url = Url::parse(&url).map_err(|_| PushSetupError::BaseUrl)?;
         for endpoint in [&url, &account.token_uri] {
             if endpoint.scheme() != "https" && !endpoint.host_str().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"))
             {
@@ -101,17 +101,21 @@ impl FcmClient {
     pub(super) async fn send(&self, message: &PushMessage, ttl_s: u32) -> Sent {
         let android = Android { priority: "HIGH", ttl: format!("{ttl_s}s"), collapse_key: message.collapse_key };
         let body = Body { message: Message { token: &message.token, data: &message.data, android } };
-        for _ in 0..2 {
+        let mut renewed = false;
+        loop {
             let token = match self.tokens.get().await {
                 Ok(token) => token,
                 Err(error) => return error.into(),
             };
             match self.call(&body, &token).await {
+                Sent { verdict: Verdict::Unauthorized, .. } if renewed => {
+                    return Verdict::Misconfigured(Misconfiguration::Unauthenticated).into();
+                }
                 Sent { verdict: Verdict::Unauthorized, .. } => self.tokens.forget(&token).await,
                 sent => return sent,
             }
+            renewed = true;
         }
-        Verdict::Misconfigured(Misconfiguration::Unauthenticated).into()
     }
 
     async fn call(&self, body: &Body<'_>, token: &AccessToken) -> Sent {

@@ -129,6 +129,9 @@ pub enum PushSetupError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// The address of FCM is none.
+    #[error("fcm.base_url: not a URL")]
+    BaseUrl,
     /// The HTTP client does not start, for example without any authority to trust.
     #[error("fcm: the https client does not start: {0}")]
     Client(String),
@@ -182,7 +185,7 @@ impl PushSender {
     }
 
     /// Queues a message and returns at once; `done` is called exactly once with what became of it,
-    /// here or on another thread. It must not block.
+    /// here or on another task, at the latest when the node stops. It must neither block nor panic.
     pub fn submit(&self, message: PushMessage, done: impl FnOnce(PushOutcome) + Send + 'static) {
         let Some(On { queue, shared }) = &self.0 else { return done(PushOutcome::Off) };
         let done = Completion::new(done, shared);

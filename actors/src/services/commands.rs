@@ -11,6 +11,7 @@ use domain::audit::Target;
 use domain::bulk::DeviceFacts;
 use domain::command::{CommandState, Path, Reach, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
+use domain::spreadsheet::neutralised;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
@@ -555,7 +556,7 @@ fn cells(row: &CommandRow) -> [String; 12] {
     [
         row.id.to_string(),
         row.device_id.to_string(),
-        row.alias.clone(),
+        neutralised(&row.alias),
         row.action.clone(),
         row.progress.state.as_str().to_owned(),
         row.progress.ending.map(|ending| ending.as_str().to_owned()).unwrap_or_default(),
@@ -563,8 +564,8 @@ fn cells(row: &CommandRow) -> [String; 12] {
         row.progress.attempts.to_string(),
         time(row.progress.sent_at),
         time(row.progress.finished_at),
-        row.code.clone().unwrap_or_default(),
-        row.message.clone().unwrap_or_default(),
+        neutralised(row.code.as_deref().unwrap_or_default()),
+        neutralised(row.message.as_deref().unwrap_or_default()),
     ]
 }
 

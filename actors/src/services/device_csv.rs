@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn every_cell_is_quoted_and_lines_end_as_the_format_says() {
-        let row = std::array::from_fn(|n| if n == 0 { "a\"b".to_owned() } else { String::new() });
+        let row: [String; COLUMNS.len()] = std::array::from_fn(|n| if n == 0 { "a\"b".to_owned() } else { String::new() });
         let text = String::from_utf8(table([row]).unwrap()).unwrap();
         assert!(text.starts_with("\"a\"\"b\",\"\",") && text.ends_with("\"\"\r\n"), "{text}");
     }

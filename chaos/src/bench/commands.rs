@@ -112,10 +112,8 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
 
     let client = Client::new(&site.cluster.members()[0].url())?;
     let token = client.access_token("admin", site.cluster.admin_password()).await?;
-    let mut order = json!({"action": "ping", "params": {}, "target": {"filter": {"tag": BATCH_TAG}}});
-    if let Some(rate) = args.batch_rate {
-        order["rate_per_second"] = rate.into();
-    }
+    let target = json!({"filter": {"tag": BATCH_TAG}});
+    let order = json!({"action": "ping", "params": {}, "target": target, "rate_per_second": args.batch_rate});
     let (began_us, started) = (now().timestamp_micros(), Instant::now());
     let created = create(&client, &token, "/v1/command-batches", &order).await?;
     let call = started.elapsed();

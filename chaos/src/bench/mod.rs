@@ -69,9 +69,9 @@ pub struct BenchArgs {
     /// Where data folders are made; must be on a real disk, not a tmpfs
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// Commands a second of the batch [default: the pace that the node is configured with]
-    #[arg(long, value_name = "N")]
-    pub batch_rate: Option<u32>,
+    /// Commands a second of the batch; as configured, a node takes no more than the default
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    pub batch_rate: u32,
     /// Writes conditions and figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -29,10 +29,11 @@ pub(super) async fn run(agent: &mut Agent) -> Ending {
         agent.make_due(Instant::now());
         while agent.may_talk(Instant::now()) && !*stop.borrow() {
             // Boxed: between heartbeats the task is as small as it can be.
-            let step = if agent.commands.answers.ready(Instant::now()) {
-                Box::pin(answer(agent)).await
-            } else if !agent.queue.is_empty() {
+            // Heartbeats first: a server that takes no results still hears them.
+            let step = if !agent.queue.is_empty() {
                 Box::pin(deliver(agent)).await
+            } else if agent.commands.answers.ready(Instant::now()) {
+                Box::pin(answer(agent)).await
             } else {
                 break;
             };

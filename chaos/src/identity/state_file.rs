@@ -74,8 +74,8 @@ pub struct KeysInForce {
 pub struct KeyWriter(File);
 
 impl KeyWriter {
-    /// Keeps the keys of a device; on disk when this returns, so that nothing is
-    /// said to the server that a kill would make untrue.
+    /// Keeps the keys of a device; written when this returns, so that nothing is
+    /// said to the server that a kill of this process would make untrue.
     pub fn keep(&self, device_id: &str, device_key: &str, next_device_key: Option<&str>, now: DateTime<Utc>) -> Result<()> {
         let keys = KeysInForce { since: Some(now), device_key: device_key.to_owned(), next_device_key: next_device_key.map(str::to_owned) };
         append(&self.0, &Line::Keys { device_id: device_id.to_owned(), keys })

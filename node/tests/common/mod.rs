@@ -326,5 +326,22 @@ pub fn settings() -> actors::settings::Settings {
         kit: actors::settings::KitSettings::default(),
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
+        fcm: None,
+        commands: actors::settings::CommandSettings {
+            dispatch: domain::command::DispatchPolicy {
+                socket_wait: chrono::TimeDelta::seconds(5),
+                push_wait: chrono::TimeDelta::seconds(30),
+                heartbeat_wait: chrono::TimeDelta::seconds(30),
+                pushes_max: 3,
+            },
+            expires_default_s: 3600,
+            expires_max_s: 86_400,
+            batch_rate_default: 500,
+            batch_rate_max: 5000,
+            open_per_device_max: 50,
+            params_max_bytes: 2048,
+            kept: chrono::TimeDelta::days(90),
+            keys_kept: chrono::TimeDelta::hours(48),
+        },
     }
 }

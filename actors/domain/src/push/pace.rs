@@ -1,21 +1,13 @@
-//! What an answer of Firebase Cloud Messaging means, how long to stay away after trouble, and how
-//! many messages one device may get.
-//!
-//! Sources: <https://firebase.google.com/docs/cloud-messaging/error-codes>,
-//! <https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode>,
-//! <https://firebase.google.com/docs/cloud-messaging/scale-fcm>.
+//! How long to stay away after trouble, how many messages one device may get, and how long things live.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime};
 
+use super::{TTL_MAX_S, Trouble};
 use crate::Timestamp;
 
-/// Longest life of a message, seconds: 28 days (ErrorCode, "Invalid TTL").
-pub const TTL_MAX_S: u32 = 2_419_200;
-/// Largest `data`, bytes of keys and values together (ErrorCode, "Message too big").
-pub const DATA_MAX_BYTES: usize = 4096;
 /// First wait after `QUOTA_EXCEEDED`: "a minimum initial delay of 1 minute" (ErrorCode).
 const QUOTA_WAIT: Duration = Duration::from_secs(60);
 /// First wait after other trouble: an initial delay of one second (ErrorCode, `UNAVAILABLE`).
@@ -28,163 +20,6 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 const OUTAGE_AFTER: u32 = 5;
 /// The window of the limit per device.
 const MINUTE_MS: u64 = 60_000;
-
-/// Trouble that may be over later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// The project sends too much.
-    Quota,
-    /// One device is sent too much.
-    DeviceQuota,
-    /// FCM, or whoever gives out its access tokens, is overloaded.
-    Unavailable,
-    /// FCM failed.
-    Internal,
-    /// There was no answer in time.
-    Timeout,
-    /// There was no connection, or it was lost.
-    Network,
-    /// The answer is none of FCM's.
-    Garbled,
-}
-
-impl Trouble {
-    /// Its name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quota => "quota",
-            Self::DeviceQuota => "device_quota",
-            Self::Unavailable => "unavailable",
-            Self::Internal => "internal",
-            Self::Timeout => "timeout",
-            Self::Network => "network",
-            Self::Garbled => "garbled_answer",
-        }
-    }
-}
-
-/// What an operator has to put right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misconfiguration {
-    /// The device's token belongs to another Firebase project.
-    SenderIdMismatch,
-    /// A certificate or key for a push service behind FCM is missing or wrong.
-    ThirdPartyAuth,
-    /// A fresh access token is refused.
-    Unauthenticated,
-    /// The account may not send, or the API is not enabled.
-    PermissionDenied,
-    /// There is no such project, or something else answers under this address.
-    ProjectNotFound,
-    /// Something on the way sends requests elsewhere.
-    Redirected,
-    /// The token endpoint refuses the service account.
-    AccountRefused,
-}
-
-impl Misconfiguration {
-    /// Its name in metrics, logs and outcomes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SenderIdMismatch => "sender_id_mismatch",
-            Self::ThirdPartyAuth => "third_party_auth_error",
-            Self::Unauthenticated => "unauthenticated",
-            Self::PermissionDenied => "permission_denied",
-            Self::ProjectNotFound => "project_not_found",
-            Self::Redirected => "redirected",
-            Self::AccountRefused => "service_account_refused",
-        }
-    }
-
-    /// What to do about it.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::SenderIdMismatch => "a device's push token belongs to another Firebase project than the service account",
-            Self::ThirdPartyAuth => "the APNs or web push credentials of the Firebase project are missing or wrong",
-            Self::Unauthenticated => "FCM refuses fresh access tokens: check project_id and the clock of this machine",
-            Self::PermissionDenied => {
-                "enable the Firebase Cloud Messaging API and let the service account send (cloudmessaging.messages.create)"
-            }
-            Self::ProjectNotFound => "check project_id in the service account's file and fcm.base_url",
-            Self::Redirected => "something answers for FCM with a redirect: check fcm.base_url and proxies",
-            Self::AccountRefused => {
-                "the service account, its key or this machine's clock is wrong: make a new key, name it in fcm.service_account_file"
-            }
-        }
-    }
-
-    /// Whether no message at all can go out until it is put right.
-    pub fn stops_all(self) -> bool {
-        !matches!(self, Self::SenderIdMismatch | Self::ThirdPartyAuth)
-    }
-}
-
-/// What is to be done after an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// FCM has the message.
-    Accepted,
-    /// The device is not reached under this token any more: forget it.
-    TokenGone,
-    /// This message is never taken; why.
-    Refused(&'static str),
-    /// The access token is not good: one more try with a new one.
-    Unauthorized,
-    /// Later.
-    Retry(Trouble),
-    /// Not before an operator has acted.
-    Misconfigured(Misconfiguration),
-}
-
-/// An answer other than 2xx, as far as it could be read; what is missing is empty.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Refusal<'a> {
-    /// HTTP status.
-    pub http_status: u16,
-    /// `errorCode` of the detail of type `google.firebase.fcm.v1.FcmError`.
-    pub error_code: &'a str,
-    /// Whether it is the push token that is wrong with the request.
-    pub about_token: bool,
-    /// Whether the exceeded quota is that of one device.
-    pub about_device: bool,
-}
-
-/// What a refusal means. FCM's own code comes first, since a status alone may be anybody's: a 404
-/// without `UNREGISTERED` says nothing about a device.
-pub fn judge(refusal: &Refusal<'_>) -> Verdict {
-    let invalid = if refusal.about_token { Verdict::TokenGone } else { Verdict::Refused("invalid_argument") };
-    let quota = Verdict::Retry(if refusal.about_device { Trouble::DeviceQuota } else { Trouble::Quota });
-    match (refusal.error_code, refusal.http_status) {
-        ("UNREGISTERED", _) => Verdict::TokenGone,
-        ("INVALID_ARGUMENT", _) => invalid,
-        ("SENDER_ID_MISMATCH", _) => Verdict::Misconfigured(Misconfiguration::SenderIdMismatch),
-        ("THIRD_PARTY_AUTH_ERROR", _) => Verdict::Misconfigured(Misconfiguration::ThirdPartyAuth),
-        ("QUOTA_EXCEEDED", _) => quota,
-        ("UNAVAILABLE", _) => Verdict::Retry(Trouble::Unavailable),
-        ("INTERNAL", _) => Verdict::Retry(Trouble::Internal),
-        (_, 300..=399) => Verdict::Misconfigured(Misconfiguration::Redirected),
-        (_, 400) => invalid,
-        (_, 401) => Verdict::Unauthorized,
-        (_, 403) => Verdict::Misconfigured(Misconfiguration::PermissionDenied),
-        (_, 404) => Verdict::Misconfigured(Misconfiguration::ProjectNotFound),
-        (_, 408) => Verdict::Retry(Trouble::Timeout),
-        (_, 429) => quota,
-        (_, 503) => Verdict::Retry(Trouble::Unavailable),
-        (_, 500..=599) => Verdict::Retry(Trouble::Internal),
-        _ => Verdict::Refused("unexpected_answer"),
-    }
-}
-
-/// What an answer of the token endpoint other than 2xx means (RFC 6749, section 5.2).
-pub fn judge_token_answer(http_status: u16) -> Verdict {
-    match http_status {
-        408 => Verdict::Retry(Trouble::Timeout),
-        429 | 503 => Verdict::Retry(Trouble::Unavailable),
-        500..=599 => Verdict::Retry(Trouble::Internal),
-        300..=399 => Verdict::Misconfigured(Misconfiguration::Redirected),
-        _ => Verdict::Misconfigured(Misconfiguration::AccountRefused),
-    }
-}
 
 /// `Retry-After`: seconds or a date, in any of the three forms of RFC 9110, section 5.6.7. A date in
 /// the past is no wait. `None` for anything else.
@@ -208,7 +43,8 @@ pub fn read_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 fn wait_after(trouble: Trouble, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
     let draw = draw.clamp(0.0, 1.0);
     match retry_after {
-        Some(asked) => asked.min(RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
+        // "Now" would be a loop.
+        Some(asked) => asked.clamp(TROUBLE_WAIT, RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
         None => {
             let first = if matches!(trouble, Trouble::Quota | Trouble::DeviceQuota) { QUOTA_WAIT } else { TROUBLE_WAIT };
             first.saturating_mul(1 << rounds.saturating_sub(1).min(16)).min(WAIT_MAX).mul_f64(1.0 + draw * 0.5)
@@ -320,57 +156,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn refusal(http_status: u16, error_code: &str) -> Refusal<'_> {
-        Refusal { http_status, error_code, ..Refusal::default() }
-    }
-
-    #[test]
-    fn answers_mean_what_google_documents() {
-        use Misconfiguration::{PermissionDenied, ProjectNotFound, Redirected, SenderIdMismatch, ThirdPartyAuth};
-        use Trouble::{Internal, Quota, Timeout, Unavailable};
-        for (http_status, error_code, wanted) in [
-            (404, "UNREGISTERED", Verdict::TokenGone),
-            (400, "INVALID_ARGUMENT", Verdict::Refused("invalid_argument")),
-            (400, "", Verdict::Refused("invalid_argument")),
-            (403, "SENDER_ID_MISMATCH", Verdict::Misconfigured(SenderIdMismatch)),
-            (429, "QUOTA_EXCEEDED", Verdict::Retry(Quota)),
-            (503, "UNAVAILABLE", Verdict::Retry(Unavailable)),
-            (500, "INTERNAL", Verdict::Retry(Internal)),
-            (401, "THIRD_PARTY_AUTH_ERROR", Verdict::Misconfigured(ThirdPartyAuth)),
-            (401, "", Verdict::Unauthorized),
-            (403, "", Verdict::Misconfigured(PermissionDenied)),
-            // Somebody else's page, or another project: no reason to forget a token.
-            (404, "", Verdict::Misconfigured(ProjectNotFound)),
-            (404, "UNSPECIFIED_ERROR", Verdict::Misconfigured(ProjectNotFound)),
-            (302, "", Verdict::Misconfigured(Redirected)),
-            (408, "", Verdict::Retry(Timeout)),
-            (429, "", Verdict::Retry(Quota)),
-            (502, "", Verdict::Retry(Internal)),
-            (503, "UNSPECIFIED_ERROR", Verdict::Retry(Unavailable)),
-            (418, "", Verdict::Refused("unexpected_answer")),
-        ] {
-            assert_eq!(judge(&refusal(http_status, error_code)), wanted, "{http_status} {error_code}");
-        }
-        let bad_token = Refusal { about_token: true, ..refusal(400, "INVALID_ARGUMENT") };
-        assert_eq!(judge(&bad_token), Verdict::TokenGone);
-        let one_device = Refusal { about_device: true, ..refusal(429, "QUOTA_EXCEEDED") };
-        assert_eq!(judge(&one_device), Verdict::Retry(Trouble::DeviceQuota));
-    }
-
-    #[test]
-    fn only_the_account_is_blamed_for_its_refusal() {
-        for (http_status, wanted) in [
-            (400, Verdict::Misconfigured(Misconfiguration::AccountRefused)),
-            (401, Verdict::Misconfigured(Misconfiguration::AccountRefused)),
-            (302, Verdict::Misconfigured(Misconfiguration::Redirected)),
-            (429, Verdict::Retry(Trouble::Unavailable)),
-            (500, Verdict::Retry(Trouble::Internal)),
-            (503, Verdict::Retry(Trouble::Unavailable)),
-        ] {
-            assert_eq!(judge_token_answer(http_status), wanted, "{http_status}");
-        }
-    }
-
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = DateTime::parse_from_rfc3339("1994-11-06T08:49:00Z").unwrap().to_utc();
@@ -406,6 +191,7 @@ mod tests {
             (Trouble::Quota, Some(7), 9, 0.0, 7.0),
             (Trouble::Unavailable, Some(100), 1, 1.0, 110.0),
             (Trouble::Unavailable, Some(1 << 40), 1, 0.0, 3600.0),
+            (Trouble::Unavailable, Some(0), 5, 0.0, 1.0),
         ] {
             assert_eq!(wait_s(trouble, asked_s, rounds, draw), wanted_s, "{trouble:?} {asked_s:?} {rounds} {draw}");
         }
