@@ -153,8 +153,10 @@ async fn obeying(bench: &Bench, alias: &str) -> tokio::task::JoinHandle<()> {
         loop {
             match socket.next().await {
                 Ok(Some(DownFrame::Command(command))) => {
-                    let (outcome, message) = if command.action == "reboot" { ("failed", "not its owner") } else { ("success", "as you wish") };
-                    let result = json!({"type": "action_result", "id": 1, "request_id": command.request_id, "outcome": outcome, "message": message});
+                    let (outcome, message) =
+                        if command.action == "reboot" { ("failed", "not its owner") } else { ("success", "as you wish") };
+                    let result =
+                        json!({"type": "action_result", "id": 1, "request_id": command.request_id, "outcome": outcome, "message": message});
                     socket.send_text(result.to_string()).await.unwrap();
                 }
                 // No frame for a while is no end.
@@ -187,7 +189,8 @@ async fn devices_are_told_what_to_do_from_a_terminal() {
     let said = terminal.ctl(&["commands", "send", "shop-1", "reboot", "--yes", "--wait"], "");
     assert!(!said.good && said.err.contains("reboot failed") && said.out.contains("not its owner"), "{}{}", said.out, said.err);
     // A secret comes from standard input and is shown nowhere.
-    let wifi = ["commands", "send", "shop-1", "wifi_connect", "-p", "ssid=shop", "-p", "security=wpa2", "--param-stdin", "password", "--wait"];
+    let wifi =
+        ["commands", "send", "shop-1", "wifi_connect", "-p", "ssid=shop", "-p", "security=wpa2", "--param-stdin", "password", "--wait"];
     let said = terminal.ctl(&wifi, "open sesame\n");
     assert!(said.good && !said.out.contains("sesame") && said.out.contains("***"), "{}{}", said.out, said.err);
     // The same call again is the same command.

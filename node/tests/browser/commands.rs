@@ -125,7 +125,7 @@ async fn a_device_is_told_and_its_outcome_appears_by_itself() {
     let ring = robot.command().await;
     assert_eq!((ring.action.as_str(), ring.params.as_str()), ("ring", r#"{"duration_s":5}"#));
     chromium.shown("[data-testid=outcome][data-action=ring][data-state=sent]").await;
-    chromium.says("[data-testid=outcome]", "Sent by its socket").await;
+    chromium.says("[data-testid=outcome]", "Sent by socket").await;
     robot.says(&ring, "received", "");
     chromium.shown("[data-testid=outcome][data-action=ring][data-state=delivered]").await;
     chromium.picture("device-outcome-delivered").await;
@@ -146,7 +146,7 @@ async fn a_device_is_told_and_its_outcome_appears_by_itself() {
     robot.says(&ping, "success", "pong");
     chromium.shown("[data-testid=outcome][data-action=ping][data-state=succeeded]").await;
     chromium.click("[data-testid=action-reboot]").await;
-    chromium.says("dialog[open]", "Reboot on till-1?").await;
+    chromium.says("dialog[open]", "Reboot till-1?").await;
     chromium.picture("dialog-reboot").await;
     chromium.click("[data-testid=confirm]").await;
     let reboot = robot.command().await;
@@ -158,10 +158,14 @@ async fn a_device_is_told_and_its_outcome_appears_by_itself() {
     chromium.click("[data-testid=action-wake]").await;
     let wake = robot.command().await;
     chromium.click("[data-testid=outcome][data-action=wake] [data-testid=outcome-cancel]").await;
-    chromium.says("dialog[open]", "Cancel Wake screen of till-1?").await;
+    chromium.says("dialog[open]", "Cancel “Wake screen” for till-1?").await;
     chromium.click("[data-testid=confirm]").await;
     chromium.shown("[data-testid=outcome][data-action=wake][data-state=canceled]").await;
     chromium.look("device-commands").await;
+    chromium.size(390, 844).await;
+    chromium.script("document.querySelector('[data-testid=outcome]').scrollIntoView({ block: 'center' })").await;
+    chromium.picture("device-outcomes-390").await;
+    chromium.size(1440, 900).await;
     robot.says(&wake, "success", "awake");
     chromium.shown("[data-testid=outcome][data-action=wake][data-state=succeeded]").await;
     chromium.assert_not_reloaded().await;
@@ -230,7 +234,7 @@ async fn many_devices_are_told_after_a_dry_run_and_their_batch_is_watched_to_its
     chromium.says("[data-testid=count-succeeded]", "3").await;
     chromium.says("[data-testid=count-queued]", "1").await;
     chromium.says("[data-testid=batch-percent]", "75 %").await;
-    chromium.says("[data-testid=batch-paths]", "3 by its socket").await;
+    chromium.says("[data-testid=batch-paths]", "3 by socket").await;
     chromium.assert_not_reloaded().await;
     chromium.look("batch").await;
     chromium.click("[data-testid=count-succeeded] a").await;
@@ -322,9 +326,10 @@ async fn allowed_commands_are_kept_and_sent_by_name() {
     chromium.click("dialog [data-testid=submit]").await;
     chromium.shown("[data-testid='error-params.name']").await;
     chromium.choose("dialog select[name='params.name']", "collect-logs").await;
-    chromium.says("dialog", "/system/bin/logcat -d -t 100").await;
+    chromium.says("dialog .argv", "/system/bin/logcat").await;
+    chromium.picture("dialog-exec-send").await;
     chromium.click("dialog [data-testid=submit]").await;
-    chromium.says("dialog[open]", "Run command (collect-logs) on till-1?").await;
+    chromium.says("dialog[open]", "Run collect-logs on till-1?").await;
     chromium.click("[data-testid=confirm]").await;
     let exec = robot.command().await;
     assert!(exec.params.contains("/system/bin/logcat"), "{}", exec.params);
@@ -443,4 +448,9 @@ async fn the_pages_of_commands_are_sound_full_and_empty() {
     chromium.shown("[data-testid=actions]").await;
     chromium.shown("[data-testid=command-row]").await;
     chromium.look("device-long-name-commands").await;
+    for width in [1440, 390] {
+        chromium.size(width, 900).await;
+        chromium.script("document.querySelector('[data-testid=device-commands]').scrollIntoView()").await;
+        chromium.picture(&format!("device-history-{width}")).await;
+    }
 }

@@ -196,14 +196,19 @@ fn ExecField(held: String, submission: Submission) -> Element {
             }
         },
         (Some(allowed), _) => {
-            let argv = allowed.iter().find(|row| row.command.name == chosen()).map(|row| row.command.argv.join(" "));
+            let argv = allowed.iter().find(|row| row.command.name == chosen()).map(|row| row.command.argv.clone());
             rsx! {
-                Field { name: "params.name", label: "Command", hint: argv.unwrap_or_else(|| "one of those that administrators allow".into()), error: submission.error("params.name"),
+                Field { name: "params.name", label: "Command", hint: "one of those that administrators allow", error: submission.error("params.name"),
                     select { id: "params.name", name: "params.name", aria_describedby: "params.name-note", onchange: move |event| chosen.set(event.value()),
                         option { value: "", selected: chosen().is_empty(), "Choose one" }
                         for row in allowed {
                             option { key: "{row.command.name}", value: "{row.command.name}", selected: row.command.name == chosen(), "{row.command.name}" }
                         }
+                    }
+                }
+                if let Some(argv) = argv {
+                    code { class: "argv", aria_label: "What it runs",
+                        for (n, part) in argv.iter().enumerate() { span { key: "{n}", "{part}" } }
                     }
                 }
             }

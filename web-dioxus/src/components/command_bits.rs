@@ -32,7 +32,7 @@ pub(crate) fn action_title(kind: ActionKind) -> &'static str {
         ActionKind::ClearAppData => "Clear app data",
         ActionKind::Wake => "Wake screen",
         ActionKind::Lock => "Lock screen",
-        ActionKind::SetMonitoredApp => "Set monitored app",
+        ActionKind::SetMonitoredApp => "Monitored app",
         ActionKind::WifiConnect => "Join Wi-Fi",
         ActionKind::Exec => "Run command",
         ActionKind::Update => "Update agent",
@@ -138,7 +138,7 @@ pub(crate) fn state_badge(progress: &Progress) -> Element {
 /// A path in words.
 pub(crate) fn path_text(path: Path) -> &'static str {
     match path {
-        Path::Socket => "by its socket",
+        Path::Socket => "by socket",
         Path::Push => "by push",
         Path::Heartbeat => "with a heartbeat",
     }
@@ -231,7 +231,7 @@ pub(crate) fn steps(progress: &Progress) -> Element {
         CommandState::Succeeded => ("Succeeded", "good", true),
         CommandState::Failed => (progress_text(progress), "bad", true),
         CommandState::Expired => ("Expired", "warn", true),
-        _ => ("Canceled", "", true),
+        _ => ("Canceled", "off", true),
     };
     let sent = if path.is_empty() { "Sent".to_owned() } else { format!("Sent {path}") };
     let steps = [
@@ -241,10 +241,10 @@ pub(crate) fn steps(progress: &Progress) -> Element {
         (last.0.to_owned(), last.1, last.2),
     ];
     rsx! {
-        ol { class: "steps",
+        ol { class: "way",
             for (text, tone, reached) in steps {
-                li { key: "{text}", class: if reached { "step reached {tone}" } else { "step" },
-                    span { class: "step-mark", if reached { {icon(if tone == "bad" { Glyph::Close } else { Glyph::Check })} } }
+                li { key: "{text}", class: if reached { "way-step reached {tone}" } else { "way-step" },
+                    span { class: "way-mark", if reached { {icon(if matches!(tone, "bad" | "warn" | "off") { Glyph::Close } else { Glyph::Check })} } }
                     "{text}"
                     if !reached { span { class: "visually-hidden", " (not yet)" } }
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actors::clock;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
+use domain::command::Ending;
 use domain::{CommandId, Timestamp};
 use store::CommandRow;
 
@@ -118,7 +119,7 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
                 if let Some(by) = &row.canceled_by {
                     div { dt { "Taken back by" } dd { "{by}" } }
                 }
-                if let Some(ending) = progress.ending {
+                if let Some(ending @ (Ending::Skipped | Ending::Timeout)) = progress.ending {
                     div { dt { "Outcome" } dd { "{progress_text(&progress)} " code { class: "muted", "{ending.as_str()}" } } }
                 }
                 if let Some(message) = &row.message {
@@ -162,14 +163,14 @@ pub(crate) fn Cancel(id: CommandId, what: String, alias: String, delivered: bool
         let (session, named, of) = (session.clone(), named.clone(), of.clone());
         spawn(async move {
             match session.call(move |system, principal| async move { system.commands.cancel(&principal, id).await }).await {
-                Ok(_) => toasts.good(format!("{named} of {of} is canceled.")),
+                Ok(_) => toasts.good(format!("“{named}” for {of} is canceled.")),
                 Err(error) => toasts.failed(&error),
             }
             onclose.call(());
         });
     });
     rsx! {
-        Confirm { title: "Cancel {what} of {alias}?", action: "Cancel the command", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Cancel “{what}” for {alias}?", action: "Cancel the command", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
             if delivered {
                 p { "The device has it already and may run it all the same. What it says of it is kept." }
             } else {

@@ -172,6 +172,19 @@ fn Fields(
     }
 }
 
+/// What somebody is asked before it is sent.
+fn question(kind: ActionKind, alias: &str, draft: &Draft) -> String {
+    let about = |field: &str| draft.some(field).unwrap_or_default();
+    match kind {
+        ActionKind::Reboot => format!("Reboot {alias}?"),
+        ActionKind::Lock => format!("Lock the screen of {alias}?"),
+        ActionKind::ClearAppData => format!("Clear the data of {} on {alias}?", about("params.package")),
+        ActionKind::Exec => format!("Run {} on {alias}?", about("params.name")),
+        ActionKind::RotateKey => format!("Rotate the key of {alias}?"),
+        _ => format!("{} on {alias}?", action_title(kind)),
+    }
+}
+
 /// Names the device and what will happen to it.
 #[component]
 fn Sure(
@@ -184,15 +197,7 @@ fn Sure(
     onclose: EventHandler<()>,
 ) -> Element {
     let kind = request.action.kind();
-    let about = match kind {
-        ActionKind::ClearAppData => draft.some("params.package"),
-        ActionKind::Exec => draft.some("params.name"),
-        _ => None,
-    };
-    let title = match about {
-        Some(about) => format!("{} ({about}) on {alias}?", action_title(kind)),
-        None => format!("{} on {alias}?", action_title(kind)),
-    };
+    let title = question(kind, &alias, &draft);
     let lasts = request.expires_in_s.unwrap_or(limits.expires_default_s);
     rsx! {
         Confirm { title, action: action_title(kind), busy, onconfirm, onclose,
@@ -248,14 +253,18 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
 fn Outcome(row: CommandRow, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandRow>) -> Element {
     let (id, progress, asked) = (row.id, row.progress, row.clone());
     let params = params_line(&row.params);
-    let took = progress.finished_at.map(|at| (at - row.created_at).num_milliseconds().max(0) as f64 / 1000.0);
+    let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {
+        ms @ ..950 => format!("{ms} ms"),
+        ms @ ..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        ms => format::duration(ms / 1000),
+    });
     rsx! {
         li { class: "outcome", "data-testid": "outcome", "data-state": progress.state.as_str(), "data-action": "{row.action}",
             div { class: "outcome-head",
                 strong { "{action_named(&row.action)}" }
                 if !params.is_empty() { span { class: "muted truncate", "{params}" } }
                 span { class: "visually-hidden", {progress_text(&progress)} }
-                if let Some(took) = took { span { class: "muted", "after {took:.1} s" } }
+                if let Some(took) = took { span { class: "muted", "after {took}" } }
                 if progress.state.is_open() {
                     button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "outcome-cancel", onclick: move |_| oncancel.call(asked.clone()), "Cancel" }
                 } else {
@@ -267,5 +276,20 @@ fn Outcome(row: CommandRow, onforget: EventHandler<CommandId>, oncancel: EventHa
                 p { class: "outcome-message", "data-testid": "outcome-message", "{message}" }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_the_device_and_what_it_is_about() {
+        let draft = Draft::with(&[("params.package", "com.example.kiosk"), ("params.name", "logs")]);
+        for kind in ActionKind::ALL.into_iter().filter(|kind| kind.asks_first()) {
+            assert!(question(kind, "till-1", &draft).contains("till-1"), "{kind:?}");
+        }
+        assert_eq!(question(ActionKind::ClearAppData, "till-1", &draft), "Clear the data of com.example.kiosk on till-1?");
+        assert_eq!(question(ActionKind::Exec, "till-1", &draft), "Run logs on till-1?");
     }
 }

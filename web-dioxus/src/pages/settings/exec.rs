@@ -105,7 +105,7 @@ fn Allow(known: Option<ExecCommand>, ondone: EventHandler<()>, onclose: EventHan
     let toasts = use_toasts();
     let submission = use_submission();
     let fixed = known.as_ref().map(|command| command.name.clone());
-    let named = fixed.clone();
+    let (named, changes) = (fixed.clone(), fixed.is_some());
     let send = use_callback(move |form: FormEvent| {
         if !submission.begin() {
             return;
@@ -120,7 +120,7 @@ fn Allow(known: Option<ExecCommand>, ondone: EventHandler<()>, onclose: EventHan
         spawn(async move {
             let outcome = session.call(move |system, principal| async move { system.commands.allow_exec(&principal, command).await }).await;
             if submission.done(outcome).is_some() {
-                toasts.good(format!("{name} may be run."));
+                toasts.good(if changes { format!("{name} is changed.") } else { format!("{name} may be run.") });
                 ondone.call(());
             }
         });
