@@ -95,7 +95,10 @@ impl Draft {
                 // Spaces belong to it.
                 password: self.get("params.password").filter(|password| !password.is_empty()).map(str::to_owned),
             },
-            ActionKind::Exec => Action::Exec { name: self.or_empty("params.name") },
+            ActionKind::Exec => match self.some("params.name") {
+                Some(name) => Action::Exec { name },
+                None => return Err(Invalid::new("params.name", "choose one")),
+            },
         };
         Ok(CommandRequest { action: action.checked()?, expires_in_s: self.number("expires_in_s")? })
     }
