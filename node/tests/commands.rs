@@ -224,6 +224,38 @@ async fn bad_requests_are_refused_with_the_field_and_leave_nothing() {
 }
 
 #[tokio::test]
+async fn operators_send_what_does_no_harm_and_admins_the_rest() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk").await;
+    for role in ["operator", "viewer"] {
+        let account = json!({"username": role, "role": role, "password": "a long password"});
+        assert_eq!(post(&bench.client, "/v1/users", &bench.admin, &account).await.status, 201);
+    }
+    let operator = bench.client.access_token("operator", "a long password").await.unwrap();
+    let viewer = bench.client.access_token("viewer", "a long password").await.unwrap();
+    let path = format!("/v1/devices/{}/commands", device.device_id);
+    for (action, params, status) in [
+        ("ping", json!({}), 201),
+        ("reboot", json!({}), 201),
+        ("clear_app_data", json!({"package": "a.b"}), 403),
+        ("rotate_key", json!({}), 403),
+        ("exec", json!({"name": "logs"}), 403),
+    ] {
+        let body = json!({"action": action, "params": params});
+        assert_eq!(post(&bench.client, &path, &operator, &body).await.status, status, "{action}");
+        assert_eq!(post(&bench.client, &path, &viewer, &body).await.status, 403, "{action}");
+        let batch = json!({"action": action, "params": params, "target": {"ids": [device.device_id]}, "dry_run": true});
+        let answer = post(&bench.client, "/v1/command-batches", &operator, &batch).await;
+        assert_eq!(answer.status == 403, status == 403, "{action}");
+    }
+    // What an operator could not send, an operator cannot take back.
+    let sensitive = send(&bench, &device, "rotate_key", json!({})).await;
+    let cancel = format!("/v1/commands/{}/cancel", text(&sensitive, "request_id"));
+    assert_eq!(post(&bench.client, &cancel, &operator, &json!({})).await.status, 403);
+    assert_eq!(bench.sql("SELECT count(*) FROM command"), "3");
+}
+
+#[tokio::test]
 async fn the_same_key_makes_one_command_however_often_it_is_used() {
     let bench = Bench::start().await;
     let device = bench.enroll("kiosk").await;

@@ -7,12 +7,14 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::{CommandBatchId, DeviceId};
 
+use crate::audit_url::AuditUrl;
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::history::{Address, LiveHistory};
 use crate::pages::{
-    Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section, Settings,
+    Audit, Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section,
+    Settings,
 };
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
@@ -40,6 +42,8 @@ pub(crate) enum Route {
     CommandBatch { id: String, query: BatchUrl },
     #[route("/cluster")]
     Cluster {},
+    #[route("/audit?:..query")]
+    Audit { query: AuditUrl },
     #[route("/settings/:section")]
     Settings { section: String },
     #[route("/:..segments")]
@@ -137,6 +141,7 @@ fn Frame() -> Element {
             navigator.push(to);
         }
     });
+    let audits = use_session().may(Permission::ViewAudit);
     let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. } | Route::DeletedDevices {} | Route::ImportDevices {});
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }
@@ -167,6 +172,11 @@ fn Frame() -> Element {
                     }
                     Go { to: Route::Cluster {}, current: route == Route::Cluster {},
                         {icon(Glyph::Cluster)} span { "Cluster" }
+                    }
+                    if audits {
+                        Go { to: Route::Audit { query: AuditUrl::default() }, current: matches!(route, Route::Audit { .. }), testid: "nav-audit",
+                            {icon(Glyph::List)} span { "Audit" }
+                        }
                     }
                     Go { to: Route::settings(Section::Profile), current: matches!(route, Route::Settings { .. }), class: "nav-last",
                         {icon(Glyph::Settings)} span { "Settings" }

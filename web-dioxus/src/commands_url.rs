@@ -81,7 +81,7 @@ impl From<&str> for CommandsUrl {
 
 impl fmt::Display for CommandsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut query = Query { f, first: true };
+        let mut query = Query::new(f);
         query.pair("view", Some(self.view.as_str()).filter(|_| self.view != CommandsView::default()))?;
         query.pair("state", self.state.map(CommandState::as_str))?;
         query.pair("action", self.action.map(ActionKind::as_str))?;
@@ -105,7 +105,7 @@ impl From<&str> for BatchUrl {
 
 impl fmt::Display for BatchUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Query { f, first: true }.pair("state", self.state.map(CommandState::as_str))
+        Query::new(f).pair("state", self.state.map(CommandState::as_str))
     }
 }
 

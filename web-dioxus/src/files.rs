@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use actors::ServiceError;
+use actors::{ServiceError, clock};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::access::{Permission, Principal};
 use domain::{CommandBatchId, UserId};
-use futures_util::Stream;
 
+use crate::audit_url::AuditUrl;
 use crate::signin::Asked;
 use crate::url_state::DevicesUrl;
 use crate::{Dashboard, shell, signin};
@@ -90,7 +90,10 @@ pub(crate) async fn export(
         }
         Err(error) => Err(error),
     };
-    table(exported, "devices.csv", "/login?next=/devices")
+    match exported {
+        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"devices.csv\"")),
+        Err(error) => refused(&error, "/login?next=/devices"),
+    }
 }
 
 /// `GET /export/command-batches/{id}.csv`: the commands of a batch as a table.
@@ -107,27 +110,44 @@ pub(crate) async fn export_batch(
         },
         Err(error) => Err(error),
     };
-    table(exported, "commands.csv", "/login?next=/commands")
+    match exported {
+        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"commands.csv\"")),
+        Err(error) => refused(&error, "/login?next=/commands"),
+    }
 }
 
-/// A table as a download, or why there is none.
-fn table(
-    pieces: Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError>,
-    name: &str,
-    sign_in: &str,
+/// `GET /export/audit.csv`: the entries of an address of the audit page as a table.
+pub(crate) async fn export_audit(
+    State(dashboard): State<Arc<Dashboard>>,
+    RawQuery(query): RawQuery,
+    asked: Asked,
+    headers: HeaderMap,
 ) -> Response {
-    match pieces {
-        Ok(pieces) => {
-            let mut response = shell::protect(Body::from_stream(pieces).into_response());
-            let answer = response.headers_mut();
-            answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-            if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
-                answer.insert(header::CONTENT_DISPOSITION, disposition);
-            }
-            response
+    let exported = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => {
+            let filter = AuditUrl::from_address(query.as_deref().unwrap_or_default()).filter(clock::now());
+            dashboard.system.audit.export(&principal, filter).await
         }
-        Err(ServiceError::Unauthorized) => shell::protect(Redirect::to(sign_in).into_response()),
-        Err(error) => shell::protect((signin::status_of(&error), crate::context::explain(&error)).into_response()),
+        Err(error) => Err(error),
+    };
+    match exported {
+        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"audit.csv\"")),
+        Err(error) => refused(&error, "/login?next=/audit"),
+    }
+}
+
+fn table(body: Body, disposition: HeaderValue) -> Response {
+    let mut response = shell::protect(body.into_response());
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+    answer.insert(header::CONTENT_DISPOSITION, disposition);
+    response
+}
+
+fn refused(error: &ServiceError, sign_in: &str) -> Response {
+    match error {
+        ServiceError::Unauthorized => shell::protect(Redirect::to(sign_in).into_response()),
+        error => shell::protect((signin::status_of(error), crate::context::explain(error)).into_response()),
     }
 }
 

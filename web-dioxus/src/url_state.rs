@@ -198,7 +198,7 @@ impl fmt::Display for EnrollmentUrl {
     }
 }
 
-fn percent_decoded(query: &str) -> String {
+pub(crate) fn percent_decoded(query: &str) -> String {
     let mut bytes = Vec::with_capacity(query.len());
     let mut rest = query.as_bytes();
     while let [first, after @ ..] = rest {
@@ -222,11 +222,16 @@ fn percent_decoded(query: &str) -> String {
 
 /// Writes the pairs of a query.
 pub(crate) struct Query<'a, 'f> {
-    pub(crate) f: &'a mut fmt::Formatter<'f>,
-    pub(crate) first: bool,
+    f: &'a mut fmt::Formatter<'f>,
+    first: bool,
 }
 
-impl Query<'_, '_> {
+impl<'a, 'f> Query<'a, 'f> {
+    /// A query of which nothing is written yet.
+    pub(crate) fn new(f: &'a mut fmt::Formatter<'f>) -> Self {
+        Self { f, first: true }
+    }
+
     fn filter(&mut self, filter: &DeviceFilter) -> fmt::Result {
         self.pair("q", filter.text.as_deref())?;
         self.pair("status", filter.connectivity.map(Connectivity::as_str))?;

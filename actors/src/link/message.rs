@@ -414,9 +414,9 @@ mod tests {
         ("requests", "344f8bdd92bd"),
         ("replies", "e5645f88bb0b"),
         ("pushes", "b413f47d13ee"),
-        ("commands", ""),
+        ("commands", "2f2820065509"),
         ("changes", "58af820727c8"),
-        ("reaches", ""),
-        ("vitals", "1c708b857000"),
+        ("reaches", "9f44ac6acb8a"),
+        ("vitals", "830d4bc21703"),
     ];
 }

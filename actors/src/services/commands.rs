@@ -396,7 +396,7 @@ impl CommandService {
     /// A page of commands, newest first, and where the next one begins.
     ///
     /// # Errors
-    /// Forbidden, or the page size is out of its limits.
+    /// Forbidden, the page size is out of its limits, or there is no such device.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -406,6 +406,11 @@ impl CommandService {
     ) -> Result<(Vec<CommandRow>, Option<CommandCursor>), ServiceError> {
         principal.require(Permission::ViewCommands)?;
         let limit = domain::invalid::in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        if let Some(device) = query.device
+            && self.store.device_access(device).await?.is_none()
+        {
+            return Err(ServiceError::NotFound("device"));
+        }
         let mut rows = self.store.commands_page(query, after, limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);

@@ -16,6 +16,9 @@ const NAME_MAX_CHARS: usize = 255;
 /// Largest `before` and `after`: what is larger is left out, so that no act fails for it.
 const STATE_MAX_BYTES: usize = 200 << 10;
 
+/// How long a transaction that holds the head may wait for its node, ms. It has one statement and the commit left.
+const HELD_MAX_MS: &str = "3000";
+
 /// What is told of an act. It never holds a secret: whoever makes one names each field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
@@ -102,7 +105,12 @@ fn sorted(value: &Value) -> Value {
 /// # Errors
 /// The database is unavailable; the act must then not be committed.
 pub(crate) async fn append(connection: &mut PgConnection, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
-    let head = sqlx::query!("SELECT seq, hash FROM audit_head FOR UPDATE").fetch_optional(&mut *connection).await?;
+    // A node that freezes in between must not hold up the others' acts: the database ends its transaction.
+    let head = sqlx::query!(
+        "SELECT seq, hash, set_config('idle_in_transaction_session_timeout', $1, true) FROM audit_head FOR UPDATE",
+        HELD_MAX_MS
+    );
+    let head = head.fetch_optional(&mut *connection).await?;
     let head = head.ok_or(StoreError::Corrupt("audit_head"))?;
     let entry = entry.at(head.seq + 1, now);
     let hash = entry.hash(&head.hash);

@@ -61,8 +61,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Classes 08 (connection), 53 (resources), 57 (operator intervention, which
-/// includes statement timeouts, shutdown and start-up), codes 25006 (a standby) and 40P01 (a
-/// deadlock, of which one side is ended and may try again): appendix A of the PostgreSQL manual.
+/// includes statement timeouts, shutdown and start-up), codes 25006 (a standby), 25P03 (we were
+/// too slow within a transaction) and 40P01 (a deadlock, of which one side is ended and may try again): appendix A of the PostgreSQL manual.
 fn is_outage(error: &dyn DatabaseError) -> bool {
-    error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25006" || code == "40P01")
+    let single = ["25006", "25P03", "40P01"];
+    error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || single.contains(&code.as_ref()))
 }

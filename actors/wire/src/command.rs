@@ -260,7 +260,7 @@ pub enum BatchResponse {
     /// What would be.
     Plan(BatchPlan),
     /// What is made.
-    Batch(CommandBatch),
+    Batch(Box<CommandBatch>),
 }
 
 /// A command that `exec` may run.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, encoded};
 use super::args::{Filter, Format};
-use super::command_args::BatchCommand;
+use super::command_args::{BatchCommand, NewBatch};
 use super::commands::{ask_first, body, text};
 use super::devices::id_of;
 use super::output::{self, Column};
@@ -65,7 +65,8 @@ const ITEMS: &[Column] = &[
 /// `ctl batches ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<()> {
     match command {
-        BatchCommand::Create { order, devices, all, filter, rate, dry_run, idempotency_key } => {
+        BatchCommand::Create(new) => {
+            let NewBatch { order, devices, all, filter, rate, dry_run, idempotency_key } = *new;
             let yes = order.yes;
             let mut body = body(order)?;
             body.insert("target".into(), target(&mut ctl.api, &devices, all, &filter).await?);

@@ -74,30 +74,34 @@ pub(super) enum CommandCommand {
     },
 }
 
+/// What to tell which devices.
+#[derive(Args)]
+pub(super) struct NewBatch {
+    #[command(flatten)]
+    pub(super) order: Order,
+    /// A device, by id or alias; may be given again
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub(super) devices: Vec<String>,
+    /// Every device
+    #[arg(long, conflicts_with = "devices")]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) filter: Filter,
+    /// Commands that are sent in a second
+    #[arg(long, value_name = "COMMANDS")]
+    pub(super) rate: Option<i32>,
+    /// Only say what it would come to
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Makes a repeated call the same one
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
+}
+
 #[derive(Subcommand)]
 pub(super) enum BatchCommand {
     /// Tell many devices to do something
-    Create {
-        #[command(flatten)]
-        order: Order,
-        /// A device, by id or alias; may be given again
-        #[arg(long = "device", value_name = "DEVICE")]
-        devices: Vec<String>,
-        /// Every device
-        #[arg(long, conflicts_with = "devices")]
-        all: bool,
-        #[command(flatten)]
-        filter: Filter,
-        /// Commands that are sent in a second
-        #[arg(long, value_name = "COMMANDS")]
-        rate: Option<i32>,
-        /// Only say what it would come to
-        #[arg(long)]
-        dry_run: bool,
-        /// Makes a repeated call the same one
-        #[arg(long, value_name = "KEY")]
-        idempotency_key: Option<String>,
-    },
+    Create(Box<NewBatch>),
     /// List batches, newest first
     List {
         /// At most so many; 0 for all

@@ -60,7 +60,7 @@ pub(crate) async fn create(
         return Ok((StatusCode::OK, Json(BatchResponse::Plan(plan(planned)))));
     }
     let (details, new) = app.system.commands.send_many(&principal, request, once).await?;
-    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(BatchResponse::Batch(present_batch(details)))))
+    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(BatchResponse::Batch(Box::new(present_batch(details))))))
 }
 
 /// Which page of batches.

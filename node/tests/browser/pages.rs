@@ -49,6 +49,7 @@ async fn every_page_is_sound_with_ten_thousand_devices() {
             ("deleted", "/devices/deleted", "[data-testid=deleted-row]"),
             ("import", "/devices/import", "[data-testid=import-file]"),
             ("cluster-page", "/cluster", "[data-testid=node-row]"),
+            ("audit", "/audit", "[data-testid=audit-row]"),
             ("settings-profile", "/settings/profile", "[data-testid=profile-name]"),
             ("settings-sessions", "/settings/sessions", "[data-testid=session-row]"),
             ("settings-tokens", "/settings/tokens", "[data-testid=empty-state]"),
@@ -74,6 +75,7 @@ async fn every_page_is_sound_without_a_device() {
             ("devices-none-match", "/devices?q=nothing-like-it", "[data-testid=empty-state]"),
             ("device-gone", "/devices/018f0000-0000-7000-8000-000000000000", "[data-testid=empty-state]"),
             ("deleted-empty", "/devices/deleted", "[data-testid=empty-state]"),
+            ("audit-none-match", "/audit?who=nobody", "[data-testid=empty-state]"),
             ("no-such-page", "/no/such/page", "h1"),
         ],
     )

@@ -97,7 +97,7 @@ impl Site {
         match answer {
             Value::Object(fields) => {
                 let own = fields.get("username").is_some_and(|name| name == "admin") || fields.get("current").is_some_and(|it| it == true);
-                if let Some(id) = fields.get("id").and_then(Value::as_str).filter(|_| !own)
+                if let Some(id) = fields.get("id").or(fields.get("request_id")).and_then(Value::as_str).filter(|_| !own)
                     && self.ids.len() < 300
                     && id != self.device.device_id
                 {
@@ -152,6 +152,15 @@ impl Site {
             if fits && operation.path == "/v1/enroll-tokens/scripts" {
                 let token = self.bench.client.tokens(&self.bench.admin, 1).await.unwrap().remove(0).token;
                 value = json!({"tokens": [token], "shell": "bash", "install": false});
+            }
+            // Nor would chance find parameters that go with an action.
+            match operation.path.as_str() {
+                "/v1/devices/{id}/commands" if fits => value = json!({"action": "ring", "params": {"duration_s": 2}}),
+                "/v1/command-batches" if fits => {
+                    value = json!({"action": "ping", "target": {"ids": [self.ids[0]]}, "dry_run": generator.toss(0.5)})
+                }
+                "/v1/exec-commands/{name}" if fits => value = json!({"argv": ["/system/bin/id"], "description": "who am I"}),
+                _ => {}
             }
             let text = if content_type.contains("json") { value.to_string() } else { value.as_str().unwrap_or_default().to_owned() };
             body = Some((content_type, if fits { text } else { generator.damaged(text) }));

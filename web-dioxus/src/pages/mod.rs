@@ -1,5 +1,6 @@
 //! One module per page.
 
+mod audit;
 mod cluster;
 mod commands;
 mod device;
@@ -9,6 +10,7 @@ mod not_found;
 pub(crate) mod overview;
 mod settings;
 
+pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;
 pub(crate) use commands::{CommandBatch, Commands};
 pub(crate) use device::Device;

@@ -108,6 +108,19 @@ async fn enrollment_says_so_when_the_server_cannot_answer() {
 }
 
 #[tokio::test]
+async fn the_audit_trail_is_for_those_who_may_read_it() {
+    assert_shows(
+        "/audit?who=ann",
+        0,
+        Role::Admin,
+        &["Who did what", "Download CSV", "The server cannot do this right now"],
+        &["Only for admins"],
+    )
+    .await;
+    assert_shows("/audit", 0, Role::Operator, &["Only for admins"], &["Download CSV", "nav-audit"]).await;
+}
+
+#[tokio::test]
 async fn the_cluster_says_so_when_the_server_cannot_answer() {
     assert_shows("/cluster", 0, Role::Viewer, &["Cluster", "The server cannot do this right now"], &["Drain"]).await;
 }

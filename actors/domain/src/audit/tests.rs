@@ -67,7 +67,7 @@ fn with_other(entry: &Entry, field: usize, other: &str) -> Entry {
     let maybe = |value: &mut Option<String>| {
         *value = match value.take() {
             None => Some(other.to_owned()),
-            Some(_) if other.len() % 2 == 0 => None,
+            Some(_) if other.len().is_multiple_of(2) => None,
             Some(value) => Some(value + other),
         }
     };

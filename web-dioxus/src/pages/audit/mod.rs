@@ -1,0 +1,280 @@
+//! The audit trail: who did what to what, searched, with what each act changed.
+
+mod difference;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::{ServiceError, System, clock};
+use dioxus::prelude::*;
+use domain::access::{Permission, Principal};
+use domain::audit::{AuditFilter, Chained, Entry};
+use domain::query::PAGE_MAX;
+
+use crate::app::{Route, use_title};
+use crate::audit_url::{AuditUrl, Within};
+use crate::components::form::some_of;
+use crate::components::link::href;
+use crate::components::{EmptyState, Glyph, Go, LocalTime, PageHeader, Problem, Skeleton, icon, local_time, time_ago};
+use crate::context::use_session;
+use crate::format;
+use crate::polling::use_polling;
+
+use difference::difference;
+
+/// How often the list is read again.
+const REREAD: Duration = Duration::from_secs(10);
+/// Entries on the page at first.
+const PAGE: i64 = 50;
+/// Most entries on the page.
+const SHOWN_MAX: i64 = 1000;
+/// What can be done, by how its name begins.
+const ACTIONS: [(&str, &str); 7] = [
+    ("account.", "Accounts and sign-ins"),
+    ("api_token.", "API tokens"),
+    ("enroll_token", "Enrollment tokens"),
+    ("device", "Devices"),
+    ("command", "Commands"),
+    ("filter.", "Saved filters"),
+    ("node.", "Nodes"),
+];
+
+async fn read(system: Arc<System>, principal: Principal, filter: AuditFilter, wanted: i64) -> Result<(Vec<Chained>, bool), ServiceError> {
+    let (mut entries, mut next) = (Vec::new(), None);
+    loop {
+        let limit = (wanted - entries.len() as i64).min(PAGE_MAX);
+        let page = system.audit.page(&principal, filter.clone(), next, limit).await?;
+        entries.extend(page.entries);
+        next = page.next;
+        if next.is_none() || entries.len() as i64 >= wanted {
+            return Ok((entries, next.is_some()));
+        }
+    }
+}
+
+#[component]
+pub(crate) fn Audit(query: AuditUrl) -> Element {
+    use_title("Audit");
+    let session = use_session();
+    if !session.may(Permission::ViewAudit) {
+        return rsx! {
+            PageHeader { title: "Audit" }
+            EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. An admin can read who did what." }
+        };
+    }
+    let export = href(&Route::Audit { query: query.clone() }).replace("/audit", "/export/audit.csv");
+    rsx! {
+        PageHeader { title: "Audit", lead: "Who did what, to what, and when. Entries are never changed or removed.",
+            a { class: "button", href: export, download: "audit.csv", "data-testid": "export-audit", {icon(Glyph::Download)} "Download CSV" }
+        }
+        // Another address is another form: what is typed follows it.
+        for query in [query] {
+            Search { key: "{query}", query: query.clone() }
+            Entries { query: query.clone() }
+        }
+    }
+}
+
+#[component]
+fn Search(query: AuditUrl) -> Element {
+    let navigator = use_navigator();
+    let day = |day: Option<chrono::NaiveDate>| day.map(|day| day.to_string()).unwrap_or_default();
+    let other = query.action.clone().filter(|action| !ACTIONS.iter().any(|(prefix, _)| prefix == action));
+    let send = move |event: FormEvent| {
+        event.prevent_default();
+        let date = |name: &str| some_of(&event, name).and_then(|text| text.parse().ok());
+        let query = AuditUrl {
+            actor: some_of(&event, "who"),
+            action: some_of(&event, "what"),
+            target: some_of(&event, "target"),
+            text: some_of(&event, "text"),
+            within: some_of(&event, "within").and_then(|name| Within::ALL.into_iter().find(|within| within.as_str() == name)),
+            from: date("from"),
+            to: date("to"),
+        };
+        navigator.push(Route::Audit { query });
+    };
+    rsx! {
+        form { class: "card audit-search", role: "search", aria_label: "Search the audit trail", onsubmit: send,
+            div { class: "audit-fields",
+                Input { name: "who", label: "Who", value: query.actor.clone().unwrap_or_default(), placeholder: "Name or id" }
+                div { class: "field",
+                    label { r#for: "what", "What" }
+                    select { id: "what", name: "what",
+                        option { value: "", selected: query.action.is_none(), "Anything" }
+                        if let Some(other) = other {
+                            option { value: "{other}", selected: true, "{other}" }
+                        }
+                        for (prefix, title) in ACTIONS {
+                            option { key: "{prefix}", value: prefix, selected: query.action.as_deref() == Some(prefix), {title} }
+                        }
+                    }
+                }
+                Input { name: "target", label: "To what", value: query.target.clone().unwrap_or_default(), placeholder: "Name or id" }
+                Input { name: "text", label: "Text", value: query.text.clone().unwrap_or_default(), placeholder: "In names and changes" }
+                div { class: "field",
+                    label { r#for: "within", "When" }
+                    select { id: "within", name: "within",
+                        option { value: "", selected: query.within.is_none(), "Any time" }
+                        for within in Within::ALL {
+                            option { key: "{within.as_str()}", value: within.as_str(), selected: query.within == Some(within), {within.title()} }
+                        }
+                    }
+                }
+                Input { name: "from", label: "From day (UTC)", value: day(query.from), kind: "date" }
+                Input { name: "to", label: "To day (UTC)", value: day(query.to), kind: "date" }
+            }
+            div { class: "audit-actions",
+                button { class: "button primary", "data-testid": "search-audit", {icon(Glyph::Search)} "Search" }
+                if query != AuditUrl::default() {
+                    Go { to: Route::Audit { query: AuditUrl::default() }, class: "button quiet", testid: "clear-audit", {icon(Glyph::Close)} "Clear" }
+                }
+            }
+        }
+    }
+}
+
+#[component]
+fn Input(
+    name: String,
+    label: String,
+    value: String,
+    #[props(default)] placeholder: String,
+    #[props(default = "text".to_owned())] kind: String,
+) -> Element {
+    rsx! {
+        div { class: "field",
+            label { r#for: "{name}", "{label}" }
+            input { id: "{name}", name: "{name}", r#type: "{kind}", initial_value: "{value}", placeholder: "{placeholder}", autocomplete: "off", spellcheck: "false", maxlength: "200" }
+        }
+    }
+}
+
+#[component]
+fn Entries(query: AuditUrl) -> Element {
+    let mut wanted = use_signal(|| PAGE);
+    let mut open = use_signal(|| None::<i64>);
+    let list = use_polling((query.clone(), wanted()), REREAD, |system, principal, (query, wanted)| async move {
+        read(system, principal, query.filter(clock::now()), wanted).await
+    });
+    let reading = list.read();
+    let now = clock::now();
+    rsx! {
+        section { class: "card", aria_label: "Entries", aria_busy: reading.loading.to_string(),
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| list.again() }
+            }
+            match reading.value.as_deref() {
+                Some((entries, _)) if entries.is_empty() => rsx! {
+                    EmptyState { glyph: Glyph::Search, title: "No entry matches", text: "Nothing that was done fits this search." }
+                },
+                Some((entries, more)) => rsx! {
+                    div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Audit trail",
+                        table { class: "plain audit-table", "data-testid": "audit-table",
+                            thead { tr {
+                                th { scope: "col", "When" } th { scope: "col", "Who" } th { scope: "col", "What" } th { scope: "col", "To what" }
+                                th { scope: "col", "Address" } th { scope: "col", span { class: "visually-hidden", "Details" } }
+                            } }
+                            for row in entries.iter() {
+                                Row {
+                                    key: "{row.entry.seq}", row: row.clone(), ago: format::relative(now, row.entry.at), open: open() == Some(row.entry.seq),
+                                    ontoggle: move |seq| open.set(Some(seq).filter(|seq| open() != Some(*seq))),
+                                }
+                            }
+                        }
+                    }
+                    if *more && wanted() < SHOWN_MAX {
+                        div { class: "more", button { class: "button", r#type: "button", "data-testid": "load-more", onclick: move |_| wanted.set((wanted() + PAGE * 2).min(SHOWN_MAX)), "Load more" } }
+                    }
+                    if *more && wanted() >= SHOWN_MAX {
+                        p { class: "muted more", "Only the newest {SHOWN_MAX} are shown. Narrow the search, or download all of them." }
+                    }
+                },
+                None if reading.problem.is_none() => rsx! { Skeleton {} },
+                None => rsx! {},
+            }
+        }
+    }
+}
+
+fn who(entry: &Entry) -> (String, Option<&'static str>) {
+    let kind = match entry.actor_kind.as_str() {
+        "token" => Some("API token"),
+        "device" => Some("device"),
+        "system" if entry.actor_id.as_deref() == Some("console") => Some("command line"),
+        "system" => Some("system"),
+        _ => None,
+    };
+    (entry.actor_name.clone(), kind)
+}
+
+#[component]
+fn Row(row: Chained, ago: String, open: bool, ontoggle: EventHandler<i64>) -> Element {
+    let entry = &row.entry;
+    let seq = entry.seq;
+    let (name, kind) = who(entry);
+    let target = entry.target_name.clone().or_else(|| entry.target_id.clone()).unwrap_or_default();
+    let target_kind = entry.target_kind.replace('_', " ");
+    rsx! {
+        tbody { "data-testid": "audit-row", "data-action": "{entry.action}", "data-seq": "{seq}",
+            tr {
+                td { class: "audit-time", {time_ago(entry.at, &ago)} }
+                td { span { class: "truncate", title: name.clone(), "{name}" } if let Some(kind) = kind { span { class: "audit-kind", "{kind}" } } }
+                td { code { "{entry.action}" } }
+                td { span { class: "truncate", title: target.clone(), "{target}" } span { class: "audit-kind", "{target_kind}" } }
+                td { class: "mono", {entry.address.clone().unwrap_or_default()} }
+                td { class: "audit-toggle",
+                    button { class: "button small", r#type: "button", aria_expanded: open.to_string(), aria_controls: if open { Some(format!("audit-{seq}")) } else { None }, aria_label: "Details of entry {seq}", "data-testid": "audit-details", onclick: move |_| ontoggle.call(seq),
+                        if open { {icon(Glyph::ChevronUp)} } else { {icon(Glyph::ChevronDown)} }
+                    }
+                }
+            }
+            if open {
+                tr { id: "audit-{seq}", class: "audit-open", td { colspan: "6", Details { row: row.clone() } } }
+            }
+        }
+    }
+}
+
+#[component]
+fn Details(row: Chained) -> Element {
+    let entry = &row.entry;
+    let (changes, more) = difference(entry.before.as_deref(), entry.after.as_deref());
+    let hash: String = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let facts = [
+        ("Entry", Some(entry.seq.to_string())),
+        ("By", Some(entry.actor_id.clone().unwrap_or_else(|| entry.actor_kind.clone()))),
+        ("Target", entry.target_id.clone()),
+        ("Request", entry.request_id.clone()),
+        ("Hash", Some(hash)),
+    ];
+    rsx! {
+        div { class: "audit-detail", "data-testid": "audit-detail",
+            if changes.is_empty() {
+                p { class: "muted", "There is nothing to compare." }
+            } else {
+                table { class: "audit-changes", "data-testid": "audit-changes",
+                    thead { tr { th { scope: "col", "Field" } th { scope: "col", "Before" } th { scope: "col", "After" } } }
+                    tbody {
+                        for change in changes {
+                            tr { key: "{change.field}",
+                                th { scope: "row", "{change.field}" }
+                                td { if let Some(before) = &change.before { del { "{before}" } } }
+                                td { if let Some(after) = &change.after { ins { "{after}" } } }
+                            }
+                        }
+                    }
+                }
+                if more > 0 { p { class: "muted", "{more} more fields are in the download." } }
+            }
+            dl { class: "facts",
+                div { dt { "When" } dd { {local_time(entry.at, LocalTime::Minute)} } }
+                for (name, value) in facts {
+                    if let Some(value) = value {
+                        div { key: "{name}", dt { "{name}" } dd { class: "mono", "{value}" } }
+                    }
+                }
+            }
+        }
+    }
+}
