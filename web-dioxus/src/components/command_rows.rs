@@ -54,10 +54,12 @@ fn Row(row: CommandRow, named: Named, now: Timestamp, oncancel: EventHandler<Com
     let progress = &row.progress;
     let (action, params) = (action_named(&row.action), params_line(&row.params));
     let at = progress.finished_at.unwrap_or(row.created_at);
-    let said = row.message.clone().unwrap_or_else(|| match progress.path {
-        Some(path) if progress.state.is_open() => path_text(path).to_owned(),
-        _ => String::new(),
-    });
+    let said = match (&row.message, &row.canceled_by, progress.path) {
+        (Some(message), ..) => message.clone(),
+        (None, Some(by), _) => format!("taken back by {by}"),
+        (None, None, Some(path)) => path_text(path).to_owned(),
+        (None, None, None) => String::new(),
+    };
     rsx! {
         li { class: "command-row", "data-testid": "command-row", "data-state": progress.state.as_str(), "data-id": "{row.id}", "data-action": "{row.action}",
             details {

@@ -130,7 +130,9 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
                     span { "{batch.created_by}, " {time_ago(batch.created_at, &format::relative(now, batch.created_at))} }
                     span { "{target_text(&batch.target)}" }
                     span { "{format::number(batch.rate_per_second.unsigned_abs().into())} a second" }
-                    span { if open > 0 { "expires " } else { "good until " } {time_ago(batch.expires_at, &format::relative(now, batch.expires_at))} }
+                    if open > 0 {
+                        span { "expires " {time_ago(batch.expires_at, &format::relative(now, batch.expires_at))} }
+                    }
                 }
             }
             div { class: "page-actions",
