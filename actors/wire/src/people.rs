@@ -164,7 +164,8 @@ pub struct CreateApiToken {
     /// What it is for, 1..100 characters.
     pub name: String,
     /// What it may do: `devices:read`, `devices:write`, `enrollment:read`, `enrollment:write`, `users:manage`,
-    /// `cluster:read`, `cluster:manage`, `tokens:manage`, `audit:read`. Nothing that the caller may not do.
+    /// `cluster:read`, `cluster:manage`, `tokens:manage`, `commands:read`, `commands:send`,
+    /// `commands:sensitive`, `exec:manage`, `audit:read`. Nothing that the caller may not do.
     pub scopes: Vec<String>,
     /// How long it works; not longer than the API token that makes it.
     #[serde(default)]

@@ -345,8 +345,8 @@ pub(super) enum ApiTokenCommand {
         /// What it is for
         name: String,
         /// What it may do; may be given again: devices:read, devices:write, enrollment:read, enrollment:write,
-        /// cluster:read, cluster:manage, commands:read, commands:send, commands:sensitive, exec:manage, users:manage,
-        /// tokens:manage, audit:read
+        /// cluster:read, cluster:manage, users:manage, tokens:manage, commands:read, commands:send, commands:sensitive, exec:manage,
+        /// audit:read
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until it expires
