@@ -72,6 +72,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("GET",    "/live/ws",                          "",   open(403)),
     ("POST",   "/live/upload",                      "",   open(401)),
     ("GET",    "/export/devices.csv",               "",   open(303)),
+    ("GET",    "/export/command-batches/{file}",    "",   open(303)),
     ("GET",    "/export/audit.csv",                 "",   open(303)),
     ("GET",    "/assets/{name}",                    "",   open(404)),
     ("GET",    "/favicon.svg",                      "",   open(200)),

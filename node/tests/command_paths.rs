@@ -49,7 +49,7 @@ async fn without_its_socket_a_device_gets_a_push_message_and_without_that_its_he
     let bench = Bench::with(
         options()
             .env("NEXMDM__FCM__SERVICE_ACCOUNT_FILE", account.to_str().unwrap())
-            .env("NEXMDM__FCM__BASE_URL", &fake.url())
+            .env("NEXMDM__FCM__BASE_URL", fake.url())
             .env("NEXMDM__COMMANDS__SOCKET_WAIT_MS", "2000"),
     )
     .await;

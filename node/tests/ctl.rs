@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use chaos::harness::{Node, TempDir};
 use common::{Bench, eventually, options};
-use serde_json::Value;
+use serde_json::{Value, json};
+use wire::socket::DownFrame;
 
 /// A person's machine: where `ctl` remembers a sign-in.
 struct Terminal(TempDir);
@@ -111,7 +112,7 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     let preview = terminal.good(&["devices", "import", file]);
     assert!(preview.contains("1 devices would change") && preview.contains("back"), "{preview}");
     assert!(terminal.good(&["devices", "import", file, "--apply"]).contains("1 devices changed"));
-    assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"], serde_json::json!(["back", "till"]));
+    assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"], json!(["back", "till"]));
     assert!(terminal.good(&["devices", "events", "shop-1"]).contains("edited"));
 
     // The script of a token, for devices that have the agent.
@@ -142,6 +143,99 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     assert!(!terminal.remembered().exists());
     assert!(terminal.bad(&["stats"]).contains("not signed in"));
     assert!(terminal.bad(&["--server", &url, "--token", "nonsense", "stats"]).contains("login"));
+}
+
+/// A device that does what it is told, but does not start anew.
+async fn obeying(bench: &Bench, alias: &str) -> tokio::task::JoinHandle<()> {
+    let device = bench.enroll(alias).await;
+    let mut socket = bench.client.socket(&device.session_token).await.unwrap().unwrap();
+    tokio::spawn(async move {
+        loop {
+            match socket.next().await {
+                Ok(Some(DownFrame::Command(command))) => {
+                    let (outcome, message) =
+                        if command.action == "reboot" { ("failed", "not its owner") } else { ("success", "as you wish") };
+                    let result =
+                        json!({"type": "action_result", "id": 1, "request_id": command.request_id, "outcome": outcome, "message": message});
+                    socket.send_text(result.to_string()).await.unwrap();
+                }
+                // No frame for a while is no end.
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => return,
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_are_told_what_to_do_from_a_terminal() {
+    let bench = Bench::start().await;
+    let (terminal, url) = (Terminal::new(), bench.node.url());
+    let said = terminal.ctl(&["login", "--server", &url, "-u", "admin", "--password-stdin"], bench.node.admin_password());
+    assert!(said.good, "{}", said.err);
+    let robot = obeying(&bench, "shop-1").await;
+    bench.enroll("shop-2").await;
+
+    // One device, and the exit code tells how it ended.
+    let said = terminal.ctl(&["commands", "send", "shop-1", "ring", "--param", "duration_s=3", "--wait"], "");
+    assert!(said.good && said.out.contains("as you wish") && said.err.contains("succeeded"), "{}{}", said.out, said.err);
+    let listed = terminal.json(&["commands", "list", "--device", "shop-1", "--state", "succeeded"]);
+    assert_eq!(listed[0]["params"]["duration_s"], 3);
+    let shown = terminal.good(&["commands", "show", listed[0]["request_id"].as_str().unwrap()]);
+    assert!(shown.contains("shop-1") && shown.contains("socket"), "{shown}");
+    assert!(terminal.bad(&["commands", "send", "shop-1", "ring", "-p", "duration_s=900"]).contains("params.duration_s"));
+    assert!(terminal.bad(&["commands", "send", "nobody", "ping"]).contains("no device nobody"));
+    assert!(terminal.bad(&["commands", "send", "shop-1", "reboot"]).contains("--yes"));
+    let said = terminal.ctl(&["commands", "send", "shop-1", "reboot", "--yes", "--wait"], "");
+    assert!(!said.good && said.err.contains("reboot failed") && said.out.contains("not its owner"), "{}{}", said.out, said.err);
+    // A secret comes from standard input and is shown nowhere.
+    let wifi =
+        ["commands", "send", "shop-1", "wifi_connect", "-p", "ssid=shop", "-p", "security=wpa2", "--param-stdin", "password", "--wait"];
+    let said = terminal.ctl(&wifi, "open sesame\n");
+    assert!(said.good && !said.out.contains("sesame") && said.out.contains("***"), "{}{}", said.out, said.err);
+    // The same call again is the same command.
+    let once = ["commands", "send", "shop-1", "ping", "--idempotency-key", "nightly-7"];
+    assert_eq!(terminal.json(&once)["request_id"], terminal.json(&once)["request_id"]);
+    // Nobody is there: it waits no longer than it is told to, and the command is taken back.
+    let said = terminal.ctl(&["commands", "send", "shop-2", "ping", "--wait", "--wait-at-most", "1"], "");
+    assert!(!said.good && said.err.contains("goes on"), "{}{}", said.out, said.err);
+    let waiting = terminal.json(&["commands", "list", "--device", "shop-2"]);
+    let waiting = waiting[0]["request_id"].as_str().unwrap();
+    terminal.good(&["commands", "cancel", waiting]);
+    assert_eq!(terminal.json(&["commands", "show", waiting])["state"], "canceled");
+    assert!(terminal.bad(&["commands", "show", "nonsense"]).contains("no such"));
+
+    // Many: nothing is said of which, so nothing is done; a dry run does nothing either.
+    assert!(terminal.bad(&["batches", "create", "ping"]).contains("--all"));
+    assert!(terminal.bad(&["batches", "create", "ping", "--device", "shop-1", "--tag", "x"]).contains("either"));
+    let dry = terminal.good(&["batches", "create", "ping", "--all", "--dry-run"]);
+    assert!(dry.contains("Would get it") && dry.contains("By their sockets"), "{dry}");
+    assert!(terminal.bad(&["batches", "create", "lock", "--text", "shop"]).contains("Send lock to 2 devices? Add --yes"));
+    assert_eq!(bench.sql("SELECT count(*) FROM command_batch"), "0");
+    let made = terminal.json(&["batches", "create", "ping", "--device", "shop-1", "--device", "shop-2", "--rate", "10"]);
+    let batch = made["id"].as_str().unwrap();
+    eventually("one has answered", async || (terminal.json(&["batches", "show", batch])["counts"]["succeeded"] == 1).then_some(())).await;
+    assert!(terminal.good(&["batches", "list"]).contains(batch));
+    let items = terminal.good(&["batches", "items", batch, "--state", "succeeded"]);
+    assert!(items.contains("shop-1") && !items.contains("shop-2"), "{items}");
+    assert!(terminal.bad(&["batches", "cancel", batch]).contains("--yes"));
+    let canceled = terminal.good(&["batches", "cancel", batch, "--yes"]);
+    assert!(canceled.contains("1 succeeded, 1 canceled"), "{canceled}");
+    let shown = terminal.good(&["batches", "show", batch, "--watch"]);
+    assert!(shown.contains("Taken back") && shown.contains("Succeeded"), "{shown}");
+    let table = terminal.remembered().with_file_name("batch.csv");
+    terminal.good(&["batches", "csv", batch, "--file", table.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(&table).unwrap().lines().count(), 3);
+
+    // What may be run on devices.
+    assert!(terminal.bad(&["exec-commands", "set", "shell", "--", "/system/bin/sh", "-c", "id"]).contains("argv[0]"));
+    terminal.good(&["exec-commands", "set", "logs", "--description", "the newest lines", "--", "/system/bin/logcat", "-d"]);
+    assert!(terminal.good(&["exec-commands", "list"]).contains("/system/bin/logcat, -d"));
+    assert!(terminal.good(&["commands", "send", "shop-1", "exec", "-p", "name=logs", "--yes", "--wait"]).contains("as you wish"));
+    assert!(terminal.bad(&["exec-commands", "remove", "logs"]).contains("--yes"));
+    terminal.good(&["exec-commands", "remove", "logs", "--yes"]);
+    assert_eq!(terminal.json(&["exec-commands", "list"]), json!([]));
+    robot.abort();
 }
 
 #[tokio::test]

@@ -4,14 +4,18 @@ use std::rc::Rc;
 
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
-use domain::DeviceId;
 use domain::access::Permission;
+use domain::{CommandBatchId, DeviceId};
 
 use crate::audit_url::AuditUrl;
+use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::history::{Address, LiveHistory};
-use crate::pages::{Audit, Cluster, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section, Settings};
+use crate::pages::{
+    Audit, Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section,
+    Settings,
+};
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
 
@@ -32,6 +36,10 @@ pub(crate) enum Route {
     Device { id: String, query: DeviceUrl },
     #[route("/enrollment?:..query")]
     Enrollment { query: EnrollmentUrl },
+    #[route("/commands?:..query")]
+    Commands { query: CommandsUrl },
+    #[route("/commands/batches/:id?:..query")]
+    CommandBatch { id: String, query: BatchUrl },
     #[route("/cluster")]
     Cluster {},
     #[route("/audit?:..query")]
@@ -46,6 +54,11 @@ impl Route {
     /// The page of a device.
     pub(crate) fn device(id: DeviceId) -> Self {
         Self::Device { id: id.to_string(), query: DeviceUrl::default() }
+    }
+
+    /// The page of a batch of commands.
+    pub(crate) fn batch(id: CommandBatchId) -> Self {
+        Self::CommandBatch { id: id.to_string(), query: BatchUrl::default() }
     }
 
     /// A part of the settings.
@@ -118,6 +131,7 @@ pub(crate) fn app() -> Element {
 /// Navigation, account, and the page.
 #[component]
 fn Frame() -> Element {
+    let session = use_session();
     let route = use_route::<Route>();
     let navigator = use_navigator();
     let Onward(mut onward) = use_context();
@@ -147,6 +161,11 @@ fn Frame() -> Element {
                     }
                     Go { to: Route::Devices { query: DevicesUrl::default() }, current: on_devices,
                         {icon(Glyph::Device)} span { "Devices" }
+                    }
+                    if session.may(Permission::ViewCommands) {
+                        Go { to: Route::Commands { query: CommandsUrl::default() }, current: matches!(route, Route::Commands { .. } | Route::CommandBatch { .. }),
+                            {icon(Glyph::Terminal)} span { "Commands" }
+                        }
                     }
                     Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),
                         {icon(Glyph::Key)} span { "Enrollment" }

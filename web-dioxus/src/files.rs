@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use actors::{ServiceError, clock};
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::UserId;
 use domain::access::{Permission, Principal};
+use domain::{CommandBatchId, UserId};
 
 use crate::audit_url::AuditUrl;
 use crate::signin::Asked;
@@ -93,6 +93,26 @@ pub(crate) async fn export(
     match exported {
         Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"devices.csv\"")),
         Err(error) => refused(&error, "/login?next=/devices"),
+    }
+}
+
+/// `GET /export/command-batches/{id}.csv`: the commands of a batch as a table.
+pub(crate) async fn export_batch(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(file): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => match file.strip_suffix(".csv").and_then(|id| id.parse::<CommandBatchId>().ok()) {
+            Some(id) => dashboard.system.commands.batch_table(&principal, id).await,
+            None => Err(ServiceError::NotFound("batch")),
+        },
+        Err(error) => Err(error),
+    };
+    match exported {
+        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"commands.csv\"")),
+        Err(error) => refused(&error, "/login?next=/commands"),
     }
 }
 

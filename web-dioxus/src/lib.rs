@@ -15,6 +15,7 @@
 mod app;
 mod assets;
 mod audit_url;
+mod commands_url;
 mod components;
 mod context;
 mod cookies;
@@ -125,6 +126,7 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         .route("/live/upload", post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX)))
         .route("/export/devices.csv", get(files::export))
         .route("/export/audit.csv", get(files::export_audit))
+        .route("/export/command-batches/{file}", get(files::export_batch))
         .route("/live/ws", get(session::upgrade))
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.svg", get(assets::favicon))

@@ -69,14 +69,29 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, ServiceError>> + Send + 'static,
 {
+    use_paced_polling(what, move |_| period, read)
+}
+
+/// The same, as often as the newest answer calls for.
+pub(crate) fn use_paced_polling<K, T, F>(
+    what: K,
+    pace: impl Fn(&T) -> Duration + 'static,
+    read: impl Fn(Arc<System>, Principal, K) -> F + 'static,
+) -> Polling<T>
+where
+    K: Clone + PartialEq + 'static,
+    T: Send + 'static,
+    F: Future<Output = Result<T, ServiceError>> + Send + 'static,
+{
     let session = use_session();
-    let read = use_hook(|| Rc::new(read));
+    let (read, pace) = (use_hook(|| Rc::new(read)), use_hook(|| Rc::new(pace)));
     let mut reading = use_signal(|| Reading { value: None, problem: None, loading: true });
     let again = use_signal(|| 0u32);
     use_resource(use_reactive((&what,), move |(what,)| {
-        let (session, read) = (session.clone(), Rc::clone(&read));
+        let (session, read, pace) = (session.clone(), Rc::clone(&read), Rc::clone(&pace));
         again();
         async move {
+            let mut period = AFTER_FAILURE;
             if !reading.peek().loading {
                 reading.write().loading = true;
             }
@@ -85,7 +100,10 @@ where
                 let answer = session.call(move |system, principal| read(system, principal, what)).await;
                 let failed = answer.is_err();
                 match answer {
-                    Ok(value) => reading.set(Reading { value: Some(Rc::new(value)), problem: None, loading: false }),
+                    Ok(value) => {
+                        period = pace(&value);
+                        reading.set(Reading { value: Some(Rc::new(value)), problem: None, loading: false });
+                    }
                     Err(error) => {
                         let problem = Some(explain(&error));
                         let mut reading = reading.write();

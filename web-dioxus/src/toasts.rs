@@ -36,7 +36,7 @@ struct Toast {
 }
 
 /// The messages of a page.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Toasts {
     shown: Signal<Vec<Toast>>,
     count: Signal<u64>,

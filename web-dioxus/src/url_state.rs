@@ -220,6 +220,7 @@ pub(crate) fn percent_decoded(query: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Writes the pairs of a query.
 pub(crate) struct Query<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
     first: bool,
@@ -242,6 +243,7 @@ impl<'a, 'f> Query<'a, 'f> {
         self.pair("app", filter.app_status.map(AppStatus::as_str))
     }
 
+    /// A pair, unless it says nothing.
     pub(crate) fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         if !std::mem::take(&mut self.first) {
@@ -261,6 +263,7 @@ impl<'a, 'f> Query<'a, 'f> {
     }
 }
 
+/// The pairs of a query that have a value.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     query
         .split('&')

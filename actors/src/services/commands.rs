@@ -178,6 +178,11 @@ impl CommandService {
         Self { store, router, view, policy, writer, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
     }
 
+    /// The limits in force, for people to see.
+    pub fn limits(&self) -> &CommandSettings {
+        &self.settings
+    }
+
     /// Tells a device to do something. The answer says that it is on record; what becomes of it is seen in
     /// its state. `false`: it was made by an earlier call with the same key.
     ///

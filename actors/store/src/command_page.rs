@@ -54,6 +54,8 @@ pub struct CommandQuery {
     pub device: Option<DeviceId>,
     /// Only of this batch.
     pub batch: Option<CommandBatchId>,
+    /// Only those that are in no batch.
+    pub single: bool,
     /// Only in this state.
     pub state: Option<CommandState>,
     /// Only with this action.
@@ -166,6 +168,9 @@ impl Store {
         }
         if let Some(batch) = query.batch {
             sql.push(" AND c.batch_id = ").push_bind(batch.0);
+        }
+        if query.single {
+            sql.push(" AND c.batch_id IS NULL");
         }
         if let Some(state) = query.state {
             sql.push(" AND c.state = ").push_bind(state.as_str());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reqwest::{Method, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use wire::problem::Problem;
 
 use super::session::Remembered;
@@ -58,6 +58,12 @@ impl Api {
         json(self.send(method, path, &[], body).await?).await
     }
 
+    /// `POST` of JSON that happens once for a key.
+    pub(super) async fn call_once(&mut self, path: &str, body: &Map<String, Value>, key: Option<&str>) -> anyhow::Result<Value> {
+        let body = serde_json::to_vec(body)?;
+        json(self.send_with(Method::POST, path, &[], Some(("application/json", body)), key).await?).await
+    }
+
     /// The rows of a list, page after page, at most `limit`; 0 is all.
     pub(super) async fn list(&mut self, path: &str, query: &[(&str, String)], limit: usize) -> anyhow::Result<Vec<Value>> {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
@@ -83,6 +89,17 @@ impl Api {
         query: &[(&str, String)],
         body: Option<(&str, Vec<u8>)>,
     ) -> anyhow::Result<Response> {
+        self.send_with(method, path, query, body, None).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<(&str, Vec<u8>)>,
+        idempotency_key: Option<&str>,
+    ) -> anyhow::Result<Response> {
         if let Credentials::SignIn(remembered) = &mut self.credentials
             && remembered.is_stale()
         {
@@ -97,6 +114,9 @@ impl Api {
         };
         if let Some((content_type, bytes)) = body {
             request = request.header("content-type", content_type).body(bytes);
+        }
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
         }
         // The URL is told here, not in the error, which might hold more of it.
         let answer = request.send().await.map_err(reqwest::Error::without_url).with_context(|| format!("cannot reach {}", self.server))?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
+
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
 pub(crate) struct CtlArgs {
@@ -54,6 +56,21 @@ pub(super) enum CtlCommand {
     Devices {
         #[command(subcommand)]
         command: DeviceCommand,
+    },
+    /// Tell devices what to do, and see what became of it
+    Commands {
+        #[command(subcommand)]
+        command: CommandCommand,
+    },
+    /// The same to many devices at once
+    Batches {
+        #[command(subcommand)]
+        command: BatchCommand,
+    },
+    /// What the command exec may run on devices
+    ExecCommands {
+        #[command(subcommand)]
+        command: ExecCommand,
     },
     /// Enrollment tokens
     Tokens {

@@ -190,7 +190,8 @@ async fn found(api: &mut Api, device: &str) -> anyhow::Result<Value> {
     api.get(&format!("/v1/devices/{id}"), &[]).await
 }
 
-async fn id_of(api: &mut Api, device: &str) -> anyhow::Result<String> {
+/// The id of a device by its id or its alias.
+pub(super) async fn id_of(api: &mut Api, device: &str) -> anyhow::Result<String> {
     id_among(api, device, false).await
 }
 

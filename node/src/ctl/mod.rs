@@ -3,7 +3,10 @@
 mod api;
 mod args;
 mod audit;
+mod batches;
 mod cluster;
+mod command_args;
+mod commands;
 mod devices;
 mod output;
 mod people;
@@ -42,6 +45,9 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::Whoami => people::whoami(&mut ctl).await,
         CtlCommand::Stats => devices::stats(&mut ctl).await,
         CtlCommand::Devices { command } => devices::run(&mut ctl, command).await,
+        CtlCommand::Commands { command } => commands::run(&mut ctl, command).await,
+        CtlCommand::Batches { command } => batches::run(&mut ctl, command).await,
+        CtlCommand::ExecCommands { command } => commands::exec(&mut ctl, command).await,
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,

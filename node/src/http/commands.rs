@@ -67,8 +67,14 @@ impl CommandsQuery {
                 domain::text::bounded(field, value, 200)?;
             }
         }
-        let query =
-            CommandQuery { device, batch, state: self.state.map(state).transpose()?, action: self.action, created_by: self.created_by };
+        let query = CommandQuery {
+            device,
+            batch,
+            single: false,
+            state: self.state.map(state).transpose()?,
+            action: self.action,
+            created_by: self.created_by,
+        };
         Ok((query, self.cursor.as_deref().map(read_cursor).transpose()?, self.limit))
     }
 }

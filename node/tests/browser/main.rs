@@ -8,6 +8,7 @@ mod common;
 mod audit;
 mod chromium;
 mod cluster;
+mod commands;
 mod devices;
 mod enrollment;
 mod fleet;

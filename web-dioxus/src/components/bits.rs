@@ -109,6 +109,21 @@ pub(crate) fn Problem(text: String, onretry: EventHandler<()>) -> Element {
     }
 }
 
+/// Steps through the pages of a list, newest first. `page` counts from 0.
+#[component]
+pub(crate) fn Pager(page: usize, more: bool, onnewer: EventHandler<()>, onolder: EventHandler<()>) -> Element {
+    if page == 0 && !more {
+        return rsx! {};
+    }
+    rsx! {
+        nav { class: "pager", aria_label: "Pages",
+            button { class: "button small", r#type: "button", disabled: page == 0, "data-testid": "newer", onclick: move |_| onnewer.call(()), "Newer" }
+            span { class: "muted", role: "status", "Page {page + 1}" }
+            button { class: "button small", r#type: "button", disabled: !more, "data-testid": "older", onclick: move |_| onolder.call(()), "Older" }
+        }
+    }
+}
+
 /// Stands where something is about to appear.
 #[component]
 pub(crate) fn Skeleton() -> Element {

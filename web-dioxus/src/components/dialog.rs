@@ -13,13 +13,15 @@ pub(crate) fn Dialog(title: String, #[props(default)] wide: bool, onclose: Event
     }
 }
 
-/// Asks before something that has consequences. `mild`: it is easily taken back.
+/// Asks before something that has consequences. `mild`: it is easily taken back;
+/// `dismiss` is what the way out is called.
 #[component]
 pub(crate) fn Confirm(
     title: String,
     action: String,
     #[props(default)] busy: bool,
     #[props(default)] mild: bool,
+    #[props(default = "Cancel".to_owned())] dismiss: String,
     onconfirm: EventHandler<()>,
     onclose: EventHandler<()>,
     children: Element,
@@ -28,7 +30,7 @@ pub(crate) fn Confirm(
         Dialog { title, onclose,
             div { class: "dialog-body", {children} }
             div { class: "dialog-actions",
-                button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
+                button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "{dismiss}" }
                 button {
                     class: if mild { "button primary" } else { "button danger" }, r#type: "button", disabled: busy, "data-testid": "confirm",
                     onclick: move |_| onconfirm.call(()),

@@ -33,7 +33,7 @@ pub(crate) fn labels_of(text: &str) -> Vec<String> {
 }
 
 /// How sending a form goes: is it on its way, and what was refused.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Submission {
     refused: Signal<Option<Invalid>>,
     attempts: Signal<u32>,
@@ -66,6 +66,12 @@ impl Submission {
                 None
             }
         }
+    }
+
+    /// Forgets what was refused, because the form is opened anew.
+    pub(crate) fn reset(mut self) {
+        self.busy.set(false);
+        self.refused.set(None);
     }
 
     /// Whether it is on its way.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cluster;
+mod commands;
 mod device;
 mod devices;
 mod enrollment;
@@ -11,6 +12,7 @@ mod settings;
 
 pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;
+pub(crate) use commands::{CommandBatch, Commands};
 pub(crate) use device::Device;
 pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;

@@ -152,6 +152,28 @@ async fn settings_show_what_the_role_may_see() {
 }
 
 #[tokio::test]
+async fn actions_are_those_that_the_role_may_use() {
+    let path = format!("/devices/{}", view(1).identity.id);
+    assert_shows(&path, 20, Role::Admin, &["Reboot", "Clear app data", "Rotate key", "Expires after"], &[]).await;
+    assert_shows(&path, 20, Role::Operator, &["Reboot", "Launch app"], &["Clear app data", "Rotate key", "Run command"]).await;
+    assert_shows(&path, 20, Role::Viewer, &["kiosk-1"], &["Reboot", "Expires after"]).await;
+    let mut url = DevicesUrl::default();
+    assert!(url.selected.set(view(1).identity.id, true));
+    assert_shows(&format!("/devices?{url}"), 20, Role::Operator, &["Send command"], &[]).await;
+}
+
+#[tokio::test]
+async fn commands_say_so_when_the_server_cannot_answer() {
+    let refused = "The server cannot do this right now";
+    assert_shows("/commands", 1, Role::Viewer, &["Single commands", refused, "Try again"], &["Choose devices"]).await;
+    assert_shows("/commands?view=all&state=failed", 1, Role::Operator, &[refused, "Action: any", "Choose devices", "Clear"], &[]).await;
+    assert_shows("/commands/batches/018f0000-0000-7000-8000-000000000000", 1, Role::Viewer, &[refused], &["Cancel what is open"]).await;
+    assert_shows("/commands/batches/xyz", 1, Role::Viewer, &["There is no such batch"], &[]).await;
+    assert_shows("/settings/exec", 1, Role::Admin, &["Allow a command", refused], &[]).await;
+    assert_shows("/settings/exec", 1, Role::Operator, &["Only for admins"], &["Allow a command"]).await;
+}
+
+#[tokio::test]
 async fn any_other_address_is_not_a_page() {
     assert_shows("/no/such", 1, Role::Viewer, &["There is no such page", "/no/such"], &[]).await;
 }

@@ -1,29 +1,35 @@
 //! One device, live: what it is, how it is doing, what happened to it, and what can be done about it.
 
 mod actions;
+mod commands;
 mod edit;
 mod events;
 mod plots;
 mod readings;
+mod send;
 
 use std::time::Duration;
 
 use actors::services::DeviceDetails;
 use dioxus::prelude::*;
 use domain::DeviceId;
-use domain::device::DeviceView;
+use domain::access::Permission;
+use domain::device::{Connectivity, DeviceView};
 
 use crate::app::{Route, use_title};
 use crate::components::{CopyButton, EmptyState, Glyph, Go, labels, status_dot, time_ago};
+use crate::context::use_session;
 use crate::format;
 use crate::polling::{Polling, use_polling};
 use crate::sampling::{LIVE, use_fleet};
 use crate::url_state::{DeviceUrl, DevicesUrl};
 
 use actions::Actions;
+use commands::Commands;
 use events::Events;
 use plots::Plots;
 use readings::{About, Fact, Packages, Readings, clock_text};
+use send::Send;
 
 /// What a device is watched for changes rarely.
 const DETAILS_REREAD: Duration = Duration::from_secs(30);
@@ -88,7 +94,11 @@ fn Page(shown: Shown, query: DeviceUrl) -> Element {
             DETAILS_REREAD,
             |system, principal, id: DeviceId| async move { system.devices.details(&principal, id).await },
         );
+    let session = use_session();
+    let mut sent = use_signal(|| 0u32);
     let last = shown.view.last.clone();
+    let packages = last.iter().flat_map(|last| &last.telemetry.apps).map(|app| app.package.clone()).collect::<Vec<_>>();
+    let online = shown.view.connectivity == Connectivity::Online;
     let seen = shown.view.last_seen_at.zip(shown.seen.as_ref()).map(|(at, text)| time_ago(at, text));
     rsx! {
         nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: all_devices(), "Devices" } span { aria_hidden: "true", "/" } span { class: "truncate", "{identity.alias}" } }
@@ -116,11 +126,15 @@ fn Page(shown: Shown, query: DeviceUrl) -> Element {
                 }
             },
         }
+        Send { id: identity.id, alias: identity.alias.clone(), online, packages, onsent: move |()| sent += 1 }
         if last.is_some() {
             Plots { id: identity.id, range: query.range }
         }
         div { class: "device-lower",
             div {
+                if session.may(Permission::ViewCommands) {
+                    Commands { id: identity.id, sent: sent() }
+                }
                 Events { id: identity.id }
                 if let Some(last) = last.as_ref().filter(|last| !last.telemetry.apps.is_empty()) {
                     Packages { apps: last.telemetry.apps.clone(), status: shown.view.app_status }

@@ -6,6 +6,7 @@ mod filters;
 mod import;
 mod saved;
 mod selection;
+mod send;
 mod table;
 
 use std::rc::Rc;
@@ -110,7 +111,8 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
     let order = use_order(url);
     let state = DevicesState { url, order, navigator: use_navigator(), toasts: use_toasts() };
     let total = use_fleet(CALM, |fleet, _| fleet.stats().borrow().devices as usize);
-    let manages = session.may(Permission::ManageDevices);
+    let (manages, sends) = (session.may(Permission::ManageDevices), session.may(Permission::SendCommands));
+    let selects = manages || sends;
     let matching = order.read().as_ref().map(|order| order.len());
     let count = match matching {
         None => "Loading…".to_owned(),
@@ -140,10 +142,10 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
                         }
                     }
                 },
-                Some(_) => rsx! { DevicesTable { state, manages } },
+                Some(_) => rsx! { DevicesTable { state, selects } },
             }
-            if manages {
-                SelectionBar { state }
+            if selects {
+                SelectionBar { state, manages, sends }
             }
         }
     }

@@ -9,16 +9,24 @@ use domain::query::Sort;
 
 use super::DevicesState;
 use super::bulk::{Bulk, Wanted};
+use super::send::SendMany;
 use crate::components::{Glyph, icon};
 use crate::context::{Session, use_session};
 use crate::format;
 use crate::sampling::{CALM, use_fleet};
 use crate::selection::Selection;
 
+/// What the selection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Change(Wanted),
+    Send,
+}
+
 /// What is under way, with the devices as they were when it was asked for.
 #[derive(Clone, PartialEq)]
 struct Asked {
-    wanted: Wanted,
+    what: What,
     ids: Rc<Vec<DeviceId>>,
 }
 
@@ -38,7 +46,7 @@ async fn resolve(session: &Session, selection: Selection) -> Vec<DeviceId> {
 }
 
 #[component]
-pub(super) fn SelectionBar(state: DevicesState) -> Element {
+pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> Element {
     let session = use_session();
     let mut asked = use_signal(|| None::<Asked>);
     let tick = use_fleet(CALM, |fleet, _| fleet.revision());
@@ -53,7 +61,7 @@ pub(super) fn SelectionBar(state: DevicesState) -> Element {
             }
         }
     });
-    let ask = use_callback(move |wanted: Wanted| {
+    let ask = use_callback(move |what: What| {
         let (session, selection) = (session.clone(), state.url.peek().selected.clone());
         spawn(async move {
             let ids = resolve(&session, selection).await;
@@ -61,9 +69,9 @@ pub(super) fn SelectionBar(state: DevicesState) -> Element {
                 state.toasts.bad("The selected devices are not in the fleet any more.");
             } else if ids.len() > BULK_MAX {
                 let (ids, most) = (format::number(ids.len() as u64), format::number(BULK_MAX as u64));
-                state.toasts.bad(format!("{ids} devices are selected; at most {most} can be changed at once."));
+                state.toasts.bad(format!("{ids} devices are selected; at most {most} can be taken at once."));
             } else {
-                asked.set(Some(Asked { wanted, ids: Rc::new(ids) }));
+                asked.set(Some(Asked { what, ids: Rc::new(ids) }));
             }
         });
     });
@@ -89,20 +97,29 @@ pub(super) fn SelectionBar(state: DevicesState) -> Element {
                         span { class: "muted", " all that match" }
                     }
                 }
-                button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(Wanted::Tags), {icon(Glyph::Tag)} "Tags" }
-                button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| ask.call(Wanted::Groups), {icon(Glyph::Cluster)} "Groups" }
-                button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-revoke", onclick: move |_| ask.call(Wanted::Revoke), {icon(Glyph::Key)} "Revoke credentials" }
-                button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| ask.call(Wanted::Delete), {icon(Glyph::Trash)} "Delete" }
+                if sends {
+                    button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-send", onclick: move |_| ask.call(What::Send), {icon(Glyph::Send)} "Send command" }
+                }
+                if manages {
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(What::Change(Wanted::Tags)), {icon(Glyph::Tag)} "Tags" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| ask.call(What::Change(Wanted::Groups)), {icon(Glyph::Cluster)} "Groups" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-revoke", onclick: move |_| ask.call(What::Change(Wanted::Revoke)), {icon(Glyph::Key)} "Revoke credentials" }
+                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| ask.call(What::Change(Wanted::Delete)), {icon(Glyph::Trash)} "Delete" }
+                }
                 button { class: "button quiet", r#type: "button", "data-testid": "clear-selection", onclick: move |_| clear(()), "Clear selection" }
             }
         }
-        if let Some(Asked { wanted, ids }) = asked() {
-            Bulk { wanted, ids, onclose: move |()| asked.set(None),
-                ondone: move |()| {
-                    asked.set(None);
-                    clear(());
-                },
-            }
+        match asked() {
+            None => rsx! {},
+            Some(Asked { what: What::Send, ids }) => rsx! { SendMany { ids, onclose: move |()| asked.set(None) } },
+            Some(Asked { what: What::Change(wanted), ids }) => rsx! {
+                Bulk { wanted, ids, onclose: move |()| asked.set(None),
+                    ondone: move |()| {
+                        asked.set(None);
+                        clear(());
+                    },
+                }
+            },
         }
     }
 }

@@ -76,7 +76,7 @@ fn window_start(scrolled_px: f64, rows: usize) -> usize {
 }
 
 #[component]
-pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
+pub(super) fn DevicesTable(state: DevicesState, selects: bool) -> Element {
     let session = use_session();
     let mut scrolled = use_signal(|| 0usize);
     let tick = use_fleet(LIVE, |fleet, now| (fleet.revision(), now.timestamp()));
@@ -105,7 +105,7 @@ pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
     let shown = format!("{:?} {:?}", url.filter, url.sort);
     rsx! {
         div {
-            class: if manages { "table-scroll" } else { "table-scroll no-select" },
+            class: if selects { "table-scroll" } else { "table-scroll no-select" },
             role: "table", aria_label: "Devices", aria_rowcount: "{count + 1}", tabindex: "0",
             "data-testid": "devices-table", "data-scroll-kept": "1", "data-scroll-top": shown,
             onscroll: move |event| {
@@ -115,7 +115,7 @@ pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
                 }
             },
             div { class: "table-head", role: "row", aria_rowindex: "1",
-                if manages {
+                if selects {
                     span { role: "columnheader", "data-col": "select",
                         input { r#type: "checkbox", aria_label: if any_selected { "Clear the selection" } else { "Select all that match" }, checked: any_selected, "data-testid": "select-all", onchange: move |_| state.select_all() }
                     }
@@ -132,7 +132,7 @@ pub(super) fn DevicesTable(state: DevicesState, manages: bool) -> Element {
             }
             div { class: "table-body", role: "rowgroup", style: "height:{count * ROW_PX}px",
                 for row in rows() {
-                    Row { key: "{row.id}", row, manages, open, select }
+                    Row { key: "{row.id}", row, selects, open, select }
                 }
             }
         }
@@ -168,15 +168,15 @@ fn Header(state: DevicesState, column: String, title: String, key_: Option<SortK
 }
 
 #[component]
-fn Row(row: Rc<RowData>, manages: bool, open: Callback<DeviceId>, select: Callback<(DeviceId, bool)>) -> Element {
+fn Row(row: Rc<RowData>, selects: bool, open: Callback<DeviceId>, select: Callback<(DeviceId, bool)>) -> Element {
     let (id, selected) = (row.id, row.selected);
     let text = |text: Option<&str>| text.map_or_else(unknown, |text| rsx! { "{text}" });
     rsx! {
         div {
             class: if selected { "table-row selected" } else { "table-row" },
-            role: "row", aria_rowindex: "{row.index + 2}", aria_selected: manages.then_some(selected.to_string()),
+            role: "row", aria_rowindex: "{row.index + 2}", aria_selected: selects.then_some(selected.to_string()),
             style: "top:{row.index * ROW_PX}px", "data-id": "{id}",
-            if manages {
+            if selects {
                 span { role: "cell", "data-col": "select",
                     input { r#type: "checkbox", aria_label: "Select {row.alias}", checked: selected, onchange: move |event| select.call((id, event.checked())) }
                 }

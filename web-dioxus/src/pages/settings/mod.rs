@@ -1,5 +1,6 @@
 //! Settings: one's own account, and for admins those of others and the limits in force.
 
+mod exec;
 mod limits;
 mod profile;
 mod sessions;
@@ -14,6 +15,7 @@ use crate::components::{EmptyState, Glyph, Go, PageHeader};
 use crate::context::use_session;
 use crate::pages::NotFound;
 
+use exec::ExecCommands;
 use limits::Limits;
 use profile::Profile;
 use sessions::Sessions;
@@ -31,12 +33,14 @@ pub(crate) enum Section {
     Tokens,
     /// Everybody's accounts.
     Users,
+    /// What may be run on devices.
+    Exec,
     /// What requests are limited to.
     Limits,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [Self::Profile, Self::Sessions, Self::Tokens, Self::Users, Self::Limits];
+    const ALL: [Self; 6] = [Self::Profile, Self::Sessions, Self::Tokens, Self::Users, Self::Exec, Self::Limits];
 
     /// Its name in the address.
     pub(crate) fn as_str(self) -> &'static str {
@@ -45,6 +49,7 @@ impl Section {
             Self::Sessions => "sessions",
             Self::Tokens => "tokens",
             Self::Users => "users",
+            Self::Exec => "exec",
             Self::Limits => "limits",
         }
     }
@@ -55,6 +60,7 @@ impl Section {
             Self::Sessions => "Sessions",
             Self::Tokens => "API tokens",
             Self::Users => "Users",
+            Self::Exec => "Allowed commands",
             Self::Limits => "Rate limits",
         }
     }
@@ -63,6 +69,7 @@ impl Section {
     fn open_to(self, principal: &Principal) -> bool {
         match self {
             Self::Profile | Self::Sessions | Self::Tokens => true,
+            Self::Exec => principal.may(Permission::ManageExec),
             Self::Users | Self::Limits => principal.may(Permission::ManageUsers),
         }
     }
@@ -88,6 +95,7 @@ pub(crate) fn Settings(section: String) -> Element {
                 Section::Sessions => rsx! { Sessions {} },
                 Section::Tokens => rsx! { Tokens {} },
                 Section::Users => rsx! { Users {} },
+                Section::Exec => rsx! { ExecCommands {} },
                 Section::Limits => rsx! { Limits {} },
             }
         } else {

@@ -1,0 +1,202 @@
+//! `ctl batches`: the same to many devices, and how far it got.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::api::{Api, encoded};
+use super::args::{Filter, Format};
+use super::command_args::{BatchCommand, NewBatch};
+use super::commands::{ask_first, body, text};
+use super::devices::id_of;
+use super::output::{self, Column};
+use super::{Ctl, confirmed};
+
+/// How often a batch is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+const LIST: &[Column] = &[
+    ("ID", "/id"),
+    ("ACTION", "/action"),
+    ("DEVICES", "/devices"),
+    ("REFUSED", "/refused_count"),
+    ("SUCCEEDED", "/counts/succeeded"),
+    ("FAILED", "/counts/failed"),
+    ("BY", "/created_by"),
+    ("CREATED", "/created_at"),
+];
+
+const ONE: &[Column] = &[
+    ("Id", "/id"),
+    ("Action", "/action"),
+    ("Parameters", "/params"),
+    ("Asked by", "/created_by"),
+    ("Created", "/created_at"),
+    ("Expires", "/expires_at"),
+    ("Canceled", "/canceled_at"),
+    ("A second", "/rate_per_second"),
+    ("Devices", "/devices"),
+    ("Queued", "/counts/queued"),
+    ("Sent", "/counts/sent"),
+    ("Delivered", "/counts/delivered"),
+    ("Succeeded", "/counts/succeeded"),
+    ("Failed", "/counts/failed"),
+    ("Expired", "/counts/expired"),
+    ("Taken back", "/counts/canceled"),
+    ("Paths", "/paths"),
+    ("Got none", "/refused_count"),
+];
+
+const ITEMS: &[Column] = &[
+    ("ALIAS", "/alias"),
+    ("STATE", "/state"),
+    ("OUTCOME", "/outcome"),
+    ("PATH", "/path"),
+    ("TRIES", "/attempts"),
+    ("MESSAGE", "/message"),
+    ("FINISHED", "/finished_at"),
+    ("ID", "/request_id"),
+];
+
+/// `ctl batches ...`.
+pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<()> {
+    match command {
+        BatchCommand::Create(new) => {
+            let NewBatch { order, devices, all, filter, rate, dry_run, idempotency_key } = *new;
+            let yes = order.yes;
+            let mut body = body(order)?;
+            body.insert("target".into(), target(&mut ctl.api, &devices, all, &filter).await?);
+            body.extend(rate.map(|rate| ("rate_per_second".to_owned(), json!(rate))));
+            body.insert("dry_run".into(), json!(true));
+            // What it would come to is known before anybody is asked, and before anything is sent.
+            let plan = ctl.api.call_once("/v1/command-batches", &body, None).await?;
+            if dry_run {
+                return planned(ctl.format, &plan);
+            }
+            ask_first(&body, &format!("{} devices", plan["devices"]), yes)?;
+            body.remove("dry_run");
+            let made = ctl.api.call_once("/v1/command-batches", &body, idempotency_key.as_deref()).await?;
+            let said = format!("{} is on its way to {} devices: {}", text(&made, "action"), made["devices"], text(&made, "id"));
+            output::done(ctl.format, &made, &said)
+        }
+        BatchCommand::List { limit } => {
+            let batches = ctl.api.list("/v1/command-batches", &[], limit).await?;
+            output::rows(ctl.format, &batches, LIST)
+        }
+        BatchCommand::Show { id, watch } => {
+            let path = format!("/v1/command-batches/{}", encoded(&id));
+            let mut batch = ctl.api.get(&path, &[]).await?;
+            let mut shown = String::new();
+            while watch && open(&batch) > 0 {
+                let line = progress(&batch);
+                if line != shown {
+                    eprintln!("{line}");
+                    shown = line;
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                batch = ctl.api.get(&path, &[]).await?;
+            }
+            output::one(ctl.format, &batch, ONE)?;
+            let refused = batch["refused"].as_array().map_or(&[][..], Vec::as_slice);
+            if ctl.format == Format::Table && !refused.is_empty() {
+                println!();
+                output::rows(ctl.format, refused, &[("GOT NONE", "/alias"), ("REASON", "/reason"), ("ID", "/id")])?;
+            }
+            Ok(())
+        }
+        BatchCommand::Items { id, state, limit } => {
+            let query: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();
+            let items = ctl.api.list(&format!("/v1/command-batches/{}/items", encoded(&id)), &query, limit).await?;
+            output::rows(ctl.format, &items, ITEMS)
+        }
+        BatchCommand::Cancel { id, yes } => {
+            confirmed(&format!("Take back what is open of the batch {id}?"), yes)?;
+            let answer = ctl.api.call(Method::POST, &format!("/v1/command-batches/{}/cancel", encoded(&id)), None).await?;
+            output::done(ctl.format, &answer, &format!("Canceled; {}.", progress(&answer)))
+        }
+        BatchCommand::Csv { id, file } => csv(&mut ctl.api, &id, file.as_deref()).await,
+    }
+}
+
+/// Which devices: those that are named, or those that match. None at all takes a word of its own.
+async fn target(api: &mut Api, devices: &[String], all: bool, filter: &Filter) -> anyhow::Result<Value> {
+    let query = filter.query();
+    ensure!(devices.is_empty() || query.is_empty(), "give either --device or a filter");
+    ensure!(!devices.is_empty() || !query.is_empty() || all, "name devices with --device, give a filter, or say --all");
+    if devices.is_empty() {
+        // As the API has it in a body: numbers are numbers.
+        let condition = |(name, text): (&str, String)| {
+            let value = filter.battery_below.filter(|_| name == "battery_below").map_or_else(|| json!(text), |percent| json!(percent));
+            (name.to_owned(), value)
+        };
+        return Ok(json!({"filter": query.into_iter().map(condition).collect::<Map<_, _>>()}));
+    }
+    let mut ids = Vec::new();
+    for device in devices {
+        ids.push(id_of(api, device).await?);
+    }
+    Ok(json!({"ids": ids}))
+}
+
+/// What a batch would come to.
+fn planned(format: Format, plan: &Value) -> anyhow::Result<()> {
+    let fields: &[Column] = &[
+        ("Would get it", "/devices"),
+        ("Of those not heard from", "/offline"),
+        ("By their sockets", "/paths/socket"),
+        ("By push", "/paths/push"),
+        ("With a heartbeat", "/paths/heartbeat"),
+        ("Would not", "/refused"),
+    ];
+    output::one(format, plan, fields)?;
+    let refused: Vec<Value> = plan["outcomes"].as_array().into_iter().flatten().filter(|one| !one["reason"].is_null()).cloned().collect();
+    if format == Format::Table && !refused.is_empty() {
+        println!();
+        output::rows(format, &refused, &[("WOULD GET NONE", "/alias"), ("REASON", "/reason"), ("ID", "/id")])?;
+    }
+    Ok(())
+}
+
+fn count(batch: &Value, state: &str) -> i64 {
+    batch["counts"][state].as_i64().unwrap_or_default()
+}
+
+/// Commands that are not over.
+fn open(batch: &Value) -> i64 {
+    ["queued", "sent", "delivered"].into_iter().map(|state| count(batch, state)).sum()
+}
+
+/// How far it got, in a line.
+fn progress(batch: &Value) -> String {
+    let states = ["queued", "sent", "delivered", "succeeded", "failed", "expired", "canceled"];
+    let said = states.into_iter().filter(|state| count(batch, state) > 0).map(|state| format!("{} {state}", count(batch, state)));
+    said.collect::<Vec<_>>().join(", ")
+}
+
+async fn csv(api: &mut Api, id: &str, file: Option<&Path>) -> anyhow::Result<()> {
+    let path = format!("/v1/command-batches/{}/export.csv", encoded(id));
+    let mut answer = api.send(Method::GET, &path, &[], None).await?;
+    let mut out: Box<dyn Write> = match file {
+        Some(path) => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+        out.write_all(&chunk)?;
+    }
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_names_the_states_that_there_are() {
+        let batch = json!({"counts": {"queued": 2, "sent": 1, "delivered": 0, "succeeded": 7}});
+        assert_eq!((open(&batch), progress(&batch).as_str()), (3, "2 queued, 1 sent, 7 succeeded"));
+    }
+}

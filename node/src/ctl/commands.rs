@@ -1,0 +1,214 @@
+//! `ctl commands` and `ctl exec-commands`: telling a device to do something, and what may be run on it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use domain::action::ActionKind;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::api::encoded;
+use super::args::Format;
+use super::command_args::{CommandCommand, ExecCommand, Order};
+use super::devices::id_of;
+use super::output::{self, Column};
+use super::session::line;
+use super::{Ctl, confirmed};
+
+/// How often the outcome is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Columns of a list of commands.
+pub(super) const LIST: &[Column] = &[
+    ("ALIAS", "/alias"),
+    ("ACTION", "/action"),
+    ("STATE", "/state"),
+    ("PATH", "/path"),
+    ("TRIES", "/attempts"),
+    ("MESSAGE", "/message"),
+    ("BY", "/created_by"),
+    ("CREATED", "/created_at"),
+    ("ID", "/request_id"),
+];
+
+const ONE: &[Column] = &[
+    ("Id", "/request_id"),
+    ("Device", "/alias"),
+    ("Action", "/action"),
+    ("Parameters", "/params"),
+    ("State", "/state"),
+    ("Outcome", "/outcome"),
+    ("Message", "/message"),
+    ("Code", "/code"),
+    ("Data", "/data"),
+    ("Path", "/path"),
+    ("Tries", "/attempts"),
+    ("Asked by", "/created_by"),
+    ("Created", "/created_at"),
+    ("Sent", "/sent_at"),
+    ("Delivered", "/delivered_at"),
+    ("Finished", "/finished_at"),
+    ("Expires", "/expires_at"),
+    ("Canceled by", "/canceled_by"),
+    ("Batch", "/batch_id"),
+];
+
+/// `ctl commands ...`.
+pub(super) async fn run(ctl: &mut Ctl, command: CommandCommand) -> anyhow::Result<()> {
+    match command {
+        CommandCommand::Send { device, order, wait, wait_at_most, idempotency_key } => {
+            let id = id_of(&mut ctl.api, &device).await?;
+            let yes = order.yes;
+            let body = body(order)?;
+            ask_first(&body, &device, yes)?;
+            let sent = ctl.api.call_once(&format!("/v1/devices/{}/commands", encoded(&id)), &body, idempotency_key.as_deref()).await?;
+            if !wait {
+                let said = format!("{} is {} for {device}: {}", text(&sent, "action"), text(&sent, "state"), text(&sent, "request_id"));
+                return output::done(ctl.format, &sent, &said);
+            }
+            let over = outcome(ctl, sent, Duration::from_secs(wait_at_most)).await?;
+            output::one(ctl.format, &over, ONE)?;
+            match text(&over, "state") {
+                "succeeded" => Ok(()),
+                state if is_open(state) => bail!("not over after {wait_at_most} s: it is {state} and goes on"),
+                state => bail!("{} {state}", text(&over, "action")),
+            }
+        }
+        CommandCommand::List { device, state, action, by, limit } => {
+            let path = match device {
+                Some(device) => format!("/v1/devices/{}/commands", encoded(&id_of(&mut ctl.api, &device).await?)),
+                None => "/v1/commands".to_owned(),
+            };
+            let query: Vec<_> = [("state", state), ("action", action), ("created_by", by)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
+            let commands = ctl.api.list(&path, &query, limit).await?;
+            output::rows(ctl.format, &commands, LIST)
+        }
+        CommandCommand::Show { id } => {
+            let command = ctl.api.get(&format!("/v1/commands/{}", encoded(&id)), &[]).await?;
+            output::one(ctl.format, &command, ONE)
+        }
+        CommandCommand::Cancel { id } => {
+            let answer = ctl.api.call(Method::POST, &format!("/v1/commands/{}/cancel", encoded(&id)), None).await?;
+            output::done(ctl.format, &answer, &format!("Canceled {id}."))
+        }
+    }
+}
+
+/// The command once it is over, or as it is after this long.
+async fn outcome(ctl: &mut Ctl, mut command: Value, at_most: Duration) -> anyhow::Result<Value> {
+    let path = format!("/v1/commands/{}", encoded(text(&command, "request_id")));
+    let (until, mut shown) = (Instant::now() + at_most, String::new());
+    loop {
+        let state = text(&command, "state");
+        if ctl.format == Format::Table && shown != state {
+            shown = state.to_owned();
+            // Beside the answer, so that a script reads the answer alone.
+            eprintln!("{state}");
+        }
+        if !is_open(state) || Instant::now() >= until {
+            return Ok(command);
+        }
+        tokio::time::sleep(LOOK_INTERVAL.min(until.saturating_duration_since(Instant::now()))).await;
+        command = ctl.api.get(&path, &[]).await?;
+    }
+}
+
+/// Whether a command in this state is under way.
+pub(super) fn is_open(state: &str) -> bool {
+    matches!(state, "queued" | "sent" | "delivered")
+}
+
+/// A field of an answer that is text.
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+/// What the API is asked for.
+pub(super) fn body(order: Order) -> anyhow::Result<Map<String, Value>> {
+    let secret = order.param_stdin.map(|key| anyhow::Ok((key, line()?))).transpose()?;
+    let mut params = Map::new();
+    for param in &order.params {
+        let (key, value) = param.split_once('=').with_context(|| format!("--param {param}: not KEY=VALUE"))?;
+        ensure!(!key.is_empty(), "--param {param}: not KEY=VALUE");
+        params.insert(key.to_owned(), value_of(key, value));
+    }
+    params.extend(secret.map(|(key, value)| (key, Value::String(value))));
+    let mut body = Map::new();
+    body.insert("action".into(), json!(order.action));
+    if !params.is_empty() {
+        body.insert("params".into(), Value::Object(params));
+    }
+    body.extend(order.expires_in.map(|seconds| ("expires_in_s".to_owned(), json!(seconds))));
+    Ok(body)
+}
+
+/// A parameter as the API takes it: those whose names end in a unit are numbers, all others text.
+fn value_of(key: &str, value: &str) -> Value {
+    match value.parse::<i64>() {
+        Ok(number) if key.ends_with("_s") => json!(number),
+        _ => json!(value),
+    }
+}
+
+/// Asks before an action that may cost something on a device.
+pub(super) fn ask_first(body: &Map<String, Value>, whom: &str, yes: bool) -> anyhow::Result<()> {
+    let action = body.get("action").and_then(Value::as_str).unwrap_or_default();
+    match ActionKind::parse("action", action) {
+        Ok(kind) if kind.asks_first() => confirmed(&format!("Send {action} to {whom}?"), yes),
+        // A name that is not known here, the server refuses or knows.
+        _ => Ok(()),
+    }
+}
+
+/// `ctl exec-commands ...`.
+pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<()> {
+    match command {
+        ExecCommand::List => {
+            let allowed = ctl.api.get("/v1/exec-commands", &[]).await?;
+            let columns: &[Column] =
+                &[("NAME", "/name"), ("ARGV", "/argv"), ("DESCRIPTION", "/description"), ("BY", "/updated_by"), ("CHANGED", "/updated_at")];
+            output::rows(ctl.format, allowed.as_array().map_or(&[], Vec::as_slice), columns)
+        }
+        ExecCommand::Set { name, description, argv } => {
+            let body = json!({"argv": argv, "description": description});
+            let answer = ctl.api.call(Method::PUT, &format!("/v1/exec-commands/{}", encoded(&name)), Some(&body)).await?;
+            output::done(ctl.format, &answer, &format!("{name} may be run."))
+        }
+        ExecCommand::Remove { name, yes } => {
+            confirmed(&format!("Remove {name} from the allowed commands?"), yes)?;
+            let answer = ctl.api.call(Method::DELETE, &format!("/v1/exec-commands/{}", encoded(&name)), None).await?;
+            output::done(ctl.format, &answer, &format!("{name} may not be run any more."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(params: &[&str]) -> Order {
+        let params = params.iter().map(|param| (*param).to_owned()).collect();
+        Order { action: "ring".into(), params, param_stdin: None, expires_in: Some(60), yes: false }
+    }
+
+    #[test]
+    fn parameters_become_what_the_api_takes() {
+        let read = body(order(&["duration_s=10", "package=a=b", "password=12345678"])).unwrap();
+        let want = json!({"action": "ring", "expires_in_s": 60, "params": {"duration_s": 10, "package": "a=b", "password": "12345678"}});
+        assert_eq!(Value::Object(read), want);
+        assert!(!body(order(&[])).unwrap().contains_key("params"));
+        for bad in ["duration_s", "=10"] {
+            assert!(body(order(&[bad])).unwrap_err().to_string().contains("KEY=VALUE"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_cost_something_is_asked_about() {
+        let of = |action: &str| body(Order { action: action.into(), ..order(&[]) }).unwrap();
+        assert!(ask_first(&of("ring"), "kiosk-1", false).is_ok());
+        assert!(ask_first(&of("reboot"), "kiosk-1", true).is_ok());
+    }
+}

@@ -1,0 +1,140 @@
+//! What the addresses of the commands pages say about them: which list, and what narrows it down.
+
+use std::fmt;
+
+use domain::DeviceId;
+use domain::action::ActionKind;
+use domain::command::CommandState;
+
+use crate::url_state::{Query, pairs};
+
+/// What the commands page lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum CommandsView {
+    /// What was sent to many devices at once.
+    #[default]
+    Batches,
+    /// What was sent to one device.
+    Single,
+    /// Every command.
+    All,
+}
+
+impl CommandsView {
+    /// Every list.
+    pub(crate) const ALL: [Self; 3] = [Self::Batches, Self::Single, Self::All];
+
+    /// Its name in an address.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Batches => "batches",
+            Self::Single => "single",
+            Self::All => "all",
+        }
+    }
+}
+
+/// What the commands page shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CommandsUrl {
+    /// Which list.
+    pub(crate) view: CommandsView,
+    /// Only commands in this state.
+    pub(crate) state: Option<CommandState>,
+    /// Only commands with this action.
+    pub(crate) action: Option<ActionKind>,
+    /// Only what this account asked for.
+    pub(crate) by: Option<String>,
+    /// Only commands of this device.
+    pub(crate) device: Option<DeviceId>,
+}
+
+impl CommandsUrl {
+    /// Another list, unfiltered.
+    pub(crate) fn of(view: CommandsView) -> Self {
+        Self { view, ..Self::default() }
+    }
+
+    /// Whether anything narrows the list down.
+    pub(crate) fn is_filtered(&self) -> bool {
+        *self != Self::of(self.view)
+    }
+}
+
+impl From<&str> for CommandsUrl {
+    /// Reads what it understands and leaves out the rest.
+    fn from(query: &str) -> Self {
+        let mut url = Self::default();
+        for (key, value) in pairs(query) {
+            match key {
+                "view" => url.view = CommandsView::ALL.into_iter().find(|view| view.as_str() == value).unwrap_or_default(),
+                "state" => url.state = CommandState::of_name(&value),
+                "action" => url.action = ActionKind::parse("action", &value).ok(),
+                "by" => url.by = Some(value),
+                "device" => url.device = value.parse().ok(),
+                _ => {}
+            }
+        }
+        url
+    }
+}
+
+impl fmt::Display for CommandsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut query = Query::new(f);
+        query.pair("view", Some(self.view.as_str()).filter(|_| self.view != CommandsView::default()))?;
+        query.pair("state", self.state.map(CommandState::as_str))?;
+        query.pair("action", self.action.map(ActionKind::as_str))?;
+        query.pair("by", self.by.as_deref())?;
+        query.pair("device", self.device.map(|id| id.to_string()).as_deref())
+    }
+}
+
+/// What the page of a batch shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BatchUrl {
+    /// Only commands in this state.
+    pub(crate) state: Option<CommandState>,
+}
+
+impl From<&str> for BatchUrl {
+    fn from(query: &str) -> Self {
+        Self { state: pairs(query).find(|(key, _)| *key == "state").and_then(|(_, name)| CommandState::of_name(&name)) }
+    }
+}
+
+impl fmt::Display for BatchUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Query::new(f).pair("state", self.state.map(CommandState::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Route;
+
+    #[test]
+    fn an_address_reads_back_as_it_was_written() {
+        let full = CommandsUrl {
+            view: CommandsView::All,
+            state: Some(CommandState::Delivered),
+            action: Some(ActionKind::LaunchApp),
+            by: Some("käthe & co".into()),
+            device: Some(DeviceId(uuid::Uuid::from_u128(7))),
+        };
+        for url in [CommandsUrl::default(), CommandsUrl::of(CommandsView::Single), full] {
+            let route = Route::Commands { query: url };
+            assert_eq!(route.to_string().parse::<Route>().ok(), Some(route));
+        }
+        assert_eq!(CommandsUrl::default().to_string(), "");
+        let batch = Route::CommandBatch { id: "x".into(), query: BatchUrl { state: Some(CommandState::Failed) } };
+        assert_eq!(batch.to_string().parse::<Route>().ok(), Some(batch));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_out() {
+        assert_eq!(CommandsUrl::from("view=x&state=happy&action=wipe&device=7&foo=1&by="), CommandsUrl::default());
+        assert!(!CommandsUrl::of(CommandsView::All).is_filtered() && CommandsUrl::from("by=ann").is_filtered());
+    }
+}

@@ -1,0 +1,278 @@
+//! Small parts that show commands: what they are called, where they stand, how far a batch got.
+
+use std::time::Duration;
+
+use actors::services::{BatchDetails, Refused};
+use dioxus::prelude::*;
+use domain::action::ActionKind;
+use domain::command::{CommandState, Ending, Path, Progress};
+use serde_json::Value;
+
+use crate::components::{Glyph, icon};
+use crate::format;
+
+/// How often what is under way is looked at.
+const OPEN_REREAD: Duration = Duration::from_millis(400);
+/// How often what is over is looked at.
+const OVER_REREAD: Duration = Duration::from_secs(3);
+
+/// How soon to look again.
+pub(crate) fn pace(any_open: bool) -> Duration {
+    if any_open { OPEN_REREAD } else { OVER_REREAD }
+}
+
+/// An action in words.
+pub(crate) fn action_title(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::Ping => "Ping",
+        ActionKind::Ring => "Ring",
+        ActionKind::Reboot => "Reboot",
+        ActionKind::LaunchApp => "Launch app",
+        ActionKind::RestartApp => "Restart app",
+        ActionKind::ClearAppData => "Clear app data",
+        ActionKind::Wake => "Wake screen",
+        ActionKind::Lock => "Lock screen",
+        ActionKind::SetMonitoredApp => "Monitored app",
+        ActionKind::WifiConnect => "Join Wi-Fi",
+        ActionKind::Exec => "Run command",
+        ActionKind::Update => "Update agent",
+        ActionKind::RotateKey => "Rotate key",
+        ActionKind::Sync => "Report now",
+    }
+}
+
+/// The same by its name; one of a later build has no words yet.
+pub(crate) fn action_named(name: &str) -> String {
+    ActionKind::parse("action", name).map_or_else(|_| name.replace('_', " "), |kind| action_title(kind).to_owned())
+}
+
+/// What an action does.
+pub(crate) fn action_hint(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::Ping => "The device answers at once, if it can be reached.",
+        ActionKind::Ring => "The device makes a noise, so that somebody finds it.",
+        ActionKind::Reboot => "The device starts anew.",
+        ActionKind::LaunchApp => "An app comes to the front.",
+        ActionKind::RestartApp => "An app is stopped and started.",
+        ActionKind::ClearAppData => "All that an app has stored is erased.",
+        ActionKind::Wake => "The screen is turned on.",
+        ActionKind::Lock => "The screen is locked.",
+        ActionKind::SetMonitoredApp => "The device watches another app from now on.",
+        ActionKind::WifiConnect => "The device joins a Wi-Fi.",
+        ActionKind::Exec => "The device runs one of the commands that administrators allow.",
+        ActionKind::Update => "The device looks for a new agent now.",
+        ActionKind::RotateKey => "The device takes another key for the signatures of commands.",
+        ActionKind::Sync => "The device sends a heartbeat now.",
+    }
+}
+
+/// What it may cost, for those that are asked first.
+pub(crate) fn consequence(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::Reboot => "It starts anew at once. Whatever is being done on it is interrupted, and it is away for a minute or more.",
+        ActionKind::Lock => "Its screen is locked at once. Whoever works on it has to unlock it.",
+        ActionKind::ClearAppData => "All that the app has stored on it is erased: settings, sign-ins, files. This cannot be taken back.",
+        ActionKind::Exec => "The program runs on it with the agent's rights. What it changes cannot be taken back from here.",
+        ActionKind::RotateKey => {
+            "It takes another key for the signatures of commands. Until it confirms, either key is good; later only the new one."
+        }
+        _ => action_hint(kind),
+    }
+}
+
+/// The icon of an action.
+pub(crate) fn action_glyph(kind: ActionKind) -> Glyph {
+    match kind {
+        ActionKind::Ping => Glyph::Chart,
+        ActionKind::Ring => Glyph::Bell,
+        ActionKind::Reboot => Glyph::Power,
+        ActionKind::LaunchApp => Glyph::Play,
+        ActionKind::RestartApp => Glyph::Restore,
+        ActionKind::ClearAppData => Glyph::Trash,
+        ActionKind::Wake => Glyph::Sun,
+        ActionKind::Lock => Glyph::Lock,
+        ActionKind::SetMonitoredApp => Glyph::Package,
+        ActionKind::WifiConnect => Glyph::Network,
+        ActionKind::Exec => Glyph::Terminal,
+        ActionKind::Update => Glyph::Download,
+        ActionKind::RotateKey => Glyph::Key,
+        ActionKind::Sync => Glyph::Refresh,
+    }
+}
+
+/// A state in words.
+pub(crate) fn state_text(state: CommandState) -> &'static str {
+    match state {
+        CommandState::Queued => "Queued",
+        CommandState::Sent => "Sent",
+        CommandState::Delivered => "Delivered",
+        CommandState::Succeeded => "Succeeded",
+        CommandState::Failed => "Failed",
+        CommandState::Expired => "Expired",
+        CommandState::Canceled => "Canceled",
+    }
+}
+
+/// Where a command stands, in a word; of those that failed, how.
+pub(crate) fn progress_text(progress: &Progress) -> &'static str {
+    match progress.ending {
+        Some(Ending::Skipped) => "Skipped",
+        Some(Ending::Timeout) => "Timed out",
+        _ => state_text(progress.state),
+    }
+}
+
+/// Where a command stands, as a badge.
+pub(crate) fn state_badge(progress: &Progress) -> Element {
+    let tone = match progress.state {
+        CommandState::Queued => "",
+        CommandState::Sent | CommandState::Delivered => "info",
+        CommandState::Succeeded => "good",
+        CommandState::Failed => "bad",
+        CommandState::Expired => "warn",
+        CommandState::Canceled => "",
+    };
+    rsx! { span { class: "badge {tone}", "data-testid": "command-state", {progress_text(progress)} } }
+}
+
+/// A path in words.
+pub(crate) fn path_text(path: Path) -> &'static str {
+    match path {
+        Path::Socket => "by socket",
+        Path::Push => "by push",
+        Path::Heartbeat => "with a heartbeat",
+    }
+}
+
+/// Why a device gets no command, by its name in the API.
+pub(crate) fn refused_text(reason: &str) -> String {
+    let known = [Refused::NotFound, Refused::Deleted, Refused::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
+    match known {
+        Some(Refused::NotFound) => "there is no such device".into(),
+        Some(Refused::Deleted) => "the device is deleted".into(),
+        Some(Refused::TooManyOpen) => "too many commands are open for it".into(),
+        None => reason.replace('_', " "),
+    }
+}
+
+/// Parameters on one line: `duration s 10, package com.example`.
+pub(crate) fn params_line(params: &str) -> String {
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            parts.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    };
+    match serde_json::from_str(params) {
+        Ok(Value::Object(fields)) => fields
+            .iter()
+            .map(|(name, value)| match name.as_str() {
+                "duration_s" => format!("{} s", plain(value)),
+                "package" | "name" | "ssid" | "intent" => plain(value),
+                _ => format!("{} {}", name.replace('_', " "), plain(value)),
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
+        _ => String::new(),
+    }
+}
+
+/// JSON on several lines.
+pub(crate) fn json_lines(text: &str) -> String {
+    serde_json::from_str::<Value>(text).and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| text.to_owned())
+}
+
+/// States of a batch's commands that there are, with their counts.
+fn counted(details: &BatchDetails) -> impl Iterator<Item = (CommandState, u64)> {
+    CommandState::ALL.into_iter().map(|state| (state, details.count(state).max(0).unsigned_abs())).filter(|(_, count)| *count > 0)
+}
+
+/// How many of a batch's commands are over, in percent, rounded down: 100 only when all are.
+pub(crate) fn percent_over(details: &BatchDetails) -> u64 {
+    let all: u64 = counted(details).map(|(_, count)| count).sum();
+    let over = all.saturating_sub(details.open().max(0).unsigned_abs());
+    (over * 100).checked_div(all).unwrap_or(100)
+}
+
+/// How far a batch got, drawn: a part of the bar for each state.
+pub(crate) fn batch_bar(details: &BatchDetails) -> Element {
+    let all: u64 = counted(details).map(|(_, count)| count).sum();
+    let parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
+    let said = counted(details)
+        .map(|(state, count)| format!("{} {}", format::number(count), state_text(state).to_lowercase()))
+        .collect::<Vec<_>>();
+    let said = if said.is_empty() { "no commands".to_owned() } else { said.join(", ") };
+    rsx! {
+        div { class: "batch-bar", role: "img", aria_label: "{said}",
+            for (state, width) in parts {
+                span { key: "{state.as_str()}", class: "state-{state.as_str()}", style: "width:{width:.3}%" }
+            }
+        }
+    }
+}
+
+/// The same in words.
+pub(crate) fn batch_counts(details: &BatchDetails) -> Element {
+    rsx! {
+        span { class: "batch-counts",
+            for (state, count) in counted(details) {
+                span { key: "{state.as_str()}", "data-state": state.as_str(), span { class: "state-mark state-{state.as_str()}", aria_hidden: "true" } "{format::number(count)} {state_text(state).to_lowercase()}" }
+            }
+        }
+    }
+}
+
+/// How far one command got: the steps behind it, and the one that it is at.
+pub(crate) fn steps(progress: &Progress) -> Element {
+    let path = progress.path.map_or("", path_text);
+    let last = match progress.state {
+        state if state.is_open() => ("Done", "", false),
+        CommandState::Succeeded => ("Succeeded", "good", true),
+        CommandState::Failed => (progress_text(progress), "bad", true),
+        CommandState::Expired => ("Expired", "warn", true),
+        _ => ("Canceled", "off", true),
+    };
+    let sent = if path.is_empty() { "Sent".to_owned() } else { format!("Sent {path}") };
+    let steps = [
+        ("Queued".to_owned(), "", true),
+        (sent, "", progress.sent_at.is_some()),
+        ("Delivered".to_owned(), "", progress.delivered_at.is_some()),
+        (last.0.to_owned(), last.1, last.2),
+    ];
+    rsx! {
+        ol { class: "way",
+            for (text, tone, reached) in steps {
+                li { key: "{text}", class: if reached { "way-step reached {tone}" } else { "way-step" },
+                    span { class: "way-mark", if reached { {icon(if matches!(tone, "bad" | "warn" | "off") { Glyph::Close } else { Glyph::Check })} } }
+                    "{text}"
+                    if !reached { span { class: "visually-hidden", " (not yet)" } }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_read_as_a_line() {
+        assert_eq!(params_line(r#"{"duration_s":10}"#), "10 s");
+        assert_eq!(params_line(r#"{"argv":["/system/bin/logcat","-d"],"name":"logs"}"#), "argv /system/bin/logcat -d, logs");
+        assert_eq!(params_line(r#"{"password":"***","security":"wpa2","ssid":"shop"}"#), "password ***, security wpa2, shop");
+        assert_eq!([params_line("{}"), params_line("nonsense")], ["", ""]);
+    }
+
+    #[test]
+    fn every_action_and_refusal_has_words() {
+        for kind in ActionKind::ALL {
+            assert!(!action_title(kind).is_empty() && consequence(kind).ends_with('.'), "{kind:?}");
+            assert_eq!(action_named(kind.as_str()), action_title(kind));
+        }
+        assert_eq!(action_named("deploy_apk"), "deploy apk");
+        assert_eq!(refused_text("too_many_open"), "too many commands are open for it");
+        assert_eq!(refused_text("quite_new"), "quite new");
+    }
+}

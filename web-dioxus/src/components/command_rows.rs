@@ -1,0 +1,183 @@
+//! A list of commands: a line for each, which opens to all that is known of it, and taking one back.
+
+use std::sync::Arc;
+
+use actors::clock;
+use dioxus::prelude::*;
+use domain::action::ActionKind;
+use domain::command::Ending;
+use domain::{CommandId, Timestamp};
+use store::CommandRow;
+
+use crate::app::Route;
+use crate::components::command_bits::{action_named, json_lines, params_line, path_text, progress_text, state_badge};
+use crate::components::{Confirm, CopyButton, Glyph, Go, LocalTime, icon, local_time, time_ago};
+use crate::context::use_session;
+use crate::format;
+use crate::toasts::use_toasts;
+
+/// What a line begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// The action: the list is of one device.
+    Action,
+    /// The device: the list is of one batch.
+    Device,
+    /// Both.
+    Both,
+}
+
+/// Commands, and what becomes of them.
+#[component]
+pub(crate) fn CommandRows(rows: Arc<Vec<CommandRow>>, named: Named, label: String, onchange: EventHandler<()>) -> Element {
+    let mut asked = use_signal(|| None::<CommandRow>);
+    let now = clock::now();
+    rsx! {
+        ul { class: "command-rows", aria_label: "{label}",
+            for row in rows.iter() {
+                Row { key: "{row.id}", row: row.clone(), named, now, oncancel: move |row| asked.set(Some(row)) }
+            }
+        }
+        if let Some(row) = asked() {
+            Cancel { id: row.id, what: action_named(&row.action), alias: row.alias.clone(), delivered: row.progress.delivered_at.is_some(),
+                onclose: move |()| {
+                    asked.set(None);
+                    onchange.call(());
+                },
+            }
+        }
+    }
+}
+
+#[component]
+fn Row(row: CommandRow, named: Named, now: Timestamp, oncancel: EventHandler<CommandRow>) -> Element {
+    let progress = &row.progress;
+    let (action, params) = (action_named(&row.action), params_line(&row.params));
+    let at = progress.finished_at.unwrap_or(row.created_at);
+    let said = match (&row.message, &row.canceled_by, progress.path) {
+        (Some(message), ..) => message.clone(),
+        (None, Some(by), _) => format!("taken back by {by}"),
+        (None, None, Some(path)) => path_text(path).to_owned(),
+        (None, None, None) => String::new(),
+    };
+    rsx! {
+        li { class: "command-row", "data-testid": "command-row", "data-state": progress.state.as_str(), "data-id": "{row.id}", "data-action": "{row.action}",
+            details {
+                summary {
+                    span { class: "command-state", {state_badge(progress)} }
+                    span { class: "command-what",
+                        match named {
+                            Named::Action => rsx! { strong { "{action}" } span { class: "muted truncate", "{params}" } },
+                            Named::Device => rsx! { strong { class: "truncate", "{row.alias}" } },
+                            Named::Both => rsx! { strong { "{action}" } span { class: "muted truncate", "{row.alias}" } },
+                        }
+                    }
+                    span { class: "command-said muted truncate", "{said}" }
+                    span { class: "command-when muted", {time_ago(at, &format::relative(now, at))} }
+                    span { class: "command-open", {icon(Glyph::ChevronDown)} }
+                }
+                Details { row: row.clone(), params, oncancel }
+            }
+        }
+    }
+}
+
+#[component]
+fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) -> Element {
+    let session = use_session();
+    let progress = row.progress;
+    // What no build knows takes what the service demands then.
+    let permission = ActionKind::parse("action", &row.action).map_or(domain::access::Permission::SendCommands, ActionKind::permission);
+    let cancelable = progress.state.is_open() && session.may(permission);
+    let tries = match (progress.attempts, progress.path) {
+        (0, _) => "none yet".to_owned(),
+        (count, path) => format!(
+            "{}{}",
+            format::count(count.unsigned_abs() as usize, "attempt", "attempts"),
+            path.map_or_else(String::new, |path| format!(", last {}", path_text(path)))
+        ),
+    };
+    let times = [
+        ("Asked for", Some(row.created_at)),
+        ("Sent first", progress.sent_at),
+        ("Delivered", progress.delivered_at),
+        ("Over", progress.finished_at),
+        ("Done, by its clock", row.device_finished_at),
+        (if progress.state.is_open() { "Expires" } else { "Good until" }, Some(row.expires_at)),
+    ];
+    let asked = row.clone();
+    rsx! {
+        div { class: "command-details", "data-testid": "command-details",
+            dl { class: "facts wide",
+                div { dt { "Device" } dd { Go { to: Route::device(row.device_id), "{row.alias}" } } }
+                div { dt { "Action" } dd { "{action_named(&row.action)}" } }
+                div { dt { "Asked by" } dd { "{row.created_by}" } }
+                div { dt { "Sending" } dd { "{tries}" } }
+                for (name, at) in times {
+                    if let Some(at) = at {
+                        div { key: "{name}", dt { "{name}" } dd { {local_time(at, LocalTime::Minute)} } }
+                    }
+                }
+                if let Some(by) = &row.canceled_by {
+                    div { dt { "Taken back by" } dd { "{by}" } }
+                }
+                if let Some(ending @ (Ending::Skipped | Ending::Timeout)) = progress.ending {
+                    div { dt { "Outcome" } dd { "{progress_text(&progress)} " code { class: "muted", "{ending.as_str()}" } } }
+                }
+                if let Some(message) = &row.message {
+                    div { dt { "The device says" } dd { "data-testid": "command-message", "{message}" } }
+                }
+                if let Some(code) = &row.code {
+                    div { dt { "Code" } dd { code { "{code}" } } }
+                }
+                if let Some(batch) = row.batch_id {
+                    div { dt { "Batch" } dd { Go { to: Route::batch(batch), "Go to the batch" } } }
+                }
+                div { dt { "Command id" } dd { class: "identifier", code { class: "truncate", "{row.id}" } CopyButton { text: row.id.to_string(), label: "Copy the command id" } } }
+            }
+            if !params.is_empty() {
+                h4 { "Parameters" }
+                pre { class: "json", tabindex: "0", code { {json_lines(&row.params)} } }
+            }
+            if let Some(data) = &row.data {
+                h4 { "What it yielded" }
+                pre { class: "json", tabindex: "0", code { "data-testid": "command-data", {json_lines(data)} } }
+            }
+            if cancelable {
+                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-command", onclick: move |_| oncancel.call(asked.clone()), {icon(Glyph::Close)} "Cancel this command" }
+            }
+        }
+    }
+}
+
+/// Asks before a command is taken back.
+#[component]
+pub(crate) fn Cancel(id: CommandId, what: String, alias: String, delivered: bool, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let (named, of) = (what.clone(), alias.clone());
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let (session, named, of) = (session.clone(), named.clone(), of.clone());
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.commands.cancel(&principal, id).await }).await {
+                Ok(_) => toasts.good(format!("“{named}” for {of} is canceled.")),
+                Err(error) => toasts.failed(&error),
+            }
+            onclose.call(());
+        });
+    });
+    rsx! {
+        Confirm { title: "Cancel “{what}” for {alias}?", action: "Cancel the command", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
+            if delivered {
+                p { "The device has it already and may run it all the same. What it says of it is kept." }
+            } else {
+                p { "It is not sent any more. If the device got it just now it may still run; what it says of it is kept." }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Commands one by one, newest first, filtered.
+
+use std::sync::Arc;
+
+use dioxus::prelude::*;
+use domain::action::ActionKind;
+use store::{CommandCursor, CommandQuery, CommandRow};
+
+use super::filters::Filters;
+use crate::commands_url::{CommandsUrl, CommandsView};
+use crate::components::command_bits::pace;
+use crate::components::command_rows::{CommandRows, Named};
+use crate::components::{EmptyState, Glyph, Pager, Problem, Skeleton};
+use crate::polling::use_paced_polling;
+
+/// Commands of a page.
+const PAGE: i64 = 30;
+
+#[component]
+pub(super) fn List(query: CommandsUrl) -> Element {
+    let mut before = use_signal(Vec::<CommandCursor>::new);
+    let after = before.read().last().copied();
+    let list = use_paced_polling(
+        (query.clone(), after),
+        |(rows, _): &(Arc<Vec<CommandRow>>, _)| pace(rows.iter().any(|row| row.progress.state.is_open())),
+        |system, principal, (query, after): (CommandsUrl, _)| async move {
+            let query = CommandQuery {
+                device: query.device,
+                batch: None,
+                single: query.view == CommandsView::Single,
+                state: query.state,
+                action: query.action.map(ActionKind::as_str).map(str::to_owned),
+                created_by: query.by,
+            };
+            let (rows, next) = system.commands.list(&principal, &query, after, Some(PAGE)).await?;
+            Ok((Arc::new(rows), next))
+        },
+    );
+    let reading = list.read();
+    rsx! {
+        section { class: "card", aria_labelledby: "list-title", aria_busy: reading.loading.to_string(),
+            h2 { id: "list-title", class: "visually-hidden", "Commands" }
+            Filters { query: query.clone() }
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| list.again() }
+            }
+            match reading.value.as_deref() {
+                Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! {
+                    if query.is_filtered() {
+                        EmptyState { glyph: Glyph::Search, title: "No command matches", text: "Nothing that was sent fits this filter." }
+                    } else {
+                        EmptyState { glyph: Glyph::Terminal, title: "No commands yet", text: "Whatever a device is told to do from its page or by a script appears here, with what became of it." }
+                    }
+                },
+                Some((rows, next)) => {
+                    let next = *next;
+                    rsx! {
+                        CommandRows { rows: rows.clone(), named: Named::Both, label: "Commands", onchange: move |()| list.again() }
+                        Pager { page: before.read().len(), more: next.is_some(),
+                            onnewer: move |()| { before.write().pop(); },
+                            onolder: move |()| before.write().extend(next),
+                        }
+                    }
+                },
+                None if reading.problem.is_none() => rsx! { Skeleton {} },
+                None => rsx! {},
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What devices were told to do: batches, single commands, and what became of them, live.
+
+mod batch;
+mod batches;
+mod filters;
+mod list;
+
+use dioxus::prelude::*;
+use domain::access::Permission;
+
+use crate::app::{Route, use_title};
+use crate::commands_url::{CommandsUrl, CommandsView};
+use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::context::use_session;
+use crate::url_state::DevicesUrl;
+
+pub(crate) use batch::CommandBatch;
+use batches::Batches;
+use list::List;
+
+fn view_title(view: CommandsView) -> &'static str {
+    match view {
+        CommandsView::Batches => "Batches",
+        CommandsView::Single => "Single commands",
+        CommandsView::All => "All commands",
+    }
+}
+
+#[component]
+pub(crate) fn Commands(query: CommandsUrl) -> Element {
+    use_title("Commands");
+    let session = use_session();
+    if !session.may(Permission::ViewCommands) {
+        return rsx! { NotAllowed {} };
+    }
+    rsx! {
+        PageHeader { title: "Commands", lead: "What devices were told to do, and what became of it.",
+            if session.may(Permission::SendCommands) {
+                Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Choose devices" }
+            }
+        }
+        nav { class: "tabs settings-tabs", aria_label: "Commands",
+            for view in CommandsView::ALL {
+                Go { key: "{view.as_str()}", to: Route::Commands { query: CommandsUrl::of(view) }, current: view == query.view, testid: "view-{view.as_str()}", {view_title(view)} }
+            }
+        }
+        // Keyed, so that another list begins at its first page.
+        for (key, query) in [(query.to_string(), query)] {
+            match query.view {
+                CommandsView::Batches => rsx! { Batches { key: "{key}" } },
+                _ => rsx! { List { key: "{key}", query } },
+            }
+        }
+    }
+}
+
+#[component]
+fn NotAllowed() -> Element {
+    rsx! {
+        PageHeader { title: "Commands" }
+        section { class: "card",
+            EmptyState { glyph: Glyph::Key, title: "Not for this role", text: "Your role does not allow this. Ask an admin of this server." }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Telling a device to do something, and seeing what becomes of it right there.
+
+use std::rc::Rc;
+
+use actors::ServiceError;
+use actors::services::CommandRequest;
+use dioxus::prelude::*;
+use domain::action::ActionKind;
+use domain::{CommandId, DeviceId};
+use store::CommandRow;
+
+use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, has_fields, lives, use_command_limits};
+use crate::components::command_bits::{
+    action_glyph, action_hint, action_named, action_title, consequence, pace, params_line, progress_text, steps,
+};
+use crate::components::command_rows::Cancel;
+use crate::components::form::{FormDialog, use_submission};
+use crate::components::{Confirm, Glyph, icon};
+use crate::context::use_session;
+use crate::format;
+use crate::polling::use_paced_polling;
+use crate::toasts::use_toasts;
+
+/// Commands whose outcome is shown at a time; older ones are in the list below.
+const SHOWN_MAX: usize = 4;
+
+/// What stands between a button and its command.
+#[derive(Clone, PartialEq)]
+enum Stage {
+    /// Parameters are asked for.
+    Fields(ActionKind),
+    /// Somebody is asked whether it is meant.
+    Sure(CommandRequest),
+}
+
+/// The buttons of all actions that somebody may use, and what became of those that were used.
+/// `packages`: apps that the device is known to have.
+#[component]
+pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<String>, onsent: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let submission = use_submission();
+    let limits = use_command_limits();
+    let mut stage = use_signal(|| None::<Stage>);
+    let mut draft = use_signal(Draft::default);
+    let mut expires = use_signal(String::new);
+    let mut sent = use_signal(Vec::<CommandId>::new);
+    let kinds: Vec<_> = ActionKind::ALL.into_iter().filter(|kind| session.may(kind.permission())).collect();
+    let send = use_callback(move |request: CommandRequest| {
+        if !submission.begin() {
+            return;
+        }
+        let session = session.clone();
+        spawn(async move {
+            let kind = request.action.kind();
+            let made =
+                session.call(move |system, principal| async move { system.commands.send(&principal, id, request, None).await }).await;
+            let invalid = if let Err(ServiceError::Invalid(invalid)) = &made { Some(invalid.clone()) } else { None };
+            match (submission.done(made), invalid) {
+                (Some((row, _)), _) => {
+                    stage.set(None);
+                    sent.with_mut(|sent| {
+                        sent.insert(0, row.id);
+                        sent.truncate(SHOWN_MAX);
+                    });
+                    onsent.call(());
+                }
+                // The field is to blame, so it is shown.
+                (None, Some(_)) if has_fields(kind) => stage.set(Some(Stage::Fields(kind))),
+                (None, invalid) => {
+                    if let Some(invalid) = invalid {
+                        toasts.bad(invalid.to_string());
+                    }
+                    stage.set(None);
+                }
+            }
+        });
+    });
+    let chosen = move |kind: ActionKind| {
+        submission.reset();
+        let fields = Draft::with(&[("expires_in_s", expires.peek().as_str())]);
+        if has_fields(kind) {
+            draft.set(fields);
+            stage.set(Some(Stage::Fields(kind)));
+        } else {
+            match fields.request(kind) {
+                Ok(request) if kind.asks_first() => stage.set(Some(Stage::Sure(request))),
+                Ok(request) => send.call(request),
+                Err(invalid) => toasts.bad(invalid.to_string()),
+            }
+        }
+    };
+    let filled = use_callback(move |(kind, form): (ActionKind, FormEvent)| {
+        draft.set(Draft::of(&form));
+        match draft.peek().request(kind) {
+            Ok(request) if kind.asks_first() => {
+                submission.reset();
+                stage.set(Some(Stage::Sure(request)));
+            }
+            Ok(request) => send.call(request),
+            Err(invalid) => {
+                if submission.begin() {
+                    let _ = submission.done::<()>(Err(invalid.into()));
+                }
+            }
+        }
+    });
+    if kinds.is_empty() {
+        return rsx! {};
+    }
+    rsx! {
+        section { class: "card actions-panel", aria_labelledby: "actions-title", "data-testid": "actions",
+            div { class: "card-head",
+                h2 { id: "actions-title", "Actions" }
+                label { class: "inline-field", "Expires after"
+                    select { class: "choice", name: "expires", "data-testid": "expires", onchange: move |event| expires.set(event.value()),
+                        for (value, text) in lives(&limits) {
+                            option { key: "{value}", value: "{value}", selected: value == expires(), "{text}" }
+                        }
+                    }
+                }
+            }
+            if !online {
+                p { class: "notice", {icon(Glyph::Alert)} "This device is not heard from. A command waits for it until it expires." }
+            }
+            div { class: "action-buttons", role: "group", aria_label: "Actions",
+                for kind in kinds {
+                    button {
+                        key: "{kind.as_str()}", class: if kind.asks_first() { "button danger-quiet" } else { "button" }, r#type: "button", title: action_hint(kind),
+                        aria_haspopup: (has_fields(kind) || kind.asks_first()).then_some("dialog"), "data-testid": "action-{kind.as_str()}",
+                        onclick: { let mut chosen = chosen; move |_| chosen(kind) },
+                        {icon(action_glyph(kind))} {action_title(kind)}
+                        if has_fields(kind) { "…" }
+                    }
+                }
+            }
+            Outcomes { sent: sent(), onforget: move |id| sent.with_mut(|sent| sent.retain(|known| *known != id)) }
+        }
+        match stage() {
+            None => rsx! {},
+            Some(Stage::Fields(kind)) => rsx! {
+                Fields { kind, alias: alias.clone(), draft: draft(), packages: packages.clone(), limits, submission, onfilled: move |form| filled.call((kind, form)), onclose: move |()| stage.set(None) }
+            },
+            Some(Stage::Sure(request)) => rsx! {
+                Sure { request: request.clone(), alias: alias.clone(), draft: draft(), limits, busy: submission.busy(), onconfirm: move |()| send.call(request.clone()), onclose: move |()| stage.set(None) }
+            },
+        }
+    }
+}
+
+#[component]
+fn Fields(
+    kind: ActionKind,
+    alias: String,
+    draft: Draft,
+    packages: Vec<String>,
+    limits: CommandLimits,
+    submission: crate::components::form::Submission,
+    onfilled: EventHandler<FormEvent>,
+    onclose: EventHandler<()>,
+) -> Element {
+    let action = if kind.asks_first() { "Continue" } else { "Send" };
+    rsx! {
+        FormDialog { title: "{action_title(kind)} on {alias}", action, busy: submission.busy(), focus: submission.focus(), onsubmit: onfilled, onclose,
+            p { class: "muted", {action_hint(kind)} }
+            ActionFields { kind, draft: draft.clone(), packages, submission }
+            ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "when the device has not got it by then, it never runs", submission }
+            if let Some(problem) = submission.other_error(&FIELDS) {
+                p { class: "field-error", role: "alert", "{problem}" }
+            }
+        }
+    }
+}
+
+/// What somebody is asked before it is sent.
+fn question(kind: ActionKind, alias: &str, draft: &Draft) -> String {
+    let about = |field: &str| draft.some(field).unwrap_or_default();
+    match kind {
+        ActionKind::Reboot => format!("Reboot {alias}?"),
+        ActionKind::Lock => format!("Lock the screen of {alias}?"),
+        ActionKind::ClearAppData => format!("Clear the data of {} on {alias}?", about("params.package")),
+        ActionKind::Exec => format!("Run {} on {alias}?", about("params.name")),
+        ActionKind::RotateKey => format!("Rotate the key of {alias}?"),
+        _ => format!("{} on {alias}?", action_title(kind)),
+    }
+}
+
+/// Names the device and what will happen to it.
+#[component]
+fn Sure(
+    request: CommandRequest,
+    alias: String,
+    draft: Draft,
+    limits: CommandLimits,
+    busy: bool,
+    onconfirm: EventHandler<()>,
+    onclose: EventHandler<()>,
+) -> Element {
+    let kind = request.action.kind();
+    let title = question(kind, &alias, &draft);
+    let lasts = request.expires_in_s.unwrap_or(limits.expires_default_s);
+    rsx! {
+        Confirm { title, action: action_title(kind), busy, onconfirm, onclose,
+            p { strong { "{alias}" } ": " {consequence(kind)} }
+            if lasts > 0 {
+                p { "If the device cannot be reached, it happens when it is back within {format::duration(lasts)}." }
+            }
+        }
+    }
+}
+
+/// What becomes of the commands that were just sent, live.
+#[component]
+fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element {
+    let rows = use_paced_polling(
+        sent.clone(),
+        |rows: &Vec<CommandRow>| pace(rows.iter().any(|row| row.progress.state.is_open())),
+        |system, principal, sent: Vec<CommandId>| async move {
+            let mut rows = Vec::new();
+            for id in sent {
+                rows.push(system.commands.one(&principal, id).await?);
+            }
+            Ok(rows)
+        },
+    );
+    let mut canceling = use_signal(|| None::<CommandRow>);
+    if sent.is_empty() {
+        return rsx! {};
+    }
+    let reading = rows.read();
+    let shown: Rc<Vec<CommandRow>> = reading.value.unwrap_or_default();
+    rsx! {
+        ul { class: "outcomes", aria_label: "What became of them", aria_live: "polite",
+            for row in shown.iter().filter(|row| sent.contains(&row.id)).cloned() {
+                Outcome { key: "{row.id}", row, onforget, oncancel: move |row| canceling.set(Some(row)) }
+            }
+        }
+        if let Some(problem) = reading.problem {
+            p { class: "field-error", role: "alert", "{problem}" }
+        }
+        if let Some(row) = canceling() {
+            Cancel { id: row.id, what: action_named(&row.action), alias: row.alias.clone(), delivered: row.progress.delivered_at.is_some(),
+                onclose: move |()| {
+                    canceling.set(None);
+                    rows.again();
+                },
+            }
+        }
+    }
+}
+
+#[component]
+fn Outcome(row: CommandRow, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandRow>) -> Element {
+    let (id, progress, asked) = (row.id, row.progress, row.clone());
+    let params = params_line(&row.params);
+    let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {
+        ms @ ..950 => format!("{ms} ms"),
+        ms @ ..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        ms => format::duration(ms / 1000),
+    });
+    rsx! {
+        li { class: "outcome", "data-testid": "outcome", "data-state": progress.state.as_str(), "data-action": "{row.action}",
+            div { class: "outcome-head",
+                strong { "{action_named(&row.action)}" }
+                if !params.is_empty() { span { class: "muted truncate", "{params}" } }
+                span { class: "visually-hidden", {progress_text(&progress)} }
+                if let Some(took) = took { span { class: "muted", "after {took}" } }
+                if progress.state.is_open() {
+                    button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "outcome-cancel", onclick: move |_| oncancel.call(asked.clone()), "Cancel" }
+                } else {
+                    button { class: "icon-button", r#type: "button", aria_label: "Dismiss", onclick: move |_| onforget.call(id), {icon(Glyph::Close)} }
+                }
+            }
+            {steps(&progress)}
+            if let Some(message) = &row.message {
+                p { class: "outcome-message", "data-testid": "outcome-message", "{message}" }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_the_device_and_what_it_is_about() {
+        let draft = Draft::with(&[("params.package", "com.example.kiosk"), ("params.name", "logs")]);
+        for kind in ActionKind::ALL.into_iter().filter(|kind| kind.asks_first()) {
+            assert!(question(kind, "till-1", &draft).contains("till-1"), "{kind:?}");
+        }
+        assert_eq!(question(ActionKind::ClearAppData, "till-1", &draft), "Clear the data of com.example.kiosk on till-1?");
+        assert_eq!(question(ActionKind::Exec, "till-1", &draft), "Run logs on till-1?");
+    }
+}

@@ -1,0 +1,297 @@
+//! Telling many devices to do something: what, what it would come to, and off to the batch.
+
+use std::rc::Rc;
+
+use actors::services::{BatchRequest, BulkTarget, CommandRequest, Planned};
+use dioxus::prelude::*;
+use domain::DeviceId;
+use domain::action::ActionKind;
+use domain::command::Path;
+
+use crate::app::Route;
+use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, use_command_limits};
+use crate::components::command_bits::{action_hint, action_title, consequence, refused_text};
+use crate::components::form::{Field, FormDialog, Submission, TextField, use_submission};
+use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};
+use crate::context::{explain, use_session};
+use crate::format;
+use crate::toasts::use_toasts;
+
+/// Refusals that an answer lists.
+const REFUSED_MAX: usize = 100;
+
+/// Where it stands.
+#[derive(Clone, PartialEq)]
+enum Stage {
+    /// The action and its parameters are asked for.
+    Compose,
+    /// What it would come to is shown.
+    Check(CommandRequest, Option<i32>),
+}
+
+/// What a batch would come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    devices: usize,
+    offline: usize,
+    /// In the order of [`Path::ALL`].
+    paths: [usize; 3],
+    refused: usize,
+}
+
+impl Tally {
+    fn of(planned: &[Planned]) -> Self {
+        let mut tally = Self::default();
+        for one in planned {
+            match one.outcome {
+                Ok(expected) => {
+                    tally.devices += 1;
+                    tally.offline += usize::from(!expected.online);
+                    for (path, count) in Path::ALL.into_iter().zip(&mut tally.paths) {
+                        *count += usize::from(path == expected.path);
+                    }
+                }
+                Err(_) => tally.refused += 1,
+            }
+        }
+        tally
+    }
+}
+
+fn path_title(path: Path) -> &'static str {
+    match path {
+        Path::Socket => "At once, by their sockets",
+        Path::Push => "By push",
+        Path::Heartbeat => "With their next heartbeats",
+    }
+}
+
+fn devices(count: usize) -> String {
+    format::count(count, "device", "devices")
+}
+
+/// The dialogs of one command to these devices.
+#[component]
+pub(super) fn SendMany(ids: Rc<Vec<DeviceId>>, onclose: EventHandler<()>) -> Element {
+    let limits = use_command_limits();
+    let submission = use_submission();
+    let mut stage = use_signal(|| Stage::Compose);
+    let mut draft = use_signal(Draft::default);
+    let mut kind = use_signal(|| ActionKind::Ping);
+    let count = ids.len();
+    match stage() {
+        Stage::Compose => rsx! {
+            Compose { count, kind: kind(), draft: draft(), limits, submission, onclose,
+                onkind: move |chosen| {
+                    submission.reset();
+                    kind.set(chosen);
+                },
+                onask: move |(held, request, rate): (Draft, CommandRequest, Option<i32>)| {
+                    draft.set(held);
+                    stage.set(Stage::Check(request, rate));
+                },
+            }
+        },
+        Stage::Check(request, rate) => rsx! {
+            Check { ids, request, rate, limits, onclose, onback: move |()| stage.set(Stage::Compose) }
+        },
+    }
+}
+
+#[component]
+fn Compose(
+    count: usize,
+    kind: ActionKind,
+    draft: Draft,
+    limits: CommandLimits,
+    submission: Submission,
+    onkind: EventHandler<ActionKind>,
+    onask: EventHandler<(Draft, CommandRequest, Option<i32>)>,
+    onclose: EventHandler<()>,
+) -> Element {
+    let session = use_session();
+    let kinds: Vec<_> = ActionKind::ALL.into_iter().filter(|kind| session.may(kind.permission())).collect();
+    let asked = use_callback(move |(kind, form): (ActionKind, FormEvent)| {
+        if !submission.begin() {
+            return;
+        }
+        let held = Draft::of(&form);
+        let read = held.request(kind).and_then(|request| {
+            let rate = held.number("rate_per_second")?;
+            let rate = rate.map(|rate| domain::invalid::in_range("rate_per_second", rate, 1, limits.rate_max.max(1))).transpose()?;
+            Ok((request, rate))
+        });
+        if let Some((request, rate)) = submission.done(read.map_err(Into::into)) {
+            onask.call((held, request, rate));
+        }
+    });
+    rsx! {
+        FormDialog { title: "Send a command to {devices(count)}", action: "Check", busy: submission.busy(), focus: submission.focus(), wide: true, onsubmit: move |form| asked.call((kind, form)), onclose,
+            Field { name: "action", label: "Action", hint: action_hint(kind),
+                select { id: "action", name: "action", aria_describedby: "action-note",
+                    onchange: move |event| onkind.call(ActionKind::parse("action", &event.value()).unwrap_or(ActionKind::Ping)),
+                    for choice in kinds {
+                        option { key: "{choice.as_str()}", value: choice.as_str(), selected: choice == kind, {action_title(choice)} }
+                    }
+                }
+            }
+            // Keyed, so that another action gets fields of its own.
+            for kind in [kind] {
+                ActionFields { key: "{kind.as_str()}", kind, draft: draft.clone(), packages: vec![], submission }
+            }
+            div { class: "field-pair even",
+                TextField { name: "rate_per_second", label: "Commands a second", value: draft.some("rate_per_second").unwrap_or_default(), placeholder: limits.rate_default.to_string(), hint: "at most {format::number(limits.rate_max.unsigned_abs().into())}; empty: {format::number(limits.rate_default.unsigned_abs().into())}", error: submission.error("rate_per_second") }
+                ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "counted from when the last one is sent", submission }
+            }
+            if let Some(problem) = submission.other_error(&[&FIELDS[..], &["rate_per_second"]].concat()) {
+                p { class: "field-error", role: "alert", "{problem}" }
+            }
+        }
+    }
+}
+
+/// Says what it would come to, and does it once somebody agrees.
+#[component]
+fn Check(
+    ids: Rc<Vec<DeviceId>>,
+    request: CommandRequest,
+    rate: Option<i32>,
+    limits: CommandLimits,
+    onback: EventHandler<()>,
+    onclose: EventHandler<()>,
+) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let navigator = use_navigator();
+    let mut busy = use_signal(|| false);
+    let mut again = use_signal(|| 0u32);
+    let kind = request.action.kind();
+    let batch = BatchRequest { target: BulkTarget::Ids(ids.to_vec()), command: request.clone(), rate_per_second: rate };
+    let (asking, asked) = (session.clone(), batch.clone());
+    let preview = use_resource(move || {
+        again();
+        let (session, batch) = (asking.clone(), asked.clone());
+        async move {
+            let planned = session.call(move |system, principal| async move { system.commands.plan(&principal, batch).await }).await;
+            planned.map(Rc::new).map_err(|error| explain(&error))
+        }
+    });
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let (session, batch) = (session.clone(), batch.clone());
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.commands.send_many(&principal, batch, None).await }).await {
+                Ok((made, _)) => {
+                    toasts.good(format!(
+                        "{} is on its way to {}.",
+                        action_title(kind),
+                        devices(made.batch.devices.unsigned_abs() as usize)
+                    ));
+                    navigator.push(Route::batch(made.batch.id));
+                }
+                Err(error) => {
+                    busy.set(false);
+                    toasts.failed(&error);
+                    again += 1;
+                }
+            }
+        });
+    });
+    let tally = match &*preview.read() {
+        Some(Ok(planned)) => Some(Tally::of(planned)),
+        _ => None,
+    };
+    let count = tally.as_ref().map_or(0, |tally| tally.devices);
+    let danger = kind.asks_first();
+    let rate = rate.unwrap_or(limits.rate_default).max(1);
+    let lasts_s = count as u64 / u64::from(rate.unsigned_abs());
+    rsx! {
+        Dialog { title: "{action_title(kind)}: dry run", wide: true, onclose,
+            div { class: "dialog-body", "data-testid": "send-check",
+                if danger {
+                    p { class: "notice warn", {icon(Glyph::Alert)} span { "On each device: " {consequence(kind)} } }
+                }
+                match &*preview.read() {
+                    None => rsx! { Skeleton {} },
+                    Some(Err(problem)) => rsx! { Problem { text: problem.clone(), onretry: move |()| again += 1 } },
+                    Some(Ok(planned)) => rsx! {
+                        Plan { planned: planned.clone() }
+                        if lasts_s > 0 {
+                            p { "At {format::number(rate.unsigned_abs().into())} a second, the last one is sent after {format::duration(lasts_s as i64)}." }
+                        }
+                    },
+                }
+            }
+            div { class: "dialog-actions",
+                button { class: "button quiet back", r#type: "button", disabled: busy(), "data-testid": "send-back", onclick: move |_| onback.call(()), "Back" }
+                button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
+                button {
+                    class: if danger { "button danger" } else { "button primary" }, r#type: "button", disabled: busy() || count == 0, "data-testid": "confirm",
+                    onclick: move |_| confirmed.call(()),
+                    if busy() { "Sending…" } else { "Send to {devices(count)}" }
+                }
+            }
+        }
+    }
+}
+
+/// How many, by which path, how many are not heard from; who gets none, and why.
+#[component]
+fn Plan(planned: Rc<Vec<Planned>>) -> Element {
+    let tally = Tally::of(&planned);
+    let refused: Vec<_> = planned
+        .iter()
+        .filter_map(|one| {
+            Some((one.id, one.alias.clone().unwrap_or_else(|| one.id.to_string()), refused_text(one.outcome.err()?.as_str())))
+        })
+        .take(REFUSED_MAX)
+        .collect();
+    let rest = tally.refused.saturating_sub(refused.len());
+    let offline = format::number(tally.offline as u64);
+    rsx! {
+        div { role: "status",
+            ul { class: "tally",
+                li { class: "good", "data-testid": "plan-devices", strong { {format::number(tally.devices as u64)} } " would get it" }
+                li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "plan-refused", strong { {format::number(tally.refused as u64)} } " would not" }
+            }
+        }
+        dl { class: "plan",
+            for (path, count) in Path::ALL.into_iter().zip(tally.paths) {
+                div { key: "{path.as_str()}", "data-testid": "plan-{path.as_str()}", dt { {path_title(path)} } dd { {format::number(count as u64)} } }
+            }
+            div { "data-testid": "plan-offline", dt { "Of all these, not heard from: they get it if they are back in time" } dd { "{offline}" } }
+        }
+        if !refused.is_empty() {
+            ul { class: "names refused", tabindex: "0", aria_label: "Devices that would get none",
+                for (id, name, why) in refused {
+                    li { key: "{id}", {icon(Glyph::Alert)} strong { class: "truncate", "{name}" } span { "{why}" } }
+                }
+                if rest > 0 {
+                    li { class: "muted", "and {format::number(rest as u64)} more" }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actors::services::{Expected, Refused};
+
+    #[test]
+    fn every_device_is_counted_once() {
+        let one = |n, outcome| Planned { id: DeviceId(uuid::Uuid::from_u128(n)), alias: None, outcome };
+        let expected = |path, online| Ok(Expected { path, online });
+        let planned = [
+            one(1, expected(Path::Socket, true)),
+            one(2, expected(Path::Heartbeat, false)),
+            one(3, expected(Path::Heartbeat, true)),
+            one(4, Err(Refused::TooManyOpen)),
+        ];
+        assert_eq!(Tally::of(&planned), Tally { devices: 3, offline: 1, paths: [1, 0, 2], refused: 1 });
+    }
+}
