@@ -194,6 +194,23 @@ async fn what_runs_out_or_is_taken_back_is_over_and_the_devices_word_still_count
 }
 
 #[tokio::test]
+async fn a_device_that_has_a_command_and_says_no_more_is_not_asked_again_and_it_runs_out() {
+    let bench = Bench::with(options().env("NEXMDM__COMMANDS__SOCKET_WAIT_MS", "200")).await;
+    let device = bench.enroll("kiosk").await;
+    let mut socket = bench.client.socket(&device.session_token).await.unwrap().unwrap();
+    let path = format!("/v1/devices/{}/commands", device.device_id);
+    let made = post(&bench.client, &path, &bench.admin, &json!({"action": "ring", "expires_in_s": 3})).await.json();
+    let id = text(&made, "request_id");
+    assert_eq!(command(&mut socket).await.request_id, id);
+    assert_eq!(say(&mut socket, json!({"request_id": id, "outcome": "received"})).await, 200);
+    let answer = bench.client.heartbeat(&device.session_token, &heartbeat(0, 50)).await.unwrap().json();
+    assert_eq!(answer["commands"], json!([]), "it has it");
+    let over = until(&bench, id, "expired").await;
+    assert_eq!((text(&over, "path"), &over["attempts"], over["delivered_at"].is_string()), ("socket", &json!(1), true));
+    assert_eq!(bench.sql("SELECT count(*) FROM audit_entry WHERE action = 'command.expired'"), "1");
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused_with_the_field_and_leave_nothing() {
     let bench = Bench::start().await;
     let device = bench.enroll("kiosk").await;
