@@ -1,30 +1,22 @@
-//! What people tell devices to do: one or thousands, for real or to see; and what became of it.
+//! What people tell a device to do, and what became of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
 use domain::audit::Target;
 use domain::bulk::DeviceFacts;
-use domain::command::{CommandState, Path, Reach, Report};
+use domain::command::{CommandState, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
-use domain::spreadsheet::neutralised;
-use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
-use futures_util::{Stream, StreamExt, stream};
+use domain::{CommandId, DeviceId, Invalid};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use store::{
-    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, Listed, NewBatch, NewCommands, OnceKey,
-    Reported, Reporter, Store,
-};
+use store::{AuditEntry, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, NewCommands, OnceKey, Reported, Reporter, Store};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::device_edit::{BulkTarget, target_ids, to_the_end};
-use super::paced::paced;
+use super::command_batches::Refused;
+use super::device_edit::to_the_end;
 use crate::commands::CommandOrder;
 use crate::commands::params::{ParamsText, params_text};
 use crate::commands::writer::CommandWriter;
@@ -37,14 +29,8 @@ use crate::{ServiceError, clock};
 const ROTATE_KEY: &str = "rotate_key";
 /// Longest key of an idempotent call, in characters.
 const KEY_MAX_CHARS: usize = 200;
-/// Commands that are read at a time for a table.
-const TABLE_BATCH: i64 = 500;
 /// Tables of batches at a time.
 const TABLES_MAX: usize = 4;
-/// Commands of a batch that are taken back together.
-const CANCELED_TOGETHER: usize = 500;
-/// Refused devices that a batch names; the others are counted.
-const REFUSED_NAMED_MAX: usize = 1_000;
 
 /// What to tell a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,17 +39,6 @@ pub struct CommandRequest {
     pub action: Action,
     /// When the command is worthless, in seconds from now; as configured if not given.
     pub expires_in_s: Option<i64>,
-}
-
-/// What to tell many devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchRequest {
-    /// Which.
-    pub target: BulkTarget,
-    /// What.
-    pub command: CommandRequest,
-    /// Commands that are sent in a second; as configured if not given.
-    pub rate_per_second: Option<i32>,
 }
 
 /// Makes a call happen once: the same key with the same body gets the same answer.
@@ -88,81 +63,16 @@ impl Once {
     }
 }
 
-/// What one device of a batch can expect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// The device.
-    pub id: DeviceId,
-    /// Its alias; `None` when there is no such device.
-    pub alias: Option<String>,
-    /// The way that the command would take first, or why it gets none.
-    pub outcome: Result<Expected, Refused>,
-}
-
-/// How a command would reach its device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    /// The way that it would take first.
-    pub path: Path,
-    /// Whether the device is heard from.
-    pub online: bool,
-}
-
-/// Why a device gets no command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// There is no such device.
-    NotFound,
-    /// It is deleted.
-    Deleted,
-    /// Too many commands are open for it.
-    TooManyOpen,
-}
-
-impl Refused {
-    /// Its name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Deleted => "deleted",
-            Self::TooManyOpen => "too_many_open",
-        }
-    }
-}
-
-/// A batch and how far it got.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BatchDetails {
-    /// What is on record of it.
-    pub batch: BatchRow,
-    /// Its commands by state.
-    pub states: HashMap<CommandState, i64>,
-    /// Its commands by the path of the last attempt, those that were sent at all.
-    pub paths: HashMap<Path, i64>,
-}
-
-impl BatchDetails {
-    /// Commands in this state.
-    pub fn count(&self, state: CommandState) -> i64 {
-        self.states.get(&state).copied().unwrap_or_default()
-    }
-
-    /// Commands that are not over.
-    pub fn open(&self) -> i64 {
-        CommandState::ALL.into_iter().filter(|state| state.is_open()).map(|state| self.count(state)).sum()
-    }
-}
-
 /// Commands, for people.
 pub struct CommandService {
     pub(super) store: Store,
     router: DeviceRouter,
-    view: Arc<FleetView>,
-    policy: domain::device::DevicePolicy,
+    pub(super) view: Arc<FleetView>,
+    pub(super) policy: domain::device::DevicePolicy,
     writer: CommandWriter,
-    settings: CommandSettings,
-    tables: Arc<Semaphore>,
-    export_stall_timeout: std::time::Duration,
+    pub(super) settings: CommandSettings,
+    pub(super) tables: Arc<Semaphore>,
+    pub(super) export_stall_timeout: std::time::Duration,
 }
 
 impl CommandService {
@@ -232,76 +142,7 @@ impl CommandService {
         Ok((row, new))
     }
 
-    /// Says what a batch would do, and does nothing.
-    ///
-    /// # Errors
-    /// As [`Self::send_many`].
-    pub async fn plan(&self, principal: &Principal, request: BatchRequest) -> Result<Vec<Planned>, ServiceError> {
-        principal.require(request.command.action.kind().permission())?;
-        self.checked(request.command.action).await?;
-        self.rate(request.rate_per_second)?;
-        expiry(clock::now(), request.command.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)?;
-        self.planned(request.target).await
-    }
-
-    /// Tells many devices to do something, at a rate. `false`: the batch was made by an earlier call with the same key.
-    ///
-    /// # Errors
-    /// Forbidden, a parameter, the rate or the expiry out of its limits, too many devices or none at all, or the key was
-    /// used for something else.
-    pub async fn send_many(
-        &self,
-        principal: &Principal,
-        request: BatchRequest,
-        once: Option<Once>,
-    ) -> Result<(BatchDetails, bool), ServiceError> {
-        principal.require(request.command.action.kind().permission())?;
-        let now = clock::now();
-        let (action, params) = self.checked(request.command.action).await?;
-        let rate_per_second = self.rate(request.rate_per_second)?;
-        let lasts = expiry(now, request.command.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)? - now;
-        let shown = target_shown(&request.target);
-        let planned = self.planned(request.target).await?;
-        let (good, refused): (Vec<_>, Vec<_>) = planned.into_iter().partition(|planned| planned.outcome.is_ok());
-        // Each device gets its turn: the n-th command of a second is not held back until the next.
-        let release = |n: usize| now + TimeDelta::microseconds((n as i64).saturating_mul(1_000_000) / i64::from(rate_per_second));
-        let devices: Vec<_> = good.iter().enumerate().map(|(n, planned)| (planned.id, CommandId(Uuid::now_v7()), release(n))).collect();
-        let id = CommandBatchId(Uuid::now_v7());
-        let named: Vec<_> = refused
-            .iter()
-            .take(REFUSED_NAMED_MAX)
-            .map(|planned| json!({"id": planned.id.to_string(), "alias": planned.alias, "reason": planned.outcome.err().map(Refused::as_str)}))
-            .collect();
-        let new = NewCommands {
-            action: action.kind().as_str().to_owned(),
-            params: params.sent,
-            params_shown: params.shown,
-            created_by: principal.username().to_owned(),
-            created_at: now,
-            // The last one has as long as the first.
-            expires_at: release(devices.len()) + lasts,
-            devices,
-            batch: Some(NewBatch {
-                id,
-                target: shown.clone(),
-                rate_per_second,
-                refused: json!(named).to_string(),
-                refused_count: refused.len() as i32,
-            }),
-        };
-        let told = json!({
-            "batch_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "target": stored(&shown),
-            "rate_per_second": rate_per_second, "refused": refused.len()
-        });
-        let entry = AuditEntry::new(principal, "command_batch.sent", Target::Devices(good.len())).after(told);
-        let (id, new) = match self.insert(principal, new, once, entry).await? {
-            Created::Known(id) => (CommandBatchId(id), false),
-            _ => (id, true),
-        };
-        Ok((self.batch_details(id).await?, new))
-    }
-
-    async fn insert(
+    pub(super) async fn insert(
         &self,
         principal: &Principal,
         new: NewCommands,
@@ -338,7 +179,7 @@ impl CommandService {
     }
 
     /// Checks an action, and makes out its parameters.
-    async fn checked(&self, action: Action) -> Result<(Action, ParamsText), ServiceError> {
+    pub(super) async fn checked(&self, action: Action) -> Result<(Action, ParamsText), ServiceError> {
         let action = action.checked()?;
         let exec = match &action {
             Action::Exec { name } => {
@@ -354,43 +195,13 @@ impl CommandService {
         Ok((action, params))
     }
 
-    fn rate(&self, asked: Option<i32>) -> Result<i32, Invalid> {
-        match asked {
-            Some(rate) => domain::invalid::in_range("rate_per_second", rate, 1, self.settings.batch_rate_max),
-            None => Ok(self.settings.batch_rate_default),
-        }
-    }
-
-    fn refusal(&self, facts: Option<&DeviceFacts>, open: Option<i64>) -> Option<Refused> {
+    pub(super) fn refusal(&self, facts: Option<&DeviceFacts>, open: Option<i64>) -> Option<Refused> {
         match facts {
             None => Some(Refused::NotFound),
             Some(facts) if facts.deleted_at.is_some() => Some(Refused::Deleted),
             Some(_) if open.unwrap_or_default() >= self.settings.open_per_device_max => Some(Refused::TooManyOpen),
             Some(_) => None,
         }
-    }
-
-    async fn planned(&self, target: BulkTarget) -> Result<Vec<Planned>, ServiceError> {
-        let ids = target_ids(&self.store, &self.policy, target, Listed::Active).await?;
-        let facts = self.store.device_work().await?.facts(&ids).await?;
-        let open = self.store.open_command_counts_of(&ids).await?;
-        let planned = |id: DeviceId| {
-            let known = facts.get(&id);
-            let outcome = match self.refusal(known, open.get(&id).copied()) {
-                Some(refused) => Err(refused),
-                None => Ok(self.expected(id)),
-            };
-            Planned { id, alias: known.map(|facts| facts.editable.alias.clone()), outcome }
-        };
-        Ok(ids.into_iter().map(planned).collect())
-    }
-
-    fn expected(&self, id: DeviceId) -> Expected {
-        let (reach, online) = self
-            .view
-            .device(id)
-            .map_or((Reach::default(), false), |view| (view.reach, view.connectivity == domain::device::Connectivity::Online));
-        Expected { path: reach.best(), online }
     }
 
     /// A page of commands, newest first, and where the next one begins.
@@ -448,161 +259,20 @@ impl CommandService {
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
 
-    fn tell_over(&self, device: DeviceId, id: CommandId) {
+    pub(super) fn tell_over(&self, device: DeviceId, id: CommandId) {
         let router = self.router.clone();
         // An owner that does not hear of it sends it once more; the record stays as it is.
         tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over: true }).await });
     }
-
-    /// A page of batches, newest first, and where the next one begins.
-    ///
-    /// # Errors
-    /// Forbidden, or the page size is out of its limits.
-    pub async fn batches(
-        &self,
-        principal: &Principal,
-        after: Option<(Timestamp, CommandBatchId)>,
-        limit: Option<i64>,
-    ) -> Result<(Vec<BatchDetails>, Option<(Timestamp, CommandBatchId)>), ServiceError> {
-        principal.require(Permission::ViewCommands)?;
-        let limit = domain::invalid::in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
-        let mut rows = self.store.command_batches(None, after, limit + 1).await?;
-        let more = rows.len() as i64 > limit;
-        rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|last| (last.created_at, last.id));
-        Ok((self.counted(rows).await?, next))
-    }
-
-    /// A batch.
-    ///
-    /// # Errors
-    /// Forbidden, or there is no such batch.
-    pub async fn batch(&self, principal: &Principal, id: CommandBatchId) -> Result<BatchDetails, ServiceError> {
-        principal.require(Permission::ViewCommands)?;
-        self.batch_details(id).await
-    }
-
-    async fn batch_details(&self, id: CommandBatchId) -> Result<BatchDetails, ServiceError> {
-        let row = self.store.command_batch(id).await?.ok_or(ServiceError::NotFound("batch"))?;
-        self.counted(vec![row]).await?.pop().ok_or(ServiceError::Internal)
-    }
-
-    async fn counted(&self, rows: Vec<BatchRow>) -> Result<Vec<BatchDetails>, ServiceError> {
-        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let counts = self.store.batch_counts(&ids).await?;
-        let details = |batch: BatchRow| {
-            let (mut states, mut paths) = (HashMap::new(), HashMap::new());
-            for count in counts.iter().filter(|count| count.batch == batch.id) {
-                *states.entry(count.state).or_default() += count.commands;
-                if let Some(path) = count.path {
-                    *paths.entry(path).or_default() += count.commands;
-                }
-            }
-            BatchDetails { batch, states, paths }
-        };
-        Ok(rows.into_iter().map(details).collect())
-    }
-
-    /// Takes back what is open of a batch.
-    ///
-    /// # Errors
-    /// Forbidden, or there is no such batch.
-    pub async fn cancel_batch(&self, principal: &Principal, id: CommandBatchId) -> Result<BatchDetails, ServiceError> {
-        let known = self.store.command_batch(id).await?;
-        principal.require(permission_of(known.as_ref().map(|batch| batch.action.as_str())))?;
-        let target = Target::Devices(known.map_or(0, |batch| batch.devices.max(0) as usize));
-        let entry = AuditEntry::new(principal, "command_batch.canceled", target).after(json!({"batch_id": id.to_string()}));
-        let open = self.store.cancel_batch(id, &entry, clock::now()).await?.ok_or(ServiceError::NotFound("batch"))?;
-        for some in open.chunks(CANCELED_TOGETHER) {
-            // The trail has it already.
-            let by = || Reporter::Person(principal.username().to_owned(), None);
-            let report = |id: &CommandId| CommandReport { id: *id, by: by(), report: Report::Canceled, at: clock::now() };
-            let reports: Vec<_> = some.iter().map(report).collect();
-            for (id, reported) in some.iter().zip(self.store.report_commands(&reports).await?) {
-                if let Reported::Changed { device_id, .. } = reported {
-                    self.tell_over(device_id, *id);
-                }
-            }
-        }
-        self.batch_details(id).await
-    }
-
-    /// The commands of a batch as a table (RFC 4180), newest first.
-    ///
-    /// # Errors
-    /// Forbidden, no such batch, or too many tables are read right now.
-    pub async fn batch_table(
-        self: &Arc<Self>,
-        principal: &Principal,
-        id: CommandBatchId,
-    ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
-        self.batch(principal, id).await?;
-        let turn = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
-        let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
-        let service = Arc::clone(self);
-        let pieces = stream::try_unfold(Some((service, None::<CommandCursor>)), move |left| async move {
-            let Some((service, after)) = left else { return Ok(None) };
-            let query = CommandQuery { batch: Some(id), ..CommandQuery::default() };
-            let rows = service.store.commands_page(&query, after, TABLE_BATCH).await?;
-            let next = rows.last().filter(|_| rows.len() as i64 == TABLE_BATCH);
-            let next = next.map(|last| CommandCursor { created_at: last.created_at, id: last.id });
-            let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
-            Ok(Some((piece, next.map(|next| (service, Some(next))))))
-        });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
-    }
-}
-
-const TABLE_COLUMNS: [&str; 12] =
-    ["request_id", "device_id", "alias", "action", "state", "outcome", "path", "attempts", "sent_at", "finished_at", "code", "message"];
-
-fn cells(row: &CommandRow) -> [String; 12] {
-    let time = |at: Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
-    [
-        row.id.to_string(),
-        row.device_id.to_string(),
-        neutralised(&row.alias),
-        row.action.clone(),
-        row.progress.state.as_str().to_owned(),
-        row.progress.ending.map(|ending| ending.as_str().to_owned()).unwrap_or_default(),
-        row.progress.path.map(|path| path.as_str().to_owned()).unwrap_or_default(),
-        row.progress.attempts.to_string(),
-        time(row.progress.sent_at),
-        time(row.progress.finished_at),
-        neutralised(row.code.as_deref().unwrap_or_default()),
-        neutralised(row.message.as_deref().unwrap_or_default()),
-    ]
 }
 
 /// JSON that is on record.
-fn stored(text: &str) -> serde_json::Value {
+pub(super) fn stored(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
 /// What it takes to take back a command with this action.
-fn permission_of(action: Option<&str>) -> Permission {
+pub(super) fn permission_of(action: Option<&str>) -> Permission {
     let kind = action.and_then(|name| ActionKind::parse("action", name).ok());
     kind.map_or(Permission::SendCommands, ActionKind::permission)
-}
-
-/// What was asked for, for people and the record.
-fn target_shown(target: &BulkTarget) -> String {
-    match target {
-        BulkTarget::Ids(ids) => json!({"ids": ids.len()}).to_string(),
-        BulkTarget::Filter(filter) => {
-            let wanted = [
-                ("status", filter.connectivity.map(|one| one.as_str().to_owned())),
-                ("tag", filter.tag.clone()),
-                ("group", filter.group.clone()),
-                ("text", filter.text.clone()),
-                ("battery_below", filter.battery_below.map(|pct| pct.to_string())),
-                ("app_version", filter.app_version.clone()),
-                ("model", filter.model.clone()),
-                ("app_status", filter.app_status.map(|one| one.as_str().to_owned())),
-            ];
-            let wanted: serde_json::Map<_, _> =
-                wanted.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect();
-            json!({"filter": wanted}).to_string()
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod api_tokens;
 mod audit;
 mod auth;
 mod cluster;
+mod command_batches;
 mod command_results;
 mod commands;
 pub(crate) mod credential_cache;
@@ -30,8 +31,9 @@ pub use api_tokens::{ApiTokenOwner, ApiTokenPage, ApiTokenService, MadeApiToken}
 pub use audit::{AuditChecked, AuditPage, AuditService, check_audit};
 pub use auth::{AuthService, ClientInfo, SignedIn};
 pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, set_draining};
+pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned, Refused};
 pub use command_results::CommandResult;
-pub use commands::{BatchDetails, BatchRequest, CommandRequest, CommandService, Expected, Once, Planned, Refused};
+pub use commands::{CommandRequest, CommandService, Once};
 pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportReport, ImportTurn, RowChange, RowProblem};
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
