@@ -70,7 +70,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
     /// Commands a second of the batch; as configured, a node takes no more than the default
-    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    #[arg(long, value_name = "N", default_value_t = 500)]
     pub batch_rate: u32,
     /// Writes conditions and figures to this file as JSON
     #[arg(long, value_name = "FILE")]
