@@ -6,7 +6,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use chaos::harness::{Node, TempDir};
 use common::{Bench, eventually, options};
@@ -23,6 +23,13 @@ struct Said {
     err: String,
 }
 
+impl Said {
+    fn of(child: Child) -> Self {
+        let out = child.wait_with_output().unwrap();
+        Self { good: out.status.success(), out: String::from_utf8(out.stdout).unwrap(), err: String::from_utf8(out.stderr).unwrap() }
+    }
+}
+
 impl Terminal {
     fn new() -> Self {
         Self(TempDir::new("ctl").unwrap())
@@ -34,7 +41,20 @@ impl Terminal {
 
     fn ctl(&self, arguments: &[&str], stdin: &str) -> Said {
         use std::io::Write;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
+        let mut child = self.started(arguments);
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        Said::of(child)
+    }
+
+    /// A command whose output nobody reads, as behind `head` when that has enough.
+    fn unread(&self, arguments: &[&str]) -> Said {
+        let mut child = self.started(arguments);
+        drop(child.stdout.take());
+        Said::of(child)
+    }
+
+    fn started(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_nexmdm"))
             .arg("ctl")
             .args(arguments)
             .env("XDG_CONFIG_HOME", self.0.path())
@@ -46,10 +66,7 @@ impl Terminal {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-        let out = child.wait_with_output().unwrap();
-        Said { good: out.status.success(), out: String::from_utf8(out.stdout).unwrap(), err: String::from_utf8(out.stderr).unwrap() }
+            .unwrap()
     }
 
     /// A command that must succeed; what it printed.
@@ -92,6 +109,8 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     assert_eq!(terminal.json(&["tokens", "list", "--status", "used"]).as_array().unwrap().len(), 2);
     let table = terminal.good(&["devices", "list", "--tag", "till"]);
     assert!(table.contains("ALIAS") && table.contains("shop-1") && table.contains("shop-2"), "{table}");
+    let unread = terminal.unread(&["devices", "list"]);
+    assert!(unread.good && unread.err.is_empty(), "{}", unread.err);
     assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"][0], "till");
     assert!(terminal.good(&["stats"]).contains("Devices"));
     assert!(terminal.good(&["cluster", "show"]).contains("active"));

@@ -1,5 +1,7 @@
 //! Answers as tables for people, or as they are for scripts.
 
+use std::io::Write;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde_json::Value;
@@ -9,38 +11,42 @@ use super::args::Format;
 /// A column: its title, and where in a row its value is (RFC 6901).
 pub(super) type Column = (&'static str, &'static str);
 
+/// Prints text as lines. Whoever reads them, such as `head`, may stop when it has enough: that is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(cause.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Prints rows. As JSON it is the list of them.
 pub(super) fn rows(format: Format, rows: &[Value], columns: &[Column]) -> anyhow::Result<()> {
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(rows)?),
-        Format::Table if rows.is_empty() => println!("There are none."),
-        Format::Table => println!("{}", table(rows, columns)),
+        Format::Json => print(&serde_json::to_string_pretty(rows)?),
+        Format::Table if rows.is_empty() => print("There are none."),
+        Format::Table => print(&table(rows, columns).to_string()),
     }
-    Ok(())
 }
 
 /// Prints one thing, a line per field. As JSON it is all of it.
 pub(super) fn one(format: Format, value: &Value, fields: &[Column]) -> anyhow::Result<()> {
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        Format::Json => print(&serde_json::to_string_pretty(value)?),
         Format::Table => {
             let width = fields.iter().map(|(title, _)| title.len()).max().unwrap_or_default();
-            for (title, at) in fields {
-                println!("{title:<width$}  {}", text(value.pointer(at).unwrap_or(&Value::Null)));
-            }
+            let line = |(title, at): &Column| format!("{title:<width$}  {}", text(value.pointer(at).unwrap_or(&Value::Null)));
+            print(&fields.iter().map(line).collect::<Vec<_>>().join("\n"))
         }
     }
-    Ok(())
 }
 
 /// Says what was done; as JSON, what the API answered.
 pub(super) fn done(format: Format, answer: &Value, sentence: &str) -> anyhow::Result<()> {
     match format {
-        Format::Json if !answer.is_null() => println!("{}", serde_json::to_string_pretty(answer)?),
-        Format::Json => {}
-        Format::Table => println!("{sentence}"),
+        Format::Json if !answer.is_null() => print(&serde_json::to_string_pretty(answer)?),
+        Format::Json => Ok(()),
+        Format::Table => print(sentence),
     }
-    Ok(())
 }
 
 fn table(rows: &[Value], columns: &[Column]) -> Table {
