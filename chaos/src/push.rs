@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use crate::fcm::FakeFcm;
 use tokio::sync::mpsc;
 use wire::agent::Command;
 
@@ -16,6 +17,21 @@ pub type PushData = BTreeMap<String, String>;
 pub trait PushSource: Send + Sync {
     /// What is pushed to `push_token` from now on.
     fn subscribe(&self, push_token: &str) -> mpsc::Receiver<PushData>;
+}
+
+impl PushSource for FakeFcm {
+    fn subscribe(&self, push_token: &str) -> mpsc::Receiver<PushData> {
+        let (sender, receiver) = mpsc::channel(WAITING_LIMIT);
+        let mut deliveries = Self::subscribe(self, push_token);
+        tokio::spawn(async move {
+            while let Some(delivery) = deliveries.recv().await {
+                if sender.send(delivery.data).await.is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
 }
 
 /// The push token of a simulated device.

@@ -1,5 +1,6 @@
 //! The words of `chaos fleet` on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -131,6 +132,12 @@ pub struct FleetArgs {
     /// Devices tell a push token, `sim-` and their alias
     #[arg(long)]
     pub push: bool,
+    /// Stand in for Google at this address and bring devices what is pushed to them; needs --fcm-account
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "fcm_account")]
+    pub fcm_listen: Option<SocketAddr>,
+    /// Where the service account of that stand-in is written; start the nodes with it
+    #[arg(long, value_name = "FILE", requires = "fcm_listen")]
+    pub fcm_account: Option<PathBuf>,
     /// Share of commands beside which altered, repeated and foreign ones are slipped in
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub hostile_share: f64,

@@ -29,6 +29,7 @@ pub use stats::Summary;
 
 use crate::clock::{self, RunClock};
 use crate::duration::Interval;
+use crate::fcm::{FakeFcm, FakeFcmOptions};
 use crate::http::{Http, HttpLimits};
 use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, prepare_sessions};
 use crate::limits::allow_connections;
@@ -108,8 +109,14 @@ struct Ended {
 }
 
 /// Runs a fleet until its duration is over or `stop` is set.
-pub async fn run(args: FleetArgs, stop: Stop) -> Result<Summary> {
-    Box::pin(run_with(args, stop, None)).await
+pub async fn run(mut args: FleetArgs, stop: Stop) -> Result<Summary> {
+    let (Some(listen), Some(account)) = (args.fcm_listen, args.fcm_account.clone()) else {
+        return Box::pin(run_with(args, stop, None)).await;
+    };
+    let google = FakeFcm::start(FakeFcmOptions { listen, ..FakeFcmOptions::default() }).await?;
+    google.write_account(&account).with_context(|| format!("{} cannot be written", account.display()))?;
+    args.push = true;
+    Box::pin(run_with(args, stop, Some(Arc::new(google)))).await
 }
 
 /// The same with something that brings push messages to devices with `--push`.
