@@ -264,7 +264,12 @@ async fn a_token_hands_out_no_account_that_does_more_than_itself() {
     let client = &bench.client;
     let (root, ann) = (client.get_json("/v1/me", &bench.admin).await.unwrap(), add(client, &bench.admin, "ann", "viewer").await);
     let root = root["user_id"].as_str().unwrap();
-    let made = api_token(client, &bench.admin, &["users:manage", "devices:read", "enrollment:read", "cluster:read", "tokens:manage"]).await;
+    let made = api_token(
+        client,
+        &bench.admin,
+        &["users:manage", "devices:read", "enrollment:read", "cluster:read", "tokens:manage", "commands:read"],
+    )
+    .await;
     let token = made["token"].as_str().unwrap();
     let post = async |path: &str, body: Value| client.post(path, Some(token), &body).await.unwrap().status;
     assert_eq!(post("/v1/users", json!({"username": "eve", "role": "admin"})).await, 403);
