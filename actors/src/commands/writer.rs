@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::CommandId;
 use domain::command::{CommandState, Path};
 use store::{CommandReport, Reported, Store, StoreError};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::ServiceError;
@@ -15,7 +16,7 @@ use crate::metrics::Metrics;
 const QUEUE_MAX: usize = 16_384;
 /// Reports of one transaction.
 const BATCH_MAX: usize = 500;
-/// While one commits, the other gathers.
+/// Each with a queue of its own.
 const WRITERS: usize = 2;
 /// How long a transaction may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,23 +28,28 @@ struct Job {
 
 /// The queue.
 #[derive(Clone)]
-pub struct CommandWriter(mpsc::Sender<Job>);
+pub struct CommandWriter(Arc<[mpsc::Sender<Job>]>);
 
 impl CommandWriter {
     /// Starts the writers on `tasks`.
     pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, metrics: &Metrics) -> Self {
-        let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..WRITERS {
-            tasks.spawn(write(store.clone(), Arc::clone(&queue), metrics.clone()));
-        }
-        Self(sender)
+        let queues = (0..WRITERS).map(|_| {
+            let (sender, queue) = mpsc::channel(QUEUE_MAX);
+            tasks.spawn(write(store.clone(), queue, metrics.clone()));
+            sender
+        });
+        Self(queues.collect())
+    }
+
+    /// Always the same for one command: what happens to it stays in its order.
+    fn queue(&self, id: CommandId) -> &mpsc::Sender<Job> {
+        &self.0[(id.0.as_u128() % self.0.len() as u128) as usize]
     }
 
     /// Notes something that nobody waits for. If it is lost, the record says less than it could, and
     /// nothing that is wrong: what the device says, and the end of its time, are put on record by others too.
     pub(crate) fn note(&self, report: CommandReport) {
-        if self.0.try_send(Job { report, reply: None }).is_err() {
+        if self.queue(report.id).try_send(Job { report, reply: None }).is_err() {
             tracing::warn!(event = "command.report_dropped", cause = "the queue is full");
         }
     }
@@ -54,15 +60,17 @@ impl CommandWriter {
     /// There is no room, or the database is unavailable.
     pub(crate) async fn report(&self, report: CommandReport) -> Result<Reported, ServiceError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Job { report, reply: Some(reply) }).map_err(|_| ServiceError::Overloaded("the queue of command reports"))?;
+        self.queue(report.id)
+            .try_send(Job { report, reply: Some(reply) })
+            .map_err(|_| ServiceError::Overloaded("the queue of command reports"))?;
         answer.await.unwrap_or(Err(ServiceError::Unavailable))
     }
 }
 
-async fn write(store: Store, queue: Arc<Mutex<mpsc::Receiver<Job>>>, metrics: Metrics) {
+async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
     let mut jobs = Vec::with_capacity(BATCH_MAX);
     loop {
-        if queue.lock().await.recv_many(&mut jobs, BATCH_MAX).await == 0 {
+        if queue.recv_many(&mut jobs, BATCH_MAX).await == 0 {
             return;
         }
         let reports: Vec<_> = jobs.iter().map(|job| job.report.clone()).collect();
