@@ -47,11 +47,23 @@ pub enum Permission {
     ManageExec,
     /// Read the audit trail.
     ViewAudit,
+    /// See APKs, deployments and agent builds.
+    ViewDeployments,
+    /// Upload APKs: what a CI token needs.
+    UploadApks,
+    /// Say which packages are managed and who may sign them; delete APKs.
+    ManagePackages,
+    /// Deploy APKs, pause, cancel and roll back, and stop all deployments at once.
+    ManageDeployments,
+    /// Promote builds of the agent.
+    ManageAgentBuilds,
+    /// Turn features of the server on and off.
+    ManageFlags,
 }
 
 impl Permission {
     /// Every permission, in the order that people are shown them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::ViewDevices,
         Self::ManageDevices,
         Self::ViewEnrollment,
@@ -65,6 +77,12 @@ impl Permission {
         Self::SendSensitiveCommands,
         Self::ManageExec,
         Self::ViewAudit,
+        Self::ViewDeployments,
+        Self::UploadApks,
+        Self::ManagePackages,
+        Self::ManageDeployments,
+        Self::ManageAgentBuilds,
+        Self::ManageFlags,
     ];
 
     /// Its name in the API and the database.
@@ -83,6 +101,12 @@ impl Permission {
             Self::SendSensitiveCommands => "commands:sensitive",
             Self::ManageExec => "exec:manage",
             Self::ViewAudit => "audit:read",
+            Self::ViewDeployments => "deployments:read",
+            Self::UploadApks => "apks:upload",
+            Self::ManagePackages => "packages:manage",
+            Self::ManageDeployments => "deployments:write",
+            Self::ManageAgentBuilds => "agent_builds:manage",
+            Self::ManageFlags => "flags:manage",
         }
     }
 }
@@ -183,15 +207,21 @@ impl Role {
             | Permission::ViewEnrollment
             | Permission::ViewCluster
             | Permission::ManageTokens
-            | Permission::ViewCommands => true,
-            Permission::ManageDevices | Permission::ManageEnrollment | Permission::SendCommands => {
-                matches!(self, Self::Admin | Self::Operator)
-            }
+            | Permission::ViewCommands
+            | Permission::ViewDeployments => true,
+            Permission::ManageDevices
+            | Permission::ManageEnrollment
+            | Permission::SendCommands
+            | Permission::UploadApks
+            | Permission::ManageDeployments => matches!(self, Self::Admin | Self::Operator),
             Permission::ManageUsers
             | Permission::ManageCluster
             | Permission::SendSensitiveCommands
             | Permission::ManageExec
-            | Permission::ViewAudit => self == Self::Admin,
+            | Permission::ViewAudit
+            | Permission::ManagePackages
+            | Permission::ManageAgentBuilds
+            | Permission::ManageFlags => self == Self::Admin,
         }
     }
 
@@ -369,6 +399,12 @@ mod tests {
             (SendSensitiveCommands, [true, false, false]),
             (ManageExec, [true, false, false]),
             (ViewAudit, [true, false, false]),
+            (ViewDeployments, [true, true, true]),
+            (UploadApks, [true, true, false]),
+            (ManagePackages, [true, false, false]),
+            (ManageDeployments, [true, true, false]),
+            (ManageAgentBuilds, [true, false, false]),
+            (ManageFlags, [true, false, false]),
         ];
         assert_eq!(table.len(), Permission::ALL.len());
         for (permission, allowed) in table {
@@ -401,7 +437,9 @@ mod tests {
     #[test]
     fn a_token_never_does_more_than_its_owner_nor_than_its_scopes() {
         for role in Role::ALL {
-            for bits in 0..1_u64 << Permission::ALL.len() {
+            // Every pair of permissions, and everything but each pair.
+            let pairs = Permission::ALL.into_iter().flat_map(|one| Permission::ALL.map(|other| bit(one) | bit(other)));
+            for bits in pairs.flat_map(|bits| [bits, Scopes::all().0 & !bits]).chain([0]) {
                 let scopes = Scopes(bits);
                 for permission in Permission::ALL {
                     let may = token(role, scopes).may(permission);

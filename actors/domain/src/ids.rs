@@ -72,3 +72,19 @@ id!(
     /// A command to many devices.
     CommandBatchId
 );
+id!(
+    /// An uploaded APK.
+    ApkId
+);
+id!(
+    /// An upload that is under way.
+    ApkUploadId
+);
+id!(
+    /// An APK on its way to devices.
+    DeploymentId
+);
+id!(
+    /// A build of the agent that may be promoted.
+    AgentBuildId
+);

@@ -33,7 +33,10 @@ pub mod spreadsheet;
 pub mod text;
 pub mod throttle;
 
-pub use ids::{ApiTokenId, CommandBatchId, CommandId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId, SavedFilterId, SessionId, UserId};
+pub use ids::{
+    AgentBuildId, ApiTokenId, ApkId, ApkUploadId, CommandBatchId, CommandId, DeploymentId, DeviceId, DeviceTokenId, EnrollTokenId, NodeId,
+    SavedFilterId, SessionId, UserId,
+};
 pub use invalid::Invalid;
 
 /// A point in time, UTC.

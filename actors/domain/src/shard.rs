@@ -2,7 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::DeviceId;
+use uuid::Uuid;
+
+use crate::{DeploymentId, DeviceId};
 
 /// Number of shards; fixed for the life of a cluster.
 pub const SHARD_COUNT: u16 = 256;
@@ -25,8 +27,17 @@ impl ShardId {
 
 /// `u32_be(sha256(device_id)[4..8]) % 256`, over the lower-case hyphenated text of the id.
 pub fn shard_of(device_id: DeviceId) -> ShardId {
+    shard_of_id(device_id.0)
+}
+
+/// A deployment is placed as a device is, by its own id.
+pub fn shard_of_deployment(id: DeploymentId) -> ShardId {
+    shard_of_id(id.0)
+}
+
+fn shard_of_id(id: Uuid) -> ShardId {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let digest = Sha256::digest(device_id.0.hyphenated().encode_lower(&mut text));
+    let digest = Sha256::digest(id.hyphenated().encode_lower(&mut text));
     let word = u32::from_be_bytes([digest[4], digest[5], digest[6], digest[7]]);
     ShardId((word % u32::from(SHARD_COUNT)) as u16)
 }

@@ -6,6 +6,7 @@
 
 mod account;
 mod api_token;
+mod apk;
 pub(crate) mod audit;
 mod cluster;
 mod command;
@@ -32,6 +33,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
+pub use apk::ApkRow;
 pub use audit::AuditEntry;
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
 pub use command::{Created, NewBatch, NewCommands, OnceKey, OpenCommand, OpenOf};

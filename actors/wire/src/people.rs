@@ -165,7 +165,8 @@ pub struct CreateApiToken {
     pub name: String,
     /// What it may do: `devices:read`, `devices:write`, `enrollment:read`, `enrollment:write`, `users:manage`,
     /// `cluster:read`, `cluster:manage`, `tokens:manage`, `commands:read`, `commands:send`,
-    /// `commands:sensitive`, `exec:manage`, `audit:read`. Nothing that the caller may not do.
+    /// `commands:sensitive`, `exec:manage`, `audit:read`, `deployments:read`, `deployments:write`, `apks:upload`,
+    /// `packages:manage`, `agent_builds:manage`, `flags:manage`. Nothing that the caller may not do.
     pub scopes: Vec<String>,
     /// How long it works; not longer than the API token that makes it.
     #[serde(default)]

@@ -346,7 +346,8 @@ pub(super) enum ApiTokenCommand {
         name: String,
         /// What it may do; may be given again: devices:read, devices:write, enrollment:read, enrollment:write,
         /// cluster:read, cluster:manage, users:manage, tokens:manage, commands:read, commands:send, commands:sensitive, exec:manage,
-        /// audit:read
+        /// audit:read, deployments:read, deployments:write, apks:upload, packages:manage, agent_builds:manage,
+        /// flags:manage
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
         /// Days until it expires

@@ -43,6 +43,12 @@ fn scope_text(permission: Permission) -> &'static str {
         Permission::SendSensitiveCommands => "Send commands that clear data, run programs or change keys",
         Permission::ManageExec => "Say which programs may be run on devices",
         Permission::ViewAudit => "Read the audit trail",
+        Permission::ViewDeployments => "See APKs, deployments and agent builds",
+        Permission::UploadApks => "Upload APKs",
+        Permission::ManagePackages => "Say which packages are managed, delete APKs",
+        Permission::ManageDeployments => "Deploy APKs, pause, cancel, roll back",
+        Permission::ManageAgentBuilds => "Promote builds of the agent",
+        Permission::ManageFlags => "Turn features on and off",
     }
 }
 
