@@ -12,6 +12,7 @@ pub mod audit;
 pub mod bulk;
 pub mod command;
 pub mod condition;
+pub mod deployment;
 pub mod device;
 pub mod distribution;
 pub mod edit;
