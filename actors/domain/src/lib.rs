@@ -18,6 +18,7 @@ pub mod distribution;
 pub mod edit;
 pub mod enrollment;
 pub mod event;
+pub mod flag;
 pub mod heartbeat;
 pub mod history;
 pub mod ids;
