@@ -7,6 +7,7 @@
 mod account;
 mod api_token;
 mod apk;
+mod apk_upload;
 pub(crate) mod audit;
 mod cluster;
 mod command;
@@ -20,6 +21,7 @@ mod error;
 mod exec_command;
 mod heartbeat;
 mod history;
+mod managed_package;
 mod migrate;
 mod partition;
 mod saved_filter;
@@ -33,7 +35,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
-pub use apk::ApkRow;
+pub use apk::{AddedApk, ApkRow, DeletedApk, NewApk};
+pub use apk_upload::{NewUpload, UploadRow};
 pub use audit::AuditEntry;
 pub use cluster::{ClaimedShard, Joined, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
 pub use command::{Created, NewBatch, NewCommands, OnceKey, OpenCommand, OpenOf};
@@ -46,6 +49,7 @@ pub use enroll_token::{EnrollOutcome, NewEnrollToken, TokenInHand, TokenProgress
 pub use error::{Conflict, StoreError};
 pub use exec_command::ExecCommandRow;
 pub use heartbeat::{HeartbeatRow, same_details};
+pub use managed_package::{PackageRow, RemovedPackage};
 pub use saved_filter::SavedFilter;
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};
