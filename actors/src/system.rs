@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
+use crate::apk_library::ApkLibrary;
+use crate::apk_library::keeper::ApkKeeper;
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
@@ -33,7 +35,7 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeviceService,
+    AccountService, AgentService, ApiTokenService, ApkService, AuditService, AuthService, ClusterService, CommandService, DeviceService,
     EnrollmentService, FilterService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
@@ -85,6 +87,9 @@ pub enum StartError {
     /// Push is configured and does not start.
     #[error(transparent)]
     Push(#[from] PushSetupError),
+    /// The store of APKs does not do.
+    #[error(transparent)]
+    Apks(#[from] domain::Invalid),
 }
 
 impl From<store::StoreError> for StartError {
@@ -107,6 +112,8 @@ pub struct System {
     pub devices: Arc<DeviceService>,
     /// What devices are told to do, for people.
     pub commands: Arc<CommandService>,
+    /// APKs and managed packages.
+    pub apks: ApkService,
     /// What happened to devices, for people.
     pub history: HistoryService,
     /// Who did what to what.
@@ -160,6 +167,7 @@ impl System {
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
         let master_key = Arc::new(secrets.master_key);
+        let library = ApkLibrary::open(settings.apks, &master_key)?;
         let context = Arc::new(DeviceContext {
             dispatch: settings.commands.dispatch,
             commands: command_writer.clone(),
@@ -238,6 +246,13 @@ impl System {
             commands: (settings.commands.kept, settings.commands.keys_kept),
         };
         tasks.spawn(keeper.keep(stopping.clone()));
+        let apk_keeper = ApkKeeper {
+            store: store.clone(),
+            library: Arc::clone(&library),
+            ownership: Arc::clone(&ownership),
+            interval: settings.history.interval,
+        };
+        tasks.spawn(apk_keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
@@ -295,6 +310,7 @@ impl System {
                 settings.commands,
                 settings.export_stall_timeout,
             )),
+            apks: ApkService::new(store.clone(), library),
             history: HistoryService::new(store.clone(), view, settings.device),
             audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),

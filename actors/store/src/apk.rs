@@ -173,6 +173,19 @@ impl Store {
         Ok(row.and_then(|row| row.icon.zip(row.icon_type)))
     }
 
+    /// What would become of an APK right now; what counts is [`Self::add_apk`].
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn judge_apk(&self, offer: &Offer) -> Result<Verdict, StoreError> {
+        let allowed = self.package(&offer.package).await?.map(|row| row.signers_sha256);
+        let known = sqlx::query!("SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL", offer.package)
+            .fetch_all(&self.pool)
+            .await?;
+        let known = known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 });
+        Ok(judge(offer, allowed.as_deref(), &known.collect::<Vec<_>>()))
+    }
+
     /// Puts an APK into the library if it may, whatever other nodes do meanwhile. Its file has to be in its place.
     ///
     /// # Errors
@@ -299,14 +312,14 @@ impl Store {
         Ok(kept.collect())
     }
 
-    /// Those of these APKs that are not deleted.
+    /// Those of these APKs that were deleted. One that the database does not know is not among them.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn apks_alive(&self, ids: &[ApkId]) -> Result<Vec<ApkId>, StoreError> {
+    pub async fn apks_deleted(&self, ids: &[ApkId]) -> Result<Vec<ApkId>, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let alive = sqlx::query_scalar!("SELECT apk_id FROM apk WHERE apk_id = ANY($1) AND deleted_at IS NULL", &ids);
-        Ok(alive.fetch_all(&self.pool).await?.into_iter().map(ApkId).collect())
+        let deleted = sqlx::query_scalar!("SELECT apk_id FROM apk WHERE apk_id = ANY($1) AND deleted_at IS NOT NULL", &ids);
+        Ok(deleted.fetch_all(&self.pool).await?.into_iter().map(ApkId).collect())
     }
 }
 

@@ -145,26 +145,12 @@ impl Store {
         Ok(gone.rows_affected() == 1)
     }
 
-    /// Forgets uploads that nothing came for since `before`, at most `most`. Answers their ids.
+    /// Uploads that nothing came for since `before`, those that are over included; at most `most`.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_uploads(&self, before: Timestamp, most: i64) -> Result<Vec<ApkUploadId>, StoreError> {
-        let gone = sqlx::query_scalar!(
-            "DELETE FROM apk_upload WHERE upload_id IN (SELECT upload_id FROM apk_upload WHERE touched_at < $1 LIMIT $2) RETURNING upload_id",
-            before,
-            most
-        );
-        Ok(gone.fetch_all(&self.pool).await?.into_iter().map(ApkUploadId).collect())
-    }
-
-    /// Those of these uploads that are under way.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn open_uploads(&self, ids: &[ApkUploadId]) -> Result<Vec<ApkUploadId>, StoreError> {
-        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let open = sqlx::query_scalar!("SELECT upload_id FROM apk_upload WHERE upload_id = ANY($1) AND apk_id IS NULL", &ids);
-        Ok(open.fetch_all(&self.pool).await?.into_iter().map(ApkUploadId).collect())
+    pub async fn stale_uploads(&self, before: Timestamp, most: i64) -> Result<Vec<ApkUploadId>, StoreError> {
+        let stale = sqlx::query_scalar!("SELECT upload_id FROM apk_upload WHERE touched_at < $1 ORDER BY touched_at LIMIT $2", before, most);
+        Ok(stale.fetch_all(&self.pool).await?.into_iter().map(ApkUploadId).collect())
     }
 }

@@ -4,6 +4,9 @@ mod action_result;
 mod agent_apk;
 mod agent_session;
 mod api_tokens;
+mod apk_files;
+mod apk_uploads;
+mod apks;
 mod audit;
 mod auth;
 mod body;
@@ -30,6 +33,8 @@ mod me;
 mod observe;
 mod openapi;
 mod origin;
+mod packages;
+mod ranges;
 pub(crate) mod rate_limit;
 mod register;
 mod server;
@@ -121,6 +126,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(action_result::report))
         .routes(routes!(action_result::legacy))
         .routes(routes!(fcm_token::replace))
+        .routes(routes!(apk_files::download))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
         .layer(limited(RouteClass::Agent));
@@ -162,6 +168,15 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(command_batches::cancel))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
+        .routes(routes!(apks::list, apks::upload))
+        .routes(routes!(apks::one, apks::delete))
+        .routes(routes!(apks::icon))
+        .routes(routes!(apks::download_url))
+        .routes(routes!(apk_uploads::begin))
+        .routes(routes!(apk_uploads::one, apk_uploads::add, apk_uploads::abandon))
+        .routes(routes!(apk_uploads::complete))
+        .routes(routes!(packages::list))
+        .routes(routes!(packages::put, packages::delete))
         .routes(routes!(filters::list, filters::create))
         .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))
