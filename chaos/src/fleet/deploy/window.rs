@@ -13,6 +13,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// A window of these hours.
+    pub fn new(start: String, end: String, tz: String) -> Self {
+        Self { start, end, tz }
+    }
+
     /// Whether it is open; one that is not understood never is.
     pub fn is_open(&self, now: DateTime<Utc>) -> bool {
         let time = |text: &str| NaiveTime::parse_from_str(text, "%H:%M").ok();
