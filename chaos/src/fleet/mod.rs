@@ -28,7 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 pub use args::{FleetArgs, TargetArgs, TransportChoice};
 pub use behaviour::Behaviours;
-pub use deploy::{Between, DeployArgs, DeployProfile, Failures, Window};
+pub use deploy::{Between, DeployArgs, DeployProfile, Failures, Window, apk_signers};
 pub use stats::Summary;
 
 use crate::clock::{self, RunClock};

@@ -29,6 +29,7 @@ pub use fate::{Between, DeployArgs, DeployProfile, Failures};
 pub(in crate::fleet) use installed::{InstalledFile, Packages};
 pub(in crate::fleet) use job::LastWord;
 pub(in crate::fleet) use reports::Reports;
+pub use signer::apk_signers;
 pub use window::Window;
 
 use super::Ending;

@@ -1,6 +1,8 @@
 //! Who signed an APK, read from its APK Signing Block as a device does; written from the format's description alone.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -26,6 +28,14 @@ pub(super) fn signers(file: &mut (impl Read + Seek)) -> Result<Vec<String>, Stri
         }
     }
     Err("it is signed with no known scheme".into())
+}
+
+/// The same of a file on disk.
+///
+/// # Errors
+/// As [`signers`].
+pub fn apk_signers(path: &Path) -> Result<Vec<String>, String> {
+    signers(&mut File::open(path).map_err(|error| error.to_string())?)
 }
 
 /// The pairs of the signing block; `None` when there is none before the central directory.
