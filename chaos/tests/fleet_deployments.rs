@@ -76,7 +76,7 @@ async fn a_device_downloads_in_pieces_verifies_installs_and_remembers() {
             let want = ["accepted", "downloading", "downloading", "verifying", "installing", "succeeded"];
             assert_eq!(node.world().deployments.statuses(id), want, "{transport}");
         }
-        assert!(node.world().deployments.told.iter().all(|told| told.4 == Some(1)), "the try is told back");
+        assert!(node.world().deployments.told.iter().all(|told| told.attempt == Some(1)), "the try is told back");
         let ranges: BTreeSet<String> = node.world().deployments.ranges.iter().cloned().collect();
         assert!(ranges.contains("bytes=0-7999") && ranges.contains("bytes=8000-15999") && ranges.len() == 4, "{ranges:?}");
         let told: BTreeSet<String> = steps(folder.path()).iter().map(|step| step["step"].as_str().unwrap().to_owned()).collect();

@@ -17,8 +17,8 @@ pub(crate) struct Deployments {
     pub(crate) ranges: Vec<String>,
     /// Requests for the file whose answer is 503.
     pub(crate) busy: u32,
-    /// What devices said: device, deployment, status, error, attempt.
-    pub(crate) told: Vec<(String, String, String, Option<String>, Option<u64>)>,
+    /// What devices said, in its order.
+    pub(crate) told: Vec<Told>,
     /// Answers to statuses, instead of 200.
     pub(crate) refuse: BTreeMap<&'static str, u16>,
     /// What is offered to agents that ask for an update.
@@ -26,6 +26,15 @@ pub(crate) struct Deployments {
     /// Queries of those that asked.
     pub(crate) asked: Vec<String>,
     pub(crate) update_reports: Vec<Value>,
+}
+
+/// One word of a device.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) device: String,
+    pub(crate) status: String,
+    pub(crate) error: Option<String>,
+    pub(crate) attempt: Option<u64>,
 }
 
 /// Deployment and device of a status call's path.
@@ -61,7 +70,8 @@ impl Deployments {
         let text = |name: &str| body[name].as_str().map(str::to_owned);
         let status = text("status").unwrap();
         let answer = self.refuse.get(status.as_str()).copied().unwrap_or(200);
-        self.told.push((device_id.into(), deployment_id.into(), status, text("error"), body["attempt"].as_u64()));
+        assert!(deployment_id.starts_with("dep-"), "{deployment_id}");
+        self.told.push(Told { device: device_id.into(), status, error: text("error"), attempt: body["attempt"].as_u64() });
         answer
     }
 
@@ -76,12 +86,12 @@ impl Deployments {
 
     /// The statuses of a device, in their order.
     pub(crate) fn statuses(&self, device_id: &str) -> Vec<&str> {
-        self.told.iter().filter(|told| told.0 == device_id).map(|told| told.2.as_str()).collect()
+        self.told.iter().filter(|told| told.device == device_id).map(|told| told.status.as_str()).collect()
     }
 
     /// The error that a device told last.
     pub(crate) fn error(&self, device_id: &str) -> Option<&str> {
-        self.told.iter().rfind(|told| told.0 == device_id)?.3.as_deref()
+        self.told.iter().rfind(|told| told.device == device_id)?.error.as_deref()
     }
 }
 
