@@ -150,7 +150,7 @@ impl Api {
     /// Creates a deployment.
     pub(crate) async fn deploy(&self, apk: &Apk, name: &str, target: &Value, options: &Value) -> Result<Value> {
         let body = json!({"apk_id": apk.id, "name": name, "target": target, "options": options, "conflict": "wait"});
-        self.json(Method::POST, "/v1/deployments", Some(&body), &[201]).await
+        self.json(Method::POST, "/v1/deployments", Some(&body), &[200, 201]).await
     }
 
     /// A deployment as it is now.
