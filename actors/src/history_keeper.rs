@@ -35,6 +35,8 @@ const NOTES_MAX: i64 = 100;
 const PURGE_MAX: i64 = 5_000;
 /// Devices that are removed by one statement; their tokens, events and status go with them.
 const PURGE_DEVICES_MAX: i64 = 100;
+/// Deployments that are removed by one statement; their tasks go with them.
+const PURGE_DEPLOYMENTS_MAX: i64 = 10;
 /// How long an owner has to note itself that a command's time is over.
 const EXPIRED_FOR: TimeDelta = TimeDelta::seconds(60);
 /// Statements of one kind between two looks at whether this node still is the keeper.
@@ -51,6 +53,8 @@ pub(crate) struct HistoryKeeper {
     pub(crate) settings: HistorySettings,
     /// How long commands that are over are kept, and keys of idempotent calls.
     pub(crate) commands: (TimeDelta, TimeDelta),
+    /// How long deployments that are over are kept.
+    pub(crate) deployments_kept: TimeDelta,
 }
 
 impl HistoryKeeper {
@@ -183,7 +187,7 @@ impl HistoryKeeper {
     async fn purge(&self, now: domain::Timestamp) -> Result<u64, StoreError> {
         let HistorySettings { restore_within, events_kept, hours_kept, .. } = self.settings;
         let mut total = 0;
-        for what in [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands] {
+        for what in [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands, Purge::Deployments] {
             for _ in 0..ROUNDS_MAX {
                 let (removed, most) = match what {
                     Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX, now).await?, PURGE_DEVICES_MAX),
@@ -193,6 +197,10 @@ impl HistoryKeeper {
                     Purge::Commands => {
                         let (kept, keys_kept) = self.commands;
                         (self.store.purge_commands(now - kept, now - keys_kept, now, PURGE_MAX).await?, PURGE_MAX)
+                    }
+                    Purge::Deployments => {
+                        let before = now - self.deployments_kept;
+                        (self.store.purge_deployments(before, PURGE_DEPLOYMENTS_MAX).await?, PURGE_DEPLOYMENTS_MAX)
                     }
                 };
                 total += removed;
@@ -214,4 +222,5 @@ enum Purge {
     /// Those whose owner did not note that their time is over, for whatever reason.
     ExpiredCommands,
     Commands,
+    Deployments,
 }

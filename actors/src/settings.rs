@@ -10,6 +10,8 @@ use domain::lockout::LockoutPolicy;
 use domain::rate::RateLimit;
 use domain::throttle::FailureLimit;
 
+use crate::deployment::DeploymentSettings;
+
 /// All settings of this crate.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -33,6 +35,8 @@ pub struct Settings {
     pub fcm: Option<FcmSettings>,
     /// Commands.
     pub commands: CommandSettings,
+    /// Deployments.
+    pub deployments: DeploymentSettings,
 }
 
 /// Commands.

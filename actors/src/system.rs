@@ -19,6 +19,8 @@ use crate::cluster::{
 };
 use crate::commands::writer::CommandWriter;
 use crate::crypto::{Bcrypt, TokenSigner};
+use crate::deployment::words::DeploymentWords;
+use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
@@ -33,8 +35,8 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeviceService,
-    EnrollmentService, FilterService, HistoryService, People, PeopleParts,
+    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeploymentService,
+    DeviceService, EnrollmentService, FilterService, FlagService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -107,6 +109,10 @@ pub struct System {
     pub devices: Arc<DeviceService>,
     /// What devices are told to do, for people.
     pub commands: Arc<CommandService>,
+    /// APKs on their way to devices, for people.
+    pub deployments: Arc<DeploymentService>,
+    /// Features that are on or off.
+    pub flags: FlagService,
     /// What happened to devices, for people.
     pub history: HistoryService,
     /// Who did what to what.
@@ -126,6 +132,7 @@ pub struct System {
 struct Running {
     placement: Option<ActorRef<PlacementMsg>>,
     partitions: Option<ActorRef<PartitionMsg>>,
+    deployments: Option<ActorRef<ManagerMsg>>,
     membership: Arc<Membership>,
     links: Arc<Links>,
     writer_queues: HeartbeatWriters,
@@ -159,6 +166,7 @@ impl System {
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
+        let deployment_words = DeploymentWords::start(&mut tasks, store.clone(), metrics.clone());
         let master_key = Arc::new(secrets.master_key);
         let context = Arc::new(DeviceContext {
             dispatch: settings.commands.dispatch,
@@ -220,11 +228,30 @@ impl System {
         tasks.spawn(Arc::clone(&sockets).keep_announced(router.clone(), watching.clone()));
 
         first_look(&placement).await?;
+        let deployments = Arc::new(DeploymentContext {
+            store: store.clone(),
+            view: Arc::clone(&view),
+            ownership: Arc::clone(&ownership),
+            router: router.clone(),
+            settings: settings.deployments,
+            download_url: Arc::new(|apk, now| (format!("http://127.0.0.1/v1/apks/{apk}/file"), now)),
+            metrics: metrics.clone(),
+            gauges: Gauges::default(),
+        });
+        let deployments = Actor::spawn(None, DeploymentManager, deployments).await.map_err(not_started)?.0;
         let wake = waking(placement.clone(), look_pending);
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let forgetful = Arc::clone(&credentials);
         let forget_people = Box::new(move || forgetful.forget());
-        let notices = Notices { store: cluster_store, directory, shards, ownership: Arc::clone(&ownership), forget_people, wake };
+        let notices = Notices {
+            store: cluster_store,
+            directory,
+            shards,
+            ownership: Arc::clone(&ownership),
+            forget_people,
+            wake,
+            deployments: deployments.clone(),
+        };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
@@ -236,6 +263,7 @@ impl System {
             policy: settings.device,
             settings: settings.history,
             commands: (settings.commands.kept, settings.commands.keys_kept),
+            deployments_kept: settings.deployments.kept,
         };
         tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
@@ -295,6 +323,15 @@ impl System {
                 settings.commands,
                 settings.export_stall_timeout,
             )),
+            deployments: Arc::new(DeploymentService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                settings.deployments,
+                settings.export_stall_timeout,
+            )),
+            flags: FlagService::new(store.clone()),
             history: HistoryService::new(store.clone(), view, settings.device),
             audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),
@@ -303,6 +340,7 @@ impl System {
                 store.clone(),
                 router.clone(),
                 command_writer,
+                deployment_words,
                 sockets,
                 Arc::clone(&membership),
                 signer,
@@ -316,6 +354,7 @@ impl System {
             running: tokio::sync::Mutex::new(Running {
                 placement: Some(placement),
                 partitions: Some(partitions),
+                deployments: Some(deployments),
                 membership,
                 links,
                 writer_queues,
@@ -354,6 +393,9 @@ impl System {
         running.stopping.cancel();
         if let Some(placement) = running.placement.take() {
             placement.stop(None);
+        }
+        if let Some(deployments) = running.deployments.take() {
+            deployments.stop(None);
         }
         if let Some(partitions) = running.partitions.take() {
             partitions.stop(None);

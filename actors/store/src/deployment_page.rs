@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use domain::deployment::{Reason, Stage, TaskState};
-use domain::{DeploymentId, DeviceId, Timestamp};
+use domain::deployment::{Candidate, Reason, Stage, TaskState};
+use domain::{ApkId, DeploymentId, DeviceId, Timestamp};
 
 use crate::{Store, StoreError};
 
@@ -241,5 +241,43 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().map(DeviceId).collect())
+    }
+
+    /// The APKs of a package that are there, as far as a way back needs them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn rollback_candidates(&self, package: &str) -> Result<Vec<Candidate>, StoreError> {
+        let rows = sqlx::query!("SELECT apk_id, version_code, rollback_of FROM apk WHERE package = $1 AND deleted_at IS NULL", package)
+            .fetch_all(&self.pool)
+            .await?;
+        let candidate = |id, version_code, of: Option<uuid::Uuid>| Candidate { id: ApkId(id), version_code, rollback_of: of.map(ApkId) };
+        Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.rollback_of)).collect())
+    }
+
+    /// How many deployments are not over.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn open_deployment_count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#).fetch_one(&self.pool).await?)
+    }
+
+    /// Forgets at most `limit` deployments that were over before this time. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_deployments(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        Ok(sqlx::query!(
+            "DELETE FROM deployment WHERE deployment_id IN (
+                 SELECT d.deployment_id FROM deployment d WHERE d.finished_at < $1
+                     AND NOT EXISTS (SELECT FROM deployment r WHERE r.rolls_back = d.deployment_id AND r.finished_at IS NULL)
+                 ORDER BY d.finished_at LIMIT $2)",
+            before,
+            limit
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected())
     }
 }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod agent;
 pub mod audit;
 pub mod command;
+pub mod deployment;
 pub mod devices;
 pub mod enrollment;
 pub mod lenient;

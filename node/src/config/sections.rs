@@ -31,6 +31,7 @@ section!(
         socket: Socket,
         fcm: Fcm,
         commands: Commands,
+        deployments: Deployments,
         dashboard: Dashboard,
         rate_limits: RateLimits,
         partition: Partition,
@@ -183,6 +184,17 @@ section!(
         params_limit_bytes: usize,
         kept_days: i64,
         idempotency_keys_kept_hours: i64,
+    }
+);
+section!(
+    /// `[deployments]`
+    Deployments {
+        accept_within_seconds: i64,
+        silent_within_seconds: i64,
+        devices_max: usize,
+        open_max: i64,
+        look_interval_ms: u64,
+        kept_days: i64,
     }
 );
 section!(

@@ -11,6 +11,8 @@ mod client_address;
 mod cluster;
 mod command_batches;
 mod commands;
+mod deployment_status;
+mod deployments;
 mod device_bulk;
 mod device_csv;
 mod device_history;
@@ -22,6 +24,7 @@ mod exec_commands;
 pub(crate) mod extract;
 mod fcm_token;
 mod filters;
+mod flags;
 mod fleet;
 mod health;
 mod heartbeat;
@@ -120,6 +123,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(heartbeat::list))
         .routes(routes!(action_result::report))
         .routes(routes!(action_result::legacy))
+        .routes(routes!(deployment_status::report))
         .routes(routes!(fcm_token::replace))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
@@ -162,6 +166,17 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(command_batches::cancel))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
+        .routes(routes!(deployments::list, deployments::create))
+        .routes(routes!(deployments::one))
+        .routes(routes!(deployments::tasks))
+        .routes(routes!(deployments::events))
+        .routes(routes!(deployments::export))
+        .routes(routes!(deployments::pause))
+        .routes(routes!(deployments::resume))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(flags::list))
+        .routes(routes!(flags::set))
         .routes(routes!(filters::list, filters::create))
         .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))

@@ -120,7 +120,9 @@ pub struct Decision {
 pub fn decide(situation: &Situation<'_>) -> Decision {
     let mut tasks = situation.tasks.to_vec();
     let mut decision = Decision { starts: Vec::new(), changes: Vec::new(), deployment: None, look_again: situation.now + LOOK_AGAIN };
-    let known: Vec<Option<DeviceFacts>> = tasks.iter().map(|task| (situation.facts)(task.device)).collect();
+    // What is over needs no look at its device.
+    let known = |task: &Task| if task.state.is_over() { None } else { (situation.facts)(task.device) };
+    let known: Vec<Option<DeviceFacts>> = tasks.iter().map(known).collect();
     for (place, task) in tasks.iter_mut().enumerate() {
         if let Some(change) = settle(situation, task, known[place].as_ref()) {
             apply(task, change, situation.now);

@@ -7,7 +7,7 @@
 //!     +------------------------------+---------------+
 //!  canceled: by people, by a newer deployment, from every waiting state and from sending
 //! ```
-//! `options` what was asked for and its limits; `window` when installing is allowed; `readiness` whether a device is fit;
+//! `request` what was asked for; `options` the same whole, and its limits; `window` when installing is allowed; `readiness` whether a device is fit;
 //! `pace` how many may start; `judge` whether it goes on; `decide` what happens now; `report` what a device's word
 //! changes; `rollback` how to get back.
 
@@ -17,6 +17,7 @@ mod options;
 mod pace;
 mod readiness;
 mod report;
+mod request;
 mod rollback;
 mod window;
 
@@ -28,6 +29,7 @@ pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, Rest
 pub use pace::allowance;
 pub use readiness::{DeviceFacts, unready};
 pub use report::{AttemptEnd, Refusal, Report, Status, TaskUpdate, report};
+pub use request::{CanaryRequest, OptionsRequest};
 pub use rollback::{Candidate, NoRollback, rollback};
 pub use window::MaintenanceWindow;
 
