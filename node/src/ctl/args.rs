@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
+use super::deployment_args::{DeploymentCommand, FlagCommand};
 
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
@@ -66,6 +67,16 @@ pub(super) enum CtlCommand {
     Batches {
         #[command(subcommand)]
         command: BatchCommand,
+    },
+    /// APKs on their way to devices
+    Deployments {
+        #[command(subcommand)]
+        command: DeploymentCommand,
+    },
+    /// Features that are on or off for the whole cluster
+    Flags {
+        #[command(subcommand)]
+        command: FlagCommand,
     },
     /// What the command exec may run on devices
     ExecCommands {

@@ -7,6 +7,8 @@ mod batches;
 mod cluster;
 mod command_args;
 mod commands;
+mod deployment_args;
+mod deployments;
 mod devices;
 mod output;
 mod people;
@@ -47,6 +49,8 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::Devices { command } => devices::run(&mut ctl, command).await,
         CtlCommand::Commands { command } => commands::run(&mut ctl, command).await,
         CtlCommand::Batches { command } => batches::run(&mut ctl, command).await,
+        CtlCommand::Deployments { command } => deployments::run(&mut ctl, command).await,
+        CtlCommand::Flags { command } => deployments::flags(&mut ctl, command).await,
         CtlCommand::ExecCommands { command } => commands::exec(&mut ctl, command).await,
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,

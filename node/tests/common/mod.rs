@@ -10,6 +10,7 @@
 )]
 
 pub mod apks;
+pub mod deployments;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -345,6 +346,14 @@ pub fn settings() -> actors::settings::Settings {
             params_max_bytes: 2048,
             kept: chrono::TimeDelta::days(90),
             keys_kept: chrono::TimeDelta::hours(48),
+        },
+        deployments: actors::deployment::DeploymentSettings {
+            accept_within: chrono::TimeDelta::seconds(120),
+            silent_within: chrono::TimeDelta::seconds(1800),
+            devices_max: 10_000,
+            open_max: 100,
+            look_interval: Duration::from_millis(500),
+            kept: chrono::TimeDelta::days(365),
         },
     }
 }
