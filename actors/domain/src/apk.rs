@@ -25,9 +25,8 @@ pub fn package(field: &str, name: &str) -> Result<(), Invalid> {
     if name.len() > PACKAGE_MAX_CHARS {
         return Err(Invalid::new(field, format!("{} bytes are more than the {PACKAGE_MAX_CHARS} allowed", name.len())));
     }
-    let good = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
+    let good =
+        |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match name.contains('.') && name.split('.').all(good) {
         true => Ok(()),
         false => Err(Invalid::new(field, "not the name of a package like com.example.app")),

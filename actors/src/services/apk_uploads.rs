@@ -190,8 +190,9 @@ impl ApkService {
             pieces.push(piece);
         }
         let length = i64::try_from(length).unwrap_or(i64::MAX);
-        if length < PART_MIN_BYTES.min(left) {
-            let problem = format!("{length} bytes; a part that is not the last has at least {PART_MIN_BYTES}");
+        let least = PART_MIN_BYTES.min(limit_bytes as i64);
+        if length < least {
+            let problem = format!("{length} bytes; a part that is not the last has at least {least}");
             return Err(Invalid::new("body", problem).into());
         }
         if length == 0 {

@@ -141,12 +141,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn apks_page(
-        &self,
-        package: Option<&str>,
-        after: Option<(Timestamp, ApkId)>,
-        limit: i64,
-    ) -> Result<Vec<ApkRow>, StoreError> {
+    pub async fn apks_page(&self, package: Option<&str>, after: Option<(Timestamp, ApkId)>, limit: i64) -> Result<Vec<ApkRow>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
                    lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
@@ -198,16 +193,12 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         // And what this one refers to is not deleted meanwhile.
-        let known = sqlx::query!(
-            "SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL FOR SHARE",
-            offer.package
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        let known: Vec<_> = known
-            .into_iter()
-            .map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 })
-            .collect();
+        let known =
+            sqlx::query!("SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL FOR SHARE", offer.package)
+                .fetch_all(&mut *tx)
+                .await?;
+        let known: Vec<_> =
+            known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 }).collect();
         let same = match judge(offer, allowed.as_deref(), &known) {
             Verdict::New => None,
             Verdict::Same(id) => Some(id),

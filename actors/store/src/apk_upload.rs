@@ -115,14 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn add_part(
-        &self,
-        id: ApkUploadId,
-        offset: i64,
-        length: i64,
-        part: &str,
-        now: Timestamp,
-    ) -> Result<Option<i64>, StoreError> {
+    pub async fn add_part(&self, id: ApkUploadId, offset: i64, length: i64, part: &str, now: Timestamp) -> Result<Option<i64>, StoreError> {
         let received = sqlx::query_scalar!(
             "UPDATE apk_upload SET received = received + $3, parts = parts || $4, touched_at = $5
              WHERE upload_id = $1 AND received = $2 AND received + $3 <= size_bytes AND apk_id IS NULL
@@ -150,7 +143,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn stale_uploads(&self, before: Timestamp, most: i64) -> Result<Vec<ApkUploadId>, StoreError> {
-        let stale = sqlx::query_scalar!("SELECT upload_id FROM apk_upload WHERE touched_at < $1 ORDER BY touched_at LIMIT $2", before, most);
+        let stale =
+            sqlx::query_scalar!("SELECT upload_id FROM apk_upload WHERE touched_at < $1 ORDER BY touched_at LIMIT $2", before, most);
         Ok(stale.fetch_all(&self.pool).await?.into_iter().map(ApkUploadId).collect())
     }
 }

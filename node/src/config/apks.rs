@@ -14,7 +14,7 @@ impl Apks {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         // Android installs no file that a signed 32-bit number cannot place.
         in_range("apks.upload_limit_bytes", self.upload_limit_bytes, 1 << 16, (1 << 31) - 1)?;
-        in_range("apks.part_limit_bytes", self.part_limit_bytes, 1 << 16, 1 << 28)?;
+        in_range("apks.part_limit_bytes", self.part_limit_bytes, 1 << 12, 1 << 28)?;
         in_range("apks.uploads_max", self.uploads_max, 1, 1000)?;
         in_range("apks.upload_kept_hours", self.upload_kept_hours, 1, 24 * 365)?;
         in_range("apks.cache_limit_bytes", self.cache_limit_bytes, 0, 1 << 50)?;
@@ -35,7 +35,8 @@ impl Config {
         let Apks { store_url, cache_dir, .. } = &self.apks;
         // What an object store goes by is in its usual variables, as its other clients have them.
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let variables = variables.filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_ascii_lowercase(), value.into()));
+        let variables =
+            variables.filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_ascii_lowercase(), value.into()));
         ApkSettings {
             base_url: self.public_url(),
             store_url: if store_url.is_empty() { default_store(&self.data_dir) } else { store_url.clone() },

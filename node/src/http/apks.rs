@@ -94,11 +94,7 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "The APK")),
     responses((status = 200, body = ApkDetails), NotFoundRefusal, PersonRefusals)
 )]
-pub(crate) async fn one(
-    State(app): State<Arc<App>>,
-    Person(principal): Person,
-    PathId(id): PathId,
-) -> Result<Json<ApkDetails>, ApiError> {
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<ApkDetails>, ApiError> {
     let id: ApkId = present::id("APK", &id)?;
     let (row, uses) = app.system.apks.apk(&principal, id).await?;
     let used_by = uses.into_iter().map(|ApkUse { kind, id, name }| wire::apk::ApkUse { kind, id, name });

@@ -84,7 +84,8 @@ fn names_and_digests_are_checked() {
     for bad in ["", "com", "com.", ".com", "com..x", "com.1x", "com.a-b", "com.ä", "com.a/b", &format!("a.{}", "b".repeat(255))] {
         assert_eq!(package("package", bad).unwrap_err().field, "package", "{bad:?}");
     }
-    let colons = hex(0xAB).to_uppercase().as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap().to_owned()).collect::<Vec<_>>();
+    let colons =
+        hex(0xAB).to_uppercase().as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(signers("s", &[colons.join(":"), hex(0xAB)]).unwrap(), [hex(0xAB)]);
     assert_eq!(signers("s", &[]).unwrap_err().field, "s");
     assert_eq!(signers("s", &[hex(1), "xyz".into()]).unwrap_err().field, "s[1]");

@@ -156,7 +156,9 @@ impl Check<'_, '_> {
         // The signature first: nothing else is worth a look before.
         let known: Vec<_> = signatures.iter().filter(|(algorithm, _)| algorithm.content_digest().is_some()).collect();
         if known.is_empty() {
-            return Err(refused("it is signed in a way that is not known here: give it a signature by RSA or ECDSA with SHA-256 or SHA-512"));
+            return Err(refused(
+                "it is signed in a way that is not known here: give it a signature by RSA or ECDSA with SHA-256 or SHA-512",
+            ));
         }
         if !known.iter().all(|(algorithm, signature)| algorithm.verifies(key, message, signature)) {
             return Err(altered());

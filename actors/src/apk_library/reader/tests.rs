@@ -113,9 +113,7 @@ pub(crate) fn zipped(entries: &[(&str, u16, &[u8], u32)]) -> Vec<u8> {
             [&[20, 0, 0, 0][..], &method.to_le_bytes(), &[0; 4], &sizes, &(name.len() as u16).to_le_bytes(), &[0, 0]].concat()
         };
         file.extend([b"PK\x03\x04".as_slice(), &rest(crc.sum()), name.as_bytes(), data].concat());
-        directory.extend(
-            [b"PK\x01\x02\x14\x00".as_slice(), &rest(crc.sum()), &[0; 10], &at.to_le_bytes(), name.as_bytes()].concat(),
-        );
+        directory.extend([b"PK\x01\x02\x14\x00".as_slice(), &rest(crc.sum()), &[0; 10], &at.to_le_bytes(), name.as_bytes()].concat());
     }
     let (at, count) = (file.len() as u32, (entries.len() as u16).to_le_bytes());
     let end = [b"PK\x05\x06\0\0\0\0".as_slice(), &count, &count, &(directory.len() as u32).to_le_bytes(), &at.to_le_bytes(), &[0, 0]];
