@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::apk_args::{ApkCommand, PackageCommand};
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
 use super::deployment_args::{DeploymentCommand, FlagCommand};
 
@@ -82,6 +83,16 @@ pub(super) enum CtlCommand {
     ExecCommands {
         #[command(subcommand)]
         command: ExecCommand,
+    },
+    /// APKs in the library
+    Apks {
+        #[command(subcommand)]
+        command: ApkCommand,
+    },
+    /// Packages that may be deployed, and who may sign them
+    Packages {
+        #[command(subcommand)]
+        command: PackageCommand,
     },
     /// Enrollment tokens
     Tokens {

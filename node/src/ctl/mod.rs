@@ -1,6 +1,9 @@
 //! `nexmdm ctl`: what an operator does from a terminal or a script, over the API, from anywhere.
 
 mod api;
+mod apk_args;
+mod apk_upload;
+mod apks;
 mod args;
 mod audit;
 mod batches;
@@ -52,6 +55,8 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::Deployments { command } => deployments::run(&mut ctl, command).await,
         CtlCommand::Flags { command } => deployments::flags(&mut ctl, command).await,
         CtlCommand::ExecCommands { command } => commands::exec(&mut ctl, command).await,
+        CtlCommand::Apks { command } => apks::run(&mut ctl, command).await,
+        CtlCommand::Packages { command } => apks::packages(&mut ctl, command).await,
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,

@@ -50,6 +50,9 @@ struct Site {
     document: Value,
     device: EnrolledDevice,
     ids: Vec<String>,
+    /// An APK and an upload, which chance would not find among the ids.
+    apk: String,
+    upload: String,
     meaningful: Meaningful,
 }
 
@@ -85,11 +88,18 @@ impl Site {
             ("tags", words(&["till"])),
             ("groups", words(&["berlin"])),
             ("package", words(&["com.example.till"])),
+            ("signers_sha256", vec!["ab".repeat(32)]),
+            ("sha256", vec![String::new()]),
+            ("rollback_of", vec![String::new()]),
             ("ids", ids.clone()),
             ("token", secrets.clone()),
             ("tokens", secrets),
         ]);
-        Self { bench, document, device, ids, meaningful }
+        let apk = common::apks::add(&bench.client, &bench.admin, "till-1.apk").await["id"].as_str().unwrap().to_owned();
+        let begin = json!({"file_name": "x.apk", "size_bytes": 100});
+        let begun = bench.client.post("/v1/apk-uploads", Some(&bench.admin), &begin).await.unwrap().json();
+        let upload = begun["upload_id"].as_str().unwrap().to_owned();
+        Self { bench, document, device, ids, apk, upload, meaningful }
     }
 
     /// Ids that answers tell of, to be asked for by other calls. The caller's own account and sign-in are left in peace.
@@ -127,6 +137,11 @@ impl Site {
     /// One call; its status and what it was.
     async fn call(&self, operation: &Operation, generator: &mut Generator<'_>, fits: bool) -> (String, Answer) {
         let mut path = operation.path.clone();
+        if fits && operation.method != Method::DELETE {
+            for (of, id) in [("/v1/apks/{id}", &self.apk), ("/v1/apk-uploads/{id}", &self.upload)] {
+                path = path.replace(of, &of.replace("{id}", id));
+            }
+        }
         let mut query = Vec::new();
         for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();
@@ -165,7 +180,9 @@ impl Site {
             let text = if content_type.contains("json") { value.to_string() } else { value.as_str().unwrap_or_default().to_owned() };
             body = Some((content_type, if fits { text } else { generator.damaged(text) }));
         }
-        if let Some((content_type, text)) = &body {
+        if fits && (operation.method.as_str(), operation.path.as_str()) == ("POST", "/v1/apks") {
+            call = Call::post(&path, common::apks::fixture("till-1.apk"));
+        } else if let Some((content_type, text)) = &body {
             call = Call::post(&path, text.clone()).content_type(content_type).method(operation.method.clone());
         }
         let token = self.credentials(operation).await;
