@@ -4,7 +4,6 @@
 
 mod common;
 
-use chaos::http::Call;
 use common::deployments::{Shop, fit, flag};
 use common::{apks, eventually, heartbeat};
 use serde_json::{Value, json};
@@ -28,12 +27,9 @@ async fn the_canary_goes_first_and_its_success_opens_the_gate() {
     assert_eq!((&params["apk"]["sha256"], &params["apk"]["size"]), (&shop.new["sha256"], &shop.new["size_bytes"]));
     assert_eq!(params["apk"]["signer_sha256"], shop.new["signers_sha256"]);
     assert_eq!((&params["constraints"]["wifi_only"], &params["constraints"]["min_battery"]), (&json!(true), &json!(40)));
-    let file = shop
-        .bench
-        .client
-        .send(Call::get(params["apk"]["url"].as_str().unwrap().split_once("/v1").map(|(_, path)| format!("/v1{path}")).unwrap().as_str()))
-        .await
-        .unwrap();
+    let url = params["apk"]["url"].as_str().unwrap();
+    let path = url.split_once("/v1").map(|(_, path)| format!("/v1{path}")).unwrap();
+    let file = shop.bench.client.get(&path, None).await.unwrap();
     assert_eq!((file.status, file.body.to_vec()), (200, apks::fixture("till-2.apk")));
     let shown_params = shop.bench.sql("SELECT params_shown FROM command LIMIT 1");
     assert!(!shown_params.contains("signature="), "people are not shown the address: {shown_params}");
