@@ -15,6 +15,7 @@
 //!         └── DeviceActor       one per device of the shard, owns its live state
 //! ```
 
+pub mod agent_updates;
 pub mod clock;
 pub mod cluster;
 pub mod commands;

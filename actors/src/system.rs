@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
+use crate::agent_updates::{self, ApkUrls, CheckCounters, Offers};
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
@@ -33,8 +34,8 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeviceService,
-    EnrollmentService, FilterService, HistoryService, People, PeopleParts,
+    AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService,
+    CommandService, DeviceService, EnrollmentService, FilterService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -93,6 +94,12 @@ impl From<store::StoreError> for StartError {
     }
 }
 
+/// Addresses of APKs below this one.
+fn apk_urls(server_url: &str) -> ApkUrls {
+    let server_url = server_url.to_owned();
+    Arc::new(move |apk, now| (format!("{server_url}/v1/apks/{apk}/file"), now + chrono::TimeDelta::hours(1)))
+}
+
 /// The running system of a node.
 pub struct System {
     /// Sign-in, and who is behind a bearer token.
@@ -111,6 +118,8 @@ pub struct System {
     pub history: HistoryService,
     /// Who did what to what.
     pub audit: AuditService,
+    /// Builds of the agent, for people and devices.
+    pub agent_builds: Arc<AgentBuildService>,
     /// Filters that people keep.
     pub filters: FilterService,
     /// Sessions and heartbeats of devices.
@@ -236,6 +245,7 @@ impl System {
             policy: settings.device,
             settings: settings.history,
             commands: (settings.commands.kept, settings.commands.keys_kept),
+            agent_updates: (settings.agent_updates.counters_kept, settings.agent_updates.outcomes_kept),
         };
         tasks.spawn(keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
@@ -263,10 +273,45 @@ impl System {
             metrics: metrics.clone(),
         }
         .services();
+        let commands = Arc::new(CommandService::new(
+            store.clone(),
+            router.clone(),
+            Arc::clone(&view),
+            settings.device,
+            command_writer.clone(),
+            settings.commands,
+            settings.export_stall_timeout,
+        ));
+        let urls = apk_urls(settings.kit.public_url.as_deref().unwrap_or(&settings.kit.listen_url));
+        let (offers, counters) = (
+            Arc::new(Offers::new(settings.agent_updates.stale_after, metrics.agent_builds_halted.clone())),
+            Arc::new(CheckCounters::default()),
+        );
+        // Known before the first device asks.
+        offers.reread(&store).await?;
+        tasks.spawn(agent_updates::keep(
+            store.clone(),
+            Arc::clone(&offers),
+            Arc::clone(&counters),
+            settings.agent_updates.clone(),
+            stopping.clone(),
+        ));
+        let agent_builds = Arc::new(AgentBuildService::new(AgentBuildParts {
+            store: store.clone(),
+            router: router.clone(),
+            view: Arc::clone(&view),
+            commands: Arc::clone(&commands),
+            offers,
+            counters,
+            urls,
+            settings: settings.agent_updates,
+            metrics: metrics.clone(),
+        }));
         Ok(Arc::new(Self {
             auth,
             accounts,
             api_tokens,
+            agent_builds,
             enrollment: EnrollmentService::new(
                 store.clone(),
                 router.clone(),
@@ -286,15 +331,7 @@ impl System {
                 settings.history.restore_within,
                 settings.export_stall_timeout,
             )),
-            commands: Arc::new(CommandService::new(
-                store.clone(),
-                router.clone(),
-                Arc::clone(&view),
-                settings.device,
-                command_writer.clone(),
-                settings.commands,
-                settings.export_stall_timeout,
-            )),
+            commands,
             history: HistoryService::new(store.clone(), view, settings.device),
             audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),

@@ -147,15 +147,15 @@ impl Store {
         rows.into_iter().map(|row| Ok(agent_build!(row))).collect()
     }
 
-    /// The builds that are offered, at most `limit`, the newest versions.
+    /// The builds that are offered, and those that the server took out, the newest versions, at most `limit`.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn promoted_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuildRow>, StoreError> {
+    pub async fn circulating_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuildRow>, StoreError> {
         let rows = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id)
-             WHERE b.state = 'promoted' AND a.deleted_at IS NULL ORDER BY b.version_code DESC LIMIT $1",
+             WHERE b.state = 'halted' OR (b.state = 'promoted' AND a.deleted_at IS NULL) ORDER BY b.version_code DESC LIMIT $1",
             limit
         )
         .fetch_all(&self.pool)
@@ -176,15 +176,6 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok(agent_build!(row))).transpose()
-    }
-
-    /// How many builds the server has taken out.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn halted_agent_builds(&self) -> Result<i64, StoreError> {
-        let count = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM agent_build WHERE state = 'halted'"#);
-        Ok(count.fetch_one(&self.pool).await?)
     }
 
     /// Makes a build of an APK, unless there would be more than `most`.
