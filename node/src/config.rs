@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use actors::settings::{
-    AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings,
+    AgentUpdateSettings, AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings,
+    Settings,
 };
 use chrono::TimeDelta;
 use domain::Invalid;
@@ -15,6 +16,7 @@ use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::lockout::LockoutPolicy;
 use domain::rate::RateLimit;
+use domain::rollout::HaltPolicy;
 use domain::throttle::FailureLimit;
 use ipnet::IpNet;
 
@@ -24,7 +26,7 @@ use crate::http::RouteClass;
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
 mod sections;
 
-pub(crate) use sections::{Auth, Cluster, Commands, Config, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
+pub(crate) use sections::{AgentUpdates, Auth, Cluster, Commands, Config, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
 
 impl Http {
     /// Networks of the proxies whose word on a request's origin is believed.
@@ -169,6 +171,42 @@ impl Commands {
     }
 }
 
+impl AgentUpdates {
+    fn check(&self) -> Result<(), Invalid> {
+        if self.package.len() > 255
+            || !self.package.contains('.')
+            || self.package.contains(|c: char| !c.is_ascii_alphanumeric() && !"._".contains(c))
+        {
+            return Err(Invalid::new("agent_updates.package", "not a package name"));
+        }
+        in_range("agent_updates.reread_ms", self.reread_ms, 100, 5_000)?;
+        // A build that is taken out must not be offered for more than 10 s, wherever.
+        in_range("agent_updates.stale_after_ms", self.stale_after_ms, 2 * self.reread_ms, 10_000)?;
+        in_range("agent_updates.flush_ms", self.flush_ms, 100, 60_000)?;
+        in_range("agent_updates.verify_failures_max", self.verify_failures_max, 1, 1_000_000)?;
+        in_range("agent_updates.failure_rate_pct", self.failure_rate_pct, 1, 100)?;
+        in_range("agent_updates.failure_min_count", self.failure_min_count, 1, 1_000_000)?;
+        in_range("agent_updates.counters_kept_days", self.counters_kept_days, 1, 3650)?;
+        in_range("agent_updates.outcomes_kept_days", self.outcomes_kept_days, 1, 3650).map(drop)
+    }
+
+    fn settings(&self) -> AgentUpdateSettings {
+        AgentUpdateSettings {
+            package: self.package.clone(),
+            reread: Duration::from_millis(self.reread_ms),
+            stale_after: Duration::from_millis(self.stale_after_ms),
+            flush: Duration::from_millis(self.flush_ms),
+            halt: HaltPolicy {
+                verify_failures_max: self.verify_failures_max,
+                failure_rate_pct: self.failure_rate_pct,
+                min_count: self.failure_min_count,
+            },
+            counters_kept: TimeDelta::days(self.counters_kept_days),
+            outcomes_kept: TimeDelta::days(self.outcomes_kept_days),
+        }
+    }
+}
+
 impl Fcm {
     fn check(&self) -> Result<(), Invalid> {
         in_range("fcm.timeout_ms", self.timeout_ms, 100, 120_000)?;
@@ -291,6 +329,7 @@ impl Config {
         self.cluster.check()?;
         self.fcm.check()?;
         self.commands.check()?;
+        self.agent_updates.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
@@ -371,6 +410,7 @@ impl Config {
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
             fcm: self.fcm.settings(),
             commands: self.commands.settings(),
+            agent_updates: self.agent_updates.settings(),
         }
     }
 

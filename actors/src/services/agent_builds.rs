@@ -11,7 +11,7 @@ use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
 use domain::rollout::{self, Answer, BuildState, Promotion};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
-use store::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, Store, UpdateCounts, VersionSample};
+use store::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate, Store, UpdateCounts, VersionSample};
 use uuid::Uuid;
 
 use super::command_batches::{BatchDetails, BatchRequest};
@@ -28,6 +28,8 @@ use crate::{ServiceError, clock};
 
 /// Longest release notes, in characters; the same is a CHECK.
 const NOTES_MAX_CHARS: usize = 4_000;
+/// Most APKs to choose from.
+const CANDIDATES_MAX: i64 = 100;
 /// Different errors that statistics name.
 const ERRORS_MAX: i64 = 20;
 /// How long a count of the fleet is shown again.
@@ -122,6 +124,15 @@ impl AgentBuildService {
     pub async fn one(&self, principal: &Principal, id: AgentBuildId) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ViewDeployments)?;
         self.details(id).await
+    }
+
+    /// Uploaded APKs of the agent that are no build yet, the newest version first.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub async fn candidates(&self, principal: &Principal) -> Result<Vec<BuildCandidate>, ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        Ok(self.parts.store.agent_build_candidates(self.package(), CANDIDATES_MAX).await?)
     }
 
     /// Makes an APK of the agent a build, which is not offered yet.
@@ -272,9 +283,9 @@ impl AgentBuildService {
     ///
     /// # Errors
     /// Forbidden, the hours are out of 1..744, or there is no such build.
-    pub async fn stats(&self, principal: &Principal, id: AgentBuildId, hours: Option<i64>) -> Result<BuildStats, ServiceError> {
+    pub async fn stats(&self, principal: &Principal, id: AgentBuildId, hours: i64) -> Result<BuildStats, ServiceError> {
         principal.require(Permission::ViewDeployments)?;
-        let hours = in_range("hours", hours.unwrap_or(STATS_HOURS_DEFAULT), 1, STATS_HOURS_MAX)?;
+        let hours = in_range("hours", hours, 1, STATS_HOURS_MAX)?;
         let (details, now) = (self.details(id).await?, clock::now());
         let since = hour_of(now) - TimeDelta::hours(hours);
         Ok(BuildStats {

@@ -1,6 +1,6 @@
 //! What devices ask and tell of updates of the agent. A check is answered from memory.
 
-use domain::rollout::{Answer, UpdateEvent, answer, newest};
+use domain::rollout::{Answer, Promotion, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
 use store::{AgentBuildRow, ReportTaken, UpdateReport};
@@ -32,6 +32,8 @@ pub struct UpdateCheck {
 pub struct UpdateOffer {
     /// The build.
     pub build: AgentBuildRow,
+    /// How it is offered.
+    pub promotion: Promotion,
     /// Where it is downloaded from.
     pub url: String,
     /// Until when that holds.
@@ -95,8 +97,9 @@ impl AgentBuildService {
         }
         let Answer::Offer(id) = answer else { return Ok(Err(answer)) };
         let build = known.build(id).ok_or(ServiceError::Internal)?.clone();
+        let promotion = build.promotion.ok_or(ServiceError::Internal)?;
         let (url, url_expires_at) = (self.parts.urls)(build.apk, clock::now());
-        Ok(Ok(UpdateOffer { build, url, url_expires_at }))
+        Ok(Ok(UpdateOffer { build, promotion, url, url_expires_at }))
     }
 
     /// Notes what became of an update on a device. The same again counts once. A build that does harm is taken out at once.

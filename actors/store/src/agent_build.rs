@@ -56,6 +56,19 @@ pub struct AgentBuildRow {
     pub nudged_at: Option<Timestamp>,
 }
 
+/// An APK of the agent that may become a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildCandidate {
+    /// The APK.
+    pub id: ApkId,
+    /// Its version code.
+    pub version_code: i64,
+    /// Its version name.
+    pub version_name: String,
+    /// Length of its file in bytes.
+    pub size_bytes: i64,
+}
+
 /// What became of adding a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildAdded {
@@ -176,6 +189,25 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok(agent_build!(row))).transpose()
+    }
+
+    /// APKs of a package that are no build yet, the newest version first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn agent_build_candidates(&self, package: &str, limit: i64) -> Result<Vec<BuildCandidate>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT apk_id, version_code, version_name, size_bytes FROM apk a
+             WHERE package = $1 AND deleted_at IS NULL AND NOT EXISTS (
+                 SELECT FROM agent_build b WHERE b.apk_id = a.apk_id OR (b.package = a.package AND b.version_code = a.version_code))
+             ORDER BY version_code DESC LIMIT $2",
+            package,
+            limit
+        );
+        let rows = rows.fetch_all(&self.pool).await?;
+        let candidate =
+            |id, version_code, version_name, size_bytes| BuildCandidate { id: ApkId(id), version_code, version_name, size_bytes };
+        Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.version_name, row.size_bytes)).collect())
     }
 
     /// Makes a build of an APK, unless there would be more than `most`.

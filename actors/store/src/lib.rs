@@ -34,7 +34,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
-pub use agent_build::{AgentBuildRow, BuildAct, BuildActed, BuildAdded};
+pub use agent_build::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate};
 pub use agent_build_stat::{ChecksCounted, ReportTaken, UpdateCounts, UpdateReport, VersionSample};
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::ApkRow;

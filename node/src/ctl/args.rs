@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::agent_build_args::AgentBuildCommand;
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
 
 /// Arguments of `nexmdm ctl`.
@@ -71,6 +72,11 @@ pub(super) enum CtlCommand {
     ExecCommands {
         #[command(subcommand)]
         command: ExecCommand,
+    },
+    /// Updates of the agent
+    AgentBuilds {
+        #[command(subcommand)]
+        command: AgentBuildCommand,
     },
     /// Enrollment tokens
     Tokens {

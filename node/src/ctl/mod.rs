@@ -1,5 +1,7 @@
 //! `nexmdm ctl`: what an operator does from a terminal or a script, over the API, from anywhere.
 
+mod agent_build_args;
+mod agent_builds;
 mod api;
 mod args;
 mod audit;
@@ -48,6 +50,7 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::Commands { command } => commands::run(&mut ctl, command).await,
         CtlCommand::Batches { command } => batches::run(&mut ctl, command).await,
         CtlCommand::ExecCommands { command } => commands::exec(&mut ctl, command).await,
+        CtlCommand::AgentBuilds { command } => agent_builds::run(&mut ctl, command).await,
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,

@@ -2,7 +2,9 @@
 
 mod action_result;
 mod agent_apk;
+mod agent_builds;
 mod agent_session;
+mod agent_update;
 mod api_tokens;
 mod audit;
 mod auth;
@@ -121,6 +123,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(action_result::report))
         .routes(routes!(action_result::legacy))
         .routes(routes!(fcm_token::replace))
+        .routes(routes!(agent_update::check))
+        .routes(routes!(agent_update::report))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
         .layer(limited(RouteClass::Agent));
@@ -160,6 +164,13 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(commands::of_batch))
         .routes(routes!(command_batches::export))
         .routes(routes!(command_batches::cancel))
+        .routes(routes!(agent_builds::list, agent_builds::create))
+        .routes(routes!(agent_builds::one))
+        .routes(routes!(agent_builds::promote))
+        .routes(routes!(agent_builds::rollout))
+        .routes(routes!(agent_builds::rollback))
+        .routes(routes!(agent_builds::nudge))
+        .routes(routes!(agent_builds::stats))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
         .routes(routes!(filters::list, filters::create))

@@ -327,6 +327,7 @@ pub fn settings() -> actors::settings::Settings {
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
         fcm: None,
+        agent_updates: actors::settings::AgentUpdateSettings::default(),
         commands: actors::settings::CommandSettings {
             dispatch: domain::command::DispatchPolicy {
                 socket_wait: chrono::TimeDelta::seconds(5),
