@@ -44,6 +44,9 @@ pub enum ServiceError {
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     WrongState(&'static str),
+    /// It does not go together with something that is there, which is named.
+    #[error("{0}")]
+    Conflict(String),
     /// The device is deleted; its agent stops.
     #[error("this device was deleted")]
     DeviceDeleted,

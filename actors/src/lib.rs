@@ -8,6 +8,7 @@
 //! ├── EventWriter               records what happened to devices
 //! ├── PushSender                messages to devices over FCM
 //! ├── HistoryKeeper             counts hours, samples the fleet, removes what is too old
+//! ├── ApkKeeper                 removes APKs and uploads that nobody needs any more
 //! ├── FleetView                 what dashboards and counts see
 //! ├── Links, Gateway            the way to other nodes
 //! └── PlacementActor            claims and releases shards
@@ -16,6 +17,7 @@
 //! ```
 
 pub mod agent_updates;
+pub mod apk_library;
 pub mod clock;
 pub mod cluster;
 pub mod commands;
@@ -25,6 +27,7 @@ pub mod device;
 pub mod enrollment_kit;
 mod error;
 pub mod event_writer;
+mod file_sender;
 pub mod fleet_view;
 pub mod heartbeat_writer;
 mod history_keeper;
@@ -37,6 +40,7 @@ pub mod router;
 pub mod services;
 pub mod settings;
 pub mod shard;
+pub mod signed_url;
 pub mod sockets;
 mod system;
 

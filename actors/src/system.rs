@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
-use crate::agent_updates::{self, ApkUrls, CheckCounters, Offers};
+use crate::agent_updates::{self, CheckCounters, Offers};
+use crate::apk_library::ApkLibrary;
+use crate::apk_library::keeper::ApkKeeper;
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
@@ -34,8 +36,8 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService,
-    CommandService, DeviceService, EnrollmentService, FilterService, HistoryService, People, PeopleParts,
+    AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
+    ClusterService, CommandService, DeviceService, EnrollmentService, FilterService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -86,18 +88,15 @@ pub enum StartError {
     /// Push is configured and does not start.
     #[error(transparent)]
     Push(#[from] PushSetupError),
+    /// The store of APKs does not do.
+    #[error(transparent)]
+    Apks(#[from] domain::Invalid),
 }
 
 impl From<store::StoreError> for StartError {
     fn from(error: store::StoreError) -> Self {
         Self::Service(error.into())
     }
-}
-
-/// Addresses of APKs below this one.
-fn apk_urls(server_url: &str) -> ApkUrls {
-    let server_url = server_url.to_owned();
-    Arc::new(move |apk, now| (format!("{server_url}/v1/apks/{apk}/file"), now + chrono::TimeDelta::hours(1)))
 }
 
 /// The running system of a node.
@@ -114,6 +113,8 @@ pub struct System {
     pub devices: Arc<DeviceService>,
     /// What devices are told to do, for people.
     pub commands: Arc<CommandService>,
+    /// APKs and managed packages.
+    pub apks: ApkService,
     /// What happened to devices, for people.
     pub history: HistoryService,
     /// Who did what to what.
@@ -169,6 +170,7 @@ impl System {
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
         let master_key = Arc::new(secrets.master_key);
+        let library = ApkLibrary::open(settings.apks, &master_key)?;
         let context = Arc::new(DeviceContext {
             dispatch: settings.commands.dispatch,
             commands: command_writer.clone(),
@@ -248,6 +250,13 @@ impl System {
             agent_updates: (settings.agent_updates.counters_kept, settings.agent_updates.outcomes_kept),
         };
         tasks.spawn(keeper.keep(stopping.clone()));
+        let apk_keeper = ApkKeeper {
+            store: store.clone(),
+            library: Arc::clone(&library),
+            ownership: Arc::clone(&ownership),
+            interval: settings.history.interval,
+        };
+        tasks.spawn(apk_keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
@@ -282,7 +291,6 @@ impl System {
             settings.commands,
             settings.export_stall_timeout,
         ));
-        let urls = apk_urls(settings.kit.public_url.as_deref().unwrap_or(&settings.kit.listen_url));
         let (offers, counters) = (
             Arc::new(Offers::new(settings.agent_updates.stale_after, metrics.agent_builds_halted.clone())),
             Arc::new(CheckCounters::default()),
@@ -303,7 +311,7 @@ impl System {
             commands: Arc::clone(&commands),
             offers,
             counters,
-            urls,
+            library: Arc::clone(&library),
             settings: settings.agent_updates,
             metrics: metrics.clone(),
         }));
@@ -332,6 +340,7 @@ impl System {
                 settings.export_stall_timeout,
             )),
             commands,
+            apks: ApkService::new(store.clone(), library),
             history: HistoryService::new(store.clone(), view, settings.device),
             audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use actors::settings::{
-    AgentUpdateSettings, AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings,
-    Settings,
+    AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings,
 };
 use chrono::TimeDelta;
 use domain::Invalid;
@@ -16,7 +15,6 @@ use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::lockout::LockoutPolicy;
 use domain::rate::RateLimit;
-use domain::rollout::HaltPolicy;
 use domain::throttle::FailureLimit;
 use ipnet::IpNet;
 
@@ -24,9 +22,11 @@ use crate::http::RouteClass;
 
 /// The commented defaults, part of the binary.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
+mod agent_updates;
+mod apks;
 mod sections;
 
-pub(crate) use sections::{AgentUpdates, Auth, Cluster, Commands, Config, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
+pub(crate) use sections::{AgentUpdates, Apks, Auth, Cluster, Commands, Config, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
 
 impl Http {
     /// Networks of the proxies whose word on a request's origin is believed.
@@ -171,42 +171,6 @@ impl Commands {
     }
 }
 
-impl AgentUpdates {
-    fn check(&self) -> Result<(), Invalid> {
-        if self.package.len() > 255
-            || !self.package.contains('.')
-            || self.package.contains(|c: char| !c.is_ascii_alphanumeric() && !"._".contains(c))
-        {
-            return Err(Invalid::new("agent_updates.package", "not a package name"));
-        }
-        in_range("agent_updates.reread_ms", self.reread_ms, 100, 5_000)?;
-        // A build that is taken out must not be offered for more than 10 s, wherever.
-        in_range("agent_updates.stale_after_ms", self.stale_after_ms, 2 * self.reread_ms, 10_000)?;
-        in_range("agent_updates.flush_ms", self.flush_ms, 100, 60_000)?;
-        in_range("agent_updates.verify_failures_max", self.verify_failures_max, 1, 1_000_000)?;
-        in_range("agent_updates.failure_rate_pct", self.failure_rate_pct, 1, 100)?;
-        in_range("agent_updates.failure_min_count", self.failure_min_count, 1, 1_000_000)?;
-        in_range("agent_updates.counters_kept_days", self.counters_kept_days, 1, 3650)?;
-        in_range("agent_updates.outcomes_kept_days", self.outcomes_kept_days, 1, 3650).map(drop)
-    }
-
-    fn settings(&self) -> AgentUpdateSettings {
-        AgentUpdateSettings {
-            package: self.package.clone(),
-            reread: Duration::from_millis(self.reread_ms),
-            stale_after: Duration::from_millis(self.stale_after_ms),
-            flush: Duration::from_millis(self.flush_ms),
-            halt: HaltPolicy {
-                verify_failures_max: self.verify_failures_max,
-                failure_rate_pct: self.failure_rate_pct,
-                min_count: self.failure_min_count,
-            },
-            counters_kept: TimeDelta::days(self.counters_kept_days),
-            outcomes_kept: TimeDelta::days(self.outcomes_kept_days),
-        }
-    }
-}
-
 impl Fcm {
     fn check(&self) -> Result<(), Invalid> {
         in_range("fcm.timeout_ms", self.timeout_ms, 100, 120_000)?;
@@ -330,6 +294,7 @@ impl Config {
         self.fcm.check()?;
         self.commands.check()?;
         self.agent_updates.check()?;
+        self.apks.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
@@ -411,6 +376,7 @@ impl Config {
             fcm: self.fcm.settings(),
             commands: self.commands.settings(),
             agent_updates: self.agent_updates.settings(),
+            apks: self.apk_settings(),
         }
     }
 
@@ -487,6 +453,8 @@ mod tests {
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
             ("NEXMDM__FCM__BASE_URL", "fcm.googleapis.com", "fcm.base_url"),
             ("NEXMDM__FCM__PER_DEVICE_PER_MINUTE", "241", "fcm.per_device_per_minute"),
+            ("NEXMDM__APKS__UPLOAD_LIMIT_BYTES", "2147483648", "apks.upload_limit_bytes"),
+            ("NEXMDM__APKS__DOWNLOAD_BYTES_PER_SECOND", "1000", "apks.download_bytes_per_second"),
             ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {
             let error = read(&[(variable, value)]).unwrap_err().to_string();

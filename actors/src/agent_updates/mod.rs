@@ -6,7 +6,7 @@ mod offers;
 
 use std::sync::Arc;
 
-use domain::{ApkId, Timestamp};
+use domain::Timestamp;
 use store::Store;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,6 @@ pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
 
 use crate::clock;
 use crate::settings::AgentUpdateSettings;
-
-/// Makes the address that an APK is downloaded from, and says until when it holds.
-pub type ApkUrls = Arc<dyn Fn(ApkId, Timestamp) -> (String, Timestamp) + Send + Sync>;
 
 /// Reads what is offered again and again, and writes what was counted, until `stopping`; then once more.
 pub(crate) async fn keep(

@@ -18,8 +18,9 @@ use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, Once};
 use super::device_edit::{BulkTarget, to_the_end};
 use crate::agent_updates::{
-    ApkUrls, BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
+    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
 };
+use crate::apk_library::ApkLibrary;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
@@ -84,7 +85,7 @@ pub(crate) struct AgentBuildParts {
     pub(crate) commands: Arc<CommandService>,
     pub(crate) offers: Arc<Offers>,
     pub(crate) counters: Arc<CheckCounters>,
-    pub(crate) urls: ApkUrls,
+    pub(crate) library: Arc<ApkLibrary>,
     pub(crate) settings: AgentUpdateSettings,
     pub(crate) metrics: Metrics,
 }

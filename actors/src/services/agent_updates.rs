@@ -98,7 +98,7 @@ impl AgentBuildService {
         let Answer::Offer(id) = answer else { return Ok(Err(answer)) };
         let build = known.build(id).ok_or(ServiceError::Internal)?.clone();
         let promotion = build.promotion.ok_or(ServiceError::Internal)?;
-        let (url, url_expires_at) = (self.parts.urls)(build.apk, clock::now());
+        let (url, url_expires_at) = self.parts.library.download_url(build.apk, clock::now());
         Ok(Ok(UpdateOffer { build, promotion, url, url_expires_at }))
     }
 

@@ -88,6 +88,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::FilterNameInUse => Self { field: Some("name".into()), ..new(StatusCode::CONFLICT, "name_in_use") },
             ServiceError::UsernameInUse => Self { field: Some("username".into()), ..new(StatusCode::CONFLICT, "username_in_use") },
             ServiceError::WrongState(_) => new(StatusCode::CONFLICT, "wrong_state"),
+            ServiceError::Conflict(_) => new(StatusCode::CONFLICT, "conflict"),
             ServiceError::DeviceDeleted => Self { reason: Some("device_deleted"), ..new(StatusCode::GONE, "device_deleted") },
             ServiceError::Throttled { retry_after_s } => {
                 Self { retry_after_s: Some(retry_after_s), ..new(StatusCode::TOO_MANY_REQUESTS, "throttled") }

@@ -6,6 +6,9 @@ mod agent_builds;
 mod agent_session;
 mod agent_update;
 mod api_tokens;
+mod apk_files;
+mod apk_uploads;
+mod apks;
 mod audit;
 mod auth;
 mod body;
@@ -32,6 +35,8 @@ mod me;
 mod observe;
 mod openapi;
 mod origin;
+mod packages;
+mod ranges;
 pub(crate) mod rate_limit;
 mod register;
 mod server;
@@ -125,6 +130,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(fcm_token::replace))
         .routes(routes!(agent_update::check))
         .routes(routes!(agent_update::report))
+        .routes(routes!(apk_files::download))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
         .layer(limited(RouteClass::Agent));
@@ -173,6 +179,15 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(agent_builds::stats))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
+        .routes(routes!(apks::list, apks::upload))
+        .routes(routes!(apks::one, apks::delete))
+        .routes(routes!(apks::icon))
+        .routes(routes!(apks::download_url))
+        .routes(routes!(apk_uploads::begin))
+        .routes(routes!(apk_uploads::one, apk_uploads::add, apk_uploads::abandon))
+        .routes(routes!(apk_uploads::complete))
+        .routes(routes!(packages::list))
+        .routes(routes!(packages::put, packages::delete))
         .routes(routes!(filters::list, filters::create))
         .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))
