@@ -272,7 +272,7 @@ impl Store {
         let found = sqlx::query!(
             "SELECT b.package, b.version_code, b.state, b.rollout_percent, b.wifi_only, b.must_install, b.min_battery_pct, b.halt_reason,
                     a.deleted_at
-             FROM agent_build b JOIN apk a USING (apk_id) WHERE b.build_id = $1 FOR NO KEY UPDATE OF b",
+             FROM agent_build b JOIN apk a USING (apk_id) WHERE b.build_id = $1 FOR NO KEY UPDATE OF b FOR SHARE OF a",
             id.0
         )
         .fetch_optional(&mut *tx)

@@ -32,7 +32,7 @@ pub(crate) struct UpdateQuery {
     #[param(required = true)]
     package_name: Option<String>,
     /// Version code that runs now.
-    #[param(required = true, value_type = Option<i64>)]
+    #[param(required = true, value_type = i64)]
     current_version_code: Option<String>,
     /// If given, must be the caller's own.
     device_id: Option<String>,

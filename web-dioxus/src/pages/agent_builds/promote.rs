@@ -42,9 +42,11 @@ fn cohort_text(cohorts: &Cohorts, percent: u8) -> String {
     )
 }
 
-/// A slider and a field for the same percentage, and how many devices that is.
+/// A slider and a field for the same percentage, and how many devices that is. What somebody moves or types in is left
+/// alone; the other one is made anew, so that nothing that comes back late undoes a key or a drag.
 #[component]
 fn Percent(text: Signal<String>, id: AgentBuildId, error: Option<String>) -> Element {
+    let (mut typed, mut slid) = (use_signal(|| 0u32), use_signal(|| 0u32));
     let cohorts = use_polling(id, RECOUNT, |system, principal, id| async move { system.agent_builds.cohorts(&principal, id).await });
     let percent = shown_percent(&text());
     let reading: Reading<Cohorts> = cohorts.read();
@@ -53,14 +55,19 @@ fn Percent(text: Signal<String>, id: AgentBuildId, error: Option<String>) -> Ele
         (None, Some(problem)) => problem.clone(),
         (None, None) => "Counting the devices …".into(),
     };
+    let invalid = error.as_ref().map(|_| "true");
     rsx! {
         Field { name: "rollout_percent", label: "Percentage of devices", hint: "1..100; raising it only adds devices", error: error.clone(),
             div { class: "percent",
-                input { r#type: "range", class: "slider", min: "1", max: "100", step: "1", value: "{percent}", aria_label: "Percentage of devices, as a slider", "data-testid": "percent-slider",
-                    oninput: move |event| text.set(event.value()),
+                for times in [typed()] {
+                    input { key: "{times}", r#type: "range", class: "slider", min: "1", max: "100", step: "1", initial_value: "{percent}", aria_label: "Percentage of devices, as a slider", "data-testid": "percent-slider",
+                        oninput: move |event| { text.set(event.value()); slid += 1; },
+                    }
                 }
-                input { id: "rollout_percent", name: "rollout_percent", r#type: "number", inputmode: "numeric", min: "1", max: "100", value: "{text}", autocomplete: "off", aria_describedby: "rollout_percent-note cohort-count", aria_invalid: error.map(|_| "true"),
-                    oninput: move |event| text.set(event.value()),
+                for times in [slid()] {
+                    input { key: "{times}", id: "rollout_percent", name: "rollout_percent", r#type: "number", inputmode: "numeric", min: "1", max: "100", initial_value: "{text}", autocomplete: "off", aria_describedby: "rollout_percent-note cohort-count", aria_invalid: invalid,
+                        oninput: move |event| { text.set(event.value()); typed += 1; },
+                    }
                 }
                 span { aria_hidden: "true", "%" }
             }
@@ -79,6 +86,8 @@ pub(super) fn Promote(details: BuildDetails, ondone: EventHandler<()>, onclose: 
     let first = known.map_or(FIRST_PERCENT, |promotion| promotion.rollout_percent);
     let text = use_signal(|| first.to_string());
     let mut widening = use_signal(|| None::<Promotion>);
+    // What was filled in, for whoever comes back from the question.
+    let mut filled = use_signal(|| known);
     let (id, name, promoted) = (details.build.id, name_of(&details), details.build.state == BuildState::Promoted);
     let called = name.clone();
     let offer = use_callback(move |promotion: Promotion| {
@@ -104,7 +113,10 @@ pub(super) fn Promote(details: BuildDetails, ondone: EventHandler<()>, onclose: 
             Promotion::new(percent, has("wifi_only"), has("must_install"), battery)
         };
         match read() {
-            Ok(promotion) if promoted && promotion.rollout_percent > first => widening.set(Some(promotion)),
+            Ok(promotion) if promoted && promotion.rollout_percent > first => {
+                filled.set(Some(promotion));
+                widening.set(Some(promotion));
+            }
             Ok(promotion) => offer.call(promotion),
             Err(invalid) => drop(submission.done::<()>(Err(invalid.into()))),
         }
@@ -127,15 +139,15 @@ pub(super) fn Promote(details: BuildDetails, ondone: EventHandler<()>, onclose: 
             fieldset { class: "choices",
                 legend { "Conditions on the device" }
                 label { class: "choice-row",
-                    input { r#type: "checkbox", name: "wifi_only", value: "1", initial_checked: known.is_none_or(|promotion| promotion.wifi_only) }
+                    input { r#type: "checkbox", name: "wifi_only", value: "1", initial_checked: filled().is_none_or(|promotion| promotion.wifi_only) }
                     span { strong { "Wi-Fi only" } span { class: "muted", "Do not download it over mobile data" } }
                 }
                 label { class: "choice-row",
-                    input { r#type: "checkbox", name: "must_install", value: "1", initial_checked: known.is_some_and(|promotion| promotion.must_install) }
+                    input { r#type: "checkbox", name: "must_install", value: "1", initial_checked: filled().is_some_and(|promotion| promotion.must_install) }
                     span { strong { "Must install" } span { class: "muted", "Do not put it off while the device is in use" } }
                 }
             }
-            TextField { name: "min_battery", label: "Lowest charge", hint: "0..100 %; below it the device waits", kind: "number", value: known.map_or(20, |promotion| promotion.min_battery_pct).to_string(), error: submission.error("min_battery") }
+            TextField { name: "min_battery", label: "Lowest charge", hint: "0..100 %; below it the device waits", kind: "number", value: filled().map_or(20, |promotion| promotion.min_battery_pct).to_string(), error: submission.error("min_battery") }
         }
     }
 }
