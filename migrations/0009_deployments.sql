@@ -37,7 +37,7 @@ CREATE TABLE deployment (
     -- Devices that have an older open deployment of the package: 'wait' for it, or 'supersede' it.
     conflict      text NOT NULL CHECK (conflict IN ('wait', 'supersede')),
     -- The deployment that this one takes back.
-    rolls_back    uuid REFERENCES deployment,
+    rolls_back    uuid REFERENCES deployment ON DELETE SET NULL,
     created_by    text NOT NULL,
     created_at    timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,

@@ -3,6 +3,7 @@
 use domain::Invalid;
 use domain::access::Forbidden;
 use domain::api_token::ApiTokenRefused;
+use domain::deployment::{NoRollback, Refusal};
 use store::{Conflict, StoreError};
 
 /// A refused or failed call.
@@ -44,6 +45,12 @@ pub enum ServiceError {
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     WrongState(&'static str),
+    /// There is no way back from a deployment, and why.
+    #[error(transparent)]
+    NoRollback(NoRollback),
+    /// A device's word about a deployment is refused.
+    #[error(transparent)]
+    DeploymentRefused(Refusal),
     /// It does not go together with something that is there, which is named.
     #[error("{0}")]
     Conflict(String),

@@ -38,6 +38,8 @@ const NOTES_MAX: i64 = 100;
 const PURGE_MAX: i64 = 5_000;
 /// Devices that are removed by one statement; their tokens, events and status go with them.
 const PURGE_DEVICES_MAX: i64 = 100;
+/// Deployments that are removed by one statement; their tasks go with them.
+const PURGE_DEPLOYMENTS_MAX: i64 = 10;
 /// How long an owner has to note itself that a command's time is over.
 const EXPIRED_FOR: TimeDelta = TimeDelta::seconds(60);
 /// Statements of one kind between two looks at whether this node still is the keeper.
@@ -56,6 +58,8 @@ pub(crate) struct HistoryKeeper {
     pub(crate) commands: (TimeDelta, TimeDelta),
     /// How long counters of updates of the agent are kept, and what single devices told of them.
     pub(crate) agent_updates: (TimeDelta, TimeDelta),
+    /// How long deployments that are over are kept.
+    pub(crate) deployments_kept: TimeDelta,
 }
 
 impl HistoryKeeper {
@@ -206,7 +210,9 @@ impl HistoryKeeper {
     async fn purge(&self, now: domain::Timestamp) -> Result<u64, StoreError> {
         let HistorySettings { restore_within, events_kept, hours_kept, .. } = self.settings;
         let mut total = 0;
-        for what in [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands, Purge::AgentUpdates] {
+        for what in
+            [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands, Purge::Deployments, Purge::AgentUpdates]
+        {
             for _ in 0..ROUNDS_MAX {
                 let (removed, most) = match what {
                     Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX, now).await?, PURGE_DEVICES_MAX),
@@ -220,6 +226,10 @@ impl HistoryKeeper {
                     Purge::AgentUpdates => {
                         let (counters_kept, outcomes_kept) = self.agent_updates;
                         (self.store.purge_agent_updates(now - counters_kept, now - outcomes_kept, PURGE_MAX).await?, PURGE_MAX)
+                    }
+                    Purge::Deployments => {
+                        let before = now - self.deployments_kept;
+                        (self.store.purge_deployments(before, PURGE_DEPLOYMENTS_MAX).await?, PURGE_DEPLOYMENTS_MAX)
                     }
                 };
                 total += removed;
@@ -243,4 +253,5 @@ enum Purge {
     Commands,
     /// Counters of updates of the agent, samples of versions, and what devices told.
     AgentUpdates,
+    Deployments,
 }

@@ -10,6 +10,7 @@
 //! ├── HistoryKeeper             counts hours, samples the fleet, removes what is too old
 //! ├── ApkKeeper                 removes APKs and uploads that nobody needs any more
 //! ├── FleetView                 what dashboards and counts see
+//! ├── DeploymentManager         drives the deployments of this node's shards
 //! ├── Links, Gateway            the way to other nodes
 //! └── PlacementActor            claims and releases shards
 //!     └── ShardActor            one per shard of this node: supervises, watches deadlines
@@ -23,6 +24,7 @@ pub mod cluster;
 pub mod commands;
 pub mod console;
 pub mod crypto;
+pub mod deployment;
 pub mod device;
 pub mod enrollment_kit;
 mod error;

@@ -1,6 +1,6 @@
 //! Prometheus metrics of actors and services. No device id is ever a label.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Every metric of this crate.
 #[derive(Clone)]
@@ -55,6 +55,20 @@ pub struct Metrics {
     pub commands_finished: IntCounterVec,
     /// Time from making a command until it was delivered, and until the device was done.
     pub command_seconds: prometheus::HistogramVec,
+    /// Deployments that this node drives.
+    pub deployments_open: IntGauge,
+    /// Their tasks by state and reason.
+    pub deployment_tasks: IntGaugeVec,
+    /// Their tasks that have yet to start.
+    pub deployment_backlog: IntGauge,
+    /// How long the longest pause lasts, by reason.
+    pub deployments_paused_seconds: IntGaugeVec,
+    /// Installations that were started.
+    pub deployment_starts: IntCounter,
+    /// Installations that devices ended, by what their task became and by error.
+    pub deployment_attempts_finished: IntCounterVec,
+    /// Time from the start of an installation until the device's last word.
+    pub deployment_install_seconds: Histogram,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
@@ -111,6 +125,46 @@ impl Metrics {
                 Histogram::with_opts(
                     HistogramOpts::new("nexmdm_heartbeat_commit_seconds", "Duration of one dual write")
                         .buckets(vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
+                )?,
+            )?,
+            deployments_open: kept(
+                registry,
+                IntGauge::new("nexmdm_deployments_open", "Deployments that are not over and that this node drives")?,
+            )?,
+            deployment_tasks: kept(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("nexmdm_deployment_tasks", "Tasks of the deployments that this node drives, by state and reason"),
+                    &["state", "reason"],
+                )?,
+            )?,
+            deployment_backlog: kept(
+                registry,
+                IntGauge::new("nexmdm_deployment_backlog", "Tasks of the deployments that this node drives that have yet to start")?,
+            )?,
+            deployments_paused_seconds: kept(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("nexmdm_deployments_paused_seconds", "Longest pause of the deployments that this node drives, by reason"),
+                    &["reason"],
+                )?,
+            )?,
+            deployment_starts: kept(registry, IntCounter::new("nexmdm_deployment_starts_total", "Installations that this node started")?)?,
+            deployment_attempts_finished: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "nexmdm_deployment_attempts_finished_total",
+                        "Installations that devices ended: state of the task, and error",
+                    ),
+                    &["state", "error"],
+                )?,
+            )?,
+            deployment_install_seconds: kept(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("nexmdm_deployment_install_seconds", "Time from the start of an installation until it was over")
+                        .buckets(vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0]),
                 )?,
             )?,
             device_restarts: kept(registry, IntCounter::new("nexmdm_device_restarts_total", "Device actors restarted after a failure")?)?,

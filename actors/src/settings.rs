@@ -12,6 +12,8 @@ use domain::rollout::HaltPolicy;
 use domain::throttle::FailureLimit;
 use secrecy::SecretString;
 
+use crate::deployment::DeploymentSettings;
+
 /// All settings of this crate.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -37,6 +39,8 @@ pub struct Settings {
     pub commands: CommandSettings,
     /// Updates of the agent.
     pub agent_updates: AgentUpdateSettings,
+    /// Deployments.
+    pub deployments: DeploymentSettings,
     /// The APK library.
     pub apks: ApkSettings,
 }

@@ -22,6 +22,8 @@ use crate::cluster::{
 };
 use crate::commands::writer::CommandWriter;
 use crate::crypto::{Bcrypt, TokenSigner};
+use crate::deployment::words::DeploymentWords;
+use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
@@ -37,7 +39,8 @@ use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
     AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
-    ClusterService, CommandService, DeviceService, EnrollmentService, FilterService, HistoryService, People, PeopleParts,
+    ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
+    People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -113,6 +116,10 @@ pub struct System {
     pub devices: Arc<DeviceService>,
     /// What devices are told to do, for people.
     pub commands: Arc<CommandService>,
+    /// APKs on their way to devices, for people.
+    pub deployments: Arc<DeploymentService>,
+    /// Features that are on or off.
+    pub flags: FlagService,
     /// APKs and managed packages.
     pub apks: ApkService,
     /// What happened to devices, for people.
@@ -136,6 +143,7 @@ pub struct System {
 struct Running {
     placement: Option<ActorRef<PlacementMsg>>,
     partitions: Option<ActorRef<PartitionMsg>>,
+    deployments: Option<ActorRef<ManagerMsg>>,
     membership: Arc<Membership>,
     links: Arc<Links>,
     writer_queues: HeartbeatWriters,
@@ -169,6 +177,7 @@ impl System {
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
+        let deployment_words = DeploymentWords::start(&mut tasks, store.clone(), metrics.clone());
         let master_key = Arc::new(secrets.master_key);
         let library = ApkLibrary::open(settings.apks, &master_key)?;
         let context = Arc::new(DeviceContext {
@@ -231,11 +240,31 @@ impl System {
         tasks.spawn(Arc::clone(&sockets).keep_announced(router.clone(), watching.clone()));
 
         first_look(&placement).await?;
+        let addresses = Arc::clone(&library);
+        let deployments = Arc::new(DeploymentContext {
+            store: store.clone(),
+            view: Arc::clone(&view),
+            ownership: Arc::clone(&ownership),
+            router: router.clone(),
+            settings: settings.deployments,
+            download_url: Arc::new(move |apk, now| addresses.download_url(apk, now)),
+            metrics: metrics.clone(),
+            gauges: Gauges::default(),
+        });
+        let deployments = Actor::spawn(None, DeploymentManager, deployments).await.map_err(not_started)?.0;
         let wake = waking(placement.clone(), look_pending);
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let forgetful = Arc::clone(&credentials);
         let forget_people = Box::new(move || forgetful.forget());
-        let notices = Notices { store: cluster_store, directory, shards, ownership: Arc::clone(&ownership), forget_people, wake };
+        let notices = Notices {
+            store: cluster_store,
+            directory,
+            shards,
+            ownership: Arc::clone(&ownership),
+            forget_people,
+            wake,
+            deployments: deployments.clone(),
+        };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
@@ -248,6 +277,7 @@ impl System {
             settings: settings.history,
             commands: (settings.commands.kept, settings.commands.keys_kept),
             agent_updates: (settings.agent_updates.counters_kept, settings.agent_updates.outcomes_kept),
+            deployments_kept: settings.deployments.kept,
         };
         tasks.spawn(keeper.keep(stopping.clone()));
         let apk_keeper = ApkKeeper {
@@ -340,6 +370,15 @@ impl System {
                 settings.export_stall_timeout,
             )),
             commands,
+            deployments: Arc::new(DeploymentService::new(
+                store.clone(),
+                router.clone(),
+                Arc::clone(&view),
+                settings.device,
+                settings.deployments,
+                settings.export_stall_timeout,
+            )),
+            flags: FlagService::new(store.clone()),
             apks: ApkService::new(store.clone(), library),
             history: HistoryService::new(store.clone(), view, settings.device),
             audit: AuditService::new(store.clone(), settings.export_stall_timeout),
@@ -349,6 +388,7 @@ impl System {
                 store.clone(),
                 router.clone(),
                 command_writer,
+                deployment_words,
                 sockets,
                 Arc::clone(&membership),
                 signer,
@@ -362,6 +402,7 @@ impl System {
             running: tokio::sync::Mutex::new(Running {
                 placement: Some(placement),
                 partitions: Some(partitions),
+                deployments: Some(deployments),
                 membership,
                 links,
                 writer_queues,
@@ -400,6 +441,9 @@ impl System {
         running.stopping.cancel();
         if let Some(placement) = running.placement.take() {
             placement.stop(None);
+        }
+        if let Some(deployments) = running.deployments.take() {
+            deployments.stop(None);
         }
         if let Some(partitions) = running.partitions.take() {
             partitions.stop(None);

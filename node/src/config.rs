@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use actors::deployment::DeploymentSettings;
 use actors::settings::{
     AuthSettings, CommandSettings, EnrollmentSettings, FcmSettings, HeartbeatSettings, HistorySettings, KitSettings, Settings,
 };
@@ -26,7 +27,9 @@ mod agent_updates;
 mod apks;
 mod sections;
 
-pub(crate) use sections::{AgentUpdates, Apks, Auth, Cluster, Commands, Config, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
+pub(crate) use sections::{
+    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits,
+};
 
 impl Http {
     /// Networks of the proxies whose word on a request's origin is believed.
@@ -171,6 +174,29 @@ impl Commands {
     }
 }
 
+impl Deployments {
+    fn check(&self) -> Result<(), Invalid> {
+        in_range("deployments.accept_within_seconds", self.accept_within_seconds, 5, 86_400)?;
+        in_range("deployments.silent_within_seconds", self.silent_within_seconds, 30, 86_400)?;
+        in_range("deployments.devices_max", self.devices_max, 1, 1_000_000)?;
+        in_range("deployments.open_max", self.open_max, 1, 10_000)?;
+        in_range("deployments.look_interval_ms", self.look_interval_ms, 100, 10_000)?;
+        in_range("deployments.kept_days", self.kept_days, 1, 3650)?;
+        Ok(())
+    }
+
+    fn settings(&self) -> DeploymentSettings {
+        DeploymentSettings {
+            accept_within: TimeDelta::seconds(self.accept_within_seconds),
+            silent_within: TimeDelta::seconds(self.silent_within_seconds),
+            devices_max: self.devices_max,
+            open_max: self.open_max,
+            look_interval: Duration::from_millis(self.look_interval_ms),
+            kept: TimeDelta::days(self.kept_days),
+        }
+    }
+}
+
 impl Fcm {
     fn check(&self) -> Result<(), Invalid> {
         in_range("fcm.timeout_ms", self.timeout_ms, 100, 120_000)?;
@@ -294,6 +320,7 @@ impl Config {
         self.fcm.check()?;
         self.commands.check()?;
         self.agent_updates.check()?;
+        self.deployments.check()?;
         self.apks.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
@@ -376,6 +403,7 @@ impl Config {
             fcm: self.fcm.settings(),
             commands: self.commands.settings(),
             agent_updates: self.agent_updates.settings(),
+            deployments: self.deployments.settings(),
             apks: self.apk_settings(),
         }
     }

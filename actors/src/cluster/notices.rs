@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use domain::DeviceId;
 use domain::shard::{ShardId, shard_of};
+use ractor::ActorRef;
 use store::{DeviceAccess, Listener, Notice, OpenOf, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
 use super::ownership::Ownership;
 use super::placement::ShardTable;
 use crate::commands::CommandOrder;
+use crate::deployment::ManagerMsg;
 use crate::device::DeviceMsg;
 use crate::link::message::DeviceRequest;
 use crate::shard::{Directory, ShardMsg};
@@ -41,6 +43,8 @@ pub(crate) struct Notices {
     pub(crate) ownership: Arc<Ownership>,
     /// Forgets who may do what, so that it is read anew.
     pub(crate) forget_people: Box<dyn Fn() + Send + Sync>,
+    /// Drives the deployments of this node.
+    pub(crate) deployments: ActorRef<ManagerMsg>,
     /// Wakes placement.
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -85,6 +89,9 @@ impl Notices {
                     Notice::Command(id) => {
                         orders.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))).map(OpenOf::Device));
                     }
+                    Notice::DeploymentCommands(id) => orders.extend(id.parse().ok().map(OpenOf::Deployment)),
+                    // A manager that is stopping drives nothing any more.
+                    Notice::Deployment(id) => drop(self.deployments.cast(ManagerMsg::Happened(id.parse().ok()))),
                     Notice::CommandBatch(id) => orders.extend(id.parse().ok().map(OpenOf::Batch)),
                     Notice::Missed => return Ok(()),
                 }

@@ -17,6 +17,7 @@ use super::throttle::FailureThrottle;
 use crate::cluster::Membership;
 use crate::commands::writer::CommandWriter;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
+use crate::deployment::words::DeploymentWords;
 use crate::heartbeat_writer::HeartbeatOutcome;
 use crate::link::message::{DeviceRequest, SocketRef};
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub struct AgentService {
     store: Store,
     pub(super) router: DeviceRouter,
     pub(super) commands: CommandWriter,
+    pub(super) deployments: DeploymentWords,
     sockets: Arc<SocketHub>,
     membership: Arc<Membership>,
     signer: Arc<TokenSigner>,
@@ -66,10 +68,11 @@ pub struct AgentService {
 impl AgentService {
     /// The service over a store and the devices of a cluster.
     #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         router: DeviceRouter,
         commands: CommandWriter,
+        deployments: DeploymentWords,
         sockets: Arc<SocketHub>,
         membership: Arc<Membership>,
         signer: Arc<TokenSigner>,
@@ -85,6 +88,7 @@ impl AgentService {
             store,
             router,
             commands,
+            deployments,
             sockets,
             membership,
             signer,

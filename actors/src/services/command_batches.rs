@@ -9,7 +9,7 @@ use domain::access::{Permission, Principal};
 use domain::action::expiry;
 use domain::audit::Target;
 use domain::command::{CommandState, Path, Reach, Report};
-use domain::query::{PAGE_DEFAULT, PAGE_MAX};
+use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
@@ -332,20 +332,22 @@ fn cells(row: &CommandRow) -> [String; 12] {
 fn target_shown(target: &BulkTarget) -> String {
     match target {
         BulkTarget::Ids(ids) => json!({"ids": ids.len()}).to_string(),
-        BulkTarget::Filter(filter) => {
-            let wanted = [
-                ("status", filter.connectivity.map(|one| one.as_str().to_owned())),
-                ("tag", filter.tag.clone()),
-                ("group", filter.group.clone()),
-                ("text", filter.text.clone()),
-                ("battery_below", filter.battery_below.map(|pct| pct.to_string())),
-                ("app_version", filter.app_version.clone()),
-                ("model", filter.model.clone()),
-                ("app_status", filter.app_status.map(|one| one.as_str().to_owned())),
-            ];
-            let wanted: serde_json::Map<_, _> =
-                wanted.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect();
-            json!({"filter": wanted}).to_string()
-        }
+        BulkTarget::Filter(filter) => json!({"filter": filter_shown(filter)}).to_string(),
     }
+}
+
+/// A filter, for people and the record.
+pub(super) fn filter_shown(filter: &DeviceFilter) -> serde_json::Value {
+    let wanted = [
+        ("status", filter.connectivity.map(|one| one.as_str().to_owned())),
+        ("tag", filter.tag.clone()),
+        ("group", filter.group.clone()),
+        ("text", filter.text.clone()),
+        ("battery_below", filter.battery_below.map(|pct| pct.to_string())),
+        ("app_version", filter.app_version.clone()),
+        ("model", filter.model.clone()),
+        ("app_status", filter.app_status.map(|one| one.as_str().to_owned())),
+    ];
+    let wanted: serde_json::Map<_, _> = wanted.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect();
+    json!(wanted)
 }

@@ -19,6 +19,7 @@ use sqlx::postgres::{PgListener, PgNotification};
 use crate::account::ACCOUNT_CHANNEL;
 use crate::audit::{AuditEntry, append};
 use crate::command::COMMAND_CHANNEL;
+use crate::deployment::DEPLOYMENT_CHANNEL;
 use crate::{Store, StoreError};
 
 /// Told whenever placement may have to be looked at anew.
@@ -172,6 +173,10 @@ pub enum Notice {
     Command(String),
     /// A batch of commands was made; text of its id.
     CommandBatch(String),
+    /// Commands of a deployment were made; text of its id.
+    DeploymentCommands(String),
+    /// Something happened to a deployment; text of its id, empty when it may be any.
+    Deployment(String),
     /// An account, a sign-in or an API token lost something.
     Account,
     /// The connection was lost in between: anything may have been missed.
@@ -208,9 +213,11 @@ fn notice(told: &PgNotification) -> Option<Notice> {
         DEVICE_CHANNEL => Some(Notice::Device(told.payload().to_owned())),
         ACCOUNT_CHANNEL => Some(Notice::Account),
         COMMAND_CHANNEL => Some(match told.payload().split_once(':') {
+            Some(("deployment", id)) => Notice::DeploymentCommands(id.to_owned()),
             Some((_, batch)) => Notice::CommandBatch(batch.to_owned()),
             None => Notice::Command(told.payload().to_owned()),
         }),
+        DEPLOYMENT_CHANNEL => Some(Notice::Deployment(told.payload().to_owned())),
         _ => None,
     }
 }
@@ -522,7 +529,7 @@ impl Store {
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL, COMMAND_CHANNEL]).await?;
+        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL, COMMAND_CHANNEL, DEPLOYMENT_CHANNEL]).await?;
         Ok(Listener(listener))
     }
 

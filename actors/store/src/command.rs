@@ -6,7 +6,7 @@ use domain::access::Principal;
 use domain::audit::Target;
 use domain::command::{CommandState, Path, Progress};
 use domain::shard::{ShardId, shard_of};
-use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
+use domain::{CommandBatchId, CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -107,6 +107,8 @@ pub enum OpenOf {
     Device(DeviceId),
     /// Those of one batch.
     Batch(CommandBatchId),
+    /// Those of one deployment that were made within the last half minute.
+    Deployment(DeploymentId),
 }
 
 pub(crate) fn state(name: &str) -> Result<CommandState, StoreError> {
@@ -137,7 +139,12 @@ macro_rules! progress {
 pub(crate) use progress;
 
 /// Takes a key, or says what it was taken for.
-async fn take_key(tx: &mut Transaction<'static, Postgres>, once: &OnceKey, resource: Uuid, now: Timestamp) -> Result<Created, StoreError> {
+pub(crate) async fn take_key(
+    tx: &mut Transaction<'static, Postgres>,
+    once: &OnceKey,
+    resource: Uuid,
+    now: Timestamp,
+) -> Result<Created, StoreError> {
     let taken = sqlx::query!(
         "INSERT INTO command_idempotency (owner_id, key, body_sha256, resource_id, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (owner_id, key) DO NOTHING",
@@ -250,24 +257,27 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<OpenCommand>, StoreError> {
         let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
-        let (device, batch, within) = match of {
-            OpenOf::Shards => (None, None, None),
-            OpenOf::MadeWithin(seconds) => (None, None, Some(f64::from(seconds))),
-            OpenOf::Device(id) => (Some(id.0), None, None),
-            OpenOf::Batch(id) => (None, Some(id.0), None),
+        let (device, batch, deployment, within) = match of {
+            OpenOf::Shards => (None, None, None, None),
+            OpenOf::MadeWithin(seconds) => (None, None, None, Some(f64::from(seconds))),
+            OpenOf::Device(id) => (Some(id.0), None, None, None),
+            OpenOf::Batch(id) => (None, Some(id.0), None, None),
+            OpenOf::Deployment(id) => (None, None, Some(id.0), Some(30.0)),
         };
         let rows = sqlx::query!(
             "SELECT request_id, device_id, action, params, state, created_at, release_at, expires_at FROM command
              WHERE shard_id = ANY($1) AND state IN ('queued', 'sent', 'delivered') AND request_id > $2
                  AND ($3::uuid IS NULL OR device_id = $3) AND ($4::uuid IS NULL OR batch_id = $4)
                  AND ($6::float8 IS NULL OR created_at > now() - make_interval(secs => $6))
+                 AND ($7::uuid IS NULL OR deployment_id = $7)
              ORDER BY request_id LIMIT $5",
             &shards,
             after.map_or(Uuid::nil(), |id| id.0),
             device,
             batch,
             limit,
-            within
+            within,
+            deployment
         )
         .fetch_all(&self.pool)
         .await?;

@@ -80,7 +80,7 @@ pub enum Reported {
 struct Row {
     device_id: DeviceId,
     alias: String,
-    in_batch: bool,
+    of_many: bool,
     action: String,
     params: String,
     created_at: Timestamp,
@@ -115,7 +115,7 @@ impl Store {
         }
         let ids: Vec<_> = reports.iter().map(|report| report.id.0).collect();
         let found = sqlx::query!(
-            "SELECT c.request_id, c.device_id, d.alias, c.batch_id, c.action, c.params, c.created_at, c.state, c.attempts, c.path, c.sent_at,
+            "SELECT c.request_id, c.device_id, d.alias, c.batch_id, c.deployment_id, c.action, c.params, c.created_at, c.state, c.attempts, c.path, c.sent_at,
                  c.delivered_at, c.finished_at, c.outcome
              FROM command c JOIN device d USING (device_id) WHERE c.request_id = ANY($1) ORDER BY c.request_id FOR NO KEY UPDATE OF c",
             &ids
@@ -128,7 +128,7 @@ impl Store {
             let row_of = Row {
                 device_id: DeviceId(row.device_id),
                 alias: row.alias,
-                in_batch: row.batch_id.is_some(),
+                of_many: row.batch_id.is_some() || row.deployment_id.is_some(),
                 action: row.action,
                 params: row.params,
                 created_at: row.created_at,
@@ -175,8 +175,8 @@ fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, told
                 }
                 _ => {}
             }
-            // Of a batch the trail tells that it was sent; what became of each is in its own record.
-            if !row.in_batch && !matches!(told.by, Reporter::Person(..)) {
+            // Of a batch or a deployment the trail tells that it was made; what became of each is in its own record.
+            if !row.of_many && !matches!(told.by, Reporter::Person(..)) {
                 row.trail.extend(ended(told.id, row, before, after).map(|entry| (entry, told.at)));
             }
             Reported::Changed { device_id: row.device_id, action: row.action.clone(), created_at: row.created_at, before, after }

@@ -9,6 +9,7 @@ pub mod agent_build;
 pub mod apk;
 pub mod audit;
 pub mod command;
+pub mod deployment;
 pub mod devices;
 pub mod enrollment;
 pub mod lenient;

@@ -32,6 +32,7 @@ section!(
         fcm: Fcm,
         commands: Commands,
         agent_updates: AgentUpdates,
+        deployments: Deployments,
         apks: Apks,
         dashboard: Dashboard,
         rate_limits: RateLimits,
@@ -199,6 +200,17 @@ section!(
         params_limit_bytes: usize,
         kept_days: i64,
         idempotency_keys_kept_hours: i64,
+    }
+);
+section!(
+    /// `[deployments]`
+    Deployments {
+        accept_within_seconds: i64,
+        silent_within_seconds: i64,
+        devices_max: usize,
+        open_max: i64,
+        look_interval_ms: u64,
+        kept_days: i64,
     }
 );
 section!(

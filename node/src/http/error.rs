@@ -88,6 +88,8 @@ impl From<ServiceError> for ApiError {
             ServiceError::FilterNameInUse => Self { field: Some("name".into()), ..new(StatusCode::CONFLICT, "name_in_use") },
             ServiceError::UsernameInUse => Self { field: Some("username".into()), ..new(StatusCode::CONFLICT, "username_in_use") },
             ServiceError::WrongState(_) => new(StatusCode::CONFLICT, "wrong_state"),
+            ServiceError::NoRollback(_) => new(StatusCode::CONFLICT, "no_rollback"),
+            ServiceError::DeploymentRefused(_) => new(StatusCode::CONFLICT, "deployment_refused"),
             ServiceError::Conflict(_) => new(StatusCode::CONFLICT, "conflict"),
             ServiceError::DeviceDeleted => Self { reason: Some("device_deleted"), ..new(StatusCode::GONE, "device_deleted") },
             ServiceError::Throttled { retry_after_s } => {

@@ -16,6 +16,8 @@ mod client_address;
 mod cluster;
 mod command_batches;
 mod commands;
+mod deployment_status;
+mod deployments;
 mod device_bulk;
 mod device_csv;
 mod device_history;
@@ -27,6 +29,7 @@ mod exec_commands;
 pub(crate) mod extract;
 mod fcm_token;
 mod filters;
+mod flags;
 mod fleet;
 mod health;
 mod heartbeat;
@@ -127,6 +130,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(heartbeat::list))
         .routes(routes!(action_result::report))
         .routes(routes!(action_result::legacy))
+        .routes(routes!(deployment_status::report))
         .routes(routes!(fcm_token::replace))
         .routes(routes!(agent_update::check))
         .routes(routes!(agent_update::report))
@@ -179,6 +183,17 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(agent_builds::stats))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
+        .routes(routes!(deployments::list, deployments::create))
+        .routes(routes!(deployments::one))
+        .routes(routes!(deployments::tasks))
+        .routes(routes!(deployments::events))
+        .routes(routes!(deployments::export))
+        .routes(routes!(deployments::pause))
+        .routes(routes!(deployments::resume))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(flags::list))
+        .routes(routes!(flags::set))
         .routes(routes!(apks::list, apks::upload))
         .routes(routes!(apks::one, apks::delete))
         .routes(routes!(apks::icon))

@@ -1,0 +1,81 @@
+//! How to get back: Android installs no older version code over a newer one, so the way back is an APK built from the old
+//! code under a higher version code, uploaded as "rollback of" the old one.
+
+use crate::ApkId;
+
+/// An APK of the package, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The APK.
+    pub id: ApkId,
+    /// Its version code.
+    pub version_code: i64,
+    /// The older one that it brings back.
+    pub rollback_of: Option<ApkId>,
+}
+
+/// Why there is no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRollback {
+    /// The options forbid it.
+    #[error("this deployment was made without permission to roll back")]
+    NotAllowed,
+    /// Nothing was installed by it.
+    #[error("no device has the version that this deployment installs")]
+    NothingInstalled,
+    /// Nobody knows what was there before.
+    #[error("no earlier version is known to be good: none was in use on these devices before that is in the library")]
+    NothingKnown,
+    /// Nobody uploaded a way back.
+    #[error(
+        "Android does not go back to version code {good}: build that code again with a version code above {current} and upload it as \
+         rollback of version code {good}"
+    )]
+    NotUploaded {
+        /// The version that was good.
+        good: i64,
+        /// The version to get away from.
+        current: i64,
+    },
+}
+
+/// Picks the APK that brings back what was good: the newest rollback build of the newest known good version.
+///
+/// `good` are version codes that were in use before, the most used first; `library` the APKs of the package.
+///
+/// # Errors
+/// There is none, and why.
+pub fn rollback(current: i64, good: &[i64], library: &[Candidate]) -> Result<ApkId, NoRollback> {
+    let stored = |code: &i64| library.iter().find(|apk| apk.version_code == *code);
+    let known = good.iter().filter(|code| **code < current).find_map(stored).ok_or(NoRollback::NothingKnown)?;
+    // A rollback build may itself be what was good: whatever brings the same code back will do.
+    let origin = known.rollback_of.unwrap_or(known.id);
+    let builds =
+        library.iter().filter(|apk| apk.version_code > current && apk.rollback_of.is_some_and(|of| of == known.id || of == origin));
+    let newest = builds.max_by_key(|apk| apk.version_code);
+    newest.map(|apk| apk.id).ok_or(NoRollback::NotUploaded { good: known.version_code, current })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apk(version_code: i64, rollback_of: Option<i64>) -> Candidate {
+        let id = |code: i64| ApkId(uuid::Uuid::from_u128(code as u128));
+        Candidate { id: id(version_code), version_code, rollback_of: rollback_of.map(id) }
+    }
+
+    #[test]
+    fn the_way_back_is_a_higher_version_of_the_old_code() {
+        let id = |code: i64| apk(code, None).id;
+        let library = [apk(1, None), apk(2, None), apk(3, Some(1)), apk(4, Some(1)), apk(5, None)];
+        assert_eq!(rollback(2, &[1], &library), Ok(id(4)));
+        assert_eq!(rollback(5, &[2, 1], &library), Err(NoRollback::NotUploaded { good: 2, current: 5 }));
+        assert_eq!(rollback(5, &[4], &library), Err(NoRollback::NotUploaded { good: 4, current: 5 }));
+        // What was good was a rollback build itself.
+        let more = [&library[..], &[apk(6, Some(1))]].concat();
+        assert_eq!(rollback(5, &[4], &more), Ok(id(6)));
+        assert_eq!(rollback(2, &[], &library), Err(NoRollback::NothingKnown));
+        assert_eq!(rollback(2, &[2, 7], &library), Err(NoRollback::NothingKnown), "not newer ones");
+    }
+}

@@ -1,0 +1,89 @@
+//! Features that are on or off for the whole cluster.
+
+use crate::Invalid;
+use crate::deployment::Blocked;
+
+/// A feature, or a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flag {
+    /// Deployments go on at all. Off until somebody turns it on.
+    DeploymentsEnabled,
+    /// Every deployment stands still.
+    DeploymentsKillSwitch,
+}
+
+impl Flag {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::DeploymentsEnabled, Self::DeploymentsKillSwitch];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DeploymentsEnabled => "deployments.enabled",
+            Self::DeploymentsKillSwitch => "deployments.kill_switch",
+        }
+    }
+
+    /// What it does, for people.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::DeploymentsEnabled => "Deployments go on",
+            Self::DeploymentsKillSwitch => "Every deployment stands still, whatever its state",
+        }
+    }
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// Names every flag that there is.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        let known = Self::ALL.into_iter().find(|flag| flag.as_str() == name);
+        known.ok_or_else(|| Invalid::new("name", format!("not one of {}", Self::ALL.map(Self::as_str).join(", "))))
+    }
+}
+
+/// The flags of a moment; one that nobody ever set is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// Deployments go on at all.
+    pub deployments_enabled: bool,
+    /// Every deployment stands still.
+    pub kill_switch: bool,
+}
+
+impl Flags {
+    /// With those that are on.
+    pub fn of<'a>(on: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut flags = Self::default();
+        for name in on {
+            match Flag::parse(name) {
+                Ok(Flag::DeploymentsEnabled) => flags.deployments_enabled = true,
+                Ok(Flag::DeploymentsKillSwitch) => flags.kill_switch = true,
+                // Of a later build.
+                Err(_) => {}
+            }
+        }
+        flags
+    }
+
+    /// Why deployments stand still, if they do.
+    pub fn blocked(self) -> Option<Blocked> {
+        if self.kill_switch {
+            return Some(Blocked::KillSwitch);
+        }
+        (!self.deployments_enabled).then_some(Blocked::FlagOff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deployments_go_on_only_when_enabled_and_not_killed() {
+        assert_eq!(Flags::of([]).blocked(), Some(Blocked::FlagOff));
+        assert_eq!(Flags::of(["deployments.enabled"]).blocked(), None);
+        assert_eq!(Flags::of(["deployments.enabled", "deployments.kill_switch", "of.later"]).blocked(), Some(Blocked::KillSwitch));
+        assert!(Flag::parse("deployments").unwrap_err().problem.contains("deployments.kill_switch"));
+    }
+}

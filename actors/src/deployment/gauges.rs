@@ -1,0 +1,57 @@
+//! What operators are shown of the deployments of this node: tasks by state and reason, backlog, pauses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use domain::deployment::{DeploymentState, PauseReason, Reason, Task};
+use domain::{DeploymentId, Timestamp};
+
+use crate::metrics::Metrics;
+
+struct Shown {
+    tasks: HashMap<(&'static str, &'static str), i64>,
+    waiting: i64,
+    paused: Option<(&'static str, Timestamp)>,
+}
+
+/// The deployments that this node drives.
+#[derive(Clone, Default)]
+pub(crate) struct Gauges(Arc<DashMap<DeploymentId, Shown>>);
+
+impl Gauges {
+    /// A deployment as it is now.
+    pub(super) fn show(&self, id: DeploymentId, tasks: &[Task], state: DeploymentState, paused: Option<(PauseReason, Timestamp)>) {
+        let mut counts: HashMap<(&'static str, &'static str), i64> = HashMap::new();
+        for task in tasks {
+            *counts.entry((task.state.as_str(), task.reason.map_or("", Reason::as_str))).or_default() += 1;
+        }
+        let waiting = tasks.iter().filter(|task| task.state.is_waiting()).count() as i64;
+        let paused = paused.filter(|_| state == DeploymentState::Paused).map(|(reason, since)| (reason.as_str(), since));
+        self.0.insert(id, Shown { tasks: counts, waiting, paused });
+    }
+
+    /// A deployment that is over, or that another node drives.
+    pub(super) fn forget(&self, id: DeploymentId) {
+        self.0.remove(&id);
+    }
+
+    /// Sets the metrics.
+    pub(super) fn set(&self, metrics: &Metrics, now: Timestamp) {
+        metrics.deployment_tasks.reset();
+        metrics.deployments_paused_seconds.reset();
+        let mut backlog = 0;
+        for shown in self.0.iter() {
+            for ((state, reason), tasks) in &shown.tasks {
+                metrics.deployment_tasks.with_label_values(&[*state, *reason]).add(*tasks);
+            }
+            backlog += shown.waiting;
+            if let Some((reason, since)) = shown.paused {
+                let gauge = metrics.deployments_paused_seconds.with_label_values(&[reason]);
+                gauge.set(gauge.get().max((now - since).num_seconds()));
+            }
+        }
+        metrics.deployment_backlog.set(backlog);
+        metrics.deployments_open.set(self.0.len() as i64);
+    }
+}

@@ -1,0 +1,43 @@
+//! What a device is sent to deploy an APK: the parameters of `deploy_apk` in the agent API.
+
+use domain::deployment::Options;
+use serde_json::{Value, json};
+use store::{ApkRow, DeploymentRow};
+
+/// Stands where the address was.
+const HIDDEN: &str = "***";
+
+/// The parameters as they are sent, and as people are shown them: whoever has the address may fetch the file.
+pub(super) fn params(row: &DeploymentRow, apk: &ApkRow, url: &str, attempt: u32) -> (String, String) {
+    let with = |url: &str| {
+        json!({
+            "deployment_id": row.id.to_string(),
+            "attempt": attempt,
+            "apk": {
+                "package": apk.package,
+                "version_code": apk.version_code,
+                "version_name": apk.version_name,
+                "url": url,
+                "sha256": apk.sha256,
+                "signer_sha256": apk.signers_sha256,
+                "size": apk.size_bytes,
+            },
+            "constraints": constraints(&row.options),
+            // The server tries again by itself.
+            "retry": {"max": 0, "backoff_sec": row.options.retries.backoff_s},
+            "post_install": {"restart_intent": row.options.restart_intent},
+        })
+        .to_string()
+    };
+    (with(url), with(HIDDEN))
+}
+
+fn constraints(options: &Options) -> Value {
+    let window = options.window.as_ref().map(|window| json!({"start": window.start(), "end": window.end(), "tz": window.tz()}));
+    json!({
+        "wifi_only": options.wifi_only,
+        "min_battery": options.min_battery_pct,
+        "charging_only": options.charging_only,
+        "window": window,
+    })
+}

@@ -1,0 +1,212 @@
+//! What people see of deployments: lists, one with its counters, its tasks, its events, and the tasks as a table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::SecondsFormat;
+use domain::access::{Permission, Principal};
+use domain::deployment::{Blocked, Reason, Tally, TaskState};
+use domain::invalid::in_range;
+use domain::query::{PAGE_DEFAULT, PAGE_MAX};
+use domain::spreadsheet::neutralised;
+use domain::{DeploymentId, Timestamp};
+use futures_util::{Stream, StreamExt, stream};
+use store::{DeploymentEventRow, DeploymentQuery, DeploymentRow, TaskQuery, TaskRow};
+
+use super::deployments::{DeploymentService, RollbackOffer};
+use super::paced::paced;
+use crate::ServiceError;
+
+/// Tasks that are read at a time for a table.
+const TABLE_BATCH: i64 = 500;
+
+/// A deployment and how far it got.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentDetails {
+    /// What is on record of it.
+    pub row: DeploymentRow,
+    /// Its tasks by state.
+    pub states: HashMap<TaskState, i64>,
+    /// Its first devices.
+    pub canary: Tally,
+    /// Starts within the last minute.
+    pub starts_last_minute: i64,
+    /// Why no deployment at all goes on.
+    pub blocked: Option<Blocked>,
+    /// The way back; only told of one deployment at a time.
+    pub rollback: Option<RollbackOffer>,
+}
+
+impl DeploymentDetails {
+    /// Tasks in this state.
+    pub fn count(&self, state: TaskState) -> i64 {
+        self.states.get(&state).copied().unwrap_or_default()
+    }
+}
+
+/// Where a page of deployments begins.
+pub type DeploymentCursor = (Timestamp, DeploymentId);
+
+impl DeploymentService {
+    /// A page of deployments, newest first, and where the next one begins.
+    ///
+    /// # Errors
+    /// Forbidden, or the page size is out of its limits.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        query: &DeploymentQuery,
+        after: Option<DeploymentCursor>,
+        limit: Option<i64>,
+    ) -> Result<(Vec<DeploymentDetails>, Option<DeploymentCursor>), ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        let mut rows = self.store.deployments(query, after, limit + 1).await?;
+        let more = rows.len() as i64 > limit;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|last| (last.created_at, last.id));
+        Ok((self.counted(rows).await?, next))
+    }
+
+    /// A deployment, with its way back.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such deployment.
+    pub async fn one(&self, principal: &Principal, id: DeploymentId) -> Result<DeploymentDetails, ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        let row = self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?;
+        let mut details = self.counted(vec![row]).await?.pop().ok_or(ServiceError::Internal)?;
+        let (failed, succeeded) = (details.count(TaskState::Failed), details.count(TaskState::Succeeded));
+        details.rollback = Some(self.rollback_offer(&details.row, failed, succeeded).await?);
+        Ok(details)
+    }
+
+    async fn counted(&self, rows: Vec<DeploymentRow>) -> Result<Vec<DeploymentDetails>, ServiceError> {
+        let ids: Vec<DeploymentId> = rows.iter().map(|row| row.id).collect();
+        let counts = self.store.task_counts(&ids).await?;
+        let (starts, flags) = tokio::try_join!(self.store.recent_start_counts(&ids), self.store.flags())?;
+        let details = |row: DeploymentRow| {
+            let (mut states, mut canary) = (HashMap::new(), Tally::default());
+            for count in counts.iter().filter(|count| count.deployment == row.id) {
+                *states.entry(count.state).or_default() += count.tasks;
+                let tasks = if count.canary { u32::try_from(count.tasks).unwrap_or(u32::MAX) } else { 0 };
+                match count.state {
+                    TaskState::Succeeded => canary.succeeded += tasks,
+                    TaskState::Failed => canary.failed += tasks,
+                    state if !state.is_over() => canary.open += tasks,
+                    _ => {}
+                }
+            }
+            let starts_last_minute = starts.get(&row.id).copied().unwrap_or_default();
+            DeploymentDetails { row, states, canary, starts_last_minute, blocked: flags.blocked(), rollback: None }
+        };
+        Ok(rows.into_iter().map(details).collect())
+    }
+
+    /// A page of tasks in the order of the set, and where the next one begins.
+    ///
+    /// # Errors
+    /// Forbidden, no such deployment, or the page size is out of its limits.
+    pub async fn tasks(
+        &self,
+        principal: &Principal,
+        id: DeploymentId,
+        query: TaskQuery,
+        after: Option<i32>,
+        limit: Option<i64>,
+    ) -> Result<(Vec<TaskRow>, Option<i32>), ServiceError> {
+        self.exists(principal, id).await?;
+        let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        let mut rows = self.store.deployment_tasks(id, query, after, limit + 1).await?;
+        let more = rows.len() as i64 > limit;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|last| last.position);
+        Ok((rows, next))
+    }
+
+    /// A page of what happened, newest first, and where the next one begins.
+    ///
+    /// # Errors
+    /// Forbidden, no such deployment, or the page size is out of its limits.
+    pub async fn events(
+        &self,
+        principal: &Principal,
+        id: DeploymentId,
+        before: Option<i64>,
+        limit: Option<i64>,
+    ) -> Result<(Vec<DeploymentEventRow>, Option<i64>), ServiceError> {
+        self.exists(principal, id).await?;
+        let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
+        let mut rows = self.store.deployment_events(id, before, limit + 1).await?;
+        let more = rows.len() as i64 > limit;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|last| last.id);
+        Ok((rows, next))
+    }
+
+    async fn exists(&self, principal: &Principal, id: DeploymentId) -> Result<(), ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        self.store.deployment(id).await?.map(drop).ok_or(ServiceError::NotFound("deployment"))
+    }
+
+    /// The tasks of a deployment as a table (RFC 4180), in the order of its set.
+    ///
+    /// # Errors
+    /// Forbidden, no such deployment, or too many tables are read right now.
+    pub async fn table(
+        self: &Arc<Self>,
+        principal: &Principal,
+        id: DeploymentId,
+    ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
+        self.exists(principal, id).await?;
+        let turn = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
+        let service = Arc::clone(self);
+        let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {
+            let Some((service, after)) = left else { return Ok(None) };
+            let rows = service.store.deployment_tasks(id, TaskQuery::default(), after, TABLE_BATCH).await?;
+            let next = rows.last().filter(|_| rows.len() as i64 == TABLE_BATCH).map(|last| last.position);
+            let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
+            Ok(Some((piece, next.map(|next| (service, Some(next))))))
+        });
+        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+    }
+}
+
+const TABLE_COLUMNS: [&str; 14] = [
+    "position",
+    "device_id",
+    "alias",
+    "canary",
+    "state",
+    "reason",
+    "attempts",
+    "started_at",
+    "accepted_at",
+    "finished_at",
+    "error",
+    "message",
+    "version_before",
+    "installed_version",
+];
+
+fn cells(row: &TaskRow) -> [String; 14] {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
+    [
+        row.position.to_string(),
+        row.device_id.to_string(),
+        neutralised(&row.alias),
+        row.canary.to_string(),
+        row.state.as_str().to_owned(),
+        row.reason.map_or("", Reason::as_str).to_owned(),
+        row.attempts.to_string(),
+        time(row.started_at),
+        time(row.accepted_at),
+        time(row.finished_at),
+        row.error.clone().unwrap_or_default(),
+        neutralised(row.message.as_deref().unwrap_or_default()),
+        row.version_before.map(|code| code.to_string()).unwrap_or_default(),
+        neutralised(row.installed_version.as_deref().unwrap_or_default()),
+    ]
+}

@@ -1,0 +1,283 @@
+//! What people see of a deployment: its tasks in pages, its counters, its events, and what was there before.
+
+use std::collections::HashMap;
+
+use domain::deployment::{Candidate, Reason, Stage, TaskState};
+use domain::{ApkId, DeploymentId, DeviceId, Timestamp};
+
+use crate::{Store, StoreError};
+
+/// The task of one device, as people see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRow {
+    /// Its place in the set.
+    pub position: i32,
+    /// The device.
+    pub device_id: DeviceId,
+    /// What people know it by; what they knew it by then, when it is gone.
+    pub alias: String,
+    /// Whether it is one of the first.
+    pub canary: bool,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// How far the device is.
+    pub stage: Option<Stage>,
+    /// How much of it is downloaded, percent.
+    pub progress_pct: Option<i16>,
+    /// Times that it was started.
+    pub attempts: i32,
+    /// It is not started before.
+    pub not_before: Option<Timestamp>,
+    /// When it was started last.
+    pub started_at: Option<Timestamp>,
+    /// When the device took it.
+    pub accepted_at: Option<Timestamp>,
+    /// When it was over.
+    pub finished_at: Option<Timestamp>,
+    /// What the last attempt failed with.
+    pub error: Option<String>,
+    /// What the device said with it.
+    pub message: Option<String>,
+    /// Version code that was there before.
+    pub version_before: Option<i64>,
+    /// Version that the device says it has now.
+    pub installed_version: Option<String>,
+}
+
+/// Which tasks a page shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskQuery {
+    /// Only in this state.
+    pub state: Option<TaskState>,
+    /// Only for this reason.
+    pub reason: Option<Reason>,
+    /// Only of this device.
+    pub device: Option<DeviceId>,
+}
+
+/// What happened to a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentEventRow {
+    /// Its number.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What, in one word.
+    pub kind: String,
+    /// To which device.
+    pub device_id: Option<DeviceId>,
+    /// For people.
+    pub detail: String,
+    /// Who did it; `None`: the server, or the device.
+    pub by_whom: Option<String>,
+}
+
+/// Tasks of a deployment in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskCount {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The state.
+    pub state: TaskState,
+    /// Whether they are of the first devices.
+    pub canary: bool,
+    /// How many.
+    pub tasks: i64,
+}
+
+impl Store {
+    /// Tasks of these deployments by state.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn task_counts(&self, ids: &[DeploymentId]) -> Result<Vec<TaskCount>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT deployment_id, state, canary, count(*) AS "tasks!" FROM deployment_task WHERE deployment_id = ANY($1)
+               GROUP BY deployment_id, state, canary"#,
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(TaskCount {
+                    deployment: DeploymentId(row.deployment_id),
+                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    canary: row.canary,
+                    tasks: row.tasks,
+                })
+            })
+            .collect()
+    }
+
+    /// A page of tasks in the order of the set, behind `after`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn deployment_tasks(
+        &self,
+        id: DeploymentId,
+        query: TaskQuery,
+        after: Option<i32>,
+        limit: i64,
+    ) -> Result<Vec<TaskRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT t.position, t.device_id, coalesce(d.alias, g.alias) AS "alias!", t.canary, t.state, t.reason, t.stage, t.progress_pct,
+                   t.attempts, t.not_before, t.started_at, t.accepted_at, t.finished_at, t.error, t.message, t.version_before,
+                   t.installed_version
+               FROM deployment_task t JOIN deployment_target g USING (deployment_id, device_id) LEFT JOIN device d USING (device_id)
+               WHERE t.deployment_id = $1 AND t.position > $2 AND ($3::text IS NULL OR t.state = $3)
+                   AND ($4::text IS NULL OR t.reason = $4) AND ($5::uuid IS NULL OR t.device_id = $5)
+               ORDER BY t.position LIMIT $6"#,
+            id.0,
+            after.unwrap_or(-1),
+            query.state.map(TaskState::as_str),
+            query.reason.map(Reason::as_str),
+            query.device.map(|device| device.0),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(TaskRow {
+                    position: row.position,
+                    device_id: DeviceId(row.device_id),
+                    alias: row.alias,
+                    canary: row.canary,
+                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    reason: row.reason.as_deref().and_then(Reason::of_name),
+                    stage: row.stage.as_deref().and_then(Stage::of_name),
+                    progress_pct: row.progress_pct,
+                    attempts: row.attempts,
+                    not_before: row.not_before,
+                    started_at: row.started_at,
+                    accepted_at: row.accepted_at,
+                    finished_at: row.finished_at,
+                    error: row.error,
+                    message: row.message,
+                    version_before: row.version_before,
+                    installed_version: row.installed_version,
+                })
+            })
+            .collect()
+    }
+
+    /// A page of what happened to a deployment, newest first, before `before`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn deployment_events(
+        &self,
+        id: DeploymentId,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<DeploymentEventRow>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT event_id, at, kind, device_id, detail, by_whom FROM deployment_event
+             WHERE deployment_id = $1 AND event_id < $2 ORDER BY event_id DESC LIMIT $3",
+            id.0,
+            before.unwrap_or(i64::MAX),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| DeploymentEventRow {
+                id: row.event_id,
+                at: row.at,
+                kind: row.kind,
+                device_id: row.device_id.map(DeviceId),
+                detail: row.detail,
+                by_whom: row.by_whom,
+            })
+            .collect())
+    }
+
+    /// Starts within the last minute of each of these deployments.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn recent_start_counts(&self, ids: &[DeploymentId]) -> Result<HashMap<DeploymentId, i64>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT deployment_id, count(*) AS "starts!" FROM deployment_attempt
+               WHERE deployment_id = ANY($1) AND started_at > clock_timestamp() - interval '1 minute' GROUP BY deployment_id"#,
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (DeploymentId(row.deployment_id), row.starts)).collect())
+    }
+
+    /// Version codes that devices of a deployment had before it, the most frequent first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn versions_before(&self, id: DeploymentId) -> Result<Vec<i64>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT version_before AS "version_before!" FROM deployment_task WHERE deployment_id = $1 AND version_before IS NOT NULL
+               GROUP BY version_before ORDER BY count(*) DESC, version_before DESC"#,
+            id.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Devices that have, or may have, what a deployment installs, in the order of its set.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn devices_installed_by(&self, id: DeploymentId) -> Result<Vec<DeviceId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "SELECT t.device_id FROM deployment_task t JOIN device d USING (device_id)
+             WHERE t.deployment_id = $1 AND t.state IN ('succeeded', 'installing') AND d.deleted_at IS NULL ORDER BY t.position",
+            id.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(DeviceId).collect())
+    }
+
+    /// The APKs of a package that are there, as far as a way back needs them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn rollback_candidates(&self, package: &str) -> Result<Vec<Candidate>, StoreError> {
+        let rows = sqlx::query!("SELECT apk_id, version_code, rollback_of FROM apk WHERE package = $1 AND deleted_at IS NULL", package)
+            .fetch_all(&self.pool)
+            .await?;
+        let candidate = |id, version_code, of: Option<uuid::Uuid>| Candidate { id: ApkId(id), version_code, rollback_of: of.map(ApkId) };
+        Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.rollback_of)).collect())
+    }
+
+    /// How many deployments are not over.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn open_deployment_count(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#).fetch_one(&self.pool).await?)
+    }
+
+    /// Forgets at most `limit` deployments that were over before this time. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_deployments(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        Ok(sqlx::query!(
+            "DELETE FROM deployment WHERE deployment_id IN (
+                 SELECT d.deployment_id FROM deployment d WHERE d.finished_at < $1
+                     AND NOT EXISTS (SELECT FROM deployment r WHERE r.rolls_back = d.deployment_id AND r.finished_at IS NULL)
+                 ORDER BY d.finished_at LIMIT $2)",
+            before,
+            limit
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected())
+    }
+}

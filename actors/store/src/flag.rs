@@ -1,0 +1,87 @@
+//! Features that are on or off for the whole cluster.
+
+use domain::Timestamp;
+use domain::access::Principal;
+use domain::audit::Target;
+use domain::flag::{Flag, Flags};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::audit::{AuditEntry, append};
+use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::{Store, StoreError};
+
+/// A flag that somebody set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagRow {
+    /// Its name.
+    pub name: String,
+    /// On or off.
+    pub enabled: bool,
+    /// Who set it last.
+    pub updated_by: String,
+    /// When.
+    pub updated_at: Timestamp,
+}
+
+/// The flags as they are; held until the transaction ends when `held`.
+pub(crate) async fn flags(connection: &mut PgConnection, held: bool) -> Result<Flags, StoreError> {
+    let on = if held {
+        sqlx::query_scalar!("SELECT name FROM feature_flag WHERE enabled FOR SHARE").fetch_all(connection).await?
+    } else {
+        sqlx::query_scalar!("SELECT name FROM feature_flag WHERE enabled").fetch_all(connection).await?
+    };
+    Ok(Flags::of(on.iter().map(String::as_str)))
+}
+
+impl Store {
+    /// Every flag that was ever set, by name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn flag_rows(&self) -> Result<Vec<FlagRow>, StoreError> {
+        let rows =
+            sqlx::query!("SELECT name, enabled, updated_by, updated_at FROM feature_flag ORDER BY name").fetch_all(&self.pool).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| FlagRow { name: row.name, enabled: row.enabled, updated_by: row.updated_by, updated_at: row.updated_at })
+            .collect())
+    }
+
+    /// The flags as they are.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn flags(&self) -> Result<Flags, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        flags(&mut connection, false).await
+    }
+
+    /// Turns a flag on or off, and tells every node.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn set_flag(&self, flag: Flag, enabled: bool, by: &Principal, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = sqlx::query_scalar!("SELECT enabled FROM feature_flag WHERE name = $1 FOR UPDATE", flag.as_str())
+            .fetch_optional(&mut *tx)
+            .await?
+            .unwrap_or(false);
+        sqlx::query!(
+            "INSERT INTO feature_flag (name, enabled, updated_by, updated_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET enabled = excluded.enabled, updated_by = excluded.updated_by, updated_at = excluded.updated_at",
+            flag.as_str(),
+            enabled,
+            by.username(),
+            now
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!("SELECT pg_notify($1, '')", DEPLOYMENT_CHANNEL).execute(&mut *tx).await?;
+        let target = Target::Other { kind: "flag", id: None, name: Some(flag.as_str().to_owned()) };
+        let entry = AuditEntry::new(by, "flag.set", target).before(json!({ "enabled": before })).after(json!({ "enabled": enabled }));
+        append(&mut tx, &entry, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
