@@ -46,7 +46,7 @@ fn cohort_text(cohorts: &Cohorts, percent: u8) -> String {
 /// alone; the other one is made anew, so that nothing that comes back late undoes a key or a drag.
 #[component]
 fn Percent(text: Signal<String>, id: AgentBuildId, error: Option<String>) -> Element {
-    let (mut typed, mut slid) = (use_signal(|| 0u32), use_signal(|| 0u32));
+    let (mut text, mut typed, mut slid) = (text, use_signal(|| 0u32), use_signal(|| 0u32));
     let cohorts = use_polling(id, RECOUNT, |system, principal, id| async move { system.agent_builds.cohorts(&principal, id).await });
     let percent = shown_percent(&text());
     let reading: Reading<Cohorts> = cohorts.read();
