@@ -13,8 +13,8 @@ use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::history::{Address, LiveHistory};
 use crate::pages::{
-    Audit, Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section,
-    Settings,
+    AgentBuilds, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview,
+    Section, Settings,
 };
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
@@ -40,6 +40,8 @@ pub(crate) enum Route {
     Commands { query: CommandsUrl },
     #[route("/commands/batches/:id?:..query")]
     CommandBatch { id: String, query: BatchUrl },
+    #[route("/agent-updates")]
+    AgentBuilds {},
     #[route("/cluster")]
     Cluster {},
     #[route("/audit?:..query")]
@@ -165,6 +167,11 @@ fn Frame() -> Element {
                     if session.may(Permission::ViewCommands) {
                         Go { to: Route::Commands { query: CommandsUrl::default() }, current: matches!(route, Route::Commands { .. } | Route::CommandBatch { .. }),
                             {icon(Glyph::Terminal)} span { "Commands" }
+                        }
+                    }
+                    if session.may(Permission::ViewDeployments) {
+                        Go { to: Route::AgentBuilds {}, current: route == Route::AgentBuilds {}, testid: "nav-agent-updates",
+                            {icon(Glyph::Refresh)} span { "Agent updates" }
                         }
                     }
                     Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),

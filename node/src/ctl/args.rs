@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::apk_args::{ApkCommand, PackageCommand};
+use super::agent_build_args::AgentBuildCommand;
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
 use super::deployment_args::{DeploymentCommand, FlagCommand};
 
@@ -93,6 +94,11 @@ pub(super) enum CtlCommand {
     Packages {
         #[command(subcommand)]
         command: PackageCommand,
+    },
+    /// Updates of the agent
+    AgentBuilds {
+        #[command(subcommand)]
+        command: AgentBuildCommand,
     },
     /// Enrollment tokens
     Tokens {

@@ -1,5 +1,7 @@
 //! `nexmdm ctl`: what an operator does from a terminal or a script, over the API, from anywhere.
 
+mod agent_build_args;
+mod agent_builds;
 mod api;
 mod apk_args;
 mod apk_upload;
@@ -57,6 +59,7 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::ExecCommands { command } => commands::exec(&mut ctl, command).await,
         CtlCommand::Apks { command } => apks::run(&mut ctl, command).await,
         CtlCommand::Packages { command } => apks::packages(&mut ctl, command).await,
+        CtlCommand::AgentBuilds { command } => agent_builds::run(&mut ctl, command).await,
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,

@@ -72,6 +72,8 @@ impl Site {
         ids.extend(tokens.iter().map(|token| token.id.clone()));
         let secrets: Vec<String> = tokens.into_iter().map(|token| token.token).collect();
         let node = bench.client.get_json("/v1/cluster", &bench.admin).await.unwrap()["node"].as_str().unwrap().to_owned();
+        let build = agent_build(&bench).await;
+        ids.push(build.clone());
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let meaningful = Meaningful::from([
             ("name", vec![node]),
@@ -91,6 +93,10 @@ impl Site {
             ("signers_sha256", vec!["ab".repeat(32)]),
             ("sha256", vec![String::new()]),
             ("rollback_of", vec![String::new()]),
+            ("package_name", words(&["com.nexmdm"])),
+            ("build_id", vec![build]),
+            ("event", words(&["downloaded", "installed", "failed"])),
+            ("device_id", vec![device.device_id.clone()]),
             ("ids", ids.clone()),
             ("token", secrets.clone()),
             ("tokens", secrets),
@@ -174,6 +180,9 @@ impl Site {
                 "/v1/command-batches" if fits => {
                     value = json!({"action": "ping", "target": {"ids": [self.ids[0]]}, "dry_run": generator.toss(0.5)})
                 }
+                "/v1/agent-builds" if fits => value = json!({"apk_id": apk_of_agent(&self.bench)}),
+                // A report of the version that runs now has to be of the build's.
+                "/v1/agent/update/report" if fits => drop(value.as_object_mut().map(|told| told.remove("version_code"))),
                 "/v1/exec-commands/{name}" if fits => value = json!({"argv": ["/system/bin/id"], "description": "who am I"}),
                 _ => {}
             }
@@ -194,6 +203,28 @@ impl Site {
         let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
         (what, answer)
     }
+}
+
+/// An APK of the agent, as if it had been uploaded; its id.
+fn apk_of_agent(bench: &Bench) -> String {
+    let id = uuid::Uuid::now_v7();
+    bench.sql(&format!(
+        "INSERT INTO managed_package VALUES ('com.nexmdm', ARRAY[repeat('a', 64)], '', 'test', now()) ON CONFLICT DO NOTHING;
+         INSERT INTO apk (apk_id, package, version_code, version_name, label, sha256, size_bytes, signers_sha256, uploaded_by, uploaded_at)
+         SELECT '{id}', 'com.nexmdm', coalesce(max(version_code), 0) + 1000, '1', 'Agent', repeat('b', 64), 1, ARRAY[repeat('a', 64)], 'test', now()
+         FROM apk WHERE package = 'com.nexmdm'"
+    ));
+    id.to_string()
+}
+
+/// A build of the agent that is offered to all; its id.
+async fn agent_build(bench: &Bench) -> String {
+    let body = json!({"apk_id": apk_of_agent(bench)});
+    let made = bench.client.post("/v1/agent-builds", Some(&bench.admin), &body).await.unwrap().json();
+    let id = made["id"].as_str().unwrap().to_owned();
+    let promoted = bench.client.post(&format!("/v1/agent-builds/{id}/promote"), Some(&bench.admin), &json!({"rollout_percent": 100})).await;
+    assert_eq!(promoted.unwrap().status, 200);
+    id
 }
 
 /// A part of a URL.

@@ -1,5 +1,6 @@
 //! One module per page.
 
+mod agent_builds;
 mod audit;
 mod cluster;
 mod commands;
@@ -10,6 +11,7 @@ mod not_found;
 pub(crate) mod overview;
 mod settings;
 
+pub(crate) use agent_builds::AgentBuilds;
 pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;
 pub(crate) use commands::{CommandBatch, Commands};
