@@ -54,7 +54,7 @@ pub(super) async fn upload(api: &mut Api, what: Upload) -> anyhow::Result<Value>
         Ok(()) => api.call(Method::POST, &complete, None).await,
         Err(error) => Err(error),
     };
-    apk.with_context(|| format!("the upload {id} is not over; go on with: nexmdm ctl apks upload {shown} --resume {id}"))
+    apk.map_err(|error| anyhow::anyhow!("{error:#}\nWhat was sent is kept; go on with: nexmdm ctl apks upload {shown} --resume {id}"))
 }
 
 /// Sends what is not there yet.

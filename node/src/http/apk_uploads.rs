@@ -92,8 +92,12 @@ pub(crate) async fn add(
     let id: ApkUploadId = present::id("upload", &id)?;
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset| *offset >= 0);
     let offset = offset.ok_or_else(|| Invalid::new("Upload-Offset", "a header with the number of bytes that are there already"))?;
-    let received = app.system.apks.add_part(&principal, id, offset, body.into_data_stream()).await?;
-    Ok(Json(Received { received }))
+    let mut body = body.into_data_stream();
+    let added = app.system.apks.add_part(&principal, id, offset, &mut body).await;
+    if added.is_err() {
+        body::let_go(&mut body).await;
+    }
+    Ok(Json(Received { received: added? }))
 }
 
 /// Gives an upload up.

@@ -17,6 +17,7 @@ use wire::admin::Page;
 use wire::apk::{Apk, ApkDetails, DownloadUrl};
 
 use super::apk_uploads::facts;
+use super::body::let_go;
 use super::commands::{read_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
@@ -56,7 +57,12 @@ pub(crate) async fn upload(
     let Query(UploadQuery { rollback_of, notes, sha256 }) = query.map_err(present::query_refused)?;
     let facts = facts(sha256, rollback_of, notes.unwrap_or_default())?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let (row, new) = app.system.apks.upload_whole(&principal, facts, announced, body.into_data_stream()).await?;
+    let mut body = body.into_data_stream();
+    let taken = app.system.apks.upload_whole(&principal, facts, announced, &mut body).await;
+    if taken.is_err() {
+        let_go(&mut body).await;
+    }
+    let (row, new) = taken?;
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown(row))))
 }
 

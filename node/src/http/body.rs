@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{ApiError, App};
+
+/// How much, and for how long, is read of a body that is refused.
+const LET_GO_BYTES: usize = 4 << 20;
+const LET_GO_TIME: Duration = Duration::from_secs(2);
 
 fn too_large(limit_bytes: usize) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is larger than {limit_bytes} bytes"))
@@ -34,6 +39,20 @@ pub(crate) async fn read(app: &App, headers: &HeaderMap, body: Body, limit_bytes
         Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early")),
         Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the body did not arrive in time")),
     }
+}
+
+/// Reads on for a moment after a refusal: whoever still sends would otherwise see a broken connection, not the answer.
+pub(crate) async fn let_go(body: &mut BodyDataStream) {
+    let mut left = LET_GO_BYTES;
+    let reading = async {
+        while let Some(Ok(piece)) = body.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LET_GO_TIME, reading).await;
 }
 
 /// Ends a request of the dashboard that does not arrive, or is not answered, in time.

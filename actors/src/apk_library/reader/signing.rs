@@ -179,10 +179,10 @@ impl Check<'_, '_> {
         }
         let attributes = signed.sized().and_then(list).ok_or_else(damaged)?;
         for (algorithm, digest) in &digests {
-            if let Some(kind) = algorithm.content_digest() {
-                if self.content(kind)? != *digest {
-                    return Err(altered());
-                }
+            if let Some(kind) = algorithm.content_digest()
+                && self.content(kind)? != *digest
+            {
+                return Err(altered());
             }
         }
 
