@@ -19,7 +19,8 @@ pub(super) fn params(row: &DeploymentRow, apk: &ApkRow, url: &str, attempt: u32)
                 "version_name": apk.version_name,
                 "url": url,
                 "sha256": apk.sha256,
-                "signer_sha256": apk.signers_sha256,
+                // Older Androids and the oldest scheme of a rotated key show the certificates before.
+                "signer_sha256": apk.signers_sha256.iter().chain(&apk.lineage_sha256).collect::<Vec<_>>(),
                 "size": apk.size_bytes,
             },
             "constraints": constraints(&row.options),

@@ -191,6 +191,7 @@ impl DeploymentService {
         let (id, new) = match created {
             Created::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
             Created::Known(id) => (DeploymentId(id), false),
+            Created::New(0) => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
             Created::New(_) => (id, true),
         };
         Ok((self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?, new))

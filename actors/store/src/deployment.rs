@@ -226,6 +226,13 @@ impl Store {
                 known => return Ok((known, Vec::new())),
             }
         }
+        // Held until this is committed: nobody deletes the file in between.
+        let there = sqlx::query_scalar!("SELECT apk_id FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR SHARE", new.apk.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if there.is_none() {
+            return Ok((Created::New(0), Vec::new()));
+        }
         let options = serde_json::to_string(&new.options).map_err(|_| StoreError::Corrupt("deployment.options"))?;
         let canary = new.tasks.iter().filter(|task| task.canary).count() as i32;
         let phase = if canary > 0 { Phase::Canary } else { Phase::Rollout };

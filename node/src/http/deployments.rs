@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::access::Permission;
 use domain::deployment::{DeploymentState, Reason, TaskState};
+use domain::text::bounded;
 use domain::{DeploymentId, Invalid};
 use serde::Deserialize;
 use store::{DeploymentQuery, Steer, TaskQuery};
@@ -24,6 +25,9 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::deployment_params::{present_deployment, present_event, present_plan, present_task, request};
 use crate::present;
+
+/// Longest name of a package, in characters.
+const PACKAGE_MAX_CHARS: usize = 255;
 
 /// Deploys an APK; or says with `dry_run` what would happen on which devices, by the same decision. The same
 /// `Idempotency-Key` with the same body is answered with the same deployment, with 200.
@@ -87,6 +91,9 @@ pub(crate) async fn list(
     let Query(query) = query.map_err(present::query_refused)?;
     let state =
         |name: &str| DeploymentState::of_name(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
+    if let Some(package) = &query.package {
+        bounded("package", package, PACKAGE_MAX_CHARS)?;
+    }
     let wanted = DeploymentQuery {
         state: query.state.as_deref().map(state).transpose()?,
         package: query.package,
