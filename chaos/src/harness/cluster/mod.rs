@@ -161,6 +161,8 @@ impl Cluster {
             .env("NEXMDM__SECRETS__JWT_KEY", &self.secrets.jwt_key)
             .env("NEXMDM__SECRETS__CLUSTER_KEY", &self.secrets.cluster_key)
             .env("NEXMDM__CLUSTER__NODE_NAME", name)
+            // One folder for all: whichever node drives a deployment hands its file out.
+            .env("NEXMDM__APKS__STORE_URL", self.folder.join("apks").display().to_string())
             .env("NEXMDM__CLUSTER__LISTEN", format!("127.0.0.1:{cluster_port}"))
     }
 
