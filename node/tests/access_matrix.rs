@@ -171,7 +171,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("POST",   "/v1/deployments/{id}/rollback",     "",   people(403, 404, 404, 403, 404)),
     ("POST",   "/v1/agent/deployments/{deployment_id}/devices/{device_id}/status", r#"{"status":"accepted"}"#, devices(403, 403)),
     ("GET",    "/v1/flags",                         "",   people(200, 200, 200, 403, 200)),
-    ("PUT",    "/v1/flags/{id}",                    r#"{"enabled":true}"#, people(403, 403, 422, 403, 422)),
+    ("PUT",    "/v1/flags/{id}",                    r#"{"enabled":true}"#, people(403, 422, 422, 403, 422)),
     ("GET",    "/v1/audit",                         "",   people(403, 403, 200, 403, 200)),
     ("GET",    "/v1/audit.csv",                     "",   people(403, 403, 200, 403, 200)),
     ("GET",    "/v1/audit/head",                    "",   people(403, 403, 200, 403, 200)),

@@ -152,9 +152,6 @@ impl DeploymentService {
         rolls_back: Option<DeploymentId>,
     ) -> Result<(DeploymentRow, bool), ServiceError> {
         let now = clock::now();
-        if let Some(name) = &request.name {
-            text::bounded("name", name, NAME_MAX_CHARS)?;
-        }
         let plan = self.planned(&request, now).await?;
         if self.store.open_deployment_count().await? >= self.settings.open_max {
             return Err(ServiceError::WrongState("too many deployments are open; deployments.open_max is the limit"));
@@ -268,6 +265,9 @@ impl DeploymentService {
     }
 
     async fn planned(&self, request: &DeploymentRequest, now: Timestamp) -> Result<DeploymentPlan, ServiceError> {
+        if let Some(name) = &request.name {
+            text::bounded("name", name, NAME_MAX_CHARS)?;
+        }
         let apk = self.store.apk(request.apk).await?.ok_or_else(|| Invalid::new("apk_id", "there is no such APK"))?;
         if apk.deleted_at.is_some() {
             return Err(Invalid::new("apk_id", "the file of this APK was deleted").into());

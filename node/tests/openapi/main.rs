@@ -53,6 +53,8 @@ struct Site {
     /// An APK and an upload, which chance would not find among the ids.
     apk: String,
     upload: String,
+    /// The same holds for a deployment.
+    deployment: String,
     meaningful: Meaningful,
 }
 
@@ -105,7 +107,10 @@ impl Site {
         let begin = json!({"file_name": "x.apk", "size_bytes": 100});
         let begun = bench.client.post("/v1/apk-uploads", Some(&bench.admin), &begin).await.unwrap().json();
         let upload = begun["upload_id"].as_str().unwrap().to_owned();
-        Self { bench, document, device, ids, apk, upload, meaningful }
+        let order = json!({"apk_id": apk, "target": {"ids": [device.device_id, ids[1]]}});
+        let made = bench.client.post("/v1/deployments", Some(&bench.admin), &order).await.unwrap().json();
+        let deployment = made["id"].as_str().unwrap().to_owned();
+        Self { bench, document, device, ids, apk, upload, deployment, meaningful }
     }
 
     /// Ids that answers tell of, to be asked for by other calls. The caller's own account and sign-in are left in peace.
@@ -143,10 +148,19 @@ impl Site {
     /// One call; its status and what it was.
     async fn call(&self, operation: &Operation, generator: &mut Generator<'_>, fits: bool) -> (String, Answer) {
         let mut path = operation.path.clone();
-        if fits && operation.method != Method::DELETE {
-            for (of, id) in [("/v1/apks/{id}", &self.apk), ("/v1/apk-uploads/{id}", &self.upload)] {
+        // What is called off cannot be paused any more.
+        if fits && operation.method != Method::DELETE && !operation.path.ends_with("/cancel") {
+            let flag = "deployments.enabled".to_owned();
+            let known = [
+                ("/v1/apks/{id}", &self.apk),
+                ("/v1/apk-uploads/{id}", &self.upload),
+                ("/v1/deployments/{id}", &self.deployment),
+                ("/v1/flags/{id}", &flag),
+            ];
+            for (of, id) in known {
                 path = path.replace(of, &of.replace("{id}", id));
             }
+            path = path.replace("{deployment_id}", &self.deployment).replace("{device_id}", &self.device.device_id);
         }
         let mut query = Vec::new();
         for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
@@ -179,6 +193,9 @@ impl Site {
                 "/v1/devices/{id}/commands" if fits => value = json!({"action": "ring", "params": {"duration_s": 2}}),
                 "/v1/command-batches" if fits => {
                     value = json!({"action": "ping", "target": {"ids": [self.ids[0]]}, "dry_run": generator.toss(0.5)})
+                }
+                "/v1/deployments" if fits => {
+                    value = json!({"apk_id": self.apk, "target": {"ids": [self.ids[0]]}, "dry_run": generator.toss(0.5)})
                 }
                 "/v1/agent-builds" if fits => value = json!({"apk_id": apk_of_agent(&self.bench)}),
                 // A report of the version that runs now has to be of the build's.
