@@ -14,7 +14,8 @@ CREATE TABLE managed_package (
 
 CREATE TABLE apk (
     apk_id         uuid PRIMARY KEY,
-    package        text NOT NULL REFERENCES managed_package,
+    -- No reference: a package that is managed no more leaves its deleted APKs behind.
+    package        text NOT NULL CHECK (char_length(package) BETWEEN 3 AND 255),
     version_code   bigint NOT NULL CHECK (version_code >= 0),
     version_name   text NOT NULL,
     label          text NOT NULL,
@@ -39,9 +40,10 @@ CREATE TABLE apk (
 );
 -- One file for each version: what a device reports is the version code alone.
 CREATE UNIQUE INDEX apk_version_key ON apk (package, version_code) WHERE deleted_at IS NULL;
-CREATE INDEX apk_newest ON apk (package, uploaded_at DESC);
+CREATE INDEX apk_newest ON apk (uploaded_at DESC, apk_id DESC);
+CREATE INDEX apk_rollback_of ON apk (rollback_of) WHERE rollback_of IS NOT NULL;
 
--- An upload that is under way. Its bytes stand in the object store, a part each, under uploads/<upload_id>/.
+-- An upload that is under way, or over not long ago. Its bytes stand in the object store, a part each, under uploads/<upload_id>/.
 CREATE TABLE apk_upload (
     upload_id   uuid PRIMARY KEY,
     owner_id    uuid NOT NULL,
@@ -50,10 +52,13 @@ CREATE TABLE apk_upload (
     size_bytes  bigint NOT NULL CHECK (size_bytes > 0),
     -- What the sender says that it is, hex; checked at the end.
     sha256      text CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-    rollback_of uuid REFERENCES apk,
+    rollback_of uuid,
     notes       text NOT NULL DEFAULT '',
     received    bigint NOT NULL DEFAULT 0 CHECK (received BETWEEN 0 AND size_bytes),
-    parts       integer NOT NULL DEFAULT 0,
+    -- Names of the parts in their order. Two nodes may take the same part: the one whose name stands here counts.
+    parts       text[] NOT NULL DEFAULT '{}',
+    -- What became of it.
+    apk_id      uuid,
     created_at  timestamptz NOT NULL,
     touched_at  timestamptz NOT NULL
 );

@@ -8,6 +8,7 @@
 //! ├── EventWriter               records what happened to devices
 //! ├── PushSender                messages to devices over FCM
 //! ├── HistoryKeeper             counts hours, samples the fleet, removes what is too old
+//! ├── ApkKeeper                 removes APKs and uploads that nobody needs any more
 //! ├── FleetView                 what dashboards and counts see
 //! ├── DeploymentManager         drives the deployments of this node's shards
 //! ├── Links, Gateway            the way to other nodes
@@ -16,6 +17,7 @@
 //!         └── DeviceActor       one per device of the shard, owns its live state
 //! ```
 
+pub mod apk_library;
 pub mod clock;
 pub mod cluster;
 pub mod commands;
@@ -26,6 +28,7 @@ pub mod device;
 pub mod enrollment_kit;
 mod error;
 pub mod event_writer;
+mod file_sender;
 pub mod fleet_view;
 pub mod heartbeat_writer;
 mod history_keeper;
@@ -38,6 +41,7 @@ pub mod router;
 pub mod services;
 pub mod settings;
 pub mod shard;
+pub mod signed_url;
 pub mod sockets;
 mod system;
 

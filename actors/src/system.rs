@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
+use crate::apk_library::ApkLibrary;
+use crate::apk_library::keeper::ApkKeeper;
 use crate::cluster::{
     ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
 };
@@ -35,8 +37,8 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, AuditService, AuthService, ClusterService, CommandService, DeploymentService,
-    DeviceService, EnrollmentService, FilterService, FlagService, HistoryService, People, PeopleParts,
+    AccountService, AgentService, ApiTokenService, ApkService, AuditService, AuthService, ClusterService, CommandService,
+    DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -87,6 +89,9 @@ pub enum StartError {
     /// Push is configured and does not start.
     #[error(transparent)]
     Push(#[from] PushSetupError),
+    /// The store of APKs does not do.
+    #[error(transparent)]
+    Apks(#[from] domain::Invalid),
 }
 
 impl From<store::StoreError> for StartError {
@@ -113,6 +118,8 @@ pub struct System {
     pub deployments: Arc<DeploymentService>,
     /// Features that are on or off.
     pub flags: FlagService,
+    /// APKs and managed packages.
+    pub apks: ApkService,
     /// What happened to devices, for people.
     pub history: HistoryService,
     /// Who did what to what.
@@ -168,6 +175,7 @@ impl System {
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
         let deployment_words = DeploymentWords::start(&mut tasks, store.clone(), metrics.clone());
         let master_key = Arc::new(secrets.master_key);
+        let library = ApkLibrary::open(settings.apks, &master_key)?;
         let context = Arc::new(DeviceContext {
             dispatch: settings.commands.dispatch,
             commands: command_writer.clone(),
@@ -228,13 +236,14 @@ impl System {
         tasks.spawn(Arc::clone(&sockets).keep_announced(router.clone(), watching.clone()));
 
         first_look(&placement).await?;
+        let addresses = Arc::clone(&library);
         let deployments = Arc::new(DeploymentContext {
             store: store.clone(),
             view: Arc::clone(&view),
             ownership: Arc::clone(&ownership),
             router: router.clone(),
             settings: settings.deployments,
-            download_url: Arc::new(|apk, now| (format!("http://127.0.0.1/v1/apks/{apk}/file"), now)),
+            download_url: Arc::new(move |apk, now| addresses.download_url(apk, now)),
             metrics: metrics.clone(),
             gauges: Gauges::default(),
         });
@@ -266,6 +275,13 @@ impl System {
             deployments_kept: settings.deployments.kept,
         };
         tasks.spawn(keeper.keep(stopping.clone()));
+        let apk_keeper = ApkKeeper {
+            store: store.clone(),
+            library: Arc::clone(&library),
+            ownership: Arc::clone(&ownership),
+            interval: settings.history.interval,
+        };
+        tasks.spawn(apk_keeper.keep(stopping.clone()));
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
@@ -332,6 +348,7 @@ impl System {
                 settings.export_stall_timeout,
             )),
             flags: FlagService::new(store.clone()),
+            apks: ApkService::new(store.clone(), library),
             history: HistoryService::new(store.clone(), view, settings.device),
             audit: AuditService::new(store.clone(), settings.export_stall_timeout),
             filters: FilterService::new(store.clone()),

@@ -260,6 +260,26 @@ impl Http {
         timeout(self.limits.timeout, self.exchange(request)).await.unwrap_or(Err(HttpError::Timeout))
     }
 
+    /// Sends a request over a connection of its own and loses it on purpose once `bytes` of the
+    /// body are there; a shorter body is read to its end.
+    pub async fn send_part(&self, call: Call<'_>, bytes: usize) -> Result<Answer, HttpError> {
+        let request = call.build(&self.host)?;
+        let part = async {
+            let _permit = self.permits.acquire().await.ok();
+            let mut sender = self.connect().await?;
+            let (head, mut body) = sender.send_request(request).await.map_err(HttpError::Lost)?.into_parts();
+            let mut read = Vec::new();
+            while read.len() < bytes.min(self.limits.answer_bytes)
+                && let Some(frame) = body.frame().await
+            {
+                read.extend_from_slice(frame.map_err(HttpError::Lost)?.data_ref().map_or(&[][..], |data| data));
+            }
+            read.truncate(bytes);
+            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: read.into() })
+        };
+        timeout(self.limits.timeout, part).await.unwrap_or(Err(HttpError::Timeout))
+    }
+
     async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
         // The semaphore is never closed: an error cannot happen, and would only
         // lift the bound.

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod client;
 pub mod clock;
 pub mod cluster;
+pub mod deploy;
 pub mod duration;
 pub mod faults;
 pub mod fcm;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chaos::faults::namespaces::move_into_own_namespaces;
 use chaos::harness::Network;
-use chaos::{bench, cluster, fcm, fleet, load, oracle, signals, soak};
+use chaos::{bench, cluster, deploy, fcm, fleet, load, oracle, signals, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,6 +34,8 @@ enum Command {
     Cluster(Box<cluster::ClusterArgs>),
     /// A cluster, a fleet, a schedule of faults, and whether every promise was kept
     Soak(Box<soak::SoakArgs>),
+    /// Deployments while something goes wrong: drills with a verdict each
+    Deploy(Box<deploy::DeployDrillArgs>),
     /// Whether every promise was kept, from a fleet's record and the database
     Oracle(Box<oracle::OracleArgs>),
     /// A stand-in for Google's side of push; prints every message
@@ -66,6 +68,9 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => one_thread()?.block_on(async { Box::pin(bench::run(*args, signals::stop_on_signal()?)).await }),
         Command::Cluster(args) => many_threads()?.block_on(async { Box::pin(cluster::run(*args, signals::stop_on_signal()?)).await }),
         Command::Soak(args) => many_threads()?.block_on(async { verdict(Box::pin(soak::run(*args, signals::stop_on_signal()?)).await?) }),
+        Command::Deploy(args) => {
+            many_threads()?.block_on(async { verdict(Box::pin(deploy::run(*args, signals::stop_on_signal()?)).await?) })
+        }
         Command::Fcm(args) => one_thread()?.block_on(async { fcm::run(*args, signals::stop_on_signal()?).await }),
         Command::Oracle(args) => one_thread()?.block_on(async { verdict(oracle::run(*args).await?) }),
     }

@@ -20,10 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::agent::Heartbeat;
 use wire::command::ActionResult;
+use wire::deployment::DeploymentStatus;
 use wire::socket::{DownFrame, UpHeader};
 
 use crate::http::{ApiError, App, extract::Device, parse_json};
-use crate::{command_params, convert, present};
+use crate::{command_params, convert, deployment_params, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -137,9 +138,7 @@ impl Session {
         match header.kind.as_str() {
             "heartbeat" => self.heartbeat(id, text).await,
             "action_result" => self.action_result(id, text).await,
-            "deployment_status" => {
-                self.refused(id, &ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such deployment")).await
-            }
+            "deployment_status" => self.deployment_status(id, text).await,
             _ => {
                 let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "type: not one that a device sends");
                 self.bad_frame(id, error).await
@@ -156,6 +155,26 @@ impl Session {
             Err(error) => return self.bad_frame(id, error).await,
         };
         match self.app.system.agent.take_result(self.credentials, result).await {
+            Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
+            Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
+                self.refused(id, &error.into()).await?;
+                self.close(CLOSE_POLICY, "refused").await
+            }
+            Err(error) => self.refused(id, &error.into()).await,
+        }
+    }
+
+    async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
+        let told = parse_json::<DeploymentStatus>(text).and_then(|told| {
+            let deployment = present::id("deployment", told.deployment_id.as_deref().unwrap_or_default())?;
+            Ok(deployment_params::word(deployment, self.credentials.device_id, told)?)
+        });
+        let word = match told {
+            Ok(word) => word,
+            Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
+            Err(error) => return self.bad_frame(id, error).await,
+        };
+        match self.app.system.agent.take_deployment_word(self.credentials, word).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;

@@ -23,9 +23,10 @@ use crate::http::RouteClass;
 
 /// The commented defaults, part of the binary.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
+mod apks;
 mod sections;
 
-pub(crate) use sections::{Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
+pub(crate) use sections::{Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
 
 impl Http {
     /// Networks of the proxies whose word on a request's origin is believed.
@@ -316,6 +317,7 @@ impl Config {
         self.fcm.check()?;
         self.commands.check()?;
         self.deployments.check()?;
+        self.apks.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
         if !self.http.public_url.is_empty() && !self.http.public_url.starts_with("http://") && !self.http.public_url.starts_with("https://")
         {
@@ -397,6 +399,7 @@ impl Config {
             fcm: self.fcm.settings(),
             commands: self.commands.settings(),
             deployments: self.deployments.settings(),
+            apks: self.apk_settings(),
         }
     }
 
@@ -473,6 +476,8 @@ mod tests {
             ("NEXMDM__HTTP__PUBLIC_URL", "ftp://x", "http.public_url"),
             ("NEXMDM__FCM__BASE_URL", "fcm.googleapis.com", "fcm.base_url"),
             ("NEXMDM__FCM__PER_DEVICE_PER_MINUTE", "241", "fcm.per_device_per_minute"),
+            ("NEXMDM__APKS__UPLOAD_LIMIT_BYTES", "2147483648", "apks.upload_limit_bytes"),
+            ("NEXMDM__APKS__DOWNLOAD_BYTES_PER_SECOND", "1000", "apks.download_bytes_per_second"),
             ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {
             let error = read(&[(variable, value)]).unwrap_err().to_string();

@@ -9,6 +9,7 @@ mod config;
 mod convert;
 mod ctl;
 mod database;
+mod deployment_params;
 mod embedded_postgres;
 mod http;
 mod present;

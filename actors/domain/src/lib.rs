@@ -8,6 +8,7 @@ pub mod access;
 pub mod account;
 pub mod action;
 pub mod api_token;
+pub mod apk;
 pub mod audit;
 pub mod bulk;
 pub mod command;

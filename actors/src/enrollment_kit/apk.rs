@@ -10,10 +10,10 @@ use std::time::Duration;
 use apksig::{SigningBlock, ValueSigningBlock};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::ServiceError;
+use crate::file_sender::send_file;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -121,34 +121,7 @@ impl AgentApk {
 impl ApkDownload {
     /// The bytes `from ..= to`. A reader that takes nothing for the stall timeout loses its turn.
     pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        let (sender, receiver) = mpsc::channel(2);
-        tokio::spawn(async move {
-            let Self { mut file, turn, stall_timeout, .. } = self;
-            let _turn = turn;
-            if let Err(cause) = file.seek(SeekFrom::Start(from)).await {
-                let _ = sender.send(Err(cause)).await;
-                return;
-            }
-            let mut left = (to + 1).saturating_sub(from);
-            while left > 0 {
-                let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES))];
-                let read = match file.read(&mut chunk).await {
-                    Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
-                    Ok(count) => {
-                        chunk.truncate(count);
-                        left -= count as u64;
-                        Ok(Bytes::from(chunk))
-                    }
-                    Err(cause) => Err(cause),
-                };
-                let failed = read.is_err();
-                let taken = tokio::time::timeout(stall_timeout, sender.send(read)).await;
-                if failed || !matches!(taken, Ok(Ok(()))) {
-                    return;
-                }
-            }
-        });
-        receiver
+        send_file(self.file, from, to, self.turn, self.stall_timeout, None)
     }
 }
 

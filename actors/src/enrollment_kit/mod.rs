@@ -6,7 +6,6 @@
 //! quote      values as text of bash, PowerShell, cmd and the device's own shell
 //! script     templates/*, filled in
 //! apk        the APK's file, its digest and its signer
-//! signed_url addresses that the APK can be fetched from for a while
 //! qr         the payload of Android's provisioning, and its picture
 //! ```
 
@@ -15,7 +14,6 @@ pub mod failures;
 pub mod qr;
 pub mod quote;
 pub mod script;
-pub mod signed_url;
 
 use std::path::PathBuf;
 
@@ -23,8 +21,8 @@ use domain::{Invalid, Timestamp};
 use secrecy::SecretBox;
 
 use crate::settings::KitSettings;
+use crate::signed_url::{AGENT_APK, UrlSigner};
 use apk::AgentApk;
-use signed_url::UrlSigner;
 
 /// The agent's package.
 pub const PACKAGE: &str = "com.nexmdm";
@@ -66,7 +64,7 @@ impl EnrollmentKit {
     pub(crate) fn new(settings: KitSettings, master_key: &SecretBox<Vec<u8>>) -> Self {
         let KitSettings { public_url, listen_url, agent_apk_file, agent_signer_sha256, downloads_max, stall_timeout } = settings;
         let apk = agent_apk_file.map(|file: PathBuf| AgentApk::new(file, downloads_max, stall_timeout));
-        Self { public_url, listen_url, apk, signer: UrlSigner::new(master_key), configured_signer: agent_signer_sha256 }
+        Self { public_url, listen_url, apk, signer: UrlSigner::new(master_key, AGENT_APK.0), configured_signer: agent_signer_sha256 }
     }
 
     /// The address to hand to devices: the one asked for, the configured one, or where this node listens.
@@ -80,7 +78,7 @@ impl EnrollmentKit {
     /// Where the APK can be fetched until `expires_at`.
     pub(crate) fn apk_url(&self, server_url: &str, expires_at: Timestamp) -> String {
         let expires = expires_at.timestamp();
-        format!("{server_url}/v1/agent/apk?expires={expires}&signature={}", self.signer.sign(expires))
+        format!("{server_url}{0}?expires={expires}&signature={1}", AGENT_APK.1, self.signer.sign(AGENT_APK.1, expires))
     }
 }
 

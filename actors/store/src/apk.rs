@@ -1,7 +1,12 @@
-//! APKs: what was uploaded, which packages are managed, and uploads that are under way.
+//! APKs: what was uploaded, what uses it, and what is gone.
 
-use domain::{ApkId, Timestamp};
+use domain::access::Principal;
+use domain::apk::{ApkUse, Kept, Known, Offer, Refusal, Verdict, judge};
+use domain::audit::Target;
+use domain::{ApkId, ApkUploadId, Timestamp};
+use serde_json::json;
 
+use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
 /// An uploaded APK.
@@ -43,21 +48,57 @@ pub struct ApkRow {
     pub deleted_at: Option<Timestamp>,
 }
 
-impl Store {
-    /// An APK, also one that was deleted.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn apk(&self, id: ApkId) -> Result<Option<ApkRow>, StoreError> {
-        let row = sqlx::query!(
-            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
-                   lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
-               FROM apk WHERE apk_id = $1"#,
-            id.0
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| ApkRow {
+/// An APK that was uploaded and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApk {
+    /// Its id.
+    pub id: ApkId,
+    /// What decides whether it is taken.
+    pub offer: Offer,
+    /// Version name.
+    pub version_name: String,
+    /// What people see below its icon.
+    pub label: String,
+    /// Oldest Android API level that it runs on.
+    pub min_sdk: Option<i32>,
+    /// Android API level that it was made for.
+    pub target_sdk: Option<i32>,
+    /// Its length in bytes.
+    pub size_bytes: i64,
+    /// Its icon, and the media type of that.
+    pub icon: Option<(Vec<u8>, String)>,
+    /// For people.
+    pub notes: String,
+    /// The upload that it came with, if there was one.
+    pub upload: Option<ApkUploadId>,
+}
+
+/// What became of an uploaded APK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddedApk {
+    /// It is in the library.
+    Added,
+    /// The very same file was there already.
+    Known(ApkId),
+    /// It is not taken.
+    Refused(Refusal),
+}
+
+/// What became of an attempt to delete an APK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeletedApk {
+    /// It is deleted; its file can go.
+    Deleted,
+    /// There is no such APK, or no more.
+    Unknown,
+    /// These use it.
+    InUse(Vec<ApkUse>),
+}
+
+macro_rules! apk_row {
+    ($row:expr) => {{
+        let row = $row;
+        ApkRow {
             id: ApkId(row.apk_id),
             package: row.package,
             version_code: row.version_code,
@@ -75,6 +116,217 @@ impl Store {
             uploaded_by: row.uploaded_by,
             uploaded_at: row.uploaded_at,
             deleted_at: row.deleted_at,
-        }))
+        }
+    }};
+}
+
+impl Store {
+    /// An APK, also one that was deleted.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn apk(&self, id: ApkId) -> Result<Option<ApkRow>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
+                   lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
+               FROM apk WHERE apk_id = $1"#,
+            id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| apk_row!(row)))
     }
+
+    /// A page of the APKs that are not deleted, newest first: of one package, or of all.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn apks_page(&self, package: Option<&str>, after: Option<(Timestamp, ApkId)>, limit: i64) -> Result<Vec<ApkRow>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
+                   lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
+               FROM apk
+               WHERE deleted_at IS NULL AND ($1::text IS NULL OR package = $1)
+                   AND ($2::timestamptz IS NULL OR (uploaded_at, apk_id) < ($2, $3))
+               ORDER BY uploaded_at DESC, apk_id DESC LIMIT $4"#,
+            package,
+            after.map(|(at, _)| at),
+            after.map(|(_, id)| id.0),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| apk_row!(row)).collect())
+    }
+
+    /// The icon of an APK, and its media type.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn apk_icon(&self, id: ApkId) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+        let row = sqlx::query!("SELECT icon, icon_type FROM apk WHERE apk_id = $1", id.0).fetch_optional(&self.pool).await?;
+        Ok(row.and_then(|row| row.icon.zip(row.icon_type)))
+    }
+
+    /// What would become of an APK right now; what counts is [`Self::add_apk`].
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn judge_apk(&self, offer: &Offer) -> Result<Verdict, StoreError> {
+        let allowed = self.package(&offer.package).await?.map(|row| row.signers_sha256);
+        let known = sqlx::query!("SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL", offer.package)
+            .fetch_all(&self.pool)
+            .await?;
+        let known = known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 });
+        Ok(judge(offer, allowed.as_deref(), &known.collect::<Vec<_>>()))
+    }
+
+    /// Puts an APK into the library if it may, whatever other nodes do meanwhile. Its file has to be in its place.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn add_apk(&self, new: &NewApk, by: &Principal, now: Timestamp) -> Result<AddedApk, StoreError> {
+        let offer = &new.offer;
+        let mut tx = self.pool.begin().await?;
+        // Uploads of one package come one after the other.
+        let allowed = sqlx::query_scalar!("SELECT signers_sha256 FROM managed_package WHERE package = $1 FOR UPDATE", offer.package)
+            .fetch_optional(&mut *tx)
+            .await?;
+        // And what this one refers to is not deleted meanwhile.
+        let known =
+            sqlx::query!("SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL FOR SHARE", offer.package)
+                .fetch_all(&mut *tx)
+                .await?;
+        let known: Vec<_> =
+            known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 }).collect();
+        let same = match judge(offer, allowed.as_deref(), &known) {
+            Verdict::New => None,
+            Verdict::Same(id) => Some(id),
+            Verdict::Refused(refusal) => return Ok(AddedApk::Refused(refusal)),
+        };
+        if let Some(upload) = new.upload {
+            let id = same.unwrap_or(new.id);
+            sqlx::query!("UPDATE apk_upload SET apk_id = $2, parts = '{}', touched_at = $3 WHERE upload_id = $1", upload.0, id.0, now)
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(id) = same {
+            tx.commit().await?;
+            return Ok(AddedApk::Known(id));
+        }
+        let (icon, icon_type) = new.icon.clone().unzip();
+        sqlx::query!(
+            "INSERT INTO apk (apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes,
+                 signers_sha256, lineage_sha256, icon, icon_type, rollback_of, notes, uploaded_by, uploaded_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            new.id.0,
+            offer.package,
+            offer.version_code,
+            new.version_name,
+            new.label,
+            new.min_sdk,
+            new.target_sdk,
+            offer.sha256,
+            new.size_bytes,
+            &offer.signing.signers,
+            &offer.signing.lineage,
+            icon,
+            icon_type,
+            offer.rollback_of.map(|id| id.0),
+            new.notes,
+            by.username(),
+            now
+        )
+        .execute(&mut *tx)
+        .await?;
+        let told = json!({
+            "package": offer.package, "version_code": offer.version_code, "version_name": new.version_name, "sha256": offer.sha256,
+            "size_bytes": new.size_bytes, "signers_sha256": offer.signing.signers, "lineage_sha256": offer.signing.lineage,
+            "rollback_of": offer.rollback_of.map(|id| id.to_string()), "notes": new.notes
+        });
+        let entry = AuditEntry::new(by, "apk.uploaded", target(new.id, &offer.package, offer.version_code));
+        append(&mut tx, &entry.after(told), now).await?;
+        tx.commit().await?;
+        Ok(AddedApk::Added)
+    }
+
+    /// What an APK is needed for.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn apk_uses(&self, id: ApkId) -> Result<Vec<ApkUse>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        uses(&mut connection, id).await
+    }
+
+    /// Deletes an APK that nothing uses. The row stays, for the history that names it.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn delete_apk(&self, id: ApkId, by: &Principal, now: Timestamp) -> Result<DeletedApk, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Whoever begins to use it locks the row, too.
+        let row = sqlx::query!("SELECT package, version_code, sha256 FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR UPDATE", id.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { return Ok(DeletedApk::Unknown) };
+        let uses = uses(&mut tx, id).await?;
+        if !uses.is_empty() {
+            return Ok(DeletedApk::InUse(uses));
+        }
+        sqlx::query!("UPDATE apk SET deleted_at = $2 WHERE apk_id = $1", id.0, now).execute(&mut *tx).await?;
+        let entry = AuditEntry::new(by, "apk.deleted", target(id, &row.package, row.version_code));
+        append(&mut tx, &entry.before(json!({ "sha256": row.sha256 })), now).await?;
+        tx.commit().await?;
+        Ok(DeletedApk::Deleted)
+    }
+
+    /// Every APK that is not deleted, as far as retention goes.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn apks_kept(&self) -> Result<Vec<Kept>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT apk_id, package, version_code,
+                   EXISTS (SELECT FROM deployment WHERE deployment.apk_id = apk.apk_id AND finished_at IS NULL)
+                   OR EXISTS (SELECT FROM apk AS later WHERE later.rollback_of = apk.apk_id AND later.deleted_at IS NULL) AS "used!"
+               FROM apk WHERE deleted_at IS NULL"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let kept = rows.into_iter().map(|row| Kept {
+            id: ApkId(row.apk_id),
+            package: row.package,
+            version_code: row.version_code,
+            used: row.used,
+        });
+        Ok(kept.collect())
+    }
+
+    /// Those of these APKs that were deleted. One that the database does not know is not among them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn apks_deleted(&self, ids: &[ApkId]) -> Result<Vec<ApkId>, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let deleted = sqlx::query_scalar!("SELECT apk_id FROM apk WHERE apk_id = ANY($1) AND deleted_at IS NOT NULL", &ids);
+        Ok(deleted.fetch_all(&self.pool).await?.into_iter().map(ApkId).collect())
+    }
+}
+
+async fn uses(connection: &mut sqlx::PgConnection, id: ApkId) -> Result<Vec<ApkUse>, StoreError> {
+    let uses = sqlx::query_as!(
+        ApkUse,
+        r#"SELECT 'deployment' AS "kind!", deployment_id::text AS "id!", name AS "name!"
+           FROM deployment WHERE apk_id = $1 AND finished_at IS NULL
+           UNION ALL
+           SELECT 'rollback', apk_id::text, package || ' ' || version_name FROM apk WHERE rollback_of = $1 AND deleted_at IS NULL
+           ORDER BY 1, 2 LIMIT 100"#,
+        id.0
+    );
+    Ok(uses.fetch_all(connection).await?)
+}
+
+fn target(id: ApkId, package: &str, version_code: i64) -> Target {
+    Target::Other { kind: "apk", id: Some(id.to_string()), name: Some(format!("{package} {version_code}")) }
 }

@@ -162,14 +162,14 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
 }
 
 /// A fleet on sockets that writes a record.
-struct Fleet {
-    running: Running,
+pub(super) struct Fleet {
+    pub(super) running: Running,
     record: std::path::PathBuf,
 }
 
 impl Fleet {
     /// Starts it; every device has sent a heartbeat when this returns.
-    async fn start(site: &ClusterSite, devices: usize, more: &[&str]) -> Result<Self> {
+    pub(super) async fn start(site: &ClusterSite, devices: usize, more: &[&str]) -> Result<Self> {
         let record = site.folder.path().join("record.jsonl");
         let record_text = record.display().to_string();
         let words = ["--transport", "socket", "--interval", "10s", "--ping-heartbeat-share", "0", "--record", &record_text];
@@ -179,7 +179,7 @@ impl Fleet {
         Ok(Self { running, record })
     }
 
-    async fn end(self) -> Result<(Summary, History)> {
+    pub(super) async fn end(self) -> Result<(Summary, History)> {
         self.running.terminate()?;
         let summary = self.running.summary().await?;
         Ok((summary, read(&self.record)?))
@@ -214,7 +214,7 @@ async fn until_ended(site: &ClusterSite, count: usize) -> Result<()> {
 }
 
 /// Heartbeats sent in this time, from sending to acknowledgement.
-fn heartbeats(history: &History, from_us: i64, until_us: i64) -> Latencies {
+pub(super) fn heartbeats(history: &History, from_us: i64, until_us: i64) -> Latencies {
     let mut latencies = Latencies::default();
     for ack in history.acks.iter().filter(|ack| (from_us..until_us).contains(&ack.sent_us)) {
         latencies.record(Duration::from_micros((ack.answered_us - ack.sent_us).unsigned_abs()));

@@ -6,6 +6,7 @@ mod commands;
 mod conditions;
 mod dashboard;
 mod database;
+mod deployments;
 mod failover;
 mod figure;
 mod figures;
@@ -49,6 +50,11 @@ pub enum FigureName {
     Ping,
     /// A command to 10,000 devices on sockets at once
     Batch,
+    /// A deployment to 10,000 devices at unlimited rate
+    Deploy,
+    /// A deployment to 2,000 devices at a limited pace
+    #[value(name = "deploy_rate")]
+    DeployRate,
 }
 
 /// Arguments of `chaos bench`.
@@ -181,6 +187,8 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             FigureName::Failover => Box::pin(failover::failover(args)).await,
             FigureName::Ping => Box::pin(commands::ping(args)).await,
             FigureName::Batch => Box::pin(commands::batch(args)).await,
+            FigureName::Deploy => Box::pin(deployments::deploy(args)).await,
+            FigureName::DeployRate => Box::pin(deployments::deploy_rate(args)).await,
         };
         match outcome {
             Ok(figure) => {

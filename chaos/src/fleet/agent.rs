@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
 use super::commands::Commands;
+use super::deploy::{Deploys, Packages};
 use super::journal::Remembered;
 use super::queue::{Entry, Kind, Queue};
 use super::record::{Exchange, Recorder};
@@ -32,10 +33,11 @@ pub(super) struct Agent {
     pub(super) fleet: Arc<Fleet>,
     pub(super) queue: Queue,
     pub(super) identity: Identity,
-    profile: Profile,
-    state: State,
+    pub(super) profile: Profile,
+    pub(super) state: State,
     pub(super) rng: SmallRng,
     pub(super) commands: Commands,
+    pub(super) deploys: Deploys,
     /// Which of the servers it talks to next.
     server: usize,
     /// Which one its open socket leads to.
@@ -66,6 +68,7 @@ impl Agent {
         session: Option<Granted>,
         starts_at: Instant,
         remembered: Remembered,
+        installed: Packages,
     ) -> Self {
         let settings = &fleet.settings;
         let (profile, mut rng) = crate::identity::profile_of(settings.seed, identity.number, settings.clock_off_share);
@@ -76,10 +79,15 @@ impl Agent {
                 (first_due(starts_at, fleet.clock.wall_at(starts_at).timestamp_micros(), identity.number, every), every)
             }
         };
+        let next_update = settings
+            .deploy
+            .update_interval
+            .map(|every| first_due(starts_at, fleet.clock.wall_at(starts_at).timestamp_micros(), identity.number, every));
         let mut next_id = 1;
         let inbox = fleet.push.as_ref().map(|push| push.subscribe(&push_token(&identity.alias)));
         Self {
             commands: Commands::new(&identity, remembered, inbox, &mut next_id, starts_at),
+            deploys: Deploys::new(installed, next_update),
             new_push_token: settings.push.then(|| push_token(&identity.alias)),
             queue: Queue::new(settings.queue_limit),
             server: index % fleet.servers.len(),
@@ -110,6 +118,12 @@ impl Agent {
         Arc::clone(&self.fleet.servers[self.server])
     }
 
+    /// A token for a call beside the device's own: its session's while it is good.
+    pub(super) fn bearer(&self) -> String {
+        let session = self.session.as_ref().filter(|granted| granted.is_good_at(now()));
+        session.map_or_else(|| self.identity.device_token.clone(), |granted| granted.token.clone())
+    }
+
     pub(super) fn take_session(&mut self) -> Option<Granted> {
         self.session.take()
     }
@@ -133,11 +147,15 @@ impl Agent {
         let allowed_at = self.blocked_until.unwrap_or(at);
         let answers_at = self.commands.answers.wakes_at().map(|at| at.max(allowed_at));
         let talks_at = talk.then_some(allowed_at);
-        [answers_at, talks_at].into_iter().flatten().fold(self.next_due, Instant::min)
+        let reports_at = self.deploys.reports.ready().then_some(allowed_at);
+        [answers_at, talks_at, self.deploys.wakes_at(), reports_at].into_iter().flatten().fold(self.next_due, Instant::min)
     }
 
     /// Makes the heartbeats whose time has come.
     pub(super) fn make_due(&mut self, at: Instant) {
+        if self.is_connected() {
+            self.update_due(at);
+        }
         while self.next_due <= at {
             let due = self.next_due;
             self.next_due = due + self.interval;
@@ -150,8 +168,11 @@ impl Agent {
         let dt_s = due.saturating_duration_since(self.stepped_at).as_secs_f64() * settings.model_speed;
         self.stepped_at = due;
         self.state = model::step(&self.profile, &self.state, dt_s, &settings.rates, &mut self.rng);
+        if let Some(mb) = settings.deploy.storage_free_mb {
+            self.state.storage_free_mb = f64::from(mb);
+        }
         let device_time = self.fleet.clock.wall_at(due) + TimeDelta::seconds(self.profile.clock_offset_s);
-        let mut heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
+        let mut heartbeat = self.heartbeat(device_time);
         heartbeat.fcm_token = self.new_push_token.take();
         // Without a socket only: one that is open is not left for nothing.
         let roam_share = settings.roam_share;
@@ -173,7 +194,7 @@ impl Agent {
     pub(super) fn make_ping_response(&mut self, request_id: &str) {
         let at = Instant::now();
         let device_time = self.fleet.clock.wall_at(at) + TimeDelta::seconds(self.profile.clock_offset_s);
-        let mut heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
+        let mut heartbeat = self.heartbeat(device_time);
         (heartbeat.is_ping_response, heartbeat.ping_request_id) = (Some(true), Some(request_id.to_owned()));
         let Ok(body) = serde_json::to_string(&heartbeat) else { return };
         self.push(Entry { id: 0, kind: Kind::Held, intended: at, device_time, body: body.into(), in_flight_since: None });

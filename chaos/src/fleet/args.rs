@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::behaviour::Behaviours;
+use super::deploy::DeployArgs;
 use crate::duration::{self, Interval};
 use crate::http::ServerUrl;
 use crate::identity::Credentials;
@@ -144,9 +145,12 @@ pub struct FleetArgs {
     /// How much faster than real time batteries drain and things happen
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = rate)]
     pub model_speed: f64,
+    /// Deployments and updates
+    #[command(flatten)]
+    pub deploy: DeployArgs,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("must be a number from 0 to 1".into()),

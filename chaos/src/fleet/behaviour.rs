@@ -80,7 +80,7 @@ impl fmt::Display for Behaviours {
 }
 
 /// FNV-1a, mixed at the end as in SplitMix64 so that close ids fall far apart.
-fn hash(seed: u64, text: &str) -> u64 {
+pub(super) fn hash(seed: u64, text: &str) -> u64 {
     let mut hash = text.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -15,6 +15,7 @@ use super::Ending;
 use super::agent::Agent;
 use super::answers::{Answer, Answers, RECEIVED};
 use super::behaviour::Behaviour;
+use super::deploy::LastWord;
 use super::journal::Remembered;
 use crate::agent_command::{self, DeviceKey, Keys, Refusal, Seen, Verdict};
 use crate::clock::now;
@@ -163,16 +164,17 @@ impl Agent {
             _ => {
                 self.fleet.stats.commands_executed.add(1);
                 self.note(Instant::now(), |recorder, exchange| recorder.executed(exchange, command));
-                if behaviour == Behaviour::Fail {
-                    Outcome { outcome: "failed", code: Some("simulated"), rotates_to: None }
-                } else {
-                    self.execute(command)
+                match behaviour {
+                    Behaviour::Fail => Outcome { outcome: "failed", code: Some("simulated"), rotates_to: None },
+                    // What takes a while ends with a word of its own.
+                    _ if self.begin(command) => return,
+                    _ => self.execute(command),
                 }
             }
         };
         let at = Instant::now();
         if matches!(behaviour, Behaviour::Late | Behaviour::NeverAnswer) {
-            self.say(ActionResult { outcome: RECEIVED.into(), ..result_of(command) }, at, false, None);
+            self.say_received(command);
         }
         if behaviour == Behaviour::NeverAnswer {
             return self.journal_done(&command.request_id);
@@ -189,6 +191,27 @@ impl Agent {
         }
         let not_before = if behaviour == Behaviour::Late { at + self.fleet.settings.answer_late } else { at };
         self.say(result, not_before, behaviour == Behaviour::LoseAnswer, rotates_to);
+    }
+
+    /// Says that a command is there, long before its last word.
+    pub(super) fn say_received(&mut self, command: &Command) {
+        self.say(ActionResult { outcome: RECEIVED.into(), ..result_of(command) }, Instant::now(), false, None);
+    }
+
+    /// Says how a command went that took a while: outcome, code and a text for people.
+    pub(super) fn conclude(&mut self, command: &Command, (outcome, code, message): LastWord) {
+        let result = ActionResult {
+            outcome: outcome.into(),
+            code: code.map(str::to_owned),
+            message: message.map(|text| text.chars().take(1_000).collect()),
+            finished_at: Some(now().to_rfc3339_opts(SecondsFormat::Micros, true)),
+            device_id: Some(self.device_id().to_owned()),
+            ..result_of(command)
+        };
+        if self.fleet.journal.result(self.device_id(), &result, None).is_err() {
+            self.fleet.stats.error("journal_not_written");
+        }
+        self.say(result, Instant::now(), false, None);
     }
 
     /// Does what the action says, as far as a simulated device has anything to do.
@@ -224,7 +247,7 @@ impl Agent {
         self.commands.answers.push(Answer { id, result, not_before, in_flight_since: None, lose, rotates_to });
     }
 
-    fn journal_done(&self, request_id: &str) {
+    pub(super) fn journal_done(&self, request_id: &str) {
         if self.fleet.journal.done(self.device_id(), request_id).is_err() {
             self.fleet.stats.error("journal_not_written");
         }

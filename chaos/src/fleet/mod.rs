@@ -6,8 +6,10 @@ mod answers;
 mod args;
 mod behaviour;
 mod commands;
+mod deploy;
 mod hostile;
 mod journal;
+mod news;
 mod over_http;
 mod over_socket;
 mod queue;
@@ -15,7 +17,8 @@ mod record;
 mod stats;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,12 +28,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 pub use args::{FleetArgs, TargetArgs, TransportChoice};
 pub use behaviour::Behaviours;
+pub use deploy::{Between, DeployArgs, DeployProfile, Failures, Window, apk_signers};
 pub use stats::Summary;
 
 use crate::clock::{self, RunClock};
 use crate::duration::Interval;
 use crate::fcm::{FakeFcm, FakeFcmOptions};
-use crate::http::{Http, HttpLimits};
+use crate::http::{Http, HttpLimits, ServerUrl};
 use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, prepare_sessions};
 use crate::limits::allow_connections;
 use crate::model::Rates;
@@ -38,6 +42,7 @@ use crate::progress::Progress;
 use crate::push::PushSource;
 use crate::signals::{Stop, stopped, unless_stopped};
 use agent::Agent;
+use deploy::{InstalledFile, Packages};
 use hostile::Hostile;
 use journal::{Journal, Remembered};
 use record::Recorder;
@@ -63,10 +68,29 @@ struct Fleet {
     recorder: Option<Recorder>,
     /// Over restarts of the process, too.
     journal: Journal,
+    /// What was installed, over restarts, too.
+    installed: InstalledFile,
+    /// Where devices keep what they download.
+    downloads_dir: PathBuf,
+    /// Whom they download from, by authority: apart from their other calls, so that neither waits for the other.
+    sources: Mutex<HashMap<String, Arc<Http>>>,
     /// What brings push messages, if anything does.
     push: Option<Arc<dyn PushSource>>,
     hostile: Option<Hostile>,
     stop: Stop,
+}
+
+impl Fleet {
+    /// Who serves an absolute address, and the path there; `None` for one that no plain HTTP server has.
+    fn download_from(&self, url: &str) -> Option<(Arc<Http>, String)> {
+        let rest = url.strip_prefix("http://")?;
+        let (authority, path) = rest.split_at(rest.find('/')?);
+        let server: ServerUrl = format!("http://{authority}").parse().ok()?;
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = HttpLimits { connections: self.settings.deploy.downloads, timeout: self.settings.timeout, ..HttpLimits::default() };
+        let http = sources.entry(server.authority()).or_insert_with(|| Arc::new(Http::new(server, limits)));
+        Some((Arc::clone(http), path.to_owned()))
+    }
 }
 
 /// What the devices need of the arguments.
@@ -88,6 +112,7 @@ struct Settings {
     ping_heartbeat_share: f64,
     /// Whether push tokens are told.
     push: bool,
+    deploy: DeployArgs,
 }
 
 /// Why a device has ended.
@@ -171,11 +196,28 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
         let server_names = servers.iter().map(|http| http.url().to_string()).collect();
         let (settings, stats) = (args.settings(), Stats::default());
         let (journal, remembered) = Journal::open(&state, clock::now())?;
+        let (installed, packages) = InstalledFile::open(state.folder())?;
+        let downloads_dir = state.folder().join("downloads");
+        std::fs::create_dir_all(&downloads_dir).with_context(|| format!("cannot make {}", downloads_dir.display()))?;
         let push = push.filter(|_| args.push);
         let hostile = (args.hostile_share > 0.0).then(|| Hostile::new(args.hostile_share));
-        let fleet = Fleet { settings, servers, server_names, clock, measured_from, stats, recorder, journal, push, hostile, stop: ended };
-        let fleet = Arc::new(fleet);
-        let tasks = start(&fleet, &args, identities, &mut sessions, remembered);
+        let fleet = Arc::new(Fleet {
+            settings,
+            servers,
+            server_names,
+            clock,
+            measured_from,
+            stats,
+            recorder,
+            journal,
+            installed,
+            downloads_dir,
+            sources: Mutex::default(),
+            push,
+            hostile,
+            stop: ended,
+        });
+        let tasks = start(&fleet, &args, identities, &mut sessions, remembered, packages);
         live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
         if let Some(recorder) = &fleet.recorder {
             recorder.flush().context("writing the record")?;
@@ -196,6 +238,7 @@ fn start(
     identities: Vec<Identity>,
     sessions: &mut HashMap<String, Granted>,
     mut remembered: HashMap<String, Remembered>,
+    mut packages: HashMap<String, Packages>,
 ) -> JoinSet<Ended> {
     let count = identities.len();
     let ramp_s = args.ramp_seconds.unwrap_or((count as f64 / 500.0).min(60.0)).clamp(0.0, 86_400.0);
@@ -209,7 +252,8 @@ fn start(
             TransportChoice::Mix => index % 2 == 1,
         };
         let remembered = remembered.remove(&identity.device_id).unwrap_or_default();
-        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at, remembered);
+        let installed = packages.remove(&identity.device_id).unwrap_or_default();
+        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at, remembered, installed);
         tasks.spawn(async move {
             let ending = if socket { over_socket::run(&mut agent, starts_at).await } else { over_http::run(&mut agent).await };
             let waiting = agent.queue.len() as u64;
@@ -319,6 +363,7 @@ impl FleetArgs {
             answer_late: self.answer_late,
             ping_heartbeat_share: self.ping_heartbeat_share,
             push: self.push,
+            deploy: self.deploy.clone(),
         }
     }
 }

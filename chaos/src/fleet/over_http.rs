@@ -23,7 +23,7 @@ pub(super) async fn run(agent: &mut Agent) -> Ending {
         tokio::select! {
             biased;
             () = stopped(&mut stop) => return Ending::Stopped,
-            data = agent.commands.pushed(), if connected => agent.pushed(&data),
+            news = agent.news(), if connected => agent.heard(news),
             () = sleep_until(wake) => {}
         }
         agent.make_due(Instant::now());
@@ -34,6 +34,8 @@ pub(super) async fn run(agent: &mut Agent) -> Ending {
                 Box::pin(deliver(agent)).await
             } else if agent.commands.answers.ready(Instant::now()) {
                 Box::pin(answer(agent)).await
+            } else if agent.deploys.reports.ready() {
+                Box::pin(report(agent)).await
             } else {
                 break;
             };
@@ -65,6 +67,28 @@ pub(super) async fn answer(agent: &mut Agent) -> Result<(), Ending> {
         Err(error) => {
             agent.fleet.stats.error(error.kind());
             agent.commands.answers.land(Some(id));
+            agent.change_server();
+            agent.block(None);
+        }
+    }
+    Ok(())
+}
+
+/// Says how an installation goes, in one request; on trouble the agent is blocked for
+/// a while.
+pub(super) async fn report(agent: &mut Agent) -> Result<(), Ending> {
+    let Some(token) = agent.session_token().await? else { return Ok(()) };
+    let Some(outgoing) = agent.deploys.reports.launch(Instant::now()) else { return Ok(()) };
+    let id = outgoing.id();
+    // Text and numbers: it always serialises.
+    let Ok(body) = serde_json::to_vec(outgoing.report()) else { return Ok(()) };
+    let path = outgoing.path(&agent.identity.device_id);
+    match agent.http().send(Call::post(&path, body).bearer(&token)).await {
+        Ok(answer) if answer.status == 200 => drop(agent.report_acknowledged(id)),
+        Ok(answer) => return agent.report_refused(id, answer.status, answer.retry_after()).unwrap_or(Ok(())),
+        Err(error) => {
+            agent.fleet.stats.error(error.kind());
+            agent.deploys.reports.land(Some(id));
             agent.change_server();
             agent.block(None);
         }

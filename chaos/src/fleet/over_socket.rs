@@ -75,6 +75,8 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
                 } else if agent.commands.answers.ready(at) && agent.rng.random_bool(0.5) {
                     // Answers need no socket; now and then they wait for it nevertheless.
                     Box::pin(over_http::answer(agent)).await
+                } else if agent.deploys.reports.ready() && agent.rng.random_bool(0.5) {
+                    Box::pin(over_http::report(agent)).await
                 } else {
                     Box::pin(open(agent)).await.map(|opened| link = opened)
                 };
@@ -98,20 +100,16 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
         match turn {
             Turn::Keep => {}
             Turn::Close => {
-                agent.linked_to = None;
                 if let Some(mut closing) = link.take() {
                     // A courtesy: the node notices the end of the connection anyway.
                     let _ = timeout(PARTING, Box::pin(closing.stream.close(None))).await;
                 }
-                agent.queue.land(None);
-                agent.commands.answers.land(None);
+                agent.land();
             }
             Turn::ThrownAway(id, sent) => {
                 link = None;
                 agent.answer_lost(id, sent);
-                agent.linked_to = None;
-                agent.queue.land(None);
-                agent.commands.answers.land(None);
+                agent.land();
             }
             Turn::Lost(kind) => {
                 link = None;
@@ -120,9 +118,7 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
                     Some(sent) => agent.note_failure(sent, None, kind),
                     None => agent.fleet.stats.error(kind),
                 }
-                agent.linked_to = None;
-                agent.queue.land(None);
-                agent.commands.answers.land(None);
+                agent.land();
                 agent.change_server();
                 agent.block(None);
             }
@@ -136,7 +132,7 @@ async fn wait(agent: &mut Agent, stop: &mut crate::signals::Stop, stopping: &mut
     tokio::select! {
         biased;
         () = stopped(stop) => *stopping = true,
-        data = agent.commands.pushed(), if connected => agent.pushed(&data),
+        news = agent.news(), if connected => agent.heard(news),
         () = sleep_until(wake) => {}
     }
     Turn::Keep
@@ -177,8 +173,8 @@ async fn open(agent: &mut Agent) -> Result<Option<Link>, Ending> {
 
 /// Sends what may be sent, then waits for the next thing to happen.
 async fn serve(agent: &mut Agent, link: &mut Link, stop: &mut crate::signals::Stop, stopping: &mut bool) -> Result<Turn, Ending> {
-    if !agent.is_connected() {
-        return Ok(Turn::Close); // the simulated network is gone, and the socket with it
+    if agent.deploys.take_restart() || !agent.is_connected() {
+        return Ok(Turn::Close); // the simulated network or the system is gone, and the socket with it
     }
     if link.parting_until.is_none()
         && let Some(lost) = send_waiting(agent, link).await
@@ -187,11 +183,12 @@ async fn serve(agent: &mut Agent, link: &mut Link, stop: &mut crate::signals::St
     }
     let at = Instant::now();
     if let Some(until) = link.parting_until
-        && (agent.queue.in_flight() + agent.commands.answers.in_flight() == 0 || until <= at)
+        && (agent.in_flight() == 0 || until <= at)
     {
         return Ok(Turn::Close);
     }
-    let owed_since = [agent.queue.in_flight_since(), agent.commands.answers.in_flight_since()].into_iter().flatten().min();
+    let reports_since = agent.deploys.reports.in_flight_since();
+    let owed_since = [agent.queue.in_flight_since(), agent.commands.answers.in_flight_since(), reports_since].into_iter().flatten().min();
     let owed_until = owed_since.map(|since| since + agent.fleet.settings.timeout);
     if owed_until.is_some_and(|until| until <= at) {
         return Ok(Turn::Lost("ack_timeout"));
@@ -211,8 +208,8 @@ async fn serve(agent: &mut Agent, link: &mut Link, stop: &mut crate::signals::St
             link.parting_until = Some(at + PARTING);
             Ok(Turn::Keep)
         }
-        data = agent.commands.pushed() => {
-            agent.pushed(&data);
+        news = agent.news() => {
+            agent.heard(news);
             Ok(Turn::Keep)
         }
         message = link.stream.next() => {
@@ -247,6 +244,14 @@ async fn send_waiting(agent: &mut Agent, link: &mut Link) -> Option<Turn> {
             return Some(Turn::ThrownAway(id, at));
         }
     }
+    while agent.may_talk(Instant::now()) {
+        let Some(outgoing) = agent.deploys.reports.launch(Instant::now()) else { break };
+        // Text and numbers: it always serialises.
+        let Ok(text) = serde_json::to_string(&outgoing.frame()) else { break };
+        if let Some(lost) = send(agent, link, text).await {
+            return Some(lost);
+        }
+    }
     loop {
         let at = Instant::now();
         if !agent.may_talk(at) {
@@ -275,6 +280,7 @@ fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending>
         Ok(DownFrame::Ack { id, next_heartbeat_seconds, owner }) => {
             if let Some(id) = id.as_u64()
                 && !agent.answer_acknowledged(id, link.heard_at)
+                && !agent.report_acknowledged(id)
             {
                 let sent = agent.queue.sent(id).unwrap_or(link.heard_at);
                 agent.acknowledged(id, sent, owner.as_deref());
@@ -299,6 +305,9 @@ fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending>
 fn refused(agent: &mut Agent, id: Option<u64>, status: u16, retry_after_s: Option<u32>) -> Result<Turn, Ending> {
     let retry_after = retry_after_s.map(|seconds| Duration::from_secs(u64::from(seconds)));
     if let Some(outcome) = id.and_then(|id| agent.answer_refused(id, status, retry_after, Instant::now())) {
+        return outcome.map(|()| if status == 401 { Turn::Close } else { Turn::Keep });
+    }
+    if let Some(outcome) = id.and_then(|id| agent.report_refused(id, status, retry_after)) {
         return outcome.map(|()| if status == 401 { Turn::Close } else { Turn::Keep });
     }
     let sent = id.and_then(|id| agent.queue.sent(id)).unwrap_or_else(Instant::now);

@@ -13,6 +13,7 @@ use serde::Serialize;
 use wire::agent::Command;
 use wire::command::ActionResult;
 
+use super::deploy::Step;
 use crate::model::timestamp;
 
 /// Seconds of a bucket: the server stores one heartbeat per device in each.
@@ -32,7 +33,7 @@ struct Line<'a> {
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat: Option<bool>,
-    /// `heartbeat`, `failure`, `command`, `executed` or `result`.
+    /// `heartbeat`, `failure`, `command`, `executed`, `result` or `deployment`.
     what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_at: Option<String>,
@@ -60,6 +61,9 @@ struct Line<'a> {
     /// Of a result: what the device said.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a str>,
+    /// Of a deployment: what was done or told.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    deployment: Option<&'a Step>,
 }
 
 /// One exchange with a node: between whom, and when.
@@ -123,6 +127,11 @@ impl Recorder {
     pub(super) fn result(&self, exchange: Exchange<'_>, result: &ActionResult, status: Option<u16>, error: Option<&str>) -> Result<()> {
         let (request_id, outcome) = (Some(result.request_id.as_str()), Some(result.outcome.as_str()));
         self.write(&Line { request_id, outcome, action: result.action.as_deref(), status, error, ..line("result", exchange) })
+    }
+
+    /// A step of an installation; `status` is the answer when it was told to a node.
+    pub(super) fn deployment(&self, exchange: Exchange<'_>, step: &Step, status: Option<u16>) -> Result<()> {
+        self.write(&Line { status, deployment: Some(step), ..line("deployment", exchange) })
     }
 
     fn write(&self, line: &Line<'_>) -> Result<()> {

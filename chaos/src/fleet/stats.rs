@@ -30,8 +30,20 @@ pub(super) struct Stats {
     pub(super) deleted: Counter,
     pub(super) forgotten: Counter,
     pub(super) unacknowledged: Counter,
+    pub(super) deployments: Deployments,
+    pub(super) downloaded_bytes: Counter,
     pub(super) sockets: AtomicI64,
     measured: Mutex<Measured>,
+}
+
+/// Statuses of installations, as the server acknowledged them; and those that it refused for good.
+#[derive(Default)]
+pub(super) struct Deployments {
+    pub(super) accepted: Counter,
+    pub(super) succeeded: Counter,
+    pub(super) failed: Counter,
+    pub(super) skipped: Counter,
+    pub(super) refused: Counter,
 }
 
 /// A number that only grows.
@@ -123,6 +135,12 @@ impl Stats {
             answers_lost: self.answers_lost.get(),
             dropped_on_device: self.dropped_on_device.get(),
             unacknowledged_at_end: self.unacknowledged.get(),
+            installs_accepted: self.deployments.accepted.get(),
+            installs_succeeded: self.deployments.succeeded.get(),
+            installs_failed: self.deployments.failed.get(),
+            installs_skipped: self.deployments.skipped.get(),
+            install_statuses_refused: self.deployments.refused.get(),
+            downloaded_bytes: self.downloaded_bytes.get(),
             deleted: self.deleted.get(),
             forgotten: self.forgotten.get(),
         }
@@ -203,6 +221,24 @@ pub struct Summary {
     /// Acknowledgements of results that were thrown away unread, on purpose.
     #[serde(default)]
     pub answers_lost: u64,
+    /// Installations that the server let begin.
+    #[serde(default)]
+    pub installs_accepted: u64,
+    /// Installations that went well.
+    #[serde(default)]
+    pub installs_succeeded: u64,
+    /// Installations that failed.
+    #[serde(default)]
+    pub installs_failed: u64,
+    /// Installations that did not begin because a constraint did not hold.
+    #[serde(default)]
+    pub installs_skipped: u64,
+    /// Statuses of installations that the server will never take.
+    #[serde(default)]
+    pub install_statuses_refused: u64,
+    /// Bytes of APKs, repeats included.
+    #[serde(default)]
+    pub downloaded_bytes: u64,
     /// Heartbeats lost on devices whose queue was full.
     pub dropped_on_device: u64,
     /// Heartbeats still waiting when the run ended.
@@ -239,6 +275,16 @@ impl fmt::Display for Summary {
             f,
             "results        {} sent, {} outcomes acknowledged, {} refused; {} acknowledgements lost on purpose, {} waiting at the end",
             self.results_sent, self.results_acknowledged, self.results_refused, self.answers_lost, self.results_waiting_at_end
+        )?;
+        writeln!(
+            f,
+            "installs       {} accepted, {} succeeded, {} failed, {} skipped; {} statuses refused, {} KiB downloaded",
+            self.installs_accepted,
+            self.installs_succeeded,
+            self.installs_failed,
+            self.installs_skipped,
+            self.install_statuses_refused,
+            self.downloaded_bytes >> 10
         )?;
         write!(
             f,

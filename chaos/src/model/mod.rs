@@ -105,13 +105,19 @@ pub fn step<R: Rng>(profile: &Profile, state: &State, dt_s: f64, rates: &Rates, 
     room(profile, &mut next, dt_s, rng);
     next.in_call = if state.in_call { !happens(20.0, dt_s, rng) } else { profile.carrier.is_some() && happens(0.1, dt_s, rng) };
     if happens(rates.reboots_per_hour, dt_s, rng) {
-        next.boot_id = boot_id(rng);
+        reboot(&mut next, rng);
         next.seq = 1;
-        next.uptime_s = rng.random_range(20.0..90.0);
-        next.app_running = true;
-        next.foreground_s = 0.0;
     }
     next
+}
+
+/// The device restarts: its next heartbeat is the first of another boot.
+pub fn reboot<R: Rng>(state: &mut State, rng: &mut R) {
+    state.boot_id = boot_id(rng);
+    state.seq = 0;
+    state.uptime_s = rng.random_range(20.0..90.0);
+    state.app_running = true;
+    state.foreground_s = 0.0;
 }
 
 fn power<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use wire::agent::Command;
 
+use super::Deployments;
 use crate::agent_command::DeviceKey;
 use crate::faults::{Fault, FaultSpan};
 use crate::identity::key_history;
@@ -266,6 +267,8 @@ pub struct History {
     pub stored: Stored,
     /// What was done.
     pub spans: Vec<Span>,
+    /// Installations.
+    pub deployments: Deployments,
 }
 
 #[derive(Deserialize)]
@@ -308,6 +311,9 @@ impl History {
     /// Takes over one line of it.
     pub fn read_line(&mut self, text: &str) -> Result<()> {
         let line: Line<'_> = serde_json::from_str(text)?;
+        if line.what == "act" {
+            return self.deployments.read_act(text);
+        }
         let (device, server) = (self.devices.number(line.device_id), self.names.number(line.server));
         let answered_us = line.answered_at.timestamp_micros();
         let sent_us = line.sent_at.map_or(answered_us, |at| at.timestamp_micros());
@@ -331,6 +337,7 @@ impl History {
                 let (request_id, batch_id, accepted) = (line.request_id, line.batch_id, line.status == Some(201));
                 self.orders.push(Order { device, server, request_id, batch_id, accepted, answered_us });
             }
+            "deployment" => self.deployments.read_step(text, device, sent_us, answered_us)?,
             _ => {}
         }
         Ok(())

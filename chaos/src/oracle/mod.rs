@@ -4,6 +4,7 @@
 mod authenticity;
 mod command;
 mod commands;
+mod deployments;
 mod history;
 mod ownership;
 mod rows;
@@ -15,6 +16,9 @@ use std::fmt;
 use serde::Serialize;
 
 pub use command::{OracleArgs, run};
+pub use deployments::{
+    Act, AttemptRow, Brake, DeploymentRow, Deployments, Limits, Step, TaskRow, append_act, most_at_a_time, most_in_a_minute,
+};
 pub use history::{
     Ack, Claim, CommandRow, Deciding, Executed, Failure, History, KeyPeriod, Names, Order, Received, Span, SpanKind, Stored, Told,
 };
@@ -65,6 +69,8 @@ pub fn judge(history: &History) -> Verdict {
             ownership::check(history),
             takeover::without_database(history),
             takeover::check(history),
+            deployments::check(history),
+            deployments::check_stops(history),
         ],
     }
 }

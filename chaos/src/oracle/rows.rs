@@ -21,8 +21,8 @@ const COMMANDS: &str = "
            (extract(epoch FROM expires_at) * 1000000)::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, action
       FROM command";
 
-/// Reads heartbeats and statuses of the devices of the record, all claims, and all
-/// commands.
+/// Reads heartbeats and statuses of the devices of the record, all claims, all commands and
+/// all deployments.
 pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
     for [what, device, bucket_s, copies] in columns(&psql.run(STORED, &[]).await?)? {
         // Rows of devices that are not in the record are none of its business.
@@ -34,6 +34,7 @@ pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
         }
     }
     read_commands(history, psql).await?;
+    super::deployments::read(&mut history.deployments, psql).await?;
     if psql.run(HAS_CLAIMS, &[]).await?.trim() == "0" {
         return Ok(());
     }
@@ -67,7 +68,7 @@ async fn read_commands(history: &mut History, psql: &Psql) -> Result<()> {
 }
 
 /// `N` columns of every line; what `|` may stand in comes last.
-fn columns<const N: usize>(text: &str) -> Result<Vec<[&str; N]>> {
+pub(super) fn columns<const N: usize>(text: &str) -> Result<Vec<[&str; N]>> {
     text.lines()
         .map(|line| {
             let parts: Vec<&str> = line.splitn(N, '|').collect();

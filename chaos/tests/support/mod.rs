@@ -2,6 +2,8 @@
 //! can be told to misbehave.
 #![allow(dead_code, clippy::unwrap_used, reason = "every test file uses a part of it, and only tests do")]
 
+pub(crate) mod deployments;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::path::Path;
@@ -72,6 +74,9 @@ pub(crate) struct World {
     pub(crate) orders: BTreeMap<String, String>,
     /// Orders whose answer is 503 although they are taken.
     pub(crate) lose_orders: u32,
+    pub(crate) deployments: deployments::Deployments,
+    /// The last heartbeat of each device.
+    pub(crate) last: BTreeMap<String, Value>,
 }
 
 #[derive(Clone)]
@@ -134,11 +139,16 @@ impl FakeNode {
         let bearer =
             request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
         let idempotency_key = request.headers().get("idempotency-key").map(|v| v.to_str().unwrap().to_owned());
+        if path.ends_with("/file") {
+            return self.world().deployments.file(request.headers());
+        }
+        let query = request.uri().query().unwrap_or_default().to_owned();
         let body = request.into_body().collect().await.unwrap().to_bytes();
         assert!(body.len() <= 64 << 10, "a body of {} bytes", body.len());
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (status, retry_after, answer) = match idempotency_key {
             Some(key) => self.order(&path, &key, &json),
+            None if path == "/v1/agent/update" => self.world().deployments.update(&query),
             None => self.decide(&path, &bearer, &json),
         };
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
@@ -229,7 +239,17 @@ impl FakeNode {
                 let ids: Vec<Value> = world.devices.values().map(|id| json!({"id": id})).collect();
                 (200, None, json!({"items": ids, "next_cursor": null}))
             }
-            _ => (404, None, json!({})),
+            "/v1/agent/update/report" => {
+                world.deployments.update_reports.push(body.clone());
+                (200, None, json!({}))
+            }
+            _ => match deployments::status_path(path) {
+                Some((deployment_id, device_id)) if bearer == format!("session-{device_id}") => {
+                    (world.deployments.status(device_id, deployment_id, body), None, json!({"detail": "told to"}))
+                }
+                Some(_) => (403, None, json!({})),
+                None => (404, None, json!({})),
+            },
         }
     }
 
@@ -275,8 +295,11 @@ impl FakeNode {
         while let Some(Ok(message)) = socket.next().await {
             let Message::Text(text) = message else { continue };
             let frame: Value = serde_json::from_str(&text).unwrap();
-            if frame["type"] == "action_result" {
-                let status = self.world().end(&device_id, &frame);
+            if frame["type"] == "action_result" || frame["type"] == "deployment_status" {
+                let status = match frame["deployment_id"].as_str() {
+                    Some(deployment_id) => self.world().deployments.status(&device_id, deployment_id, &frame),
+                    None => self.world().end(&device_id, &frame),
+                };
                 let answer = match status {
                     200 => json!({"type": "ack", "id": frame["id"]}),
                     status => json!({"type": "refused", "id": frame["id"], "status": status, "detail": "told to"}),
@@ -324,6 +347,7 @@ impl World {
         assert!(heartbeat["battery"]["pct"].is_i64(), "{heartbeat}");
         let timestamp = heartbeat["timestamp_utc"].as_str().unwrap().to_owned();
         *self.stored.entry((device_id.to_owned(), timestamp)).or_default() += 1;
+        self.last.insert(device_id.to_owned(), heartbeat.clone());
         if let Some(token) = heartbeat["fcm_token"].as_str() {
             self.push_tokens.insert(device_id.to_owned(), token.to_owned());
         }

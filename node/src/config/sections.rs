@@ -32,6 +32,7 @@ section!(
         fcm: Fcm,
         commands: Commands,
         deployments: Deployments,
+        apks: Apks,
         dashboard: Dashboard,
         rate_limits: RateLimits,
         partition: Partition,
@@ -195,6 +196,23 @@ section!(
         open_max: i64,
         look_interval_ms: u64,
         kept_days: i64,
+    }
+);
+section!(
+    /// `[apks]`
+    Apks {
+        store_url: String,
+        cache_dir: PathBuf,
+        cache_limit_bytes: u64,
+        upload_limit_bytes: u64,
+        part_limit_bytes: usize,
+        uploads_max: usize,
+        upload_kept_hours: i64,
+        downloads_max: usize,
+        download_bytes_per_second: u64,
+        download_url_seconds: i64,
+        stall_timeout_ms: u64,
+        kept_versions: usize,
     }
 );
 section!(

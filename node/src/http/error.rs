@@ -90,6 +90,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::WrongState(_) => new(StatusCode::CONFLICT, "wrong_state"),
             ServiceError::NoRollback(_) => new(StatusCode::CONFLICT, "no_rollback"),
             ServiceError::DeploymentRefused(_) => new(StatusCode::CONFLICT, "deployment_refused"),
+            ServiceError::Conflict(_) => new(StatusCode::CONFLICT, "conflict"),
             ServiceError::DeviceDeleted => Self { reason: Some("device_deleted"), ..new(StatusCode::GONE, "device_deleted") },
             ServiceError::Throttled { retry_after_s } => {
                 Self { retry_after_s: Some(retry_after_s), ..new(StatusCode::TOO_MANY_REQUESTS, "throttled") }

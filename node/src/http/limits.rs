@@ -6,7 +6,7 @@ use crate::config::Config;
 
 /// Every limit on how much and how fast, by what it protects.
 pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
-    let Config { auth, enrollment, http, heartbeat, socket, dashboard, .. } = config;
+    let Config { auth, enrollment, http, heartbeat, socket, dashboard, apks, .. } = config;
     let seconds = |value: u32| format!("{} s", number(value as usize));
     let per_minute = |value: u32| format!("{} per minute", number(value as usize));
     let bytes = |value: usize| format!("{} bytes", number(value));
@@ -52,6 +52,14 @@ pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
             ("http.heartbeats_body_limit_bytes", "Body of a list of heartbeats", bytes(http.heartbeats_body_limit_bytes)),
             ("socket.connections_max", "Open agent sockets", number(socket.connections_max)),
             ("socket.frame_limit_bytes", "A frame of an agent socket", bytes(socket.frame_limit_bytes)),
+        ],
+    );
+    group(
+        "APKs",
+        &[
+            ("apks.upload_limit_bytes", "Largest APK", bytes(usize::try_from(apks.upload_limit_bytes).unwrap_or(usize::MAX))),
+            ("apks.uploads_max", "Uploads under way", number(apks.uploads_max)),
+            ("apks.downloads_max", "Downloads of one node at a time", number(apks.downloads_max)),
         ],
     );
     group(

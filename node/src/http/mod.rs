@@ -4,6 +4,9 @@ mod action_result;
 mod agent_apk;
 mod agent_session;
 mod api_tokens;
+mod apk_files;
+mod apk_uploads;
+mod apks;
 mod audit;
 mod auth;
 mod body;
@@ -11,6 +14,8 @@ mod client_address;
 mod cluster;
 mod command_batches;
 mod commands;
+mod deployment_status;
+mod deployments;
 mod device_bulk;
 mod device_csv;
 mod device_history;
@@ -22,6 +27,7 @@ mod exec_commands;
 pub(crate) mod extract;
 mod fcm_token;
 mod filters;
+mod flags;
 mod fleet;
 mod health;
 mod heartbeat;
@@ -30,6 +36,8 @@ mod me;
 mod observe;
 mod openapi;
 mod origin;
+mod packages;
+mod ranges;
 pub(crate) mod rate_limit;
 mod register;
 mod server;
@@ -120,7 +128,9 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(heartbeat::list))
         .routes(routes!(action_result::report))
         .routes(routes!(action_result::legacy))
+        .routes(routes!(deployment_status::report))
         .routes(routes!(fcm_token::replace))
+        .routes(routes!(apk_files::download))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
         .layer(limited(RouteClass::Agent));
@@ -162,6 +172,26 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(command_batches::cancel))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
+        .routes(routes!(deployments::list, deployments::create))
+        .routes(routes!(deployments::one))
+        .routes(routes!(deployments::tasks))
+        .routes(routes!(deployments::events))
+        .routes(routes!(deployments::export))
+        .routes(routes!(deployments::pause))
+        .routes(routes!(deployments::resume))
+        .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::rollback))
+        .routes(routes!(flags::list))
+        .routes(routes!(flags::set))
+        .routes(routes!(apks::list, apks::upload))
+        .routes(routes!(apks::one, apks::delete))
+        .routes(routes!(apks::icon))
+        .routes(routes!(apks::download_url))
+        .routes(routes!(apk_uploads::begin))
+        .routes(routes!(apk_uploads::one, apk_uploads::add, apk_uploads::abandon))
+        .routes(routes!(apk_uploads::complete))
+        .routes(routes!(packages::list))
+        .routes(routes!(packages::put, packages::delete))
         .routes(routes!(filters::list, filters::create))
         .routes(routes!(filters::one, filters::change, filters::delete))
         .routes(routes!(devices::stats))

@@ -9,6 +9,8 @@
     reason = "each test binary uses its own part of this, by itself"
 )]
 
+pub mod apks;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -327,6 +329,7 @@ pub fn settings() -> actors::settings::Settings {
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
         fcm: None,
+        apks: actors::settings::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
         commands: actors::settings::CommandSettings {
             dispatch: domain::command::DispatchPolicy {
                 socket_wait: chrono::TimeDelta::seconds(5),

@@ -1,0 +1,273 @@
+//! APKs: which uploads are taken, which versions may go, and what keeps one from being deleted.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use crate::{ApkId, Invalid};
+
+/// Longest name of a package, in characters.
+pub const PACKAGE_MAX_CHARS: usize = 255;
+/// Most certificates that may sign one package.
+pub const SIGNERS_MAX: usize = 16;
+/// Longest notes of an APK, in characters.
+pub const NOTES_MAX_CHARS: usize = 4000;
+/// Longest note of a managed package, in characters.
+pub const PACKAGE_NOTE_MAX_CHARS: usize = 500;
+/// How many uses are named where there are many.
+const USES_NAMED: usize = 5;
+
+/// Checks the name of a package, as Android takes them: at least two parts joined by dots, each a letter and then
+/// letters, digits or `_`.
+///
+/// # Errors
+/// Names `field` and what is wrong.
+pub fn package(field: &str, name: &str) -> Result<(), Invalid> {
+    if name.len() > PACKAGE_MAX_CHARS {
+        return Err(Invalid::new(field, format!("{} bytes are more than the {PACKAGE_MAX_CHARS} allowed", name.len())));
+    }
+    let good =
+        |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match name.contains('.') && name.split('.').all(good) {
+        true => Ok(()),
+        false => Err(Invalid::new(field, "not the name of a package like com.example.app")),
+    }
+}
+
+/// Certificates that may sign a package: SHA-256 as hex, with or without colons; without repeats, in the order given.
+///
+/// # Errors
+/// None, too many, or one that is no SHA-256.
+pub fn signers(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
+    if values.is_empty() || values.len() > SIGNERS_MAX {
+        return Err(Invalid::new(field, format!("{} entries are outside 1..{SIGNERS_MAX}", values.len())));
+    }
+    let mut signers = Vec::with_capacity(values.len());
+    for (at, value) in values.iter().enumerate() {
+        let signer = sha256(&format!("{field}[{at}]"), value)?;
+        if !signers.contains(&signer) {
+            signers.push(signer);
+        }
+    }
+    Ok(signers)
+}
+
+/// A SHA-256 as 64 digits of lower-case hex; colons between bytes are taken and left out.
+///
+/// # Errors
+/// Names `field`.
+pub fn sha256(field: &str, text: &str) -> Result<String, Invalid> {
+    let digits: String = text.chars().take(200).filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
+    match digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()) {
+        true => Ok(digits),
+        false => Err(Invalid::new(field, "not a SHA-256: 64 digits of hex")),
+    }
+}
+
+/// Who signed an APK, as its verified signature proves. All are SHA-256 of certificates, as hex.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signing {
+    /// Those that sign it now; never empty.
+    pub signers: Vec<String>,
+    /// Those before, oldest first, each of which handed over to the next.
+    pub lineage: Vec<String>,
+}
+
+impl Signing {
+    /// Whether one of `allowed` signs it, or handed over to who does.
+    pub fn is_allowed(&self, allowed: &[String]) -> bool {
+        self.signers.iter().chain(&self.lineage).any(|signer| allowed.contains(signer))
+    }
+}
+
+/// An APK that was uploaded, as far as its acceptance goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Package name.
+    pub package: String,
+    /// Version code.
+    pub version_code: i64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// Who signed it.
+    pub signing: Signing,
+    /// The older APK that it brings back.
+    pub rollback_of: Option<ApkId>,
+}
+
+/// An APK of the same package that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its id.
+    pub id: ApkId,
+    /// Its version code.
+    pub version_code: i64,
+    /// SHA-256 of its file, hex.
+    pub sha256: String,
+}
+
+/// What becomes of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is taken.
+    New,
+    /// The very same file is there.
+    Same(ApkId),
+    /// It is not taken.
+    Refused(Refusal),
+}
+
+/// Why an upload is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody allowed the package yet.
+    UnknownPackage {
+        /// Which.
+        package: String,
+        /// Who signed the file.
+        signers: Vec<String>,
+    },
+    /// No allowed certificate signed it, nor handed over to one that did.
+    WrongSigner {
+        /// The package.
+        package: String,
+        /// Who signed the file.
+        signers: Vec<String>,
+    },
+    /// Another file has this version.
+    VersionTaken {
+        /// Which.
+        version_code: i64,
+        /// The other file.
+        by: ApkId,
+    },
+    /// What it is said to bring back is not there, or another package.
+    RollbackOfUnknown,
+    /// A device would refuse it as a downgrade.
+    RollbackTooOld {
+        /// Its version code.
+        version_code: i64,
+        /// The newest version code there is.
+        newest: i64,
+    },
+}
+
+impl Refusal {
+    /// The field that it is about, as callers know it.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::UnknownPackage { .. } => "package",
+            Self::WrongSigner { .. } => "signers_sha256",
+            Self::VersionTaken { .. } => "version_code",
+            Self::RollbackOfUnknown | Self::RollbackTooOld { .. } => "rollback_of",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownPackage { package, signers } => write!(
+                f,
+                "{package} is not a managed package; an admin has to allow it first. This file is signed by {}",
+                signers.join(", ")
+            ),
+            Self::WrongSigner { package, signers } => write!(
+                f,
+                "the file is signed by {}, which is not allowed to sign {package}, nor did an allowed certificate hand over to it",
+                signers.join(", ")
+            ),
+            Self::VersionTaken { version_code, by } => {
+                write!(f, "another file has version code {version_code} already: the APK {by}")
+            }
+            Self::RollbackOfUnknown => write!(f, "there is no such APK of this package"),
+            Self::RollbackTooOld { version_code, newest } => write!(
+                f,
+                "Android installs no older version over a newer one: version code {version_code} is not above the newest, {newest}"
+            ),
+        }
+    }
+}
+
+/// Whether an upload is taken. `allowed`: who may sign the package, `None` when it is not managed; `known`: every APK of
+/// the package that is not deleted.
+pub fn judge(offer: &Offer, allowed: Option<&[String]>, known: &[Known]) -> Verdict {
+    let Some(allowed) = allowed else {
+        let (package, signers) = (offer.package.clone(), offer.signing.signers.clone());
+        return Verdict::Refused(Refusal::UnknownPackage { package, signers });
+    };
+    if !offer.signing.is_allowed(allowed) {
+        let (package, signers) = (offer.package.clone(), offer.signing.signers.clone());
+        return Verdict::Refused(Refusal::WrongSigner { package, signers });
+    }
+    if let Some(same) = known.iter().find(|known| known.version_code == offer.version_code) {
+        return match same.sha256 == offer.sha256 {
+            true => Verdict::Same(same.id),
+            false => Verdict::Refused(Refusal::VersionTaken { version_code: offer.version_code, by: same.id }),
+        };
+    }
+    if let Some(wanted) = offer.rollback_of {
+        if !known.iter().any(|known| known.id == wanted) {
+            return Verdict::Refused(Refusal::RollbackOfUnknown);
+        }
+        let newest = known.iter().map(|known| known.version_code).max().unwrap_or_default();
+        if offer.version_code <= newest {
+            return Verdict::Refused(Refusal::RollbackTooOld { version_code: offer.version_code, newest });
+        }
+    }
+    Verdict::New
+}
+
+/// What an APK is needed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApkUse {
+    /// What kind of thing needs it: `deployment`, `rollback`, `agent_build`.
+    pub kind: String,
+    /// Its identity.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// Why an APK cannot be deleted, in words; `None`: nothing uses it.
+pub fn in_use(uses: &[ApkUse]) -> Option<String> {
+    if uses.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = uses.iter().take(USES_NAMED).map(|one| format!("{} {} ({})", one.kind, one.name, one.id)).collect();
+    let more = uses.len().saturating_sub(USES_NAMED);
+    let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+    Some(format!("in use by {}{rest}", named.join(", ")))
+}
+
+/// An APK, as far as retention goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its id.
+    pub id: ApkId,
+    /// Its package.
+    pub package: String,
+    /// Its version code.
+    pub version_code: i64,
+    /// Something needs it.
+    pub used: bool,
+}
+
+/// The APKs that may go: of each package what is older than its newest `versions`, unless it is used. 0 keeps all.
+pub fn superfluous(apks: &[Kept], versions: usize) -> Vec<ApkId> {
+    if versions == 0 {
+        return Vec::new();
+    }
+    let mut by_package: HashMap<&str, Vec<&Kept>> = HashMap::new();
+    for apk in apks {
+        by_package.entry(&apk.package).or_default().push(apk);
+    }
+    let mut gone = HashSet::new();
+    for of_package in by_package.values_mut() {
+        of_package.sort_by_key(|apk| std::cmp::Reverse(apk.version_code));
+        gone.extend(of_package.iter().skip(versions).filter(|apk| !apk.used).map(|apk| apk.id));
+    }
+    apks.iter().map(|apk| apk.id).filter(|id| gone.contains(id)).collect()
+}
+
+#[cfg(test)]
+mod tests;

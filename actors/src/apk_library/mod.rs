@@ -1,0 +1,264 @@
+//! APKs: read and verified, kept in an object store, handed to devices.
+//!
+//! ```text
+//! reader    what a file is, and who signed it for certain
+//! incoming  a file that comes in, hashed as it grows
+//! objects   the store: apks/<id>.apk, uploads/<upload id>/<part>
+//! cache     files of a store that is far away, on this node's disk
+//! keeper    removes what nobody needs any more
+//! ```
+//!
+//! Nothing here is node-local but the cache: an upload that begins at one node goes on at any other.
+
+mod cache;
+mod incoming;
+pub(crate) mod keeper;
+mod objects;
+pub mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{ApkId, ApkUploadId, Invalid, Timestamp};
+use secrecy::SecretBox;
+use store::ApkRow;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::ServiceError;
+use crate::file_sender::{Pace, send_file};
+use crate::settings::ApkSettings;
+use crate::signed_url::{APK_FILES, UrlSigner};
+use cache::{Cache, Wanted};
+use incoming::{Incoming, Whole};
+use objects::{Objects, disk, part_name};
+use reader::ApkFacts;
+
+/// Files that are read and verified at a time; each takes a processor for a while.
+const READS_MAX: usize = 2;
+
+/// The library of a node.
+pub struct ApkLibrary {
+    pub(crate) settings: ApkSettings,
+    objects: Arc<Objects>,
+    cache: Arc<Cache>,
+    incoming: PathBuf,
+    signer: UrlSigner,
+    downloads: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    reads: Semaphore,
+    pace: Option<Arc<Pace>>,
+}
+
+/// An APK of which some bytes can be sent.
+pub struct LibraryFile {
+    /// What is on record of it.
+    pub apk: ApkRow,
+    file: tokio::fs::File,
+    turn: OwnedSemaphorePermit,
+    stall_timeout: std::time::Duration,
+    pace: Option<Arc<Pace>>,
+}
+
+impl ApkLibrary {
+    /// Opens the store and what is left of the cache.
+    ///
+    /// # Errors
+    /// Names the setting that does not do.
+    pub fn open(settings: ApkSettings, master_key: &SecretBox<Vec<u8>>) -> Result<Arc<Self>, Invalid> {
+        let objects = Objects::open(&settings.store_url, &settings.store_options)?;
+        let in_cache_dir = |cause: std::io::Error| Invalid::new("apks.cache_dir", cause.to_string());
+        let incoming = settings.cache_dir.join("incoming");
+        // What an earlier start left unfinished is worth nothing.
+        match std::fs::remove_dir_all(&incoming) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(in_cache_dir(cause)),
+            _ => std::fs::create_dir_all(&incoming).map_err(in_cache_dir)?,
+        }
+        let files = settings.cache_dir.join("files");
+        std::fs::create_dir_all(&files).map_err(in_cache_dir)?;
+        let cache = Cache::open(files, settings.cache_max_bytes).map_err(in_cache_dir)?;
+        Ok(Arc::new(Self {
+            objects: Arc::new(objects),
+            cache: Arc::new(cache),
+            incoming,
+            signer: UrlSigner::new(master_key, APK_FILES),
+            downloads: Arc::new(Semaphore::new(settings.downloads_max)),
+            uploads: Arc::new(Semaphore::new(settings.uploads_max)),
+            reads: Semaphore::new(READS_MAX),
+            pace: Pace::new(settings.download_bytes_per_second),
+            settings,
+        }))
+    }
+
+    /// Where an APK can be fetched for a while, by whoever has the address; and until when.
+    pub fn download_url(&self, apk: ApkId, now: Timestamp) -> (String, Timestamp) {
+        let expires_at = now + self.settings.download_url_life;
+        let (path, expires) = (file_path(apk), expires_at.timestamp());
+        let signature = self.signer.sign(&path, expires);
+        (format!("{}{path}?expires={expires}&signature={signature}", self.settings.base_url), expires_at)
+    }
+
+    /// Whether an address of [`Self::download_url`] is ours and still holds.
+    pub(crate) fn holds(&self, apk: ApkId, expires: i64, signature: &str, now: Timestamp) -> bool {
+        self.signer.holds(&file_path(apk), expires, signature, now)
+    }
+
+    /// A turn to download.
+    ///
+    /// # Errors
+    /// Overloaded when too many run.
+    pub(crate) fn download_turn(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.downloads_max"))
+    }
+
+    /// A turn to send this node a file, or a part of one.
+    ///
+    /// # Errors
+    /// Overloaded when too many run.
+    pub(crate) fn upload_turn(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.uploads_max"))
+    }
+
+    /// Opens an APK for a download.
+    ///
+    /// # Errors
+    /// The file cannot be had, or not soon.
+    pub(crate) async fn file(&self, apk: ApkRow, turn: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
+        let stall_timeout = self.settings.stall_timeout;
+        let file = match self.objects.local(apk.id) {
+            Some(path) => tokio::fs::File::open(path).await.map_err(disk)?,
+            None => {
+                let wanted = Wanted { apk: apk.id, sha256: apk.sha256.clone(), size: apk.size_bytes.unsigned_abs() };
+                self.cache.file(&self.objects, wanted, stall_timeout).await?
+            }
+        };
+        Ok(LibraryFile { apk, file, turn, stall_timeout, pace: self.pace.clone() })
+    }
+
+    /// A file that comes in.
+    pub(crate) async fn begin(&self) -> Result<ComingIn, ServiceError> {
+        Ok(ComingIn(Incoming::begin(&self.incoming).await.map_err(disk)?))
+    }
+
+    /// Keeps a part of an upload. Answers its name.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn put_part(&self, upload: ApkUploadId, bytes: Vec<Bytes>) -> Result<String, ServiceError> {
+        let name = part_name();
+        self.objects.put_part(upload, &name, bytes).await?;
+        Ok(name)
+    }
+
+    /// Puts the parts of an upload together.
+    ///
+    /// # Errors
+    /// The store is unavailable, or a part is not there.
+    pub(crate) async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<ComingIn, ServiceError> {
+        let mut file = Incoming::begin(&self.incoming).await.map_err(disk)?;
+        for part in parts {
+            self.objects.part(upload, part, &mut file).await?;
+        }
+        Ok(ComingIn(file))
+    }
+
+    /// Forgets every part of an upload.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn forget_parts(&self, upload: ApkUploadId) -> Result<(), ServiceError> {
+        self.objects.delete_parts(upload).await
+    }
+
+    /// Reads a file and verifies its signature.
+    ///
+    /// # Errors
+    /// Names `apk` and what is wrong.
+    pub(crate) async fn read(&self, file: &ArrivedFile) -> Result<ApkFacts, ServiceError> {
+        let _turn = self.reads.acquire().await.map_err(|_| ServiceError::Unavailable)?;
+        let path = file.0.path().to_owned();
+        // It has a limit on its time.
+        let read = tokio::task::spawn_blocking(move || match File::open(path) {
+            Ok(file) => reader::read(&file).map_err(ServiceError::from),
+            Err(cause) => Err(disk(cause)),
+        });
+        read.await.map_err(|_| ServiceError::Internal)?
+    }
+
+    /// Keeps a file as that of an APK.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn keep(&self, apk: ApkId, file: ArrivedFile) -> Result<(), ServiceError> {
+        self.objects.put_apk(apk, file.0.path()).await?;
+        if self.objects.local(apk).is_none() {
+            // Devices will ask for it soon; if it does not fit it is fetched then.
+            let _ = self.cache.adopt(apk, file.0.size, file.0.path()).await;
+        }
+        Ok(())
+    }
+
+    /// Removes the file of an APK.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub(crate) async fn remove(&self, apk: ApkId) -> Result<(), ServiceError> {
+        self.cache.forget(apk);
+        self.objects.delete_apk(apk).await
+    }
+}
+
+/// A file on its way in.
+pub(crate) struct ComingIn(Incoming);
+
+/// A file that came in, whole.
+pub(crate) struct ArrivedFile(Whole);
+
+impl ComingIn {
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    /// Adds bytes.
+    pub(crate) async fn add(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
+        self.0.add(bytes).await.map_err(disk)
+    }
+
+    /// Closes it.
+    pub(crate) async fn finish(self) -> Result<ArrivedFile, ServiceError> {
+        self.0.finish().await.map(ArrivedFile).map_err(disk)
+    }
+}
+
+impl ArrivedFile {
+    /// SHA-256, hex.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.0.sha256
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.0.size
+    }
+}
+
+impl LibraryFile {
+    /// The bytes `from ..= to`, as fast as this node sends files. A reader that takes nothing for the stall timeout
+    /// loses its turn.
+    pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
+        send_file(self.file, from, to, self.turn, self.stall_timeout, self.pace)
+    }
+}
+
+fn file_path(apk: ApkId) -> String {
+    format!("/v1/apks/{apk}/file")
+}
+
+/// The folder of a node's data that APKs are kept in unless told otherwise.
+pub fn default_store(data_dir: &Path) -> String {
+    data_dir.join("apks").to_string_lossy().into_owned()
+}

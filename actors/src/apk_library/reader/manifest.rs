@@ -1,0 +1,174 @@
+//! `AndroidManifest.xml` in its binary form: the few attributes that matter here.
+
+use domain::Invalid;
+
+use super::bytes::{Chunk, Chunks, index, u16_at, u32_at};
+use super::strings::{POOL, Strings};
+use super::{Deadline, refused};
+
+const XML: u16 = 0x0003;
+const RESOURCE_MAP: u16 = 0x0180;
+const START_ELEMENT: u16 = 0x0102;
+const END_ELEMENT: u16 = 0x0103;
+/// Absent, where a number of a string could stand.
+const NONE: u32 = u32::MAX;
+/// Elements between two looks at the time.
+const LOOK_EVERY: usize = 4096;
+
+// Attributes of the framework, by their resource ids (android.R.attr).
+const LABEL: u32 = 0x0101_0001;
+const ICON: u32 = 0x0101_0002;
+const MIN_SDK: u32 = 0x0101_020c;
+const VERSION_CODE: u32 = 0x0101_021b;
+const VERSION_NAME: u32 = 0x0101_021c;
+const TARGET_SDK: u32 = 0x0101_0270;
+const VERSION_CODE_MAJOR: u32 = 0x0101_0576;
+
+/// What an attribute holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Text.
+    Text(String),
+    /// A number.
+    Number(u32),
+    /// A resource.
+    Reference(u32),
+}
+
+/// What the manifest says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Manifest {
+    pub(super) package: String,
+    pub(super) version_code: Option<i64>,
+    pub(super) version_name: Option<Value>,
+    pub(super) min_sdk: Option<i32>,
+    pub(super) target_sdk: Option<i32>,
+    pub(super) label: Option<Value>,
+    pub(super) icon: Option<Value>,
+}
+
+/// Reads a manifest.
+///
+/// # Errors
+/// It is no binary XML, has no `manifest` element or no package.
+pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid> {
+    let document = Chunks(bytes).next().filter(|chunk| chunk.kind == XML);
+    let document = document.ok_or_else(|| refused("its AndroidManifest.xml is not in Android's binary form"))?;
+    let (mut strings, mut ids): (Strings<'_>, &[u8]) = (Strings::default(), &[]);
+    let mut manifest = None;
+    let (mut depth, mut major) = (0_usize, 0);
+    for (n, chunk) in Chunks(document.body()).enumerate() {
+        if n % LOOK_EVERY == 0 {
+            deadline.check()?;
+        }
+        match chunk.kind {
+            POOL => strings = Strings::of(&chunk),
+            RESOURCE_MAP => ids = chunk.body(),
+            END_ELEMENT => depth = depth.saturating_sub(1),
+            START_ELEMENT => {
+                depth += 1;
+                let Some(name) = element_name(&chunk).filter(|_| depth <= 2).and_then(|name| strings.get(name)) else { continue };
+                let attributes = Attributes { chunk: &chunk, strings, ids };
+                match (depth, name.as_str()) {
+                    (1, "manifest") => {
+                        let read = manifest.insert(Manifest::default());
+                        read.package = attributes.named("package").unwrap_or_default();
+                        let number = |id| attributes.number(id).map(i64::from);
+                        major = number(VERSION_CODE_MAJOR).unwrap_or_default();
+                        read.version_code = number(VERSION_CODE);
+                        read.version_name = attributes.value(VERSION_NAME);
+                    }
+                    (2, "uses-sdk") => {
+                        if let Some(read) = &mut manifest {
+                            let level = |id| attributes.number(id).and_then(|level| i32::try_from(level).ok());
+                            read.min_sdk = level(MIN_SDK);
+                            read.target_sdk = level(TARGET_SDK);
+                        }
+                    }
+                    (2, "application") => {
+                        if let Some(read) = &mut manifest {
+                            read.label = attributes.value(LABEL);
+                            read.icon = attributes.value(ICON);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut manifest: Manifest = manifest.ok_or_else(|| refused("its AndroidManifest.xml has no manifest element"))?;
+    if !(0..=i64::from(i32::MAX)).contains(&major) {
+        return Err(refused("its android:versionCodeMajor is out of range"));
+    }
+    // As PackageInfo.getLongVersionCode() has it: the major part in the upper half.
+    manifest.version_code = manifest.version_code.map(|code| major << 32 | code);
+    Ok(manifest)
+}
+
+fn element_name(chunk: &Chunk<'_>) -> Option<u32> {
+    u32_at(chunk.body(), 4)
+}
+
+/// The attributes of an element.
+struct Attributes<'a> {
+    chunk: &'a Chunk<'a>,
+    strings: Strings<'a>,
+    ids: &'a [u8],
+}
+
+impl<'a> Attributes<'a> {
+    fn each(&self) -> impl Iterator<Item = &'a [u8]> {
+        let body = self.chunk.body();
+        let numbers = || {
+            let (start, size, count) = (u16_at(body, 8)?, u16_at(body, 10)?, u16_at(body, 12)?);
+            (size >= 20).then_some((usize::from(start), usize::from(size), usize::from(count)))
+        };
+        let (start, size, count) = numbers().unwrap_or((0, 20, 0));
+        body.get(start..).unwrap_or_default().chunks_exact(size).take(count)
+    }
+
+    /// The text of an attribute without a namespace.
+    fn named(&self, name: &str) -> Option<String> {
+        let own = |attribute: &&[u8]| {
+            u32_at(attribute, 0) == Some(NONE) && u32_at(attribute, 4).and_then(|at| self.strings.get(at)).as_deref() == Some(name)
+        };
+        match self.each().find(own).and_then(|attribute| self.read(attribute))? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of an attribute of the framework.
+    fn value(&self, id: u32) -> Option<Value> {
+        let of_id = |attribute: &&[u8]| {
+            let at = u32_at(attribute, 4).map(index).and_then(|at| at.checked_mul(4));
+            at.and_then(|at| u32_at(self.ids, at)) == Some(id)
+        };
+        self.read(self.each().find(of_id)?)
+    }
+
+    fn number(&self, id: u32) -> Option<u32> {
+        match self.value(id)? {
+            Value::Number(number) => Some(number),
+            // Some tools write numbers as text.
+            Value::Text(text) => text.parse().ok(),
+            Value::Reference(_) => None,
+        }
+    }
+
+    fn read(&self, attribute: &[u8]) -> Option<Value> {
+        typed(*attribute.get(15)?, u32_at(attribute, 16)?, &self.strings)
+    }
+}
+
+/// A typed value (`Res_value`).
+pub(super) fn typed(kind: u8, data: u32, strings: &Strings<'_>) -> Option<Value> {
+    match kind {
+        // A reference, and the same of a library that is numbered at run time.
+        0x01 | 0x07 => Some(Value::Reference(data)),
+        0x03 => strings.get(data).map(Value::Text),
+        0x10 | 0x11 => Some(Value::Number(data)),
+        _ => None,
+    }
+}

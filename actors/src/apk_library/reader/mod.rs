@@ -1,0 +1,140 @@
+//! Reads an APK that anybody may have made: what it is, and who signed it for certain.
+//!
+//! ```text
+//! bytes        little-endian numbers and slices that may not be there
+//! zip          the archive: its parts, its entries, one entry inflated up to a limit
+//! strings      pools of strings, shared by the two formats below
+//! manifest     AndroidManifest.xml in its binary form
+//! resources    resources.arsc: what a reference of the manifest stands for
+//! certificate  the public key within an X.509 certificate
+//! signing      signature schemes v2, v3 and v3.1: the block, its signatures, the lineage
+//! digests      the digests of the file that are signed
+//! ```
+//!
+//! Nothing is believed before it is checked, nothing is inflated or walked without a limit, and no reference
+//! is followed more than a few steps.
+
+mod bytes;
+mod certificate;
+mod digests;
+mod manifest;
+mod resources;
+mod signing;
+mod strings;
+#[cfg(test)]
+mod tests;
+mod zip;
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use domain::Invalid;
+use domain::apk::Signing;
+
+use resources::Resources;
+use zip::Archive;
+
+/// Largest manifest, inflated.
+const MANIFEST_MAX_BYTES: usize = 4 << 20;
+/// Largest resource table, inflated.
+const RESOURCES_MAX_BYTES: usize = 64 << 20;
+/// Largest icon; larger ones are left out.
+pub(super) const ICON_MAX_BYTES: usize = 256 << 10;
+/// Longest label and version name, in characters; what is longer is cut.
+const TEXT_MAX_CHARS: usize = 200;
+/// How long reading may take. A file of 500 MB takes some seconds.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+/// What an APK says of itself, and who signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApkFacts {
+    /// Package name.
+    pub package: String,
+    /// Version code, the major part included.
+    pub version_code: i64,
+    /// Version name; empty when there is none.
+    pub version_name: String,
+    /// Its name for people; the package when it has none.
+    pub label: String,
+    /// Oldest Android API level that it runs on.
+    pub min_sdk: Option<i32>,
+    /// Android API level that it was made for.
+    pub target_sdk: Option<i32>,
+    /// Its icon and the media type of that, where it has one that is a picture.
+    pub icon: Option<(Vec<u8>, &'static str)>,
+    /// Who signed it: every signature and every digest was verified.
+    pub signing: Signing,
+}
+
+/// When reading has to be done.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn check(self) -> Result<(), Invalid> {
+        match Instant::now() < self.0 {
+            true => Ok(()),
+            false => Err(refused("reading it takes too long")),
+        }
+    }
+}
+
+/// A refusal of the file.
+fn refused(problem: impl Into<String>) -> Invalid {
+    Invalid::new("apk", problem)
+}
+
+/// Reads and verifies an APK. Blocks: for a thread of its own.
+///
+/// # Errors
+/// Names `apk` and what is wrong with the file.
+pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
+    let deadline = Deadline(Instant::now() + TIME_MAX);
+    let archive = Archive::open(file, deadline)?;
+    let signing = signing::verify(&archive, deadline)?;
+    let Some(entry) = archive.entry("AndroidManifest.xml") else {
+        return Err(refused("not an APK: it has no AndroidManifest.xml"));
+    };
+    let manifest = manifest::read(&archive.inflate(entry, MANIFEST_MAX_BYTES)?, deadline)?;
+    domain::apk::package("apk.package", &manifest.package)?;
+    let table = match archive.entry("resources.arsc") {
+        Some(entry) => archive.inflate(entry, RESOURCES_MAX_BYTES)?,
+        None => Vec::new(),
+    };
+    let resources = Resources::read(&table, deadline)?;
+    let text = |value: &Option<manifest::Value>| value.as_ref().and_then(|value| resources.text(value)).map(|text| line(&text));
+    let version_code = manifest.version_code.ok_or_else(|| refused("its manifest has no android:versionCode"))?;
+    let picture = |value: &manifest::Value| {
+        resources.files(value).iter().find_map(|name| {
+            let entry = archive.entry(name)?;
+            let bytes = archive.inflate(entry, ICON_MAX_BYTES).ok()?;
+            picture_type(&bytes).map(|kind| (bytes, kind))
+        })
+    };
+    Ok(ApkFacts {
+        version_code,
+        version_name: text(&manifest.version_name).unwrap_or_default(),
+        label: text(&manifest.label).filter(|label| !label.is_empty()).unwrap_or_else(|| manifest.package.clone()),
+        min_sdk: manifest.min_sdk,
+        target_sdk: manifest.target_sdk,
+        icon: manifest.icon.as_ref().and_then(picture),
+        package: manifest.package,
+        signing,
+    })
+}
+
+/// Text of a stranger as one short line.
+fn line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TEXT_MAX_CHARS).collect::<String>().trim().to_owned()
+}
+
+/// What a picture is, by its first bytes. Nothing that could hold a script is one.
+fn picture_type(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        Some("image/png")
+    } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        Some("image/webp")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,171 @@
+//! The store, the cache and addresses, over folders of this machine.
+
+use std::time::Duration;
+
+use secrecy::SecretBox;
+use uuid::Uuid;
+
+use super::*;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("nexmdm-library-{}", Uuid::now_v7()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn library(&self, store_url: &str, node: &str, cache_max_bytes: u64) -> Arc<ApkLibrary> {
+        let settings = ApkSettings {
+            store_url: store_url.to_owned(),
+            cache_dir: self.0.join(node),
+            cache_max_bytes,
+            ..ApkSettings::in_folder(&self.0)
+        };
+        ApkLibrary::open(settings, &SecretBox::new(Box::new(vec![7; 32]))).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn arrived(library: &ApkLibrary, bytes: &[u8]) -> ArrivedFile {
+    let mut file = library.begin().await.unwrap();
+    file.add(bytes).await.unwrap();
+    file.finish().await.unwrap()
+}
+
+fn row(id: ApkId, file: &[u8]) -> ApkRow {
+    use sha2::{Digest, Sha256};
+    ApkRow {
+        id,
+        package: "com.example.till".into(),
+        version_code: 1,
+        version_name: String::new(),
+        label: String::new(),
+        min_sdk: None,
+        target_sdk: None,
+        sha256: hex::encode(Sha256::digest(file)),
+        size_bytes: file.len() as i64,
+        signers_sha256: vec![],
+        lineage_sha256: vec![],
+        rollback_of: None,
+        notes: String::new(),
+        has_icon: false,
+        uploaded_by: String::new(),
+        uploaded_at: chrono::DateTime::UNIX_EPOCH,
+        deleted_at: None,
+    }
+}
+
+async fn fetched(library: &ApkLibrary, row: ApkRow, from: u64, to: u64) -> Result<Vec<u8>, ServiceError> {
+    let mut bytes = library.file(row, library.download_turn()?).await?.bytes(from, to);
+    let mut all = Vec::new();
+    while let Some(piece) = bytes.recv().await {
+        all.extend_from_slice(&piece.unwrap());
+    }
+    Ok(all)
+}
+
+fn id(n: u128) -> ApkId {
+    ApkId(Uuid::from_u128(n))
+}
+
+#[tokio::test]
+async fn an_upload_that_begins_at_one_node_is_put_together_at_another() {
+    let folder = Folder::new();
+    for store in [folder.0.join("shared").to_string_lossy().into_owned(), format!("file://{}/remote", folder.0.display())] {
+        let (one, other) = (folder.library(&store, "a", 1 << 20), folder.library(&store, "b", 1 << 20));
+        let upload = ApkUploadId(Uuid::now_v7());
+        let mut parts = vec![one.put_part(upload, vec![Bytes::from_static(b"he"), Bytes::from_static(b"ll")]).await.unwrap()];
+        parts.push(other.put_part(upload, vec![Bytes::from_static(b"o")]).await.unwrap());
+        let whole = other.join(upload, &parts).await.unwrap().finish().await.unwrap();
+        assert_eq!((whole.size(), whole.sha256()), (5, row(id(1), b"hello").sha256.as_str()));
+        other.keep(id(1), whole).await.unwrap();
+        other.forget_parts(upload).await.unwrap();
+        assert!(one.join(upload, &parts).await.is_err(), "the parts are gone");
+        for library in [&one, &other] {
+            assert_eq!(fetched(library, row(id(1), b"hello"), 1, 3).await.unwrap(), b"ell", "{store}");
+            assert!(std::fs::read_dir(&library.incoming).unwrap().next().is_none(), "nothing is left behind");
+        }
+        one.remove(id(1)).await.unwrap();
+        assert!(fetched(&one, row(id(1), b"hello"), 0, 4).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_cache_keeps_what_was_used_last_and_believes_no_damaged_file() {
+    let folder = Folder::new();
+    let url = format!("file://{}/remote", folder.0.display());
+    let source = folder.library(&url, "a", 1 << 20);
+    for n in 1..=3 {
+        let file = arrived(&source, &[n; 400]).await;
+        source.keep(id(n.into()), file).await.unwrap();
+    }
+    let reader = folder.library(&url, "b", 1000);
+    for n in [1_u8, 2, 1, 3] {
+        assert_eq!(fetched(&reader, row(id(n.into()), &[n; 400]), 0, 399).await.unwrap(), [n; 400]);
+    }
+    // From here on the store is gone: what is read is from the cache. The second was used longest ago.
+    std::fs::rename(folder.0.join("remote"), folder.0.join("away")).unwrap();
+    assert!(fetched(&reader, row(id(2), &[2; 400]), 0, 399).await.is_err());
+    assert!(fetched(&reader, row(id(1), &[1; 400]), 0, 399).await.is_ok());
+    drop(reader);
+    let again = folder.library(&url, "b", 1000);
+    assert!(fetched(&again, row(id(3), &[3; 400]), 0, 399).await.is_ok(), "a restart keeps it");
+
+    std::fs::rename(folder.0.join("away"), folder.0.join("remote")).unwrap();
+    std::fs::write(folder.0.join("remote/apks").join(format!("{}.apk", id(2))), [9; 400]).unwrap();
+    assert!(matches!(fetched(&again, row(id(2), &[2; 400]), 0, 399).await, Err(ServiceError::Unavailable)));
+}
+
+#[tokio::test]
+async fn downloads_have_a_limit_and_addresses_an_end() {
+    let folder = Folder::new();
+    let store = folder.0.join("shared").to_string_lossy().into_owned();
+    let library = folder.library(&store, "a", 1 << 20);
+    let turns: Vec<_> = (0..library.settings.downloads_max).map(|_| library.download_turn().unwrap()).collect();
+    assert!(matches!(library.download_turn(), Err(ServiceError::Overloaded(_))));
+    drop(turns);
+    assert!(library.download_turn().is_ok());
+
+    let now = chrono::DateTime::from_timestamp(1_000_000, 0).unwrap();
+    let (url, expires_at) = library.download_url(id(7), now);
+    let (path, query) = url.split_once('?').unwrap();
+    assert_eq!(path, format!("{}/v1/apks/{}/file", library.settings.base_url, id(7)));
+    let signature = query.split_once("signature=").unwrap().1;
+    let expires = expires_at.timestamp();
+    assert!(library.holds(id(7), expires, signature, now));
+    assert!(!library.holds(id(8), expires, signature, now), "another APK");
+    assert!(!library.holds(id(7), expires, signature, expires_at + chrono::TimeDelta::seconds(1)), "expired");
+}
+
+#[test]
+fn a_store_that_does_not_do_is_named() {
+    for wrong in ["ftp://x", "http://bucket", "memory:///", "s3://"] {
+        assert_eq!(Objects::open(wrong, &[]).err().unwrap().field, "apks.store_url", "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_loses_its_turn() {
+    let folder = Folder::new();
+    let settings = ApkSettings { downloads_max: 1, stall_timeout: Duration::from_millis(50), ..ApkSettings::in_folder(&folder.0) };
+    let library = ApkLibrary::open(settings, &SecretBox::new(Box::new(vec![7; 32]))).unwrap();
+    let big = vec![1; 4 << 20];
+    let file = arrived(&library, &big).await;
+    library.keep(id(1), file).await.unwrap();
+    let held = library.file(row(id(1), &big), library.download_turn().unwrap()).await.unwrap().bytes(0, (4 << 20) - 1);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while library.download_turn().is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    drop(held);
+}

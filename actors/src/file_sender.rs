@@ -1,0 +1,132 @@
+//! A file on its way to somebody, no faster than all of them together may go.
+
+use std::io::SeekFrom;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+/// Bytes read from the file at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks that are read ahead.
+const AHEAD: usize = 2;
+/// What may be sent at once after a pause, as time at full speed.
+const BURST: Duration = Duration::from_millis(250);
+
+/// The bytes `from ..= to` of a file, read in a task of its own that holds `turn`. A reader that takes nothing for
+/// `stall_timeout` loses its turn; what it gets then ends early.
+pub(crate) fn send_file(
+    mut file: File,
+    from: u64,
+    to: u64,
+    turn: OwnedSemaphorePermit,
+    stall_timeout: Duration,
+    pace: Option<Arc<Pace>>,
+) -> mpsc::Receiver<std::io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        let _turn = turn;
+        if let Err(cause) = file.seek(SeekFrom::Start(from)).await {
+            let _ = sender.send(Err(cause)).await;
+            return;
+        }
+        let mut left = (to + 1).saturating_sub(from);
+        while left > 0 {
+            let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES))];
+            let read = match file.read(&mut chunk).await {
+                Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    chunk.truncate(count);
+                    left -= count as u64;
+                    Ok(Bytes::from(chunk))
+                }
+                Err(cause) => Err(cause),
+            };
+            if let (Some(pace), Ok(chunk)) = (&pace, &read) {
+                tokio::select! {
+                    () = pace.turn(chunk.len()) => {}
+                    // Whoever hangs up gives the permit back at once.
+                    () = sender.closed() => return,
+                }
+            }
+            let failed = read.is_err();
+            let taken = tokio::time::timeout(stall_timeout, sender.send(read)).await;
+            if failed || !matches!(taken, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// How fast all files together are sent.
+pub(crate) struct Pace {
+    bytes_per_second: u64,
+    /// When all that was let through so far will have been sent.
+    free_at: Mutex<Instant>,
+}
+
+impl Pace {
+    /// No faster than this; 0: as fast as it goes.
+    pub(crate) fn new(bytes_per_second: u64) -> Option<Arc<Self>> {
+        (bytes_per_second > 0).then(|| Arc::new(Self { bytes_per_second, free_at: Mutex::new(Instant::now()) }))
+    }
+
+    /// Waits until so many bytes may be sent. Whoever asks first goes first.
+    async fn turn(&self, bytes: usize) {
+        tokio::time::sleep_until(self.reserve(bytes)).await;
+    }
+
+    fn reserve(&self, bytes: usize) -> Instant {
+        let now = Instant::now();
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = now.checked_sub(BURST).map_or(*free_at, |earliest| earliest.max(*free_at));
+        let takes = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second);
+        *free_at = at + takes;
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_together_keep_the_pace() {
+        let pace = Pace::new(1_000_000).unwrap();
+        let started = Instant::now();
+        let sends = (0..10).map(|_| {
+            let pace = Arc::clone(&pace);
+            async move {
+                for _ in 0..20 {
+                    pace.turn(50_000).await;
+                }
+            }
+        });
+        futures_util::future::join_all(sends).await;
+        // 10 MB at 1 MB/s; the first and the last chunk are not waited for.
+        let took = started.elapsed();
+        assert!((Duration::from_millis(9600)..=Duration::from_secs(10)).contains(&took), "{took:?}");
+        assert!(Pace::new(0).is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_gives_the_turn_back_even_while_it_waits_for_the_pace() {
+        let path = std::env::temp_dir().join(format!("nexmdm-pace-{}", std::process::id()));
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
+        // An hour for the first chunk.
+        let pace = Pace::new(18).unwrap();
+        let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (1 << 20) - 1, turn, Duration::from_secs(30), Some(pace));
+        assert_eq!(bytes.recv().await.unwrap().unwrap().len(), CHUNK_BYTES);
+        drop(bytes);
+        drop(tokio::time::timeout(Duration::from_secs(10), turns.acquire()).await.unwrap().unwrap());
+        std::fs::remove_file(path).unwrap();
+    }
+}

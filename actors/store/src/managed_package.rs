@@ -1,0 +1,139 @@
+//! Packages that may be deployed, and who may sign them.
+
+use domain::Timestamp;
+use domain::access::Principal;
+use domain::audit::Target;
+use serde_json::json;
+
+use crate::audit::{AuditEntry, append};
+use crate::{Store, StoreError};
+
+/// A package that may be deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageRow {
+    /// Its name.
+    pub package: String,
+    /// Certificates that may sign it, SHA-256 as hex.
+    pub signers_sha256: Vec<String>,
+    /// For people.
+    pub note: String,
+    /// APKs of it that are not deleted.
+    pub apks: i64,
+    /// Who allowed it, or changed it last.
+    pub updated_by: String,
+    /// When.
+    pub updated_at: Timestamp,
+}
+
+/// What became of an attempt to remove a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovedPackage {
+    /// It is managed no more.
+    Removed,
+    /// There is no such package.
+    Unknown,
+    /// It still has so many APKs.
+    HasApks(i64),
+}
+
+impl Store {
+    /// Every managed package, by name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn packages(&self) -> Result<Vec<PackageRow>, StoreError> {
+        let rows = sqlx::query_as!(
+            PackageRow,
+            r#"SELECT package, signers_sha256, note, updated_by, updated_at,
+                   (SELECT count(*) FROM apk WHERE apk.package = managed_package.package AND deleted_at IS NULL) AS "apks!"
+               FROM managed_package ORDER BY package"#
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// A managed package.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn package(&self, package: &str) -> Result<Option<PackageRow>, StoreError> {
+        let row = sqlx::query_as!(
+            PackageRow,
+            r#"SELECT package, signers_sha256, note, updated_by, updated_at,
+                   (SELECT count(*) FROM apk WHERE apk.package = managed_package.package AND deleted_at IS NULL) AS "apks!"
+               FROM managed_package WHERE package = $1"#,
+            package
+        );
+        Ok(row.fetch_optional(&self.pool).await?)
+    }
+
+    /// Allows a package, or changes who may sign it. `None`: there would be more than `most`; `Some(false)`: it was changed.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn put_package(
+        &self,
+        package: &str,
+        signers_sha256: &[String],
+        note: &str,
+        by: &Principal,
+        now: Timestamp,
+        most: i64,
+    ) -> Result<Option<bool>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let put = sqlx::query!(
+            "INSERT INTO managed_package (package, signers_sha256, note, updated_by, updated_at)
+             SELECT $1, $2, $3, $4, $5
+             WHERE (SELECT count(*) FROM managed_package) < $6 OR EXISTS (SELECT FROM managed_package WHERE package = $1)
+             ON CONFLICT (package) DO UPDATE SET signers_sha256 = excluded.signers_sha256, note = excluded.note,
+                 updated_by = excluded.updated_by, updated_at = excluded.updated_at",
+            package,
+            signers_sha256,
+            note,
+            by.username(),
+            now,
+            most
+        );
+        if put.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let new = before.is_none();
+        let mut entry = AuditEntry::new(by, if new { "package.allowed" } else { "package.changed" }, target(package));
+        if let Some(before) = before {
+            entry = entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note }));
+        }
+        append(&mut tx, &entry.after(json!({ "signers_sha256": signers_sha256, "note": note })), now).await?;
+        tx.commit().await?;
+        Ok(Some(new))
+    }
+
+    /// Manages a package no longer.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn delete_package(&self, package: &str, by: &Principal, now: Timestamp) -> Result<RemovedPackage, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Locked first: an upload that is about to be taken holds the same row.
+        let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(before) = before else { return Ok(RemovedPackage::Unknown) };
+        let apks = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM apk WHERE package = $1 AND deleted_at IS NULL"#, package)
+            .fetch_one(&mut *tx)
+            .await?;
+        if apks > 0 {
+            return Ok(RemovedPackage::HasApks(apks));
+        }
+        sqlx::query!("DELETE FROM managed_package WHERE package = $1", package).execute(&mut *tx).await?;
+        let entry = AuditEntry::new(by, "package.removed", target(package));
+        append(&mut tx, &entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note })), now).await?;
+        tx.commit().await?;
+        Ok(RemovedPackage::Removed)
+    }
+}
+
+fn target(package: &str) -> Target {
+    Target::Other { kind: "package", id: None, name: Some(package.to_owned()) }
+}

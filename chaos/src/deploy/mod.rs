@@ -1,0 +1,188 @@
+//! `chaos deploy`: deployments on a cluster of real nodes while something goes wrong, and whether every promise about
+//! them was kept.
+
+pub(crate) mod api;
+mod drills;
+mod stage;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::builder::TypedValueParser;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::faults::Faults;
+use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
+use crate::limits::allow_connections;
+use crate::oracle::Verdict;
+use crate::signals::{Stop, unless_stopped};
+use api::Api;
+use stage::Site;
+
+/// The APK that is deployed unless another is named.
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks/till-3.apk");
+/// Connections of proxies and of the fleet to all nodes.
+const CONNECTIONS: u64 = 4_096;
+/// What signing in costs is no part of a drill.
+const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Drill {
+    /// The first devices fail: it pauses by itself and offers the rollback
+    CanaryFailure,
+    /// What arrives is not what was uploaded
+    ChecksumMismatch,
+    /// It is signed by somebody else
+    SignerMismatch,
+    /// It does not fit
+    NoSpace,
+    /// Android does not let the agent install
+    PermissionDenied,
+    /// The network goes away in the middle of every download
+    NetworkDrops,
+    /// kill -9 of the node that drives it
+    NodeKilled,
+    /// PostgreSQL is stopped and started in the middle
+    DatabaseRestart,
+    /// Pause, kill switch and cancel, each asked of another node
+    PauseCancelKill,
+}
+
+impl Drill {
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::CanaryFailure => "canary_failure",
+            Self::ChecksumMismatch => "checksum_mismatch",
+            Self::SignerMismatch => "signer_mismatch",
+            Self::NoSpace => "no_space",
+            Self::PermissionDenied => "permission_denied",
+            Self::NetworkDrops => "network_drops",
+            Self::NodeKilled => "node_killed",
+            Self::DatabaseRestart => "database_restart",
+            Self::PauseCancelKill => "pause_cancel_kill",
+        }
+    }
+}
+
+/// Arguments of `chaos deploy`.
+#[derive(Debug, Clone, Args)]
+pub struct DeployDrillArgs {
+    /// What goes wrong, or `all`; repeat it or separate them by commas
+    #[arg(long, value_name = "NAME|all", required = true, value_delimiter = ',', value_parser = drills_of)]
+    pub drill: Vec<Drills>,
+    /// Simulated devices of each drill
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=5_000).map(usize::from))]
+    pub devices: usize,
+    /// Nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=9).map(usize::from))]
+    pub nodes: usize,
+    /// Seed of everything that is random about devices
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// The APK to deploy
+    #[arg(long, value_name = "FILE", default_value = FIXTURE, hide_default_value = true)]
+    pub apk: PathBuf,
+    /// Its package
+    #[arg(long, value_name = "PACKAGE", default_value = "com.example.till")]
+    pub package: String,
+    /// The node's binary [default: `nexmdm` beside this executable]
+    #[arg(long, value_name = "PATH")]
+    pub nexmdm: Option<PathBuf>,
+    /// A folder that stays [default: a new one, kept only if something was not as it should be]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Writes what was found to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// One drill or all of them.
+#[derive(Debug, Clone)]
+pub struct Drills(Vec<Drill>);
+
+fn drills_of(text: &str) -> Result<Drills, String> {
+    if text == "all" {
+        return Ok(Drills(Drill::value_variants().to_vec()));
+    }
+    let names = || Drill::value_variants().iter().map(|drill| drill.name()).collect::<Vec<_>>().join(", ");
+    Drill::from_str(text, false).map(|drill| Drills(vec![drill])).map_err(|_| format!("`{text}` is no drill; there are all, {}", names()))
+}
+
+/// Plays the drills; true when each went as it should and every promise was kept.
+///
+/// # Errors
+/// The cluster cannot be started, or the run was interrupted.
+pub async fn run(args: DeployDrillArgs, stop: Stop) -> Result<bool> {
+    allow_connections(args.devices as u64 + CONNECTIONS).map_err(anyhow::Error::msg)?;
+    let Some(site) = unless_stopped(&stop, Box::pin(start(&args))).await else { anyhow::bail!("interrupted") };
+    let mut site = site?;
+    let outcome = unless_stopped(&stop, Box::pin(play_all(&mut site, &args))).await;
+    if !matches!(outcome, Some(Ok(true))) && args.data_dir.is_none() {
+        println!("logs, records and database stay in {}", site.cluster.folder().display());
+        site.cluster.keep_folder();
+    }
+    outcome.context("interrupted")?
+}
+
+async fn start(args: &DeployDrillArgs) -> Result<Site> {
+    ensure!(args.apk.is_file(), "{} is no file: name an APK with --apk", args.apk.display());
+    let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
+    options.data_dir.clone_from(&args.data_dir);
+    for (name, value) in CHEAP {
+        options = options.env(name, value);
+    }
+    let cluster = Cluster::start(options).await?;
+    let api = Api::new(cluster.members().iter().map(|member| member.url()).collect(), cluster.admin_password())?;
+    let apk = api.prepare(&args.apk, &args.package).await?;
+    println!("{} nodes are ready; {} {} is uploaded and allowed", args.nodes, apk.package, apk.version_code);
+    Ok(Site { cluster, api, apk, faults: Faults::new() })
+}
+
+async fn play_all(site: &mut Site, args: &DeployDrillArgs) -> Result<bool> {
+    let (mut all_well, mut report) = (true, Vec::new());
+    for drill in args.drill.iter().flat_map(|drills| &drills.0) {
+        let (name, started) = (drill.name(), Instant::now());
+        let outcome = Box::pin(drills::play(site, args, *drill)).await;
+        let took_s = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok((shown, played)) => {
+                let verdict = Verdict { checks: played.checks };
+                let kept = verdict.violations() == 0;
+                all_well &= kept;
+                println!("\n{name}: {} ({took_s:.0} s): {shown}\n{verdict}", if kept { "ok" } else { "BROKEN" });
+                report.push(
+                    json!({"drill": name, "ok": kept, "seconds": took_s, "shown": shown, "verdict": verdict, "fleet": played.summary}),
+                );
+            }
+            Err(error) => {
+                all_well = false;
+                println!("\n{name}: FAILED ({took_s:.0} s): {error:#}");
+                report.push(json!({"drill": name, "ok": false, "seconds": took_s, "error": format!("{error:#}")}));
+            }
+        }
+        drills::tidy_up(site, *drill).await.context("tidying up after a drill")?;
+    }
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(all_well)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drills_are_named_one_by_one_or_all_at_once() {
+        assert_eq!(drills_of("all").unwrap().0.len(), 9);
+        for drill in Drill::value_variants() {
+            assert_eq!(drills_of(drill.name()).unwrap().0, [*drill]);
+        }
+        assert!(drills_of("flood").unwrap_err().contains("node_killed"));
+    }
+}

@@ -1,0 +1,245 @@
+//! What every drill has: a fleet of its own on the common cluster, a record, and the oracle's word in the end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use domain::DeploymentId;
+use domain::shard::shard_of_deployment;
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::DeployDrillArgs;
+use super::api::{Api, Apk};
+use crate::clock::now;
+use crate::faults::Faults;
+use crate::fleet::{self, FleetArgs, Summary};
+use crate::harness::Cluster;
+use crate::oracle::{self, Act, Check, History, append_act, judge};
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long enrolling and the first heartbeats may take.
+const HEARD_WITHIN: Duration = Duration::from_secs(180);
+/// A stop has to be in force this long after it was acknowledged.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
+/// What drills are judged by; the others are about faults, which are the soak's.
+const PROMISES: [&str; 4] = ["P2", "P3", "P5", "P6"];
+
+#[derive(Parser)]
+struct FleetWords {
+    #[command(flatten)]
+    args: FleetArgs,
+}
+
+/// What the drills share.
+pub(super) struct Site {
+    pub(super) cluster: Cluster,
+    pub(super) api: Api,
+    pub(super) apk: Apk,
+    pub(super) faults: Faults,
+}
+
+/// Ends a fleet, whatever becomes of its drill.
+struct Ender(watch::Sender<bool>);
+
+impl Drop for Ender {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// A drill that is under way.
+pub(super) struct Stage<'a> {
+    pub(super) site: &'a mut Site,
+    tag: String,
+    record: PathBuf,
+    state_dir: PathBuf,
+    end_fleet: Ender,
+    fleet: JoinHandle<Result<Summary>>,
+    /// Deployments of this drill.
+    made: Vec<String>,
+}
+
+/// What a drill leaves behind.
+pub(super) struct Played {
+    pub(super) summary: Summary,
+    pub(super) checks: Vec<Check>,
+    pub(super) history: History,
+}
+
+impl Played {
+    /// Steps of this name that devices recorded.
+    pub(super) fn steps(&self, name: &str) -> usize {
+        self.history.deployments.steps.iter().filter(|step| step.step == name).count()
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// Starts a fleet and waits until every device is heard.
+    pub(super) async fn begin(site: &'a mut Site, args: &DeployDrillArgs, name: &str, more: &[&str]) -> Result<Self> {
+        let folder = site.cluster.folder().join(name);
+        std::fs::create_dir_all(&folder)?;
+        let (tag, record, state_dir) = (name.replace('_', "-"), folder.join("record.jsonl"), folder.join("fleet"));
+        let servers: Vec<String> = site.cluster.members().iter().map(|member| member.url()).collect();
+        let words = [
+            ("--server", servers.join(",")),
+            ("--devices", args.devices.to_string()),
+            ("--interval", "2s".into()),
+            ("--transport", "mix".into()),
+            ("--state-dir", state_dir.display().to_string()),
+            ("--record", record.display().to_string()),
+            ("--enroll-with", format!("admin:{}", site.cluster.admin_password())),
+            ("--alias-prefix", format!("drill-{tag}")),
+            ("--tags", tag.clone()),
+            ("--seed", args.seed.to_string()),
+            ("--timeout", "5s".into()),
+            ("--retry-min", "300ms".into()),
+            ("--retry-max", "2s".into()),
+            ("--outages-per-hour", "0".into()),
+            ("--clock-off-share", "0".into()),
+            ("--ramp-seconds", "1".into()),
+        ];
+        let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        let all =
+            ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words).chain(more.iter().map(|word| (*word).to_owned()));
+        let (end_fleet, stop) = watch::channel(false);
+        let fleet = tokio::spawn(Box::pin(fleet::run(FleetWords::try_parse_from(all)?.args, stop)));
+        let mut stage = Self { site, tag, record, state_dir, end_fleet: Ender(end_fleet), fleet, made: Vec::new() };
+        stage.until_heard(args.devices).await?;
+        Ok(stage)
+    }
+
+    async fn until_heard(&mut self, devices: usize) -> Result<()> {
+        let deadline = Instant::now() + HEARD_WITHIN;
+        let sql = format!(
+            "SELECT count(*) FROM device d JOIN device_last_status s USING (device_id) WHERE d.alias LIKE 'drill-{}-%' AND d.deleted_at IS NULL",
+            self.tag
+        );
+        loop {
+            let heard: usize = self.site.cluster.psql().run(&sql, &[]).await?.trim().parse()?;
+            if heard >= devices {
+                return Ok(());
+            }
+            ensure!(!self.fleet.is_finished(), "the fleet has ended early");
+            ensure!(Instant::now() < deadline, "only {heard} of {devices} devices are heard");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Deploys to the drill's devices: as fast as can be, with no first devices and no second try, but for what is
+    /// said otherwise.
+    pub(super) async fn deploy(&mut self, options: &Value) -> Result<String> {
+        let mut all = json!({"canary": {"size": 0}, "rate_per_minute": 0, "concurrency": 10_000, "wifi_only": false, "min_battery_pct": 0,
+            "retries": {"max": 0, "backoff_seconds": 1}, "failure_pause": {"threshold_pct": 100, "min_count": 5}});
+        for (name, value) in options.as_object().into_iter().flatten() {
+            all[name] = value.clone();
+        }
+        let target = json!({"tags": [self.tag]});
+        let made = self.site.api.deploy(&self.site.apk, &self.tag, &target, &all).await?;
+        let id = made["id"].as_str().context("a deployment without id")?.to_owned();
+        self.made.push(id.clone());
+        Ok(id)
+    }
+
+    /// Looks at a deployment until this is true of it.
+    pub(super) async fn until(&self, id: &str, what: &str, within: Duration, is_true: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + within;
+        loop {
+            let deployment = self.site.api.deployment(id).await?;
+            if is_true(&deployment) {
+                return Ok(deployment);
+            }
+            if Instant::now() > deadline {
+                bail!("not within {within:?}: {what}; {}, {}", deployment["state"], deployment["counts"]);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until there is nothing left to do.
+    pub(super) async fn until_finished(&self, id: &str, within: Duration) -> Result<Value> {
+        self.until(id, "it is finished", within, |deployment| !deployment["finished_at"].is_null()).await
+    }
+
+    /// Waits until every node shows it; an error names the one that is late.
+    pub(super) async fn in_force(&self, id: &str, act: &Act, is_true: impl Fn(&Value) -> bool) -> Result<Duration> {
+        append_act(&self.record.with_file_name("acts.jsonl"), self.site.api.server(0), now(), act)?;
+        let started = Instant::now();
+        for node in 0..self.site.api.nodes() {
+            loop {
+                let path = format!("/v1/deployments/{id}");
+                let shown = self.site.api.ask(node, &Method::GET, &path, &[], &[]).await?.json();
+                if is_true(&shown) {
+                    break;
+                }
+                let late = started.elapsed() > IN_FORCE_WITHIN;
+                ensure!(!late, "{} does not show {:?} after {IN_FORCE_WITHIN:?}", self.site.api.server(node), act.brake);
+                sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(started.elapsed())
+    }
+
+    /// The name of the node that drives a deployment.
+    pub(super) async fn owner(&self, id: &str) -> Result<String> {
+        let shard = shard_of_deployment(DeploymentId(id.parse()?)).0;
+        let view = self.site.api.json(Method::GET, "/v1/cluster", None, &[200]).await?;
+        let shards = view["shards"].as_array().context("a cluster without shards")?;
+        let owner = shards.iter().find(|found| found["shard"] == shard).and_then(|found| found["owner"].as_str());
+        owner.map(str::to_owned).with_context(|| format!("shard {shard} has no owner"))
+    }
+
+    /// Every task of a deployment has to be this, with this error code.
+    pub(super) async fn all_are(&self, id: &str, state: &str, code: Option<&str>) -> Result<usize> {
+        let tasks = self.site.api.tasks(id).await?;
+        let differs = |task: &&Value| task["state"] != state || code.is_some_and(|code| task["error"] != code && task["reason"] != code);
+        if let Some(task) = tasks.iter().find(differs) {
+            let count = tasks.iter().filter(differs).count();
+            bail!("{count} of {} tasks are not {state} ({}): {task}", tasks.len(), code.unwrap_or("no error"));
+        }
+        Ok(tasks.len())
+    }
+
+    /// Ends the fleet and judges what it recorded.
+    pub(super) async fn end(self) -> Result<Played> {
+        let mut counts = Vec::new();
+        for id in &self.made {
+            let deployment = self.site.api.deployment(id).await?;
+            let told = deployment["counts"].as_object().context("a deployment without counts")?;
+            let told = told.iter().filter_map(|(state, count)| Some((state.clone(), count.as_u64()?)));
+            // Only when nothing can change any more.
+            if !deployment["finished_at"].is_null() {
+                counts.push((id.clone(), told.collect::<BTreeMap<_, _>>()));
+            }
+        }
+        drop(self.end_fleet);
+        let summary = self.fleet.await.context("the fleet has failed")??;
+        let mut history = History::default();
+        history.read_record(&self.record)?;
+        let acts = self.record.with_file_name("acts.jsonl");
+        if acts.exists() {
+            history.read_record(&acts)?;
+        }
+        history.read_keys(&self.state_dir)?;
+        history.take_faults(self.site.faults.spans());
+        oracle::read_rows(&mut history, &self.site.cluster.psql()).await?;
+        keep_only(&mut history, &self.made);
+        history.deployments.counts.extend(counts);
+        let checks = judge(&history).checks.into_iter().filter(|check| PROMISES.contains(&check.promise)).collect();
+        Ok(Played { summary, checks, history })
+    }
+}
+
+/// Other drills' deployments are none of this one's business: their devices are in other records.
+fn keep_only(history: &mut History, made: &[String]) {
+    let facts = &mut history.deployments;
+    facts.rows.retain(|id, _| made.contains(id));
+    facts.tasks.retain(|task| made.contains(&task.deployment));
+    facts.attempts.retain(|attempt| made.contains(&attempt.deployment));
+    facts.acts.retain(|act| act.deployment.as_ref().is_none_or(|id| made.contains(id)));
+}

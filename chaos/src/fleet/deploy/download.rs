@@ -1,0 +1,209 @@
+//! Downloads as a device makes them: in pieces, going on where they were cut off, and verified when they are whole.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use sha2::{Digest, Sha256};
+use tokio::fs;
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
+
+use super::signer::signers;
+use crate::backoff::Backoff;
+use crate::http::{Answer, Call, Http, HttpError};
+
+/// Pieces in a row that come to nothing before a download is given up.
+const TRIES: u32 = 20;
+/// How long the network stays away when it is lost on purpose.
+const NETWORK_AWAY: Duration = Duration::from_millis(700);
+
+/// Where a file is, and how it is fetched.
+pub(super) struct Source<'a> {
+    pub(super) http: &'a Http,
+    /// Path and query.
+    pub(super) path: &'a str,
+    /// Bytes of the whole file.
+    pub(super) size: u64,
+    /// Bytes that are asked for at a time.
+    pub(super) piece: u64,
+    pub(super) retry_min: Duration,
+    pub(super) retry_max: Duration,
+}
+
+/// What a download took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Fetched {
+    /// Bytes that came, those thrown away included.
+    pub(super) bytes: u64,
+    /// Requests that brought some.
+    pub(super) pieces: u32,
+    /// Times that it went on where it had been cut off.
+    pub(super) resumed: u32,
+}
+
+impl Source<'_> {
+    /// Fetches what `file` does not hold yet; `cut_at` is the byte at which the connection is lost once.
+    ///
+    /// # Errors
+    /// Why it was given up, for people.
+    pub(super) async fn fetch(&self, file: &Path, mut cut_at: Option<u64>) -> Result<Fetched, String> {
+        let trouble = |error: std::io::Error| format!("the device's storage: {error}");
+        let mut have = fs::metadata(file).await.map_or(0, |known| known.len());
+        let mut fetched = Fetched { resumed: u32::from(have > 0), ..Fetched::default() };
+        let mut out = fs::OpenOptions::new().create(true).append(true).open(file).await.map_err(trouble)?;
+        if have > self.size {
+            out.set_len(0).await.map_err(trouble)?;
+            have = 0;
+        }
+        let mut etag: Option<String> = None;
+        let mut backoff = Backoff::new(self.retry_min, self.retry_max);
+        let mut rng = SmallRng::seed_from_u64(self.size ^ have);
+        let mut interrupted = false;
+        while have < self.size {
+            let last = (have + self.piece).min(self.size) - 1;
+            let range = format!("bytes={have}-{last}");
+            let mut call = Call::get(self.path).header("range", &range);
+            if let Some(etag) = &etag {
+                call = call.header("if-range", etag);
+            }
+            let cut = cut_at.take_if(|at| (have..=last).contains(at));
+            let outcome = match cut {
+                Some(at) => self.http.send_part(call, usize::try_from(at - have).unwrap_or(usize::MAX)).await,
+                None => self.http.send(call).await,
+            };
+            let wait = match judge(&outcome, have, self.size) {
+                Piece::Next(answer) => {
+                    out.write_all(&answer.body).await.map_err(trouble)?;
+                    have += answer.body.len() as u64;
+                    etag = answer.header("etag").map(str::to_owned).or(etag);
+                    fetched.bytes += answer.body.len() as u64;
+                    fetched.pieces += 1;
+                    fetched.resumed += u32::from(std::mem::take(&mut interrupted));
+                    backoff.reset();
+                    cut.map(|_| NETWORK_AWAY)
+                }
+                Piece::Whole(answer) => {
+                    // Another file than before, or a server that knows no ranges: from the beginning.
+                    out.set_len(0).await.map_err(trouble)?;
+                    out.write_all(&answer.body).await.map_err(trouble)?;
+                    have = answer.body.len() as u64;
+                    etag = answer.header("etag").map(str::to_owned);
+                    fetched.bytes += have;
+                    fetched.pieces += 1;
+                    if have != self.size {
+                        return Err(format!("the file has {have} bytes, {} were announced", self.size));
+                    }
+                    None
+                }
+                Piece::Later(retry_after) => {
+                    if backoff.failures() >= TRIES {
+                        return Err(format!("{TRIES} tries in a row came to nothing"));
+                    }
+                    Some(backoff.next(retry_after, &mut rng))
+                }
+                Piece::Never(why) => return Err(why),
+            };
+            if let Some(wait) = wait {
+                interrupted = true;
+                sleep(wait).await;
+            }
+        }
+        out.flush().await.map_err(trouble)?;
+        Ok(fetched)
+    }
+}
+
+/// What an answer to a request for a piece means.
+enum Piece<'a> {
+    Next(&'a Answer),
+    Whole(&'a Answer),
+    Later(Option<Duration>),
+    Never(String),
+}
+
+fn judge(outcome: &Result<Answer, HttpError>, have: u64, size: u64) -> Piece<'_> {
+    match outcome {
+        Ok(answer) if answer.status == 206 => match answer.header("content-range").and_then(content_range) {
+            Some((from, total)) if from == have && total == size => Piece::Next(answer),
+            Some((_, total)) if total != size => Piece::Never(format!("the file has {total} bytes, {size} were announced")),
+            _ => Piece::Never("the answer is about another range".into()),
+        },
+        Ok(answer) if answer.status == 200 => Piece::Whole(answer),
+        Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) => Piece::Later(answer.retry_after()),
+        Ok(answer) => Piece::Never(format!("HTTP {}: {}", answer.status, answer.detail())),
+        Err(HttpError::Invalid(_) | HttpError::TooLarge) => Piece::Never("the answer is not understood".into()),
+        Err(_) => Piece::Later(None),
+    }
+}
+
+/// First byte and total of `bytes 0-99/1000`.
+fn content_range(text: &str) -> Option<(u64, u64)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
+}
+
+/// What the file has to be.
+pub(super) struct Expected {
+    /// Hex.
+    pub(super) sha256: String,
+    /// One of these certificates signed it: SHA-256, hex.
+    pub(super) signers: Vec<String>,
+}
+
+/// Whether the file is what was announced.
+///
+/// # Errors
+/// The error code of the agent API, and what is wrong for people.
+pub(super) fn verify(file: &Path, expected: &Expected) -> Result<(), (&'static str, String)> {
+    let unreadable = |error: std::io::Error| ("install_failed", format!("the device's storage: {error}"));
+    let mut file = File::open(file).map_err(unreadable)?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => break,
+            count => digest.update(&buffer[..count]),
+        }
+    }
+    let sha256 = hex::encode(digest.finalize());
+    if !sha256.eq_ignore_ascii_case(&expected.sha256) {
+        return Err(("checksum_mismatch", format!("the file's SHA-256 is {sha256}")));
+    }
+    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    let signers = signers(&mut file).map_err(|why| ("signer_mismatch", why))?;
+    if !signers.iter().any(|signer| expected.signers.iter().any(|known| known.eq_ignore_ascii_case(signer))) {
+        return Err(("signer_mismatch", format!("it is signed by {}", signers.join(", "))));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_answers_are_understood() {
+        assert_eq!(content_range("bytes 5-9/1000"), Some((5, 1000)));
+        for text in ["bytes */1000", "5-9/1000", "bytes 5-9", ""] {
+            assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_about_another_range_or_file_ends_the_download() {
+        let answer = |status: u16, range: &'static str| {
+            let headers = [(hyper::header::CONTENT_RANGE, hyper::header::HeaderValue::from_static(range))].into_iter().collect();
+            Ok(Answer { status, headers, body: bytes::Bytes::new() })
+        };
+        assert!(matches!(judge(&answer(206, "bytes 5-9/10"), 5, 10), Piece::Next(_)));
+        assert!(matches!(judge(&answer(206, "bytes 0-9/10"), 5, 10), Piece::Never(_)));
+        assert!(matches!(judge(&answer(206, "bytes 5-9/11"), 5, 10), Piece::Never(why) if why.contains("11 bytes")));
+        assert!(matches!(judge(&answer(503, ""), 5, 10), Piece::Later(_)));
+        assert!(matches!(judge(&answer(401, ""), 5, 10), Piece::Never(_)), "an expired address stays expired");
+        assert!(matches!(judge(&Err(HttpError::Timeout), 5, 10), Piece::Later(_)));
+    }
+}

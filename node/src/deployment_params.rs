@@ -1,0 +1,328 @@
+//! Deployments at the edge: options and targets from JSON, what devices say, and what people are shown.
+
+use actors::services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
+use domain::deployment::{
+    CanaryRequest, ConflictRule, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage, Status, TaskState,
+};
+use domain::text::bounded;
+use domain::{ApkId, DeploymentId, DeviceId, Invalid};
+use store::{DeploymentEventRow, DeploymentWord, TaskRow};
+use wire::deployment as wired;
+use wire::lenient::Int;
+
+use crate::{convert, present};
+
+/// Longest message of a device, in characters.
+const MESSAGE_MAX_CHARS: usize = 1_000;
+/// Longest version name, in characters.
+const VERSION_MAX_CHARS: usize = 200;
+/// Devices that a plan names; the others are counted.
+const PLAN_NAMED_MAX: usize = 1_000;
+
+/// A deployment that is asked for.
+///
+/// # Errors
+/// Names the field.
+pub(crate) fn request(asked: wired::DeploymentRequest) -> Result<DeploymentRequest, Invalid> {
+    let apk = asked.apk_id.parse().map(ApkId).map_err(|_| Invalid::new("apk_id", "not the id of an APK"))?;
+    let conflict = match asked.conflict.as_deref() {
+        None => ConflictRule::Wait,
+        Some(name) => ConflictRule::of_name(name).ok_or_else(|| Invalid::new("conflict", "not one of wait, supersede"))?,
+    };
+    Ok(DeploymentRequest { apk, name: asked.name, scope: scope(asked.target)?, options: options(asked.options)?, conflict })
+}
+
+fn scope(target: wired::DeploymentTarget) -> Result<DeploymentScope, Invalid> {
+    let given = [target.fleet, target.ids.is_some(), target.tags.is_some(), target.groups.is_some(), target.filter.is_some()];
+    if given.into_iter().filter(|given| *given).count() != 1 {
+        return Err(Invalid::new("target", "takes exactly one of fleet, ids, tags, groups, filter"));
+    }
+    if let Some(ids) = target.ids {
+        let read = |(at, id): (usize, &String)| id.parse().map_err(|_| Invalid::new(format!("target.ids[{at}]"), "not a device id"));
+        return Ok(DeploymentScope::Ids(ids.iter().enumerate().map(read).collect::<Result<Vec<DeviceId>, _>>()?));
+    }
+    if let Some(tags) = target.tags {
+        return Ok(DeploymentScope::Tags(tags));
+    }
+    if let Some(groups) = target.groups {
+        return Ok(DeploymentScope::Groups(groups));
+    }
+    if let Some(filter) = target.filter {
+        let filter =
+            convert::filter(filter).map_err(|invalid| Invalid::new(format!("target.filter.{}", invalid.field), invalid.problem))?;
+        return Ok(DeploymentScope::Filter(filter));
+    }
+    Ok(DeploymentScope::Fleet)
+}
+
+fn options(asked: wired::DeploymentOptions) -> Result<OptionsRequest, Invalid> {
+    let canary = asked.canary.unwrap_or_default();
+    let retries = asked.retries.unwrap_or_default();
+    let failure_pause = asked.failure_pause.unwrap_or_default();
+    let window = asked.window.map(|window| MaintenanceWindow::parse(&window.start, &window.end, &window.tz)).transpose()?;
+    Ok(OptionsRequest {
+        canary: CanaryRequest {
+            size: canary.size,
+            success_threshold_pct: canary.success_threshold_pct,
+            min_count: canary.min_count,
+            timeout_minutes: canary.timeout_minutes,
+        },
+        rate_per_minute: asked.rate_per_minute,
+        concurrency: asked.concurrency,
+        wifi_only: asked.wifi_only,
+        min_battery_pct: asked.min_battery_pct,
+        charging_only: asked.charging_only,
+        min_storage_free_mb: asked.min_storage_free_mb,
+        heartbeat_max_age_s: asked.heartbeat_max_age_seconds,
+        doze_exempt_only: asked.doze_exempt_only,
+        window,
+        retries_max: retries.max,
+        backoff_s: retries.backoff_seconds,
+        restart_intent: asked.restart_intent.map(|intent| RestartIntent { action: intent.action, extras: intent.extras }),
+        rollback_allowed: asked.rollback_allowed,
+        failure_threshold_pct: failure_pause.threshold_pct,
+        failure_min_count: failure_pause.min_count,
+        deadline_h: asked.deadline_hours,
+    })
+}
+
+/// What a device says of a deployment.
+///
+/// # Errors
+/// Names the field.
+pub(crate) fn word(deployment: DeploymentId, device: DeviceId, told: wired::DeploymentStatus) -> Result<DeploymentWord, Invalid> {
+    let error = || {
+        let code = told.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
+        let known = || ErrorCode::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
+        ErrorCode::of_name(code).ok_or_else(|| Invalid::new("error", format!("not one of {}", known())))
+    };
+    let status = match told.status.as_str() {
+        "succeeded" => Status::Succeeded,
+        "failed" => Status::Failed(error()?),
+        "skipped" => Status::Skipped(error()?),
+        name => Status::At(Stage::of_name(name).ok_or_else(|| {
+            Invalid::new("status", "not one of accepted, downloading, verifying, installing, succeeded, failed, skipped")
+        })?),
+    };
+    let attempt = told.attempt.map(|Int(attempt)| u32::try_from(attempt).map_err(|_| Invalid::range("attempt", attempt, 0, u32::MAX)));
+    let progress_pct = match told.progress_pct {
+        Some(Int(pct)) => Some(domain::invalid::in_range("progress_pct", pct, 0, 100)? as i16),
+        None => None,
+    };
+    let text = |field, text: Option<String>, most| text.map(|text| bounded(field, &text, most).map(|()| text)).transpose();
+    Ok(DeploymentWord {
+        deployment,
+        device,
+        status,
+        attempt: attempt.transpose()?,
+        progress_pct,
+        message: text("message", told.message, MESSAGE_MAX_CHARS)?,
+        installed_version: text("installed_version", told.installed_version, VERSION_MAX_CHARS)?,
+    })
+}
+
+/// What a deployment would begin with.
+pub(crate) fn present_plan(plan: DeploymentPlan) -> wired::DeploymentPlan {
+    let mut counts: Vec<wired::PlanCount> = Vec::new();
+    for task in &plan.tasks {
+        let (state, reason) = (task.state.as_str(), task.reason.map(Reason::as_str));
+        match counts.iter_mut().find(|count| count.state == state && count.reason.as_deref() == reason) {
+            Some(count) => count.devices += 1,
+            None => counts.push(wired::PlanCount { state: state.to_owned(), reason: reason.map(str::to_owned), devices: 1 }),
+        }
+    }
+    let item = |task: &PlannedTask| wired::PlanItem {
+        id: task.id.to_string(),
+        alias: task.alias.clone(),
+        canary: task.canary,
+        state: task.state.as_str().to_owned(),
+        reason: task.reason.map(|reason| reason.as_str().to_owned()),
+    };
+    wired::DeploymentPlan {
+        dry_run: true,
+        devices: plan.tasks.len(),
+        canary_size: plan.tasks.iter().filter(|task| task.canary).count(),
+        counts,
+        items: plan.tasks.iter().take(PLAN_NAMED_MAX).map(item).collect(),
+    }
+}
+
+/// A deployment and how far it got.
+pub(crate) fn present_deployment(details: DeploymentDetails) -> wired::Deployment {
+    let counts = wired::TaskCounts {
+        queued: details.count(TaskState::Queued),
+        waiting_window: details.count(TaskState::WaitingWindow),
+        throttled: details.count(TaskState::Throttled),
+        sending: details.count(TaskState::Sending),
+        installing: details.count(TaskState::Installing),
+        succeeded: details.count(TaskState::Succeeded),
+        failed: details.count(TaskState::Failed),
+        skipped: details.count(TaskState::Skipped),
+        canceled: details.count(TaskState::Canceled),
+    };
+    let (canary, row) = (details.canary, details.row);
+    let counted = canary.counted();
+    wired::Deployment {
+        id: row.id.to_string(),
+        name: row.name,
+        apk_id: row.apk.to_string(),
+        package: row.package,
+        version_code: row.version_code,
+        version_name: row.version_name,
+        state: row.state.as_str().to_owned(),
+        phase: row.phase.as_str().to_owned(),
+        pause_reason: row.pause_reason.map(|reason| reason.as_str().to_owned()),
+        paused_at: row.paused_at.map(present::time),
+        devices: row.devices,
+        canary_size: row.canary_size,
+        canary: wired::CanaryProgress {
+            succeeded: canary.succeeded,
+            failed: canary.failed,
+            open: canary.open,
+            counted,
+            success_pct: (counted > 0).then(|| f64::from(canary.succeeded) * 100.0 / f64::from(counted)),
+            threshold_pct: row.options.canary.map(|canary| canary.success_threshold_pct),
+        },
+        options: present_options(row.options),
+        target: serde_json::from_str(&row.target).unwrap_or_default(),
+        flags: serde_json::from_str(&row.flags).unwrap_or_default(),
+        conflict: row.conflict.as_str().to_owned(),
+        counts,
+        starts_last_minute: details.starts_last_minute,
+        blocked_by: details.blocked.map(|blocked| blocked.as_str().to_owned()),
+        rollback: details.rollback.map(present_rollback),
+        rolls_back: row.rolls_back.map(|id| id.to_string()),
+        created_by: row.created_by,
+        created_at: present::time(row.created_at),
+        expires_at: present::time(row.expires_at),
+        canceled_by: row.canceled_by,
+        finished_at: row.finished_at.map(present::time),
+    }
+}
+
+fn present_rollback(offer: RollbackOffer) -> wired::Rollback {
+    let (possible, why_not) = match &offer.way {
+        Ok(_) => (true, None),
+        Err(none) => (false, Some(none.to_string())),
+    };
+    let (apk, devices) = offer.way.ok().unzip();
+    wired::Rollback {
+        offered: offer.offered,
+        possible,
+        apk_id: apk.as_ref().map(|apk| apk.id.to_string()),
+        version_name: apk.map(|apk| apk.version_name),
+        devices,
+        why_not,
+    }
+}
+
+fn present_options(options: Options) -> wired::DeploymentOptions {
+    let window = |window: MaintenanceWindow| wired::Window { start: window.start(), end: window.end(), tz: window.tz().to_owned() };
+    wired::DeploymentOptions {
+        canary: Some(match options.canary {
+            None => wired::Canary { size: Some(0), ..wired::Canary::default() },
+            Some(canary) => wired::Canary {
+                size: Some(canary.size),
+                success_threshold_pct: Some(canary.success_threshold_pct),
+                min_count: Some(canary.min_count),
+                timeout_minutes: Some(canary.timeout_minutes),
+            },
+        }),
+        rate_per_minute: Some(options.rate_per_minute),
+        concurrency: Some(options.concurrency),
+        wifi_only: Some(options.wifi_only),
+        min_battery_pct: Some(options.min_battery_pct),
+        charging_only: Some(options.charging_only),
+        min_storage_free_mb: Some(options.min_storage_free_mb),
+        heartbeat_max_age_seconds: Some(options.heartbeat_max_age_s),
+        doze_exempt_only: Some(options.doze_exempt_only),
+        window: options.window.map(window),
+        retries: Some(wired::Retries { max: Some(options.retries.max), backoff_seconds: Some(options.retries.backoff_s) }),
+        restart_intent: options.restart_intent.map(|intent| wired::RestartIntent { action: intent.action, extras: intent.extras }),
+        rollback_allowed: Some(options.rollback_allowed),
+        failure_pause: Some(wired::FailurePause {
+            threshold_pct: Some(options.failure_pause.threshold_pct),
+            min_count: Some(options.failure_pause.min_count),
+        }),
+        deadline_hours: Some(options.deadline_h),
+    }
+}
+
+/// The task of one device.
+pub(crate) fn present_task(row: TaskRow) -> wired::DeploymentTask {
+    wired::DeploymentTask {
+        position: row.position,
+        device_id: row.device_id.to_string(),
+        alias: row.alias,
+        canary: row.canary,
+        state: row.state.as_str().to_owned(),
+        reason: row.reason.map(|reason| reason.as_str().to_owned()),
+        stage: row.stage.map(|stage| stage.as_str().to_owned()),
+        progress_pct: row.progress_pct,
+        attempts: row.attempts,
+        not_before: row.not_before.map(present::time),
+        started_at: row.started_at.map(present::time),
+        accepted_at: row.accepted_at.map(present::time),
+        finished_at: row.finished_at.map(present::time),
+        error: row.error,
+        message: row.message,
+        version_before: row.version_before,
+        installed_version: row.installed_version,
+    }
+}
+
+/// What happened to a deployment.
+pub(crate) fn present_event(row: DeploymentEventRow) -> wired::DeploymentEvent {
+    wired::DeploymentEvent {
+        id: row.id,
+        at: present::time(row.at),
+        kind: row.kind,
+        device_id: row.device_id.map(|id| id.to_string()),
+        detail: row.detail,
+        by: row.by_whom,
+    }
+}
+
+/// A flag as it is.
+pub(crate) fn present_flag(state: FlagState) -> wired::FeatureFlag {
+    let (by, at) = state.set.map(|row| (row.updated_by, present::time(row.updated_at))).unzip();
+    wired::FeatureFlag {
+        name: state.flag.as_str().to_owned(),
+        description: state.flag.description().to_owned(),
+        enabled: state.enabled,
+        updated_by: by,
+        updated_at: at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: &str, error: Option<&str>) -> Result<Status, String> {
+        let told = wired::DeploymentStatus { status: status.into(), error: error.map(str::to_owned), ..Default::default() };
+        let id = uuid::Uuid::nil();
+        word(DeploymentId(id), DeviceId(id), told).map(|word| word.status).map_err(|invalid| invalid.field)
+    }
+
+    #[test]
+    fn words_are_read_strictly() {
+        assert_eq!(told("accepted", None), Ok(Status::At(Stage::Accepted)));
+        assert_eq!(told("failed", Some("signer_mismatch")), Ok(Status::Failed(ErrorCode::SignerMismatch)));
+        assert_eq!(told("skipped", Some("metered")), Ok(Status::Skipped(ErrorCode::Metered)));
+        assert_eq!(told("failed", None), Err("error".into()));
+        assert_eq!(told("failed", Some("bad luck")), Err("error".into()));
+        assert_eq!(told("queued", None), Err("status".into()));
+    }
+
+    #[test]
+    fn a_target_is_exactly_one_thing() {
+        let read = |text: &str| scope(serde_json::from_str(text).unwrap()).map_err(|invalid| invalid.field);
+        assert_eq!(read(r#"{"fleet":true}"#), Ok(DeploymentScope::Fleet));
+        assert_eq!(read(r#"{"tags":["till"]}"#), Ok(DeploymentScope::Tags(vec!["till".into()])));
+        for bad in ["{}", r#"{"fleet":false}"#, r#"{"fleet":true,"ids":[]}"#, r#"{"tags":[],"groups":[]}"#] {
+            assert_eq!(read(bad), Err("target".into()), "{bad}");
+        }
+        assert_eq!(read(r#"{"ids":["x"]}"#), Err("target.ids[0]".into()));
+    }
+}

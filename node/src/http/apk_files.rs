@@ -1,0 +1,42 @@
+//! `GET /v1/apks/{id}/file`: an APK's bytes, for whoever has a signed address.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use domain::ApkId;
+
+use super::agent_apk::SignedQuery;
+use super::extract::PathId;
+use super::openapi::{DeviceRefusals, NotFoundRefusal, QueryRefusals};
+use super::ranges::{Whole, answer};
+use super::{ApiError, App};
+use crate::present;
+
+/// The file, whole or a range of it.
+#[utoipa::path(
+    get, path = "/v1/apks/{id}/file", tag = "apks", security(),
+    params(("id" = String, Path, description = "The APK"), SignedQuery),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/vnd.android.package-archive"),
+        (status = 206, body = Vec<u8>, content_type = "application/vnd.android.package-archive"),
+        (status = 304, description = "It is the one that is known already"),
+        (status = 416, description = "The range is not in the file", body = wire::problem::Problem, content_type = "application/problem+json"),
+        QueryRefusals, NotFoundRefusal, DeviceRefusals
+    )
+)]
+pub(crate) async fn download(
+    State(app): State<Arc<App>>,
+    PathId(id): PathId,
+    query: Result<Query<SignedQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id: ApkId = present::id("APK", &id)?;
+    let Query(query) = query.map_err(present::query_refused)?;
+    let file = app.system.apks.file(id, query.expires, &query.signature).await?;
+    let (sha256, file_name) = (file.apk.sha256.clone(), format!("{}-{}.apk", file.apk.package, file.apk.version_code));
+    let whole = Whole { size: file.apk.size_bytes.unsigned_abs(), sha256: &sha256, file_name: &file_name };
+    Ok(answer(&headers, &whole, |from, to| file.bytes(from, to)))
+}

@@ -1,0 +1,143 @@
+//! `/v1/apk-uploads`: APKs in parts, each to whichever node, so that an upload goes on where it broke off.
+
+use std::sync::Arc;
+
+use actors::ServiceError;
+use actors::services::{UploadError, UploadFacts};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use domain::access::Permission;
+use domain::{ApkUploadId, Invalid};
+use store::UploadRow;
+use wire::apk::{Apk, BeginUpload, Received, Upload};
+
+use super::apks::{rollback_of, shown};
+use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals};
+use super::{ApiError, App, body};
+use crate::present;
+
+/// Where a part begins.
+const UPLOAD_OFFSET: &str = "upload-offset";
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        let detail = error.to_string();
+        match error {
+            UploadError::Service(error) => error.into(),
+            UploadError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail),
+            UploadError::CutOff => Self::new(StatusCode::BAD_REQUEST, "body_cut_off", detail),
+            UploadError::Stalled => Self::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail),
+            UploadError::Offset { .. } => Self::new(StatusCode::CONFLICT, "wrong_offset", detail),
+        }
+    }
+}
+
+/// What is said of a file that is uploaded.
+pub(super) fn facts(sha256: Option<String>, of: Option<String>, notes: String) -> Result<UploadFacts, Invalid> {
+    Ok(UploadFacts { sha256: sha256.filter(|text| !text.is_empty()), rollback_of: rollback_of(of)?, notes })
+}
+
+/// Begins an upload in parts.
+#[utoipa::path(
+    post, path = "/v1/apk-uploads", tag = "apks", security(("person" = [])),
+    request_body = BeginUpload,
+    responses((status = 201, body = Upload), BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn begin(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Upload>), ApiError> {
+    principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
+    let asked: BeginUpload = body::json(&app, &headers, body).await?;
+    let facts = facts(asked.sha256, asked.rollback_of, asked.notes)?;
+    let upload = app.system.apks.begin_upload(&principal, &asked.file_name, asked.size_bytes, facts).await?;
+    Ok((StatusCode::CREATED, Json(progress(&app, upload))))
+}
+
+/// How far an upload got.
+#[utoipa::path(
+    get, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
+    params(("id" = String, Path, description = "The upload")),
+    responses((status = 200, body = Upload), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<Upload>, ApiError> {
+    let id: ApkUploadId = present::id("upload", &id)?;
+    let upload = app.system.apks.upload(&principal, id).await?;
+    Ok(Json(progress(&app, upload)))
+}
+
+/// Adds a part, whole or not at all. 409 tells where the upload stands when the part does not begin there.
+#[utoipa::path(
+    patch, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
+    params(
+        ("id" = String, Path, description = "The upload"),
+        ("Upload-Offset" = i64, Header, description = "Where in the file the part begins: the bytes that are there already")
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = Received), ConflictRefusal, NotFoundRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn add(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Received>, ApiError> {
+    principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
+    let id: ApkUploadId = present::id("upload", &id)?;
+    let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset| *offset >= 0);
+    let offset = offset.ok_or_else(|| Invalid::new("Upload-Offset", "a header with the number of bytes that are there already"))?;
+    let received = app.system.apks.add_part(&principal, id, offset, body.into_data_stream()).await?;
+    Ok(Json(Received { received }))
+}
+
+/// Gives an upload up.
+#[utoipa::path(
+    delete, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
+    params(("id" = String, Path, description = "The upload")),
+    responses((status = 204, description = "It is forgotten"), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn abandon(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
+    let id: ApkUploadId = present::id("upload", &id)?;
+    app.system.apks.abandon_upload(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes the file in once all of it is there. What is refused may be asked for again, as when its package is allowed
+/// meanwhile; what was taken is answered with 200 and the same APK.
+#[utoipa::path(
+    post, path = "/v1/apk-uploads/{id}/complete", tag = "apks", security(("person" = [])),
+    params(("id" = String, Path, description = "The upload")),
+    responses(
+        (status = 201, body = Apk), (status = 200, description = "The very same file was there already", body = Apk),
+        (status = 422, description = "It is not an APK, or one that is not taken", body = wire::problem::Problem, content_type = "application/problem+json"),
+        ConflictRefusal, NotFoundRefusal, PersonRefusals
+    )
+)]
+pub(crate) async fn complete(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<(StatusCode, Json<Apk>), ApiError> {
+    let id: ApkUploadId = present::id("upload", &id)?;
+    let (row, new) = app.system.apks.complete_upload(&principal, id).await?;
+    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown(row))))
+}
+
+fn progress(app: &App, row: UploadRow) -> Upload {
+    Upload {
+        upload_id: row.id.to_string(),
+        file_name: row.file_name,
+        size_bytes: row.size_bytes,
+        received: row.received,
+        part_limit_bytes: i64::try_from(app.system.apks.part_max_bytes()).unwrap_or(i64::MAX),
+        apk_id: row.apk.map(|id| id.to_string()),
+        created_at: present::time(row.created_at),
+        touched_at: present::time(row.touched_at),
+    }
+}

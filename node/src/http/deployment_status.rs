@@ -1,0 +1,43 @@
+//! `POST /v1/agent/deployments/{deployment_id}/devices/{device_id}/status`: what devices say of their installations.
+
+use std::sync::Arc;
+
+use actors::ServiceError;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use domain::DeploymentId;
+use wire::deployment::{DeploymentStatus, DeploymentStatusResponse};
+
+use super::extract::Device;
+use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
+use super::{ApiError, App, body};
+use crate::deployment_params::word;
+use crate::present;
+
+/// Puts on record how far a device is. A device goes on after 200 only: 409 means that the deployment was paused or called off, that its
+/// window is closed, or that this attempt was taken back.
+#[utoipa::path(
+    post, path = "/v1/agent/deployments/{deployment_id}/devices/{device_id}/status", tag = "agent", security(("device" = [])),
+    params(
+        ("deployment_id" = String, Path, description = "The deployment"), ("device_id" = String, Path, description = "The calling device")
+    ),
+    request_body = DeploymentStatus,
+    responses((status = 200, body = DeploymentStatusResponse), NotFoundRefusal, ConflictRefusal, BodyRefusals, DeviceRefusals)
+)]
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    Device(credentials): Device,
+    Path((deployment, device)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<DeploymentStatusResponse>, ApiError> {
+    if device.parse() != Ok(credentials.device_id) {
+        return Err(ServiceError::ForeignDevice.into());
+    }
+    let id: DeploymentId = present::id("deployment", &deployment)?;
+    let told: DeploymentStatus = body::json(&app, &headers, body).await?;
+    app.system.agent.take_deployment_word(credentials, word(id, credentials.device_id, told)?).await?;
+    Ok(Json(DeploymentStatusResponse { ok: true }))
+}

@@ -1,0 +1,262 @@
+//! `/v1/deployments`: what one would do, how it is made, watched, steered and taken back.
+
+use std::sync::Arc;
+
+use actors::ServiceError;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::access::Permission;
+use domain::deployment::{DeploymentState, Reason, TaskState};
+use domain::{DeploymentId, Invalid};
+use serde::Deserialize;
+use store::{DeploymentQuery, Steer, TaskQuery};
+use utoipa::IntoParams;
+use wire::admin::Page;
+use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
+
+use super::commands::{once, read_parts, write_cursor};
+use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::{ApiError, App, body};
+use crate::deployment_params::{present_deployment, present_event, present_plan, present_task, request};
+use crate::present;
+
+/// Deploys an APK; or says with `dry_run` what would happen on which devices, by the same decision. The same
+/// `Idempotency-Key` with the same body is answered with the same deployment, with 200.
+#[utoipa::path(
+    post, path = "/v1/deployments", tag = "deployments", security(("person" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
+    request_body = DeploymentRequest,
+    responses(
+        (status = 201, body = DeploymentResponse), (status = 200, description = "A dry run, or made by an earlier call", body = DeploymentResponse),
+        ConflictRefusal, BodyRefusals, PersonRefusals
+    )
+)]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<DeploymentResponse>), ApiError> {
+    principal.require(Permission::ManageDeployments).map_err(ServiceError::from)?;
+    let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
+    let asked: DeploymentRequest = body::parse_object(&bytes)?;
+    let once = once(&headers, "deployments", &bytes)?;
+    let dry_run = asked.dry_run;
+    let request = request(asked)?;
+    if dry_run {
+        let plan = app.system.deployments.plan(&principal, &request).await?;
+        return Ok((StatusCode::OK, Json(DeploymentResponse::Plan(present_plan(plan)))));
+    }
+    let (row, new) = app.system.deployments.create(&principal, request, once).await?;
+    let details = app.system.deployments.one(&principal, row.id).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(DeploymentResponse::Deployment(Box::new(present_deployment(details))))))
+}
+
+/// Which deployments.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeploymentsQuery {
+    /// `running`, `paused`, `canceled` or `finished`.
+    state: Option<String>,
+    /// Only of this package.
+    package: Option<String>,
+    /// Only of this APK.
+    apk_id: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// Deployments, newest first.
+#[utoipa::path(
+    get, path = "/v1/deployments", tag = "deployments", security(("person" = [])),
+    params(DeploymentsQuery),
+    responses((status = 200, body = Page<Deployment>), QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    query: Result<Query<DeploymentsQuery>, QueryRejection>,
+) -> Result<Json<Page<Deployment>>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let state =
+        |name: &str| DeploymentState::of_name(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
+    let wanted = DeploymentQuery {
+        state: query.state.as_deref().map(state).transpose()?,
+        package: query.package,
+        apk: query.apk_id.map(|id| id.parse().map_err(|_| Invalid::new("apk_id", "not the id of an APK"))).transpose()?,
+        id: None,
+    };
+    let after = query.cursor.as_deref().map(read_parts).transpose()?;
+    let (rows, next) = app.system.deployments.list(&principal, &wanted, after, query.limit).await?;
+    let next_cursor = next.map(|(at, id)| write_cursor(at, id));
+    Ok(Json(Page { items: rows.into_iter().map(present_deployment).collect(), next_cursor }))
+}
+
+/// A deployment and how far it got.
+#[utoipa::path(
+    get, path = "/v1/deployments/{id}", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment")),
+    responses((status = 200, body = Deployment), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<Deployment>, ApiError> {
+    let id: DeploymentId = present::id("deployment", &id)?;
+    Ok(Json(present_deployment(app.system.deployments.one(&principal, id).await?)))
+}
+
+/// Which tasks.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TasksQuery {
+    /// Only in this state.
+    state: Option<String>,
+    /// Only for this reason.
+    reason: Option<String>,
+    limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<i32>,
+}
+
+/// The tasks of a deployment in the order of its set.
+#[utoipa::path(
+    get, path = "/v1/deployments/{id}/tasks", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment"), TasksQuery),
+    responses((status = 200, body = Page<DeploymentTask>), NotFoundRefusal, QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn tasks(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<TasksQuery>, QueryRejection>,
+) -> Result<Json<Page<DeploymentTask>>, ApiError> {
+    let id: DeploymentId = present::id("deployment", &id)?;
+    let Query(query) = query.map_err(present::query_refused)?;
+    let names = || TaskState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
+    let state = |name: &str| TaskState::of_name(name).ok_or_else(|| Invalid::new("state", format!("not one of {}", names())));
+    let reason = |name: &str| Reason::of_name(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
+    let wanted = TaskQuery {
+        state: query.state.as_deref().map(state).transpose()?,
+        reason: query.reason.as_deref().map(reason).transpose()?,
+        device: None,
+    };
+    let (rows, next) = app.system.deployments.tasks(&principal, id, wanted, query.cursor, query.limit).await?;
+    Ok(Json(Page { items: rows.into_iter().map(present_task).collect(), next_cursor: next.map(|position| position.to_string()) }))
+}
+
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsQuery {
+    limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<i64>,
+}
+
+/// What happened to a deployment, newest first.
+#[utoipa::path(
+    get, path = "/v1/deployments/{id}/events", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment"), EventsQuery),
+    responses((status = 200, body = Page<DeploymentEvent>), NotFoundRefusal, QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn events(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Json<Page<DeploymentEvent>>, ApiError> {
+    let id: DeploymentId = present::id("deployment", &id)?;
+    let Query(query) = query.map_err(present::query_refused)?;
+    let (rows, next) = app.system.deployments.events(&principal, id, query.cursor, query.limit).await?;
+    Ok(Json(Page { items: rows.into_iter().map(present_event).collect(), next_cursor: next.map(|id| id.to_string()) }))
+}
+
+/// The tasks of a deployment as a table (RFC 4180). Cells that a spreadsheet would take for formulas begin with an apostrophe.
+#[utoipa::path(
+    get, path = "/v1/deployments/{id}/export.csv", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment")),
+    responses((status = 200, body = String, content_type = "text/csv"), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Response, ApiError> {
+    let id: DeploymentId = present::id("deployment", &id)?;
+    let pieces = app.system.deployments.table(&principal, id).await?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"deployment.csv\"")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+async fn steered(app: &App, principal: &domain::access::Principal, id: &str, steer: Steer) -> Result<Json<Deployment>, ApiError> {
+    let id: DeploymentId = present::id("deployment", id)?;
+    app.system.deployments.steer(principal, id, steer).await?;
+    Ok(Json(present_deployment(app.system.deployments.one(principal, id).await?)))
+}
+
+/// Pauses a deployment: nothing of it begins on any device from now on; what is installing is left to finish.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/pause", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment")),
+    responses((status = 200, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<Deployment>, ApiError> {
+    steered(&app, &principal, &id, Steer::Pause).await
+}
+
+/// Lets a paused deployment go on. First devices that failed are tried again: the gate opens for success only.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/resume", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment")),
+    responses((status = 200, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<Deployment>, ApiError> {
+    steered(&app, &principal, &id, Steer::Resume).await
+}
+
+/// Calls a deployment off. What is installing is left to finish and is reported as such.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/cancel", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment")),
+    responses((status = 200, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<Deployment>, ApiError> {
+    steered(&app, &principal, &id, Steer::Cancel).await
+}
+
+/// Takes a deployment back: calls it off, and deploys the APK that was uploaded as rollback of what was good to the devices that
+/// have its version.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/rollback", tag = "deployments", security(("person" = [])),
+    params(("id" = String, Path, description = "The deployment")),
+    responses((status = 201, body = Deployment), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn rollback(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<(StatusCode, Json<Deployment>), ApiError> {
+    let id: DeploymentId = present::id("deployment", &id)?;
+    let row = app.system.deployments.roll_back(&principal, id).await?;
+    let details = app.system.deployments.one(&principal, row.id).await?;
+    Ok((StatusCode::CREATED, Json(present_deployment(details))))
+}

@@ -1,0 +1,44 @@
+//! `/v1/flags`: features that are on or off for the whole cluster.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use domain::flag::Flag;
+use wire::deployment::{FeatureFlag, FeatureFlags, SetFlag};
+
+use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, PersonRefusals};
+use super::{ApiError, App, body};
+use crate::deployment_params::present_flag;
+
+/// Every flag as it is.
+#[utoipa::path(
+    get, path = "/v1/flags", tag = "flags", security(("person" = [])),
+    responses((status = 200, body = FeatureFlags), PersonRefusals)
+)]
+pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FeatureFlags>, ApiError> {
+    let states = app.system.flags.all(&principal).await?;
+    Ok(Json(FeatureFlags { items: states.into_iter().map(present_flag).collect() }))
+}
+
+/// Turns a flag on or off, in force on every node once this is answered. Whoever deploys may turn `deployments.kill_switch` on.
+#[utoipa::path(
+    put, path = "/v1/flags/{id}", tag = "flags", security(("person" = [])),
+    params(("id" = String, Path, description = "`deployments.enabled` or `deployments.kill_switch`")),
+    request_body = SetFlag,
+    responses((status = 200, body = FeatureFlag), BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn set(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(name): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<FeatureFlag>, ApiError> {
+    let asked: SetFlag = body::json(&app, &headers, body).await?;
+    let flag = Flag::parse(&name)?;
+    Ok(Json(present_flag(app.system.flags.set(&principal, flag, asked.enabled).await?)))
+}
