@@ -5,16 +5,17 @@ use std::rc::Rc;
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::{CommandBatchId, DeviceId};
+use domain::{CommandBatchId, DeploymentId, DeviceId};
 
 use crate::audit_url::AuditUrl;
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
+use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::history::{Address, LiveHistory};
 use crate::pages::{
-    Audit, Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview, Section,
-    Settings,
+    Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment, ImportDevices,
+    NewDeployment, NotFound, Overview, Packages, Section, Settings,
 };
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
@@ -40,6 +41,16 @@ pub(crate) enum Route {
     Commands { query: CommandsUrl },
     #[route("/commands/batches/:id?:..query")]
     CommandBatch { id: String, query: BatchUrl },
+    #[route("/apks?:..query")]
+    Apks { query: ApksUrl },
+    #[route("/apks/packages")]
+    Packages {},
+    #[route("/deployments?:..query")]
+    Deployments { query: DeploymentsUrl },
+    #[route("/deployments/new?:..query")]
+    NewDeployment { query: NewDeploymentUrl },
+    #[route("/deployments/:id?:..query")]
+    Deployment { id: String, query: DeploymentUrl },
     #[route("/cluster")]
     Cluster {},
     #[route("/audit?:..query")]
@@ -59,6 +70,11 @@ impl Route {
     /// The page of a batch of commands.
     pub(crate) fn batch(id: CommandBatchId) -> Self {
         Self::CommandBatch { id: id.to_string(), query: BatchUrl::default() }
+    }
+
+    /// The page of a deployment.
+    pub(crate) fn deployment(id: DeploymentId) -> Self {
+        Self::Deployment { id: id.to_string(), query: DeploymentUrl::default() }
     }
 
     /// A part of the settings.
@@ -143,6 +159,8 @@ fn Frame() -> Element {
     });
     let audits = use_session().may(Permission::ViewAudit);
     let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. } | Route::DeletedDevices {} | Route::ImportDevices {});
+    let on_apks = matches!(route, Route::Apks { .. } | Route::Packages {});
+    let on_deployments = matches!(route, Route::Deployments { .. } | Route::NewDeployment { .. } | Route::Deployment { .. });
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }
         div { class: "frame",
@@ -165,6 +183,14 @@ fn Frame() -> Element {
                     if session.may(Permission::ViewCommands) {
                         Go { to: Route::Commands { query: CommandsUrl::default() }, current: matches!(route, Route::Commands { .. } | Route::CommandBatch { .. }),
                             {icon(Glyph::Terminal)} span { "Commands" }
+                        }
+                    }
+                    if session.may(Permission::ViewDeployments) {
+                        Go { to: Route::Apks { query: ApksUrl::default() }, current: on_apks, testid: "nav-apks",
+                            {icon(Glyph::Package)} span { "Apps" }
+                        }
+                        Go { to: Route::Deployments { query: DeploymentsUrl::default() }, current: on_deployments, testid: "nav-deployments",
+                            {icon(Glyph::Upload)} span { "Deployments" }
                         }
                     }
                     Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),

@@ -55,7 +55,9 @@ pub(crate) fn pause_text(reason: PauseReason) -> &'static str {
     match reason {
         PauseReason::Person => "Somebody paused it. Nothing starts until it is resumed.",
         PauseReason::CanaryFailed => "Too many of its first devices failed, so it paused by itself. The others were not touched.",
-        PauseReason::CanaryTimeout => "Too few of its first devices were done in time, so it paused by itself. The others were not touched.",
+        PauseReason::CanaryTimeout => {
+            "Too few of its first devices were done in time, so it paused by itself. The others were not touched."
+        }
         PauseReason::FailureRate => "Too many devices failed, so it paused by itself.",
     }
 }
@@ -192,7 +194,9 @@ pub(crate) fn target_text(target: &str) -> String {
             _ => {
                 let conditions = value.as_object().into_iter().flatten();
                 let said: Vec<_> = conditions
-                    .map(|(name, value)| format!("{} {}", name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+                    .map(|(name, value)| {
+                        format!("{} {}", name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                    })
                     .collect();
                 if said.is_empty() { "all devices".into() } else { format!("all devices with {}", said.join(", ")) }
             }

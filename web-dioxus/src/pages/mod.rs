@@ -1,8 +1,10 @@
 //! One module per page.
 
+mod apks;
 mod audit;
 mod cluster;
 mod commands;
+mod deployments;
 mod device;
 mod devices;
 mod enrollment;
@@ -10,9 +12,11 @@ mod not_found;
 pub(crate) mod overview;
 mod settings;
 
+pub(crate) use apks::{Apks, Packages};
 pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;
 pub(crate) use commands::{CommandBatch, Commands};
+pub(crate) use deployments::{Deployment, Deployments, NewDeployment};
 pub(crate) use device::Device;
 pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;

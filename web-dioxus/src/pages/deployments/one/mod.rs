@@ -85,6 +85,7 @@ fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
 
 #[component]
 fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler<()>) -> Element {
+    let manages = use_session().may(Permission::ManageDeployments);
     let row = &details.row;
     use_title(&row.name);
     let now = clock::now();
@@ -114,7 +115,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
             }
             div { class: "page-actions",
                 a { class: "button", href: "/export/deployments/{id}.csv", download: "deployment.csv", "data-testid": "deployment-csv", {icon(Glyph::Download)} "CSV" }
-                if session_may_manage() {
+                if manages {
                     Steering { details: details.clone(), onchange }
                 }
             }
@@ -166,10 +167,6 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
     }
 }
 
-fn session_may_manage() -> bool {
-    use_session().may(Permission::ManageDeployments)
-}
-
 /// How it was asked for.
 #[component]
 fn OptionsCard(options: Options, conflict: ConflictRule) -> Element {
@@ -195,7 +192,10 @@ pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'
         None => lines.push(("First devices", "none".to_owned())),
         Some(canary) => {
             lines.push(("First devices", number(canary.size)));
-            lines.push(("Success of the first", format!("at least {} %, of {} or more", canary.success_threshold_pct, number(canary.min_count))));
+            lines.push((
+                "Success of the first",
+                format!("at least {} %, of {} or more", canary.success_threshold_pct, number(canary.min_count)),
+            ));
             lines.push(("Time for the first", format::duration(i64::from(canary.timeout_minutes) * 60)));
         }
     }
@@ -207,18 +207,28 @@ pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'
         ("While charging only", yes(options.charging_only)),
         (
             "Free storage",
-            if options.min_storage_free_mb == 0 { "any".to_owned() } else { format!("at least {}", format::mebibytes(options.min_storage_free_mb.into())) },
+            if options.min_storage_free_mb == 0 {
+                "any".to_owned()
+            } else {
+                format!("at least {}", format::mebibytes(options.min_storage_free_mb.into()))
+            },
         ),
         ("Last heartbeat", format!("at most {} ago", format::duration(options.heartbeat_max_age_s.into()))),
         ("Doze-exempt only", yes(options.doze_exempt_only)),
         (
             "Maintenance window",
-            options.window.as_ref().map_or_else(|| "any time".to_owned(), |window| format!("{} to {}, {}", window.start(), window.end(), window.tz())),
+            options
+                .window
+                .as_ref()
+                .map_or_else(|| "any time".to_owned(), |window| format!("{} to {}, {}", window.start(), window.end(), window.tz())),
         ),
         ("Further tries", format!("{}, first after {}", number(options.retries.max), format::duration(options.retries.backoff_s.into()))),
         ("Intent afterwards", options.restart_intent.as_ref().map_or_else(|| "none".to_owned(), |intent| intent.action.clone())),
         ("Rollback allowed", yes(options.rollback_allowed)),
-        ("Pauses by itself", format!("above {} % failures, of {} or more", options.failure_pause.threshold_pct, number(options.failure_pause.min_count))),
+        (
+            "Pauses by itself",
+            format!("above {} % failures, of {} or more", options.failure_pause.threshold_pct, number(options.failure_pause.min_count)),
+        ),
         ("Skips what is left", format!("after {}", format::duration(i64::from(options.deadline_h) * 3600))),
         (
             "Devices of an older deployment",

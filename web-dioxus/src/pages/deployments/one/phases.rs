@@ -27,7 +27,7 @@ fn meter(share: Share, said: &str) -> Element {
     let bad_at = share.good.min(100.0);
     let bad = share.bad.min(100.0 - bad_at);
     rsx! {
-        svg { class: "phase-meter", role: "img", aria_label: "{said}", view_box: "0 0 100 12", preserve_aspect_ratio: "none",
+        svg { class: "phase-meter", role: "img", "aria-label": "{said}", view_box: "0 0 100 12", preserve_aspect_ratio: "none",
             rect { class: "phase-ground", x: "0", y: "2", width: "100", height: "8" }
             rect { class: "phase-good", x: "0", y: "2", width: "{share.good:.2}", height: "8" }
             rect { class: "phase-bad", x: "{bad_at:.2}", y: "2", width: "{bad:.2}", height: "8" }

@@ -53,7 +53,11 @@ pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -
         });
     });
     let steers = matches!(row.state, DeploymentState::Running | DeploymentState::Paused) && row.finished_at.is_none();
-    let again = if row.phase == Phase::Canary && details.canary.failed > 0 { "Goes on; the first devices that failed are tried again" } else { "Goes on" };
+    let again = if row.phase == Phase::Canary && details.canary.failed > 0 {
+        "Goes on; the first devices that failed are tried again"
+    } else {
+        "Goes on"
+    };
     rsx! {
         if steers && row.state == DeploymentState::Running {
             button { class: "button", r#type: "button", disabled: busy(), "data-testid": "pause", onclick: move |_| steer.call((Steer::Pause, "Paused. Nothing starts until it is resumed.")), {icon(Glyph::Pause)} "Pause" }
@@ -96,7 +100,8 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         busy.set(true);
         let session = session.clone();
         spawn(async move {
-            match session.call(move |system, principal| async move { system.deployments.steer(&principal, id, Steer::Cancel).await }).await {
+            match session.call(move |system, principal| async move { system.deployments.steer(&principal, id, Steer::Cancel).await }).await
+            {
                 Ok(_) => toasts.good("Canceled."),
                 Err(error) => toasts.failed(&error),
             }

@@ -1,6 +1,7 @@
 //! Every device of a deployment: of ten thousand rows only those around the visible ones are read and exist.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actors::clock;
 use dioxus::prelude::*;
@@ -25,7 +26,7 @@ const STEP_ROWS: usize = 20;
 const VISIBLE_ROWS: usize = 20;
 
 /// The rows around the visible ones: how many there are at all, and where these begin.
-type Window = (i64, usize, Vec<Rc<TaskRow>>);
+type Window = (i64, usize, Arc<Vec<TaskRow>>);
 
 /// The first row to read when `scrolled_px` are scrolled away.
 fn window_start(scrolled_px: f64) -> usize {
@@ -47,11 +48,11 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
     }
     let list = use_paced_polling(
         (id, query, unfinished, start()),
-        move |_: &(i64, usize, Arc)| pace(unfinished),
+        move |_: &Window| pace(unfinished),
         |system, principal, (id, query, _, start): (_, DeploymentUrl, bool, usize)| async move {
             let query = TaskQuery { state: query.state, reason: query.reason, device: None };
             let (all, rows) = system.deployments.task_window(&principal, id, query, start as i64, WINDOW_ROWS as i64).await?;
-            Ok((all, start, std::sync::Arc::new(rows)))
+            Ok((all, start, Arc::new(rows)))
         },
     );
     let reading = list.read();
@@ -103,8 +104,6 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
         }
     }
 }
-
-type Arc = std::sync::Arc<Vec<TaskRow>>;
 
 /// Every reason, those of the server first.
 fn reasons() -> impl Iterator<Item = Reason> {
