@@ -5,10 +5,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apks;
 mod audit;
 mod chromium;
 mod cluster;
 mod commands;
+mod deployments;
 mod devices;
 mod enrollment;
 mod fleet;

@@ -1,5 +1,7 @@
 //! Deployments, newest first, each with how far it got.
 
+use std::time::Duration;
+
 use actors::clock;
 use actors::services::{DeploymentCursor, DeploymentDetails};
 use dioxus::prelude::*;
@@ -17,6 +19,8 @@ use crate::polling::use_paced_polling;
 
 /// Deployments of a page.
 const PAGE: i64 = 20;
+/// How often the list is read at most: every look counts the devices of all of its deployments.
+const REREAD: Duration = Duration::from_secs(1);
 
 /// A page of deployments, and where the next one begins.
 type Page = (Vec<DeploymentDetails>, Option<DeploymentCursor>);
@@ -28,7 +32,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (query, after),
-        |(rows, _): &Page| pace(rows.iter().any(|details| details.row.finished_at.is_none())),
+        |(rows, _): &Page| pace(rows.iter().any(|details| details.row.finished_at.is_none())).max(REREAD),
         |system, principal, (query, after): (DeploymentsUrl, _)| async move {
             let query = DeploymentQuery { state: query.state, ..DeploymentQuery::default() };
             system.deployments.list(&principal, &query, after, Some(PAGE)).await

@@ -41,11 +41,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
     let mut start = use_signal(|| 0usize);
     // Another filter begins at the top, as its list does.
     let shown = query.to_string();
-    let mut of = use_signal(|| shown.clone());
-    if *of.peek() != shown {
-        of.set(shown.clone());
-        start.set(0);
-    }
+    use_effect(use_reactive((&shown,), move |_| start.set(0)));
     let list = use_paced_polling(
         (id, query, unfinished, start()),
         move |_: &Window| pace(unfinished),
