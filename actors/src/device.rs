@@ -426,6 +426,7 @@ impl DeviceActorState {
             key_version: self.key_version,
             socket: self.socket,
             fcm_token: self.fcm_token.as_deref(),
+            last: self.device.last.as_deref(),
             context: &self.context,
             now: clock::now(),
         }

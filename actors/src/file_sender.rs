@@ -35,8 +35,9 @@ pub(crate) fn send_file(
             return;
         }
         let mut left = (to + 1).saturating_sub(from);
+        let most = pace.as_ref().map_or(CHUNK_BYTES, |pace| pace.chunk_bytes());
         while left > 0 {
-            let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES))];
+            let mut chunk = vec![0; most.min(usize::try_from(left).unwrap_or(most))];
             let read = match file.read(&mut chunk).await {
                 Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
@@ -74,6 +75,11 @@ impl Pace {
     /// No faster than this; 0: as fast as it goes.
     pub(crate) fn new(bytes_per_second: u64) -> Option<Arc<Self>> {
         (bytes_per_second > 0).then(|| Arc::new(Self { bytes_per_second, free_at: Mutex::new(Instant::now()) }))
+    }
+
+    /// So much that readers take turns several times a second.
+    fn chunk_bytes(&self) -> usize {
+        usize::try_from(self.bytes_per_second / 8).unwrap_or(CHUNK_BYTES).clamp(1 << 10, CHUNK_BYTES)
     }
 
     /// Waits until so many bytes may be sent. Whoever asks first goes first.
@@ -121,10 +127,10 @@ mod tests {
         std::fs::write(&path, vec![7; 1 << 20]).unwrap();
         let turns = Arc::new(Semaphore::new(1));
         let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
-        // An hour for the first chunk.
-        let pace = Pace::new(18).unwrap();
+        // An hour for the second chunk.
+        let pace = Pace::new(1).unwrap();
         let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (1 << 20) - 1, turn, Duration::from_secs(30), Some(pace));
-        assert_eq!(bytes.recv().await.unwrap().unwrap().len(), CHUNK_BYTES);
+        assert_eq!(bytes.recv().await.unwrap().unwrap().len(), 1 << 10);
         drop(bytes);
         drop(tokio::time::timeout(Duration::from_secs(10), turns.acquire()).await.unwrap().unwrap());
         std::fs::remove_file(path).unwrap();

@@ -264,6 +264,11 @@ impl FleetView {
         ids.iter().filter_map(|id| self.device(*id)).collect()
     }
 
+    /// Looks at every device, in no order.
+    pub(crate) fn visit(&self, mut look: impl FnMut(&DeviceView)) {
+        self.devices.iter().for_each(|shown| look(&shown.view));
+    }
+
     /// The ids of the devices that match, in order.
     pub fn order(&self, filter: &DeviceFilter, sort: Sort) -> Vec<DeviceId> {
         let mut matching: Vec<DeviceView> =

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent_updates::{hour_of, running, versions};
 use crate::clock;
 use crate::cluster::Ownership;
 use crate::fleet_view::FleetView;
@@ -27,6 +28,8 @@ use crate::settings::HistorySettings;
 const KEEPER_SHARD: ShardId = ShardId(0);
 /// How often it is looked whether a sample of the fleet is due.
 const SAMPLE_TICK: Duration = Duration::from_secs(5);
+/// How often the versions of the agent that the fleet runs are counted.
+const VERSIONS_EVERY: TimeDelta = TimeDelta::seconds(60);
 /// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 30 ms.
 const DEVICES_MAX: i64 = 50;
 /// Late notes that are worked off in one transaction.
@@ -53,6 +56,8 @@ pub(crate) struct HistoryKeeper {
     pub(crate) settings: HistorySettings,
     /// How long commands that are over are kept, and keys of idempotent calls.
     pub(crate) commands: (TimeDelta, TimeDelta),
+    /// How long counters of updates of the agent are kept, and what single devices told of them.
+    pub(crate) agent_updates: (TimeDelta, TimeDelta),
     /// How long deployments that are over are kept.
     pub(crate) deployments_kept: TimeDelta,
 }
@@ -64,11 +69,15 @@ impl HistoryKeeper {
             // Not at once: a fleet that was never counted yet would be sampled as empty.
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SAMPLE_TICK, SAMPLE_TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut sampled = None;
+            let (mut sampled, mut versions_sampled) = (None, None);
             loop {
                 ticks.tick().await;
                 match self.sample(sampled).await {
                     Ok(at) => sampled = at,
+                    Err(cause) => tracing::warn!(event = "history.sample_failed", %cause),
+                }
+                match self.sample_versions(versions_sampled).await {
+                    Ok(at) => versions_sampled = at,
                     Err(cause) => tracing::warn!(event = "history.sample_failed", %cause),
                 }
             }
@@ -114,6 +123,20 @@ impl HistoryKeeper {
         };
         self.store.insert_fleet_sample(sample, epoch).await?;
         Ok(Some(due))
+    }
+
+    /// Keeps which versions of the agent the fleet runs, when a minute has begun since it was kept last. Answers when that was.
+    async fn sample_versions(&self, sampled: Option<domain::Timestamp>) -> Result<Option<domain::Timestamp>, StoreError> {
+        let now = clock::now();
+        let (Some(epoch), true) = (self.acting(), *self.in_step.borrow()) else { return Ok(sampled) };
+        if sampled.is_some_and(|at| now - at < VERSIONS_EVERY) {
+            return Ok(sampled);
+        }
+        let view = Arc::clone(&self.view);
+        let Ok(counted) = tokio::task::spawn_blocking(move || versions(&running(&view))).await else { return Ok(sampled) };
+        let counted: Vec<_> = counted.into_iter().map(|(version, devices)| (version, devices as i64)).collect();
+        self.store.keep_version_sample(hour_of(now), &counted, epoch).await?;
+        Ok(Some(now))
     }
 
     async fn look(&self) -> Result<(), StoreError> {
@@ -187,7 +210,9 @@ impl HistoryKeeper {
     async fn purge(&self, now: domain::Timestamp) -> Result<u64, StoreError> {
         let HistorySettings { restore_within, events_kept, hours_kept, .. } = self.settings;
         let mut total = 0;
-        for what in [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands, Purge::Deployments] {
+        for what in
+            [Purge::Devices, Purge::Events, Purge::Hours, Purge::ExpiredCommands, Purge::Commands, Purge::Deployments, Purge::AgentUpdates]
+        {
             for _ in 0..ROUNDS_MAX {
                 let (removed, most) = match what {
                     Purge::Devices => (self.store.purge_devices(now - restore_within, PURGE_DEVICES_MAX, now).await?, PURGE_DEVICES_MAX),
@@ -197,6 +222,10 @@ impl HistoryKeeper {
                     Purge::Commands => {
                         let (kept, keys_kept) = self.commands;
                         (self.store.purge_commands(now - kept, now - keys_kept, now, PURGE_MAX).await?, PURGE_MAX)
+                    }
+                    Purge::AgentUpdates => {
+                        let (counters_kept, outcomes_kept) = self.agent_updates;
+                        (self.store.purge_agent_updates(now - counters_kept, now - outcomes_kept, PURGE_MAX).await?, PURGE_MAX)
                     }
                     Purge::Deployments => {
                         let before = now - self.deployments_kept;
@@ -222,5 +251,7 @@ enum Purge {
     /// Those whose owner did not note that their time is over, for whatever reason.
     ExpiredCommands,
     Commands,
+    /// Counters of updates of the agent, samples of versions, and what devices told.
+    AgentUpdates,
     Deployments,
 }

@@ -17,6 +17,7 @@
 //!         └── DeviceActor       one per device of the shard, owns its live state
 //! ```
 
+pub mod agent_updates;
 pub mod apk_library;
 pub mod clock;
 pub mod cluster;

@@ -83,6 +83,12 @@ pub struct Metrics {
     pub fcm_misconfigured: IntGauge,
     /// Access tokens for push asked for, by outcome.
     pub fcm_token_requests: IntCounterVec,
+    /// Checks for an update of the agent, by answer.
+    pub agent_update_checks: IntCounterVec,
+    /// What devices told of updates of the agent, by event; repeats are not counted.
+    pub agent_update_reports: IntCounterVec,
+    /// Builds of the agent that the server took out.
+    pub agent_builds_halted: IntGauge,
 }
 
 impl Metrics {
@@ -280,6 +286,24 @@ impl Metrics {
                     Opts::new("nexmdm_fcm_token_requests_total", "Access tokens for push asked for, by outcome"),
                     &["outcome"],
                 )?,
+            )?,
+            agent_update_checks: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_agent_update_checks_total", "Checks for an update of the agent by their answer"),
+                    &["answer"],
+                )?,
+            )?,
+            agent_update_reports: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_agent_update_reports_total", "What devices told of updates of the agent, repeats aside"),
+                    &["event"],
+                )?,
+            )?,
+            agent_builds_halted: kept(
+                registry,
+                IntGauge::new("nexmdm_agent_builds_halted", "Builds of the agent that the server took out of circulation")?,
             )?,
         })
     }

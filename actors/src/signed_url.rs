@@ -8,7 +8,7 @@ use sha2::Sha256;
 /// The agent's APK. The file is not part of the address: it outlives an update of the APK.
 pub(crate) const AGENT_APK: (&[u8], &str) = (b"nexmdm-agent-apk-url-v1", "/v1/agent/apk");
 /// Files of the APK library; each has an address of its own.
-pub(crate) const APK_FILES: &[u8] = b"nexmdm-apk-file-url-v1";
+pub const APK_FILES: &[u8] = b"nexmdm-apk-file-url-v1";
 
 /// Signs a path and until when it holds, with a key derived from the cluster's master key, so that any node checks what
 /// another signed: `hex(HMAC-SHA256(key, "GET\n" path "\n" expires))`, with `key = HMAC-SHA256(master key, purpose)`.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
+use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_library::ApkLibrary;
 use crate::apk_library::keeper::ApkKeeper;
 use crate::cluster::{
@@ -37,8 +38,9 @@ use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts, call};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
-    AccountService, AgentService, ApiTokenService, ApkService, AuditService, AuthService, ClusterService, CommandService,
-    DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService, People, PeopleParts,
+    AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
+    ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
+    People, PeopleParts,
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
@@ -124,6 +126,8 @@ pub struct System {
     pub history: HistoryService,
     /// Who did what to what.
     pub audit: AuditService,
+    /// Builds of the agent, for people and devices.
+    pub agent_builds: Arc<AgentBuildService>,
     /// Filters that people keep.
     pub filters: FilterService,
     /// Sessions and heartbeats of devices.
@@ -272,6 +276,7 @@ impl System {
             policy: settings.device,
             settings: settings.history,
             commands: (settings.commands.kept, settings.commands.keys_kept),
+            agent_updates: (settings.agent_updates.counters_kept, settings.agent_updates.outcomes_kept),
             deployments_kept: settings.deployments.kept,
         };
         tasks.spawn(keeper.keep(stopping.clone()));
@@ -307,10 +312,44 @@ impl System {
             metrics: metrics.clone(),
         }
         .services();
+        let commands = Arc::new(CommandService::new(
+            store.clone(),
+            router.clone(),
+            Arc::clone(&view),
+            settings.device,
+            command_writer.clone(),
+            settings.commands,
+            settings.export_stall_timeout,
+        ));
+        let (offers, counters) = (
+            Arc::new(Offers::new(settings.agent_updates.stale_after, metrics.agent_builds_halted.clone())),
+            Arc::new(CheckCounters::default()),
+        );
+        // Known before the first device asks.
+        offers.reread(&store).await?;
+        tasks.spawn(agent_updates::keep(
+            store.clone(),
+            Arc::clone(&offers),
+            Arc::clone(&counters),
+            settings.agent_updates.clone(),
+            stopping.clone(),
+        ));
+        let agent_builds = Arc::new(AgentBuildService::new(AgentBuildParts {
+            store: store.clone(),
+            router: router.clone(),
+            view: Arc::clone(&view),
+            commands: Arc::clone(&commands),
+            offers,
+            counters,
+            library: Arc::clone(&library),
+            settings: settings.agent_updates,
+            metrics: metrics.clone(),
+        }));
         Ok(Arc::new(Self {
             auth,
             accounts,
             api_tokens,
+            agent_builds,
             enrollment: EnrollmentService::new(
                 store.clone(),
                 router.clone(),
@@ -330,15 +369,7 @@ impl System {
                 settings.history.restore_within,
                 settings.export_stall_timeout,
             )),
-            commands: Arc::new(CommandService::new(
-                store.clone(),
-                router.clone(),
-                Arc::clone(&view),
-                settings.device,
-                command_writer.clone(),
-                settings.commands,
-                settings.export_stall_timeout,
-            )),
+            commands,
             deployments: Arc::new(DeploymentService::new(
                 store.clone(),
                 router.clone(),

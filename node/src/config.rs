@@ -23,10 +23,13 @@ use crate::http::RouteClass;
 
 /// The commented defaults, part of the binary.
 pub(crate) const DEFAULTS: &str = include_str!("../../config/default.toml");
+mod agent_updates;
 mod apks;
 mod sections;
 
-pub(crate) use sections::{Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits};
+pub(crate) use sections::{
+    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Hidden, Http, Log, LogFormat, RateLimits,
+};
 
 impl Http {
     /// Networks of the proxies whose word on a request's origin is believed.
@@ -316,6 +319,7 @@ impl Config {
         self.cluster.check()?;
         self.fcm.check()?;
         self.commands.check()?;
+        self.agent_updates.check()?;
         self.deployments.check()?;
         self.apks.check()?;
         in_range("auth.bcrypt_wait_ms", self.auth.bcrypt_wait_ms, 1, most)?;
@@ -398,6 +402,7 @@ impl Config {
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
             fcm: self.fcm.settings(),
             commands: self.commands.settings(),
+            agent_updates: self.agent_updates.settings(),
             deployments: self.deployments.settings(),
             apks: self.apk_settings(),
         }

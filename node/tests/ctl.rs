@@ -283,3 +283,45 @@ async fn a_node_speaks_tls_by_itself() {
     assert!(node.terminate().await.unwrap().success());
     assert!(!node.log().contains("node.drain_incomplete"), "{}", node.log());
 }
+
+#[tokio::test]
+async fn updates_of_the_agent_are_rolled_out_from_a_terminal() {
+    let bench = Bench::start().await;
+    let (terminal, url) = (Terminal::new(), bench.node.url());
+    let said = terminal.ctl(&["login", "--server", &url, "-u", "admin", "--password-stdin"], bench.node.admin_password());
+    assert!(said.good, "{}", said.err);
+    let device = bench.enroll("shop-1").await;
+    let mut beat = common::heartbeat(0, 80);
+    beat.agent_version_code = Some(wire::lenient::Int(100));
+    assert_eq!(bench.client.heartbeat(&device.session_token, &beat).await.unwrap().status, 200);
+    let apk = uuid::Uuid::now_v7().to_string();
+    bench.sql(&format!(
+        "INSERT INTO managed_package VALUES ('com.nexmdm', ARRAY[repeat('a', 64)], '', 'test', now());
+         INSERT INTO apk (apk_id, package, version_code, version_name, label, sha256, size_bytes, signers_sha256, uploaded_by, uploaded_at)
+         VALUES ('{apk}', 'com.nexmdm', 140, '1.0.140', 'Agent', repeat('b', 64), 1, ARRAY[repeat('a', 64)], 'test', now())"
+    ));
+    assert!(terminal.good(&["agent-builds", "list"]).contains("There are none."));
+    let build = terminal.json(&["agent-builds", "add", &apk, "--notes", "new"]);
+    let id = build["id"].as_str().unwrap();
+    // What reaches more devices is asked for.
+    assert!(terminal.bad(&["agent-builds", "promote", id, "--percent", "5"]).contains("--yes"));
+    assert!(terminal.bad(&["agent-builds", "promote", id, "--percent", "500", "--yes"]).contains("rollout_percent"));
+    let said = terminal.good(&["agent-builds", "promote", id, "--percent", "5", "--min-battery", "20", "--yes"]);
+    assert!(said.contains("1.0.140 (140) is offered to 5 %"), "{said}");
+    assert!(terminal.bad(&["agent-builds", "rollout", id, "100"]).contains("5 % until now"));
+    terminal.good(&["agent-builds", "rollout", id, "100", "--yes"]);
+    terminal.good(&["agent-builds", "rollout", id, "99"]);
+    terminal.good(&["agent-builds", "rollout", id, "100", "--yes"]);
+    eventually("the device is behind", async || {
+        terminal.good(&["agent-builds", "nudge", id, "--dry-run"]).contains("1 devices are behind, 1 of them online").then_some(())
+    })
+    .await;
+    assert!(terminal.bad(&["agent-builds", "nudge", id]).contains("--yes"));
+    let batch = terminal.json(&["agent-builds", "nudge", id, "--yes"]);
+    assert_eq!((batch["action"].as_str(), batch["devices"].as_i64()), (Some("update"), Some(1)));
+    assert!(terminal.good(&["agent-builds", "stats", id]).contains("Verify failures"));
+    assert_eq!(terminal.json(&["agent-builds", "stats", id, "--hours", "1"])["versions"][0]["version_code"], 100);
+    assert!(terminal.bad(&["agent-builds", "rollback", id]).contains("--yes"));
+    terminal.good(&["agent-builds", "rollback", id, "--yes"]);
+    assert_eq!(terminal.json(&["agent-builds", "list"])[0]["state"], "rolled_back");
+}

@@ -14,8 +14,8 @@ use crate::context::{InitialPath, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::history::{Address, LiveHistory};
 use crate::pages::{
-    Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment, ImportDevices,
-    NewDeployment, NotFound, Overview, Packages, Section, Settings,
+    AgentBuilds, Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment,
+    ImportDevices, NewDeployment, NotFound, Overview, Packages, Section, Settings,
 };
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
@@ -51,6 +51,8 @@ pub(crate) enum Route {
     NewDeployment { query: NewDeploymentUrl },
     #[route("/deployments/:id?:..query")]
     Deployment { id: String, query: DeploymentUrl },
+    #[route("/agent-updates")]
+    AgentBuilds {},
     #[route("/cluster")]
     Cluster {},
     #[route("/audit?:..query")]
@@ -191,6 +193,9 @@ fn Frame() -> Element {
                         }
                         Go { to: Route::Deployments { query: DeploymentsUrl::default() }, current: on_deployments, testid: "nav-deployments",
                             {icon(Glyph::Upload)} span { "Deployments" }
+                        }
+                        Go { to: Route::AgentBuilds {}, current: route == Route::AgentBuilds {}, testid: "nav-agent-updates",
+                            {icon(Glyph::Refresh)} span { "Agent updates" }
                         }
                     }
                     Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),

@@ -25,6 +25,7 @@ const STYLE: &str = concat!(
     include_str!("../assets/css/commands.css"),
     include_str!("../assets/css/apks.css"),
     include_str!("../assets/css/deployments.css"),
+    include_str!("../assets/css/agent_builds.css"),
     include_str!("../assets/css/enrollment.css"),
     include_str!("../assets/css/enrollment_kit.css"),
     include_str!("../assets/css/settings.css"),

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! order    what is to be done, from whoever asked to the owner of the device
+//! gate     what a device has to be like for some of them
 //! queue    the open orders of one device, in its actor; gives them to paths
 //! signed   what the device is sent, by whichever path
 //! writer   what happened to them, in batches to the database
 //! ```
 
+mod gate;
 pub(crate) mod params;
 pub(crate) mod queue;
 mod signed;

@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use chrono::TimeDelta;
 use domain::action::ActionKind;
 use domain::command::{CommandState, Dispatch, DispatchAction, DispatchEvent, Path, Reach, Report};
+use domain::device::LastStatus;
 use domain::shard::{Epoch, ShardId};
 use domain::{CommandId, DeviceId, Timestamp};
 use prometheus::IntGauge;
 use ractor::ActorRef;
 use store::{CommandReport, Reporter};
 
+use super::gate::Gate;
 use super::{CommandOrder, SignedCommand};
 use crate::device::{DeviceContext, DeviceMsg};
 use crate::link::message::{SocketPush, SocketRef};
@@ -19,11 +21,14 @@ use crate::shard::ShardMsg;
 
 /// Commands whose end is remembered, so that one that was read before is not driven again.
 const OVER_MAX: usize = 32;
+/// When a device is looked at again that is not fit for what it is to be told; its next heartbeat is looked at as well.
+const HELD_FOR: TimeDelta = TimeDelta::seconds(5);
 /// Commands in one answer to a heartbeat.
 const ANSWERED_MAX: usize = 20;
 
 struct Open {
     order: CommandOrder,
+    gate: Option<Gate>,
     dispatch: Dispatch,
 }
 
@@ -47,6 +52,7 @@ pub(crate) struct Driver<'a> {
     pub(crate) key_version: i32,
     pub(crate) socket: Option<SocketRef>,
     pub(crate) fcm_token: Option<&'a str>,
+    pub(crate) last: Option<&'a LastStatus>,
     pub(crate) context: &'a DeviceContext,
     pub(crate) now: Timestamp,
 }
@@ -117,7 +123,8 @@ impl CommandQueue {
             }
             let state = if order.delivered { CommandState::Delivered } else { CommandState::Queued };
             self.count(1);
-            self.open.push(Open { dispatch: Dispatch::new(state, order.release_at, order.expires_at), order });
+            let gate = Gate::of(&order.action, &order.params);
+            self.open.push(Open { dispatch: Dispatch::new(state, order.release_at, order.expires_at), gate, order });
         }
     }
 
@@ -165,6 +172,12 @@ impl CommandQueue {
         let (mut answered, mut expired, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
         for open in self.open.iter_mut().filter(|open| of(&open.order)) {
             let event = if answered.len() < ANSWERED_MAX { event } else { DispatchEvent::Look };
+            let on_its_way = open.dispatch.delivered || driver.now >= open.dispatch.expires_at;
+            if !on_its_way && open.gate.as_ref().is_some_and(|gate| gate.closed(driver.last, driver.now).is_some()) {
+                let again = driver.now + HELD_FOR;
+                next = Some(next.map_or(again, |earliest| earliest.min(again)));
+                continue;
+            }
             let again = match open.dispatch.decide(event, driver.reach(), &driver.context.dispatch, driver.now) {
                 DispatchAction::Send(path, again) => {
                     match path {

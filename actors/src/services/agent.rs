@@ -302,7 +302,7 @@ impl AgentService {
 }
 
 /// A device that the store does not know cannot have valid credentials.
-fn unknown_is_unauthorized(error: ServiceError) -> ServiceError {
+pub(super) fn unknown_is_unauthorized(error: ServiceError) -> ServiceError {
     match error {
         ServiceError::NotFound(_) => ServiceError::Unauthorized,
         other => other,

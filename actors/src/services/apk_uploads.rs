@@ -103,7 +103,7 @@ impl ApkService {
             file.add(&piece).await?;
         }
         let file = file.finish().await?;
-        Ok(self.take(principal, file, facts, None).await?)
+        Ok(self.taken(principal, file, facts, None).await?)
     }
 
     /// Begins an upload in parts.
@@ -190,8 +190,9 @@ impl ApkService {
             pieces.push(piece);
         }
         let length = i64::try_from(length).unwrap_or(i64::MAX);
-        if length < PART_MIN_BYTES.min(left) {
-            let problem = format!("{length} bytes; a part that is not the last has at least {PART_MIN_BYTES}");
+        let least = PART_MIN_BYTES.min(limit_bytes as i64);
+        if length < least {
+            let problem = format!("{length} bytes; a part that is not the last has at least {least}");
             return Err(Invalid::new("body", problem).into());
         }
         if length == 0 {
@@ -234,7 +235,7 @@ impl ApkService {
         let _turn = self.library.upload_turn()?;
         let file = self.library.join(id, &upload.parts).await?.finish().await?;
         let facts = UploadFacts { sha256: upload.sha256, rollback_of: upload.rollback_of, notes: upload.notes };
-        let taken = self.take(principal, file, facts, Some(id)).await?;
+        let taken = self.taken(principal, file, facts, Some(id)).await?;
         if let Err(cause) = self.library.forget_parts(id).await {
             tracing::warn!(event = "apks.parts_left", upload = %id, %cause);
         }
@@ -247,6 +248,19 @@ impl ApkService {
             Ok(piece) => piece.transpose().map_err(|_| UploadError::CutOff),
             Err(_) => Err(UploadError::Stalled),
         }
+    }
+
+    /// [`Self::take`], whether or not the caller waits for it: one that hangs up must not leave a file without its row.
+    async fn taken(
+        &self,
+        principal: &Principal,
+        file: ArrivedFile,
+        facts: UploadFacts,
+        upload: Option<ApkUploadId>,
+    ) -> Result<(ApkRow, bool), ServiceError> {
+        let (service, principal) = (self.clone(), principal.clone());
+        let taking = tokio::spawn(async move { service.take(&principal, file, facts, upload).await });
+        taking.await.map_err(|_| ServiceError::Internal)?
     }
 
     /// Reads, verifies and judges a file, and keeps it.

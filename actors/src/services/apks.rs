@@ -12,6 +12,7 @@ use crate::apk_library::{ApkLibrary, LibraryFile};
 use crate::{ServiceError, clock};
 
 /// APKs and managed packages, for people; and their files, for whoever has a signed address.
+#[derive(Clone)]
 pub struct ApkService {
     pub(super) store: Store,
     pub(super) library: Arc<ApkLibrary>,

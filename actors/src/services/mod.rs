@@ -2,6 +2,8 @@
 
 mod accounts;
 mod agent;
+mod agent_builds;
+mod agent_updates;
 mod api_tokens;
 mod apk_uploads;
 mod apks;
@@ -34,6 +36,9 @@ mod throttle;
 
 pub use accounts::{AccountPage, AccountService};
 pub use agent::{AgentService, DeviceCredentials};
+pub(crate) use agent_builds::AgentBuildParts;
+pub use agent_builds::{AgentBuildService, BuildDetails, BuildStats, NudgePlan, STATS_HOURS_DEFAULT, STATS_HOURS_MAX};
+pub use agent_updates::{UpdateCheck, UpdateOffer, UpdateTold};
 pub use api_tokens::{ApiTokenOwner, ApiTokenPage, ApiTokenService, MadeApiToken};
 pub use apk_uploads::{UploadError, UploadFacts};
 pub use apks::{ApkCursor, ApkService};

@@ -289,7 +289,8 @@ impl Store {
         let rows = sqlx::query!(
             r#"SELECT apk_id, package, version_code,
                    EXISTS (SELECT FROM deployment WHERE deployment.apk_id = apk.apk_id AND finished_at IS NULL)
-                   OR EXISTS (SELECT FROM apk AS later WHERE later.rollback_of = apk.apk_id AND later.deleted_at IS NULL) AS "used!"
+                   OR EXISTS (SELECT FROM apk AS later WHERE later.rollback_of = apk.apk_id AND later.deleted_at IS NULL)
+                   OR EXISTS (SELECT FROM agent_build WHERE agent_build.apk_id = apk.apk_id AND state <> 'rolled_back') AS "used!"
                FROM apk WHERE deleted_at IS NULL"#
         )
         .fetch_all(&self.pool)
@@ -321,6 +322,8 @@ async fn uses(connection: &mut sqlx::PgConnection, id: ApkId) -> Result<Vec<ApkU
            FROM deployment WHERE apk_id = $1 AND finished_at IS NULL
            UNION ALL
            SELECT 'rollback', apk_id::text, package || ' ' || version_name FROM apk WHERE rollback_of = $1 AND deleted_at IS NULL
+           UNION ALL
+           SELECT 'agent_build', build_id::text, package || ' ' || version_code FROM agent_build WHERE apk_id = $1 AND state <> 'rolled_back'
            ORDER BY 1, 2 LIMIT 100"#,
         id.0
     );

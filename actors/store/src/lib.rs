@@ -5,6 +5,8 @@
 //! are built at run time: what the filters of two lists select, and a partition's name.
 
 mod account;
+mod agent_build;
+mod agent_build_stat;
 mod api_token;
 mod apk;
 mod apk_upload;
@@ -39,6 +41,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
+pub use agent_build::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate};
+pub use agent_build_stat::{ChecksCounted, ReportTaken, UpdateCounts, UpdateReport, VersionSample};
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddedApk, ApkRow, DeletedApk, NewApk};
 pub use apk_upload::{NewUpload, UploadRow};

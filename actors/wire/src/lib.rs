@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod agent_build;
 pub mod apk;
 pub mod audit;
 pub mod command;

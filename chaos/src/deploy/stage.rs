@@ -1,6 +1,5 @@
 //! What every drill has: a fleet of its own on the common cluster, a record, and the oracle's word in the end.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::clock::now;
 use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::Cluster;
+use crate::operator::deployments::counts_of;
 use crate::oracle::{self, Act, Check, History, append_act, judge};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -207,18 +207,16 @@ impl<'a> Stage<'a> {
 
     /// Ends the fleet and judges what it recorded.
     pub(super) async fn end(self) -> Result<Played> {
+        drop(self.end_fleet);
+        let summary = self.fleet.await.context("the fleet has failed")??;
         let mut counts = Vec::new();
         for id in &self.made {
             let deployment = self.site.api.deployment(id).await?;
-            let told = deployment["counts"].as_object().context("a deployment without counts")?;
-            let told = told.iter().filter_map(|(state, count)| Some((state.clone(), count.as_u64()?)));
             // Only when nothing can change any more.
             if !deployment["finished_at"].is_null() {
-                counts.push((id.clone(), told.collect::<BTreeMap<_, _>>()));
+                counts.push((id.clone(), counts_of(&deployment)));
             }
         }
-        drop(self.end_fleet);
-        let summary = self.fleet.await.context("the fleet has failed")??;
         let mut history = History::default();
         history.read_record(&self.record)?;
         let acts = self.record.with_file_name("acts.jsonl");

@@ -2,6 +2,7 @@
 //! wrong, and writes down what was accepted.
 
 mod attempt;
+pub mod deployments;
 mod orders;
 
 use std::fmt;

@@ -62,6 +62,15 @@ pub struct SoakArgs {
     /// Time between two orders of commands, each of a random node
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration::parse)]
     pub order_every: Duration,
+    /// Deploys nothing meanwhile
+    #[arg(long)]
+    pub no_deployments: bool,
+    /// Time between two acts about deployments: one is made, paused, resumed or canceled
+    #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = duration::parse)]
+    pub deploy_every: Duration,
+    /// Folder of the APKs that are deployed, as in actors/testdata/apks
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks"), hide_default_value = true)]
+    pub apks: PathBuf,
     /// What devices do with commands, by weight, as for `chaos fleet`
     #[arg(long, value_name = "WEIGHTS", default_value = "execute=75,refuse=5,fail=5,late=5,lose-answer=5,never-answer=2,deaf-socket=3")]
     pub commands: Behaviours,

@@ -18,6 +18,7 @@ use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
+use crate::operator::deployments::{self, Deployer, DeployerPlan, versions_in};
 use crate::operator::{self, OperatorPlan};
 use crate::oracle::{self, Check, History, Verdict, Violation};
 use crate::signals::{Stop, unless_stopped};
@@ -83,6 +84,10 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
             anyhow::bail!("before any fault: {trouble}");
         }
         println!("all {} devices are heard", args.devices);
+        let deploying = match deployer_plan(args, cluster)? {
+            Some(plan) => Some(deployments::start(plan).await?),
+            None => None,
+        };
         let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &orders)).transpose()?;
         disturb(cluster, &mut faults, steps).await?;
         faults.heal_all(cluster).await?;
@@ -90,22 +95,29 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
         if let Some(operator) = operator {
             println!("{}", operator.finish().await?);
         }
-        anyhow::Ok((follower.until_calm(args.devices, args.calm_within).await?, died))
+        let mut deployer = None;
+        if let Some(deploying) = deploying {
+            let finished = deploying.finish().await?;
+            println!("{}", finished.summary);
+            deployer = Some(finished);
+        }
+        anyhow::Ok((follower.until_calm(args.devices, args.calm_within).await?, died, deployer))
     };
     let found = unless_stopped(stop, Box::pin(disturbed)).await;
     end_fleet.send_replace(true);
     let summary = fleet.await.context("the fleet has failed")??;
     println!("\n{summary}\n");
-    let (unrest, died) = match found.context("interrupted")? {
+    let (unrest, died, deployer) = match found.context("interrupted")? {
         Ok(found) => found,
         // What is known is judged all the same.
         Err(error) => {
             let healed = faults.heal_all(cluster).await;
-            (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new())
+            (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new(), None)
         }
     };
-    let records = [Some(record), orders.exists().then_some(orders)];
-    let mut verdict = judge(cluster, &faults, records.into_iter().flatten()).await?;
+    let acts = acts_file(cluster);
+    let records = [Some(record), orders.exists().then_some(orders), acts.exists().then_some(acts)];
+    let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref()).await?;
     verdict.add(aftermath(unrest, died));
     println!("{verdict}");
     if let Some(path) = &args.json {
@@ -136,6 +148,11 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
         ("--roam-share", "0.03".into()),
         ("--commands", args.commands.to_string()),
         ("--hostile-share", args.hostile_share.to_string()),
+        ("--deploy-fail", "install_failed=0.05,checksum_mismatch=0.02,not_permitted=0.02,in_call=0.03".into()),
+        ("--deploy-hang", "0.02".into()),
+        ("--deploy-reboot", "0.05".into()),
+        ("--deploy-drop", "0.1".into()),
+        ("--deploy-report-twice", "0.1".into()),
     ];
     let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let all = ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words);
@@ -152,6 +169,28 @@ fn operator_plan(args: &SoakArgs, cluster: &Cluster) -> OperatorPlan {
         timeout: args.timeout,
         seed: args.seed,
     }
+}
+
+fn acts_file(cluster: &Cluster) -> PathBuf {
+    cluster.folder().join("acts.jsonl")
+}
+
+/// What is deployed meanwhile; `None`: nothing, because nobody wants it.
+fn deployer_plan(args: &SoakArgs, cluster: &Cluster) -> Result<Option<DeployerPlan>> {
+    if args.no_deployments {
+        return Ok(None);
+    }
+    let apks = versions_in(&args.apks);
+    ensure!(!apks.is_empty(), "there are no APKs in {}: name their folder with --apks, or say --no-deployments", args.apks.display());
+    Ok(Some(DeployerPlan {
+        servers: cluster.members().iter().map(|member| member.url()).collect(),
+        admin_password: cluster.admin_password().to_owned(),
+        apks,
+        package: "com.example.till".into(),
+        pause: args.deploy_every,
+        seed: args.seed,
+        record: acts_file(cluster),
+    }))
 }
 
 /// Does and undoes the faults at their times.
@@ -191,13 +230,16 @@ async fn revive(cluster: &mut Cluster) -> Result<Vec<String>> {
     Ok(died)
 }
 
-async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item = PathBuf>) -> Result<Verdict> {
+async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item = PathBuf>, deployer: Option<&Deployer>) -> Result<Verdict> {
     let mut history = History { orders_are_all: true, ..History::default() };
     for record in records {
         history.read_record(&record)?;
     }
     history.read_keys(&cluster.folder().join("fleet"))?;
     history.take_faults(faults.spans());
+    if let Some(deployer) = deployer {
+        history.deployments.counts.extend(deployer.counts().await?);
+    }
     oracle::read_rows(&mut history, &cluster.psql()).await?;
     Ok(oracle::judge(&history))
 }

@@ -14,7 +14,7 @@ impl Apks {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         // Android installs no file that a signed 32-bit number cannot place.
         in_range("apks.upload_limit_bytes", self.upload_limit_bytes, 1 << 16, (1 << 31) - 1)?;
-        in_range("apks.part_limit_bytes", self.part_limit_bytes, 1 << 16, 1 << 28)?;
+        in_range("apks.part_limit_bytes", self.part_limit_bytes, 1 << 12, 1 << 28)?;
         in_range("apks.uploads_max", self.uploads_max, 1, 1000)?;
         in_range("apks.upload_kept_hours", self.upload_kept_hours, 1, 24 * 365)?;
         in_range("apks.cache_limit_bytes", self.cache_limit_bytes, 0, 1 << 50)?;

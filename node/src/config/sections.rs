@@ -31,6 +31,7 @@ section!(
         socket: Socket,
         fcm: Fcm,
         commands: Commands,
+        agent_updates: AgentUpdates,
         deployments: Deployments,
         apks: Apks,
         dashboard: Dashboard,
@@ -168,6 +169,20 @@ section!(
         burst: u32,
         per_device_per_minute: u32,
         queue_max: usize,
+    }
+);
+section!(
+    /// `[agent_updates]`
+    AgentUpdates {
+        package: String,
+        reread_ms: u64,
+        stale_after_ms: u64,
+        flush_ms: u64,
+        verify_failures_max: i64,
+        failure_rate_pct: i64,
+        failure_min_count: i64,
+        counters_kept_days: i64,
+        outcomes_kept_days: i64,
     }
 );
 section!(

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Map, Value};
 use wire::problem::Problem;
@@ -25,6 +25,15 @@ pub(super) enum Credentials {
     SignIn(Remembered),
     /// Nothing, to sign in.
     Nobody,
+}
+
+/// What a server refused, in its words.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub(super) struct Refused {
+    /// The status of the answer.
+    pub(super) status: StatusCode,
+    said: String,
 }
 
 /// One server.
@@ -61,7 +70,14 @@ impl Api {
     /// `POST` of JSON that happens once for a key.
     pub(super) async fn call_once(&mut self, path: &str, body: &Map<String, Value>, key: Option<&str>) -> anyhow::Result<Value> {
         let body = serde_json::to_vec(body)?;
+        let key = key.map(|key| ("idempotency-key", key));
         json(self.send_with(Method::POST, path, &[], Some(("application/json", body)), key).await?).await
+    }
+
+    /// `PATCH` of a part of a file that begins at `offset`.
+    pub(super) async fn part(&mut self, path: &str, offset: u64, bytes: Vec<u8>) -> anyhow::Result<Value> {
+        let (body, offset) = (("application/octet-stream", bytes), offset.to_string());
+        json(self.send_with(Method::PATCH, path, &[], Some(body), Some(("upload-offset", &offset))).await?).await
     }
 
     /// The rows of a list, page after page, at most `limit`; 0 is all.
@@ -98,7 +114,7 @@ impl Api {
         path: &str,
         query: &[(&str, String)],
         body: Option<(&str, Vec<u8>)>,
-        idempotency_key: Option<&str>,
+        header: Option<(&str, &str)>,
     ) -> anyhow::Result<Response> {
         if let Credentials::SignIn(remembered) = &mut self.credentials
             && remembered.is_stale()
@@ -115,8 +131,8 @@ impl Api {
         if let Some((content_type, bytes)) = body {
             request = request.header("content-type", content_type).body(bytes);
         }
-        if let Some(key) = idempotency_key {
-            request = request.header("idempotency-key", key);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
         }
         // The URL is told here, not in the error, which might hold more of it.
         let answer = request.send().await.map_err(reqwest::Error::without_url).with_context(|| format!("cannot reach {}", self.server))?;
@@ -136,7 +152,7 @@ impl Api {
         if let Some(seconds) = retry_after.as_ref().and_then(|value| value.to_str().ok()) {
             said.push_str(&format!(" (try again in {seconds} s)"));
         }
-        bail!(said)
+        Err(Refused { status, said }.into())
     }
 }
 

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::agent_build_args::AgentBuildCommand;
+use super::apk_args::{ApkCommand, PackageCommand};
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
+use super::deployment_args::{DeploymentCommand, FlagCommand};
 
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
@@ -67,10 +70,35 @@ pub(super) enum CtlCommand {
         #[command(subcommand)]
         command: BatchCommand,
     },
+    /// APKs on their way to devices
+    Deployments {
+        #[command(subcommand)]
+        command: DeploymentCommand,
+    },
+    /// Features that are on or off for the whole cluster
+    Flags {
+        #[command(subcommand)]
+        command: FlagCommand,
+    },
     /// What the command exec may run on devices
     ExecCommands {
         #[command(subcommand)]
         command: ExecCommand,
+    },
+    /// APKs in the library
+    Apks {
+        #[command(subcommand)]
+        command: ApkCommand,
+    },
+    /// Packages that may be deployed, and who may sign them
+    Packages {
+        #[command(subcommand)]
+        command: PackageCommand,
+    },
+    /// Updates of the agent
+    AgentBuilds {
+        #[command(subcommand)]
+        command: AgentBuildCommand,
     },
     /// Enrollment tokens
     Tokens {

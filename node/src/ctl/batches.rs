@@ -123,7 +123,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
 }
 
 /// Which devices: those that are named, or those that match. None at all takes a word of its own.
-async fn target(api: &mut Api, devices: &[String], all: bool, filter: &Filter) -> anyhow::Result<Value> {
+pub(super) async fn target(api: &mut Api, devices: &[String], all: bool, filter: &Filter) -> anyhow::Result<Value> {
     let query = filter.query();
     ensure!(devices.is_empty() || query.is_empty(), "give either --device or a filter");
     ensure!(!devices.is_empty() || !query.is_empty() || all, "name devices with --device, give a filter, or say --all");

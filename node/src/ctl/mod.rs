@@ -1,12 +1,19 @@
 //! `nexmdm ctl`: what an operator does from a terminal or a script, over the API, from anywhere.
 
+mod agent_build_args;
+mod agent_builds;
 mod api;
+mod apk_args;
+mod apk_upload;
+mod apks;
 mod args;
 mod audit;
 mod batches;
 mod cluster;
 mod command_args;
 mod commands;
+mod deployment_args;
+mod deployments;
 mod devices;
 mod output;
 mod people;
@@ -47,7 +54,12 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         CtlCommand::Devices { command } => devices::run(&mut ctl, command).await,
         CtlCommand::Commands { command } => commands::run(&mut ctl, command).await,
         CtlCommand::Batches { command } => batches::run(&mut ctl, command).await,
+        CtlCommand::Deployments { command } => deployments::run(&mut ctl, command).await,
+        CtlCommand::Flags { command } => deployments::flags(&mut ctl, command).await,
         CtlCommand::ExecCommands { command } => commands::exec(&mut ctl, command).await,
+        CtlCommand::Apks { command } => apks::run(&mut ctl, command).await,
+        CtlCommand::Packages { command } => apks::packages(&mut ctl, command).await,
+        CtlCommand::AgentBuilds { command } => agent_builds::run(&mut ctl, command).await,
         CtlCommand::Tokens { command } => tokens::run(&mut ctl, command).await,
         CtlCommand::Users { command } => people::users(&mut ctl, command).await,
         CtlCommand::ApiTokens { command } => people::api_tokens(&mut ctl, command).await,

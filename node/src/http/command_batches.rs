@@ -162,7 +162,7 @@ fn count_of(paths: &mut PathCounts, path: Path) -> &mut i64 {
     }
 }
 
-fn present_batch(details: BatchDetails) -> CommandBatch {
+pub(super) fn present_batch(details: BatchDetails) -> CommandBatch {
     let mut paths = PathCounts::default();
     for (path, commands) in &details.paths {
         *count_of(&mut paths, *path) = *commands;

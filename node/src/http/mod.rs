@@ -2,7 +2,9 @@
 
 mod action_result;
 mod agent_apk;
+mod agent_builds;
 mod agent_session;
+mod agent_update;
 mod api_tokens;
 mod apk_files;
 mod apk_uploads;
@@ -130,6 +132,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(action_result::legacy))
         .routes(routes!(deployment_status::report))
         .routes(routes!(fcm_token::replace))
+        .routes(routes!(agent_update::check))
+        .routes(routes!(agent_update::report))
         .routes(routes!(apk_files::download))
         // A WebSocket, which OpenAPI cannot describe.
         .route("/v1/agent/socket", get(agent_socket::upgrade))
@@ -170,6 +174,13 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(commands::of_batch))
         .routes(routes!(command_batches::export))
         .routes(routes!(command_batches::cancel))
+        .routes(routes!(agent_builds::list, agent_builds::create))
+        .routes(routes!(agent_builds::one))
+        .routes(routes!(agent_builds::promote))
+        .routes(routes!(agent_builds::rollout))
+        .routes(routes!(agent_builds::rollback))
+        .routes(routes!(agent_builds::nudge))
+        .routes(routes!(agent_builds::stats))
         .routes(routes!(exec_commands::list))
         .routes(routes!(exec_commands::put, exec_commands::delete))
         .routes(routes!(deployments::list, deployments::create))

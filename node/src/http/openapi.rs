@@ -22,6 +22,7 @@ use wire::problem::Problem;
         (name = "people", description = "Accounts, sign-ins and API tokens"),
         (name = "devices", description = "The fleet"),
         (name = "commands", description = "What devices are told to do, and what became of it"),
+        (name = "agent-builds", description = "Updates of the agent: who is offered them, and what became of them"),
         (name = "apks", description = "The APK library, and the packages that may be deployed"),
         (name = "enrollment", description = "Single-use tokens that devices enroll with"),
         (name = "audit", description = "Who did what to what"),

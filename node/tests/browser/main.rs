@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod agent_builds;
 mod apks;
 mod audit;
 mod chromium;

@@ -10,6 +10,7 @@
 )]
 
 pub mod apks;
+pub mod deployments;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -329,6 +330,7 @@ pub fn settings() -> actors::settings::Settings {
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
         fcm: None,
+        agent_updates: actors::settings::AgentUpdateSettings::default(),
         apks: actors::settings::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
         commands: actors::settings::CommandSettings {
             dispatch: domain::command::DispatchPolicy {
@@ -345,6 +347,14 @@ pub fn settings() -> actors::settings::Settings {
             params_max_bytes: 2048,
             kept: chrono::TimeDelta::days(90),
             keys_kept: chrono::TimeDelta::hours(48),
+        },
+        deployments: actors::deployment::DeploymentSettings {
+            accept_within: chrono::TimeDelta::seconds(120),
+            silent_within: chrono::TimeDelta::seconds(1800),
+            devices_max: 10_000,
+            open_max: 100,
+            look_interval: Duration::from_millis(500),
+            kept: chrono::TimeDelta::days(365),
         },
     }
 }

@@ -50,6 +50,9 @@ struct Site {
     document: Value,
     device: EnrolledDevice,
     ids: Vec<String>,
+    /// An APK and an upload, which chance would not find among the ids.
+    apk: String,
+    upload: String,
     meaningful: Meaningful,
 }
 
@@ -69,6 +72,8 @@ impl Site {
         ids.extend(tokens.iter().map(|token| token.id.clone()));
         let secrets: Vec<String> = tokens.into_iter().map(|token| token.token).collect();
         let node = bench.client.get_json("/v1/cluster", &bench.admin).await.unwrap()["node"].as_str().unwrap().to_owned();
+        let build = agent_build(&bench).await;
+        ids.push(build.clone());
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let meaningful = Meaningful::from([
             ("name", vec![node]),
@@ -85,11 +90,22 @@ impl Site {
             ("tags", words(&["till"])),
             ("groups", words(&["berlin"])),
             ("package", words(&["com.example.till"])),
+            ("signers_sha256", vec!["ab".repeat(32)]),
+            ("sha256", vec![String::new()]),
+            ("rollback_of", vec![String::new()]),
+            ("package_name", words(&["com.nexmdm"])),
+            ("build_id", vec![build]),
+            ("event", words(&["downloaded", "installed", "failed"])),
+            ("device_id", vec![device.device_id.clone()]),
             ("ids", ids.clone()),
             ("token", secrets.clone()),
             ("tokens", secrets),
         ]);
-        Self { bench, document, device, ids, meaningful }
+        let apk = common::apks::add(&bench.client, &bench.admin, "till-1.apk").await["id"].as_str().unwrap().to_owned();
+        let begin = json!({"file_name": "x.apk", "size_bytes": 100});
+        let begun = bench.client.post("/v1/apk-uploads", Some(&bench.admin), &begin).await.unwrap().json();
+        let upload = begun["upload_id"].as_str().unwrap().to_owned();
+        Self { bench, document, device, ids, apk, upload, meaningful }
     }
 
     /// Ids that answers tell of, to be asked for by other calls. The caller's own account and sign-in are left in peace.
@@ -127,6 +143,11 @@ impl Site {
     /// One call; its status and what it was.
     async fn call(&self, operation: &Operation, generator: &mut Generator<'_>, fits: bool) -> (String, Answer) {
         let mut path = operation.path.clone();
+        if fits && operation.method != Method::DELETE {
+            for (of, id) in [("/v1/apks/{id}", &self.apk), ("/v1/apk-uploads/{id}", &self.upload)] {
+                path = path.replace(of, &of.replace("{id}", id));
+            }
+        }
         let mut query = Vec::new();
         for parameter in operation.description["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();
@@ -159,13 +180,18 @@ impl Site {
                 "/v1/command-batches" if fits => {
                     value = json!({"action": "ping", "target": {"ids": [self.ids[0]]}, "dry_run": generator.toss(0.5)})
                 }
+                "/v1/agent-builds" if fits => value = json!({"apk_id": apk_of_agent(&self.bench)}),
+                // A report of the version that runs now has to be of the build's.
+                "/v1/agent/update/report" if fits => drop(value.as_object_mut().map(|told| told.remove("version_code"))),
                 "/v1/exec-commands/{name}" if fits => value = json!({"argv": ["/system/bin/id"], "description": "who am I"}),
                 _ => {}
             }
             let text = if content_type.contains("json") { value.to_string() } else { value.as_str().unwrap_or_default().to_owned() };
             body = Some((content_type, if fits { text } else { generator.damaged(text) }));
         }
-        if let Some((content_type, text)) = &body {
+        if fits && (operation.method.as_str(), operation.path.as_str()) == ("POST", "/v1/apks") {
+            call = Call::post(&path, common::apks::fixture("till-1.apk"));
+        } else if let Some((content_type, text)) = &body {
             call = Call::post(&path, text.clone()).content_type(content_type).method(operation.method.clone());
         }
         let token = self.credentials(operation).await;
@@ -177,6 +203,28 @@ impl Site {
         let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
         (what, answer)
     }
+}
+
+/// An APK of the agent, as if it had been uploaded; its id.
+fn apk_of_agent(bench: &Bench) -> String {
+    let id = uuid::Uuid::now_v7();
+    bench.sql(&format!(
+        "INSERT INTO managed_package VALUES ('com.nexmdm', ARRAY[repeat('a', 64)], '', 'test', now()) ON CONFLICT DO NOTHING;
+         INSERT INTO apk (apk_id, package, version_code, version_name, label, sha256, size_bytes, signers_sha256, uploaded_by, uploaded_at)
+         SELECT '{id}', 'com.nexmdm', coalesce(max(version_code), 0) + 1000, '1', 'Agent', repeat('b', 64), 1, ARRAY[repeat('a', 64)], 'test', now()
+         FROM apk WHERE package = 'com.nexmdm'"
+    ));
+    id.to_string()
+}
+
+/// A build of the agent that is offered to all; its id.
+async fn agent_build(bench: &Bench) -> String {
+    let body = json!({"apk_id": apk_of_agent(bench)});
+    let made = bench.client.post("/v1/agent-builds", Some(&bench.admin), &body).await.unwrap().json();
+    let id = made["id"].as_str().unwrap().to_owned();
+    let promoted = bench.client.post(&format!("/v1/agent-builds/{id}/promote"), Some(&bench.admin), &json!({"rollout_percent": 100})).await;
+    assert_eq!(promoted.unwrap().status, 200);
+    id
 }
 
 /// A part of a URL.

@@ -1,5 +1,6 @@
 //! One module per page.
 
+mod agent_builds;
 mod apks;
 mod audit;
 mod cluster;
@@ -12,6 +13,7 @@ mod not_found;
 pub(crate) mod overview;
 mod settings;
 
+pub(crate) use agent_builds::AgentBuilds;
 pub(crate) use apks::{Apks, Packages};
 pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;

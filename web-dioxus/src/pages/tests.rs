@@ -189,6 +189,15 @@ async fn commands_say_so_when_the_server_cannot_answer() {
 }
 
 #[tokio::test]
+async fn updates_of_the_agent_say_so_when_the_server_cannot_answer() {
+    let refused = "The server cannot do this right now";
+    assert_shows("/agent-updates", 1, Role::Admin, &["Agent updates", "Add a build", refused, "Try again"], &[]).await;
+    for role in [Role::Operator, Role::Viewer] {
+        assert_shows("/agent-updates", 1, role, &["Agent updates", refused], &["Add a build"]).await;
+    }
+}
+
+#[tokio::test]
 async fn any_other_address_is_not_a_page() {
     assert_shows("/no/such", 1, Role::Viewer, &["There is no such page", "/no/such"], &[]).await;
 }

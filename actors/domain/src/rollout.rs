@@ -1,0 +1,266 @@
+//! The agent's own updates: who is offered which build, and when a build is taken out of circulation by itself.
+//!
+//! A device's place is fixed by its id, so no state is kept per device: raising the percentage only ever adds
+//! devices. Of all promoted builds a device is offered the one with the highest version code that is newer than what it
+//! runs and whose cohort it is in. So who is not in the cohort of the newest build still gets the one before it, and
+//! nobody is ever offered an older version than it has: Android does not downgrade in place.
+
+use sha2::{Digest, Sha256};
+
+use crate::invalid::in_range;
+use crate::{AgentBuildId, DeviceId, Invalid};
+
+/// Places that devices are spread over, so a percentage is a number of them.
+pub const PLACES: usize = 100;
+
+/// `u32_be(sha256(device_id)[0..4]) % 100`, over the lower-case hyphenated text of the id: 0..99.
+pub fn place_of(device: DeviceId) -> u8 {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let digest = Sha256::digest(device.0.hyphenated().encode_lower(&mut text));
+    let word = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    (word % PLACES as u32) as u8
+}
+
+/// Whether a device is among the first `rollout_percent` places.
+pub fn in_cohort(device: DeviceId, rollout_percent: u8) -> bool {
+    place_of(device) < rollout_percent
+}
+
+/// A build that is offered to devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promoted {
+    /// Which.
+    pub build: AgentBuildId,
+    /// Its version code.
+    pub version_code: i64,
+    /// Size of its cohort, 1..100.
+    pub rollout_percent: u8,
+}
+
+/// What a device is answered when it asks for an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing is promoted.
+    NoCurrentBuild,
+    /// It runs the newest promoted build, or something newer.
+    AlreadyCurrent,
+    /// There is something newer, for other devices.
+    NotInCohort,
+    /// It may install this build.
+    Offer(AgentBuildId),
+}
+
+impl Answer {
+    /// Its name in the API and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCurrentBuild => "no_current_build",
+            Self::AlreadyCurrent => "already_current",
+            Self::NotInCohort => "not_in_cohort",
+            Self::Offer(_) => "offered",
+        }
+    }
+}
+
+/// What a device with this version is answered; `promoted` in any order.
+pub fn answer(device: DeviceId, current_version_code: i64, promoted: &[Promoted]) -> Answer {
+    if promoted.is_empty() {
+        return Answer::NoCurrentBuild;
+    }
+    let newer = || promoted.iter().filter(|build| build.version_code > current_version_code);
+    if newer().next().is_none() {
+        return Answer::AlreadyCurrent;
+    }
+    let place = place_of(device);
+    match newer().filter(|build| place < build.rollout_percent).max_by_key(|build| build.version_code) {
+        Some(build) => Answer::Offer(build.build),
+        None => Answer::NotInCohort,
+    }
+}
+
+/// The build that decides what counts as current: the newest promoted one.
+pub fn newest(promoted: &[Promoted]) -> Option<&Promoted> {
+    promoted.iter().max_by_key(|build| build.version_code)
+}
+
+/// What becomes of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BuildState {
+    /// Added, not offered yet.
+    Draft,
+    /// Offered to its cohort.
+    Promoted,
+    /// Taken out by the server, because it did harm.
+    Halted,
+    /// Taken out by a person.
+    RolledBack,
+}
+
+impl BuildState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Draft, Self::Promoted, Self::Halted, Self::RolledBack];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Promoted => "promoted",
+            Self::Halted => "halted",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+
+    /// The state of this name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// How a build is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promotion {
+    /// Size of the cohort, 1..100.
+    pub rollout_percent: u8,
+    /// Download over Wi-Fi only.
+    pub wifi_only: bool,
+    /// The agent does not put it off, whatever its own rules for quiet hours.
+    pub must_install: bool,
+    /// Lowest charge to install at, percent, 0..100.
+    pub min_battery_pct: u8,
+}
+
+impl Promotion {
+    /// A promotion within its limits.
+    ///
+    /// # Errors
+    /// Names the field that is out of its limits: `rollout_percent` 1..100, `min_battery` 0..100.
+    pub fn new(rollout_percent: i64, wifi_only: bool, must_install: bool, min_battery_pct: i64) -> Result<Self, Invalid> {
+        Ok(Self {
+            rollout_percent: percent(rollout_percent)?,
+            wifi_only,
+            must_install,
+            min_battery_pct: in_range("min_battery", min_battery_pct, 0, 100)? as u8,
+        })
+    }
+}
+
+/// The size of a cohort within its limits, 1..100.
+///
+/// # Errors
+/// It is out of them.
+pub fn percent(rollout_percent: i64) -> Result<u8, Invalid> {
+    Ok(in_range("rollout_percent", rollout_percent, 1, 100)? as u8)
+}
+
+/// What a device tells of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpdateEvent {
+    /// The file is there.
+    Downloaded,
+    /// It runs the build.
+    Installed,
+    /// It could not be downloaded or installed.
+    Failed,
+    /// What was downloaded is not what was offered: wrong digest or signer.
+    VerifyFailed,
+}
+
+impl UpdateEvent {
+    /// Every event.
+    pub const ALL: [Self; 4] = [Self::Downloaded, Self::Installed, Self::Failed, Self::VerifyFailed];
+
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downloaded => "downloaded",
+            Self::Installed => "installed",
+            Self::Failed => "failed",
+            Self::VerifyFailed => "verify_failed",
+        }
+    }
+
+    /// The event of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
+        let known = Self::ALL.into_iter().find(|event| event.as_str() == name);
+        known.ok_or_else(|| Invalid::new(field, "not one of downloaded, installed, failed, verify_failed"))
+    }
+}
+
+/// When a build is taken out of circulation by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HaltPolicy {
+    /// So many devices that could not verify it are enough; at least 1.
+    pub verify_failures_max: i64,
+    /// Share of devices that failed, of those that are done, percent: at or above it is too much.
+    pub failure_rate_pct: i64,
+    /// The share says nothing before so many devices are done.
+    pub min_count: i64,
+}
+
+/// What devices told since the build was promoted last; each device counts once for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Devices that installed it.
+    pub installs: i64,
+    /// Devices that could not.
+    pub failures: i64,
+    /// Devices that could not verify it.
+    pub verify_failures: i64,
+}
+
+impl Judged {
+    /// With one more device that told this.
+    #[must_use]
+    pub fn and(mut self, event: UpdateEvent) -> Self {
+        match event {
+            UpdateEvent::Downloaded => {}
+            UpdateEvent::Installed => self.installs += 1,
+            UpdateEvent::Failed => self.failures += 1,
+            UpdateEvent::VerifyFailed => self.verify_failures += 1,
+        }
+        self
+    }
+}
+
+/// Why a build was taken out of circulation by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HaltReason {
+    /// Devices could not verify it.
+    VerifyFailures,
+    /// Too many devices could not install it.
+    FailureRate,
+}
+
+impl HaltReason {
+    /// Its name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VerifyFailures => "verify_failures",
+            Self::FailureRate => "failure_rate",
+        }
+    }
+
+    /// The reason of this name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::VerifyFailures, Self::FailureRate].into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// Whether a build does harm. One that devices cannot verify counts for both rules.
+pub fn halt(policy: HaltPolicy, judged: Judged) -> Option<HaltReason> {
+    let failed = judged.failures.saturating_add(judged.verify_failures);
+    let done = judged.installs.saturating_add(failed);
+    if judged.verify_failures >= policy.verify_failures_max.max(1) {
+        Some(HaltReason::VerifyFailures)
+    } else if failed > 0 && done >= policy.min_count && failed.saturating_mul(100) >= done.saturating_mul(policy.failure_rate_pct) {
+        Some(HaltReason::FailureRate)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

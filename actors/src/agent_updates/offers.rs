@@ -1,0 +1,72 @@
+//! The builds that are offered, read again every second, so that no check asks the database.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use domain::AgentBuildId;
+use domain::rollout::{BuildState, Promoted};
+use prometheus::IntGauge;
+use store::{AgentBuildRow, Store, StoreError};
+
+/// Most builds there may be.
+pub(crate) const BUILDS_MAX: i64 = 500;
+
+/// What was read at a moment.
+pub(crate) struct Known {
+    /// When the database was asked.
+    asked_at: Instant,
+    /// The builds that are promoted.
+    pub(crate) builds: Vec<AgentBuildRow>,
+}
+
+/// What decides about an offer, of the promoted ones among these builds of a package.
+pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<Promoted> {
+    let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
+    let decides = |build: &AgentBuildRow| {
+        let rollout_percent = build.promotion?.rollout_percent;
+        Some(Promoted { build: build.id, version_code: build.version_code, rollout_percent })
+    };
+    promoted.filter_map(decides).collect()
+}
+
+impl Known {
+    /// One of them.
+    pub(crate) fn build(&self, id: AgentBuildId) -> Option<&AgentBuildRow> {
+        self.builds.iter().find(|build| build.id == id)
+    }
+}
+
+/// The newest reading.
+pub(crate) struct Offers {
+    known: RwLock<Option<Arc<Known>>>,
+    /// What is older than this is not answered with: a halt may have been missed.
+    stale_after: Duration,
+    halted: IntGauge,
+}
+
+impl Offers {
+    /// Nothing is known yet.
+    pub(crate) fn new(stale_after: Duration, halted: IntGauge) -> Self {
+        Self { known: RwLock::new(None), stale_after, halted }
+    }
+
+    /// What is offered, unless it is too long ago that it could be read.
+    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        known.filter(|known| known.asked_at.elapsed() < self.stale_after)
+    }
+
+    /// Reads what is offered.
+    pub(crate) async fn reread(&self, store: &Store) -> Result<(), StoreError> {
+        let asked_at = Instant::now();
+        let rows = store.circulating_agent_builds(BUILDS_MAX).await?;
+        let (builds, halted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|build| build.state == BuildState::Promoted);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Two readings may pass each other; the one that was asked for later knows better.
+        if known.as_ref().is_none_or(|known| known.asked_at < asked_at) {
+            self.halted.set(halted.len() as i64);
+            *known = Some(Arc::new(Known { asked_at, builds }));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! What a device has to be like before it is told to install: its owner's last look, at the newest that is known of it.
+//!
+//! Whoever drives the deployment has looked already, and the device looks once more; in between it may have left its Wi-Fi.
+
+use domain::Timestamp;
+use domain::deployment::{DeviceFacts, MaintenanceWindow, Options, Reason, unready};
+use domain::device::LastStatus;
+use serde::Deserialize;
+
+/// The conditions of a `deploy_apk`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Gate {
+    options: Options,
+}
+
+#[derive(Deserialize)]
+struct Params {
+    constraints: Constraints,
+}
+
+#[derive(Deserialize)]
+struct Constraints {
+    wifi_only: bool,
+    min_battery: u8,
+    charging_only: bool,
+    window: Option<Window>,
+}
+
+#[derive(Deserialize)]
+struct Window {
+    start: String,
+    end: String,
+    tz: String,
+}
+
+impl Gate {
+    /// The conditions of an order; `None`: it has none.
+    pub(super) fn of(action: &str, params: &str) -> Option<Self> {
+        if action != "deploy_apk" {
+            return None;
+        }
+        let Params { constraints } = serde_json::from_str(params).ok()?;
+        let window = constraints.window.and_then(|window| MaintenanceWindow::parse(&window.start, &window.end, &window.tz).ok());
+        let options = Options {
+            wifi_only: constraints.wifi_only,
+            min_battery_pct: constraints.min_battery,
+            charging_only: constraints.charging_only,
+            window,
+            // How old the heartbeat may be was judged where the deployment is driven.
+            heartbeat_max_age_s: u32::MAX,
+            ..Options::careful(1)
+        };
+        Some(Self { options })
+    }
+
+    /// Why the device is not told now; `None`: it is.
+    pub(super) fn closed(&self, last: Option<&LastStatus>, now: Timestamp) -> Option<Reason> {
+        if self.options.window.as_ref().is_some_and(|window| !window.is_open(now)) {
+            return Some(domain::deployment::ErrorCode::OutsideWindow.into());
+        }
+        let last = last?;
+        unready(&self.options, &DeviceFacts::told(&last.telemetry, "", last.received_at, true), now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::heartbeat::{Telemetry, Transport};
+
+    #[test]
+    fn a_device_that_left_its_wifi_is_not_told() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let told = |transport| LastStatus {
+            bucket_at: now,
+            received_at: now,
+            device_time: None,
+            clock_rejected: false,
+            telemetry: Telemetry { transport: Some(transport), battery_pct: Some(50), ..Telemetry::default() },
+        };
+        let params = r#"{"constraints":{"wifi_only":true,"min_battery":40,"charging_only":false,"window":null}}"#;
+        let gate = Gate::of("deploy_apk", params).unwrap();
+        assert_eq!(gate.closed(Some(&told(Transport::Wifi)), now), None);
+        assert_eq!(gate.closed(Some(&told(Transport::Cellular)), now).map(Reason::as_str), Some("no_wifi"));
+        let night = params.replace("null", r#"{"start":"22:00","end":"05:00","tz":"UTC"}"#);
+        let gate = Gate::of("deploy_apk", &night).unwrap();
+        assert_eq!(gate.closed(Some(&told(Transport::Wifi)), now).map(Reason::as_str), Some("outside_window"));
+        assert_eq!(Gate::of("ping", "{}"), None);
+    }
+}

@@ -1,0 +1,354 @@
+//! Builds of the agent, for people: adding, promoting, taking back, and how far they got.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use domain::access::{Permission, Principal};
+use domain::action::Action;
+use domain::bulk::BULK_MAX;
+use domain::invalid::in_range;
+use domain::rollout::{self, Answer, BuildState, Promotion};
+use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
+use store::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate, Store, UpdateCounts, VersionSample};
+use uuid::Uuid;
+
+use super::command_batches::{BatchDetails, BatchRequest};
+use super::commands::{CommandRequest, CommandService, Once};
+use super::device_edit::{BulkTarget, to_the_end};
+use crate::agent_updates::{
+    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
+};
+use crate::apk_library::ApkLibrary;
+use crate::fleet_view::FleetView;
+use crate::metrics::Metrics;
+use crate::router::DeviceRouter;
+use crate::settings::AgentUpdateSettings;
+use crate::{ServiceError, clock};
+
+/// Longest release notes, in characters; the same is a CHECK.
+const NOTES_MAX_CHARS: usize = 4_000;
+/// Most APKs to choose from.
+const CANDIDATES_MAX: i64 = 100;
+/// Different errors that statistics name.
+const ERRORS_MAX: i64 = 20;
+/// How long a count of the fleet is shown again.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
+/// Hours that statistics tell of, unless asked for others.
+pub const STATS_HOURS_DEFAULT: i64 = 168;
+/// Most hours that can be asked for.
+pub const STATS_HOURS_MAX: i64 = 744;
+
+/// A build and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildDetails {
+    /// What is on record of it.
+    pub build: AgentBuildRow,
+    /// Counters over all hours that are kept.
+    pub counts: UpdateCounts,
+    /// Its cohort, of the fleet as it is now; nobody while it is not promoted.
+    pub cohort: CohortCounts,
+    /// Devices that run it now.
+    pub running: u64,
+}
+
+/// What became of a build, and of the versions of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildStats {
+    /// The build.
+    pub details: BuildDetails,
+    /// Counters by hour, oldest first; hours without any are left out.
+    pub hours: Vec<(Timestamp, UpdateCounts)>,
+    /// What devices say went wrong, and how many say so.
+    pub errors: Vec<(String, i64)>,
+    /// Versions that the fleet ran, by hour, oldest first; the last is the present.
+    pub versions: Vec<VersionSample>,
+}
+
+/// Whom a nudge is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NudgePlan {
+    /// Devices that are offered the build and run an older version.
+    pub devices: usize,
+    /// Those of them that are heard from.
+    pub online: usize,
+    /// Devices beyond what one call may address.
+    pub left_out: usize,
+}
+
+/// What the service works with.
+pub(crate) struct AgentBuildParts {
+    pub(crate) store: Store,
+    pub(crate) router: DeviceRouter,
+    pub(crate) view: Arc<FleetView>,
+    pub(crate) commands: Arc<CommandService>,
+    pub(crate) offers: Arc<Offers>,
+    pub(crate) counters: Arc<CheckCounters>,
+    pub(crate) library: Arc<ApkLibrary>,
+    pub(crate) settings: AgentUpdateSettings,
+    pub(crate) metrics: Metrics,
+}
+
+/// A count of the fleet, and when it was made.
+type Counted = Option<(Instant, Arc<Vec<Running>>)>;
+
+/// Builds of the agent, for people and devices.
+pub struct AgentBuildService {
+    pub(super) parts: AgentBuildParts,
+    counted: Mutex<Counted>,
+}
+
+impl AgentBuildService {
+    pub(crate) fn new(parts: AgentBuildParts) -> Self {
+        Self { parts, counted: Mutex::new(None) }
+    }
+
+    /// Package name of the agent.
+    pub fn package(&self) -> &str {
+        &self.parts.settings.package
+    }
+
+    /// Every build, the newest version first.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub async fn list(&self, principal: &Principal) -> Result<Vec<BuildDetails>, ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        self.detailed(self.parts.store.agent_builds(BUILDS_MAX).await?).await
+    }
+
+    /// A build.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such build.
+    pub async fn one(&self, principal: &Principal, id: AgentBuildId) -> Result<BuildDetails, ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        self.details(id).await
+    }
+
+    /// Uploaded APKs of the agent that are no build yet, the newest version first.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub async fn candidates(&self, principal: &Principal) -> Result<Vec<BuildCandidate>, ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        Ok(self.parts.store.agent_build_candidates(self.package(), CANDIDATES_MAX).await?)
+    }
+
+    /// Makes an APK of the agent a build, which is not offered yet.
+    ///
+    /// # Errors
+    /// Forbidden, the notes are too long, there is no such APK, it is no agent, its version is a build already, or there are
+    /// too many builds.
+    pub async fn add(&self, principal: &Principal, apk: ApkId, release_notes: &str) -> Result<BuildDetails, ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        text::bounded("release_notes", release_notes, NOTES_MAX_CHARS)?;
+        let found = self.parts.store.apk(apk).await?.filter(|apk| apk.deleted_at.is_none());
+        let found = found.ok_or_else(|| Invalid::new("apk_id", "there is no such APK"))?;
+        if found.package != self.package() {
+            let problem = format!("an APK of {}, not of the agent {} (agent_updates.package)", found.package, self.package());
+            return Err(Invalid::new("apk_id", problem).into());
+        }
+        let id = AgentBuildId(Uuid::now_v7());
+        match self.parts.store.add_agent_build(id, apk, release_notes, BUILDS_MAX, principal, clock::now()).await? {
+            BuildAdded::New => self.details(id).await,
+            BuildAdded::Known(_) => Err(ServiceError::WrongState("this version of the agent is a build already")),
+            BuildAdded::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
+            BuildAdded::TooMany => Err(ServiceError::WrongState("there are 500 builds of the agent, and no more can be added")),
+        }
+    }
+
+    /// Offers a build to its cohort, or offers it in another way.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such build, or its APK is deleted.
+    pub async fn promote(&self, principal: &Principal, id: AgentBuildId, promotion: Promotion) -> Result<BuildDetails, ServiceError> {
+        self.act(principal, id, BuildAct::Promote(promotion), "").await
+    }
+
+    /// Changes the percentage of devices that a build is offered to. Less takes nothing back from who has it.
+    ///
+    /// # Errors
+    /// Forbidden, the percentage is out of 1..100, there is no such build, or it is not promoted.
+    pub async fn rollout(&self, principal: &Principal, id: AgentBuildId, rollout_percent: i64) -> Result<BuildDetails, ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        let percent = rollout::percent(rollout_percent)?;
+        self.act(principal, id, BuildAct::Rollout(percent), "only the rollout of a promoted build can be changed; promote it first").await
+    }
+
+    /// Offers a build no longer. Who has it keeps it: Android does not downgrade in place.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such build, or it is neither promoted nor halted.
+    pub async fn roll_back(&self, principal: &Principal, id: AgentBuildId) -> Result<BuildDetails, ServiceError> {
+        self.act(principal, id, BuildAct::RollBack, "only a promoted or halted build can be rolled back").await
+    }
+
+    async fn act(
+        &self,
+        principal: &Principal,
+        id: AgentBuildId,
+        act: BuildAct,
+        refusal: &'static str,
+    ) -> Result<BuildDetails, ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        let (store, offers, by) = (self.parts.store.clone(), Arc::clone(&self.parts.offers), principal.clone());
+        let acted = to_the_end(async move {
+            let acted = store.act_on_agent_build(id, act, &by, clock::now()).await?;
+            // The other nodes read it within a second.
+            if let Err(cause) = offers.reread(&store).await {
+                tracing::warn!(event = "agent_builds.read_failed", %cause);
+            }
+            Ok(acted)
+        })
+        .await?;
+        match acted {
+            BuildActed::Done => self.details(id).await,
+            BuildActed::NotFound => Err(ServiceError::NotFound("build")),
+            BuildActed::WrongState(_) => Err(ServiceError::WrongState(refusal)),
+            BuildActed::NoApk => Err(ServiceError::WrongState("the APK of this build is deleted")),
+        }
+    }
+
+    /// How many devices a cohort of each percentage would have.
+    ///
+    /// # Errors
+    /// Forbidden, or there is no such build.
+    pub async fn cohorts(&self, principal: &Principal, id: AgentBuildId) -> Result<Cohorts, ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        let build = self.parts.store.agent_build(id).await?.ok_or(ServiceError::NotFound("build"))?;
+        Ok(cohorts(&self.fleet().await?, build.version_code))
+    }
+
+    /// Says whom a nudge would be for, and does nothing.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such build, or it is not promoted.
+    pub async fn nudge_plan(&self, principal: &Principal, id: AgentBuildId) -> Result<NudgePlan, ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        Ok(self.nudged(id).await?.1)
+    }
+
+    /// Tells devices that are offered the build and run an older version to look for it now. Of more than one call may address,
+    /// those that are heard from come first. Takes the permission to send commands as well.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such build, it is not promoted, no device is behind, the rate is out of its limits, or the key was
+    /// used for something else.
+    pub async fn nudge(
+        &self,
+        principal: &Principal,
+        id: AgentBuildId,
+        rate_per_second: Option<i32>,
+        once: Option<Once>,
+    ) -> Result<(BatchDetails, bool), ServiceError> {
+        principal.require(Permission::ManageAgentBuilds)?;
+        principal.require(Action::Update.kind().permission())?;
+        let (ids, _) = self.nudged(id).await?;
+        if ids.is_empty() {
+            return Err(ServiceError::WrongState("no device that is offered this build runs an older version"));
+        }
+        let devices = ids.len();
+        let command = CommandRequest { action: Action::Update, expires_in_s: None };
+        let request = BatchRequest { target: BulkTarget::Ids(ids), command, rate_per_second };
+        let (batch, new) = self.parts.commands.send_many(principal, request, once).await?;
+        if new {
+            self.parts.store.note_agent_build_nudge(id, batch.batch.id, devices, principal, clock::now()).await?;
+        }
+        Ok((batch, new))
+    }
+
+    async fn nudged(&self, id: AgentBuildId) -> Result<(Vec<DeviceId>, NudgePlan), ServiceError> {
+        let builds = self.parts.store.agent_builds(BUILDS_MAX).await?;
+        let build = builds.iter().find(|build| build.id == id).ok_or(ServiceError::NotFound("build"))?;
+        if build.state != BuildState::Promoted {
+            return Err(ServiceError::WrongState("only devices of a promoted build can be told to look for it"));
+        }
+        let promoted = promoted_of(&builds, &build.package);
+        let fleet = self.count_fleet().await?;
+        let offered = |device: &&Running| {
+            // A device that does not tell its version cannot be said to be behind.
+            device.version_code.is_some_and(|version| rollout::answer(device.id, version, &promoted) == Answer::Offer(id))
+        };
+        let mut devices: Vec<(bool, DeviceId)> = fleet.iter().filter(offered).map(|device| (!device.online, device.id)).collect();
+        devices.sort_unstable();
+        let left_out = devices.len().saturating_sub(BULK_MAX);
+        devices.truncate(BULK_MAX);
+        let online = devices.iter().filter(|(offline, _)| !offline).count();
+        let plan = NudgePlan { devices: devices.len(), online, left_out };
+        Ok((devices.into_iter().map(|(_, id)| id).collect(), plan))
+    }
+
+    /// What became of a build within the last hours, and which versions the fleet ran.
+    ///
+    /// # Errors
+    /// Forbidden, the hours are out of 1..744, or there is no such build.
+    pub async fn stats(&self, principal: &Principal, id: AgentBuildId, hours: i64) -> Result<BuildStats, ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        let hours = in_range("hours", hours, 1, STATS_HOURS_MAX)?;
+        let (details, now) = (self.details(id).await?, clock::now());
+        let since = hour_of(now) - TimeDelta::hours(hours);
+        Ok(BuildStats {
+            details,
+            hours: self.parts.store.update_hours(id, since).await?,
+            errors: self.parts.store.update_errors(id, ERRORS_MAX).await?,
+            versions: self.versions_since(since, now).await?,
+        })
+    }
+
+    /// Which versions the fleet ran within the last hours, by hour, oldest first; the last is the present.
+    ///
+    /// # Errors
+    /// Forbidden, or the hours are out of 1..744.
+    pub async fn adoption(&self, principal: &Principal, hours: i64) -> Result<Vec<VersionSample>, ServiceError> {
+        principal.require(Permission::ViewDeployments)?;
+        let (hours, now) = (in_range("hours", hours, 1, STATS_HOURS_MAX)?, clock::now());
+        self.versions_since(hour_of(now) - TimeDelta::hours(hours), now).await
+    }
+
+    async fn versions_since(&self, since: Timestamp, now: Timestamp) -> Result<Vec<VersionSample>, ServiceError> {
+        let this_hour = hour_of(now);
+        let mut samples = self.parts.store.version_samples(since).await?;
+        samples.retain(|sample| sample.hour < this_hour);
+        let present = versions(&self.fleet().await?).into_iter();
+        samples.extend(present.map(|(version_code, devices)| VersionSample { hour: this_hour, version_code, devices: devices as i64 }));
+        Ok(samples)
+    }
+
+    async fn details(&self, id: AgentBuildId) -> Result<BuildDetails, ServiceError> {
+        let build = self.parts.store.agent_build(id).await?.ok_or(ServiceError::NotFound("build"))?;
+        self.detailed(vec![build]).await?.pop().ok_or(ServiceError::Internal)
+    }
+
+    async fn detailed(&self, builds: Vec<AgentBuildRow>) -> Result<Vec<BuildDetails>, ServiceError> {
+        let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
+        let totals: HashMap<_, _> = self.parts.store.update_totals(&ids).await?.into_iter().collect();
+        let fleet = self.fleet().await?;
+        let details = |build: AgentBuildRow| {
+            let promotion = build.promotion.filter(|_| build.state == BuildState::Promoted);
+            let cohort = promotion.map(|promotion| cohorts(&fleet, build.version_code).within(promotion.rollout_percent));
+            let running = fleet.iter().filter(|device| device.version_code == Some(build.version_code)).count() as u64;
+            let counts = totals.get(&build.id).copied().unwrap_or_default();
+            BuildDetails { counts, cohort: cohort.unwrap_or_default(), running, build }
+        };
+        Ok(builds.into_iter().map(details).collect())
+    }
+
+    /// The fleet, counted anew when the last count is a second old: a page that many people look at costs no more than one.
+    async fn fleet(&self) -> Result<Arc<Vec<Running>>, ServiceError> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match counted.filter(|(at, _)| at.elapsed() < COUNTED_FOR) {
+            Some((_, fleet)) => Ok(fleet),
+            None => self.count_fleet().await,
+        }
+    }
+
+    async fn count_fleet(&self) -> Result<Arc<Vec<Running>>, ServiceError> {
+        let (view, at) = (Arc::clone(&self.parts.view), Instant::now());
+        let fleet = tokio::task::spawn_blocking(move || running(&view)).await.map_err(|_| ServiceError::Internal)?;
+        let fleet = Arc::new(fleet);
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, Arc::clone(&fleet)));
+        Ok(fleet)
+    }
+}

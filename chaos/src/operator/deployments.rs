@@ -1,0 +1,286 @@
+//! Somebody who deploys at random through the API of any node while things go wrong, pauses, resumes and cancels what is
+//! under way, pulls the kill switch now and then, and writes down when each stop was acknowledged.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use hyper::Method;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::clock::now;
+use crate::deploy::api::{Api, Apk};
+use crate::oracle::{Act, append_act};
+use crate::signals::{Stop, stopped};
+
+/// Devices of one deployment, at most.
+const DEVICES: usize = 200;
+/// Tries to turn the kill switch off, each as long as a call is repeated.
+const RELEASE_TRIES: u32 = 5;
+/// How long the kill switch stays on: longer than it may take to be in force.
+const SWITCHED_OFF: Duration = Duration::from_secs(14);
+
+/// What is deployed, how often, and where it is written down.
+#[derive(Debug, Clone)]
+pub struct DeployerPlan {
+    /// Nodes.
+    pub servers: Vec<String>,
+    /// Password of `admin`.
+    pub admin_password: String,
+    /// Versions of one package, the oldest first.
+    pub apks: Vec<PathBuf>,
+    /// That package.
+    pub package: String,
+    /// Between two acts.
+    pub pause: Duration,
+    /// Decides everything.
+    pub seed: u64,
+    /// Gets a line for every stop.
+    pub record: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DeployerSummary {
+    /// Deployments, by id, in their order.
+    pub made: Vec<String>,
+    /// Pauses, resumes, cancels and switches that were acknowledged.
+    pub acts: u64,
+    /// Acts that were refused, because there was nothing to do any more for instance.
+    pub refused: u64,
+}
+
+impl fmt::Display for DeployerSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "deployments: {} made, {} times one was stopped or let go on, {} acts refused", self.made.len(), self.acts, self.refused)
+    }
+}
+
+/// Somebody at work.
+pub struct Deploying {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<Deployer>>,
+}
+
+impl Deploying {
+    /// Deploys nothing more, cancels what is open, and leaves no brake on.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or the record cannot be written.
+    pub async fn finish(self) -> Result<Deployer> {
+        self.stop.send_replace(true);
+        let mut deployer = self.task.await.context("the deployer has failed")??;
+        deployer.release(0).await?;
+        for id in deployer.summary.made.clone() {
+            deployer.steer(0, &id, "cancel").await?;
+        }
+        Ok(deployer)
+    }
+}
+
+/// Uploads the APKs and starts to deploy.
+///
+/// # Errors
+/// The cluster does not take them.
+pub async fn start(plan: DeployerPlan) -> Result<Deploying> {
+    let api = Api::new(plan.servers.clone(), &plan.admin_password)?;
+    let mut apks = Vec::new();
+    for file in &plan.apks {
+        apks.push(api.prepare(file, &plan.package).await?);
+    }
+    ensure!(!apks.is_empty(), "there is nothing to deploy");
+    let (stop, stopped) = watch::channel(false);
+    let deployer = Deployer { rng: SmallRng::seed_from_u64(plan.seed), api, apks, plan, summary: DeployerSummary::default() };
+    Ok(Deploying { stop, task: tokio::spawn(deployer.work(stopped)) })
+}
+
+/// Who deploys.
+pub struct Deployer {
+    plan: DeployerPlan,
+    api: Api,
+    apks: Vec<Apk>,
+    rng: SmallRng,
+    /// What came of it.
+    pub summary: DeployerSummary,
+}
+
+impl Deployer {
+    async fn work(mut self, mut stop: Stop) -> Result<Self> {
+        let mut devices: Vec<String> = Vec::new();
+        while !*stop.borrow() {
+            if devices.is_empty() {
+                // Whoever is asked may be down: the next look asks somebody else.
+                devices = self.devices().await.unwrap_or_default();
+            }
+            let node = self.rng.random_range(0..self.api.nodes());
+            match (self.rng.random_range(0..20), self.any()) {
+                (0, _) => self.pull_the_switch(node).await?,
+                (1..=4, Some(id)) => self.steer(node, &id, "pause").await?,
+                (5..=8, Some(id)) => self.steer(node, &id, "resume").await?,
+                (9..=10, Some(id)) => self.steer(node, &id, "cancel").await?,
+                _ => self.deploy(&devices).await?,
+            }
+            tokio::select! {
+                () = stopped(&mut stop) => {}
+                () = sleep(self.plan.pause) => {}
+            }
+        }
+        Ok(self)
+    }
+
+    fn any(&mut self) -> Option<String> {
+        // Those that were made last are open most likely.
+        let recent = &self.summary.made[self.summary.made.len().saturating_sub(4)..];
+        (!recent.is_empty()).then(|| recent[self.rng.random_range(0..recent.len())].clone())
+    }
+
+    async fn devices(&self) -> Result<Vec<String>> {
+        let page = self.api.json(Method::GET, "/v1/devices?limit=500", None, &[200]).await?;
+        Ok(page["items"].as_array().into_iter().flatten().filter_map(|item| item["id"].as_str().map(str::to_owned)).collect())
+    }
+
+    async fn deploy(&mut self, devices: &[String]) -> Result<()> {
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let (target, options) = choose(devices, now(), &mut self.rng);
+        let apk = &self.apks[self.rng.random_range(0..self.apks.len())];
+        match self.api.deploy(apk, "soak", &target, &options).await {
+            Ok(made) => self.summary.made.extend(made["id"].as_str().map(str::to_owned)),
+            Err(error) => self.refuse(&error),
+        }
+        Ok(())
+    }
+
+    async fn steer(&mut self, node: usize, id: &str, what: &str) -> Result<()> {
+        match self.api.steer(node, id, what).await {
+            Ok(act) => self.note(node, &act)?,
+            // It is over, most likely.
+            Err(error) => self.refuse(&error),
+        }
+        Ok(())
+    }
+
+    async fn pull_the_switch(&mut self, node: usize) -> Result<()> {
+        match self.api.switch(node, "deployments.kill_switch", true).await {
+            Ok(act) => self.note(node, &act)?,
+            // It may be on nevertheless.
+            Err(error) => self.refuse(&error),
+        }
+        sleep(SWITCHED_OFF).await;
+        self.release(node).await
+    }
+
+    /// Turns the kill switch off, however long it takes.
+    async fn release(&mut self, node: usize) -> Result<()> {
+        for _ in 0..RELEASE_TRIES {
+            match self.api.switch(node, "deployments.kill_switch", false).await {
+                Ok(act) => return self.note(node, &act),
+                Err(error) => self.refuse(&error),
+            }
+        }
+        anyhow::bail!("the kill switch cannot be turned off")
+    }
+
+    fn note(&mut self, node: usize, act: &Act) -> Result<()> {
+        self.summary.acts += 1;
+        append_act(&self.plan.record, self.api.server(node), now(), act)
+    }
+
+    fn refuse(&mut self, error: &anyhow::Error) {
+        self.summary.refused += 1;
+        tracing::debug!(%error, "refused");
+    }
+
+    /// Counters of the deployments that are over, as the API tells them: to be asked for once no device says anything
+    /// any more.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn counts(&self) -> Result<Vec<(String, BTreeMap<String, u64>)>> {
+        let mut counts = Vec::new();
+        for id in &self.summary.made {
+            let deployment = self.api.deployment(id).await?;
+            if !deployment["finished_at"].is_null() {
+                counts.push((id.clone(), counts_of(&deployment)));
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// The counters that a deployment's JSON tells.
+pub(crate) fn counts_of(deployment: &Value) -> BTreeMap<String, u64> {
+    let told = deployment["counts"].as_object().into_iter().flatten();
+    told.filter_map(|(state, count)| Some((state.clone(), count.as_u64()?))).collect()
+}
+
+/// A target and options, all of them valid.
+fn choose(devices: &[String], now: DateTime<Utc>, rng: &mut SmallRng) -> (Value, Value) {
+    let wanted = rng.random_range(5..=DEVICES).min(devices.len());
+    let first = rng.random_range(0..devices.len());
+    let chosen: Vec<&String> = devices.iter().cycle().skip(first).take(wanted).collect();
+    let size = rng.random_range(0..=5_usize).min(chosen.len());
+    let rate = [0, 30, 120, 600][rng.random_range(0..4)];
+    let mut options = json!({
+        "canary": {"size": size, "success_threshold_pct": rng.random_range(30..=90), "min_count": size.max(1), "timeout_minutes": 5},
+        "rate_per_minute": rate,
+        "concurrency": rng.random_range(1..=50),
+        "wifi_only": false,
+        "min_battery_pct": 0,
+        "retries": {"max": rng.random_range(0..=2), "backoff_seconds": rng.random_range(1..=5)},
+        "failure_pause": {"threshold_pct": rng.random_range(20..=100), "min_count": 5},
+    });
+    if size == 0 {
+        options["canary"] = json!({"size": 0});
+    }
+    if rng.random_bool(0.2) {
+        // It closes while the deployment is under way, or not.
+        let clock = |at: DateTime<Utc>| at.format("%H:%M").to_string();
+        let end = now + TimeDelta::minutes(rng.random_range(1..10));
+        options["window"] = json!({"start": clock(now - TimeDelta::hours(1)), "end": clock(end), "tz": "UTC"});
+    }
+    (json!({"ids": chosen}), options)
+}
+
+/// The APKs of a folder that are deployed in a soak: versions of one package, the oldest first.
+pub fn versions_in(folder: &Path) -> Vec<PathBuf> {
+    ["till-1.apk", "till-2.apk", "till-3.apk", "till-9-v2.apk"]
+        .map(|name| folder.join(name))
+        .into_iter()
+        .filter(|file| file.is_file())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_chosen_is_valid() {
+        let devices: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
+        let mut rng = SmallRng::seed_from_u64(1);
+        let now = DateTime::from_timestamp(1_795_275_377, 0).unwrap();
+        for _ in 0..500 {
+            let (target, options) = choose(&devices, now, &mut rng);
+            let mut ids: Vec<&str> = target["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+            let chosen = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert!(ids.len() == chosen && chosen >= 5, "each device once");
+            let (size, least) = (options["canary"]["size"].as_u64().unwrap(), options["canary"]["min_count"].as_u64());
+            assert!(least.is_none_or(|least| least <= size) && size <= chosen as u64, "{options}");
+            assert_ne!(options["window"]["start"].as_str().unwrap_or("-"), options["window"]["end"].as_str().unwrap_or("+"));
+        }
+        assert_eq!(counts_of(&json!({"counts": {"queued": 2, "failed": 0}})), BTreeMap::from([("queued".into(), 2), ("failed".into(), 0)]));
+    }
+}

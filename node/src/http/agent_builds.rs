@@ -1,0 +1,237 @@
+//! `/v1/agent-builds`: builds of the agent, who is offered them, and what became of them.
+
+use std::sync::Arc;
+
+use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use domain::access::Permission;
+use domain::rollout::{HaltReason, Promotion};
+use domain::{AgentBuildId, ApkId, Invalid};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use wire::admin::Page;
+use wire::agent_build::{
+    AgentBuild, AgentBuildRollout, AgentBuildStats, CohortCounts, NewAgentBuild, NudgePlan, NudgeRequest, NudgeResponse, PromoteAgentBuild,
+    UpdateCounts, UpdateError, UpdateHour, VersionSample,
+};
+
+use super::command_batches::present_batch;
+use super::commands::once;
+use super::extract::{PathId, Person};
+use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::{ApiError, App, body};
+use crate::present;
+
+/// Makes an uploaded APK of the agent a build, which no device is offered before it is promoted.
+#[utoipa::path(
+    post, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = [])),
+    request_body = NewAgentBuild,
+    responses((status = 201, body = AgentBuild), ConflictRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<AgentBuild>), ApiError> {
+    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    let asked: NewAgentBuild = body::json(&app, &headers, body).await?;
+    let apk: ApkId = asked.apk_id.parse().map_err(|_| Invalid::new("apk_id", "there is no such APK"))?;
+    let made = app.system.agent_builds.add(&principal, apk, &asked.release_notes).await?;
+    Ok((StatusCode::CREATED, Json(present_build(made))))
+}
+
+/// Every build, the newest version first.
+#[utoipa::path(
+    get, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = [])),
+    responses((status = 200, body = Page<AgentBuild>), PersonRefusals)
+)]
+pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Page<AgentBuild>>, ApiError> {
+    let builds = app.system.agent_builds.list(&principal).await?;
+    Ok(Json(Page { items: builds.into_iter().map(present_build).collect(), next_cursor: None }))
+}
+
+/// A build.
+#[utoipa::path(
+    get, path = "/v1/agent-builds/{id}", tag = "agent-builds", security(("person" = [])),
+    params(("id" = String, Path, description = "The build")),
+    responses((status = 200, body = AgentBuild), NotFoundRefusal, PersonRefusals)
+)]
+pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Json<AgentBuild>, ApiError> {
+    Ok(Json(present_build(app.system.agent_builds.one(&principal, build_id(&id)?).await?)))
+}
+
+/// Offers a build to a share of the fleet; of one that is promoted already, changes how it is offered. A build that was taken out
+/// is judged anew from here on.
+#[utoipa::path(
+    post, path = "/v1/agent-builds/{id}/promote", tag = "agent-builds", security(("person" = [])),
+    params(("id" = String, Path, description = "The build")),
+    request_body = PromoteAgentBuild,
+    responses((status = 200, body = AgentBuild), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn promote(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<AgentBuild>, ApiError> {
+    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    let asked: PromoteAgentBuild = body::json(&app, &headers, body).await?;
+    let promotion = Promotion::new(asked.rollout_percent, asked.wifi_only, asked.must_install, asked.min_battery)?;
+    Ok(Json(present_build(app.system.agent_builds.promote(&principal, build_id(&id)?, promotion).await?)))
+}
+
+/// Changes the share of the fleet that a promoted build is offered to. Less takes nothing back from who has it.
+#[utoipa::path(
+    post, path = "/v1/agent-builds/{id}/rollout", tag = "agent-builds", security(("person" = [])),
+    params(("id" = String, Path, description = "The build")),
+    request_body = AgentBuildRollout,
+    responses((status = 200, body = AgentBuild), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
+)]
+pub(crate) async fn rollout(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<AgentBuild>, ApiError> {
+    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    let asked: AgentBuildRollout = body::json(&app, &headers, body).await?;
+    Ok(Json(present_build(app.system.agent_builds.rollout(&principal, build_id(&id)?, asked.rollout_percent).await?)))
+}
+
+/// Offers a build no longer. Who has it keeps it.
+#[utoipa::path(
+    post, path = "/v1/agent-builds/{id}/rollback", tag = "agent-builds", security(("person" = [])),
+    params(("id" = String, Path, description = "The build")),
+    responses((status = 200, body = AgentBuild), NotFoundRefusal, ConflictRefusal, PersonRefusals)
+)]
+pub(crate) async fn rollback(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+) -> Result<Json<AgentBuild>, ApiError> {
+    Ok(Json(present_build(app.system.agent_builds.roll_back(&principal, build_id(&id)?).await?)))
+}
+
+/// Tells devices that are offered the build and run an older version to look for it now; or says with `dry_run` how many those are.
+/// The body may be left out. The same `Idempotency-Key` is answered with the same batch, with 200.
+#[utoipa::path(
+    post, path = "/v1/agent-builds/{id}/nudge", tag = "agent-builds", security(("person" = [])),
+    params(
+        ("id" = String, Path, description = "The build"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")
+    ),
+    request_body = NudgeRequest,
+    responses(
+        (status = 201, body = NudgeResponse), (status = 200, description = "A dry run, or made by an earlier call", body = NudgeResponse),
+        NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals
+    )
+)]
+pub(crate) async fn nudge(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<NudgeResponse>), ApiError> {
+    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    let id = build_id(&id)?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let asked: NudgeRequest = if bytes.is_empty() { NudgeRequest::default() } else { body::parse_object(&bytes)? };
+    if asked.dry_run {
+        let plan = app.system.agent_builds.nudge_plan(&principal, id).await?;
+        let plan = NudgePlan { devices: plan.devices, online: plan.online, left_out: plan.left_out };
+        return Ok((StatusCode::OK, Json(NudgeResponse::Plan(plan))));
+    }
+    let once = once(&headers, &format!("agent-builds/{id}/nudge"), &bytes)?;
+    let (batch, new) = app.system.agent_builds.nudge(&principal, id, asked.rate_per_second, once).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(NudgeResponse::Batch(Box::new(present_batch(batch))))))
+}
+
+/// How far back to look.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StatsQuery {
+    /// Hours, 1..744; 168 when absent.
+    hours: Option<i64>,
+}
+
+/// What became of a build, and which versions of the agent the fleet ran.
+#[utoipa::path(
+    get, path = "/v1/agent-builds/{id}/stats", tag = "agent-builds", security(("person" = [])),
+    params(("id" = String, Path, description = "The build"), StatsQuery),
+    responses((status = 200, body = AgentBuildStats), NotFoundRefusal, QueryRefusals, PersonRefusals)
+)]
+pub(crate) async fn stats(
+    State(app): State<Arc<App>>,
+    Person(principal): Person,
+    PathId(id): PathId,
+    query: Result<Query<StatsQuery>, QueryRejection>,
+) -> Result<Json<AgentBuildStats>, ApiError> {
+    let Query(query) = query.map_err(present::query_refused)?;
+    let stats = app.system.agent_builds.stats(&principal, build_id(&id)?, query.hours.unwrap_or(STATS_HOURS_DEFAULT)).await?;
+    let hour = |(hour, counts)| UpdateHour { hour: present::time(hour), counts: present_counts(counts) };
+    let version = |sample: store::VersionSample| VersionSample {
+        hour: present::time(sample.hour),
+        version_code: sample.version_code,
+        devices: sample.devices,
+    };
+    Ok(Json(AgentBuildStats {
+        build: present_build(stats.details),
+        hours: stats.hours.into_iter().map(hour).collect(),
+        errors: stats.errors.into_iter().map(|(error, devices)| UpdateError { error, devices }).collect(),
+        versions: stats.versions.into_iter().map(version).collect(),
+    }))
+}
+
+fn build_id(text: &str) -> Result<AgentBuildId, ApiError> {
+    present::id("build", text)
+}
+
+fn present_counts(counts: store::UpdateCounts) -> UpdateCounts {
+    UpdateCounts {
+        checks: counts.checks,
+        eligible: counts.eligible,
+        downloads: counts.downloads,
+        installs: counts.installs,
+        failures: counts.failures,
+        verify_failures: counts.verify_failures,
+    }
+}
+
+fn present_build(details: BuildDetails) -> AgentBuild {
+    let BuildDetails { build, counts, cohort, running } = details;
+    AgentBuild {
+        id: build.id.to_string(),
+        apk_id: build.apk.to_string(),
+        package: build.package,
+        version_code: build.version_code,
+        version_name: build.version_name,
+        release_notes: build.release_notes,
+        state: build.state.as_str().to_owned(),
+        rollout_percent: build.promotion.map(|promotion| promotion.rollout_percent),
+        wifi_only: build.promotion.map(|promotion| promotion.wifi_only),
+        must_install: build.promotion.map(|promotion| promotion.must_install),
+        min_battery: build.promotion.map(|promotion| promotion.min_battery_pct),
+        halt_reason: build.halt_reason.map(HaltReason::as_str).map(str::to_owned),
+        created_by: build.created_by,
+        created_at: present::time(build.created_at),
+        promoted_by: build.promoted_by,
+        promoted_at: build.promoted_at.map(present::time),
+        changed_by: build.changed_by,
+        changed_at: present::time(build.changed_at),
+        nudged_by: build.nudged_by,
+        nudged_at: build.nudged_at.map(present::time),
+        cohort: CohortCounts { devices: cohort.devices, online: cohort.online, behind: cohort.behind },
+        running,
+        counts: present_counts(counts),
+    }
+}

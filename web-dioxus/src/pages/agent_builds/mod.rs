@@ -1,0 +1,145 @@
+//! Updates of the agent: builds and who is offered them, the versions that the fleet runs, and what became of each build.
+
+mod add;
+mod adoption;
+mod list;
+mod nudge;
+mod promote;
+mod stats;
+
+use std::time::Duration;
+
+use actors::clock;
+use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
+use dioxus::prelude::*;
+use domain::Timestamp;
+use domain::access::Permission;
+use store::VersionSample;
+
+use crate::app::use_title;
+use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, Skeleton, icon};
+use crate::context::use_session;
+use crate::polling::use_polling;
+use crate::toasts::use_toasts;
+
+use add::Add;
+use adoption::Adoption;
+use list::Builds;
+use nudge::Nudge;
+use promote::{Promote, Rollout};
+use stats::Statistics;
+
+/// How often the page is read again.
+const REREAD: Duration = Duration::from_secs(3);
+
+/// What the page asks about.
+#[derive(Clone, PartialEq)]
+pub(super) enum Asked {
+    Add,
+    Promote(BuildDetails),
+    Rollout(BuildDetails),
+    RollBack(BuildDetails),
+    Nudge(BuildDetails),
+}
+
+/// What the page shows.
+#[derive(Clone, PartialEq)]
+pub(super) struct Shown {
+    pub(super) builds: Vec<BuildDetails>,
+    pub(super) versions: Vec<VersionSample>,
+    pub(super) at: Timestamp,
+}
+
+/// What a build is called: its version name and code.
+pub(super) fn name_of(details: &BuildDetails) -> String {
+    format!("{} ({})", details.build.version_name, details.build.version_code)
+}
+
+#[component]
+pub(crate) fn AgentBuilds() -> Element {
+    use_title("Agent updates");
+    let session = use_session();
+    if !session.may(Permission::ViewDeployments) {
+        return rsx! {
+            PageHeader { title: "Agent updates" }
+            section { class: "card",
+                EmptyState { glyph: Glyph::Key, title: "Not for this role", text: "Your role does not allow this. Ask an admin of this server." }
+            }
+        };
+    }
+    rsx! { Page { manages: session.may(Permission::ManageAgentBuilds) } }
+}
+
+#[component]
+fn Page(manages: bool) -> Element {
+    let mut asked = use_signal(|| None::<Asked>);
+    let page = use_polling((), REREAD, |system, principal, ()| async move {
+        let builds = system.agent_builds.list(&principal).await?;
+        let versions = system.agent_builds.adoption(&principal, STATS_HOURS_DEFAULT).await?;
+        Ok(Shown { builds, versions, at: clock::now() })
+    });
+    let reading = page.read();
+    let done = move |()| {
+        asked.set(None);
+        page.again();
+    };
+    let close = move |()| asked.set(None);
+    rsx! {
+        PageHeader { title: "Agent updates", lead: "Builds of the agent, who is offered them, and how far they got.",
+            if manages {
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-build", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Add a build" }
+            }
+        }
+        if let Some(problem) = &reading.problem {
+            Problem { text: problem.clone(), onretry: move |()| page.again() }
+        }
+        match reading.value.as_deref() {
+            Some(shown) => rsx! {
+                Builds { builds: shown.builds.clone(), now: shown.at, manages, onask: move |what| asked.set(Some(what)) }
+                Adoption { shown: shown.clone() }
+                if !shown.builds.is_empty() {
+                    Statistics { builds: shown.builds.clone() }
+                }
+            },
+            None if reading.problem.is_none() => rsx! { section { class: "card", Skeleton {} } },
+            None => rsx! {},
+        }
+        match asked() {
+            None => rsx! {},
+            Some(Asked::Add) => rsx! { Add { ondone: done, onclose: close } },
+            Some(Asked::Promote(details)) => rsx! { Promote { details, ondone: done, onclose: close } },
+            Some(Asked::Rollout(details)) => rsx! { Rollout { details, ondone: done, onclose: close } },
+            Some(Asked::RollBack(details)) => rsx! { RollBack { details, onclose: done } },
+            Some(Asked::Nudge(details)) => rsx! { Nudge { details, onclose: done } },
+        }
+    }
+}
+
+#[component]
+fn RollBack(details: BuildDetails, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let (id, name) = (details.build.id, name_of(&details));
+    let called = name.clone();
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let (session, name) = (session.clone(), called.clone());
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.agent_builds.roll_back(&principal, id).await }).await {
+                Ok(_) => toasts.good(format!("{name} is offered no longer.")),
+                Err(error) => toasts.failed(&error),
+            }
+            onclose.call(());
+        });
+    });
+    rsx! {
+        Confirm { title: "Roll {name} back?", action: "Roll back", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
+            p { "No device is offered it any more; those in its cohort get the newest promoted build before it." }
+            p { "Devices that run it keep it: Android does not downgrade in place. To replace it there, promote a newer build." }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The dialog that tells devices to look for a build now.
+
+use std::time::Duration;
+
+use actors::services::BuildDetails;
+use dioxus::prelude::*;
+
+use super::name_of;
+use crate::app::{Onward, Route};
+use crate::components::Confirm;
+use crate::context::use_session;
+use crate::format;
+use crate::polling::use_polling;
+use crate::toasts::use_toasts;
+
+/// How often the devices are counted again.
+const RECOUNT: Duration = Duration::from_secs(5);
+
+#[component]
+pub(super) fn Nudge(details: BuildDetails, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let onward = use_context::<Onward>();
+    let mut busy = use_signal(|| false);
+    let (id, name) = (details.build.id, name_of(&details));
+    let plan = use_polling(id, RECOUNT, |system, principal, id| async move { system.agent_builds.nudge_plan(&principal, id).await });
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let session = session.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.agent_builds.nudge(&principal, id, None, None).await }).await {
+                Ok((batch, _)) => {
+                    let devices = format::count(batch.batch.devices.unsigned_abs() as usize, "device", "devices");
+                    toasts.good(format!("{devices} are told to look for it."));
+                    onclose.call(());
+                    onward.go(Route::batch(batch.batch.id));
+                }
+                Err(error) => {
+                    toasts.failed(&error);
+                    onclose.call(());
+                }
+            }
+        });
+    });
+    let reading = plan.read();
+    let plan = reading.value.as_deref().copied();
+    let nobody = plan.is_none_or(|plan| plan.devices == 0);
+    rsx! {
+        Confirm { title: "Tell devices to look for {name} now?", action: "Nudge", mild: true, busy: busy() || nobody, onconfirm: confirmed, onclose,
+            match (plan, &reading.problem) {
+                (Some(plan), _) if plan.devices == 0 => rsx! { p { "data-testid": "nudge-plan", "No device that is offered it runs an older version: there is nobody to tell." } },
+                (Some(plan), _) => rsx! {
+                    p { "data-testid": "nudge-plan", "{format::count(plan.devices, \"device\", \"devices\")} that are offered it run an older version, {format::number(plan.online as u64)} of them online now. Each is sent the command to look for an update." }
+                    if plan.left_out > 0 {
+                        p { "{format::count(plan.left_out, \"device is\", \"devices are\")} beyond what one call may address, and left out." }
+                    }
+                },
+                (None, Some(problem)) => rsx! { p { "{problem}" } },
+                (None, None) => rsx! { p { "Counting the devices …" } },
+            }
+            p { "The others find it with their next check anyway." }
+        }
+    }
+}
