@@ -8,7 +8,9 @@ use crate::commands::admin;
 use crate::common::{Bench, apks, eventually, nexmdm};
 
 fn fixture(name: &str) -> String {
-    format!("{}/../actors/testdata/apks/{name}", env!("CARGO_MANIFEST_DIR"))
+    // The browser takes no way around.
+    let path = std::fs::canonicalize(format!("{}/../actors/testdata/apks/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 async fn pick(chromium: &Chromium, file: &str) {

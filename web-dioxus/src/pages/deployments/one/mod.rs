@@ -130,7 +130,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
             p { class: "notice warn", role: "status", "data-testid": "pause-reason", {icon(Glyph::Alert)}
                 span {
                     "{pause_text(reason)}"
-                    if let Some(at) = row.paused_at { " " {time_ago(at, &format::relative(now, at))} "." }
+                    if let Some(at) = row.paused_at { " Paused " {time_ago(at, &format::relative(now, at))} "." }
                 }
             }
         }
