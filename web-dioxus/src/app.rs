@@ -5,16 +5,17 @@ use std::rc::Rc;
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::{CommandBatchId, DeviceId};
+use domain::{CommandBatchId, DeploymentId, DeviceId};
 
 use crate::audit_url::AuditUrl;
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
+use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::history::{Address, LiveHistory};
 use crate::pages::{
-    AgentBuilds, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Device, Devices, Enrollment, ImportDevices, NotFound, Overview,
-    Section, Settings,
+    AgentBuilds, Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment,
+    ImportDevices, NewDeployment, NotFound, Overview, Packages, Section, Settings,
 };
 use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
@@ -40,6 +41,16 @@ pub(crate) enum Route {
     Commands { query: CommandsUrl },
     #[route("/commands/batches/:id?:..query")]
     CommandBatch { id: String, query: BatchUrl },
+    #[route("/apks?:..query")]
+    Apks { query: ApksUrl },
+    #[route("/apks/packages")]
+    Packages {},
+    #[route("/deployments?:..query")]
+    Deployments { query: DeploymentsUrl },
+    #[route("/deployments/new?:..query")]
+    NewDeployment { query: NewDeploymentUrl },
+    #[route("/deployments/:id?:..query")]
+    Deployment { id: String, query: DeploymentUrl },
     #[route("/agent-updates")]
     AgentBuilds {},
     #[route("/cluster")]
@@ -61,6 +72,11 @@ impl Route {
     /// The page of a batch of commands.
     pub(crate) fn batch(id: CommandBatchId) -> Self {
         Self::CommandBatch { id: id.to_string(), query: BatchUrl::default() }
+    }
+
+    /// The page of a deployment.
+    pub(crate) fn deployment(id: DeploymentId) -> Self {
+        Self::Deployment { id: id.to_string(), query: DeploymentUrl::default() }
     }
 
     /// A part of the settings.
@@ -145,6 +161,8 @@ fn Frame() -> Element {
     });
     let audits = use_session().may(Permission::ViewAudit);
     let on_devices = matches!(route, Route::Devices { .. } | Route::Device { .. } | Route::DeletedDevices {} | Route::ImportDevices {});
+    let on_apks = matches!(route, Route::Apks { .. } | Route::Packages {});
+    let on_deployments = matches!(route, Route::Deployments { .. } | Route::NewDeployment { .. } | Route::Deployment { .. });
     rsx! {
         a { class: "skip", href: "#content", "Skip to content" }
         div { class: "frame",
@@ -170,6 +188,12 @@ fn Frame() -> Element {
                         }
                     }
                     if session.may(Permission::ViewDeployments) {
+                        Go { to: Route::Apks { query: ApksUrl::default() }, current: on_apks, testid: "nav-apks",
+                            {icon(Glyph::Package)} span { "Apps" }
+                        }
+                        Go { to: Route::Deployments { query: DeploymentsUrl::default() }, current: on_deployments, testid: "nav-deployments",
+                            {icon(Glyph::Upload)} span { "Deployments" }
+                        }
                         Go { to: Route::AgentBuilds {}, current: route == Route::AgentBuilds {}, testid: "nav-agent-updates",
                             {icon(Glyph::Refresh)} span { "Agent updates" }
                         }

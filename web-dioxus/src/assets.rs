@@ -23,6 +23,8 @@ const STYLE: &str = concat!(
     include_str!("../assets/css/devices.css"),
     include_str!("../assets/css/device.css"),
     include_str!("../assets/css/commands.css"),
+    include_str!("../assets/css/apks.css"),
+    include_str!("../assets/css/deployments.css"),
     include_str!("../assets/css/agent_builds.css"),
     include_str!("../assets/css/enrollment.css"),
     include_str!("../assets/css/enrollment_kit.css"),
@@ -78,7 +80,8 @@ fn live_script() -> String {
         let end = script[start..].find([';', '\n']).map_or(script.len(), |length| start + length);
         script.replace_range(start..end, "");
     }
-    format!("{script}\n{}\n{}", include_str!("../assets/live.js"), include_str!("../assets/chart.js"))
+    let ours = [include_str!("../assets/live.js"), include_str!("../assets/chart.js"), include_str!("../assets/apk_upload.js")];
+    format!("{script}\n{}", ours.join("\n"))
 }
 
 /// `GET /assets/{name}`

@@ -10,7 +10,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::access::{Permission, Principal};
-use domain::{CommandBatchId, UserId};
+use domain::{CommandBatchId, DeploymentId, UserId};
 
 use crate::audit_url::AuditUrl;
 use crate::signin::Asked;
@@ -113,6 +113,26 @@ pub(crate) async fn export_batch(
     match exported {
         Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"commands.csv\"")),
         Err(error) => refused(&error, "/login?next=/commands"),
+    }
+}
+
+/// `GET /export/deployments/{id}.csv`: the devices of a deployment as a table.
+pub(crate) async fn export_deployment(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(file): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Response {
+    let exported = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => match file.strip_suffix(".csv").and_then(|id| id.parse::<DeploymentId>().ok()) {
+            Some(id) => dashboard.system.deployments.table(&principal, id).await,
+            None => Err(ServiceError::NotFound("deployment")),
+        },
+        Err(error) => Err(error),
+    };
+    match exported {
+        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"deployment.csv\"")),
+        Err(error) => refused(&error, "/login?next=/deployments"),
     }
 }
 

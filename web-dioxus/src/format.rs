@@ -91,6 +91,16 @@ pub(crate) fn mebibytes(mib: i64) -> String {
     }
 }
 
+/// A size given in bytes: "900 B", "8.5 KB", "12.3 MB".
+pub(crate) fn bytes(bytes: i64) -> String {
+    match bytes.max(0) {
+        bytes @ ..1024 => format!("{bytes} B"),
+        bytes @ ..1_048_576 => format!("{:.1} KB", bytes as f64 / 1024.0),
+        bytes if bytes < 1 << 30 => format!("{:.1} MB", bytes as f64 / 1_048_576.0),
+        bytes => mebibytes(bytes >> 20),
+    }
+}
+
 /// Yes, no or unknown.
 pub(crate) fn yes_no(value: Option<bool>) -> &'static str {
     match value {
@@ -181,6 +191,14 @@ mod tests {
     #[test]
     fn sizes_grow_units() {
         assert_eq!([mebibytes(0), mebibytes(640), mebibytes(3891), mebibytes(1_258_291)], ["0 MB", "640 MB", "3.8 GB", "1.2 TB"]);
+    }
+
+    #[test]
+    fn sizes_of_files_have_the_unit_that_fits() {
+        assert_eq!(
+            [bytes(-1), bytes(900), bytes(8675), bytes(12_900_000), bytes(1 << 31)],
+            ["0 B", "900 B", "8.5 KB", "12.3 MB", "2.0 GB"]
+        );
     }
 
     #[test]

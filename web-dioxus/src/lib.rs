@@ -4,6 +4,7 @@
 //! GET /login, POST /login, POST /logout    signin     cookies in, cookies out
 //! GET /live/check, POST /live/refresh      signin     is the sign-in good, renew it
 //! POST /live/upload, GET /export/*          files      tables in and out
+//! POST /live/apk-uploads/*, GET /live/apk-icons/*  apk_files  parts of APKs in, icons out
 //! GET /assets/*, /favicon.svg              assets     style, theme and glue
 //! GET /live/ws                             session    one VirtualDom per open page
 //! GET anything else                        shell      the page that opens the socket
@@ -12,6 +13,7 @@
 //! browser and brings back events; `assets/live.js` is its other end. Pages call
 //! the services of `actors` with the signed-in principal and hold no rules.
 
+mod apk_files;
 mod app;
 mod assets;
 mod audit_url;
@@ -19,6 +21,7 @@ mod commands_url;
 mod components;
 mod context;
 mod cookies;
+mod deployments_url;
 mod files;
 mod fleet_watch;
 mod format;
@@ -127,6 +130,9 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         .route("/export/devices.csv", get(files::export))
         .route("/export/audit.csv", get(files::export_audit))
         .route("/export/command-batches/{file}", get(files::export_batch))
+        .route("/export/deployments/{file}", get(files::export_deployment))
+        .route("/live/apk-uploads/{id}", post(apk_files::add_part))
+        .route("/live/apk-icons/{id}", get(apk_files::icon))
         .route("/live/ws", get(session::upgrade))
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.svg", get(assets::favicon))

@@ -64,21 +64,26 @@ pub(crate) fn app_status(name: &str) -> Option<AppStatus> {
 impl From<&str> for DevicesUrl {
     /// Reads what it understands and leaves out the rest.
     fn from(query: &str) -> Self {
-        let mut url = Self { filter: filter_of(query), ..Self::default() };
-        for (key, value) in pairs(query) {
-            match key {
-                "sort" => url.sort = Sort::parse(&value).unwrap_or_default(),
-                "sel" => url.selected = Selection::of(selection::ids(&value)),
-                "all" => url.selected = Selection::matching(filter_of(&value)),
-                _ => {}
-            }
-        }
-        // Whatever the order they stand in.
-        if let Some((_, value)) = pairs(query).find(|(key, _)| *key == "not") {
-            let _ = selection::ids(&value).all(|id| url.selected.set(id, false));
-        }
-        url
+        let sort = pairs(query).filter(|(key, _)| *key == "sort").last().and_then(|(_, value)| Sort::parse(&value).ok());
+        Self { filter: filter_of(query), sort: sort.unwrap_or_default(), selected: selection_of(query) }
     }
+}
+
+/// Reads the devices that a query names or describes.
+pub(crate) fn selection_of(query: &str) -> Selection {
+    let mut selected = Selection::default();
+    for (key, value) in pairs(query) {
+        match key {
+            "sel" => selected = Selection::of(selection::ids(&value)),
+            "all" => selected = Selection::matching(filter_of(&value)),
+            _ => {}
+        }
+    }
+    // Whatever the order they stand in.
+    if let Some((_, value)) = pairs(query).find(|(key, _)| *key == "not") {
+        let _ = selection::ids(&value).all(|id| selected.set(id, false));
+    }
+    selected
 }
 
 /// Reads the conditions among the pairs of a query.
@@ -117,16 +122,7 @@ impl fmt::Display for DevicesUrl {
             let sign = if self.sort.descending { "-" } else { "" };
             query.pair("sort", Some(&format!("{sign}{}", self.sort.key.as_str())))?;
         }
-        let ids = |ids: &[domain::DeviceId]| Some(selection::names(ids)).filter(|ids| !ids.is_empty());
-        match &self.selected {
-            Selection::Devices(selected) => query.pair("sel", ids(selected).as_deref()),
-            Selection::Matching { filter, except } => {
-                let conditions = FilterQuery(filter).to_string();
-                // A pair without a value says nothing.
-                query.pair("all", Some(if conditions.is_empty() { "devices" } else { &conditions }))?;
-                query.pair("not", ids(except).as_deref())
-            }
-        }
+        query.selection(&self.selected)
     }
 }
 
@@ -241,6 +237,20 @@ impl<'a, 'f> Query<'a, 'f> {
         self.pair("version", filter.app_version.as_deref())?;
         self.pair("model", filter.model.as_deref())?;
         self.pair("app", filter.app_status.map(AppStatus::as_str))
+    }
+
+    /// The pairs of selected devices.
+    pub(crate) fn selection(&mut self, selected: &Selection) -> fmt::Result {
+        let ids = |ids: &[domain::DeviceId]| Some(selection::names(ids)).filter(|ids| !ids.is_empty());
+        match selected {
+            Selection::Devices(selected) => self.pair("sel", ids(selected).as_deref()),
+            Selection::Matching { filter, except } => {
+                let conditions = FilterQuery(filter).to_string();
+                // A pair without a value says nothing.
+                self.pair("all", Some(if conditions.is_empty() { "devices" } else { &conditions }))?;
+                self.pair("not", ids(except).as_deref())
+            }
+        }
     }
 
     /// A pair, unless it says nothing.

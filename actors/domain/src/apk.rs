@@ -13,6 +13,8 @@ pub const SIGNERS_MAX: usize = 16;
 pub const NOTES_MAX_CHARS: usize = 4000;
 /// Longest note of a managed package, in characters.
 pub const PACKAGE_NOTE_MAX_CHARS: usize = 500;
+/// What is said of a package that is not managed, between its name and the signers.
+const UNKNOWN_PACKAGE: &str = "is not a managed package; an admin has to allow it first. This file is signed by ";
 /// How many uses are named where there are many.
 const USES_NAMED: usize = 5;
 
@@ -166,11 +168,8 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownPackage { package, signers } => write!(
-                f,
-                "{package} is not a managed package; an admin has to allow it first. This file is signed by {}",
-                signers.join(", ")
-            ),
+            // `unknown_package` reads it.
+            Self::UnknownPackage { package, signers } => write!(f, "{package} {UNKNOWN_PACKAGE}{}", signers.join(", ")),
             Self::WrongSigner { package, signers } => write!(
                 f,
                 "the file is signed by {}, which is not allowed to sign {package}, nor did an allowed certificate hand over to it",
@@ -186,6 +185,14 @@ impl fmt::Display for Refusal {
             ),
         }
     }
+}
+
+/// The package and the signers that a refusal of an unknown package names, for whoever offers to allow it; `None`: that is
+/// another refusal.
+pub fn unknown_package(problem: &str) -> Option<(String, Vec<String>)> {
+    let (package, rest) = problem.split_once(' ')?;
+    let signers = rest.strip_prefix(UNKNOWN_PACKAGE)?;
+    Some((package.to_owned(), signers.split(", ").map(str::to_owned).collect()))
 }
 
 /// Whether an upload is taken. `allowed`: who may sign the package, `None` when it is not managed; `known`: every APK of

@@ -125,6 +125,28 @@ impl DeploymentService {
         Ok((rows, next))
     }
 
+    /// Tasks of a long list around the visible ones: how many there are, and `limit` of them behind the first `skip`.
+    ///
+    /// # Errors
+    /// Forbidden, no such deployment, or the page size is out of its limits.
+    pub async fn task_window(
+        &self,
+        principal: &Principal,
+        id: DeploymentId,
+        query: TaskQuery,
+        skip: i64,
+        limit: i64,
+    ) -> Result<(i64, Vec<TaskRow>), ServiceError> {
+        self.exists(principal, id).await?;
+        let limit = in_range("limit", limit, 1, PAGE_MAX)?;
+        let (all, first) = self.store.deployment_task_at(id, query, skip.max(0)).await?;
+        let rows = match first {
+            Some(first) => self.store.deployment_tasks(id, query, Some(first - 1), limit).await?,
+            None => Vec::new(),
+        };
+        Ok((all, rows))
+    }
+
     /// A page of what happened, newest first, and where the next one begins.
     ///
     /// # Errors

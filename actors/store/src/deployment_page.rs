@@ -166,6 +166,26 @@ impl Store {
             .collect()
     }
 
+    /// How many tasks match, and the place in the set of the one behind the first `skip` of them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn deployment_task_at(&self, id: DeploymentId, query: TaskQuery, skip: i64) -> Result<(i64, Option<i32>), StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT count(*) AS "tasks!", (array_agg(position ORDER BY position))[$5::bigint + 1] AS position FROM deployment_task
+               WHERE deployment_id = $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR reason = $3)
+                   AND ($4::uuid IS NULL OR device_id = $4)"#,
+            id.0,
+            query.state.map(TaskState::as_str),
+            query.reason.map(Reason::as_str),
+            query.device.map(|device| device.0),
+            skip
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((row.tasks, row.position))
+    }
+
     /// A page of what happened to a deployment, newest first, before `before`.
     ///
     /// # Errors

@@ -16,15 +16,15 @@ use crate::fleet::large;
 const ROWS: &str = "[data-testid=devices-table] [data-id]";
 
 /// A device that holds a socket and says what the test wants it to say.
-struct Robot {
-    device: EnrolledDevice,
+pub(crate) struct Robot {
+    pub(crate) device: EnrolledDevice,
     told: UnboundedReceiver<Command>,
     say: UnboundedSender<Value>,
     socket: JoinHandle<()>,
 }
 
 impl Robot {
-    async fn start(bench: &Bench, alias: &str) -> Self {
+    pub(crate) async fn start(bench: &Bench, alias: &str) -> Self {
         let device = bench.enroll(alias).await;
         let mut socket = bench.client.socket(&device.session_token).await.unwrap().unwrap();
         socket.send_heartbeat(&heartbeat(0, 80)).await.unwrap();
@@ -53,7 +53,7 @@ impl Robot {
     }
 
     /// The next command.
-    async fn command(&mut self) -> Command {
+    pub(crate) async fn command(&mut self) -> Command {
         tokio::time::timeout(crate::common::DEADLINE, self.told.recv()).await.expect("a command").unwrap()
     }
 
@@ -78,7 +78,7 @@ impl Drop for Robot {
 }
 
 impl Chromium {
-    async fn page(&self, bench: &Bench, path: &str) {
+    pub(crate) async fn page(&self, bench: &Bench, path: &str) {
         self.goto(&format!("{}{path}", bench.node.url())).await;
         self.live().await;
     }
@@ -87,7 +87,7 @@ impl Chromium {
         self.click(&format!("{ROWS} input[aria-label='Select {alias}']")).await;
     }
 
-    async fn choose(&self, css: &str, value: &str) {
+    pub(crate) async fn choose(&self, css: &str, value: &str) {
         eventually(&format!("{value} in {css}"), async || {
             let field = self.browser.find(Locator::Css(css)).await.ok()?;
             field.select_by_value(value).await.ok()
@@ -96,7 +96,7 @@ impl Chromium {
     }
 }
 
-async fn admin(bench: &Bench) -> Chromium {
+pub(crate) async fn admin(bench: &Bench) -> Chromium {
     let chromium = Chromium::start().await;
     chromium.sign_in(&bench.node.url(), "admin", bench.node.admin_password()).await;
     chromium

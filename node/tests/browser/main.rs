@@ -6,10 +6,12 @@
 mod common;
 
 mod agent_builds;
+mod apks;
 mod audit;
 mod chromium;
 mod cluster;
 mod commands;
+mod deployments;
 mod devices;
 mod enrollment;
 mod fleet;

@@ -5,6 +5,7 @@ pub(crate) mod bits;
 pub(crate) mod chart;
 pub(crate) mod command_bits;
 pub(crate) mod command_rows;
+pub(crate) mod deployment_bits;
 pub(crate) mod device_bits;
 pub(crate) mod dialog;
 pub(crate) mod form;

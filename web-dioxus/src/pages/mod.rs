@@ -1,9 +1,11 @@
 //! One module per page.
 
 mod agent_builds;
+mod apks;
 mod audit;
 mod cluster;
 mod commands;
+mod deployments;
 mod device;
 mod devices;
 mod enrollment;
@@ -12,9 +14,11 @@ pub(crate) mod overview;
 mod settings;
 
 pub(crate) use agent_builds::AgentBuilds;
+pub(crate) use apks::{Apks, Packages};
 pub(crate) use audit::Audit;
 pub(crate) use cluster::Cluster;
 pub(crate) use commands::{CommandBatch, Commands};
+pub(crate) use deployments::{Deployment, Deployments, NewDeployment};
 pub(crate) use device::Device;
 pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;

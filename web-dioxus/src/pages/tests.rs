@@ -70,6 +70,21 @@ async fn an_empty_fleet_says_how_to_begin() {
 }
 
 #[tokio::test]
+async fn deployments_show_each_role_what_it_may_do() {
+    for path in ["/deployments", "/apks", "/apks/packages", "/deployments/new"] {
+        let manages = if path == "/apks" { "upload-apk" } else { "nav-deployments" };
+        assert_shows(path, 3, Role::Admin, &["nav-apks", "nav-deployments", manages], &["Not for this role"]).await;
+    }
+    assert_shows("/deployments", 3, Role::Operator, &["new-deployment"], &["turn-off"]).await;
+    assert_shows("/deployments", 3, Role::Viewer, &["nav-deployments"], &["new-deployment", "stop-all"]).await;
+    assert_shows("/deployments/new", 3, Role::Viewer, &["Not for this role"], &["deployment-form"]).await;
+    assert_shows("/apks/packages", 3, Role::Operator, &["Managed packages"], &["allow-package"]).await;
+    assert_shows("/deployments/7", 3, Role::Viewer, &["There is no such deployment"], &[]).await;
+    let one = "/devices?sel=00000000000000000000000000000001";
+    assert_shows(one, 3, Role::Operator, &["bulk-deploy"], &[]).await;
+}
+
+#[tokio::test]
 async fn the_table_holds_only_the_rows_around_the_visible_ones() {
     let text = shown("/devices?sort=battery_pct", 1000, Role::Operator).await;
     assert!(text.contains("1,000 devices"));

@@ -126,3 +126,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_refusal_of_an_unknown_package_names_what_it_takes_to_allow_it() {
+    let refusal = Refusal::UnknownPackage { package: "com.example.till".into(), signers: vec!["aa".into(), "bb".into()] };
+    assert_eq!(unknown_package(&refusal.to_string()), Some(("com.example.till".into(), vec!["aa".into(), "bb".into()])));
+    let other = Refusal::WrongSigner { package: "com.example.till".into(), signers: vec!["aa".into()] };
+    assert_eq!([unknown_package(&other.to_string()), unknown_package("")], [None, None]);
+}

@@ -4,14 +4,17 @@ use std::rc::Rc;
 
 use dioxus::prelude::*;
 use domain::DeviceId;
+use domain::access::Permission;
 use domain::bulk::BULK_MAX;
 use domain::query::Sort;
 
 use super::DevicesState;
 use super::bulk::{Bulk, Wanted};
 use super::send::SendMany;
-use crate::components::{Glyph, icon};
+use crate::app::Route;
+use crate::components::{Glyph, Go, icon};
 use crate::context::{Session, use_session};
+use crate::deployments_url::NewDeploymentUrl;
 use crate::format;
 use crate::sampling::{CALM, use_fleet};
 use crate::selection::Selection;
@@ -50,7 +53,7 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
     let session = use_session();
     let mut asked = use_signal(|| None::<Asked>);
     let tick = use_fleet(CALM, |fleet, _| fleet.revision());
-    let of_count = session.clone();
+    let (of_count, session_of_bar) = (session.clone(), session.clone());
     let count = use_resource(move || {
         tick();
         let (session, selection) = (of_count.clone(), state.url.read().selected.clone());
@@ -84,6 +87,8 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
         (Selection::Devices(ids), _) => Some(ids.len()),
         (_, count) => count,
     };
+    let deploys = session_of_bar.may(Permission::ManageDeployments);
+    let to_deploy = Route::NewDeployment { query: NewDeploymentUrl { apk: None, devices: selection.clone() } };
     let by_filter = matches!(selection, Selection::Matching { .. });
     rsx! {
         if !selection.is_empty() {
@@ -99,6 +104,9 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
                 }
                 if sends {
                     button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-send", onclick: move |_| ask.call(What::Send), {icon(Glyph::Send)} "Send command" }
+                }
+                if deploys {
+                    Go { to: to_deploy, class: "button", testid: "bulk-deploy", {icon(Glyph::Package)} "Deploy an app" }
                 }
                 if manages {
                     button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(What::Change(Wanted::Tags)), {icon(Glyph::Tag)} "Tags" }

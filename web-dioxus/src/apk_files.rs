@@ -1,0 +1,89 @@
+//! The bytes of APKs on their way in, a part at a time, and their icons on the way out.
+
+use std::sync::Arc;
+
+use actors::ServiceError;
+use actors::services::UploadError;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::{ApkId, ApkUploadId};
+
+use crate::context::explain;
+use crate::signin::Asked;
+use crate::{Dashboard, shell, signin};
+
+/// Where a part begins.
+const UPLOAD_OFFSET: &str = "upload-offset";
+
+/// `POST /live/apk-uploads/{id}`: adds a part to an upload that a page began. Answers how many bytes are there then, with 409
+/// when the part does not begin there.
+pub(crate) async fn add_part(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(id): Path<String>,
+    asked: Asked,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if !signin::same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset: &i64| *offset >= 0);
+    let (Ok(id), Some(offset)) = (id.parse::<ApkUploadId>(), offset) else { return StatusCode::BAD_REQUEST.into_response() };
+    let added = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => dashboard.system.apks.add_part(&principal, id, offset, body.into_data_stream()).await,
+        Err(error) => Err(error.into()),
+    };
+    shell::protect(match added {
+        Ok(received) => received.to_string().into_response(),
+        Err(UploadError::Offset { received }) => (StatusCode::CONFLICT, received.to_string()).into_response(),
+        Err(error) => (status_of(&error), said(&error)).into_response(),
+    })
+}
+
+fn status_of(error: &UploadError) -> StatusCode {
+    match error {
+        UploadError::Service(ServiceError::NotFound(_)) => StatusCode::NOT_FOUND,
+        UploadError::Service(ServiceError::Invalid(_) | ServiceError::WrongState(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+        UploadError::Service(error) => signin::status_of(error),
+        UploadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        UploadError::CutOff | UploadError::Stalled => StatusCode::REQUEST_TIMEOUT,
+        UploadError::Offset { .. } => StatusCode::CONFLICT,
+    }
+}
+
+/// Why an upload does not go on, for people.
+pub(crate) fn said(error: &UploadError) -> String {
+    match error {
+        UploadError::Service(error) => explain(error),
+        UploadError::Offset { received } => format!("Only {received} bytes arrived. Send the file again."),
+        other => {
+            let text = other.to_string();
+            let mut chars = text.chars();
+            chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+        }
+    }
+}
+
+/// `GET /live/apk-icons/{id}`: the icon of an APK.
+pub(crate) async fn icon(State(dashboard): State<Arc<Dashboard>>, Path(id): Path<String>, asked: Asked, headers: HeaderMap) -> Response {
+    let Ok(id) = id.parse::<ApkId>() else { return StatusCode::NOT_FOUND.into_response() };
+    let found = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => dashboard.system.apks.icon(&principal, id).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok((bytes, kind)) => {
+            let mut response = shell::protect(bytes.into_response());
+            let answer = response.headers_mut();
+            answer.insert(header::CONTENT_TYPE, HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("image/png")));
+            answer.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            // It never changes.
+            answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400, immutable"));
+            response
+        }
+        Err(ServiceError::NotFound(_)) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => signin::status_of(&error).into_response(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Packages that may be deployed: who may sign each; allowed, changed and removed by administrators.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::clock;
+use dioxus::prelude::*;
+use domain::Timestamp;
+use domain::access::Permission;
+use store::PackageRow;
+
+use super::package_form::{Given, PackageDialog};
+use super::{Signers, Tabs};
+use crate::app::Route;
+use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
+use crate::context::{explain, use_session};
+use crate::deployments_url::ApksUrl;
+use crate::format;
+use crate::polling::use_polling;
+use crate::toasts::use_toasts;
+
+/// How often the list is read again.
+const REREAD: Duration = Duration::from_secs(3);
+
+/// What is under way.
+#[derive(Clone, PartialEq)]
+enum Asked {
+    Allow,
+    Change(PackageRow),
+    Remove(PackageRow),
+}
+
+#[component]
+pub(super) fn PackageList() -> Element {
+    let session = use_session();
+    let manages = session.may(Permission::ManagePackages);
+    let mut asked = use_signal(|| None::<Asked>);
+    let list = use_polling((), REREAD, |system, principal, ()| async move { Ok(Arc::new(system.apks.packages(&principal).await?)) });
+    let reading = list.read();
+    let now = clock::now();
+    let close = move |()| {
+        asked.set(None);
+        list.again();
+    };
+    rsx! {
+        PageHeader { title: "Managed packages", lead: "Only these may be uploaded and deployed, and only when one of their signers signed them.",
+            if manages {
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "allow-package", onclick: move |_| asked.set(Some(Asked::Allow)), {icon(Glyph::Plus)} "Allow a package" }
+            }
+        }
+        Tabs { packages: true }
+        section { class: "card", aria_labelledby: "packages-title", aria_busy: reading.loading.to_string(),
+            h2 { id: "packages-title", class: "visually-hidden", "Packages" }
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| list.again() }
+            }
+            match reading.value.as_deref() {
+                Some(rows) if rows.is_empty() => rsx! {
+                    EmptyState { glyph: Glyph::Lock, title: "No package is managed", text: "An upload of an app that is not managed is refused, and names who signed it. An admin then allows it with that signer." }
+                },
+                Some(rows) => rsx! {
+                    div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Managed packages",
+                        table { class: "plain apk-table",
+                            thead { tr {
+                                th { scope: "col", "Package" } th { scope: "col", "Signers" } th { scope: "col", "Versions" } th { scope: "col", "Changed" }
+                                th { scope: "col", span { class: "visually-hidden", "Actions" } }
+                            } }
+                            tbody {
+                                for row in rows.iter() {
+                                    Row { key: "{row.package}", row: row.clone(), now, manages, onask: move |what| asked.set(Some(what)) }
+                                }
+                            }
+                        }
+                    }
+                },
+                None if reading.problem.is_none() => rsx! { Skeleton {} },
+                None => rsx! {},
+            }
+        }
+        match asked() {
+            None => rsx! {},
+            Some(Asked::Allow) => rsx! { PackageDialog { title: "Allow a package", action: "Allow", given: Given::default(), ondone: close, onclose: close } },
+            Some(Asked::Change(row)) => rsx! { PackageDialog { title: "Change {row.package}", action: "Save", given: Given::of(&row), ondone: close, onclose: close } },
+            Some(Asked::Remove(row)) => rsx! { Remove { row, onclose: close } },
+        }
+    }
+}
+
+#[component]
+fn Row(row: PackageRow, now: Timestamp, manages: bool, onask: EventHandler<Asked>) -> Element {
+    let (of_change, of_remove) = (row.clone(), row.clone());
+    rsx! {
+        tr { "data-testid": "package-row", "data-package": row.package.clone(),
+            td { span { class: "mono", "{row.package}" } if !row.note.is_empty() { span { class: "apk-note muted", "{row.note}" } } }
+            td { Signers { signers: row.signers_sha256.clone() } }
+            td {
+                if row.apks > 0 {
+                    Go { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{format::count(row.apks.unsigned_abs() as usize, \"version\", \"versions\")}" }
+                } else {
+                    span { class: "muted", "none" }
+                }
+            }
+            td { class: "nowrap", "{row.updated_by}, " {time_ago(row.updated_at, &format::relative(now, row.updated_at))} }
+            td { class: "row-action",
+                if manages {
+                    div { class: "apk-actions",
+                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-package", onclick: move |_| onask.call(Asked::Change(of_change.clone())), {icon(Glyph::Edit)} "Change" span { class: "visually-hidden", " {row.package}" } }
+                        button { class: "icon-button", r#type: "button", aria_label: "Remove {row.package}", title: "Remove", aria_haspopup: "dialog", "data-testid": "remove-package", onclick: move |_| onask.call(Asked::Remove(of_remove.clone())), {icon(Glyph::Trash)} }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[component]
+fn Remove(row: PackageRow, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let mut refused = use_signal(|| None::<String>);
+    let package = row.package.clone();
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let (session, package) = (session.clone(), package.clone());
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.apks.remove_package(&principal, &package).await }).await {
+                Ok(()) => {
+                    toasts.good("Removed.");
+                    onclose.call(());
+                }
+                Err(error) => {
+                    busy.set(false);
+                    refused.set(Some(explain(&error)));
+                }
+            }
+        });
+    });
+    rsx! {
+        Confirm { title: "Remove {row.package}?", action: "Remove", busy: busy() || refused().is_some(), onconfirm: confirmed, onclose,
+            p { "Its APKs are refused from then on. Devices that have it keep it." }
+            if let Some(problem) = refused() {
+                p { class: "notice bad", role: "alert", "data-testid": "remove-refused", {icon(Glyph::Alert)} span { "{problem}" } }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Deployments: every one with how far it got, the switches over all of them, each one live, and how a new one is made.
+
+mod create;
+mod list;
+mod one;
+mod switches;
+
+use dioxus::prelude::*;
+use domain::access::Permission;
+use domain::deployment::DeploymentState;
+
+use crate::app::{Route, use_title};
+use crate::components::deployment_bits::deployment_state_text;
+use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
+use crate::context::use_session;
+use crate::deployments_url::{DeploymentsUrl, NewDeploymentUrl};
+
+pub(crate) use create::NewDeployment;
+use list::List;
+pub(crate) use one::Deployment;
+use switches::{StopAll, Switches};
+
+#[component]
+pub(crate) fn Deployments(query: DeploymentsUrl) -> Element {
+    use_title("Deployments");
+    let session = use_session();
+    if !session.may(Permission::ViewDeployments) {
+        return rsx! { NotAllowed { title: "Deployments" } };
+    }
+    let all = DeploymentsUrl::default();
+    rsx! {
+        PageHeader { title: "Deployments", lead: "Versions of apps on their way to devices.",
+            StopAll {}
+            if session.may(Permission::ManageDeployments) {
+                Go { to: Route::NewDeployment { query: NewDeploymentUrl::default() }, class: "button primary", testid: "new-deployment", {icon(Glyph::Plus)} "New deployment" }
+            }
+        }
+        Switches {}
+        nav { class: "tabs settings-tabs", aria_label: "Deployments by state",
+            Go { to: Route::Deployments { query: all }, current: query.state.is_none(), testid: "state-all", "All" }
+            for state in DeploymentState::ALL {
+                Go { key: "{state.as_str()}", to: Route::Deployments { query: DeploymentsUrl { state: Some(*state) } }, current: query.state == Some(*state), testid: "state-{state.as_str()}", {deployment_state_text(*state)} }
+            }
+        }
+        // Keyed, so that another state begins at its first page.
+        for (key, query) in [(query.to_string(), query)] {
+            List { key: "{key}", query }
+        }
+    }
+}
+
+#[component]
+fn NotAllowed(title: String) -> Element {
+    rsx! {
+        PageHeader { title }
+        section { class: "card",
+            EmptyState { glyph: Glyph::Key, title: "Not for this role", text: "Your role does not allow this. Ask an admin of this server." }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What happened to a deployment, newest first.
+
+use actors::clock;
+use dioxus::prelude::*;
+use domain::{DeploymentId, Timestamp};
+use store::DeploymentEventRow;
+
+use crate::app::Route;
+use crate::components::deployment_bits::{event_detail, event_text, pace};
+use crate::components::{Go, Pager, Problem, Skeleton, time_ago};
+use crate::format;
+use crate::polling::use_paced_polling;
+
+/// Events of a page.
+const PAGE: i64 = 20;
+
+#[component]
+pub(super) fn Events(id: DeploymentId, unfinished: bool) -> Element {
+    let mut before = use_signal(Vec::<i64>::new);
+    let after = before.read().last().copied();
+    let list = use_paced_polling(
+        (id, unfinished, after),
+        move |_: &(Vec<DeploymentEventRow>, Option<i64>)| pace(unfinished) * 2,
+        |system, principal, (id, _, after): (_, bool, _)| async move { system.deployments.events(&principal, id, after, Some(PAGE)).await },
+    );
+    let reading = list.read();
+    let now = clock::now();
+    rsx! {
+        section { class: "card", aria_labelledby: "events-title", aria_busy: reading.loading.to_string(), "data-testid": "deployment-events",
+            h2 { id: "events-title", "What happened" }
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| list.again() }
+            }
+            match reading.value.as_deref() {
+                Some((rows, _)) if rows.is_empty() => rsx! { p { class: "muted", "Nothing yet." } },
+                Some((rows, next)) => {
+                    let next = *next;
+                    rsx! {
+                        ol { class: "deployment-events",
+                            for row in rows.iter() {
+                                EventRow { key: "{row.id}", row: row.clone(), now }
+                            }
+                        }
+                        Pager { page: before.read().len(), more: next.is_some(),
+                            onnewer: move |()| { before.write().pop(); },
+                            onolder: move |()| before.write().extend(next),
+                        }
+                    }
+                },
+                None if reading.problem.is_none() => rsx! { Skeleton {} },
+                None => rsx! {},
+            }
+        }
+    }
+}
+
+#[component]
+fn EventRow(row: DeploymentEventRow, now: Timestamp) -> Element {
+    let detail = event_detail(&row.detail);
+    rsx! {
+        li { "data-testid": "deployment-event", "data-kind": row.kind.clone(),
+            span { class: "event-what",
+                strong { "{event_text(&row.kind)}" }
+                if let Some(device) = row.device_id {
+                    Go { to: Route::device(device), "the device" }
+                }
+                if let Some(by) = &row.by_whom { span { class: "muted", "by {by}" } }
+            }
+            if !detail.is_empty() { span { class: "muted event-detail", "{detail}" } }
+            span { class: "muted event-when", {time_ago(row.at, &format::relative(now, row.at))} }
+        }
+    }
+}

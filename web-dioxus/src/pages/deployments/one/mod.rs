@@ -1,0 +1,260 @@
+//! One deployment, live: how its first devices did, how fast it goes, how far it got, and each device.
+
+mod events;
+mod phases;
+mod steering;
+mod tasks;
+
+use actors::clock;
+use actors::services::DeploymentDetails;
+use dioxus::prelude::*;
+use domain::DeploymentId;
+use domain::access::Permission;
+use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState};
+
+use super::NotAllowed;
+use crate::app::{Route, use_title};
+use crate::components::deployment_bits::{
+    blocked_text, deployment_badge, deployment_bar, devices, open, pace, pause_text, percent_over, target_text, task_state_text, unsigned,
+};
+use crate::components::{EmptyState, Glyph, Go, Problem, Skeleton, icon, time_ago};
+use crate::context::use_session;
+use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl};
+use crate::format;
+use crate::polling::use_paced_polling;
+use events::Events;
+use phases::Phases;
+use steering::{Steering, WayBack};
+use tasks::Tasks;
+
+#[component]
+pub(crate) fn Deployment(id: String, query: DeploymentUrl) -> Element {
+    let session = use_session();
+    if !session.may(Permission::ViewDeployments) {
+        return rsx! { NotAllowed { title: "Deployment" } };
+    }
+    match id.parse::<DeploymentId>() {
+        // Keyed, so that another deployment gets a page of its own.
+        Ok(id) => rsx! { for id in [id] { Live { key: "{id}", id, query } } },
+        Err(_) => rsx! { Gone {} },
+    }
+}
+
+#[component]
+fn Gone() -> Element {
+    use_title("No such deployment");
+    rsx! {
+        h1 { class: "visually-hidden", tabindex: "-1", "No such deployment" }
+        EmptyState { glyph: Glyph::Search, title: "There is no such deployment", text: "Deployments are removed when they are old, and perhaps the address is not complete.",
+            Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Go to the deployments" }
+        }
+    }
+}
+
+#[component]
+fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
+    let one = use_paced_polling(
+        id,
+        |details: &Option<DeploymentDetails>| pace(details.as_ref().is_some_and(|details| details.row.finished_at.is_none())),
+        |system, principal, id| async move {
+            match system.deployments.one(&principal, id).await {
+                Ok(details) => Ok(Some(details)),
+                Err(actors::ServiceError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        },
+    );
+    let reading = one.read();
+    match reading.value.as_deref() {
+        Some(None) => rsx! { Gone {} },
+        Some(Some(details)) => rsx! {
+            if let Some(problem) = &reading.problem {
+                Problem { text: problem.clone(), onretry: move |()| one.again() }
+            }
+            Page { details: details.clone(), query, onchange: move |()| one.again() }
+        },
+        None => rsx! {
+            h1 { tabindex: "-1", "Deployment" }
+            match &reading.problem {
+                Some(problem) => rsx! { Problem { text: problem.clone(), onretry: move |()| one.again() } },
+                None => rsx! { section { class: "card", Skeleton {} } },
+            }
+        },
+    }
+}
+
+#[component]
+fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler<()>) -> Element {
+    let manages = use_session().may(Permission::ManageDeployments);
+    let row = &details.row;
+    use_title(&row.name);
+    let now = clock::now();
+    let id = row.id;
+    let unfinished = row.finished_at.is_none();
+    let version = format!("{} {} ({})", row.package, row.version_name, row.version_code);
+    rsx! {
+        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Deployments { query: DeploymentsUrl::default() }, "Deployments" } span { aria_hidden: "true", "/" } span { class: "truncate", "{row.name}" } }
+        header { class: "page-header",
+            div {
+                div { class: "title-line",
+                    h1 { tabindex: "-1", "data-testid": "deployment-title", "{row.name}" }
+                    {deployment_badge(row.state)}
+                }
+                p { class: "lead batch-lead",
+                    Go { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{version}" }
+                    span { "to {devices(row.devices.unsigned_abs() as usize)}, {target_text(&row.target)}" }
+                    span { "{row.created_by}, " {time_ago(row.created_at, &format::relative(now, row.created_at))} }
+                    match row.finished_at {
+                        Some(at) => rsx! { span { "over " {time_ago(at, &format::relative(now, at))} } },
+                        None => rsx! { span { "skips what is left " {time_ago(row.expires_at, &format::relative(now, row.expires_at))} } },
+                    }
+                    if let Some(of) = row.rolls_back {
+                        Go { to: Route::deployment(of), testid: "rolls-back", "takes back another deployment" }
+                    }
+                }
+            }
+            div { class: "page-actions",
+                a { class: "button", href: "/export/deployments/{id}.csv", download: "deployment.csv", "data-testid": "deployment-csv", {icon(Glyph::Download)} "CSV" }
+                if manages {
+                    Steering { details: details.clone(), onchange }
+                }
+            }
+        }
+        if let Some(blocked) = details.blocked.filter(|_| unfinished) {
+            p { class: "notice bad", role: "status", "data-testid": "blocked", {icon(Glyph::Alert)}
+                span { "{blocked_text(blocked)}" }
+                Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button small", "The switches" }
+            }
+        }
+        if let Some(reason) = row.pause_reason {
+            p { class: "notice warn", role: "status", "data-testid": "pause-reason", {icon(Glyph::Alert)}
+                span {
+                    "{pause_text(reason)}"
+                    if let Some(at) = row.paused_at { " Paused " {time_ago(at, &format::relative(now, at))} "." }
+                }
+            }
+        }
+        if row.state == DeploymentState::Canceled {
+            p { class: "notice", role: "status", "data-testid": "canceled-by", {icon(Glyph::Close)}
+                span { "Canceled by {row.canceled_by.as_deref().unwrap_or(\"the server\")}." if unfinished { " What is being installed is left to finish." } }
+            }
+        }
+        WayBack { details: details.clone() }
+        Phases { details: details.clone() }
+        section { class: "card", aria_labelledby: "progress-title", "data-testid": "deployment-progress", "data-open": "{open(&details)}",
+            div { class: "card-head",
+                h2 { id: "progress-title", "Progress" }
+                span { class: "batch-percent", role: "status", "data-testid": "deployment-percent", "{percent_over(&details)} %" }
+            }
+            {deployment_bar(&details)}
+            ul { class: "batch-states task-states",
+                for state in TaskState::ALL.iter().copied() {
+                    li { key: "{state.as_str()}", "data-testid": "count-{state.as_str()}",
+                        Go { to: Route::Deployment { id: id.to_string(), query: DeploymentUrl { state: Some(state).filter(|_| query.state != Some(state)), reason: None } }, current: query.state == Some(state),
+                            span { class: "state-mark task-{state.as_str()}", aria_hidden: "true" }
+                            span { {task_state_text(state)} }
+                            strong { {format::number(unsigned(details.count(state)))} }
+                        }
+                    }
+                }
+            }
+        }
+        Tasks { id, query, unfinished }
+        div { class: "columns deployment-lower",
+            Events { id, unfinished }
+            OptionsCard { options: row.options.clone(), conflict: row.conflict }
+        }
+    }
+}
+
+/// How it was asked for.
+#[component]
+fn OptionsCard(options: Options, conflict: ConflictRule) -> Element {
+    rsx! {
+        section { class: "card", aria_labelledby: "options-title", "data-testid": "deployment-options",
+            h2 { id: "options-title", "Options" }
+            dl { class: "plan",
+                for (name, value) in option_lines(&options, conflict) {
+                    div { key: "{name}", dt { "{name}" } dd { "{value}" } }
+                }
+            }
+        }
+    }
+}
+
+/// Every option with its value, in words.
+pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'static str, String)> {
+    let number = |value: u32| format::number(value.into());
+    let limited = |value: u32, unit: &str| if value == 0 { "no limit".to_owned() } else { format!("{} {unit}", number(value)) };
+    let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
+    let mut lines = vec![];
+    match options.canary {
+        None => lines.push(("First devices", "none".to_owned())),
+        Some(canary) => {
+            lines.push(("First devices", number(canary.size)));
+            lines.push((
+                "Success of the first",
+                format!("at least {} %, of {} or more", canary.success_threshold_pct, number(canary.min_count)),
+            ));
+            lines.push(("Time for the first", format::duration(i64::from(canary.timeout_minutes) * 60)));
+        }
+    }
+    lines.extend([
+        ("Rate", limited(options.rate_per_minute, "a minute")),
+        ("At a time", number(options.concurrency)),
+        ("Wi-Fi or cable only", yes(options.wifi_only)),
+        ("Battery", if options.min_battery_pct == 0 { "any".to_owned() } else { format!("at least {} %", options.min_battery_pct) }),
+        ("While charging only", yes(options.charging_only)),
+        (
+            "Free storage",
+            if options.min_storage_free_mb == 0 {
+                "any".to_owned()
+            } else {
+                format!("at least {}", format::mebibytes(options.min_storage_free_mb.into()))
+            },
+        ),
+        ("Last heartbeat", format!("at most {} ago", format::duration(options.heartbeat_max_age_s.into()))),
+        ("Doze-exempt only", yes(options.doze_exempt_only)),
+        (
+            "Maintenance window",
+            options
+                .window
+                .as_ref()
+                .map_or_else(|| "any time".to_owned(), |window| format!("{} to {}, {}", window.start(), window.end(), window.tz())),
+        ),
+        ("Further tries", format!("{}, first after {}", number(options.retries.max), format::duration(options.retries.backoff_s.into()))),
+        ("Intent afterwards", options.restart_intent.as_ref().map_or_else(|| "none".to_owned(), |intent| intent.action.clone())),
+        ("Rollback allowed", yes(options.rollback_allowed)),
+        (
+            "Pauses by itself",
+            format!("above {} % failures, of {} or more", options.failure_pause.threshold_pct, number(options.failure_pause.min_count)),
+        ),
+        ("Skips what is left", format!("after {}", format::duration(i64::from(options.deadline_h) * 3600))),
+        (
+            "Devices of an older deployment",
+            match conflict {
+                ConflictRule::Wait => "wait for it".to_owned(),
+                ConflictRule::Supersede => "are taken over".to_owned(),
+            },
+        ),
+    ]);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_read_as_words_and_each_once() {
+        let lines = option_lines(&Options::careful(500), ConflictRule::Wait);
+        let value = |wanted: &str| lines.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
+        assert_eq!(value("First devices"), Some("5"));
+        assert_eq!(value("Rate"), Some("10 a minute"));
+        assert_eq!(value("Skips what is left"), Some("after 7 d"));
+        let mut names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), lines.len());
+    }
+}

@@ -1,0 +1,172 @@
+//! Pausing, resuming, calling off and taking back a deployment; the last two ask first.
+
+use actors::services::DeploymentDetails;
+use dioxus::prelude::*;
+use domain::DeploymentId;
+use domain::deployment::{DeploymentState, Phase, TaskState};
+use store::{ApkRow, Steer};
+
+use crate::app::{Onward, Route};
+use crate::components::deployment_bits::{devices, open, unsigned};
+use crate::components::{Confirm, Glyph, icon};
+use crate::context::use_session;
+use crate::format;
+use crate::toasts::use_toasts;
+
+/// What is asked before it is done.
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    Cancel,
+    RollBack,
+}
+
+/// What a rollback would install, on how many devices; `None`: there is no way back.
+fn way(details: &DeploymentDetails) -> Option<(ApkRow, usize)> {
+    details.rollback.as_ref().and_then(|offer| offer.way.clone().ok())
+}
+
+fn version(apk: &ApkRow) -> String {
+    format!("{} ({})", apk.version_name, apk.version_code)
+}
+
+#[component]
+pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut asked = use_signal(|| None::<Asked>);
+    let mut busy = use_signal(|| false);
+    let row = &details.row;
+    let id = row.id;
+    let steer = use_callback(move |(steer, done): (Steer, &'static str)| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let session = session.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.deployments.steer(&principal, id, steer).await }).await {
+                Ok(_) => toasts.good(done),
+                Err(error) => toasts.failed(&error),
+            }
+            busy.set(false);
+            onchange.call(());
+        });
+    });
+    let steers = matches!(row.state, DeploymentState::Running | DeploymentState::Paused) && row.finished_at.is_none();
+    let again = if row.phase == Phase::Canary && details.canary.failed > 0 {
+        "Goes on; the first devices that failed are tried again"
+    } else {
+        "Goes on"
+    };
+    rsx! {
+        if steers && row.state == DeploymentState::Running {
+            button { class: "button", r#type: "button", disabled: busy(), "data-testid": "pause", onclick: move |_| steer.call((Steer::Pause, "Paused. Nothing starts until it is resumed.")), {icon(Glyph::Pause)} "Pause" }
+        }
+        if steers && row.state == DeploymentState::Paused {
+            button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| steer.call((Steer::Resume, "It goes on.")), {icon(Glyph::Play)} "Resume" }
+        }
+        if way(&details).is_some() {
+            button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: move |_| asked.set(Some(Asked::RollBack)), {icon(Glyph::Restore)} "Roll back" }
+        }
+        if steers {
+            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-deployment", onclick: move |_| asked.set(Some(Asked::Cancel)), {icon(Glyph::Close)} "Cancel" }
+        }
+        match asked() {
+            None => rsx! {},
+            Some(Asked::Cancel) => rsx! { Cancel { details: details.clone(), onclose: move |()| {
+                asked.set(None);
+                onchange.call(());
+            } } },
+            Some(Asked::RollBack) => rsx! { RollBack { details: details.clone(), onclose: move |()| {
+                asked.set(None);
+                onchange.call(());
+            } } },
+        }
+    }
+}
+
+#[component]
+fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let id = details.row.id;
+    let installing = unsigned(details.count(TaskState::Installing));
+    let left = open(&details).saturating_sub(installing);
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let session = session.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.deployments.steer(&principal, id, Steer::Cancel).await }).await
+            {
+                Ok(_) => toasts.good("Canceled."),
+                Err(error) => toasts.failed(&error),
+            }
+            onclose.call(());
+        });
+    });
+    rsx! {
+        Confirm { title: "Cancel “{details.row.name}”?", action: "Cancel the deployment", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
+            p { "{devices(left as usize)} that did not begin are called off, for good: a deployment that is canceled cannot be resumed." }
+            if installing > 0 {
+                p { "{format::count(installing as usize, \"device installs\", \"devices install\")} right now and are left to finish." }
+            }
+        }
+    }
+}
+
+#[component]
+fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let onward = use_context::<Onward>();
+    let mut busy = use_signal(|| false);
+    let (id, ends): (DeploymentId, bool) = (details.row.id, details.row.finished_at.is_none());
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let session = session.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.deployments.roll_back(&principal, id).await }).await {
+                Ok(made) => {
+                    toasts.good("The rollback is under way.");
+                    onward.go(Route::deployment(made.id));
+                }
+                Err(error) => toasts.failed(&error),
+            }
+            onclose.call(());
+        });
+    });
+    // It may have gone while the question stood.
+    let Some((apk, count)) = way(&details) else { return rsx! {} };
+    rsx! {
+        Confirm { title: "Roll back “{details.row.name}”?", action: "Roll back", busy: busy(), onconfirm: confirmed, onclose,
+            p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that have {details.row.version_name} ({details.row.version_code}) from this one, with the same options." }
+            if ends {
+                p { "This deployment is canceled: what did not begin does not begin any more." }
+            }
+        }
+    }
+}
+
+/// What a rollback would do, or why there is none; said before anybody asks when it is time for one.
+#[component]
+pub(super) fn WayBack(details: DeploymentDetails) -> Element {
+    let Some(offer) = &details.rollback else { return rsx! {} };
+    let said = match &offer.way {
+        Ok((apk, count)) => format!("Rolling back installs {} {} on {}.", apk.package, version(apk), devices(*count)),
+        Err(why) => format!("There is no way back: {why}."),
+    };
+    rsx! {
+        if offer.offered {
+            p { class: "notice bad", role: "status", "data-testid": "rollback-offered", {icon(Glyph::Restore)} span { "Too many devices failed. {said}" } }
+        } else {
+            p { class: "muted way-back", "data-testid": "way-back", {icon(Glyph::Restore)} span { "{said}" } }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The switches over all deployments: whether they go on at all, and the one that stops every one of them.
+
+use std::time::Duration;
+
+use actors::clock;
+use actors::services::FlagState;
+use dioxus::prelude::*;
+use domain::access::Permission;
+use domain::deployment::Blocked;
+use domain::flag::{Flag, Flags};
+
+use crate::components::deployment_bits::blocked_text;
+use crate::components::{Confirm, Glyph, icon, time_ago};
+use crate::context::use_session;
+use crate::format;
+use crate::polling::{Polling, use_polling};
+use crate::toasts::use_toasts;
+
+/// How often the switches are looked at.
+const REREAD: Duration = Duration::from_secs(2);
+
+fn use_flags() -> Polling<Vec<FlagState>> {
+    use_polling((), REREAD, |system, principal, ()| async move { system.flags.all(&principal).await })
+}
+
+fn blocked(flags: &[FlagState]) -> Option<Blocked> {
+    Flags::of(flags.iter().filter(|state| state.enabled).map(|state| state.flag.as_str())).blocked()
+}
+
+/// Says that nothing goes on, who saw to it, and offers the way out to whoever may take it.
+#[component]
+pub(super) fn Switches() -> Element {
+    let session = use_session();
+    let flags = use_flags();
+    let mut asked = use_signal(|| None::<(Flag, bool)>);
+    let reading = flags.read();
+    let Some(states) = reading.value.as_deref() else { return rsx! {} };
+    let manages = session.may(Permission::ManageFlags);
+    let now = clock::now();
+    let (flag, on, action) = match blocked(states) {
+        Some(Blocked::KillSwitch) => (Flag::DeploymentsKillSwitch, false, "Let them go on"),
+        Some(Blocked::FlagOff) => (Flag::DeploymentsEnabled, true, "Turn on"),
+        None => {
+            return rsx! {};
+        }
+    };
+    let set = states.iter().find(|state| state.flag == flag).and_then(|state| state.set.as_ref());
+    let kind = if flag == Flag::DeploymentsKillSwitch { Blocked::KillSwitch } else { Blocked::FlagOff };
+    rsx! {
+        div { class: if flag == Flag::DeploymentsKillSwitch { "notice bad" } else { "notice warn" }, role: "status", "data-testid": "blocked", "data-blocked": kind.as_str(), {icon(Glyph::Alert)}
+            span {
+                "{blocked_text(kind)}"
+                if let Some(set) = set {
+                    " By {set.updated_by}, "
+                    {time_ago(set.updated_at, &format::relative(now, set.updated_at))}
+                    "."
+                }
+            }
+            if manages {
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "unblock", onclick: move |_| asked.set(Some((flag, on))), "{action}" }
+            }
+        }
+        if let Some((flag, on)) = asked() {
+            SetFlag { flag, on, onclose: move |()| {
+                asked.set(None);
+                flags.again();
+            } }
+        }
+    }
+}
+
+/// Stops every deployment at once, for whoever deploys; or turns them off, for whoever may set flags.
+#[component]
+pub(super) fn StopAll() -> Element {
+    let session = use_session();
+    let flags = use_flags();
+    let mut asked = use_signal(|| None::<(Flag, bool)>);
+    let reading = flags.read();
+    let runs = reading.value.as_deref().is_some_and(|states| blocked(states).is_none());
+    rsx! {
+        if runs && session.may(Permission::ManageFlags) {
+            button { class: "button quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "turn-off", onclick: move |_| asked.set(Some((Flag::DeploymentsEnabled, false))), "Turn off" }
+        }
+        if runs && session.may(Permission::ManageDeployments) {
+            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "stop-all", onclick: move |_| asked.set(Some((Flag::DeploymentsKillSwitch, true))), {icon(Glyph::Power)} "Stop all" }
+        }
+        if let Some((flag, on)) = asked() {
+            SetFlag { flag, on, onclose: move |()| {
+                asked.set(None);
+                flags.again();
+            } }
+        }
+    }
+}
+
+#[component]
+fn SetFlag(flag: Flag, on: bool, onclose: EventHandler<()>) -> Element {
+    let session = use_session();
+    let toasts = use_toasts();
+    let mut busy = use_signal(|| false);
+    let (title, action, what, done) = match (flag, on) {
+        (Flag::DeploymentsKillSwitch, true) => (
+            "Stop all deployments?",
+            "Stop all",
+            "Within 10 seconds nothing starts on any device any more, on no node. What is being installed is left to finish. An admin lets them go on.",
+            "All deployments are stopped.",
+        ),
+        (Flag::DeploymentsKillSwitch, false) => {
+            ("Let deployments go on?", "Let them go on", "Deployments that are running go on where they stopped.", "Deployments go on.")
+        }
+        (Flag::DeploymentsEnabled, true) => {
+            ("Turn deployments on?", "Turn on", "Deployments that are running begin to install on devices.", "Deployments are turned on.")
+        }
+        (Flag::DeploymentsEnabled, false) => (
+            "Turn deployments off?",
+            "Turn off",
+            "Nothing starts on any device until they are turned on again. What is being installed is left to finish.",
+            "Deployments are turned off.",
+        ),
+    };
+    let stops = (flag == Flag::DeploymentsKillSwitch) == on;
+    let confirmed = use_callback(move |()| {
+        if busy() {
+            return;
+        }
+        busy.set(true);
+        let session = session.clone();
+        spawn(async move {
+            match session.call(move |system, principal| async move { system.flags.set(&principal, flag, on).await }).await {
+                Ok(_) => toasts.good(done),
+                Err(error) => toasts.failed(&error),
+            }
+            onclose.call(());
+        });
+    });
+    rsx! {
+        Confirm { title, action, busy: busy(), mild: !stops, onconfirm: confirmed, onclose,
+            p { "{what}" }
+        }
+    }
+}
