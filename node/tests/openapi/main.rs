@@ -156,6 +156,7 @@ impl Site {
                 ("/v1/apk-uploads/{id}", &self.upload),
                 ("/v1/deployments/{id}", &self.deployment),
                 ("/v1/flags/{id}", &flag),
+                ("/v1/devices/{id}", &self.ids[0]),
             ];
             for (of, id) in known {
                 path = path.replace(of, &of.replace("{id}", id));
