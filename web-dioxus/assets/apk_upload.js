@@ -89,20 +89,4 @@
   new MutationObserver((records) => {
     for (const { target } of records) if (target.dataset.uploadTo) send(target);
   }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["data-upload-to"] });
-
-  // The viewer's time zone, where a form asks for one.
-  function fillZone(node) {
-    const fields = node.matches("[data-zone]") ? [node] : node.querySelectorAll("[data-zone]");
-    for (const field of fields) {
-      if (field.value) continue;
-      field.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
-      field.dispatchEvent(new Event("input", { bubbles: true }));
-    }
-  }
-
-  new MutationObserver((records) => {
-    for (const record of records) {
-      for (const node of record.addedNodes) if (node.nodeType === Node.ELEMENT_NODE) fillZone(node);
-    }
-  }).observe(document.body, { subtree: true, childList: true });
 })();

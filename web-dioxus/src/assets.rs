@@ -80,7 +80,12 @@ fn live_script() -> String {
         let end = script[start..].find([';', '\n']).map_or(script.len(), |length| start + length);
         script.replace_range(start..end, "");
     }
-    let ours = [include_str!("../assets/live.js"), include_str!("../assets/chart.js"), include_str!("../assets/apk_upload.js")];
+    let ours = [
+        include_str!("../assets/live.js"),
+        include_str!("../assets/chart.js"),
+        include_str!("../assets/apk_upload.js"),
+        include_str!("../assets/deployment_form.js"),
+    ];
     format!("{script}\n{}", ours.join("\n"))
 }
 

@@ -103,6 +103,8 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     // What it would do, and nothing done.
     chromium.click("[data-testid=dry-run]").await;
     chromium.says("[data-testid=plan-devices]", "3 would get it").await;
+    let focused = "return document.activeElement.id === 'plan-title'";
+    eventually("what was found has the focus", async || (chromium.script(focused).await == true).then_some(())).await;
     chromium.says("[data-testid=plan-canary]", "1 of them first").await;
     chromium.says("[data-testid=plan-count][data-state=queued]", "the first devices come first").await;
     chromium.says("[data-testid=plan-device]", "till-1").await;

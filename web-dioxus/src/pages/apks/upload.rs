@@ -1,6 +1,7 @@
 //! An APK on its way in: the page begins the upload and ends it, the glue sends the bytes in parts; and what is offered when its
 //! package is not managed yet.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use actors::ServiceError;
@@ -46,7 +47,7 @@ enum Stage {
     /// It was not taken, and why. With a package and its signers it can be asked for again.
     Refused(ApkUploadId, String, Option<(String, Vec<String>)>),
     /// It is in the library.
-    Done(ApkRow, bool),
+    Done(Rc<ApkRow>, bool),
 }
 
 impl Stage {
@@ -88,7 +89,7 @@ async fn complete(session: &Session, id: ApkUploadId) -> Stage {
     // It is a call of its own kind: an upload fails in more ways than others.
     let answer = session.call(move |system, principal| async move { Ok(system.apks.complete_upload(&principal, id).await) }).await;
     match answer.unwrap_or_else(|error| Err(error.into())) {
-        Ok((row, new)) => Stage::Done(row, new),
+        Ok((row, new)) => Stage::Done(Rc::new(row), new),
         Err(UploadError::Service(ServiceError::Invalid(invalid))) => {
             let unknown = if invalid.field == "package" { domain::apk::unknown_package(&invalid.problem) } else { None };
             let text = match invalid.field.as_str() {

@@ -204,7 +204,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
         if let Some(planned) = &current {
             section { class: "card", aria_labelledby: "plan-title", "data-testid": "plan",
                 div { class: "card-head",
-                    h2 { id: "plan-title", "What it would do" }
+                    h2 { id: "plan-title", tabindex: "-1", "data-arrive": "1", "What it would do" }
                     button { class: "button primary", r#type: "button", aria_haspopup: "dialog", disabled: plan::wanted(&planned.plan) == 0, "data-testid": "deploy", onclick: move |_| confirming.set(true), {icon(Glyph::Send)} "Deploy…" }
                 }
                 p { class: "muted", "Nothing is sent yet. This is what would be decided right now." }
