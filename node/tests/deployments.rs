@@ -149,7 +149,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
 async fn devices_that_come_go_or_have_it_already_are_told_apart() {
     let mut shop = Shop::with(6).await;
     shop.reports(0, |at| fit(at, Some(2))).await;
-    shop.reports(1, |at| heartbeat_without_wifi(at)).await;
+    shop.reports(1, heartbeat_without_wifi).await;
     shop.reports(2, |at| fit_with_battery(at, 10)).await;
     let mut order = json!({"apk_id": shop.new["id"], "target": {"fleet": true},
         "options": {"canary": {"size": 1}, "rate_per_minute": 0, "concurrency": 100}});

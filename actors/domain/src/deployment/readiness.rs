@@ -124,7 +124,8 @@ mod tests {
             change(&mut facts);
             unready(&strict, &facts, at(10)).map(Reason::as_str)
         };
-        let table: [(Option<&str>, fn(&mut DeviceFacts)); 16] = [
+        type Change = fn(&mut DeviceFacts);
+        let table: [(Option<&str>, Change); 16] = [
             (None, |_| {}),
             (Some("offline"), |facts| facts.online = false),
             (Some("stale_heartbeat"), |facts| facts.received_at = Some(at(-891))),
