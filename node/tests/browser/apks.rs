@@ -44,6 +44,7 @@ async fn a_file_that_is_refused_for_its_package_is_taken_once_an_admin_allows_it
 
     // The file's own signer stands there already; the bytes are not sent again.
     chromium.click("[data-testid=allow-this]").await;
+    chromium.shown("dialog [name=signers_sha256]").await;
     let given = chromium.script("return document.querySelector('dialog [name=signers_sha256]').value").await;
     assert_eq!(given.as_str().unwrap().len(), 64, "{given}");
     chromium.look("package-allow").await;
