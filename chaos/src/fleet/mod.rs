@@ -81,15 +81,18 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Who serves an absolute address, and the path there; `None` for one that no plain HTTP server has.
-    fn download_from(&self, url: &str) -> Option<(Arc<Http>, String)> {
+    /// Who serves an absolute address, and the path there; `None` for one that no plain HTTP server has. After the one that it
+    /// names come the device's own servers: every node answers for the same path.
+    fn download_from(&self, url: &str) -> Option<(Vec<Arc<Http>>, String)> {
         let rest = url.strip_prefix("http://")?;
         let (authority, path) = rest.split_at(rest.find('/')?);
-        let server: ServerUrl = format!("http://{authority}").parse().ok()?;
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = HttpLimits { connections: self.settings.deploy.downloads, timeout: self.settings.timeout, ..HttpLimits::default() };
-        let http = sources.entry(server.authority()).or_insert_with(|| Arc::new(Http::new(server, limits)));
-        Some((Arc::clone(http), path.to_owned()))
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut from =
+            |server: ServerUrl| Arc::clone(sources.entry(server.authority()).or_insert_with(|| Arc::new(Http::new(server, limits))));
+        let mut all = vec![from(format!("http://{authority}").parse().ok()?)];
+        all.extend(self.server_names.iter().filter_map(|name| name.parse().ok()).map(from));
+        Some((all, path.to_owned()))
     }
 }
 

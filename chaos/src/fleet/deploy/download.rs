@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -23,7 +24,7 @@ const NETWORK_AWAY: Duration = Duration::from_millis(700);
 
 /// Where a file is, and how it is fetched.
 pub(super) struct Source<'a> {
-    pub(super) http: &'a Http,
+    pub(super) servers: &'a [Arc<Http>],
     /// Path and query.
     pub(super) path: &'a str,
     /// Bytes of the whole file.
@@ -63,6 +64,7 @@ impl Source<'_> {
         let mut backoff = Backoff::new(self.retry_min, self.retry_max);
         let mut rng = SmallRng::seed_from_u64(self.size ^ have);
         let mut interrupted = false;
+        let mut server = 0;
         while have < self.size {
             let last = (have + self.piece).min(self.size) - 1;
             let range = format!("bytes={have}-{last}");
@@ -70,10 +72,11 @@ impl Source<'_> {
             if let Some(etag) = &etag {
                 call = call.header("if-range", etag);
             }
+            let http = &self.servers[server % self.servers.len()];
             let cut = cut_at.take_if(|at| (have..=last).contains(at));
             let outcome = match cut {
-                Some(at) => self.http.send_part(call, usize::try_from(at - have).unwrap_or(usize::MAX)).await,
-                None => self.http.send(call).await,
+                Some(at) => http.send_part(call, usize::try_from(at - have).unwrap_or(usize::MAX)).await,
+                None => http.send(call).await,
             };
             let wait = match judge(&outcome, have, self.size) {
                 Piece::Next(answer) => {
@@ -103,6 +106,8 @@ impl Source<'_> {
                     if backoff.failures() >= TRIES {
                         return Err(format!("{TRIES} tries in a row came to nothing"));
                     }
+                    // One that does not answer at all may be gone for good.
+                    server += usize::from(outcome.is_err() && cut.is_none());
                     Some(backoff.next(retry_after, &mut rng))
                 }
                 Piece::Never(why) => return Err(why),

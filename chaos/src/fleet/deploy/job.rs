@@ -112,12 +112,12 @@ impl Job {
         if self.fate.fails_with("download_failed") {
             return fails("download_failed", "as the simulation wants it");
         }
-        let Some((http, path)) = self.fleet.download_from(&apk.url) else {
+        let Some((servers, path)) = self.fleet.download_from(&apk.url) else {
             return fails("download_failed", "the address is none that a simulated device can reach");
         };
         let settings = &self.fleet.settings;
         let source = Source {
-            http: &http,
+            servers: &servers,
             path: &path,
             size: apk.size,
             piece: settings.deploy.download_piece,

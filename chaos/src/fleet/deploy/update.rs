@@ -134,12 +134,12 @@ impl Look {
     {
         let apk = &params.apk;
         let simulated = || "as the simulation wants it".to_owned();
-        let Some((http, path)) = self.fleet.download_from(&apk.url).filter(|_| !fate.fails_with("download_failed")) else {
+        let Some((servers, path)) = self.fleet.download_from(&apk.url).filter(|_| !fate.fails_with("download_failed")) else {
             return Err(("download_failed", "the address is none that a simulated device can reach".into()));
         };
         let settings = &self.fleet.settings;
         let source = Source {
-            http: &http,
+            servers: &servers,
             path: &path,
             size: apk.size,
             piece: settings.deploy.download_piece,
