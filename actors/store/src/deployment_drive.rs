@@ -233,7 +233,9 @@ impl Store {
         change_tasks(&mut tx, carry, &mut carried).await?;
         let runs = state == DeploymentState::Running && (carry.starts.is_empty() || flags(&mut tx, true).await?.blocked().is_none());
         if runs && !carry.starts.is_empty() {
-            carried.started = start_tasks(&mut tx, carry).await?;
+            // Later than every end that was read before it was decided: on record no two that were never at it together overlap.
+            let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *tx).await?;
+            carried.started = start_tasks(&mut tx, carry, now).await?;
         }
         let entry = match carry.deployment {
             Some(change) => change_deployment(&mut tx, carry, state, change).await?,
@@ -360,7 +362,7 @@ fn outcome_of(state: &str) -> &'static str {
     }
 }
 
-async fn start_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry) -> Result<Vec<DeviceId>, StoreError> {
+async fn start_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, now: Timestamp) -> Result<Vec<DeviceId>, StoreError> {
     let mut starts: Vec<_> = carry.starts.iter().collect();
     starts.sort_unstable_by_key(|start| start.device);
     let devices: Vec<Uuid> = starts.iter().map(|start| start.device.0).collect();
@@ -386,7 +388,7 @@ async fn start_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry) -> 
                              AND o.state IN ('sending', 'installing'))
          RETURNING t.device_id",
         carry.id.0,
-        carry.now,
+        now,
         &devices,
         &commands,
         &attempts,
@@ -406,7 +408,7 @@ async fn start_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry) -> 
         "INSERT INTO deployment_attempt (deployment_id, device_id, attempt, started_at)
          SELECT $1, s.device_id, s.attempt, $2 FROM UNNEST($3::uuid[], $4::integer[]) AS s(device_id, attempt)",
         carry.id.0,
-        carry.now,
+        now,
         &devices,
         &attempts
     )
@@ -419,7 +421,7 @@ async fn start_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry) -> 
          FROM UNNEST($4::uuid[], $5::uuid[], $6::integer[], $7::text[], $8::text[]) AS s(request_id, device_id, shard_id, params, shown)
          JOIN device d ON d.device_id = s.device_id AND d.deleted_at IS NULL",
         carry.id.0,
-        carry.now,
+        now,
         carry.commands_expire_at,
         &commands,
         &devices,

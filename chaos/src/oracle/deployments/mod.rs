@@ -151,15 +151,18 @@ fn accepted(history: &History, found: &mut Found) {
     }
 }
 
-/// Who succeeded has the version, and whose success was acknowledged has succeeded.
+/// Who succeeded has the version or a newer one, and whose success was acknowledged has succeeded.
 fn versions(history: &History, found: &mut Found) {
     let facts = &history.deployments;
-    let mut installed: HashSet<(&str, &str, i64)> = HashSet::new();
+    let mut newest: HashMap<(&str, &str), i64> = HashMap::new();
     let mut acknowledged: HashMap<(&str, &str), i64> = HashMap::new();
     for step in &facts.steps {
         let device = history.devices.text(step.device);
         match (step.step.as_str(), step.status, &step.package, step.version_code) {
-            ("installed", _, Some(package), Some(code)) => drop(installed.insert((device, package, code))),
+            ("installed", _, Some(package), Some(code)) => {
+                let known = newest.entry((device, package)).or_insert(code);
+                *known = code.max(*known);
+            }
             ("succeeded", Some(200), ..) => drop(acknowledged.insert((device, &step.deployment), step.answered_us)),
             _ => {}
         }
@@ -170,7 +173,7 @@ fn versions(history: &History, found: &mut Found) {
         if history.devices.find(&task.device_id).is_none() {
             continue;
         }
-        let has = installed.contains(&(task.device_id.as_str(), row.package.as_str(), row.version_code));
+        let has = newest.get(&(task.device_id.as_str(), row.package.as_str())).is_some_and(|code| *code >= row.version_code);
         if task.state == "succeeded" && !has {
             let what = format!("succeeded in {}, but never installed {} of {}", task.deployment, row.version_code, row.package);
             found.add(&task.device_id, what);
