@@ -351,6 +351,14 @@ pub(super) mod tests {
         let mut never = history();
         never.deployments.steps.retain(|step| !(step.device == 0 && step.step == "installed"));
         broken(&never, "succeeded in dep, but never installed 7 of p");
+        // An older version is none, a newer one is.
+        for (code, fits) in [(6, false), (8, true)] {
+            let mut other = history();
+            let installed = other.deployments.steps.iter_mut().filter(|step| step.device == 0 && step.step == "installed");
+            installed.for_each(|step| step.version_code = Some(code));
+            let never = check(&other).violations.iter().any(|violation| violation.what.contains("never installed"));
+            assert_eq!(never, !fits, "version {code}");
+        }
         let mut lost = history();
         lost.deployments.tasks[0].state = "failed".into();
         options(&mut lost).canary = None;
