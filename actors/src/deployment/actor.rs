@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use domain::deployment::{
-    AttemptEnd, Decision, DeploymentState, DeviceFacts, ErrorCode, Phase, Situation, Task, TaskChange, TaskState, decide,
-};
+use domain::deployment::{Decision, DeploymentState, DeviceFacts, ErrorCode, Phase, Situation, Task, TaskChange, TaskState, decide};
 use domain::shard::{Epoch, ShardId};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -183,11 +181,8 @@ impl DriverState {
         let change = |(device, code, _): (DeviceId, Option<String>, Option<String>)| {
             let task = self.memory.tasks().iter().find(|task| task.device == device && task.state == TaskState::Sending)?;
             let error = code.as_deref().and_then(ErrorCode::of_name).unwrap_or(ErrorCode::InstallFailed);
-            let change = match AttemptEnd::of(&reading.row.options, task.attempts, error, reading.now) {
-                AttemptEnd::Again(at) => TaskChange::Again(error.into(), Some(at)),
-                AttemptEnd::Failed => TaskChange::Over(TaskState::Failed, error.into()),
-                AttemptEnd::Skipped => TaskChange::Over(TaskState::Skipped, error.into()),
-            };
+            let row = &reading.row;
+            let change = TaskChange::after_failure(&row.options, row.state, task.attempts, error, error.into(), reading.now);
             Some((device, task.state, task.attempts, change))
         };
         Ok(refused.into_iter().filter_map(change).collect())

@@ -92,6 +92,26 @@ pub enum TaskChange {
     Over(TaskState, Reason),
 }
 
+impl TaskChange {
+    /// What becomes of a task whose attempt failed with `error`, `reason` being why it waits if it is tried again.
+    pub fn after_failure(
+        options: &Options,
+        state: DeploymentState,
+        attempts: u32,
+        error: ErrorCode,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Self {
+        match AttemptEnd::of(options, attempts, error, now) {
+            // Called off meanwhile: there is no other try.
+            AttemptEnd::Again(_) if state == DeploymentState::Canceled => Self::Over(TaskState::Failed, error.into()),
+            AttemptEnd::Again(at) => Self::Again(reason, Some(at)),
+            AttemptEnd::Failed => Self::Over(TaskState::Failed, error.into()),
+            AttemptEnd::Skipped => Self::Over(TaskState::Skipped, error.into()),
+        }
+    }
+}
+
 /// What becomes of the deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeploymentChange {
@@ -192,12 +212,7 @@ fn settle(situation: &Situation<'_>, task: &Task, facts: Option<&DeviceFacts>) -
 }
 
 fn attempt_over(situation: &Situation<'_>, task: &Task, error: ErrorCode, reason: Reason) -> TaskChange {
-    match AttemptEnd::of(situation.options, task.attempts, error, situation.now) {
-        AttemptEnd::Again(_) if situation.run.state == DeploymentState::Canceled => TaskChange::Over(TaskState::Failed, error.into()),
-        AttemptEnd::Again(at) => TaskChange::Again(reason, Some(at)),
-        AttemptEnd::Failed => TaskChange::Over(TaskState::Failed, error.into()),
-        AttemptEnd::Skipped => TaskChange::Over(TaskState::Skipped, error.into()),
-    }
+    TaskChange::after_failure(situation.options, situation.run.state, task.attempts, error, reason, situation.now)
 }
 
 fn apply(task: &mut Task, change: TaskChange, now: Timestamp) {
