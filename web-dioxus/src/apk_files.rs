@@ -29,12 +29,13 @@ pub(crate) async fn add_part(
     if !signin::same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
+    let principal = match signin::principal(&dashboard, asked, &headers).await {
+        Ok(principal) => principal,
+        Err(error) => return (signin::status_of(&error), explain(&error)).into_response(),
+    };
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset: &i64| *offset >= 0);
     let (Ok(id), Some(offset)) = (id.parse::<ApkUploadId>(), offset) else { return StatusCode::BAD_REQUEST.into_response() };
-    let added = match signin::principal(&dashboard, asked, &headers).await {
-        Ok(principal) => dashboard.system.apks.add_part(&principal, id, offset, body.into_data_stream()).await,
-        Err(error) => Err(error.into()),
-    };
+    let added = dashboard.system.apks.add_part(&principal, id, offset, body.into_data_stream()).await;
     shell::protect(match added {
         Ok(received) => received.to_string().into_response(),
         Err(UploadError::Offset { received }) => (StatusCode::CONFLICT, received.to_string()).into_response(),
