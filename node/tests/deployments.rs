@@ -6,7 +6,11 @@ mod common;
 
 use common::deployments::{Shop, fit, flag};
 use common::{apks, eventually, heartbeat};
+use domain::CommandId;
+use domain::deployment::{TaskChange, TaskState, Wait};
+use domain::shard::{Epoch, shard_of_deployment};
 use serde_json::{Value, json};
+use store::{Carry, ChangedTask, TaskStart};
 
 #[tokio::test]
 async fn the_canary_goes_first_and_its_success_opens_the_gate() {
@@ -83,6 +87,10 @@ async fn a_failing_canary_pauses_by_itself_and_offers_the_way_back() {
     assert_eq!((&rolled["rolls_back"], &rolled["version_code"], &rolled["devices"]), (&json!(id), &json!(4), &json!(2)));
     let old = shop.until("called off", &id, |shown| !shown["finished_at"].is_null()).await;
     assert_eq!((&old["state"], &old["counts"]["canceled"]), (&json!("canceled"), &json!(3)));
+    let again = shop.post(&format!("/v1/deployments/{id}/rollback"), &json!({})).await;
+    assert_eq!(again.status, 409);
+    assert!(again.detail().contains(rolled["id"].as_str().unwrap()), "names the one under way: {}", again.detail());
+    assert_eq!(shop.bench.sql("SELECT count(*) FROM deployment"), "2");
 }
 
 #[tokio::test]
@@ -261,6 +269,71 @@ async fn failures_are_tried_again_and_too_many_of_them_pause() {
     // What no device has taken is taken back.
     shop.until_count(&id, "sending", 0).await;
     assert_eq!(shop.bench.sql("SELECT count(*) FROM deployment_attempt WHERE finished_at IS NULL"), "0");
+}
+
+#[tokio::test]
+async fn room_that_did_not_come_about_is_not_used() {
+    let shop = Shop::with(2).await;
+    let mut options = Shop::swift();
+    options["concurrency"] = json!(1);
+    let id = shop.deploy(&shop.order(options)).await;
+    shop.until_count(&id, "sending", 1).await;
+    let tasks = shop.tasks(&id).await;
+    let place = |state: &str| tasks.iter().position(|task| task.0 == state).unwrap();
+    let (told, waits) = (place("sending"), tasks.iter().position(|task| task.0 != "sending").unwrap());
+    assert_eq!(shop.says_status(&id, told, "accepted").await, 200);
+    // Whoever drives it saw the device before it took the task: it was to be over, and to make room for the other.
+    let device = |place: usize| shop.devices[place].device_id.parse().unwrap();
+    let change = TaskChange::Over(TaskState::Succeeded, Wait::SeenInHeartbeat.into());
+    let start = TaskStart {
+        device: device(waits),
+        command: CommandId(uuid::Uuid::now_v7()),
+        attempt: 1,
+        params: "{}".into(),
+        params_shown: "{}".into(),
+        version_before: None,
+    };
+    let shard = shard_of_deployment(id.parse().unwrap());
+    let epoch = shop.bench.sql(&format!("SELECT epoch FROM shard WHERE shard_id = {}", shard.0)).parse().unwrap();
+    let carry = Carry {
+        id: id.parse().unwrap(),
+        place: (shard, Epoch(epoch)),
+        changes: vec![ChangedTask { device: device(told), from: TaskState::Sending, attempts: 1, change, message: None }],
+        starts: vec![start],
+        concurrency: 1,
+        commands_expire_at: chrono::Utc::now() + chrono::TimeDelta::hours(1),
+        deployment: None,
+        canary_ms: 0,
+        now: chrono::Utc::now(),
+    };
+    let carried = shop.bench.store().carry_deployment(&carry).await.unwrap().expect("the right epoch");
+    assert_eq!(carried.started, [], "one is at it, and no more may be");
+    assert_eq!(shop.bench.sql("SELECT count(*) FROM deployment_attempt"), "1");
+}
+
+#[tokio::test]
+async fn a_device_that_refuses_the_command_itself_has_failed_for_its_own_reason() {
+    let shop = Shop::with(2).await;
+    let mut options = Shop::swift();
+    options["retries"] = json!({"max": 0});
+    let id = shop.deploy(&shop.order(options)).await;
+    shop.until_count(&id, "sending", 2).await;
+    for (device, code, message) in [(0, "not_permitted", ""), (1, "unknown_action", "deploy_apk is not known here")] {
+        let of = &shop.devices[device];
+        let command = shop.bench.sql(&format!("SELECT command_id FROM deployment_task WHERE device_id = '{}'", of.device_id));
+        let refusal = json!({"request_id": command, "outcome": "failed", "code": code, "message": message});
+        assert_eq!(shop.bench.client.post("/v1/action-result", Some(&of.session_token), &refusal).await.unwrap().status, 200);
+    }
+    shop.until_count(&id, "failed", 2).await;
+    let told: Vec<String> = shop
+        .devices
+        .iter()
+        .map(|device| {
+            shop.bench.sql(&format!("SELECT reason, error, message FROM deployment_task WHERE device_id = '{}'", device.device_id))
+        })
+        .collect();
+    assert_eq!(told[0].split('|').take(2).collect::<Vec<_>>(), ["not_permitted", "not_permitted"]);
+    assert_eq!(told[1], "install_failed|install_failed|deploy_apk is not known here");
 }
 
 #[tokio::test]

@@ -90,10 +90,7 @@ pub(crate) async fn export(
         }
         Err(error) => Err(error),
     };
-    match exported {
-        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"devices.csv\"")),
-        Err(error) => refused(&error, "/login?next=/devices"),
-    }
+    exported_as(exported.map(Body::from_stream), "devices.csv", "/devices")
 }
 
 /// `GET /export/command-batches/{id}.csv`: the commands of a batch as a table.
@@ -104,16 +101,13 @@ pub(crate) async fn export_batch(
     headers: HeaderMap,
 ) -> Response {
     let exported = match signin::principal(&dashboard, asked, &headers).await {
-        Ok(principal) => match file.strip_suffix(".csv").and_then(|id| id.parse::<CommandBatchId>().ok()) {
+        Ok(principal) => match id_of::<CommandBatchId>(&file) {
             Some(id) => dashboard.system.commands.batch_table(&principal, id).await,
             None => Err(ServiceError::NotFound("batch")),
         },
         Err(error) => Err(error),
     };
-    match exported {
-        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"commands.csv\"")),
-        Err(error) => refused(&error, "/login?next=/commands"),
-    }
+    exported_as(exported.map(Body::from_stream), "commands.csv", "/commands")
 }
 
 /// `GET /export/deployments/{id}.csv`: the devices of a deployment as a table.
@@ -124,16 +118,18 @@ pub(crate) async fn export_deployment(
     headers: HeaderMap,
 ) -> Response {
     let exported = match signin::principal(&dashboard, asked, &headers).await {
-        Ok(principal) => match file.strip_suffix(".csv").and_then(|id| id.parse::<DeploymentId>().ok()) {
+        Ok(principal) => match id_of::<DeploymentId>(&file) {
             Some(id) => dashboard.system.deployments.table(&principal, id).await,
             None => Err(ServiceError::NotFound("deployment")),
         },
         Err(error) => Err(error),
     };
-    match exported {
-        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"deployment.csv\"")),
-        Err(error) => refused(&error, "/login?next=/deployments"),
-    }
+    exported_as(exported.map(Body::from_stream), "deployment.csv", "/deployments")
+}
+
+/// The id in the name of a table.
+fn id_of<Id: std::str::FromStr>(file: &str) -> Option<Id> {
+    file.strip_suffix(".csv")?.parse().ok()
 }
 
 /// `GET /export/audit.csv`: the entries of an address of the audit page as a table.
@@ -150,25 +146,22 @@ pub(crate) async fn export_audit(
         }
         Err(error) => Err(error),
     };
-    match exported {
-        Ok(pieces) => table(Body::from_stream(pieces), HeaderValue::from_static("attachment; filename=\"audit.csv\"")),
-        Err(error) => refused(&error, "/login?next=/audit"),
-    }
+    exported_as(exported.map(Body::from_stream), "audit.csv", "/audit")
 }
 
-fn table(body: Body, disposition: HeaderValue) -> Response {
-    let mut response = shell::protect(body.into_response());
+/// A table to be saved under this name; without a session, the way to sign in and back to `page`.
+fn exported_as(exported: Result<Body, ServiceError>, file_name: &str, page: &str) -> Response {
+    let pieces = match exported {
+        Ok(pieces) => pieces,
+        Err(ServiceError::Unauthorized) => return shell::protect(Redirect::to(&format!("/login?next={page}")).into_response()),
+        Err(error) => return shell::protect((signin::status_of(&error), crate::context::explain(&error)).into_response()),
+    };
+    let mut response = shell::protect(pieces.into_response());
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-    answer.insert(header::CONTENT_DISPOSITION, disposition);
+    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{file_name}\""));
+    answer.insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
     response
-}
-
-fn refused(error: &ServiceError, sign_in: &str) -> Response {
-    match error {
-        ServiceError::Unauthorized => shell::protect(Redirect::to(sign_in).into_response()),
-        error => shell::protect((signin::status_of(error), crate::context::explain(error)).into_response()),
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use domain::shard::{Epoch, ShardId};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
-use store::{ApkRow, Carried, Carry, DeploymentReading, StoreError, TaskStart};
+use store::{ApkRow, Carried, Carry, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -173,19 +173,19 @@ impl DriverState {
     }
 
     /// Tasks whose device refused the command itself: it does not know the action, or trusts it not.
-    async fn refused_changes(&self, reading: &DeploymentReading) -> Result<Vec<(DeviceId, TaskState, u32, TaskChange)>, StoreError> {
+    async fn refused_changes(&self, reading: &DeploymentReading) -> Result<Vec<ChangedTask>, StoreError> {
         if !self.memory.tasks().iter().any(|task| task.state == TaskState::Sending) {
             return Ok(Vec::new());
         }
         let refused = self.context.store.refused_commands(self.id).await?;
-        let change = |(device, code, _): (DeviceId, Option<String>, Option<String>)| {
+        let changed = |RefusedCommand { device, code, message }| {
             let task = self.memory.tasks().iter().find(|task| task.device == device && task.state == TaskState::Sending)?;
             let error = code.as_deref().and_then(ErrorCode::of_name).unwrap_or(ErrorCode::InstallFailed);
             let row = &reading.row;
             let change = TaskChange::after_failure(&row.options, row.state, task.attempts, error, error.into(), reading.now);
-            Some((device, task.state, task.attempts, change))
+            Some(ChangedTask { device, from: task.state, attempts: task.attempts, change, message: message.or(code) })
         };
-        Ok(refused.into_iter().filter_map(change).collect())
+        Ok(refused.into_iter().filter_map(changed).collect())
     }
 
     /// The first devices have their time while the deployment runs, nothing blocks it and its window is open.
@@ -233,12 +233,8 @@ impl DriverState {
     }
 
     /// Does what was decided. Answers whether there was anything beyond reasons to wait.
-    async fn carry(
-        &mut self,
-        reading: &DeploymentReading,
-        decision: Decision,
-        mut changes: Vec<(DeviceId, TaskState, u32, TaskChange)>,
-    ) -> Result<bool, StoreError> {
+    async fn carry(&mut self, reading: &DeploymentReading, decision: Decision, mut changes: Vec<ChangedTask>) -> Result<bool, StoreError> {
+        let refused: HashSet<DeviceId> = changes.iter().map(|changed| changed.device).collect();
         let mut reasons_left = REASONS_MAX;
         for (place, change) in decision.changes {
             let Some(task) = self.memory.tasks().get(place) else { continue };
@@ -248,8 +244,8 @@ impl DriverState {
                 }
                 reasons_left -= 1;
             }
-            if !changes.iter().any(|(device, ..)| *device == task.device) {
-                changes.push((task.device, task.state, task.attempts, change));
+            if !refused.contains(&task.device) {
+                changes.push(ChangedTask { device: task.device, from: task.state, attempts: task.attempts, change, message: None });
             }
         }
         let starts = self.starts(reading, &decision.starts);
@@ -258,13 +254,14 @@ impl DriverState {
         }
         let more = !starts.is_empty()
             || decision.deployment.is_some()
-            || changes.iter().any(|(.., change)| !matches!(change, TaskChange::Waits(..)));
+            || changes.iter().any(|changed| !matches!(changed.change, TaskChange::Waits(..)));
         let (settings, started) = (self.context.settings, starts.len());
         let carry = Carry {
             id: self.id,
             place: self.place,
             changes,
             starts,
+            concurrency: reading.row.options.concurrency,
             commands_expire_at: reading.now + settings.accept_within + settings.silent_within,
             deployment: decision.deployment,
             canary_ms: self.canary_ms,

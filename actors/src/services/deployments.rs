@@ -13,7 +13,7 @@ use domain::deployment::{
 use domain::query::DeviceFilter;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, Timestamp, text};
 use serde_json::{Value, json};
-use store::{ApkRow, AuditEntry, Created, DeploymentRow, Judging, Listed, NewDeployment, NewTask, OnceKey, Steer, Steered, Store};
+use store::{ApkRow, AuditEntry, DeploymentRow, Judging, Listed, Made, NewDeployment, NewTask, OnceKey, Steer, Steered, Store};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -153,7 +153,8 @@ impl DeploymentService {
     ) -> Result<(DeploymentRow, bool), ServiceError> {
         let now = clock::now();
         let plan = self.planned(&request, now).await?;
-        if self.store.open_deployment_count().await? >= self.settings.open_max {
+        // The way back is never barred.
+        if rolls_back.is_none() && self.store.open_deployment_count().await? >= self.settings.open_max {
             return Err(ServiceError::WrongState("too many deployments are open; deployments.open_max is the limit"));
         }
         let id = DeploymentId(Uuid::now_v7());
@@ -182,14 +183,16 @@ impl DeploymentService {
         };
         let once = once.map(|once| OnceKey { owner: principal.caller(), key: once.key, body_sha256: once.body_sha256 });
         let (store, by) = (self.store.clone(), principal.clone());
-        let (created, taken_back) =
-            to_the_end(async move { Ok(store.insert_deployment(&new, once.as_ref(), &by, &entry, now).await?) }).await?;
-        self.tell_over(taken_back);
-        let (id, new) = match created {
-            Created::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
-            Created::Known(id) => (DeploymentId(id), false),
-            Created::New(0) => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
-            Created::New(_) => (id, true),
+        let made = to_the_end(async move { Ok(store.insert_deployment(&new, once.as_ref(), &by, &entry, now).await?) }).await?;
+        let (id, new) = match made {
+            Made::New(taken_back) => {
+                self.tell_over(taken_back);
+                (id, true)
+            }
+            Made::Known(id) => (id, false),
+            Made::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
+            Made::NoApk => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
+            Made::TakenBackAlready(by) => return Err(ServiceError::NoRollback(NoRollback::UnderWay { by })),
         };
         Ok((self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?, new))
     }
@@ -221,6 +224,9 @@ impl DeploymentService {
         if !row.options.rollback_allowed {
             return Ok(RollbackOffer { offered, way: Err(NoRollback::NotAllowed) });
         }
+        if let Some(by) = self.store.taken_back_by(row.id).await? {
+            return Ok(RollbackOffer { offered, way: Err(NoRollback::UnderWay { by }) });
+        }
         let devices = self.store.devices_installed_by(row.id).await?.len();
         if devices == 0 {
             return Ok(RollbackOffer { offered, way: Err(NoRollback::NothingInstalled) });
@@ -236,16 +242,13 @@ impl DeploymentService {
     /// Takes a deployment back: calls it off, and deploys what was good to the devices that have it.
     ///
     /// # Errors
-    /// Forbidden, no such deployment, or there is no way back, and why.
+    /// Forbidden, no such deployment, one that takes it back is under way, or there is no way back, and why.
     pub async fn roll_back(&self, principal: &Principal, id: DeploymentId) -> Result<DeploymentRow, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let row = self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?;
         let offer = self.rollback_offer(&row, 0, 0).await?;
         let (apk, _) = offer.way.map_err(ServiceError::NoRollback)?;
         let devices = self.store.devices_installed_by(id).await?;
-        if row.finished_at.is_none() && row.state != DeploymentState::Canceled {
-            self.steer(principal, id, Steer::Cancel).await?;
-        }
         let request = DeploymentRequest {
             apk: apk.id,
             name: Some(text_cut(&format!("Rollback of {}", row.name))),

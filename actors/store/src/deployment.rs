@@ -1,7 +1,6 @@
-//! Deployments: made once with their set and its order, read by people, and steered by them.
+//! Deployments: made once with their set and its order, and read by people.
 
 use domain::access::Principal;
-use domain::audit::Target;
 use domain::deployment::{ConflictRule, DeploymentState, Options, PauseReason, Phase, Reason, Run, TaskState};
 use domain::flag::Flags;
 use domain::shard::shard_of_deployment;
@@ -12,6 +11,9 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::command::{Created, OnceKey, take_key};
+use crate::deployment_page::taken_back_by;
+use crate::deployment_record::{cancel_commands, end_attempts, note};
+use crate::deployment_steer::{Steer, Steered, steer_in};
 use crate::{Store, StoreError};
 
 /// Something happened to a deployment, or to the flags: the deployment's id, or nothing for all of them.
@@ -144,28 +146,19 @@ pub struct DeploymentQuery {
     pub id: Option<DeploymentId>,
 }
 
-/// What people do to a deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steer {
-    /// Nothing starts any more.
-    Pause,
-    /// It goes on; first devices that failed are tried again.
-    Resume,
-    /// It is called off.
-    Cancel,
-}
-
-/// What became of it.
+/// What became of a deployment that was to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Steered {
-    /// Done; these commands were taken back.
-    Done(Vec<(DeviceId, CommandId)>),
-    /// It was so already.
-    Already,
-    /// It is over.
-    Over,
-    /// There is no such deployment.
-    Unknown,
+pub enum Made {
+    /// It is made; these commands of others were taken back for it.
+    New(Vec<(DeviceId, CommandId)>),
+    /// An earlier call with the same key made this one.
+    Known(DeploymentId),
+    /// The key was used for something else.
+    OtherBody,
+    /// The file of the APK was deleted.
+    NoApk,
+    /// This one, which is under way, takes the same deployment back.
+    TakenBackAlready(DeploymentId),
 }
 
 /// A deployment from its columns.
@@ -205,9 +198,9 @@ macro_rules! deployment_row {
 }
 
 impl Store {
-    /// Puts a deployment on record with all its tasks, and tells every node. With [`ConflictRule::Supersede`], older open
-    /// deployments of the package lose those of its devices that they are not installing on; the commands that were
-    /// taken back with them are answered as well.
+    /// Puts a deployment on record with all its tasks, and tells every node. One that takes another back calls that off
+    /// with it. With [`ConflictRule::Supersede`], older open deployments of the package lose those of its devices that they are
+    /// not installing on.
     ///
     /// # Errors
     /// The database is unavailable; nothing is on record then.
@@ -218,12 +211,13 @@ impl Store {
         by: &Principal,
         audit: &AuditEntry,
         now: Timestamp,
-    ) -> Result<(Created, Vec<(DeviceId, CommandId)>), StoreError> {
+    ) -> Result<Made, StoreError> {
         let mut tx = self.pool.begin().await?;
         if let Some(once) = once {
             match take_key(&mut tx, once, new.id.0, now).await? {
                 Created::New(_) => {}
-                known => return Ok((known, Vec::new())),
+                Created::Known(id) => return Ok(Made::Known(DeploymentId(id))),
+                Created::OtherBody => return Ok(Made::OtherBody),
             }
         }
         // Held until this is committed: nobody deletes the file in between.
@@ -231,7 +225,20 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         if there.is_none() {
-            return Ok((Created::New(0), Vec::new()));
+            return Ok(Made::NoApk);
+        }
+        let mut taken_back = Vec::new();
+        let mut called_off = None;
+        if let Some(old) = new.rolls_back {
+            hold_package(&mut tx, old, &new.package).await?;
+            if let Some(by) = taken_back_by(&mut tx, old).await? {
+                return Ok(Made::TakenBackAlready(by));
+            }
+            let (steered, entry) = steer_in(&mut tx, old, Steer::Cancel, by, now).await?;
+            if let Steered::Done(commands) = steered {
+                taken_back.extend(commands);
+            }
+            called_off = entry;
         }
         let options = serde_json::to_string(&new.options).map_err(|_| StoreError::Corrupt("deployment.options"))?;
         let canary = new.tasks.iter().filter(|task| task.canary).count() as i32;
@@ -261,17 +268,19 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let taken_back = match new.conflict {
-            ConflictRule::Supersede => supersede(&mut tx, new, now).await?,
-            ConflictRule::Wait => Vec::new(),
-        };
+        if new.conflict == ConflictRule::Supersede {
+            taken_back.extend(supersede(&mut tx, new, now).await?);
+        }
         insert_tasks(&mut tx, new, now).await?;
         let detail = format!("{} devices, {canary} of them first", new.tasks.len());
         note(&mut tx, new.id, now, "created", None, &detail, Some(by.username())).await?;
         sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, new.id.to_string()).execute(&mut *tx).await?;
+        if let Some(entry) = called_off {
+            append(&mut tx, &entry, now).await?;
+        }
         append(&mut tx, audit, now).await?;
         tx.commit().await?;
-        Ok((Created::New(new.tasks.len() as u64), taken_back))
+        Ok(Made::New(taken_back))
     }
 
     /// A page of deployments, newest first, behind `after`.
@@ -314,95 +323,6 @@ impl Store {
     pub async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRow>, StoreError> {
         Ok(self.deployments(&DeploymentQuery { id: Some(id), ..DeploymentQuery::default() }, None, 1).await?.pop())
     }
-
-    /// Pauses, resumes or calls off a deployment. Once this is committed nothing of it begins on any device, whatever is
-    /// still under way: a device asks before it installs.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn steer_deployment(&self, id: DeploymentId, steer: Steer, by: &Principal, now: Timestamp) -> Result<Steered, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let found = sqlx::query!("SELECT state, phase, name, finished_at FROM deployment WHERE deployment_id = $1 FOR NO KEY UPDATE", id.0)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(row) = found else { return Ok(Steered::Unknown) };
-        let state = DeploymentState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment.state"))?;
-        match (steer, state) {
-            (Steer::Pause, DeploymentState::Paused) | (Steer::Resume, DeploymentState::Running) => return Ok(Steered::Already),
-            (Steer::Cancel, DeploymentState::Canceled) => return Ok(Steered::Already),
-            (_, DeploymentState::Canceled | DeploymentState::Finished) => return Ok(Steered::Over),
-            _ => {}
-        }
-        let (kind, action) = match steer {
-            Steer::Pause => ("paused", "deployment.paused"),
-            Steer::Resume => ("resumed", "deployment.resumed"),
-            Steer::Cancel => ("canceled", "deployment.canceled"),
-        };
-        let mut taken_back = Vec::new();
-        match steer {
-            Steer::Pause => {
-                sqlx::query!(
-                    "UPDATE deployment SET state = 'paused', pause_reason = 'person', paused_at = $2 WHERE deployment_id = $1",
-                    id.0,
-                    now
-                )
-                .execute(&mut *tx)
-                .await?;
-                taken_back = take_back(&mut tx, id, "paused", now).await?;
-            }
-            Steer::Resume => {
-                sqlx::query!(
-                    "UPDATE deployment SET state = 'running', pause_reason = NULL, paused_at = NULL, judged_since = $2, canary_ms = 0,
-                         phase_since = $2 WHERE deployment_id = $1",
-                    id.0,
-                    now
-                )
-                .execute(&mut *tx)
-                .await?;
-                if row.phase == Phase::Canary.as_str() {
-                    // The gate opens for devices that succeed, never by decree: those that failed get another chance.
-                    sqlx::query!(
-                        "UPDATE deployment_task SET state = 'queued', reason = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
-                             finished_at = NULL, error = NULL, message = NULL, changed_at = clock_timestamp()
-                         WHERE deployment_id = $1 AND canary AND state = 'failed'",
-                        id.0
-                    )
-                    .execute(&mut *tx)
-                    .await?;
-                }
-            }
-            Steer::Cancel => {
-                sqlx::query!(
-                    "UPDATE deployment SET state = 'canceled', pause_reason = NULL, paused_at = NULL, canceled_by = $2
-                     WHERE deployment_id = $1",
-                    id.0,
-                    by.username()
-                )
-                .execute(&mut *tx)
-                .await?;
-                taken_back = take_back(&mut tx, id, "canceled", now).await?;
-                sqlx::query!(
-                    "UPDATE deployment_task SET state = 'canceled', reason = 'canceled', finished_at = $2, changed_at = clock_timestamp()
-                     WHERE deployment_id = $1 AND state IN ('queued', 'waiting_window', 'throttled')",
-                    id.0,
-                    now
-                )
-                .execute(&mut *tx)
-                .await?;
-            }
-        }
-        note(&mut tx, id, now, kind, None, "", Some(by.username())).await?;
-        sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, id.to_string()).execute(&mut *tx).await?;
-        let entry = AuditEntry::new(by, action, target(id, &row.name)).before(json!({ "state": row.state }));
-        append(&mut tx, &entry.after(json!({ "state": if kind == "resumed" { "running" } else { kind } })), now).await?;
-        tx.commit().await?;
-        Ok(Steered::Done(taken_back))
-    }
-}
-
-/// What an audit entry about a deployment names.
-pub fn target(id: DeploymentId, name: &str) -> Target {
-    Target::Other { kind: "deployment", id: Some(id.to_string()), name: Some(name.to_owned()) }
 }
 
 async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployment, now: Timestamp) -> Result<(), StoreError> {
@@ -436,6 +356,19 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
         &states as &[&str],
         &reasons as &[Option<&str>],
         &over
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Holds `old` and every open deployment of its package, in the order in which everybody locks them.
+async fn hold_package(tx: &mut Transaction<'static, Postgres>, old: DeploymentId, package: &str) -> Result<(), StoreError> {
+    sqlx::query!(
+        "SELECT FROM deployment WHERE deployment_id = $1 OR (package = $2 AND finished_at IS NULL)
+         ORDER BY deployment_id FOR NO KEY UPDATE",
+        old.0,
+        package
     )
     .execute(&mut **tx)
     .await?;
@@ -488,104 +421,4 @@ async fn supersede(
         sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, id.to_string()).execute(&mut **tx).await?;
     }
     cancel_commands(tx, sending.iter().filter_map(|row| row.command_id).collect(), now).await
-}
-
-/// Takes back what was sent and no device has taken.
-async fn take_back(
-    tx: &mut Transaction<'static, Postgres>,
-    id: DeploymentId,
-    why: &'static str,
-    now: Timestamp,
-) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
-    let over = why == "canceled";
-    let rows = sqlx::query!(
-        "UPDATE deployment_task t SET state = CASE WHEN $2 THEN 'canceled' ELSE 'queued' END, reason = $3, stage = NULL, not_before = NULL,
-             finished_at = CASE WHEN $2 THEN $4::timestamptz END, changed_at = clock_timestamp()
-         FROM (SELECT device_id FROM deployment_task WHERE deployment_id = $1 AND state = 'sending'
-               ORDER BY device_id FOR NO KEY UPDATE) o
-         WHERE t.deployment_id = $1 AND t.device_id = o.device_id RETURNING t.device_id, t.attempts, t.command_id",
-        id.0,
-        over,
-        why,
-        now
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    let devices: Vec<_> = rows.iter().map(|row| row.device_id).collect();
-    let attempts: Vec<_> = rows.iter().map(|row| row.attempts).collect();
-    end_attempts(tx, &vec![id.0; rows.len()], &devices, &attempts, why, now).await?;
-    cancel_commands(tx, rows.iter().filter_map(|row| row.command_id).collect(), now).await
-}
-
-/// Ends attempts with the same outcome.
-pub(crate) async fn end_attempts(
-    tx: &mut Transaction<'static, Postgres>,
-    deployments: &[Uuid],
-    devices: &[Uuid],
-    attempts: &[i32],
-    outcome: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    if devices.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "UPDATE deployment_attempt a SET finished_at = $4, outcome = $5
-         FROM UNNEST($1::uuid[], $2::uuid[], $3::integer[]) AS e(deployment_id, device_id, attempt)
-         WHERE a.deployment_id = e.deployment_id AND a.device_id = e.device_id AND a.attempt = e.attempt AND a.finished_at IS NULL",
-        deployments,
-        devices,
-        attempts,
-        now,
-        outcome
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Takes back commands that are not over. Answers which, and whose they are.
-pub(crate) async fn cancel_commands(
-    tx: &mut Transaction<'static, Postgres>,
-    ids: Vec<Uuid>,
-    now: Timestamp,
-) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query!(
-        "UPDATE command c SET state = 'canceled', finished_at = $2, canceled_by = 'server', params = params_shown
-         FROM (SELECT request_id FROM command WHERE request_id = ANY($1) AND state IN ('queued', 'sent', 'delivered')
-               ORDER BY request_id FOR NO KEY UPDATE) o
-         WHERE c.request_id = o.request_id RETURNING c.device_id, c.request_id",
-        &ids,
-        now
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), CommandId(row.request_id))).collect())
-}
-
-/// Notes what happened to a deployment, for people.
-pub(crate) async fn note(
-    tx: &mut Transaction<'static, Postgres>,
-    id: DeploymentId,
-    at: Timestamp,
-    kind: &str,
-    device: Option<DeviceId>,
-    detail: &str,
-    by_whom: Option<&str>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "INSERT INTO deployment_event (deployment_id, at, kind, device_id, detail, by_whom) VALUES ($1, $2, $3, $4, $5, $6)",
-        id.0,
-        at,
-        kind,
-        device.map(|device| device.0),
-        detail,
-        by_whom
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }

@@ -1,9 +1,8 @@
-//! What the owner of a deployment reads and writes: its tasks, and what it decided about them, in one transaction that
-//! names the epoch of its shard.
+//! What the owner of a deployment writes: what it decided about it and its tasks, in one transaction that names the epoch
+//! of its shard.
 
 use domain::access::Principal;
-use domain::deployment::{DeploymentChange, DeploymentState, ErrorCode, PauseReason, Reason, Stage, Task, TaskChange, TaskState};
-use domain::flag::Flags;
+use domain::deployment::{DeploymentChange, DeploymentState, ErrorCode, PauseReason, Reason, TaskChange, TaskState};
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
@@ -12,34 +11,13 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::command::COMMAND_CHANNEL;
-use crate::deployment::{DEPLOYMENT_CHANNEL, DeploymentRow, cancel_commands, end_attempts, note, target};
+use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::deployment_record::{cancel_commands, end_attempts, note, target};
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
 /// Failures of one transaction that are told of one by one; the tasks tell of all.
 const FAILURES_TOLD_MAX: usize = 50;
-
-/// A deployment and everything that changes beside its tasks, of one moment of the database's clock.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeploymentReading {
-    /// The deployment.
-    pub row: DeploymentRow,
-    /// The flags.
-    pub flags: Flags,
-    /// Starts of the last minute, oldest first.
-    pub starts: Vec<Timestamp>,
-    /// The database's clock.
-    pub now: Timestamp,
-}
-
-/// A task with its place in the set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlacedTask {
-    /// Its place.
-    pub position: i32,
-    /// The task.
-    pub task: Task,
-}
 
 /// A start.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +36,34 @@ pub struct TaskStart {
     pub version_before: Option<i64>,
 }
 
+/// A change that was decided, and what it starts from: whatever moved on meanwhile is left alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangedTask {
+    /// The device.
+    pub device: DeviceId,
+    /// Where its task stood.
+    pub from: TaskState,
+    /// In which attempt.
+    pub attempts: u32,
+    /// What becomes of it.
+    pub change: TaskChange,
+    /// What the device said about it, for people.
+    pub message: Option<String>,
+}
+
+impl ChangedTask {
+    /// What the attempt failed with, as far as the server knows it: the device's refusal, or that nothing came in time.
+    fn error(&self) -> Option<ErrorCode> {
+        match self.change {
+            _ if !self.from.is_busy() => None,
+            TaskChange::Over(TaskState::Failed | TaskState::Skipped, Reason::Device(code)) => Some(code),
+            TaskChange::Again(Reason::Device(code), Some(_)) => Some(code),
+            TaskChange::Over(TaskState::Failed, _) | TaskChange::Again(_, Some(_)) => Some(ErrorCode::Timeout),
+            _ => None,
+        }
+    }
+}
+
 /// What was decided about a deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Carry {
@@ -65,10 +71,12 @@ pub struct Carry {
     pub id: DeploymentId,
     /// Its shard, and the epoch in which it was decided.
     pub place: (ShardId, Epoch),
-    /// Changes with the state and the attempt that they start from.
-    pub changes: Vec<(DeviceId, TaskState, u32, TaskChange)>,
-    /// Starts.
+    /// Changes.
+    pub changes: Vec<ChangedTask>,
+    /// Starts, the most urgent first.
     pub starts: Vec<TaskStart>,
+    /// Devices that may be at it at a time, those that start among them.
+    pub concurrency: u32,
     /// When their commands are worthless.
     pub commands_expire_at: Timestamp,
     /// What becomes of the deployment.
@@ -89,123 +97,6 @@ pub struct Carried {
 }
 
 impl Store {
-    /// Deployments of these shards that are not over.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn open_deployments(&self, shards: &[ShardId]) -> Result<Vec<DeploymentId>, StoreError> {
-        let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
-        let rows = sqlx::query_scalar!("SELECT deployment_id FROM deployment WHERE finished_at IS NULL AND shard_id = ANY($1)", &shards)
-            .fetch_all(&self.pool)
-            .await?;
-        Ok(rows.into_iter().map(DeploymentId).collect())
-    }
-
-    /// What is on record of a deployment beside its tasks. `None`: it is gone.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn read_deployment(&self, id: DeploymentId) -> Result<Option<DeploymentReading>, StoreError> {
-        let Some(row) = self.deployment(id).await? else { return Ok(None) };
-        let mut connection = self.pool.acquire().await?;
-        let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *connection).await?;
-        let flags = flags(&mut connection, false).await?;
-        let starts = sqlx::query_scalar!(
-            "SELECT started_at FROM deployment_attempt WHERE deployment_id = $1 AND started_at > $2::timestamptz - interval '1 minute'
-             ORDER BY started_at",
-            id.0,
-            now
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        Ok(Some(DeploymentReading { row, flags, starts, now }))
-    }
-
-    /// The tasks of a deployment that changed since; all of them when `since` is `None`.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn tasks_changed(&self, id: DeploymentId, since: Option<Timestamp>) -> Result<Vec<PlacedTask>, StoreError> {
-        let rows = sqlx::query!(
-            "SELECT position, device_id, canary, state, reason, stage, attempts, not_before, started_at, reported_at, finished_at, error
-             FROM deployment_task WHERE deployment_id = $1 AND ($2::timestamptz IS NULL OR changed_at >= $2)",
-            id.0,
-            since
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                let task = Task {
-                    device: DeviceId(row.device_id),
-                    canary: row.canary,
-                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
-                    reason: row.reason.as_deref().and_then(Reason::of_name),
-                    stage: row.stage.as_deref().and_then(Stage::of_name),
-                    attempts: row.attempts.max(0) as u32,
-                    not_before: row.not_before,
-                    started_at: row.started_at,
-                    reported_at: row.reported_at,
-                    finished_at: row.finished_at,
-                    error: row.error.as_deref().and_then(ErrorCode::of_name),
-                };
-                Ok(PlacedTask { position: row.position, task })
-            })
-            .collect()
-    }
-
-    /// Devices with an open task that are no more.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn gone_targets(&self, id: DeploymentId) -> Result<Vec<DeviceId>, StoreError> {
-        let rows = sqlx::query_scalar!(
-            "SELECT t.device_id FROM deployment_task t
-             WHERE t.deployment_id = $1 AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing')
-                 AND NOT EXISTS (SELECT FROM device d WHERE d.device_id = t.device_id AND d.deleted_at IS NULL)",
-            id.0
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(DeviceId).collect())
-    }
-
-    /// Devices of a deployment that another one of the package has first: it is installing there, or is older and waits.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn targets_elsewhere(&self, row: &DeploymentRow) -> Result<Vec<DeviceId>, StoreError> {
-        let rows = sqlx::query_scalar!(
-            "SELECT DISTINCT o.device_id FROM deployment_task o JOIN deployment d USING (deployment_id)
-             WHERE o.package = $1 AND o.deployment_id <> $2 AND d.finished_at IS NULL
-                 AND (o.state IN ('sending', 'installing')
-                      OR (o.state IN ('queued', 'waiting_window', 'throttled') AND (d.created_at, d.deployment_id) < ($3, $2)))
-                 AND EXISTS (SELECT FROM deployment_task t WHERE t.deployment_id = $2 AND t.device_id = o.device_id
-                             AND t.state IN ('queued', 'waiting_window', 'throttled'))",
-            row.package,
-            row.id.0,
-            row.created_at
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(DeviceId).collect())
-    }
-
-    /// Devices whose command of a deployment ended without being taken: they refused it, or it ran out.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn refused_commands(&self, id: DeploymentId) -> Result<Vec<(DeviceId, Option<String>, Option<String>)>, StoreError> {
-        let rows = sqlx::query!(
-            "SELECT t.device_id, c.code, c.message FROM deployment_task t JOIN command c ON c.request_id = t.command_id
-             WHERE t.deployment_id = $1 AND t.state = 'sending' AND c.state = 'failed'",
-            id.0
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.code, row.message)).collect())
-    }
-
     /// Does what was decided: all of it, or as much as still holds. `None`: the shard has another owner by now.
     ///
     /// # Errors
@@ -233,9 +124,10 @@ impl Store {
         change_tasks(&mut tx, carry, &mut carried).await?;
         let runs = state == DeploymentState::Running && (carry.starts.is_empty() || flags(&mut tx, true).await?.blocked().is_none());
         if runs && !carry.starts.is_empty() {
-            // Later than every end that was read before it was decided: on record no two that were never at it together overlap.
+            let most = free_slots(&mut tx, carry).await?;
+            // Later than every end that made room: on record no two that were never at it together overlap.
             let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *tx).await?;
-            carried.started = start_tasks(&mut tx, carry, now).await?;
+            carried.started = start_tasks(&mut tx, carry, most, now).await?;
         }
         let entry = match carry.deployment {
             Some(change) => change_deployment(&mut tx, carry, state, change).await?,
@@ -270,28 +162,26 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
     }
     let mut changes: Vec<_> = carry.changes.iter().collect();
     // The order in which everybody locks tasks.
-    changes.sort_unstable_by_key(|(device, ..)| *device);
-    let devices: Vec<Uuid> = changes.iter().map(|(device, ..)| device.0).collect();
-    let from: Vec<&str> = changes.iter().map(|(_, from, ..)| from.as_str()).collect();
-    let attempts: Vec<i32> = changes.iter().map(|(_, _, attempts, _)| *attempts as i32).collect();
+    changes.sort_unstable_by_key(|changed| changed.device);
     let becomes = |change: TaskChange| match change {
-        TaskChange::Waits(state, reason) => (state, reason, None),
+        TaskChange::Waits(state, reason) | TaskChange::Over(state, reason) => (state, reason, None),
         TaskChange::Again(reason, not_before) => (TaskState::Queued, reason, not_before),
-        TaskChange::Over(state, reason) => (state, reason, None),
     };
-    let states: Vec<&str> = changes.iter().map(|(.., change)| becomes(*change).0.as_str()).collect();
-    let reasons: Vec<&str> = changes.iter().map(|(.., change)| becomes(*change).1.as_str()).collect();
-    let again: Vec<bool> = changes.iter().map(|(.., change)| matches!(change, TaskChange::Again(..))).collect();
-    let not_before: Vec<Option<Timestamp>> = changes.iter().map(|(.., change)| becomes(*change).2).collect();
-    let over: Vec<bool> = changes.iter().map(|(.., change)| matches!(change, TaskChange::Over(..))).collect();
-    // Only what the server found out by itself; what the device said stands there already.
-    let errors: Vec<Option<&str>> = changes
-        .iter()
-        .map(|(_, from, _, change)| {
-            let timed_out = matches!(change, TaskChange::Over(TaskState::Failed, _) | TaskChange::Again(_, Some(_)));
-            (from.is_busy() && timed_out).then_some(ErrorCode::Timeout.as_str())
-        })
-        .collect();
+    macro_rules! column {
+        ($changed:ident => $value:expr) => {
+            changes.iter().map(|$changed| $value).collect::<Vec<_>>()
+        };
+    }
+    let devices = column!(changed => changed.device.0);
+    let from = column!(changed => changed.from.as_str());
+    let attempts = column!(changed => changed.attempts as i32);
+    let states = column!(changed => becomes(changed.change).0.as_str());
+    let reasons = column!(changed => becomes(changed.change).1.as_str());
+    let again = column!(changed => matches!(changed.change, TaskChange::Again(..)));
+    let not_before = column!(changed => becomes(changed.change).2);
+    let over = column!(changed => matches!(changed.change, TaskChange::Over(..)));
+    let errors = column!(changed => changed.error().map(ErrorCode::as_str));
+    let messages = column!(changed => changed.message.as_deref());
     sqlx::query!(
         "SELECT FROM deployment_task WHERE deployment_id = $1 AND device_id = ANY($2) ORDER BY device_id FOR NO KEY UPDATE",
         carry.id.0,
@@ -304,10 +194,10 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
              stage = CASE WHEN c.again OR c.over THEN NULL ELSE t.stage END,
              progress_pct = CASE WHEN c.again OR c.over THEN NULL ELSE t.progress_pct END,
              not_before = CASE WHEN c.again THEN c.not_before ELSE t.not_before END,
-             error = coalesce(c.error, t.error),
+             error = coalesce(c.error, t.error), message = coalesce(c.message, t.message),
              finished_at = CASE WHEN c.over THEN $2::timestamptz END, changed_at = clock_timestamp()
          FROM UNNEST($3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::boolean[], $9::timestamptz[], $10::boolean[],
-             $11::text[]) AS c(device_id, before, attempts, state, reason, again, not_before, over, error)
+             $11::text[], $12::text[]) AS c(device_id, before, attempts, state, reason, again, not_before, over, error, message)
          WHERE t.deployment_id = $1 AND t.device_id = c.device_id AND t.state = c.before AND t.attempts = c.attempts
          RETURNING t.device_id, t.attempts, t.command_id, c.before, t.state, t.reason",
         carry.id.0,
@@ -320,7 +210,8 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
         &again,
         &not_before as &[Option<Timestamp>],
         &over,
-        &errors as &[Option<&str>]
+        &errors as &[Option<&str>],
+        &messages as &[Option<&str>]
     )
     .fetch_all(&mut **tx)
     .await?;
@@ -362,8 +253,24 @@ fn outcome_of(state: &str) -> &'static str {
     }
 }
 
-async fn start_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, now: Timestamp) -> Result<Vec<DeviceId>, StoreError> {
-    let mut starts: Vec<_> = carry.starts.iter().collect();
+/// How many may start. Counted anew: a change that was to make room may not have held, as when its device took the task just then.
+async fn free_slots(tx: &mut Transaction<'static, Postgres>, carry: &Carry) -> Result<usize, StoreError> {
+    let busy = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM deployment_task WHERE deployment_id = $1 AND state IN ('sending', 'installing')"#,
+        carry.id.0
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok((carry.concurrency as usize).saturating_sub(usize::try_from(busy).unwrap_or(usize::MAX)))
+}
+
+async fn start_tasks(
+    tx: &mut Transaction<'static, Postgres>,
+    carry: &Carry,
+    most: usize,
+    now: Timestamp,
+) -> Result<Vec<DeviceId>, StoreError> {
+    let mut starts: Vec<_> = carry.starts.iter().take(most).collect();
     starts.sort_unstable_by_key(|start| start.device);
     let devices: Vec<Uuid> = starts.iter().map(|start| start.device.0).collect();
     let commands: Vec<Uuid> = starts.iter().map(|start| start.command.0).collect();

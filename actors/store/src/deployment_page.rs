@@ -248,6 +248,14 @@ impl Store {
         .await?)
     }
 
+    /// The deployment that takes this one back and is not over.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn taken_back_by(&self, id: DeploymentId) -> Result<Option<DeploymentId>, StoreError> {
+        taken_back_by(&mut *self.pool.acquire().await?, id).await
+    }
+
     /// Devices that have, or may have, what a deployment installs, in the order of its set.
     ///
     /// # Errors
@@ -300,4 +308,9 @@ impl Store {
         .await?
         .rows_affected())
     }
+}
+
+pub(crate) async fn taken_back_by(connection: &mut sqlx::PgConnection, id: DeploymentId) -> Result<Option<DeploymentId>, StoreError> {
+    let found = sqlx::query_scalar!("SELECT deployment_id FROM deployment WHERE rolls_back = $1 AND finished_at IS NULL LIMIT 1", id.0);
+    Ok(found.fetch_optional(connection).await?.map(DeploymentId))
 }

@@ -6,7 +6,8 @@ use domain::deployment::{ErrorCode, Options, Reason, Refusal, Report, Run, Stage
 use domain::{DeploymentId, DeviceId, Timestamp};
 use uuid::Uuid;
 
-use crate::deployment::{DEPLOYMENT_CHANNEL, end_attempts, note};
+use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::deployment_record::{end_attempts, note};
 use crate::flag::flags;
 use crate::{Store, StoreError};
 

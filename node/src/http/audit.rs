@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::SecondsFormat;
 use domain::Invalid;
 use domain::audit::{AuditFilter, Chained};
@@ -20,6 +18,7 @@ use wire::audit::{AuditActor, AuditEntry, AuditHead, AuditTarget};
 
 use super::extract::Person;
 use super::openapi::{PersonRefusals, QueryRefusals};
+use super::table::table;
 use super::{ApiError, App};
 use crate::present;
 
@@ -111,12 +110,7 @@ pub(crate) async fn export(
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let pieces = app.system.audit.export(&principal, query.read()?).await?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"audit.csv\"")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, Body::from_stream(pieces)).into_response())
+    Ok(table(pieces, "audit.csv"))
 }
 
 /// The newest entry's place and hash, to be noted where nobody can change it.

@@ -8,8 +8,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use domain::access::Permission;
 use domain::command::{CommandState, Path};
 use domain::{CommandBatchId, Invalid};
@@ -22,6 +22,7 @@ use super::commands::{once, read_parts, stored_json, write_cursor};
 use super::device_bulk::read_ids;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::table::table;
 use super::{ApiError, App, body};
 use crate::command_params::action;
 use crate::{convert, present};
@@ -129,12 +130,7 @@ pub(crate) async fn cancel(
 pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Response, ApiError> {
     let id: CommandBatchId = present::id("batch", &id)?;
     let pieces = app.system.commands.batch_table(&principal, id).await?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"commands.csv\"")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, Body::from_stream(pieces)).into_response())
+    Ok(table(pieces, "commands.csv"))
 }
 
 fn plan(planned: Vec<Planned>) -> BatchPlan {

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use domain::access::Permission;
 use domain::deployment::{DeploymentState, Reason, TaskState};
 use domain::text::bounded;
@@ -22,6 +22,7 @@ use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, Deploymen
 use super::commands::{once, read_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
+use super::table::table;
 use super::{ApiError, App, body};
 use crate::deployment_params::{present_deployment, present_event, present_plan, present_task, request};
 use crate::present;
@@ -194,12 +195,7 @@ pub(crate) async fn events(
 pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<Response, ApiError> {
     let id: DeploymentId = present::id("deployment", &id)?;
     let pieces = app.system.deployments.table(&principal, id).await?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"deployment.csv\"")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, Body::from_stream(pieces)).into_response())
+    Ok(table(pieces, "deployment.csv"))
 }
 
 async fn steered(app: &App, principal: &domain::access::Principal, id: &str, steer: Steer) -> Result<Json<Deployment>, ApiError> {

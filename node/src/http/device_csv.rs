@@ -7,14 +7,15 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::devices::{FieldChange, Filter, RowChange, RowProblem};
 
 use super::extract::Person;
 use super::openapi::{BodyRefusals, PersonRefusals, QueryRefusals};
+use super::table::table;
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
@@ -61,12 +62,7 @@ pub(crate) async fn export(
         app_status: query.app_status,
     })?;
     let pieces = app.system.devices.export(&principal, filter, query.bom).await?;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"devices.csv\"")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, Body::from_stream(pieces)).into_response())
+    Ok(table(pieces, "devices.csv"))
 }
 
 /// How an import is carried out.

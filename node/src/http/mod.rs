@@ -43,6 +43,7 @@ mod ranges;
 pub(crate) mod rate_limit;
 mod register;
 mod server;
+mod table;
 mod tls;
 mod users;
 

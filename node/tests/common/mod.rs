@@ -67,6 +67,14 @@ impl Bench {
         psql(&["-h", postmaster.socket_dir.unwrap().to_str().unwrap(), "-U", "nexmdm", database], statement)
     }
 
+    /// A store of its own for the database of the node.
+    pub fn store(&self) -> store::Store {
+        let postmaster = find_postmaster(self.node.data_dir()).expect("a private PostgreSQL");
+        let url = format!("postgres://nexmdm@localhost/nexmdm?host={}", postmaster.socket_dir.unwrap().display());
+        let options = store::PoolOptions { max_connections: 2, acquire_timeout: DEADLINE, statement_timeout: DEADLINE };
+        store::Store::new(&url, options).unwrap()
+    }
+
     /// A transaction in which these statements ran, open until it is dropped.
     pub fn hold(&self, statements: &str) -> HeldTransaction {
         use std::io::Write;

@@ -102,9 +102,7 @@ impl TaskChange {
         reason: Reason,
         now: Timestamp,
     ) -> Self {
-        match AttemptEnd::of(options, attempts, error, now) {
-            // Called off meanwhile: there is no other try.
-            AttemptEnd::Again(_) if state == DeploymentState::Canceled => Self::Over(TaskState::Failed, error.into()),
+        match AttemptEnd::of(options, state, attempts, error, now) {
             AttemptEnd::Again(at) => Self::Again(reason, Some(at)),
             AttemptEnd::Failed => Self::Over(TaskState::Failed, error.into()),
             AttemptEnd::Skipped => Self::Over(TaskState::Skipped, error.into()),

@@ -68,12 +68,13 @@ pub enum AttemptEnd {
 }
 
 impl AttemptEnd {
-    /// What follows an attempt that failed with `error`.
-    pub fn of(options: &Options, attempts: u32, error: ErrorCode, now: Timestamp) -> Self {
+    /// What follows an attempt that failed with `error`, the deployment being in `state`.
+    pub fn of(options: &Options, state: DeploymentState, attempts: u32, error: ErrorCode, now: Timestamp) -> Self {
         if error.is_permanent() {
             return Self::Failed;
         }
-        if attempts < options.attempts_max() {
+        // Called off meanwhile: there is no other try.
+        if attempts < options.attempts_max() && state != DeploymentState::Canceled {
             return Self::Again(now + TimeDelta::seconds(options.backoff_s(attempts).into()));
         }
         if error.is_constraint() { Self::Skipped } else { Self::Failed }
@@ -149,9 +150,7 @@ pub fn report(
     match status {
         Status::Succeeded => Ok(succeeded()),
         Status::Failed(error) | Status::Skipped(error) => {
-            let (state, not_before) = match AttemptEnd::of(options, task.attempts, error, now) {
-                // Called off meanwhile: there is no other try.
-                AttemptEnd::Again(_) if run.state == DeploymentState::Canceled => (TaskState::Failed, None),
+            let (state, not_before) = match AttemptEnd::of(options, run.state, task.attempts, error, now) {
                 AttemptEnd::Again(at) => (TaskState::Queued, Some(at)),
                 AttemptEnd::Failed => (TaskState::Failed, None),
                 AttemptEnd::Skipped => (TaskState::Skipped, None),

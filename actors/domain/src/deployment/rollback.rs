@@ -1,7 +1,7 @@
 //! How to get back: Android installs no older version code over a newer one, so the way back is an APK built from the old
 //! code under a higher version code, uploaded as "rollback of" the old one.
 
-use crate::ApkId;
+use crate::{ApkId, DeploymentId};
 
 /// An APK of the package, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub enum NoRollback {
     /// Nothing was installed by it.
     #[error("no device has the version that this deployment installs")]
     NothingInstalled,
+    /// Another deployment, which is not over, takes it back.
+    #[error("deployment {by} takes this one back already")]
+    UnderWay {
+        /// That one.
+        by: DeploymentId,
+    },
     /// Nobody knows what was there before.
     #[error("no earlier version is known to be good: none was in use on these devices before that is in the library")]
     NothingKnown,

@@ -3,12 +3,12 @@
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
-use domain::deployment::{DeploymentState, Phase, TaskState};
+use domain::deployment::{DeploymentState, NoRollback, Phase, TaskState};
 use store::{ApkRow, Steer};
 
 use crate::app::{Onward, Route};
 use crate::components::deployment_bits::{devices, open, unsigned};
-use crate::components::{Confirm, Glyph, icon};
+use crate::components::{Confirm, Glyph, Go, icon};
 use crate::context::use_session;
 use crate::format;
 use crate::toasts::use_toasts;
@@ -159,6 +159,14 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
 pub(super) fn WayBack(details: DeploymentDetails) -> Element {
     let Some(offer) = &details.rollback else { return rsx! {} };
     let said = match &offer.way {
+        Err(NoRollback::UnderWay { by }) => {
+            return rsx! {
+                p { class: "notice", role: "status", "data-testid": "taken-back", {icon(Glyph::Restore)}
+                    span { "This deployment is being taken back." }
+                    Go { to: Route::deployment(*by), class: "button small", "The rollback" }
+                }
+            };
+        }
         Ok((apk, count)) => format!("Rolling back installs {} {} on {}.", apk.package, version(apk), devices(*count)),
         Err(why) => format!("There is no way back: {why}."),
     };

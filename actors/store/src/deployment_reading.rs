@@ -1,0 +1,163 @@
+//! What the owner of a deployment reads: the deployment, its tasks as they change, and what else touches its devices.
+
+use domain::deployment::{ErrorCode, Reason, Stage, Task, TaskState};
+use domain::flag::Flags;
+use domain::shard::ShardId;
+use domain::{DeploymentId, DeviceId, Timestamp};
+
+use crate::deployment::DeploymentRow;
+use crate::flag::flags;
+use crate::{Store, StoreError};
+
+/// A deployment and everything that changes beside its tasks, of one moment of the database's clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentReading {
+    /// The deployment.
+    pub row: DeploymentRow,
+    /// The flags.
+    pub flags: Flags,
+    /// Starts of the last minute, oldest first.
+    pub starts: Vec<Timestamp>,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
+/// A task with its place in the set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlacedTask {
+    /// Its place.
+    pub position: i32,
+    /// The task.
+    pub task: Task,
+}
+
+/// A command of a deployment that its device refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedCommand {
+    /// The device.
+    pub device: DeviceId,
+    /// Why, in the device's words.
+    pub code: Option<String>,
+    /// The same for people.
+    pub message: Option<String>,
+}
+
+impl Store {
+    /// Deployments of these shards that are not over.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn open_deployments(&self, shards: &[ShardId]) -> Result<Vec<DeploymentId>, StoreError> {
+        let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        let rows = sqlx::query_scalar!("SELECT deployment_id FROM deployment WHERE finished_at IS NULL AND shard_id = ANY($1)", &shards)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().map(DeploymentId).collect())
+    }
+
+    /// What is on record of a deployment beside its tasks. `None`: it is gone.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn read_deployment(&self, id: DeploymentId) -> Result<Option<DeploymentReading>, StoreError> {
+        let Some(row) = self.deployment(id).await? else { return Ok(None) };
+        let mut connection = self.pool.acquire().await?;
+        let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *connection).await?;
+        let flags = flags(&mut connection, false).await?;
+        let starts = sqlx::query_scalar!(
+            "SELECT started_at FROM deployment_attempt WHERE deployment_id = $1 AND started_at > $2::timestamptz - interval '1 minute'
+             ORDER BY started_at",
+            id.0,
+            now
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        Ok(Some(DeploymentReading { row, flags, starts, now }))
+    }
+
+    /// The tasks of a deployment that changed since; all of them when `since` is `None`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn tasks_changed(&self, id: DeploymentId, since: Option<Timestamp>) -> Result<Vec<PlacedTask>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT position, device_id, canary, state, reason, stage, attempts, not_before, started_at, reported_at, finished_at, error
+             FROM deployment_task WHERE deployment_id = $1 AND ($2::timestamptz IS NULL OR changed_at >= $2)",
+            id.0,
+            since
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let task = Task {
+                    device: DeviceId(row.device_id),
+                    canary: row.canary,
+                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    reason: row.reason.as_deref().and_then(Reason::of_name),
+                    stage: row.stage.as_deref().and_then(Stage::of_name),
+                    attempts: row.attempts.max(0) as u32,
+                    not_before: row.not_before,
+                    started_at: row.started_at,
+                    reported_at: row.reported_at,
+                    finished_at: row.finished_at,
+                    error: row.error.as_deref().and_then(ErrorCode::of_name),
+                };
+                Ok(PlacedTask { position: row.position, task })
+            })
+            .collect()
+    }
+
+    /// Devices with an open task that are no more.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn gone_targets(&self, id: DeploymentId) -> Result<Vec<DeviceId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "SELECT t.device_id FROM deployment_task t
+             WHERE t.deployment_id = $1 AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing')
+                 AND NOT EXISTS (SELECT FROM device d WHERE d.device_id = t.device_id AND d.deleted_at IS NULL)",
+            id.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(DeviceId).collect())
+    }
+
+    /// Devices of a deployment that another one of the package has first: it is installing there, or is older and waits.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn targets_elsewhere(&self, row: &DeploymentRow) -> Result<Vec<DeviceId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            "SELECT DISTINCT o.device_id FROM deployment_task o JOIN deployment d USING (deployment_id)
+             WHERE o.package = $1 AND o.deployment_id <> $2 AND d.finished_at IS NULL
+                 AND (o.state IN ('sending', 'installing')
+                      OR (o.state IN ('queued', 'waiting_window', 'throttled') AND (d.created_at, d.deployment_id) < ($3, $2)))
+                 AND EXISTS (SELECT FROM deployment_task t WHERE t.deployment_id = $2 AND t.device_id = o.device_id
+                             AND t.state IN ('queued', 'waiting_window', 'throttled'))",
+            row.package,
+            row.id.0,
+            row.created_at
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(DeviceId).collect())
+    }
+
+    /// Devices whose command of a deployment ended without being taken: they refused it, or it ran out.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn refused_commands(&self, id: DeploymentId) -> Result<Vec<RefusedCommand>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT t.device_id, c.code, c.message FROM deployment_task t JOIN command c ON c.request_id = t.command_id
+             WHERE t.deployment_id = $1 AND t.state = 'sending' AND c.state = 'failed'",
+            id.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let refused = |device, code, message| RefusedCommand { device: DeviceId(device), code, message };
+        Ok(rows.into_iter().map(|row| refused(row.device_id, row.code, row.message)).collect())
+    }
+}

@@ -1,0 +1,86 @@
+//! What every change of a deployment writes beside it: ends of attempts, commands that are taken back, events for people.
+
+use domain::audit::Target;
+use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::StoreError;
+
+/// What an audit entry about a deployment names.
+pub fn target(id: DeploymentId, name: &str) -> Target {
+    Target::Other { kind: "deployment", id: Some(id.to_string()), name: Some(name.to_owned()) }
+}
+
+/// Ends attempts with the same outcome.
+pub(crate) async fn end_attempts(
+    tx: &mut Transaction<'static, Postgres>,
+    deployments: &[Uuid],
+    devices: &[Uuid],
+    attempts: &[i32],
+    outcome: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE deployment_attempt a SET finished_at = $4, outcome = $5
+         FROM UNNEST($1::uuid[], $2::uuid[], $3::integer[]) AS e(deployment_id, device_id, attempt)
+         WHERE a.deployment_id = e.deployment_id AND a.device_id = e.device_id AND a.attempt = e.attempt AND a.finished_at IS NULL",
+        deployments,
+        devices,
+        attempts,
+        now,
+        outcome
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes back commands that are not over. Answers which, and whose they are.
+pub(crate) async fn cancel_commands(
+    tx: &mut Transaction<'static, Postgres>,
+    ids: Vec<Uuid>,
+    now: Timestamp,
+) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "UPDATE command c SET state = 'canceled', finished_at = $2, canceled_by = 'server', params = params_shown
+         FROM (SELECT request_id FROM command WHERE request_id = ANY($1) AND state IN ('queued', 'sent', 'delivered')
+               ORDER BY request_id FOR NO KEY UPDATE) o
+         WHERE c.request_id = o.request_id RETURNING c.device_id, c.request_id",
+        &ids,
+        now
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), CommandId(row.request_id))).collect())
+}
+
+/// Notes what happened to a deployment, for people.
+pub(crate) async fn note(
+    tx: &mut Transaction<'static, Postgres>,
+    id: DeploymentId,
+    at: Timestamp,
+    kind: &str,
+    device: Option<DeviceId>,
+    detail: &str,
+    by_whom: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO deployment_event (deployment_id, at, kind, device_id, detail, by_whom) VALUES ($1, $2, $3, $4, $5, $6)",
+        id.0,
+        at,
+        kind,
+        device.map(|device| device.0),
+        detail,
+        by_whom
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

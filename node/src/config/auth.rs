@@ -1,0 +1,61 @@
+//! `[auth]`: passwords, sessions, tokens, and how wrong ones are slowed down.
+
+use std::time::Duration;
+
+use actors::settings::AuthSettings;
+use domain::Invalid;
+use domain::enrollment::LifetimeLimits;
+use domain::invalid::in_range;
+use domain::lockout::LockoutPolicy;
+use domain::throttle::FailureLimit;
+
+use super::Auth;
+
+impl Auth {
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        in_range("auth.password_bcrypt_cost", self.password_bcrypt_cost, 4, 16)?;
+        in_range("auth.device_token_bcrypt_cost", self.device_token_bcrypt_cost, 4, 12)?;
+        in_range("auth.access_token_seconds", self.access_token_seconds, 10, 86_400)?;
+        in_range("auth.session_seconds", self.session_seconds, 60, 31_536_000)?;
+        in_range("auth.agent_session_seconds", self.agent_session_seconds, 10, 2_592_000)?;
+        in_range("auth.failure_burst", self.failure_burst, 1, 1_000_000)?;
+        in_range("auth.failures_forgiven_per_minute", self.failures_forgiven_per_minute, 1, 1_000_000)?;
+        in_range("auth.bcrypt_wait_ms", self.bcrypt_wait_ms, 1, u64::MAX)?;
+        in_range("auth.lockout_after_failures", self.lockout_after_failures, 1, 1000)?;
+        in_range("auth.lockout_max_seconds", self.lockout_max_seconds, 1, 86_400)?;
+        in_range("auth.lockout_seconds", self.lockout_seconds, 1, self.lockout_max_seconds)?;
+        in_range("auth.lockout_forget_seconds", self.lockout_forget_seconds, self.lockout_max_seconds, 31_536_000)?;
+        in_range("auth.lockout_names_max", self.lockout_names_max, 100, 100_000_000)?;
+        in_range("auth.sessions_per_user_max", self.sessions_per_user_max, 1, 10_000)?;
+        in_range("auth.api_token_max_seconds", self.api_token_max_seconds, 1, 315_360_000)?;
+        in_range("auth.api_token_default_seconds", self.api_token_default_seconds, 1, self.api_token_max_seconds)?;
+        in_range("auth.api_tokens_per_user_max", self.api_tokens_per_user_max, 0, 10_000).map(drop)
+    }
+
+    pub(super) fn settings(&self) -> AuthSettings {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        AuthSettings {
+            password_bcrypt_cost: self.password_bcrypt_cost,
+            device_token_bcrypt_cost: self.device_token_bcrypt_cost,
+            bcrypt_concurrency: if self.bcrypt_concurrency == 0 { processors } else { self.bcrypt_concurrency },
+            bcrypt_wait: Duration::from_millis(self.bcrypt_wait_ms),
+            access_token_ttl: Duration::from_secs(self.access_token_seconds),
+            session_ttl: Duration::from_secs(self.session_seconds),
+            session_cache_ttl: Duration::from_millis(self.session_cache_ms),
+            agent_session_ttl: Duration::from_secs(self.agent_session_seconds),
+            device_token_cache_max: self.device_token_cache_max,
+            failures: FailureLimit { burst: self.failure_burst, forgiven_per_minute: self.failures_forgiven_per_minute },
+            failure_keys_max: self.failure_keys_max,
+            lockout: LockoutPolicy {
+                after: self.lockout_after_failures,
+                base_s: self.lockout_seconds,
+                max_s: self.lockout_max_seconds,
+                forget_after_s: self.lockout_forget_seconds,
+            },
+            lockout_names_max: self.lockout_names_max,
+            sessions_per_user_max: self.sessions_per_user_max,
+            api_token_lifetime: LifetimeLimits { default_s: self.api_token_default_seconds, max_s: self.api_token_max_seconds },
+            api_tokens_per_user_max: self.api_tokens_per_user_max,
+        }
+    }
+}

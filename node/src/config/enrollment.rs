@@ -1,0 +1,37 @@
+//! `[enrollment]`: tokens, and the agent that scripts fetch.
+
+use actors::settings::EnrollmentSettings;
+use domain::Invalid;
+use domain::enrollment::LifetimeLimits;
+use domain::invalid::in_range;
+use domain::throttle::FailureLimit;
+
+use super::Enrollment;
+
+impl Enrollment {
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        in_range("enrollment.failure_burst", self.failure_burst, 1, 1_000_000)?;
+        in_range("enrollment.failures_forgiven_per_minute", self.failures_forgiven_per_minute, 1, 1_000_000)?;
+        in_range("enrollment.token_max_seconds", self.token_max_seconds, 1, 315_360_000)?;
+        in_range("enrollment.token_default_seconds", self.token_default_seconds, 1, self.token_max_seconds)?;
+        in_range("enrollment.agent_apk_downloads_max", self.agent_apk_downloads_max, 1, 10_000)?;
+        in_range("enrollment.agent_apk_stall_timeout_ms", self.agent_apk_stall_timeout_ms, 100, 600_000)?;
+        self.signer().map(drop)
+    }
+
+    pub(super) fn settings(&self) -> EnrollmentSettings {
+        EnrollmentSettings {
+            lifetime: LifetimeLimits { default_s: self.token_default_seconds, max_s: self.token_max_seconds },
+            failures: FailureLimit { burst: self.failure_burst, forgiven_per_minute: self.failures_forgiven_per_minute },
+        }
+    }
+
+    /// The certificate digest that is set; tools print it with and without colons.
+    pub(super) fn signer(&self) -> Result<Option<[u8; 32]>, Invalid> {
+        if self.agent_signer_sha256.is_empty() {
+            return Ok(None);
+        }
+        let digest = hex::decode(self.agent_signer_sha256.replace(':', "")).ok().and_then(|bytes| bytes.try_into().ok());
+        digest.map(Some).ok_or_else(|| Invalid::new("enrollment.agent_signer_sha256", "not 32 bytes as hex"))
+    }
+}
