@@ -5,7 +5,7 @@
 mod common;
 
 use common::deployments::{Shop, fit, flag};
-use common::{apks, eventually, heartbeat};
+use common::{apks, clock, eventually, heartbeat};
 use domain::CommandId;
 use domain::deployment::{TaskChange, TaskState, Wait};
 use domain::shard::{Epoch, shard_of_deployment};
@@ -301,10 +301,10 @@ async fn room_that_did_not_come_about_is_not_used() {
         changes: vec![ChangedTask { device: device(told), from: TaskState::Sending, attempts: 1, change, message: None }],
         starts: vec![start],
         concurrency: 1,
-        commands_expire_at: chrono::Utc::now() + chrono::TimeDelta::hours(1),
+        commands_expire_at: clock(3600),
         deployment: None,
         canary_ms: 0,
-        now: chrono::Utc::now(),
+        now: clock(0),
     };
     let carried = shop.bench.store().carry_deployment(&carry).await.unwrap().expect("the right epoch");
     assert_eq!(carried.started, [], "one is at it, and no more may be");

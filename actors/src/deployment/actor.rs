@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use domain::deployment::{Decision, DeploymentState, DeviceFacts, ErrorCode, Phase, Situation, Task, TaskChange, TaskState, decide};
+use domain::deployment::{
+    Decision, DeploymentState, DeviceFacts, ErrorCode, Phase, Situation, Task, TaskChange, TaskState, decide, portion,
+};
 use domain::shard::{Epoch, ShardId};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -38,8 +40,8 @@ const CANARY_NOTE: TimeDelta = TimeDelta::seconds(10);
 const CANARY_STEP_MAX: TimeDelta = TimeDelta::seconds(5);
 /// Tasks whose reason to wait is written in one look; the others follow with the next.
 const REASONS_MAX: usize = 2_000;
-/// Tasks that start in one look.
-const STARTS_MAX: usize = 1_000;
+/// A look is followed by a rest of so many times its own length: one of a large deployment leaves room for others.
+const REST: u32 = 3;
 
 /// What a deployment is told. Local to a node.
 #[derive(RactorMessage)]
@@ -73,7 +75,9 @@ pub(super) struct DriverState {
     canary_ms: i64,
     canary_noted_ms: i64,
     looked_at: Option<Timestamp>,
-    last_look: Option<Instant>,
+    /// When the last look began, and how long it took.
+    last_look: Option<(Instant, Duration)>,
+    last_start: Option<Timestamp>,
     timer: u64,
 }
 
@@ -98,6 +102,7 @@ impl Actor for DeploymentActor {
             canary_noted_ms: 0,
             looked_at: None,
             last_look: None,
+            last_start: None,
             timer: 0,
         })
     }
@@ -107,12 +112,15 @@ impl Actor for DeploymentActor {
             return Ok(());
         }
         // However often it is woken, it looks at its pace; the last look sees what all of them were about.
-        let early = state.last_look.map(|at| LOOK_GAP.saturating_sub(at.elapsed())).filter(|wait| !wait.is_zero());
+        let gap = |took: Duration| LOOK_GAP.max(took * (REST + 1));
+        let early = state.last_look.map(|(at, took)| gap(took).saturating_sub(at.elapsed())).filter(|wait| !wait.is_zero());
         let wait = match early {
             Some(wait) => wait,
             None => {
-                state.last_look = Some(Instant::now());
-                match state.look().await {
+                let began = Instant::now();
+                let looked = state.look().await;
+                state.last_look = Some((began, began.elapsed()));
+                match looked {
                     Ok(Some(wait)) => wait,
                     Ok(None) => {
                         me.stop(None);
@@ -248,7 +256,12 @@ impl DriverState {
                 changes.push(ChangedTask { device: task.device, from: task.state, attempts: task.attempts, change, message: None });
             }
         }
-        let starts = self.starts(reading, &decision.starts);
+        let since = self.last_start.map_or(TimeDelta::milliseconds(LOOK_GAP.as_millis() as i64), |at| reading.now - at);
+        let most = portion(self.context.settings.starts_per_second, since);
+        let starts = self.starts(reading, &decision.starts[..most.min(decision.starts.len())]);
+        if !starts.is_empty() {
+            self.last_start = Some(reading.now);
+        }
         if changes.is_empty() && starts.is_empty() && decision.deployment.is_none() {
             return Ok(false);
         }
@@ -290,7 +303,7 @@ impl DriverState {
             let version_before = facts.and_then(|facts| facts.version_code);
             TaskStart { device: task.device, command: CommandId(Uuid::now_v7()), attempt, params, params_shown, version_before }
         };
-        places.iter().take(STARTS_MAX).filter_map(|place| self.memory.tasks().get(*place)).map(start).collect()
+        places.iter().filter_map(|place| self.memory.tasks().get(*place)).map(start).collect()
     }
 
     fn carried(&mut self, carried: &Carried, wanted: usize) {

@@ -48,6 +48,8 @@ pub struct DeploymentSettings {
     pub devices_max: usize,
     /// Most deployments that are not over.
     pub open_max: i64,
+    /// Devices of one deployment that may start within a second, whatever its own rate.
+    pub starts_per_second: u32,
     /// How often a running deployment looks without being told of anything.
     pub look_interval: Duration,
     /// How long deployments that are over are kept.

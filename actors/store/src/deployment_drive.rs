@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::audit::{AuditEntry, append};
 use crate::command::COMMAND_CHANNEL;
 use crate::deployment::DEPLOYMENT_CHANNEL;
-use crate::deployment_record::{cancel_commands, end_attempts, note, target};
+use crate::deployment_record::{cancel_commands, end_attempts, expect_many, note, target};
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
@@ -189,6 +189,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
     )
     .execute(&mut **tx)
     .await?;
+    expect_many(tx, true).await?;
     let changed = sqlx::query!(
         "UPDATE deployment_task t SET state = c.state, reason = c.reason,
              stage = CASE WHEN c.again OR c.over THEN NULL ELSE t.stage END,
@@ -215,6 +216,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
     )
     .fetch_all(&mut **tx)
     .await?;
+    expect_many(tx, false).await?;
     struct Ended {
         device: Uuid,
         attempt: i32,
@@ -283,6 +285,7 @@ async fn start_tasks(
     )
     .execute(&mut **tx)
     .await?;
+    expect_many(tx, true).await?;
     let started = sqlx::query_scalar!(
         "UPDATE deployment_task t SET state = 'sending', reason = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
              attempts = s.attempt, command_id = s.command_id, started_at = $2, accepted_at = NULL, reported_at = NULL, error = NULL,
@@ -303,6 +306,7 @@ async fn start_tasks(
     )
     .fetch_all(&mut **tx)
     .await?;
+    expect_many(tx, false).await?;
     let really: std::collections::HashSet<Uuid> = started.iter().copied().collect();
     starts.retain(|start| really.contains(&start.device.0));
     let devices: Vec<Uuid> = starts.iter().map(|start| start.device.0).collect();

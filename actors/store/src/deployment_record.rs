@@ -12,6 +12,14 @@ pub fn target(id: DeploymentId, name: &str) -> Target {
     Target::Other { kind: "deployment", id: Some(id.to_string()), name: Some(name.to_owned()) }
 }
 
+/// Has joins of this transaction planned for many rows, or for few again. The plan of a statement is made once on each connection,
+/// perhaps while its table was empty: a nested loop that is good for no rows takes seconds for thousands.
+pub(crate) async fn expect_many(tx: &mut Transaction<'static, Postgres>, many: bool) -> Result<(), StoreError> {
+    let nested_loops = if many { "off" } else { "on" };
+    sqlx::query_scalar!("SELECT set_config('enable_nestloop', $1, true)", nested_loops).fetch_one(&mut **tx).await?;
+    Ok(())
+}
+
 /// Ends attempts with the same outcome.
 pub(crate) async fn end_attempts(
     tx: &mut Transaction<'static, Postgres>,

@@ -77,10 +77,15 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
     let id = made["id"].as_str().context("a deployment without id")?.to_owned();
     let over = until_over(&scene, &id).await?;
     let ended_us = now().timestamp_micros();
+    let mut rows = History::default();
+    read_rows(&mut rows, &scene.site.cluster.psql()).await?;
+    let other = rows.deployments.tasks.iter().filter(|task| task.state != "succeeded");
+    let other: Vec<_> = other.map(|task| format!("{} {}: {}", task.device_id, task.state, task.reason)).collect();
     let (summary, history) = scene.fleet.end().await?;
     let before = heartbeats(&history, began_us - BEFORE.as_micros() as i64, began_us).percentiles();
     let meanwhile = heartbeats(&history, began_us, ended_us).percentiles();
-    let succeeded = over["counts"]["succeeded"].as_u64().unwrap_or(0);
+    let count = |state: &str| over["counts"][state].as_u64().unwrap_or(0);
+    let (succeeded, skipped) = (count("succeeded"), count("skipped"));
     Ok(Figure {
         name: "deploy",
         how: format!(
@@ -95,7 +100,8 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
             Value::new("heartbeats meanwhile, p99", meanwhile.p99_ms, "ms").limit(Limit::Below(150.0)),
             Value::new("heartbeats before, p50", before.p50_ms, "ms"),
             Value::new("heartbeats before, p99", before.p99_ms, "ms"),
-            Value::new("not succeeded", (scene.devices as u64).saturating_sub(succeeded) as f64, "").limit(Limit::Zero),
+            Value::new("failed or never over", (scene.devices as u64).saturating_sub(succeeded + skipped) as f64, "").limit(Limit::Zero),
+            Value::new("skipped", skipped as f64, ""),
             Value::new("errors", summary.errors.total() as f64, "").limit(Limit::Zero),
         ],
         notes: [
@@ -104,6 +110,7 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
             format!("errors: {}", summary.errors),
         ]
         .into_iter()
+        .chain((!other.is_empty()).then(|| format!("not succeeded: {}", other.join(", "))))
         .chain((scene.devices < wanted).then(|| format!("NOT the {wanted} sockets that were meant: the limit of open files leaves less")))
         .collect(),
     })

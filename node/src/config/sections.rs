@@ -209,6 +209,7 @@ section!(
         silent_within_seconds: i64,
         devices_max: usize,
         open_max: i64,
+        starts_per_second: u32,
         look_interval_ms: u64,
         kept_days: i64,
     }

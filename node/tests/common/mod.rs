@@ -361,6 +361,7 @@ pub fn settings() -> actors::settings::Settings {
             silent_within: chrono::TimeDelta::seconds(1800),
             devices_max: 10_000,
             open_max: 100,
+            starts_per_second: 500,
             look_interval: Duration::from_millis(500),
             kept: chrono::TimeDelta::days(365),
         },

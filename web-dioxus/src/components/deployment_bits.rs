@@ -224,7 +224,9 @@ pub(crate) fn percent_over(details: &DeploymentDetails) -> u64 {
 /// How far a deployment got, drawn: a part of the bar for each state.
 pub(crate) fn deployment_bar(details: &DeploymentDetails) -> Element {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
-    let parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
+    let mut parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
+    // It fills from where one reads: what is over, what is at it, what waits.
+    parts.sort_by_key(|(state, _)| (!state.is_over(), !state.is_busy()));
     let said: Vec<_> =
         counted(details).map(|(state, count)| format!("{} {}", format::number(count), task_state_text(state).to_lowercase())).collect();
     let said = if said.is_empty() { "no devices".to_owned() } else { said.join(", ") };

@@ -26,7 +26,7 @@ use crate::{DeviceId, Timestamp};
 pub use decide::{Blocked, Decision, DeploymentChange, Run, Situation, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
-pub use pace::allowance;
+pub use pace::{allowance, portion};
 pub use readiness::{DeviceFacts, unready};
 pub use report::{AttemptEnd, Refusal, Report, Status, TaskUpdate, report};
 pub use request::{CanaryRequest, OptionsRequest};

@@ -9,6 +9,14 @@ pub(super) const MINUTE: TimeDelta = TimeDelta::seconds(60);
 /// Within this, at most a sixth of a minute's starts: they do not all come in its first second.
 const PART: TimeDelta = TimeDelta::seconds(10);
 
+/// How many may start in one look of a deployment that has no other limit, `since` the one before: so many that the fleet's
+/// heartbeats are not crowded out by ten thousand devices that all report at once. At least one, at most a second's worth.
+pub fn portion(per_second: u32, since: TimeDelta) -> usize {
+    let second = TimeDelta::seconds(1);
+    let ms = since.clamp(TimeDelta::zero(), second).num_milliseconds().unsigned_abs();
+    usize::try_from(u64::from(per_second) * ms / 1_000).unwrap_or(usize::MAX).max(1)
+}
+
 /// How many may start at `now`, and when it is worth looking again if that is fewer than are wanted.
 ///
 /// `starts` are those of the last minute, oldest first. The answer keeps every 60 seconds at `rate_per_minute` and every
@@ -49,6 +57,12 @@ mod tests {
         assert_eq!(allowance(10, &full, at(60_000)).0, 1, "one has left the minute");
         assert_eq!(allowance(0, &full, at(0)).0, usize::MAX);
         assert_eq!(allowance(1, &[at(0)], at(59_999)), (0, Some(at(60_000))));
+    }
+
+    #[test]
+    fn a_look_starts_its_share_of_a_second() {
+        let started = [100, 250, 1_000, 60_000, 1, 0, -5].map(|ms| portion(500, TimeDelta::milliseconds(ms)));
+        assert_eq!(started, [50, 125, 500, 500, 1, 1, 1]);
     }
 
     proptest! {
