@@ -112,7 +112,8 @@ impl Actor for DeploymentActor {
             return Ok(());
         }
         // However often it is woken, it looks at its pace; the last look sees what all of them were about.
-        let gap = |took: Duration| LOOK_GAP.max(took * (REST + 1));
+        // One that only waited for the database needs no long rest.
+        let gap = |took: Duration| LOOK_GAP.max(took + (took * REST).min(STILL_INTERVAL));
         let early = state.last_look.map(|(at, took)| gap(took).saturating_sub(at.elapsed())).filter(|wait| !wait.is_zero());
         let wait = match early {
             Some(wait) => wait,
