@@ -1,6 +1,6 @@
 //! What the owner of a deployment reads: the deployment, its tasks as they change, and what else touches its devices.
 
-use domain::deployment::{ErrorCode, Reason, Stage, Task, TaskState};
+use domain::deployment::Task;
 use domain::flag::Flags;
 use domain::shard::ShardId;
 use domain::{DeploymentId, DeviceId, Timestamp};
@@ -41,6 +41,27 @@ pub struct RefusedCommand {
     /// The same for people.
     pub message: Option<String>,
 }
+
+/// A task from its columns.
+macro_rules! task {
+    ($row:expr, $reported_at:expr) => {{
+        let row = &$row;
+        domain::deployment::Task {
+            device: domain::DeviceId(row.device_id),
+            canary: row.canary,
+            state: domain::deployment::TaskState::of_name(&row.state).ok_or($crate::StoreError::Corrupt("deployment_task.state"))?,
+            reason: row.reason.as_deref().and_then(domain::deployment::Reason::of_name),
+            stage: row.stage.as_deref().and_then(domain::deployment::Stage::of_name),
+            attempts: row.attempts.max(0) as u32,
+            not_before: row.not_before,
+            started_at: row.started_at,
+            reported_at: $reported_at,
+            finished_at: row.finished_at,
+            error: row.error.as_deref().and_then(domain::deployment::ErrorCode::of_name),
+        }
+    }};
+}
+pub(crate) use task;
 
 impl Store {
     /// Deployments of these shards that are not over.
@@ -90,19 +111,7 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|row| {
-                let task = Task {
-                    device: DeviceId(row.device_id),
-                    canary: row.canary,
-                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
-                    reason: row.reason.as_deref().and_then(Reason::of_name),
-                    stage: row.stage.as_deref().and_then(Stage::of_name),
-                    attempts: row.attempts.max(0) as u32,
-                    not_before: row.not_before,
-                    started_at: row.started_at,
-                    reported_at: row.reported_at,
-                    finished_at: row.finished_at,
-                    error: row.error.as_deref().and_then(ErrorCode::of_name),
-                };
+                let task = task!(row, row.reported_at);
                 Ok(PlacedTask { position: row.position, task })
             })
             .collect()

@@ -7,6 +7,7 @@ use domain::{DeploymentId, DeviceId, Timestamp};
 use uuid::Uuid;
 
 use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::deployment_reading::task;
 use crate::deployment_record::{end_attempts, note};
 use crate::flag::flags;
 use crate::{Store, StoreError};
@@ -98,19 +99,8 @@ impl Store {
         .await?;
         let mut rows: BTreeMap<(Uuid, Uuid), Row> = BTreeMap::new();
         for row in found {
-            let task = Task {
-                device: DeviceId(row.device_id),
-                canary: row.canary,
-                state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
-                reason: row.reason.as_deref().and_then(Reason::of_name),
-                stage: row.stage.as_deref().and_then(Stage::of_name),
-                attempts: row.attempts.max(0) as u32,
-                not_before: row.not_before,
-                started_at: row.started_at,
-                reported_at: None,
-                finished_at: row.finished_at,
-                error: row.error.as_deref().and_then(ErrorCode::of_name),
-            };
+            // What it said last does not matter to what it says now.
+            let task = task!(row, None);
             let accepted_at = row.accepted_at;
             let row_of = Row { task, progress_pct: None, message: None, installed_version: None, accepted_at, changed: false, over: None };
             rows.insert((row.deployment_id, row.device_id), row_of);

@@ -133,10 +133,6 @@ impl Agent {
             };
             heartbeat.app_versions.get_or_insert_default().insert(package.clone(), Some(told));
         }
-        if self.fleet.settings.deploy.deploy_profile == DeployProfile::Instant {
-            // A call would hold the device back for minutes, and with it whoever measures how long all of them take.
-            heartbeat.in_call = Some(false);
-        }
         heartbeat
     }
 
