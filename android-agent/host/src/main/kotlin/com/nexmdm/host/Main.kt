@@ -1,0 +1,3 @@
+package com.nexmdm.host
+
+fun main() {}
