@@ -18,6 +18,7 @@ const LOOK_EVERY: usize = 4096;
 // Attributes of the framework, by their resource ids (android.R.attr).
 const LABEL: u32 = 0x0101_0001;
 const ICON: u32 = 0x0101_0002;
+const DEBUGGABLE: u32 = 0x0101_000f;
 const MIN_SDK: u32 = 0x0101_020c;
 const VERSION_CODE: u32 = 0x0101_021b;
 const VERSION_NAME: u32 = 0x0101_021c;
@@ -31,6 +32,8 @@ pub(super) enum Value {
     Text(String),
     /// A number.
     Number(u32),
+    /// Yes or no.
+    Flag(bool),
     /// A resource.
     Reference(u32),
 }
@@ -45,6 +48,7 @@ pub(super) struct Manifest {
     pub(super) target_sdk: Option<i32>,
     pub(super) label: Option<Value>,
     pub(super) icon: Option<Value>,
+    pub(super) debuggable: Option<Value>,
 }
 
 /// Reads a manifest.
@@ -89,6 +93,7 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
                         if let Some(read) = &mut manifest {
                             read.label = attributes.value(LABEL);
                             read.icon = attributes.value(ICON);
+                            read.debuggable = attributes.value(DEBUGGABLE);
                         }
                     }
                     _ => {}
@@ -153,7 +158,7 @@ impl<'a> Attributes<'a> {
             Value::Number(number) => Some(number),
             // Some tools write numbers as text.
             Value::Text(text) => text.parse().ok(),
-            Value::Reference(_) => None,
+            Value::Flag(_) | Value::Reference(_) => None,
         }
     }
 
@@ -169,6 +174,7 @@ pub(super) fn typed(kind: u8, data: u32, strings: &Strings<'_>) -> Option<Value>
         0x01 | 0x07 => Some(Value::Reference(data)),
         0x03 => strings.get(data).map(Value::Text),
         0x10 | 0x11 => Some(Value::Number(data)),
+        0x12 => Some(Value::Flag(data != 0)),
         _ => None,
     }
 }

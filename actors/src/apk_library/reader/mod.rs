@@ -60,6 +60,8 @@ pub struct ApkFacts {
     pub min_sdk: Option<i32>,
     /// Android API level that it was made for.
     pub target_sdk: Option<i32>,
+    /// Whether a debugger may attach to it, which a release forbids; `None` where a resource decides that.
+    pub debuggable: Option<bool>,
     /// Its icon and the media type of that, where it has one that is a picture.
     pub icon: Option<(Vec<u8>, &'static str)>,
     /// Who signed it: every signature and every digest was verified.
@@ -117,6 +119,11 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
         label: text(&manifest.label).filter(|label| !label.is_empty()).unwrap_or_else(|| manifest.package.clone()),
         min_sdk: manifest.min_sdk,
         target_sdk: manifest.target_sdk,
+        debuggable: match manifest.debuggable {
+            None => Some(false),
+            Some(manifest::Value::Flag(debuggable)) => Some(debuggable),
+            Some(_) => None,
+        },
         icon: manifest.icon.as_ref().and_then(picture),
         package: manifest.package,
         signing,

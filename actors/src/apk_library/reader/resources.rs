@@ -76,6 +76,7 @@ impl<'a> Resources<'a> {
             match value {
                 Value::Text(text) => return Some(text),
                 Value::Number(number) => return Some(number.to_string()),
+                Value::Flag(_) => return None,
                 Value::Reference(id) => {
                     let mut found: Vec<_> = self.values(id).collect();
                     found.sort_by_key(|(of, _)| (!of.neutral, !of.english));
@@ -95,7 +96,7 @@ impl<'a> Resources<'a> {
             for value in wanted.drain(..).take(FILES_MAX) {
                 match value {
                     Value::Text(name) => files.push(name),
-                    Value::Number(_) => {}
+                    Value::Number(_) | Value::Flag(_) => {}
                     Value::Reference(id) => {
                         let mut found: Vec<_> = self.values(id).collect();
                         // The largest up to what is wanted, then the smallest above.

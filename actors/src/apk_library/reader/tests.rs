@@ -42,6 +42,28 @@ fn an_apk_is_read() {
     assert_eq!((facts.signing.signers.len(), facts.signing.lineage.len()), (1, 0));
 }
 
+/// The fixtures have no debug build: the attribute `android:hasCode` of one stands in, renamed to `android:debuggable`.
+#[test]
+fn a_debug_build_says_so_in_its_manifest() {
+    assert_eq!(read_bytes(&fixture("agent-120.apk")).unwrap().debuggable, Some(false));
+    let plain = opened(&fixture("agent-120.apk"), |archive| {
+        let archive = archive.unwrap();
+        archive.inflate(archive.entry("AndroidManifest.xml").unwrap(), MANIFEST_MAX_BYTES).unwrap()
+    });
+    let debuggable = |manifest: &[u8]| manifest::read(manifest, deadline()).unwrap().debuggable;
+    assert_eq!(debuggable(&plain), None);
+    let replaced = |bytes: &[u8], from: &[u8], to: &[u8]| {
+        let at: Vec<_> = (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+        assert_eq!(at.len(), 1, "{from:?}");
+        [&bytes[..at[0]], to, &bytes[at[0] + from.len()..]].concat()
+    };
+    let named = replaced(&plain, &0x0101_000c_u32.to_le_bytes(), &0x0101_000f_u32.to_le_bytes());
+    assert_eq!(debuggable(&named), Some(manifest::Value::Flag(false)));
+    // A value of type boolean: its length, a zero, the type, and all bits set for yes.
+    let set = replaced(&named, &[8, 0, 0, 0x12, 0, 0, 0, 0], &[8, 0, 0, 0x12, 0xff, 0xff, 0xff, 0xff]);
+    assert_eq!(debuggable(&set), Some(manifest::Value::Flag(true)));
+}
+
 #[test]
 fn signers_are_told_apart_and_a_rotated_one_knows_who_came_before() {
     let signing = |name: &str| read_bytes(&fixture(name)).unwrap().signing;
