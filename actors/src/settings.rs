@@ -13,6 +13,7 @@ use domain::throttle::FailureLimit;
 use secrecy::SecretString;
 
 use crate::deployment::DeploymentSettings;
+use crate::enrollment_kit::location::ApkLocation;
 
 /// All settings of this crate.
 #[derive(Debug, Clone)]
@@ -225,8 +226,8 @@ pub struct KitSettings {
     pub public_url: Option<String>,
     /// How this node is reached otherwise.
     pub listen_url: String,
-    /// The agent's APK.
-    pub agent_apk_file: Option<PathBuf>,
+    /// Where the agent's APK is looked for, in this order.
+    pub agent_apk_locations: Vec<ApkLocation>,
     /// SHA-256 of the certificate that signs it, where the file does not tell.
     pub agent_signer_sha256: Option<[u8; 32]>,
     /// Most downloads of the APK at a time.
@@ -240,7 +241,7 @@ impl Default for KitSettings {
         Self {
             public_url: None,
             listen_url: "http://127.0.0.1:8080".into(),
-            agent_apk_file: None,
+            agent_apk_locations: Vec::new(),
             agent_signer_sha256: None,
             downloads_max: 32,
             stall_timeout: Duration::from_secs(30),

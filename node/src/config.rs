@@ -108,7 +108,7 @@ impl Config {
             kit: KitSettings {
                 public_url: (!self.http.public_url.is_empty()).then(|| self.public_url()),
                 listen_url: self.public_url(),
-                agent_apk_file: Some(self.enrollment.agent_apk_file.clone()).filter(|file| !file.as_os_str().is_empty()),
+                agent_apk_locations: self.enrollment.agent_apk_locations(&self.data_dir),
                 // Checked when it was read.
                 agent_signer_sha256: self.enrollment.signer().ok().flatten(),
                 downloads_max: self.enrollment.agent_apk_downloads_max,

@@ -121,6 +121,7 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("POST",   "/v1/enroll-tokens/scripts",         r#"{"tokens":["x"],"shell":"bash"}"#, people(403, 422, 422, 403, 422)),
     ("POST",   "/v1/enroll-tokens/qr",              r#"{"token":"x"}"#, people(403, 422, 422, 403, 422)),
     ("DELETE", "/v1/enroll-tokens/{id}",            "",   people(403, 404, 404, 403, 404)),
+    ("GET",    "/v1/agent/apk/info",                "",   people(200, 200, 200, 403, 200)),
     // Commands. Operators send them; what destroys, runs programs or changes keys takes an admin.
     ("POST",   "/v1/devices/{id}/commands",         r#"{"action":"ping"}"#, people(403, 404, 404, 403, 404)),
     ("GET",    "/v1/devices/{id}/commands",         "",   people(404, 404, 404, 403, 404)),

@@ -260,7 +260,9 @@ async fn scripts_are_refused_with_what_is_missing_and_for_whom() {
     let post = async |path: &str, body: Value| bench.client.post(path, Some(&bench.admin), &body).await.unwrap();
     let no_apk = post("/v1/enroll-tokens/scripts", json!({"tokens": [token], "shell": "bash"})).await;
     assert_eq!(no_apk.status, 409);
-    assert!(no_apk.detail().contains("enrollment.agent_apk_file"), "{}", no_apk.detail());
+    for way in ["make agent", "agent/nexmdm-agent.apk", "enrollment.agent_apk_file"] {
+        assert!(no_apk.detail().contains(way), "{way}: {}", no_apk.detail());
+    }
     assert_eq!(post("/v1/enroll-tokens/qr", json!({"token": token})).await.status, 409);
     for shell in ["bash", "powershell", "cmd"] {
         let answer = post("/v1/enroll-tokens/scripts", json!({"tokens": [token], "shell": shell, "install": false})).await;

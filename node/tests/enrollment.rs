@@ -7,6 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use chaos::http::Call;
+use common::apks::fixture;
 use common::{Bench, eventually};
 use serde_json::{Value, json};
 use wire::agent::RegisterRequest;
@@ -170,4 +171,71 @@ async fn a_device_is_there_the_moment_it_enrolled() {
         (stats["never_seen"] == 1).then_some(())
     })
     .await;
+}
+
+/// The folder that nodes of tests are started in stands for a checkout.
+#[tokio::test]
+async fn the_agent_is_found_where_it_was_built_or_put_and_told_with_its_version() {
+    let bench = Bench::start().await;
+    let info = async || bench.client.get_json("/v1/agent/apk/info", &bench.admin).await.unwrap();
+    let missing: Value = info().await;
+    assert_eq!((&missing["state"], &missing["version_code"], &missing["updates"]), (&json!("missing"), &Value::Null, &json!([])));
+    assert!(missing["problem"].as_str().unwrap().contains("make agent"), "{missing}");
+
+    // A debug build, then a release build, then a file of the data folder: each is noticed at once and comes before those.
+    let folder = bench.node.data_dir().parent().unwrap().to_owned();
+    let put = |path: &str, name: &str| {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, fixture(name)).unwrap();
+    };
+    for (path, name, source, version) in [
+        ("android-agent/out/nexmdm-agent-debug.apk", "agent-120.apk", "debug_build", 120),
+        ("android-agent/out/nexmdm-agent-release.apk", "agent-121.apk", "release_build", 121),
+        ("data/agent/nexmdm-agent.apk", "agent-120.apk", "data_folder", 120),
+    ] {
+        put(path, name);
+        let found = info().await;
+        assert_eq!((&found["state"], &found["problem"], &found["source"]), (&json!("ready"), &Value::Null, &json!(source)), "{path}");
+        assert_eq!(
+            (&found["version_code"], &found["package"], &found["debuggable"]),
+            (&json!(version), &json!("com.nexmdm"), &json!(false))
+        );
+        assert_eq!(found["version_name"], format!("1.0.{version}"));
+        assert_eq!(found["size_bytes"], fixture(name).len());
+        assert_eq!(found["signer_sha256"].as_str().unwrap().len(), 64);
+        assert!(found["file"].as_str().unwrap().ends_with(path), "{found}");
+    }
+    // Scripts and codes serve it.
+    let token = bench.client.tokens(&bench.admin, 1).await.unwrap().remove(0).token;
+    let code = bench.client.post("/v1/enroll-tokens/qr", Some(&bench.admin), &json!({"token": token})).await.unwrap();
+    assert_eq!(code.status, 200, "{}", code.detail());
+    let url = code.json()["payload"]["android.app.extra.PROVISIONING_DEVICE_ADMIN_PACKAGE_DOWNLOAD_LOCATION"].as_str().unwrap().to_owned();
+    let served = bench.client.get(url.strip_prefix(&bench.node.url()).unwrap(), None).await.unwrap();
+    assert_eq!((served.status, served.body.as_ref()), (200, fixture("agent-120.apk").as_slice()));
+
+    // A newer build that is promoted, and where the file is, which is for who manages builds.
+    let apk = common::apks::add(&bench.client, &bench.admin, "agent-122.apk").await;
+    let build = bench.client.post("/v1/agent-builds", Some(&bench.admin), &json!({"apk_id": apk["id"]})).await.unwrap().json();
+    assert_eq!(info().await["updates"], json!([]), "not promoted yet");
+    let promote = format!("/v1/agent-builds/{}/promote", build["id"].as_str().unwrap());
+    assert_eq!(bench.client.post(&promote, Some(&bench.admin), &json!({"rollout_percent": 10})).await.unwrap().status, 200);
+    let update = json!([{"version_code": 122, "version_name": "1.0.122", "rollout_percent": 10}]);
+    assert_eq!(info().await["updates"], update);
+    let (ok, out, err) = common::nexmdm(&bench.node, &["user", "add", "ann", "--role", "viewer", "--password-stdin"], "a long password\n");
+    assert!(ok, "{out}{err}");
+    let viewer = bench.client.access_token("ann", "a long password").await.unwrap();
+    let seen: Value = bench.client.get_json("/v1/agent/apk/info", &viewer).await.unwrap();
+    assert_eq!((&seen["version_code"], &seen["file"], &seen["updates"]), (&json!(120), &Value::Null, &update));
+
+    // What is no agent, and what is altered, says so.
+    for (name, problem) in [("till-1.apk", "com.example.till"), ("till-7-unsigned.apk", "not signed")] {
+        put("data/agent/nexmdm-agent.apk", name);
+        let wrong = info().await;
+        assert_eq!((&wrong["state"], &wrong["updates"]), (&json!("unusable"), &json!([])), "{wrong}");
+        assert!(wrong["problem"].as_str().unwrap().contains(problem), "{wrong}");
+    }
+    // Without those the release build is served again.
+    std::fs::remove_file(folder.join("data/agent/nexmdm-agent.apk")).unwrap();
+    assert_eq!(info().await["source"], "release_build");
 }

@@ -12,6 +12,7 @@ use domain::device::DevicePolicy;
 use crate::Limit;
 use crate::files::Uploads;
 use crate::fleet_watch::FleetWatch;
+use crate::format;
 
 /// The address that a page was opened at.
 #[derive(Clone)]
@@ -73,11 +74,7 @@ pub(crate) fn explain(error: &ServiceError) -> String {
         ServiceError::Unauthorized => "Your sign-in no longer holds. Sign in again.".into(),
         ServiceError::Unavailable => "The server cannot do this right now. Try again in a moment.".into(),
         ServiceError::Internal => "Something went wrong on the server. Its log says what.".into(),
-        other => {
-            let text = other.to_string();
-            let mut chars = text.chars();
-            chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
-        }
+        other => format::sentence(&other.to_string()),
     }
 }
 

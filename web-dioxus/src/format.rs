@@ -72,6 +72,12 @@ pub(crate) fn number(value: u64) -> String {
     text
 }
 
+/// A message of the server as a sentence: it begins with a small letter and ends without a stop.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}
+
 /// A rate: one decimal while it is small.
 pub(crate) fn rate(value: f64) -> String {
     if value < 99.95 { format!("{value:.1}") } else { number(value.round() as u64) }

@@ -83,6 +83,16 @@ pub fn newest(promoted: &[Promoted]) -> Option<&Promoted> {
     promoted.iter().max_by_key(|build| build.version_code)
 }
 
+/// Builds that devices of this version may update themselves to, the newest first. Those behind a build for the whole fleet are
+/// offered to nobody.
+pub fn updates_from(version_code: i64, promoted: &[Promoted]) -> Vec<Promoted> {
+    let mut newer: Vec<_> = promoted.iter().filter(|build| build.version_code > version_code).copied().collect();
+    newer.sort_unstable_by_key(|build| std::cmp::Reverse(build.version_code));
+    let offered = newer.iter().position(|build| usize::from(build.rollout_percent) >= PLACES).map_or(newer.len(), |at| at + 1);
+    newer.truncate(offered);
+    newer
+}
+
 /// What becomes of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BuildState {

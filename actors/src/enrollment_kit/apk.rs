@@ -1,4 +1,4 @@
-//! The agent's APK that the operator put on this node: its digest, its signer, and downloads of it.
+//! The agent's APK on this node: its digest, its signer, its version, and downloads of it.
 
 use std::fs::{File, Metadata};
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -12,7 +12,9 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::location::{ApkLocation, ApkSource, how_to_get_one};
 use crate::ServiceError;
+use crate::apk_library::reader;
 use crate::file_sender::send_file;
 
 /// Bytes read from the file at a time.
@@ -24,6 +26,13 @@ const ZIP_END_MAX_BYTES: u64 = ZIP_END_BYTES as u64 + 65_535;
 /// Largest signing block that is read; they have a few KiB.
 const SIGNING_BLOCK_MAX_BYTES: u64 = 16 << 20;
 
+/// The refusal where there is no APK.
+const MISSING: ServiceError = ServiceError::WrongState(concat!(
+    "this node has no agent APK: ",
+    how_to_get_one!(),
+    "; or ask for a script without installation if the agent is on the devices already"
+));
+
 /// What is known of an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkFacts {
@@ -33,6 +42,21 @@ pub struct ApkFacts {
     pub size: u64,
     /// SHA-256 of the certificate that signed it (APK signature scheme v2, else v3), if that can be read.
     pub signer_sha256: Option<[u8; 32]>,
+    /// What its manifest says, once its signatures were verified; else what is wrong with the file.
+    pub version: Result<ApkVersion, String>,
+}
+
+/// Package and version of a verified APK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApkVersion {
+    /// Package name.
+    pub package: String,
+    /// Version code.
+    pub version_code: i64,
+    /// Version name; empty when there is none.
+    pub version_name: String,
+    /// Whether it is a debug build; `None` where the manifest leaves that to a resource.
+    pub debuggable: Option<bool>,
 }
 
 /// Tells a file from its successor without reading it.
@@ -42,19 +66,29 @@ struct Mark {
     inode: u64,
     size: u64,
     modified_ns: (i64, i64),
+    /// Moves with its permissions too, so that a refusal does not outlive them.
+    changed_ns: (i64, i64),
 }
 
 impl Mark {
     fn of(metadata: &Metadata) -> Self {
-        let modified_ns = (metadata.mtime(), metadata.mtime_nsec());
-        Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified_ns }
+        let (modified_ns, changed_ns) = ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
+        Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified_ns, changed_ns }
     }
+}
+
+/// The newest reading of a file.
+struct Reading {
+    file: PathBuf,
+    /// `None` when there was no such file.
+    mark: Option<Mark>,
+    facts: Result<Arc<ApkFacts>, Arc<str>>,
 }
 
 /// The APK of the node.
 pub(crate) struct AgentApk {
-    file: PathBuf,
-    known: Mutex<Option<(Mark, Arc<ApkFacts>)>>,
+    locations: Vec<ApkLocation>,
+    reading: Mutex<Option<Reading>>,
     downloads: Arc<Semaphore>,
     stall_timeout: Duration,
 }
@@ -69,52 +103,102 @@ pub struct ApkDownload {
 }
 
 impl AgentApk {
-    pub(crate) fn new(file: PathBuf, downloads_max: usize, stall_timeout: Duration) -> Self {
-        Self { file, known: Mutex::new(None), downloads: Arc::new(Semaphore::new(downloads_max)), stall_timeout }
+    pub(crate) fn new(locations: Vec<ApkLocation>, downloads_max: usize, stall_timeout: Duration) -> Self {
+        Self { locations, reading: Mutex::new(None), downloads: Arc::new(Semaphore::new(downloads_max)), stall_timeout }
     }
 
-    /// What is known of the file; it is read only when it changed.
+    /// Where the APK is now. It is looked for each time, so a file that was just built counts at once.
+    pub(crate) async fn location(&self) -> Option<&ApkLocation> {
+        for location in &self.locations {
+            let is_file = async || tokio::fs::metadata(&location.file).await.is_ok_and(|metadata| metadata.is_file());
+            if location.source == ApkSource::Setting || is_file().await {
+                return Some(location);
+            }
+        }
+        None
+    }
+
+    /// What is known of the file at a location; it is read only when it changed.
     ///
     /// # Errors
-    /// The file cannot be read, or is no APK.
-    pub(crate) async fn facts(&self) -> Result<Arc<ApkFacts>, ServiceError> {
-        let unreadable = |cause: std::io::Error| {
-            tracing::warn!(event = "agent_apk.unreadable", file = %self.file.display(), %cause);
-            ServiceError::WrongState("the file of enrollment.agent_apk_file cannot be read; the node's log says why")
-        };
+    /// Why it cannot be read, or that it is no APK.
+    pub(crate) async fn read(&self, location: &ApkLocation) -> Result<Arc<ApkFacts>, Arc<str>> {
         // One at a time: a new file is read once, however many ask for it.
-        let mut known = self.known.lock().await;
-        let mark = Mark::of(&tokio::fs::metadata(&self.file).await.map_err(unreadable)?);
-        if let Some((_, facts)) = known.as_ref().filter(|(of, _)| *of == mark) {
-            return Ok(Arc::clone(facts));
+        let mut reading = self.reading.lock().await;
+        let metadata = tokio::fs::metadata(&location.file).await;
+        let mark = metadata.as_ref().ok().map(Mark::of);
+        if let Some(known) = reading.as_ref().filter(|known| known.file == location.file && known.mark == mark) {
+            return known.facts.clone();
         }
-        let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || read(&file)).await;
-        let (mark, facts) = read.map_err(|_| ServiceError::Internal)?.map_err(unreadable)?;
-        let facts = Arc::new(facts);
-        tracing::info!(
-            event = "agent_apk.read",
-            sha256 = facts.sha256,
-            size_bytes = facts.size,
-            signer_sha256 = facts.signer_sha256.map(hex::encode).unwrap_or_default()
-        );
-        *known = Some((mark, Arc::clone(&facts)));
-        Ok(facts)
+        let file = location.file.clone();
+        let read = match metadata {
+            Ok(_) => tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or_else(|cause| Err(std::io::Error::other(cause))),
+            Err(cause) => Err(cause),
+        };
+        let (mark, facts) = match read {
+            Ok((mark, facts)) => (Some(mark), Ok(Arc::new(facts))),
+            Err(cause) => (mark, Err(cause.to_string().into())),
+        };
+        note(&location.file, &facts);
+        *reading = Some(Reading { file: location.file.clone(), mark, facts: facts.clone() });
+        facts
+    }
+
+    /// What is known of the APK.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or is no APK.
+    pub(crate) async fn facts(&self) -> Result<Arc<ApkFacts>, ServiceError> {
+        Ok(self.located().await?.1)
+    }
+
+    async fn located(&self) -> Result<(&ApkLocation, Arc<ApkFacts>), ServiceError> {
+        let location = self.location().await.ok_or(MISSING)?;
+        let facts = self.read(location).await.map_err(|_| match location.source {
+            ApkSource::Setting => {
+                ServiceError::WrongState("the file of enrollment.agent_apk_file cannot be read; the Enrollment page says why")
+            }
+            _ => ServiceError::WrongState("the agent APK on this node cannot be read; the Enrollment page says why"),
+        })?;
+        Ok((location, facts))
     }
 
     /// Opens the file for a download.
     ///
     /// # Errors
-    /// Overloaded when too many run, or as [`Self::facts`].
+    /// Overloaded when too many run, not found without an APK, or as [`Self::facts`].
     pub(crate) async fn open(&self) -> Result<ApkDownload, ServiceError> {
         let turn = Arc::clone(&self.downloads).try_acquire_owned();
         let turn = turn.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
-        let facts = self.facts().await?;
-        let file = tokio::fs::File::open(&self.file).await.map_err(|cause| {
-            tracing::warn!(event = "agent_apk.unreadable", file = %self.file.display(), %cause);
+        if self.location().await.is_none() {
+            return Err(ServiceError::NotFound("agent APK"));
+        }
+        let (location, facts) = self.located().await?;
+        let file = tokio::fs::File::open(&location.file).await.map_err(|cause| {
+            tracing::warn!(event = "agent_apk.unreadable", file = %location.file.display(), %cause);
             ServiceError::Unavailable
         })?;
         Ok(ApkDownload { facts, file, turn, stall_timeout: self.stall_timeout })
+    }
+}
+
+/// Logs what was read.
+fn note(file: &Path, facts: &Result<Arc<ApkFacts>, Arc<str>>) {
+    match facts {
+        Err(cause) => tracing::warn!(event = "agent_apk.unreadable", file = %file.display(), %cause),
+        Ok(facts) => {
+            let version = facts.version.as_ref();
+            tracing::info!(
+                event = "agent_apk.read",
+                file = %file.display(),
+                sha256 = facts.sha256,
+                size_bytes = facts.size,
+                signer_sha256 = facts.signer_sha256.map(hex::encode).unwrap_or_default(),
+                package = version.map(|version| version.package.as_str()).unwrap_or_default(),
+                version_code = version.map(|version| version.version_code).unwrap_or_default(),
+                problem = version.err().map(String::as_str).unwrap_or_default()
+            );
+        }
     }
 }
 
@@ -143,7 +227,13 @@ fn read(path: &Path) -> std::io::Result<(Mark, ApkFacts)> {
         }
     }
     let signer_sha256 = signer(&mut file, mark.size);
-    Ok((mark, ApkFacts { sha256: hex::encode(digest.finalize()), size: mark.size, signer_sha256 }))
+    let version = match reader::read(&file) {
+        Ok(reader::ApkFacts { package, version_code, version_name, debuggable, .. }) => {
+            Ok(ApkVersion { package, version_code, version_name, debuggable })
+        }
+        Err(invalid) => Err(invalid.problem),
+    };
+    Ok((mark, ApkFacts { sha256: hex::encode(digest.finalize()), size: mark.size, signer_sha256, version }))
 }
 
 /// The APK Signing Block: it ends where the ZIP file's central directory begins
@@ -247,10 +337,14 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
+    fn at(source: ApkSource, file: &Path) -> ApkLocation {
+        ApkLocation { source, file: file.to_owned() }
+    }
+
     #[tokio::test]
     async fn a_new_file_is_noticed_and_downloads_are_bounded() {
         let path = write("changes", &signed_apk(b"one"));
-        let apk = AgentApk::new(path.clone(), 1, Duration::from_secs(5));
+        let apk = AgentApk::new(vec![at(ApkSource::Setting, &path)], 1, Duration::from_secs(5));
         let first = apk.facts().await.unwrap();
         assert!(Arc::ptr_eq(&first, &apk.facts().await.unwrap()), "read once");
         std::fs::write(&path, signed_apk(b"another")).unwrap();
@@ -264,6 +358,43 @@ mod tests {
         while apk.open().await.is_err() {
             tokio::task::yield_now().await;
         }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_first_place_with_a_file_counts_and_is_looked_for_each_time() {
+        let (first, second) = (write("first", &signed_apk(b"first")), write("second", &signed_apk(b"second")));
+        std::fs::remove_file(&first).unwrap();
+        let places = vec![at(ApkSource::DataFolder, &first), at(ApkSource::ReleaseBuild, &second)];
+        let apk = AgentApk::new(places, 1, Duration::from_secs(5));
+        let source = async || apk.location().await.map(|location| location.source);
+        assert_eq!(source().await, Some(ApkSource::ReleaseBuild));
+        assert_eq!(apk.facts().await.unwrap().signer_sha256, Some(Sha256::digest(b"second").into()));
+        std::fs::write(&first, signed_apk(b"first")).unwrap();
+        assert_eq!(source().await, Some(ApkSource::DataFolder));
+        assert_eq!(apk.facts().await.unwrap().signer_sha256, Some(Sha256::digest(b"first").into()));
+        std::fs::remove_file(&first).unwrap();
+        std::fs::remove_file(&second).unwrap();
+        assert_eq!(source().await, None);
+        assert!(matches!(apk.facts().await, Err(ServiceError::WrongState(why)) if why.contains("make agent")));
+        assert!(matches!(apk.open().await, Err(ServiceError::NotFound(_))));
+        // What the operator names is not passed over.
+        let named = AgentApk::new(vec![at(ApkSource::Setting, &first)], 1, Duration::from_secs(5));
+        assert!(matches!(named.facts().await, Err(ServiceError::WrongState(why)) if why.contains("agent_apk_file cannot be read")));
+    }
+
+    #[tokio::test]
+    async fn a_real_apk_tells_its_version_and_a_damaged_one_what_is_wrong() {
+        let fixture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/apks/agent-121.apk")).unwrap();
+        let path = write("real", &fixture);
+        let apk = AgentApk::new(vec![at(ApkSource::DataFolder, &path)], 1, Duration::from_secs(5));
+        let version = apk.facts().await.unwrap().version.clone().unwrap();
+        let want = ApkVersion { package: "com.nexmdm".into(), version_code: 121, version_name: "1.0.121".into(), debuggable: Some(false) };
+        assert_eq!(version, want);
+        let half = fixture.len() / 2;
+        std::fs::write(&path, [&fixture[..half], &[fixture[half] ^ 1], &fixture[half + 1..]].concat()).unwrap();
+        let problem = apk.facts().await.unwrap().version.clone().unwrap_err();
+        assert!(!problem.is_empty(), "an altered file is not believed");
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -98,7 +98,7 @@ pub const FAILURES: [Failure; 26] = [
         30,
         "download_failed",
         "The agent APK could not be downloaded.",
-        "Its signed address may have expired: make the script anew. Else check the connection to the server, and enrollment.agent_apk_file on it.",
+        "Its signed address may have expired: make the script anew. Else check the connection to the server, and the agent that its Enrollment page shows.",
     ),
     failure(
         31,
@@ -116,7 +116,7 @@ pub const FAILURES: [Failure; 26] = [
         33,
         "agent_missing",
         "The agent is not on the device, and this script does not install it.",
-        "Install it first, or have an operator set enrollment.agent_apk_file on the server and make the script anew.",
+        "Install it first, or give the server an agent APK, as its Enrollment page tells, and make the script anew.",
     ),
     failure(
         40,

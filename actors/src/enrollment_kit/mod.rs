@@ -5,17 +5,17 @@
 //! failures   every way a script can end, its exit code and remedy; one table for all shells
 //! quote      values as text of bash, PowerShell, cmd and the device's own shell
 //! script     templates/*, filled in
-//! apk        the APK's file, its digest and its signer
+//! location   where a node looks for the APK
+//! apk        the APK's file: its digest, its signer, its version
 //! qr         the payload of Android's provisioning, and its picture
 //! ```
 
 pub mod apk;
 pub mod failures;
+pub mod location;
 pub mod qr;
 pub mod quote;
 pub mod script;
-
-use std::path::PathBuf;
 
 use domain::{Invalid, Timestamp};
 use secrecy::SecretBox;
@@ -52,8 +52,8 @@ pub(crate) struct EnrollmentKit {
     pub(crate) public_url: Option<String>,
     /// How this node is reached otherwise.
     listen_url: String,
-    /// The agent's APK, where one is configured.
-    pub(crate) apk: Option<AgentApk>,
+    /// The agent's APK.
+    pub(crate) apk: AgentApk,
     /// Signs and checks the APK's addresses.
     pub(crate) signer: UrlSigner,
     /// The signing certificate's SHA-256, where it is configured.
@@ -62,8 +62,8 @@ pub(crate) struct EnrollmentKit {
 
 impl EnrollmentKit {
     pub(crate) fn new(settings: KitSettings, master_key: &SecretBox<Vec<u8>>) -> Self {
-        let KitSettings { public_url, listen_url, agent_apk_file, agent_signer_sha256, downloads_max, stall_timeout } = settings;
-        let apk = agent_apk_file.map(|file: PathBuf| AgentApk::new(file, downloads_max, stall_timeout));
+        let KitSettings { public_url, listen_url, agent_apk_locations, agent_signer_sha256, downloads_max, stall_timeout } = settings;
+        let apk = AgentApk::new(agent_apk_locations, downloads_max, stall_timeout);
         Self { public_url, listen_url, apk, signer: UrlSigner::new(master_key, AGENT_APK.0), configured_signer: agent_signer_sha256 }
     }
 

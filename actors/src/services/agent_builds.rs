@@ -9,7 +9,7 @@ use domain::access::{Permission, Principal};
 use domain::action::Action;
 use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
-use domain::rollout::{self, Answer, BuildState, Promotion};
+use domain::rollout::{self, Answer, BuildState, Promoted, Promotion};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
 use store::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate, Store, UpdateCounts, VersionSample};
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, Once};
 use super::device_edit::{BulkTarget, to_the_end};
+use super::enrollment_agent::AgentUpdate;
 use crate::agent_updates::{
     BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
 };
@@ -107,6 +108,21 @@ impl AgentBuildService {
     /// Package name of the agent.
     pub fn package(&self) -> &str {
         &self.parts.settings.package
+    }
+
+    /// Builds that a device of this version may update itself to, the newest first; none as long as builds cannot be read.
+    pub(super) fn updates_from(&self, version_code: i64) -> Vec<AgentUpdate> {
+        let Some(known) = self.parts.offers.known() else { return Vec::new() };
+        let newer = rollout::updates_from(version_code, &promoted_of(&known.builds, self.package()));
+        let update = |promoted: &Promoted| {
+            let build = known.build(promoted.build)?;
+            Some(AgentUpdate {
+                version_code: build.version_code,
+                version_name: build.version_name.clone(),
+                rollout_percent: promoted.rollout_percent,
+            })
+        };
+        newer.iter().filter_map(update).collect()
     }
 
     /// Every build, the newest version first.

@@ -18,10 +18,6 @@ use crate::{ServiceError, clock};
 /// Longest enrollment token, in bytes; ours have 43.
 const TOKEN_MAX_BYTES: usize = 200;
 
-const NO_APK: ServiceError = ServiceError::WrongState(
-    "no agent APK is configured: set enrollment.agent_apk_file (NEXMDM__ENROLLMENT__AGENT_APK_FILE) to its path on this node, \
-     or ask for a script without installation if the agent is on the devices already",
-);
 const NO_SIGNER: ServiceError = ServiceError::WrongState(
     "the signer of the agent APK cannot be read from the file: set enrollment.agent_signer_sha256 to the SHA-256 of its certificate",
 );
@@ -67,23 +63,18 @@ impl EnrollmentService {
         self.kit.public_url.as_deref()
     }
 
-    /// Whether an agent APK is configured, without which only scripts that install nothing can be made.
-    pub fn has_agent_apk(&self) -> bool {
-        self.kit.apk.is_some()
-    }
-
     /// Reads the agent's APK ahead of its first use, and logs what is wrong with it.
     pub async fn prepare(&self) {
-        if let Some(apk) = &self.kit.apk {
+        if let Some(location) = self.kit.apk.location().await {
             // What is wrong is in the log; whoever needs the APK is told, and the rest of the node works.
-            let _ = apk.facts().await;
+            let _ = self.kit.apk.read(location).await;
         }
     }
 
     /// A script that enrolls a device per token.
     ///
     /// # Errors
-    /// Forbidden; a value out of its limits; a token that cannot be used; or no APK is configured.
+    /// Forbidden; a value out of its limits; a token that cannot be used; or there is no APK to install.
     pub async fn script(&self, principal: &Principal, order: ScriptOrder) -> Result<Script, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
         if order.tokens.is_empty() || order.tokens.len() as i64 > BATCH_MAX {
@@ -94,13 +85,11 @@ impl EnrollmentService {
         }
         let server_url = self.kit.server_url(order.server_url)?;
         let known = self.usable(&order.tokens).await?;
-        let apk = match &self.kit.apk {
-            Some(apk) if order.install => {
-                let expires_at = known.iter().map(|token| token.expires_at).max().unwrap_or_else(clock::now);
-                Some((self.kit.apk_url(&server_url, expires_at), apk.facts().await?.sha256.clone()))
-            }
-            None if order.install => return Err(NO_APK),
-            _ => None,
+        let apk = if order.install {
+            let expires_at = known.iter().map(|token| token.expires_at).max().unwrap_or_else(clock::now);
+            Some((self.kit.apk_url(&server_url, expires_at), self.kit.apk.facts().await?.sha256.clone()))
+        } else {
+            None
         };
         let tokens: Vec<_> =
             order.tokens.into_iter().zip(&known).map(|(token, known)| ScriptToken { token, alias: known.alias.clone() }).collect();
@@ -119,7 +108,7 @@ impl EnrollmentService {
     /// The code that a factory-new device scans to enroll with a token.
     ///
     /// # Errors
-    /// Forbidden; a value out of its limits; a token that cannot be used; no APK is configured, or its
+    /// Forbidden; a value out of its limits; a token that cannot be used; there is no APK, or its
     /// signer is not known.
     pub async fn qr(
         &self,
@@ -134,7 +123,7 @@ impl EnrollmentService {
         let Some(known) = self.usable(&tokens).await.map_err(|error| named(error, "token"))?.pop() else {
             return Err(ServiceError::Internal);
         };
-        let facts = self.kit.apk.as_ref().ok_or(NO_APK)?.facts().await?;
+        let facts = self.kit.apk.facts().await?;
         // What the operator states comes first: a file may carry signatures that this server does not read.
         let signer_sha256 = self.kit.configured_signer.or(facts.signer_sha256).ok_or(NO_SIGNER)?;
         let payload = qr::payload(&Provisioning {
@@ -179,13 +168,13 @@ impl EnrollmentService {
     /// The agent's APK, for whoever has a signed address.
     ///
     /// # Errors
-    /// Unauthorized when the address is not ours or has expired; not found when no APK is configured;
+    /// Unauthorized when the address is not ours or has expired; not found when there is no APK;
     /// overloaded when too many downloads run.
     pub async fn agent_apk(&self, expires: i64, signature: &str) -> Result<ApkDownload, ServiceError> {
         if !self.kit.signer.holds(crate::signed_url::AGENT_APK.1, expires, signature, clock::now()) {
             return Err(ServiceError::Unauthorized);
         }
-        self.kit.apk.as_ref().ok_or(ServiceError::NotFound("agent APK"))?.open().await
+        self.kit.apk.open().await
     }
 
     /// The tokens, in the order given, each of which can be used.

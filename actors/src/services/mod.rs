@@ -22,6 +22,7 @@ mod device_csv;
 mod device_edit;
 mod devices;
 mod enrollment;
+mod enrollment_agent;
 mod enrollment_kit;
 mod exec_commands;
 mod filters;
@@ -54,6 +55,7 @@ pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportReport, ImportTurn, Row
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
+pub use enrollment_agent::{AgentUpdate, EnrollmentAgent, EnrollmentApk};
 pub use enrollment_kit::{EnrollmentCode, Script, ScriptOrder, is_settled};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use flags::{FlagService, FlagState};

@@ -68,3 +68,43 @@ pub struct EnrollQr {
     /// When token and download address stop working.
     pub expires_at: String,
 }
+
+/// 200 of `GET /v1/agent/apk/info`: the agent that new devices get from the node that is asked.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct AgentApkInfo {
+    /// `ready`, `unusable` or `missing`.
+    pub state: String,
+    /// What is wrong, and what to do; null when it is ready.
+    pub problem: Option<String>,
+    /// Where the file came from: `setting`, `data_folder`, `release_build` or `debug_build`.
+    pub source: Option<String>,
+    /// Its path on the node; null for whoever may not manage builds of the agent.
+    pub file: Option<String>,
+    /// Its length in bytes.
+    pub size_bytes: Option<u64>,
+    /// SHA-256 of the file, hex.
+    pub sha256: Option<String>,
+    /// SHA-256 of the certificate that enrollment codes name, hex.
+    pub signer_sha256: Option<String>,
+    /// Package name.
+    pub package: Option<String>,
+    /// Version code.
+    pub version_code: Option<i64>,
+    /// Version name.
+    pub version_name: Option<String>,
+    /// Whether it is a debug build.
+    pub debuggable: Option<bool>,
+    /// Promoted builds that devices update themselves to after enrollment, the newest first.
+    pub updates: Vec<AgentApkUpdate>,
+}
+
+/// A promoted build that is newer than the APK of the node.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct AgentApkUpdate {
+    /// Version code.
+    pub version_code: i64,
+    /// Version name.
+    pub version_name: String,
+    /// Share of the devices that are offered it, percent.
+    pub rollout_percent: u8,
+}

@@ -1,5 +1,8 @@
 //! `[enrollment]`: tokens, and the agent that scripts fetch.
 
+use std::path::Path;
+
+use actors::enrollment_kit::location::{ApkLocation, locations};
 use actors::settings::EnrollmentSettings;
 use domain::Invalid;
 use domain::enrollment::LifetimeLimits;
@@ -24,6 +27,11 @@ impl Enrollment {
             lifetime: LifetimeLimits { default_s: self.token_default_seconds, max_s: self.token_max_seconds },
             failures: FailureLimit { burst: self.failure_burst, forgiven_per_minute: self.failures_forgiven_per_minute },
         }
+    }
+
+    /// Where the agent's APK is looked for.
+    pub(super) fn agent_apk_locations(&self, data_dir: &Path) -> Vec<ApkLocation> {
+        locations(Some(self.agent_apk_file.as_path()).filter(|file| !file.as_os_str().is_empty()), data_dir)
     }
 
     /// The certificate digest that is set; tools print it with and without colons.

@@ -1,15 +1,19 @@
-//! `GET /v1/agent/apk`: the agent's APK, for whoever has a signed address.
+//! `GET /v1/agent/apk`: the agent's APK, for whoever has a signed address; and `/info`, what people are told of it.
 
 use std::sync::Arc;
 
+use actors::services::EnrollmentAgent;
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use wire::enrollment::{AgentApkInfo, AgentApkUpdate};
 
-use super::openapi::{ConflictRefusal, DeviceRefusals, NotFoundRefusal, QueryRefusals};
+use super::extract::Person;
+use super::openapi::{ConflictRefusal, DeviceRefusals, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::ranges::{Whole, answer};
 use super::{ApiError, App};
 use crate::present;
@@ -47,4 +51,46 @@ pub(crate) async fn download(
     let facts = Arc::clone(&download.facts);
     let whole = Whole { size: facts.size, sha256: &facts.sha256, file_name: "nexmdm-agent.apk" };
     Ok(answer(&headers, &whole, |from, to| download.bytes(from, to)))
+}
+
+/// The agent that new devices get from the node that is asked: its version, its signer, and what is wrong where there is none.
+#[utoipa::path(
+    get, path = "/v1/agent/apk/info", tag = "enrollment", security(("person" = [])),
+    responses((status = 200, body = AgentApkInfo), PersonRefusals)
+)]
+pub(crate) async fn info(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<AgentApkInfo>, ApiError> {
+    let agent = app.system.enrollment.agent(&principal, &app.system.agent_builds).await?;
+    Ok(Json(present_info(agent)))
+}
+
+fn present_info(agent: EnrollmentAgent) -> AgentApkInfo {
+    let EnrollmentAgent { apk, problem, updates } = agent;
+    let facts = apk.as_ref().and_then(|apk| apk.facts.as_deref());
+    let version = facts.and_then(|facts| facts.version.as_ref().ok());
+    let state = match (&apk, &problem) {
+        (None, _) => "missing",
+        (Some(_), Some(_)) => "unusable",
+        (Some(_), None) => "ready",
+    };
+    AgentApkInfo {
+        state: state.to_owned(),
+        size_bytes: facts.map(|facts| facts.size),
+        sha256: facts.map(|facts| facts.sha256.clone()),
+        package: version.map(|version| version.package.clone()),
+        version_code: version.map(|version| version.version_code),
+        version_name: version.map(|version| version.version_name.clone()),
+        debuggable: version.and_then(|version| version.debuggable),
+        source: apk.as_ref().map(|apk| apk.source.as_str().to_owned()),
+        signer_sha256: apk.as_ref().and_then(|apk| apk.signer_sha256).map(hex::encode),
+        file: apk.and_then(|apk| apk.file).map(|file| file.display().to_string()),
+        problem,
+        updates: updates
+            .into_iter()
+            .map(|update| AgentApkUpdate {
+                version_code: update.version_code,
+                version_name: update.version_name,
+                rollout_percent: update.rollout_percent,
+            })
+            .collect(),
+    }
 }

@@ -157,6 +157,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(enroll_tokens::revoke))
         .routes(routes!(enrollment_kit::scripts))
         .routes(routes!(enrollment_kit::qr))
+        .routes(routes!(agent_apk::info))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one, devices::edit, devices::delete))
         .routes(routes!(devices::revoke))

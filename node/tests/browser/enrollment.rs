@@ -2,7 +2,10 @@
 
 use chaos::harness::TempDir;
 
+use serde_json::json;
+
 use crate::chromium::Chromium;
+use crate::common::apks::fixture;
 use crate::common::{Bench, eventually, options};
 
 #[tokio::test]
@@ -16,7 +19,7 @@ async fn new_tokens_come_with_scripts_and_show_who_used_them() {
     chromium.fill("input[name=alias_pattern]", "shop-{n}").await;
     chromium.click("[data-testid=create-tokens]").await;
     let token = eventually("a new token", async || chromium.text("[data-testid=new-token]").await).await;
-    eventually("no APK is configured", async || chromium.text("[data-testid=no-apk]").await).await;
+    eventually("there is no APK", async || chromium.text("[data-testid=no-apk]").await).await;
     let script = async || chromium.script("return document.querySelector('[data-testid=script]')?.textContent ?? ''").await;
     let shows = async |what: &str| eventually(what, async || script().await.as_str()?.contains(what).then_some(())).await;
     shows("#!/usr/bin/env bash").await;
@@ -71,4 +74,46 @@ async fn a_code_is_shown_on_a_white_plate_when_there_is_an_apk() {
     })
     .await;
     chromium.picture("enrollment-code").await;
+}
+
+#[tokio::test]
+async fn the_page_tells_which_agent_new_devices_get() {
+    let bench = Bench::with(options()).await;
+    let (url, password) = (bench.node.url(), bench.node.admin_password().to_owned());
+    let chromium = Chromium::start().await;
+    chromium.sign_in(&url, "admin", &password).await;
+    chromium.click("nav a[href='/enrollment']").await;
+    // The form is the same page: what it makes stays while the agent comes and goes.
+    chromium.click("[data-testid=create-tokens]").await;
+    chromium.shown("[data-testid=no-apk]").await;
+    chromium.says("[data-testid=agent-ways]", "make agent-release").await;
+    chromium.look("enrollment-no-agent").await;
+
+    let folder = bench.node.data_dir().join("agent");
+    let put = |name: &str| {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("nexmdm-agent.apk"), fixture(name)).unwrap();
+    };
+    put("agent-120.apk");
+    chromium.says("[data-testid=agent-version]", "1.0.120 (120)").await;
+    chromium.says("[data-testid=agent-build-type]", "Release build").await;
+    chromium.says("[data-testid=agent-source]", "nexmdm-agent.apk").await;
+    chromium.gone("[data-testid=no-apk]").await;
+    chromium.gone("[data-testid=agent-problem]").await;
+    let script = "return document.querySelector('[data-testid=script]')?.textContent ?? ''";
+    eventually("a script that installs", async || chromium.script(script).await.as_str()?.contains("INSTALL=1").then_some(())).await;
+
+    let apk = crate::common::apks::add(&bench.client, &bench.admin, "agent-122.apk").await;
+    let build = bench.client.post("/v1/agent-builds", Some(&bench.admin), &json!({"apk_id": apk["id"]})).await.unwrap().json();
+    let promote = format!("/v1/agent-builds/{}/promote", build["id"].as_str().unwrap());
+    assert_eq!(bench.client.post(&promote, Some(&bench.admin), &json!({"rollout_percent": 10})).await.unwrap().status, 200);
+    chromium.says("[data-testid=agent-updates]", "Devices update themselves to 1.0.122 (10 %) after enrollment.").await;
+    chromium.goto(&format!("{url}/enrollment")).await;
+    chromium.live().await;
+    chromium.shown("[data-testid=agent-updates]").await;
+    chromium.look("enrollment-agent").await;
+
+    put("till-1.apk");
+    chromium.says("[data-testid=agent-problem]", "one of com.example.till, not of the agent com.nexmdm").await;
+    chromium.look("enrollment-wrong-agent").await;
 }

@@ -93,6 +93,15 @@ fn a_failure_rate_of_zero_halts_at_the_first_failure_and_not_before() {
 }
 
 #[test]
+fn updates_after_enrollment_end_at_a_build_for_the_whole_fleet() {
+    let builds = [build(140, 100), build(160, 10), build(130, 100), build(150, 50)];
+    let versions = |from| updates_from(from, &builds).into_iter().map(|build| build.version_code).collect::<Vec<_>>();
+    assert_eq!(versions(120), [160, 150, 140], "nobody is offered 130");
+    assert_eq!(versions(140), [160, 150]);
+    assert_eq!(versions(160), [] as [i64; 0]);
+}
+
+#[test]
 fn limits_are_named() {
     assert!(Promotion::new(1, true, false, 0).is_ok() && Promotion::new(100, true, false, 100).is_ok());
     for (percent, battery, field) in

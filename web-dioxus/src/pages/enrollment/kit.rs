@@ -60,23 +60,17 @@ fn server_url(session: &Session, configured: Option<&str>) -> Option<String> {
     configured.is_none().then(|| session.origin.clone())
 }
 
+/// `installs`: this node has an agent to install.
 #[component]
-pub(super) fn Kit(tokens: Made) -> Element {
-    let session = use_session();
+pub(super) fn Kit(tokens: Made, installs: bool) -> Element {
     let mut tab = use_signal(|| Tab::ALL[0]);
     // Counts the moves by key, so that the glue sees each and moves the focus along.
     let mut moves = use_signal(|| 0u32);
-    let installs = session.system.upgrade().is_some_and(|system| system.enrollment.has_agent_apk());
     let focus = if moves() > 0 { format!("{}:{}", tab().name(), moves()) } else { String::new() };
     rsx! {
-        h3 { id: "kit-title", "Enroll with it" }
         if !installs {
             p { class: "notice", "data-testid": "no-apk", {icon(Glyph::Package)}
-                span {
-                    "No agent APK is configured, so these scripts expect the agent on the device. To have them install it, and for QR codes, put the APK on the server and set "
-                    code { "NEXMDM__ENROLLMENT__AGENT_APK_FILE" }
-                    " to its path."
-                }
+                span { "This node has no agent APK, so these scripts expect the agent on the device. How to get one is said above." }
             }
         }
         div { class: "tabs kit-tabs", role: "tablist", aria_labelledby: "kit-title", "data-focus": focus,

@@ -6,7 +6,7 @@ use dioxus::prelude::*;
 use super::Made;
 use super::kit::Kit;
 use super::progress::{BatchProgress, state, use_progress};
-use crate::components::{CopyButton, Curl, Glyph, icon};
+use crate::components::{CopyButton, Curl, Glyph, Skeleton, icon};
 use crate::context::use_session;
 use crate::format;
 use crate::pages::overview::register_command;
@@ -21,7 +21,7 @@ fn csv(tokens: &[NewToken]) -> String {
 }
 
 #[component]
-pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>) -> Element {
+pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>, installs: Option<bool>) -> Element {
     let origin = use_session().origin;
     let kit = tokens.clone();
     let tokens = &tokens.0;
@@ -55,7 +55,11 @@ pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>) -> Element {
                     }
                 }
             }
-            Kit { tokens: kit }
+            h3 { id: "kit-title", "Enroll with it" }
+            match installs {
+                Some(installs) => rsx! { Kit { tokens: kit, installs } },
+                None => rsx! { Skeleton {} },
+            }
             if let Some(command) = command {
                 details { class: "by-hand",
                     summary { "By hand" }

@@ -1,5 +1,6 @@
-//! Enrollment: tokens are made, handed out, and seen being used.
+//! Enrollment: the agent that new devices get; tokens are made, handed out, and seen being used.
 
+mod agent;
 mod form;
 mod kit;
 mod list;
@@ -7,6 +8,7 @@ mod made;
 mod progress;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use actors::services::NewToken;
 use dioxus::prelude::*;
@@ -15,11 +17,16 @@ use domain::access::Permission;
 use crate::app::use_title;
 use crate::components::PageHeader;
 use crate::context::use_session;
+use crate::polling::use_polling;
 use crate::url_state::EnrollmentUrl;
 
+use agent::Agent;
 use form::CreateForm;
 use list::TokenList;
 use made::MadeTokens;
+
+/// How often the agent's APK is looked for.
+const REREAD: Duration = Duration::from_secs(5);
 
 /// Tokens just made, with their secrets. They live in this page only: once it
 /// is left, nobody can see them again.
@@ -37,13 +44,18 @@ pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
     use_title("Enrollment");
     let session = use_session();
     let made = use_signal(|| None::<Made>);
+    let agent =
+        use_polling((), REREAD, |system, principal, ()| async move { system.enrollment.agent(&principal, &system.agent_builds).await });
+    let reading = agent.read();
+    let installs = reading.value.as_ref().map(|agent| agent.apk.is_some());
     rsx! {
         PageHeader { title: "Enrollment", lead: "A token enrolls exactly one device. It is shown once, when it is made." }
+        Agent { shown: reading.value.as_deref().cloned(), problem: reading.problem.clone(), onretry: move |()| agent.again() }
         if session.may(Permission::ManageEnrollment) {
             CreateForm { made }
         }
         if let Some(tokens) = made() {
-            MadeTokens { key: "{tokens.0.first().map(|first| first.id.to_string()).unwrap_or_default()}", tokens, made }
+            MadeTokens { key: "{tokens.0.first().map(|first| first.id.to_string()).unwrap_or_default()}", tokens, made, installs }
         }
         TokenList { status: query.status }
     }
