@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use chaos::harness::{Node, TempDir};
+use common::apks::fixture;
 use common::{Bench, eventually, options};
 use serde_json::{Value, json};
 use wire::socket::DownFrame;
@@ -54,6 +55,11 @@ impl Terminal {
     }
 
     fn started(&self, arguments: &[&str]) -> Child {
+        self.started_with(arguments, &[])
+    }
+
+    /// A command with variables in its environment.
+    fn started_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_nexmdm"))
             .arg("ctl")
             .args(arguments)
@@ -62,6 +68,7 @@ impl Terminal {
             .env("NEXMDM__DATA_DIR", "/nonexistent")
             .env_remove("NEXMDM_SERVER")
             .env_remove("NEXMDM_TOKEN")
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -255,6 +262,103 @@ async fn devices_are_told_what_to_do_from_a_terminal() {
     terminal.good(&["exec-commands", "remove", "logs", "--yes"]);
     assert_eq!(terminal.json(&["exec-commands", "list"]), json!([]));
     robot.abort();
+}
+
+#[tokio::test]
+async fn an_agent_is_published_with_one_call_and_an_api_token() {
+    let bench = Bench::start().await;
+    let (terminal, url) = (Terminal::new(), bench.node.url());
+    let scopes = ["apks:upload", "deployments:read", "agent_builds:manage", "packages:manage"];
+    let made = bench.client.post("/v1/api-tokens", Some(&bench.admin), &json!({"name": "ci", "scopes": scopes})).await.unwrap().json();
+    let token = made["token"].as_str().unwrap().to_owned();
+    let files = TempDir::new("agent").unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = files.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let agent = file("agent.apk", &fixture("agent-121.apk"));
+    // As a pipeline has it: server and token in the environment.
+    let publish = |file: &str, arguments: &[&str]| {
+        let arguments = [&["agent-builds", "publish", file], arguments].concat();
+        Said::of(terminal.started_with(&arguments, &[("NEXMDM_SERVER", &url), ("NEXMDM_TOKEN", &token)]))
+    };
+    let refused = |file: &str, arguments: &[&str], why: &str| {
+        let said = publish(file, arguments);
+        assert!(!said.good && said.err.contains(why), "{file} {arguments:?}: {}{}", said.out, said.err);
+        assert!(!said.err.contains(&token), "{}", said.err);
+    };
+
+    // Nothing of these is sent.
+    let altered = {
+        let mut bytes = fixture("agent-121.apk");
+        bytes[200] ^= 1;
+        file("altered.apk", &bytes)
+    };
+    let percent = ["--percent", "1", "--yes"];
+    refused("/nonexistent.apk", &percent, "No such file");
+    refused(&file("text.apk", b"hello"), &percent, "not an APK");
+    refused(&altered, &percent, "altered.apk: its signature does not fit");
+    refused(&file("till.apk", &fixture("till-1.apk")), &percent, "an APK of com.example.till, not of the agent com.nexmdm");
+    refused(&agent, &["--percent", "101", "--yes"], "rollout_percent: 101 is outside 1..100");
+    refused(&agent, &percent, "--allow-package");
+    refused(
+        &agent,
+        &["--percent", "1", "--allow-package"],
+        "Publish 1.0.121 (121) of com.nexmdm and offer it to 1 % of the devices? Add --yes",
+    );
+    assert_eq!(
+        bench.sql("SELECT (SELECT count(*) FROM apk_upload) + (SELECT count(*) FROM apk) + (SELECT count(*) FROM managed_package)"),
+        "0"
+    );
+
+    let said = publish(&agent, &["--percent", "1", "--yes", "--allow-package", "--notes", "Reconnects sooner", "--min-battery", "20"]);
+    assert!(said.good, "{}{}", said.out, said.err);
+    for line in ["com.nexmdm may be uploaded", "Uploaded ", "Added the build ", "1.0.121 (121) is offered to 1 % of the devices"] {
+        assert!(said.out.contains(line), "no {line}: {}", said.out);
+    }
+    let state =
+        "SELECT state || ' ' || rollout_percent || ' ' || wifi_only || ' ' || min_battery_pct || ' ' || release_notes FROM agent_build";
+    assert_eq!(bench.sql(state), "promoted 1 true 20 Reconnects sooner");
+
+    // Again: nothing is sent or made twice, and the share is as asked for now.
+    let said = publish(&agent, &["--percent", "5", "--yes", "--mobile-data", "--notes", "other", "-o", "json"]);
+    assert!(said.good, "{}{}", said.out, said.err);
+    let build: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&build["rollout_percent"], &build["wifi_only"], &build["release_notes"]),
+        (&json!(5), &json!(false), &json!("Reconnects sooner"))
+    );
+    assert_eq!(bench.sql("SELECT (SELECT count(*) FROM apk) || ' ' || (SELECT count(*) FROM agent_build)"), "1 1");
+
+    // A file that somebody uploaded is gone on with.
+    common::apks::add(&bench.client, &bench.admin, "agent-122.apk").await;
+    let next = file("next.apk", &fixture("agent-122.apk"));
+    let said = publish(&next, &["--percent", "100", "--yes", "--must-install"]);
+    assert!(said.good && said.out.contains("has this file already") && said.out.contains("Added the build"), "{}{}", said.out, said.err);
+
+    // What was taken out is not offered again by a pipeline that runs once more.
+    let build = bench.sql("SELECT build_id FROM agent_build WHERE version_code = 122");
+    let rollback = bench.client.post(&format!("/v1/agent-builds/{build}/rollback"), Some(&bench.admin), &json!({})).await.unwrap();
+    assert_eq!(rollback.status, 200, "{}", rollback.detail());
+    refused(&next, &percent, "taken out of circulation (rolled_back)");
+    // Without the right of a scope, the server's own words.
+    let narrow = bench.client.post("/v1/api-tokens", Some(&bench.admin), &json!({"name": "n", "scopes": ["devices:read"]})).await.unwrap();
+    let narrow = narrow.json()["token"].as_str().unwrap().to_owned();
+    let server = ["--server", &url, "--token", &narrow];
+    assert!(
+        terminal.bad(&[&server[..], &["agent-builds", "publish", &agent, "--percent", "1", "--yes"]].concat()).contains("deployments:read")
+    );
+
+    // What new devices get.
+    let folder = bench.node.data_dir().join("agent");
+    let enrollment = || terminal.good(&["--server", &url, "--token", &bench.admin, "agent-builds", "enrollment"]);
+    let missing = enrollment();
+    assert!(missing.contains("missing") && missing.contains("make agent"), "{missing}");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("nexmdm-agent.apk"), fixture("agent-120.apk")).unwrap();
+    let ready = enrollment();
+    assert!(ready.contains("ready") && ready.contains("1.0.120") && ready.contains("1.0.121"), "{ready}");
 }
 
 #[tokio::test]

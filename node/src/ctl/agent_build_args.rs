@@ -1,6 +1,28 @@
 //! The words of `ctl agent-builds`.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// How a build is offered.
+#[derive(Args)]
+pub(super) struct PromotionArgs {
+    /// Share of the devices, 1..100
+    #[arg(long)]
+    pub(super) percent: i64,
+    /// Let devices download it over mobile data too
+    #[arg(long)]
+    pub(super) mobile_data: bool,
+    /// Devices must not put it off
+    #[arg(long)]
+    pub(super) must_install: bool,
+    /// Lowest charge to install at, %
+    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+    pub(super) min_battery: i64,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
+}
 
 /// What to do with builds of the agent.
 #[derive(Subcommand)]
@@ -19,22 +41,27 @@ pub(super) enum AgentBuildCommand {
     Promote {
         /// Id of the build
         id: String,
-        /// Share of the devices, 1..100
-        #[arg(long)]
-        percent: i64,
-        /// Let devices download it over mobile data too
-        #[arg(long)]
-        mobile_data: bool,
-        /// Devices must not put it off
-        #[arg(long)]
-        must_install: bool,
-        /// Lowest charge to install at, %
-        #[arg(long, value_name = "PERCENT", default_value_t = 0)]
-        min_battery: i64,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        promotion: PromotionArgs,
     },
+    /// Upload an APK of the agent, make it a build and offer it to a share of the devices; what is done already is left out
+    Publish {
+        /// The file
+        file: PathBuf,
+        #[command(flatten)]
+        promotion: PromotionArgs,
+        /// What is new, for people
+        #[arg(long, default_value = "")]
+        notes: String,
+        /// Allow the package with the signer of the file, if it is not managed yet
+        #[arg(long)]
+        allow_package: bool,
+        /// Package of the agent, where the server has another one (agent_updates.package)
+        #[arg(long, default_value = actors::enrollment_kit::PACKAGE)]
+        package: String,
+    },
+    /// The agent that new devices get from the server
+    Enrollment,
     /// Change the share of devices that a promoted build is offered to
     Rollout {
         /// Id of the build

@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::agent_build_args::AgentBuildCommand;
+use super::agent_build_args::{AgentBuildCommand, PromotionArgs};
+use super::agent_build_publish::{Publish, publish};
 use super::api::encoded;
 use super::args::Format;
 use super::output::{self, Column};
@@ -41,6 +42,21 @@ const STATS: &[Column] = &[
     ("Verify failures", "/counts/verify_failures"),
 ];
 
+const ENROLLMENT: &[Column] = &[
+    ("State", "/state"),
+    ("Problem", "/problem"),
+    ("Package", "/package"),
+    ("Version", "/version_name"),
+    ("Version code", "/version_code"),
+    ("Debug build", "/debuggable"),
+    ("Signed by", "/signer_sha256"),
+    ("SHA-256", "/sha256"),
+    ("Bytes", "/size_bytes"),
+    ("Source", "/source"),
+    ("File", "/file"),
+    ("Updates to", "/updates"),
+];
+
 /// `ctl agent-builds ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Result<()> {
     match command {
@@ -53,7 +69,15 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
             let build = ctl.api.call(Method::POST, "/v1/agent-builds", Some(&body)).await?;
             output::done(ctl.format, &build, &format!("{} is a build now: {}", named(&build), text(&build, "id")))
         }
-        AgentBuildCommand::Promote { id, percent, mobile_data, must_install, min_battery, yes } => {
+        AgentBuildCommand::Publish { file, promotion, notes, allow_package, package } => {
+            publish(ctl, Publish { file, package, notes, allow_package, promotion }).await
+        }
+        AgentBuildCommand::Enrollment => {
+            let agent = ctl.api.get("/v1/agent/apk/info", &[]).await?;
+            output::one(ctl.format, &agent, ENROLLMENT)
+        }
+        AgentBuildCommand::Promote { id, promotion } => {
+            let PromotionArgs { percent, mobile_data, must_install, min_battery, yes } = promotion;
             let known = ctl.api.get(&path(&id, ""), &[]).await?;
             confirmed(&format!("Offer {} to {percent} % of the devices?", named(&known)), yes)?;
             let body = json!({
@@ -106,7 +130,8 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
     }
 }
 
-fn path(id: &str, rest: &str) -> String {
+/// Path of a build, and of what can be done with it.
+pub(super) fn path(id: &str, rest: &str) -> String {
     format!("/v1/agent-builds/{}{rest}", encoded(id))
 }
 
@@ -118,7 +143,8 @@ fn named(build: &Value) -> String {
     format!("{} ({})", text(build, "version_name"), build["version_code"])
 }
 
-fn offered(build: &Value) -> String {
+/// Whom a promoted build is offered to.
+pub(super) fn offered(build: &Value) -> String {
     let cohort = &build["cohort"];
     format!(
         "{} is offered to {} % of the devices: {}, {} of them behind.",

@@ -104,7 +104,8 @@ fn progress(received: u64, size: u64) {
     }
 }
 
-async fn digest(file: &mut File) -> std::io::Result<String> {
+/// SHA-256 of the rest of a file, hex.
+pub(super) async fn digest(file: &mut File) -> std::io::Result<String> {
     let (mut digest, mut chunk) = (Sha256::new(), vec![0; CHUNK_BYTES]);
     loop {
         match file.read(&mut chunk).await? {

@@ -1,6 +1,7 @@
 //! `nexmdm ctl`: what an operator does from a terminal or a script, over the API, from anywhere.
 
 mod agent_build_args;
+mod agent_build_publish;
 mod agent_builds;
 mod api;
 mod apk_args;
