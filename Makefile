@@ -14,7 +14,7 @@ run:
 	$(CARGO) build --release -p node
 	@exec $(target_dir)/release/nexmdm serve
 
-## The same with 200 simulated devices, in a data folder of its own.
+## The same with 200 simulated devices, in a data folder of its own; and with three agents where Java and their jar are there.
 demo:
 	@.ci/install-deps run
 	$(CARGO) build --release -p node -p chaos
