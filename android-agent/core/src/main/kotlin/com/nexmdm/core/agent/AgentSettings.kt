@@ -1,5 +1,7 @@
 package com.nexmdm.core.agent
 
+import com.nexmdm.core.link.LinkSettings
+
 /** What a platform may set; the defaults are those of the reliability specification. */
 data class AgentSettings(
     /** Time between heartbeats, ms; null: as the server says. */
@@ -12,4 +14,13 @@ data class AgentSettings(
     val callTimeoutMs: Long = 20_000,
     /** Whether a socket is kept open; HTTP alone otherwise. */
     val useSocket: Boolean = true,
-)
+    /** When the agent was built, ms since 1970: an earlier wall clock is wrong. */
+    val builtAtMs: Long = FIRST_RELEASE_MS,
+) {
+    internal val link: LinkSettings get() = LinkSettings(retryBaseMs, retryCapMs, callTimeoutMs, useSocket)
+
+    private companion object {
+        /** 2026-11-01T00:00:00Z. */
+        const val FIRST_RELEASE_MS = 1_793_491_200_000
+    }
+}

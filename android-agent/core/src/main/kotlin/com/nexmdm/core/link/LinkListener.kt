@@ -10,10 +10,10 @@ interface LinkListener {
     fun onCommands(commands: List<Command>, path: String, exchange: Exchange)
 
     /**
-     * A result, status or report was answered: 200, or a status with which no node will ever take it. Takes it out of the queue
-     * unless it has to be sent again.
+     * A result, status or report was answered: 200, or a status with which no node will ever take it. Takes it out of the queue;
+     * false when it has to be sent again, after a pause.
      */
-    fun onAnswered(item: OutboxItem, status: Int, exchange: Exchange)
+    fun onAnswered(item: OutboxItem, status: Int, exchange: Exchange): Boolean
 
     /** A heartbeat was acknowledged and is no longer in the queue. */
     fun onHeartbeatAcknowledged(item: OutboxItem)

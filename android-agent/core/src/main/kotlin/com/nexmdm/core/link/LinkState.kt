@@ -8,7 +8,10 @@ import com.nexmdm.core.port.info
 import com.nexmdm.core.port.warn
 import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.queue.OutboxItem
+import com.nexmdm.core.wire.ActionResult
+import com.nexmdm.core.wire.WireJson
 import kotlinx.coroutines.CompletableDeferred
+import kotlinx.serialization.SerializationException
 
 /** What is on its way. */
 internal class Flight(val item: OutboxItem, val sentAtMs: Long, val sentMonotonicMs: Long)
@@ -125,7 +128,20 @@ internal class LinkState(
             ports.log.warn("deliver.fail", "kind" to kind.name.lowercase(), "status" to status, "error" to error)
         }
         if (items.any { it.kind == ItemKind.HEARTBEAT }) heartbeatFailed = true
-        exchangeFailed(exchange, status, error)
+        val results = if (status == null) emptyList() else items.filter { it.kind == ItemKind.RESULT }
+        if (results.isEmpty()) return exchangeFailed(exchange, status, error)
+        results.forEach { observeResult(it, status, exchange) }
+        tell(report.copy(error = error))
+    }
+
+    /** A result was answered. */
+    fun observeResult(item: OutboxItem, status: Int?, exchange: Exchange) {
+        val result = try {
+            WireJson.decodeFromString(ActionResult.serializer(), item.body)
+        } catch (_: SerializationException) {
+            return
+        }
+        ports.observer.resultAnswered(exchange, result.requestId, result.action, result.outcome, status)
     }
 
     /** A request that delivers nothing came to nothing. */
@@ -148,8 +164,13 @@ internal class LinkState(
 
     fun storageFailed(e: SqlException) {
         ports.log.warn("store.fail", "error" to e.message)
-        storageBlockedUntilMs = nowMs() + STORAGE_PAUSE_MS
+        pauseForStorage()
         tell(report.copy(error = "storage"))
+    }
+
+    /** Nothing is sent for a while, since what is acknowledged could not be taken out of the queue. */
+    fun pauseForStorage() {
+        storageBlockedUntilMs = nowMs() + STORAGE_PAUSE_MS
     }
 
     private fun tell(next: LinkReport) {

@@ -13,6 +13,7 @@ import com.nexmdm.core.wire.HeartbeatResponse
 import com.nexmdm.core.wire.WireJson
 import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.JsonObject
+import kotlinx.serialization.json.JsonPrimitive
 
 /** Empties the queue by requests, one at a time: all of it without a socket, beside one what frames are not made for. */
 internal class RequestDelivery(
@@ -120,8 +121,8 @@ internal class RequestDelivery(
             aloneLeft = list.items.size
             return
         }
-        val response = (reply as? Reply.Ok)?.let { response(it.body) }
-        if (response == null || "results" !in (reply as Reply.Ok).body) return notUnderstood(list.items, outcome)
+        val response = (reply as? Reply.Ok)?.takeIf { "results" in it.body }?.let { response(it.body) }
+        if (response == null) return notUnderstood(list.items, outcome)
         val outcomes = response.results.associate { it.index to it.status }
         if (outcomes.any { it.value == 410 }) {
             state.credentials(CredentialEvent.DEVICE_DELETED)
@@ -196,7 +197,10 @@ internal class Acknowledgements(private val state: LinkState, private val outbox
             return
         }
         if (status == 200) state.ports.log.info("deliver.ok", "kind" to item.kind.name.lowercase())
-        state.stored { listener.onAnswered(item, status, exchange) }
+        if (item.kind == ItemKind.RESULT && status == 200) state.observeResult(item, status, exchange)
+        state.stored {
+            if (!listener.onAnswered(item, status, exchange)) state.pauseForStorage()
+        }
     }
 
     private fun takeOut(item: OutboxItem) {
@@ -205,6 +209,5 @@ internal class Acknowledgements(private val state: LinkState, private val outbox
     }
 
     private fun timestampOf(item: OutboxItem): String =
-        (WireJson.parseToJsonElement(item.body) as? JsonObject)?.get("timestamp_utc")?.let { it as? kotlinx.serialization.json.JsonPrimitive }
-            ?.content.orEmpty()
+        (WireJson.parseToJsonElement(item.body) as? JsonObject)?.get("timestamp_utc")?.let { it as? JsonPrimitive }?.content.orEmpty()
 }

@@ -12,6 +12,7 @@ import com.nexmdm.core.queue.Outbox
 import com.nexmdm.core.wire.Command
 import com.nexmdm.core.wire.DownFrame
 import com.nexmdm.core.wire.WireJson
+import kotlinx.coroutines.ExperimentalCoroutinesApi
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.selects.onTimeout
@@ -135,6 +136,7 @@ internal class SocketDelivery(
         }
     }
 
+    @OptIn(ExperimentalCoroutinesApi::class)
     private suspend fun serve(open: Open) {
         try {
             while (state.connection.socket == SocketPhase.OPEN && !state.end.isCompleted) {
