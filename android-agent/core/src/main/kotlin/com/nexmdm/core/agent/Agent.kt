@@ -30,6 +30,8 @@ class Agent(
     private val ports: Ports,
     private val settings: AgentSettings = AgentSettings(),
     private val dispatcher: CoroutineDispatcher = Dispatchers.Default.limitedParallelism(1),
+    /** Where files are read and digested. */
+    private val blocking: CoroutineDispatcher = Dispatchers.IO,
 ) {
     private val memory by lazy { AgentMemory(ports, settings) }
     private val current = MutableStateFlow(AgentStatus(agentVersionCode = ports.facts.agentVersionCode()))
@@ -112,7 +114,7 @@ class Agent(
             )
         }
         coroutineScope {
-            val agent = EnrolledAgent(memory, identity, settings, this, ::connectionChanged)
+            val agent = EnrolledAgent(memory, identity, settings, this, blocking, ::connectionChanged)
             enrolled = agent
             try {
                 val end = agent.run()

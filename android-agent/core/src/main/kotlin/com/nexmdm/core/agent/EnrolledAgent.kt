@@ -16,6 +16,7 @@ import com.nexmdm.core.port.warn
 import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.queue.OutboxItem
 import com.nexmdm.core.wire.Command
+import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.launch
@@ -26,6 +27,7 @@ internal class EnrolledAgent(
     identity: Identity,
     settings: AgentSettings,
     private val scope: CoroutineScope,
+    blocking: CoroutineDispatcher,
     private val onConnection: (LinkReport) -> Unit,
 ) {
     private val ports = memory.ports
@@ -36,6 +38,7 @@ internal class EnrolledAgent(
         ports, memory.database, memory.outbox, memory.time, link.api,
         CommandConclusion { requestId, action, outcome -> commands.conclusion.conclude(requestId, action, outcome) },
         scope,
+        blocking,
         onReport = link::deliverNow,
     )
     private val commands: CommandProcessor = CommandProcessor(
