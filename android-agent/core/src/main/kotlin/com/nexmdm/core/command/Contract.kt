@@ -1,6 +1,6 @@
 package com.nexmdm.core.command
 
-/** What commands want of the agent as a whole. */
+/** What commands want of the agent as a whole. Neither function throws. */
 interface AgentControl {
     /** Queues and sends a heartbeat now; [pingRequestId] when it answers a ping. */
     fun reportNow(pingRequestId: String?)

@@ -5,19 +5,19 @@ import java.time.Instant
 import java.time.OffsetDateTime
 import java.time.ZoneOffset
 import java.time.format.DateTimeFormatter
-import java.time.format.DateTimeParseException
 
 /** Times as the agent API writes them (RFC 3339), and as HTTP does (RFC 9110, section 5.6.7). */
 object Rfc3339 {
-    private val SHAPE = Regex("""\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?\d*([Zz]|[+-]\d{2}:\d{2})""")
+    private val SHAPE = Regex("""\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})""")
+    private val BEYOND_NANOSECONDS = Regex("""(?<=\.\d{9})\d+""")
     private val OUTPUT: DateTimeFormatter = DateTimeFormatter.ofPattern("uuuu-MM-dd'T'HH:mm:ss.SSS'Z'").withZone(ZoneOffset.UTC)
 
     /** The moment that [text] names, or null when it is no RFC 3339 time. */
     fun parse(text: String): Instant? {
         if (text.length > MAX_CHARS || !SHAPE.matches(text)) return null
         return try {
-            OffsetDateTime.parse(text.uppercase().replace(' ', 'T')).toInstant()
-        } catch (_: DateTimeParseException) {
+            OffsetDateTime.parse(text.uppercase().replace(' ', 'T').replace(BEYOND_NANOSECONDS, "")).toInstant()
+        } catch (_: DateTimeException) {
             null
         }
     }
