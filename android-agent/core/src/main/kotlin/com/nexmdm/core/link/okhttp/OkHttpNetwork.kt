@@ -14,6 +14,7 @@ import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import okhttp3.CertificatePinner
@@ -95,8 +96,15 @@ class OkHttpNetwork(
                         call.cancel()
                     }
                 }
-                withContext(blocking) { copy(response, sink, host) }
-                guard.cancel()
+                try {
+                    withContext(blocking) { copy(response, sink, host) }
+                } catch (e: NetworkException) {
+                    // A connection that was cut because of a cancellation is no failure.
+                    ensureActive()
+                    throw e
+                } finally {
+                    guard.cancel()
+                }
             }
             return head
         }

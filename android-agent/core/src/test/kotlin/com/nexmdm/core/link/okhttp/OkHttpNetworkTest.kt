@@ -35,8 +35,11 @@ import org.junit.jupiter.api.Test
 import java.io.ByteArrayOutputStream
 import java.io.IOException
 import java.io.OutputStream
+import java.net.InetAddress
+import java.net.ServerSocket
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
+import kotlin.concurrent.thread
 
 /** The adapter against a real server on this machine; TLS with certificates made for the test. */
 class OkHttpNetworkTest {
@@ -148,7 +151,10 @@ class OkHttpNetworkTest {
 
     @Test
     fun `https where plain http is spoken is a TLS failure`() {
-        assertEquals(NetworkFailure.TLS, failure { OkHttpNetwork().call(post("https://localhost:${server.port}/")) })
+        ServerSocket(0, 1, InetAddress.getLoopbackAddress()).use { plain ->
+            thread { plain.accept().use { it.getOutputStream().write("HTTP/1.1 400 Bad Request\r\n\r\n".toByteArray()) } }
+            assertEquals(NetworkFailure.TLS, failure { OkHttpNetwork().call(post("https://localhost:${plain.localPort}/")) })
+        }
     }
 
     @Test
@@ -187,7 +193,7 @@ class OkHttpNetworkTest {
         server.enqueue(MockResponse().setResponseCode(403).setBody("expired"))
         runBlocking { network.download(DownloadRequest(address, 0)) { head -> null.also { seen = head } } }
         assertEquals(403, seen?.status)
-        server.enqueue(MockResponse().setBody("x".repeat(100_000)).throttleBody(1_000, 30, TimeUnit.SECONDS))
+        server.enqueue(MockResponse().setBody("x".repeat(100_000)).throttleBody(1_000, 1, TimeUnit.SECONDS))
         assertEquals(NetworkFailure.TIMEOUT, failure { network.download(DownloadRequest(address, 0, stallTimeoutMs = 300)) { ByteArrayOutputStream() } })
         server.enqueue(MockResponse().setBody("x".repeat(100_000)).setSocketPolicy(SocketPolicy.DISCONNECT_DURING_RESPONSE_BODY))
         val part = ByteArrayOutputStream()
@@ -203,7 +209,7 @@ class OkHttpNetworkTest {
 
     @Test
     fun `a cancelled download lets go of its connection at once`() {
-        server.enqueue(MockResponse().setBody("x".repeat(100_000)).throttleBody(1_000, 60, TimeUnit.SECONDS))
+        server.enqueue(MockResponse().setBody("x".repeat(100_000)).throttleBody(1_000, 1, TimeUnit.SECONDS))
         runBlocking {
             val started = LinkedBlockingQueue<Unit>()
             val job = launch(Dispatchers.Default) {
