@@ -8,9 +8,6 @@ import com.nexmdm.core.port.NetworkException
 import com.nexmdm.core.port.NetworkState
 import com.nexmdm.core.port.Randomness
 import com.nexmdm.core.port.Transport
-import java.io.File
-import java.io.IOException
-import kotlin.coroutines.CoroutineContext
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.async
 import kotlinx.coroutines.currentCoroutineContext
@@ -21,6 +18,9 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.supervisorScope
 import kotlinx.coroutines.withContext
 import kotlinx.coroutines.withTimeoutOrNull
+import java.io.File
+import java.io.IOException
+import kotlin.coroutines.CoroutineContext
 
 /** Limits of downloads. */
 class DownloadLimits(

@@ -1,9 +1,9 @@
 package com.nexmdm.core.install
 
 import com.nexmdm.core.port.ActionOutcome
+import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.port.InstallVerdict
 import com.nexmdm.core.port.InstalledApp
-import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.wire.DeploymentStatus
 import com.nexmdm.core.wire.UpdateReport
@@ -215,9 +215,9 @@ private class InstallStepDecision(private var it: Installation, private val cont
             }
             it.state == InstallState.AWAITING_INSTALLING_ACK && answered.status == "installing" ->
                 become(InstallState.PREPARING, InstallEffect.ReadDevice)
-            else -> it.deferredStatus?.let { next ->
-                it = it.copy(deferredStatus = null)
-                say(order, next)
+            else -> it.deferred.firstOrNull()?.let { next ->
+                it = it.copy(deferred = it.deferred.drop(1))
+                tellStage(order, next, null)
             }
         }
     }
@@ -289,7 +289,7 @@ private class InstallStepDecision(private var it: Installation, private val cont
         observe(order, if (isUpdate) "update_installed" else "installed")
         effects += InstallEffect.DeleteFile
         if (isUpdate) tellUpdate(order, "installed", null, order.apk.versionCode) else tellSuccess(order)
-        it = it.copy(pending = null, deferredStatus = null)
+        it = it.copy(pending = null, deferred = emptyList())
         val intent = order.restartIntent
         if (intent == null) {
             end(ActionOutcome.SUCCESS)
@@ -331,8 +331,7 @@ private class InstallStepDecision(private var it: Installation, private val cont
     private fun recovered(reportLost: Boolean) {
         val order = it.order
         if (reportLost && order != null) it.pending?.let { lost ->
-            it = it.copy(pending = null)
-            say(order, lost.status, if (lost.status == "downloading") it.progressPct else null)
+            tellStage(order, lost.status, if (lost.status == "downloading") it.progressPct else null)
         }
         when (it.state) {
             InstallState.LOOKING -> effects += InstallEffect.AskForUpdate
@@ -361,11 +360,15 @@ private class InstallStepDecision(private var it: Installation, private val cont
 
     /** Reports a stage whose answer is awaited: now, or once the one before is answered. */
     private fun say(order: InstallOrder, status: String, pct: Int? = null) {
-        if (STAGES.indexOf(status) < STAGES.indexOf(it.reported)) return
+        if (STAGES.indexOf(status) < STAGES.indexOf(it.deferred.lastOrNull() ?: it.reported)) return
         if (it.pending != null) {
-            it = it.copy(deferredStatus = status)
+            if (status != it.deferred.lastOrNull()) it = it.copy(deferred = it.deferred + status)
             return
         }
+        tellStage(order, status, pct)
+    }
+
+    private fun tellStage(order: InstallOrder, status: String, pct: Int?) {
         val progress = pct ?: if (status == "downloading") 100 else null
         it = it.copy(pending = PendingReport(0, status), reported = status, progressPct = progress ?: it.progressPct)
         tell(order, status, DeploymentStatus(status, attempt = order.attempt, progressPct = progress), awaited = true)
@@ -388,8 +391,8 @@ private class InstallStepDecision(private var it: Installation, private val cont
 
     private fun observe(order: InstallOrder, step: String, error: String? = null) {
         val deploymentId = if (isUpdate) "" else order.subject
-        val (packageName, versionCode) = order.apk
-        effects += InstallEffect.Observe(InstallStep(step, deploymentId, order.attempt, error, packageName, versionCode, status = null))
+        val apk = order.apk
+        effects += InstallEffect.Observe(InstallStep(step, deploymentId, order.attempt, error, apk.packageName, apk.versionCode, status = null))
     }
 
     private fun log(event: String, vararg fields: Pair<String, Any?>) {

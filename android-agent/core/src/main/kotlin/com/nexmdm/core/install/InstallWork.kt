@@ -10,10 +10,6 @@ import com.nexmdm.core.port.info
 import com.nexmdm.core.port.warn
 import com.nexmdm.core.wire.UpdateOffer
 import com.nexmdm.core.wire.WireJson
-import java.io.File
-import java.io.IOException
-import java.security.MessageDigest
-import kotlin.coroutines.CoroutineContext
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.coroutineScope
@@ -25,6 +21,10 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import kotlinx.coroutines.withTimeoutOrNull
 import kotlinx.serialization.SerializationException
+import java.io.File
+import java.io.IOException
+import java.security.MessageDigest
+import kotlin.coroutines.CoroutineContext
 
 /** Limits of installations. */
 class InstallLimits(

@@ -1,9 +1,9 @@
 package com.nexmdm.core.install
 
 import com.nexmdm.core.port.ActionOutcome
+import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.port.InstallVerdict
 import com.nexmdm.core.port.InstalledApp
-import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.queue.ItemKind
 import kotlinx.serialization.Serializable
 
@@ -71,8 +71,8 @@ data class Installation(
     val sequence: Long,
     /** The report whose answer is awaited; one at a time, so that none overtakes another. */
     val pending: PendingReport? = null,
-    /** The status that follows once [pending] is answered. */
-    val deferredStatus: String? = null,
+    /** Stages that are reported one by one once [pending] is answered; a few at most, since they ascend. */
+    val deferred: List<String> = emptyList(),
     /** The latest stage that was reported; a step back would be refused. */
     val reported: String? = null,
     /** Build of the agent that [reported] is about. */

@@ -16,13 +16,13 @@ import com.nexmdm.core.time.TrustedTime
 import com.nexmdm.core.wire.Command
 import com.nexmdm.core.wire.DeploymentStatus
 import com.nexmdm.core.wire.WireJson
-import kotlin.coroutines.CoroutineContext
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.launch
 import kotlinx.serialization.SerializationException
+import kotlin.coroutines.CoroutineContext
 
 /**
  * The installations of a device: deployments, and updates of the agent itself.
@@ -43,7 +43,7 @@ class Installations(
     private val limits: InstallLimits = InstallLimits(),
     /** Called when there are new reports to deliver. */
     private val onReport: () -> Unit = {},
-) {
+) : InstallationCommands {
     private val store = InstallStore(db, ports.log)
     private val work = InstallWork(ports, api, limits, blocking)
     private val jobs = mutableMapOf<String, Job>()
@@ -62,7 +62,7 @@ class Installations(
      * Takes a `deploy_apk` command. On record when this returns, or concluded as `failed` (`bad_params`, `busy`). Throws
      * [SqlException]; nothing is begun then.
      */
-    fun deploy(command: Command) {
+    override fun deploy(command: Command) {
         load()
         if (command.requestId in live) return
         val order = InstallOrder.ofDeployment(command.params)
@@ -79,7 +79,7 @@ class Installations(
      * Asks the server for an update of the agent and installs what it offers; [command] is concluded with the outcome. Throws
      * [SqlException]; nothing is begun then.
      */
-    fun lookForUpdate(command: Command?) {
+    override fun lookForUpdate(command: Command?) {
         load()
         val requestId = command?.requestId
         if (Installation.UPDATE_ID in live) return step(Installation.UPDATE_ID, InstallEvent.LookRequested(requestId))
@@ -88,7 +88,7 @@ class Installations(
     }
 
     /** Whether an installation will conclude the command with this `request_id`. Throws [SqlException]. */
-    fun owns(requestId: String): Boolean {
+    override fun owns(requestId: String): Boolean {
         load()
         return live.values.any { it.requestId == requestId }
     }

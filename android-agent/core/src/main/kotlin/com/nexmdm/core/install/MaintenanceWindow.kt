@@ -1,10 +1,10 @@
 package com.nexmdm.core.install
 
+import kotlinx.serialization.Serializable
 import java.time.DateTimeException
 import java.time.Instant
 import java.time.LocalTime
 import java.time.ZoneId
-import kotlinx.serialization.Serializable
 
 private val HOUR_MINUTE = Regex("([01][0-9]|2[0-3]):([0-5][0-9])")
 
