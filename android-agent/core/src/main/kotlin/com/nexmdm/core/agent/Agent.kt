@@ -50,19 +50,21 @@ class Agent(
         ports.log.info("start", "version_code" to ports.facts.agentVersionCode(), "enrolled" to (memory.vault.identity != null))
         try {
             launch { ports.monitor.network.drop(1).collect { enrollmentSignal.give() } }
-            while (true) {
-                val identity = memory.vault.identity
-                when {
-                    identity != null -> serve(identity)
-                    memory.vault.pending != null -> register()
-                    else -> enrollmentSignal.await(null)
-                }
-            }
-            @Suppress("UNREACHABLE_CODE")
-            error("unreachable")
+            live()
         } finally {
             memory.database.close()
             ports.log.info("stop")
+        }
+    }
+
+    private suspend fun live(): Nothing {
+        while (true) {
+            val identity = memory.vault.identity
+            when {
+                identity != null -> serve(identity)
+                memory.vault.pending != null -> register()
+                else -> enrollmentSignal.await(null)
+            }
         }
     }
 
@@ -114,7 +116,7 @@ class Agent(
             )
         }
         coroutineScope {
-            val agent = EnrolledAgent(memory, identity, settings, this, blocking, ::connectionChanged)
+            val agent = EnrolledAgent(memory, identity, settings, this, blocking, ::connectionChanged, ::queueChanged)
             enrolled = agent
             try {
                 val end = agent.run()
@@ -163,6 +165,8 @@ class Agent(
             )
         }
     }
+
+    private fun queueChanged(): Unit = current.update { it.copy(queueSize = queueSize()) }
 
     private fun queueSize(): Int = try {
         memory.outbox.size()

@@ -29,6 +29,7 @@ internal class EnrolledAgent(
     private val scope: CoroutineScope,
     blocking: CoroutineDispatcher,
     private val onConnection: (LinkReport) -> Unit,
+    private val onQueue: () -> Unit,
 ) {
     private val ports = memory.ports
     private val link = Link(ports, identity, memory.vault, memory.outbox, memory.time, settings.link, FromServers())
@@ -95,7 +96,10 @@ internal class EnrolledAgent(
     }
 
     private inner class ToLink : Heartbeats.Destination {
-        override fun queued() = link.heartbeatQueued()
+        override fun queued() {
+            link.heartbeatQueued()
+            onQueue()
+        }
 
         override fun unqueued(body: String) = link.sendUnqueued(body)
     }

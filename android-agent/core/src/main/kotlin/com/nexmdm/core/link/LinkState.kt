@@ -119,7 +119,9 @@ internal class LinkState(
     fun served() {
         credentials(CredentialEvent.ACCEPTED)
         apply(ConnectionEvent.Answered)
-        tell(report.copy(contactAtMs = ports.clock.wallMs(), error = null))
+        report = report.copy(contactAtMs = ports.clock.wallMs(), error = null)
+        // Also when it says nothing new: the queue may have changed.
+        listener.onConnection(report)
     }
 
     /** Sending [items] came to nothing. */

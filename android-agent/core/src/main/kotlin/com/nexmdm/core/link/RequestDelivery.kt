@@ -90,13 +90,13 @@ internal class RequestDelivery(
         if (isHeartbeat && aloneLeft > 0) aloneLeft--
         when {
             reply is Reply.Ok && Reply.confirms(reply.body) -> {
-                state.served()
                 if (isHeartbeat) heartbeatTaken(item, reply.body, outcome) else acknowledgements.answered(item, 200, outcome.exchange)
+                state.served()
             }
             reply is Reply.Refused -> {
                 state.failed(listOf(item), outcome.exchange, reply.status, "refused")
-                state.served()
                 acknowledgements.answered(item, reply.status, outcome.exchange)
+                state.served()
             }
             else -> notUnderstood(listOf(item), outcome)
         }

@@ -23,18 +23,22 @@ internal class Sessions(private val state: LinkState, private val vault: Vault, 
     private var endsAtMonotonicMs: Long? = null
     private var unsaved: StoredSession? = null
 
+    /** A token that was refused, should the storage not let go of it. */
+    private var refusedToken: String? = null
+
     /** A token that holds for a while, asked for if need be; null when there is none now, what follows is decided already. */
     suspend fun token(): String? = renewal.withLock { present()?.token ?: renew() }
 
     /** The session is worthless. */
     fun discard() {
+        refusedToken = (unsaved ?: vault.session)?.token ?: refusedToken
         unsaved = null
         endsAtMonotonicMs = null
         save(null)
     }
 
     private fun present(): StoredSession? {
-        val session = unsaved ?: vault.session ?: return null
+        val session = (unsaved ?: vault.session)?.takeIf { it.token != refusedToken } ?: return null
         val end = endsAtMonotonicMs
         val isGood = if (end != null) state.nowMs() + AHEAD_MS < end else time.nowMs() + AHEAD_MS < session.expiresAtMs
         return session.takeIf { isGood }

@@ -256,13 +256,13 @@ internal class SocketDelivery(
     private fun acknowledged(open: Open, frame: DownFrame) {
         val flight = (frame.id as? JsonPrimitive)?.longOrNull?.let(state.frames::remove)
         if (flight != null) {
-            state.served()
             val exchange = state.exchange(open.server, flight.sentAtMs)
             if (flight.item.kind == ItemKind.HEARTBEAT) {
                 acknowledgements.heartbeat(flight.item, exchange, frame.owner)
             } else {
                 acknowledgements.answered(flight.item, 200, exchange)
             }
+            state.served()
         }
         frame.nextHeartbeatSeconds?.let(listener::onNextHeartbeat)
     }
