@@ -34,10 +34,10 @@ class AgentTest {
     private fun simulated(settings: AgentSettings = AgentSettings(), test: suspend TestScope.(AgentRig) -> Unit) =
         runTest(timeout = 2.minutes) { AgentRig(this, folder, 1, settings).let { rig -> test(rig).also { rig.kill() } } }
 
-    private fun launch(app: String) = """{"package":"$app"}"""
+    private fun launch(app: String) = """{"package":"com.example.$app"}"""
 
     private fun runsOf(rig: AgentRig, app: String): Int =
-        rig.performed.entries.filter { (it.key as? PlatformAction.LaunchApp)?.packageName == app }.sumOf { it.value }
+        rig.performed.entries.filter { (it.key as? PlatformAction.LaunchApp)?.packageName == "com.example.$app" }.sumOf { it.value }
 
     private fun heartbeatCalls(rig: AgentRig): List<Long> = rig.server.calls.filter { it.second.startsWith("/v1/heartbeat") }.map { it.first }
 

@@ -102,7 +102,7 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
     var bytesDown = 0L
 
     /** A signed command that waits for the device from now on; its request id. */
-    fun issue(action: String, params: String = "{}", lifetimeMs: Long = 3_600_000): String {
+    fun issue(action: String, params: String = "{}", lifetimeMs: Long = 86_400_000): String {
         val requestId = uuidV7(clock.wallMs(), commands.size)
         val now = Rfc3339.format(clock.wallMs())
         val expires = Rfc3339.format(clock.wallMs() + lifetimeMs)
