@@ -126,7 +126,8 @@ internal class Registration(
     }
 
     private fun response(reply: Reply.Ok): RegisterResponse? = try {
-        WireJson.decodeFromJsonElement(RegisterResponse.serializer(), reply.body).takeIf { it.deviceId.isNotEmpty() && it.deviceToken.isNotEmpty() }
+        WireJson.decodeFromJsonElement(RegisterResponse.serializer(), reply.body)
+            .takeIf { it.deviceId.isNotEmpty() && it.deviceToken.isNotEmpty() }
     } catch (_: SerializationException) {
         null
     } catch (_: IllegalArgumentException) {

@@ -168,7 +168,11 @@ internal class SocketDelivery(
         // A socket that owed nothing is no delivery that failed.
         val oldest = state.frames.values.firstOrNull()
         val exchange = state.exchange(open.server, oldest?.sentAtMs ?: open.openedAtMs)
-        if (oldest == null) state.exchangeFailed(exchange, null, error) else state.failed(state.frames.values.map { it.item }, exchange, null, error)
+        if (oldest == null) {
+            state.exchangeFailed(exchange, null, error)
+        } else {
+            state.failed(state.frames.values.map { it.item }, exchange, null, error)
+        }
         state.apply(ConnectionEvent.SocketLost)
     }
 

@@ -68,7 +68,9 @@ class AgentPropertyTest {
         private fun disturb() {
             val faults = List(random.nextInt(5)) { TRANSIENT[random.nextInt(TRANSIENT.size)] }
             val sharePct = random.nextInt(90)
-            rig.server.fault = { if (faults.isNotEmpty() && random.nextInt(100) < sharePct) faults[random.nextInt(faults.size)] else Fault.NONE }
+            rig.server.fault = {
+                if (faults.isNotEmpty() && random.nextInt(100) < sharePct) faults[random.nextInt(faults.size)] else Fault.NONE
+            }
             val storagePct = if (random.nextInt(4) == 0) random.nextInt(40) else 0
             rig.storageFails = { random.nextInt(100) < storagePct }
             val transport = if (random.nextInt(5) == 0) Transport.NONE else listOf(Transport.WIFI, Transport.CELLULAR)[random.nextInt(2)]

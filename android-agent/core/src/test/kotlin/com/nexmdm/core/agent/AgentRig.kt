@@ -157,8 +157,9 @@ class AgentRig(private val test: TestScope, folder: File, seed: Long, private va
     }
 
     /** Bytes of the bodies in the queue on disk. */
-    fun queuedBytes(): Long =
-        JdbcSqlOpener(databaseFile).open().use { sql -> sql.query("SELECT coalesce(sum(body_bytes), 0) FROM outbox") { it.long(0) }.first() }
+    fun queuedBytes(): Long = JdbcSqlOpener(databaseFile).open().use { sql ->
+        sql.query("SELECT coalesce(sum(body_bytes), 0) FROM outbox") { it.long(0) }.first()
+    }
 
     /** One life of the process. */
     private inner class Life {

@@ -51,8 +51,8 @@ class AgentSpeedTest {
     lateinit var folder: File
 
     private val readings = DeviceReadings(
-        "1.4.0", 140, "boot-1", batteryPct = 80, charging = false, uptimeSeconds = 5, androidVersion = "13", sdkInt = 33, patchLevel = "2025-08-05",
-        buildId = "TQ3A", model = "Orbic Joy 2", manufacturer = "Orbic", hardwareId = "HW", totalRamMb = 3_891, availRamMb = 1_210,
+        "1.4.0", 140, "boot-1", batteryPct = 80, charging = false, uptimeSeconds = 5, androidVersion = "13", sdkInt = 33,
+        patchLevel = "2025-08-05", buildId = "TQ3A", model = "Orbic Joy 2", manufacturer = "Orbic", hardwareId = "HW", totalRamMb = 3_891, availRamMb = 1_210,
         transport = Transport.WIFI, ssid = "shop", ip = "192.0.2.7", netValidated = true, metered = false, storageFreeMb = 5_120,
     )
 
@@ -94,14 +94,16 @@ class AgentSpeedTest {
         val address = "http://${server.hostName}:${server.port}"
         val secrets = MemorySecretStore()
         Vault(secrets, RecordingLog()).update {
-            it.copy(identity = Identity("d-1", "t", "11".repeat(32), servers = listOf(address), cleartextHosts = setOf(address.removePrefix("http://"))))
+            val hosts = setOf(address.removePrefix("http://"))
+            it.copy(identity = Identity("d-1", "t", "11".repeat(32), servers = listOf(address), cleartextHosts = hosts))
         }
         runBlocking(Dispatchers.Default) {
             val agent = Agent(ports(secrets), AgentSettings(useSocket = false))
             val startedNs = System.nanoTime()
             val job = launch { agent.run() }
             withTimeout(60_000) { agent.status.first { it.lastContactMs != null && it.queueSize == 0 } }
-            println("queue of 500 heartbeats drained over localhost: ${(System.nanoTime() - startedNs) / 1_000_000} ms, ${server.requestCount} requests")
+            val tookMs = (System.nanoTime() - startedNs) / 1_000_000
+            println("queue of 500 heartbeats drained over localhost: $tookMs ms, ${server.requestCount} requests")
             job.cancel()
             job.join()
         }

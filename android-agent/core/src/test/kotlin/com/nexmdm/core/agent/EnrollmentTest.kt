@@ -32,8 +32,8 @@ class EnrollmentTest {
     @Test
     fun `addresses that are none are refused`() {
         val bad = listOf(
-            "", " ", ",", "mdm.example.com", "ftp://mdm.example.com", "https://", "https://u:p@mdm.example.com", "https://a/?x=1", "https://a/#f",
-            "https://a b", "http://a:99999", List(9) { "https://h$it" }.joinToString(","),
+            "", " ", ",", "mdm.example.com", "ftp://mdm.example.com", "https://", "https://u:p@mdm.example.com", "https://a/?x=1",
+            "https://a/#f", "https://a b", "http://a:99999", List(9) { "https://h$it" }.joinToString(","),
         )
         for (text in bad) assertEquals(4, code(null, EnrollmentRequest(text, "tok")), text)
     }
@@ -51,7 +51,8 @@ class EnrollmentTest {
 
     @Test
     fun `plain http is allowed for exactly the hosts that are named so`() {
-        val pending = accepted(EnrollmentRequest("http://10.0.0.5:8080/, https://mdm.example.com, http://[::1]", "tok", certificatePins = pin))
+        val servers = "http://10.0.0.5:8080/, https://mdm.example.com, http://[::1]"
+        val pending = accepted(EnrollmentRequest(servers, "tok", certificatePins = pin))
         assertEquals(listOf("http://10.0.0.5:8080", "https://mdm.example.com", "http://[::1]"), pending.servers)
         assertEquals(setOf("10.0.0.5:8080", "::1:80"), pending.cleartextHosts)
         assertEquals(setOf("mdm.example.com"), Enrollment.pinnedHosts(pending))

@@ -20,9 +20,8 @@ import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonArray
 import kotlinx.serialization.json.JsonElement
 import kotlinx.serialization.json.JsonObject
+import kotlinx.serialization.json.JsonObjectBuilder
 import kotlinx.serialization.json.JsonPrimitive
-import kotlinx.serialization.json.add
-import kotlinx.serialization.json.buildJsonArray
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.contentOrNull
 import kotlinx.serialization.json.put
@@ -107,7 +106,8 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
         val now = Rfc3339.format(clock.wallMs())
         val expires = Rfc3339.format(clock.wallMs() + lifetimeMs)
         val text = listOf("nexmdm-command-v1", requestId, deviceId, action, now, expires, hex(sha256(params))).joinToString("\n")
-        val mac = Mac.getInstance("HmacSHA256").apply { init(SecretKeySpec(deviceKey.chunked(2).map { it.toInt(16).toByte() }.toByteArray(), "HmacSHA256")) }
+        val key = deviceKey.chunked(2).map { it.toInt(16).toByte() }.toByteArray()
+        val mac = Mac.getInstance("HmacSHA256").apply { init(SecretKeySpec(key, "HmacSHA256")) }
         val command = buildJsonObject {
             put("request_id", requestId)
             put("device_id", deviceId)
@@ -191,7 +191,7 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
             list.forEach { store(it as JsonObject) }
             ok(
                 heartbeatAnswer {
-                    put("results", buildJsonArray { list.indices.forEach { add(buildJsonObject { put("index", it); put("status", 200) }) } })
+                    put("results", JsonArray(list.indices.map { buildJsonObject { put("index", it).also { put("status", 200) } } }))
                 },
             )
         }
@@ -237,7 +237,7 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
         heartbeats[text(heartbeat, "boot_id") + "/" + heartbeat["seq"]] = heartbeat
     }
 
-    private fun heartbeatAnswer(more: kotlinx.serialization.json.JsonObjectBuilder.() -> Unit) = buildJsonObject {
+    private fun heartbeatAnswer(more: JsonObjectBuilder.() -> Unit) = buildJsonObject {
         more()
         put("next_heartbeat_seconds", nextHeartbeatSeconds)
         put("server_time", Rfc3339.format(clock.wallMs()))
@@ -337,7 +337,8 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
             }.toString(),
         )
 
-        fun command(command: JsonObject): Unit = down(JsonObject(mapOf<String, JsonElement>("type" to JsonPrimitive("command")) + command).toString())
+        fun command(command: JsonObject): Unit =
+            down(JsonObject(mapOf<String, JsonElement>("type" to JsonPrimitive("command")) + command).toString())
 
         /** Sends a frame after the latency, as often as [copies] says. */
         fun down(text: String) {

@@ -3,6 +3,8 @@ package com.nexmdm.core.link
 import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.queue.OutboxItem
 import com.nexmdm.core.wire.WireJson
+import kotlinx.serialization.json.JsonArray
+import kotlinx.serialization.json.JsonObject
 import net.jqwik.api.ForAll
 import net.jqwik.api.Property
 import net.jqwik.api.constraints.IntRange
@@ -11,11 +13,10 @@ import org.junit.jupiter.api.Assertions.assertInstanceOf
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
-import kotlinx.serialization.json.JsonArray
-import kotlinx.serialization.json.JsonObject
 
 class DeliveryTest {
-    private fun heartbeat(id: Long, padding: Int = 0) = OutboxItem(id, ItemKind.HEARTBEAT, "", """{"seq":$id,"pad":"${"x".repeat(padding)}"}""", 0)
+    private fun heartbeat(id: Long, padding: Int = 0) =
+        OutboxItem(id, ItemKind.HEARTBEAT, "", """{"seq":$id,"pad":"${"x".repeat(padding)}"}""", 0)
 
     private val result = OutboxItem(7, ItemKind.RESULT, "r1", """{"request_id":"r1","outcome":"success"}""", 0)
 
@@ -45,7 +46,8 @@ class DeliveryTest {
 
     @Property(tries = 200)
     fun `no list exceeds what a server takes`(@ForAll @IntRange(min = 0, max = 70_000) padding: Int) {
-        val step = Delivery.nextRequest(Waiting(emptyList(), List(120) { heartbeat(it + 1L, padding) }), heartbeatsFirst = false, alone = false)
+        val backlog = List(120) { heartbeat(it + 1L, padding) }
+        val step = Delivery.nextRequest(Waiting(emptyList(), backlog), heartbeatsFirst = false, alone = false)
         if (step is Step.HeartbeatList) {
             assertTrue(step.body.length <= Delivery.LIST_BYTES && step.items.size in 2..100, "${step.body.length}")
         } else {
@@ -74,6 +76,7 @@ class DeliveryTest {
 
     @Test
     fun `only refusals that repeat themselves are final`() {
-        assertEquals(listOf(400, 403, 404, 409, 413, 422), listOf(200, 302, 400, 401, 403, 404, 408, 409, 410, 413, 422, 425, 429, 500, 503).filter(Delivery::isFinal))
+        val statuses = listOf(200, 302, 400, 401, 403, 404, 408, 409, 410, 413, 422, 425, 429, 500, 503)
+        assertEquals(listOf(400, 403, 404, 409, 413, 422), statuses.filter(Delivery::isFinal))
     }
 }

@@ -10,7 +10,8 @@ class ReplyTest {
     private val html = "<html><body>Please sign in</body></html>"
     private val problem = """{"title":"no","detail":"what to do"}"""
 
-    private fun of(status: Int, body: String, vararg headers: Pair<String, String>): Reply = Reply.of(HttpAnswer(status, mapOf(*headers), body))
+    private fun of(status: Int, body: String, vararg headers: Pair<String, String>): Reply =
+        Reply.of(HttpAnswer(status, mapOf(*headers), body))
 
     @Test
     fun `a JSON object with 2xx is an answer`() {

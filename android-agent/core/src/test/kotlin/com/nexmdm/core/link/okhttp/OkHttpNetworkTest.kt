@@ -194,7 +194,8 @@ class OkHttpNetworkTest {
         runBlocking { network.download(DownloadRequest(address, 0)) { head -> null.also { seen = head } } }
         assertEquals(403, seen?.status)
         server.enqueue(MockResponse().setBody("x".repeat(100_000)).throttleBody(1_000, 1, TimeUnit.SECONDS))
-        assertEquals(NetworkFailure.TIMEOUT, failure { network.download(DownloadRequest(address, 0, stallTimeoutMs = 300)) { ByteArrayOutputStream() } })
+        val stalling = DownloadRequest(address, 0, stallTimeoutMs = 300)
+        assertEquals(NetworkFailure.TIMEOUT, failure { network.download(stalling) { ByteArrayOutputStream() } })
         server.enqueue(MockResponse().setBody("x".repeat(100_000)).setSocketPolicy(SocketPolicy.DISCONNECT_DURING_RESPONSE_BODY))
         val part = ByteArrayOutputStream()
         assertEquals(NetworkFailure.BROKEN, failure { network.download(DownloadRequest(address, 0)) { part } })
