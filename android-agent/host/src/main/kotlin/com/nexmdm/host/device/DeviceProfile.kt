@@ -12,7 +12,7 @@ import kotlinx.serialization.json.Json
 internal data class AppProfile(
     @SerialName("version_code") val versionCode: Long,
     @SerialName("version_name") val versionName: String? = null,
-    /** SHA-256 of the certificates that may sign an update of it, lower-case hex; null: any may. */
+    /** SHA-256 of the certificates that may sign an update of it, lower-case hex; null: those of the first file of it. */
     val signers: Set<String>? = null,
 )
 

@@ -50,7 +50,8 @@ internal class SimulatedInstaller(
     override suspend fun installed(packageName: String): InstalledApp? =
         apps.find(packageName)?.let { InstalledApp(it.versionCode, it.versionName, it.signers.orEmpty()) }
 
-    override suspend fun inspect(apk: File): ApkFacts? = withContext(Dispatchers.IO) { ApkReader.read(apk, profile().sdkInt)?.facts }
+    override suspend fun inspect(apk: File): ApkFacts? =
+        withContext(Dispatchers.IO) { ApkReader.read(apk, profile().sdkInt)?.facts?.also(::adoptSigners) }
 
     override suspend fun install(apk: File, packageName: String, sizeBytes: Long): InstallVerdict {
         val session =
@@ -65,6 +66,12 @@ internal class SimulatedInstaller(
     override suspend fun isUndecided(packageName: String): Boolean = verdicts[packageName]?.isCompleted == false
 
     override suspend fun abandonStale(packageName: String) = sessions.abandonStaged(packageName)
+
+    /** An installed app whose signers the profile leaves open is taken for signed by the first file of it that is looked at. */
+    private fun adoptSigners(apk: ApkFacts) {
+        val app = apps.find(apk.packageName) ?: return
+        if (app.signers == null && apk.signerSha256.isNotEmpty()) apps.put(apk.packageName, app.copy(signers = apk.lineageSha256))
+    }
 
     private fun commit(apk: File, packageName: String, sizeBytes: Long): CommittedSession {
         val staged = sessions.stage(packageName, apk)

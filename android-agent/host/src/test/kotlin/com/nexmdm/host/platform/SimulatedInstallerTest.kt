@@ -188,6 +188,18 @@ class SimulatedInstallerTest {
     }
 
     @Test
+    fun `signers that the profile leaves open are those of the first file`() = runTest {
+        profile = DeviceProfile(agent = AppProfile(120, "1.0.120"))
+        val process = Process(this)
+        assertEquals(emptySet<String>(), process.installer.installed(AGENT)?.signerSha256)
+        val facts = process.installer.inspect(apk("agent-121.apk"))
+        assertEquals(facts?.signerSha256, process.installer.installed(AGENT)?.signerSha256)
+        process.installer.inspect(apk("till-2.apk"))
+        assertNull(process.installer.installed(TILL))
+        process.kill()
+    }
+
+    @Test
     fun `the profile may have another verdict`() = runTest {
         val process = Process(this)
         profile = DeviceProfile(install = InstallProfile(VerdictProfile.NOT_PERMITTED))
