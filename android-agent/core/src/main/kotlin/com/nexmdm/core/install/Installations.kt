@@ -117,9 +117,10 @@ class Installations(
         if (status == 401 || status == 410 || status in REPEATED || status >= 500) return
         load()
         if (unrecovered.isNotEmpty()) recover()
+        // The witness first: whoever judges a record must not see an installation go on that nothing let through.
+        if (item.kind == ItemKind.DEPLOYMENT_STATUS) observeAnswer(item, status, exchange)
         val id = live.values.firstOrNull { it.pending?.itemId == item.id }?.id
         if (id == null) outbox.remove(item.id) else step(id, InstallEvent.Answered(status)) { outbox.remove(item.id) }
-        if (item.kind == ItemKind.DEPLOYMENT_STATUS) observeAnswer(item, status, exchange)
     }
 
     /** Ends and forgets everything: the device is no longer enrolled. Throws [SqlException]. */
