@@ -1,0 +1,21 @@
+package com.nexmdm
+
+import android.app.Application
+import android.content.Context
+
+/** The process: whatever component brought it up, the agent runs in it. */
+internal open class AgentApplication : Application() {
+    /** The agent of this process. */
+    val agent: AgentHandle by lazy(::createAgent)
+
+    /** Makes the agent. */
+    protected open fun createAgent(): AgentHandle = AndroidAgent(this)
+
+    override fun onCreate() {
+        super.onCreate()
+        agent.start()
+    }
+}
+
+/** The agent of the process that a component runs in. */
+internal val Context.agent: AgentHandle get() = (applicationContext as AgentApplication).agent

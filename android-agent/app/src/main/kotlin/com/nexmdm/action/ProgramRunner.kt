@@ -1,0 +1,118 @@
+package com.nexmdm.action
+
+import com.nexmdm.core.port.ActionOutcome
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.runInterruptible
+import kotlinx.coroutines.withContext
+import kotlinx.serialization.json.JsonPrimitive
+import kotlinx.serialization.json.buildJsonObject
+import java.io.ByteArrayOutputStream
+import java.io.File
+import java.io.IOException
+import java.io.InputStream
+import java.util.concurrent.TimeUnit
+
+/**
+ * Runs a program with its arguments, as the agent's own user: no shell, no privileges beyond the app's.
+ *
+ * Which programs exist is an administrator's list on the server, and its argument vector is signed with the command. The rules of
+ * that list are checked again here, so that a server that was taken over gets no shell either.
+ */
+internal class ProgramRunner(
+    private val timeoutMs: Long = 60_000,
+    private val outputMaxBytes: Int = 16 shl 10,
+    private val dispatcher: CoroutineDispatcher = Dispatchers.IO,
+) {
+    /** Runs it to its end; `data` has `exit_code`, `output` (both streams) and whether that was cut (`truncated`). */
+    suspend fun run(argv: List<String>): ActionOutcome {
+        problem(argv)?.let { return ActionOutcome.failed("bad_params", it) }
+        return withContext(dispatcher) {
+            val process = try {
+                ProcessBuilder(argv).redirectErrorStream(true).apply {
+                    environment().keys.retainAll(setOf("PATH", "ANDROID_ROOT", "ANDROID_DATA", "LD_LIBRARY_PATH"))
+                }.start()
+            } catch (e: IOException) {
+                return@withContext ActionOutcome.failed("not_started", e.message?.take(AndroidActions.MESSAGE_MAX_CHARS))
+            }
+            try {
+                finish(process)
+            } finally {
+                process.destroyForcibly()
+            }
+        }
+    }
+
+    private suspend fun finish(process: Process): ActionOutcome {
+        process.outputStream.close()
+        val output = Output(process.inputStream, outputMaxBytes)
+        val reader = Thread(output, "exec-output").apply { isDaemon = true; start() }
+        val ended = runInterruptible { process.waitFor(timeoutMs, TimeUnit.MILLISECONDS) }
+        if (!ended) process.destroyForcibly()
+        // Children of the program may hold its output open.
+        runInterruptible { reader.join(READ_TAIL_MS) }
+        val data = buildJsonObject {
+            if (ended) put("exit_code", JsonPrimitive(process.exitValue()))
+            put("output", JsonPrimitive(output.text()))
+            put("truncated", JsonPrimitive(output.isTruncated))
+        }
+        return when {
+            !ended -> ActionOutcome("timeout", "timeout", "stopped after ${timeoutMs / 1_000} s", data)
+            process.exitValue() == 0 -> ActionOutcome("success", data = data)
+            else -> ActionOutcome("failed", "exit_code", "exit code ${process.exitValue()}", data)
+        }
+    }
+
+    private fun problem(argv: List<String>): String? {
+        val program = argv.firstOrNull() ?: return "argv is empty"
+        // Links such as a name for /system/bin/sh would get round a list of names.
+        val name = File(program).let { runCatching { it.canonicalFile }.getOrDefault(it) }.name
+        return when {
+            argv.size > ARGV_MAX || argv.any { it.length > ARGUMENT_MAX_CHARS } -> "argv is beyond its limits"
+            argv.any { '\u0000' in it } -> "argv holds a NUL"
+            !program.startsWith('/') -> "argv[0] is not an absolute path"
+            File(program).name in SHELLS || name in SHELLS && !isMultiCall(program, name) -> "argv[0] is a program that runs any other"
+            else -> null
+        }
+    }
+
+    /** Android's tools are links to toybox, which does what the link's name says. */
+    private fun isMultiCall(program: String, target: String) = target == "toybox" && File(program).name != target
+
+    /** Reads to the end and keeps the first bytes, so that a talkative program is not blocked. */
+    private class Output(private val stream: InputStream, private val maxBytes: Int) : Runnable {
+        private val kept = ByteArrayOutputStream()
+
+        @Volatile
+        var isTruncated: Boolean = false
+            private set
+
+        override fun run() {
+            val buffer = ByteArray(4_096)
+            try {
+                while (true) {
+                    val count = stream.read(buffer)
+                    if (count < 0) return
+                    synchronized(kept) {
+                        val room = (maxBytes - kept.size()).coerceAtMost(count)
+                        kept.write(buffer, 0, room)
+                        if (room < count) isTruncated = true
+                    }
+                }
+            } catch (_: IOException) {
+                // The process was destroyed.
+            }
+        }
+
+        fun text(): String = synchronized(kept) { String(kept.toByteArray()) }
+    }
+
+    private companion object {
+        const val ARGV_MAX = 32
+        const val ARGUMENT_MAX_CHARS = 500
+        const val READ_TAIL_MS = 1_000L
+
+        // actors/domain/src/action.rs refuses the same.
+        val SHELLS = setOf("sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs")
+    }
+}
