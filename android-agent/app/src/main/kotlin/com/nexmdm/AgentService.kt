@@ -15,7 +15,6 @@ import com.nexmdm.core.agent.AgentStatus
 import com.nexmdm.platform.GuardedBySdk
 import com.nexmdm.platform.Notices
 import com.nexmdm.platform.service
-import com.nexmdm.screen.StatusActivity
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
@@ -91,7 +90,9 @@ internal class AgentService : Service() {
     private fun shownServer(status: AgentStatus): String? = status.server.takeIf { status.phase == AgentPhase.ENROLLED }
 
     private fun notification(server: String?): Notification {
-        val tapped = PendingIntent.getActivity(this, 0, Intent(this, StatusActivity::class.java), PendingIntent.FLAG_IMMUTABLE)
+        // The status screen, by its entry in the launcher.
+        val screen = Intent(Intent.ACTION_MAIN).addCategory(Intent.CATEGORY_LAUNCHER).setPackage(packageName)
+        val tapped = PendingIntent.getActivity(this, 0, screen, PendingIntent.FLAG_IMMUTABLE)
         return notices.service(server, tapped)
     }
 

@@ -1,6 +1,5 @@
 package com.nexmdm
 
-import android.app.PendingIntent
 import android.content.BroadcastReceiver
 import android.content.Context
 import android.content.Intent
@@ -115,7 +114,9 @@ internal class AndroidAgent(
             val configured = managedConfiguration.read() ?: return@launch
             // Configuration stays for ever: once enrolled, the answer is that nothing has to be done.
             val answer = agent.enroll(configured)
-            if (answer.code == EnrollmentAnswer.REFUSED) log.warn("enroll.refused", "source" to "managed_configuration", "reason" to answer.message)
+            if (answer.code == EnrollmentAnswer.REFUSED) {
+                log.warn("enroll.refused", "source" to "managed_configuration", "reason" to answer.message)
+            }
         }
     }
 

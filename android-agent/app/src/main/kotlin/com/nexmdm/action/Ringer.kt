@@ -29,7 +29,11 @@ internal interface Sound {
 }
 
 /** Rings as an alarm does, also when the device is on silent, at full volume, until time is up or a person stops it. */
-internal class Ringer(private val context: Context, private val notices: Notices, private val sound: () -> Sound = { systemSound(context) }) {
+internal class Ringer(
+    private val context: Context,
+    private val notices: Notices,
+    private val sound: () -> Sound = { systemSound(context) },
+) {
     private val audio = context.service<AudioManager>()
 
     /** Rings for [durationS] at most; a ring that is on already ends. */

@@ -23,7 +23,8 @@ internal class WifiJoiner(private val context: Context, private val owner: Devic
 
     /** Saves the network, makes Android prefer it and waits until the device is in it. */
     suspend fun join(wanted: PlatformAction.WifiConnect): ActionOutcome {
-        val wifi = context.getSystemService(WifiManager::class.java) ?: return ActionOutcome.failed("not_supported", "the device has no Wi-Fi")
+        val wifi = context.getSystemService(WifiManager::class.java)
+            ?: return ActionOutcome.failed("not_supported", "the device has no Wi-Fi")
         if (wanted.security == WPA3 && Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) {
             return ActionOutcome.failed("not_supported", "WPA3 needs Android 10 or newer")
         }
@@ -94,7 +95,7 @@ internal class WifiJoiner(private val context: Context, private val owner: Devic
         val status = wifi.addNetworkSuggestions(listOf(suggestion))
         val done = status == WifiManager.STATUS_NETWORK_SUGGESTIONS_SUCCESS ||
             status == WifiManager.STATUS_NETWORK_SUGGESTIONS_ERROR_ADD_DUPLICATE
-        val why = if (done) "suggested to Android; a person has to accept it, since the agent is not device owner" else "refused with $status"
+        val why = if (done) "suggested; a person has to accept it, since the agent is not device owner" else "refused with $status"
         return ActionOutcome.failed("not_permitted", why)
     }
 

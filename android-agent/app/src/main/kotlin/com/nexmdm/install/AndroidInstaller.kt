@@ -91,13 +91,15 @@ internal class AndroidInstaller(
 
     override suspend fun isUndecided(packageName: String): Boolean = withContext(dispatcher) {
         val mine = sessions.mySessions
-        committed.retain(mine.mapTo(mutableSetOf()) { it.sessionId })
-        mine.any { it.appPackageName == packageName && committed.contains(it.sessionId) }
+        committed.retain(mine.mapTo(mutableSetOf()) { it.getSessionId() })
+        mine.any { it.getAppPackageName() == packageName && committed.contains(it.getSessionId()) }
     }
 
     override suspend fun abandonStale(packageName: String) = withContext(dispatcher) {
         for (session in sessions.mySessions) {
-            if (session.appPackageName == packageName && !committed.contains(session.sessionId)) abandon(session.sessionId)
+            // By its getters: the fields of the same names are hidden from apps.
+            val id = session.getSessionId()
+            if (session.getAppPackageName() == packageName && !committed.contains(id)) abandon(id)
         }
     }
 

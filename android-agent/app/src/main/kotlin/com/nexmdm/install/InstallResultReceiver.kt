@@ -20,7 +20,8 @@ internal class InstallResultReceiver : BroadcastReceiver() {
         val message = intent.getStringExtra(PackageInstaller.EXTRA_STATUS_MESSAGE)
         if (status == PackageInstaller.STATUS_PENDING_USER_ACTION) {
             prompt(context, session, intent)
-            InstallVerdicts.decide(session, InstallVerdict.Failed("not_permitted", "a person has to confirm the installation on the device"))
+            val failed = InstallVerdict.Failed("not_permitted", "a person has to confirm the installation on the device")
+            InstallVerdicts.decide(session, failed)
             return
         }
         Notices(context).installDecided(session)
@@ -31,7 +32,7 @@ internal class InstallResultReceiver : BroadcastReceiver() {
     private fun prompt(context: Context, session: Int, intent: Intent) {
         val confirm = confirmation(intent) ?: return
         val app = intent.getStringExtra(PackageInstaller.EXTRA_PACKAGE_NAME)
-            ?: context.packageManager.packageInstaller.getSessionInfo(session)?.appPackageName.orEmpty()
+            ?: context.packageManager.packageInstaller.getSessionInfo(session)?.getAppPackageName().orEmpty()
         // Immutable: the system's own activity, which only the system's session id leads to.
         val tapped = PendingIntent.getActivity(
             context,

@@ -36,7 +36,7 @@ internal class Signers(
             return if (current.isEmpty()) null else Signers(current, current + history)
         }
 
-        private fun digests(signatures: Array<Signature>): Set<String> = signatures.mapTo(mutableSetOf()) { signature ->
+        private fun digests(signatures: Array<out Signature>): Set<String> = signatures.mapTo(mutableSetOf()) { signature ->
             MessageDigest.getInstance("SHA-256").digest(signature.toByteArray()).joinToString("") { "%02x".format(it) }
         }
 

@@ -31,9 +31,11 @@ internal class DeviceOwner(private val context: Context, private val log: EventL
     fun grantItself() {
         if (!isOwner) return
         for (permission in permissions()) {
-            attempt("grant", permission.substringAfterLast('.')) {
-                if (!policy.setPermissionGrantState(admin, context.packageName, permission, DevicePolicyManager.PERMISSION_GRANT_STATE_GRANTED)) {
-                    log.warn("owner.refused", "what" to "grant", "permission" to permission.substringAfterLast('.'))
+            val name = permission.substringAfterLast('.')
+            attempt("grant", name) {
+                val granted = DevicePolicyManager.PERMISSION_GRANT_STATE_GRANTED
+                if (!policy.setPermissionGrantState(admin, context.packageName, permission, granted)) {
+                    log.warn("owner.refused", "what" to "grant", "permission" to name)
                 }
             }
         }

@@ -43,8 +43,7 @@ internal class NetworkFacts(private val context: Context) {
 
     /** Whether a call rings or is on, by telephone or by an app; null when that cannot be told. */
     fun inCall(): Boolean? {
-        val mode = context.service<AudioManager>().mode
-        if (mode == AudioManager.MODE_IN_CALL || mode == AudioManager.MODE_IN_COMMUNICATION || mode == AudioManager.MODE_RINGTONE) return true
+        if (context.service<AudioManager>().mode in CALL_MODES) return true
         val telephony = context.getSystemService(TelephonyManager::class.java) ?: return false
         if (telephony.phoneType == TelephonyManager.PHONE_TYPE_NONE) return false
         if (context.checkSelfPermission(Manifest.permission.READ_PHONE_STATE) != PackageManager.PERMISSION_GRANTED) return null
@@ -54,5 +53,9 @@ internal class NetworkFacts(private val context: Context) {
         } catch (_: SecurityException) {
             null
         }
+    }
+
+    private companion object {
+        val CALL_MODES = setOf(AudioManager.MODE_IN_CALL, AudioManager.MODE_IN_COMMUNICATION, AudioManager.MODE_RINGTONE)
     }
 }

@@ -30,7 +30,7 @@ internal class Notices(private val context: Context) {
         .setSmallIcon(R.drawable.ic_notification)
         .setContentTitle(context.getString(R.string.service_title))
         .setContentText(
-            if (server == null) context.getString(R.string.service_text_unenrolled) else context.getString(R.string.service_text_enrolled, server),
+            server?.let { context.getString(R.string.service_text_enrolled, it) } ?: context.getString(R.string.service_text_unenrolled),
         )
         .setContentIntent(tapped)
         .setOngoing(true)

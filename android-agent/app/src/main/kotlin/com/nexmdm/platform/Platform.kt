@@ -8,7 +8,8 @@ import android.content.Context
 annotation class GuardedBySdk
 
 /** A system service that every device has. */
-internal inline fun <reified T : Any> Context.service(): T = checkNotNull(getSystemService(T::class.java)) { "no ${T::class.java.simpleName}" }
+internal inline fun <reified T : Any> Context.service(): T =
+    checkNotNull(getSystemService(T::class.java)) { "no ${T::class.java.simpleName}" }
 
 /**
  * The context whose files lie in device-protected storage: readable from boot on, before anybody unlocks the device. They are

@@ -13,7 +13,8 @@ internal object PushSources {
 
     /** The source that the manifest names, so that a module such as FCM adds itself by its manifest alone; else UnifiedPush. */
     fun of(context: Context, log: EventLog): PushSource {
-        val name = context.packageManager.getApplicationInfo(context.packageName, PackageManager.GET_META_DATA).metaData?.getString(META_DATA)
+        val application = context.packageManager.getApplicationInfo(context.packageName, PackageManager.GET_META_DATA)
+        val name = application.metaData?.getString(META_DATA)
         if (name != null) {
             try {
                 return Class.forName(name).getConstructor(Context::class.java).newInstance(context) as PushSource

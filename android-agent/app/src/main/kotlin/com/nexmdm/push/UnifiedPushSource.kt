@@ -14,6 +14,7 @@ import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
 import kotlinx.serialization.json.contentOrNull
+import java.security.MessageDigest
 import java.security.SecureRandom
 
 /**
@@ -75,7 +76,8 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
     private fun receive(intent: Intent, listener: PushListener) {
         val secret = store.getString(SECRET, null)
         // Any app can send these: only the distributor knows the secret of the registration.
-        if (secret == null || !java.security.MessageDigest.isEqual(intent.getStringExtra(EXTRA_TOKEN).orEmpty().toByteArray(), secret.toByteArray())) {
+        val claimed = intent.getStringExtra(EXTRA_TOKEN).orEmpty()
+        if (secret == null || !MessageDigest.isEqual(claimed.toByteArray(), secret.toByteArray())) {
             log.warn("push.refused", "reason" to "foreign")
             return
         }
@@ -157,6 +159,12 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
         private fun attach(source: UnifiedPushSource, listener: PushListener) {
             active = source to listener
             while (early.isNotEmpty()) source.receive(early.removeFirst(), listener)
+        }
+
+        /** What the end of the process does. */
+        @Synchronized
+        internal fun forgetForTest() {
+            active = null
         }
 
         @Synchronized

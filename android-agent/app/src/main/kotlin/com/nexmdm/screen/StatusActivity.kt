@@ -167,7 +167,7 @@ internal class StatusActivity : Activity() {
             return
         }
         val alias = field(R.id.alias_field).text.toString().trim().ifEmpty { null }
-        val button = findViewById<Button>(R.id.enroll)
+        val button = view<Button>(R.id.enroll)
         button.isEnabled = false
         scope.launch {
             val result = withContext(Dispatchers.Default) { agent.enroll(EnrollmentRequest(server, token, alias, pins)) }
@@ -218,18 +218,20 @@ internal class StatusActivity : Activity() {
         toast(R.string.settings_missing)
     }
 
-    private fun onClick(id: Int, action: () -> Unit) = findViewById<Button>(id).setOnClickListener { action() }
+    private fun onClick(id: Int, action: () -> Unit) = view<Button>(id).setOnClickListener { action() }
 
     private fun text(id: Int, value: String) {
-        val view = findViewById<TextView>(id)
+        val view = view<TextView>(id)
         // Setting the same text again would make a screen reader say it again.
         if (view.text.toString() != value) view.text = value
     }
 
-    private fun field(id: Int): EditText = findViewById(id)
+    private fun <T : View> view(id: Int): T = checkNotNull(findViewById<T>(id)) { "no view $id" }
+
+    private fun field(id: Int): EditText = view(id)
 
     private fun show(id: Int, visible: Boolean) {
-        findViewById<View>(id).visibility = if (visible) View.VISIBLE else View.GONE
+        view<View>(id).visibility = if (visible) View.VISIBLE else View.GONE
     }
 
     private fun answer(text: String) = text(R.id.enroll_answer, text)
