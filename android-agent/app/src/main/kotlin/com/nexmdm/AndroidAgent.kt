@@ -48,7 +48,8 @@ import java.util.concurrent.atomic.AtomicBoolean
 internal class AndroidAgent(
     private val context: Context,
     keys: SecretKeySource = KeystoreKeySource(),
-    http: (RingFileLog) -> Http = { OkHttpNetwork() },
+    http: Http = OkHttpNetwork(),
+    private val scope: CoroutineScope = CoroutineScope(SupervisorJob() + Dispatchers.Default),
 ) : AgentHandle {
     private val storage = context.deviceProtected()
     private val log = RingFileLog(File(storage.filesDir, "log"))
@@ -56,7 +57,6 @@ internal class AndroidAgent(
     private val monitor = AndroidMonitor(context)
     private val facts = AndroidFacts(context, owner)
     private val managedConfiguration = ManagedConfiguration(context)
-    private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
     private val started = AtomicBoolean()
 
     // Keeps the processor on while something that woke the device is dealt with; has a limit, so that no bug drains the battery.
@@ -69,7 +69,7 @@ internal class AndroidAgent(
             sqlOpener = AndroidSqlOpener(context),
             secrets = KeystoreSecretStore(File(storage.noBackupFilesDir, "identity"), keys, log),
             log = log,
-            http = http(log),
+            http = http,
             monitor = monitor,
             facts = facts,
             actions = AndroidActions(context, owner, Ringer(context, Notices(context))),

@@ -109,13 +109,12 @@ internal class PushTest : FrameworkTest() {
     @Test
     fun `a message that starts the process waits for the source`() {
         addDistributor("org.example.distributor")
-        source.start(listener)
-        val secret = sent("REGISTER").single().getStringExtra("token")
         // As after the end of the process: registered on disk, no source in memory.
-        UnifiedPushSource.forgetForTest()
-        fromDistributor("MESSAGE", secret) { putExtra("message", """{"action":"sync"}""") }
+        app.createDeviceProtectedStorageContext().getSharedPreferences("unified_push", 0).edit()
+            .putString("distributor", "org.example.distributor").putString("secret", "known").commit()
+        fromDistributor("MESSAGE", "known") { putExtra("message", """{"action":"sync"}""") }
         assertEquals(0, listener.messages.size)
-        UnifiedPushSource(app, log).start(listener)
+        source.start(listener)
         assertEquals("sync", listener.messages.single()["action"])
     }
 

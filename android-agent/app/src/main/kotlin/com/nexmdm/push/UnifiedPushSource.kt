@@ -161,12 +161,6 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
             while (early.isNotEmpty()) source.receive(early.removeFirst(), listener)
         }
 
-        /** What the end of the process does. */
-        @Synchronized
-        internal fun forgetForTest() {
-            active = null
-        }
-
         @Synchronized
         private fun detach(source: UnifiedPushSource) {
             if (active?.first === source) active = null

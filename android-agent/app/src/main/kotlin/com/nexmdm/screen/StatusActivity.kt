@@ -5,6 +5,8 @@ import android.app.admin.DevicePolicyManager
 import android.content.ActivityNotFoundException
 import android.content.ClipboardManager
 import android.content.Intent
+import android.content.pm.PackageManager
+import android.os.Build
 import android.os.Bundle
 import android.provider.Settings
 import android.text.format.DateUtils
@@ -166,6 +168,7 @@ internal class StatusActivity : Activity() {
             answer(getString(R.string.enroll_incomplete))
             return
         }
+        askForNotifications()
         val alias = field(R.id.alias_field).text.toString().trim().ifEmpty { null }
         val button = view<Button>(R.id.enroll)
         button.isEnabled = false
@@ -174,6 +177,14 @@ internal class StatusActivity : Activity() {
             button.isEnabled = true
             answer(result.message)
             if (result.code == EnrollmentAnswer.ACCEPTED) field(R.id.token_field).setText("")
+        }
+    }
+
+    /** Without it nobody sees that an installation has to be confirmed. A device owner has granted it to itself. */
+    private fun askForNotifications() {
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.TIRAMISU) return
+        if (checkSelfPermission(NOTIFICATIONS) != PackageManager.PERMISSION_GRANTED) {
+            requestPermissions(arrayOf(NOTIFICATIONS), NOTIFICATIONS_REQUEST)
         }
     }
 
@@ -242,6 +253,8 @@ internal class StatusActivity : Activity() {
         const val ZXING_SCAN = "com.google.zxing.client.android.SCAN"
         const val SCAN_REQUEST = 1
         const val EXPORT_REQUEST = 2
+        const val NOTIFICATIONS_REQUEST = 3
+        const val NOTIFICATIONS = "android.permission.POST_NOTIFICATIONS"
         const val REFRESH_MS = 10_000L
 
         /** Longest code: a QR code holds 2,953 bytes. */

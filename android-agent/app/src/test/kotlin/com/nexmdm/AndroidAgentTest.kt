@@ -1,0 +1,91 @@
+package com.nexmdm
+
+import com.nexmdm.core.agent.AgentPhase
+import com.nexmdm.core.agent.EnrollmentAnswer
+import com.nexmdm.core.agent.EnrollmentRequest
+import com.nexmdm.core.port.ConnectionPolicy
+import com.nexmdm.core.port.DownloadHead
+import com.nexmdm.core.port.DownloadRequest
+import com.nexmdm.core.port.Http
+import com.nexmdm.core.port.HttpAnswer
+import com.nexmdm.core.port.HttpRequest
+import com.nexmdm.core.port.NetworkException
+import com.nexmdm.core.port.NetworkFailure
+import com.nexmdm.core.port.Socket
+import com.nexmdm.core.port.SocketListener
+import com.nexmdm.platform.deviceProtected
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.SupervisorJob
+import kotlinx.coroutines.cancel
+import kotlinx.coroutines.runBlocking
+import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.jsonObject
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import java.io.ByteArrayOutputStream
+import java.io.File
+import java.io.OutputStream
+import java.util.concurrent.CopyOnWriteArrayList
+
+/** The core on Android's ports: framework, SQLite and cipher are real, the network is not. */
+internal class AndroidAgentTest : FrameworkTest() {
+    private class Server : Http {
+        val requests = CopyOnWriteArrayList<HttpRequest>()
+
+        override suspend fun call(request: HttpRequest): HttpAnswer {
+            requests += request
+            val body = when (request.url.substringAfter("mdm.example").substringBefore('?')) {
+                "/v1/register" -> """{"device_id":"d-1","device_token":"t1.secret-device-token","device_key":"${"ab".repeat(32)}"}"""
+                "/v1/agent/session" -> """{"session_token":"secret-session","expires_at":"2099-01-01T00:00:00Z"}"""
+                "/v1/heartbeat" -> """{"ok":true,"next_heartbeat_seconds":300,"commands":[]}"""
+                "/v1/heartbeats" -> """{"results":[{"index":0,"status":200}]}"""
+                "/v1/agent/update" -> return HttpAnswer(304, emptyMap(), "")
+                else -> return HttpAnswer(404, emptyMap(), "{}")
+            }
+            return HttpAnswer(200, mapOf("content-type" to "application/json"), body)
+        }
+
+        override suspend fun download(request: DownloadRequest, onHead: (DownloadHead) -> OutputStream?): DownloadHead =
+            throw NetworkException(NetworkFailure.CONNECT, "no downloads here")
+
+        override suspend fun openSocket(url: String, bearer: String, listener: SocketListener): Socket =
+            throw NetworkException(NetworkFailure.CONNECT, "no sockets here")
+
+        override fun apply(policy: ConnectionPolicy) = Unit
+    }
+
+    private val server = Server()
+    private val scope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
+
+    @After
+    fun stop() = scope.cancel()
+
+    @Test
+    fun `an enrollment registers, sends a heartbeat and leaves no secret on disk or in the log`() {
+        val agent = AndroidAgent(app, testKeys, server, scope)
+        agent.start()
+        val answer = runBlocking { agent.enroll(EnrollmentRequest("https://mdm.example", "secret-enrollment-token", "kiosk-17")) }
+        assertEquals(answer.message, EnrollmentAnswer.ACCEPTED, answer.code)
+        awaitOnMain("enrolled") { agent.status.value.phase == AgentPhase.ENROLLED }
+        awaitOnMain("heartbeat") { server.requests.any { "/v1/heartbeat" in it.url } }
+        awaitOnMain("contact") { agent.status.value.lastContactMs != null }
+        val heartbeat = Json.parseToJsonElement(server.requests.first { "/v1/heartbeat" in it.url }.body!!.trim('[', ']')).jsonObject
+        assertEquals(sdk.toString(), heartbeat.getValue("system").jsonObject.getValue("sdk_int").toString())
+        val again = runBlocking { agent.enroll(EnrollmentRequest("https://mdm.example", "another-token")) }
+        assertEquals(EnrollmentAnswer.ENROLLED_HERE, again.code)
+        val elsewhere = runBlocking { agent.enroll(EnrollmentRequest("https://other.example", "another-token")) }
+        assertEquals(EnrollmentAnswer.ENROLLED_ELSEWHERE, elsewhere.code)
+
+        val data = app.deviceProtected().dataDir
+        val files = data.walkTopDown().filter(File::isFile).toList()
+        assertTrue(files.any { it.name == "agent.db" })
+        for (file in files) assertFalse(file.path, "secret-" in String(file.readBytes(), Charsets.ISO_8859_1))
+        val log = ByteArrayOutputStream().also(agent::exportLog).toString()
+        assertTrue(log, "\"register.ok\"" in log && "\"deliver.ok\"" in log)
+        assertFalse("secret-" in log)
+    }
+}
