@@ -429,3 +429,14 @@ async fn updates_of_the_agent_are_rolled_out_from_a_terminal() {
     terminal.good(&["agent-builds", "rollback", id, "--yes"]);
     assert_eq!(terminal.json(&["agent-builds", "list"])[0]["state"], "rolled_back");
 }
+
+#[test]
+fn an_apk_is_inspected_without_a_server() {
+    let terminal = Terminal::new();
+    let apk = |name: &str| format!("{}/../actors/testdata/apks/{name}", env!("CARGO_MANIFEST_DIR"));
+    let facts = terminal.json(&["apks", "inspect", &apk("agent-121.apk")]);
+    assert_eq!((facts["package"].as_str(), facts["version_code"].as_i64()), (Some("com.nexmdm"), Some(121)), "{facts}");
+    assert_eq!(facts["signers_sha256"].as_array().unwrap().len(), 1, "{facts}");
+    assert!(terminal.bad(&["apks", "inspect", &apk("till-7-unsigned.apk")]).contains("not signed"));
+    assert!(terminal.bad(&["apks", "inspect", "/nonexistent.apk"]).contains("/nonexistent.apk"));
+}

@@ -29,6 +29,11 @@ pub(super) enum ApkCommand {
         #[arg(long, value_name = "UPLOAD")]
         resume: Option<String>,
     },
+    /// Read and verify a file of this machine as the server would; needs no server
+    Inspect {
+        /// The file
+        file: PathBuf,
+    },
     /// One APK, and what uses it
     Show {
         /// Its id

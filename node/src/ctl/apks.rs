@@ -7,7 +7,7 @@ use super::api::encoded;
 use super::apk_args::{ApkCommand, PackageCommand};
 use super::apk_upload::{Upload, upload};
 use super::output::{self, Column};
-use super::{Ctl, confirmed};
+use super::{Ctl, apk_inspect, confirmed};
 
 const LIST: &[Column] = &[
     ("PACKAGE", "/package"),
@@ -52,6 +52,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: ApkCommand) -> anyhow::Result<()
             let apk = upload(&mut ctl.api, Upload { file, rollback_of, notes, resume }).await?;
             output::one(ctl.format, &apk, &ONE[..16])
         }
+        ApkCommand::Inspect { file } => apk_inspect::run(ctl.format, file).await,
         ApkCommand::Show { id } => {
             let apk = ctl.api.get(&format!("/v1/apks/{}", encoded(&id)), &[]).await?;
             output::one(ctl.format, &apk, ONE)

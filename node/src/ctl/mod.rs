@@ -5,6 +5,7 @@ mod agent_build_publish;
 mod agent_builds;
 mod api;
 mod apk_args;
+mod apk_inspect;
 mod apk_upload;
 mod apks;
 mod args;
@@ -25,6 +26,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 
 use api::Api;
+use apk_args::ApkCommand;
 pub(crate) use args::CtlArgs;
 use args::{CtlCommand, Format};
 
@@ -45,6 +47,7 @@ pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
         }
         CtlCommand::Login { username, password_stdin } => return session::login(server, ca_file, username, password_stdin).await,
         CtlCommand::Logout => return session::logout(server, ca_file).await,
+        CtlCommand::Apks { command: ApkCommand::Inspect { file } } => return apk_inspect::run(format, file).await,
         _ => {}
     }
     let mut ctl = Ctl { api: session::connect(server, ca_file, token)?, format };
