@@ -1,4 +1,4 @@
-# NexMDM: `make run` starts a node, `make test` runs every test.
+# NexMDM: `make run` starts a node, `make test` runs every test, `make agent` builds the Android agent.
 
 CARGO ?= cargo
 # SQL is checked against the committed description of the schema, not a live database.
@@ -6,7 +6,7 @@ export SQLX_OFFLINE := true
 
 target_dir = $(shell $(CARGO) metadata --format-version 1 --no-deps --offline 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: run demo test lint bench deny sqlx-prepare screenshots
+.PHONY: run demo test lint bench deny sqlx-prepare screenshots agent agent-release agent-test agent-reproducible agent-lint
 
 ## Start a node in release mode; installs what is missing.
 run:
@@ -27,7 +27,34 @@ test:
 	$(CARGO) build -p node --features previous-protocol
 	cp $(target_dir)/debug/nexmdm $(target_dir)/debug/nexmdm-previous
 	$(CARGO) build --workspace --bins
+	@# Before the rest: tests of the server start agents too.
+	$(MAKE) agent-test NEXMDM_BINARY=$(target_dir)/debug/nexmdm
 	$(CARGO) test --workspace
+
+## Build the Android agent: a debug APK and, for the JVM, its core as a process. Installs what is missing.
+agent:
+	android-agent/build.sh debug --no-tests
+
+## The release: tested, shrunk, signed (android-agent/scripts/sign.sh names the variables), verified.
+agent-release:
+	android-agent/build.sh release
+
+## Tests of the agent: JVM, Android framework, mutations of the signature check, the packaged APK, the same bytes from two builds.
+agent-test: export NEXMDM_AGENT_REQUIRE_SERVER_READER = 1
+agent-test:
+	android-agent/build.sh release
+	android-agent/scripts/mutations.sh
+	android-agent/scripts/reproducible.sh
+
+## Whether two builds of the agent give the same bytes before signing.
+agent-reproducible:
+	@.ci/install-deps agent
+	android-agent/scripts/reproducible.sh
+
+## Style and smells of Kotlin, shell scripts, workflows.
+agent-lint:
+	@.ci/install-deps agent lint
+	android-agent/scripts/lint.sh
 
 ## Take the pictures of docs/ anew: overview, devices, a device.
 screenshots:
@@ -35,9 +62,10 @@ screenshots:
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --test browser -- --ignored screenshots_of_the_documentation
 
-## Format, clippy without a warning, and, where cargo-deny is installed, dependencies.
+## Format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
 lint:
 	@.ci/install-deps run
+	$(MAKE) agent-lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; fi
