@@ -2,6 +2,7 @@
 //! only: this crate reaches nodes through sockets and processes.
 
 pub mod agent_command;
+pub mod agent_kills;
 pub mod backoff;
 pub mod bench;
 pub mod client;
@@ -13,6 +14,7 @@ pub mod faults;
 pub mod fcm;
 pub mod fleet;
 pub mod harness;
+pub mod host_agent;
 pub mod http;
 pub mod identity;
 pub mod limits;

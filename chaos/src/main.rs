@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chaos::faults::namespaces::move_into_own_namespaces;
 use chaos::harness::Network;
-use chaos::{bench, cluster, deploy, fcm, fleet, load, oracle, signals, soak};
+use chaos::{agent_kills, bench, cluster, deploy, fcm, fleet, load, oracle, signals, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,6 +34,9 @@ enum Command {
     Cluster(Box<cluster::ClusterArgs>),
     /// A cluster, a fleet, a schedule of faults, and whether every promise was kept
     Soak(Box<soak::SoakArgs>),
+    /// Host agents that are killed at every step on a cluster under faults, and whether every promise was kept
+    #[command(alias = "agents")]
+    AgentKills(Box<agent_kills::AgentKillsArgs>),
     /// Deployments while something goes wrong: drills with a verdict each
     Deploy(Box<deploy::DeployDrillArgs>),
     /// Whether every promise was kept, from a fleet's record and the database
@@ -70,6 +73,9 @@ fn run(command: Command) -> Result<()> {
         Command::Soak(args) => many_threads()?.block_on(async { verdict(Box::pin(soak::run(*args, signals::stop_on_signal()?)).await?) }),
         Command::Deploy(args) => {
             many_threads()?.block_on(async { verdict(Box::pin(deploy::run(*args, signals::stop_on_signal()?)).await?) })
+        }
+        Command::AgentKills(args) => {
+            many_threads()?.block_on(async { verdict(Box::pin(agent_kills::run(*args, signals::stop_on_signal()?)).await?) })
         }
         Command::Fcm(args) => one_thread()?.block_on(async { fcm::run(*args, signals::stop_on_signal()?).await }),
         Command::Oracle(args) => one_thread()?.block_on(async { verdict(oracle::run(*args).await?) }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chaos::fleet::{self, FleetArgs};
 use chaos::harness::{Cluster, ClusterOptions, nexmdm_path};
-use chaos::operator::{self, OperatorPlan};
+use chaos::operator::{self, ActionMix, OperatorPlan};
 use chaos::oracle::{Check, History, judge, read_rows};
 use clap::Parser;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ async fn checks(cluster: &Cluster) -> (Check, Check) {
     for record in ["record.jsonl", "orders.jsonl"] {
         history.read_record(&folder.join(record)).unwrap();
     }
-    history.read_keys(&folder.join("fleet")).unwrap();
+    history.read_state_dir(&folder.join("fleet")).unwrap();
     read_rows(&mut history, &cluster.psql()).await.unwrap();
     let mut checks = judge(&history).checks.into_iter().filter(|check| ["P2", "P3"].contains(&check.promise));
     (checks.next().unwrap(), checks.next().unwrap())
@@ -73,6 +73,8 @@ async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
         expires_in_s: 300,
         timeout: Duration::from_secs(5),
         seed: 5,
+        tag: None,
+        actions: ActionMix::Few,
     };
     let operator = operator::start(plan, &cluster.folder().join("orders.jsonl")).unwrap();
     until(&cluster, "commands have ended", 60, "state IN ('succeeded', 'failed')").await;

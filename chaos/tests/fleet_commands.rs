@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use chaos::fleet::{self, Summary};
 use chaos::harness::TempDir;
-use chaos::operator::{self, OperatorPlan};
+use chaos::operator::{self, ActionMix, OperatorPlan};
 use chaos::oracle::{Check, History, judge};
 use chaos::push::{PushHub, data_of};
 use support::{FakeNode, fleet_args, never};
@@ -55,7 +55,7 @@ fn folder() -> TempDir {
 fn verdict(folder: &Path) -> (Check, Check) {
     let mut history = History::default();
     history.read_record(&folder.join("record.jsonl")).unwrap();
-    history.read_keys(folder).unwrap();
+    history.read_state_dir(folder).unwrap();
     let mut checks = judge(&history).checks.into_iter().filter(|check| ["P2", "P3"].contains(&check.promise));
     let (p2, p3) = (checks.next().unwrap(), checks.next().unwrap());
     assert!(p2.violations.is_empty() && p3.violations.is_empty(), "{p2:?} {p3:?}");
@@ -240,6 +240,8 @@ async fn an_order_whose_answer_is_lost_is_made_once() {
         expires_in_s: 60,
         timeout: Duration::from_secs(2),
         seed: 7,
+        tag: None,
+        actions: ActionMix::Few,
     };
     let orders = folder.path().join("orders.jsonl");
     let running = operator::start(plan, &orders).unwrap();

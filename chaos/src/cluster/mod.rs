@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::duration;
 use crate::faults::Faults;
 use crate::harness::{Cluster, ClusterOptions, Network, nexmdm_path};
-use crate::operator::{self, OperatorPlan};
+use crate::operator::{self, ActionMix, OperatorPlan};
 use crate::signals::{Stop, stopped, unless_stopped};
 use orders::Orders;
 
@@ -69,6 +69,8 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
         expires_in_s: 300,
         timeout: Duration::from_secs(5),
         seed: 1,
+        tag: None,
+        actions: ActionMix::Few,
     };
     let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("orders.jsonl"))).transpose()?;
     let mut orders = Orders::new(Faults::new());

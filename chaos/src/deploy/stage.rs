@@ -223,21 +223,13 @@ impl<'a> Stage<'a> {
         if acts.exists() {
             history.read_record(&acts)?;
         }
-        history.read_keys(&self.state_dir)?;
+        history.read_state_dir(&self.state_dir)?;
         history.take_faults(self.site.faults.spans());
         oracle::read_rows(&mut history, &self.site.cluster.psql()).await?;
-        keep_only(&mut history, &self.made);
+        // Other drills' deployments are none of this one's business.
+        history.keep_deployments(&self.made);
         history.deployments.counts.extend(counts);
         let checks = judge(&history).checks.into_iter().filter(|check| PROMISES.contains(&check.promise)).collect();
         Ok(Played { summary, checks, history })
     }
-}
-
-/// Other drills' deployments are none of this one's business: their devices are in other records.
-fn keep_only(history: &mut History, made: &[String]) {
-    let facts = &mut history.deployments;
-    facts.rows.retain(|id, _| made.contains(id));
-    facts.tasks.retain(|task| made.contains(&task.deployment));
-    facts.attempts.retain(|attempt| made.contains(&attempt.deployment));
-    facts.acts.retain(|act| act.deployment.as_ref().is_none_or(|id| made.contains(id)));
 }

@@ -1,7 +1,9 @@
 //! The words of `chaos fleet` on the command line.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -145,9 +147,45 @@ pub struct FleetArgs {
     /// How much faster than real time batteries drain and things happen
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = rate)]
     pub model_speed: f64,
+    /// Devices that are host agents
+    #[command(flatten)]
+    pub agents: AgentArgs,
     /// Deployments and updates
     #[command(flatten)]
     pub deploy: DeployArgs,
+}
+
+/// Which devices of a fleet are host agents: the core of the Android agent as a process.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AgentArgs {
+    /// So many of the devices are host agents on a JVM, e.g. jvm=10; the others are simulated
+    #[arg(long, value_name = "jvm=N", default_value = "jvm=0", hide_default_value = true)]
+    pub agent: AgentMix,
+    /// The host agent's jar [default: android-agent/out/nexmdm-agent-host.jar of the checkout]
+    #[arg(long, value_name = "PATH")]
+    pub agent_jar: Option<PathBuf>,
+}
+
+/// How many devices are what kind of agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AgentMix {
+    /// Host agents.
+    pub jvm: usize,
+}
+
+impl FromStr for AgentMix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let count = text.strip_prefix("jvm=").and_then(|count| count.parse().ok());
+        count.map(|jvm| Self { jvm }).ok_or_else(|| format!("`{text}` is not of the form jvm=10"))
+    }
+}
+
+impl fmt::Display for AgentMix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "jvm={}", self.jvm)
+    }
 }
 
 pub(super) fn share(text: &str) -> Result<f64, String> {
@@ -161,5 +199,18 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
         _ => Err("must be a number, 0 or more".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_names_a_kind_of_agent_and_how_many() {
+        assert_eq!("jvm=10".parse(), Ok(AgentMix { jvm: 10 }));
+        for text in ["", "10", "jvm", "jvm=", "jvm=-1", "apk=3"] {
+            assert!(text.parse::<AgentMix>().is_err(), "{text}");
+        }
     }
 }

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-pub use args::{FleetArgs, TargetArgs, TransportChoice};
+pub use args::{AgentArgs, AgentMix, FleetArgs, TargetArgs, TransportChoice};
 pub use behaviour::Behaviours;
 pub use deploy::{Between, DeployArgs, DeployProfile, Failures, Window, apk_signers};
 pub use stats::Summary;
@@ -34,6 +34,7 @@ pub use stats::Summary;
 use crate::clock::{self, RunClock};
 use crate::duration::Interval;
 use crate::fcm::{FakeFcm, FakeFcmOptions};
+use crate::host_agent::{HostAgents, HostAgentsPlan, HostAgentsSummary, Jvm};
 use crate::http::{Http, HttpLimits, ServerUrl};
 use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, prepare_sessions};
 use crate::limits::allow_connections;
@@ -159,6 +160,8 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
     let limits = HttpLimits { connections: args.connections, timeout: target.timeout, ..HttpLimits::default() };
     let servers: Vec<_> = target.servers.iter().map(|url| Arc::new(Http::new(url.clone(), limits))).collect();
     ensure!(!servers.is_empty(), "no server is given");
+    let simulated = args.simulated()?;
+    let jvm = if args.agents.agent.jvm > 0 { Some(Jvm::find(args.agents.agent_jar.as_deref())?) } else { None };
     let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let mut state = StateFile::open(&args.state_dir)?;
     let mut progress = Progress::new();
@@ -166,11 +169,11 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
     let before = state.identities().len();
     let plan = args.enroll_plan();
     let enrolling = enroll_missing(&mut state, &plan, &servers, target.enroll_with.as_ref(), |n| {
-        progress.show(|| format!("enrolled {n}/{}", target.devices));
+        progress.show(|| format!("enrolled {n}/{simulated}"));
     });
     unless_stopped(&stop, enrolling).await.unwrap_or(Ok(()))?;
     let enrolled_now = state.identities().len() - before;
-    let identities: Vec<Identity> = state.identities().iter().take(target.devices).cloned().collect();
+    let identities: Vec<Identity> = state.identities().iter().take(simulated).cloned().collect();
     let mut sessions = state.sessions();
     if args.sessions_first {
         let preparing = prepare_sessions(&servers, &identities, &mut sessions, target.enroll_concurrency, clock::now, |n| {
@@ -180,8 +183,9 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
     }
     progress.finish();
 
-    let facts = |devices, elapsed| RunFacts {
+    let facts = |devices, elapsed, host_agents| RunFacts {
         devices,
+        host_agents,
         enrolled_now,
         transport: format!("{:?}", args.transport).to_lowercase(),
         interval: args.interval.to_string(),
@@ -190,9 +194,13 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
     };
     let summary = if args.enroll_only || *stop.borrow() {
         state.save_sessions(sessions)?;
-        Stats::default().summary(facts(identities.len(), Duration::ZERO))
+        Stats::default().summary(facts(identities.len(), Duration::ZERO, HostAgentsSummary::default()))
     } else {
-        let devices = identities.len();
+        let host_agents = match jvm {
+            Some(jvm) => Some(start_host_agents(&args, jvm, &state).await?),
+            None => None,
+        };
+        let devices = identities.len() + args.agents.agent.jvm;
         let clock = RunClock::starting_at(clock::now());
         let (end, ended) = watch::channel(false);
         let measured_from = clock.started() + args.warm_up;
@@ -222,16 +230,47 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
         });
         let tasks = start(&fleet, &args, identities, &mut sessions, remembered, packages);
         live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
+        let host_agents = match host_agents {
+            Some(agents) => agents.stop().await,
+            None => HostAgentsSummary::default(),
+        };
         if let Some(recorder) = &fleet.recorder {
             recorder.flush().context("writing the record")?;
         }
         state.save_sessions(sessions)?;
-        fleet.stats.summary(facts(devices, clock.started().elapsed()))
+        fleet.stats.summary(facts(devices, clock.started().elapsed(), host_agents))
     };
     if let Some(path) = &target.json {
         std::fs::write(path, serde_json::to_vec_pretty(&summary)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(summary)
+}
+
+/// Host agents of the fleet, enrolled and started; their record lines go to the fleet's record.
+async fn start_host_agents(args: &FleetArgs, mut jvm: Jvm, state: &StateFile) -> Result<HostAgents> {
+    let target = &args.target;
+    let folder = state.folder().canonicalize()?;
+    jvm.archive_classes(&folder).await;
+    let plan = HostAgentsPlan {
+        jvm: &jvm,
+        count: args.agents.agent.jvm,
+        first_number: 1,
+        servers: target.servers.iter().map(ServerUrl::to_string).collect(),
+        enroll_at: target.servers[0].clone(),
+        credentials: target.enroll_with.clone(),
+        tags: target.tags.clone(),
+        groups: target.groups.clone(),
+        record: args.record.as_deref().map(std::path::absolute).transpose()?,
+        folder,
+        interval: match args.interval {
+            Interval::Every(every) => Some(every),
+            Interval::Server => None,
+        },
+        seed: target.seed,
+    };
+    let agents = HostAgents::prepare(plan, |_, _| ()).await?;
+    agents.start().await?;
+    Ok(agents)
 }
 
 /// One task per device, their starts spread over the ramp.
@@ -289,10 +328,12 @@ async fn live(
         tokio::select! {
             () = sleep_until(ends_at) => break,
             () = stopped(&mut stop) => break,
-            ended = tasks.join_next() => match ended {
-                Some(ended) => note(ended, fleet, state, sessions)?,
-                None => break, // no device is left
-            },
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                note(ended, fleet, state, sessions)?;
+                if tasks.is_empty() && args.agents.agent.jvm == 0 {
+                    break; // no device is left
+                }
+            }
             _ = tick.tick() => {
                 progress.show(|| {
                     let (at, acknowledged) = (Instant::now(), fleet.stats.acknowledged.get());
@@ -344,8 +385,15 @@ fn note(
 }
 
 impl FleetArgs {
+    /// Devices that are no host agents.
+    fn simulated(&self) -> Result<usize> {
+        let (devices, jvm) = (self.target.devices, self.agents.agent.jvm);
+        devices.checked_sub(jvm).with_context(|| format!("{jvm} of {devices} devices cannot be host agents: give more --devices"))
+    }
+
     fn enroll_plan(&self) -> EnrollPlan {
-        EnrollPlan { push: self.push, ..self.target.enroll_plan(&self.alias_prefix, self.clock_off_share) }
+        let devices = self.target.devices.saturating_sub(self.agents.agent.jvm);
+        EnrollPlan { devices, push: self.push, ..self.target.enroll_plan(&self.alias_prefix, self.clock_off_share) }
     }
 
     fn settings(&self) -> Settings {

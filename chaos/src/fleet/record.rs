@@ -2,7 +2,7 @@
 //! every command, its run and its results: what an oracle compares with what is
 //! stored.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -82,7 +82,10 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let cannot = || format!("cannot write {}", path.display());
+        drop(File::create(path).with_context(cannot)?);
+        // Host agents write to the end of the same file: whole lines, as the buffer hands on nothing else.
+        let file = OpenOptions::new().append(true).open(path).with_context(cannot)?;
         Ok(Self { writer: Mutex::new(BufWriter::with_capacity(1 << 16, file)) })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_agent::HostAgentsSummary;
 use crate::measure::{Errors, Latencies, Percentiles};
 
 /// Counted by all devices of a fleet.
@@ -143,6 +144,7 @@ impl Stats {
             downloaded_bytes: self.downloaded_bytes.get(),
             deleted: self.deleted.get(),
             forgotten: self.forgotten.get(),
+            host_agents: run.host_agents,
         }
     }
 
@@ -159,6 +161,7 @@ pub(super) struct RunFacts {
     pub(super) interval: String,
     pub(super) elapsed: Duration,
     pub(super) warm_up: Duration,
+    pub(super) host_agents: HostAgentsSummary,
 }
 
 /// A run of a fleet, as its JSON file has it.
@@ -247,6 +250,9 @@ pub struct Summary {
     pub deleted: u64,
     /// Devices that forgot who they are after five 401 in a row.
     pub forgotten: u64,
+    /// Devices that are host agents, about which nothing above tells.
+    #[serde(default)]
+    pub host_agents: HostAgentsSummary,
 }
 
 impl fmt::Display for Summary {
@@ -290,7 +296,12 @@ impl fmt::Display for Summary {
             f,
             "devices lost   {} deleted, {} forgotten; {} heartbeats dropped, {} waiting at the end",
             self.deleted, self.forgotten, self.dropped_on_device, self.unacknowledged_at_end
-        )
+        )?;
+        let HostAgentsSummary { agents, restarts, unexpected_ends } = &self.host_agents;
+        if *agents > 0 {
+            write!(f, "\nhost agents    {agents}, restarted {restarts} times by an update or a reboot")?;
+        }
+        unexpected_ends.iter().try_for_each(|end| write!(f, "\n               ended by itself: {end}"))
     }
 }
 
@@ -315,11 +326,12 @@ mod tests {
             interval: "server".into(),
             elapsed: Duration::from_secs(15),
             warm_up: Duration::from_secs(5),
+            host_agents: HostAgentsSummary { agents: 4, restarts: 1, unexpected_ends: vec!["jvm-2: exit status: 4".into()] },
         };
         let summary = stats.summary(facts);
         assert!((summary.rate_per_s - 2.0).abs() < 1e-9);
         let text = summary.to_string();
-        for part in ["30 sent", "2.0/s", "http_503 1", "p99 5"] {
+        for part in ["30 sent", "2.0/s", "http_503 1", "p99 5", "4, restarted 1 times", "jvm-2: exit status: 4"] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let json = serde_json::to_string(&summary).unwrap();

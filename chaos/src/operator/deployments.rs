@@ -46,6 +46,10 @@ pub struct DeployerPlan {
     pub seed: u64,
     /// Gets a line for every stop.
     pub record: PathBuf,
+    /// Only devices with this tag.
+    pub tag: Option<String>,
+    /// Whether the kill switch is pulled now and then.
+    pub kill_switch: bool,
 }
 
 /// What came of it.
@@ -123,7 +127,7 @@ impl Deployer {
             }
             let node = self.rng.random_range(0..self.api.nodes());
             match (self.rng.random_range(0..20), self.any()) {
-                (0, _) => self.pull_the_switch(node).await?,
+                (0, _) if self.plan.kill_switch => self.pull_the_switch(node).await?,
                 (1..=4, Some(id)) => self.steer(node, &id, "pause").await?,
                 (5..=8, Some(id)) => self.steer(node, &id, "resume").await?,
                 (9..=10, Some(id)) => self.steer(node, &id, "cancel").await?,
@@ -144,7 +148,9 @@ impl Deployer {
     }
 
     async fn devices(&self) -> Result<Vec<String>> {
-        let page = self.api.json(Method::GET, "/v1/devices?limit=500", None, &[200]).await?;
+        let tag = self.plan.tag.as_ref().map(|tag| format!("&tag={tag}")).unwrap_or_default();
+        let path = format!("/v1/devices?limit=500{tag}");
+        let page = self.api.json(Method::GET, &path, None, &[200]).await?;
         Ok(page["items"].as_array().into_iter().flatten().filter_map(|item| item["id"].as_str().map(str::to_owned)).collect())
     }
 

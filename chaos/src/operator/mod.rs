@@ -57,6 +57,25 @@ pub struct OperatorPlan {
     pub timeout: Duration,
     /// Decides devices and actions.
     pub seed: u64,
+    /// Only devices with this tag.
+    pub tag: Option<String>,
+    /// Which actions.
+    pub actions: ActionMix,
+}
+
+/// Which actions an operator orders.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ActionMix {
+    /// Those that simulated devices have something to do for.
+    #[default]
+    Few,
+    /// Every action, on this app and with this allowed command.
+    All {
+        /// A package.
+        package: String,
+        /// Name for `exec`.
+        exec: String,
+    },
 }
 
 /// What came of it.
@@ -81,11 +100,31 @@ impl fmt::Display for OperatorSummary {
 
 /// An operator at work.
 pub struct Running {
+    desk: Arc<Desk>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<OperatorSummary>>,
 }
 
 impl Running {
+    /// Orders one command for every device, as a batch.
+    ///
+    /// # Errors
+    /// The devices cannot be looked up, or the order cannot be written down.
+    pub async fn order_for_all(&self, action: &str) -> Result<()> {
+        let mut rng = SmallRng::seed_from_u64(self.desk.plan.seed);
+        let mut found = self.desk.devices(rng.random_range(0..self.desk.clients.len())).await;
+        for place in 0..self.desk.clients.len() {
+            if found.is_ok() {
+                break;
+            }
+            found = self.desk.devices(place).await;
+        }
+        let devices = found?;
+        let body = json!({"action": action, "params": {}, "target": {"ids": devices}, "expires_in_s": self.desk.plan.expires_in_s});
+        let order = Order { path: "/v1/command-batches".into(), body, devices, is_batch: true };
+        Box::pin(fulfil(Arc::clone(&self.desk), order, rng.random())).await
+    }
+
     /// Orders nothing more, and waits for what is on its way.
     pub async fn finish(self) -> Result<OperatorSummary> {
         self.stop.send_replace(true);
@@ -101,7 +140,8 @@ pub fn start(plan: OperatorPlan, record: &Path) -> Result<Running> {
     let log = OrderLog::append(record)?;
     let desk = Desk { plan, clients, log, token: Mutex::new(None), counted: Counted::default() };
     let (stop, stopped) = watch::channel(false);
-    Ok(Running { stop, task: tokio::spawn(work(Arc::new(desk), stopped)) })
+    let desk = Arc::new(desk);
+    Ok(Running { stop, task: tokio::spawn(work(Arc::clone(&desk), stopped)), desk })
 }
 
 /// What all orders share.
@@ -140,7 +180,7 @@ async fn work(desk: Arc<Desk>, mut stop: Stop) -> Result<OperatorSummary> {
             devices = desk.devices(place).await.ok().filter(|found| !found.is_empty()).unwrap_or(devices);
         }
         if !devices.is_empty() {
-            let order = choose(&devices, desk.plan.expires_in_s, &mut rng);
+            let order = choose(&devices, &desk.plan.actions, desk.plan.expires_in_s, &mut rng);
             running.spawn(Box::pin(fulfil(Arc::clone(&desk), order, rng.random())));
         }
         while running.len() >= CONCURRENT {
@@ -160,12 +200,10 @@ async fn work(desk: Arc<Desk>, mut stop: Stop) -> Result<OperatorSummary> {
     Ok(OperatorSummary { accepted: get(accepted), unknown: get(unknown), refused: get(refused), retries: get(retries) })
 }
 
-fn choose(devices: &[String], expires_in_s: u64, rng: &mut SmallRng) -> Order {
-    let (action, params) = match rng.random_range(0..10) {
-        0..6 => ("ping", json!({})),
-        6..8 => ("ring", json!({"duration_s": rng.random_range(1..30)})),
-        8 => ("sync", json!({})),
-        _ => ("rotate_key", json!({})),
+fn choose(devices: &[String], actions: &ActionMix, expires_in_s: u64, rng: &mut SmallRng) -> Order {
+    let (action, params) = match actions {
+        ActionMix::Few => few(rng),
+        ActionMix::All { package, exec } => any(package, exec, rng),
     };
     let one = |rng: &mut SmallRng| devices[rng.random_range(0..devices.len())].clone();
     if rng.random_range(0..BATCH_OF) > 0 {
@@ -178,6 +216,39 @@ fn choose(devices: &[String], expires_in_s: u64, rng: &mut SmallRng) -> Order {
     chosen.dedup();
     let body = json!({"action": "ping", "params": {}, "target": {"ids": chosen}, "expires_in_s": expires_in_s});
     Order { path: "/v1/command-batches".into(), body, devices: chosen, is_batch: true }
+}
+
+fn few(rng: &mut SmallRng) -> (&'static str, Value) {
+    match rng.random_range(0..10) {
+        0..6 => ("ping", json!({})),
+        6..8 => ("ring", json!({"duration_s": rng.random_range(1..30)})),
+        8 => ("sync", json!({})),
+        _ => ("rotate_key", json!({})),
+    }
+}
+
+/// Every action; where parameters may differ they do, so that one execution can be told from another.
+fn any(package: &str, exec: &str, rng: &mut SmallRng) -> (&'static str, Value) {
+    let of_app = json!({"package": package});
+    match rng.random_range(0..100) {
+        0..20 => ("ping", json!({})),
+        20..45 => ("ring", json!({"duration_s": rng.random_range(1..=300)})),
+        45..50 => ("sync", json!({})),
+        50..58 => ("rotate_key", json!({})),
+        58..61 => ("reboot", json!({})),
+        61..66 => ("launch_app", of_app),
+        66..71 => ("restart_app", of_app),
+        71..76 => ("clear_app_data", of_app),
+        76..81 => ("wake", json!({})),
+        81..85 => ("lock", json!({})),
+        85..89 => ("set_monitored_app", json!({"package": format!("{package}.n{}", rng.random_range(0..1_000))})),
+        89..92 => (
+            "wifi_connect",
+            json!({"ssid": format!("shop-{}", rng.random_range(0..1_000)), "security": "wpa2", "password": "a passphrase"}),
+        ),
+        92..97 => ("exec", json!({"name": exec})),
+        _ => ("update", json!({})),
+    }
 }
 
 /// Orders until it is known what came of it, always with the same key.
@@ -267,7 +338,9 @@ impl Desk {
         let (mut devices, mut cursor) = (Vec::new(), None::<String>);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let path = cursor.map_or_else(|| "/v1/devices?limit=500".into(), |cursor| format!("/v1/devices?limit=500&cursor={cursor}"));
+            let tag = self.plan.tag.as_ref().map(|tag| format!("&tag={tag}")).unwrap_or_default();
+            let cursor_text = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let path = format!("/v1/devices?limit=500{tag}{cursor_text}");
             let answer = self.clients[place].get(&path, Some(&token)).await?;
             if answer.status == 401 {
                 self.forget(&token);
@@ -291,7 +364,7 @@ mod tests {
     fn orders_are_single_and_in_batches_and_name_their_devices_once() {
         let devices: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
         let mut rng = SmallRng::seed_from_u64(1);
-        let orders: Vec<Order> = (0..500).map(|_| choose(&devices, 60, &mut rng)).collect();
+        let orders: Vec<Order> = (0..500).map(|_| choose(&devices, &ActionMix::Few, 60, &mut rng)).collect();
         let batches = orders.iter().filter(|order| order.is_batch).count();
         assert!((25..100).contains(&batches), "{batches}");
         for order in &orders {
@@ -302,6 +375,11 @@ mod tests {
         }
         for action in ["ping", "ring", "sync", "rotate_key"] {
             assert!(orders.iter().any(|order| order.body["action"] == action), "{action}");
+        }
+        let all = ActionMix::All { package: "com.example".into(), exec: "status".into() };
+        let orders: Vec<Order> = (0..2_000).map(|_| choose(&devices, &all, 60, &mut rng)).collect();
+        for kind in domain::action::ActionKind::ALL {
+            assert!(orders.iter().any(|order| order.body["action"] == kind.as_str()), "{}", kind.as_str());
         }
     }
 }

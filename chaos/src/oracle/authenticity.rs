@@ -172,6 +172,7 @@ mod tests {
             action: action.into(),
             state: "succeeded".into(),
             outcome: None,
+            code: None,
             expires_us: 0,
         };
         for (row, what) in [

@@ -35,7 +35,7 @@ pub async fn run(args: OracleArgs) -> Result<bool> {
         history.read_record(record)?;
     }
     if let Some(folder) = &args.state_dir {
-        history.read_keys(folder)?;
+        history.read_state_dir(folder)?;
     }
     if let Some(path) = &args.faults {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

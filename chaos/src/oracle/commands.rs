@@ -190,6 +190,7 @@ mod tests {
             action: "ping".into(),
             state: state.into(),
             outcome: outcome.map(str::to_owned),
+            code: None,
             expires_us: 100 * SECOND_US,
         };
         (request_id.to_owned(), row)

@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use wire::agent::Command;
 
-use super::Deployments;
+use super::{Deployments, HostAgentFacts, HostAgentFiles};
 use crate::agent_command::DeviceKey;
 use crate::faults::{Fault, FaultSpan};
+use crate::host_agent::state_dirs;
 use crate::identity::key_history;
 
 /// Texts that come again and again, as numbers.
@@ -174,6 +175,8 @@ pub struct CommandRow {
     pub state: String,
     /// What the device said in the end.
     pub outcome: Option<String>,
+    /// The same for programs, such as `interrupted`.
+    pub code: Option<String>,
     /// When it must no longer run.
     pub expires_us: i64,
 }
@@ -269,6 +272,8 @@ pub struct History {
     pub spans: Vec<Span>,
     /// Installations.
     pub deployments: Deployments,
+    /// Devices that are host agents.
+    pub host_agents: Vec<HostAgentFacts>,
 }
 
 #[derive(Deserialize)]
@@ -343,8 +348,16 @@ impl History {
         Ok(())
     }
 
-    /// Takes over the keys of the devices of a fleet from its state folder.
-    pub fn read_keys(&mut self, state_dir: &Path) -> Result<()> {
+    /// Takes over what the state folder of a fleet tells: the keys of its devices, and what its host agents left behind.
+    pub fn read_state_dir(&mut self, state_dir: &Path) -> Result<()> {
+        for host_agent in state_dirs(state_dir) {
+            self.read_host_agent(&HostAgentFiles::of_state_dir(&host_agent))?;
+        }
+        self.read_keys(state_dir)
+    }
+
+    /// Takes over the keys of devices.
+    pub(super) fn read_keys(&mut self, state_dir: &Path) -> Result<()> {
         for (device_id, periods) in key_history(state_dir)? {
             let Some(device) = self.devices.find(&device_id) else { continue };
             let periods = periods.into_iter().map(|period| KeyPeriod {
@@ -358,6 +371,15 @@ impl History {
             self.keys.insert(device, periods.collect());
         }
         Ok(())
+    }
+
+    /// Leaves out the deployments that are not among these: their devices are in other records.
+    pub fn keep_deployments(&mut self, ids: &[String]) {
+        let facts = &mut self.deployments;
+        facts.rows.retain(|id, _| ids.contains(id));
+        facts.tasks.retain(|task| ids.contains(&task.deployment));
+        facts.attempts.retain(|attempt| ids.contains(&attempt.deployment));
+        facts.acts.retain(|act| act.deployment.as_ref().is_none_or(|id| ids.contains(id)));
     }
 
     /// Takes over what was done to the cluster.

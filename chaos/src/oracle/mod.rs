@@ -6,6 +6,7 @@ mod command;
 mod commands;
 mod deployments;
 mod history;
+mod host_agents;
 mod ownership;
 mod rows;
 mod stored;
@@ -22,6 +23,7 @@ pub use deployments::{
 pub use history::{
     Ack, Claim, CommandRow, Deciding, Executed, Failure, History, KeyPeriod, Names, Order, Received, Span, SpanKind, Stored, Told,
 };
+pub use host_agents::{Concluded, HostAgentFacts, HostAgentFiles, Performed};
 pub use rows::read_rows;
 pub use takeover::{FirstAnswers, first_answers};
 
@@ -71,6 +73,7 @@ pub fn judge(history: &History) -> Verdict {
             takeover::check(history),
             deployments::check(history),
             deployments::check_stops(history),
+            host_agents::check(history),
         ],
     }
 }

@@ -18,7 +18,8 @@ const CLAIMS: &str = "SELECT shard_id, epoch, (extract(epoch FROM moved_at) * 10
 const HAS_COMMANDS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'command' AND relkind IN ('r', 'p')";
 const COMMANDS: &str = "
     SELECT request_id, device_id, coalesce(batch_id::text, ''), state, coalesce(outcome, ''),
-           (extract(epoch FROM expires_at) * 1000000)::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint, action
+           (extract(epoch FROM expires_at) * 1000000)::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint,
+           coalesce(code, ''), action
       FROM command";
 
 /// Reads heartbeats and statuses of the devices of the record, all claims, all commands and
@@ -34,6 +35,7 @@ pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
         }
     }
     read_commands(history, psql).await?;
+    super::host_agents::read_rows(history, psql).await?;
     super::deployments::read(&mut history.deployments, psql).await?;
     if psql.run(HAS_CLAIMS, &[]).await?.trim() == "0" {
         return Ok(());
@@ -51,7 +53,7 @@ async fn read_commands(history: &mut History, psql: &Psql) -> Result<()> {
     }
     let mut rows = HashMap::new();
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    for [request_id, device_id, batch_id, state, outcome, expires_us, read_us, action] in columns(&psql.run(COMMANDS, &[]).await?)? {
+    for [request_id, device_id, batch_id, state, outcome, expires_us, read_us, code, action] in columns(&psql.run(COMMANDS, &[]).await?)? {
         history.stored.read_us = read_us.parse()?;
         let row = CommandRow {
             device_id: device_id.to_owned(),
@@ -59,6 +61,7 @@ async fn read_commands(history: &mut History, psql: &Psql) -> Result<()> {
             action: action.to_owned(),
             state: state.to_owned(),
             outcome: given(outcome),
+            code: given(code),
             expires_us: expires_us.parse()?,
         };
         rows.insert(request_id.to_owned(), row);

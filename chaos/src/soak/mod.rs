@@ -11,10 +11,11 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::duration::{self, Interval};
-use crate::fleet::{Behaviours, TransportChoice};
+use crate::fleet::{AgentArgs, Behaviours, TransportChoice};
 use crate::harness::Network;
 
 pub use run::run;
+pub(crate) use schedule::place;
 pub use schedule::{Kind, Step, Word, scenario, seeded};
 
 /// Arguments of `chaos soak`.
@@ -38,7 +39,7 @@ pub struct SoakArgs {
     /// Nodes to begin with
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: usize,
-    /// Simulated devices
+    /// Devices
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     pub devices: usize,
     /// Time between the heartbeats of a device
@@ -74,6 +75,9 @@ pub struct SoakArgs {
     /// What devices do with commands, by weight, as for `chaos fleet`
     #[arg(long, value_name = "WEIGHTS", default_value = "execute=75,refuse=5,fail=5,late=5,lose-answer=5,never-answer=2,deaf-socket=3")]
     pub commands: Behaviours,
+    /// Devices that are host agents
+    #[command(flatten)]
+    pub agents: AgentArgs,
     /// Share of commands beside which altered, repeated and foreign ones are slipped in
     #[arg(long, value_name = "0..1", default_value_t = 0.1)]
     pub hostile_share: f64,

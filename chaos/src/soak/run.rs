@@ -19,7 +19,7 @@ use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
 use crate::operator::deployments::{self, Deployer, DeployerPlan, versions_in};
-use crate::operator::{self, OperatorPlan};
+use crate::operator::{self, ActionMix, OperatorPlan};
 use crate::oracle::{self, Check, History, Verdict, Violation};
 use crate::signals::{Stop, unless_stopped};
 
@@ -118,7 +118,9 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
     let acts = acts_file(cluster);
     let records = [Some(record), orders.exists().then_some(orders), acts.exists().then_some(acts)];
     let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref()).await?;
-    verdict.add(aftermath(unrest, died));
+    let died = died.into_iter().map(|name| format!("{name} had ended by itself; its log says why"));
+    let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
+    verdict.add(aftermath(unrest, died.chain(ended)));
     println!("{verdict}");
     if let Some(path) = &args.json {
         let report =
@@ -156,7 +158,7 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
     ];
     let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let all = ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words);
-    Ok(FleetArgs { transport: args.transport, ..FleetWords::try_parse_from(all)?.args })
+    Ok(FleetArgs { transport: args.transport, agents: args.agents.clone(), ..FleetWords::try_parse_from(all)?.args })
 }
 
 /// Commands may outlast a fault, and end before the verdict or soon after.
@@ -168,6 +170,8 @@ fn operator_plan(args: &SoakArgs, cluster: &Cluster) -> OperatorPlan {
         expires_in_s: 120,
         timeout: args.timeout,
         seed: args.seed,
+        tag: None,
+        actions: ActionMix::Few,
     }
 }
 
@@ -190,6 +194,8 @@ fn deployer_plan(args: &SoakArgs, cluster: &Cluster) -> Result<Option<DeployerPl
         pause: args.deploy_every,
         seed: args.seed,
         record: acts_file(cluster),
+        tag: None,
+        kill_switch: true,
     }))
 }
 
@@ -235,7 +241,7 @@ async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item =
     for record in records {
         history.read_record(&record)?;
     }
-    history.read_keys(&cluster.folder().join("fleet"))?;
+    history.read_state_dir(&cluster.folder().join("fleet"))?;
     history.take_faults(faults.spans());
     if let Some(deployer) = deployer {
         history.deployments.counts.extend(deployer.counts().await?);
@@ -245,9 +251,8 @@ async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item =
 }
 
 /// After everything was healed, everything works again by itself.
-fn aftermath(unrest: Option<String>, died: Vec<String>) -> Check {
+fn aftermath(unrest: Option<String>, ended: impl Iterator<Item = String>) -> Check {
     let violation = |what| Violation { promise: "calm", device: String::new(), what };
-    let ended = died.into_iter().map(|name| format!("{name} had ended by itself; its log says why"));
     Check {
         promise: "calm",
         looked_at: "all nodes run and every device is heard when all is healed".into(),

@@ -179,7 +179,7 @@ fn lasts(kind: Kind, rng: &mut SmallRng) -> Duration {
 }
 
 /// A kind of fault, somewhere.
-fn place(kind: Kind, nodes: usize, rng: &mut SmallRng) -> Fault {
+pub(crate) fn place(kind: Kind, nodes: usize, rng: &mut SmallRng) -> Fault {
     let name = |n: usize| format!("node-{}", n + 1);
     let first = rng.random_range(0..nodes.max(1));
     // Another one, unless there is none.
