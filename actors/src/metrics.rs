@@ -75,6 +75,8 @@ pub struct Metrics {
     pub default_partition_rows: IntGauge,
     /// Push messages by outcome.
     pub fcm_messages: IntCounterVec,
+    /// Push messages to UnifiedPush endpoints by outcome.
+    pub unified_push_messages: IntCounterVec,
     /// Duration of sending a push message.
     pub fcm_seconds: Histogram,
     /// Push messages that wait to be sent.
@@ -267,6 +269,10 @@ impl Metrics {
             fcm_messages: kept(
                 registry,
                 IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by what became of them"), &["outcome"])?,
+            )?,
+            unified_push_messages: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_unified_push_messages_total", "Messages to UnifiedPush endpoints by outcome"), &["outcome"])?,
             )?,
             fcm_seconds: kept(
                 registry,

@@ -34,8 +34,10 @@ pub struct Settings {
     pub export_stall_timeout: Duration,
     /// How often the partition manager looks.
     pub partition_interval: Duration,
-    /// Push messages; `None`: this server has no push.
+    /// Push messages over FCM; `None`: off.
     pub fcm: Option<FcmSettings>,
+    /// Push messages to UnifiedPush endpoints; `None`: off.
+    pub unified_push: Option<UnifiedPushSettings>,
     /// Commands.
     pub commands: CommandSettings,
     /// Updates of the agent.
@@ -174,6 +176,19 @@ pub struct FcmSettings {
     pub per_device_per_minute: u32,
     /// Most messages that wait to be sent.
     pub queue_max: usize,
+}
+
+/// Push messages to UnifiedPush endpoints.
+#[derive(Debug, Clone)]
+pub struct UnifiedPushSettings {
+    /// Push servers that may be called, as origins: `https://push.example.com`.
+    pub origins: Vec<String>,
+    /// How long a request may take, connecting included.
+    pub timeout: Duration,
+    /// Most requests at a time.
+    pub concurrency: usize,
+    /// Most messages to one device within a minute.
+    pub per_device_per_minute: u32,
 }
 
 /// How long things are kept.

@@ -167,7 +167,7 @@ impl System {
         metrics: Metrics,
     ) -> Result<Arc<Self>, StartError> {
         let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
-        let push = PushSender::start(&mut tasks, settings.fcm, &metrics)?;
+        let push = PushSender::start(&mut tasks, settings.fcm, settings.unified_push, &metrics)?;
         partition::ensure(&store, &metrics).await?;
         store.purge_cluster().await?;
         let partition_arguments = (store.clone(), metrics.clone(), settings.partition_interval);

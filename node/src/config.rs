@@ -21,9 +21,10 @@ mod heartbeat;
 mod http;
 mod rate_limits;
 mod sections;
+mod unified_push;
 
 pub(crate) use sections::{
-    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
+    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -81,6 +82,7 @@ impl Config {
         in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
         self.cluster.check()?;
         self.fcm.check()?;
+        self.unified_push.check()?;
         self.commands.check()?;
         self.agent_updates.check()?;
         self.deployments.check()?;
@@ -117,6 +119,7 @@ impl Config {
             export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
             fcm: self.fcm.settings(),
+            unified_push: self.unified_push.settings(),
             commands: self.commands.settings(),
             agent_updates: self.agent_updates.settings(),
             deployments: self.deployments.settings(),

@@ -93,7 +93,7 @@ impl Push {
         change(&mut settings);
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let mut tasks = JoinSet::new();
-        let sender = PushSender::start(&mut tasks, Some(settings), &metrics).unwrap();
+        let sender = PushSender::start(&mut tasks, Some(settings), None, &metrics).unwrap();
         Self { fake, sender, metrics, tasks, _folder: folder }
     }
 
@@ -372,11 +372,11 @@ async fn a_full_queue_says_so_at_once_and_a_stop_tells_all_that_wait() {
 #[tokio::test]
 async fn without_settings_push_is_off() {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-    let sender = PushSender::start(&mut JoinSet::new(), None, &metrics).unwrap();
+    let sender = PushSender::start(&mut JoinSet::new(), None, None, &metrics).unwrap();
     let (told, outcome) = oneshot::channel();
     sender.submit(message(1), tell(told));
     assert_eq!(wait(outcome).await, PushOutcome::Off);
-    assert!(!sender.is_on() && !sender.status().on);
+    assert!(!sender.reaches("push-token-1") && !sender.status().on);
 }
 
 #[tokio::test]

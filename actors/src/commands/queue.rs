@@ -59,7 +59,7 @@ pub(crate) struct Driver<'a> {
 
 impl Driver<'_> {
     pub(crate) fn reach(&self) -> Reach {
-        Reach { socket: self.socket.is_some(), push: self.fcm_token.is_some() && self.context.push.is_on() }
+        Reach { socket: self.socket.is_some(), push: self.fcm_token.is_some_and(|token| self.context.push.reaches(token)) }
     }
 
     fn signed(&self, order: &CommandOrder) -> SignedCommand {

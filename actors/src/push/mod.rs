@@ -1,8 +1,9 @@
-//! Push messages to devices over Firebase Cloud Messaging's HTTP v1 API.
+//! Push messages to devices: over Firebase Cloud Messaging's HTTP v1 API, or to the endpoint of a UnifiedPush distributor.
 //!
 //! ```text
 //! submit -> limit per device -> bounded queue -> gate, rate, concurrency -> FcmClient -> done
-//!                                                                              └── AccessTokens
+//!       │                                                                      └── AccessTokens
+//!       └─ (the token is an address) -> allowed origin, limit per device, concurrency -> UnifiedPush -> done
 //! ```
 //!
 //! What an answer means and how long to wait is decided in [`domain::push`].
@@ -12,6 +13,7 @@ mod fcm;
 mod health;
 mod oauth;
 mod sender;
+mod unified_push;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +30,8 @@ use self::account::ServiceAccount;
 use self::fcm::FcmClient;
 use self::sender::{Completion, Dispatcher, Job, Shared};
 use crate::metrics::Metrics;
-use crate::settings::FcmSettings;
+use self::unified_push::{UnifiedPush, is_endpoint};
+use crate::settings::{FcmSettings, UnifiedPushSettings};
 
 /// How long the sender of a message waits when the queue is full, and when the node stops.
 const QUEUE_FULL_WAIT: Duration = Duration::from_secs(5);
@@ -82,7 +85,7 @@ pub enum PushOutcome {
 /// How push is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushStatus {
-    /// Whether push is configured.
+    /// Whether FCM is configured.
     pub on: bool,
     /// What an operator has to put right, by its name in `docs/operate.md`; `None` once a message was accepted.
     pub misconfigured: Option<&'static str>,
@@ -139,7 +142,10 @@ pub enum PushSetupError {
 
 /// Sends messages to devices, as far as push is configured.
 #[derive(Clone)]
-pub struct PushSender(Option<On>);
+pub struct PushSender {
+    fcm: Option<On>,
+    unified_push: Option<UnifiedPush>,
+}
 
 #[derive(Clone)]
 struct On {
@@ -148,19 +154,29 @@ struct On {
 }
 
 impl PushSender {
-    /// Reads the service account and starts sending on `tasks`. Without `settings` push is off.
+    /// Reads the service account and starts sending on `tasks`. Without the settings of a service, that service is off.
     ///
     /// # Errors
     /// The service account's file is unreadable or wrong; names the file and the field.
-    pub fn start(tasks: &mut JoinSet<()>, settings: Option<FcmSettings>, metrics: &Metrics) -> Result<Self, PushSetupError> {
-        let Some(settings) = settings else { return Ok(Self(None)) };
+    pub fn start(
+        tasks: &mut JoinSet<()>,
+        fcm: Option<FcmSettings>,
+        unified_push: Option<UnifiedPushSettings>,
+        metrics: &Metrics,
+    ) -> Result<Self, PushSetupError> {
+        let fcm = fcm.map(|settings| Self::start_fcm(tasks, settings, metrics)).transpose()?;
+        let unified_push = unified_push.map(|settings| UnifiedPush::new(settings, metrics)).transpose()?;
+        Ok(Self { fcm, unified_push })
+    }
+
+    fn start_fcm(tasks: &mut JoinSet<()>, settings: FcmSettings, metrics: &Metrics) -> Result<On, PushSetupError> {
         let account = ServiceAccount::read(&settings.service_account_file)?;
         tracing::info!(event = "fcm.on", project = %account.project_id, account = %account.client_email);
         let client = FcmClient::new(account, &settings, metrics)?;
         let (queue, waiting) = mpsc::channel(settings.queue_max.max(1));
         let shared = Arc::new(Shared::new(&settings, metrics.clone()));
         tasks.spawn(Dispatcher::new(client, &settings, Arc::clone(&shared)).run(waiting));
-        Ok(Self(Some(On { queue, shared })))
+        Ok(On { queue, shared })
     }
 
     /// Whether these settings would start.
@@ -171,14 +187,14 @@ impl PushSender {
         ServiceAccount::read(&settings.service_account_file).map(drop)
     }
 
-    /// Whether push is configured.
-    pub fn is_on(&self) -> bool {
-        self.0.is_some()
+    /// Whether the device with this push token can be reached by push.
+    pub fn reaches(&self, token: &str) -> bool {
+        if is_endpoint(token) { self.unified_push.as_ref().is_some_and(|push| push.allows(token)) } else { self.fcm.is_some() }
     }
 
-    /// How push is doing.
+    /// How FCM is doing.
     pub fn status(&self) -> PushStatus {
-        match &self.0 {
+        match &self.fcm {
             Some(On { shared, .. }) => shared.status(),
             None => PushStatus { on: false, misconfigured: None, paused_for: None, queued: 0 },
         }
@@ -187,8 +203,14 @@ impl PushSender {
     /// Queues a message and returns at once; `done` is called exactly once with what became of it,
     /// here or on another task, at the latest when the node stops. It must neither block nor panic.
     pub fn submit(&self, message: PushMessage, done: impl FnOnce(PushOutcome) + Send + 'static) {
-        let Some(On { queue, shared }) = &self.0 else { return done(PushOutcome::Off) };
-        let done = Completion::new(done, shared);
+        if is_endpoint(&message.token) {
+            return match &self.unified_push {
+                Some(push) => push.submit(message, done),
+                None => done(PushOutcome::Off),
+            };
+        }
+        let Some(On { queue, shared }) = &self.fcm else { return done(PushOutcome::Off) };
+        let done = Completion::new(done, shared.outcomes());
         if message.data_bytes() > DATA_MAX_BYTES {
             return done.finish("message_too_big", PushOutcome::Refused("message_too_big"));
         }

@@ -30,8 +30,8 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    pub(super) fn new(done: impl FnOnce(PushOutcome) + Send + 'static, shared: &Shared) -> Self {
-        Self { done: Some(Box::new(done)), outcomes: shared.metrics.fcm_messages.clone() }
+    pub(super) fn new(done: impl FnOnce(PushOutcome) + Send + 'static, outcomes: &IntCounterVec) -> Self {
+        Self { done: Some(Box::new(done)), outcomes: outcomes.clone() }
     }
 
     /// `name` is the outcome's in metrics.
@@ -103,6 +103,11 @@ impl Shared {
             started: Instant::now(),
             state: Mutex::default(),
         }
+    }
+
+    /// The counter of outcomes.
+    pub(super) fn outcomes(&self) -> &IntCounterVec {
+        &self.metrics.fcm_messages
     }
 
     /// Counts a message to this device, or tells how long it has to wait.

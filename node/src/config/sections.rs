@@ -30,6 +30,7 @@ section!(
         history: History,
         socket: Socket,
         fcm: Fcm,
+        unified_push: UnifiedPush,
         commands: Commands,
         agent_updates: AgentUpdates,
         deployments: Deployments,
@@ -170,6 +171,10 @@ section!(
         per_device_per_minute: u32,
         queue_max: usize,
     }
+);
+section!(
+    /// `[unified_push]`
+    UnifiedPush { origins: String, timeout_ms: u64, concurrency: usize, per_device_per_minute: u32, }
 );
 section!(
     /// `[agent_updates]`

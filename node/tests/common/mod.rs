@@ -338,6 +338,7 @@ pub fn settings() -> actors::settings::Settings {
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
         fcm: None,
+        unified_push: None,
         agent_updates: actors::settings::AgentUpdateSettings::default(),
         apks: actors::settings::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
         commands: actors::settings::CommandSettings {
