@@ -80,6 +80,8 @@ internal class FactsTest : FrameworkTest() {
         assertEquals(-1, read.monitoredForegroundRecentS)
         assertTrue(read.storageFreeMb!! >= 0)
         assertTrue(read.bootId.isNotEmpty() && read.bootId == facts.bootId())
+        val deployed = runBlocking { facts.read(null, setOf(monitored, "com.example.absent")) }.apps
+        assertEquals(listOf(true, false), listOf(monitored, "com.example.absent").map { deployed.getValue(it).installed })
         assertEquals(false, runBlocking { facts.read("com.example.absent") }.apps.getValue("com.example.absent").installed)
     }
 

@@ -34,7 +34,7 @@ internal class AndroidFacts(
     private val own: PackageInfo by lazy { context.packageManager.getPackageInfo(context.packageName, 0) }
     private val boot: String by lazy { kernelBootId() ?: "boot-${bootCount()}" }
 
-    override suspend fun read(monitoredApp: String?): DeviceReadings = withContext(dispatcher) {
+    override suspend fun read(monitoredApp: String?, deployedApps: Set<String>): DeviceReadings = withContext(dispatcher) {
         val battery = context.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
         val charge = battery?.let(AndroidMonitor::powerOf)
         val memory = ActivityManager.MemoryInfo().also { context.service<ActivityManager>().getMemoryInfo(it) }
@@ -78,7 +78,7 @@ internal class AndroidFacts(
             monitoredAppRunning = monitored?.let { usage.isRunning(monitoredApp, it) },
             speedtestHasServiceNotification = speedtest?.hasForegroundService,
             speedtestForegroundRecentS = speedtest?.foregroundRecentS?.takeIf { it >= 0 },
-            apps = listOfNotNull(monitoredApp).associateWith(::reading),
+            apps = (deployedApps + listOfNotNull(monitoredApp)).associateWith(::reading),
         )
     }
 

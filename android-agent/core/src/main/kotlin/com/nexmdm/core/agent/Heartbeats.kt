@@ -9,6 +9,7 @@ import com.nexmdm.core.port.warn
 import com.nexmdm.core.queue.Outbox
 import com.nexmdm.core.queue.OutboxItem
 import com.nexmdm.core.store.AgentDatabase
+import com.nexmdm.core.store.DeployedApps
 import com.nexmdm.core.store.SettingKeys
 import com.nexmdm.core.time.Rfc3339
 import com.nexmdm.core.wire.Heartbeat
@@ -96,7 +97,7 @@ internal class Heartbeats(
     private fun untoldPushToken(): String? = pushToken?.takeIf { it != setting(PUSH_TOKEN_TOLD) }
 
     private suspend fun make(pingRequestId: String?) {
-        val readings = withTimeoutOrNull(READ_TIMEOUT_MS) { ports.facts.read(setting(SettingKeys.MONITORED_APP)) } ?: unread()
+        val readings = withTimeoutOrNull(READ_TIMEOUT_MS) { ports.facts.read(setting(SettingKeys.MONITORED_APP), deployedApps()) } ?: unread()
         agentVersionName = readings.agentVersionName
         val wallMs = ports.clock.wallMs()
         val heartbeat = HeartbeatBuilder.build(
@@ -129,6 +130,12 @@ internal class Heartbeats(
         ports.log.warn("facts.timeout")
         val code = ports.facts.agentVersionCode()
         return DeviceReadings(agentVersionName ?: code.toString(), code, ports.facts.bootId())
+    }
+
+    private fun deployedApps(): Set<String> = try {
+        DeployedApps(database).names()
+    } catch (_: SqlException) {
+        emptySet()
     }
 
     private fun depth(): Int = try {

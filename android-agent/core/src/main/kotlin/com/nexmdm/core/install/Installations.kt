@@ -12,6 +12,7 @@ import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.queue.Outbox
 import com.nexmdm.core.queue.OutboxItem
 import com.nexmdm.core.store.AgentDatabase
+import com.nexmdm.core.store.DeployedApps
 import com.nexmdm.core.time.TrustedTime
 import com.nexmdm.core.wire.Command
 import com.nexmdm.core.wire.DeploymentStatus
@@ -45,6 +46,7 @@ class Installations(
     private val onReport: () -> Unit = {},
 ) : InstallationCommands {
     private val store = InstallStore(db, ports.log)
+    private val deployed = DeployedApps(db)
     private val work = InstallWork(ports, api, limits, blocking)
     private val jobs = mutableMapOf<String, Job>()
     private val live = linkedMapOf<String, Installation>()
@@ -149,7 +151,7 @@ class Installations(
     private fun nextSequence(): Long = (live.values.maxOfOrNull { it.sequence } ?: 0) + 1
 
     private fun begin(installation: Installation, vararg effects: InstallEffect) {
-        apply(InstallDecision(installation, effects.toList())) {}
+        apply(InstallDecision(installation, effects.toList())) { installation.order?.let { deployed.add(it.apk.packageName) } }
     }
 
     private fun context() = InstallContext(time.reliableNowMs(), ports.facts.agentVersionCode())

@@ -81,8 +81,11 @@ data class DeviceReadings(
 
 /** Reads the device's facts. */
 interface DeviceFacts {
-    /** Reads everything; [monitoredApp] is the package that the server wants watched, if it named one. */
-    suspend fun read(monitoredApp: String?): DeviceReadings
+    /**
+     * Reads everything; [monitoredApp] is the package that the server wants watched, if it named one. Of it and of [deployedApps] the
+     * version is read.
+     */
+    suspend fun read(monitoredApp: String?, deployedApps: Set<String> = emptySet()): DeviceReadings
 
     /** Identifies this boot; changes with every reboot. */
     fun bootId(): String

@@ -4,4 +4,7 @@ package com.nexmdm.core.store
 object SettingKeys {
     /** Package name of the app that the server wants watched. */
     const val MONITORED_APP: String = "monitored_app"
+
+    /** Packages that were deployed, separated by blanks. */
+    const val DEPLOYED_APPS: String = "deployed_apps"
 }

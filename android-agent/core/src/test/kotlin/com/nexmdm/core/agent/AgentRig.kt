@@ -200,7 +200,7 @@ class AgentRig(private val test: TestScope, folder: File, seed: Long, private va
             override val power = this@AgentRig.power
         },
         facts = object : DeviceFacts {
-            override suspend fun read(monitoredApp: String?): DeviceReadings = DeviceReadings(
+            override suspend fun read(monitoredApp: String?, deployedApps: Set<String>): DeviceReadings = DeviceReadings(
                 agentVersionName = "1.0", agentVersionCode = 10, bootId = bootId, hardwareId = "HW-1", model = "Test",
                 batteryPct = power.value.batteryPct, transport = network.value.transport, uptimeSeconds = clock.monotonicMs() / 1_000,
             )

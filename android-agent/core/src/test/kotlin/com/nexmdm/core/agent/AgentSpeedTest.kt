@@ -144,7 +144,7 @@ class AgentSpeedTest {
             override val power = MutableStateFlow(PowerState(80, charging = false))
         },
         facts = object : DeviceFacts {
-            override suspend fun read(monitoredApp: String?): DeviceReadings = readings
+            override suspend fun read(monitoredApp: String?, deployedApps: Set<String>): DeviceReadings = readings
 
             override fun bootId(): String = "boot-1"
 

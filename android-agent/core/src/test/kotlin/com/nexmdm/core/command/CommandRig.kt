@@ -184,7 +184,7 @@ internal class CommandRig(
 }
 
 private class Facts(private val boot: () -> String) : DeviceFacts {
-    override suspend fun read(monitoredApp: String?): DeviceReadings = DeviceReadings("1", 1, boot())
+    override suspend fun read(monitoredApp: String?, deployedApps: Set<String>): DeviceReadings = DeviceReadings("1", 1, boot())
 
     override fun bootId(): String = boot()
 

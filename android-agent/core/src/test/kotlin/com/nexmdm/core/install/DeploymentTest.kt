@@ -6,6 +6,7 @@ import com.nexmdm.core.port.InstalledApp
 import com.nexmdm.core.port.NetworkFailure
 import com.nexmdm.core.port.PlatformAction
 import com.nexmdm.core.port.Transport
+import com.nexmdm.core.store.DeployedApps
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNull
@@ -37,6 +38,7 @@ class DeploymentTest {
         val bench = bench()
         bench.installations.deploy(bench.command(more = ",\"post_install\":{\"restart_intent\":{\"action\":\"till.RESTART\",\"extras\":{\"a\":\"b\"}}}"))
         assertTrue(bench.installations.owns("cmd-1"))
+        assertEquals(setOf(InstallBench.APP), DeployedApps(bench.db).names(), "heartbeats report its version")
         bench.settle()
         assertEquals(listOf("accepted", "downloading", "verifying", "installing", "succeeded"), bench.statuses())
         assertEquals(listOf(0, 100), bench.acknowledged.filter { it.status == "downloading" }.map { it.progressPct })

@@ -98,7 +98,7 @@ class FakePlatform(private val switch: KillSwitch, override val folder: File) :
         return intentOutcome
     }
 
-    override suspend fun read(monitoredApp: String?): DeviceReadings = readings
+    override suspend fun read(monitoredApp: String?, deployedApps: Set<String>): DeviceReadings = readings
 
     override fun bootId(): String = "boot"
 

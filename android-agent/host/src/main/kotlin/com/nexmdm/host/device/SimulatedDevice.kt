@@ -39,7 +39,7 @@ internal class SimulatedDevice(
         }
     }
 
-    override suspend fun read(monitoredApp: String?): DeviceReadings {
+    override suspend fun read(monitoredApp: String?, deployedApps: Set<String>): DeviceReadings {
         val now = profile.refresh()
         val installed = apps.all()
         val isMonitoredInstalled = monitoredApp != null && monitoredApp in installed
@@ -73,7 +73,7 @@ internal class SimulatedDevice(
             powerOk = now.isDeviceOwner && now.dozeWhitelisted,
             dozeWhitelisted = now.dozeWhitelisted,
             monitoredAppRunning = monitoredApp?.let { now.monitoredAppRunning ?: isMonitoredInstalled },
-            apps = readings(installed, monitoredApp),
+            apps = readings(installed, deployedApps + listOfNotNull(monitoredApp)),
         )
     }
 
@@ -83,9 +83,8 @@ internal class SimulatedDevice(
 
     override fun agentPackage(): String = AGENT_PACKAGE
 
-    private fun readings(installed: Map<String, AppProfile>, monitoredApp: String?): Map<String, AppReading> {
-        val present = installed.mapValues { (_, app) -> AppReading(true, app.versionName, app.versionCode) }
-        return if (monitoredApp == null || monitoredApp in present) present else present + (monitoredApp to AppReading(false, null, null))
+    private fun readings(installed: Map<String, AppProfile>, watched: Set<String>): Map<String, AppReading> = watched.associateWith { name ->
+        installed[name]?.let { AppReading(true, it.versionName, it.versionCode) } ?: AppReading(false, null, null)
     }
 
     private fun pressurePct(now: DeviceProfile): Int? {
