@@ -13,7 +13,8 @@ internal class StartedCommand(val requestId: String, val action: String, val boo
  */
 internal class CommandLog(private val database: AgentDatabase, private val limit: Int = LIMIT) {
     /** Whether a command was started at any time. */
-    fun knows(requestId: String): Boolean = database.query("SELECT 1 FROM command WHERE request_id = ?", requestId) { it.long(0) }.isNotEmpty()
+    fun knows(requestId: String): Boolean =
+        database.query("SELECT 1 FROM command WHERE request_id = ?", requestId) { it.long(0) }.isNotEmpty()
 
     /** Number of commands that have not come to an end. */
     fun open(): Int = count("SELECT count(*) FROM command WHERE state = ?", STARTED)
@@ -34,9 +35,13 @@ internal class CommandLog(private val database: AgentDatabase, private val limit
         )
     }
 
-    /** Puts its end on record; false when that was there. One that is unknown, since the database was made anew, is remembered for a while. */
+    /**
+     * Puts its end on record; false when that was there. One that is unknown, since the database was made anew, is remembered for a
+     * while.
+     */
     fun conclude(requestId: String, action: String, bootId: String, serverNowMs: Long): Boolean {
-        if (database.execute("UPDATE command SET state = ? WHERE request_id = ? AND state = ?", CONCLUDED, requestId, STARTED) > 0) return true
+        val update = "UPDATE command SET state = ? WHERE request_id = ? AND state = ?"
+        if (database.execute(update, CONCLUDED, requestId, STARTED) > 0) return true
         return database.execute(
             "INSERT INTO command (request_id, action, expires_at_ms, state, boot_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             requestId, action, serverNowMs + UNKNOWN_EXPIRY_MS, CONCLUDED, bootId,
@@ -44,9 +49,10 @@ internal class CommandLog(private val database: AgentDatabase, private val limit
     }
 
     /** What was started and has not come to an end. */
-    fun started(): List<StartedCommand> = database.query("SELECT request_id, action, boot_id FROM command WHERE state = ?", STARTED) { row ->
-        StartedCommand(row.text(0).orEmpty(), row.text(1).orEmpty(), row.text(2).orEmpty())
-    }
+    fun started(): List<StartedCommand> =
+        database.query("SELECT request_id, action, boot_id FROM command WHERE state = ?", STARTED) { row ->
+            StartedCommand(row.text(0).orEmpty(), row.text(1).orEmpty(), row.text(2).orEmpty())
+        }
 
     private fun count(statement: String, vararg arguments: Any?): Int = database.query(statement, *arguments) { it.long(0) }.first().toInt()
 

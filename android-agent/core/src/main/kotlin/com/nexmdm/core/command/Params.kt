@@ -39,7 +39,9 @@ internal class Params private constructor(private val fields: JsonObject) {
     fun texts(name: String, sizes: IntRange): List<String> {
         val list = fields[name] as? JsonArray ?: throw BadParams("$name is no list")
         if (list.size !in sizes) throw BadParams("$name has ${list.size} parts")
-        return list.map { part -> (part as? JsonPrimitive)?.takeIf { it.isString }?.content ?: throw BadParams("$name holds other than text") }
+        return list.map { part ->
+            (part as? JsonPrimitive)?.takeIf { it.isString }?.content ?: throw BadParams("$name holds other than text")
+        }
     }
 
     companion object {
@@ -95,7 +97,9 @@ private fun intentAction(params: Params): String? {
 
 private fun wifi(params: Params): PlatformAction.WifiConnect {
     val ssid = params.text("ssid")
-    if (ssid.toByteArray().size !in 1..SSID_MAX_BYTES || ssid.any(Char::isISOControl)) throw BadParams("ssid is not 1..$SSID_MAX_BYTES bytes")
+    if (ssid.toByteArray().size !in 1..SSID_MAX_BYTES || ssid.any(Char::isISOControl)) {
+        throw BadParams("ssid is not 1..$SSID_MAX_BYTES bytes")
+    }
     val password = params.optionalText("password")
     val security = params.optionalText("security") ?: if (password == null) "open" else "wpa2"
     when (security) {

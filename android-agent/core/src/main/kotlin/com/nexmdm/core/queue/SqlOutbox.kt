@@ -54,7 +54,8 @@ class SqlOutbox(
         val bodyBytes = body.toByteArray().size
         if (bodyBytes > limits.bodyBytes) throw SqlException("body of ${kind.name} has $bodyBytes bytes", null)
         database.execute(
-            "INSERT INTO outbox (kind, subject, bucket_start_ms, body, body_bytes, queued_at_ms, queued_server_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            """INSERT INTO outbox (kind, subject, bucket_start_ms, body, body_bytes, queued_at_ms, queued_server_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?)""",
             kind.name, subject, bucketStartMs, body, bodyBytes, clock.wallMs(), serverTimeMs(),
         )
         val id = database.query("SELECT last_insert_rowid()") { it.long(0) }.first()
@@ -64,7 +65,8 @@ class SqlOutbox(
     }
 
     private fun prune() {
-        var (items, bytes) = database.query("SELECT count(*), coalesce(sum(body_bytes), 0) FROM outbox") { it.long(0) to it.long(1) }.first()
+        val totals = "SELECT count(*), coalesce(sum(body_bytes), 0) FROM outbox"
+        var (items, bytes) = database.query(totals) { it.long(0) to it.long(1) }.first()
         val gone = mutableMapOf<ItemKind, Int>()
         while (items > limits.items || bytes > limits.bytes) {
             val victim = victim() ?: throw SqlException("queue is full", null)
@@ -108,8 +110,8 @@ class SqlOutbox(
     override fun get(id: Long): OutboxItem? = database.query("$SELECT WHERE id = ?", id, map = ::item).firstOrNull()
 
     override fun remove(id: Long) {
-        val removed = database.execute("DELETE FROM outbox WHERE id = ?", id)
-        if (removed > 0 && size() == 0) log.info("queue.drain")
+        val isDrained = database.inTransaction { database.execute("DELETE FROM outbox WHERE id = ?", id) > 0 && size() == 0 }
+        if (isDrained) log.info("queue.drain")
     }
 
     override fun size(): Int = database.query("SELECT count(*) FROM outbox") { it.long(0) }.first().toInt()

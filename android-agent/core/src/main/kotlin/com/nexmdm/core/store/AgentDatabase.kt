@@ -121,7 +121,8 @@ class AgentDatabase(private val opener: SqlOpener, private val log: EventLog) : 
             // FULL: a power cut must not undo a commit, or a command would run twice.
             sql.execute("PRAGMA synchronous = FULL")
             val version = sql.query("PRAGMA user_version") { it.long(0) }.firstOrNull()?.toInt() ?: 0
-            if (sql.query("PRAGMA quick_check(1)") { it.text(0) }.firstOrNull() != "ok") throw SqlException("check failed", null, corrupt = true)
+            val check = sql.query("PRAGMA quick_check(1)") { it.text(0) }.firstOrNull()
+            if (check != "ok") throw SqlException("check failed", null, corrupt = true)
             if (version > Schema.version) throw SqlException("made by a newer agent", null, corrupt = true)
             if (version < Schema.version) {
                 sql.transaction {

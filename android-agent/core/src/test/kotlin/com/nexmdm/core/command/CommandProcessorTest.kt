@@ -4,6 +4,7 @@ import com.nexmdm.core.command.CommandRig.Companion.EXCHANGE
 import com.nexmdm.core.command.CommandRig.Companion.KEY
 import com.nexmdm.core.command.CommandRig.Companion.OTHER_KEY
 import com.nexmdm.core.command.CommandRig.Companion.command
+import com.nexmdm.core.identity.Identity
 import com.nexmdm.core.port.ActionOutcome
 import com.nexmdm.core.port.Exchange
 import com.nexmdm.core.port.Observer
@@ -40,7 +41,8 @@ class CommandProcessorTest {
         limits: CommandLimits = CommandLimits(),
         observer: Observer = Observer.None,
         perform: suspend (PlatformAction) -> ActionOutcome = { ActionOutcome.SUCCESS },
-    ): CommandRig = CommandRig(opener, secrets, bootId = { boot }, limits = limits, observer = observer, perform = perform).also { rigs += it }
+    ): CommandRig =
+        CommandRig(opener, secrets, bootId = { boot }, limits = limits, observer = observer, perform = perform).also { rigs += it }
 
     private fun restarted(perform: suspend (PlatformAction) -> ActionOutcome = { ActionOutcome.SUCCESS }): CommandRig {
         rigs.last().stop()
@@ -248,7 +250,9 @@ class CommandProcessorTest {
     @Test
     fun `answers that are final free the queue and others do not`() {
         val rig = rig().enroll()
-        for ((status, isGone) in listOf(200 to true, 404 to true, 409 to true, 422 to true, 401 to false, 408 to false, 425 to false, 429 to false, 500 to false, 503 to false, 302 to false)) {
+        val gone = listOf(200, 404, 409, 422).map { it to true }
+        val stays = listOf(302, 401, 408, 425, 429, 500, 503).map { it to false }
+        for ((status, isGone) in gone + stays) {
             val id = rig.outbox.put(ItemKind.RESULT, "r", """{"request_id":"r","action":"wake","outcome":"success"}""")
             val item = checkNotNull(rig.outbox.get(id))
             assertEquals(isGone, rig.processor.resultAnswered(item, status), "$status")
@@ -273,7 +277,7 @@ class CommandProcessorTest {
     fun `before anything is known of the time an implausible clock leaves commands for later`() {
         val rig = rig()
         rig.clock.setWall(0)
-        rig.vault.update { it.copy(identity = com.nexmdm.core.identity.Identity(CommandRig.DEVICE_ID, "t", KEY, servers = listOf())) }
+        rig.vault.update { it.copy(identity = Identity(CommandRig.DEVICE_ID, "t", KEY, servers = listOf())) }
         val wake = command(1)
         assertEquals(Verdict.TIME_UNKNOWN, rig.receive(wake))
         rig.settle()
@@ -383,7 +387,8 @@ class CommandProcessorTest {
         assertEquals(Verdict.RUN, rig.processor.receivePush(fields + ("hmac" to "00"), EXCHANGE))
         val text = "r9|${CommandRig.DEVICE_ID}|reboot|${signed.ts}"
         val hmac = Hex.encode(hmacSha256(KEY.toByteArray(), text.toByteArray()))
-        val legacy = mapOf("request_id" to "r9", "device_id" to CommandRig.DEVICE_ID, "action" to "reboot", "ts" to signed.ts, "hmac" to hmac)
+        val named = mapOf("request_id" to "r9", "device_id" to CommandRig.DEVICE_ID, "action" to "reboot")
+        val legacy = named + mapOf("ts" to signed.ts, "hmac" to hmac)
         assertEquals(Verdict.UNKNOWN_VERSION, rig.processor.receivePush(legacy, EXCHANGE))
         assertEquals(listOf<String?>(null), rig.reports)
         assertEquals(Verdict.BAD_SIGNATURE, rig.processor.receivePush(legacy + ("v" to "1"), EXCHANGE))

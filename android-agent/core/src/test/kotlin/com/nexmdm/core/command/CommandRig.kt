@@ -130,7 +130,8 @@ internal class CommandRig(
     fun outcome(command: Command): String? = results()[command.requestId]?.let { it.outcome + (it.code?.let { code -> "/$code" } ?: "") }
 
     /** Acknowledges every waiting result. */
-    fun acknowledge(status: Int = 200) = outbox.oldest(setOf(ItemKind.RESULT), 1_000).forEach { processor.resultAnswered(it, status) }
+    fun acknowledge(status: Int = 200) =
+        outbox.oldest(setOf(ItemKind.RESULT), 1_000).forEach { processor.resultAnswered(it, status) }
 
     /** Ends the process. */
     fun stop() {
@@ -179,7 +180,8 @@ internal class CommandRig(
             return unsigned.signedWith(key)
         }
 
-        fun Command.signedWith(key: String): Command = copy(signature = Signature.sign(checkNotNull(DeviceKey.fromHex(key)), this).orEmpty())
+        fun Command.signedWith(key: String): Command =
+            copy(signature = Signature.sign(checkNotNull(DeviceKey.fromHex(key)), this).orEmpty())
     }
 }
 

@@ -51,7 +51,8 @@ class ParamsTest {
         val table = listOf(
             """{"security":"open"}""", """{"ssid":"","security":"open"}""", """{"ssid":"${"é".repeat(17)}","security":"open"}""",
             """{"ssid":"s","security":"open","password":"sesame!!"}""", """{"ssid":"s","security":"wpa3"}""",
-            """{"ssid":"s","security":"wpa3","password":"sesame"}""", """{"ssid":"s","security":"wpa2","password":"${"sesame".repeat(11)}"}""",
+            """{"ssid":"s","security":"wpa3","password":"sesame"}""",
+            """{"ssid":"s","security":"wpa2","password":"${"sesame".repeat(11)}"}""",
             """{"ssid":"s","security":"wep","password":"sesame!!"}""",
         )
         for (params in table) assertFalse("sesame" in bad("wifi_connect", params), params)

@@ -73,7 +73,8 @@ class SignatureTest {
     fun `a signature of another length or no hex at all is bad`() {
         assertEquals(Verdict.RUN, verdict(good))
         val signature = good.signature
-        for (bad in listOf("", "0", "zz", signature.drop(2), signature.dropLast(1), signature + "00", " $signature", "٠" + signature.drop(1))) {
+        val cut = listOf("", "0", signature.drop(2), signature.dropLast(1), signature + "00")
+        for (bad in cut + listOf("zz", " $signature", "٠" + signature.drop(1))) {
             assertEquals(Verdict.BAD_SIGNATURE, verdict(good.copy(signature = bad)), bad)
         }
     }

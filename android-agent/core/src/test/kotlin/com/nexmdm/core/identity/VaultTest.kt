@@ -12,7 +12,12 @@ import java.io.IOException
 class VaultTest {
     private val log = RecordingLog()
     private val identity = Identity(
-        deviceId = "d1", deviceToken = "t0k3n", deviceKey = "aa11", servers = listOf("https://a"), cleartextHosts = setOf("h"), alias = "kiosk",
+        deviceId = "d1",
+        deviceToken = "t0k3n",
+        deviceKey = "aa11",
+        servers = listOf("https://a"),
+        cleartextHosts = setOf("h"),
+        alias = "kiosk",
     )
 
     @Test
