@@ -11,6 +11,7 @@ import com.nexmdm.core.port.Transport
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.async
 import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.flow.drop
 import kotlinx.coroutines.flow.first
@@ -104,8 +105,12 @@ internal class Downloader(
             while (true) {
                 if (partial.isComplete) complete()?.let { return it } ?: continue
                 val missingBytes = order.apk.sizeBytes - partial.have
-                if (folder.freeBytes() < missingBytes + limits.reserveBytes) return failed(ErrorCodes.LOW_STORAGE, "$missingBytes bytes do not fit")
-                if (!hasNetwork()) return failed(obstacle(monitor.network.value) ?: ErrorCodes.NO_WIFI, "the download waited for Wi-Fi too long")
+                if (folder.freeBytes() < missingBytes + limits.reserveBytes) {
+                    return failed(ErrorCodes.LOW_STORAGE, "$missingBytes bytes do not fit")
+                }
+                if (!hasNetwork()) {
+                    return failed(obstacle(monitor.network.value) ?: ErrorCodes.NO_WIFI, "the download waited for Wi-Fi too long")
+                }
                 val urls = mirrors(order.apk.url, servers()).filterNot { it in refusing }
                 val url = urls[mirror % urls.size]
                 val outcome = after(request(url), url)
@@ -196,14 +201,16 @@ internal class Downloader(
                 most = partial.have
                 failures = 0
             }
-            if (++failures >= limits.triesMax) return failed(ErrorCodes.DOWNLOAD_FAILED, "$failures requests in a row brought nothing: $why")
+            if (++failures >= limits.triesMax) {
+                return failed(ErrorCodes.DOWNLOAD_FAILED, "$failures requests in a row brought nothing: $why")
+            }
             val boundMs = (limits.backoffBaseMs shl (failures - 1).coerceAtMost(BACKOFF_SHIFT_MAX)).coerceAtMost(limits.backoffMaxMs)
             val waitMs = maxOf(randomness.below(boundMs), afterMs ?: 0)
             // A network that comes back ends the wait, but not what a server asked for.
             if (afterMs == null) {
                 withTimeoutOrNull(waitMs) { monitor.network.drop(1).first { it.validated } }
             } else {
-                kotlinx.coroutines.delay(waitMs)
+                delay(waitMs)
             }
             return null
         }

@@ -1,13 +1,9 @@
 package com.nexmdm.core.install
 
 import com.nexmdm.core.port.ActionOutcome
-import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.port.InstallVerdict
 import com.nexmdm.core.port.InstalledApp
-import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.wire.DeploymentStatus
-import com.nexmdm.core.wire.UpdateReport
-import com.nexmdm.core.wire.WireJson
 
 /** Moments and device facts that decisions go by. */
 data class InstallContext(
@@ -21,8 +17,9 @@ data class InstallContext(
  * One installation from the command to its end, for deployments and updates of the agent alike.
  *
  * ```text
- * [LOOKING ->] QUEUED -> CHECKING -> AWAITING_ACCEPT -> DOWNLOADING -> VERIFYING -> AWAITING_INSTALLING_ACK -> PREPARING -> INSTALLING -> INSTALLED
- *                 ^--------- WAITING <-------'  (a retry of the agent's own, or an update whose conditions do not hold)
+ * [LOOKING ->] QUEUED -> CHECKING -> AWAITING_ACCEPT -> DOWNLOADING -> VERIFYING
+ *                   -> AWAITING_INSTALLING_ACK -> PREPARING -> INSTALLING -> INSTALLED
+ * WAITING -> QUEUED: from any of them, for a retry of the agent's own or for the conditions of an update
  * ```
  * An update has neither `accepted` nor `installing`: the server does not gate it.
  */
@@ -51,13 +48,8 @@ private const val FILES_LOST_MAX = 2
 
 private const val RETRY_DELAY_MAX_MS = 6 * 3_600_000L
 
-private val STAGES = listOf("accepted", "downloading", "verifying", "installing")
-
-/** One decision in the making: the state as it becomes, and the effects so far. */
-private class InstallStepDecision(private var it: Installation, private val context: InstallContext) {
-    private val effects = mutableListOf<InstallEffect>()
-    private val isUpdate get() = it.source == InstallSource.UPDATE
-
+/** One decision in the making. */
+private class InstallStepDecision(installation: Installation, context: InstallContext) : InstallDecisionBuilder(installation, context) {
     fun decide(event: InstallEvent): InstallDecision {
         when (event) {
             is InstallEvent.Admitted -> if (it.state == InstallState.QUEUED) become(InstallState.CHECKING, InstallEffect.ReadDevice)
@@ -70,8 +62,7 @@ private class InstallStepDecision(private var it: Installation, private val cont
             is InstallEvent.LookFailed -> if (it.state == InstallState.LOOKING) end(ActionOutcome.failed(event.code, event.message))
             is InstallEvent.Answered -> answered(event.status)
             is InstallEvent.WaitEnded -> waitEnded()
-            is InstallEvent.PlatformFailed -> it.order.takeIf { _ -> it.state != InstallState.LOOKING }?.let { order -> worked(order, event) }
-                ?: end(ActionOutcome.failed(event.failure.code, event.failure.message))
+            is InstallEvent.PlatformFailed -> platformFailed(event.failure)
             else -> it.order?.let { order -> worked(order, event) }
         }
         return InstallDecision(it, effects)
@@ -91,9 +82,17 @@ private class InstallStepDecision(private var it: Installation, private val cont
             is InstallEvent.AddressExpired -> if (state == InstallState.DOWNLOADING) addressExpired(order, event.status)
             is InstallEvent.FileRead -> if (state == InstallState.VERIFYING) fileRead(order, event)
             is InstallEvent.InstallEnded -> if (state == InstallState.INSTALLING) installEnded(order, event.verdict, event.installed)
-            is InstallEvent.PlatformFailed -> if (state == InstallState.INSTALLED) end(ActionOutcome.SUCCESS) else fail(order, event.failure)
             is InstallEvent.IntentEnded -> if (state == InstallState.INSTALLED) intentEnded(event.outcome)
             else -> Unit
+        }
+    }
+
+    private fun platformFailed(failure: InstallFailure) {
+        val order = it.order
+        when {
+            it.state == InstallState.INSTALLED -> end(ActionOutcome.SUCCESS)
+            order == null || it.state == InstallState.LOOKING -> end(ActionOutcome.failed(failure.code, failure.message))
+            else -> fail(order, failure)
         }
     }
 
@@ -265,7 +264,9 @@ private class InstallStepDecision(private var it: Installation, private val cont
     }
 
     private fun fileLost(order: InstallOrder) {
-        if (it.filesLost >= FILES_LOST_MAX) return fail(order, InstallFailure(ErrorCodes.DOWNLOAD_FAILED, "the downloaded file was removed"))
+        if (it.filesLost >= FILES_LOST_MAX) {
+            return fail(order, InstallFailure(ErrorCodes.DOWNLOAD_FAILED, "the downloaded file was removed"))
+        }
         it = it.copy(filesLost = it.filesLost + 1)
         become(InstallState.DOWNLOADING, InstallEffect.Download)
     }
@@ -350,55 +351,4 @@ private class InstallStepDecision(private var it: Installation, private val cont
             InstallState.INSTALLED -> intentEnded(ActionOutcome.failed("interrupted"))
         }
     }
-
-    // Reports.
-
-    private fun become(state: InstallState, work: InstallEffect? = null) {
-        it = it.copy(state = state)
-        work?.let { effect -> effects += effect }
-    }
-
-    /** Reports a stage whose answer is awaited: now, or once the one before is answered. */
-    private fun say(order: InstallOrder, status: String, pct: Int? = null) {
-        if (STAGES.indexOf(status) < STAGES.indexOf(it.deferred.lastOrNull() ?: it.reported)) return
-        if (it.pending != null) {
-            if (status != it.deferred.lastOrNull()) it = it.copy(deferred = it.deferred + status)
-            return
-        }
-        tellStage(order, status, pct)
-    }
-
-    private fun tellStage(order: InstallOrder, status: String, pct: Int?) {
-        val progress = pct ?: if (status == "downloading") 100 else null
-        it = it.copy(pending = PendingReport(0, status), reported = status, progressPct = progress ?: it.progressPct)
-        tell(order, status, DeploymentStatus(status, attempt = order.attempt, progressPct = progress), awaited = true)
-    }
-
-    private fun tell(order: InstallOrder, status: String, body: DeploymentStatus, awaited: Boolean) {
-        val text = WireJson.encodeToString(DeploymentStatus.serializer(), body.copy(status = status))
-        effects += InstallEffect.Report(ItemKind.DEPLOYMENT_STATUS, order.subject, text, awaited)
-    }
-
-    private fun tellSuccess(order: InstallOrder) {
-        val version = order.apk.versionName
-        tell(order, "succeeded", DeploymentStatus("succeeded", installedVersion = version, attempt = order.attempt), awaited = false)
-    }
-
-    private fun tellUpdate(order: InstallOrder, event: String, error: String?, versionCode: Long) {
-        val text = WireJson.encodeToString(UpdateReport.serializer(), UpdateReport(order.subject, event, error, versionCode))
-        effects += InstallEffect.Report(ItemKind.UPDATE_REPORT, order.subject, text, awaited = false)
-    }
-
-    private fun observe(order: InstallOrder, step: String, error: String? = null) {
-        val deploymentId = if (isUpdate) "" else order.subject
-        val apk = order.apk
-        effects += InstallEffect.Observe(InstallStep(step, deploymentId, order.attempt, error, apk.packageName, apk.versionCode, status = null))
-    }
-
-    private fun log(event: String, vararg fields: Pair<String, Any?>) {
-        effects += InstallEffect.Log(event, fields.toMap())
-    }
-
-    private fun logReported(order: InstallOrder, status: String, error: String?) =
-        log("install.reported", "subject" to order.subject, "status" to status, "error" to error)
 }

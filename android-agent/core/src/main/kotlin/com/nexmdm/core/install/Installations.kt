@@ -231,7 +231,8 @@ class Installations(
                 val busy = live.values.filter { it.state.takesPlace }
                 if (busy.size >= limits.placesMax) return
                 val packages = busy.mapTo(mutableSetOf()) { it.order?.apk?.packageName }
-                val next = live.values.filter { it.state == InstallState.QUEUED && it.id !in unrecovered && it.order?.apk?.packageName !in packages }
+                val next = live.values.filter { it.state == InstallState.QUEUED && it.id !in unrecovered }
+                    .filter { it.order?.apk?.packageName !in packages }
                     .minByOrNull { it.sequence } ?: return
                 step(next.id, InstallEvent.Admitted)
             }

@@ -36,7 +36,9 @@ class DeploymentTest {
     @Test
     fun `a deployment goes its way and its intent follows`() {
         val bench = bench()
-        bench.installations.deploy(bench.command(more = ",\"post_install\":{\"restart_intent\":{\"action\":\"till.RESTART\",\"extras\":{\"a\":\"b\"}}}"))
+        val more = """,
+            "post_install":{"restart_intent":{"action":"till.RESTART","extras":{"a":"b"}}}"""
+        bench.installations.deploy(bench.command(more = more))
         assertTrue(bench.installations.owns("cmd-1"))
         assertEquals(setOf(InstallBench.APP), DeployedApps(bench.db).names(), "heartbeats report its version")
         bench.settle()
@@ -46,7 +48,8 @@ class DeploymentTest {
         assertEquals("1.7", bench.acknowledged.last().installedVersion)
         assertEquals(Concluded("deploy_apk", "success"), bench.result())
         val intent = bench.platform.intents.single() as PlatformAction.RestartIntent
-        assertEquals(listOf(InstallBench.APP, "till.RESTART", "{\"a\":\"b\"}"), listOf(intent.packageName, intent.action, intent.extras.toString()))
+        val sent = listOf(intent.packageName, intent.action, intent.extras.toString())
+        assertEquals(listOf(InstallBench.APP, "till.RESTART", "{\"a\":\"b\"}"), sent)
         assertEquals(emptyList<String>(), bench.files())
         assertFalse(bench.installations.owns("cmd-1"))
         val told = bench.steps.filter { it.status != null }.map { it.step }.distinct()
@@ -141,7 +144,8 @@ class DeploymentTest {
     @Test
     fun `outside its window a deployment is skipped, inside it goes on`() {
         // It is 15:36 UTC, 16:36 in Berlin.
-        for ((window, code) in listOf("16:30-17:00" to null, "15:30-16:00" to "outside_window", "23:00-16:37" to null, "23:00-16:36" to "outside_window")) {
+        val shut = "outside_window"
+        for ((window, code) in listOf("16:30-17:00" to null, "15:30-16:00" to shut, "23:00-16:37" to null, "23:00-16:36" to shut)) {
             val bench = bench()
             val (start, end) = window.split("-")
             bench.installations.deploy(bench.command(constraints = """{"window":{"start":"$start","end":"$end","tz":"Europe/Berlin"}}"""))
@@ -336,7 +340,8 @@ class DeploymentTest {
                 }
                 bench.settle()
                 assertEquals(1, bench.platform.commits.size, "never committed twice")
-                assertEquals(if (succeeds) "succeeded" to null else "failed" to "install_failed", bench.acknowledged.last().let { it.status to it.error })
+                val told = bench.acknowledged.last().let { it.status to it.error }
+                assertEquals(if (succeeds) "succeeded" to null else "failed" to "install_failed", told)
             }
         }
     }

@@ -42,7 +42,9 @@ class DownloadTest {
 
     @Test
     fun `what breaks off goes on from there`() {
-        for (reply in listOf(Reply.Serve(cutAfter = 4_500), Reply.Serve(stallAfter = 4_500), Reply.Serve(cutAfter = 4_500, endsQuietly = true))) {
+        val cut = Reply.Serve(cutAfter = 4_500)
+        val breaks = listOf(cut, cut.copy(endsQuietly = true), Reply.Serve(stallAfter = 4_500))
+        for (reply in breaks) {
             val bench = deployed(reply, Reply.Serve(cutAfter = 1_000))
             assertSucceeds(bench)
             assertEquals(listOf(0L, 4_500L, 5_500L), bench.froms(), "$reply")
@@ -91,7 +93,11 @@ class DownloadTest {
         val bench = deployed(Reply.Serve(cutAfter = 4_500), Reply.Serve(etag = "\"v2\""), Reply.Serve(etag = "\"v2\""))
         assertSucceeds(bench)
         assertEquals(listOf(0L, 4_500L, 0L), bench.froms())
-        assertFails("download_failed", deployed(Reply.Serve(cutAfter = 4_500), Reply.Serve(etag = "\"v2\""), Reply.Serve(etag = "\"v2\"", cutAfter = 9), Reply.Serve(etag = "\"v3\"")))
+        val twice = arrayOf(
+            Reply.Serve(cutAfter = 4_500), Reply.Serve(etag = "\"v2\""), Reply.Serve(etag = "\"v2\"", cutAfter = 9),
+            Reply.Serve(etag = "\"v3\""),
+        )
+        assertFails("download_failed", deployed(*twice))
     }
 
     @Test
@@ -119,8 +125,8 @@ class DownloadTest {
     @Test
     fun `a portal that stays, a node that stays busy and a network that stays away end it`() {
         val lasting = listOf(
-            Reply.Page, Reply.Status(302), Reply.Status(503), Reply.OtherRange, Reply.Nothing(), Reply.Nothing(NetworkFailure.CLEARTEXT_FORBIDDEN),
-            Reply.Serve(stallAfter = 0),
+            Reply.Page, Reply.Status(302), Reply.Status(503), Reply.OtherRange, Reply.Nothing(),
+            Reply.Nothing(NetworkFailure.CLEARTEXT_FORBIDDEN), Reply.Serve(stallAfter = 0),
         )
         for (reply in lasting) {
             val bench = deployed { listOf("files:1", "n1:1", "n2:1").forEach { downloads.byHost[it] = reply } }
@@ -131,7 +137,8 @@ class DownloadTest {
 
     @Test
     fun `a server that never gets further than before ends it as well`() {
-        val bench = deployed { listOf("files:1", "n1:1", "n2:1").forEach { downloads.byHost[it] = Reply.Serve(ignoresRange = true, cutAfter = 4_500) } }
+        val half = Reply.Serve(ignoresRange = true, cutAfter = 4_500)
+        val bench = deployed { listOf("files:1", "n1:1", "n2:1").forEach { downloads.byHost[it] = half } }
         assertFails("download_failed", bench)
         assertTrue(bench.downloads.requests.size <= 21)
     }

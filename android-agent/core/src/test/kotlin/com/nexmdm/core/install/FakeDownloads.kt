@@ -81,11 +81,17 @@ class FakeDownloads(private val content: ByteArray, private val switch: KillSwit
         }
     }
 
-    private suspend fun serve(request: DownloadRequest, how: Reply.Serve, file: ByteArray, onHead: (DownloadHead) -> OutputStream?): DownloadHead {
+    private suspend fun serve(
+        request: DownloadRequest,
+        how: Reply.Serve,
+        file: ByteArray,
+        onHead: (DownloadHead) -> OutputStream?,
+    ): DownloadHead {
         val from = if (how.ignoresRange) 0 else request.fromByte.toInt()
         if (from >= file.size) return headOnly(416, mapOf("content-range" to "bytes */${file.size}"), onHead)
         val tag = how.etag?.let { mapOf("etag" to it) }.orEmpty()
-        val length = if (from == 0) mapOf("content-length" to "${file.size}") else mapOf("content-range" to "bytes $from-${file.size - 1}/${file.size}")
+        val range = "content-range" to "bytes $from-${file.size - 1}/${file.size}"
+        val length = mapOf(if (from == 0) "content-length" to "${file.size}" else range)
         val head = DownloadHead(if (from == 0) 200 else 206, APK + tag + length)
         val out = onHead(head) ?: return head
         var sent = 0

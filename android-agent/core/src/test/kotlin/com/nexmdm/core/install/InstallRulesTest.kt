@@ -14,14 +14,17 @@ import org.junit.jupiter.api.Test
 import java.time.Instant
 
 internal const val DEPLOY_PARAMS = """{"deployment_id":"0198b2f0-0000-7000-8000-000000000001","attempt":2,
-    "apk":{"package":"com.example.till","version_code":121,"version_name":"1.0.121-d263d20","url":"https://host/v1/apks/1/file?expires=9&signature=ab",
-    "sha256":"abababababababababababababababababababababababababababababababAB","signer_sha256":["cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"],
+    "apk":{"package":"com.example.till","version_code":121,"version_name":"1.0.121-d263d20",
+    "url":"https://host/v1/apks/1/file?expires=9&signature=ab",
+    "sha256":"abababababababababababababababababababababababababababababababAB",
+    "signer_sha256":["cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"],
     "size":10485760},"constraints":{"wifi_only":true,"min_battery":50,"charging_only":true,"min_storage_free_mb":100,
     "window":{"start":"22:00","end":"05:00","tz":"UTC"}},"retry":{"max":0,"backoff_sec":60},
     "post_install":{"restart_intent":{"action":"com.nexmdm.RESTART","extras":{"a":"b"}}}}"""
 
 internal val FIT_DEVICE = DeviceCondition(
-    batteryPct = 50, charging = true, transport = Transport.WIFI, metered = false, storageFreeBytes = 120L shl 20, inCall = false, sdkInt = 33,
+    batteryPct = 50, charging = true, transport = Transport.WIFI, metered = false, storageFreeBytes = 120L shl 20,
+    inCall = false, sdkInt = 33,
 )
 
 class InstallRulesTest {
@@ -45,7 +48,8 @@ class InstallRulesTest {
         for ((change, code) in unfit) assertEquals(code, FIT_DEVICE.change().obstacle(order, night))
         // All at once: the first of them is named; each that is put right leaves the next.
         assertEquals("outside_window", unfit.fold(FIT_DEVICE) { all, (change, _) -> all.change() }.obstacle(order, noon))
-        val worst = FIT_DEVICE.copy(batteryPct = 1, charging = false, transport = Transport.CELLULAR, metered = true, storageFreeBytes = 0, inCall = true)
+        val poor = FIT_DEVICE.copy(batteryPct = 1, charging = false, storageFreeBytes = 0, inCall = true)
+        val worst = poor.copy(transport = Transport.CELLULAR, metered = true)
         assertEquals("no_wifi", worst.obstacle(order, night))
         assertEquals("metered", worst.copy(transport = Transport.WIFI).obstacle(order, night))
         assertEquals("not_charging", worst.copy(transport = Transport.ETHERNET, metered = false).obstacle(order, night))
@@ -80,9 +84,11 @@ class InstallRulesTest {
     @Test
     fun `parameters are read, digests in any spelling`() {
         assertEquals("ab".repeat(32), order.apk.sha256)
-        assertEquals(listOf<Any?>(2, 121L, 10_485_760L, 0), listOf<Any?>(order.attempt, order.apk.versionCode, order.apk.sizeBytes, order.retry.max))
+        assertEquals(listOf(121L, 10_485_760L), listOf(order.apk.versionCode, order.apk.sizeBytes))
+        assertEquals(listOf(2, 0), listOf(order.attempt, order.retry.max))
         assertEquals("com.nexmdm.RESTART", order.restartIntent?.action)
-        val nulls = DEPLOY_PARAMS.replace(Regex(""""window":\{[^}]*\}"""), "\"window\":null").replace(Regex(""""restart_intent":\{.*"""), "\"restart_intent\":null}}")
+        val nulls = DEPLOY_PARAMS.replace(Regex(""""window":\{[^}]*\}"""), "\"window\":null")
+            .replace(Regex(""""restart_intent":\{.*"""), "\"restart_intent\":null}}")
         val read = checkNotNull(InstallOrder.ofDeployment(nulls))
         assertNull(read.constraints.window)
         assertNull(read.restartIntent)
@@ -98,7 +104,8 @@ class InstallRulesTest {
             broken("com.example.till", "../../etc"), broken("com.example.till", "till"), broken("com.example.till", "a." + "b".repeat(300)),
             broken("https://host", "file://host"), broken("https://host", "https://user@host"), broken("https://host/", "https://host/ /"),
             broken("https://host/v1/apks/1/file?expires=9&signature=ab", "https://host/" + "x".repeat(5_000)),
-            broken("\"size\":10485760", "\"size\":0"), broken("\"size\":10485760", "\"size\":-1"), broken("\"size\":10485760", "\"size\":99999999999"),
+            broken("\"size\":10485760", "\"size\":0"), broken("\"size\":10485760", "\"size\":-1"),
+            broken("\"size\":10485760", "\"size\":99999999999"),
             broken("\"version_code\":121", "\"version_code\":-1"), broken("\"version_code\":121", "\"version_code\":\"x\""),
             broken("abababAB", "ab"), broken("abababAB", "zzzzzzzz"), broken("\"cdcd", "\"cd"), broken("\"attempt\":2", "\"attempt\":-2"),
             broken("0198b2f0-", "../"), broken("0198b2f0-0000-7000-8000-000000000001", ""), broken("com.nexmdm.RESTART", ""),
@@ -116,8 +123,9 @@ class InstallRulesTest {
 
     @Test
     fun `an offer becomes an order with its two conditions`() {
-        val offer = UpdateOffer("b-1", 141, "1.1", "com.nexmdm", "http://n/f?s=1", "ab".repeat(32), "", 5, wifiOnly = true, mustInstall = true, minBatteryPct = 30.0)
-        val read = checkNotNull(InstallOrder.ofUpdate(offer))
+        val digest = "ab".repeat(32)
+        val offer = UpdateOffer("b-1", 141, "1.1", "com.nexmdm", "http://n/f", digest, "", 5, wifiOnly = true, mustInstall = true)
+        val read = checkNotNull(InstallOrder.ofUpdate(offer.copy(minBatteryPct = 30.0)))
         assertEquals(Constraints(wifiOnly = true, minBatteryPct = 30.0), read.constraints)
         assertTrue(read.mustInstall && read.apk.signerSha256.isEmpty())
     }
@@ -155,7 +163,8 @@ class InstallRulesTest {
         assertNull(problem(rotated, expected = listOf(b)))
         assertNull(problem(rotated, expected = listOf(b), installed = InstalledApp(1, "1", setOf(a))), "installed with its former key")
         assertEquals("signer_mismatch", problem(installed = InstalledApp(1, "1", setOf(b))), "announced, but not the installed app's")
-        assertEquals("signer_mismatch", problem(expected = listOf(b), installed = InstalledApp(1, "1", setOf(a))), "the installed app's, but not announced")
+        val fitting = InstalledApp(1, "1", setOf(a))
+        assertEquals("signer_mismatch", problem(expected = listOf(b), installed = fitting), "the installed app's, but not announced")
         assertNull(problem(expected = emptyList()), "any signer for what is not installed")
         assertEquals("signer_mismatch", problem(expected = emptyList(), installed = InstalledApp(1, "1", setOf(b))))
         assertEquals("signer_mismatch", problem(installed = InstalledApp(1, "1", emptySet())), "unknown signers fit nothing")
@@ -181,7 +190,8 @@ class InstallRulesTest {
         assertTrue(judged(206, 5, "\"a\"", "content-range" to "bytes 5-999/1000", "etag" to "\"b\"") is HeadVerdict.StartOver)
         assertTrue(judged(416, 5) is HeadVerdict.StartOver)
         assertTrue(judged(416, 0) is HeadVerdict.Never)
-        for (range in listOf("bytes 4-999/1000", "bytes 5-1000/1000", "bytes 5-4/1000", "bytes */1000", "5-999/1000", "", "bytes 5-999999999999999999999/1000")) {
+        val wrong = listOf("4-999/1000", "5-1000/1000", "5-4/1000", "*/1000", "5-999999999999999999999/1000").map { "bytes $it" }
+        for (range in wrong + listOf("5-999/1000", "")) {
             assertTrue(judged(206, 5, null, "content-range" to range) is HeadVerdict.Later, range)
         }
         assertTrue(judged(200, 0, null, "content-type" to "Text/HTML") is HeadVerdict.Later)

@@ -72,7 +72,8 @@ private class KillableSql(private val sql: Sql, private val switch: KillSwitch) 
     override fun <T> query(statement: String, vararg arguments: Any?, map: (Row) -> T): List<T> =
         sql.query(statement, *arguments, map = map)
 
-    override fun <T> transaction(block: () -> T): T = sql.transaction { block().also { switch.tick("commit") } }.also { switch.tick("committed") }
+    override fun <T> transaction(block: () -> T): T =
+        sql.transaction { block().also { switch.tick("commit") } }.also { switch.tick("committed") }
 
     override fun close() = sql.close()
 

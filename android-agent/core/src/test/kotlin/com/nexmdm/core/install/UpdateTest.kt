@@ -29,7 +29,8 @@ class UpdateTest {
 
     private fun update(id: String = "up-1") = Command(requestId = id, action = "update", params = "{}")
 
-    private fun InstallBench.events() = updateReports.map { it.event }.fold(emptyList<String>()) { all, next -> if (all.lastOrNull() == next) all else all + next }
+    private fun InstallBench.events() =
+        updateReports.map { it.event }.fold(emptyList<String>()) { all, next -> if (all.lastOrNull() == next) all else all + next }
 
     @Test
     fun `the agent replaces itself, and the new version reports it`() {
@@ -53,7 +54,11 @@ class UpdateTest {
     fun `a deployment of the agent's own package ends in the new version, intent included`() {
         val bench = bench()
         bench.installations.deploy(
-            bench.command(packageName = FakePlatform.AGENT, versionCode = 141, more = ",\"post_install\":{\"restart_intent\":{\"action\":\"x\",\"extras\":{}}}"),
+            bench.command(
+                packageName = FakePlatform.AGENT,
+                versionCode = 141,
+                more = ",\"post_install\":{\"restart_intent\":{\"action\":\"x\",\"extras\":{}}}",
+            ),
         )
         bench.settle()
         assertEquals("replaced", bench.switch.diedBefore)
