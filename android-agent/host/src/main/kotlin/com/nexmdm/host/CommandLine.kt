@@ -91,7 +91,8 @@ internal data class CommandLine(
         }
 
         private fun durationMs(name: String, text: String): Long {
-            val (number, unit) = DURATION.matchEntire(text)?.destructured ?: throw UsageException("--$name takes a time such as 10s, not $text")
+            val (number, unit) = DURATION.matchEntire(text)?.destructured
+                ?: throw UsageException("--$name takes a time such as 10s, not $text")
             return (number.toLong() * UNIT_MS.getValue(unit)).also { if (it == 0L) throw UsageException("--$name is more than nothing") }
         }
 

@@ -5,10 +5,8 @@ import com.nexmdm.core.agent.AgentPhase
 import com.nexmdm.core.agent.AgentSettings
 import com.nexmdm.core.agent.EnrollmentAnswer
 import com.nexmdm.core.agent.EnrollmentRequest
-import com.nexmdm.core.identity.VaultDocument
 import com.nexmdm.core.link.okhttp.OkHttpNetwork
 import com.nexmdm.core.port.EventLog
-import com.nexmdm.core.port.Level
 import com.nexmdm.core.port.Observer
 import com.nexmdm.core.port.Ports
 import com.nexmdm.core.port.PushSource
@@ -38,8 +36,8 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.coroutineScope
-import kotlinx.coroutines.flow.mapNotNull
 import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.flow.mapNotNull
 import kotlinx.coroutines.selects.select
 import kotlinx.coroutines.withTimeoutOrNull
 
@@ -56,14 +54,14 @@ internal class HostAgent(private val options: CommandLine, private val log: Even
     private val installer =
         SimulatedInstaller(apps, InstallSessions(folder.platform), profile::refresh, scope, end, log).also { it.start() }
     private val device = SimulatedDevice(profile, boot, apps, folder.platform).also { it.start() }
-    private val secrets = FileSecretStore(folder.identity, KeyHistory(folder.keyHistory))
+    private val pushSocket = options.pushPort?.let { PushListenerSocket(it, "sim-${options.alias ?: device.hardwareId}", log) }
     private val agent =
         Agent(
             Ports(
                 clock = clock,
                 randomness = HostRandomness,
                 sqlOpener = JdbcSqlOpener(folder.database).also { SqliteLibrary.unpack(folder.libraries) },
-                secrets = secrets,
+                secrets = FileSecretStore(folder.identity, KeyHistory(folder.keyHistory)),
                 log = log,
                 http = OkHttpNetwork(),
                 monitor = device,
@@ -71,7 +69,7 @@ internal class HostAgent(private val options: CommandLine, private val log: Even
                 actions = SimulatedActions(folder.platform, apps, boot, end, log),
                 installer = installer,
                 downloads = SimulatedDownloads(folder.downloads) { profile.current.storageFreeMb },
-                push = push(),
+                push = pushSocket ?: PushSource.None,
                 observer = observer(),
             ),
             AgentSettings(heartbeatIntervalMs = options.intervalMs),
@@ -97,6 +95,7 @@ internal class HostAgent(private val options: CommandLine, private val log: Even
 
     override fun close() {
         scope.cancel()
+        pushSocket?.close()
         profile.close()
         folder.close()
     }
@@ -115,9 +114,6 @@ internal class HostAgent(private val options: CommandLine, private val log: Even
             AgentPhase.IDENTITY_FORGOTTEN -> ExitStatus.IDENTITY_FORGOTTEN
             AgentPhase.UNENROLLED, AgentPhase.REGISTERING, AgentPhase.ENROLLED -> null
         }
-
-    private fun push(): PushSource =
-        options.pushPort?.let { PushListenerSocket(it, "sim-${options.alias ?: device.hardwareId}", log) } ?: PushSource.None
 
     private fun observer(): Observer =
         options.record?.let { RecordObserver(it, { agent.status.value.deviceId }, { profile.current.clockOffsetMs }, log) } ?: Observer.None

@@ -2,12 +2,12 @@ package com.nexmdm.host
 
 import com.nexmdm.core.port.Level
 import com.nexmdm.host.record.JsonLog
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.runBlocking
 import java.io.FileDescriptor
 import java.io.FileOutputStream
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
-import kotlinx.coroutines.CompletableDeferred
-import kotlinx.coroutines.runBlocking
 
 private const val SHUTDOWN_MS = 1_900L
 

@@ -1,11 +1,11 @@
 package com.nexmdm.host
 
-import java.io.File
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import java.io.File
 
 class CommandLineTest {
     private val least = listOf("--server", "http://n1:1", "--state", "/s")
@@ -20,7 +20,7 @@ class CommandLineTest {
                 (
                     "--server http://n1:1/,https://n2 --state /s --token t.s --alias kiosk --device-profile /p.json --interval 10s " +
                         "--record /r.jsonl --halt-at command.run#3 --push-listen 0"
-                ).split(' '),
+                    ).split(' '),
             )
         val expected =
             CommandLine(

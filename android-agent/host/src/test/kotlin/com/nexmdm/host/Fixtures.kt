@@ -2,9 +2,9 @@ package com.nexmdm.host
 
 import com.nexmdm.core.port.EventLog
 import com.nexmdm.core.port.Level
+import kotlinx.coroutines.CancellationException
 import java.io.File
 import java.util.concurrent.CopyOnWriteArrayList
-import kotlinx.coroutines.CancellationException
 
 /** Remembers the names of events. */
 internal class RecordingLog : EventLog {

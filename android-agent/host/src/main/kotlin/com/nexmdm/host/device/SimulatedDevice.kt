@@ -9,10 +9,10 @@ import com.nexmdm.core.port.PowerState
 import com.nexmdm.core.port.Transport
 import com.nexmdm.host.platform.InstalledApps
 import com.nexmdm.host.storage.AtomicFile
-import java.io.File
-import java.util.UUID
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
+import java.io.File
+import java.util.UUID
 
 /** The device's facts, as profile and installed apps say. */
 internal class SimulatedDevice(
@@ -23,6 +23,7 @@ internal class SimulatedDevice(
 ) : DeviceFacts, DeviceMonitor {
     // The agent that runs is the one that was installed when its process began.
     private val agent: AppProfile = apps.find(AGENT_PACKAGE) ?: profile.current.agent
+
     /** Identifies the device to the server. */
     val hardwareId: String by lazy { profile.current.hardwareId ?: ownHardwareId() }
     private val networkState = MutableStateFlow(profile.current.network)

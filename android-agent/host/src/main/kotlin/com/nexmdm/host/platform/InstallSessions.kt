@@ -3,10 +3,10 @@ package com.nexmdm.host.platform
 import com.nexmdm.host.device.AppProfile
 import com.nexmdm.host.device.VerdictProfile
 import com.nexmdm.host.storage.AtomicFile
-import java.io.File
 import kotlinx.serialization.SerialName
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.Json
+import java.io.File
 
 /** An installation that was committed: from here on it is the system's business, whatever becomes of the agent. */
 @Serializable
@@ -33,7 +33,9 @@ internal class InstallSessions(platformFolder: File) {
     fun stage(packageName: String, apk: File): File = apk.copyTo(staged(packageName), overwrite = true)
 
     /** Commits what was staged. */
-    fun commit(session: CommittedSession) = AtomicFile.write(committed(session.packageName), json.encodeToString(CommittedSession.serializer(), session))
+    fun commit(session: CommittedSession) {
+        AtomicFile.write(committed(session.packageName), json.encodeToString(CommittedSession.serializer(), session))
+    }
 
     /** Sessions that were committed and not decided. */
     fun undecided(): List<CommittedSession> =

@@ -4,10 +4,10 @@ import com.nexmdm.host.device.AppProfile
 import com.nexmdm.host.device.DeviceProfile
 import com.nexmdm.host.device.SimulatedDevice
 import com.nexmdm.host.storage.AtomicFile
-import java.io.File
 import kotlinx.serialization.builtins.MapSerializer
 import kotlinx.serialization.builtins.serializer
 import kotlinx.serialization.json.Json
+import java.io.File
 
 /** The apps of the simulated device, by package; read anew each time, since tests change the file too. */
 internal class InstalledApps(platformFolder: File) {

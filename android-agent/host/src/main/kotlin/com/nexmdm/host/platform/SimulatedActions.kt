@@ -11,12 +11,12 @@ import com.nexmdm.host.device.Boot
 import com.nexmdm.host.device.SimulatedDevice
 import com.nexmdm.host.storage.AtomicFile
 import com.nexmdm.host.storage.appendLine
+import kotlinx.serialization.json.buildJsonObject
+import kotlinx.serialization.json.put
 import java.io.File
 import java.io.IOException
 import java.time.Instant
 import java.time.temporal.ChronoUnit
-import kotlinx.serialization.json.buildJsonObject
-import kotlinx.serialization.json.put
 
 /** The platform's calls behind commands: each is put down in `actions.jsonl` when it is performed, so that tests can count. */
 internal class SimulatedActions(
@@ -57,7 +57,10 @@ internal class SimulatedActions(
         }
 
     private fun ofInstalled(packageName: String): ActionOutcome =
-        if (apps.find(packageName) == null) ActionOutcome.failed("not_installed", "$packageName is not installed") else ActionOutcome.SUCCESS
+        when (apps.find(packageName)) {
+            null -> ActionOutcome.failed("not_installed", "$packageName is not installed")
+            else -> ActionOutcome.SUCCESS
+        }
 
     @Synchronized
     private fun note(action: PlatformAction) {

@@ -12,9 +12,6 @@ import com.nexmdm.host.device.AppProfile
 import com.nexmdm.host.device.DeviceProfile
 import com.nexmdm.host.device.SimulatedDevice
 import com.nexmdm.host.device.VerdictProfile
-import java.io.File
-import java.io.IOException
-import java.util.concurrent.ConcurrentHashMap
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Deferred
@@ -22,6 +19,9 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
+import java.io.File
+import java.io.IOException
+import java.util.concurrent.ConcurrentHashMap
 
 /**
  * The package installer of the simulated device. It decides by the file itself, as Android does, unless the profile has another
@@ -79,7 +79,8 @@ internal class SimulatedInstaller(
         val details = ApkReader.read(staged, now.sdkInt)
         val objection = if (staged.length() == sizeBytes) objection(details?.facts, packageName, now) else "it is not as long as was said"
         val app = AppProfile(details?.facts?.versionCode ?: 0, details?.versionName, details?.facts?.lineageSha256)
-        val verdict = if (now.install.verdict == VerdictProfile.INSTALLED && objection != null) VerdictProfile.INSTALL_FAILED else now.install.verdict
+        val isRefused = now.install.verdict == VerdictProfile.INSTALLED && objection != null
+        val verdict = if (isRefused) VerdictProfile.INSTALL_FAILED else now.install.verdict
         val session = CommittedSession(packageName, app, verdict, objection, nowMs() + now.install.ms)
         sessions.commit(session)
         return session

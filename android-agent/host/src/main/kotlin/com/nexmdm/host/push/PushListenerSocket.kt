@@ -5,6 +5,10 @@ import com.nexmdm.core.port.PushListener
 import com.nexmdm.core.port.PushSource
 import com.nexmdm.core.port.info
 import com.nexmdm.core.port.warn
+import com.nexmdm.host.UsageException
+import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.JsonObject
+import kotlinx.serialization.json.JsonPrimitive
 import java.io.BufferedInputStream
 import java.io.ByteArrayOutputStream
 import java.io.IOException
@@ -14,38 +18,50 @@ import java.net.ServerSocket
 import java.net.Socket
 import java.util.concurrent.Semaphore
 import kotlin.concurrent.thread
-import kotlinx.serialization.json.Json
-import kotlinx.serialization.json.JsonObject
-import kotlinx.serialization.json.JsonPrimitive
 
 /**
  * Push messages over TCP on the loopback address: every line of a connection is a JSON object, the data of one message. Nothing
  * is answered. Values that are no text become the text of their JSON; what is no object is dropped with an event.
  */
-internal class PushListenerSocket(private val port: Int, private val token: String, private val log: EventLog) : PushSource {
-    private var server: ServerSocket? = null
+internal class PushListenerSocket(port: Int, private val token: String, private val log: EventLog) : PushSource, AutoCloseable {
+    private val server = bind(port)
     private val connections = Semaphore(CONNECTIONS_MAX)
 
+    /** Whoever takes messages; while nobody does they are lost, as push messages may be. */
+    @Volatile
+    private var listener: PushListener? = null
+
+    init {
+        log.info("push.listen", "port" to server.localPort, "token" to token)
+        thread(isDaemon = true, name = "push-listen") { accept() }
+    }
+
     override fun start(listener: PushListener) {
-        val bound = ServerSocket(port, CONNECTIONS_MAX, InetAddress.getByAddress(byteArrayOf(127, 0, 0, 1)))
-        server = bound
-        log.info("push.listen", "port" to bound.localPort, "token" to token)
-        thread(isDaemon = true, name = "push-listen") { accept(bound, listener) }
+        this.listener = listener
         listener.onToken(token)
     }
 
     override fun stop() {
-        server?.close()
+        listener = null
     }
 
-    private fun accept(bound: ServerSocket, listener: PushListener) {
+    override fun close() = server.close()
+
+    private fun bind(port: Int): ServerSocket =
+        try {
+            ServerSocket(port, CONNECTIONS_MAX, InetAddress.getByAddress(byteArrayOf(127, 0, 0, 1)))
+        } catch (e: IOException) {
+            throw UsageException("--push-listen: cannot listen at port $port (${e.message})")
+        }
+
+    private fun accept() {
         try {
             while (true) {
                 connections.acquire()
-                val connection = bound.accept()
+                val connection = server.accept()
                 thread(isDaemon = true, name = "push-connection") {
                     try {
-                        connection.use { serve(it, listener) }
+                        connection.use(::serve)
                     } finally {
                         connections.release()
                     }
@@ -57,25 +73,25 @@ internal class PushListenerSocket(private val port: Int, private val token: Stri
         }
     }
 
-    private fun serve(connection: Socket, listener: PushListener) {
+    private fun serve(connection: Socket) {
         try {
             val input = BufferedInputStream(connection.getInputStream())
             while (true) {
                 val line = readLine(input) ?: return
-                if (line.isNotBlank()) deliver(line, listener)
+                if (line.isNotBlank()) deliver(line)
             }
         } catch (e: IOException) {
             log.warn("push.broken", "error" to e.message)
         }
     }
 
-    private fun deliver(line: String, listener: PushListener) {
+    private fun deliver(line: String) {
         val data = runCatching { Json.parseToJsonElement(line) as JsonObject }.getOrNull()
         if (data == null) {
             log.warn("push.unreadable", "bytes" to line.length)
             return
         }
-        listener.onMessage(data.mapValues { (_, value) -> (value as? JsonPrimitive)?.content ?: value.toString() })
+        listener?.onMessage(data.mapValues { (_, value) -> (value as? JsonPrimitive)?.content ?: value.toString() })
     }
 
     /** The next line, or null at the end. Throws [IOException] when it is too long. */

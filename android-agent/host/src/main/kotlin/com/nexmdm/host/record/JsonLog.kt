@@ -5,15 +5,15 @@ import com.nexmdm.core.port.Level
 import com.nexmdm.host.ExitStatus
 import com.nexmdm.host.HaltPoint
 import com.nexmdm.host.ProcessEnd
+import kotlinx.serialization.json.JsonNull
+import kotlinx.serialization.json.JsonPrimitive
+import kotlinx.serialization.json.buildJsonObject
+import kotlinx.serialization.json.put
 import java.io.IOException
 import java.io.OutputStream
 import java.time.Instant
 import java.time.ZoneOffset
 import java.time.format.DateTimeFormatter
-import kotlinx.serialization.json.JsonNull
-import kotlinx.serialization.json.JsonPrimitive
-import kotlinx.serialization.json.buildJsonObject
-import kotlinx.serialization.json.put
 
 /** The log: a line of JSON an event, written through at once. At [haltAt] the process ends before the line is written. */
 internal class JsonLog(

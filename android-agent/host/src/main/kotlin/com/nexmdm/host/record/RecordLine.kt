@@ -3,12 +3,6 @@ package com.nexmdm.host.record
 import com.nexmdm.core.port.Exchange
 import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.wire.Command
-import java.time.Duration
-import java.time.Instant
-import java.time.ZoneOffset
-import java.time.format.DateTimeFormatter
-import java.time.format.DateTimeParseException
-import java.time.temporal.ChronoUnit
 import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonNull
 import kotlinx.serialization.json.JsonObject
@@ -16,6 +10,12 @@ import kotlinx.serialization.json.JsonObjectBuilder
 import kotlinx.serialization.json.JsonPrimitive
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.put
+import java.time.Duration
+import java.time.Instant
+import java.time.ZoneOffset
+import java.time.format.DateTimeFormatter
+import java.time.format.DateTimeParseException
+import java.time.temporal.ChronoUnit
 
 /** Lines of a record, in the format of the simulator (`chaos/src/fleet/record.rs`), which its oracle reads. */
 internal class RecordLine(private val deviceId: String, private val exchange: Exchange) {

@@ -8,9 +8,9 @@ import com.nexmdm.core.port.warn
 import com.nexmdm.core.wire.Command
 import com.nexmdm.host.storage.AtomicFile
 import com.nexmdm.host.storage.appendLine
+import kotlinx.serialization.json.JsonObject
 import java.io.File
 import java.io.IOException
-import kotlinx.serialization.json.JsonObject
 
 /**
  * Appends what the agent does to a record, each line written to the operating system before the agent goes on. Times are true:

@@ -8,7 +8,11 @@ import java.io.IOException
 internal class FileSecretStore(private val file: File, private val history: KeyHistory) : SecretStore {
     init {
         // A kill may have come between the document and the history.
-        AtomicFile.read(file)?.let { document -> history.record(document) {} }
+        try {
+            AtomicFile.read(file)?.let { document -> history.record(document) {} }
+        } catch (_: IOException) {
+            // Nothing can be told of a document that cannot be read; the core says so itself.
+        }
     }
 
     override fun read(): String? =
@@ -23,6 +27,6 @@ internal class FileSecretStore(private val file: File, private val history: KeyH
     }
 
     override fun clear() {
-        file.delete()
+        history.record("{}") { file.delete() }
     }
 }

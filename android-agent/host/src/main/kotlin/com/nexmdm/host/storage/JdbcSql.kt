@@ -3,12 +3,12 @@ package com.nexmdm.host.storage
 import com.nexmdm.core.port.Row
 import com.nexmdm.core.port.Sql
 import com.nexmdm.core.port.SqlException
+import org.sqlite.SQLiteException
 import java.sql.Connection
 import java.sql.PreparedStatement
 import java.sql.ResultSet
 import java.sql.SQLException
 import java.sql.Types
-import org.sqlite.SQLiteException
 
 /** The port of the database over JDBC. */
 internal class JdbcSql(private val connection: Connection) : Sql {

@@ -2,8 +2,8 @@ package com.nexmdm.host.storage
 
 import com.nexmdm.core.port.Sql
 import com.nexmdm.core.port.SqlOpener
-import java.io.File
 import org.sqlite.SQLiteConfig
+import java.io.File
 
 /**
  * Opens the agent's database. How durable a commit is, the core says itself (`journal_mode`, `synchronous`): whatever was committed

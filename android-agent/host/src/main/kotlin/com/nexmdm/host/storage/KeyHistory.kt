@@ -1,15 +1,15 @@
 package com.nexmdm.host.storage
 
 import com.nexmdm.core.identity.VaultDocument
+import kotlinx.serialization.SerialName
+import kotlinx.serialization.Serializable
+import kotlinx.serialization.json.Json
 import java.io.File
 import java.io.IOException
 import java.nio.channels.FileChannel
 import java.time.Instant
 import java.time.ZoneOffset
 import java.time.format.DateTimeFormatter
-import kotlinx.serialization.SerialName
-import kotlinx.serialization.Serializable
-import kotlinx.serialization.json.Json
 
 /**
  * The keys that the device took from a time on, as `chaos/src/identity/state_file.rs` reads them (`key_history`): a line when the
@@ -105,6 +105,9 @@ internal class KeyHistory(private val file: File, private val now: () -> Instant
         const val KEYS = "keys"
         const val GONE = "gone"
         val MILLIS: DateTimeFormatter = DateTimeFormatter.ofPattern("yyyy-MM-dd'T'HH:mm:ss.SSS'Z'").withZone(ZoneOffset.UTC)
-        val json = Json { explicitNulls = false; ignoreUnknownKeys = true }
+        val json = Json {
+            explicitNulls = false
+            ignoreUnknownKeys = true
+        }
     }
 }

@@ -5,15 +5,15 @@ import com.nexmdm.core.port.PowerState
 import com.nexmdm.core.port.Transport
 import com.nexmdm.host.RecordingLog
 import com.nexmdm.host.UsageException
-import java.io.File
-import java.util.concurrent.LinkedBlockingQueue
-import java.util.concurrent.TimeUnit
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.TimeUnit
 
 class DeviceProfileTest {
     @TempDir
@@ -40,7 +40,8 @@ class DeviceProfileTest {
 
     @Test
     fun `without a network none is validated`() {
-        assertEquals(NetworkState(Transport.NONE, validated = false, metered = false), DeviceProfile.parse("""{"transport":"none"}""").network)
+        val none = NetworkState(Transport.NONE, validated = false, metered = false)
+        assertEquals(none, DeviceProfile.parse("""{"transport":"none"}""").network)
     }
 
     @Test

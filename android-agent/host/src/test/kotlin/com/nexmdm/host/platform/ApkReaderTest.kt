@@ -1,13 +1,13 @@
 package com.nexmdm.host.platform
 
 import com.nexmdm.host.apk
-import java.io.File
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNotEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
 
 class ApkReaderTest {
     private fun read(name: String) = checkNotNull(ApkReader.read(apk(name), 33)) { name }
@@ -15,7 +15,8 @@ class ApkReaderTest {
     @Test
     fun `an APK says what it is and who signed it`() {
         val till = read("till-2.apk")
-        assertEquals(listOf("com.example.till", 2L, 26, "2.0"), listOf(till.facts.packageName, till.facts.versionCode, till.facts.minSdk, till.versionName))
+        val said = listOf(till.facts.packageName, till.facts.versionCode, till.facts.minSdk, till.versionName)
+        assertEquals(listOf("com.example.till", 2L, 26, "2.0"), said)
         assertTrue(till.facts.signerSha256.single().matches(Regex("[0-9a-f]{64}")))
         assertEquals(till.facts.signerSha256, till.facts.lineageSha256)
         assertNotEquals(till.facts.signerSha256, read("till-5-foreign.apk").facts.signerSha256)

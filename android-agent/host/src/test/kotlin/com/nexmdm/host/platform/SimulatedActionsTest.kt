@@ -8,7 +8,6 @@ import com.nexmdm.host.RecordingLog
 import com.nexmdm.host.device.AppProfile
 import com.nexmdm.host.device.Boot
 import com.nexmdm.host.device.DeviceProfile
-import java.io.File
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -17,6 +16,7 @@ import org.junit.jupiter.api.Assertions.assertNotEquals
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
 
 class SimulatedActionsTest {
     @TempDir

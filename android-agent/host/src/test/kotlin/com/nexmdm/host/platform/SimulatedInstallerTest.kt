@@ -11,7 +11,6 @@ import com.nexmdm.host.device.AppProfile
 import com.nexmdm.host.device.DeviceProfile
 import com.nexmdm.host.device.InstallProfile
 import com.nexmdm.host.device.VerdictProfile
-import java.io.File
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Deferred
 import kotlinx.coroutines.Job
@@ -30,6 +29,7 @@ import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
 
 class SimulatedInstallerTest {
     @TempDir
@@ -42,12 +42,14 @@ class SimulatedInstallerTest {
     /** A process that uses the installer. */
     private inner class Process(private val test: TestScope) {
         val scope = CoroutineScope(SupervisorJob() + StandardTestDispatcher(test.testScheduler))
-        val installer = SimulatedInstaller(apps, InstallSessions(folder), { profile }, scope, end, RecordingLog()) { EPOCH_MS + test.currentTime }
+        val installer = SimulatedInstaller(apps, InstallSessions(folder), { profile }, scope, end, RecordingLog(), ::nowMs)
 
         init {
             apps.seed(profile)
             installer.start()
         }
+
+        private fun nowMs() = EPOCH_MS + test.currentTime
 
         fun kill() {
             scope.cancel()
@@ -55,7 +57,9 @@ class SimulatedInstallerTest {
             test.runCurrent()
         }
 
-        fun installing(name: String, packageName: String = TILL): Deferred<InstallVerdict> = scope.async { installer.install(apk(name), packageName, apk(name).length()) }
+        fun installing(name: String, packageName: String = TILL): Deferred<InstallVerdict> = scope.async {
+            installer.install(apk(name), packageName, apk(name).length())
+        }
 
         suspend fun install(name: String, packageName: String = TILL) = installing(name, packageName).await()
 
@@ -174,7 +178,10 @@ class SimulatedInstallerTest {
     @Test
     fun `the system decides by the file`() = runTest {
         val process = Process(this)
-        suspend fun refused(name: String, packageName: String = TILL) = (process.install(name, packageName) as InstallVerdict.Failed).run { "$code $message" }
+        suspend fun refused(
+            name: String,
+            packageName: String = TILL,
+        ) = (process.install(name, packageName) as InstallVerdict.Failed).run { "$code $message" }
         assertEquals("install_failed INSTALL_PARSE_FAILED_NO_CERTIFICATES", refused("till-7-unsigned.apk"))
         assertEquals("install_failed INSTALL_PARSE_FAILED_BAD_PACKAGE_NAME", refused("till-2.apk", "com.example.other"))
         assertEquals(InstallVerdict.Installed, process.install("till-2.apk"))

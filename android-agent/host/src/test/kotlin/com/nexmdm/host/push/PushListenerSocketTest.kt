@@ -3,11 +3,13 @@ package com.nexmdm.host.push
 import com.nexmdm.core.port.EventLog
 import com.nexmdm.core.port.Level
 import com.nexmdm.core.port.PushListener
+import com.nexmdm.host.UsageException
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Test
 import java.net.Socket
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
-import org.junit.jupiter.api.Assertions.assertEquals
-import org.junit.jupiter.api.Test
 
 class PushListenerSocketTest {
     private val messages = LinkedBlockingQueue<Map<String, String>>()
@@ -50,6 +52,7 @@ class PushListenerSocketTest {
         assertEquals("push.broken", events.next().first)
         send(port, "{\"request_id\":\"r3\"}\n")
         assertEquals("r3", messages.next()["request_id"])
-        source.stop()
+        assertThrows(UsageException::class.java) { PushListenerSocket(port, "sim-other", log) }
+        source.close()
     }
 }

@@ -5,14 +5,14 @@ import com.nexmdm.core.port.warn
 import com.nexmdm.host.ExitStatus
 import com.nexmdm.host.HaltPoint
 import com.nexmdm.host.RecordingEnd
-import java.io.ByteArrayOutputStream
-import java.io.IOException
-import java.io.OutputStream
-import java.time.Instant
 import kotlinx.coroutines.CancellationException
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
+import java.io.ByteArrayOutputStream
+import java.io.IOException
+import java.io.OutputStream
+import java.time.Instant
 
 class JsonLogTest {
     private val out = ByteArrayOutputStream()
@@ -37,7 +37,12 @@ class JsonLogTest {
         log.info("command.run")
         log.info("command.concluded")
         assertThrows(CancellationException::class.java) { log.info("command.run") }
-        assertEquals(listOf("command.recorded", "command.run", "command.concluded"), out.toString().lines().dropLast(1).map { it.substringAfter("event\":\"").dropLast(2) })
+        assertEquals(
+            listOf("command.recorded", "command.run", "command.concluded"),
+            out.toString().lines().dropLast(1).map {
+                it.substringAfter("event\":\"").dropLast(2)
+            },
+        )
         assertEquals(listOf(ExitStatus.KILLED), end.statuses)
     }
 

@@ -4,11 +4,11 @@ import com.nexmdm.core.port.Exchange
 import com.nexmdm.core.port.InstallStep
 import com.nexmdm.core.wire.Command
 import com.nexmdm.host.RecordingLog
-import java.io.File
-import java.time.Instant
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
+import java.time.Instant
 
 /** The expected lines are those of the simulator's own test, in milliseconds; beneath them are those that it does not show. */
 class RecordObserverTest {

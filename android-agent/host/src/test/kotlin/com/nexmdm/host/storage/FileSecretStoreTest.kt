@@ -2,11 +2,6 @@ package com.nexmdm.host.storage
 
 import com.nexmdm.core.identity.Identity
 import com.nexmdm.core.identity.VaultDocument
-import java.io.File
-import java.io.IOException
-import java.nio.file.Files
-import java.nio.file.attribute.PosixFilePermissions
-import java.time.Instant
 import kotlinx.serialization.json.Json
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
@@ -14,6 +9,11 @@ import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
+import java.io.IOException
+import java.nio.file.Files
+import java.nio.file.attribute.PosixFilePermissions
+import java.time.Instant
 
 class FileSecretStoreTest {
     @TempDir
@@ -27,8 +27,10 @@ class FileSecretStoreTest {
 
     private fun store() = FileSecretStore(file, history())
 
-    private fun document(key: String, next: String? = null, deviceId: String = "d1") =
-        Json.encodeToString(VaultDocument.serializer(), VaultDocument(identity = Identity(deviceId, "t", key, next, servers = listOf("http://n1"), alias = "kiosk")))
+    private fun document(key: String, next: String? = null, deviceId: String = "d1"): String {
+        val identity = Identity(deviceId, "t", key, next, servers = listOf("http://n1"), alias = "kiosk")
+        return Json.encodeToString(VaultDocument.serializer(), VaultDocument(identity = identity))
+    }
 
     private val nobody = Json.encodeToString(VaultDocument.serializer(), VaultDocument())
     private val enrolled = """{"kind":"device","device_id":"d1","number":1,"alias":"kiosk","device_token":"t","device_key":"k"}"""
@@ -51,7 +53,8 @@ class FileSecretStoreTest {
     @Test
     fun `every change of keys is on record once`() {
         val store = store()
-        for (text in listOf(nobody, document("k"), document("k"), document("k", "n"), document("n"), document("n"), nobody, nobody)) store.write(text)
+        val documents = listOf(nobody, document("k"), document("k"), document("k", "n"), document("n"), document("n"), nobody, nobody)
+        documents.forEach(store::write)
         store().write(document("x", deviceId = "d2"))
         val gone = """{"kind":"gone","device_id":"d1","why":"identity_forgotten"}"""
         assertEquals(listOf(enrolled, changing, changed, gone), historyFile.readLines().take(4))
@@ -75,6 +78,14 @@ class FileSecretStoreTest {
         AtomicFile.write(file, document("n"))
         store()
         assertEquals(changed, historyFile.readLines().last())
+    }
+
+    @Test
+    fun `a damaged document is handed on as it is`() {
+        store().write(document("k"))
+        file.writeText("{damaged")
+        assertEquals("{damaged", store().read())
+        assertEquals(listOf(enrolled), historyFile.readLines())
     }
 
     @Test

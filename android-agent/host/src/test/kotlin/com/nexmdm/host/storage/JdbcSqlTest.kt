@@ -1,13 +1,13 @@
 package com.nexmdm.host.storage
 
 import com.nexmdm.core.port.SqlException
-import java.io.File
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
 
 class JdbcSqlTest {
     @TempDir
@@ -24,7 +24,8 @@ class JdbcSqlTest {
             assertEquals(1, sql.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?)", "x'y", Long.MAX_VALUE, 7, true, null))
             val rows =
                 sql.query("SELECT a, b, c, d, e, typeof(a), typeof(b), typeof(d) FROM t WHERE b = ?", Long.MAX_VALUE) { row ->
-                    listOf(row.text(0), row.long(1), row.long(2), row.long(3), row.isNull(4), row.text(4), row.long(4)) + (5..7).map(row::text)
+                    listOf(row.text(0), row.long(1), row.long(2), row.long(3), row.isNull(4), row.text(4), row.long(4)) +
+                        (5..7).map(row::text)
                 }
             assertEquals(listOf(listOf("x'y", Long.MAX_VALUE, 7L, 1L, true, null, 0L, "text", "integer", "integer")), rows)
             assertThrows(IllegalArgumentException::class.java) { sql.execute("INSERT INTO t (a) VALUES (?)", 1.5) }
@@ -72,7 +73,8 @@ class JdbcSqlTest {
     @Test
     fun `a damaged file is told from other trouble and can be made anew`() {
         folder.resolve("agent.db").writeText("this is no database, and long enough to be looked at as one".repeat(50))
-        val damage = assertThrows(SqlException::class.java) { open().use { sql -> sql.query("SELECT * FROM sqlite_master") { it.text(0) } } }
+        val damage =
+            assertThrows(SqlException::class.java) { open().use { sql -> sql.query("SELECT * FROM sqlite_master") { it.text(0) } } }
         assertTrue(damage.corrupt)
         opener.discard()
         open().use { sql -> assertFalse(assertThrows(SqlException::class.java) { sql.execute("SELECT nonsense") }.corrupt) }

@@ -1,11 +1,11 @@
 package com.nexmdm.host.storage
 
 import com.nexmdm.host.UsageException
-import java.io.File
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
+import java.io.File
 
 class StateFolderTest {
     @TempDir
