@@ -25,7 +25,7 @@ version=$("$scripts_dir/version.sh")
 # Left-overs of an earlier build would be packaged with this one.
 rm -rf "$app_dir/target/libs" "$app_dir"/target/app-*.jar "$agent_dir"/host/target/libs "$agent_dir"/host/target/host-*.jar
 goals=(package -Dagent.versionCode="$(field version_code <<<"$version")" -Dagent.versionName="$(field version_name <<<"$version")")
-[ "$tests" = true ] || goals+=(-DskipTests)
+[ "$tests" = true ] || goals+=(-DskipTests -Dmaven.test.skip=true)
 maven "${goals[@]}"
 mkdir -p "$out_dir"
 cp "$agent_dir"/host/target/host-*-all.jar "$out_dir/nexmdm-agent-host.jar"
