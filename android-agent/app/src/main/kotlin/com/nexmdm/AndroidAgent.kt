@@ -88,9 +88,12 @@ internal class AndroidAgent(
         log.info("process.start", "sdk" to Build.VERSION.SDK_INT, "version" to versionName, "version_code" to facts.agentVersionCode())
         monitor.start()
         val changed = IntentFilter(Intent.ACTION_APPLICATION_RESTRICTIONS_CHANGED)
-        context.registerReceiver(object : BroadcastReceiver() {
-            override fun onReceive(context: Context, intent: Intent) = prepare()
-        }, changed)
+        context.registerReceiver(
+            object : BroadcastReceiver() {
+                override fun onReceive(context: Context, intent: Intent) = prepare()
+            },
+            changed,
+        )
         scope.launch { agent.run() }
         prepare()
     }

@@ -10,8 +10,8 @@ import android.os.PowerManager
 import com.nexmdm.action.AndroidActions
 import com.nexmdm.action.AppControl
 import com.nexmdm.action.ProgramRunner
-import com.nexmdm.action.Ringer
 import com.nexmdm.action.RingStopReceiver
+import com.nexmdm.action.Ringer
 import com.nexmdm.action.Sound
 import com.nexmdm.action.WifiJoiner
 import com.nexmdm.core.port.ActionOutcome
@@ -20,8 +20,8 @@ import com.nexmdm.platform.Notices
 import com.nexmdm.platform.service
 import kotlinx.coroutines.async
 import kotlinx.coroutines.runBlocking
-import kotlinx.coroutines.test.runCurrent
 import kotlinx.coroutines.test.currentTime
+import kotlinx.coroutines.test.runCurrent
 import kotlinx.coroutines.test.runTest
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
@@ -271,17 +271,22 @@ internal class ActionsTest : FrameworkTest() {
 
     @Test
     fun `the intent after an installation reaches the app's receivers by name`() {
-        val extras = buildJsonObject { put("mode", JsonPrimitive("quiet")); put("tries", JsonPrimitive(3)) }
+        val extras = buildJsonObject {
+            put("mode", JsonPrimitive("quiet"))
+            put("tries", JsonPrimitive(3))
+        }
         val wanted = PlatformAction.RestartIntent(target, "com.example.RESTART", extras)
         assertEquals("not_installed", perform(wanted).code)
         install(target)
         assertEquals("no_component", perform(wanted).code)
         val receiver = ComponentName(target, "$target.Restart")
-        shadowOf(app.packageManager).addOrUpdateReceiver(ActivityInfo().apply {
-            packageName = target
-            name = receiver.className
-            exported = true
-        })
+        shadowOf(app.packageManager).addOrUpdateReceiver(
+            ActivityInfo().apply {
+                packageName = target
+                name = receiver.className
+                exported = true
+            },
+        )
         shadowOf(app.packageManager).addIntentFilterForReceiver(receiver, IntentFilter("com.example.RESTART"))
         assertEquals("success", perform(wanted).outcome)
         val sent = shadowOf(app).broadcastIntents.last()

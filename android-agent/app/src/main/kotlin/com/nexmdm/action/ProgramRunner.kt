@@ -46,7 +46,10 @@ internal class ProgramRunner(
     private suspend fun finish(process: Process): ActionOutcome {
         process.outputStream.close()
         val output = Output(process.inputStream, outputMaxBytes)
-        val reader = Thread(output, "exec-output").apply { isDaemon = true; start() }
+        val reader = Thread(output, "exec-output").apply {
+            isDaemon = true
+            start()
+        }
         val ended = runInterruptible { process.waitFor(timeoutMs, TimeUnit.MILLISECONDS) }
         if (!ended) process.destroyForcibly()
         // Children of the program may hold its output open.
@@ -71,7 +74,7 @@ internal class ProgramRunner(
             argv.size > ARGV_MAX || argv.any { it.length > ARGUMENT_MAX_CHARS } -> "argv is beyond its limits"
             argv.any { '\u0000' in it } -> "argv holds a NUL"
             !program.startsWith('/') -> "argv[0] is not an absolute path"
-            File(program).name in SHELLS || name in SHELLS && !isMultiCall(program, name) -> "argv[0] is a program that runs any other"
+            File(program).name in SHELLS || (name in SHELLS && !isMultiCall(program, name)) -> "argv[0] is a program that runs any other"
             else -> null
         }
     }

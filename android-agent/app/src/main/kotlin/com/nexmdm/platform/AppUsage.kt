@@ -1,5 +1,6 @@
 package com.nexmdm.platform
 
+import android.Manifest.permission.PACKAGE_USAGE_STATS
 import android.app.AppOpsManager
 import android.app.usage.UsageEvents
 import android.app.usage.UsageStatsManager
@@ -23,8 +24,7 @@ internal class AppUsage(private val context: Context) {
     fun isAllowed(): Boolean {
         val mode = mode()
         return mode == AppOpsManager.MODE_ALLOWED ||
-            mode == AppOpsManager.MODE_DEFAULT &&
-            context.checkSelfPermission(android.Manifest.permission.PACKAGE_USAGE_STATS) == PackageManager.PERMISSION_GRANTED
+            (mode == AppOpsManager.MODE_DEFAULT && context.checkSelfPermission(PACKAGE_USAGE_STATS) == PackageManager.PERMISSION_GRANTED)
     }
 
     /** Use of an app over the last day. Nothing is known without usage access, or before the device is unlocked. */

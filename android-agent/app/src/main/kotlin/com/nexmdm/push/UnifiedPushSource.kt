@@ -97,7 +97,8 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
     }
 
     private fun endpoint(url: String?, listener: PushListener) {
-        if (url == null || url.length > URL_MAX_CHARS || !url.startsWith("https://") && !url.startsWith("http://")) return
+        if (url == null || url.length > URL_MAX_CHARS) return
+        if (!url.startsWith("https://") && !url.startsWith("http://")) return
         store.edit().putString(ENDPOINT, url).apply()
         listener.onToken(url)
     }

@@ -58,6 +58,9 @@ class Vault(private val secrets: SecretStore, private val log: EventLog) {
     }
 
     private companion object {
-        val FORMAT: Json = Json { ignoreUnknownKeys = true; explicitNulls = false }
+        val FORMAT: Json = Json {
+            ignoreUnknownKeys = true
+            explicitNulls = false
+        }
     }
 }

@@ -43,7 +43,12 @@ class HttpRequest(
 )
 
 /** An answer. Redirections are not followed: they are answers like any other. */
-class HttpAnswer(val status: Int, /** Names in lower case. */ val headers: Map<String, String>, val body: String) {
+class HttpAnswer(
+    val status: Int,
+    /** Names in lower case. */
+    val headers: Map<String, String>,
+    val body: String,
+) {
     /** A header by its lower-case name. */
     fun header(name: String): String? = headers[name]
 }

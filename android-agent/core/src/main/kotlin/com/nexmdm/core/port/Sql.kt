@@ -13,8 +13,12 @@ interface Row {
 }
 
 /** An SQLite database could not do what was asked. */
-class SqlException(message: String, cause: Throwable?, /** Whether the file itself is damaged. */ val corrupt: Boolean = false) :
-    Exception(message, cause)
+class SqlException(
+    message: String,
+    cause: Throwable?,
+    /** Whether the file itself is damaged. */
+    val corrupt: Boolean = false,
+) : Exception(message, cause)
 
 /**
  * An open SQLite database: `android.database.sqlite` on a device, JDBC on a JVM.

@@ -52,7 +52,8 @@ class AgentSpeedTest {
 
     private val readings = DeviceReadings(
         "1.4.0", 140, "boot-1", batteryPct = 80, charging = false, uptimeSeconds = 5, androidVersion = "13", sdkInt = 33,
-        patchLevel = "2025-08-05", buildId = "TQ3A", model = "Orbic Joy 2", manufacturer = "Orbic", hardwareId = "HW", totalRamMb = 3_891, availRamMb = 1_210,
+        patchLevel = "2025-08-05", buildId = "TQ3A", model = "Orbic Joy 2", manufacturer = "Orbic", hardwareId = "HW",
+        totalRamMb = 3_891, availRamMb = 1_210,
         transport = Transport.WIFI, ssid = "shop", ip = "192.0.2.7", netValidated = true, metered = false, storageFreeMb = 5_120,
     )
 

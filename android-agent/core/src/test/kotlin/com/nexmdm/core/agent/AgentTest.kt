@@ -139,7 +139,8 @@ class AgentTest {
     @EnumSource(
         Fault::class,
         names = [
-            "CONNECT", "LOST_REQUEST", "LOST_ANSWER", "TLS", "TOO_LARGE", "PORTAL", "REDIRECT", "PORTAL_401", "BUSY", "BAD_GATEWAY", "EMPTY",
+            "CONNECT", "LOST_REQUEST", "LOST_ANSWER", "TLS", "TOO_LARGE", "PORTAL", "REDIRECT", "PORTAL_401", "BUSY", "BAD_GATEWAY",
+            "EMPTY",
         ],
     )
     fun `an hour of trouble loses nothing and is no storm`(fault: Fault) = simulated { rig ->

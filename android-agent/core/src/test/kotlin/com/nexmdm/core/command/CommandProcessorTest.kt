@@ -315,7 +315,10 @@ class CommandProcessorTest {
 
     @Test
     fun `a database lost while a command runs does not run it again`() {
-        val rig = rig { delay(10_000); ActionOutcome.SUCCESS }.enroll()
+        val rig = rig {
+            delay(10_000)
+            ActionOutcome.SUCCESS
+        }.enroll()
         val wake = command(1)
         rig.receive(wake)
         rig.settle()
@@ -330,7 +333,10 @@ class CommandProcessorTest {
 
     @Test
     fun `what is too much is left for later and not remembered`() {
-        val rig = rig(CommandLimits(running = 2, accepted = 4, undelivered = 6)) { delay(1_000); ActionOutcome.SUCCESS }.enroll()
+        val rig = rig(CommandLimits(running = 2, accepted = 4, undelivered = 6)) {
+            delay(1_000)
+            ActionOutcome.SUCCESS
+        }.enroll()
         val verdicts = (1..5).map { rig.receive(command(it)) }
         assertEquals(List(4) { Verdict.RUN } + Verdict.MEMORY_FULL, verdicts)
         rig.settle()
@@ -345,7 +351,10 @@ class CommandProcessorTest {
 
     @Test
     fun `a command that expires while it waits for its turn is skipped`() {
-        val rig = rig(CommandLimits(running = 1)) { delay(20_000); ActionOutcome.SUCCESS }.enroll()
+        val rig = rig(CommandLimits(running = 1)) {
+            delay(20_000)
+            ActionOutcome.SUCCESS
+        }.enroll()
         val late = command(2, lifeMs = 15_000)
         rig.receive(command(1))
         rig.receive(late)
