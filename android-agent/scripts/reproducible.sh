@@ -9,7 +9,7 @@ if [ ! -f "$first" ] || [ ! -f "$first_host" ]; then "$agent_dir/build.sh" relea
 version=$("$scripts_dir/version.sh")
 copy=$(mktemp -d "${TMPDIR:-/tmp}/nexmdm-agent-second-build.XXXXXX")
 trap 'rm -rf "$copy"' EXIT
-(cd "$agent_dir/.." && git ls-files -z --cached --others --exclude-standard android-agent .ci | xargs -0 cp --parents -t "$copy")
+(cd "$agent_dir/.." && git ls-files -z --cached --others --exclude-standard android-agent .ci | tar -c --null -T - | tar -x -C "$copy")
 second=$copy/android-agent
 (
     umask 027
