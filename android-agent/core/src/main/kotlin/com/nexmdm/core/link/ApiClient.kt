@@ -7,6 +7,8 @@ import com.nexmdm.core.port.HttpRequest
 import com.nexmdm.core.port.NetworkException
 import com.nexmdm.core.port.NetworkFailure
 import com.nexmdm.core.queue.OutboxItem
+import com.nexmdm.core.time.Rfc3339
+import com.nexmdm.core.time.TrustedTime
 
 /** How a call ended. */
 internal sealed interface CallOutcome {
@@ -18,7 +20,7 @@ internal sealed interface CallOutcome {
 }
 
 /** Calls with the device's credentials, at the server in use. */
-internal class ApiClient(private val state: LinkState, private val sessions: Sessions) : AgentApi {
+internal class ApiClient(private val state: LinkState, private val sessions: Sessions, private val time: TrustedTime) : AgentApi {
     /** Performs a call that delivers [items], if any. */
     suspend fun call(method: String, pathAndQuery: String, body: String?, items: List<OutboxItem>): CallOutcome {
         // Twice: a refused session is replaced once at once.
@@ -37,7 +39,9 @@ internal class ApiClient(private val state: LinkState, private val sessions: Ses
                 return CallOutcome.Undecided
             }
             val exchange = state.exchange(server, sentAtMs)
-            when (val reply = Reply.of(answer)) {
+            val reply = Reply.of(answer)
+            if (reply is Reply.Ok) learnTime(answer, sentMonotonicMs)
+            when (reply) {
                 is Reply.Ok, is Reply.NotModified, is Reply.Refused ->
                     return CallOutcome.Decided(reply, answer, exchange, sentMonotonicMs)
                 is Reply.Unavailable -> {
@@ -61,6 +65,12 @@ internal class ApiClient(private val state: LinkState, private val sessions: Ses
             }
         }
         return CallOutcome.Undecided
+    }
+
+    /** Every answer of a node tells its time, if only to a second. */
+    private fun learnTime(answer: HttpAnswer, sentMonotonicMs: Long) {
+        val dateMs = answer.header("date")?.let(Rfc3339::parseHttpDateMs) ?: return
+        time.learn(dateMs, sentMonotonicMs, state.nowMs(), resolutionMs = 1_000)
     }
 
     override suspend fun get(pathAndQuery: String): HttpAnswer {

@@ -12,7 +12,7 @@ data class ConnectionState(
     /** Index of the server that is used next. */
     val server: Int = 0,
     val networkUp: Boolean = true,
-    /** Whether a server has answered since the process started: the clock is then known, which commands on a socket need. */
+    /** Whether a server has answered since the process started. */
     val answered: Boolean = false,
     /** Failures in a row. */
     val failures: Int = 0,

@@ -26,10 +26,10 @@ class Link(
 ) {
     private val state = LinkState(ports, identity, settings, listener)
     private val sessions = Sessions(state, vault, time)
-    private val client = ApiClient(state, sessions)
+    private val client = ApiClient(state, sessions, time)
     private val acknowledgements = Acknowledgements(state, outbox, listener)
     private val requests = RequestDelivery(state, outbox, client, time, listener, acknowledgements)
-    private val socket = SocketDelivery(state, outbox, sessions, listener, acknowledgements)
+    private val socket = SocketDelivery(state, outbox, sessions, time, listener, acknowledgements)
 
     /** Calls with the device's credentials. */
     val api: AgentApi get() = client

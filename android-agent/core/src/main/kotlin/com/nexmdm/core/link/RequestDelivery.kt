@@ -141,8 +141,8 @@ internal class RequestDelivery(
             }
         }
         state.ports.log.info("deliver.ok", "kind" to "heartbeats", "count" to list.items.size - kept)
-        if (kept == 0) state.served() else keptSome(list.items, kept, outcome)
         told(response, outcome)
+        if (kept == 0) state.served() else keptSome(list.items, kept, outcome)
     }
 
     private fun keptSome(items: List<OutboxItem>, kept: Int, outcome: CallOutcome.Decided) {

@@ -9,6 +9,7 @@ import com.nexmdm.core.port.info
 import com.nexmdm.core.port.warn
 import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.queue.Outbox
+import com.nexmdm.core.time.TrustedTime
 import com.nexmdm.core.wire.Command
 import com.nexmdm.core.wire.DownFrame
 import com.nexmdm.core.wire.WireJson
@@ -28,6 +29,7 @@ internal class SocketDelivery(
     private val state: LinkState,
     private val outbox: Outbox,
     private val sessions: Sessions,
+    private val time: TrustedTime,
     private val listener: LinkListener,
     private val acknowledgements: Acknowledgements,
 ) {
@@ -55,11 +57,12 @@ internal class SocketDelivery(
     private fun wantsSocket(): Boolean {
         val connection = state.connection
         val isRetryPaused = connection.socketFailures > 0 && state.isPowerLow()
-        return state.mayTalk() && connection.wantsSocket(state.nowMs()) && !isRetryPaused
+        // Acknowledgements do not tell the time, without which no command can be judged.
+        return time.isKnown && state.mayTalk() && connection.wantsSocket(state.nowMs()) && !isRetryPaused
     }
 
     private fun waitMs(): Long? {
-        if (!state.connection.answered) return null
+        if (!state.connection.answered || !time.isKnown) return null
         val socketMs = (state.connection.socketBlockedUntilMs - state.nowMs()).takeIf { it > 0 }
         return listOfNotNull(state.blockedForMs(), socketMs).maxOrNull()
     }

@@ -204,6 +204,24 @@ class AgentTest {
     }
 
     @Test
+    fun `the time is asked for before a socket is opened`() = simulated { rig ->
+        rig.startEnrolled()
+        rig.server.fault = { path -> if ("result" in path) Fault.LOST_REQUEST else Fault.NONE }
+        rig.server.issue("launch_app", launch("before"))
+        rig.run(5_000)
+        rig.kill()
+        // Results go first, by requests whose answers name no time here, and the session is still good.
+        rig.server.fault = { Fault.NONE }
+        rig.server.sendsDate = false
+        rig.clock.setWall(TestClock.START_MS - 365L * 86_400_000)
+        rig.restart(reboot = true)
+        rig.run(5_000)
+        val id = rig.server.issue("launch_app", launch("after"))
+        rig.run(5_000)
+        assertEquals("success", rig.server.outcomes[id])
+    }
+
+    @Test
     fun `a clock that jumps does not hold heartbeats up`() = simulated { rig ->
         rig.startEnrolled()
         rig.clock.setWall(TestClock.START_MS - 365L * 86_400_000)

@@ -80,6 +80,9 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
     /** How often each frame of the node arrives. */
     var copies: () -> Int = { 1 }
     var nextHeartbeatSeconds: Long = 300
+
+    /** Whether answers carry a `Date` header. */
+    var sendsDate = true
     val tokens = mutableMapOf("enroll-1" to "")
     val deviceId = "00000000-0000-0000-0000-000000000001"
     val deviceKey = "11".repeat(32)
@@ -203,7 +206,10 @@ class SimulatedServer(private val scope: CoroutineScope, private val clock: Test
 
     private fun status(status: Int) = if (status == 200) ok(buildJsonObject { put("ok", true) }) else problem(status)
 
-    private fun ok(body: JsonObject) = HttpAnswer(200, mapOf("date" to httpDate(), "x-nexmdm-owner" to "node-1;epoch=1"), body.toString())
+    private fun ok(body: JsonObject): HttpAnswer {
+        val date = if (sendsDate) mapOf("date" to httpDate()) else emptyMap()
+        return HttpAnswer(200, date + ("x-nexmdm-owner" to "node-1;epoch=1"), body.toString())
+    }
 
     private fun register(request: HttpRequest): HttpAnswer {
         val hardware = tokens[request.bearer] ?: return problem(401)
