@@ -87,13 +87,10 @@ internal class AndroidAgent(
         if (!started.compareAndSet(false, true)) return
         log.info("process.start", "sdk" to Build.VERSION.SDK_INT, "version" to versionName, "version_code" to facts.agentVersionCode())
         monitor.start()
-        val changed = IntentFilter(Intent.ACTION_APPLICATION_RESTRICTIONS_CHANGED)
-        context.registerReceiver(
-            object : BroadcastReceiver() {
-                override fun onReceive(context: Context, intent: Intent) = prepare()
-            },
-            changed,
-        )
+        val reconfigured = object : BroadcastReceiver() {
+            override fun onReceive(context: Context, intent: Intent) = prepare()
+        }
+        context.registerReceiver(reconfigured, IntentFilter(Intent.ACTION_APPLICATION_RESTRICTIONS_CHANGED))
         scope.launch { agent.run() }
         prepare()
     }

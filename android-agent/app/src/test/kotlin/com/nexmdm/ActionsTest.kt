@@ -25,7 +25,6 @@ import kotlinx.coroutines.test.runCurrent
 import kotlinx.coroutines.test.runTest
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
-import kotlinx.serialization.json.buildJsonObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNull
@@ -220,7 +219,7 @@ internal class ActionsTest : FrameworkTest() {
         val wifi = app.service<WifiManager>()
         shadowOf(wifi).setWifiState(WifiManager.WIFI_STATE_ENABLED)
         val connected = org.robolectric.shadow.api.Shadow.newInstanceOf(android.net.wifi.WifiInfo::class.java)
-        shadowOf(connected).setSSID("\"shop\"")
+        shadowOf(connected).setSSID("shop")
         shadowOf(wifi).setConnectionInfo(connected)
         assertEquals("success", actions.perform(PlatformAction.WifiConnect("shop", "wpa2", "open sesame")).outcome)
         val id = checkNotNull(shadowOf(wifi).lastEnabledNetwork).first
@@ -271,22 +270,18 @@ internal class ActionsTest : FrameworkTest() {
 
     @Test
     fun `the intent after an installation reaches the app's receivers by name`() {
-        val extras = buildJsonObject {
-            put("mode", JsonPrimitive("quiet"))
-            put("tries", JsonPrimitive(3))
-        }
+        val extras = JsonObject(mapOf("mode" to JsonPrimitive("quiet"), "tries" to JsonPrimitive(3)))
         val wanted = PlatformAction.RestartIntent(target, "com.example.RESTART", extras)
         assertEquals("not_installed", perform(wanted).code)
         install(target)
         assertEquals("no_component", perform(wanted).code)
         val receiver = ComponentName(target, "$target.Restart")
-        shadowOf(app.packageManager).addOrUpdateReceiver(
-            ActivityInfo().apply {
-                packageName = target
-                name = receiver.className
-                exported = true
-            },
-        )
+        val info = ActivityInfo().apply {
+            packageName = target
+            name = receiver.className
+            exported = true
+        }
+        shadowOf(app.packageManager).addOrUpdateReceiver(info)
         shadowOf(app.packageManager).addIntentFilterForReceiver(receiver, IntentFilter("com.example.RESTART"))
         assertEquals("success", perform(wanted).outcome)
         val sent = shadowOf(app).broadcastIntents.last()

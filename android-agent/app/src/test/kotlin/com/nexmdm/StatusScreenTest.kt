@@ -34,7 +34,7 @@ internal class StatusScreenTest : FrameworkTest() {
         return screen
     }
 
-    private fun Activity.text(id: Int): String = findViewById<TextView>(id)!!.text.toString()
+    private fun Activity.shown(id: Int): String = findViewById<TextView>(id)!!.text.toString()
 
     private fun Activity.press(id: Int) {
         assertTrue(findViewById<Button>(id)!!.performClick())
@@ -49,9 +49,9 @@ internal class StatusScreenTest : FrameworkTest() {
     @Test
     fun `the state is shown as it changes`() {
         val screen = open()
-        assertEquals("Not enrolled", screen.text(R.id.state))
-        assertEquals("Never", screen.text(R.id.contact))
-        assertEquals("1.2.3 (7)", screen.text(R.id.version))
+        assertEquals("Not enrolled", screen.shown(R.id.state))
+        assertEquals("Never", screen.shown(R.id.contact))
+        assertEquals("1.2.3 (7)", screen.shown(R.id.version))
         recorded.status.value = AgentStatus(
             AgentPhase.ENROLLED,
             "https://mdm.example",
@@ -64,8 +64,8 @@ internal class StatusScreenTest : FrameworkTest() {
             7,
         )
         shadowOf(android.os.Looper.getMainLooper()).idle()
-        val shown = listOf(R.id.state, R.id.server, R.id.alias, R.id.device_id, R.id.connection, R.id.queue, R.id.error).map(screen::text)
-        assertEquals(listOf("Enrolled", "https://mdm.example", "kiosk-17", "d-1", "Connected", "3", "was offline"), shown)
+        val facts = listOf(R.id.state, R.id.server, R.id.alias, R.id.device_id, R.id.connection, R.id.queue, R.id.error).map(screen::shown)
+        assertEquals(listOf("Enrolled", "https://mdm.example", "kiosk-17", "d-1", "Connected", "3", "was offline"), facts)
         assertEquals(View.GONE, screen.findViewById<View>(R.id.enrollment)!!.visibility)
         screen.press(R.id.sync)
         assertTrue("sync" in recorded.calls)
@@ -74,20 +74,22 @@ internal class StatusScreenTest : FrameworkTest() {
     @Test
     @Config(qualifiers = "de")
     fun `the screen is translated`() {
-        assertEquals("Nicht registriert", open().text(R.id.state))
+        assertEquals("Nicht registriert", open().shown(R.id.state))
     }
 
     @Test
     fun `every control has a label and is large enough`() {
         val screen = open()
-        val controls = views(screen.findViewById(android.R.id.content)!!).filter { it.isClickable && (it is Button || it is EditText) }
+        val all = views(screen.findViewById<View>(android.R.id.content)!!)
+        val controls = all.filter { it.isClickable && (it is Button || it is EditText) }
         assertEquals(10, controls.size)
-        val labelled = views(screen.findViewById(android.R.id.content)!!).map { it.labelFor }.toSet()
+        val labelled = all.map { it.labelFor }.toSet()
         val minimum = (48 * screen.resources.displayMetrics.density).toInt()
         for (control in controls) {
             val name = screen.resources.getResourceEntryName(control.id)
             assertTrue(name, control.id in labelled || (control as? Button)?.text?.isNotBlank() == true)
-            assertTrue("$name ${control.minimumHeight}", control.minimumHeight >= minimum || (control as TextView).minHeight >= minimum)
+            val heightPx = maxOf(control.minimumHeight, (control as TextView).minHeight)
+            assertTrue("$name $heightPx", heightPx >= minimum)
         }
     }
 
@@ -95,7 +97,7 @@ internal class StatusScreenTest : FrameworkTest() {
     @Config(sdk = [35], fontScale = 2.0f)
     fun `a double size of letters cuts nothing off`() {
         val screen = open()
-        val cut = views(screen.findViewById(android.R.id.content)!!).filterIsInstance<TextView>()
+        val cut = views(screen.findViewById<View>(android.R.id.content)!!).filterIsInstance<TextView>()
             .filter { it !is EditText && (it.maxLines in 1..4 || it.layoutParams.height > 0) }
         assertEquals(emptyList<TextView>(), cut)
     }
@@ -103,39 +105,39 @@ internal class StatusScreenTest : FrameworkTest() {
     @Test
     fun `a shared code fills in the fields, and a person enrolls`() {
         val screen = open(Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, code))
-        assertEquals(listOf("https://mdm.example", "tok-1"), listOf(R.id.server_field, R.id.token_field).map(screen::text))
+        assertEquals(listOf("https://mdm.example", "tok-1"), listOf(R.id.server_field, R.id.token_field).map(screen::shown))
         assertEquals("nothing happens by itself", 0, recorded.enrollments.size)
         recorded.answer = EnrollmentAnswer(EnrollmentAnswer.ACCEPTED, "registering")
         screen.press(R.id.enroll)
-        awaitOnMain("answer") { screen.text(R.id.enroll_answer) == "registering" }
+        awaitOnMain("answer") { screen.shown(R.id.enroll_answer) == "registering" }
         assertEquals("tok-1", recorded.enrollments.single().token)
-        assertEquals("a token is used once", "", screen.text(R.id.token_field))
+        assertEquals("a token is used once", "", screen.shown(R.id.token_field))
     }
 
     @Test
     fun `a code is pasted or scanned by another app`() {
         val screen = open()
         screen.press(R.id.paste_code)
-        assertEquals("There is no text on the clipboard.", screen.text(R.id.enroll_answer))
+        assertEquals("There is no text on the clipboard.", screen.shown(R.id.enroll_answer))
         app.service<ClipboardManager>().setPrimaryClip(ClipData.newPlainText("code", "no code"))
         screen.press(R.id.paste_code)
-        assertEquals("This is no NexMDM enrollment code.", screen.text(R.id.enroll_answer))
+        assertEquals("This is no NexMDM enrollment code.", screen.shown(R.id.enroll_answer))
         app.service<ClipboardManager>().setPrimaryClip(ClipData.newPlainText("code", code))
         screen.press(R.id.paste_code)
-        assertEquals("tok-1", screen.text(R.id.token_field))
+        assertEquals("tok-1", screen.shown(R.id.token_field))
         screen.findViewById<EditText>(R.id.token_field)!!.setText("")
         screen.press(R.id.scan_code)
         val request = shadowOf(screen).nextStartedActivityForResult
         assertEquals("com.google.zxing.client.android.SCAN", request.intent.action)
         shadowOf(screen).receiveResult(request.intent, Activity.RESULT_OK, Intent().putExtra("SCAN_RESULT", code))
-        assertEquals("tok-1", screen.text(R.id.token_field))
+        assertEquals("tok-1", screen.shown(R.id.token_field))
     }
 
     @Test
     fun `enrolling without a token asks for it`() {
         val screen = open()
         screen.press(R.id.enroll)
-        assertEquals("Server and token are needed.", screen.text(R.id.enroll_answer))
+        assertEquals("Server and token are needed.", screen.shown(R.id.enroll_answer))
         assertEquals(0, recorded.enrollments.size)
     }
 

@@ -46,10 +46,8 @@ internal class ProgramRunner(
     private suspend fun finish(process: Process): ActionOutcome {
         process.outputStream.close()
         val output = Output(process.inputStream, outputMaxBytes)
-        val reader = Thread(output, "exec-output").apply {
-            isDaemon = true
-            start()
-        }
+        val reader = Thread(output, "exec-output").apply { isDaemon = true }
+        reader.start()
         val ended = runInterruptible { process.waitFor(timeoutMs, TimeUnit.MILLISECONDS) }
         if (!ended) process.destroyForcibly()
         // Children of the program may hold its output open.

@@ -107,12 +107,7 @@ internal class AndroidInstaller(
     private fun write(apk: File, packageName: String, sizeBytes: Long): Int {
         val id = sessions.createSession(parameters(packageName, sizeBytes))
         try {
-            sessions.openSession(id).use { session ->
-                session.openWrite("base.apk", 0, sizeBytes).use { out ->
-                    apk.inputStream().use { it.copyTo(out, BUFFER_BYTES) }
-                    session.fsync(out)
-                }
-            }
+            sessions.openSession(id).use { stream(apk, it, sizeBytes) }
         } catch (e: IOException) {
             abandon(id)
             throw e
@@ -123,6 +118,12 @@ internal class AndroidInstaller(
         log.info("install.session", "package" to packageName, "session" to id, "bytes" to sizeBytes)
         return id
     }
+
+    private fun stream(apk: File, session: PackageInstaller.Session, sizeBytes: Long) =
+        session.openWrite("base.apk", 0, sizeBytes).use { out ->
+            apk.inputStream().use { it.copyTo(out, BUFFER_BYTES) }
+            session.fsync(out)
+        }
 
     private fun parameters(packageName: String, sizeBytes: Long) =
         PackageInstaller.SessionParams(PackageInstaller.SessionParams.MODE_FULL_INSTALL).apply {

@@ -23,8 +23,9 @@ internal class AppUsage(private val context: Context) {
     /** Whether usage access is allowed. */
     fun isAllowed(): Boolean {
         val mode = mode()
-        return mode == AppOpsManager.MODE_ALLOWED ||
-            (mode == AppOpsManager.MODE_DEFAULT && context.checkSelfPermission(PACKAGE_USAGE_STATS) == PackageManager.PERMISSION_GRANTED)
+        if (mode != AppOpsManager.MODE_DEFAULT) return mode == AppOpsManager.MODE_ALLOWED
+        val permission = android.Manifest.permission.PACKAGE_USAGE_STATS
+        return context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED
     }
 
     /** Use of an app over the last day. Nothing is known without usage access, or before the device is unlocked. */

@@ -97,8 +97,7 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
     }
 
     private fun endpoint(url: String?, listener: PushListener) {
-        if (url == null || url.length > URL_MAX_CHARS) return
-        if (!url.startsWith("https://") && !url.startsWith("http://")) return
+        if (url == null || url.length > URL_MAX_CHARS || SCHEMES.none(url::startsWith)) return
         store.edit().putString(ENDPOINT, url).apply()
         listener.onToken(url)
     }
@@ -138,6 +137,7 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
         private const val SECRET = "secret"
         private const val ENDPOINT = "endpoint"
         private const val SECRET_BYTES = 32
+        private val SCHEMES = listOf("https://", "http://")
         private const val URL_MAX_CHARS = 1_000
         private const val MESSAGE_MAX_BYTES = 64 shl 10
 
