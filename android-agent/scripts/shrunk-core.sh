@@ -21,6 +21,7 @@ RULES
 r8 R8 --release --classfile --lib "$android_jar" --lib "$(jdk_home)" "${libraries[@]}" --pg-conf "$app_dir/r8.pro" --pg-conf "$work/host.pro" \
     --pg-map-output "$work/mapping.txt" --output "$work/shrunk.jar" "$host_classes" "${program[@]}"
 class_path=$work/shrunk.jar$(printf ':%s' "$work"/only-host/*.jar)
-java -cp "$class_path" com.nexmdm.host.MainKt --help >/dev/null || fail "the shrunk host does not print its help"
+usage=$(java -cp "$class_path" com.nexmdm.host.MainKt 2>&1) && fail "the shrunk host starts without arguments"
+grep -q '^usage: ' <<<"$usage" || fail "the shrunk host does not print how it is used: $usage"
 timeout 120 java "$scripts_dir/shrunk-core/NodeStandIn.java" "$work/state" java -cp "$class_path" com.nexmdm.host.MainKt
 say "shrunk core: $(stat -c %s "$work/shrunk.jar") bytes, enrolls, reports and runs a command"

@@ -148,7 +148,7 @@ private class InstallStepDecision(installation: Installation, context: InstallCo
             }
             installed != null && installed.versionCode > order.apk.versionCode -> fail(order, downgrade(installed))
             !isClear(order, read.condition) -> Unit
-            isUpdate || it.reported != null && it.reported != "accepted" -> become(InstallState.DOWNLOADING, InstallEffect.Download)
+            isUpdate || (it.reported != null && it.reported != "accepted") -> become(InstallState.DOWNLOADING, InstallEffect.Download)
             else -> {
                 become(InstallState.AWAITING_ACCEPT)
                 say(order, "accepted")
@@ -331,8 +331,10 @@ private class InstallStepDecision(installation: Installation, context: InstallCo
 
     private fun recovered(reportLost: Boolean) {
         val order = it.order
-        if (reportLost && order != null) it.pending?.let { lost ->
-            tellStage(order, lost.status, if (lost.status == "downloading") it.progressPct else null)
+        if (reportLost && order != null) {
+            it.pending?.let { lost ->
+                tellStage(order, lost.status, if (lost.status == "downloading") it.progressPct else null)
+            }
         }
         when (it.state) {
             InstallState.LOOKING -> effects += InstallEffect.AskForUpdate

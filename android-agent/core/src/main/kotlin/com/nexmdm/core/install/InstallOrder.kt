@@ -133,7 +133,7 @@ data class InstallOrder(
             SHA256.matches(apk.sha256) &&
             apk.signerSha256.size <= SIGNERS_MAX && apk.signerSha256.all { SHA256.matches(it) } &&
             apk.sizeBytes in 1..APK_MAX_BYTES &&
-            (intent == null || intent.action.length in 1..INTENT_MAX_CHARS && intent.extras.size <= EXTRAS_MAX)
+            (intent == null || (intent.action.length in 1..INTENT_MAX_CHARS && intent.extras.size <= EXTRAS_MAX))
     }
 }
 

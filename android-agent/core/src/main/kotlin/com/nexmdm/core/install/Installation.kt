@@ -54,7 +54,11 @@ enum class InstallState {
 
 /** A report that waits for the server's answer. */
 @Serializable
-data class PendingReport(/** Id in the outbox; 0 until it is there. */ val itemId: Long, val status: String)
+data class PendingReport(
+    /** Id in the outbox; 0 until it is there. */
+    val itemId: Long,
+    val status: String,
+)
 
 /** An installation as it is kept on disk: everything that has to outlive the process. */
 @Serializable

@@ -4,7 +4,11 @@ import com.nexmdm.core.port.ApkFacts
 import com.nexmdm.core.port.InstalledApp
 
 /** A downloaded file as it lies on disk. */
-data class FileFacts(val sha256: String, /** What the platform reads in it; null when it is no APK to it. */ val apk: ApkFacts?)
+data class FileFacts(
+    val sha256: String,
+    /** What the platform reads in it; null when it is no APK to it. */
+    val apk: ApkFacts?,
+)
 
 /**
  * What is wrong with a downloaded file; null when it may be installed.

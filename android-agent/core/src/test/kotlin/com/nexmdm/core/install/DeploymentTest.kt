@@ -107,7 +107,10 @@ class DeploymentTest {
     @Test
     fun `an offline device installs only once it asked again`() {
         val bench = bench()
-        bench.answer = { status -> if (status.status == "verifying") bench.isOnline = false; 200 }
+        bench.answer = { status ->
+            if (status.status == "verifying") bench.isOnline = false
+            200
+        }
         bench.installations.deploy(bench.command())
         bench.run(3_600_000)
         assertEquals(0, bench.platform.commits.size)
@@ -166,7 +169,10 @@ class DeploymentTest {
         for (at in listOf("downloading", "installing")) {
             for ((code, change) in changes) {
                 val bench = bench()
-                bench.answer = { status -> if (status.status == at) bench.change(); 200 }
+                bench.answer = { status ->
+                    if (status.status == at) bench.change()
+                    200
+                }
                 val constraints = """{"wifi_only":true,"min_battery":30,"window":{"start":"15:00","end":"17:00","tz":"UTC"}}"""
                 bench.installations.deploy(bench.command(constraints = constraints))
                 bench.settle()
