@@ -56,6 +56,8 @@ struct Site {
     /// The same holds for a deployment.
     deployment: String,
     meaningful: Meaningful,
+    /// The caller's account and sign-in, whose end would be that of the test.
+    own: [Value; 2],
 }
 
 impl Site {
@@ -110,17 +112,20 @@ impl Site {
         let order = json!({"apk_id": apk, "target": {"ids": [device.device_id, ids[1]]}});
         let made = bench.client.post("/v1/deployments", Some(&bench.admin), &order).await.unwrap().json();
         let deployment = made["id"].as_str().unwrap().to_owned();
-        Self { bench, document, device, ids, apk, upload, deployment, meaningful }
+        let me: Value = bench.client.get_json("/v1/me", &bench.admin).await.unwrap();
+        let own = [me["user_id"].clone(), me["session_id"].clone()];
+        Self { bench, document, device, ids, apk, upload, deployment, meaningful, own }
     }
 
     /// Ids that answers tell of, to be asked for by other calls. The caller's own account and sign-in are left in peace.
     fn learn(&mut self, answer: &Value) {
         match answer {
             Value::Object(fields) => {
-                let own = fields.get("username").is_some_and(|name| name == "admin") || fields.get("current").is_some_and(|it| it == true);
-                if let Some(id) = fields.get("id").or(fields.get("request_id")).and_then(Value::as_str).filter(|_| !own)
+                let id = fields.get("id").or(fields.get("request_id")).filter(|id| !self.own.contains(id));
+                if let Some(id) = id.and_then(Value::as_str)
                     && self.ids.len() < 300
                     && id != self.device.device_id
+                    && !self.ids.iter().any(|known| known == id)
                 {
                     self.ids.push(id.to_owned());
                 }
