@@ -85,9 +85,10 @@ fn problem(source: ApkSource, read: &Result<Arc<ApkFacts>, Arc<str>>) -> Option<
         Err(cause) => Some(format!("the agent APK cannot be read: {cause}")),
         Ok(facts) => match &facts.version {
             Err(problem) => Some(format!("devices will refuse the agent APK: {problem}")),
-            Ok(version) if version.package != PACKAGE => {
-                Some(format!(concat!("the APK is one of {}, not of the agent {}: ", how_to_get_one!()), version.package, PACKAGE))
-            }
+            Ok(version) if version.package != PACKAGE => Some(format!(
+                concat!("the APK is one of {}, not of the agent {}; to get the agent, ", how_to_get_one!()),
+                version.package, PACKAGE
+            )),
             Ok(_) => None,
         },
     }

@@ -17,7 +17,7 @@ pub(super) fn Agent(shown: Option<EnrollmentAgent>, problem: Option<String>, onr
         section { class: "card agent-apk", aria_labelledby: "agent-title", "data-testid": "agent-apk",
             div { class: "card-head",
                 h2 { id: "agent-title", "Agent for new devices" }
-                if let Some(version) = shown.as_ref().and_then(version_of) {
+                if let Some(version) = shown.as_ref().filter(|agent| agent.problem.is_none()).and_then(version_of) {
                     {build_type(version)}
                 }
             }
