@@ -85,6 +85,6 @@ async fn commands_reach_allowed_endpoints_signed_and_no_others() {
     server.status.store(410, Ordering::SeqCst);
     order(&device).await;
     server.next().await;
-    let kept = format!("SELECT count(*) FROM device WHERE id = '{}' AND fcm_token IS NOT NULL", device.device_id);
+    let kept = format!("SELECT count(*) FROM device WHERE device_id = '{}' AND fcm_token IS NOT NULL", device.device_id);
     eventually("the endpoint is forgotten", async || (bench.sql(&kept) == "0").then_some(())).await;
 }
