@@ -116,4 +116,13 @@ class SignatureTest {
         assertNull(uuidTimeMs("0191a3c8-6a00-4000-8000-000000000001"))
         assertNull(uuidTimeMs("r1"))
     }
+
+    @Test
+    fun `only the digits of hex are read, in either case`() {
+        val values = ('0'..'9').associateWith { it - '0' } + ('a'..'f').associateWith { it - 'a' + 10 } + ('A'..'F').associateWith { it - 'A' + 10 }
+        for (c in '\u0000'..'\u00ff') {
+            val expected = values[c]?.let { listOf((0x10 or it).toByte()) }
+            assertEquals(expected, Hex.decode("1$c")?.toList(), "U+%04X".format(c.code))
+        }
+    }
 }
