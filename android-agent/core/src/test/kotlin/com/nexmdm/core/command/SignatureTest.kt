@@ -119,7 +119,8 @@ class SignatureTest {
 
     @Test
     fun `only the digits of hex are read, in either case`() {
-        val values = ('0'..'9').associateWith { it - '0' } + ('a'..'f').associateWith { it - 'a' + 10 } + ('A'..'F').associateWith { it - 'A' + 10 }
+        val letters = ('a'..'f').associateWith { it - 'a' + 10 }
+        val values = ('0'..'9').associateWith { it - '0' } + letters + letters.mapKeys { it.key.uppercaseChar() }
         for (c in '\u0000'..'\u00ff') {
             val expected = values[c]?.let { listOf((0x10 or it).toByte()) }
             assertEquals(expected, Hex.decode("1$c")?.toList(), "U+%04X".format(c.code))
