@@ -64,7 +64,7 @@ internal class StatusScreenTest : FrameworkTest() {
             7,
         )
         shadowOf(android.os.Looper.getMainLooper()).idle()
-        val facts = listOf(R.id.state, R.id.server, R.id.alias, R.id.device_id, R.id.connection, R.id.queue, R.id.error).map(screen::shown)
+        val facts = listOf(R.id.state, R.id.server, R.id.alias, R.id.device_id, R.id.connection, R.id.queue, R.id.error).map { screen.shown(it) }
         assertEquals(listOf("Enrolled", "https://mdm.example", "kiosk-17", "d-1", "Connected", "3", "was offline"), facts)
         assertEquals(View.GONE, screen.findViewById<View>(R.id.enrollment)!!.visibility)
         screen.press(R.id.sync)
@@ -105,7 +105,7 @@ internal class StatusScreenTest : FrameworkTest() {
     @Test
     fun `a shared code fills in the fields, and a person enrolls`() {
         val screen = open(Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, code))
-        assertEquals(listOf("https://mdm.example", "tok-1"), listOf(R.id.server_field, R.id.token_field).map(screen::shown))
+        assertEquals(listOf("https://mdm.example", "tok-1"), listOf(R.id.server_field, R.id.token_field).map { screen.shown(it) })
         assertEquals("nothing happens by itself", 0, recorded.enrollments.size)
         recorded.answer = EnrollmentAnswer(EnrollmentAnswer.ACCEPTED, "registering")
         screen.press(R.id.enroll)
