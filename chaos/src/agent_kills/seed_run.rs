@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::AgentKillsArgs;
 use super::drain::until_drained;
 use super::schedule::{AgentSchedule, DeviceChange, Schedule};
-use super::site::{EXEC, PACKAGE, Site};
+use super::site::{ANSWER_WITHIN, EXEC, PACKAGE, Site};
 use crate::clock::now;
 use crate::faults::Modes;
 use crate::host_agent::{AppVersion, DeviceProfile, ExitReason, HostAgent, HostAgents, HostAgentsPlan, HostAgentsSummary};
+use crate::identity::key_history;
 use crate::operator::deployments::{self, Deployer, DeployerPlan, versions_in};
 use crate::operator::{self, ActionMix, OperatorPlan, Running};
 use crate::oracle::{self, Check, History, HostAgentFiles, Verdict, Violation};
@@ -57,28 +58,31 @@ pub(super) async fn run(site: &mut Site, args: &AgentKillsArgs, schedule: &Sched
 
     let orders = folder.join("orders.jsonl");
     let operator = operator::start(operator_plan(site, args, schedule.seed, &tag), &orders)?;
+    let first = deploy_to_all(site, schedule.seed, &tag).await?;
     let acts = folder.join("acts.jsonl");
     let deploying = start_deployments(site, args, schedule.seed, &tag, &acts).await?;
-    let first = deploy_to_all(site, &tag).await?;
     let disturbed = disturb(site, args, schedule, &operator).await;
     let died = site.heal().await?;
     disturbed?;
     println!("{}", operator.finish().await?);
     let mut deployer = deploying.finish().await?;
     println!("{}", deployer.summary);
-    // One that was not made by the deployer, so that every agent had something to install.
-    let _ = site.api.steer(0, &first, "cancel").await;
-    deployer.summary.made.push(first);
-
     let mut actors = Vec::new();
     while let Some(lived) = living.join_next().await {
         actors.push(lived.context("an agent's task has failed")??);
     }
+    println!("all is healed and every agent lives after {:.1} s", started.elapsed().as_secs_f64());
     come_back(&actors).await?;
-    let unfinished = until_drained(&site.cluster.psql(), &tag, args.drained_within).await?;
-    // What was finished last is told by one more heartbeat.
-    sleep(args.interval).await;
-    site.roll_back().await?;
+    let lost = actors.iter().find_map(|actor| actor.damaged_us.zip(device_id(&actor.agent)));
+    let lost = lost.as_ref().map(|(at_us, device)| (device.as_str(), *at_us));
+    let unfinished = until_drained(&site.cluster.psql(), &tag, lost, args.drained_within).await?;
+    println!("drained after {:.1} s", started.elapsed().as_secs_f64());
+    // Only a device that lost its database can have left it unfinished; one that is over cannot be canceled any more.
+    let _ = site.api.steer(0, &first, "cancel").await;
+    deployer.summary.made.push(first);
+    if let Some(build) = &site.build {
+        build.roll_back(&site.api).await?;
+    }
     let summary = stop(&actors).await;
     let aftermath = aftermath(&actors, &summary, unfinished, died);
     judge(site, &actors, &folder, &deployer, aftermath).await
@@ -197,8 +201,14 @@ fn damage_database(state_dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether the agent has kept who it is: from then on a kill costs it nothing.
 fn is_enrolled(agent: &HostAgent) -> bool {
-    agent.options().state_dir().join("identities.jsonl").metadata().is_ok_and(|file| file.len() > 0)
+    let document = std::fs::read(agent.options().state_dir().join("identity.json")).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&document).is_ok_and(|vault| vault["identity"].is_object())
+}
+
+fn device_id(agent: &HostAgent) -> Option<String> {
+    key_history(&agent.options().state_dir()).ok()?.into_keys().next()
 }
 
 async fn until_enrolled(agents: &[Arc<HostAgent>]) -> Result<()> {
@@ -238,14 +248,20 @@ async fn start_deployments(site: &Site, args: &AgentKillsArgs, seed: u64, tag: &
         record: acts.to_owned(),
         tag: Some(tag.to_owned()),
         kill_switch: false,
+        timeout: ANSWER_WITHIN,
     };
     deployments::start(plan).await
 }
 
-/// A deployment to every agent of the seed, as fast as can be.
-async fn deploy_to_all(site: &Site, tag: &str) -> Result<String> {
-    let options = json!({"canary": {"size": 0}, "rate_per_minute": 0, "concurrency": 1_000, "wifi_only": false, "min_battery_pct": 0,
-        "retries": {"max": 3, "backoff_seconds": 1}, "failure_pause": {"threshold_pct": 100, "min_count": 5}});
+/// A deployment to every agent of the seed; of four seeds one begins with a few devices, and one keeps to a pace.
+async fn deploy_to_all(site: &Site, seed: u64, tag: &str) -> Result<String> {
+    let (canary, rate, concurrency) = match seed % 4 {
+        0 => (json!({"size": 3, "success_threshold_pct": 30, "min_count": 2, "timeout_minutes": 5}), 0, 1_000),
+        1 => (json!({"size": 0}), 600, 8),
+        _ => (json!({"size": 0}), 0, 1_000),
+    };
+    let options = json!({"canary": canary, "rate_per_minute": rate, "concurrency": concurrency, "wifi_only": false,
+        "min_battery_pct": 0, "retries": {"max": 2, "backoff_seconds": 1}, "failure_pause": {"threshold_pct": 100, "min_count": 5}});
     let made = site.api.deploy(&site.apk, tag, &json!({"tags": [tag]}), &options).await?;
     Ok(made["id"].as_str().context("a deployment without id")?.to_owned())
 }
@@ -255,7 +271,6 @@ enum Turn {
     Inject(usize),
     Heal(usize),
     Access(usize, Modes),
-    Update,
     End,
 }
 
@@ -271,27 +286,34 @@ async fn disturb(site: &mut Site, args: &AgentKillsArgs, schedule: &Schedule, op
         turns.push((fault.at, Turn::Access(fault.node, Modes::both(fault.mode))));
         turns.push((fault.until, Turn::Access(fault.node, Modes::default())));
     }
-    turns.extend(schedule.update_at.map(|at| (at, Turn::Update)));
     turns.sort_by_key(|(at, _)| *at);
-    let mut numbers = vec![None; schedule.faults.len()];
-    for (at, turn) in turns {
+    let Site { cluster, faults, access, api, build, .. } = site;
+    let updating = async {
+        let Some((at, build)) = schedule.update_at.zip(build.as_ref()) else { return Ok(()) };
         sleep_until(started + at).await;
-        match turn {
-            Turn::Inject(n) => numbers[n] = Some(site.faults.inject(&mut site.cluster, schedule.faults[n].fault.clone()).await?),
-            Turn::Heal(n) => {
-                if let Some(number) = numbers[n] {
-                    site.faults.heal(&mut site.cluster, number).await?;
+        build.promote(api).await?;
+        operator.order_for_all("update").await
+    };
+    let disturbing = async {
+        let mut numbers = vec![None; schedule.faults.len()];
+        for (at, turn) in turns {
+            sleep_until(started + at).await;
+            match turn {
+                Turn::Inject(n) => numbers[n] = Some(faults.inject(cluster, schedule.faults[n].fault.clone()).await?),
+                Turn::Heal(n) => {
+                    if let Some(number) = numbers[n] {
+                        faults.heal(cluster, number).await?;
+                    }
                 }
+                Turn::Access(node, modes) => access[node].set(modes),
+                Turn::End => {}
             }
-            Turn::Access(node, modes) => site.access[node].set(modes),
-            Turn::Update => {
-                site.promote().await?;
-                operator.order_for_all("update").await?;
-            }
-            Turn::End => {}
         }
-    }
-    Ok(())
+        anyhow::Ok(())
+    };
+    // Beside each other: an answer may have to wait for the end of a fault.
+    let (updated, disturbed) = tokio::join!(updating, disturbing);
+    disturbed.and(updated)
 }
 
 /// Takes the network from all agents for a moment: when it is back, they deliver at once whatever they were waiting for.

@@ -1,6 +1,7 @@
 //! What all seeds share: a cluster, the ways of the agents to its nodes, APKs, a build of the agent, an allowed command.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hyper::Method;
@@ -14,8 +15,15 @@ use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::host_agent::{AppVersion, Jvm};
 use crate::operator::deployments::versions_in;
 
-/// Tokens of devices cost little to make here; what they cost is no part of this.
-const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
+/// Tokens of devices cost little to make here; what they cost is no part of this. A task that an agent
+/// does not take is told again soon.
+const SETTINGS: [(&str, &str); 3] = [
+    ("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"),
+    ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4"),
+    ("NEXMDM__DEPLOYMENTS__ACCEPT_WITHIN_SECONDS", "10"),
+];
+/// For one try of a call; a node that stands still answers none.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The app that is deployed.
 pub(super) const PACKAGE: &str = "com.example.till";
 /// The agent.
@@ -28,6 +36,20 @@ pub(super) struct Build {
     pub(super) id: String,
     /// The one before it, which agents begin with.
     pub(super) before: AppVersion,
+}
+
+impl Build {
+    /// Offers it to every agent.
+    pub(super) async fn promote(&self, api: &Api) -> Result<()> {
+        let body = json!({"rollout_percent": 100, "wifi_only": false, "must_install": true});
+        api.json(Method::POST, &format!("/v1/agent-builds/{}/promote", self.id), Some(&body), &[200]).await.map(drop)
+    }
+
+    /// Offers it to nobody, so that the agents of the next seed begin with the version before.
+    pub(super) async fn roll_back(&self, api: &Api) -> Result<()> {
+        // 409: it was not promoted, or the server has taken it out by itself.
+        api.json(Method::POST, &format!("/v1/agent-builds/{}/rollback", self.id), None, &[200, 409]).await.map(drop)
+    }
 }
 
 /// What the seeds run on.
@@ -48,12 +70,13 @@ impl Site {
         let first = apks.first().with_context(|| format!("there are no APKs in {}: name their folder with --apks", args.apks.display()))?;
         let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
         options.data_dir.clone_from(&args.data_dir);
-        for (name, value) in CHEAP {
+        for (name, value) in SETTINGS {
             options = options.env(name, value);
         }
         let cluster = Cluster::start(options).await?;
         jvm.archive_classes(cluster.folder()).await;
-        let api = Api::new(cluster.members().iter().map(|member| member.url()).collect(), cluster.admin_password())?;
+        let servers = cluster.members().iter().map(|member| member.url()).collect();
+        let api = Api::with_timeout(servers, cluster.admin_password(), ANSWER_WITHIN)?;
         let apk = api.prepare(first, PACKAGE).await?;
         let exec = json!({"argv": ["/system/bin/uptime"], "description": "How long the device has been up"});
         api.json(Method::PUT, &format!("/v1/exec-commands/{EXEC}"), Some(&exec), &[204]).await?;
@@ -76,21 +99,6 @@ impl Site {
     /// Addresses that agents are given.
     pub(super) fn servers(&self) -> Vec<String> {
         urls(&self.access)
-    }
-
-    /// Offers the build to every agent.
-    pub(super) async fn promote(&self) -> Result<()> {
-        let Some(build) = &self.build else { return Ok(()) };
-        let body = json!({"rollout_percent": 100, "wifi_only": false, "must_install": true});
-        self.api.json(Method::POST, &format!("/v1/agent-builds/{}/promote", build.id), Some(&body), &[200]).await.map(drop)
-    }
-
-    /// Offers the build to nobody, so that the agents of the next seed begin with the version before.
-    pub(super) async fn roll_back(&self) -> Result<()> {
-        let Some(build) = &self.build else { return Ok(()) };
-        let path = format!("/v1/agent-builds/{}/rollback", build.id);
-        // 409: the server has taken it out by itself.
-        self.api.json(Method::POST, &path, None, &[200, 409]).await.map(drop)
     }
 
     /// Heals everything between processes, and starts nodes that have ended; their names, if nobody told them to.

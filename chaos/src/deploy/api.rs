@@ -16,6 +16,8 @@ use crate::fleet::apk_signers;
 use crate::http::{Answer, Call, HttpLimits};
 use crate::oracle::{Act, Brake};
 
+/// Deadline of one try.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call is repeated while nobody answers, and the pause in between.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(300);
@@ -41,8 +43,13 @@ pub(crate) struct Api {
 impl Api {
     /// Nobody is asked yet.
     pub(crate) fn new(servers: Vec<String>, password: &str) -> Result<Self> {
+        Self::with_timeout(servers, password, TIMEOUT)
+    }
+
+    /// The same with another deadline of one try.
+    pub(crate) fn with_timeout(servers: Vec<String>, password: &str, timeout: Duration) -> Result<Self> {
         ensure!(!servers.is_empty(), "there is no node to ask");
-        let limits = HttpLimits { timeout: Duration::from_secs(30), ..HttpLimits::default() };
+        let limits = HttpLimits { timeout, ..HttpLimits::default() };
         let clients = servers.iter().map(|url| Client::with_limits(url, limits)).collect::<Result<Vec<_>>>()?;
         Ok(Self { clients, servers, password: password.to_owned(), token: Mutex::new(None) })
     }

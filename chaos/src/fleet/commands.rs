@@ -20,6 +20,7 @@ use super::journal::Remembered;
 use crate::agent_command::{self, DeviceKey, Keys, Refusal, Seen, Verdict};
 use crate::clock::now;
 use crate::identity::Identity;
+use crate::model::MONITORED_PACKAGE;
 use crate::push::{PushData, command_of};
 
 /// The way a command came.
@@ -101,6 +102,12 @@ impl Commands {
 #[derive(Deserialize)]
 struct RotateKey {
     device_key: String,
+}
+
+/// Parameters of the actions on an app, as far as a simulated device has a use for them.
+#[derive(Deserialize)]
+struct OfApp {
+    package: String,
 }
 
 /// How it went.
@@ -218,10 +225,19 @@ impl Agent {
     fn execute(&mut self, command: &Command) -> Outcome {
         match command.action.as_str() {
             "rotate_key" => return self.rotate_key(&command.params),
+            "launch_app" | "restart_app" | "clear_app_data" if !self.has_app(&command.params) => {
+                return Outcome { outcome: "failed", code: Some("not_installed"), rotates_to: None };
+            }
             "ping" if self.rng.random_bool(self.fleet.settings.ping_heartbeat_share) => self.make_ping_response(&command.request_id),
             _ => {}
         }
         Outcome { outcome: "success", ..Outcome::default() }
+    }
+
+    /// Whether the app that the parameters name is on the device; those that are not understood name none.
+    fn has_app(&self, params: &str) -> bool {
+        let package = serde_json::from_str::<OfApp>(params).map(|params| params.package).unwrap_or_default();
+        self.deploys.has(&package) || (package == MONITORED_PACKAGE && self.profile.app.is_some())
     }
 
     /// Takes the new key beside the old one; the old one goes when the result is acknowledged.

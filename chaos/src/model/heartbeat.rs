@@ -8,8 +8,8 @@ use wire::lenient::{Float, Int};
 
 use super::{Profile, State, Transport};
 
-/// The package that simulated devices watch.
-const MONITORED_PACKAGE: &str = "io.unitynodes.unityapp";
+/// The app that devices watch unless they are told otherwise.
+pub(crate) const MONITORED_PACKAGE: &str = "io.unitynodes.unityapp";
 
 /// The heartbeat of `state`, stamped with the device's own clock.
 pub fn heartbeat(profile: &Profile, state: &State, alias: &str, device_time: DateTime<Utc>, queue_depth: usize) -> Heartbeat {

@@ -10,7 +10,7 @@ use rand::{Rng, RngExt};
 use uuid::Uuid;
 
 pub use heartbeat::heartbeat;
-pub(crate) use heartbeat::timestamp;
+pub(crate) use heartbeat::{MONITORED_PACKAGE, timestamp};
 pub use profile::{Duty, Profile};
 
 /// How often the rarer things happen to a device, per hour of its own time.

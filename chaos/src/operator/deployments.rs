@@ -50,6 +50,8 @@ pub struct DeployerPlan {
     pub tag: Option<String>,
     /// Whether the kill switch is pulled now and then.
     pub kill_switch: bool,
+    /// For one try of a call.
+    pub timeout: Duration,
 }
 
 /// What came of it.
@@ -96,7 +98,7 @@ impl Deploying {
 /// # Errors
 /// The cluster does not take them.
 pub async fn start(plan: DeployerPlan) -> Result<Deploying> {
-    let api = Api::new(plan.servers.clone(), &plan.admin_password)?;
+    let api = Api::with_timeout(plan.servers.clone(), &plan.admin_password, plan.timeout)?;
     let mut apks = Vec::new();
     for file in &plan.apks {
         apks.push(api.prepare(file, &plan.package).await?);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::SoakArgs;
 use super::calm::Follower;
 use super::schedule::{Step, scenario, seeded};
+use crate::deploy::api::TIMEOUT;
 use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
@@ -196,6 +197,7 @@ fn deployer_plan(args: &SoakArgs, cluster: &Cluster) -> Result<Option<DeployerPl
         record: acts_file(cluster),
         tag: None,
         kill_switch: true,
+        timeout: TIMEOUT,
     }))
 }
 

@@ -81,6 +81,11 @@ impl Deploys {
         std::future::pending().await
     }
 
+    /// Whether a package was installed.
+    pub(super) fn has(&self, package: &str) -> bool {
+        self.installed.contains_key(package)
+    }
+
     /// When there is something to do by itself.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         self.next_update
