@@ -144,8 +144,9 @@ impl UnifiedPush {
 fn judge(status: StatusCode, retry_after: Option<Duration>) -> (&'static str, PushOutcome) {
     match status.as_u16() {
         200..=299 => ("accepted", PushOutcome::Accepted),
-        // The registration has ended (RFC 8030, section 7.3).
-        404 | 410 => ("token_gone", PushOutcome::TokenGone),
+        // The registration has ended (RFC 8030, section 7.3), or a proxy says so: a status alone makes nobody forget an endpoint. The
+        // distributor brings the device a new one, which it reports.
+        404 | 410 => ("endpoint_gone", PushOutcome::Refused("endpoint_gone")),
         413 => ("message_too_big", PushOutcome::Refused("message_too_big")),
         429 | 500..=599 => {
             let name = if status == StatusCode::TOO_MANY_REQUESTS { "quota" } else { "unavailable" };
@@ -165,8 +166,8 @@ mod tests {
         let wait = Duration::from_secs(7);
         for (status, want) in [
             (201, ("accepted", PushOutcome::Accepted)),
-            (404, ("token_gone", PushOutcome::TokenGone)),
-            (410, ("token_gone", PushOutcome::TokenGone)),
+            (404, ("endpoint_gone", PushOutcome::Refused("endpoint_gone"))),
+            (410, ("endpoint_gone", PushOutcome::Refused("endpoint_gone"))),
             (413, ("message_too_big", PushOutcome::Refused("message_too_big"))),
             (429, ("quota", PushOutcome::RetryAfter(wait))),
             (503, ("unavailable", PushOutcome::RetryAfter(wait))),
