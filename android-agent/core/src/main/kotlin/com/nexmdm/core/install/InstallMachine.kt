@@ -43,6 +43,9 @@ private const val CONDITIONS_POLL_MS = 300_000L
 /** Times that the address of an update is asked for. */
 private const val OFFERS_MAX = 3
 
+/** Times that an interrupted installation is begun anew. */
+private const val INTERRUPTIONS_MAX = 2
+
 /** Times that a file that went missing is downloaded anew. */
 private const val FILES_LOST_MAX = 2
 
@@ -82,6 +85,7 @@ private class InstallStepDecision(installation: Installation, context: InstallCo
             is InstallEvent.AddressExpired -> if (state == InstallState.DOWNLOADING) addressExpired(order, event.status)
             is InstallEvent.FileRead -> if (state == InstallState.VERIFYING) fileRead(order, event)
             is InstallEvent.InstallEnded -> if (state == InstallState.INSTALLING) installEnded(order, event.verdict, event.installed)
+            is InstallEvent.Interrupted -> if (state == InstallState.INSTALLING) interrupted(order)
             is InstallEvent.IntentEnded -> if (state == InstallState.INSTALLED) intentEnded(event.outcome)
             else -> Unit
         }
@@ -261,6 +265,13 @@ private class InstallStepDecision(installation: Installation, context: InstallCo
         if (isUpdate) return become(InstallState.INSTALLING, InstallEffect.Install)
         become(InstallState.AWAITING_INSTALLING_ACK)
         say(order, "installing")
+    }
+
+    /** The process ended before the package manager had the file, or before its refusal was heard: once more, if the server still agrees. */
+    private fun interrupted(order: InstallOrder) {
+        if (it.interruptions >= INTERRUPTIONS_MAX) return fail(order, InstallFailure(ErrorCodes.INSTALL_FAILED, "interrupted"))
+        it = it.copy(interruptions = it.interruptions + 1)
+        become(InstallState.VERIFYING, InstallEffect.ReadFile)
     }
 
     private fun fileLost(order: InstallOrder) {

@@ -230,15 +230,19 @@ internal class InstallWork(
         return ended(order, verdict)
     }
 
-    /** How an installation ended whose verdict this process did not hear: it is, it will be, or it was interrupted. */
+    /** How an installation ended whose verdict this process did not hear: it is there, it will be, or it was interrupted. */
     private suspend fun look(order: InstallOrder): InstallEvent {
         val packageName = order.apk.packageName
-        val verdict = withTimeoutOrNull(limits.verdictMs) {
+        val isDecided = withTimeoutOrNull(limits.verdictMs) {
             while (!isThere(order) && attempt("undecided") { ports.installer.isUndecided(packageName) } == true) delay(limits.lookEveryMs)
-            if (isThere(order)) InstallVerdict.Installed else InstallVerdict.Failed(ErrorCodes.INSTALL_FAILED, "interrupted")
+            true
         }
         attempt("abandon") { ports.installer.abandonStale(packageName) }
-        return ended(order, verdict)
+        return when {
+            isThere(order) -> ended(order, InstallVerdict.Installed)
+            isDecided == null -> ended(order, null)
+            else -> InstallEvent.Interrupted
+        }
     }
 
     private suspend fun isThere(order: InstallOrder) = attempt("installed") { installed(order) }?.versionCode == order.apk.versionCode

@@ -93,6 +93,8 @@ data class Installation(
     val offers: Int = 0,
     /** Times that a file that was there as a whole was gone again. */
     val filesLost: Int = 0,
+    /** Times that the process ended while it was installed, without a verdict. */
+    val interruptions: Int = 0,
 ) {
     /** Action of the command that it belongs to. */
     val action: String get() = if (source == InstallSource.DEPLOYMENT) DEPLOY_ACTION else UPDATE_ACTION
@@ -153,6 +155,9 @@ sealed interface InstallEvent {
     /** The package manager decided, or did not in time (null); [installed] afterwards. */
     data class InstallEnded(val verdict: InstallVerdict?, val installed: InstalledApp?) : InstallEvent
 
+    /** After a restart: the package is not there in the wanted version, and nothing about it is undecided. */
+    data object Interrupted : InstallEvent
+
     /** The intent that follows was sent. */
     data class IntentEnded(val outcome: ActionOutcome) : InstallEvent
 
@@ -204,7 +209,7 @@ sealed interface InstallEffect {
     /** Ends in [InstallEvent.InstallEnded], or with the process. */
     data object Install : InstallEffect
 
-    /** Looks how an installation ended that was under way when the process ended; ends in [InstallEvent.InstallEnded]. */
+    /** Looks how an installation ended that was under way when the process ended; ends in [InstallEvent.InstallEnded] or [InstallEvent.Interrupted]. */
     data object LookAtInstalled : InstallEffect
 
     /** Ends in [InstallEvent.IntentEnded]. */

@@ -345,11 +345,28 @@ class DeploymentTest {
                     decide()
                 }
                 bench.settle()
-                assertEquals(1, bench.platform.commits.size, "never committed twice")
-                val told = bench.acknowledged.last().let { it.status to it.error }
-                assertEquals(if (succeeds) "succeeded" to null else "failed" to "install_failed", told)
+                // What is there is not installed again; what came to nothing is, once the server has agreed again.
+                assertEquals(if (succeeds) 1 else 2, bench.platform.commits.size)
+                assertEquals("succeeded" to null, bench.acknowledged.last().let { it.status to it.error })
+                assertEquals(if (succeeds) 1 else 2, bench.acknowledged.count { it.status == "installing" })
             }
         }
+    }
+
+    @Test
+    fun `an installation that is interrupted again and again fails`() {
+        val bench = bench()
+        bench.platform.installMs = 60_000
+        bench.installations.deploy(bench.command())
+        repeat(3) {
+            bench.run(20_000)
+            assertEquals(it + 1, bench.platform.commits.size)
+            bench.kill()
+            bench.start()
+        }
+        bench.settle()
+        assertEquals(3, bench.platform.commits.size)
+        bench.assertEnded("failed", "install_failed", commits = 3)
     }
 
     @Test
