@@ -40,7 +40,7 @@ internal class CommandRunner(
             throw e
         } catch (@Suppress("TooGenericExceptionCaught") e: RuntimeException) {
             // An adapter's mistake must not end the agent. Its text may quote parameters.
-            log.warn("command.run", "action" to command.action, "error" to e::class.simpleName)
+            log.warn("command.fail", "action" to command.action, "error" to e::class.simpleName)
             ActionOutcome.failed("internal_error", e::class.simpleName)
         }
         return when {

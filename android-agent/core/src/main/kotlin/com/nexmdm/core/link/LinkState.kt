@@ -131,7 +131,7 @@ internal class LinkState(
         }
         if (items.any { it.kind == ItemKind.HEARTBEAT }) heartbeatFailed = true
         val results = if (status == null) emptyList() else items.filter { it.kind == ItemKind.RESULT }
-        if (results.isEmpty()) return exchangeFailed(exchange, status, error)
+        if (results.isEmpty()) ports.observer.exchangeFailed(exchange, status, error)
         results.forEach { observeResult(it, status, exchange) }
         tell(report.copy(error = error))
     }
@@ -148,6 +148,7 @@ internal class LinkState(
 
     /** A request that delivers nothing came to nothing. */
     fun exchangeFailed(exchange: Exchange, status: Int?, error: String) {
+        ports.log.warn("connect.fail", "server" to exchange.server, "status" to status, "error" to error)
         ports.observer.exchangeFailed(exchange, status, error)
         tell(report.copy(error = error))
     }

@@ -32,7 +32,7 @@ internal class PushListenerSocket(port: Int, private val token: String, private 
     private var listener: PushListener? = null
 
     init {
-        log.info("push.listen", "port" to server.localPort, "token" to token)
+        log.info("push.listen", "port" to server.localPort)
         thread(isDaemon = true, name = "push-listen") { accept() }
     }
 
