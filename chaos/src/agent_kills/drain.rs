@@ -10,8 +10,7 @@ use crate::harness::Psql;
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 
 /// Everything that still waits for a device with a tag: what, and how often. A device that lost its database says nothing more
-/// about what it had received before; a deployment that paused by itself
-/// starts nothing more.
+/// about what it had received before; a deployment that paused by itself starts nothing more.
 const WAITING: &str = "
     WITH ours AS (SELECT device_id FROM device WHERE :'tag' = ANY (tags) AND deleted_at IS NULL)
     SELECT 'commands ' || state, count(*) FROM command JOIN ours USING (device_id)

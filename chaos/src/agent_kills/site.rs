@@ -22,8 +22,8 @@ const SETTINGS: [(&str, &str); 3] = [
     ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4"),
     ("NEXMDM__DEPLOYMENTS__ACCEPT_WITHIN_SECONDS", "10"),
 ];
-/// For one try of a call; a node that stands still answers none.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// For one try of a call; a node that stands still answers none in the meantime.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The app that is deployed.
 pub(super) const PACKAGE: &str = "com.example.till";
 /// The agent.

@@ -288,7 +288,9 @@ fn forgotten(facts: &HostAgentFacts, found: &mut Found<'_>) {
         lost.into_iter().for_each(|what| found.add(what));
         return;
     };
-    let old = found.history.executed.iter().filter(|ran| ran.device == facts.device && ran.at_us > damaged_us);
+    // One that had received nothing had nothing to forget: what was ordered before may run.
+    let had_memory = found.history.received.iter().any(|received| received.device == facts.device && received.at_us < damaged_us);
+    let old = found.history.executed.iter().filter(|ran| had_memory && ran.device == facts.device && ran.at_us > damaged_us);
     let old = old.filter(|ran| made_us(&ran.command.request_id).is_some_and(|made_us| made_us < damaged_us));
     let old: Vec<String> = old
         .map(|ran| {
@@ -336,7 +338,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::oracle::Executed;
+    use crate::oracle::{Executed, Received};
 
     const SECOND_US: i64 = 1_000_000;
     /// 100 s after 1970, as a UUIDv7 tells it.
@@ -471,6 +473,10 @@ mod tests {
         // The second one was made before, and ran after.
         history.host_agents[0].database_damaged_us = Some(200 * SECOND_US + 1);
         history.executed[1].at_us = 201 * SECOND_US;
+        assert!(check(&history).violations.is_empty(), "nothing had arrived before: there was nothing to remember");
+        let first = &history.executed[0];
+        let received = Received { device: first.device, at_us: first.at_us, command: first.command.clone() };
+        history.received.push(received);
         broken(&history, "from before its database was lost at 00:03:20.000001");
     }
 
