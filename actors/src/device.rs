@@ -482,7 +482,8 @@ impl DeviceActorState {
     }
 
     fn shown(&self) -> DeviceView {
-        let reach = Reach { socket: self.socket.is_some(), push: self.fcm_token.as_deref().is_some_and(|token| self.context.push.reaches(token)) };
+        let reach =
+            Reach { socket: self.socket.is_some(), push: self.fcm_token.as_deref().is_some_and(|token| self.context.push.reaches(token)) };
         DeviceView { reach, ..self.device.view(&self.context.policy) }
     }
 

@@ -272,7 +272,10 @@ impl Metrics {
             )?,
             unified_push_messages: kept(
                 registry,
-                IntCounterVec::new(Opts::new("nexmdm_unified_push_messages_total", "Messages to UnifiedPush endpoints by outcome"), &["outcome"])?,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_unified_push_messages_total", "Messages to UnifiedPush endpoints by outcome"),
+                    &["outcome"],
+                )?,
             )?,
             fcm_seconds: kept(
                 registry,

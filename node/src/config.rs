@@ -24,7 +24,8 @@ mod sections;
 mod unified_push;
 
 pub(crate) use sections::{
-    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits, UnifiedPush,
+    AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
+    UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.

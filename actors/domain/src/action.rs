@@ -22,6 +22,41 @@ const EXEC_NAME_MAX_CHARS: usize = 64;
 const EXEC_ARGV_MAX: usize = 32;
 /// Longest part of an allowed command, in characters.
 const EXEC_ARG_MAX_CHARS: usize = 500;
+/// Programs that run another program that their arguments name; the agent refuses the same.
+const EXEC_SHELLS: [&str; 32] = [
+    "sh",
+    "bash",
+    "ash",
+    "dash",
+    "ksh",
+    "mksh",
+    "zsh",
+    "toybox",
+    "busybox",
+    "su",
+    "env",
+    "xargs",
+    "timeout",
+    "nohup",
+    "setsid",
+    "nice",
+    "ionice",
+    "time",
+    "chrt",
+    "taskset",
+    "watch",
+    "find",
+    "awk",
+    "linker",
+    "linker64",
+    "app_process",
+    "app_process32",
+    "app_process64",
+    "nsenter",
+    "unshare",
+    "flock",
+    "run-as",
+];
 /// Longest description of an allowed command, in characters.
 const EXEC_DESCRIPTION_MAX_CHARS: usize = 500;
 
@@ -340,8 +375,7 @@ impl ExecCommand {
         if !program.starts_with('/') {
             return Err(Invalid::new("argv[0]", "not the absolute path of a program"));
         }
-        let shells = ["sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs"];
-        if shells.contains(&program.rsplit('/').next().unwrap_or_default()) {
+        if EXEC_SHELLS.contains(&program.rsplit('/').next().unwrap_or_default()) {
             return Err(Invalid::new("argv[0]", "a program that runs any other is not allowed"));
         }
         bounded("description", &self.description, EXEC_DESCRIPTION_MAX_CHARS)?;
@@ -417,6 +451,7 @@ mod tests {
         assert_eq!(field(&[]).as_deref(), Some("argv"));
         assert_eq!(field(&["logcat"]).as_deref(), Some("argv[0]"));
         assert_eq!(field(&["/system/bin/sh", "-c", "id"]).as_deref(), Some("argv[0]"));
+        assert_eq!(field(&["/system/bin/timeout", "5", "sh"]).as_deref(), Some("argv[0]"));
         assert_eq!(field(&["/system/bin/logcat", &"x".repeat(501)]).as_deref(), Some("argv[1]"));
     }
 

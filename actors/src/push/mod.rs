@@ -29,8 +29,8 @@ use tokio::task::JoinSet;
 use self::account::ServiceAccount;
 use self::fcm::FcmClient;
 use self::sender::{Completion, Dispatcher, Job, Shared};
-use crate::metrics::Metrics;
 use self::unified_push::{UnifiedPush, is_endpoint};
+use crate::metrics::Metrics;
 use crate::settings::{FcmSettings, UnifiedPushSettings};
 
 /// How long the sender of a message waits when the queue is full, and when the node stops.

@@ -18,7 +18,8 @@ impl UnifiedPush {
             // An origin as it is written out: its default port left out.
             let port = if origin.starts_with("https") { ":443" } else { ":80" };
             if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) || host.ends_with(port) || host.chars().any(char::is_uppercase) {
-                let problem = format!("{origin:?} is not of the form https://push.example.com, in lower case, without path and default port");
+                let problem =
+                    format!("{origin:?} is not of the form https://push.example.com, in lower case, without path and default port");
                 return Err(Invalid::new("unified_push.origins", problem));
             }
         }

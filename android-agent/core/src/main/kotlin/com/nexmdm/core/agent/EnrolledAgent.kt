@@ -76,6 +76,13 @@ internal class EnrolledAgent(
     fun wake() {
         heartbeats.wake()
         link.deliverNow()
+        scope.launch {
+            try {
+                installations.wake()
+            } catch (e: SqlException) {
+                ports.log.warn("store.fail", "what" to "installations", "error" to e.message)
+            }
+        }
     }
 
     /** Reports now. From any thread. */

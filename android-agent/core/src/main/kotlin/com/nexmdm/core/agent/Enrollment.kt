@@ -76,10 +76,14 @@ object Enrollment {
         }
         val scheme = uri.scheme?.lowercase()
         val isBase = uri.rawUserInfo == null && uri.rawQuery == null && uri.rawFragment == null && uri.port in -1..PORT_MAX
-        if (uri.host.isNullOrEmpty() || scheme !in setOf("http", "https") || !isBase) return null
+        if (uri.host.isNullOrEmpty() || !isHostName(uri.host) || scheme !in setOf("http", "https") || !isBase) return null
         val port = if (uri.port == -1) "" else ":${uri.port}"
         return "$scheme://${uri.host.lowercase()}$port${uri.rawPath.orEmpty().trimEnd('/')}"
     }
+
+    /** Whether connections and certificate pins take the host: no zone, and the lengths of RFC 1035, section 2.3.4. */
+    private fun isHostName(host: String): Boolean =
+        '%' !in host && host.length <= HOST_CHARS_MAX && host.split('.').all { it.length <= LABEL_CHARS_MAX || it.startsWith("[") }
 
     private fun cleartextHost(server: String): String? =
         if (server.startsWith("http:")) URI(server).let { "${host(server)}:${if (it.port == -1) HTTP_PORT else it.port}" } else null
@@ -87,5 +91,7 @@ object Enrollment {
     private fun host(server: String): String = URI(server).host.removeSurrounding("[", "]")
 
     private const val PORT_MAX = 65_535
+    private const val HOST_CHARS_MAX = 253
+    private const val LABEL_CHARS_MAX = 63
     private const val HTTP_PORT = 80
 }

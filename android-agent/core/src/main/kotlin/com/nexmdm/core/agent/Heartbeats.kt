@@ -14,7 +14,6 @@ import com.nexmdm.core.store.SettingKeys
 import com.nexmdm.core.time.Rfc3339
 import com.nexmdm.core.wire.Heartbeat
 import com.nexmdm.core.wire.WireJson
-import kotlinx.coroutines.withTimeoutOrNull
 import kotlinx.serialization.SerializationException
 import java.util.concurrent.ConcurrentLinkedQueue
 
@@ -97,7 +96,7 @@ internal class Heartbeats(
     private fun untoldPushToken(): String? = pushToken?.takeIf { it != setting(PUSH_TOKEN_TOLD) }
 
     private suspend fun make(pingRequestId: String?) {
-        val readings = withTimeoutOrNull(READ_TIMEOUT_MS) { ports.facts.read(setting(SettingKeys.MONITORED_APP), deployedApps()) } ?: unread()
+        val readings = ports.readings(setting(SettingKeys.MONITORED_APP), deployedApps()) ?: unread()
         agentVersionName = readings.agentVersionName
         val wallMs = ports.clock.wallMs()
         val heartbeat = HeartbeatBuilder.build(
@@ -125,9 +124,8 @@ internal class Heartbeats(
         }
     }
 
-    /** What is known without the platform, which did not answer in time. */
+    /** What is known without the platform, which did not answer. */
     private fun unread(): DeviceReadings {
-        ports.log.warn("facts.timeout")
         val code = ports.facts.agentVersionCode()
         return DeviceReadings(agentVersionName ?: code.toString(), code, ports.facts.bootId())
     }
@@ -159,7 +157,6 @@ internal class Heartbeats(
     private companion object {
         /** The server keeps one heartbeat in each bucket of this length. */
         const val BUCKET_MS = 10_000L
-        const val READ_TIMEOUT_MS = 10_000L
         const val REQUESTS_MAX = 16
         const val SEQ = "heartbeat_seq"
         const val PUSH_TOKEN_TOLD = "push_token_told"

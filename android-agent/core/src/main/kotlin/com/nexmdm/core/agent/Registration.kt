@@ -5,6 +5,7 @@ import com.nexmdm.core.identity.PendingEnrollment
 import com.nexmdm.core.identity.Vault
 import com.nexmdm.core.link.Backoff
 import com.nexmdm.core.link.Reply
+import com.nexmdm.core.link.isBearerToken
 import com.nexmdm.core.link.Signal
 import com.nexmdm.core.port.ConnectionPolicy
 import com.nexmdm.core.port.DeviceReadings
@@ -20,7 +21,6 @@ import com.nexmdm.core.wire.RegisterRequest
 import com.nexmdm.core.wire.RegisterResponse
 import com.nexmdm.core.wire.WireJson
 import kotlinx.coroutines.delay
-import kotlinx.coroutines.withTimeoutOrNull
 import kotlinx.serialization.SerializationException
 import java.io.IOException
 
@@ -102,7 +102,7 @@ internal class Registration(
     }
 
     private suspend fun readings(): DeviceReadings =
-        withTimeoutOrNull(READ_TIMEOUT_MS) { ports.facts.read(null) }
+        ports.readings(null, emptySet())
             ?: ports.facts.agentVersionCode().let { DeviceReadings(it.toString(), it, ports.facts.bootId()) }
 
     private fun registerRequest(pending: PendingEnrollment, readings: DeviceReadings) = RegisterRequest(
@@ -127,7 +127,7 @@ internal class Registration(
 
     private fun response(reply: Reply.Ok): RegisterResponse? = try {
         WireJson.decodeFromJsonElement(RegisterResponse.serializer(), reply.body)
-            .takeIf { it.deviceId.isNotEmpty() && it.deviceToken.isNotEmpty() }
+            .takeIf { it.deviceId.isNotEmpty() && isBearerToken(it.deviceToken) }
     } catch (_: SerializationException) {
         null
     } catch (_: IllegalArgumentException) {
@@ -162,7 +162,6 @@ internal class Registration(
     }
 
     private companion object {
-        const val READ_TIMEOUT_MS = 10_000L
         const val STORAGE_RETRY_MS = 5_000L
     }
 }

@@ -43,7 +43,7 @@ internal class CommandLog(private val database: AgentDatabase, private val limit
         val update = "UPDATE command SET state = ? WHERE request_id = ? AND state = ?"
         if (database.execute(update, CONCLUDED, requestId, STARTED) > 0) return true
         return database.execute(
-            "INSERT INTO command (request_id, action, expires_at_ms, state, boot_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT OR IGNORE INTO command (request_id, action, expires_at_ms, state, boot_id) VALUES (?, ?, ?, ?, ?)",
             requestId, action, serverNowMs + UNKNOWN_EXPIRY_MS, CONCLUDED, bootId,
         ) > 0
     }

@@ -78,7 +78,7 @@ internal fun plan(action: String, paramsText: String): PlannedAction? {
         "wake" -> PlannedAction(PlatformAction.Wake, SHORT_LIMIT_MS)
         "lock" -> PlannedAction(PlatformAction.Lock, SHORT_LIMIT_MS)
         "wifi_connect" -> PlannedAction(wifi(params), LONG_LIMIT_MS)
-        "exec" -> PlannedAction(exec(params), LONG_LIMIT_MS)
+        "exec" -> PlannedAction(exec(params), EXEC_LIMIT_MS)
         else -> null
     }
 }
@@ -124,6 +124,9 @@ private fun exec(params: Params): PlatformAction.Exec {
 
 private const val SHORT_LIMIT_MS = 30_000L
 private const val LONG_LIMIT_MS = 60_000L
+
+/** Longer than the 60 s that the platform gives a program, so that its output is not lost. */
+private const val EXEC_LIMIT_MS = 65_000L
 private const val RING_DEFAULT_S = 10
 private const val RING_MAX_S = 300
 private const val PACKAGE_MAX_CHARS = 255
@@ -134,4 +137,10 @@ private val PASSPHRASE_CHARS = 8..63
 private val EXEC_NAME = Regex("[a-z0-9][a-z0-9._-]{0,63}")
 private const val EXEC_ARGV_MAX = 32
 private const val EXEC_ARG_MAX_CHARS = 500
-private val EXEC_SHELLS = setOf("sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs")
+
+/** Programs that run another program that their arguments name; the server refuses the same. */
+private val EXEC_SHELLS = setOf(
+    "sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs",
+    "timeout", "nohup", "setsid", "nice", "ionice", "time", "chrt", "taskset", "watch", "find", "awk", "linker", "linker64",
+    "app_process", "app_process32", "app_process64", "nsenter", "unshare", "flock", "run-as",
+)

@@ -267,7 +267,7 @@ private class InstallStepDecision(installation: Installation, context: InstallCo
         say(order, "installing")
     }
 
-    /** The process ended before the package manager had the file, or before its refusal was heard: once more, if the server still agrees. */
+    /** The process ended before the package manager had the file, or before its refusal was heard: once more, if the server agrees. */
     private fun interrupted(order: InstallOrder) {
         if (it.interruptions >= INTERRUPTIONS_MAX) return fail(order, InstallFailure(ErrorCodes.INSTALL_FAILED, "interrupted"))
         it = it.copy(interruptions = it.interruptions + 1)

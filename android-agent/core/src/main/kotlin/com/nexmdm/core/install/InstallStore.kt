@@ -33,7 +33,7 @@ internal class InstallStore(private val db: AgentDatabase, private val log: Even
     fun put(installation: Installation) {
         val document = json.encodeToString(Installation.serializer(), installation)
         db.execute(
-            "INSERT INTO installation (id, document) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document",
+            "INSERT OR REPLACE INTO installation (id, document) VALUES (?, ?)",
             installation.id,
             document,
         )

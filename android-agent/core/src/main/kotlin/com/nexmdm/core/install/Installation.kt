@@ -209,7 +209,10 @@ sealed interface InstallEffect {
     /** Ends in [InstallEvent.InstallEnded], or with the process. */
     data object Install : InstallEffect
 
-    /** Looks how an installation ended that was under way when the process ended; ends in [InstallEvent.InstallEnded] or [InstallEvent.Interrupted]. */
+    /**
+     * Looks how an installation ended that was under way when the process ended; ends in [InstallEvent.InstallEnded] or
+     * [InstallEvent.Interrupted].
+     */
     data object LookAtInstalled : InstallEffect
 
     /** Ends in [InstallEvent.IntentEnded]. */

@@ -55,6 +55,9 @@ class Installations(
     private val unrecovered = mutableSetOf<String>()
     private var isLoaded = false
     private var nextLook: Job? = null
+
+    /** When the next look for an update is due, by the monotonic clock. */
+    private var nextLookAtMs: Long? = null
     private var admission: Job? = null
 
     /** Number of installations that are under way or wait. */
@@ -125,9 +128,23 @@ class Installations(
         if (id == null) outbox.remove(item.id) else step(id, InstallEvent.Answered(status)) { outbox.remove(item.id) }
     }
 
+    /** The device is awake. Timers stand still while it sleeps, so what became due meanwhile is done now. Throws [SqlException]. */
+    fun wake() {
+        if (!isLoaded) return
+        val nowMs = time.reliableNowMs()
+        for (installation in live.values.filter { it.state == InstallState.WAITING }) {
+            val untilMs = installation.waitUntilMs ?: continue
+            if (nowMs == null || nowMs < untilMs || installation.id in unrecovered) continue
+            jobs.remove(installation.id)?.cancel()
+            step(installation.id, InstallEvent.WaitEnded)
+        }
+        if (nextLookAtMs?.let { ports.clock.monotonicMs() >= it } == true) planLook(FIRST_LOOK_MAX_MS)
+    }
+
     /** Ends and forgets everything: the device is no longer enrolled. Throws [SqlException]. */
     fun forget() {
         nextLook?.cancel()
+        nextLookAtMs = null
         admission?.cancel()
         jobs.values.forEach { it.cancel() }
         jobs.clear()
@@ -252,8 +269,11 @@ class Installations(
     /** Looks for an update within [delayMs], up to a tenth earlier or later unless it is the first time. */
     private fun planLook(delayMs: Long) {
         nextLook?.cancel()
+        val waitMs = if (delayMs == FIRST_LOOK_MAX_MS) ports.randomness.below(delayMs) else jittered(delayMs)
+        nextLookAtMs = ports.clock.monotonicMs() + waitMs
         nextLook = scope.launch {
-            delay(if (delayMs == FIRST_LOOK_MAX_MS) ports.randomness.below(delayMs) else jittered(delayMs))
+            delay(waitMs)
+            nextLookAtMs = null
             while (true) {
                 try {
                     lookForUpdate(null)

@@ -76,7 +76,7 @@ internal class Sessions(private val state: LinkState, private val vault: Vault, 
     }
 
     private fun granted(reply: Reply.Ok): SessionResponse? = try {
-        WireJson.decodeFromJsonElement(SessionResponse.serializer(), reply.body)
+        WireJson.decodeFromJsonElement(SessionResponse.serializer(), reply.body).takeIf { isBearerToken(it.sessionToken) }
     } catch (_: SerializationException) {
         null
     } catch (_: IllegalArgumentException) {

@@ -21,7 +21,8 @@ class SqlException(
 ) : Exception(message, cause)
 
 /**
- * An open SQLite database: `android.database.sqlite` on a device, JDBC on a JVM.
+ * An open SQLite database: `android.database.sqlite` on a device, JDBC on a JVM. Statements keep to SQLite 3.18, which Android 8
+ * has: no `ON CONFLICT ... DO`, no `RETURNING`, no window functions.
  *
  * Arguments are `String`, `Long`, `Int`, `Boolean` or null, bound by their type. Every function throws [SqlException] when the
  * database refuses, storage that is full included. Calls come from one thread at a time.

@@ -71,7 +71,7 @@ class AgentDatabase(private val opener: SqlOpener, private val log: EventLog) : 
         if (value == null) {
             execute("DELETE FROM setting WHERE key = ?", key)
         } else {
-            execute("INSERT INTO setting (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+            execute("INSERT OR REPLACE INTO setting (key, value) VALUES (?, ?)", key, value)
         }
     }
 

@@ -33,7 +33,8 @@ class EnrollmentTest {
     fun `addresses that are none are refused`() {
         val bad = listOf(
             "", " ", ",", "mdm.example.com", "ftp://mdm.example.com", "https://", "https://u:p@mdm.example.com", "https://a/?x=1",
-            "https://a/#f", "https://a b", "http://a:99999", List(9) { "https://h$it" }.joinToString(","),
+            "https://a/#f", "https://a b", "http://a:99999", "https://[fe80::1%25eth0]", "https://${"a".repeat(64)}.example",
+            List(9) { "https://h$it" }.joinToString(","),
         )
         for (text in bad) assertEquals(4, code(null, EnrollmentRequest(text, "tok")), text)
     }

@@ -84,9 +84,10 @@ internal class SimulatedDevice(
 
     override fun agentPackage(): String = AGENT_PACKAGE
 
-    private fun readings(installed: Map<String, AppProfile>, watched: Set<String>): Map<String, AppReading> = watched.associateWith { name ->
-        installed[name]?.let { AppReading(true, it.versionName, it.versionCode) } ?: AppReading(false, null, null)
-    }
+    private fun readings(installed: Map<String, AppProfile>, watched: Set<String>): Map<String, AppReading> =
+        watched.associateWith { name ->
+            installed[name]?.let { AppReading(true, it.versionName, it.versionCode) } ?: AppReading(false, null, null)
+        }
 
     private fun pressurePct(now: DeviceProfile): Int? {
         val total = now.totalRamMb?.takeIf { it > 0 } ?: return null

@@ -1,5 +1,6 @@
 package com.nexmdm.core.link.okhttp
 
+import com.nexmdm.core.link.isBearerToken
 import com.nexmdm.core.port.ConnectionPolicy
 import com.nexmdm.core.port.DownloadHead
 import com.nexmdm.core.port.DownloadRequest
@@ -136,7 +137,10 @@ class OkHttpNetwork(
             throw NetworkException(NetworkFailure.CLEARTEXT_FORBIDDEN, "plain http to ${address.host} is not allowed")
         }
         val builder = Request.Builder().url(address)
-        if (bearer != null) builder.header("Authorization", "Bearer $bearer")
+        if (bearer != null) {
+            if (!isBearerToken(bearer)) throw NetworkException(NetworkFailure.BROKEN, "the token is no header value")
+            builder.header("Authorization", "Bearer $bearer")
+        }
         return builder
     }
 
