@@ -3,6 +3,7 @@ package com.nexmdm
 import android.content.ComponentName
 import android.content.Intent
 import android.content.IntentFilter
+import android.os.Looper
 import com.nexmdm.core.port.PushListener
 import com.nexmdm.push.PushSources
 import com.nexmdm.push.UnifiedPushReceiver
@@ -13,6 +14,7 @@ import org.junit.Assert.assertNotEquals
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.Shadows.shadowOf
+import java.time.Duration
 
 internal class PushTest : FrameworkTest() {
     private class Listener : PushListener {
@@ -98,12 +100,14 @@ internal class PushTest : FrameworkTest() {
         val secret = sent("REGISTER").single().getStringExtra("token")
         fromDistributor("NEW_ENDPOINT", secret) { putExtra("endpoint", "https://push.example/1") }
         val later = Listener()
-        UnifiedPushSource(app, log).start(later)
+        val again = UnifiedPushSource(app, log).apply { start(later) }
         assertEquals(listOf("https://push.example/1"), later.tokens)
         assertEquals(secret, sent("REGISTER").last().getStringExtra("token"))
         fromDistributor("REGISTRATION_FAILED", secret)
-        UnifiedPushSource(app, log).start(later)
+        again.stop()
+        val last = UnifiedPushSource(app, log).apply { start(later) }
         assertNotEquals(secret, sent("REGISTER").last().getStringExtra("token"))
+        last.stop()
     }
 
     @Test
@@ -116,6 +120,35 @@ internal class PushTest : FrameworkTest() {
         assertEquals(0, listener.messages.size)
         source.start(listener)
         assertEquals("sync", listener.messages.single()["action"])
+    }
+
+    @Test
+    fun `other apps neither crash the agent nor take the places of messages that wait`() {
+        addDistributor("org.example.distributor")
+        app.createDeviceProtectedStorageContext().getSharedPreferences("unified_push", 0).edit()
+            .putString("distributor", "org.example.distributor").putString("secret", "known").commit()
+        fromDistributor("MESSAGE", "known") { putExtra("message", """{"action":"sync"}""") }
+        assertEquals(1, recorded.calls.count { it == "wake push" })
+        repeat(20) { fromDistributor("MESSAGE", "guess") { putExtra("message", "{}") } }
+        UnifiedPushReceiver().onReceive(app, UnreadableIntent("org.unifiedpush.android.connector.MESSAGE"))
+        source.start(listener)
+        UnifiedPushReceiver().onReceive(app, UnreadableIntent("org.unifiedpush.android.connector.MESSAGE"))
+        assertEquals("sync", listener.messages.single()["action"])
+        assertEquals("only the distributor wakes", 1, recorded.calls.count { it == "wake push" })
+    }
+
+    @Test
+    fun `a registration that failed is asked for again, with another secret, after a while`() {
+        addDistributor("org.example.distributor")
+        source.start(listener)
+        val secret = sent("REGISTER").single().getStringExtra("token")
+        fromDistributor("REGISTRATION_FAILED", secret)
+        val main = shadowOf(Looper.getMainLooper())
+        main.idleFor(Duration.ofMillis(UnifiedPushSource.REGISTER_AGAIN_MS - 1))
+        assertEquals(1, sent("REGISTER").size)
+        main.idleFor(Duration.ofMillis(1))
+        assertEquals(2, sent("REGISTER").size)
+        assertNotEquals(secret, sent("REGISTER").last().getStringExtra("token"))
     }
 
     @Test

@@ -17,6 +17,7 @@ import com.nexmdm.core.agent.EnrollmentAnswer
 import com.nexmdm.platform.service
 import com.nexmdm.screen.StatusActivity
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.robolectric.Robolectric
@@ -132,6 +133,33 @@ internal class StatusScreenTest : FrameworkTest() {
         assertEquals("com.google.zxing.client.android.SCAN", request.intent.action)
         shadowOf(screen).receiveResult(request.intent, Activity.RESULT_OK, Intent().putExtra("SCAN_RESULT", code))
         assertEquals("tok-1", screen.shown(R.id.token_field))
+    }
+
+    private val pinned = code.replace("}}", ""","certificate_pins":"sha256/${"A".repeat(43)}="}}""")
+
+    private fun StatusActivity.enrollWith(server: String) {
+        findViewById<EditText>(R.id.server_field)!!.setText(server)
+        findViewById<EditText>(R.id.token_field)!!.setText("tok-2")
+        val before = recorded.enrollments.size
+        press(R.id.enroll)
+        awaitOnMain("enrollment") { recorded.enrollments.size > before && findViewById<Button>(R.id.enroll)!!.isEnabled }
+    }
+
+    @Test
+    fun `pins belong to the server they came with and outlive a rotation`() {
+        val shared = Intent(Intent.ACTION_SEND).setType("text/plain").putExtra(Intent.EXTRA_TEXT, pinned)
+        val controller = Robolectric.buildActivity(StatusActivity::class.java, shared).setup()
+        controller.get().enrollWith("https://other.example")
+        assertNull(recorded.enrollments.last().certificatePins)
+        controller.recreate()
+        controller.get().enrollWith("https://mdm.example")
+        assertEquals("sha256/${"A".repeat(43)}=", recorded.enrollments.last().certificatePins)
+    }
+
+    @Test
+    fun `a shared text that cannot be read is left alone`() {
+        val screen = open(UnreadableIntent(Intent.ACTION_SEND))
+        assertEquals("", screen.shown(R.id.server_field))
     }
 
     @Test

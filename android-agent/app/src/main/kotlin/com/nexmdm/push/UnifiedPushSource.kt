@@ -3,6 +3,10 @@ package com.nexmdm.push
 import android.content.BroadcastReceiver
 import android.content.Context
 import android.content.Intent
+import android.content.SharedPreferences
+import android.os.Handler
+import android.os.Looper
+import com.nexmdm.agent
 import com.nexmdm.core.port.EventLog
 import com.nexmdm.core.port.PushListener
 import com.nexmdm.core.port.PushSource
@@ -26,7 +30,9 @@ import java.security.SecureRandom
  * device of a fleet takes the same one.
  */
 internal class UnifiedPushSource(private val context: Context, private val log: EventLog) : PushSource {
-    private val store = context.deviceProtected().getSharedPreferences("unified_push", Context.MODE_PRIVATE)
+    private val store = store(context)
+    private val mainThread = Handler(Looper.getMainLooper())
+    private val registerAgain = Runnable { register() }
 
     override fun start(listener: PushListener) {
         store.getString(ENDPOINT, null)?.let(listener::onToken)
@@ -36,6 +42,7 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
 
     override fun stop() {
         detach(this)
+        mainThread.removeCallbacks(registerAgain)
         val distributor = store.getString(DISTRIBUTOR, null) ?: return
         send(distributor, ACTION_UNREGISTER)
         store.edit().clear().apply()
@@ -72,28 +79,32 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
         context.sendBroadcast(intent)
     }
 
-    /** Takes a broadcast that says that it comes from the distributor. */
-    private fun receive(intent: Intent, listener: PushListener) {
-        val secret = store.getString(SECRET, null)
-        // Any app can send these: only the distributor knows the secret of the registration.
-        val claimed = intent.getStringExtra(EXTRA_TOKEN).orEmpty()
-        if (secret == null || !MessageDigest.isEqual(claimed.toByteArray(), secret.toByteArray())) {
+    /** Takes a broadcast that says that it comes from the distributor; false when it does not. */
+    private fun receive(broadcast: DistributorBroadcast, listener: PushListener): Boolean {
+        if (!isAuthentic(broadcast, store)) {
             log.warn("push.refused", "reason" to "foreign")
-            return
+            return false
         }
-        when (intent.action) {
-            ACTION_NEW_ENDPOINT -> endpoint(intent.getStringExtra(EXTRA_ENDPOINT), listener)
-            ACTION_MESSAGE -> message(intent, listener)
+        when (broadcast.action) {
+            ACTION_NEW_ENDPOINT -> endpoint(broadcast.endpoint, listener)
+            ACTION_MESSAGE -> message(broadcast, listener)
             ACTION_UNREGISTERED -> {
-                store.edit().clear().apply()
                 log.warn("push.unregistered")
+                lookAgainLater()
             }
             ACTION_REGISTRATION_FAILED -> {
-                log.warn("push.failed", "reason" to intent.getStringExtra("reason"))
-                // The specification asks for another secret at the next attempt, which the next start makes.
-                store.edit().clear().apply()
+                log.warn("push.failed", "reason" to broadcast.reason)
+                lookAgainLater()
             }
         }
+        return true
+    }
+
+    /** The specification asks for another secret at the next attempt: nothing of this registration is kept. */
+    private fun lookAgainLater() {
+        store.edit().clear().apply()
+        mainThread.removeCallbacks(registerAgain)
+        mainThread.postDelayed(registerAgain, REGISTER_AGAIN_MS)
     }
 
     private fun endpoint(url: String?, listener: PushListener) {
@@ -102,9 +113,9 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
         listener.onToken(url)
     }
 
-    private fun message(intent: Intent, listener: PushListener) {
-        val bytes = intent.getByteArrayExtra(EXTRA_BYTES_MESSAGE) ?: intent.getStringExtra(EXTRA_MESSAGE)?.toByteArray() ?: return
-        intent.getStringExtra(EXTRA_MESSAGE_ID)?.let { id -> store.getString(DISTRIBUTOR, null)?.let { send(it, ACTION_MESSAGE_ACK, id) } }
+    private fun message(broadcast: DistributorBroadcast, listener: PushListener) {
+        val bytes = broadcast.message ?: return
+        broadcast.messageId?.let { id -> store.getString(DISTRIBUTOR, null)?.let { send(it, ACTION_MESSAGE_ACK, id) } }
         val data = if (bytes.size > MESSAGE_MAX_BYTES) null else fields(String(bytes))
         if (data == null) log.warn("push.refused", "reason" to "unreadable", "bytes" to bytes.size) else listener.onMessage(data)
     }
@@ -141,19 +152,36 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
         private const val URL_MAX_CHARS = 1_000
         private const val MESSAGE_MAX_BYTES = 64 shl 10
 
+        /** After how long a distributor is asked again once a registration ended or failed, ms. */
+        internal const val REGISTER_AGAIN_MS = 600_000L
+
         private const val EARLY_MAX = 16
-        private val early = ArrayDeque<Intent>()
+        private val early = ArrayDeque<DistributorBroadcast>()
         private var active: Pair<UnifiedPushSource, PushListener>? = null
 
-        /** Hands a broadcast over, or keeps it for a source that is about to start: a broadcast may be what started the process. */
+        private fun store(context: Context): SharedPreferences =
+            context.deviceProtected().getSharedPreferences("unified_push", Context.MODE_PRIVATE)
+
+        /** Any app can send these broadcasts: only the distributor knows the secret of the registration. */
+        private fun isAuthentic(broadcast: DistributorBroadcast, store: SharedPreferences): Boolean {
+            val secret = store.getString(SECRET, null) ?: return false
+            return MessageDigest.isEqual(broadcast.token.toByteArray(), secret.toByteArray())
+        }
+
+        /**
+         * Hands a broadcast over, or keeps it for a source that is about to start: a broadcast may be what started the process.
+         * False when it is not the distributor's.
+         */
         @Synchronized
-        internal fun deliver(intent: Intent) {
+        internal fun deliver(context: Context, intent: Intent): Boolean {
+            val broadcast = DistributorBroadcast.of(intent) ?: return false
             val (source, listener) = active ?: run {
+                if (!isAuthentic(broadcast, store(context))) return false
                 if (early.size == EARLY_MAX) early.removeFirst()
-                early += intent
-                return
+                early += broadcast
+                return true
             }
-            source.receive(intent, listener)
+            return source.receive(broadcast, listener)
         }
 
         @Synchronized
@@ -169,7 +197,37 @@ internal class UnifiedPushSource(private val context: Context, private val log: 
     }
 }
 
+/** What a broadcast to the connector says. */
+private class DistributorBroadcast(
+    val action: String?,
+    val token: String,
+    val endpoint: String?,
+    val message: ByteArray?,
+    val messageId: String?,
+    val reason: String?,
+) {
+    companion object {
+        /** Reads [intent]; null when its extras cannot be read, as with an object of a class unknown here: any app may send that. */
+        fun of(intent: Intent): DistributorBroadcast? = try {
+            DistributorBroadcast(
+                intent.action,
+                intent.getStringExtra(UnifiedPushSource.EXTRA_TOKEN).orEmpty(),
+                intent.getStringExtra(UnifiedPushSource.EXTRA_ENDPOINT),
+                intent.getByteArrayExtra(UnifiedPushSource.EXTRA_BYTES_MESSAGE)
+                    ?: intent.getStringExtra(UnifiedPushSource.EXTRA_MESSAGE)?.toByteArray(),
+                intent.getStringExtra(UnifiedPushSource.EXTRA_MESSAGE_ID),
+                intent.getStringExtra("reason"),
+            )
+        } catch (_: RuntimeException) {
+            null
+        }
+    }
+}
+
 /** Takes the broadcasts of a UnifiedPush distributor. */
 internal class UnifiedPushReceiver : BroadcastReceiver() {
-    override fun onReceive(context: Context, intent: Intent) = UnifiedPushSource.deliver(Intent(intent))
+    override fun onReceive(context: Context, intent: Intent) {
+        // Waking takes the wake lock before Android may let the device sleep again; no other app can cause that.
+        if (UnifiedPushSource.deliver(context, intent)) context.agent.wake("push")
+    }
 }

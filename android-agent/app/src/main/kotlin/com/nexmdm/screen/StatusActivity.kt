@@ -56,7 +56,18 @@ internal class StatusActivity : Activity() {
         onClick(R.id.export_log) { askWhereToExport() }
         onClick(R.id.battery_settings) { open(Intent(Settings.ACTION_IGNORE_BATTERY_OPTIMIZATION_SETTINGS)) }
         onClick(R.id.usage_settings) { open(Intent(Settings.ACTION_USAGE_ACCESS_SETTINGS)) }
-        if (savedInstanceState == null) takeShared(intent)
+        if (savedInstanceState == null) {
+            takeShared(intent)
+        } else {
+            pins = savedInstanceState.getString(STATE_PINS)
+            pinnedServer = savedInstanceState.getString(STATE_PINNED_SERVER)
+        }
+    }
+
+    override fun onSaveInstanceState(outState: Bundle) {
+        super.onSaveInstanceState(outState)
+        outState.putString(STATE_PINS, pins)
+        outState.putString(STATE_PINNED_SERVER, pinnedServer)
     }
 
     override fun onNewIntent(intent: Intent) {
@@ -142,7 +153,14 @@ internal class StatusActivity : Activity() {
     }
 
     private fun takeShared(intent: Intent) {
-        if (intent.action == Intent.ACTION_SEND) intent.getStringExtra(Intent.EXTRA_TEXT)?.let(::fillIn)
+        if (intent.action == Intent.ACTION_SEND) textExtra(intent, Intent.EXTRA_TEXT)?.let(::fillIn)
+    }
+
+    /** A text that another app sent; null also when its extras cannot be read, as with an object of a class unknown here. */
+    private fun textExtra(intent: Intent, extra: String): String? = try {
+        intent.getStringExtra(extra)
+    } catch (_: RuntimeException) {
+        null
     }
 
     /** Fills the fields in and leaves the decision to the person: any app may share a text. */
@@ -156,10 +174,13 @@ internal class StatusActivity : Activity() {
         field(R.id.token_field).setText(request.token.orEmpty())
         field(R.id.alias_field).setText(request.alias.orEmpty())
         pins = request.certificatePins
+        pinnedServer = request.serverUrl.trim()
         answer(getString(R.string.code_read))
     }
 
+    /** Certificate pins of the code that was read last, and the server that it named: another's would not match them. */
     private var pins: String? = null
+    private var pinnedServer: String? = null
 
     private fun enroll() {
         val server = field(R.id.server_field).text.toString().trim()
@@ -173,7 +194,8 @@ internal class StatusActivity : Activity() {
         val button = view<Button>(R.id.enroll)
         button.isEnabled = false
         scope.launch {
-            val result = withContext(Dispatchers.Default) { agent.enroll(EnrollmentRequest(server, token, alias, pins)) }
+            val request = EnrollmentRequest(server, token, alias, pins.takeIf { server == pinnedServer })
+            val result = withContext(Dispatchers.Default) { agent.enroll(request) }
             button.isEnabled = true
             answer(result.message)
             if (result.code == EnrollmentAnswer.ACCEPTED) field(R.id.token_field).setText("")
@@ -203,7 +225,7 @@ internal class StatusActivity : Activity() {
         super.onActivityResult(requestCode, resultCode, data)
         if (resultCode != RESULT_OK || data == null) return
         when (requestCode) {
-            SCAN_REQUEST -> fillIn(data.getStringExtra("SCAN_RESULT").orEmpty())
+            SCAN_REQUEST -> fillIn(textExtra(data, "SCAN_RESULT").orEmpty())
             EXPORT_REQUEST -> data.data?.let(::export)
         }
     }
@@ -251,6 +273,8 @@ internal class StatusActivity : Activity() {
 
     private companion object {
         const val ZXING_SCAN = "com.google.zxing.client.android.SCAN"
+        const val STATE_PINS = "pins"
+        const val STATE_PINNED_SERVER = "pinned_server"
         const val SCAN_REQUEST = 1
         const val EXPORT_REQUEST = 2
         const val NOTIFICATIONS_REQUEST = 3
