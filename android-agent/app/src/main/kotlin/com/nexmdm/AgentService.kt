@@ -43,10 +43,11 @@ internal class AgentService : Service() {
 
     override fun onStartCommand(intent: Intent?, flags: Int, startId: Int): Int {
         // Every start has to be followed by this, also that of a service which runs already.
-        goToForeground()
+        val isForeground = goToForeground()
         agent.start()
         agent.wake(intent?.getStringExtra(EXTRA_REASON) ?: "restart")
-        return START_STICKY
+        // Android would repeat a refused start again and again.
+        return if (isForeground) START_STICKY else START_NOT_STICKY
     }
 
     override fun onDestroy() {
@@ -56,17 +57,30 @@ internal class AgentService : Service() {
 
     override fun onBind(intent: Intent?): IBinder? = null
 
-    private fun goToForeground() {
+    /** Whether the service is in the foreground now; if not, it stops itself. */
+    private fun goToForeground(): Boolean {
         val notification = notification(shownServer(agent.status.value))
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) {
+        val started = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE) {
             startTyped(notification)
         } else {
-            startForeground(Notices.SERVICE_ID, notification)
+            startUntyped(notification)
         }
+        // The process goes on as long as Android lets it; the next alarm tries again.
+        if (!started) stopSelf()
+        return started
+    }
+
+    private fun startUntyped(notification: Notification): Boolean = try {
+        startForeground(Notices.SERVICE_ID, notification)
+        true
+    } catch (e: IllegalStateException) {
+        // ForegroundServiceStartNotAllowedException, from Android 12 on.
+        Log.w(TAG, "foreground refused: ${e.message}")
+        false
     }
 
     @GuardedBySdk
-    private fun startTyped(notification: Notification) {
+    private fun startTyped(notification: Notification): Boolean {
         val isOwner = service<DevicePolicyManager>().isDeviceOwnerApp(packageName)
         val types = buildList {
             if (isOwner) add(ServiceInfo.FOREGROUND_SERVICE_TYPE_SYSTEM_EXEMPTED)
@@ -75,7 +89,7 @@ internal class AgentService : Service() {
         for (type in types) {
             try {
                 startForeground(Notices.SERVICE_ID, notification, type)
-                return
+                return true
             } catch (e: SecurityException) {
                 Log.w(TAG, "foreground type $type refused: ${e.message}")
             } catch (e: IllegalStateException) {
@@ -83,8 +97,7 @@ internal class AgentService : Service() {
                 Log.w(TAG, "foreground type $type refused: ${e.message}")
             }
         }
-        // The process goes on as long as Android lets it; the next alarm tries again.
-        stopSelf()
+        return false
     }
 
     private fun shownServer(status: AgentStatus): String? = status.server.takeIf { status.phase == AgentPhase.ENROLLED }

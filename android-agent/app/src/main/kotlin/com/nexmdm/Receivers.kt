@@ -28,7 +28,11 @@ internal class BootReceiver : BroadcastReceiver() {
 
 /** The alarm that wakes the agent, also in Doze and after Android ended its service. */
 internal class AlarmReceiver : BroadcastReceiver() {
-    override fun onReceive(context: Context, intent: Intent) = AgentService.start(context, "alarm")
+    override fun onReceive(context: Context, intent: Intent) {
+        // Takes the wake lock before Android may let the device sleep again; the service comes later, if at all.
+        context.agent.wake("alarm")
+        AgentService.start(context, "alarm")
+    }
 
     companion object {
         /** What an alarm fires. */

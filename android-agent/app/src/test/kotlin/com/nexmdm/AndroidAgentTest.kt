@@ -13,6 +13,9 @@ import com.nexmdm.core.port.NetworkException
 import com.nexmdm.core.port.NetworkFailure
 import com.nexmdm.core.port.Socket
 import com.nexmdm.core.port.SocketListener
+import com.nexmdm.platform.AwakeHttp
+import com.nexmdm.platform.KeystoreSecretStore
+import com.nexmdm.platform.WakeLocks
 import com.nexmdm.platform.deviceProtected
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
@@ -26,18 +29,22 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
+import org.robolectric.shadows.ShadowPowerManager
 import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.OutputStream
+import java.security.ProviderException
 import java.util.concurrent.CopyOnWriteArrayList
 
 /** The core on Android's ports: framework, SQLite and cipher are real, the network is not. */
 internal class AndroidAgentTest : FrameworkTest() {
     private class Server : Http {
         val requests = CopyOnWriteArrayList<HttpRequest>()
+        var onCall: () -> Unit = {}
 
         override suspend fun call(request: HttpRequest): HttpAnswer {
             requests += request
+            onCall()
             val body = when (request.url.substringAfter("mdm.example").substringBefore('?')) {
                 "/v1/register" -> """{"device_id":"d-1","device_token":"t1.secret-device-token","device_key":"${"ab".repeat(32)}"}"""
                 "/v1/agent/session" -> """{"session_token":"secret-session","expires_at":"2099-01-01T00:00:00Z"}"""
@@ -63,6 +70,29 @@ internal class AndroidAgentTest : FrameworkTest() {
 
     @After
     fun stop() = scope.cancel()
+
+    @Test
+    fun `the processor is kept on during a call, and no longer`() {
+        var held = false
+        server.onCall = { held = ShadowPowerManager.getLatestWakeLock()!!.isHeld }
+        ShadowPowerManager.reset()
+        runBlocking { AwakeHttp(server, WakeLocks(app)).call(HttpRequest("GET", "https://mdm.example/v1/agent/update")) }
+        assertTrue(held)
+        assertFalse(ShadowPowerManager.getLatestWakeLock()!!.isHeld)
+    }
+
+    @Test
+    fun `a Keystore that does not answer ends neither the process nor the agent`() {
+        var isSilent = true
+        val keys = TestKeys { if (isSilent) throw ProviderException("no service") else testKeys.existing() }
+        val identity = File(app.deviceProtected().noBackupFilesDir, "identity")
+        KeystoreSecretStore(identity, testKeys, log).write("{}")
+        val agent = AndroidAgent(app, keys, server, scope)
+        val request = EnrollmentRequest("https://mdm.example", "token-1")
+        assertEquals(EnrollmentAnswer.REFUSED, runBlocking { agent.enroll(request) }.code)
+        isSilent = false
+        assertEquals(EnrollmentAnswer.ACCEPTED, runBlocking { agent.enroll(request) }.code)
+    }
 
     @Test
     fun `an enrollment registers, sends a heartbeat and leaves no secret on disk or in the log`() {

@@ -47,6 +47,7 @@ internal class ComponentsTest : FrameworkTest() {
     fun `the alarm starts the service`() {
         AlarmReceiver.target(app).send()
         awaitOnMain("service") { startedService() == AgentService::class.java.name }
+        assertTrue("the service may come late or never", "wake alarm" in recorded.calls)
     }
 
     @Test
@@ -78,13 +79,15 @@ internal class ComponentsTest : FrameworkTest() {
     }
 
     @Test
-    @Config(sdk = [35])
+    @Config(sdk = [31, 35])
     fun `a service that Android keeps out of the foreground ends without a crash`() {
         val controller = Robolectric.buildService(AgentService::class.java)
         val shadow: ShadowService = shadowOf(controller.get())
         shadow.setThrowInStartForeground(IllegalStateException("not allowed"))
         controller.create()
         assertTrue(shadow.isStoppedBySelf)
+        assertEquals(android.app.Service.START_NOT_STICKY, controller.get().onStartCommand(null, 0, 1))
+        assertTrue("the agent works on", "wake restart" in recorded.calls)
     }
 
     @Test

@@ -118,7 +118,7 @@ internal class FactsTest : FrameworkTest() {
     @Test
     fun `the monitor follows network and battery`() {
         val connectivity = app.service<ConnectivityManager>()
-        val monitor = AndroidMonitor(app)
+        val monitor = AndroidMonitor(app, log)
         monitor.start()
         monitor.start()
         val callback = shadowOf(connectivity).networkCallbacks.single()
@@ -141,7 +141,7 @@ internal class FactsTest : FrameworkTest() {
 
     @Test
     fun `a network without Internet is used after a while, a captive portal is not`() {
-        val monitor = AndroidMonitor(app).apply { start() }
+        val monitor = AndroidMonitor(app, log).apply { start() }
         val callback = shadowOf(app.service<ConnectivityManager>()).networkCallbacks.single()
         val network = ShadowNetwork.newInstance(7)
         fun settle() = shadowOf(android.os.Looper.getMainLooper()).idleFor(AndroidMonitor.UNVALIDATED_GRACE_MS, TimeUnit.MILLISECONDS)

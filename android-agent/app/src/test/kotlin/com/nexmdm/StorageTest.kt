@@ -1,13 +1,13 @@
 package com.nexmdm
 
 import android.app.AlarmManager
+import android.security.keystore.KeyPermanentlyInvalidatedException
 import com.nexmdm.core.port.Level
 import com.nexmdm.core.port.SqlException
 import com.nexmdm.platform.AlarmWakeUps
 import com.nexmdm.platform.AndroidSqlOpener
 import com.nexmdm.platform.KeystoreSecretStore
 import com.nexmdm.platform.RingFileLog
-import com.nexmdm.platform.SecretKeySource
 import com.nexmdm.platform.SystemRandomness
 import com.nexmdm.platform.deviceProtected
 import com.nexmdm.platform.service
@@ -19,6 +19,7 @@ import org.junit.Assert.assertNotEquals
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
+import org.junit.Assert.fail
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
@@ -26,7 +27,10 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowAlarmManager
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.io.IOException
 import java.security.KeyStoreException
+import java.security.ProviderException
+import java.security.UnrecoverableKeyException
 import javax.crypto.spec.SecretKeySpec
 
 internal class StorageTest : FrameworkTest() {
@@ -63,12 +67,35 @@ internal class StorageTest : FrameworkTest() {
         file.writeBytes(sealed.copyOf(5))
         assertNull(store.read())
         file.writeBytes(sealed)
-        assertNull(KeystoreSecretStore(file, { SecretKeySpec(ByteArray(32), "AES") }, log).read())
-        val lostKey = SecretKeySource { throw KeyStoreException("gone") }
-        assertNull(KeystoreSecretStore(file, lostKey, log).read())
-        assertThrows(java.io.IOException::class.java) { KeystoreSecretStore(file, lostKey, log).write("x") }
+        assertNull(KeystoreSecretStore(file, TestKeys { SecretKeySpec(ByteArray(32), "AES") }, log).read())
+        val invalidated = TestKeys { throw UnrecoverableKeyException().initCause(KeyPermanentlyInvalidatedException()) }
+        assertNull(KeystoreSecretStore(file, invalidated, log) { fail("a final answer asked again") }.read())
+        val noKey = TestKeys { null }
+        var pauses = 0
+        assertNull(KeystoreSecretStore(file, noKey, log) { pauses++ }.read())
+        assertEquals(3, pauses)
+        assertEquals("reading makes no key", 0, noKey.generated)
         assertEquals("secret-document", store.read())
         assertTrue(log.lines.isNotEmpty() && log.lines.none { "secret-document" in it })
+    }
+
+    @Test
+    fun `a Keystore that does not answer costs no document`() {
+        val file = File(folder.root, "identity")
+        KeystoreSecretStore(file, testKeys, log).write("secret-document")
+        val key = testKeys.existing()
+        for (trouble in listOf(KeyStoreException("busy"), ProviderException("no service"), UnrecoverableKeyException("system error"))) {
+            var asked = 0
+            val recovering = TestKeys { if (asked++ < 3) throw trouble else key }
+            assertEquals("secret-document", KeystoreSecretStore(file, recovering, log) {}.read())
+            assertEquals(4, asked)
+            asked = 0
+            val silent = TestKeys { asked++.let { throw trouble } }
+            assertThrows(IOException::class.java) { KeystoreSecretStore(file, silent, log) {}.read() }
+            assertEquals(4, asked)
+            assertThrows(IOException::class.java) { KeystoreSecretStore(file, silent, log) {}.write("x") }
+        }
+        assertEquals("secret-document", KeystoreSecretStore(file, testKeys, log).read())
     }
 
     @Test
@@ -133,6 +160,7 @@ internal class StorageTest : FrameworkTest() {
     }
 
     @Test
+    @Suppress("DEPRECATION")
     fun `a wake-up replaces the one before and fires in Doze`() {
         ShadowAlarmManager.setCanScheduleExactAlarms(false)
         val alarms = shadowOf(app.service<AlarmManager>())

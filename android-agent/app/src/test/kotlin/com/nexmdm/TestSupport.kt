@@ -3,9 +3,11 @@ package com.nexmdm
 import android.app.Application
 import android.app.admin.DevicePolicyManager
 import android.content.ComponentName
+import android.content.Intent
 import android.content.IntentSender
 import android.content.pm.PackageInfo
 import android.content.pm.PackageInstaller
+import android.os.BadParcelableException
 import android.os.Build
 import android.os.Looper
 import com.nexmdm.core.agent.AgentStatus
@@ -30,6 +32,7 @@ import java.io.ByteArrayOutputStream
 import java.io.OutputStream
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.Executor
+import javax.crypto.SecretKey
 import javax.crypto.spec.SecretKeySpec
 
 /** An agent that keeps what the components ask of it. */
@@ -80,7 +83,23 @@ internal class MemoryLog : EventLog {
 }
 
 /** Robolectric has no Android Keystore: a key in memory instead, used by the product's own code. */
-internal val testKeys = SecretKeySource { SecretKeySpec(ByteArray(32) { it.toByte() }, "AES") }
+internal class TestKeys(private val key: () -> SecretKey?) : SecretKeySource {
+    @Volatile var generated = 0
+
+    override fun existing(): SecretKey? = key()
+
+    override fun existingOrGenerated(): SecretKey = existing() ?: SecretKeySpec(ByteArray(32) { 7 }, "AES").also { generated++ }
+}
+
+internal val testKeys = TestKeys { SecretKeySpec(ByteArray(32) { it.toByte() }, "AES") }
+
+/**
+ * An intent whose extras cannot be read: as when another app put an object of a class in that this app does not have, for which
+ * Android up to 12 reads none of the extras.
+ */
+internal class UnreadableIntent(action: String) : Intent(action) {
+    override fun getStringExtra(name: String): String? = throw BadParcelableException("ClassNotFoundException when unmarshalling")
+}
 
 @RunWith(RobolectricTestRunner::class)
 internal abstract class FrameworkTest {

@@ -11,21 +11,25 @@ import android.os.BatteryManager
 import android.os.Handler
 import android.os.Looper
 import com.nexmdm.core.port.DeviceMonitor
+import com.nexmdm.core.port.EventLog
 import com.nexmdm.core.port.NetworkState
 import com.nexmdm.core.port.PowerState
 import com.nexmdm.core.port.Transport
+import com.nexmdm.core.port.warn
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.asStateFlow
 
 /** Watches the default network and the battery from [start] to [stop]. */
-internal class AndroidMonitor(private val context: Context) : DeviceMonitor {
+internal class AndroidMonitor(private val context: Context, private val log: EventLog) : DeviceMonitor {
     private val mainThread = Handler(Looper.getMainLooper())
     private val connectivity = context.service<ConnectivityManager>()
     private val networkState = MutableStateFlow(OFFLINE)
     private val powerState = MutableStateFlow(PowerState(null, false))
     private var latest: NetworkCapabilities? = null
     private var started = false
+    private var isNetworkWatched = false
+    private var retryDelayMs = RETRY_MIN_MS
 
     override val network: StateFlow<NetworkState> = networkState.asStateFlow()
     override val power: StateFlow<PowerState> = powerState.asStateFlow()
@@ -56,6 +60,8 @@ internal class AndroidMonitor(private val context: Context) : DeviceMonitor {
         }
     }
 
+    private val watchAgain: Runnable = Runnable { watchNetwork() }
+
     private val batteryReceiver = object : BroadcastReceiver() {
         override fun onReceive(context: Context, intent: Intent) {
             powerState.value = powerOf(intent)
@@ -67,7 +73,19 @@ internal class AndroidMonitor(private val context: Context) : DeviceMonitor {
         if (started) return
         started = true
         context.registerReceiver(batteryReceiver, IntentFilter(Intent.ACTION_BATTERY_CHANGED))?.let { powerState.value = powerOf(it) }
-        connectivity.registerDefaultNetworkCallback(networkCallback, mainThread)
+        watchNetwork()
+    }
+
+    // Some makers' Android 11 refuses now and then, as does one whose limit of callbacks is used up.
+    private fun watchNetwork() {
+        try {
+            connectivity.registerDefaultNetworkCallback(networkCallback, mainThread)
+            isNetworkWatched = true
+        } catch (e: RuntimeException) {
+            log.warn("network.watch", "error" to e.javaClass.simpleName, "retry_ms" to retryDelayMs)
+            mainThread.postDelayed(watchAgain, retryDelayMs)
+            retryDelayMs = (retryDelayMs * 2).coerceAtMost(RETRY_MAX_MS)
+        }
     }
 
     /** Stops watching. */
@@ -75,7 +93,9 @@ internal class AndroidMonitor(private val context: Context) : DeviceMonitor {
         if (!started) return
         started = false
         mainThread.removeCallbacks(acceptUnvalidated)
-        connectivity.unregisterNetworkCallback(networkCallback)
+        mainThread.removeCallbacks(watchAgain)
+        if (isNetworkWatched) connectivity.unregisterNetworkCallback(networkCallback)
+        isNetworkWatched = false
         context.unregisterReceiver(batteryReceiver)
     }
 
@@ -87,6 +107,9 @@ internal class AndroidMonitor(private val context: Context) : DeviceMonitor {
     companion object {
         /** How long the system may take to validate a network before it counts as one without Internet, ms. */
         const val UNVALIDATED_GRACE_MS: Long = 15_000
+
+        private const val RETRY_MIN_MS = 5_000L
+        private const val RETRY_MAX_MS = 300_000L
 
         private val OFFLINE = NetworkState(Transport.NONE, validated = false, metered = false)
 

@@ -59,7 +59,7 @@ internal class DeviceOwner(private val context: Context, private val log: EventL
     /** Makers change what an owner may do; one refusal must not keep the agent from the rest. */
     private inline fun attempt(what: String, permission: String?, block: () -> Unit) = try {
         block()
-    } catch (e: SecurityException) {
+    } catch (e: RuntimeException) {
         log.warn("owner.refused", "what" to what, "permission" to permission, "error" to e.message)
     }
 }
