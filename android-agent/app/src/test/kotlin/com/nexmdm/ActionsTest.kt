@@ -97,6 +97,21 @@ internal class ActionsTest : FrameworkTest() {
     }
 
     @Test
+    fun `a ring that replaces another puts the person's volume back`() = runTest {
+        val audio = app.service<AudioManager>()
+        audio.setStreamVolume(AudioManager.STREAM_ALARM, 2, 0)
+        val loudest = audio.getStreamMaxVolume(AudioManager.STREAM_ALARM)
+        val first = async { actions.perform(PlatformAction.Ring(300)) }
+        runCurrent()
+        val second = async { actions.perform(PlatformAction.Ring(10)) }
+        runCurrent()
+        assertTrue(first.isCompleted)
+        assertEquals("the second goes on as loud", loudest, audio.getStreamVolume(AudioManager.STREAM_ALARM))
+        second.await()
+        assertEquals(2, audio.getStreamVolume(AudioManager.STREAM_ALARM))
+    }
+
+    @Test
     fun `a ring that is cancelled ends`() = runTest {
         val ring = async { actions.perform(PlatformAction.Ring(300)) }
         runCurrent()
@@ -189,6 +204,7 @@ internal class ActionsTest : FrameworkTest() {
     }
 
     @Test
+    @Suppress("DEPRECATION")
     fun `wake turns the screen on by a wake lock with a limit`() = runTest {
         shadowOf(app.service<PowerManager>()).setIsInteractive(true)
         assertEquals("success", actions.perform(PlatformAction.Wake).outcome)
@@ -197,6 +213,7 @@ internal class ActionsTest : FrameworkTest() {
     }
 
     @Test
+    @Suppress("DEPRECATION")
     fun `wake falls back to an activity and says when the screen stays off`() = runTest {
         shadowOf(app.service<PowerManager>()).setIsInteractive(false)
         assertEquals("not_permitted", actions.perform(PlatformAction.Wake).code)

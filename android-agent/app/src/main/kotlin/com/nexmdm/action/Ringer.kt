@@ -41,10 +41,9 @@ internal class Ringer(
         val stopped = CompletableDeferred<Unit>()
         current?.complete(Unit)
         current = stopped
-        val volumeBefore = audio.getStreamVolume(AudioManager.STREAM_ALARM)
         val playing = sound()
+        raiseVolume()
         try {
-            setVolume(audio.getStreamMaxVolume(AudioManager.STREAM_ALARM))
             notices.ringing(stopIntent())
             val repeats = launch {
                 while (true) {
@@ -57,13 +56,22 @@ internal class Ringer(
             ActionOutcome("success", data = buildJsonObject { put("stopped_by", JsonPrimitive(if (byPerson) "person" else "time")) })
         } finally {
             playing.stop()
-            // A newer ring has its own notification and volume to put back.
+            // A newer ring has its own notification.
             if (current === stopped) {
                 current = null
                 notices.rang()
             }
-            setVolume(volumeBefore)
+            restoreVolume()
         }
+    }
+
+    private fun raiseVolume() = synchronized(Companion) {
+        if (ringing++ == 0) personsVolume = audio.getStreamVolume(AudioManager.STREAM_ALARM)
+        setVolume(audio.getStreamMaxVolume(AudioManager.STREAM_ALARM))
+    }
+
+    private fun restoreVolume() = synchronized(Companion) {
+        if (--ringing == 0) setVolume(personsVolume)
     }
 
     private fun setVolume(volume: Int) {
@@ -82,6 +90,12 @@ internal class Ringer(
 
         @Volatile
         private var current: CompletableDeferred<Unit>? = null
+
+        /** Rings that have not ended; one that is replaced ends after its successor has begun. Guarded by this object. */
+        private var ringing = 0
+
+        /** The volume before the first of them. Guarded by this object. */
+        private var personsVolume = 0
 
         /** Stops the ring that is on, if any. */
         fun stopByPerson() {
