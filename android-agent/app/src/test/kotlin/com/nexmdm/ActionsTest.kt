@@ -206,7 +206,7 @@ internal class ActionsTest : FrameworkTest() {
     @Test
     @Suppress("DEPRECATION")
     fun `wake turns the screen on by a wake lock with a limit`() = runTest {
-        shadowOf(app.service<PowerManager>()).setIsInteractive(true)
+        shadowOf(app.service<PowerManager>()).turnScreenOn(true)
         assertEquals("success", actions.perform(PlatformAction.Wake).outcome)
         assertTrue(ShadowPowerManager.getLatestWakeLock().isHeld)
         assertNull(shadowOf(app).nextStartedActivity)
@@ -215,7 +215,7 @@ internal class ActionsTest : FrameworkTest() {
     @Test
     @Suppress("DEPRECATION")
     fun `wake falls back to an activity and says when the screen stays off`() = runTest {
-        shadowOf(app.service<PowerManager>()).setIsInteractive(false)
+        shadowOf(app.service<PowerManager>()).turnScreenOn(false)
         assertEquals("not_permitted", actions.perform(PlatformAction.Wake).code)
         assertEquals("com.nexmdm.action.WakeActivity", shadowOf(app).nextStartedActivity.component?.className)
     }
@@ -243,11 +243,11 @@ internal class ActionsTest : FrameworkTest() {
         val saved = shadowOf(wifi).getWifiConfiguration(id)
         assertEquals("\"shop\"", saved.SSID)
         assertEquals("\"open sesame\"", saved.preSharedKey)
-        // It is not the one the device is in: nothing is claimed.
-        assertEquals("not_connected", actions.perform(PlatformAction.WifiConnect("other", "wpa2", "open sesame")).code)
+        // It is not the one that the device is in: nothing is claimed.
+        val elsewhere = WifiJoiner(app, owner, joinTimeoutMs = 3_000) { "elsewhere" }
+        assertEquals("not_connected", elsewhere.join(PlatformAction.WifiConnect("shop", "wpa2", "open sesame")).code)
         val wpa3 = actions.perform(PlatformAction.WifiConnect("shop", "wpa3", "open sesame"))
         assertEquals(if (sdk >= 29) null else "not_supported", wpa3.code)
-        shadowOf(wifi).setAddNetworkFailure()
     }
 
     @Test

@@ -1,5 +1,7 @@
 package com.nexmdm
 
+import android.net.ConnectivityManager
+import android.net.NetworkCapabilities
 import com.nexmdm.core.agent.AgentPhase
 import com.nexmdm.core.agent.EnrollmentAnswer
 import com.nexmdm.core.agent.EnrollmentRequest
@@ -17,6 +19,7 @@ import com.nexmdm.platform.AwakeHttp
 import com.nexmdm.platform.KeystoreSecretStore
 import com.nexmdm.platform.WakeLocks
 import com.nexmdm.platform.deviceProtected
+import com.nexmdm.platform.service
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
@@ -29,7 +32,9 @@ import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
 import org.junit.Test
-import org.robolectric.shadows.ShadowPowerManager
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowNetwork
+import org.robolectric.shadows.ShadowNetworkCapabilities
 import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.OutputStream
@@ -98,10 +103,18 @@ internal class AndroidAgentTest : FrameworkTest() {
     fun `an enrollment registers, sends a heartbeat and leaves no secret on disk or in the log`() {
         val agent = AndroidAgent(app, testKeys, server, scope)
         agent.start()
+        val capabilities = ShadowNetworkCapabilities.newInstance()
+        shadowOf(capabilities).addTransportType(NetworkCapabilities.TRANSPORT_WIFI)
+        shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_VALIDATED)
+        shadowOf(app.service<ConnectivityManager>()).networkCallbacks.single().onCapabilitiesChanged(ShadowNetwork.newInstance(7), capabilities)
         val answer = runBlocking { agent.enroll(EnrollmentRequest("https://mdm.example", "secret-enrollment-token", "kiosk-17")) }
         assertEquals(answer.message, EnrollmentAnswer.ACCEPTED, answer.code)
         awaitOnMain("enrolled") { agent.status.value.phase == AgentPhase.ENROLLED }
-        awaitOnMain("heartbeat") { server.requests.any { "/v1/heartbeat" in it.url } }
+        try {
+            awaitOnMain("heartbeat") { server.requests.any { "/v1/heartbeat" in it.url } }
+        } catch (e: AssertionError) {
+            throw AssertionError(ByteArrayOutputStream().also(agent::exportLog).toString(), e)
+        }
         awaitOnMain("contact") { agent.status.value.lastContactMs != null }
         val heartbeat = Json.parseToJsonElement(server.requests.first { "/v1/heartbeat" in it.url }.body!!.trim('[', ']')).jsonObject
         assertEquals(sdk.toString(), heartbeat.getValue("system").jsonObject.getValue("sdk_int").toString())

@@ -40,9 +40,9 @@ internal class FactsTest : FrameworkTest() {
         for (capability in has) shadowOf(it).addCapability(capability)
     }
 
-    private fun allowUsage() {
+    private fun setUsageAccess(mode: Int) {
         val operations = shadowOf(app.getSystemService(Context.APP_OPS_SERVICE) as AppOpsManager)
-        operations.setMode(AppOpsManager.OPSTR_GET_USAGE_STATS, Process.myUid(), app.packageName, AppOpsManager.MODE_ALLOWED)
+        operations.setMode(AppOpsManager.OPSTR_GET_USAGE_STATS, Process.myUid(), app.packageName, mode)
     }
 
     private fun event(type: Int, agoS: Long, component: String = "Main") = shadowOf(app.service<UsageStatsManager>()).addEvent(
@@ -90,8 +90,11 @@ internal class FactsTest : FrameworkTest() {
         val usage = AppUsage(app)
         install(monitored)
         event(1, agoS = 90)
+        setUsageAccess(AppOpsManager.MODE_IGNORED)
         assertEquals("not allowed yet", -1, usage.of(monitored, System.currentTimeMillis()).foregroundRecentS)
-        allowUsage()
+        setUsageAccess(AppOpsManager.MODE_DEFAULT)
+        assertFalse("by default it takes the permission, which no app is given", usage.isAllowed())
+        setUsageAccess(AppOpsManager.MODE_ALLOWED)
         assertEquals(0, usage.of(monitored, System.currentTimeMillis()).foregroundRecentS)
         assertEquals(true, usage.isRunning(monitored, usage.of(monitored, System.currentTimeMillis())))
         event(2, agoS = 30)

@@ -65,9 +65,9 @@ internal class StatusScreenTest : FrameworkTest() {
             7,
         )
         shadowOf(android.os.Looper.getMainLooper()).idle()
-        val facts = listOf(R.id.state, R.id.server, R.id.alias, R.id.device_id, R.id.connection, R.id.queue, R.id.error)
-            .map { screen.shown(it) }
-        assertEquals(listOf("Enrolled", "https://mdm.example", "kiosk-17", "d-1", "Connected", "3", "was offline"), facts)
+        val ids = listOf(R.id.state, R.id.server, R.id.alias, R.id.device_id, R.id.connection, R.id.queue, R.id.error)
+        val expected = listOf("Enrolled", "https://mdm.example", "kiosk-17", "d-1", "Connected", "3", "was offline")
+        assertEquals(expected, ids.map { screen.shown(it) })
         assertEquals(View.GONE, screen.findViewById<View>(R.id.enrollment)!!.visibility)
         screen.press(R.id.sync)
         assertTrue("sync" in recorded.calls)

@@ -169,7 +169,7 @@ internal class StorageTest : FrameworkTest() {
         wakeUps.schedule(60_000)
         val alarm = alarms.scheduledAlarms.single()
         assertTrue(alarm.isAllowWhileIdle)
-        assertEquals(AlarmManager.ELAPSED_REALTIME_WAKEUP, alarm.type)
+        assertEquals(AlarmManager.ELAPSED_REALTIME_WAKEUP, alarm.getType())
         assertEquals(60_000, alarm.triggerAtMs - android.os.SystemClock.elapsedRealtime())
         ShadowAlarmManager.setCanScheduleExactAlarms(true)
         wakeUps.schedule(10_000)

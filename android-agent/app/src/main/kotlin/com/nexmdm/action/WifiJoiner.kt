@@ -18,8 +18,14 @@ import kotlinx.coroutines.delay
  * suggestion, which a person has to accept.
  */
 @Suppress("DEPRECATION") // WifiConfiguration is deprecated for all but device owners.
-internal class WifiJoiner(private val context: Context, private val owner: DeviceOwner, private val joinTimeoutMs: Long = 30_000) {
-    private val facts = NetworkFacts(context)
+internal class WifiJoiner(
+    private val context: Context,
+    private val owner: DeviceOwner,
+    private val joinTimeoutMs: Long = 30_000,
+    private val facts: NetworkFacts = NetworkFacts(context),
+    /** Name of the Wi-Fi that the device is in, if that can be read. */
+    private val currentSsid: () -> String? = facts::ssid,
+) {
 
     /** Saves the network, makes Android prefer it and waits until the device is in it. */
     suspend fun join(wanted: PlatformAction.WifiConnect): ActionOutcome {
@@ -37,7 +43,7 @@ internal class WifiJoiner(private val context: Context, private val owner: Devic
         wifi.reconnect()
         return when {
             isIn(wanted.ssid) -> ActionOutcome.SUCCESS
-            facts.ssid() == null && facts.isOnWifi() ->
+            currentSsid() == null && facts.isOnWifi() ->
                 ActionOutcome("success", message = "saved; without location permission the agent cannot see which Wi-Fi the device is in")
             else -> {
                 val why = "saved, but not joined within ${joinTimeoutMs / 1_000} s: out of range, or the password is wrong"
@@ -48,7 +54,7 @@ internal class WifiJoiner(private val context: Context, private val owner: Devic
 
     private suspend fun isIn(ssid: String): Boolean {
         var waitedMs = 0L
-        while (facts.ssid() != ssid) {
+        while (currentSsid() != ssid) {
             if (waitedMs >= joinTimeoutMs) return false
             delay(CHECK_MS)
             waitedMs += CHECK_MS
