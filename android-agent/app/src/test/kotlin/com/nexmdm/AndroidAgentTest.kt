@@ -106,7 +106,8 @@ internal class AndroidAgentTest : FrameworkTest() {
         val capabilities = ShadowNetworkCapabilities.newInstance()
         shadowOf(capabilities).addTransportType(NetworkCapabilities.TRANSPORT_WIFI)
         shadowOf(capabilities).addCapability(NetworkCapabilities.NET_CAPABILITY_VALIDATED)
-        shadowOf(app.service<ConnectivityManager>()).networkCallbacks.single().onCapabilitiesChanged(ShadowNetwork.newInstance(7), capabilities)
+        val callback = shadowOf(app.service<ConnectivityManager>()).networkCallbacks.single()
+        callback.onCapabilitiesChanged(ShadowNetwork.newInstance(7), capabilities)
         val answer = runBlocking { agent.enroll(EnrollmentRequest("https://mdm.example", "secret-enrollment-token", "kiosk-17")) }
         assertEquals(answer.message, EnrollmentAnswer.ACCEPTED, answer.code)
         awaitOnMain("enrolled") { agent.status.value.phase == AgentPhase.ENROLLED }
