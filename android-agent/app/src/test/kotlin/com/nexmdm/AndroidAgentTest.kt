@@ -35,6 +35,7 @@ import org.junit.Test
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.shadows.ShadowNetwork
 import org.robolectric.shadows.ShadowNetworkCapabilities
+import org.robolectric.shadows.ShadowPowerManager
 import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.OutputStream

@@ -1,6 +1,5 @@
 package com.nexmdm.platform
 
-import android.Manifest.permission.PACKAGE_USAGE_STATS
 import android.app.AppOpsManager
 import android.app.usage.UsageEvents
 import android.app.usage.UsageStatsManager

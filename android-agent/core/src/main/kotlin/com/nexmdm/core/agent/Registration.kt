@@ -5,8 +5,8 @@ import com.nexmdm.core.identity.PendingEnrollment
 import com.nexmdm.core.identity.Vault
 import com.nexmdm.core.link.Backoff
 import com.nexmdm.core.link.Reply
-import com.nexmdm.core.link.isBearerToken
 import com.nexmdm.core.link.Signal
+import com.nexmdm.core.link.isBearerToken
 import com.nexmdm.core.port.ConnectionPolicy
 import com.nexmdm.core.port.DeviceReadings
 import com.nexmdm.core.port.HttpAnswer
