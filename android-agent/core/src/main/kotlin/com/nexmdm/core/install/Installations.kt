@@ -182,6 +182,10 @@ class Installations(
     private fun apply(decision: InstallDecision, also: () -> Unit) {
         val id = decision.installation.id
         val isOver = InstallEffect.Remove in decision.effects
+        // Before what follows is durable: the process may end in between, and a witness may hear of a step twice, but of each.
+        for (effect in decision.effects) {
+            if (effect is InstallEffect.Observe) ports.observer.installStep(exchangeNow(), effect.step)
+        }
         val kept = db.inTransaction {
             also()
             var installation = decision.installation
@@ -206,8 +210,7 @@ class Installations(
 
     private fun follow(installation: Installation, effect: InstallEffect) {
         when (effect) {
-            is InstallEffect.Report, is InstallEffect.Conclude, InstallEffect.Remove -> Unit
-            is InstallEffect.Observe -> ports.observer.installStep(exchangeNow(), effect.step)
+            is InstallEffect.Report, is InstallEffect.Conclude, is InstallEffect.Observe, InstallEffect.Remove -> Unit
             is InstallEffect.Log -> ports.log.log(Level.INFO, effect.event, effect.fields)
             InstallEffect.DeleteFile -> work.deleteFile(installation.id)
             InstallEffect.Stop -> jobs.remove(installation.id)?.cancel()
