@@ -53,7 +53,7 @@ pub struct HostAgents {
     agents: Vec<HostAgent>,
 }
 
-/// What became of them.
+/// Summary of a run of host agents: how many, their restarts, and ends that nobody asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostAgentsSummary {
     /// How many took part.

@@ -113,7 +113,7 @@ internal class ProgramRunner(
         const val ARGUMENT_MAX_CHARS = 500
         const val READ_TAIL_MS = 1_000L
 
-        // actors/domain/src/action.rs refuses the same.
+        // Command parameters with these and more were refused before (core, Params); here the link behind a name counts too.
         val SHELLS = setOf("sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs")
     }
 }
