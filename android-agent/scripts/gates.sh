@@ -28,7 +28,7 @@ done
 bytes=$(stat -c %s "$apk")
 [ "$bytes" -le "$budget_bytes" ] || fail "$bytes bytes are more than the budget of $budget_bytes"
 # Android 11 and later refuse a resource table that is compressed or not aligned.
-unzip -v "$apk" resources.arsc | grep -q 'Stored' || fail "resources.arsc is compressed"
+grep -q 'Stored' <<<"$(unzip -v "$apk" resources.arsc)" || fail "resources.arsc is compressed"
 zipalign -c -p 4 "$apk" || fail "$apk is not aligned"
 for wanted in AndroidManifest.xml classes.dex resources.arsc; do
     unzip -l "$apk" "$wanted" >/dev/null || fail "$apk has no $wanted"
