@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, Timestamp};
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use store::{OpenOf, Store, StoredDevice};
 
@@ -33,6 +33,8 @@ const RESTART_BACKOFF_MS: u64 = 200;
 const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
 /// Open commands of one device that are read.
 const ORDERS_MAX: i64 = 1_000;
+/// Wait before open commands that could not be read are read again.
+pub(crate) const READ_ORDERS_AGAIN: Duration = Duration::from_secs(1);
 /// A device that ran for this long has recovered: its failures are forgotten.
 const RECOVERED_AFTER_S: i64 = 60;
 
@@ -223,14 +225,17 @@ impl ShardState {
         }
     }
 
-    /// Reads the open commands of a device that was started by itself.
+    /// Reads the open commands of a device that was started by itself, until it is done or the device has stopped.
     fn read_orders(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
         let (store, actor) = (self.start.store.clone(), actor.clone());
         tokio::spawn(async move {
-            match store.open_commands(&[shard_of(id)], OpenOf::Device(id), None, ORDERS_MAX).await {
-                Ok(open) if open.is_empty() => {}
-                Ok(open) => drop(actor.cast(DeviceMsg::Orders(open.into_iter().map(Into::into).collect()))),
-                Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),
+            while actor.get_status() < ActorStatus::Draining {
+                match store.open_commands(&[shard_of(id)], OpenOf::Device(id), None, ORDERS_MAX).await {
+                    Ok(open) if open.is_empty() => return,
+                    Ok(open) => return drop(actor.cast(DeviceMsg::Orders(open.into_iter().map(Into::into).collect()))),
+                    Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),
+                }
+                tokio::time::sleep(READ_ORDERS_AGAIN).await;
             }
         });
     }

@@ -260,7 +260,6 @@ impl System {
             store: cluster_store,
             directory,
             shards,
-            ownership: Arc::clone(&ownership),
             forget_people,
             wake,
             deployments: deployments.clone(),

@@ -215,6 +215,40 @@ async fn a_suspended_node_never_acts_for_what_others_took_over() {
     site.until_spread(2).await;
 }
 
+/// A node whose lease lapsed often listens again before it is renewed: it must not pass over what was ordered meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_ordered_while_their_owner_was_without_its_database_are_sent_once_it_is_back() {
+    let renewed_seldom = options(2)
+        .env("NEXMDM__CLUSTER__LEASE_MS", "60000")
+        .env("NEXMDM__CLUSTER__RENEW_INTERVAL_MS", "5000")
+        .env("NEXMDM__CLUSTER__FENCE_AFTER_MS", "6000");
+    let site = Site::start(renewed_seldom, 12).await;
+    let device = site.owned_by("node-2").await;
+    let (owner, other) = (site.client("node-2"), site.client("node-1"));
+    site.cluster.set_database_link("node-2", Modes::both(Mode::Cut)).unwrap();
+    eventually("its lease lapses", async || {
+        let answer = owner.get("/metrics", None).await.ok()?;
+        String::from_utf8_lossy(&answer.body).contains("nexmdm_cluster_lease_holds 0\n").then_some(())
+    })
+    .await;
+    // Of this one the owner hears by the database alone.
+    let body = json!({"action": "rotate_key"});
+    let ordered = other.post(&format!("/v1/devices/{}/commands", device.device_id), Some(&site.admin), &body).await;
+    let ordered = ordered.unwrap();
+    assert_eq!(ordered.status, 201, "{}", ordered.detail());
+    let id = ordered.json()["request_id"].clone();
+    site.cluster.heal_links().unwrap();
+    let mut seconds = -3_000;
+    eventually("the command is sent", async || {
+        seconds += 10;
+        let answer = other.heartbeat(&device.session_token, &heartbeat(seconds, 50)).await.ok()?;
+        let sent = answer.json()["commands"].as_array()?.iter().any(|command| command["request_id"] == id);
+        sent.then_some(())
+    })
+    .await;
+    assert_eq!(site.owner_of(device).await.0, "node-2", "nobody else has taken it over and read it");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_drains_by_command_and_comes_back() {
     let site = Site::start(options(2), 20).await;

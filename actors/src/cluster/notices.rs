@@ -11,7 +11,6 @@ use ractor::ActorRef;
 use store::{DeviceAccess, Listener, Notice, OpenOf, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
-use super::ownership::Ownership;
 use super::placement::ShardTable;
 use crate::commands::CommandOrder;
 use crate::deployment::ManagerMsg;
@@ -39,8 +38,6 @@ pub(crate) struct Notices {
     pub(crate) directory: Directory,
     /// The shards that run here.
     pub(crate) shards: ShardTable,
-    /// What this node may do right now.
-    pub(crate) ownership: Arc<Ownership>,
     /// Forgets who may do what, so that it is read anew.
     pub(crate) forget_people: Box<dyn Fn() + Send + Sync>,
     /// Drives the deployments of this node.
@@ -100,8 +97,7 @@ impl Notices {
                 }
             }
             for of in orders {
-                let mine = self.mine();
-                tell_orders(&self.store, &self.shards, &mine, of).await?;
+                tell_orders(&self.store, &self.shards, &running(&self.shards), of).await?;
             }
             if !changed.is_empty() {
                 let read_at = Instant::now();
@@ -119,15 +115,17 @@ impl Notices {
     }
 
     async fn recheck_access(&self) -> Result<(), StoreError> {
-        let mine = self.mine();
-        self.store.revoked_devices(&mine).await?.into_iter().for_each(|access| tell_access(&self.directory, access));
-        tell_orders(&self.store, &self.shards, &mine, OpenOf::MadeWithin(MISSED_S)).await?;
-        tell_changed(&self.store, &self.shards, &mine).await
+        let running = running(&self.shards);
+        self.store.revoked_devices(&running).await?.into_iter().for_each(|access| tell_access(&self.directory, access));
+        tell_orders(&self.store, &self.shards, &running, OpenOf::MadeWithin(MISSED_S)).await?;
+        tell_changed(&self.store, &self.shards, &running).await
     }
+}
 
-    fn mine(&self) -> Vec<ShardId> {
-        ShardId::all().filter(|shard| self.ownership.acting(*shard).is_some()).collect()
-    }
+/// The shards that run here, whether or not the lease holds: after an outage of the database this node often listens
+/// again before its lease is renewed, and what is not read then is read by nobody.
+fn running(table: &ShardTable) -> Vec<ShardId> {
+    table.iter().map(|entry| *entry.key()).collect()
 }
 
 /// Tells the devices of these shards which open commands the store holds for them.

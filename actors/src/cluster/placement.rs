@@ -31,10 +31,8 @@ use super::view::{ClusterView, Place};
 use crate::device::DeviceContext;
 use crate::metrics::Metrics;
 use crate::router::call;
-use crate::shard::{Directory, ShardActor, ShardArguments, ShardMsg};
+use crate::shard::{Directory, READ_ORDERS_AGAIN, ShardActor, ShardArguments, ShardMsg};
 
-/// Pause before commands are read again that could not be.
-const READ_ORDERS_AGAIN: Duration = Duration::from_secs(1);
 /// How often the rows are looked at when nobody tells of a change.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Devices handed to a shard at a time while they load.
@@ -397,7 +395,9 @@ impl PlacementState {
         let actors = self.running.iter().map(|(shard, (_, actor))| (*shard, actor.clone())).collect();
         let read_at = std::time::Instant::now();
         let devices = hand_out(&self.start.store, &actors, &|devices| ShardMsg::Reread(read_at, devices)).await?;
-        self.tell_revoked(self.running.keys().copied().collect()).await?;
+        let shards: Vec<ShardId> = self.running.keys().copied().collect();
+        self.tell_revoked(shards.clone()).await?;
+        tell_orders(&self.start.store, &self.start.shards, &shards, OpenOf::Shards).await?;
         tracing::info!(event = "placement.reread", devices, duration_ms = started.elapsed().as_millis() as u64);
         Ok(())
     }
