@@ -1,5 +1,6 @@
 package com.nexmdm.action
 
+import com.nexmdm.core.command.ExecRules
 import com.nexmdm.core.port.ActionOutcome
 import kotlinx.coroutines.CoroutineDispatcher
 import kotlinx.coroutines.Dispatchers
@@ -66,19 +67,22 @@ internal class ProgramRunner(
 
     private fun problem(argv: List<String>): String? {
         val program = argv.firstOrNull() ?: return "argv is empty"
-        // Links such as a name for /system/bin/sh would get round a list of names.
-        val name = File(program).let { runCatching { it.canonicalFile }.getOrDefault(it) }.name
         return when {
-            argv.size > ARGV_MAX || argv.any { it.length > ARGUMENT_MAX_CHARS } -> "argv is beyond its limits"
+            argv.size > ExecRules.ARGV_MAX || argv.any { it.length > ExecRules.ARGUMENT_MAX_CHARS } -> "argv is beyond its limits"
             argv.any { '\u0000' in it } -> "argv holds a NUL"
             !program.startsWith('/') -> "argv[0] is not an absolute path"
-            File(program).name in SHELLS || (name in SHELLS && !isMultiCall(program, name)) -> "argv[0] is a program that runs any other"
+            isProgramRunner(program) -> "argv[0] is a program that runs any other"
             else -> null
         }
     }
 
-    /** Android's tools are links to toybox, which does what the link's name says. */
-    private fun isMultiCall(program: String, target: String) = target == "toybox" && File(program).name != target
+    /** By its own name, and by what it links to: a link to /system/bin/sh would get round a list of names. */
+    private fun isProgramRunner(program: String): Boolean {
+        val file = File(program)
+        val target = runCatching { file.canonicalFile }.getOrDefault(file).name
+        // Android's tools are links to toybox, which does what the link's name says.
+        return file.name in ExecRules.PROGRAM_RUNNERS || (target in ExecRules.PROGRAM_RUNNERS && target != "toybox")
+    }
 
     /** Reads to the end and keeps the first bytes, so that a talkative program is not blocked. */
     private class Output(private val stream: InputStream, private val maxBytes: Int) : Runnable {
@@ -109,11 +113,6 @@ internal class ProgramRunner(
     }
 
     private companion object {
-        const val ARGV_MAX = 32
-        const val ARGUMENT_MAX_CHARS = 500
         const val READ_TAIL_MS = 1_000L
-
-        // Command parameters with these and more were refused before (core, Params); here the link behind a name counts too.
-        val SHELLS = setOf("sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs")
     }
 }

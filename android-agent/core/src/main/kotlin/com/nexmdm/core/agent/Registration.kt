@@ -3,7 +3,6 @@ package com.nexmdm.core.agent
 import com.nexmdm.core.identity.Identity
 import com.nexmdm.core.identity.PendingEnrollment
 import com.nexmdm.core.identity.Vault
-import com.nexmdm.core.link.Backoff
 import com.nexmdm.core.link.Reply
 import com.nexmdm.core.link.Signal
 import com.nexmdm.core.link.isBearerToken
@@ -15,6 +14,7 @@ import com.nexmdm.core.port.NetworkException
 import com.nexmdm.core.port.Ports
 import com.nexmdm.core.port.info
 import com.nexmdm.core.port.warn
+import com.nexmdm.core.time.Backoff
 import com.nexmdm.core.time.Rfc3339
 import com.nexmdm.core.time.TrustedTime
 import com.nexmdm.core.wire.RegisterRequest

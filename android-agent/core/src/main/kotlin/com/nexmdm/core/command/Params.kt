@@ -115,10 +115,10 @@ private fun wifi(params: Params): PlatformAction.WifiConnect {
 private fun exec(params: Params): PlatformAction.Exec {
     val name = params.text("name")
     if (!EXEC_NAME.matches(name)) throw BadParams("name is none of a command")
-    val argv = params.texts("argv", 1..EXEC_ARGV_MAX)
-    if (argv.any { it.length > EXEC_ARG_MAX_CHARS || '\u0000' in it }) throw BadParams("argv holds a part that is too long")
+    val argv = params.texts("argv", 1..ExecRules.ARGV_MAX)
+    if (argv.any { it.length > ExecRules.ARGUMENT_MAX_CHARS || '\u0000' in it }) throw BadParams("argv holds a part that is too long")
     if (!argv[0].startsWith("/")) throw BadParams("argv[0] is no absolute path")
-    if (argv[0].substringAfterLast('/') in EXEC_SHELLS) throw BadParams("argv[0] is a program that runs any other")
+    if (argv[0].substringAfterLast('/') in ExecRules.PROGRAM_RUNNERS) throw BadParams("argv[0] is a program that runs any other")
     return PlatformAction.Exec(name, argv)
 }
 
@@ -135,12 +135,3 @@ private const val INTENT_MAX_CHARS = 500
 private const val SSID_MAX_BYTES = 32
 private val PASSPHRASE_CHARS = 8..63
 private val EXEC_NAME = Regex("[a-z0-9][a-z0-9._-]{0,63}")
-private const val EXEC_ARGV_MAX = 32
-private const val EXEC_ARG_MAX_CHARS = 500
-
-/** Programs that run another program that their arguments name; the server refuses the same. */
-private val EXEC_SHELLS = setOf(
-    "sh", "bash", "ash", "dash", "ksh", "mksh", "zsh", "toybox", "busybox", "su", "env", "xargs",
-    "timeout", "nohup", "setsid", "nice", "ionice", "time", "chrt", "taskset", "watch", "find", "awk", "linker", "linker64",
-    "app_process", "app_process32", "app_process64", "nsenter", "unshare", "flock", "run-as",
-)

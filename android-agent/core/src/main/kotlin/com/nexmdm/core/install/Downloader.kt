@@ -8,6 +8,7 @@ import com.nexmdm.core.port.NetworkException
 import com.nexmdm.core.port.NetworkState
 import com.nexmdm.core.port.Randomness
 import com.nexmdm.core.port.Transport
+import com.nexmdm.core.time.Backoff
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.async
 import kotlinx.coroutines.currentCoroutineContext
@@ -27,10 +28,10 @@ import kotlin.coroutines.CoroutineContext
 class DownloadLimits(
     /** Requests in a row that bring nothing new before a download is given up. */
     val triesMax: Int = 20,
-    /** Upper bound of the first wait between requests; it doubles. */
-    val backoffBaseMs: Long = 2_000,
-    /** Upper bound of a wait. */
-    val backoffMaxMs: Long = 300_000,
+    /** Upper bound of the first wait between requests, ms; it doubles. */
+    val backoffBaseMs: Long = Backoff.BASE_MS,
+    /** Upper bound of a wait, ms. */
+    val backoffMaxMs: Long = Backoff.CAP_MS,
     /** How long a whole download may take. */
     val totalMs: Long = 6 * 3_600_000L,
     /** How long Wi-Fi may be away during a download that wants it. */
@@ -62,6 +63,8 @@ internal class Downloader(
     private val limits: DownloadLimits,
     private val blocking: CoroutineContext,
 ) {
+    private val backoff = Backoff(limits.backoffBaseMs, limits.backoffMaxMs)
+
     /**
      * Brings [file] to the size of [order]'s APK. [servers] are the base addresses that may serve the same path; [onBytes] is given
      * a function that tells how many bytes are there.
@@ -204,8 +207,7 @@ internal class Downloader(
             if (++failures >= limits.triesMax) {
                 return failed(ErrorCodes.DOWNLOAD_FAILED, "$failures requests in a row brought nothing: $why")
             }
-            val boundMs = (limits.backoffBaseMs shl (failures - 1).coerceAtMost(BACKOFF_SHIFT_MAX)).coerceAtMost(limits.backoffMaxMs)
-            val waitMs = maxOf(randomness.below(boundMs), afterMs ?: 0)
+            val waitMs = backoff.delayMs(failures - 1, afterMs, randomness)
             // A network that comes back ends the wait, but not what a server asked for.
             if (afterMs == null) {
                 withTimeoutOrNull(waitMs) { monitor.network.drop(1).first { it.validated } }
@@ -226,6 +228,5 @@ internal class Downloader(
 
     private companion object {
         const val MS_PER_MINUTE = 60_000L
-        const val BACKOFF_SHIFT_MAX = 16
     }
 }

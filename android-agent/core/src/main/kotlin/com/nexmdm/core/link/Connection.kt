@@ -1,6 +1,7 @@
 package com.nexmdm.core.link
 
 import com.nexmdm.core.port.Randomness
+import com.nexmdm.core.time.Backoff
 
 /** Stages of the socket. */
 enum class SocketPhase { CLOSED, OPENING, OPEN }

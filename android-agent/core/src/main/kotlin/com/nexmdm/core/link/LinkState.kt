@@ -8,6 +8,7 @@ import com.nexmdm.core.port.info
 import com.nexmdm.core.port.warn
 import com.nexmdm.core.queue.ItemKind
 import com.nexmdm.core.queue.OutboxItem
+import com.nexmdm.core.time.Backoff
 import com.nexmdm.core.wire.ActionResult
 import com.nexmdm.core.wire.WireJson
 import kotlinx.coroutines.CompletableDeferred

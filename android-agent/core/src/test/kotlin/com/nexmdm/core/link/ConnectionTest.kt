@@ -1,6 +1,7 @@
 package com.nexmdm.core.link
 
 import com.nexmdm.core.testing.TestRandomness
+import com.nexmdm.core.time.Backoff
 import net.jqwik.api.Arbitraries
 import net.jqwik.api.Arbitrary
 import net.jqwik.api.ForAll

@@ -1,4 +1,4 @@
-package com.nexmdm.core.link
+package com.nexmdm.core.time
 
 import com.nexmdm.core.port.Randomness
 import com.nexmdm.core.testing.TestRandomness

@@ -1,4 +1,4 @@
-package com.nexmdm.core.link
+package com.nexmdm.core.time
 
 import com.nexmdm.core.port.Randomness
 
@@ -20,9 +20,15 @@ class Backoff(
         return 1 + randomness.below(fullMs)
     }
 
-    private companion object {
+    internal companion object {
+        /** Upper bound of the first wait, ms, where nothing else is set. */
+        const val BASE_MS: Long = 2_000
+
+        /** Upper bound of any wait, ms, where nothing else is set. */
+        const val CAP_MS: Long = 300_000
+
         /** A server that asks for more than this is taken to have meant this. */
-        const val RETRY_AFTER_MAX_MS = 600_000L
-        const val SHIFT_MAX = 20
+        private const val RETRY_AFTER_MAX_MS = 600_000L
+        private const val SHIFT_MAX = 20
     }
 }
