@@ -10,10 +10,8 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::audit::{AuditEntry, append};
+use crate::channels;
 use crate::{Store, StoreError};
-
-/// Told whenever an account, a sign-in or an API token lost something.
-pub(crate) const ACCOUNT_CHANNEL: &str = "nexmdm_account";
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl StoredAccount {
 
 /// Tells all nodes, once the transaction is committed.
 pub(crate) async fn notify(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query!("SELECT pg_notify($1, '')", ACCOUNT_CHANNEL).execute(connection).await?;
+    sqlx::query!("SELECT pg_notify($1, '')", channels::ACCOUNT).execute(connection).await?;
     Ok(())
 }
 

@@ -16,16 +16,9 @@ use serde_json::json;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgListener, PgNotification};
 
-use crate::account::ACCOUNT_CHANNEL;
 use crate::audit::{AuditEntry, append};
-use crate::command::COMMAND_CHANNEL;
-use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::channels;
 use crate::{Store, StoreError};
-
-/// Told whenever placement may have to be looked at anew.
-const PLACEMENT_CHANNEL: &str = "nexmdm_placement";
-/// Told a device's id whenever people changed it: its credentials, what it is known by, its life.
-const DEVICE_CHANNEL: &str = "nexmdm_device";
 
 /// A node that wants to join.
 #[derive(Debug, Clone)]
@@ -209,15 +202,15 @@ impl Listener {
 
 fn notice(told: &PgNotification) -> Option<Notice> {
     match told.channel() {
-        PLACEMENT_CHANNEL => Some(Notice::Placement),
-        DEVICE_CHANNEL => Some(Notice::Device(told.payload().to_owned())),
-        ACCOUNT_CHANNEL => Some(Notice::Account),
-        COMMAND_CHANNEL => Some(match told.payload().split_once(':') {
+        channels::PLACEMENT => Some(Notice::Placement),
+        channels::DEVICE => Some(Notice::Device(told.payload().to_owned())),
+        channels::ACCOUNT => Some(Notice::Account),
+        channels::COMMAND => Some(match told.payload().split_once(':') {
             Some(("deployment", id)) => Notice::DeploymentCommands(id.to_owned()),
             Some((_, batch)) => Notice::CommandBatch(batch.to_owned()),
             None => Notice::Command(told.payload().to_owned()),
         }),
-        DEPLOYMENT_CHANNEL => Some(Notice::Deployment(told.payload().to_owned())),
+        channels::DEPLOYMENT => Some(Notice::Deployment(told.payload().to_owned())),
         _ => None,
     }
 }
@@ -529,12 +522,12 @@ impl Store {
     /// The database is unavailable.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([PLACEMENT_CHANNEL, DEVICE_CHANNEL, ACCOUNT_CHANNEL, COMMAND_CHANNEL, DEPLOYMENT_CHANNEL]).await?;
+        listener.listen_all([channels::PLACEMENT, channels::DEVICE, channels::ACCOUNT, channels::COMMAND, channels::DEPLOYMENT]).await?;
         Ok(Listener(listener))
     }
 
     async fn notify_placement(&self) -> Result<(), StoreError> {
-        sqlx::query!("SELECT pg_notify($1, '')", PLACEMENT_CHANNEL).execute(&self.pool).await?;
+        sqlx::query!("SELECT pg_notify($1, '')", channels::PLACEMENT).execute(&self.pool).await?;
         Ok(())
     }
 }

@@ -12,10 +12,8 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
+use crate::channels;
 use crate::{Store, StoreError};
-
-/// Commands were made: the device's id, or `batch:` and the batch's.
-pub(crate) const COMMAND_CHANNEL: &str = "nexmdm_command";
 
 /// What the commands of one call have in common.
 #[derive(Debug, Clone)]
@@ -239,7 +237,7 @@ impl Store {
         if made == 0 && new.batch.is_none() {
             return Ok(Created::New(0));
         }
-        sqlx::query!("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, told).execute(&mut *tx).await?;
+        sqlx::query!("SELECT pg_notify($1, $2)", channels::COMMAND, told).execute(&mut *tx).await?;
         append(&mut tx, audit, new.created_at).await?;
         tx.commit().await?;
         Ok(Created::New(made))

@@ -10,14 +10,12 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
+use crate::channels;
 use crate::command::{Created, OnceKey, take_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
 use crate::deployment_steer::{Steer, Steered, steer_in};
 use crate::{Store, StoreError};
-
-/// Something happened to a deployment, or to the flags: the deployment's id, or nothing for all of them.
-pub(crate) const DEPLOYMENT_CHANNEL: &str = "nexmdm_deployment";
 
 /// A deployment that is to be made.
 #[derive(Debug, Clone)]
@@ -274,7 +272,7 @@ impl Store {
         insert_tasks(&mut tx, new, now).await?;
         let detail = format!("{} devices, {canary} of them first", new.tasks.len());
         note(&mut tx, new.id, now, "created", None, &detail, Some(by.username())).await?;
-        sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, new.id.to_string()).execute(&mut *tx).await?;
+        sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, new.id.to_string()).execute(&mut *tx).await?;
         if let Some(entry) = called_off {
             append(&mut tx, &entry, now).await?;
         }
@@ -418,7 +416,7 @@ async fn supersede(
     for (id, count) in counts {
         let detail = format!("{count} devices, by deployment {}", new.id);
         note(tx, DeploymentId(id), now, "superseded", None, &detail, None).await?;
-        sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, id.to_string()).execute(&mut **tx).await?;
+        sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut **tx).await?;
     }
     cancel_commands(tx, sending.iter().filter_map(|row| row.command_id).collect(), now).await
 }

@@ -10,8 +10,7 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
-use crate::command::COMMAND_CHANNEL;
-use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::channels;
 use crate::deployment_record::{cancel_commands, end_attempts, expect_many, note, target};
 use crate::flag::flags;
 use crate::{Store, StoreError};
@@ -342,7 +341,7 @@ async fn start_tasks(
     )
     .execute(&mut **tx)
     .await?;
-    sqlx::query!("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, format!("deployment:{}", carry.id)).execute(&mut **tx).await?;
+    sqlx::query!("SELECT pg_notify($1, $2)", channels::COMMAND, format!("deployment:{}", carry.id)).execute(&mut **tx).await?;
     Ok(started.into_iter().map(DeviceId).collect())
 }
 
@@ -398,7 +397,7 @@ async fn change_deployment(
     };
     let Some(name) = changed else { return Ok(None) };
     note(tx, carry.id, carry.now, kind, None, detail, None).await?;
-    sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, carry.id.to_string()).execute(&mut **tx).await?;
+    sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, carry.id.to_string()).execute(&mut **tx).await?;
     let entry = AuditEntry::new(&Principal::system(), action, target(carry.id, &name));
     Ok(Some(if detail.is_empty() { entry } else { entry.after(json!({ "reason": detail })) }))
 }

@@ -6,7 +6,7 @@ use domain::deployment::{ErrorCode, Options, Reason, Refusal, Report, Run, Stage
 use domain::{DeploymentId, DeviceId, Timestamp};
 use uuid::Uuid;
 
-use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::channels;
 use crate::deployment_reading::task;
 use crate::deployment_record::{end_attempts, note};
 use crate::flag::flags;
@@ -127,7 +127,7 @@ impl Store {
             let mut told: Vec<Uuid> = rows.keys().map(|(deployment, _)| *deployment).collect();
             told.dedup();
             for id in told {
-                sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, id.to_string()).execute(&mut *tx).await?;
+                sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut *tx).await?;
             }
         }
         tx.commit().await?;

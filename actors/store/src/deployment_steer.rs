@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::{Postgres, Transaction};
 
 use crate::audit::{AuditEntry, append};
-use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::channels;
 use crate::deployment_record::{cancel_commands, end_attempts, note, target};
 use crate::{Store, StoreError};
 
@@ -130,7 +130,7 @@ pub(crate) async fn steer_in(
         }
     }
     note(tx, id, now, kind, None, "", Some(by.username())).await?;
-    sqlx::query!("SELECT pg_notify($1, $2)", DEPLOYMENT_CHANNEL, id.to_string()).execute(&mut **tx).await?;
+    sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut **tx).await?;
     let entry = AuditEntry::new(by, action, target(id, &row.name)).before(json!({ "state": row.state }));
     let entry = entry.after(json!({ "state": if kind == "resumed" { "running" } else { kind } }));
     Ok((Steered::Done(taken_back), Some(entry)))

@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::audit::{AuditEntry, append};
-use crate::deployment::DEPLOYMENT_CHANNEL;
+use crate::channels;
 use crate::{Store, StoreError};
 
 /// A flag that somebody set.
@@ -77,7 +77,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        sqlx::query!("SELECT pg_notify($1, '')", DEPLOYMENT_CHANNEL).execute(&mut *tx).await?;
+        sqlx::query!("SELECT pg_notify($1, '')", channels::DEPLOYMENT).execute(&mut *tx).await?;
         let target = Target::Other { kind: "flag", id: None, name: Some(flag.as_str().to_owned()) };
         let entry = AuditEntry::new(by, "flag.set", target).before(json!({ "enabled": before })).after(json!({ "enabled": enabled }));
         append(&mut tx, &entry, now).await?;

@@ -11,6 +11,7 @@ mod api_token;
 mod apk;
 mod apk_upload;
 pub(crate) mod audit;
+mod channels;
 mod cluster;
 mod command;
 mod command_page;
