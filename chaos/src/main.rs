@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chaos::faults::namespaces::move_into_own_namespaces;
 use chaos::harness::Network;
+use chaos::network::namespaces::move_into_own_namespaces;
 use chaos::{agent_kills, bench, cluster, deploy, fcm, fleet, load, oracle, signals, soak};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};

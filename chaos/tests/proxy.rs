@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use chaos::faults::{Mode, Modes, Proxy, Target};
 use chaos::harness::TempDir;
+use chaos::network::{Mode, Modes, Proxy, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{sleep, timeout};

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chaos::client::{Client, EnrolledDevice};
-use chaos::faults::{Mode, Modes};
 use chaos::harness::{Cluster, ClusterOptions};
+use chaos::network::{Mode, Modes};
 use common::{eventually, heartbeat, heartbeat_at, within};
 use serde_json::{Value, json};
 use wire::socket::DownFrame;

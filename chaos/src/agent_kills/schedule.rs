@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::faults::Mode;
 use crate::host_agent::HaltPoint;
+use crate::network::Mode;
 use crate::soak::{Kind, Step, place};
 
 /// Points of the agent's life, a command, a deployment and an update where its process is halted, each with the latest

@@ -8,11 +8,12 @@ use hyper::Method;
 use serde_json::json;
 
 use super::AgentKillsArgs;
-use crate::deploy::api::{Api, Apk};
-use crate::faults::{Faults, Modes, Proxy, Target};
+use crate::deployment_api::{Api, Apk};
+use crate::faults::Faults;
 use crate::fleet::apk_signers;
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::host_agent::{AppVersion, Jvm};
+use crate::network::{Modes, Proxy, Target};
 use crate::operator::deployments::versions_in;
 
 /// Tokens of devices cost little to make here; what they cost is no part of this. A task that an agent

@@ -11,7 +11,7 @@ use super::commands::{Fleet, heartbeats};
 use super::figure::{Figure, Limit, Value};
 use super::{BenchArgs, ClusterSite};
 use crate::clock::now;
-use crate::deploy::api::{Api, Apk};
+use crate::deployment_api::{Api, Apk};
 use crate::fleet::Summary;
 use crate::limits::connections_possible;
 use crate::oracle::{AttemptRow, History, most_at_a_time, most_in_a_minute, read_rows};

@@ -1,7 +1,6 @@
 //! `chaos deploy`: deployments on a cluster of real nodes while something goes wrong, and whether every promise about
 //! them was kept.
 
-pub(crate) mod api;
 mod drills;
 mod stage;
 
@@ -13,12 +12,12 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::deployment_api::Api;
 use crate::faults::Faults;
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
 use crate::oracle::Verdict;
 use crate::signals::{Stop, unless_stopped};
-use api::Api;
 use stage::Site;
 
 /// The APK that is deployed unless another is named.

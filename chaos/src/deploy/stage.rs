@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::DeployDrillArgs;
-use super::api::{Api, Apk};
 use crate::clock::now;
+use crate::deployment_api::{Api, Apk};
 use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::Cluster;

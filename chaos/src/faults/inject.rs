@@ -3,9 +3,10 @@
 
 use anyhow::{Context, Result};
 
-use super::{Fault, FaultSpan, Mode, Modes};
+use super::{Fault, FaultSpan};
 use crate::clock::now;
 use crate::harness::Cluster;
+use crate::network::{Mode, Modes};
 
 /// What was done to a cluster.
 #[derive(Debug, Default)]

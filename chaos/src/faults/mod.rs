@@ -1,8 +1,6 @@
 //! What can be done to a cluster from outside, and how it is undone.
 
 mod inject;
-pub mod namespaces;
-mod proxy;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,8 +9,6 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use inject::Faults;
-pub use namespaces::Namespaces;
-pub use proxy::{Mode, Modes, Proxy, Target};
 
 /// A trouble of a cluster; nodes are named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

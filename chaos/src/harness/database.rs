@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::node::forget_settings;
 use super::{Psql, find_postmaster};
-use crate::faults::Target;
+use crate::network::Target;
 
 /// Enough for a handful of nodes.
 const CONNECTIONS: &str = "200";

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::clock::now;
-use crate::deploy::api::{Api, Apk};
+use crate::deployment_api::{Api, Apk};
 use crate::oracle::{Act, append_act};
 use crate::signals::{Stop, stopped};
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::SoakArgs;
 use super::calm::Follower;
 use super::schedule::{Step, scenario, seeded};
-use crate::deploy::api::TIMEOUT;
+use crate::deployment_api::TIMEOUT;
 use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::{Cluster, ClusterOptions, nexmdm_path};

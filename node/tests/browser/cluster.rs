@@ -7,7 +7,7 @@ use crate::common::{eventually, within};
 /// What goes wrong among nodes is seen on the page while it is so, and that it is over as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cluster_page_shows_faults_as_they_happen() {
-    use chaos::faults::{Mode, Modes};
+    use chaos::network::{Mode, Modes};
     let ClusterPage { mut cluster, chromium } = ClusterPage::open(3).await;
     let state = async |node: &str| chromium.text(&format!("{} [data-testid=node-state]", live_row(node))).await;
     let link = async |node: &str| chromium.text(&format!("{} [data-testid=node-link]", live_row(node))).await;

@@ -254,7 +254,7 @@ pub async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>) -> act
     let certificate = NodeCertificate::issue(&secret, "nexmdm", "within").unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     actors::ClusterStart {
-        options: actors::cluster::ClusterOptions {
+        options: actors::placement::ClusterOptions {
             cluster: "nexmdm".into(),
             node: "within".into(),
             cluster_addr: listener.local_addr().unwrap().to_string(),

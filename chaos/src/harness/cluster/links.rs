@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use super::layout::node_index;
-use crate::faults::namespaces::link_address;
-use crate::faults::{Modes, Namespaces, Proxy, Target};
+use crate::network::namespaces::link_address;
+use crate::network::{Modes, Namespaces, Proxy, Target};
 
 /// What the links between nodes are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -18,9 +18,9 @@ pub use self::links::Network;
 use self::links::{Links, link_of};
 use super::{DatabaseServer, Node, NodeOptions, Psql, TempDir, free_port};
 use crate::client::Client;
-use crate::faults::namespaces::{enter, hub_address, node_address};
-use crate::faults::{Modes, Proxy};
 use crate::http::Call;
+use crate::network::namespaces::{enter, hub_address, node_address};
+use crate::network::{Modes, Proxy};
 
 /// Nodes that can be added later: the links to them are laid in advance.
 const SPARE_NODES: usize = 4;
