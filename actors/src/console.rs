@@ -8,10 +8,10 @@ use store::Store;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::cluster::{ClusterView, Ownership};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
+use crate::ownership::{ClusterView, Ownership};
 use crate::router::{DeviceRouter, RouterParts};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{AccountService, EnrollmentService, People, PeopleParts};

@@ -5,8 +5,10 @@
 //! costs the writers nothing.
 //!
 //! It shows the whole cluster: devices of other nodes come from those nodes' change logs
-//! ([`crate::cluster::feed`]). Every view names the epoch of its shard it was said in, and an older
+//! ([`crate::placement::feed`]). Every view names the epoch of its shard it was said in, and an older
 //! epoch never replaces a newer one, so a deposed owner's words change nothing.
+
+mod change_log;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +23,8 @@ use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
 use tokio::sync::watch;
 
-use crate::cluster::change_log::ChangeLog;
-use crate::link::message::{Change, Changes, ChangesWanted};
+use crate::messages::{Change, Changes, ChangesWanted};
+use change_log::ChangeLog;
 
 /// How often counts are made anew.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);

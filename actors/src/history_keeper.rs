@@ -20,9 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent_updates::{hour_of, running, versions};
 use crate::clock;
-use crate::cluster::Ownership;
 use crate::fleet_view::FleetView;
-use crate::settings::HistorySettings;
+use crate::ownership::Ownership;
 
 /// Whose owner keeps history for all.
 const KEEPER_SHARD: ShardId = ShardId(0);
@@ -44,6 +43,19 @@ const PURGE_DEPLOYMENTS_MAX: i64 = 10;
 const EXPIRED_FOR: TimeDelta = TimeDelta::seconds(60);
 /// Statements of one kind between two looks at whether this node still is the keeper.
 const ROUNDS_MAX: usize = 10_000;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct HistorySettings {
+    /// A deleted device can be restored for this long; then it is removed for good.
+    pub restore_within: chrono::TimeDelta,
+    /// Events of devices.
+    pub events_kept: chrono::TimeDelta,
+    /// Hours of devices, and samples of the fleet.
+    pub hours_kept: chrono::TimeDelta,
+    /// Between two looks at what is to be counted or removed.
+    pub interval: Duration,
+}
 
 /// Keeps history in shape.
 pub(crate) struct HistoryKeeper {

@@ -16,25 +16,22 @@ use domain::device::{DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
 use ractor::ActorRef;
-use ractor::RpcReplyPort;
-use ractor::rpc::CallResult;
 use store::{HeartbeatRow, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::ServiceError;
-use crate::cluster::{ClusterView, Ownership, ShardTable};
-use crate::commands::SignedCommand;
 use crate::device::DeviceMsg;
-use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatWriters, WriteJob};
-use crate::link::message::{DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketRef};
-use crate::link::{LinkError, Links};
+use crate::link::Links;
+use crate::messages::{
+    DeviceCredentials, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketRef,
+};
 use crate::metrics::Metrics;
-use crate::services::DeviceCredentials;
-use crate::shard::{Directory, ShardMsg};
+use crate::ownership::{ClusterView, Ownership};
+use crate::rpc::call;
+use crate::shard::{Directory, ShardMsg, ShardTable};
+use crate::writers::{HeartbeatWriters, WriteJob};
 
-/// How long an actor of this node may take to answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks while a shard is nobody's, beyond those that a change of the view wakes.
 const RECHECK: Duration = Duration::from_millis(20);
 
@@ -339,28 +336,5 @@ fn forwarded(credentials: DeviceCredentials, socket: Option<SocketRef>, item: &I
         generation: credentials.generation,
         fcm_token: item.fcm_token.clone(),
         socket,
-    }
-}
-
-impl From<LinkError> for ServiceError {
-    fn from(error: LinkError) -> Self {
-        match error {
-            // Whether the peer acted is unknown; what is sent over the link may be done twice.
-            LinkError::Unreachable | LinkError::Unsupported => Self::NotOwner,
-            LinkError::Refused(refusal) => refusal.into(),
-            LinkError::TooLarge => Self::Internal,
-            LinkError::Busy => Self::Overloaded("cluster.peer_in_flight_max"),
-        }
-    }
-}
-
-/// Calls an actor with a deadline.
-pub(crate) async fn call<M: ractor::Message, T: Send + 'static>(
-    actor: &ActorRef<M>,
-    question: impl FnOnce(RpcReplyPort<T>) -> M,
-) -> Result<T, ServiceError> {
-    match actor.call(question, Some(CALL_TIMEOUT)).await {
-        Ok(CallResult::Success(answer)) => Ok(answer),
-        Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => Err(ServiceError::Unavailable),
     }
 }

@@ -20,8 +20,8 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReply
 use ractor_cluster::RactorMessage;
 use store::{OpenOf, Store, StoredDevice};
 
-use crate::commands::CommandOrder;
-use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg};
+use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
+use crate::messages::CommandOrder;
 use crate::metrics::Metrics;
 use crate::{ServiceError, clock};
 
@@ -40,6 +40,9 @@ const RECOVERED_AFTER_S: i64 = 60;
 
 /// Where the actors of this node's devices are.
 pub type Directory = Arc<DashMap<DeviceId, ActorRef<DeviceMsg>>>;
+
+/// The shards that run on this node.
+pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
 
 /// What a shard is told. Local to a node.
 #[derive(RactorMessage)]
@@ -70,6 +73,19 @@ pub enum ShardMsg {
     Crash,
 }
 
+/// A shard as its devices know it.
+struct Supervisor(ActorRef<ShardMsg>);
+
+impl DeviceSupervisor for Supervisor {
+    fn watch_until(&self, device: DeviceId, deadline: Timestamp) {
+        let _ = self.0.cast(ShardMsg::WatchUntil(device, deadline));
+    }
+
+    fn read_again(&self, device: DeviceId) {
+        let _ = self.0.cast(ShardMsg::ReadAgain(device));
+    }
+}
+
 /// The actor of one shard.
 pub struct ShardActor;
 
@@ -97,6 +113,7 @@ struct Failing {
 /// What a shard holds.
 pub struct ShardState {
     start: ShardArguments,
+    supervisor: Arc<dyn DeviceSupervisor>,
     devices: HashMap<ActorId, DeviceId>,
     deadlines: BinaryHeap<Reverse<(Timestamp, DeviceId)>>,
     failing: HashMap<DeviceId, Failing>,
@@ -109,7 +126,8 @@ impl Actor for ShardActor {
 
     async fn pre_start(&self, me: ActorRef<ShardMsg>, start: ShardArguments) -> Result<ShardState, ActorProcessingErr> {
         me.send_interval(DEADLINE_TICK, || ShardMsg::Tick);
-        Ok(ShardState { start, devices: HashMap::new(), deadlines: BinaryHeap::new(), failing: HashMap::new() })
+        let supervisor = Arc::new(Supervisor(me));
+        Ok(ShardState { start, supervisor, devices: HashMap::new(), deadlines: BinaryHeap::new(), failing: HashMap::new() })
     }
 
     async fn handle(&self, me: ActorRef<ShardMsg>, message: ShardMsg, state: &mut ShardState) -> Result<(), ActorProcessingErr> {
@@ -263,7 +281,7 @@ impl ShardState {
             fcm_token,
             key_version,
             condition,
-            shard: me.clone(),
+            supervisor: Arc::clone(&self.supervisor),
             epoch: self.start.epoch,
             context: Arc::clone(&self.start.context),
         };

@@ -13,11 +13,10 @@ use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
 
 use crate::ServiceError;
-use crate::cluster::{ClusterView, Place};
 use crate::link::Links;
-use crate::link::message::{DeviceRequest, SocketPush, SocketRef};
+use crate::messages::{DeviceCredentials, DeviceRequest, SocketPort, SocketPush, SocketRef};
+use crate::ownership::{ClusterView, Place};
 use crate::router::DeviceRouter;
-use crate::services::DeviceCredentials;
 
 /// The node's end of a socket.
 pub type SocketSender = mpsc::Sender<SocketPush>;
@@ -58,15 +57,6 @@ impl SocketHub {
         let number = rand::random();
         self.open.insert(number, OpenSocket { credentials, sender });
         SocketEntry { hub: Arc::clone(self), number }
-    }
-
-    /// Tells a socket something, wherever it hangs. One that is gone needs no telling.
-    pub fn push(&self, socket: SocketRef, push: SocketPush) {
-        if let Err(push) = self.push_here(socket.socket, push)
-            && let Some(links) = self.links.get().and_then(Weak::upgrade)
-        {
-            links.push_socket(socket, push);
-        }
     }
 
     /// Tells a socket of this node something.
@@ -140,6 +130,16 @@ impl SocketHub {
             .filter_map(std::future::ready)
             .collect()
             .await
+    }
+}
+
+impl SocketPort for SocketHub {
+    fn push(&self, socket: SocketRef, push: SocketPush) {
+        if let Err(push) = self.push_here(socket.socket, push)
+            && let Some(links) = self.links.get().and_then(Weak::upgrade)
+        {
+            links.push_socket(socket, push);
+        }
     }
 }
 

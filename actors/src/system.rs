@@ -17,25 +17,23 @@ use crate::ServiceError;
 use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_library::ApkLibrary;
 use crate::apk_library::keeper::ApkKeeper;
-use crate::cluster::{
-    ClusterOptions, ClusterView, JoinError, Membership, Notices, Ownership, PlacementActor, PlacementArguments, PlacementMsg, feed,
-};
-use crate::commands::writer::CommandWriter;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::deployment::words::DeploymentWords;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
-use crate::event_writer::EventWriter;
 use crate::fleet_view::FleetView;
-use crate::heartbeat_writer::HeartbeatWriters;
 use crate::history_keeper::HistoryKeeper;
 use crate::housekeeping::{FailuresKept, keep_tidy, tell_audit_head};
 use crate::link::tls::LinkTls;
-use crate::link::{LinkSettings, LinkStartError, Links, Local};
+use crate::link::{LinkSettings, LinkStartError, Links};
+use crate::local_node::ThisNode;
 use crate::metrics::Metrics;
+use crate::ownership::{ClusterView, Ownership};
 use crate::partition::{self, PartitionActor, PartitionMsg};
+use crate::placement::{ClusterOptions, JoinError, Membership, Notices, PlacementActor, PlacementArguments, PlacementMsg, feed};
 use crate::push::{PushSender, PushSetupError};
-use crate::router::{DeviceRouter, RouterParts, call};
+use crate::router::{DeviceRouter, RouterParts};
+use crate::rpc::call;
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{
     AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
@@ -44,6 +42,7 @@ use crate::services::{
 };
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
+use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const IN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -191,7 +190,7 @@ impl System {
             view: Arc::clone(&view),
             policy: settings.device,
             ownership: Arc::clone(&ownership),
-            sockets: Arc::clone(&sockets),
+            sockets: Arc::<SocketHub>::clone(&sockets),
             push,
         });
 
@@ -234,9 +233,13 @@ impl System {
             owner_wait,
             metrics: metrics.clone(),
         });
-        let local =
-            Local { router: router.clone(), ownership: Arc::clone(&ownership), sockets: Arc::clone(&sockets), fleet: Arc::clone(&view) };
-        links.open(local);
+        links.open(Arc::new(ThisNode {
+            router: router.clone(),
+            ownership: Arc::clone(&ownership),
+            sockets: Arc::clone(&sockets),
+            fleet: Arc::clone(&view),
+            metrics: metrics.clone(),
+        }));
         tasks.spawn(Arc::clone(&sockets).keep_announced(router.clone(), watching.clone()));
 
         first_look(&placement).await?;
@@ -256,13 +259,15 @@ impl System {
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let forgetful = Arc::clone(&credentials);
         let forget_people = Box::new(move || forgetful.forget());
+        let driving = deployments.clone();
         let notices = Notices {
             store: cluster_store,
             directory,
             shards,
             forget_people,
             wake,
-            deployments: deployments.clone(),
+            // A manager that is stopping drives nothing any more.
+            on_deployment: Box::new(move |id| drop(driving.cast(ManagerMsg::Happened(id)))),
         };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);

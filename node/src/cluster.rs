@@ -5,9 +5,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use actors::cluster::ClusterOptions;
 use actors::link::LinkSettings;
 use actors::link::tls::{LinkTls, NodeCertificate};
+use actors::placement::ClusterOptions;
 use actors::{ClusterStart, Secrets};
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use store::Said;
 use wire::command::{ActionResult, LegacyAck};
 
-use crate::http::ApiError;
+use crate::api_error::ApiError;
 use crate::present;
 
 /// Longest message of a device, in characters.

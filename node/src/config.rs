@@ -23,6 +23,7 @@ mod rate_limits;
 mod sections;
 mod unified_push;
 
+pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
     AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
     UnifiedPush,

@@ -14,7 +14,7 @@ use domain::{DeviceId, Invalid, Timestamp, text};
 use wire::agent::RegisterRequest;
 use wire::lenient::Int;
 
-use crate::http::ApiError;
+use crate::api_error::ApiError;
 
 /// Narrows a number.
 ///

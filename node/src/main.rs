@@ -1,6 +1,6 @@
 //! `nexmdm`: a node of the NexMDM device-management server.
 
-mod agent_socket;
+mod api_error;
 mod cli;
 mod cluster;
 mod command_params;
@@ -19,7 +19,7 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, ClusterCommand, Command, ConfigCommand};
 use config::Config;
 
@@ -49,7 +49,7 @@ fn in_one_line(error: &anyhow::Error) -> String {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     // Needs no settings of a server: it runs anywhere.
     if let Some(Command::Ctl(args)) = cli.command {
-        return ctl::run(*args).await;
+        return ctl::run(*args, Cli::command()).await;
     }
     let config = Config::load(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {

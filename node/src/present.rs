@@ -14,7 +14,7 @@ use domain::heartbeat::Transport;
 use domain::{Invalid, Timestamp};
 use wire::{admin, people};
 
-use crate::http::ApiError;
+use crate::api_error::ApiError;
 
 /// RFC 3339, UTC, to the millisecond.
 pub(crate) fn time(at: Timestamp) -> String {
@@ -30,7 +30,7 @@ pub(crate) fn owner(acknowledged: &actors::router::Acknowledged) -> String {
 }
 
 /// A command as a device gets it.
-pub(crate) fn command(signed: &actors::commands::SignedCommand) -> wire::agent::Command {
+pub(crate) fn command(signed: &actors::messages::SignedCommand) -> wire::agent::Command {
     wire::agent::Command {
         request_id: signed.id.to_string(),
         device_id: signed.device_id.to_string(),

@@ -3,6 +3,7 @@
 mod counters;
 mod fleet;
 mod offers;
+mod settings;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub(crate) use fleet::{Running, cohorts, running, versions};
 pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
 
 use crate::clock;
-use crate::settings::AgentUpdateSettings;
+pub use settings::AgentUpdateSettings;
 
 /// Reads what is offered again and again, and writes what was counted, until `stopping`; then once more.
 pub(crate) async fn keep(

@@ -14,7 +14,7 @@ use store::{DeletedApk, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::ApkLibrary;
-use crate::cluster::Ownership;
+use crate::ownership::Ownership;
 use crate::{ServiceError, clock};
 
 /// Whose owner does it for all.

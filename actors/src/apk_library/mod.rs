@@ -15,6 +15,7 @@ mod incoming;
 pub(crate) mod keeper;
 mod objects;
 pub mod reader;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -30,12 +31,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::ServiceError;
 use crate::file_sender::{Pace, send_file};
-use crate::settings::ApkSettings;
 use crate::signed_url::{APK_FILES, UrlSigner};
 use cache::{Cache, Wanted};
 use incoming::{Incoming, Whole};
 use objects::{Objects, disk, part_name};
 use reader::ApkFacts;
+pub use settings::ApkSettings;
 
 /// Files that are read and verified at a time; each takes a processor for a while.
 const READS_MAX: usize = 2;

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::memory::TaskMemory;
 use super::params::params;
 use super::{DeploymentContext, facts_of};
-use crate::link::message::DeviceRequest;
+use crate::messages::DeviceRequest;
 
 /// Between two looks, however much happens.
 const LOOK_GAP: Duration = Duration::from_millis(100);

@@ -26,9 +26,9 @@ use domain::device::Connectivity;
 use domain::{ApkId, DeviceId, Timestamp};
 use store::Store;
 
-use crate::cluster::Ownership;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
+use crate::ownership::Ownership;
 use crate::router::DeviceRouter;
 
 pub(crate) use gauges::Gauges;

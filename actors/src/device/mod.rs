@@ -3,6 +3,9 @@
 //! It never waits for the database: rows go to a writer, which reports the
 //! commit back, and only then does the live state change.
 
+mod precondition;
+mod queue;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +13,7 @@ use domain::command::{DispatchEvent, DispatchPolicy, Reach};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
-use domain::{CommandId, Timestamp};
+use domain::{CommandId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use secrecy::SecretBox;
@@ -18,18 +21,16 @@ use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
 use crate::ServiceError;
 use crate::clock;
-use crate::cluster::Ownership;
-use crate::commands::queue::{CommandQueue, Driver};
-use crate::commands::writer::CommandWriter;
-use crate::commands::{CommandOrder, SignedCommand};
-use crate::event_writer::{EventWriter, RecordOutcome};
 use crate::fleet_view::FleetView;
-use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, HeartbeatWriters, WriteJob};
-use crate::link::message::{DeviceReply, DeviceRequest, SocketPush, SocketRef};
+use crate::messages::{
+    CommandOrder, DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, RecordOutcome, SignedCommand, SocketPort,
+    SocketPush, SocketRef, StoredHeartbeat,
+};
 use crate::metrics::Metrics;
+use crate::ownership::Ownership;
 use crate::push::{PushOutcome, PushSender};
-use crate::shard::ShardMsg;
-use crate::sockets::SocketHub;
+use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
+use queue::{CommandQueue, Driver};
 
 /// What a device actor is told. Local to a node: nothing of it travels as it is.
 #[derive(RactorMessage)]
@@ -48,14 +49,7 @@ pub enum DeviceMsg {
         reply: HeartbeatReply,
     },
     /// A heartbeat of this device is committed.
-    Stored {
-        /// The heartbeat.
-        status: Arc<LastStatus>,
-        /// The push token that was remembered with it.
-        fcm_token: Option<String>,
-        /// Its details were written with it.
-        with_details: bool,
-    },
+    Stored(StoredHeartbeat),
     /// The deadline it asked for has passed.
     DeadlinePassed,
     /// It is asked something, from whichever node.
@@ -93,7 +87,7 @@ pub struct DeviceContext {
     /// What this node may do right now.
     pub ownership: Arc<Ownership>,
     /// Reaches sockets, wherever they hang.
-    pub sockets: Arc<SocketHub>,
+    pub sockets: Arc<dyn SocketPort>,
     /// Reaches devices that have no socket.
     pub push: PushSender,
     /// How devices are judged.
@@ -108,6 +102,16 @@ pub struct DeviceContext {
     pub metrics: Metrics,
     /// Where push tokens are forgotten that are worthless.
     pub store: Store,
+}
+
+/// What supervises devices: watches their deadlines, and reads them from the store.
+///
+/// One that has stopped does nothing; its devices are about to stop as well.
+pub trait DeviceSupervisor: Send + Sync {
+    /// Sends [`DeviceMsg::DeadlinePassed`] to a device once this time has passed.
+    fn watch_until(&self, device: DeviceId, deadline: Timestamp);
+    /// Sends [`DeviceMsg::Reread`] with what the store holds of a device.
+    fn read_again(&self, device: DeviceId);
 }
 
 /// The actor of one device.
@@ -125,8 +129,8 @@ pub struct DeviceArguments {
     pub key_version: i32,
     /// The condition on record and its version.
     pub condition: Option<(i64, Condition)>,
-    /// Its supervisor, which watches its deadlines.
-    pub shard: ActorRef<ShardMsg>,
+    /// Its supervisor.
+    pub supervisor: Arc<dyn DeviceSupervisor>,
     /// The epoch of its shard that it belongs to.
     pub epoch: Epoch,
     /// What all devices share.
@@ -157,7 +161,7 @@ pub struct DeviceActorState {
     /// When what this actor knows was read from the store, or told by whoever wrote it. What was
     /// read before that is older, and is not taken over.
     known_at: Instant,
-    shard: ActorRef<ShardMsg>,
+    supervisor: Arc<dyn DeviceSupervisor>,
     place: (ShardId, Epoch),
     context: Arc<DeviceContext>,
 }
@@ -175,7 +179,7 @@ impl Actor for DeviceActor {
     type Arguments = DeviceArguments;
 
     async fn pre_start(&self, _me: ActorRef<DeviceMsg>, start: DeviceArguments) -> Result<DeviceActorState, ActorProcessingErr> {
-        let DeviceArguments { state: device, read_at, fcm_token, key_version, condition, shard, epoch, context } = start;
+        let DeviceArguments { state: device, read_at, fcm_token, key_version, condition, supervisor, epoch, context } = start;
         // Enrolled before events were recorded: they begin with what it is like now.
         let begin = || condition::compare(&Condition::default(), &device, &context.policy).map_or(Condition::default(), |(now, _)| now);
         let state = DeviceActorState {
@@ -192,7 +196,7 @@ impl Actor for DeviceActor {
             commands: CommandQueue::new(context.metrics.open_commands.clone()),
             unreported: 0,
             details_known: false,
-            shard,
+            supervisor,
             context,
         };
         if state.device.lifecycle == domain::device::Lifecycle::Active {
@@ -217,7 +221,7 @@ impl Actor for DeviceActor {
                 }
                 state.heartbeat(me, status, fcm_token, generation, reply);
             }
-            DeviceMsg::Stored { status, fcm_token, with_details } => {
+            DeviceMsg::Stored(StoredHeartbeat { status, fcm_token, with_details }) => {
                 state.details_known |= with_details;
                 if let Some(token) = fcm_token {
                     state.fcm_token = Some(token.into());
@@ -313,7 +317,7 @@ impl DeviceActorState {
                     self.known_at = Instant::now();
                     self.apply(DeviceEvent::Deleted);
                     // It may have been restored since; only the store knows.
-                    let _ = self.shard.cast(ShardMsg::ReadAgain(self.device.identity.id));
+                    self.supervisor.read_again(self.device.identity.id);
                 }
             }
         }
@@ -352,7 +356,10 @@ impl DeviceActorState {
             condition: condition.clone(),
             occurrences,
         };
-        if self.context.events.submit(me.clone(), change) {
+        let recorder = me.clone();
+        // A device that stopped in the meantime is loaded with what is on record.
+        let on_recorded = Box::new(move |outcome| drop(recorder.cast(DeviceMsg::ChangeRecorded(outcome))));
+        if self.context.events.submit(change, on_recorded) {
             self.recording = Some((condition, std::mem::take(&mut self.device.rebooted)));
         } else {
             self.record_later();
@@ -380,7 +387,7 @@ impl DeviceActorState {
                 self.device.rebooted |= rebooted;
                 self.paused = true;
                 me.send_after(RECORD_AGAIN.to_std().unwrap_or_default(), || DeviceMsg::RecordAgain);
-                let _ = self.shard.cast(ShardMsg::ReadAgain(self.device.identity.id));
+                self.supervisor.read_again(self.device.identity.id);
             }
             RecordOutcome::Failed => {
                 self.device.rebooted |= rebooted;
@@ -407,7 +414,9 @@ impl DeviceActorState {
                     && self.device.last.as_ref().is_some_and(|last| same_details(&last.telemetry, &row.status.telemetry));
                 self.unreported += 1;
                 let commands = self.commands_for_answer(&me);
-                self.context.writers.submit(WriteJob { row, owner: Some((me, self.place.1)), commands, reply });
+                // A device that is being restarted reads the row from the store instead.
+                let on_stored = Box::new(move |stored| drop(me.cast(DeviceMsg::Stored(stored))));
+                self.context.writers.submit(WriteJob { row, owner: Some((on_stored, self.place.1)), commands, reply });
             }
             Admission::Repeat => {
                 let commands = self.commands_for_answer(&me);
@@ -420,7 +429,7 @@ impl DeviceActorState {
     fn driver<'a>(&'a self, me: &'a ActorRef<DeviceMsg>) -> Driver<'a> {
         Driver {
             me,
-            shard: &self.shard,
+            supervisor: self.supervisor.as_ref(),
             device: self.device.identity.id,
             place: self.place,
             key_version: self.key_version,
@@ -521,7 +530,6 @@ impl DeviceActorState {
     }
 
     fn watch_until(&self, deadline: Timestamp) {
-        // Without its shard the device is about to stop as well.
-        let _ = self.shard.cast(ShardMsg::WatchUntil(self.device.identity.id, deadline));
+        self.supervisor.watch_until(self.device.identity.id, deadline);
     }
 }

@@ -1,15 +1,15 @@
-//! What a device has to be like before it is told to install: its owner's last look, at the newest that is known of it.
+//! The preconditions of an installation, checked by the owner of the device against its newest state.
 //!
-//! Whoever drives the deployment has looked already, and the device looks once more; in between it may have left its Wi-Fi.
+//! The deployment has checked them before, and the device checks them once more; in between it may have left its Wi-Fi.
 
 use domain::Timestamp;
 use domain::deployment::{DeviceFacts, MaintenanceWindow, Options, Reason, unready};
 use domain::device::LastStatus;
 use serde::Deserialize;
 
-/// The conditions of a `deploy_apk`.
+/// The preconditions of a `deploy_apk`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Gate {
+pub(super) struct Precondition {
     options: Options,
 }
 
@@ -33,8 +33,8 @@ struct Window {
     tz: String,
 }
 
-impl Gate {
-    /// The conditions of an order; `None`: it has none.
+impl Precondition {
+    /// The preconditions of a command; `None`: it has none.
     pub(super) fn of(action: &str, params: &str) -> Option<Self> {
         if action != "deploy_apk" {
             return None;
@@ -53,8 +53,8 @@ impl Gate {
         Some(Self { options })
     }
 
-    /// Why the device is not told now; `None`: it is.
-    pub(super) fn closed(&self, last: Option<&LastStatus>, now: Timestamp) -> Option<Reason> {
+    /// Why the command is not sent now; `None`: it is.
+    pub(super) fn unmet(&self, last: Option<&LastStatus>, now: Timestamp) -> Option<Reason> {
         if self.options.window.as_ref().is_some_and(|window| !window.is_open(now)) {
             return Some(domain::deployment::ErrorCode::OutsideWindow.into());
         }
@@ -79,12 +79,12 @@ mod tests {
             telemetry: Telemetry { transport: Some(transport), battery_pct: Some(50), ..Telemetry::default() },
         };
         let params = r#"{"constraints":{"wifi_only":true,"min_battery":40,"charging_only":false,"window":null}}"#;
-        let gate = Gate::of("deploy_apk", params).unwrap();
-        assert_eq!(gate.closed(Some(&told(Transport::Wifi)), now), None);
-        assert_eq!(gate.closed(Some(&told(Transport::Cellular)), now).map(Reason::as_str), Some("no_wifi"));
+        let precondition = Precondition::of("deploy_apk", params).unwrap();
+        assert_eq!(precondition.unmet(Some(&told(Transport::Wifi)), now), None);
+        assert_eq!(precondition.unmet(Some(&told(Transport::Cellular)), now).map(Reason::as_str), Some("no_wifi"));
         let night = params.replace("null", r#"{"start":"22:00","end":"05:00","tz":"UTC"}"#);
-        let gate = Gate::of("deploy_apk", &night).unwrap();
-        assert_eq!(gate.closed(Some(&told(Transport::Wifi)), now).map(Reason::as_str), Some("outside_window"));
-        assert_eq!(Gate::of("ping", "{}"), None);
+        let precondition = Precondition::of("deploy_apk", &night).unwrap();
+        assert_eq!(precondition.unmet(Some(&told(Transport::Wifi)), now).map(Reason::as_str), Some("outside_window"));
+        assert_eq!(Precondition::of("ping", "{}"), None);
     }
 }

@@ -12,12 +12,10 @@ use prometheus::IntGauge;
 use ractor::ActorRef;
 use store::{CommandReport, Reporter};
 
-use super::gate::Gate;
-use super::{CommandOrder, SignedCommand};
-use crate::device::{DeviceContext, DeviceMsg};
-use crate::link::message::{SocketPush, SocketRef};
+use super::precondition::Precondition;
+use super::{DeviceContext, DeviceMsg, DeviceSupervisor};
+use crate::messages::{CommandOrder, SignedCommand, SocketPush, SocketRef};
 use crate::push::{PushMessage, PushOutcome};
-use crate::shard::ShardMsg;
 
 /// Commands whose end is remembered, so that one that was read before is not driven again.
 const OVER_MAX: usize = 32;
@@ -28,7 +26,7 @@ const ANSWERED_MAX: usize = 20;
 
 struct Open {
     order: CommandOrder,
-    gate: Option<Gate>,
+    precondition: Option<Precondition>,
     dispatch: Dispatch,
 }
 
@@ -46,7 +44,7 @@ pub(crate) struct CommandQueue {
 /// What a device's actor knows when it drives its commands.
 pub(crate) struct Driver<'a> {
     pub(crate) me: &'a ActorRef<DeviceMsg>,
-    pub(crate) shard: &'a ActorRef<ShardMsg>,
+    pub(crate) supervisor: &'a dyn DeviceSupervisor,
     pub(crate) device: DeviceId,
     pub(crate) place: (ShardId, Epoch),
     pub(crate) key_version: i32,
@@ -123,8 +121,8 @@ impl CommandQueue {
             }
             let state = if order.delivered { CommandState::Delivered } else { CommandState::Queued };
             self.count(1);
-            let gate = Gate::of(&order.action, &order.params);
-            self.open.push(Open { dispatch: Dispatch::new(state, order.release_at, order.expires_at), gate, order });
+            let precondition = Precondition::of(&order.action, &order.params);
+            self.open.push(Open { dispatch: Dispatch::new(state, order.release_at, order.expires_at), precondition, order });
         }
     }
 
@@ -173,7 +171,7 @@ impl CommandQueue {
         for open in self.open.iter_mut().filter(|open| of(&open.order)) {
             let event = if answered.len() < ANSWERED_MAX { event } else { DispatchEvent::Look };
             let on_its_way = open.dispatch.delivered || driver.now >= open.dispatch.expires_at;
-            if !on_its_way && open.gate.as_ref().is_some_and(|gate| gate.closed(driver.last, driver.now).is_some()) {
+            if !on_its_way && open.precondition.as_ref().is_some_and(|precondition| precondition.unmet(driver.last, driver.now).is_some()) {
                 let again = driver.now + HELD_FOR;
                 next = Some(next.map_or(again, |earliest| earliest.min(again)));
                 continue;
@@ -211,8 +209,7 @@ impl CommandQueue {
         };
         self.watching = earliest.or(pending);
         if let Some(at) = earliest {
-            // Without its shard the device is about to stop as well.
-            let _ = driver.shard.cast(ShardMsg::WatchUntil(driver.device, at));
+            driver.supervisor.watch_until(driver.device, at);
         }
     }
 }

@@ -16,13 +16,14 @@ pub mod location;
 pub mod qr;
 pub mod quote;
 pub mod script;
+mod settings;
 
 use domain::{Invalid, Timestamp};
 use secrecy::SecretBox;
 
-use crate::settings::KitSettings;
 use crate::signed_url::{AGENT_APK, UrlSigner};
 use apk::AgentApk;
+pub use settings::KitSettings;
 
 /// The agent's package.
 pub const PACKAGE: &str = "com.nexmdm";

@@ -51,8 +51,8 @@ mod tests {
         #[test]
         fn garbage_is_refused_and_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode::<super::super::message::Heartbeats>(&bytes);
-            let _ = decode::<super::super::message::Changes>(&bytes);
-            let _ = decode::<super::super::message::DeviceRequest>(&bytes);
+            let _ = decode::<crate::messages::Changes>(&bytes);
+            let _ = decode::<crate::messages::DeviceRequest>(&bytes);
         }
     }
 }

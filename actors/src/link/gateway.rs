@@ -11,18 +11,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use ractor_cluster::{RactorClusterMessage, RactorMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
 use super::codec::{self, BadBody};
-use super::message::{
-    Change, ChangesWanted, DeviceRequest, ForwardOutcome, ForwardedHeartbeat, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, Reaches,
-    Refusal, SocketPush,
-};
+use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, Reaches, Refusal};
 use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, WITH_COMMANDS, decode_vitals, encode_vitals};
-use super::{GATEWAYS, Links, Local, WeakLinks};
+use super::{GATEWAYS, Links, LocalNode, WeakLinks};
 use crate::ServiceError;
-use crate::device::DeviceMsg;
-use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome};
+use crate::messages::{Change, ChangesWanted, DeviceRequest, HeartbeatAck, HeartbeatOutcome, SocketPush};
 
 /// Changes of devices in one answer; halved until they fit into a body.
 const CHANGES_MAX: usize = 256;
@@ -109,14 +104,20 @@ fn answer(links: &Arc<Links>, envelope: Envelope, reply: RpcReplyPort<Envelope>)
 }
 
 /// Asks a device of this node, in a task: a device that does not run is started from the store.
-fn device(links: &Arc<Links>, local: &Local, protocol: u16, (id, request): (DeviceId, DeviceRequest), reply: RpcReplyPort<Envelope>) {
-    if local.ownership.acting(shard_of(id)).is_none() {
+fn device(
+    links: &Arc<Links>,
+    local: &Arc<dyn LocalNode>,
+    protocol: u16,
+    (id, request): (DeviceId, DeviceRequest),
+    reply: RpcReplyPort<Envelope>,
+) {
+    if !local.acts_for(shard_of(id)) {
         return send(reply, envelope_of::<()>(protocol, Err(Refusal::NotOwner)));
     }
     let links = Arc::clone(links);
     tokio::spawn(async move {
         let Some(local) = links.local() else { return };
-        let answered = local.router.ask_here(id, request).await;
+        let answered = local.ask(id, request).await;
         send(reply, envelope_of(protocol, answered.map_err(|error| Refusal::from(&error))));
     });
 }
@@ -127,7 +128,7 @@ fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesWanted, reply: RpcR
         let Some(local) = links.local() else { return };
         let mut limit = CHANGES_MAX;
         let body = loop {
-            let changes = local.fleet.changes(wanted, limit);
+            let changes = local.changes(wanted, limit);
             let encoded = if protocol < WITH_COMMANDS {
                 codec::encode(&changes)
             } else {
@@ -147,20 +148,20 @@ fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesWanted, reply: RpcR
 }
 
 /// Takes a batch in, says so at once, and tells what became of each once it is committed.
-fn heartbeats(links: &Arc<Links>, local: &Local, protocol: u16, batch: Heartbeats, reply: RpcReplyPort<Envelope>) {
+fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, batch: Heartbeats, reply: RpcReplyPort<Envelope>) {
     let Ok(permit) = Arc::clone(&links.taken).try_acquire_many_owned(batch.items.len() as u32) else {
         return send(reply, envelope_of::<()>(protocol, Err(Refusal::Overloaded)));
     };
     let (mut not_owned, mut waiting, mut to_start) = (Vec::new(), Vec::new(), Vec::new());
     for (place, item) in batch.items.into_iter().enumerate() {
         let place = place as u32;
-        if local.ownership.acting(shard_of(item.device)).is_none() {
+        if !local.acts_for(shard_of(item.device)) {
             not_owned.push(place);
             continue;
         }
-        match local.router.running_here(item.device) {
-            Some(actor) => waiting.push((place, hand_over(&actor, item))),
-            None => to_start.push((place, item)),
+        match local.take_running(item) {
+            Ok(outcome) => waiting.push((place, outcome)),
+            Err(item) => to_start.push((place, item)),
         }
     }
     send(reply, envelope_of(protocol, Ok::<_, Refusal>(HeartbeatsTaken { not_owned })));
@@ -170,8 +171,8 @@ fn heartbeats(links: &Arc<Links>, local: &Local, protocol: u16, batch: Heartbeat
         let mut outcomes = Vec::with_capacity(waiting.len() + to_start.len());
         for (place, item) in to_start {
             let Some(local) = links.local() else { return };
-            match local.router.locate_here(item.device).await {
-                Ok(actor) => waiting.push((place, hand_over(&actor, item))),
+            match local.take(*item).await {
+                Ok(outcome) => waiting.push((place, outcome)),
                 Err(error) => outcomes.push((place, ForwardOutcome::Refused((&error).into()))),
             }
         }
@@ -182,14 +183,6 @@ fn heartbeats(links: &Arc<Links>, local: &Local, protocol: u16, batch: Heartbeat
             peer.tell(Kind::Outcomes, &HeartbeatOutcomes { batch: number, outcomes });
         }
     });
-}
-
-fn hand_over(actor: &ActorRef<DeviceMsg>, item: ForwardedHeartbeat) -> oneshot::Receiver<Result<HeartbeatAck, ServiceError>> {
-    let (reply, outcome) = oneshot::channel();
-    let ForwardedHeartbeat { status, generation, fcm_token, socket, .. } = item;
-    // A device that stopped this moment drops the reply, which reads as unavailable.
-    let _ = actor.cast(DeviceMsg::Heartbeat { status, fcm_token, generation, socket, reply });
-    outcome
 }
 
 fn outcome_of(protocol: u16, outcome: Result<HeartbeatAck, ServiceError>) -> ForwardOutcome {
@@ -213,7 +206,7 @@ fn told(links: &Arc<Links>, envelope: &Envelope) -> Result<(), BadBody> {
         Some(Kind::SocketPush) => {
             let (number, push): (u64, SocketPush) = read(envelope)?;
             if let Some(local) = links.local() {
-                let _ = local.sockets.push_here(number, push);
+                local.push_socket(number, push);
             }
         }
         _ => return Err(BadBody),
@@ -297,26 +290,5 @@ impl Actor for GatewaySupervisor {
             state.start(&me).await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::PlacementMsg;
-    use crate::shard::ShardMsg;
-    use ractor::Message;
-
-    /// Every actor whose messages can travel is announced to every peer: with 100,000 devices
-    /// that would be 100,000 actors on each of them.
-    #[test]
-    fn only_the_gateway_can_be_seen_by_peers() {
-        assert!(GatewayMsg::serializable());
-        assert!(!DeviceMsg::serializable());
-        assert!(!ShardMsg::serializable());
-        assert!(!PlacementMsg::serializable());
-        assert!(!crate::partition::PartitionMsg::serializable());
-        assert!(!SupervisorMsg::serializable());
-        // Writers are tasks behind queues, no actors at all.
     }
 }

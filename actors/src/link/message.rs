@@ -4,108 +4,19 @@
 //! the version before must still be read and written (see [`super::protocol`]). A test compares
 //! the bytes of every message with those of the version they claim to be.
 
-use std::sync::Arc;
-
-use domain::device::{DeviceView, LastStatus};
+use domain::NodeId;
 use domain::shard::Epoch;
-use domain::{CommandId, DeviceId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::ServiceError;
-use crate::commands::{CommandOrder, SignedCommand};
+use crate::messages::{DeviceRequest, ForwardedHeartbeat, SignedCommand};
 
-/// A device's socket, wherever it hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SocketRef {
-    /// The node that holds it.
-    pub node: NodeId,
-    /// Its number there.
-    pub socket: u64,
-}
-
-/// What a device's socket is told by its owner.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SocketPush {
-    /// Another socket of the same device took over.
-    Replaced,
-    /// The credentials it was opened with no longer hold.
-    Revoked,
-    /// A command for the device. Since protocol 3.
-    Command(Box<SignedCommand>),
-}
-
-/// What a device's actor is asked, from whichever node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum DeviceRequest {
-    /// Whether credentials of this generation hold.
-    CheckCredentials {
-        /// Their generation.
-        generation: i32,
-    },
-    /// Its live state.
-    View,
-    /// A socket of it was opened, or its owner changed while it was open.
-    SocketOpened {
-        /// Generation of the credentials it was opened with.
-        generation: i32,
-        /// Where it hangs.
-        socket: SocketRef,
-    },
-    /// Its credentials were revoked, or it was deleted.
-    AccessChanged {
-        /// The generation that holds from now on.
-        generation: i32,
-        /// Whether it was deleted.
-        deleted: bool,
-    },
-    /// A command was made for it. Since protocol 3.
-    Command(Box<CommandOrder>),
-    /// The device has a command, or a command is over. Since protocol 3.
-    CommandTaken {
-        /// Which.
-        id: CommandId,
-        /// Nothing is left to do for it.
-        over: bool,
-    },
-    /// A socket of it is gone. Since protocol 3.
-    SocketClosed {
-        /// Where it hung.
-        socket: SocketRef,
-    },
-}
-
-impl DeviceRequest {
-    /// The oldest protocol that has it.
-    pub(super) fn since(&self) -> u16 {
-        match self {
-            Self::Command(_) | Self::CommandTaken { .. } | Self::SocketClosed { .. } => 3,
-            _ => 1,
-        }
+/// The oldest protocol that has a request.
+pub(super) fn protocol_of(request: &DeviceRequest) -> u16 {
+    match request {
+        DeviceRequest::Command(_) | DeviceRequest::CommandTaken { .. } | DeviceRequest::SocketClosed { .. } => 3,
+        _ => 1,
     }
-}
-
-/// What a device's actor answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum DeviceReply {
-    /// Done, or yes.
-    Done,
-    /// Its live state.
-    View(Box<DeviceView>),
-}
-
-/// A heartbeat on its way to the owner.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ForwardedHeartbeat {
-    /// The device.
-    pub device: DeviceId,
-    /// What it told.
-    pub status: Arc<LastStatus>,
-    /// Generation of the credentials it came with.
-    pub generation: i32,
-    /// A push token it carried.
-    pub fcm_token: Option<String>,
-    /// The socket it came over.
-    pub socket: Option<SocketRef>,
 }
 
 /// Heartbeats for devices of one owner.
@@ -218,53 +129,19 @@ pub struct NodeVitals {
     pub open_commands: u64,
 }
 
-/// Asks for what changed in the devices that a node owns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangesWanted {
-    /// The log that `after` is a number of; another one means: from the beginning.
-    pub log: u64,
-    /// Changes after this one.
-    pub after: u64,
-}
-
-/// A change of one device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Change {
-    /// The device.
-    pub device: DeviceId,
-    /// The epoch of its shard in which the owner said so.
-    pub epoch: Epoch,
-    /// What is to be seen of it; `None` once it is deleted.
-    pub view: Option<DeviceView>,
-}
-
 /// Ways to the devices of [`Changes`], in their order; beside them since protocol 3.
 pub type Reaches = Vec<(bool, bool)>;
-
-/// What changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Changes {
-    /// The log that `last` is a number of.
-    pub log: u64,
-    /// Number of the newest change in `changes`.
-    pub last: u64,
-    /// Whether there is more already.
-    pub more: bool,
-    /// The changes, oldest first.
-    pub changes: Vec<Change>,
-    /// Heartbeats stored per second by this node.
-    pub heartbeats_per_second: f64,
-    /// Changes whenever an enrollment token did, on this node.
-    pub enrollment_revision: u64,
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::link::codec::encode;
-    use domain::device::{AppStatus, Connectivity, DeviceIdentity};
+    use crate::messages::{Change, Changes, ChangesWanted, CommandOrder, DeviceReply, SocketPush, SocketRef};
+    use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
     use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+    use domain::{CommandId, DeviceId};
     use sha2::{Digest, Sha256};
+    use std::sync::Arc;
 
     /// Every field set, so that none can change unnoticed.
     fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {

@@ -10,6 +10,7 @@
 
 mod codec;
 mod gateway;
+mod local;
 pub mod message;
 mod peer;
 pub mod protocol;
@@ -30,18 +31,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{ClusterView, Ownership};
-use crate::fleet_view::FleetView;
-use crate::heartbeat_writer::HeartbeatAck;
+use crate::ServiceError;
+use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
 use crate::metrics::Metrics;
-use crate::router::DeviceRouter;
-use crate::sockets::SocketHub;
+use crate::ownership::ClusterView;
 use codec::BadBody;
 pub(crate) use gateway::GatewayMsg;
 use gateway::GatewaySupervisor;
-use message::{
-    Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, NodeVitals, Reaches, Refusal, SocketPush, SocketRef,
-};
+#[cfg(test)]
+pub(crate) use gateway::SupervisorMsg;
+pub use local::{HeartbeatAnswer, LocalNode};
+use message::{NodeVitals, Reaches, Refusal, protocol_of};
 pub use peer::PeerStatus;
 use peer::{Peer, Pending};
 use protocol::{Kind, WITH_COMMANDS};
@@ -103,18 +103,22 @@ pub enum LinkError {
     Busy,
 }
 
+impl From<LinkError> for ServiceError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            // Whether the peer acted is unknown; what is sent over the link may be done twice.
+            LinkError::Unreachable | LinkError::Unsupported => Self::NotOwner,
+            LinkError::Refused(refusal) => refusal.into(),
+            LinkError::TooLarge => Self::Internal,
+            LinkError::Busy => Self::Overloaded("cluster.peer_in_flight_max"),
+        }
+    }
+}
+
 impl From<BadBody> for LinkError {
     fn from(_: BadBody) -> Self {
         Self::TooLarge
     }
-}
-
-/// What the gateway answers from; set once all of it is there.
-pub(crate) struct Local {
-    pub(crate) router: DeviceRouter,
-    pub(crate) ownership: Arc<Ownership>,
-    pub(crate) sockets: Arc<SocketHub>,
-    pub(crate) fleet: Arc<FleetView>,
 }
 
 /// The links of this node.
@@ -127,7 +131,7 @@ pub struct Links {
     view: watch::Receiver<ClusterView>,
     peers: DashMap<NodeId, Arc<Peer>>,
     pending: DashMap<u64, Pending>,
-    local: std::sync::OnceLock<Local>,
+    local: std::sync::OnceLock<Arc<dyn LocalNode>>,
     /// Woken whenever a session came or went.
     session_changed: Arc<Notify>,
     /// Called when a link came up: the peer may have written for our devices meanwhile.
@@ -211,7 +215,7 @@ impl Links {
     }
 
     /// Opens the gateway: from now on peers are answered.
-    pub(crate) fn open(self: &Arc<Self>, local: Local) {
+    pub(crate) fn open(self: &Arc<Self>, local: Arc<dyn LocalNode>) {
         let _ = self.local.set(local);
         let _ = self.supervisor.cast(gateway::SupervisorMsg::Open(Arc::downgrade(self)));
         tokio::spawn(Arc::clone(self).keep_peers());
@@ -224,7 +228,7 @@ impl Links {
         let _ = self.server.stop_and_wait(None, Some(Duration::from_secs(1))).await;
     }
 
-    fn local(&self) -> Option<&Local> {
+    fn local(&self) -> Option<&Arc<dyn LocalNode>> {
         self.local.get()
     }
 
@@ -298,7 +302,7 @@ impl Links {
         patience: Duration,
     ) -> Result<DeviceReply, LinkError> {
         let peer = self.peer(node)?;
-        if request.since() > peer.protocol() {
+        if protocol_of(&request) > peer.protocol() {
             return Err(LinkError::Unsupported);
         }
         peer.call(Kind::Device, &(device, request), patience).await
@@ -353,15 +357,7 @@ impl Links {
 
     /// What this node tells of itself.
     pub fn vitals(&self) -> NodeVitals {
-        let Some(local) = self.local() else { return NodeVitals::default() };
-        NodeVitals {
-            devices: local.fleet.own_devices(),
-            heartbeats_per_second: local.fleet.own_rate(),
-            in_flight: self.metrics.heartbeats_in_flight.get().max(0) as u64,
-            agent_sockets: local.sockets.len() as u64,
-            #[cfg(not(feature = "previous-protocol"))]
-            open_commands: self.metrics.open_commands.get().max(0) as u64,
-        }
+        self.local().map(|local| local.vitals()).unwrap_or_default()
     }
 
     /// What was forwarded to a peer that is gone has an unknown outcome.

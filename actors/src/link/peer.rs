@@ -15,10 +15,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::codec;
-use super::message::{ForwardOutcome, ForwardedHeartbeat, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeVitals, Refusal};
+use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeVitals, Refusal};
 use super::protocol::{Envelope, Kind, decode_vitals, encode_vitals, negotiated};
 use super::{GatewayMsg, LinkError, Links, transport};
-use crate::heartbeat_writer::{HeartbeatAck, HeartbeatOutcome};
+use crate::messages::{ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome};
 
 /// Batches of heartbeats to one peer that are on their way at a time; while they are, the next gathers.
 const BATCHES_ON_THE_WAY: usize = 4;

@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | 1 | 0.1 | |
 //! | 2 | 0.1 | [`super::message::NodeVitals`] tells `agent_sockets` |
-//! | 3 | 0.1 | Commands travel; `NodeVitals` tells `open_commands`; beside [`super::message::Changes`] stand [`super::message::Reaches`] |
+//! | 3 | 0.1 | Commands travel; `NodeVitals` tells `open_commands`; beside [`crate::messages::Changes`] stand [`super::message::Reaches`] |
 //!
 //! This build reads and writes protocols 2 and 3.
 
@@ -49,11 +49,11 @@ pub(crate) enum Kind {
     Heartbeats = 2,
     /// [`super::message::HeartbeatOutcomes`]; no answer.
     Outcomes = 3,
-    /// A device id and a [`super::message::DeviceRequest`], answered with a [`super::message::DeviceReply`].
+    /// A device id and a [`crate::messages::DeviceRequest`], answered with a [`crate::messages::DeviceReply`].
     Device = 4,
-    /// A socket's number and a [`super::message::SocketPush`]; no answer.
+    /// A socket's number and a [`crate::messages::SocketPush`]; no answer.
     SocketPush = 5,
-    /// [`super::message::ChangesWanted`], answered with [`super::message::Changes`].
+    /// [`crate::messages::ChangesWanted`], answered with [`crate::messages::Changes`].
     Changes = 6,
     /// An answer.
     Answer = 100,

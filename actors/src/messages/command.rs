@@ -1,25 +1,9 @@
-//! Commands on their way to devices: what travels, how it is signed, who drives it, and how it is put on record.
-//!
-//! ```text
-//! order    what is to be done, from whoever asked to the owner of the device
-//! gate     what a device has to be like for some of them
-//! queue    the open orders of one device, in its actor; gives them to paths
-//! signed   what the device is sent, by whichever path
-//! writer   what happened to them, in batches to the database
-//! ```
-
-mod gate;
-pub(crate) mod params;
-pub(crate) mod queue;
-mod signed;
-pub(crate) mod writer;
+//! A pending command on its way to the owner of its device.
 
 use domain::command::CommandState;
 use domain::{CommandId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::OpenCommand;
-
-pub use signed::SignedCommand;
 
 /// What a device is to do, on the way to its owner.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

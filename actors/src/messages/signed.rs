@@ -15,7 +15,7 @@ use secrecy::SecretBox;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::CommandOrder;
+use super::command::CommandOrder;
 use crate::crypto::device_key;
 
 /// A command as a device gets it.

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use domain::NodeId;
 use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
@@ -26,12 +25,11 @@ use tokio::time::{Instant, timeout};
 
 use super::membership::Membership;
 use super::notices::{tell_access, tell_changed, tell_orders};
-use super::ownership::Ownership;
-use super::view::{ClusterView, Place};
 use crate::device::DeviceContext;
 use crate::metrics::Metrics;
-use crate::router::call;
-use crate::shard::{Directory, READ_ORDERS_AGAIN, ShardActor, ShardArguments, ShardMsg};
+use crate::ownership::{ClusterView, Ownership, Place};
+use crate::rpc::call;
+use crate::shard::{Directory, READ_ORDERS_AGAIN, ShardActor, ShardArguments, ShardMsg, ShardTable};
 
 /// How often the rows are looked at when nobody tells of a change.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -41,9 +39,6 @@ const ACTIVATION_CHUNK: usize = 64;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two times that everything is read again.
 const REREAD_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The actors of the shards that run here.
-pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
 
 /// What the placement actor is told. Local to a node.
 #[derive(RactorMessage)]

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::view::ClusterView;
 use crate::fleet_view::FleetView;
 use crate::link::Links;
-use crate::link::message::{Changes, ChangesWanted};
+use crate::messages::{Changes, ChangesWanted};
+use crate::ownership::ClusterView;
 
 /// How far this node is with one peer.
 #[derive(Default)]

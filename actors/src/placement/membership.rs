@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::PlacementMsg;
-use super::ownership::{Moment, Ownership};
 use crate::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN, negotiated};
 use crate::metrics::Metrics;
+use crate::ownership::{Moment, Ownership};
 
 /// Renewals on their way at a time: with a database that takes seconds, the next must not wait for the last.
 const RENEWALS_MAX: usize = 4;

@@ -5,18 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::DeviceId;
 use domain::shard::{ShardId, shard_of};
-use ractor::ActorRef;
+use domain::{DeploymentId, DeviceId};
 use store::{DeviceAccess, Listener, Notice, OpenOf, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
-use super::placement::ShardTable;
-use crate::commands::CommandOrder;
-use crate::deployment::ManagerMsg;
 use crate::device::DeviceMsg;
-use crate::link::message::DeviceRequest;
-use crate::shard::{Directory, ShardMsg};
+use crate::messages::{CommandOrder, DeviceRequest};
+use crate::shard::{Directory, ShardMsg, ShardTable};
 
 /// Pause before listening again after the connection was lost.
 const LISTEN_BACKOFF: Duration = Duration::from_millis(500);
@@ -40,8 +36,8 @@ pub(crate) struct Notices {
     pub(crate) shards: ShardTable,
     /// Forgets who may do what, so that it is read anew.
     pub(crate) forget_people: Box<dyn Fn() + Send + Sync>,
-    /// Drives the deployments of this node.
-    pub(crate) deployments: ActorRef<ManagerMsg>,
+    /// Called when something happened to a deployment; `None`: to any of them.
+    pub(crate) on_deployment: Box<dyn Fn(Option<DeploymentId>) + Send + Sync>,
     /// Wakes placement.
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -87,8 +83,7 @@ impl Notices {
                         orders.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))).map(OpenOf::Device));
                     }
                     Notice::DeploymentCommands(id) => orders.extend(id.parse().ok().map(OpenOf::Deployment)),
-                    // A manager that is stopping drives nothing any more.
-                    Notice::Deployment(id) => drop(self.deployments.cast(ManagerMsg::Happened(id.parse().ok()))),
+                    Notice::Deployment(id) => (self.on_deployment)(id.parse().ok()),
                     Notice::CommandBatch(id) => orders.extend(id.parse().ok().map(OpenOf::Batch)),
                     Notice::Missed => return Ok(()),
                 }

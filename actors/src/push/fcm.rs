@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::account::ServiceAccount;
 use super::oauth::{AccessToken, AccessTokens, TokenError};
+use super::settings::FcmSettings;
 use super::{PushMessage, PushSetupError};
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::settings::FcmSettings;
 
 /// Longest answer that is read; real ones have a few hundred bytes.
 const ANSWER_MAX_BYTES: usize = 65_536;

@@ -13,6 +13,7 @@ mod fcm;
 mod health;
 mod oauth;
 mod sender;
+mod settings;
 mod unified_push;
 
 use std::collections::BTreeMap;
@@ -29,9 +30,9 @@ use tokio::task::JoinSet;
 use self::account::ServiceAccount;
 use self::fcm::FcmClient;
 use self::sender::{Completion, Dispatcher, Job, Shared};
+pub use self::settings::{FcmSettings, UnifiedPushSettings};
 use self::unified_push::{UnifiedPush, is_endpoint};
 use crate::metrics::Metrics;
-use crate::settings::{FcmSettings, UnifiedPushSettings};
 
 /// How long the sender of a message waits when the queue is full, and when the node stops.
 const QUEUE_FULL_WAIT: Duration = Duration::from_secs(5);

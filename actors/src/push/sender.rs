@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep};
 
 use super::fcm::{FcmClient, Sent};
 use super::health::Health;
+use super::settings::FcmSettings;
 use super::{PushMessage, PushOutcome, PushStatus, QUEUE_FULL_WAIT};
 use crate::metrics::Metrics;
-use crate::settings::FcmSettings;
 
 /// Devices whose recent messages are remembered; of more than that within a minute some may get more than their limit.
 const DEVICES_MAX: u64 = 100_000;

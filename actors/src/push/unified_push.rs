@@ -17,10 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::sender::Completion;
+use super::settings::UnifiedPushSettings;
 use super::{PushMessage, PushOutcome, PushSetupError};
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::settings::UnifiedPushSettings;
 
 /// Wait before another try when a push server says nothing better.
 const RETRY_WAIT: Duration = Duration::from_secs(30);

@@ -13,27 +13,18 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
+use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
-use crate::cluster::Membership;
-use crate::commands::writer::CommandWriter;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
 use crate::deployment::words::DeploymentWords;
-use crate::heartbeat_writer::HeartbeatOutcome;
-use crate::link::message::{DeviceRequest, SocketRef};
+use crate::messages::{DeviceCredentials, DeviceRequest, HeartbeatOutcome, SocketRef};
 use crate::metrics::Metrics;
+use crate::placement::Membership;
 use crate::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
-use crate::settings::{AuthSettings, HeartbeatSettings};
 use crate::sockets::{SocketEntry, SocketHub, SocketSender};
+use crate::writers::CommandWriter;
+use crate::writers::HeartbeatSettings;
 use crate::{ServiceError, clock};
-
-/// Who a device proved to be. Whether that still holds, its actor decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceCredentials {
-    /// The device.
-    pub device_id: DeviceId,
-    /// The generation of its credentials.
-    pub generation: i32,
-}
 
 #[derive(Serialize, Deserialize)]
 struct AgentClaims {

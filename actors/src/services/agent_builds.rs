@@ -18,6 +18,7 @@ use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, Once};
 use super::device_edit::{BulkTarget, to_the_end};
 use super::enrollment_agent::AgentUpdate;
+use crate::agent_updates::AgentUpdateSettings;
 use crate::agent_updates::{
     BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
 };
@@ -25,7 +26,6 @@ use crate::apk_library::ApkLibrary;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
-use crate::settings::AgentUpdateSettings;
 use crate::{ServiceError, clock};
 
 /// Longest release notes, in characters; the same is a CHECK.

@@ -5,10 +5,11 @@ use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
 use store::{AgentBuildRow, ReportTaken, UpdateReport};
 
-use super::agent::{DeviceCredentials, unknown_is_unauthorized};
+use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
 use super::device_edit::to_the_end;
 use crate::agent_updates::{promoted_of, this_hour};
+use crate::messages::DeviceCredentials;
 use crate::{ServiceError, clock};
 
 /// Longest package name, in characters.

@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
+use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
 use crate::crypto::{Audience, TokenSigner, random_token, sha256};
 use crate::metrics::Metrics;
-use crate::settings::AuthSettings;
 use crate::{ServiceError, clock};
 
 /// How long ago a refresh token may have been replaced and still be taken for

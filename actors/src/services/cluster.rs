@@ -8,9 +8,9 @@ use domain::shard::{Epoch, ShardId};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
 
-use crate::cluster::{ClusterView, Ownership};
 use crate::link::message::NodeVitals;
 use crate::link::{Links, PeerStatus};
+use crate::ownership::{ClusterView, Ownership};
 use crate::{ServiceError, clock};
 
 /// Moves that an overview shows.

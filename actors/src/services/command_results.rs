@@ -4,8 +4,9 @@ use domain::command::Report;
 use domain::{CommandId, DeviceId};
 use store::{CommandReport, Reported, Reporter, Said};
 
-use super::{AgentService, DeviceCredentials};
-use crate::link::message::DeviceRequest;
+use super::AgentService;
+use crate::messages::DeviceCredentials;
+use crate::messages::DeviceRequest;
 use crate::{ServiceError, clock};
 
 /// What a device says of a command.

@@ -16,14 +16,14 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::command_batches::Refused;
+use super::command_params::{ParamsText, params_text};
 use super::device_edit::to_the_end;
-use crate::commands::CommandOrder;
-use crate::commands::params::{ParamsText, params_text};
-use crate::commands::writer::CommandWriter;
+use super::settings::CommandSettings;
 use crate::fleet_view::FleetView;
-use crate::link::message::DeviceRequest;
+use crate::messages::CommandOrder;
+use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
-use crate::settings::CommandSettings;
+use crate::writers::CommandWriter;
 use crate::{ServiceError, clock};
 
 const ROTATE_KEY: &str = "rotate_key";

@@ -2,8 +2,9 @@
 
 use store::{DeploymentWord, WordTaken};
 
-use super::{AgentService, DeviceCredentials};
+use super::AgentService;
 use crate::ServiceError;
+use crate::messages::DeviceCredentials;
 
 impl AgentService {
     /// Puts a device's word on record; answers after commit. The same again changes nothing. A device that is refused here

@@ -21,7 +21,7 @@ use super::commands::Once;
 use super::device_edit::to_the_end;
 use crate::deployment::{DeploymentSettings, facts_of};
 use crate::fleet_view::FleetView;
-use crate::link::message::DeviceRequest;
+use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::device_audit::{self, Occasion};
 use super::devices::{DeviceDetails, DeviceService};
-use crate::link::message::DeviceRequest;
+use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
 

@@ -12,14 +12,15 @@ use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
 use uuid::Uuid;
 
 use super::auth::address_of;
+use super::settings::{AuthSettings, EnrollmentSettings};
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
 use crate::enrollment_kit::EnrollmentKit;
+use crate::enrollment_kit::KitSettings;
 use crate::fleet_view::FleetView;
-use crate::link::message::DeviceRequest;
+use crate::messages::DeviceRequest;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
-use crate::settings::{AuthSettings, EnrollmentSettings, KitSettings};
 use crate::{ServiceError, clock};
 
 /// A token just made; the only time its secret is known.

@@ -6,11 +6,11 @@ use store::Store;
 
 use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
+use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
 use super::{AccountService, ApiTokenService, AuthService};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
-use crate::settings::AuthSettings;
 
 /// What the services for people work with.
 pub(crate) struct PeopleParts {

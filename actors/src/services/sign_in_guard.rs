@@ -6,10 +6,10 @@ use domain::rate::counted_as;
 use store::Store;
 
 use super::auth::address_of;
+use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
 use crate::crypto::sha256;
 use crate::metrics::Metrics;
-use crate::settings::AuthSettings;
 use crate::{ServiceError, clock};
 
 /// Counts failed sign-ins. It answers the same whether or not there is such an account.

@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use ractor::ActorRef;
 use store::{RecordedChange, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::device::DeviceMsg;
+use crate::messages::RecordOutcome;
 
 /// Changes that wait to be recorded.
 const QUEUE_MAX: usize = 8192;
@@ -21,20 +20,12 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed statement.
 const FAILURE_BACKOFF: Duration = Duration::from_millis(500);
 
-/// What became of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordOutcome {
-    /// It is on record.
-    Recorded,
-    /// Something else is on record than the device thought, or its owner is another one.
-    Refused,
-    /// The database is away.
-    Failed,
-}
+/// Notification of a device of what became of its change.
+pub(crate) type OnRecorded = Box<dyn FnOnce(RecordOutcome) + Send>;
 
 struct RecordJob {
-    device: ActorRef<DeviceMsg>,
     change: RecordedChange,
+    on_recorded: OnRecorded,
 }
 
 /// The queue.
@@ -49,9 +40,9 @@ impl EventWriter {
         Self(sender)
     }
 
-    /// Queues a change, whose outcome the device is told. `false`: there is no room, and it is not told.
-    pub(crate) fn submit(&self, device: ActorRef<DeviceMsg>, change: RecordedChange) -> bool {
-        self.0.try_send(RecordJob { device, change }).is_ok()
+    /// Queues a change; `on_recorded` is called with its outcome. `false`: the queue is full, and it is not called.
+    pub(crate) fn submit(&self, change: RecordedChange, on_recorded: OnRecorded) -> bool {
+        self.0.try_send(RecordJob { change, on_recorded }).is_ok()
     }
 }
 
@@ -70,14 +61,13 @@ async fn write(store: Store, mut queue: mpsc::Receiver<RecordJob>) {
                 None
             }
         };
-        for RecordJob { device, change } in jobs.drain(..) {
+        for RecordJob { change, on_recorded } in jobs.drain(..) {
             let outcome = match &recorded {
                 Some(recorded) if recorded.contains(&change.device_id) => RecordOutcome::Recorded,
                 Some(_) => RecordOutcome::Refused,
                 None => RecordOutcome::Failed,
             };
-            // A device that stopped in the meantime is loaded with what is on record.
-            let _ = device.cast(DeviceMsg::ChangeRecorded(outcome));
+            on_recorded(outcome);
         }
         if recorded.is_none() {
             tokio::time::sleep(FAILURE_BACKOFF).await;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use domain::shard::Epoch;
 use futures_util::FutureExt;
-use ractor::ActorRef;
 use store::{HeartbeatRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -22,44 +21,42 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
-use crate::cluster::Ownership;
-use crate::commands::SignedCommand;
-use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
+use crate::messages::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, SignedCommand, StoredHeartbeat};
 use crate::metrics::Metrics;
-use crate::settings::HeartbeatSettings;
+use crate::ownership::Ownership;
 
-/// Answered once the heartbeat is committed, or refused.
-pub type HeartbeatReply = oneshot::Sender<Result<HeartbeatAck, ServiceError>>;
-
-/// An acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeartbeatAck {
-    /// What became of the heartbeat.
-    pub outcome: HeartbeatOutcome,
-    /// The epoch of its shard in which the owner decided; `None` when a node persisted it
-    /// without the owner.
-    pub epoch: Option<Epoch>,
-    /// Commands that wait for the device.
-    pub commands: Vec<SignedCommand>,
+/// Heartbeat intake and writing.
+#[derive(Debug, Clone)]
+pub struct HeartbeatSettings {
+    /// How often devices report.
+    pub interval_s: u32,
+    /// Most heartbeats between intake and commit.
+    pub in_flight_max: usize,
+    /// Writers, each with a database connection in use while it commits.
+    pub writers: usize,
+    /// Longest queue in front of one writer.
+    pub writer_queue_max: usize,
+    /// Most rows of one transaction.
+    pub batch_rows_max: usize,
+    /// How long a writer waits for more rows once it has one.
+    pub linger: Duration,
+    /// How long a commit may take before its rows are answered with 503.
+    pub commit_timeout: Duration,
+    /// Shortest `Retry-After`.
+    pub retry_after_s: u32,
 }
 
-/// What became of an acknowledged heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeartbeatOutcome {
-    /// It is committed.
-    Stored,
-    /// Its bucket was committed before.
-    Repeat,
-}
+/// Notification of a device that its heartbeat is committed.
+pub(crate) type OnStored = Box<dyn FnOnce(StoredHeartbeat) + Send>;
 
 /// A row on its way to the database.
 pub struct WriteJob {
     /// The row.
     pub row: HeartbeatRow,
-    /// The device that decided and learns of the commit, and its shard's epoch; `None` when the
-    /// owner could not be reached.
-    pub owner: Option<(ActorRef<DeviceMsg>, Epoch)>,
+    /// Called after the commit, for the device that decided, with its shard's epoch; `None` when the owner could not be
+    /// reached.
+    pub owner: Option<(OnStored, Epoch)>,
     /// Commands for the answer.
     pub commands: Vec<SignedCommand>,
     /// The caller that waits for the commit.
@@ -292,9 +289,8 @@ impl Writer {
 fn acknowledge(job: WriteJob) {
     let WriteJob { row: HeartbeatRow { status, fcm_token, same_details, .. }, owner, commands, reply } = job;
     let epoch = owner.as_ref().map(|(_, epoch)| *epoch);
-    if let Some((device, _)) = owner {
-        // A device that is being restarted reads the row from the store instead.
-        let _ = device.cast(DeviceMsg::Stored { status, fcm_token, with_details: !same_details });
+    if let Some((on_stored, _)) = owner {
+        on_stored(StoredHeartbeat { status, fcm_token, with_details: !same_details });
     }
     let _ = reply.send(Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch, commands }));
 }

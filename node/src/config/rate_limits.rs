@@ -5,8 +5,37 @@ use domain::invalid::in_range;
 use domain::rate::RateLimit;
 
 use super::RateLimits;
-use crate::http::RouteClass;
 
+/// What a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteClass {
+    /// Passwords and refresh tokens.
+    SignIn,
+    /// Devices with enrollment tokens.
+    Enrollment,
+    /// Devices with tokens of their own.
+    Agent,
+    /// People and scripts.
+    Api,
+    /// The dashboard, and the API's documentation.
+    Page,
+}
+
+impl RouteClass {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [Self::SignIn, Self::Enrollment, Self::Agent, Self::Api, Self::Page];
+
+    /// Its name in metrics and settings.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::Enrollment => "enrollment",
+            Self::Agent => "agent",
+            Self::Api => "api",
+            Self::Page => "page",
+        }
+    }
+}
 impl RateLimits {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         let most = 10_000_000;

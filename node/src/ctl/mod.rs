@@ -23,8 +23,6 @@ mod session;
 mod tokens;
 
 use anyhow::Context;
-use clap::CommandFactory;
-
 use api::Api;
 use apk_args::ApkCommand;
 pub(crate) use args::CtlArgs;
@@ -36,13 +34,13 @@ struct Ctl {
     format: Format,
 }
 
-/// Runs one command.
-pub(crate) async fn run(args: CtlArgs) -> anyhow::Result<()> {
+/// Runs one command; `command_line` is the whole program's, for completions.
+pub(crate) async fn run(args: CtlArgs, mut command_line: clap::Command) -> anyhow::Result<()> {
     let CtlArgs { server, ca_file, token, output: format, command } = args;
     let ca_file = ca_file.map(std::path::absolute).transpose()?;
     match command {
         CtlCommand::Completion { shell } => {
-            clap_complete::generate(shell, &mut crate::cli::Cli::command(), "nexmdm", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command_line, "nexmdm", &mut std::io::stdout());
             return Ok(());
         }
         CtlCommand::Login { username, password_stdin } => return session::login(server, ca_file, username, password_stdin).await,

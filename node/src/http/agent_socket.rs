@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::clock;
-use actors::link::message::SocketPush;
-use actors::services::DeviceCredentials;
+use actors::messages::{DeviceCredentials, SocketPush};
 use actors::sockets::SocketEntry;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -23,7 +22,7 @@ use wire::command::ActionResult;
 use wire::deployment::DeploymentStatus;
 use wire::socket::{DownFrame, UpHeader};
 
-use crate::http::{ApiError, App, extract::Device, parse_json};
+use super::{ApiError, App, extract::Device, parse_json};
 use crate::{command_params, convert, deployment_params, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actors::clock;
-use actors::services::DeviceCredentials;
+use actors::messages::DeviceCredentials;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;

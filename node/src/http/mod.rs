@@ -4,6 +4,7 @@ mod action_result;
 mod agent_apk;
 mod agent_builds;
 mod agent_session;
+mod agent_socket;
 mod agent_update;
 mod api_tokens;
 mod apk_files;
@@ -24,7 +25,6 @@ mod device_history;
 mod devices;
 mod enroll_tokens;
 mod enrollment_kit;
-mod error;
 mod exec_commands;
 pub(crate) mod extract;
 mod fcm_token;
@@ -62,14 +62,14 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::agent_socket;
+use crate::api_error;
 use crate::config::Config;
 use rate_limit::RateLimits;
 
+pub(crate) use crate::api_error::ApiError;
+pub(crate) use crate::config::RouteClass;
 pub(crate) use body::parse_object as parse_json;
-pub(crate) use error::ApiError;
 pub(crate) use observe::Observability;
-pub(crate) use rate_limit::RouteClass;
 pub(crate) use server::serve;
 
 /// What every handler works with.
@@ -216,7 +216,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))
-        .route("/v1/{*unknown}", axum::routing::any(error::no_such_route))
+        .route("/v1/{*unknown}", axum::routing::any(api_error::no_such_route))
         .layer(limited(RouteClass::Api));
     let signals = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::metrics));
     let (routes, description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
@@ -240,7 +240,7 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
     )?;
     Ok(routes
         .merge(Router::from(openapi::pages(description)).layer(limited(RouteClass::Page)))
-        .method_not_allowed_fallback(error::method_not_allowed)
+        .method_not_allowed_fallback(api_error::method_not_allowed)
         .with_state(Arc::clone(app))
         .merge(dashboard.layer(from_fn_with_state(Arc::clone(app), body::deadline)).layer(limited(RouteClass::Page)))
         .layer(from_fn(origin::check))

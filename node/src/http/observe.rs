@@ -13,8 +13,8 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use uuid::Uuid;
 
 use super::App;
-use super::error::RefusalKind;
 use super::extract::client_of;
+use crate::api_error::RefusalKind;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken over from a caller.

@@ -14,40 +14,11 @@ use moka::sync::Cache;
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::extract::ClientAddress;
-use super::{ApiError, App};
+use super::{ApiError, App, RouteClass};
 use crate::config;
 
 /// An address that was silent for this long has its whole burst again, whatever the limits.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
-
-/// What a route is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RouteClass {
-    /// Passwords and refresh tokens.
-    SignIn,
-    /// Devices with enrollment tokens.
-    Enrollment,
-    /// Devices with tokens of their own.
-    Agent,
-    /// People and scripts.
-    Api,
-    /// The dashboard, and the API's documentation.
-    Page,
-}
-
-impl RouteClass {
-    const ALL: [Self; 5] = [Self::SignIn, Self::Enrollment, Self::Agent, Self::Api, Self::Page];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::SignIn => "sign_in",
-            Self::Enrollment => "enrollment",
-            Self::Agent => "agent",
-            Self::Api => "api",
-            Self::Page => "page",
-        }
-    }
-}
 
 /// The addresses of one class.
 struct Table {

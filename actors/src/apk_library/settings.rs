@@ -1,0 +1,61 @@
+//! Settings of the APK library.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// The APK library.
+#[derive(Debug, Clone)]
+pub struct ApkSettings {
+    /// How devices reach the server, without a slash at the end.
+    pub base_url: String,
+    /// Where files are kept: a folder, or the URL of an object store.
+    pub store_url: String,
+    /// Options of an object store, under the names of its environment variables in small letters.
+    pub store_options: Vec<(String, SecretString)>,
+    /// What this node keeps for itself: files that come in, and those of a store that is far away.
+    pub cache_dir: PathBuf,
+    /// Most of the latter.
+    pub cache_max_bytes: u64,
+    /// Largest APK.
+    pub upload_max_bytes: u64,
+    /// Largest part of an upload.
+    pub part_max_bytes: usize,
+    /// Most uploads under way, and most bodies that one node takes in at a time.
+    pub uploads_max: usize,
+    /// How long an upload is kept that nobody goes on with.
+    pub upload_kept: chrono::TimeDelta,
+    /// Most downloads at a time.
+    pub downloads_max: usize,
+    /// How fast one node sends all files together; 0: as fast as it goes.
+    pub download_bytes_per_second: u64,
+    /// How long an address holds.
+    pub download_url_life: chrono::TimeDelta,
+    /// How long an upload or download may stand still.
+    pub stall_timeout: Duration,
+    /// Versions of a package that are kept; 0: all.
+    pub versions_kept: usize,
+}
+
+impl ApkSettings {
+    /// The defaults, with everything in one folder.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            base_url: "http://127.0.0.1:8080".into(),
+            store_url: super::default_store(folder),
+            store_options: vec![],
+            cache_dir: folder.join("apk-cache"),
+            cache_max_bytes: 2 << 30,
+            upload_max_bytes: 500_000_000,
+            part_max_bytes: 8 << 20,
+            uploads_max: 16,
+            upload_kept: chrono::TimeDelta::hours(24),
+            downloads_max: 64,
+            download_bytes_per_second: 0,
+            download_url_life: chrono::TimeDelta::hours(24),
+            stall_timeout: Duration::from_secs(30),
+            versions_kept: 0,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Settings of scripts, codes and the APK that devices are enrolled with.
+
+use std::time::Duration;
+
+use super::location::ApkLocation;
+
+/// Scripts, the agent's APK and codes.
+#[derive(Debug, Clone)]
+pub struct KitSettings {
+    /// How devices and people reach the server, where that is configured.
+    pub public_url: Option<String>,
+    /// How this node is reached otherwise.
+    pub listen_url: String,
+    /// Where the agent's APK is looked for, in this order.
+    pub agent_apk_locations: Vec<ApkLocation>,
+    /// SHA-256 of the certificate that signs it, where the file does not tell.
+    pub agent_signer_sha256: Option<[u8; 32]>,
+    /// Most downloads of the APK at a time.
+    pub downloads_max: usize,
+    /// How long a download may stand still.
+    pub stall_timeout: Duration,
+}
+
+impl Default for KitSettings {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            listen_url: "http://127.0.0.1:8080".into(),
+            agent_apk_locations: Vec::new(),
+            agent_signer_sha256: None,
+            downloads_max: 32,
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}

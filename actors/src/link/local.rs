@@ -1,0 +1,34 @@
+//! This node as its gateway reaches it; implemented above the link.
+
+use domain::DeviceId;
+use domain::shard::ShardId;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::message::NodeVitals;
+use crate::ServiceError;
+use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush};
+
+/// Resolves once a heartbeat is committed or refused; an error when its device stopped before.
+pub type HeartbeatAnswer = oneshot::Receiver<Result<HeartbeatAck, ServiceError>>;
+
+/// What peers can ask of this node.
+pub trait LocalNode: Send + Sync {
+    /// Whether this node acts for a shard right now.
+    fn acts_for(&self, shard: ShardId) -> bool;
+    /// Asks a device of this node; one that does not run is started from the store.
+    fn ask(&self, device: DeviceId, request: DeviceRequest) -> BoxFuture<'_, Result<DeviceReply, ServiceError>>;
+    /// Hands a heartbeat to its device; gives it back when the device does not run.
+    ///
+    /// # Errors
+    /// The device does not run.
+    fn take_running(&self, heartbeat: ForwardedHeartbeat) -> Result<HeartbeatAnswer, Box<ForwardedHeartbeat>>;
+    /// Hands a heartbeat to its device, which is started from the store.
+    fn take(&self, heartbeat: ForwardedHeartbeat) -> BoxFuture<'_, Result<HeartbeatAnswer, ServiceError>>;
+    /// Tells a socket of this node something; nothing happens when it is gone.
+    fn push_socket(&self, number: u64, push: SocketPush);
+    /// At most `limit` changes of this node's devices.
+    fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes;
+    /// What the Cluster page shows of this node.
+    fn vitals(&self) -> NodeVitals;
+}

@@ -1,0 +1,165 @@
+//! What the rooms of the runtime say to each other about a device: requests, replies, acknowledgements, commands, changes.
+//!
+//! Those with `Serialize` travel between nodes as well; their bytes are held by a test of [`crate::link`].
+
+mod changes;
+mod command;
+mod signed;
+
+use std::sync::Arc;
+
+use domain::device::{DeviceView, LastStatus};
+use domain::shard::Epoch;
+use domain::{CommandId, DeviceId, NodeId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::ServiceError;
+pub use changes::{Change, Changes, ChangesWanted};
+pub use command::CommandOrder;
+pub use signed::SignedCommand;
+
+/// Who a device proved to be. Whether that still holds, its actor decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceCredentials {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The generation of its credentials.
+    pub generation: i32,
+}
+
+/// A device's socket, wherever it hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SocketRef {
+    /// The node that holds it.
+    pub node: NodeId,
+    /// Its number there.
+    pub socket: u64,
+}
+
+/// What a device's socket is told by its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketPush {
+    /// Another socket of the same device took over.
+    Replaced,
+    /// The credentials it was opened with no longer hold.
+    Revoked,
+    /// A command for the device. Since protocol 3.
+    Command(Box<SignedCommand>),
+}
+
+/// The way to agent sockets, wherever they hang.
+pub trait SocketPort: Send + Sync {
+    /// Tells a socket something. One that is gone needs no telling.
+    fn push(&self, socket: SocketRef, push: SocketPush);
+}
+
+/// What a device's actor is asked, from whichever node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum DeviceRequest {
+    /// Whether credentials of this generation hold.
+    CheckCredentials {
+        /// Their generation.
+        generation: i32,
+    },
+    /// Its live state.
+    View,
+    /// A socket of it was opened, or its owner changed while it was open.
+    SocketOpened {
+        /// Generation of the credentials it was opened with.
+        generation: i32,
+        /// Where it hangs.
+        socket: SocketRef,
+    },
+    /// Its credentials were revoked, or it was deleted.
+    AccessChanged {
+        /// The generation that holds from now on.
+        generation: i32,
+        /// Whether it was deleted.
+        deleted: bool,
+    },
+    /// A command was made for it. Since protocol 3.
+    Command(Box<CommandOrder>),
+    /// The device has a command, or a command is over. Since protocol 3.
+    CommandTaken {
+        /// Which.
+        id: CommandId,
+        /// Nothing is left to do for it.
+        over: bool,
+    },
+    /// A socket of it is gone. Since protocol 3.
+    SocketClosed {
+        /// Where it hung.
+        socket: SocketRef,
+    },
+}
+
+/// What a device's actor answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum DeviceReply {
+    /// Done, or yes.
+    Done,
+    /// Its live state.
+    View(Box<DeviceView>),
+}
+
+/// A heartbeat on its way to the owner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForwardedHeartbeat {
+    /// The device.
+    pub device: DeviceId,
+    /// What it told.
+    pub status: Arc<LastStatus>,
+    /// Generation of the credentials it came with.
+    pub generation: i32,
+    /// A push token it carried.
+    pub fcm_token: Option<String>,
+    /// The socket it came over.
+    pub socket: Option<SocketRef>,
+}
+
+/// Answered once the heartbeat is committed, or refused.
+pub type HeartbeatReply = oneshot::Sender<Result<HeartbeatAck, ServiceError>>;
+
+/// An acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeartbeatAck {
+    /// What became of the heartbeat.
+    pub outcome: HeartbeatOutcome,
+    /// The epoch of its shard in which the owner decided; `None` when a node persisted it
+    /// without the owner.
+    pub epoch: Option<Epoch>,
+    /// Commands that wait for the device.
+    pub commands: Vec<SignedCommand>,
+}
+
+/// What became of an acknowledged heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatOutcome {
+    /// It is committed.
+    Stored,
+    /// Its bucket was committed before.
+    Repeat,
+}
+
+/// A heartbeat that was committed.
+#[derive(Debug)]
+pub struct StoredHeartbeat {
+    /// The heartbeat.
+    pub status: Arc<LastStatus>,
+    /// The push token that was stored with it.
+    pub fcm_token: Option<String>,
+    /// Its details were written with it.
+    pub with_details: bool,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordOutcome {
+    /// It is on record.
+    Recorded,
+    /// Something else is on record than the device thought, or its owner is another one.
+    Refused,
+    /// The database is away.
+    Failed,
+}
