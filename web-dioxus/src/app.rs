@@ -1,113 +1,61 @@
-//! The routes of the dashboard and the frame around every page.
+//! Which component shows which page, and the frame around every page.
 
 use std::rc::Rc;
 
 use dioxus::history::provide_history_context;
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::{CommandBatchId, DeploymentId, DeviceId};
 
 use crate::audit_url::AuditUrl;
-use crate::commands_url::{BatchUrl, CommandsUrl};
+use crate::commands_url::CommandsUrl;
 use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
-use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
+use crate::deployments_url::{ApksUrl, DeploymentsUrl};
 use crate::history::{Address, LiveHistory};
+use crate::navigation::{Onward, Title};
 use crate::pages::{
     AgentBuilds, Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment,
-    ImportDevices, NewDeployment, NotFound, Overview, Packages, Section, Settings,
+    ImportDevices, NewDeployment, NotFound, Overview, Packages, Settings,
 };
+use crate::route::{Route, Section};
 use crate::toasts::{ToastRegion, use_toasts_provider};
-use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl};
+use crate::url_state::{DevicesUrl, EnrollmentUrl};
 
-/// Every page.
-#[derive(Routable, Debug, Clone, PartialEq)]
-#[rustfmt::skip]
-pub(crate) enum Route {
-    #[layout(Frame)]
-    #[route("/")]
-    Overview {},
-    #[route("/devices?:..query")]
-    Devices { query: DevicesUrl },
-    #[route("/devices/deleted")]
-    DeletedDevices {},
-    #[route("/devices/import")]
-    ImportDevices {},
-    #[route("/devices/:id?:..query")]
-    Device { id: String, query: DeviceUrl },
-    #[route("/enrollment?:..query")]
-    Enrollment { query: EnrollmentUrl },
-    #[route("/commands?:..query")]
-    Commands { query: CommandsUrl },
-    #[route("/commands/batches/:id?:..query")]
-    CommandBatch { id: String, query: BatchUrl },
-    #[route("/apks?:..query")]
-    Apks { query: ApksUrl },
-    #[route("/apks/packages")]
-    Packages {},
-    #[route("/deployments?:..query")]
-    Deployments { query: DeploymentsUrl },
-    #[route("/deployments/new?:..query")]
-    NewDeployment { query: NewDeploymentUrl },
-    #[route("/deployments/:id?:..query")]
-    Deployment { id: String, query: DeploymentUrl },
-    #[route("/agent-updates")]
-    AgentBuilds {},
-    #[route("/cluster")]
-    Cluster {},
-    #[route("/audit?:..query")]
-    Audit { query: AuditUrl },
-    #[route("/settings/:section")]
-    Settings { section: String },
-    #[route("/:..segments")]
-    NotFound { segments: Vec<String> },
-}
+impl Routable for Route {
+    // For lists of all pages, which nothing here makes.
+    const SITE_MAP: &'static [dioxus::router::routable::SiteMapSegment] = &[];
 
-impl Route {
-    /// The page of a device.
-    pub(crate) fn device(id: DeviceId) -> Self {
-        Self::Device { id: id.to_string(), query: DeviceUrl::default() }
-    }
-
-    /// The page of a batch of commands.
-    pub(crate) fn batch(id: CommandBatchId) -> Self {
-        Self::CommandBatch { id: id.to_string(), query: BatchUrl::default() }
-    }
-
-    /// The page of a deployment.
-    pub(crate) fn deployment(id: DeploymentId) -> Self {
-        Self::Deployment { id: id.to_string(), query: DeploymentUrl::default() }
-    }
-
-    /// A part of the settings.
-    pub(crate) fn settings(section: Section) -> Self {
-        Self::Settings { section: section.as_str().to_owned() }
-    }
-}
-
-/// The title of the page, mirrored into the browser's by the glue.
-#[derive(Clone, Copy)]
-struct Title(Signal<String>);
-
-/// Where to go on to, for work that may outlive the page that began it.
-#[derive(Clone, Copy)]
-pub(crate) struct Onward(Signal<Option<Route>>);
-
-impl Onward {
-    /// Goes to a page as soon as what is under way is shown.
-    pub(crate) fn go(mut self, to: Route) {
-        self.0.set(Some(to));
-    }
-}
-
-/// Sets the title of the page.
-pub(crate) fn use_title(title: &str) {
-    let Title(mut shown) = use_context();
-    use_effect(use_reactive((&title.to_owned(),), move |(title,)| {
-        if *shown.peek() != title {
-            shown.set(title);
+    fn render(&self, level: usize) -> Element {
+        match level {
+            0 => rsx! { Frame {} },
+            1 => page(self.clone()),
+            _ => VNode::empty(),
         }
-    }));
+    }
+}
+
+/// The component that shows a page.
+fn page(route: Route) -> Element {
+    match route {
+        Route::Overview {} => rsx! { Overview {} },
+        Route::Devices { query } => rsx! { Devices { query } },
+        Route::DeletedDevices {} => rsx! { DeletedDevices {} },
+        Route::ImportDevices {} => rsx! { ImportDevices {} },
+        Route::Device { id, query } => rsx! { Device { id, query } },
+        Route::Enrollment { query } => rsx! { Enrollment { query } },
+        Route::Commands { query } => rsx! { Commands { query } },
+        Route::CommandBatch { id, query } => rsx! { CommandBatch { id, query } },
+        Route::Apks { query } => rsx! { Apks { query } },
+        Route::Packages {} => rsx! { Packages {} },
+        Route::Deployments { query } => rsx! { Deployments { query } },
+        Route::NewDeployment { query } => rsx! { NewDeployment { query } },
+        Route::Deployment { id, query } => rsx! { Deployment { id, query } },
+        Route::AgentBuilds {} => rsx! { AgentBuilds {} },
+        Route::Cluster {} => rsx! { Cluster {} },
+        Route::Audit { query } => rsx! { Audit { query } },
+        Route::Settings { section } => rsx! { Settings { section } },
+        Route::NotFound { segments } => rsx! { NotFound { segments } },
+    }
 }
 
 /// The whole of a live page.
@@ -247,3 +195,6 @@ fn Account() -> Element {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

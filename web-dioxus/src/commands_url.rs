@@ -112,7 +112,7 @@ impl fmt::Display for BatchUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Route;
+    use crate::route::Route;
 
     #[test]
     fn an_address_reads_back_as_it_was_written() {

@@ -10,9 +10,9 @@ use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 
 use crate::Limit;
-use crate::files::Uploads;
 use crate::fleet_watch::FleetWatch;
 use crate::format;
+use crate::uploads::Uploads;
 
 /// The address that a page was opened at.
 #[derive(Clone)]

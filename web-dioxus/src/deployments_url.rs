@@ -109,7 +109,7 @@ fn value(query: &str, wanted: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Route;
+    use crate::route::Route;
     use domain::DeviceId;
     use domain::query::DeviceFilter;
     use uuid::Uuid;

@@ -41,11 +41,7 @@ impl LiveHistory {
         }
     }
 
-    fn publish(&self, mut path: String, replace: bool) {
-        // The router prints a question mark in front of an empty query.
-        if path.ends_with('?') {
-            path.pop();
-        }
+    fn publish(&self, path: String, replace: bool) {
         *self.path.borrow_mut() = path.clone();
         let mut address = self.address;
         address.set(Address { path, replace });

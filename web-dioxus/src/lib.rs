@@ -7,7 +7,7 @@
 //! POST /live/apk-uploads/*, GET /live/apk-icons/*  apk_files  parts of APKs in, icons out
 //! GET /assets/*, /favicon.svg              assets     style, theme and glue
 //! GET /live/ws                             session    one VirtualDom per open page
-//! GET anything else                        shell      the page that opens the socket
+//! GET anything else                        page       the document that opens the socket
 //! ```
 //! A page runs on the server: [`transport`] sends what changed in it to the
 //! browser and brings back events; `assets/live.js` is its other end. Pages call
@@ -26,8 +26,12 @@ mod files;
 mod fleet_watch;
 mod format;
 mod history;
+mod icon;
+mod navigation;
+mod page;
 mod pages;
 mod polling;
+mod route;
 mod sampling;
 mod selection;
 mod session;
@@ -35,6 +39,7 @@ mod shell;
 mod signin;
 mod toasts;
 mod transport;
+mod uploads;
 mod url_state;
 
 use std::sync::Arc;
@@ -46,9 +51,10 @@ use domain::access::Principal;
 use tokio_util::sync::CancellationToken;
 
 use assets::Assets;
-use files::{UPLOAD_BYTES_MAX, Uploads};
+use files::UPLOAD_BYTES_MAX;
 use fleet_watch::FleetWatch;
 use session::Sessions;
+use uploads::Uploads;
 
 pub use session::DashboardMetrics;
 
@@ -137,7 +143,7 @@ pub fn router(system: Arc<System>, options: DashboardOptions) -> Result<axum::Ro
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.svg", get(assets::favicon))
         .route("/favicon.ico", get(assets::favicon))
-        .fallback(shell::page)
+        .fallback(page::page)
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(dashboard))
 }

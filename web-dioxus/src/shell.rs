@@ -1,16 +1,11 @@
 //! The documents that the server renders itself: the page around the live part, and the sign-in form.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
-use actors::{ServiceError, clock};
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
 
 use crate::assets::Assets;
-use crate::signin::Asked;
-use crate::{Dashboard, cookies, signin};
 
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                    frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
@@ -23,46 +18,6 @@ pub(crate) fn protect(mut response: Response) -> Response {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Any path that nothing else answers: the live page, for whoever is signed in.
-pub(crate) async fn page(State(dashboard): State<Arc<Dashboard>>, method: Method, uri: Uri, asked: Asked, headers: HeaderMap) -> Response {
-    if method != Method::GET && method != Method::HEAD {
-        return protect(StatusCode::METHOD_NOT_ALLOWED.into_response());
-    }
-    match signin::principal(&dashboard, asked.clone(), &headers).await {
-        Ok(_) => live_page(&dashboard),
-        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, asked, &headers).await {
-            Ok((signed_in, _)) => {
-                let mut response = live_page(&dashboard);
-                cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
-                response
-            }
-            Err(ServiceError::Unauthorized) => {
-                let wanted = uri.path_and_query().map_or("/", |path| path.as_str());
-                protect(Redirect::to(&login_url(wanted)).into_response())
-            }
-            Err(error) => unavailable(&dashboard.assets, &error),
-        },
-        Err(error) => unavailable(&dashboard.assets, &error),
-    }
-}
-
-/// The sign-in form that goes on to `wanted`.
-fn login_url(wanted: &str) -> String {
-    let wanted = signin::local_path(wanted);
-    if wanted == "/" {
-        return "/login".into();
-    }
-    let mut url = String::from("/login?next=");
-    for byte in wanted.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
-            // Writing to a String does not fail.
-            _ => drop(write!(url, "%{byte:02X}")),
-        }
-    }
-    url
 }
 
 fn head(assets: &Assets, title: &str, scripts: &[&str]) -> String {
@@ -81,17 +36,18 @@ fn head(assets: &Assets, title: &str, scripts: &[&str]) -> String {
     head + "</head>"
 }
 
-fn live_page(dashboard: &Dashboard) -> Response {
+/// The document that opens the socket.
+pub(crate) fn live_page(assets: &Assets) -> Response {
     let body = r#"<body>
 <div id="live-banner" class="banner" role="status" hidden></div>
 <div id="main"><div class="boot" aria-hidden="true"><span class="spinner"></span></div></div>
 <noscript><p class="boot">NexMDM shows live data and needs JavaScript. Please turn it on.</p></noscript>
 </body></html>"#;
-    protect(Html(format!("{}{body}", head(&dashboard.assets, "NexMDM", &["live.js"]))).into_response())
+    protect(Html(format!("{}{body}", head(assets, "NexMDM", &["live.js"]))).into_response())
 }
 
-fn unavailable(assets: &Assets, error: &ServiceError) -> Response {
-    let status = signin::status_of(error);
+/// The document of a sign-in that cannot be checked right now.
+pub(crate) fn unavailable(assets: &Assets, status: StatusCode) -> Response {
     let body = r#"<body class="centered"><main class="card login"><h1>Not available right now</h1>
 <p>The server runs, but it cannot check your sign-in at the moment, most likely because its database is away. This page tries again by itself.</p>
 <p><a class="button" href="">Try again now</a></p></main></body></html>"#;
@@ -165,12 +121,5 @@ mod tests {
         let page = LoginPage { next: "/devices?q=\"x", username: "<script>", error: Some("no & no") }.html(&Assets::new());
         assert!(page.contains("&lt;script&gt;") && page.contains("no &amp; no") && page.contains("/devices?q=&quot;x"));
         assert!(!page.contains("<script>"));
-    }
-
-    #[test]
-    fn the_page_asked_for_survives_the_sign_in() {
-        assert_eq!(login_url("/"), "/login");
-        assert_eq!(login_url("/devices?q=a&b"), "/login?next=/devices%3Fq%3Da%26b");
-        assert_eq!(login_url("//evil.example"), "/login");
     }
 }

@@ -8,9 +8,9 @@ use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::bulk::{BulkAction, Decision};
 
-use crate::components::icon::{Glyph, icon};
 use crate::context::{explain, use_session};
 use crate::format;
+use crate::icon::{Glyph, icon};
 
 /// How long a message stays.
 const STAYS: Duration = Duration::from_secs(6);

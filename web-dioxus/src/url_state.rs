@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn an_address_survives_the_router() {
-        use crate::app::Route;
+        use crate::route::Route;
         let route = Route::Devices { query: full() };
         let printed = route.to_string();
         assert_eq!(printed.parse::<Route>().ok(), Some(route), "{printed}");
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_download_reads_the_same_address_as_the_page() {
-        let printed = crate::app::Route::Devices { query: full() }.to_string();
+        let printed = crate::route::Route::Devices { query: full() }.to_string();
         let (_, query) = printed.split_once('?').unwrap();
         assert_eq!(DevicesUrl::from_address(query), full());
         assert_eq!(percent_decoded("a%2"), "a%2");

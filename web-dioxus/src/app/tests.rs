@@ -8,8 +8,8 @@ use dioxus_interpreter_js::MutationState;
 use domain::access::{Principal, Role};
 use domain::{SessionId, UserId};
 
+use super::app;
 use crate::Limit;
-use crate::app::app;
 use crate::context::{InitialPath, Session};
 use crate::fleet_watch::FleetWatch;
 use crate::fleet_watch::tests::{POLICY, fleet, view};

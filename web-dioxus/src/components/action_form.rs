@@ -10,13 +10,12 @@ use domain::Invalid;
 use domain::access::Permission;
 use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
 
-use crate::app::Route;
 use crate::components::form::{Field, Submission, TextField};
 use crate::components::{Glyph, Go, Problem, Skeleton, icon};
 use crate::context::use_session;
 use crate::format;
-use crate::pages::Section;
 use crate::polling::use_polling;
+use crate::route::{Route, Section};
 
 /// How often the allowed commands are read again.
 const REREAD: Duration = Duration::from_secs(15);

@@ -4,7 +4,8 @@ use dioxus::prelude::*;
 use domain::Timestamp;
 
 use crate::components::{Glyph, Go, icon};
-use crate::{app::Route, format};
+use crate::format;
+use crate::route::Route;
 
 /// The head of a page. Its heading takes the focus after a change of page.
 #[component]

@@ -9,11 +9,11 @@ use domain::command::Ending;
 use domain::{CommandId, Timestamp};
 use store::CommandRow;
 
-use crate::app::Route;
 use crate::components::command_bits::{action_named, json_lines, params_line, path_text, progress_text, state_badge};
 use crate::components::{Confirm, CopyButton, Glyph, Go, LocalTime, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// What a line begins with.

@@ -3,16 +3,7 @@
 use dioxus::html::input_data::MouseButton;
 use dioxus::prelude::*;
 
-use crate::app::Route;
-
-/// The address of a route, without the question mark of an empty query.
-pub(crate) fn href(route: &Route) -> String {
-    let mut href = route.to_string();
-    if href.ends_with('?') {
-        href.pop();
-    }
-    href
-}
+use crate::route::Route;
 
 /// A link within the dashboard.
 #[component]
@@ -26,7 +17,7 @@ pub(crate) fn Go(
     let navigator = use_navigator();
     rsx! {
         a {
-            href: href(&to),
+            href: to.to_string(),
             class: (!class.is_empty()).then_some(class),
             "data-spa": "1",
             "data-testid": testid,

@@ -24,7 +24,4 @@ pub(crate) use devices::{DeletedDevices, Devices, ImportDevices};
 pub(crate) use enrollment::Enrollment;
 pub(crate) use not_found::NotFound;
 pub(crate) use overview::Overview;
-pub(crate) use settings::{Section, Settings};
-
-#[cfg(test)]
-mod tests;
+pub(crate) use settings::Settings;

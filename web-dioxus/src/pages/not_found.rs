@@ -2,8 +2,9 @@
 
 use dioxus::prelude::*;
 
-use crate::app::{Route, use_title};
 use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::navigation::use_title;
+use crate::route::Route;
 
 #[component]
 pub(crate) fn NotFound(segments: Vec<String>) -> Element {

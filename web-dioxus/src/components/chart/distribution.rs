@@ -2,9 +2,9 @@
 
 use dioxus::prelude::*;
 
-use crate::app::Route;
 use crate::components::Go;
 use crate::format;
+use crate::route::Route;
 
 /// One kind.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,9 +16,9 @@ use domain::Timestamp;
 use domain::access::Permission;
 use store::VersionSample;
 
-use crate::app::use_title;
 use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, Skeleton, icon};
 use crate::context::use_session;
+use crate::navigation::use_title;
 use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 

@@ -6,11 +6,12 @@ use actors::services::BuildDetails;
 use dioxus::prelude::*;
 
 use super::name_of;
-use crate::app::{Onward, Route};
 use crate::components::Confirm;
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::Onward;
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// How often the devices are counted again.

@@ -11,12 +11,12 @@ use domain::access::Permission;
 use store::ApkRow;
 
 use super::Signers;
-use crate::app::Route;
 use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
 use crate::context::{explain, use_session};
 use crate::deployments_url::{ApksUrl, NewDeploymentUrl};
 use crate::format;
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::selection::Selection;
 use crate::toasts::use_toasts;
 

@@ -8,10 +8,11 @@ mod upload;
 use dioxus::prelude::*;
 use domain::access::Permission;
 
-use crate::app::{Route, use_title};
 use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::use_session;
 use crate::deployments_url::ApksUrl;
+use crate::navigation::use_title;
+use crate::route::Route;
 use library::Library;
 use packages::PackageList;
 use upload::Upload;

@@ -11,12 +11,12 @@ use store::PackageRow;
 
 use super::package_form::{Given, PackageDialog};
 use super::{Signers, Tabs};
-use crate::app::Route;
 use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
 use crate::context::{explain, use_session};
 use crate::deployments_url::ApksUrl;
 use crate::format;
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// How often the list is read again.

@@ -13,13 +13,14 @@ use store::ApkRow;
 
 use super::package_form::{Given, PackageDialog};
 use crate::apk_files::said;
-use crate::app::{Onward, Route};
 use crate::components::form::{Field, some_of, text_of};
 use crate::components::{Dialog, Glyph, icon};
 use crate::context::{Session, explain, use_session};
 use crate::deployments_url::NewDeploymentUrl;
 use crate::format;
+use crate::navigation::Onward;
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::selection::Selection;
 use crate::toasts::use_toasts;
 

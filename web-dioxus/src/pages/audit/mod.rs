@@ -11,14 +11,15 @@ use domain::access::{Permission, Principal};
 use domain::audit::{AuditFilter, Chained, Entry};
 use domain::query::PAGE_MAX;
 
-use crate::app::{Route, use_title};
 use crate::audit_url::{AuditUrl, Within};
 use crate::components::form::some_of;
-use crate::components::link::href;
+
 use crate::components::{EmptyState, Glyph, Go, LocalTime, PageHeader, Problem, Skeleton, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::use_title;
 use crate::polling::use_polling;
+use crate::route::Route;
 
 use difference::difference;
 
@@ -62,7 +63,7 @@ pub(crate) fn Audit(query: AuditUrl) -> Element {
             EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. An admin can read who did what." }
         };
     }
-    let export = href(&Route::Audit { query: query.clone() }).replace("/audit", "/export/audit.csv");
+    let export = Route::Audit { query: query.clone() }.to_string().replace("/audit", "/export/audit.csv");
     rsx! {
         PageHeader { title: "Audit", lead: "Who did what, to what, and when. Entries are never changed or removed.",
             a { class: "button", href: export, download: "audit.csv", "data-testid": "export-audit", {icon(Glyph::Download)} "Download CSV" }

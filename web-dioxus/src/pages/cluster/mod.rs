@@ -11,10 +11,10 @@ use actors::services::{ClusterNode, ClusterOverview};
 use dioxus::prelude::*;
 use domain::{NodeId, Timestamp};
 
-use crate::app::use_title;
 use crate::components::{Glyph, PageHeader, icon, time_ago};
 use crate::context::{explain, use_session};
 use crate::format;
+use crate::navigation::use_title;
 use crate::sampling::{CALM, ticks};
 use moves::Moves;
 use nodes::Nodes;

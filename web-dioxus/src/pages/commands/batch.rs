@@ -13,14 +13,15 @@ use serde_json::Value;
 use store::{CommandCursor, CommandQuery, CommandRow};
 
 use super::NotAllowed;
-use crate::app::{Route, use_title};
 use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::command_bits::{action_named, batch_bar, pace, params_line, path_text, percent_over, refused_text, state_text};
 use crate::components::command_rows::{CommandRows, Named};
 use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::use_title;
 use crate::polling::use_paced_polling;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// Commands of a page.

@@ -6,12 +6,12 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::{CommandBatchId, Timestamp};
 
-use crate::app::Route;
 use crate::components::command_bits::{action_named, batch_bar, batch_counts, pace, params_line, percent_over};
 use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_paced_polling;
+use crate::route::Route;
 use crate::url_state::DevicesUrl;
 
 /// Batches of a page.

@@ -6,11 +6,11 @@ use domain::action::ActionKind;
 use domain::command::CommandState;
 use domain::query::{DeviceFilter, Sort};
 
-use crate::app::Route;
 use crate::commands_url::CommandsUrl;
 use crate::components::command_bits::{action_title, state_text};
 use crate::components::{Glyph, icon};
 use crate::context::{Session, use_session};
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// The device that somebody means by an id or an alias.

@@ -8,10 +8,11 @@ mod list;
 use dioxus::prelude::*;
 use domain::access::Permission;
 
-use crate::app::{Route, use_title};
 use crate::commands_url::{CommandsUrl, CommandsView};
 use crate::components::{EmptyState, Glyph, Go, PageHeader};
 use crate::context::use_session;
+use crate::navigation::use_title;
+use crate::route::Route;
 use crate::url_state::DevicesUrl;
 
 pub(crate) use batch::CommandBatch;

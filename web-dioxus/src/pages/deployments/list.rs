@@ -9,13 +9,13 @@ use domain::Timestamp;
 use domain::access::Permission;
 use store::DeploymentQuery;
 
-use crate::app::Route;
 use crate::components::deployment_bits::{deployment_badge, deployment_bar, deployment_counts, devices, open, pace, percent_over};
 use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::deployments_url::{ApksUrl, DeploymentsUrl};
 use crate::format;
 use crate::polling::use_paced_polling;
+use crate::route::Route;
 
 /// Deployments of a page.
 const PAGE: i64 = 20;

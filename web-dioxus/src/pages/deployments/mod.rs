@@ -9,11 +9,12 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::deployment::DeploymentState;
 
-use crate::app::{Route, use_title};
 use crate::components::deployment_bits::deployment_state_text;
 use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::use_session;
 use crate::deployments_url::{DeploymentsUrl, NewDeploymentUrl};
+use crate::navigation::use_title;
+use crate::route::Route;
 
 pub(crate) use create::NewDeployment;
 use list::List;

@@ -9,9 +9,9 @@ use domain::device::DeviceView;
 
 use super::all_devices;
 use super::edit::Edit;
-use crate::app::Onward;
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
+use crate::navigation::Onward;
 use crate::polling::Polling;
 use crate::toasts::{Undo, use_toasts};
 

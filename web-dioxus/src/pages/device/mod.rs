@@ -16,11 +16,12 @@ use domain::DeviceId;
 use domain::access::Permission;
 use domain::device::{Connectivity, DeviceView};
 
-use crate::app::{Route, use_title};
 use crate::components::{CopyButton, EmptyState, Glyph, Go, labels, status_dot, time_ago};
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::use_title;
 use crate::polling::{Polling, use_polling};
+use crate::route::Route;
 use crate::sampling::{LIVE, use_fleet};
 use crate::url_state::{DeviceUrl, DevicesUrl};
 

@@ -11,12 +11,12 @@ use domain::DeviceId;
 use domain::heartbeat::Transport;
 use domain::history::{HistoryRequest, Point, Summary, TransportShares};
 
-use crate::app::Route;
 use crate::components::chart::{LineChart, Sample, Scale, Series, Spell, Strip, Unit, Window};
 use crate::components::{Go, Problem};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::url_state::{DeviceUrl, Range};
 
 /// How often the plots are read again.

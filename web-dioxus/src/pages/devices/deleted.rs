@@ -12,12 +12,13 @@ use domain::{DeviceId, Invalid};
 use std::sync::Arc;
 use store::Listed;
 
-use crate::app::{Route, use_title};
 use crate::components::form::{FormDialog, TextField, some_of, use_submission};
 use crate::components::{EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::use_title;
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
 

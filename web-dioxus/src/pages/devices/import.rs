@@ -7,11 +7,12 @@ use actors::services::{ImportReport, RowChange};
 use dioxus::prelude::*;
 use domain::access::Permission;
 
-use crate::app::{Route, use_title};
 use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::{explain, use_session};
 use crate::files::UPLOAD_BYTES_MAX;
 use crate::format;
+use crate::navigation::use_title;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
 

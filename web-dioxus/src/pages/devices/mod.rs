@@ -18,11 +18,11 @@ use domain::DeviceId;
 use domain::access::Permission;
 use domain::query::Sort;
 
-use crate::app::{Route, use_title};
-use crate::components::link::href;
 use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::use_title;
+use crate::route::Route;
 use crate::sampling::{CALM, LIVE, use_fleet};
 use crate::selection::{SELECTED_MAX, Selection};
 use crate::toasts::{Toasts, use_toasts};
@@ -156,7 +156,7 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
 fn More(state: DevicesState, manages: bool) -> Element {
     let url = state.url.read();
     let shown = DevicesUrl { filter: url.filter.clone(), ..DevicesUrl::default() };
-    let export = href(&Route::Devices { query: shown }).replace("/devices", "/export/devices.csv");
+    let export = Route::Devices { query: shown }.to_string().replace("/devices", "/export/devices.csv");
     rsx! {
         details { class: "more-menu", "data-menu": "1",
             summary { class: "button", aria_label: "More", "data-testid": "more", {icon(Glyph::More)} }

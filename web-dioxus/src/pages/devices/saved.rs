@@ -9,11 +9,11 @@ use domain::query::DeviceFilter;
 use store::SavedFilter;
 
 use super::DevicesState;
-use crate::app::Route;
 use crate::components::form::{FormDialog, TextField, text_of, use_submission};
 use crate::components::{Confirm, Glyph, Go, Problem, icon};
 use crate::context::use_session;
 use crate::polling::{Polling, use_polling};
+use crate::route::Route;
 use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
 use actors::services::FilterRequest;

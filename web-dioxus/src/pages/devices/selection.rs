@@ -11,11 +11,11 @@ use domain::query::Sort;
 use super::DevicesState;
 use super::bulk::{Bulk, Wanted};
 use super::send::SendMany;
-use crate::app::Route;
 use crate::components::{Glyph, Go, icon};
 use crate::context::{Session, use_session};
 use crate::deployments_url::NewDeploymentUrl;
 use crate::format;
+use crate::route::Route;
 use crate::sampling::{CALM, use_fleet};
 use crate::selection::Selection;
 

@@ -8,13 +8,13 @@ use domain::DeviceId;
 use domain::action::ActionKind;
 use domain::command::Path;
 
-use crate::app::Route;
 use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, use_command_limits};
 use crate::components::command_bits::{action_hint, action_title, consequence, refused_text};
 use crate::components::form::{Field, FormDialog, Submission, TextField, use_submission};
 use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
 use crate::format;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// Refusals that an answer lists.

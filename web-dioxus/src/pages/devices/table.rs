@@ -9,11 +9,11 @@ use domain::query::{Sort, SortKey};
 use domain::{DeviceId, Timestamp};
 
 use super::DevicesState;
-use crate::app::Route;
-use crate::components::link::href;
+
 use crate::components::{Glyph, app_badge, battery_bar, icon, labels, status_dot, time_ago, unknown};
 use crate::context::use_session;
 use crate::format;
+use crate::route::Route;
 use crate::sampling::{LIVE, use_fleet};
 use crate::selection::Selection;
 
@@ -185,7 +185,7 @@ fn Row(row: Rc<RowData>, selects: bool, open: Callback<DeviceId>, select: Callba
             // The alias is alone in its cell, so that its text is the alias.
             span { role: "cell", "data-col": "alias",
                 a {
-                    class: "row-link truncate", href: href(&Route::device(id)), "data-spa": "1",
+                    class: "row-link truncate", href: Route::device(id).to_string(), "data-spa": "1",
                     onclick: move |event: MouseEvent| {
                         if event.modifiers().is_empty() && event.trigger_button() == Some(dioxus::html::input_data::MouseButton::Primary) {
                             open.call(id);

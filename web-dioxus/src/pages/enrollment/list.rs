@@ -11,10 +11,10 @@ use domain::query::PAGE_MAX;
 use domain::{EnrollTokenId, Timestamp};
 use store::TokenQuery;
 
-use crate::app::Route;
 use crate::components::{Confirm, EmptyState, Glyph, Go, icon, labels, time_ago, unknown};
 use crate::context::{explain, use_session};
 use crate::format;
+use crate::route::Route;
 use crate::sampling::{CALM, ticks};
 use crate::toasts::use_toasts;
 use crate::url_state::EnrollmentUrl;

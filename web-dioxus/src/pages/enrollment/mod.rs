@@ -14,9 +14,9 @@ use actors::services::NewToken;
 use dioxus::prelude::*;
 use domain::access::Permission;
 
-use crate::app::use_title;
 use crate::components::PageHeader;
 use crate::context::use_session;
+use crate::navigation::use_title;
 use crate::polling::use_polling;
 use crate::url_state::EnrollmentUrl;
 

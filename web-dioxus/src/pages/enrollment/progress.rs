@@ -8,9 +8,9 @@ use domain::EnrollTokenId;
 use domain::enrollment::TokenStatus;
 use store::TokenProgress;
 
-use crate::app::Route;
 use crate::components::Go;
 use crate::context::use_session;
+use crate::route::Route;
 use crate::sampling::{CALM, ticks};
 
 /// A first heartbeat does not show in the revision of enrollment, so tokens are looked at again after this long.

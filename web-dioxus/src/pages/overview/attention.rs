@@ -7,11 +7,11 @@ use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity, DeviceView};
 use domain::query::{DeviceFilter, Sort, SortKey};
 
-use crate::app::Route;
 use crate::components::{Glyph, Go, battery_bar, icon, status_dot, time_ago};
 use crate::context::use_session;
 use crate::fleet_watch::{Attention, Digest};
 use crate::format;
+use crate::route::Route;
 use crate::url_state::DevicesUrl;
 
 #[component]

@@ -5,9 +5,9 @@ use domain::access::Permission;
 use store::TokenQuery;
 
 use super::register_command;
-use crate::app::Route;
 use crate::components::{Curl, Glyph, Go, icon};
 use crate::context::use_session;
+use crate::route::Route;
 use crate::sampling::{CALM, ticks};
 use crate::url_state::{DevicesUrl, EnrollmentUrl};
 

@@ -12,11 +12,12 @@ use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity};
 use domain::query::DeviceFilter;
 
-use crate::app::{Route, use_title};
 use crate::components::{PageHeader, StatTile};
 use crate::context::use_session;
 use crate::fleet_watch::Digest;
 use crate::format;
+use crate::navigation::use_title;
+use crate::route::Route;
 use crate::sampling::{CALM, ticks, use_fleet};
 use crate::url_state::DevicesUrl;
 

@@ -10,10 +10,11 @@ mod users;
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 
-use crate::app::{Route, use_title};
 use crate::components::{EmptyState, Glyph, Go, PageHeader};
 use crate::context::use_session;
+use crate::navigation::use_title;
 use crate::pages::NotFound;
+use crate::route::{Route, Section};
 
 use exec::ExecCommands;
 use limits::Limits;
@@ -22,38 +23,7 @@ use sessions::Sessions;
 use tokens::Tokens;
 use users::Users;
 
-/// A part of the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Section {
-    /// One's own account.
-    Profile,
-    /// One's own sign-ins.
-    Sessions,
-    /// One's own API tokens.
-    Tokens,
-    /// Everybody's accounts.
-    Users,
-    /// What may be run on devices.
-    Exec,
-    /// What requests are limited to.
-    Limits,
-}
-
 impl Section {
-    const ALL: [Self; 6] = [Self::Profile, Self::Sessions, Self::Tokens, Self::Users, Self::Exec, Self::Limits];
-
-    /// Its name in the address.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Profile => "profile",
-            Self::Sessions => "sessions",
-            Self::Tokens => "tokens",
-            Self::Users => "users",
-            Self::Exec => "exec",
-            Self::Limits => "limits",
-        }
-    }
-
     fn title(self) -> &'static str {
         match self {
             Self::Profile => "Profile",

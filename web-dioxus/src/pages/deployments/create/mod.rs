@@ -16,14 +16,15 @@ use domain::{ApkId, Invalid};
 use store::{ApkRow, SavedFilter};
 
 use super::NotAllowed;
-use crate::app::{Onward, Route, use_title};
 use crate::components::deployment_bits::devices as devices_text;
 use crate::components::form::Field;
 use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::format;
+use crate::navigation::{Onward, use_title};
 use crate::polling::use_polling;
+use crate::route::Route;
 use crate::selection::Selection;
 use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;

@@ -6,10 +6,10 @@ use actors::services::{DeploymentPlan, PlannedTask};
 use dioxus::prelude::*;
 use domain::deployment::{Reason, TaskState};
 
-use crate::app::Route;
 use crate::components::Go;
 use crate::components::deployment_bits::{reason_text, task_badge, task_state_text};
 use crate::format;
+use crate::route::Route;
 
 /// Devices that are listed.
 const SHOWN_MAX: usize = 100;

@@ -5,11 +5,11 @@ use dioxus::prelude::*;
 use domain::{DeploymentId, Timestamp};
 use store::DeploymentEventRow;
 
-use crate::app::Route;
 use crate::components::deployment_bits::{event_detail, event_text, pace};
 use crate::components::{Go, Pager, Problem, Skeleton, time_ago};
 use crate::format;
 use crate::polling::use_paced_polling;
+use crate::route::Route;
 
 /// Events of a page.
 const PAGE: i64 = 20;

@@ -13,7 +13,6 @@ use domain::access::Permission;
 use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState};
 
 use super::NotAllowed;
-use crate::app::{Route, use_title};
 use crate::components::deployment_bits::{
     blocked_text, deployment_badge, deployment_bar, devices, open, pace, pause_text, percent_over, target_text, task_state_text, unsigned,
 };
@@ -21,7 +20,9 @@ use crate::components::{EmptyState, Glyph, Go, Problem, Skeleton, icon, time_ago
 use crate::context::use_session;
 use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl};
 use crate::format;
+use crate::navigation::use_title;
 use crate::polling::use_paced_polling;
+use crate::route::Route;
 use events::Events;
 use phases::Phases;
 use steering::{Steering, WayBack};

@@ -6,11 +6,12 @@ use domain::DeploymentId;
 use domain::deployment::{DeploymentState, NoRollback, Phase, TaskState};
 use store::{ApkRow, Steer};
 
-use crate::app::{Onward, Route};
 use crate::components::deployment_bits::{devices, open, unsigned};
 use crate::components::{Confirm, Glyph, Go, icon};
 use crate::context::use_session;
 use crate::format;
+use crate::navigation::Onward;
+use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// What is asked before it is done.

@@ -9,12 +9,12 @@ use domain::deployment::{ErrorCode, Reason, TaskState, Wait};
 use domain::{DeploymentId, Timestamp};
 use store::{TaskQuery, TaskRow};
 
-use crate::app::Route;
 use crate::components::deployment_bits::{pace, reason_text, stage_text, task_badge, task_state_text};
 use crate::components::{Go, Problem, Skeleton, time_ago};
 use crate::deployments_url::DeploymentUrl;
 use crate::format;
 use crate::polling::use_paced_polling;
+use crate::route::Route;
 
 /// Height of a row; the style sheet has the same.
 const ROW_PX: usize = 40;

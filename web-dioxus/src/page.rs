@@ -1,0 +1,65 @@
+//! The document around the live part of every page, for whoever is signed in.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use actors::{ServiceError, clock};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use crate::shell::{live_page, protect, unavailable};
+use crate::signin::Asked;
+use crate::{Dashboard, cookies, signin};
+
+/// Any path that nothing else answers: the live page, for whoever is signed in.
+pub(crate) async fn page(State(dashboard): State<Arc<Dashboard>>, method: Method, uri: Uri, asked: Asked, headers: HeaderMap) -> Response {
+    if method != Method::GET && method != Method::HEAD {
+        return protect(StatusCode::METHOD_NOT_ALLOWED.into_response());
+    }
+    match signin::principal(&dashboard, asked.clone(), &headers).await {
+        Ok(_) => live_page(&dashboard.assets),
+        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, asked, &headers).await {
+            Ok((signed_in, _)) => {
+                let mut response = live_page(&dashboard.assets);
+                cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);
+                response
+            }
+            Err(ServiceError::Unauthorized) => {
+                let wanted = uri.path_and_query().map_or("/", |path| path.as_str());
+                protect(Redirect::to(&login_url(wanted)).into_response())
+            }
+            Err(error) => unavailable(&dashboard.assets, signin::status_of(&error)),
+        },
+        Err(error) => unavailable(&dashboard.assets, signin::status_of(&error)),
+    }
+}
+
+/// The sign-in form that goes on to `wanted`.
+fn login_url(wanted: &str) -> String {
+    let wanted = signin::local_path(wanted);
+    if wanted == "/" {
+        return "/login".into();
+    }
+    let mut url = String::from("/login?next=");
+    for byte in wanted.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
+            // Writing to a String does not fail.
+            _ => drop(write!(url, "%{byte:02X}")),
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_asked_for_survives_the_sign_in() {
+        assert_eq!(login_url("/"), "/login");
+        assert_eq!(login_url("/devices?q=a&b"), "/login?next=/devices%3Fq%3Da%26b");
+        assert_eq!(login_url("//evil.example"), "/login");
+    }
+}
