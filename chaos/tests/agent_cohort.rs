@@ -58,7 +58,7 @@ impl Site {
 
     /// Has every agent look for an update, and waits until each has answered; then who runs `version_code`.
     async fn updated_after_asking_all(&self, version_code: i64) -> BTreeSet<String> {
-        let body = json!({"action": "update", "target": {"tags": [TAG]}, "expires_in_s": 600});
+        let body = json!({"action": "update", "target": {"filter": {"tag": TAG}}, "expires_in_s": 600});
         let made = self.client.post("/v1/command-batches", Some(&self.token), &body).await.unwrap();
         assert_eq!(made.status, 201, "{}", made.detail());
         let batch = made.json()["id"].as_str().unwrap().to_owned();
