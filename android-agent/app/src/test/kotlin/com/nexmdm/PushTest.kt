@@ -1,10 +1,16 @@
 package com.nexmdm
 
 import android.content.ComponentName
+import android.content.Context
 import android.content.Intent
 import android.content.IntentFilter
+import android.os.Bundle
 import android.os.Looper
+import com.nexmdm.core.port.EventLog
 import com.nexmdm.core.port.PushListener
+import com.nexmdm.core.port.PushSource
+import com.nexmdm.push.PushHost
+import com.nexmdm.push.PushSourceFactory
 import com.nexmdm.push.PushSources
 import com.nexmdm.push.UnifiedPushReceiver
 import com.nexmdm.push.UnifiedPushSource
@@ -154,5 +160,38 @@ internal class PushTest : FrameworkTest() {
     @Test
     fun `the default source is UnifiedPush`() {
         assertTrue(PushSources.of(app, log) is UnifiedPushSource)
+        assertEquals(emptyList<String>(), log.lines)
+    }
+
+    internal class Factory : PushSourceFactory {
+        override fun create(context: Context, log: EventLog): PushSource? = made
+    }
+
+    private fun name(factory: String) {
+        val metaData = Bundle().apply { putString(PushSources.META_DATA, factory) }
+        shadowOf(app.packageManager).getInternalMutablePackageInfo(app.packageName).applicationInfo!!.metaData = metaData
+    }
+
+    @Test
+    fun `a factory that the manifest names makes the source, unless it cannot`() {
+        name(Factory::class.java.name)
+        made = PushSource.None
+        assertEquals(PushSource.None, PushSources.of(app, log))
+        made = null
+        assertTrue(PushSources.of(app, log) is UnifiedPushSource)
+        assertEquals(emptyList<String>(), log.lines)
+        name("com.nexmdm.Missing")
+        assertTrue(PushSources.of(app, log) is UnifiedPushSource)
+        assertEquals("push.source {class=com.nexmdm.Missing, error=ClassNotFoundException}", log.lines.single())
+    }
+
+    @Test
+    fun `a source of another module wakes the agent by the application`() {
+        (app as PushHost).wakeByPush()
+        assertEquals(listOf("wake push"), recorded.calls.filter { it.startsWith("wake") })
+    }
+
+    private companion object {
+        var made: PushSource? = null
     }
 }
