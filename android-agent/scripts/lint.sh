@@ -16,7 +16,7 @@ if [ "${1:-}" = --format ]; then ktlint --format || true; fi
 say "ktlint"
 ktlint
 say "detekt"
-sources=$(find core host app -type d -name kotlin -path '*/src/*' 2>/dev/null | paste -sd,)
+sources=$(find core host app fcm -type d -name kotlin -path '*/src/*' 2>/dev/null | paste -sd,)
 "${jvm[@]}" -jar target/tools/detekt.jar --config detekt.yml --build-upon-default-config --parallel --input "$sources"
 say "shellcheck"
 shellcheck -x -P SCRIPTDIR build.sh scripts/*.sh ../.ci/run ../.ci/install-deps ../.ci/demo

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the app's resources: resources.sh FRAMEWORK_JAR VERSION_CODE VERSION_NAME
 # Leaves target/res/res.apk (resources and binary manifest), target/gen (R.java), target/res/aapt.pro (keep rules of what the
-# manifest names) and target/testconfig (where Robolectric finds the resources). Maven calls it in `generate-sources`.
+# manifest names), target/res/ids.txt (numbers of the resources) and target/testconfig (where Robolectric finds the resources). Maven calls it in `generate-sources`.
 set -euo pipefail
 framework_jar=$1
 version_code=$2
@@ -14,7 +14,7 @@ aapt2 compile --dir src/main/res -o target/res/compiled.zip
 # <property> and <queries> are newer than Debian's aapt2: it warns of them, and of chunks of the framework that it does not need.
 link_log=target/res/link.log
 if ! aapt2 link --warn-manifest-validation -o target/res/res.apk -I "$framework_jar" --manifest src/main/AndroidManifest.xml \
-  --version-code "$version_code" --version-name "$version_name" --java target/gen --proguard target/res/aapt.pro \
+  --version-code "$version_code" --version-name "$version_name" --java target/gen --proguard target/res/aapt.pro --emit-ids target/res/ids.txt \
   --auto-add-overlay target/res/compiled.zip 2> "$link_log"; then
   cat "$link_log" >&2
   exit 1
