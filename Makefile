@@ -39,10 +39,11 @@ agent:
 agent-release:
 	android-agent/build.sh release
 
-## Tests of the agent: JVM, Android framework, mutations of the signature check, the packaged APK, the same bytes from two builds.
+## Tests of the agent: JVM, Android framework, push by FCM, mutations of the signature check, the packaged APK, the same bytes from two builds.
 agent-test: export NEXMDM_AGENT_REQUIRE_SERVER_READER = 1
 agent-test:
 	android-agent/build.sh release
+	android-agent/scripts/fcm.sh
 	android-agent/scripts/mutations.sh
 	android-agent/scripts/reproducible.sh
 

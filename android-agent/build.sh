@@ -4,6 +4,8 @@
 #   out/nexmdm-agent-{debug,release}.apk   signed and verified; with digest, version, bill of materials and provenance beside it
 #   out/nexmdm-agent-host.jar              the core as a process of the JVM
 #
+# With NEXMDM_AGENT_GOOGLE_SERVICES, the google-services.json of a Firebase project, push by FCM is in the APK.
+#
 # Installs missing tools on Debian. --no-tests leaves the tests and the run of the shrunk core out; --unsigned ends before signing. See
 # scripts/ for the steps and their variables.
 # shellcheck source=scripts/common.sh
@@ -22,10 +24,12 @@ check_mode "$mode"
 "$agent_dir/../.ci/install-deps" agent
 
 version=$("$scripts_dir/version.sh")
-# Left-overs of an earlier build would be packaged with this one.
-rm -rf "$app_dir/target/libs" "$app_dir"/target/app-*.jar "$agent_dir"/host/target/libs "$agent_dir"/host/target/host-*.jar
+# Left-overs of an earlier build would be packaged with this one, or compared with the next.
+rm -rf "$app_dir/target/libs" "$app_dir"/target/app-*.jar "$agent_dir"/host/target/libs "$agent_dir"/host/target/host-*.jar "$fcm_dir/target/libs" "$fcm_dir"/target/fcm-*.jar \
+    "$app_dir/target/apk-release-fcm"
 goals=(package -Dagent.versionCode="$(field version_code <<<"$version")" -Dagent.versionName="$(field version_name <<<"$version")")
 [ "$tests" = true ] || goals+=(-DskipTests -Dmaven.test.skip=true)
+[ -z "$google_services" ] || goals+=(-Pfcm)
 maven "${goals[@]}"
 mkdir -p "$out_dir"
 cp "$agent_dir"/host/target/host-*-all.jar "$out_dir/nexmdm-agent-host.jar"
@@ -34,7 +38,7 @@ cp "$agent_dir"/host/target/host-*-all.jar "$out_dir/nexmdm-agent-host.jar"
 "$scripts_dir/gates.sh" "$mode"
 [ "$tests" = false ] || [ "$mode" = debug ] || "$scripts_dir/shrunk-core.sh"
 [ "$signed" = true ] || exit 0
-unsigned=$app_dir/target/apk-$mode/unsigned.apk
+unsigned=$(apk_dir "$mode")/unsigned.apk
 apk=$out_dir/nexmdm-agent-$mode.apk
 "$scripts_dir/sign.sh" "$unsigned" "$apk"
 facts=$("$scripts_dir/verify.sh" "$apk")

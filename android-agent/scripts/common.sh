@@ -6,6 +6,7 @@ export LC_ALL=C TZ=UTC
 agent_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scripts_dir=$agent_dir/scripts
 app_dir=$agent_dir/app
+fcm_dir=$agent_dir/fcm
 out_dir=$agent_dir/out
 
 # Oldest Android API level that the agent runs on.
@@ -33,9 +34,26 @@ jdk_home() { dirname "$(dirname "$(readlink -f "$(command -v javac)")")"; }
 # The platform's classes that the agent is compiled against.
 android_jar=$app_dir/target/framework/android-all.jar
 
+# google-services.json of the Firebase project that the agent is built for: with it FCM is in the build, without it is not.
+google_services=${NEXMDM_AGENT_GOOGLE_SERVICES:-}
+if [ -n "$google_services" ]; then
+    [ -r "$google_services" ] || fail "NEXMDM_AGENT_GOOGLE_SERVICES cannot be read: $google_services"
+    google_services=$(readlink -f "$google_services")
+    export NEXMDM_AGENT_GOOGLE_SERVICES=$google_services
+fi
+
+# Folder in which the APK of a mode is put together; fcm.sh has one of its own.
+apk_dir() { echo "${NEXMDM_AGENT_APK_DIR:-$app_dir/target/apk-$1}"; }
+
 # Mode of a build: debug or release.
 check_mode() {
     case "$1" in debug | release) ;; *) fail "no such build: $1 (debug, release)" ;; esac
+}
+
+# Fails where a google-services.json does not serve a package. Run after `mvn package`.
+check_google_services() { # file, package
+    java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$fcm_dir/target/fcm-1.jar:$fcm_dir/target/libs/*" com.nexmdm.fcm.CheckKt "$1" "$2" ||
+        fail "the Firebase project does not serve $2"
 }
 
 # Jars that become the APK: the app and what it needs at run time.

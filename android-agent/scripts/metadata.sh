@@ -19,6 +19,12 @@ changed=false
 sha256=$(sha256sum "$apk" | cut -d' ' -f1)
 size_bytes=$(stat -c %s "$apk")
 bom=$app_dir/target/bom.json
+project=
+if [ -n "$google_services" ]; then
+    bom=$fcm_dir/target/bom.json
+    project=",
+        {\"name\": \"google-services.json\", \"digest\": {\"sha256\": \"$(sha256sum "$google_services" | cut -d' ' -f1)\"}}"
+fi
 [ -f "$bom" ] || fail "no bill of materials at $bom"
 bom_sha256=$(sha256sum "$bom" | cut -d' ' -f1)
 jdk=$(javac -version 2>&1) aapt2=$(aapt2 version 2>&1 | sed 's/.*) //') apksigner=$(apksigner --version)
@@ -60,7 +66,7 @@ cat >"$folder/$name.intoto.json" <<JSON
       "internalParameters": {"jdk": "$jdk", "aapt2": "$aapt2", "apksigner": "$apksigner"},
       "resolvedDependencies": [
         {"name": "source", "digest": {"gitCommit": "$commit"}, "annotations": {"changed": $changed}},
-        {"name": "$name.cdx.json", "digest": {"sha256": "$bom_sha256"}}
+        {"name": "$name.cdx.json", "digest": {"sha256": "$bom_sha256"}}$project
       ]
     },
     "runDetails": {
