@@ -63,9 +63,10 @@ screenshots:
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --test browser -- --ignored screenshots_of_the_documentation
 
-## Format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
+## Circles between modules, format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
 lint:
 	@.ci/install-deps run
+	.ci/rooms
 	$(MAKE) agent-lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
