@@ -74,6 +74,22 @@ fn runs(device: &EnrolledDevice, sent: &Command) -> Verdict {
     judge(&keys, &device.device_id, sent, clock(0), &mut Seen::default())
 }
 
+/// A device whose memory was lost contradicts its own result, while the owner has not heard of that result.
+#[tokio::test]
+async fn a_result_that_contradicts_the_record_ends_the_command_at_its_owner() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk").await;
+    let mut socket = bench.client.socket(&device.session_token).await.unwrap().unwrap();
+    let made = send(&bench, &device, "ping", json!({})).await;
+    command(&mut socket).await;
+    eventually("the attempt", async || Some(()).filter(|()| bench.sql("SELECT path, attempts FROM command") == "socket|1")).await;
+    bench.sql("UPDATE command SET state = 'succeeded', outcome = 'success', delivered_at = now(), finished_at = now()");
+    assert_eq!(bench.metric("nexmdm_commands_open").await, 1.0);
+    let otherwise = json!({"request_id": made["request_id"], "outcome": "failed", "code": "memory_lost"});
+    assert_eq!(say(&mut socket, otherwise).await, 409);
+    eventually("nothing is open", async || (bench.metric("nexmdm_commands_open").await == 0.0).then_some(())).await;
+}
+
 #[tokio::test]
 async fn a_command_goes_over_the_socket_and_its_result_is_kept_and_not_changed() {
     let bench = Bench::start().await;

@@ -41,7 +41,11 @@ impl AgentService {
                 self.tell_owner(device, id, !state.is_open());
                 Ok(())
             }
-            Reported::Conflict(_) => Err(ServiceError::WrongState("this command has another outcome on record")),
+            Reported::Conflict(_) => {
+                // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
+                self.tell_owner(device, id, true);
+                Err(ServiceError::WrongState("this command has another outcome on record"))
+            }
             Reported::Unknown => Err(ServiceError::NotFound("command of this device")),
             Reported::NotOwner => Err(ServiceError::Internal),
         }

@@ -41,6 +41,8 @@ pub struct Concluded {
     pub request_id: String,
     /// Outcome that is to be told.
     pub outcome: String,
+    /// Code of the outcome.
+    pub code: Option<String>,
     /// When, by the agent's log.
     pub at_us: i64,
 }
@@ -104,7 +106,8 @@ impl History {
             let events = read_events(&files.state_dir.with_file_name("agent.log"))?;
             let concluded = events.iter().filter(|event| event.event == "command.concluded").filter_map(|event| {
                 let (request_id, outcome) = (event.text("request_id")?.to_owned(), event.text("outcome")?.to_owned());
-                Some(Concluded { request_id, outcome, at_us: event.ts.timestamp_micros() })
+                let code = event.text("code").map(str::to_owned);
+                Some(Concluded { request_id, outcome, code, at_us: event.ts.timestamp_micros() })
             });
             self.host_agents.push(HostAgentFacts {
                 device,
@@ -258,6 +261,8 @@ fn results(facts: &HostAgentFacts, found: &mut Found<'_>) {
     for end in facts.concluded.iter().filter(|end| survived(end.at_us)) {
         match found.row(&end.request_id) {
             Some(row) if row.outcome.as_deref() == Some(end.outcome.as_str()) => {}
+            // It told the outcome before its database was lost, and does not know that any more.
+            Some(row) if row.outcome.is_some() && facts.database_damaged_us.is_some() && end.code.as_deref() == Some("memory_lost") => {}
             // Said above.
             Some(row) if row.outcome.is_none() && seen.contains(end.request_id.as_str()) => {}
             Some(row) => unknown.push(format!(
@@ -381,7 +386,7 @@ mod tests {
     }
 
     fn concluded(history: &mut History, request_id: &str, outcome: &str) {
-        let end = Concluded { request_id: request_id.into(), outcome: outcome.into(), at_us: 201 * SECOND_US };
+        let end = Concluded { request_id: request_id.into(), outcome: outcome.into(), code: None, at_us: 201 * SECOND_US };
         history.host_agents[0].concluded.push(end);
     }
 
@@ -478,6 +483,18 @@ mod tests {
         let received = Received { device: first.device, at_us: first.at_us, command: first.command.clone() };
         history.received.push(received);
         broken(&history, "from before its database was lost at 00:03:20.000001");
+    }
+
+    #[test]
+    fn an_outcome_that_was_told_before_the_database_was_lost_stands() {
+        let mut history = history();
+        history.host_agents[0].database_damaged_us = Some(200 * SECOND_US);
+        let end =
+            Concluded { request_id: SECOND.into(), outcome: "failed".into(), code: Some("memory_lost".into()), at_us: 202 * SECOND_US };
+        history.host_agents[0].concluded.push(end);
+        assert!(check(&history).violations.is_empty(), "{:?}", check(&history).violations);
+        history.host_agents[0].concluded[2].code = Some("interrupted".into());
+        broken(&history, "with failed at 00:03:22.000000, but it has the outcome success");
     }
 
     #[test]
