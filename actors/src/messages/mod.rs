@@ -1,4 +1,4 @@
-//! What the rooms of the runtime say to each other about a device: requests, replies, acknowledgements, commands, changes.
+//! Messages between the rooms of the runtime, about devices: requests, replies, acknowledgements, commands, changes.
 //!
 //! Those with `Serialize` travel between nodes as well; their bytes are held by a test of [`crate::link`].
 
@@ -19,7 +19,7 @@ pub use changes::{Change, Changes, ChangesWanted};
 pub use command::CommandOrder;
 pub use signed::SignedCommand;
 
-/// Who a device proved to be. Whether that still holds, its actor decides.
+/// Identity that a device has proved. Whether it still holds, the device's actor decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceCredentials {
     /// The device.
@@ -37,7 +37,7 @@ pub struct SocketRef {
     pub socket: u64,
 }
 
-/// What a device's socket is told by its owner.
+/// A message of a device's owner to the device's socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketPush {
     /// Another socket of the same device took over.
@@ -54,7 +54,7 @@ pub trait SocketPort: Send + Sync {
     fn push(&self, socket: SocketRef, push: SocketPush);
 }
 
-/// What a device's actor is asked, from whichever node.
+/// A request to a device's actor, from any node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum DeviceRequest {
     /// Whether credentials of this generation hold.
@@ -124,7 +124,7 @@ pub type HeartbeatReply = oneshot::Sender<Result<HeartbeatAck, ServiceError>>;
 /// An acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatAck {
-    /// What became of the heartbeat.
+    /// Outcome of the heartbeat.
     pub outcome: HeartbeatOutcome,
     /// The epoch of its shard in which the owner decided; `None` when a node persisted it
     /// without the owner.
@@ -133,7 +133,7 @@ pub struct HeartbeatAck {
     pub commands: Vec<SignedCommand>,
 }
 
-/// What became of an acknowledged heartbeat.
+/// Outcome of an acknowledged heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
     /// It is committed.
@@ -153,7 +153,7 @@ pub struct StoredHeartbeat {
     pub with_details: bool,
 }
 
-/// What became of a change.
+/// Outcome of recording a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordOutcome {
     /// It is on record.
