@@ -22,7 +22,7 @@ const VERSION_BEFORE: i64 = 120;
 /// How long enrolling, or asking all agents to look for an update, may take.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// The cohort of docs/agent.md and of the agent API, once more in its own words: `u32_be(sha256(device_id)[0..4]) % 100`.
+/// Place of a device in a rollout, as docs/agent-updates.md defines it, computed apart from the product: `u32_be(sha256(device_id)[0..4]) % 100`.
 fn place_of(device_id: &str) -> u32 {
     let digest = Sha256::digest(device_id);
     u32::from_be_bytes(digest[..4].try_into().unwrap()) % 100
@@ -74,8 +74,6 @@ impl Site {
             sleep(Duration::from_millis(200)).await;
         }
         // A new version says so with the heartbeat after its result.
-        let offered = self.rows(&format!("SELECT device_id FROM command WHERE batch_id = '{batch}' AND state = 'succeeded'")).await;
-        println!("{} commands to update succeeded", offered.len());
         let since = self.rows("SELECT clock_timestamp()").await.remove(0).remove(0);
         let heard = format!("SELECT count(*) FROM device_last_status WHERE last_seen_at > '{since}'");
         while self.rows(&heard).await[0][0] != AGENTS.to_string() {

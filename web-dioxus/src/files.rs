@@ -1,4 +1,4 @@
-//! Tables on their way out of and into pages: downloads, and uploads that wait for the page that asked for them.
+//! Downloads of tables, and uploads for the page that asks for them.
 
 use std::sync::Arc;
 use std::time::Instant;
