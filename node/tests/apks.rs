@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -206,17 +206,26 @@ async fn downloads_have_a_limit_and_a_pace() {
     // 8 KiB and some at 2 KiB a second.
     assert!(started.elapsed() > Duration::from_secs(3), "{:?}", started.elapsed());
     // Whoever hangs up makes room.
-    let mut stream = TcpStream::connect(("127.0.0.1", bench.node.port())).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    eventually("the only turn is taken", async || {
-        (fetch(&bench.client, &path, &[("range", "bytes=0-0")]).await.status == 503).then_some(())
-    })
-    .await;
+    let stream = hold_the_only_download(&bench, &path).await;
+    assert_eq!(fetch(&bench.client, &path, &[("range", "bytes=0-0")]).await.status, 503);
     drop(stream);
     eventually("the turn is given back", async || {
         (fetch(&bench.client, &path, &[("range", "bytes=0-0")]).await.status == 206).then_some(())
     })
     .await;
+}
+
+/// A connection with a download under way: the server may still be ending the one before, and then refuses.
+async fn hold_the_only_download(bench: &Bench, path: &str) -> TcpStream {
+    eventually("a download begins", async || {
+        let mut stream = TcpStream::connect(("127.0.0.1", bench.node.port())).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (&status == b"HTTP/1.1 200").then_some(stream)
+    })
+    .await
 }
 
 #[tokio::test]
