@@ -127,13 +127,20 @@ fn counters(facts: &Deployments, id: &str, tasks: &[&TaskRow], found: &mut Found
     }
 }
 
-/// Devices go on only after their `accepted` was acknowledged, and within the window.
+/// Devices go on only after their `accepted` was acknowledged, and within the window. One that has the version already has
+/// nothing to install, and may report its success at once.
 fn accepted(history: &History, found: &mut Found) {
     let facts = &history.deployments;
     let mut let_through: HashSet<(u32, &str, Option<u32>)> = HashSet::new();
+    let mut installed: HashMap<(u32, &str), i64> = HashMap::new();
+    let has_version = |installed: &HashMap<(u32, &str), i64>, device: u32, deployment: &str| {
+        let row = facts.rows.get(deployment);
+        row.is_some_and(|row| installed.get(&(device, row.package.as_str())).is_some_and(|code| *code >= row.version_code))
+    };
     for step in facts.steps.iter().filter(|step| !step.deployment.is_empty()) {
         let key = (step.device, step.deployment.as_str(), step.attempt);
         match (step.step.as_str(), step.status) {
+            ("succeeded", _) if !let_through.contains(&key) && has_version(&installed, step.device, &step.deployment) => {}
             ("accepted", Some(200)) => {
                 let_through.insert(key);
                 let window = facts.rows.get(&step.deployment).and_then(|row| row.options.window.as_ref());
@@ -147,6 +154,12 @@ fn accepted(history: &History, found: &mut Found) {
                 found.add(history.devices.text(step.device), what);
             }
             _ => {}
+        }
+        if let ("installed", Some(package), Some(code)) = (step.step.as_str(), &step.package, step.version_code)
+            && let_through.contains(&key)
+        {
+            let newest = installed.entry((step.device, package)).or_insert(code);
+            *newest = code.max(*newest);
         }
     }
 }
@@ -344,6 +357,25 @@ pub(super) mod tests {
         history.deployments.steps.iter_mut().filter(|step| step.device == 3).for_each(|step| step.attempt = Some(2));
         history.deployments.steps.push(step(3, "accepted", Some(409), 5));
         assert_eq!(super::check(&history).violations.len(), 2, "another attempt's accepted is no permission");
+    }
+
+    #[test]
+    fn a_device_that_has_the_version_already_may_succeed_at_once() {
+        let mut history = history();
+        let of_d4 = |history: &mut History, deployment: &str| {
+            let steps = history.deployments.steps.iter_mut().filter(|step| step.device == 3 && step.step != "succeeded");
+            steps.for_each(|step| step.deployment = deployment.into());
+        };
+        of_d4(&mut history, "earlier");
+        assert!(accepted_violations(&history).is_empty(), "it was let through by an earlier deployment, and installed the version");
+        history.deployments.steps.retain(|step| step.device != 3 || step.step == "succeeded");
+        assert_eq!(accepted_violations(&history).len(), 1, "it never installed the version");
+    }
+
+    fn accepted_violations(history: &History) -> Vec<String> {
+        let mut found = Found { promise: "P5", violations: vec![] };
+        accepted(history, &mut found);
+        found.violations.into_iter().map(|violation| violation.what).collect()
     }
 
     #[test]
