@@ -1,0 +1,32 @@
+//! The end-to-end tests of `nexmdm`: real processes, most with a database of their own, from the outside. One binary, so that there is one to
+//! link. libtest runs them in the order of the modules, as many at once as there are cores; within the process they share nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
+mod access_matrix;
+mod agent_updates;
+mod apks;
+mod audit;
+mod auth;
+mod bad_input;
+mod browser;
+mod cluster;
+mod command_paths;
+mod commands;
+mod common;
+mod ctl;
+mod deployment_cluster;
+mod deployment_words;
+mod deployments;
+mod device_edit;
+mod device_history;
+mod devices;
+mod enroll_scripts;
+mod enrollment;
+mod heartbeats;
+mod leases;
+mod openapi;
+mod operate;
+mod outage;
+mod people;
+mod push;
+mod unified_push;
