@@ -1,31 +1,25 @@
 //! The simulator and the agent agree: the same commands and deployments end alike on a simulated device and on a host agent, by
 //! what the server has on record. Where they differ, one of them is wrong.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chaos::client::Client;
-use chaos::fleet::{self, FleetArgs, apk_signers};
+use chaos::fleet::{self, apk_signers};
 use chaos::harness::{Cluster, ClusterOptions, nexmdm_path};
 use chaos::http::{Call, HttpLimits};
-use clap::Parser;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::support::{parse_args, scheduling};
+
 const PACKAGE: &str = "com.example.till";
 const TAG: &str = "agreement";
 /// How long one step may take on both devices.
 const WITHIN: Duration = Duration::from_secs(60);
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: FleetArgs,
-}
 
 /// A cluster with one simulated device and one host agent.
 struct Pair {
@@ -158,7 +152,7 @@ async fn start() -> (Pair, watch::Sender<bool>, tokio::task::JoinHandle<fleet::S
         record.display(),
         cluster.admin_password()
     );
-    let args = Cli::parse_from(words.split_whitespace()).args;
+    let args = parse_args(words.split_whitespace());
     let (end, stop) = watch::channel(false);
     let fleet = tokio::spawn(async move { fleet::run(args, stop).await.unwrap_or_else(|error| panic!("{error:#}")) });
     let client = Client::with_limits(&url, HttpLimits::default()).unwrap();
@@ -181,6 +175,7 @@ async fn start() -> (Pair, watch::Sender<bool>, tokio::task::JoinHandle<fleet::S
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simulator_and_agent_end_alike() {
+    scheduling::exclusive();
     let (pair, end, fleet) = start().await;
     let mut differences = Vec::new();
     let mut compare = |what: String, simulated: String, host: String| {

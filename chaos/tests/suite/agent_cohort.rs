@@ -1,6 +1,5 @@
 //! The release APK that `make agent-release` built, published for a share of the devices: exactly the host agents of that cohort
 //! update themselves to it, and those of a wider one when it is widened.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,6 +13,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
+
+use crate::support::scheduling;
 
 const AGENTS: usize = 20;
 const TAG: &str = "cohort";
@@ -87,6 +88,7 @@ impl Site {
 /// Needs Java and what `make agent-release` leaves in android-agent/out; the error says so otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_the_agents_of_the_cohort_update_themselves() {
+    scheduling::exclusive();
     let apk: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../android-agent/out/nexmdm-agent-release.apk");
     assert!(apk.is_file(), "{} is not there: run `make agent-release`", apk.display());
     let mut jvm = Jvm::find(None).unwrap();

@@ -1,5 +1,4 @@
 //! Whether a simulated device reads the signers of real APKs as `apksigner` made them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

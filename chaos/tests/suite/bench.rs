@@ -1,18 +1,15 @@
 //! `chaos bench` from its command line to its report, on a stand-in for the
 //! node: this test executable, told by a script to be one.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use chaos::harness::TempDir;
 use serde_json::Value;
-use support::FakeNode;
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::support::{FakeNode, folder, scheduling};
 
 #[tokio::test]
 #[ignore = "not a test: what the bench starts in place of a node"]
@@ -25,10 +22,11 @@ async fn stub_node() {
 
 #[tokio::test]
 async fn a_figure_is_measured_and_reported_with_its_conditions() {
-    let folder = TempDir::new("bench-test").unwrap();
+    scheduling::exclusive();
+    let folder = folder();
     let (node, report) = (folder.path().join("nexmdm"), folder.path().join("report.json"));
     let own = std::env::current_exe().unwrap();
-    fs::write(&node, format!("#!/bin/sh\nexec '{}' stub_node --exact --ignored --nocapture\n", own.display())).unwrap();
+    fs::write(&node, format!("#!/bin/sh\nexec '{}' bench::stub_node --exact --ignored --nocapture\n", own.display())).unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
     command.kill_on_drop(true).args(["bench", "--quick", "--only", "durable"]);

@@ -1,39 +1,28 @@
 //! The short run of a whole cluster under faults: real nodes, simulated
 //! devices, the oracle. The long one is `chaos soak`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use chaos::fleet::{self, FleetArgs};
+use chaos::fleet;
 use chaos::harness::{Cluster, ClusterOptions, nexmdm_path};
 use chaos::oracle::{History, Verdict, judge, read_rows};
-use chaos::soak::{self, SoakArgs};
-use clap::Parser;
-use tokio::sync::watch;
+use chaos::soak;
 
-#[derive(Parser)]
-struct SoakCli {
-    #[command(flatten)]
-    args: SoakArgs,
-}
-
-#[derive(Parser)]
-struct FleetCli {
-    #[command(flatten)]
-    args: FleetArgs,
-}
+use crate::support::{never, parse_args, scheduling};
 
 /// Several threads: the proxies run beside the faults.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_is_kept_through_a_short_run_of_faults() {
+    scheduling::exclusive();
     let words = "soak --seed 3 --nodes 3 --devices 300 --interval 5s --rest 7s --calm-within 60s \
                  --scenario kill=10s,suspend=8s,cut=8s,oneway=6s,db=6s,add,drain=8s";
-    let args = SoakCli::parse_from(words.split_whitespace()).args;
-    let (_never, stop) = watch::channel(false);
+    let args = parse_args(words.split_whitespace());
+    let (_never, stop) = never();
     assert!(soak::run(args, stop).await.unwrap(), "a promise was broken: the verdict is printed above");
 }
 
 /// Makes the database tell lies about a run that was fine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oracle_sees_what_is_wrong_in_a_real_database() {
+    scheduling::exclusive();
     let options = ClusterOptions::new(nexmdm_path().unwrap(), 1).env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4");
     let cluster = Cluster::start(options).await.unwrap();
     let (folder, url) = (cluster.folder().display().to_string(), cluster.members()[0].url());
@@ -42,8 +31,8 @@ async fn the_oracle_sees_what_is_wrong_in_a_real_database() {
         "fleet --server {url} --devices 20 --interval 500ms --duration 4s --clock-off-share 0 --outages-per-hour 0 --transport mix \
          --state-dir {folder}/fleet --record {folder}/record.jsonl --enroll-with {password}"
     );
-    let (_never, stop) = watch::channel(false);
-    fleet::run(FleetCli::parse_from(words.split_whitespace()).args, stop).await.unwrap();
+    let (_never, stop) = never();
+    fleet::run(parse_args(words.split_whitespace()), stop).await.unwrap();
 
     let verdict = look(&cluster).await;
     assert_eq!(verdict.violations(), 0, "{verdict}");

@@ -1,22 +1,16 @@
 //! Commands from the API of real nodes to simulated devices and back, with bad ones
 //! slipped in, and whether the oracle sees what is wrong in a real database.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use chaos::fleet::{self, FleetArgs};
+use chaos::fleet;
 use chaos::harness::{Cluster, ClusterOptions, nexmdm_path};
 use chaos::operator::{self, ActionMix, OperatorPlan};
 use chaos::oracle::{Check, History, judge, read_rows};
-use clap::Parser;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-#[derive(Parser)]
-struct FleetCli {
-    #[command(flatten)]
-    args: FleetArgs,
-}
+use crate::support::{parse_args, scheduling};
 
 async fn checks(cluster: &Cluster) -> (Check, Check) {
     let folder = cluster.folder();
@@ -53,6 +47,7 @@ fn violations(check: &Check) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
+    scheduling::exclusive();
     let options = ClusterOptions::new(nexmdm_path().unwrap(), 2).env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4");
     let cluster = Cluster::start(options).await.unwrap();
     let folder = cluster.folder().display().to_string();
@@ -65,7 +60,7 @@ async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
         cluster.admin_password()
     );
     let (end_fleet, stop) = watch::channel(false);
-    let fleet = tokio::spawn(fleet::run(FleetCli::parse_from(words.split_whitespace()).args, stop));
+    let fleet = tokio::spawn(fleet::run(parse_args(words.split_whitespace()), stop));
     let plan = OperatorPlan {
         servers,
         admin_password: cluster.admin_password().to_owned(),

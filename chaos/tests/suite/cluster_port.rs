@@ -1,6 +1,5 @@
 //! What does not belong on the port between nodes, and nodes that do not
 //! belong into the cluster: none of it disturbs those that do.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -11,6 +10,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use wire::agent::Heartbeat;
+
+use crate::support::scheduling;
 
 const CHEAP: [&str; 2] = ["NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST"];
 
@@ -43,6 +44,7 @@ async fn refused(mut options: NodeOptions, reason: &str) {
 /// Several threads: the proxies run beside the test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_do_not_disturb_a_cluster() {
+    scheduling::exclusive();
     let options = CHEAP.iter().fold(ClusterOptions::new(nexmdm_path().unwrap(), 2), |options, name| options.env(name, "4"));
     let mut cluster = Cluster::start(options).await.unwrap();
     until_whole(&cluster, "node-1", &["node-1", "node-2"]).await;

@@ -1,19 +1,17 @@
 //! The `chaos` command as people start it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use chaos::harness::TempDir;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{FakeNode, PASSWORD};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::support::{FakeNode, PASSWORD, folder, scheduling};
+
 fn chaos() -> Command {
+    scheduling::shared();
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
     command.kill_on_drop(true).stdin(Stdio::null());
     command
@@ -21,7 +19,7 @@ fn chaos() -> Command {
 
 #[tokio::test]
 async fn sigterm_ends_a_fleet_with_its_summary_and_its_state() {
-    let (node, folder) = (FakeNode::start().await, TempDir::new("command-test").unwrap());
+    let (node, folder) = (FakeNode::start().await, folder());
     let child = chaos()
         .args(["fleet", "--server", &node.url, "--devices", "20", "--interval", "100ms", "--transport", "mix"])
         .arg("--state-dir")
@@ -51,7 +49,7 @@ async fn https_is_refused_with_a_reason() {
 
 #[tokio::test]
 async fn a_node_that_is_not_there_is_waited_for_until_stopped() {
-    let folder = TempDir::new("command-test").unwrap();
+    let folder = folder();
     let mut command = chaos();
     command
         .args(["fleet", "--server", "http://127.0.0.1:1", "--enroll-with", "a:b", "--devices", "1"])

@@ -1,8 +1,7 @@
 //! The test vectors for commands: `actors/wire/fixtures/commands.json` is made from the
 //! table below, compared with it, and every verdict in it is reached.
 //!
-//! `NEXMDM_WRITE_VECTORS=1 cargo test --workspace --test command_vectors` writes the file.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! `NEXMDM_WRITE_VECTORS=1 cargo test --workspace --test suite command_vectors` writes the file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

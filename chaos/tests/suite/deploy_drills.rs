@@ -1,24 +1,18 @@
 //! Drills of deployments on real nodes: a failing canary, and downloads that lose the network.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use chaos::deploy::{self, DeployDrillArgs};
-use clap::Parser;
+use chaos::deploy;
 use serde_json::Value;
-use tokio::sync::watch;
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: DeployDrillArgs,
-}
+use crate::support::{folder, never, parse_args, scheduling};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drills_go_as_they_should_and_every_promise_is_kept() {
-    let folder = chaos::harness::TempDir::new("drills").unwrap();
+    scheduling::exclusive();
+    let folder = folder();
     let report = folder.path().join("report.json");
     let words = format!("deploy --drill canary_failure,network_drops --devices 12 --nodes 2 --json {}", report.display());
-    let (_never, stop) = watch::channel(false);
-    let kept = deploy::run(Cli::parse_from(words.split_whitespace()).args, stop).await.unwrap();
+    let (_never, stop) = never();
+    let kept = deploy::run(parse_args(words.split_whitespace()), stop).await.unwrap();
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
     assert!(kept, "{report:#}");
     let drills = report.as_array().unwrap();

@@ -1,19 +1,12 @@
 //! Whole fleets against a small node in memory.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeSet;
 
 use chaos::fleet;
-use chaos::harness::TempDir;
 use serde_json::Value;
-use support::{FakeNode, fleet_args, never};
 use tokio::time::{Duration, sleep};
 
-fn folder() -> TempDir {
-    TempDir::new("fleet-test").unwrap()
-}
+use crate::support::{FakeNode, fleet_args, folder, never};
 
 #[tokio::test]
 async fn a_fleet_enrolls_once_and_goes_on_with_the_same_devices() {

@@ -1,22 +1,19 @@
 //! Fleets that are sent commands by a small node in memory and by push, and what
 //! the oracle makes of their record.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use chaos::fleet::{self, Summary};
-use chaos::harness::TempDir;
 use chaos::operator::{self, ActionMix, OperatorPlan};
 use chaos::oracle::{Check, History, judge};
 use chaos::push::{PushHub, data_of};
-use support::{FakeNode, fleet_args, never};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Duration;
 use wire::agent::Command;
+
+use crate::support::{FakeNode, fleet_args, folder, never};
 
 /// A fleet that runs and writes a record.
 struct Running {
@@ -45,10 +42,6 @@ impl Running {
         self.stop.send_replace(true);
         self.task.await.unwrap()
     }
-}
-
-fn folder() -> TempDir {
-    TempDir::new("fleet-commands").unwrap()
 }
 
 /// P2 and P3 of a record.
@@ -235,7 +228,7 @@ async fn an_order_whose_answer_is_lost_is_made_once() {
     node.world().lose_orders = 5;
     let plan = OperatorPlan {
         servers: vec![node.url.clone()],
-        admin_password: support::PASSWORD.split_once(':').unwrap().1.to_owned(),
+        admin_password: crate::support::PASSWORD.split_once(':').unwrap().1.to_owned(),
         pause: Duration::from_millis(20),
         expires_in_s: 60,
         timeout: Duration::from_secs(2),

@@ -1,18 +1,15 @@
 //! Fleets that are told to install by a small node in memory: what they download, say and remember.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use chaos::fleet::{self, Summary};
-use chaos::harness::TempDir;
 use serde_json::{Value, json};
-use support::deployments::{apk, params};
-use support::{FakeNode, fleet_args, never};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::support::deployments::{apk, params};
+use crate::support::{FakeNode, fleet_args, folder, never};
 
 const PACKAGE: &str = "com.example.kiosk";
 const SIGNER: &[u8] = b"a certificate";
@@ -37,10 +34,6 @@ impl Running {
     }
 }
 
-fn folder() -> TempDir {
-    TempDir::new("fleet-deployments").unwrap()
-}
-
 /// A node with a file, and as many devices that were told to install it; their ids and those of the commands.
 async fn deploying(node: &FakeNode, devices: usize, constraints: &Value) -> (Vec<String>, Vec<String>) {
     node.until("all are heard", |w| w.devices.len() == devices && w.last.len() == devices).await;
@@ -52,7 +45,7 @@ async fn deploying(node: &FakeNode, devices: usize, constraints: &Value) -> (Vec
     (ids, commands)
 }
 
-fn version(world: &support::World, device: &str) -> Value {
+fn version(world: &crate::support::World, device: &str) -> Value {
     world.last[device]["app_versions"][PACKAGE]["version_code"].clone()
 }
 
@@ -213,10 +206,10 @@ async fn devices_hang_or_restart_in_the_middle() {
     assert!(commands.iter().all(|id| !node.world().outcomes.contains_key(id)));
     assert!(steps(folder.path()).iter().filter(|step| step["step"] == "hung").count() == 2);
 
-    let (node, folder) = (FakeNode::start().await, self::folder());
+    let (node, folder) = (FakeNode::start().await, crate::support::folder());
     let fleet = Running::start(&node, folder.path(), &["--devices", "8", "--transport", "mix", "--deploy-reboot", "1"]);
     node.until("all are heard", |w| w.last.len() == 8).await;
-    let boots = |w: &support::World| w.last.values().map(|last| last["boot_id"].to_string()).collect::<BTreeSet<_>>();
+    let boots = |w: &crate::support::World| w.last.values().map(|last| last["boot_id"].to_string()).collect::<BTreeSet<_>>();
     let before = boots(&node.world());
     let (_, commands) = deploying(&node, 8, &json!({})).await;
     node.until("all have ended", |w| commands.iter().all(|id| w.outcomes.contains_key(id))).await;
@@ -262,7 +255,7 @@ async fn agents_update_themselves_now_and_then_and_when_they_are_told_to() {
             let command = node.world().command("id-of-sim-1", "update", "{}");
             node.until("the command has ended", |w| w.outcomes.contains_key(&command)).await;
         }
-        let told = |w: &support::World| w.deployments.update_reports.iter().map(|r| r["event"].to_string()).collect::<Vec<_>>();
+        let told = |w: &crate::support::World| w.deployments.update_reports.iter().map(|r| r["event"].to_string()).collect::<Vec<_>>();
         node.until(event, |w| told(w).iter().any(|told| told.contains(event))).await;
         assert!(node.world().deployments.asked[0].contains("package_name=com.nexmdm&current_version_code=1"));
         assert!(told(&node.world())[0].contains("downloaded"), "{:?}", told(&node.world()));

@@ -1,6 +1,5 @@
 //! The harness on a stand-in for the node: this test executable, told by a
 //! script to be one.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::support::{folder, scheduling};
+
 /// A script that becomes `stub_node` below.
 fn stub(folder: &TempDir, script: &str) -> PathBuf {
+    scheduling::shared();
     let path = folder.path().join("nexmdm");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -23,7 +25,7 @@ fn stub(folder: &TempDir, script: &str) -> PathBuf {
 
 fn be_stub_node(folder: &TempDir) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    stub(folder, &format!("exec '{}' stub_node --exact --ignored --nocapture", own.display()))
+    stub(folder, &format!("exec '{}' harness::stub_node --exact --ignored --nocapture", own.display()))
 }
 
 #[tokio::test]
@@ -50,7 +52,7 @@ async fn stub_node() {
 
 #[tokio::test]
 async fn a_node_starts_stops_dies_and_comes_back_with_port_and_data() {
-    let folder = TempDir::new("harness-test").unwrap();
+    let folder = folder();
     let mut node = Node::start(NodeOptions::new(be_stub_node(&folder))).await.unwrap();
     let (url, data_dir) = (node.url(), node.data_dir().to_owned());
     assert!(node.log().contains("password correct-horse"));
@@ -72,7 +74,7 @@ async fn a_node_starts_stops_dies_and_comes_back_with_port_and_data() {
 
 #[tokio::test]
 async fn a_frozen_node_answers_once_it_is_thawed() {
-    let folder = TempDir::new("harness-test").unwrap();
+    let folder = folder();
     let node = Node::start(NodeOptions::new(be_stub_node(&folder))).await.unwrap();
     let limits = chaos::http::HttpLimits { timeout: Duration::from_millis(300), ..Default::default() };
     let client = Client::with_limits(&node.url(), limits).unwrap();
@@ -85,7 +87,7 @@ async fn a_frozen_node_answers_once_it_is_thawed() {
 
 #[tokio::test]
 async fn a_node_that_fails_shows_why() {
-    let folder = TempDir::new("harness-test").unwrap();
+    let folder = folder();
     let options = NodeOptions::new(stub(&folder, "echo 'no such database' >&2; exit 3"));
     let Err(error) = Node::start(options).await else { panic!("it cannot start") };
     let text = error.to_string();
@@ -94,7 +96,7 @@ async fn a_node_that_fails_shows_why() {
 
 #[tokio::test]
 async fn a_node_that_is_never_ready_is_given_up() {
-    let folder = TempDir::new("harness-test").unwrap();
+    let folder = folder();
     let mut options = NodeOptions::new(stub(&folder, "echo waiting; exec sleep 60"));
     options.ready_within = Duration::from_millis(300);
     let Err(error) = Node::start(options).await else { panic!("it cannot be ready") };

@@ -1,30 +1,27 @@
 //! The closed loop against a small node in memory.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use chaos::harness::TempDir;
-use chaos::load::{self, LoadArgs, LoadSummary};
-use clap::Parser;
-use support::{FakeNode, PASSWORD, never};
+use chaos::load::{self, LoadSummary};
 
-#[derive(Parser)]
-struct LoadCli {
-    #[command(flatten)]
-    args: LoadArgs,
+use crate::support::{FakeNode, PASSWORD, folder, never, parse_args, scheduling};
+
+/// A stand-in for a node, and a folder, of a test that has the machine for itself.
+async fn start() -> (FakeNode, TempDir) {
+    scheduling::exclusive();
+    (FakeNode::start().await, folder())
 }
 
 async fn run(node: &FakeNode, folder: &TempDir, more: &[&str]) -> LoadSummary {
     let state_dir = folder.path().display().to_string();
     let common =
         ["load", "--server", &node.url, "--state-dir", &state_dir, "--enroll-with", PASSWORD, "--devices", "50", "--connections", "8"];
-    let args = LoadCli::parse_from(common.into_iter().chain(more.iter().copied())).args;
+    let args = parse_args(common.into_iter().chain(more.iter().copied()));
     load::run(args, never().1).await.unwrap()
 }
 
 #[tokio::test]
 async fn every_heartbeat_is_a_new_row_also_in_a_second_run() {
-    let (node, folder) = (FakeNode::start().await, TempDir::new("load-test").unwrap());
+    let (node, folder) = start().await;
     let first = run(&node, &folder, &["--duration", "500ms"]).await;
     let second = run(&node, &folder, &["--duration", "500ms", "--warm-up", "100ms"]).await;
     assert!(first.acknowledged > 100 && second.acknowledged > 50, "{first}\n{second}");
@@ -38,7 +35,7 @@ async fn every_heartbeat_is_a_new_row_also_in_a_second_run() {
 
 #[tokio::test]
 async fn refusals_are_counted_by_kind_and_the_loop_goes_on() {
-    let (node, folder) = (FakeNode::start().await, TempDir::new("load-test").unwrap());
+    let (node, folder) = start().await;
     for _ in 0..5 {
         node.world().refuse_next.push_back(("/v1/heartbeat", 503, Some(0)));
     }
@@ -49,7 +46,7 @@ async fn refusals_are_counted_by_kind_and_the_loop_goes_on() {
 
 #[tokio::test]
 async fn at_the_present_the_past_is_used_up() {
-    let (node, folder) = (FakeNode::start().await, TempDir::new("load-test").unwrap());
+    let (node, folder) = start().await;
     let start = (chaos::clock::now() - chrono::TimeDelta::seconds(60)).to_rfc3339();
     let summary = run(&node, &folder, &["--duration", "20s", "--start", &start]).await;
     assert_eq!(summary.errors.of("history_used_up"), 8, "{summary}");

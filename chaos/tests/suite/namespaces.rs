@@ -1,8 +1,9 @@
 //! Nodes in network namespaces of their own, with the kernel doing what goes
 //! wrong between them. Needs root and `ip`, `tc`, `unshare`, `nsenter`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
+
+use crate::support::scheduling;
 
 #[test]
 fn every_promise_is_kept_when_cables_are_cut_silent_and_slow() {
@@ -10,6 +11,7 @@ fn every_promise_is_kept_when_cables_are_cut_silent_and_slow() {
         println!("not done: network namespaces need root and `ip`; the proxies' test does the same faults");
         return;
     }
+    scheduling::exclusive();
     let words = "soak --network namespaces --seed 5 --nodes 3 --devices 100 --interval 5s --rest 4s --calm-within 60s \
                  --scenario cut=6s,silence=5s,oneway=5s,slow=5s";
     let soak = Command::new(env!("CARGO_BIN_EXE_chaos")).args(words.split_whitespace()).output().unwrap();

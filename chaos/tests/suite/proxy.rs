@@ -1,13 +1,13 @@
 //! The proxy between nodes, in each of its modes, on real connections.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 
-use chaos::harness::TempDir;
 use chaos::network::{Mode, Modes, Proxy, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{sleep, timeout};
+
+use crate::support::{folder, scheduling};
 
 /// As good as never on a link that takes a millisecond.
 const QUIET: Duration = Duration::from_millis(200);
@@ -23,6 +23,7 @@ async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
 }
 
 async fn proxy() -> Proxy {
+    scheduling::shared();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -151,7 +152,8 @@ async fn a_cut_resets_what_is_open_refuses_what_comes_and_heals_on_the_same_port
 
 #[tokio::test]
 async fn a_target_that_is_not_there_ends_the_connection_and_may_be_a_unix_socket() {
-    let folder = TempDir::new("proxy-test").unwrap();
+    scheduling::shared();
+    let folder = folder();
     let path = folder.path().join("socket");
     let proxy = Proxy::start(Target::Unix(path.clone())).await.unwrap();
     let mut early = connect(&proxy).await;

@@ -1,11 +1,12 @@
 //! A small node that keeps to the agent API in memory, over real sockets, and
 //! can be told to misbehave.
-#![allow(dead_code, clippy::unwrap_used, reason = "every test file uses a part of it, and only tests do")]
 
 pub(crate) mod deployments;
+pub(crate) mod scheduling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,9 +15,10 @@ use bytes::Bytes;
 use chaos::agent_command::{DeviceKey, sign};
 use chaos::clock::now;
 use chaos::fleet::FleetArgs;
+use chaos::harness::TempDir;
 use chaos::signals::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::Parser;
+use clap::Args;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -91,6 +93,7 @@ impl FakeNode {
     }
 
     pub(crate) async fn start_at(address: &str) -> Self {
+        scheduling::shared();
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let world = World { next_heartbeat_seconds: 1, ..World::default() };
@@ -409,10 +412,15 @@ impl World {
     }
 }
 
-#[derive(Parser)]
-struct FleetCli {
-    #[command(flatten)]
-    args: FleetArgs,
+/// Arguments of a command of `chaos` from the words of its command line, the first of which is its name.
+pub(crate) fn parse_args<A: Args>(words: impl IntoIterator<Item: Into<OsString> + Clone>) -> A {
+    let matches = A::augment_args(clap::Command::new("chaos")).try_get_matches_from(words).unwrap();
+    A::from_arg_matches(&matches).unwrap()
+}
+
+/// A folder of a test's own.
+pub(crate) fn folder() -> TempDir {
+    TempDir::new("chaos-test").unwrap()
 }
 
 /// Arguments of a well-behaved fleet, and some more.
@@ -423,7 +431,7 @@ pub(crate) fn fleet_args(node: &FakeNode, state_dir: &Path, more: &[&str]) -> Fl
     let impatient = ["--retry-min", "50ms", "--retry-max", "200ms", "--timeout", "2s"];
     let given: Vec<&str> = more.iter().step_by(2).copied().collect();
     let defaults = calm.chunks(2).chain(impatient.chunks(2)).filter(|pair| !given.contains(&pair[0])).flatten().copied();
-    FleetCli::parse_from(common.into_iter().chain(defaults).chain(more.iter().copied())).args
+    parse_args(common.into_iter().chain(defaults).chain(more.iter().copied()))
 }
 
 /// A stop that is never set, with what would set it.
