@@ -26,7 +26,8 @@ test:
 	@# The build before, for the rolling upgrade: it lacks the newest field of the protocol between nodes.
 	$(CARGO) build -p node --features previous-protocol
 	cp $(target_dir)/debug/nexmdm $(target_dir)/debug/nexmdm-previous
-	$(CARGO) build --workspace --bins
+	@# The binaries come with the tests, of the same features, so that each crate is compiled once.
+	$(CARGO) test --workspace --no-run
 	@# Before the rest: tests of the server start agents too.
 	$(MAKE) agent-test NEXMDM_BINARY=$(target_dir)/debug/nexmdm
 	$(CARGO) test --workspace
@@ -60,8 +61,7 @@ agent-lint:
 ## Take the pictures of docs/ anew: overview, devices, a device.
 screenshots:
 	@.ci/install-deps test
-	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace --test browser -- --ignored screenshots_of_the_documentation
+	$(CARGO) test --workspace --test suite -- --ignored screenshots_of_the_documentation
 
 ## Circles between modules, format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
 lint:
