@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use chaos::client::Client;
 use chaos::http::Call;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::common::{Bench, nexmdm};
+use crate::common::{Bench, PASSWORD};
 
 /// Who calls, in the order of a row's statuses.
 const CALLERS: [&str; 12] = [
@@ -231,10 +231,9 @@ fn routes_are_read_from_the_source() {
     assert_eq!(undescribed(source), want.into());
 }
 
+/// An API token with these scopes, and its id.
 async fn api_token(client: &Client, bearer: &str, scopes: &[&str]) -> (String, String) {
-    let answer = client.post("/v1/api-tokens", Some(bearer), &json!({"name": "matrix", "scopes": scopes})).await.unwrap();
-    assert_eq!(answer.status, 201, "{}", answer.detail());
-    let made: Value = answer.json();
+    let made = crate::common::api_token(client, bearer, scopes).await;
     (made["id"].as_str().unwrap().to_owned(), made["token"].as_str().unwrap().to_owned())
 }
 
@@ -242,8 +241,7 @@ async fn api_token(client: &Client, bearer: &str, scopes: &[&str]) -> (String, S
 async fn bearers(bench: &Bench) -> Vec<String> {
     let client = &bench.client;
     for role in ["operator", "viewer"] {
-        let (ok, out, err) = nexmdm(&bench.node, &["user", "add", role, "--role", role, "--password-stdin"], "a long password\n");
-        assert!(ok, "{out}{err}");
+        bench.add_user(role, role);
     }
     let device = bench.enroll("the-device").await;
     let every: Value = client.get_json("/v1/me", &bench.admin).await.unwrap();
@@ -257,8 +255,8 @@ async fn bearers(bench: &Bench) -> Vec<String> {
     vec![
         String::new(),
         format!("nxm_{}", "x".repeat(43)),
-        client.access_token("viewer", "a long password").await.unwrap(),
-        client.access_token("operator", "a long password").await.unwrap(),
+        client.access_token("viewer", PASSWORD).await.unwrap(),
+        client.access_token("operator", PASSWORD).await.unwrap(),
         client.access_token("admin", bench.node.admin_password()).await.unwrap(),
         device.device_token,
         device.session_token,

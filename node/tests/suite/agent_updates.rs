@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use chaos::client::{Client, EnrolledDevice};
-use chaos::harness::{Cluster, ClusterOptions, NodeOptions};
+use chaos::harness::{Cluster, NodeOptions};
 use chaos::http::{Answer, Call};
 use domain::DeviceId;
 use domain::rollout::place_of;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::common::{Bench, eventually, heartbeat, options, psql, within};
+use crate::common::{Bench, cluster_options, eventually, heartbeat, options, psql, within};
 
 /// In force on every node within this.
 const IN_FORCE: Duration = Duration::from_secs(10);
@@ -333,15 +333,7 @@ async fn a_failure_rate_halts_and_a_new_promotion_begins_anew() {
 
 #[tokio::test]
 async fn a_build_that_devices_cannot_verify_is_taken_out_on_every_node() {
-    let mut options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 2);
-    for (name, value) in [
-        ("AUTH__PASSWORD_BCRYPT_COST", "4"),
-        ("AUTH__DEVICE_TOKEN_BCRYPT_COST", "4"),
-        ("DATABASE__SHARED_BUFFERS_MB", "32"),
-        ("AGENT_UPDATES__VERIFY_FAILURES_MAX", "2"),
-    ] {
-        options = options.env(&format!("NEXMDM__{name}"), value);
-    }
+    let options = cluster_options(2).env("NEXMDM__AGENT_UPDATES__VERIFY_FAILURES_MAX", "2");
     let cluster = Cluster::start(options).await.unwrap();
     let clients: Vec<_> = cluster.members().iter().map(|member| Client::new(&member.url()).unwrap()).collect();
     let (here, elsewhere) = (&clients[0], &clients[1]);

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use actors::signed_url::{APK_FILES, UrlSigner};
 use chaos::client::Client;
-use chaos::harness::{Cluster, ClusterOptions, TempDir};
+use chaos::harness::{Cluster, TempDir};
 use chaos::http::{Answer, Call};
 use hyper::Method;
 use secrecy::SecretBox;
 use serde_json::{Value, json};
 
 use crate::common::apks::{add, allow, fixture, told, upload};
-use crate::common::{Bench, clock, eventually, nexmdm, options};
+use crate::common::{Bench, PASSWORD, clock, cluster_options, eventually, options};
 
 const TILL: &str = "com.example.till";
 
@@ -267,11 +267,8 @@ async fn part(client: &Client, bearer: &str, upload: &str, offset: usize, bytes:
 #[tokio::test]
 async fn an_upload_goes_on_at_another_node_when_the_first_is_killed() {
     let store = TempDir::new("apks").unwrap();
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 2)
-        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
-        .env("NEXMDM__APKS__PART_LIMIT_BYTES", "4096")
-        .env("NEXMDM__APKS__STORE_URL", store.path().to_str().unwrap());
+    let options =
+        cluster_options(2).env("NEXMDM__APKS__PART_LIMIT_BYTES", "4096").env("NEXMDM__APKS__STORE_URL", store.path().to_str().unwrap());
     let mut cluster = Cluster::start(options).await.unwrap();
     let names: Vec<_> = cluster.members().iter().map(|member| member.name().to_owned()).collect();
     let client = |name: &str| Client::new(&cluster.member(name).unwrap().url()).unwrap();
@@ -322,9 +319,8 @@ async fn an_upload_goes_on_at_another_node_when_the_first_is_killed() {
 #[tokio::test]
 async fn uploads_belong_to_whom_began_them_and_are_limited() {
     let bench = Bench::with(options().env("NEXMDM__APKS__UPLOADS_MAX", "1")).await;
-    let (ok, out, err) = nexmdm(&bench.node, &["user", "add", "ci", "--role", "operator", "--password-stdin"], "a long password\n");
-    assert!(ok, "{out}{err}");
-    let ci = bench.client.access_token("ci", "a long password").await.unwrap();
+    bench.add_user("ci", "operator");
+    let ci = bench.client.access_token("ci", PASSWORD).await.unwrap();
     let begin = |size: i64| json!({"size_bytes": size, "file_name": "x.apk"});
     for (body, field) in [
         (begin(0), "size_bytes"),

@@ -5,12 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use chaos::client::Client;
-use chaos::harness::{Cluster, ClusterOptions};
+use chaos::harness::Cluster;
 use chaos::http::{Answer, Call};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::common::{Bench, eventually, nexmdm, options};
+use crate::common::{Bench, cluster_options, eventually, nexmdm, options};
 
 const PASSWORD: &str = "quite a long password";
 
@@ -307,9 +307,7 @@ async fn nothing_in_the_chain_is_changed_unseen() {
 /// Both nodes write at once; every act has its entry, and there is no gap and no fork.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acts_on_two_nodes_at_once_make_one_chain() {
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 2)
-        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32");
+    let options = cluster_options(2);
     let cluster = Cluster::start(options).await.unwrap();
     let clients = [0, 1].map(|n| Arc::new(Client::new(&cluster.members()[n].url()).unwrap()));
     let admin = clients[0].access_token("admin", cluster.admin_password()).await.unwrap();

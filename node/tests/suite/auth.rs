@@ -4,7 +4,7 @@ use chaos::http::Call;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::common::{Bench, nexmdm, options};
+use crate::common::{Bench, PASSWORD, nexmdm, options};
 
 #[tokio::test]
 async fn roles_are_enforced_by_the_services() {
@@ -12,11 +12,10 @@ async fn roles_are_enforced_by_the_services() {
     let device = bench.enroll("kiosk").await.device_id;
     let token = bench.client.tokens(&bench.admin, 1).await.unwrap().remove(0).id;
     for role in ["operator", "viewer"] {
-        let (ok, out, err) = nexmdm(&bench.node, &["user", "add", role, "--role", role, "--password-stdin"], "a long password\n");
-        assert!(ok, "{out}{err}");
+        bench.add_user(role, role);
     }
-    let operator = bench.client.access_token("operator", "a long password").await.unwrap();
-    let viewer = bench.client.access_token("Viewer", "a long password").await.unwrap();
+    let operator = bench.client.access_token("operator", PASSWORD).await.unwrap();
+    let viewer = bench.client.access_token("Viewer", PASSWORD).await.unwrap();
     // Each call as viewer, then with no credentials, a forged token, a device's token; then as operator.
     for (method, path, body, as_viewer, as_operator) in [
         (Method::GET, "/v1/devices".to_owned(), "", 200, 200),

@@ -10,18 +10,7 @@ use chaos::network::{Mode, Modes};
 use serde_json::{Value, json};
 use wire::socket::DownFrame;
 
-use crate::common::{eventually, heartbeat, heartbeat_at, within};
-
-fn options(nodes: usize) -> ClusterOptions {
-    of_binary(env!("CARGO_BIN_EXE_nexmdm").into(), nodes)
-}
-
-fn of_binary(binary: PathBuf, nodes: usize) -> ClusterOptions {
-    ClusterOptions::new(binary, nodes)
-        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-        .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
-        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
-}
+use crate::common::{cluster_options, eventually, heartbeat, heartbeat_at, within};
 
 /// A cluster, and some devices of which each node owns some.
 struct Site {
@@ -95,7 +84,7 @@ fn decided_by(answer: &chaos::client::Answer) -> Option<(String, i64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_serves_any_device_and_all_tell_the_same() {
-    let site = Site::start(options(3), 30).await;
+    let site = Site::start(cluster_options(3), 30).await;
     let names = ["node-1", "node-2", "node-3"];
     for owner in names {
         let device = site.owned_by(owner).await;
@@ -136,7 +125,7 @@ async fn any_node_serves_any_device_and_all_tell_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_hangs_on_any_node_and_its_owner_reaches_it_even_after_a_move() {
-    let mut site = Site::start(options(2), 20).await;
+    let mut site = Site::start(cluster_options(2), 20).await;
     let device = site.owned_by("node-2").await.clone();
     let mut older = site.client("node-1").socket(&device.session_token).await.unwrap().unwrap();
     older.send_heartbeat(&heartbeat(-100, 7)).await.unwrap();
@@ -165,7 +154,7 @@ async fn a_socket_hangs_on_any_node_and_its_owner_reaches_it_even_after_a_move()
 /// P4. A node that was suspended beyond its lease wakes up with all it had in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_node_never_acts_for_what_others_took_over() {
-    let site = Site::start(options(2), 30).await;
+    let site = Site::start(cluster_options(2), 30).await;
     let device = site.owned_by("node-1").await;
     let epoch = site.owner_of(device).await.1;
     site.cluster.member("node-1").unwrap().node().suspend().unwrap();
@@ -215,7 +204,7 @@ async fn a_suspended_node_never_acts_for_what_others_took_over() {
 /// A node whose lease lapsed often listens again before it is renewed: it must not pass over what was ordered meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_ordered_while_their_owner_was_without_its_database_are_sent_once_it_is_back() {
-    let renewed_seldom = options(2)
+    let renewed_seldom = cluster_options(2)
         .env("NEXMDM__CLUSTER__LEASE_MS", "60000")
         .env("NEXMDM__CLUSTER__RENEW_INTERVAL_MS", "5000")
         .env("NEXMDM__CLUSTER__FENCE_AFTER_MS", "6000");
@@ -248,7 +237,7 @@ async fn commands_ordered_while_their_owner_was_without_its_database_are_sent_on
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_drains_by_command_and_comes_back() {
-    let site = Site::start(options(2), 20).await;
+    let site = Site::start(cluster_options(2), 20).await;
     let drain = |arguments: &[&str]| {
         let out = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
             .arg("drain")
@@ -283,7 +272,7 @@ async fn a_node_drains_by_command_and_comes_back() {
 /// A graceful stop: the others own the devices before the node is gone, so nobody waits for a lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_node_leaves_its_devices_to_the_others_within_a_second() {
-    let mut site = Site::start(options(2), 20).await;
+    let mut site = Site::start(cluster_options(2), 20).await;
     let device = site.owned_by("node-2").await.clone();
     let node_1 = site.client("node-1");
     let stopping = site.cluster.node_mut("node-2").unwrap().terminate();
@@ -324,7 +313,7 @@ async fn a_rolling_upgrade_from_the_build_before() {
     let current = PathBuf::from(env!("CARGO_BIN_EXE_nexmdm"));
     let previous = current.with_file_name("nexmdm-previous");
     assert!(previous.is_file(), "no {}: `make test` builds it", previous.display());
-    let mut site = Site::start(of_binary(previous, 2), 20).await;
+    let mut site = Site::start(ClusterOptions { binary: previous, ..cluster_options(2) }, 20).await;
     for upgraded in ["node-2", "node-1"] {
         // Whoever is connected to the other node goes on all the while.
         let (other, devices) = (site.client(if upgraded == "node-2" { "node-1" } else { "node-2" }), site.devices.clone());
@@ -376,7 +365,7 @@ async fn a_rolling_upgrade_from_the_build_before() {
 /// Sign-ins are stateless: losing the node behind a page loses no session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_holds_on_every_node() {
-    let mut site = Site::start(options(2), 1).await;
+    let mut site = Site::start(cluster_options(2), 1).await;
     site.cluster.node_mut("node-1").unwrap().kill9().unwrap();
     let node_2 = site.client("node-2");
     assert_eq!(node_2.get("/v1/devices", Some(&site.admin)).await.unwrap().status, 200);
@@ -394,7 +383,7 @@ async fn garbage_and_foreign_certificates_get_nothing_and_disturb_nobody() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let (ours, theirs) = ("11".repeat(32), "22".repeat(32));
-    let site = Site::start(options(2).env("NEXMDM__SECRETS__CLUSTER_KEY", &ours), 10).await;
+    let site = Site::start(cluster_options(2).env("NEXMDM__SECRETS__CLUSTER_KEY", &ours), 10).await;
     let address = site.cluster.cluster_address("node-2").unwrap();
     let secret = |key: &str| secrecy::SecretBox::new(Box::new(hex::decode(key).unwrap()));
     let connect = async |certificate: &NodeCertificate, name: &str| {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use chaos::agent_command::{DeviceKey, Keys, Seen, Verdict, judge, judge_legacy};
 use chaos::client::{AgentSocket, Client, EnrolledDevice};
 use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, Place};
-use chaos::harness::{Cluster, ClusterOptions, TempDir};
+use chaos::harness::{Cluster, TempDir};
 use serde_json::{Value, json};
 use wire::agent::Command;
 use wire::socket::DownFrame;
 
-use crate::common::{Bench, clock, eventually, heartbeat, options, within};
+use crate::common::{Bench, clock, cluster_options, eventually, heartbeat, options, within};
 
 async fn google() -> (FakeFcm, TempDir, std::path::PathBuf) {
     let fake = FakeFcm::start(FakeFcmOptions::default()).await.unwrap();
@@ -112,10 +112,7 @@ async fn without_its_socket_a_device_gets_a_push_message_and_without_that_its_he
 
 #[tokio::test]
 async fn a_device_is_told_through_any_node_and_after_its_owner_has_died() {
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 3)
-        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-        .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
-        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32");
+    let options = cluster_options(3);
     let mut cluster = Cluster::start(options).await.unwrap();
     let names: Vec<String> = cluster.members().iter().map(|member| member.name().to_owned()).collect();
     let client = |name: &str, cluster: &Cluster| Client::new(&cluster.member(name).unwrap().url()).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wire::agent::{Command, HeartbeatResponse};
 use wire::socket::DownFrame;
 
-use crate::common::{Bench, clock, eventually, heartbeat, options};
+use crate::common::{Bench, PASSWORD, clock, eventually, heartbeat, options};
 
 /// What a device is sent, past everything else.
 async fn command(socket: &mut AgentSocket) -> Command {
@@ -264,11 +264,10 @@ async fn operators_send_what_does_no_harm_and_admins_the_rest() {
     let bench = Bench::start().await;
     let device = bench.enroll("kiosk").await;
     for role in ["operator", "viewer"] {
-        let account = json!({"username": role, "role": role, "password": "a long password"});
-        assert_eq!(post(&bench.client, "/v1/users", &bench.admin, &account).await.status, 201);
+        bench.add_user(role, role);
     }
-    let operator = bench.client.access_token("operator", "a long password").await.unwrap();
-    let viewer = bench.client.access_token("viewer", "a long password").await.unwrap();
+    let operator = bench.client.access_token("operator", PASSWORD).await.unwrap();
+    let viewer = bench.client.access_token("viewer", PASSWORD).await.unwrap();
     let path = format!("/v1/devices/{}/commands", device.device_id);
     for (action, params, status) in [
         ("ping", json!({}), 201),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wire::socket::DownFrame;
 
 use crate::common::apks::fixture;
-use crate::common::{Bench, eventually, options};
+use crate::common::{Bench, api_token, eventually, options};
 
 /// A person's machine: where `ctl` remembers a sign-in.
 struct Terminal(TempDir);
@@ -266,7 +266,7 @@ async fn an_agent_is_published_with_one_call_and_an_api_token() {
     let bench = Bench::start().await;
     let (terminal, url) = (Terminal::new(), bench.node.url());
     let scopes = ["apks:upload", "deployments:read", "agent_builds:manage", "packages:manage"];
-    let made = bench.client.post("/v1/api-tokens", Some(&bench.admin), &json!({"name": "ci", "scopes": scopes})).await.unwrap().json();
+    let made = api_token(&bench.client, &bench.admin, &scopes).await;
     let token = made["token"].as_str().unwrap().to_owned();
     let files = TempDir::new("agent").unwrap();
     let file = |name: &str, bytes: &[u8]| {

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use chaos::client::{Client, EnrolledDevice};
-use chaos::harness::{Cluster, ClusterOptions};
+use chaos::harness::Cluster;
 use serde_json::{Value, json};
 
 use crate::common::deployments::{fit, flag, say};
-use crate::common::{apks, eventually, within};
+use crate::common::{apks, cluster_options, eventually, within};
 
 /// Three nodes, and devices that are fit.
 struct Site {
@@ -20,10 +20,7 @@ struct Site {
 
 impl Site {
     async fn start(devices: usize) -> Self {
-        let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 3)
-            .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-            .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
-            .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32");
+        let options = cluster_options(3);
         let cluster = Cluster::start(options).await.unwrap();
         let client = Client::new(&cluster.members()[0].url()).unwrap();
         let admin = client.access_token("admin", cluster.admin_password()).await.unwrap();

@@ -1,13 +1,13 @@
 //! What people do to devices: edit, delete, restore, in bulk and by table; seen on every node.
 
 use chaos::client::{Answer, Client, EnrolledDevice};
-use chaos::harness::{Cluster, ClusterOptions};
+use chaos::harness::Cluster;
 use chaos::http::Call;
 use hyper::Method;
 use serde_json::{Value, json};
 use wire::socket::DownFrame;
 
-use crate::common::{Bench, eventually, heartbeat};
+use crate::common::{Bench, PASSWORD, api_token, cluster_options, eventually, heartbeat};
 
 async fn patch(client: &Client, admin: &str, path: &str, body: &Value) -> Answer {
     let call = Call::post(path, serde_json::to_vec(body).unwrap()).method(Method::PATCH).bearer(admin);
@@ -273,10 +273,8 @@ async fn an_export_goes_through_a_fleet_in_pieces() {
 #[tokio::test]
 async fn filters_are_kept_shared_and_their_owners_alone_change_them() {
     let bench = Bench::start().await;
-    let (ok, ..) =
-        crate::common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer", "--password-stdin"], "correct horse battery\n");
-    assert!(ok);
-    let eve = bench.client.access_token("eve", "correct horse battery").await.unwrap();
+    bench.add_user("eve", "viewer");
+    let eve = bench.client.access_token("eve", PASSWORD).await.unwrap();
     let create = async |who: &str, body: Value| bench.client.post("/v1/filters", Some(who), &body).await.unwrap();
     let wanted = json!({"name": "low", "filter": {"status": "online", "battery_below": 20}, "shared": true});
     let kept: Value = create(&bench.admin, wanted.clone()).await.json();
@@ -301,19 +299,13 @@ async fn filters_are_kept_shared_and_their_owners_alone_change_them() {
     assert_eq!(import_status(&bench, &eve).await, 403);
 }
 
-async fn api_token(bench: &Bench, scopes: &[&str]) -> String {
-    let made = bench.client.post("/v1/api-tokens", Some(&bench.admin), &json!({"name": "ci", "scopes": scopes})).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.detail());
-    made.json()["token"].as_str().unwrap().to_owned()
-}
-
 /// An answer that shows the device is for those who may see it; without that nothing is done either.
 #[tokio::test]
 async fn an_edit_that_may_not_be_answered_is_not_made() {
     let bench = Bench::start().await;
     let (device, gone) = (bench.enroll("kiosk-1").await, bench.enroll("kiosk-2").await);
     assert_eq!(bench.client.delete(&path(&gone), &bench.admin).await.unwrap().status, 204);
-    let token = api_token(&bench, &["devices:write"]).await;
+    let token = api_token(&bench.client, &bench.admin, &["devices:write"]).await["token"].as_str().unwrap().to_owned();
     assert_eq!(patch(&bench.client, &token, &path(&device), &json!({"alias": "till"})).await.status, 403);
     let restored = bench.client.post(&format!("{}/restore", path(&gone)), Some(&token), &json!({})).await.unwrap();
     assert_eq!(restored.status, 403);
@@ -323,10 +315,8 @@ async fn an_edit_that_may_not_be_answered_is_not_made() {
 #[tokio::test]
 async fn ones_own_filters_come_first_and_their_number_is_limited() {
     let bench = Bench::start().await;
-    let (ok, ..) =
-        crate::common::nexmdm(&bench.node, &["user", "add", "eve", "--role", "viewer", "--password-stdin"], "correct horse battery\n");
-    assert!(ok);
-    let eve = bench.client.access_token("eve", "correct horse battery").await.unwrap();
+    bench.add_user("eve", "viewer");
+    let eve = bench.client.access_token("eve", PASSWORD).await.unwrap();
     let keep = |owner: &str, count: i64, shared: bool| {
         bench.sql(&format!(
             "INSERT INTO saved_filter SELECT gen_random_uuid(), user_id, 'a' || lpad(n::text, 5, '0'), '{{}}', {shared}, now(), now()
@@ -372,7 +362,7 @@ async fn who_may_not_change_devices_is_told_before_a_large_body_is_read() {
     let small = |name: &str| (format!("NEXMDM__HTTP__{name}_BODY_LIMIT_BYTES"), "1024");
     let (bulk, import) = (small("BULK"), small("IMPORT"));
     let bench = Bench::with(crate::common::options().env(&bulk.0, bulk.1).env(&import.0, import.1)).await;
-    let token = api_token(&bench, &["devices:read"]).await;
+    let token = api_token(&bench.client, &bench.admin, &["devices:read"]).await["token"].as_str().unwrap().to_owned();
     for path in ["/v1/devices/bulk", "/v1/devices/import.csv"] {
         for (who, status) in [(&token, 403), (&bench.admin, 413)] {
             let answer = bench.client.send(Call::post(path, vec![b'x'; 5000]).bearer(who)).await.unwrap();
@@ -408,10 +398,7 @@ async fn import_status(bench: &Bench, who: &str) -> u16 {
 /// What is done at one node is in force and shown at the other, whoever owns the device.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_takes_edits_for_every_device() {
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 2)
-        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-        .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
-        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32");
+    let options = cluster_options(2);
     let cluster = Cluster::start(options).await.unwrap();
     let clients: Vec<Client> = cluster.members().iter().map(|member| Client::new(&member.url()).unwrap()).collect();
     let admin = clients[0].access_token("admin", cluster.admin_password()).await.unwrap();

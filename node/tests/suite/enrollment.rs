@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wire::agent::RegisterRequest;
 
 use crate::common::apks::fixture;
-use crate::common::{Bench, eventually};
+use crate::common::{Bench, PASSWORD, eventually};
 
 fn called(alias: &str) -> RegisterRequest {
     RegisterRequest { alias: Some(alias.to_owned()), ..RegisterRequest::default() }
@@ -219,10 +219,8 @@ async fn the_agent_is_found_where_it_was_built_or_put_and_told_with_its_version(
     assert_eq!(bench.client.post(&promote, Some(&bench.admin), &json!({"rollout_percent": 10})).await.unwrap().status, 200);
     let update = json!([{"version_code": 122, "version_name": "1.0.122", "rollout_percent": 10}]);
     assert_eq!(info().await["updates"], update);
-    let (ok, out, err) =
-        crate::common::nexmdm(&bench.node, &["user", "add", "ann", "--role", "viewer", "--password-stdin"], "a long password\n");
-    assert!(ok, "{out}{err}");
-    let viewer = bench.client.access_token("ann", "a long password").await.unwrap();
+    bench.add_user("ann", "viewer");
+    let viewer = bench.client.access_token("ann", PASSWORD).await.unwrap();
     let seen: Value = bench.client.get_json("/v1/agent/apk/info", &viewer).await.unwrap();
     assert_eq!((&seen["version_code"], &seen["file"], &seen["updates"]), (&json!(120), &Value::Null, &update));
 

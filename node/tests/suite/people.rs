@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chaos::client::Client;
-use chaos::harness::{Cluster, ClusterOptions};
+use chaos::harness::Cluster;
 use chaos::http::{Answer, Call};
 use domain::UserId;
 use domain::access::Role;
@@ -12,7 +12,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use store::{AccountOutcome, NewUser, PoolOptions, Store};
 
-use crate::common::{Bench, Database, eventually, nexmdm, options};
+use crate::common::{Bench, Database, api_token, cluster_options, eventually, nexmdm, options};
 
 const PASSWORD: &str = "quite a long password";
 
@@ -27,12 +27,6 @@ async fn add(client: &Client, admin: &str, username: &str, role: &str) -> String
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-async fn api_token(client: &Client, bearer: &str, scopes: &[&str]) -> Value {
-    let answer = client.post("/v1/api-tokens", Some(bearer), &json!({"name": "ci", "scopes": scopes})).await.unwrap();
-    assert_eq!(answer.status, 201, "{}", answer.detail());
-    answer.json()
-}
-
 async fn status(client: &Client, path: &str, bearer: &str) -> u16 {
     client.get(path, Some(bearer)).await.unwrap().status
 }
@@ -41,11 +35,7 @@ async fn status(client: &Client, path: &str, bearer: &str) -> u16 {
 /// there for ten minutes, so only being told can make them end within the test.
 #[tokio::test]
 async fn what_is_taken_away_on_one_node_is_gone_on_the_other() {
-    let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), 2)
-        .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
-        .env("NEXMDM__AUTH__SESSION_CACHE_MS", "600000")
-        .env("NEXMDM__AUTH__LOCKOUT_AFTER_FAILURES", "3")
-        .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32");
+    let options = cluster_options(2).env("NEXMDM__AUTH__SESSION_CACHE_MS", "600000").env("NEXMDM__AUTH__LOCKOUT_AFTER_FAILURES", "3");
     let cluster = Cluster::start(options).await.unwrap();
     let [a, b] = [0, 1].map(|n| Client::new(&cluster.members()[n].url()).unwrap());
     let admin = a.access_token("admin", cluster.admin_password()).await.unwrap();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::chromium::Chromium;
 use super::commands::admin;
-use crate::common::{Bench, apks, eventually, nexmdm};
+use crate::common::{Bench, PASSWORD, apks, eventually};
 
 fn fixture(name: &str) -> String {
     // The browser takes no way around.
@@ -120,9 +120,8 @@ async fn a_large_file_arrives_in_parts_and_its_progress_is_seen() {
 #[tokio::test]
 async fn what_is_used_stays_and_packages_are_changed_and_removed() {
     let bench = Bench::start().await;
-    for (name, role) in [("viewer", "viewer"), ("operator", "operator")] {
-        let (done, _, told) = nexmdm(&bench.node, &["user", "add", name, "--role", role, "--password-stdin"], "a long password\n");
-        assert!(done, "{told}");
+    for role in ["viewer", "operator"] {
+        bench.add_user(role, role);
     }
     let till = apks::add(&bench.client, &bench.admin, "till-1.apk").await;
     apks::add(&bench.client, &bench.admin, "shelf-1.apk").await;
@@ -173,7 +172,7 @@ async fn what_is_used_stays_and_packages_are_changed_and_removed() {
 
     for (name, deploys) in [("operator", true), ("viewer", false)] {
         let other = Chromium::start().await;
-        other.sign_in(&bench.node.url(), name, "a long password").await;
+        other.sign_in(&bench.node.url(), name, PASSWORD).await;
         other.page(&bench, "/apks").await;
         other.shown("[data-testid=apk-row]").await;
         assert_eq!(other.text("[data-testid=deploy-apk]").await.is_some(), deploys, "{name}");

@@ -5,7 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::chromium::Chromium;
-use crate::common::{Bench, eventually, nexmdm};
+use crate::common::{Bench, PASSWORD, eventually};
 use chaos::http::Call;
 
 #[tokio::test]
@@ -20,8 +20,7 @@ async fn an_admin_reads_who_did_what_and_nobody_else_does() {
         assert_eq!(bench.client.send(call).await.unwrap().status, 200);
     };
     edit("kiosk-2").await;
-    let (ok, out, err) = nexmdm(&bench.node, &["user", "add", "eve", "--role", "operator", "--password-stdin"], "a long password\n");
-    assert!(ok, "{out}{err}");
+    bench.add_user("eve", "operator");
     for n in 0..60 {
         let body = json!({"name": format!("filter {n}"), "filter": {"tag": "till"}});
         assert_eq!(bench.client.post("/v1/filters", Some(&bench.admin), &body).await.unwrap().status, 201);
@@ -66,12 +65,12 @@ async fn an_admin_reads_who_did_what_and_nobody_else_does() {
 
     // Others see neither; what they do on a page has an address and a request as well.
     let visitor = Chromium::start().await;
-    visitor.sign_in(&url, "eve", "a long password").await;
+    visitor.sign_in(&url, "eve", PASSWORD).await;
     assert!(visitor.text("[data-testid=nav-audit]").await.is_none());
     visitor.goto(&format!("{url}/audit")).await;
     visitor.live().await;
     visitor.says("[data-testid=empty-state]", "Only for admins").await;
-    bench.client.access_token("eve", "a long password").await.unwrap();
+    bench.client.access_token("eve", PASSWORD).await.unwrap();
     visitor.goto(&format!("{url}/settings/sessions")).await;
     visitor.live().await;
     visitor.click("[data-testid=end-others]").await;

@@ -1,8 +1,10 @@
 //! The cluster page, while nodes come, go and fail.
 
+use chaos::harness::Cluster;
+
 use super::SOME_BUCKETS;
 use super::chromium::Chromium;
-use crate::common::{eventually, within};
+use crate::common::{cluster_options, eventually, within};
 
 /// What goes wrong among nodes is seen on the page while it is so, and that it is over as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,16 +59,13 @@ async fn the_cluster_page_shows_faults_as_they_happen() {
 
 /// A cluster, and its page in a browser.
 struct ClusterPage {
-    cluster: chaos::harness::Cluster,
+    cluster: Cluster,
     chromium: Chromium,
 }
 
 impl ClusterPage {
     async fn open(nodes: usize) -> Self {
-        use chaos::harness::{Cluster, ClusterOptions};
-        let quick = ["NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST"];
-        let options = ClusterOptions::new(env!("CARGO_BIN_EXE_nexmdm"), nodes);
-        let cluster = Cluster::start(quick.iter().fold(options, |options, name| options.env(name, "4"))).await.unwrap();
+        let cluster = Cluster::start(cluster_options(nodes)).await.unwrap();
         let chromium = Chromium::start().await;
         chromium.sign_in(&cluster.members()[0].url(), "admin", cluster.admin_password()).await;
         chromium.click("nav.nav a[href='/cluster']").await;

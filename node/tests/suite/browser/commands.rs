@@ -11,7 +11,7 @@ use wire::socket::DownFrame;
 
 use super::chromium::Chromium;
 use super::fleet::large;
-use crate::common::{Bench, eventually, heartbeat, nexmdm, options};
+use crate::common::{Bench, PASSWORD, eventually, heartbeat, options};
 
 const ROWS: &str = "[data-testid=devices-table] [data-id]";
 
@@ -354,12 +354,11 @@ async fn a_viewer_sees_commands_and_sends_none() {
         .unwrap();
     assert_eq!(sent.status, 201, "{}", sent.detail());
     for role in ["viewer", "operator"] {
-        let (ok, out, err) = nexmdm(&bench.node, &["user", "add", role, "--role", role, "--password-stdin"], "a long password\n");
-        assert!(ok, "{out}{err}");
+        bench.add_user(role, role);
     }
     let path = format!("/devices/{}", device.device_id);
     let viewer = Chromium::start().await;
-    viewer.sign_in(&bench.node.url(), "viewer", "a long password").await;
+    viewer.sign_in(&bench.node.url(), "viewer", PASSWORD).await;
     viewer.page(&bench, &path).await;
     viewer.says("[data-testid=command-row]", "Ping").await;
     viewer.click("[data-testid=command-row] summary").await;
@@ -377,7 +376,7 @@ async fn a_viewer_sees_commands_and_sends_none() {
 
     // An operator has all but those that take an administrator.
     let operator = Chromium::start().await;
-    operator.sign_in(&bench.node.url(), "operator", "a long password").await;
+    operator.sign_in(&bench.node.url(), "operator", PASSWORD).await;
     operator.page(&bench, &path).await;
     operator.shown("[data-testid=action-reboot]").await;
     for hidden in ["clear_app_data", "exec", "rotate_key"] {

@@ -10,7 +10,7 @@ use wire::agent::Command;
 use super::chromium::Chromium;
 use super::commands::{Robot, admin};
 use super::fleet::large;
-use crate::common::{Bench, apks, eventually, heartbeat, nexmdm, options};
+use crate::common::{Bench, PASSWORD, apks, eventually, heartbeat, options};
 
 /// What a device was told to install.
 struct Order {
@@ -226,9 +226,8 @@ async fn failing_first_devices_pause_it_and_the_way_back_is_told_before_it_is_go
 #[tokio::test]
 async fn what_cannot_be_taken_back_asks_first_and_each_role_sees_its_own() {
     let bench = Bench::start().await;
-    for (name, role) in [("viewer", "viewer"), ("operator", "operator")] {
-        let (done, _, told) = nexmdm(&bench.node, &["user", "add", name, "--role", role, "--password-stdin"], "a long password\n");
-        assert!(done, "{told}");
+    for role in ["viewer", "operator"] {
+        bench.add_user(role, role);
     }
     let apk = apks::add(&bench.client, &bench.admin, "till-1.apk").await;
     bench.enroll("till-1").await;
@@ -238,7 +237,7 @@ async fn what_cannot_be_taken_back_asks_first_and_each_role_sees_its_own() {
 
     // An operator stops everything, but does not let it go on.
     let operator = Chromium::start().await;
-    operator.sign_in(&bench.node.url(), "operator", "a long password").await;
+    operator.sign_in(&bench.node.url(), "operator", PASSWORD).await;
     operator.page(&bench, "/deployments").await;
     operator.gone("[data-testid=turn-off]").await;
     operator.click("[data-testid=stop-all]").await;
@@ -268,7 +267,7 @@ async fn what_cannot_be_taken_back_asks_first_and_each_role_sees_its_own() {
     operator.says("[data-testid=count-canceled]", "2").await;
 
     let viewer = Chromium::start().await;
-    viewer.sign_in(&bench.node.url(), "viewer", "a long password").await;
+    viewer.sign_in(&bench.node.url(), "viewer", PASSWORD).await;
     viewer.page(&bench, &format!("/deployments/{id}")).await;
     viewer.says("[data-testid=count-canceled]", "2").await;
     viewer.page(&bench, "/deployments").await;

@@ -8,13 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chaos::client::{Client, EnrolledDevice};
-use chaos::harness::{Node, NodeOptions, TempDir, find_postmaster};
+use chaos::harness::{ClusterOptions, Node, NodeOptions, TempDir, find_postmaster};
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
 use wire::agent::{Battery, Heartbeat};
 use wire::lenient::Int;
 
 /// How long anything may take that has to come true.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Password of the accounts that [`Bench::add_user`] makes.
+pub(crate) const PASSWORD: &str = "a long password";
 
 /// The binary under test, with settings that make tests quick.
 pub(crate) fn options() -> NodeOptions {
@@ -22,6 +26,12 @@ pub(crate) fn options() -> NodeOptions {
         .env("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4")
         .env("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")
         .env("NEXMDM__DATABASE__SHARED_BUFFERS_MB", "32")
+}
+
+/// A cluster of nodes with the same settings.
+pub(crate) fn cluster_options(nodes: usize) -> ClusterOptions {
+    let options = options();
+    options.env.into_iter().fold(ClusterOptions::new(options.binary, nodes), |cluster, (name, value)| cluster.env(&name, value))
 }
 
 /// A node with a database of its own, a client of it, and an admin's access token.
@@ -45,6 +55,13 @@ impl Bench {
 
     pub(crate) async fn enroll(&self, alias: &str) -> EnrolledDevice {
         self.client.enroll(&self.admin, alias).await.unwrap()
+    }
+
+    /// Makes an account with [`PASSWORD`].
+    pub(crate) fn add_user(&self, name: &str, role: &str) {
+        let arguments = ["user", "add", name, "--role", role, "--password-stdin"];
+        let (ok, out, err) = nexmdm(&self.node, &arguments, &format!("{PASSWORD}\n"));
+        assert!(ok, "{out}{err}");
     }
 
     /// What `psql` says, unaligned, one row a line.
@@ -125,6 +142,13 @@ pub(crate) fn heartbeat_at(at: DateTime<Utc>, battery_pct: i64) -> Heartbeat {
         battery: Some(Battery { pct: Some(Int(battery_pct)), charging: Some(false), temperature_c: None }),
         ..Heartbeat::default()
     }
+}
+
+/// Makes an API token; the answer, with the token.
+pub(crate) async fn api_token(client: &Client, bearer: &str, scopes: &[&str]) -> Value {
+    let answer = client.post("/v1/api-tokens", Some(bearer), &json!({"name": "ci", "scopes": scopes})).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.detail());
+    answer.json()
 }
 
 /// Waits until `look` finds something.
