@@ -23,9 +23,6 @@ demo:
 ## Every test: unit, end to end against real processes, browser.
 test:
 	@.ci/install-deps test
-	@# The build before, for the rolling upgrade: it lacks the newest field of the protocol between nodes.
-	$(CARGO) build -p node --features previous-protocol
-	cp $(target_dir)/debug/nexmdm $(target_dir)/debug/nexmdm-previous
 	@# The binaries come with the tests, of the same features, so that each crate is compiled once.
 	$(CARGO) test --workspace --no-run
 	@# Before the rest: tests of the server start agents too.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::ServiceError;
 use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
-use crate::link::message::NodeVitals;
+use crate::link::message::NodeStats;
 use crate::link::{HeartbeatAnswer, LocalNode};
 use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use crate::metrics::Metrics;
@@ -57,13 +57,12 @@ impl LocalNode for ThisNode {
         self.fleet.changes(wanted, limit)
     }
 
-    fn vitals(&self) -> NodeVitals {
-        NodeVitals {
+    fn stats(&self) -> NodeStats {
+        NodeStats {
             devices: self.fleet.own_devices(),
             heartbeats_per_second: self.fleet.own_rate(),
             in_flight: self.metrics.heartbeats_in_flight.get().max(0) as u64,
             agent_sockets: self.sockets.len() as u64,
-            #[cfg(not(feature = "previous-protocol"))]
             open_commands: self.metrics.open_commands.get().max(0) as u64,
         }
     }

@@ -12,14 +12,13 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use serde::{Deserialize, Serialize};
 
 use crate::command::Reach;
 use crate::heartbeat::{Heartbeat, Telemetry};
 use crate::{DeviceId, Invalid, Timestamp};
 
 /// What people know a device by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeviceIdentity {
     /// Identity.
     pub id: DeviceId,
@@ -36,7 +35,6 @@ pub struct DeviceIdentity {
     /// Manufacturer given at enrollment.
     pub manufacturer: Option<String>,
     /// When it enrolled.
-    #[serde(with = "chrono::serde::ts_microseconds")]
     pub enrolled_at: Timestamp,
 }
 
@@ -50,16 +48,13 @@ pub struct MonitoredApp {
 }
 
 /// The newest stored heartbeat.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LastStatus {
     /// Start of its 10-second bucket.
-    #[serde(with = "chrono::serde::ts_microseconds")]
     pub bucket_at: Timestamp,
     /// When the server received it.
-    #[serde(with = "chrono::serde::ts_microseconds")]
     pub received_at: Timestamp,
     /// The device's own clock.
-    #[serde(with = "chrono::serde::ts_microseconds_option")]
     pub device_time: Option<Timestamp>,
     /// Whether that clock was too far off to be believed.
     pub clock_rejected: bool,
@@ -75,7 +70,7 @@ impl From<Heartbeat> for LastStatus {
 }
 
 /// Whether a device is heard from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Connectivity {
     /// Within the offline limit.
     Online,
@@ -97,7 +92,7 @@ impl Connectivity {
 }
 
 /// State of the monitored app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AppStatus {
     /// Runs and was in the foreground lately.
     Up,
@@ -165,21 +160,19 @@ impl DevicePolicy {
 }
 
 /// What lists, pages and counts see of a device; cheap to clone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeviceView {
     /// What people know it by.
     pub identity: Arc<DeviceIdentity>,
     /// The newest stored heartbeat.
     pub last: Option<Arc<LastStatus>>,
     /// When a heartbeat of it was last received and stored.
-    #[serde(with = "chrono::serde::ts_microseconds_option")]
     pub last_seen_at: Option<Timestamp>,
     /// Whether it is heard from.
     pub connectivity: Connectivity,
     /// The monitored app.
     pub app_status: AppStatus,
-    /// Ways to it, as its owner knows them. Nodes tell each other beside the view.
-    #[serde(skip)]
+    /// Ways to it, as its owner knows them.
     pub reach: Reach,
 }
 

@@ -1,7 +1,6 @@
 //! A heartbeat: what a device may claim, and which 10-second bucket it belongs to.
 
 use chrono::{DateTime, TimeDelta};
-use serde::{Deserialize, Serialize};
 
 use crate::invalid::{Invalid, in_range};
 use crate::text::{bounded, optional};
@@ -19,7 +18,7 @@ pub const LIST_MAX: usize = 100;
 pub const APPS_MAX: usize = 64;
 
 /// The kind of network a device is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// Wi-Fi.
     Wifi,
@@ -60,7 +59,7 @@ impl Transport {
 }
 
 /// One package the agent watches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchedApp {
     /// Package name.
     pub package: String,
@@ -73,7 +72,7 @@ pub struct WatchedApp {
 }
 
 /// Everything a heartbeat tells about a device. `None` = not told.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Telemetry {
     /// Charge, 0..100.
     pub battery_pct: Option<i16>,

@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 
+use domain::NodeId;
 use domain::shard::shard_of;
-use domain::{DeviceId, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, pg};
 use ractor_cluster::{RactorClusterMessage, RactorMessage};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::codec::{self, BadBody};
-use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, Reaches, Refusal};
-use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, WITH_COMMANDS, decode_vitals, encode_vitals};
+use super::codec::{BadBody, Message};
+use super::message::{
+    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage, encode_changes,
+};
+use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, format_of};
 use super::{GATEWAYS, Links, LocalNode, WeakLinks};
 use crate::ServiceError;
-use crate::messages::{Change, ChangesWanted, DeviceRequest, HeartbeatAck, HeartbeatOutcome, SocketPush};
+use crate::messages::{ChangesWanted, HeartbeatAck, HeartbeatOutcome};
 
 /// Changes of devices in one answer; halved until they fit into a body.
 const CHANGES_MAX: usize = 256;
@@ -63,7 +63,7 @@ fn send(reply: RpcReplyPort<Envelope>, envelope: Envelope) {
     let _ = reply.send(envelope);
 }
 
-fn envelope_of<T: Serialize>(protocol: u16, result: Result<T, Refusal>) -> Envelope {
+fn envelope_of<T: Message>(protocol: u16, result: Result<T, Refusal>) -> Envelope {
     let made = match result {
         Ok(body) => Envelope::of(protocol, Kind::Answer, &body),
         Err(refusal) => Envelope::of(protocol, Kind::Refused, &refusal),
@@ -72,9 +72,9 @@ fn envelope_of<T: Serialize>(protocol: u16, result: Result<T, Refusal>) -> Envel
 }
 
 fn answer(links: &Arc<Links>, envelope: Envelope, reply: RpcReplyPort<Envelope>) {
-    let Envelope { protocol, kind, body } = envelope;
-    let Some(kind) = Kind::read(kind).filter(|_| (PROTOCOL_MIN..=PROTOCOL_MAX).contains(&protocol)) else {
-        tracing::warn!(event = "link.unsupported", kind, protocol, spoken_min = PROTOCOL_MIN, spoken_max = PROTOCOL_MAX);
+    let protocol = envelope.protocol;
+    let Some(kind) = Kind::parse(envelope.kind).filter(|_| (PROTOCOL_MIN..=PROTOCOL_MAX).contains(&protocol)) else {
+        tracing::warn!(event = "link.unsupported", kind = envelope.kind, protocol, spoken_min = PROTOCOL_MIN, spoken_max = PROTOCOL_MAX);
         return send(reply, Envelope::unsupported(PROTOCOL_MAX));
     };
     let Some(local) = links.local() else { return send(reply, envelope_of::<()>(protocol, Err(Refusal::Unavailable))) };
@@ -83,19 +83,19 @@ fn answer(links: &Arc<Links>, envelope: Envelope, reply: RpcReplyPort<Envelope>)
         send(reply, Envelope::new(protocol, Kind::Malformed, vec![]));
     };
     match kind {
-        Kind::Vitals => match decode_vitals(protocol, &body).and_then(|_| encode_vitals(protocol, &links.vitals())) {
-            Ok(body) => send(reply, Envelope::new(protocol, Kind::Answer, body)),
+        Kind::Ping => match envelope.message::<NodeStats>() {
+            Ok(_) => send(reply, envelope_of(protocol, Ok(links.stats()))),
             Err(BadBody) => malformed(reply),
         },
-        Kind::Device => match codec::decode(&body) {
-            Ok(asked) => device(links, local, protocol, asked, reply),
+        Kind::Device => match envelope.message() {
+            Ok(call) => device(links, local, protocol, call, reply),
             Err(BadBody) => malformed(reply),
         },
-        Kind::Heartbeats => match codec::decode(&body) {
+        Kind::Heartbeats => match envelope.message() {
             Ok(batch) => heartbeats(links, local, protocol, batch, reply),
             Err(BadBody) => malformed(reply),
         },
-        Kind::Changes => match codec::decode(&body) {
+        Kind::Changes => match envelope.message() {
             Ok(wanted) => changes(links, protocol, wanted, reply),
             Err(BadBody) => malformed(reply),
         },
@@ -108,7 +108,7 @@ fn device(
     links: &Arc<Links>,
     local: &Arc<dyn LocalNode>,
     protocol: u16,
-    (id, request): (DeviceId, DeviceRequest),
+    DeviceCall { device: id, request }: DeviceCall,
     reply: RpcReplyPort<Envelope>,
 ) {
     if !local.acts_for(shard_of(id)) {
@@ -128,15 +128,7 @@ fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesWanted, reply: RpcR
         let Some(local) = links.local() else { return };
         let mut limit = CHANGES_MAX;
         let body = loop {
-            let changes = local.changes(wanted, limit);
-            let encoded = if protocol < WITH_COMMANDS {
-                codec::encode(&changes)
-            } else {
-                let reach = |change: &Change| change.view.as_ref().map_or((false, false), |view| (view.reach.socket, view.reach.push));
-                let reaches: Reaches = changes.changes.iter().map(reach).collect();
-                codec::encode(&(changes, reaches))
-            };
-            match encoded {
+            match encode_changes(format_of(protocol), &local.changes(wanted, limit)) {
                 Ok(body) => break body,
                 Err(BadBody) if limit > 1 => limit /= 2,
                 // One device alone is far below the limit.
@@ -177,7 +169,7 @@ fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, bat
             }
         }
         for (place, outcome) in waiting {
-            outcomes.push((place, outcome_of(protocol, outcome.await.unwrap_or(Err(ServiceError::Unavailable)))));
+            outcomes.push((place, outcome_of(outcome.await.unwrap_or(Err(ServiceError::Unavailable)))));
         }
         if let Ok(peer) = links.peer(from) {
             peer.tell(Kind::Outcomes, &HeartbeatOutcomes { batch: number, outcomes });
@@ -185,9 +177,9 @@ fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, bat
     });
 }
 
-fn outcome_of(protocol: u16, outcome: Result<HeartbeatAck, ServiceError>) -> ForwardOutcome {
+fn outcome_of(outcome: Result<HeartbeatAck, ServiceError>) -> ForwardOutcome {
     match outcome {
-        Ok(HeartbeatAck { outcome, epoch: Some(epoch), commands }) if protocol >= WITH_COMMANDS && !commands.is_empty() => {
+        Ok(HeartbeatAck { outcome, epoch: Some(epoch), commands }) if !commands.is_empty() => {
             ForwardOutcome::WithCommands { stored: outcome == HeartbeatOutcome::Stored, epoch, commands }
         }
         Ok(HeartbeatAck { outcome: HeartbeatOutcome::Stored, epoch: Some(epoch), .. }) => ForwardOutcome::Stored(epoch),
@@ -198,15 +190,12 @@ fn outcome_of(protocol: u16, outcome: Result<HeartbeatAck, ServiceError>) -> For
 }
 
 fn told(links: &Arc<Links>, envelope: &Envelope) -> Result<(), BadBody> {
-    fn read<T: DeserializeOwned>(envelope: &Envelope) -> Result<T, BadBody> {
-        codec::decode(&envelope.body)
-    }
-    match Kind::read(envelope.kind) {
-        Some(Kind::Outcomes) => links.take_outcomes(read(envelope)?),
+    match Kind::parse(envelope.kind) {
+        Some(Kind::Outcomes) => links.take_outcomes(envelope.message()?),
         Some(Kind::SocketPush) => {
-            let (number, push): (u64, SocketPush) = read(envelope)?;
+            let SocketMessage { socket, push } = envelope.message()?;
             if let Some(local) = links.local() {
-                local.push_socket(number, push);
+                local.push_socket(socket, push);
             }
         }
         _ => return Err(BadBody),

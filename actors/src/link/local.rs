@@ -5,7 +5,7 @@ use domain::shard::ShardId;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::message::NodeVitals;
+use super::message::NodeStats;
 use crate::ServiceError;
 use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush};
 
@@ -30,5 +30,5 @@ pub trait LocalNode: Send + Sync {
     /// At most `limit` changes of this node's devices.
     fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes;
     /// What the Cluster page shows of this node.
-    fn vitals(&self) -> NodeVitals;
+    fn stats(&self) -> NodeStats;
 }

@@ -14,6 +14,9 @@ mod local;
 pub mod message;
 mod peer;
 pub mod protocol;
+#[cfg(test)]
+mod recorded;
+mod schema;
 pub mod tls;
 mod transport;
 
@@ -21,7 +24,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::command::Reach;
 use domain::{DeviceId, NodeId};
 use ractor::{Actor, ActorCell, ActorRef, pg};
 use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage, NodeServerSessionInformation};
@@ -41,10 +43,10 @@ use gateway::GatewaySupervisor;
 #[cfg(test)]
 pub(crate) use gateway::SupervisorMsg;
 pub use local::{HeartbeatAnswer, LocalNode};
-use message::{NodeVitals, Reaches, Refusal, protocol_of};
+use message::{DeviceCall, NodeStats, Refusal, SocketMessage};
 pub use peer::PeerStatus;
 use peer::{Peer, Pending};
-use protocol::{Kind, WITH_COMMANDS};
+use protocol::{Kind, format_of};
 use tls::LinkTls;
 
 /// The process group of gateways, one group per node, named by its id.
@@ -61,8 +63,8 @@ pub struct LinkSettings {
     pub handshake_timeout: Duration,
     /// A stream on which nothing was read for this long is dead.
     pub idle_after: Duration,
-    /// Time between signs of life.
-    pub beat_interval: Duration,
+    /// Time between pings.
+    pub ping_interval: Duration,
     /// How long a peer may take to say that a batch of heartbeats arrived.
     pub taken_timeout: Duration,
     /// How long a peer may take to commit a batch.
@@ -79,8 +81,10 @@ pub struct LinkSettings {
     pub taken_max: usize,
     /// Shortest and longest wait before dialling again.
     pub redial: (Duration, Duration),
-    /// Addresses to dial instead of those that peers tell, by name.
+    /// Addresses to dial instead of those that peers advertise, by name.
     pub addresses: Vec<(String, String)>,
+    /// Newest protocol that is spoken.
+    pub protocol_max: u16,
 }
 
 /// Why a peer did not do what it was asked.
@@ -301,11 +305,7 @@ impl Links {
         request: DeviceRequest,
         patience: Duration,
     ) -> Result<DeviceReply, LinkError> {
-        let peer = self.peer(node)?;
-        if protocol_of(&request) > peer.protocol() {
-            return Err(LinkError::Unsupported);
-        }
-        peer.call(Kind::Device, &(device, request), patience).await
+        self.peer(node)?.call(Kind::Device, &DeviceCall { device, request }, patience).await
     }
 
     /// Hands heartbeats to a peer that owns their devices; each answer comes after its commit, or
@@ -329,24 +329,14 @@ impl Links {
     /// The peer cannot be reached, or refuses.
     pub async fn changes(&self, node: NodeId, wanted: ChangesWanted) -> Result<Changes, LinkError> {
         let peer = self.peer(node)?;
-        if peer.protocol() < WITH_COMMANDS {
-            return peer.call(Kind::Changes, &wanted, CHANGES_TIMEOUT).await;
-        }
-        let (mut changes, reaches): (Changes, Reaches) = peer.call(Kind::Changes, &wanted, CHANGES_TIMEOUT).await?;
-        for (change, (socket, push)) in changes.changes.iter_mut().zip(reaches) {
-            if let Some(view) = &mut change.view {
-                view.reach = Reach { socket, push };
-            }
-        }
-        Ok(changes)
+        let body = peer.call_for_bytes(Kind::Changes, &wanted, CHANGES_TIMEOUT).await?;
+        message::decode_changes(format_of(peer.protocol()), &body).map_err(|_| LinkError::Unsupported)
     }
 
     /// Tells a socket that hangs on a peer something; nobody waits for it.
     pub fn push_socket(&self, socket: SocketRef, push: SocketPush) {
-        // A node that knows of no commands would not know what to do with one; it goes another way.
-        let travels = |peer: &Peer| peer.protocol() >= WITH_COMMANDS || !matches!(push, SocketPush::Command(_));
-        if let Some(peer) = self.peer(socket.node).ok().filter(|peer| travels(peer)) {
-            peer.tell(Kind::SocketPush, &(socket.socket, push));
+        if let Ok(peer) = self.peer(socket.node) {
+            peer.tell(Kind::SocketPush, &SocketMessage { socket: socket.socket, push });
         }
     }
 
@@ -355,9 +345,9 @@ impl Links {
         self.peers.iter().map(|peer| (*peer.key(), peer.status())).collect()
     }
 
-    /// What this node tells of itself.
-    pub fn vitals(&self) -> NodeVitals {
-        self.local().map(|local| local.vitals()).unwrap_or_default()
+    /// Figures of this node.
+    pub fn stats(&self) -> NodeStats {
+        self.local().map(|local| local.stats()).unwrap_or_default()
     }
 
     /// What was forwarded to a peer that is gone has an unknown outcome.

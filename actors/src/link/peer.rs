@@ -7,37 +7,35 @@ use std::time::Duration;
 use domain::NodeId;
 use ractor::rpc::CallResult;
 use rand::RngExt;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use store::NodeRow;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::codec;
-use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeVitals, Refusal};
-use super::protocol::{Envelope, Kind, decode_vitals, encode_vitals, negotiated};
+use super::codec::{self, Message};
+use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal};
+use super::protocol::{Envelope, Kind, format_of, negotiated};
 use super::{GatewayMsg, LinkError, Links, transport};
 use crate::messages::{ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome};
 
 /// Batches of heartbeats to one peer that are on their way at a time; while they are, the next gathers.
 const BATCHES_ON_THE_WAY: usize = 4;
-/// Signs of life that may stay unanswered before a peer counts as out of reach.
-const BEATS_MISSED_MAX: u32 = 2;
-/// How long a sign of life may take.
-const BEAT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pings that may stay unanswered before a peer counts as unreachable.
+const PINGS_MISSED_MAX: u32 = 2;
+/// How long a ping may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The unit in which bytes under way are counted.
 const BYTES_UNIT: usize = 1024;
 
 /// How the link to a peer is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PeerStatus {
-    /// Whether signs of life are answered.
+    /// Whether pings are answered.
     pub reachable: bool,
-    /// Round trip of the last sign of life.
+    /// Round trip of the last ping.
     pub round_trip: Option<Duration>,
-    /// What the peer last told of itself.
-    pub vitals: Option<NodeVitals>,
+    /// The peer's newest figures.
+    pub stats: Option<NodeStats>,
     /// Protocol that is spoken with it.
     pub protocol: u16,
 }
@@ -72,8 +70,8 @@ static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
 impl Peer {
     /// Starts linking to a peer; `None` when no protocol is spoken by both.
     pub(super) fn start(links: &Arc<Links>, row: NodeRow) -> Option<Arc<Self>> {
-        let (min, max) = row.protocols;
-        let Some(protocol) = negotiated(min, max) else {
+        let Some(protocol) = negotiated(links.settings.protocol_max, row.protocols) else {
+            let (min, max) = row.protocols;
             tracing::error!(event = "link.no_common_protocol", peer = row.name, peer_min = min, peer_max = max);
             return None;
         };
@@ -130,7 +128,7 @@ impl Peer {
             let changed = links.session_changed.notified();
             if Links::gateway(self.row.id).is_some() {
                 wait = shortest;
-                let _ = timeout(settings.beat_interval, changed).await;
+                let _ = timeout(settings.ping_interval, changed).await;
                 continue;
             }
             match transport::dial(&links.server, &links.tls, &address, settings).await {
@@ -145,15 +143,15 @@ impl Peer {
         }
     }
 
-    /// Sends signs of life, and notices when they are answered and when no longer.
+    /// Pings the peer, and notices when it answers and when no longer.
     async fn keep_alive(self: Arc<Self>, links: Arc<Links>) {
         let mut missed = 0;
         loop {
             let changed = links.session_changed.notified();
-            let alive = self.beat(&links).await;
+            let alive = self.ping(&links).await;
             missed = if alive { 0 } else { missed + 1 };
             let was = self.status().reachable;
-            let is = alive || was && missed <= BEATS_MISSED_MAX && Links::gateway(self.row.id).is_some();
+            let is = alive || was && missed <= PINGS_MISSED_MAX && Links::gateway(self.row.id).is_some();
             if is != was {
                 self.set_status(|status| {
                     status.reachable = is;
@@ -169,30 +167,40 @@ impl Peer {
                 links.count_reachable();
             }
             links.forget_abandoned(self.row.id);
-            let _ = timeout(jittered(links.settings.beat_interval, 0.2), changed).await;
+            let _ = timeout(jittered(links.settings.ping_interval, 0.2), changed).await;
         }
     }
 
-    async fn beat(&self, links: &Links) -> bool {
-        let Ok(body) = encode_vitals(self.protocol, &links.vitals()) else { return false };
+    async fn ping(&self, links: &Links) -> bool {
+        let Ok(body) = self.encode(&links.stats()) else { return false };
         let sent = Instant::now();
-        let answered = self.exchange(Kind::Vitals, body, BEAT_TIMEOUT).await;
-        let Ok(vitals) = answered.and_then(|body| decode_vitals(self.protocol, &body).map_err(|_| LinkError::Unsupported)) else {
-            return false;
-        };
+        let answered = self.exchange(Kind::Ping, body, PING_TIMEOUT).await;
+        let Ok(stats) = answered.and_then(|body| self.decode(&body)) else { return false };
         let round_trip = sent.elapsed();
         links.metrics.link_seconds.with_label_values(&[self.row.name.as_str()]).observe(round_trip.as_secs_f64());
         self.set_status(|status| {
             status.round_trip = Some(round_trip);
-            status.vitals = Some(vitals);
+            status.stats = Some(stats);
         });
         true
     }
 
     /// Calls the peer and reads its answer.
-    pub(super) async fn call<T: Serialize, A: DeserializeOwned>(&self, kind: Kind, body: &T, patience: Duration) -> Result<A, LinkError> {
-        let answer = self.call_bytes(kind, codec::encode(body)?, patience).await?;
-        codec::decode(&answer).map_err(|_| LinkError::Unsupported)
+    pub(super) async fn call<T: Message, A: Message>(&self, kind: Kind, body: &T, patience: Duration) -> Result<A, LinkError> {
+        self.decode(&self.call_for_bytes(kind, body, patience).await?)
+    }
+
+    /// Calls the peer; the body of its answer.
+    pub(super) async fn call_for_bytes<T: Message>(&self, kind: Kind, body: &T, patience: Duration) -> Result<Vec<u8>, LinkError> {
+        self.call_bytes(kind, self.encode(body)?, patience).await
+    }
+
+    fn encode<T: Message>(&self, body: &T) -> Result<Vec<u8>, codec::BadBody> {
+        codec::encode(format_of(self.protocol), body)
+    }
+
+    fn decode<T: Message>(&self, body: &[u8]) -> Result<T, LinkError> {
+        codec::decode(format_of(self.protocol), body).map_err(|_| LinkError::Unsupported)
     }
 
     async fn call_bytes(&self, kind: Kind, body: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
@@ -231,9 +239,9 @@ impl Peer {
         let envelope = Envelope::new(self.protocol, kind, body);
         let answered = gateway.call(|reply| GatewayMsg::Call(envelope, reply), Some(patience)).await;
         let Ok(CallResult::Success(answer)) = answered else { return Err(LinkError::Unreachable) };
-        match Kind::read(answer.kind) {
+        match Kind::parse(answer.kind) {
             Some(Kind::Answer) => Ok(answer.body),
-            Some(Kind::Refused) => match codec::decode(&answer.body) {
+            Some(Kind::Refused) => match answer.message() {
                 Ok(refusal) => Err(LinkError::Refused(refusal)),
                 Err(_) => Err(LinkError::Unsupported),
             },
@@ -247,7 +255,7 @@ impl Peer {
     }
 
     /// Tells the peer something that nobody waits for.
-    pub(super) fn tell<T: Serialize>(&self, kind: Kind, body: &T) {
+    pub(super) fn tell<T: Message>(&self, kind: Kind, body: &T) {
         match Envelope::of(self.protocol, kind, body) {
             // Without a link it is lost, as it would be on the way.
             Ok(envelope) => drop(Links::gateway(self.row.id).map(|gateway| gateway.cast(GatewayMsg::Tell(envelope)))),
@@ -324,14 +332,14 @@ impl Peer {
         }
         let number = NEXT_BATCH.fetch_add(1, Ordering::Relaxed);
         let heartbeats = Heartbeats { from: links.me(), batch: number, items };
-        let body = match codec::encode(&heartbeats) {
+        let body = match self.encode(&heartbeats) {
             Ok(body) => body,
             Err(codec::BadBody) => return self.send_halves(heartbeats.items, replies).await,
         };
         // Entered before it is sent: the outcomes may be faster than the word that it was taken.
         links.pending.insert(number, Pending { node: self.row.id, replies: replies.into_iter().map(Some).collect() });
         let taken = self.call_bytes(Kind::Heartbeats, body, links.settings.taken_timeout).await;
-        match taken.and_then(|body| codec::decode(&body).map_err(|_| LinkError::Unsupported)) {
+        match taken.and_then(|body| self.decode(&body)) {
             Ok(HeartbeatsTaken { not_owned }) => {
                 if let Some(mut pending) = links.pending.get_mut(&number) {
                     for place in not_owned {

@@ -10,48 +10,45 @@
 //!
 //! | Protocol | Since | Difference |
 //! |---|---|---|
-//! | 1 | 0.1 | |
-//! | 2 | 0.1 | [`super::message::NodeVitals`] tells `agent_sockets` |
-//! | 3 | 0.1 | Commands travel; `NodeVitals` tells `open_commands`; beside [`crate::messages::Changes`] stand [`super::message::Reaches`] |
+//! | 3 | 0.1 | Values by their position |
+//! | 4 | 0.1 | Numbered fields ([`super::codec`]): what is added or left out needs no protocol of its own any more |
 //!
-//! This build reads and writes protocols 2 and 3.
+//! This build reads and writes both; `cluster.protocol_max` keeps it at an older one.
 
 use ractor::BytesConvertable;
-use serde::{Deserialize, Serialize};
 
-use super::codec::{self, BadBody};
-use super::message::NodeVitals;
+use super::codec::{self, BadBody, Format, Message};
 
 /// Oldest protocol that this build speaks.
-pub const PROTOCOL_MIN: u16 = 2;
+pub const PROTOCOL_MIN: u16 = 3;
 /// Newest protocol that this build speaks.
-#[cfg(not(feature = "previous-protocol"))]
-pub const PROTOCOL_MAX: u16 = 3;
-/// Newest protocol that this build speaks: one behind, to try a rolling upgrade.
-#[cfg(feature = "previous-protocol")]
-pub const PROTOCOL_MAX: u16 = 2;
-/// The protocol since which commands and ways to devices travel.
-pub(crate) const WITH_COMMANDS: u16 = 3;
+pub const PROTOCOL_MAX: u16 = 4;
 
-/// The protocol for a peer that speaks those from `min` to `max`; `None` when there is none in common.
-pub fn negotiated(min: i32, max: i32) -> Option<u16> {
-    let newest = max.min(i32::from(PROTOCOL_MAX));
+/// The protocol for a peer that speaks those from `min` to `max`, when this node speaks none above `own_max`; `None` when there
+/// is none in common.
+pub fn negotiated(own_max: u16, (min, max): (i32, i32)) -> Option<u16> {
+    let newest = max.min(i32::from(own_max));
     (newest >= min.max(i32::from(PROTOCOL_MIN))).then_some(newest as u16)
+}
+
+/// The format of the bodies of a protocol.
+pub(crate) fn format_of(protocol: u16) -> Format {
+    if protocol < 4 { Format::Positional } else { Format::Numbered }
 }
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Kind {
-    /// [`NodeVitals`], answered with the same of the other node.
-    Vitals = 1,
+    /// [`super::message::NodeStats`], answered with the same of the other node.
+    Ping = 1,
     /// [`super::message::Heartbeats`], answered with [`super::message::HeartbeatsTaken`].
     Heartbeats = 2,
     /// [`super::message::HeartbeatOutcomes`]; no answer.
     Outcomes = 3,
-    /// A device id and a [`crate::messages::DeviceRequest`], answered with a [`crate::messages::DeviceReply`].
+    /// [`super::message::DeviceCall`], answered with a [`crate::messages::DeviceReply`].
     Device = 4,
-    /// A socket's number and a [`crate::messages::SocketPush`]; no answer.
+    /// [`super::message::SocketMessage`]; no answer.
     SocketPush = 5,
     /// [`crate::messages::ChangesWanted`], answered with [`crate::messages::Changes`].
     Changes = 6,
@@ -67,7 +64,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     const ALL: [Self; 10] = [
-        Self::Vitals,
+        Self::Ping,
         Self::Heartbeats,
         Self::Outcomes,
         Self::Device,
@@ -79,16 +76,16 @@ impl Kind {
         Self::Malformed,
     ];
 
-    pub(crate) fn read(number: u16) -> Option<Self> {
+    pub(crate) fn parse(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 }
 
 /// The protocols that a node speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spoken {
-    pub(crate) min: u16,
-    pub(crate) max: u16,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
 }
 
 /// A message between nodes.
@@ -109,14 +106,19 @@ impl Envelope {
         Self { protocol, kind: kind as u16, body }
     }
 
-    /// One with a body that is the same in every protocol.
-    pub(crate) fn of<T: Serialize>(protocol: u16, kind: Kind, body: &T) -> Result<Self, BadBody> {
-        Ok(Self::new(protocol, kind, codec::encode(body)?))
+    /// One with this body.
+    pub(crate) fn of<T: Message>(protocol: u16, kind: Kind, body: &T) -> Result<Self, BadBody> {
+        Ok(Self::new(protocol, kind, codec::encode(format_of(protocol), body)?))
+    }
+
+    /// The body as a message.
+    pub(crate) fn message<T: Message>(&self) -> Result<T, BadBody> {
+        codec::decode(format_of(self.protocol), &self.body)
     }
 
     /// The answer to what this node does not speak.
     pub(crate) fn unsupported(protocol: u16) -> Self {
-        let spoken = Spoken { min: PROTOCOL_MIN, max: PROTOCOL_MAX };
+        let spoken = Spoken { min: PROTOCOL_MIN.into(), max: PROTOCOL_MAX.into() };
         Self::of(protocol, Kind::Unsupported, &spoken).unwrap_or_else(|_| Self::new(protocol, Kind::Unsupported, vec![]))
     }
 }
@@ -140,38 +142,6 @@ impl BytesConvertable for Envelope {
     }
 }
 
-/// [`NodeVitals`] as protocol 2 has them.
-#[cfg(not(feature = "previous-protocol"))]
-#[derive(Serialize, Deserialize)]
-struct NodeVitals2 {
-    devices: u64,
-    heartbeats_per_second: f64,
-    in_flight: u64,
-    agent_sockets: u64,
-}
-
-/// Writes vitals as `protocol` has them.
-pub(crate) fn encode_vitals(protocol: u16, vitals: &NodeVitals) -> Result<Vec<u8>, BadBody> {
-    #[cfg(not(feature = "previous-protocol"))]
-    if protocol < 3 {
-        let NodeVitals { devices, heartbeats_per_second, in_flight, agent_sockets, .. } = *vitals;
-        return codec::encode(&NodeVitals2 { devices, heartbeats_per_second, in_flight, agent_sockets });
-    }
-    let _ = protocol;
-    codec::encode(vitals)
-}
-
-/// Reads vitals as `protocol` has them; what it lacks is 0.
-pub(crate) fn decode_vitals(protocol: u16, bytes: &[u8]) -> Result<NodeVitals, BadBody> {
-    #[cfg(not(feature = "previous-protocol"))]
-    if protocol < 3 {
-        let NodeVitals2 { devices, heartbeats_per_second, in_flight, agent_sockets } = codec::decode(bytes)?;
-        return Ok(NodeVitals { devices, heartbeats_per_second, in_flight, agent_sockets, ..NodeVitals::default() });
-    }
-    let _ = protocol;
-    codec::decode(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,26 +151,23 @@ mod tests {
         let envelope = Envelope::new(2, Kind::Device, vec![1, 2, 3]);
         assert_eq!(Envelope::from_bytes(envelope.clone().into_bytes()), envelope);
         assert_eq!(Envelope::from_bytes(vec![0, 1, 2]).kind, Kind::Malformed as u16);
-        assert!(Kind::ALL.iter().all(|kind| Kind::read(*kind as u16) == Some(*kind)));
-        assert_eq!(Kind::read(99), None);
+        assert!(Kind::ALL.iter().all(|kind| Kind::parse(*kind as u16) == Some(*kind)));
+        assert_eq!(Kind::parse(99), None);
     }
 
     #[test]
     fn the_newest_protocol_in_common_is_spoken() {
-        assert_eq!(negotiated(1, 2), Some(2));
-        assert_eq!(negotiated(1, 1), None);
-        assert_eq!(negotiated(1, i32::from(PROTOCOL_MAX) + 1), Some(PROTOCOL_MAX));
-        assert_eq!(negotiated(i32::from(PROTOCOL_MAX) + 1, i32::from(PROTOCOL_MAX) + 3), None);
-        assert_eq!(negotiated(-3, 0), None);
-    }
-
-    #[cfg(not(feature = "previous-protocol"))]
-    #[test]
-    fn vitals_are_read_and_written_one_version_back() {
-        let vitals = NodeVitals { devices: 7, heartbeats_per_second: 1.5, in_flight: 3, agent_sockets: 9, open_commands: 4 };
-        let read = |protocol| decode_vitals(protocol, &encode_vitals(protocol, &vitals).unwrap()).unwrap();
-        assert_eq!(read(3), vitals);
-        assert_eq!(read(2), NodeVitals { open_commands: 0, ..vitals });
-        assert_eq!(decode_vitals(3, &encode_vitals(2, &vitals).unwrap()), Err(BadBody), "the versions differ");
+        let newest = i32::from(PROTOCOL_MAX);
+        for (own_max, theirs, spoken) in [
+            (PROTOCOL_MAX, (1, 3), Some(3)),
+            (PROTOCOL_MAX, (1, 2), None),
+            (PROTOCOL_MAX, (1, newest + 1), Some(PROTOCOL_MAX)),
+            (PROTOCOL_MAX, (newest + 1, newest + 3), None),
+            (PROTOCOL_MAX, (-3, 0), None),
+            (3, (3, newest), Some(3)),
+            (3, (newest, newest), None),
+        ] {
+            assert_eq!(negotiated(own_max, theirs), spoken, "{own_max} and {theirs:?}");
+        }
     }
 }

@@ -3,10 +3,9 @@
 use domain::DeviceId;
 use domain::device::DeviceView;
 use domain::shard::Epoch;
-use serde::{Deserialize, Serialize};
 
 /// Asks for what changed in the devices that a node owns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangesWanted {
     /// The log that `after` is a number of; another one means: from the beginning.
     pub log: u64,
@@ -15,7 +14,7 @@ pub struct ChangesWanted {
 }
 
 /// A change of one device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// The device.
     pub device: DeviceId,
@@ -26,7 +25,7 @@ pub struct Change {
 }
 
 /// What changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
     /// The log that `last` is a number of.
     pub log: u64,

@@ -2,11 +2,10 @@
 
 use domain::command::CommandState;
 use domain::{CommandId, Timestamp};
-use serde::{Deserialize, Serialize};
 use store::OpenCommand;
 
 /// What a device is to do, on the way to its owner.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq)]
 pub struct CommandOrder {
     /// The command.
     pub id: CommandId,
@@ -17,10 +16,8 @@ pub struct CommandOrder {
     /// The device has it already.
     pub delivered: bool,
     /// When it is sent at the earliest.
-    #[serde(with = "chrono::serde::ts_microseconds")]
     pub release_at: Timestamp,
     /// When it is worthless.
-    #[serde(with = "chrono::serde::ts_microseconds")]
     pub expires_at: Timestamp,
 }
 

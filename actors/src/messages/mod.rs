@@ -1,6 +1,6 @@
 //! Messages between the rooms of the runtime, about devices: requests, replies, acknowledgements, commands, changes.
 //!
-//! Those with `Serialize` travel between nodes as well; their bytes are held by a test of [`crate::link`].
+//! Some travel between nodes as well: their field numbers stand in `link/schema.rs`.
 
 mod changes;
 mod command;
@@ -11,7 +11,6 @@ use std::sync::Arc;
 use domain::device::{DeviceView, LastStatus};
 use domain::shard::Epoch;
 use domain::{CommandId, DeviceId, NodeId};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::ServiceError;
@@ -29,7 +28,7 @@ pub struct DeviceCredentials {
 }
 
 /// A device's socket, wherever it hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketRef {
     /// The node that holds it.
     pub node: NodeId,
@@ -38,13 +37,13 @@ pub struct SocketRef {
 }
 
 /// A message of a device's owner to the device's socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketPush {
     /// Another socket of the same device took over.
     Replaced,
     /// The credentials it was opened with no longer hold.
     Revoked,
-    /// A command for the device. Since protocol 3.
+    /// A command for the device.
     Command(Box<SignedCommand>),
 }
 
@@ -55,7 +54,7 @@ pub trait SocketPort: Send + Sync {
 }
 
 /// A request to a device's actor, from any node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum DeviceRequest {
     /// Whether credentials of this generation hold.
     CheckCredentials {
@@ -78,16 +77,16 @@ pub enum DeviceRequest {
         /// Whether it was deleted.
         deleted: bool,
     },
-    /// A command was made for it. Since protocol 3.
+    /// A command was made for it.
     Command(Box<CommandOrder>),
-    /// The device has a command, or a command is over. Since protocol 3.
+    /// The device has a command, or a command is over.
     CommandTaken {
         /// Which.
         id: CommandId,
         /// Nothing is left to do for it.
         over: bool,
     },
-    /// A socket of it is gone. Since protocol 3.
+    /// A socket of it is gone.
     SocketClosed {
         /// Where it hung.
         socket: SocketRef,
@@ -95,7 +94,7 @@ pub enum DeviceRequest {
 }
 
 /// What a device's actor answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum DeviceReply {
     /// Done, or yes.
     Done,
@@ -104,7 +103,7 @@ pub enum DeviceReply {
 }
 
 /// A heartbeat on its way to the owner.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ForwardedHeartbeat {
     /// The device.
     pub device: DeviceId,

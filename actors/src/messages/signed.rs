@@ -12,14 +12,13 @@ use chrono::SecondsFormat;
 use domain::{CommandId, DeviceId, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::SecretBox;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::command::CommandOrder;
 use crate::crypto::device_key;
 
 /// A command as a device gets it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignedCommand {
     /// The command.
     pub id: CommandId,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::PlacementMsg;
-use crate::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN, negotiated};
+use crate::link::protocol::{PROTOCOL_MIN, negotiated};
 use crate::metrics::Metrics;
 use crate::ownership::{Moment, Ownership};
 
@@ -46,6 +46,8 @@ pub struct ClusterOptions {
     pub fence_after: Duration,
     /// How long a node trusts nobody's end after its own lease had lapsed.
     pub steady_after: Duration,
+    /// Newest protocol between nodes that it speaks.
+    pub protocol_max: u16,
 }
 
 /// Why a node cannot join.
@@ -72,7 +74,7 @@ pub enum JoinError {
     },
     /// A live node and this one speak no protocol in common.
     #[error(
-        "the live node {peer:?} speaks the protocols {} to {} between nodes, this build {PROTOCOL_MIN} to {PROTOCOL_MAX}: \
+        "the live node {peer:?} speaks the protocols {} to {} between nodes, this one {PROTOCOL_MIN} to {own_max}: \
          upgrade all nodes to a build in between first", peer_speaks.0, peer_speaks.1
     )]
     NoCommonProtocol {
@@ -80,6 +82,8 @@ pub enum JoinError {
         peer: String,
         /// Its oldest and newest protocol.
         peer_speaks: (i32, i32),
+        /// This node's newest protocol.
+        own_max: u16,
     },
     /// The database failed.
     #[error(transparent)]
@@ -112,9 +116,10 @@ impl Membership {
             return Err(JoinError::OtherKeys);
         }
         let nodes = store.cluster_nodes().await?;
-        let mute = |row: &&NodeRow| row.state.is_live() && row.lease_left_ms > 0 && negotiated(row.protocols.0, row.protocols.1).is_none();
+        let mute =
+            |row: &&NodeRow| row.state.is_live() && row.lease_left_ms > 0 && negotiated(options.protocol_max, row.protocols).is_none();
         if let Some(row) = nodes.iter().find(mute) {
-            return Err(JoinError::NoCommonProtocol { peer: row.name.clone(), peer_speaks: row.protocols });
+            return Err(JoinError::NoCommonProtocol { peer: row.name.clone(), peer_speaks: row.protocols, own_max: options.protocol_max });
         }
         let node = Mutex::new(NodeId(Uuid::nil()));
         let membership = Arc::new(Self { options, store, ownership, node, steady_since_ms: AtomicI64::new(0), metrics });
@@ -138,7 +143,7 @@ impl Membership {
                 http_url: options.http_url.clone(),
                 version: options.version.clone(),
                 protocol_min: i32::from(PROTOCOL_MIN),
-                protocol_max: i32::from(PROTOCOL_MAX),
+                protocol_max: i32::from(options.protocol_max),
                 lock_identity: options.lock_identity.clone(),
             };
             let sent = Moment::now();

@@ -8,7 +8,7 @@ use domain::shard::{Epoch, ShardId};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
 
-use crate::link::message::NodeVitals;
+use crate::link::message::NodeStats;
 use crate::link::{Links, PeerStatus};
 use crate::ownership::{ClusterView, Ownership};
 use crate::{ServiceError, clock};
@@ -28,7 +28,7 @@ pub struct ClusterNode {
     /// The link to it; `None` for the node that answers and for those that ended.
     pub link: Option<PeerStatus>,
     /// What it last told of itself.
-    pub vitals: Option<NodeVitals>,
+    pub stats: Option<NodeStats>,
 }
 
 /// A shard as this node sees it.
@@ -96,7 +96,7 @@ impl ClusterService {
                     shards: view.places.iter().filter(|place| place.owner == Some(row.id)).count(),
                     is_this,
                     link,
-                    vitals: if is_this { Some(self.links.vitals()) } else { link.and_then(|link| link.vitals) },
+                    stats: if is_this { Some(self.links.stats()) } else { link.and_then(|link| link.stats) },
                     row: row.clone(),
                 }
             })

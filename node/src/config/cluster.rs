@@ -1,5 +1,6 @@
 //! `[cluster]`: leases, and the links between nodes.
 
+use actors::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 use domain::Invalid;
 use domain::invalid::in_range;
 
@@ -15,6 +16,9 @@ impl Cluster {
         in_range("cluster.pool_max_connections", self.pool_max_connections, 3, 100)?;
         in_range("cluster.owner_wait_ms", self.owner_wait_ms, 10, 10_000)?;
         in_range("cluster.feed_interval_ms", self.feed_interval_ms, 50, 60_000)?;
+        if self.protocol_max != 0 {
+            in_range("cluster.protocol_max", self.protocol_max, PROTOCOL_MIN, PROTOCOL_MAX)?;
+        }
         in_range("cluster.handshake_timeout_ms", self.handshake_timeout_ms, 50, 60_000)?;
         in_range("cluster.beat_interval_ms", self.beat_interval_ms, 50, 10_000)?;
         in_range("cluster.idle_after_ms", self.idle_after_ms, 2 * self.beat_interval_ms, 60_000)?;
@@ -28,6 +32,11 @@ impl Cluster {
             return Err(Invalid::new("cluster.node_name", "more than 64 characters, or one of @ , ="));
         }
         self.addresses().map(drop)
+    }
+
+    /// Newest protocol between nodes that this node speaks.
+    pub(crate) fn newest_protocol(&self) -> u16 {
+        if self.protocol_max == 0 { PROTOCOL_MAX } else { self.protocol_max }
     }
 
     /// Addresses to dial by name of the node.

@@ -281,6 +281,7 @@ section!(
         handshake_timeout_ms: u64,
         idle_after_ms: u64,
         beat_interval_ms: u64,
+        protocol_max: u16,
         redial_min_ms: u64,
         redial_max_ms: u64,
         peer_in_flight_max: usize,

@@ -1,9 +1,9 @@
 //! A cluster as devices, people and operators meet it: any node serves any device, nodes come and go.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use actors::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 use chaos::client::{Client, EnrolledDevice};
 use chaos::harness::{Cluster, ClusterOptions};
 use chaos::network::{Mode, Modes};
@@ -307,13 +307,12 @@ impl<F: Future<Output = Result<(), tokio::time::error::Elapsed>>> MapOk for F {
     }
 }
 
-/// One by one, the nodes of an older build are replaced by this one; devices notice nothing.
+/// One by one, nodes that are kept at the protocol before are let speak the newest; devices notice nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_upgrade_from_the_build_before() {
-    let current = PathBuf::from(env!("CARGO_BIN_EXE_nexmdm"));
-    let previous = current.with_file_name("nexmdm-previous");
-    assert!(previous.is_file(), "no {}: `make test` builds it", previous.display());
-    let mut site = Site::start(ClusterOptions { binary: previous, ..cluster_options(2) }, 20).await;
+async fn a_rolling_upgrade_from_the_protocol_before() {
+    const VARIABLE: &str = "NEXMDM__CLUSTER__PROTOCOL_MAX";
+    let before = PROTOCOL_MIN.to_string();
+    let mut site = Site::start(cluster_options(2).env(VARIABLE, &before), 20).await;
     for upgraded in ["node-2", "node-1"] {
         // Whoever is connected to the other node goes on all the while.
         let (other, devices) = (site.client(if upgraded == "node-2" { "node-1" } else { "node-2" }), site.devices.clone());
@@ -331,13 +330,13 @@ async fn a_rolling_upgrade_from_the_build_before() {
             sent
         });
         let node = site.cluster.node_mut(upgraded).unwrap();
-        node.options_mut().binary.clone_from(&current);
+        node.options_mut().env.push((VARIABLE.to_owned(), "0".to_owned()));
         node.restart().await.unwrap();
         site.until_spread(2).await;
         done.send(true).unwrap();
         let sent = fleet.await.unwrap();
         assert!(sent > site.devices.len(), "only {sent} heartbeats while {upgraded} was replaced");
-        let spoken = if upgraded == "node-2" { 2 } else { 3 };
+        let spoken = if upgraded == "node-2" { PROTOCOL_MIN } else { PROTOCOL_MAX };
         for (asked, other) in [("node-1", "node-2"), ("node-2", "node-1")] {
             eventually("they speak the newest that both know", async || {
                 let view = site.cluster.view_of(asked).await.ok()?;

@@ -77,7 +77,7 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
             }
         });
     });
-    let vitals = node.vitals.filter(|_| live);
+    let stats = node.stats.filter(|_| live);
     rsx! {
         tr { "data-testid": "node-row", "data-node": "{name}", "data-state": node.row.state.as_str(),
             td { span { class: "node-mark {mark}", aria_hidden: "true" } strong { "{name}" }
@@ -85,8 +85,8 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
             }
             td { span { class: "badge {tone}", "data-testid": "node-state", "{state}" } }
             td { class: "number", "data-testid": "node-shards", {format::number(node.shards as u64)} }
-            td { class: "number", {vitals.map_or_else(unknown, |vitals| rsx! { {format::number(vitals.devices)} })} }
-            td { class: "number", {vitals.map_or_else(unknown, |vitals| rsx! { {format::rate(vitals.heartbeats_per_second)} })} }
+            td { class: "number", {stats.map_or_else(unknown, |stats| rsx! { {format::number(stats.devices)} })} }
+            td { class: "number", {stats.map_or_else(unknown, |stats| rsx! { {format::rate(stats.heartbeats_per_second)} })} }
             td { "{lease}" }
             td { "data-testid": "node-link",
                 match (live, node.is_this, node.link) {
