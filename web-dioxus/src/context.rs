@@ -10,6 +10,7 @@ use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 
 use crate::Limit;
+use crate::field_labels::labeled;
 use crate::fleet_watch::FleetWatch;
 use crate::format;
 use crate::uploads::Uploads;
@@ -71,9 +72,10 @@ pub(crate) fn use_session() -> Session {
 pub(crate) fn explain(error: &ServiceError) -> String {
     match error {
         ServiceError::Forbidden(_) => "Your role does not allow this.".into(),
-        ServiceError::Unauthorized => "Your sign-in no longer holds. Sign in again.".into(),
+        ServiceError::Unauthorized => "Your session has ended. Sign in again.".into(),
         ServiceError::Unavailable => "The server cannot do this right now. Try again in a moment.".into(),
-        ServiceError::Internal => "Something went wrong on the server. Its log says what.".into(),
+        ServiceError::Internal => "Internal server error. See the server log.".into(),
+        ServiceError::Invalid(invalid) => format::sentence(&labeled(invalid)),
         other => format::sentence(&other.to_string()),
     }
 }
@@ -85,6 +87,7 @@ mod tests {
     #[test]
     fn errors_read_as_sentences() {
         assert_eq!(explain(&ServiceError::NotFound("device")), "There is no such device.");
+        assert_eq!(explain(&domain::Invalid::new("body", "empty").into()), "File: empty.");
         assert_eq!(
             explain(&ServiceError::Forbidden(domain::access::Forbidden(Permission::ManageDevices))),
             "Your role does not allow this."

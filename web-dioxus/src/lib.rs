@@ -22,6 +22,7 @@ mod components;
 mod context;
 mod cookies;
 mod deployments_url;
+mod field_labels;
 mod files;
 mod fleet_watch;
 mod format;

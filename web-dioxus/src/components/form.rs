@@ -7,6 +7,7 @@ use domain::Invalid;
 
 use crate::components::dialog::Dialog;
 use crate::components::{Glyph, icon};
+use crate::field_labels::{field_name, labeled};
 use crate::toasts::{Toasts, use_toasts};
 
 /// What a field of a form holds; empty when there is no such field.
@@ -81,24 +82,19 @@ impl Submission {
 
     /// What is wrong with a field.
     pub(crate) fn error(self, name: &str) -> Option<String> {
-        self.refused.read().as_ref().filter(|invalid| field_of(invalid) == name).map(|invalid| invalid.problem.clone())
+        self.refused.read().as_ref().filter(|invalid| field_name(invalid) == name).map(|invalid| invalid.problem.clone())
     }
 
     /// What is wrong with none of these fields: it has to be shown at the end of the form.
     pub(crate) fn other_error(self, names: &[&str]) -> Option<String> {
         let refused = self.refused.read();
-        refused.as_ref().filter(|invalid| !names.contains(&field_of(invalid))).map(ToString::to_string)
+        refused.as_ref().filter(|invalid| !names.contains(&field_name(invalid))).map(labeled)
     }
 
     /// Where the glue moves the focus; the number makes every attempt a change.
     pub(crate) fn focus(self) -> String {
-        self.refused.read().as_ref().map_or_else(String::new, |invalid| format!("{}:{}", field_of(invalid), (self.attempts)()))
+        self.refused.read().as_ref().map_or_else(String::new, |invalid| format!("{}:{}", field_name(invalid), (self.attempts)()))
     }
-}
-
-/// The field that a refusal is about, without the place within a list.
-fn field_of(invalid: &Invalid) -> &str {
-    invalid.field.split('[').next().unwrap_or_default()
 }
 
 /// A form that can be sent.
@@ -176,11 +172,5 @@ mod tests {
     fn labels_are_separated_by_commas() {
         assert_eq!(labels_of("till, ground floor ,, "), ["till", "ground floor"]);
         assert!(labels_of(" , ").is_empty());
-    }
-
-    #[test]
-    fn a_refusal_names_its_field() {
-        assert_eq!(field_of(&Invalid::new("tags[3]", "")), "tags");
-        assert_eq!(field_of(&Invalid::new("alias", "")), "alias");
     }
 }
