@@ -53,20 +53,20 @@ pub(crate) fn deployment_badge(state: DeploymentState) -> Element {
 /// Why a deployment is paused.
 pub(crate) fn pause_text(reason: PauseReason) -> &'static str {
     match reason {
-        PauseReason::Person => "Somebody paused it. Nothing starts until it is resumed.",
-        PauseReason::CanaryFailed => "Too many of its first devices failed, so it paused by itself. The others were not touched.",
+        PauseReason::Person => "Paused manually. No new installs start until the deployment is resumed.",
+        PauseReason::CanaryFailed => "Auto-paused: too many canary devices failed. No other device was updated.",
         PauseReason::CanaryTimeout => {
-            "Too few of its first devices were done in time, so it paused by itself. The others were not touched."
+            "Auto-paused: too few canary devices completed within the evaluation timeout. No other device was updated."
         }
-        PauseReason::FailureRate => "Too many devices failed, so it paused by itself.",
+        PauseReason::FailureRate => "Auto-paused: the failure rate is above its threshold.",
     }
 }
 
 /// Why no deployment at all goes on.
 pub(crate) fn blocked_text(blocked: Blocked) -> &'static str {
     match blocked {
-        Blocked::FlagOff => "Deployments are turned off on this server. Nothing starts until they are turned on.",
-        Blocked::KillSwitch => "All deployments were stopped. Nothing starts until somebody lets them go on.",
+        Blocked::FlagOff => "Deployments are disabled on this server. No new installs start until they are enabled.",
+        Blocked::KillSwitch => "Emergency stop: all deployments are stopped. No new installs start until an admin resumes them.",
     }
 }
 
@@ -74,8 +74,8 @@ pub(crate) fn blocked_text(blocked: Blocked) -> &'static str {
 pub(crate) fn task_state_text(state: TaskState) -> &'static str {
     match state {
         TaskState::Queued => "Waiting",
-        TaskState::WaitingWindow => "Window closed",
-        TaskState::Throttled => "In line",
+        TaskState::WaitingWindow => "Outside window",
+        TaskState::Throttled => "Queued",
         TaskState::Sending => "Sending",
         TaskState::Installing => "Installing",
         TaskState::Succeeded => "Succeeded",
@@ -100,9 +100,9 @@ pub(crate) fn task_badge(state: TaskState) -> Element {
 /// How far a device is.
 pub(crate) fn stage_text(stage: Stage) -> &'static str {
     match stage {
-        Stage::Accepted => "taken",
+        Stage::Accepted => "accepted",
         Stage::Downloading => "downloading",
-        Stage::Verifying => "verifying the file",
+        Stage::Verifying => "verifying",
         Stage::Installing => "installing",
     }
 }
@@ -117,42 +117,42 @@ pub(crate) fn reason_text(reason: Reason) -> &'static str {
 
 fn wait_text(wait: Wait) -> &'static str {
     match wait {
-        Wait::Canary => "the first devices come first",
-        Wait::Offline => "not heard from",
-        Wait::StaleHeartbeat => "its last heartbeat is too old",
-        Wait::NotDozeExempt => "Doze may put its agent to sleep",
-        Wait::Backoff => "failed, is tried again later",
-        Wait::NoAnswer => "has not said that it takes it",
-        Wait::OtherDeployment => "another deployment has it",
-        Wait::Rate => "enough started this minute",
-        Wait::Concurrency => "enough are at it",
-        Wait::Paused => "paused before it took it",
-        Wait::AlreadyInstalled => "has this version or a newer one",
-        Wait::SeenInHeartbeat => "its heartbeat shows the version",
-        Wait::DeviceDeleted => "the device was deleted",
-        Wait::SdkTooOld => "its Android is too old for the app",
-        Wait::Deadline => "the deployment's time was over",
-        Wait::Superseded => "a newer deployment took it over",
-        Wait::Canceled => "called off",
+        Wait::Canary => "canary pending",
+        Wait::Offline => "device offline",
+        Wait::StaleHeartbeat => "heartbeat too old",
+        Wait::NotDozeExempt => "not exempt from Doze",
+        Wait::Backoff => "waiting to retry",
+        Wait::NoAnswer => "no acknowledgement",
+        Wait::OtherDeployment => "queued behind another deployment",
+        Wait::Rate => "rate limit",
+        Wait::Concurrency => "concurrency limit",
+        Wait::Paused => "paused before acceptance",
+        Wait::AlreadyInstalled => "this or a newer version is installed",
+        Wait::SeenInHeartbeat => "version confirmed by heartbeat",
+        Wait::DeviceDeleted => "device deleted",
+        Wait::SdkTooOld => "Android version too old for the app",
+        Wait::Deadline => "deadline passed",
+        Wait::Superseded => "superseded by a newer deployment",
+        Wait::Canceled => "canceled",
     }
 }
 
 fn error_text(code: ErrorCode) -> &'static str {
     match code {
-        ErrorCode::ChecksumMismatch => "the file that arrived is not the one that was announced",
-        ErrorCode::SignerMismatch => "the file is signed by somebody else",
-        ErrorCode::NotPermitted => "Android does not let the agent install",
-        ErrorCode::LowBattery => "its battery is too low",
-        ErrorCode::NoWifi => "it is not on Wi-Fi",
-        ErrorCode::Metered => "its network is metered",
-        ErrorCode::NotCharging => "it does not charge",
-        ErrorCode::OutsideWindow => "the maintenance window is closed",
-        ErrorCode::LowStorage => "too little free storage",
-        ErrorCode::InCall => "somebody is in a call on it",
-        ErrorCode::DownloadFailed => "the file could not be fetched",
-        ErrorCode::InstallFailed => "Android refused the installation",
-        ErrorCode::DowngradeRefused => "a newer version is installed, and Android does not go back",
-        ErrorCode::Timeout => "it took too long",
+        ErrorCode::ChecksumMismatch => "checksum mismatch",
+        ErrorCode::SignerMismatch => "signer mismatch",
+        ErrorCode::NotPermitted => "the agent may not install apps",
+        ErrorCode::LowBattery => "battery too low",
+        ErrorCode::NoWifi => "not on Wi-Fi",
+        ErrorCode::Metered => "metered network",
+        ErrorCode::NotCharging => "not charging",
+        ErrorCode::OutsideWindow => "outside the maintenance window",
+        ErrorCode::LowStorage => "insufficient storage",
+        ErrorCode::InCall => "call in progress",
+        ErrorCode::DownloadFailed => "download failed",
+        ErrorCode::InstallFailed => "installation rejected by Android",
+        ErrorCode::DowngradeRefused => "downgrade rejected: a newer version is installed",
+        ErrorCode::Timeout => "timed out",
     }
 }
 
@@ -163,9 +163,9 @@ pub(crate) fn event_text(kind: &str) -> String {
         "paused" => "Paused",
         "resumed" => "Resumed",
         "canceled" => "Canceled",
-        "superseded" => "Devices went to a newer deployment",
-        "task_failed" => "A device failed",
-        "gate_opened" => "The first devices are good: the others follow",
+        "superseded" => "Superseded by a newer deployment",
+        "task_failed" => "Installation failed",
+        "gate_opened" => "Canary passed, rollout started",
         "finished" => "Finished",
         other => return other.replace('_', " "),
     };
@@ -187,10 +187,10 @@ pub(crate) fn target_text(target: &str) -> String {
     };
     match target.iter().next() {
         Some((kind, value)) => match kind.as_str() {
-            "fleet" => "the whole fleet".into(),
-            "ids" => format!("{} chosen", devices(value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX))),
-            "tags" => format!("all tagged {}", names(value)),
-            "groups" => format!("all in {}", names(value)),
+            "fleet" => "all devices".into(),
+            "ids" => format!("{} selected", devices(value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX))),
+            "tags" => format!("devices tagged {}", names(value)),
+            "groups" => format!("devices in {}", names(value)),
             _ => {
                 let conditions = value.as_object().into_iter().flatten();
                 let said: Vec<_> = conditions
@@ -256,9 +256,9 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_reads_as_words() {
-        assert_eq!(target_text(r#"{"fleet":true}"#), "the whole fleet");
-        assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices chosen");
-        assert_eq!(target_text(r#"{"tags":["till","ground floor"]}"#), "all tagged till, ground floor");
+        assert_eq!(target_text(r#"{"fleet":true}"#), "all devices");
+        assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
+        assert_eq!(target_text(r#"{"tags":["till","ground floor"]}"#), "devices tagged till, ground floor");
         assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20, tag till");
         assert_eq!([target_text("{}"), target_text("nonsense")], ["", ""]);
     }
@@ -272,7 +272,7 @@ mod tests {
         words.dedup();
         assert_eq!(words.len(), count, "two reasons read the same");
         assert_eq!(event_detail("canary_failed"), pause_text(PauseReason::CanaryFailed));
-        assert_eq!(event_detail("low_storage"), "too little free storage");
+        assert_eq!(event_detail("low_storage"), "insufficient storage");
         assert_eq!([event_detail("till-1"), event_text("of_later")], ["till-1", "of later"]);
     }
 }

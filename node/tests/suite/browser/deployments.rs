@@ -67,7 +67,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.shown("[data-testid=blocked][data-blocked=flag_off]").await;
     chromium.look("deployments-off").await;
     chromium.click("[data-testid=unblock]").await;
-    chromium.says("dialog[open]", "Turn deployments on?").await;
+    chromium.says("dialog[open]", "Enable deployments?").await;
     chromium.click("[data-testid=confirm]").await;
     chromium.gone("[data-testid=blocked]").await;
 
@@ -79,13 +79,13 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.fill("[name='options.concurrency']", "0").await;
     chromium.says("[data-testid='error-options.concurrency']", "outside 1..100000").await;
     chromium.fill("[name='options.min_battery_pct']", "many").await;
-    chromium.says("[data-testid='error-options.min_battery_pct']", "takes a whole number").await;
+    chromium.says("[data-testid='error-options.min_battery_pct']", "must be a whole number").await;
     chromium.click("[name=window]").await;
     let zone = "return document.querySelector(\"[name='options.window.tz']\")?.value === Intl.DateTimeFormat().resolvedOptions().timeZone";
     eventually("the zone of the viewer", async || (chromium.script(zone).await == true).then_some(())).await;
     chromium.says("[data-testid='error-options.window.start']", "not a time of the day").await;
     chromium.click("[data-testid=dry-run]").await;
-    chromium.says("[data-testid=error-target]", "choose which devices").await;
+    chromium.says("[data-testid=error-target]", "choose a target").await;
     chromium.look("deployment-new-wrong").await;
     chromium.click("[name=window]").await;
     chromium.click("[name=target][value=fleet]").await;
@@ -95,18 +95,18 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.fill("[name='options.canary.size']", "9").await;
     chromium.says("[data-testid='error-options.canary.size']", "more than the 3 devices").await;
     chromium.click("[name=canary]").await;
-    chromium.says("[data-testid=error-canary]", "the whole fleet begins with at least one device").await;
+    chromium.says("[data-testid=error-canary]", "a deployment to all devices requires a canary of at least one device").await;
     chromium.click("[name=canary]").await;
     chromium.fill("[name='options.canary.size']", "1").await;
     chromium.says("[data-testid=form-says]", "3 devices").await;
 
     // What it would do, and nothing done.
     chromium.click("[data-testid=dry-run]").await;
-    chromium.says("[data-testid=plan-devices]", "3 would get it").await;
+    chromium.says("[data-testid=plan-devices]", "3 to install").await;
     let focused = "return document.activeElement.id === 'plan-title'";
     eventually("what was found has the focus", async || (chromium.script(focused).await == true).then_some(())).await;
-    chromium.says("[data-testid=plan-canary]", "1 of them first").await;
-    chromium.says("[data-testid=plan-count][data-state=queued]", "the first devices come first").await;
+    chromium.says("[data-testid=plan-canary]", "1 in the canary").await;
+    chromium.says("[data-testid=plan-count][data-state=queued]", "canary pending").await;
     chromium.says("[data-testid=plan-device]", "till-1").await;
     assert_eq!(bench.sql("SELECT count(*) FROM deployment"), "0");
     chromium.look("deployment-plan").await;
@@ -116,7 +116,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.click("[data-testid=dry-run]").await;
     chromium.click("[data-testid=deploy]").await;
     chromium.says("dialog[open]", "Deploy Till 2.0 to 3 devices?").await;
-    chromium.says("dialog[open]", "It begins with 1 device.").await;
+    chromium.says("dialog[open]", "Starts with a canary of 1 device.").await;
     chromium.look("deployment-start").await;
     chromium.click("[data-testid=confirm]").await;
 
@@ -132,7 +132,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.look("deployment-canary").await;
     chromium.click("[data-testid=pause]").await;
     chromium.says("[data-testid=deployment-state]", "Paused").await;
-    chromium.says("[data-testid=pause-reason]", "Somebody paused it").await;
+    chromium.says("[data-testid=pause-reason]", "Paused manually").await;
     says(&bench, &robots[0], &first, json!({"status": "succeeded", "installed_version": "2.0"})).await;
     chromium.says("[data-testid=count-succeeded]", "1").await;
     chromium.says("[data-testid=canary-success]", "100 % of 1").await;
@@ -145,7 +145,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.says("[data-testid=deployment-percent]", "100 %").await;
     chromium.says("[data-testid=deployment-state]", "Finished").await;
     chromium.shown("[data-testid=deployment-event][data-kind=gate_opened]").await;
-    chromium.says("[data-testid=way-back]", "There is no way back: no earlier version is known to be good").await;
+    chromium.says("[data-testid=way-back]", "Rollback unavailable: no earlier version is known to be good").await;
     for gone in ["pause", "resume", "roll-back", "cancel-deployment"] {
         chromium.gone(&format!("[data-testid={gone}]")).await;
     }
@@ -163,7 +163,7 @@ async fn a_version_goes_from_its_row_to_the_fleet_and_is_watched_to_the_end() {
     chromium.page(&bench, "/deployments").await;
     chromium.says("[data-testid=deployment-row]", "3 succeeded").await;
     chromium.click("[data-testid=state-running]").await;
-    chromium.says("[data-testid=empty-state]", "None is in this state").await;
+    chromium.says("[data-testid=empty-state]", "No deployments in this state").await;
     chromium.click("[data-testid=state-finished]").await;
     chromium.click("[data-testid=deployment-row] a").await;
     chromium.says("[data-testid=deployment-title]", "Till 2.0").await;
@@ -197,10 +197,10 @@ async fn failing_first_devices_pause_it_and_the_way_back_is_told_before_it_is_go
         says(&bench, &robots[place], &told, json!({"status": "accepted"})).await;
         says(&bench, &robots[place], &told, status).await;
     }
-    chromium.says("[data-testid=pause-reason]", "Too many of its first devices failed").await;
+    chromium.says("[data-testid=pause-reason]", "too many canary devices failed").await;
     chromium.says("[data-testid=rollback-offered]", "Android does not go back to version code 1").await;
     chromium.gone("[data-testid=roll-back]").await;
-    chromium.says("[data-testid=task-row][data-state=failed]", "Android refused the installation; no room for <b>it</b>").await;
+    chromium.says("[data-testid=task-row][data-state=failed]", "installation rejected by Android; no room for <b>it</b>").await;
     chromium.says("[data-testid=count-queued]", "1").await;
     chromium.look("deployment-canary-failed").await;
 
@@ -210,7 +210,7 @@ async fn failing_first_devices_pause_it_and_the_way_back_is_told_before_it_is_go
     assert_eq!(answer.status, 201, "{}", answer.detail());
     chromium.says("[data-testid=rollback-offered]", "Rolling back installs com.example.till 1.0-again (4) on 1 device.").await;
     chromium.click("[data-testid=roll-back]").await;
-    chromium.says("dialog[open]", "installs com.example.till 1.0-again (4) on the 1 device that have 3.0 (3)").await;
+    chromium.says("dialog[open]", "installs com.example.till 1.0-again (4) on the 1 device that got 3.0 (3)").await;
     chromium.look("deployment-roll-back").await;
     chromium.click("[data-testid=confirm]").await;
     chromium.says("[data-testid=deployment-title]", "Rollback of Till 3.0").await;
@@ -247,7 +247,7 @@ async fn what_cannot_be_taken_back_asks_first_and_each_role_sees_its_own() {
     operator.gone("[data-testid=unblock]").await;
     let chromium = admin(&bench).await;
     chromium.page(&bench, &format!("/deployments/{id}")).await;
-    chromium.says("[data-testid=blocked]", "All deployments were stopped").await;
+    chromium.says("[data-testid=blocked]", "all deployments are stopped").await;
     chromium.page(&bench, "/deployments").await;
     chromium.look("deployments-stopped").await;
     chromium.click("[data-testid=unblock]").await;
@@ -257,7 +257,7 @@ async fn what_cannot_be_taken_back_asks_first_and_each_role_sees_its_own() {
 
     operator.page(&bench, &format!("/deployments/{id}")).await;
     operator.click("[data-testid=cancel-deployment]").await;
-    operator.says("dialog[open]", "2 devices that did not begin are called off").await;
+    operator.says("dialog[open]", "Installs that have not started are canceled on 2 devices").await;
     operator.keys(&fantoccini::key::Key::Escape.to_string()).await;
     operator.gone("dialog[open]").await;
     assert_eq!(bench.sql("SELECT state FROM deployment"), "running");
@@ -285,7 +285,7 @@ async fn what_cannot_be_taken_back_asks_first_and_each_role_sees_its_own() {
     operator.says("[data-testid=target-count]", "1 device right now").await;
     operator.choose("select[name=apk_id]", apk["id"].as_str().unwrap()).await;
     operator.click("[data-testid=dry-run]").await;
-    operator.says("[data-testid=plan-devices]", "1 would get it").await;
+    operator.says("[data-testid=plan-devices]", "1 to install").await;
     operator.says("[data-testid=plan-device]", "till-2").await;
 }
 

@@ -49,11 +49,11 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
             match reading.value.as_deref() {
                 Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! {
                     if query.state.is_some() {
-                        EmptyState { glyph: Glyph::Search, title: "None is in this state", text: "No deployment is in this state right now.",
+                        EmptyState { glyph: Glyph::Search, title: "No deployments in this state", text: "Choose another state, or show all deployments.",
                             Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Show all" }
                         }
                     } else {
-                        EmptyState { glyph: Glyph::Package, title: "No deployments yet", text: "Choose a version of an app and deploy it: to a few devices first, and to the others once those are good. How far it gets is seen here.",
+                        EmptyState { glyph: Glyph::Package, title: "No deployments yet", text: "Choose an app version and deploy it: to a canary first, then to the rest. Its progress appears here.",
                             if session.may(Permission::ManageDeployments) {
                                 Go { to: Route::Apks { query: ApksUrl::default() }, class: "button primary", "Choose an app" }
                             }
@@ -86,8 +86,8 @@ fn DeploymentRow(details: DeploymentDetails, now: Timestamp) -> Element {
     let row = &details.row;
     let unfinished = row.finished_at.is_none();
     let phase = match row.phase {
-        domain::deployment::Phase::Canary => "first devices",
-        domain::deployment::Phase::Rollout => "all devices",
+        domain::deployment::Phase::Canary => "canary",
+        domain::deployment::Phase::Rollout => "rollout",
     };
     rsx! {
         li { class: "batch-row", "data-testid": "deployment-row", "data-id": "{row.id}", "data-state": row.state.as_str(), "data-open": "{open(&details)}",

@@ -30,7 +30,7 @@ pub(crate) fn Deployments(query: DeploymentsUrl) -> Element {
     }
     let all = DeploymentsUrl::default();
     rsx! {
-        PageHeader { title: "Deployments", lead: "Versions of apps on their way to devices.",
+        PageHeader { title: "Deployments", lead: "Rollouts of app versions to devices.",
             StopAll {}
             if session.may(Permission::ManageDeployments) {
                 Go { to: Route::NewDeployment { query: NewDeploymentUrl::default() }, class: "button primary", testid: "new-deployment", {icon(Glyph::Plus)} "New deployment" }

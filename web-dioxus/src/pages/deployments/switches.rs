@@ -38,8 +38,8 @@ pub(super) fn Switches() -> Element {
     let manages = session.may(Permission::ManageFlags);
     let now = clock::now();
     let (flag, on, action) = match blocked(states) {
-        Some(Blocked::KillSwitch) => (Flag::DeploymentsKillSwitch, false, "Let them go on"),
-        Some(Blocked::FlagOff) => (Flag::DeploymentsEnabled, true, "Turn on"),
+        Some(Blocked::KillSwitch) => (Flag::DeploymentsKillSwitch, false, "Resume deployments"),
+        Some(Blocked::FlagOff) => (Flag::DeploymentsEnabled, true, "Enable deployments"),
         None => {
             return rsx! {};
         }
@@ -79,10 +79,10 @@ pub(super) fn StopAll() -> Element {
     let runs = reading.value.as_deref().is_some_and(|states| blocked(states).is_none());
     rsx! {
         if runs && session.may(Permission::ManageFlags) {
-            button { class: "button quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "turn-off", onclick: move |_| asked.set(Some((Flag::DeploymentsEnabled, false))), "Turn off" }
+            button { class: "button quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "turn-off", onclick: move |_| asked.set(Some((Flag::DeploymentsEnabled, false))), "Disable deployments" }
         }
         if runs && session.may(Permission::ManageDeployments) {
-            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "stop-all", onclick: move |_| asked.set(Some((Flag::DeploymentsKillSwitch, true))), {icon(Glyph::Power)} "Stop all" }
+            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "stop-all", onclick: move |_| asked.set(Some((Flag::DeploymentsKillSwitch, true))), {icon(Glyph::Power)} "Emergency stop" }
         }
         if let Some((flag, on)) = asked() {
             SetFlag { flag, on, onclose: move |()| {
@@ -101,21 +101,21 @@ fn SetFlag(flag: Flag, on: bool, onclose: EventHandler<()>) -> Element {
     let (title, action, what, done) = match (flag, on) {
         (Flag::DeploymentsKillSwitch, true) => (
             "Stop all deployments?",
-            "Stop all",
-            "Within 10 seconds nothing starts on any device any more, on no node. What is being installed is left to finish. An admin lets them go on.",
+            "Emergency stop",
+            "Within 10 seconds no node starts another install on any device. Installs in progress are left to finish. Only admins can resume.",
             "All deployments are stopped.",
         ),
         (Flag::DeploymentsKillSwitch, false) => {
-            ("Let deployments go on?", "Let them go on", "Deployments that are running go on where they stopped.", "Deployments go on.")
+            ("Resume deployments?", "Resume deployments", "Running deployments continue where they stopped.", "Deployments are resumed.")
         }
         (Flag::DeploymentsEnabled, true) => {
-            ("Turn deployments on?", "Turn on", "Deployments that are running begin to install on devices.", "Deployments are turned on.")
+            ("Enable deployments?", "Enable deployments", "Running deployments start to install on devices.", "Deployments are enabled.")
         }
         (Flag::DeploymentsEnabled, false) => (
-            "Turn deployments off?",
-            "Turn off",
-            "Nothing starts on any device until they are turned on again. What is being installed is left to finish.",
-            "Deployments are turned off.",
+            "Disable deployments?",
+            "Disable deployments",
+            "No new installs start on any device until deployments are enabled again. Installs in progress are left to finish.",
+            "Deployments are disabled.",
         ),
     };
     let stops = (flag == Flag::DeploymentsKillSwitch) == on;

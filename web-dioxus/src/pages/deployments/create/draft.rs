@@ -117,7 +117,7 @@ impl Draft {
             text => match text.parse::<u64>() {
                 Ok(number) => Some(T::try_from(number).unwrap_or(T::LARGEST)),
                 Err(_) => {
-                    problems.insert(name.to_owned(), "takes a whole number".to_owned());
+                    problems.insert(name.to_owned(), "must be a whole number".to_owned());
                     None
                 }
             },
@@ -148,14 +148,15 @@ impl Draft {
     fn intent(&self) -> Result<Option<RestartIntent>, Invalid> {
         let mut extras = BTreeMap::new();
         for line in self.get(field::EXTRAS).lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (name, value) = line.split_once('=').ok_or_else(|| Invalid::new(field::EXTRAS, format!("{line:?} is not name=value")))?;
+            let (name, value) =
+                line.split_once('=').ok_or_else(|| Invalid::new(field::EXTRAS, format!("{line:?} is not in the form name=value")))?;
             if extras.insert(name.trim().to_owned(), value.trim().to_owned()).is_some() {
-                return Err(Invalid::new(field::EXTRAS, format!("{:?} stands there twice", name.trim())));
+                return Err(Invalid::new(field::EXTRAS, format!("duplicate name {:?}", name.trim())));
             }
         }
         match self.get(field::INTENT) {
             "" if extras.is_empty() => Ok(None),
-            "" => Err(Invalid::new(field::INTENT, "extras take an action")),
+            "" => Err(Invalid::new(field::INTENT, "extras require an intent action")),
             action => Ok(Some(RestartIntent { action: action.to_owned(), extras })),
         }
     }

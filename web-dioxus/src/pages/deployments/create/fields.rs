@@ -91,19 +91,19 @@ pub(super) fn OptionFields(form: Form, devices: Option<usize>) -> Element {
 fn FirstDevices(form: Form, devices: Option<usize>) -> Element {
     let size = devices.filter(|count| *count > 0).map(|count| CanaryOptions::careful(count).size);
     let (size_hint, placeholder) = match size {
-        Some(size) => (format!("left empty: {size} here, a twentieth and at most 5"), size.to_string()),
-        None => ("left empty: a twentieth, at least 1 and at most 5".to_owned(), "5".to_owned()),
+        Some(size) => (format!("empty: {size} for this target (5 %, at most 5)"), size.to_string()),
+        None => ("empty: 5 % of the target, at least 1 and at most 5".to_owned(), "5".to_owned()),
     };
     rsx! {
         fieldset { class: "card option-group",
-            legend { "First devices" }
-            Check { form, name: field::CANARY, label: "Begin with a few devices", hint: "The others follow once enough of these succeeded. The whole fleet always begins so." }
+            legend { "Canary" }
+            Check { form, name: field::CANARY, label: "Start with a canary", hint: "The rollout continues once enough canary devices succeeded. A deployment to all devices always starts with a canary." }
             if form.on(field::CANARY) {
                 div { class: "form-grid",
-                    Line { form, name: field::CANARY_SIZE, label: "How many", hint: size_hint, placeholder }
-                    Line { form, name: field::CANARY_THRESHOLD, label: "Success, percent", hint: "of those that are done" }
-                    Line { form, name: field::CANARY_MIN, label: "Done at least", placeholder: "all of them", hint: "left empty: all of them" }
-                    Line { form, name: field::CANARY_TIMEOUT, label: "Time, minutes", hint: "then it is judged, or pauses" }
+                    Line { form, name: field::CANARY_SIZE, label: "Canary size", hint: size_hint, placeholder }
+                    Line { form, name: field::CANARY_THRESHOLD, label: "Success threshold (%)", hint: "of the completed canary devices" }
+                    Line { form, name: field::CANARY_MIN, label: "Minimum completed", placeholder: "all", hint: "canary devices; empty: all" }
+                    Line { form, name: field::CANARY_TIMEOUT, label: "Evaluation timeout (min)", hint: "then the canary is evaluated, or the deployment pauses" }
                 }
             }
         }
@@ -114,14 +114,14 @@ fn FirstDevices(form: Form, devices: Option<usize>) -> Element {
 fn Pace(form: Form) -> Element {
     rsx! {
         fieldset { class: "card option-group",
-            legend { "Pace and failures" }
+            legend { "Rate and failure handling" }
             div { class: "form-grid",
-                Line { form, name: field::RATE, label: "Installs a minute", hint: "0: no limit" }
-                Line { form, name: field::CONCURRENCY, label: "At a time", hint: "devices that install at once" }
-                Line { form, name: field::FAILURES, label: "Pause above, percent", hint: "of failures, after the first devices" }
-                Line { form, name: field::FAILURES_MIN, label: "Done at least", hint: "before failures are judged" }
-                Line { form, name: field::RETRIES, label: "Further tries", hint: "of a device that failed, 0 to 20" }
-                Line { form, name: field::BACKOFF, label: "Before the first, s", hint: "doubles with each" }
+                Line { form, name: field::RATE, label: "Max installs/min", hint: "0: no limit" }
+                Line { form, name: field::CONCURRENCY, label: "Max concurrent", hint: "devices installing at the same time" }
+                Line { form, name: field::FAILURES, label: "Auto-pause at failure rate (%)", hint: "pauses the rollout when exceeded" }
+                Line { form, name: field::FAILURES_MIN, label: "Minimum completed", hint: "before the failure rate is evaluated" }
+                Line { form, name: field::RETRIES, label: "Retries", hint: "per device, 0 to 20" }
+                Line { form, name: field::BACKOFF, label: "Retry delay (s)", hint: "doubles with each retry" }
             }
         }
     }
@@ -131,16 +131,16 @@ fn Pace(form: Form) -> Element {
 fn Conditions(form: Form) -> Element {
     rsx! {
         fieldset { class: "card option-group",
-            legend { "Only devices that are fit" }
+            legend { "Device requirements" }
             div { class: "option-checks",
-                Check { form, name: field::WIFI, label: "On Wi-Fi or a cable", hint: "and not on a metered network" }
-                Check { form, name: field::CHARGING, label: "While charging" }
-                Check { form, name: field::DOZE, label: "Exempt from Doze", hint: "Android does not put their agent to sleep" }
+                Check { form, name: field::WIFI, label: "Wi-Fi or Ethernet", hint: "unmetered networks only" }
+                Check { form, name: field::CHARGING, label: "Charging" }
+                Check { form, name: field::DOZE, label: "Exempt from Doze", hint: "battery optimization is off for the agent" }
             }
             div { class: "form-grid",
-                Line { form, name: field::BATTERY, label: "Battery, percent", hint: "at least; 0: any" }
-                Line { form, name: field::STORAGE, label: "Free storage, MB", hint: "at least; 0: any" }
-                Line { form, name: field::HEARTBEAT, label: "Last heartbeat, s", hint: "at most so old, 30 to 86,400" }
+                Line { form, name: field::BATTERY, label: "Minimum battery (%)", hint: "0: any" }
+                Line { form, name: field::STORAGE, label: "Minimum free storage (MB)", hint: "0: any" }
+                Line { form, name: field::HEARTBEAT, label: "Max heartbeat age (s)", hint: "30 to 86,400" }
             }
         }
     }
@@ -150,17 +150,17 @@ fn Conditions(form: Form) -> Element {
 fn Times(form: Form) -> Element {
     rsx! {
         fieldset { class: "card option-group",
-            legend { "When" }
-            Check { form, name: field::WINDOW, label: "Only in a maintenance window", hint: "By the clock of its time zone; across midnight when the end is earlier." }
+            legend { "Schedule" }
+            Check { form, name: field::WINDOW, label: "Only in a maintenance window", hint: "In the window's time zone; an end before the start is on the next day." }
             if form.on(field::WINDOW) {
                 div { class: "form-grid",
-                    Line { form, name: field::WINDOW_START, label: "From", placeholder: "22:00", hint: "HH:MM", number: false }
-                    Line { form, name: field::WINDOW_END, label: "Until", placeholder: "05:00", hint: "HH:MM", number: false }
+                    Line { form, name: field::WINDOW_START, label: "Window start", placeholder: "22:00", hint: "HH:MM", number: false }
+                    Line { form, name: field::WINDOW_END, label: "Window end", placeholder: "05:00", hint: "HH:MM", number: false }
                     Line { form, name: field::WINDOW_TZ, label: "Time zone", placeholder: "Europe/Berlin", hint: "such as Europe/Berlin or UTC", number: false, zone: true }
                 }
             }
             div { class: "form-grid",
-                Line { form, name: field::DEADLINE, label: "Give up after, hours", hint: "what is not done then is skipped" }
+                Line { form, name: field::DEADLINE, label: "Deadline (h)", hint: "remaining devices are skipped then" }
             }
         }
     }
@@ -171,16 +171,16 @@ fn Afterwards(form: Form) -> Element {
     let extras = form.error(field::EXTRAS);
     rsx! {
         fieldset { class: "card option-group",
-            legend { "Afterwards" }
+            legend { "After install" }
             div { class: "field-pair even",
-                Line { form, name: field::INTENT, label: "Intent to restart the app", placeholder: "com.example.till.START", hint: "sent once it is installed; empty: none", number: false }
-                Field { name: field::EXTRAS, label: "Extras of the intent", hint: "name=value, one on each line", error: extras.clone(),
+                Line { form, name: field::INTENT, label: "Restart intent", placeholder: "com.example.till.START", hint: "action, sent after the installation; empty: none", number: false }
+                Field { name: field::EXTRAS, label: "Intent extras", hint: "name=value, one per line", error: extras.clone(),
                     textarea { id: field::EXTRAS, name: field::EXTRAS, rows: "2", maxlength: "9000", spellcheck: "false", aria_describedby: "{field::EXTRAS}-note", aria_invalid: extras.map(|_| "true"),
                         oninput: move |event| form.set(field::EXTRAS, event.value()),
                     }
                 }
             }
-            Check { form, name: field::ROLLBACK, label: "May be rolled back", hint: "if a version that brings the old one back was uploaded" }
+            Check { form, name: field::ROLLBACK, label: "Allow rollback", hint: "requires an uploaded rollback build of the previous version" }
         }
     }
 }
@@ -190,12 +190,12 @@ fn Afterwards(form: Form) -> Element {
 pub(super) fn ConflictField(form: Form) -> Element {
     let chosen = form.draft.read().conflict();
     let words = |rule: ConflictRule| match rule {
-        ConflictRule::Wait => ("Wait for it", "The older deployment goes first on those devices."),
-        ConflictRule::Supersede => ("Take them over", "The older deployment lets them go, unless it is installing there right now."),
+        ConflictRule::Wait => ("Queue behind older", "The older deployment finishes first on those devices."),
+        ConflictRule::Supersede => ("Supersede older", "Those devices leave the older deployment, unless an install is in progress."),
     };
     rsx! {
         fieldset { class: "choices", role: "radiogroup",
-            legend { "Devices that an older deployment of the package has" }
+            legend { "Devices in an older deployment of the package" }
             for rule in ConflictRule::ALL.iter().copied() {
                 label { key: "{rule.as_str()}", class: "choice-row",
                     input { r#type: "radio", name: field::CONFLICT, value: rule.as_str(), checked: chosen == rule, onchange: move |_| form.set(field::CONFLICT, rule.as_str().to_owned()) }

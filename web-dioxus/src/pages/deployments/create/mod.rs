@@ -21,6 +21,7 @@ use crate::components::form::Field;
 use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentsUrl, NewDeploymentUrl};
+use crate::field_labels::{field_name, labeled};
 use crate::format;
 use crate::navigation::{Onward, use_title};
 use crate::polling::use_polling;
@@ -58,7 +59,7 @@ pub(crate) fn NewDeployment(query: NewDeploymentUrl) -> Element {
     // Keyed, so that another choice begins anew.
     rsx! {
         nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Deployments { query: DeploymentsUrl::default() }, "Deployments" } span { aria_hidden: "true", "/" } span { "New" } }
-        PageHeader { title: "New deployment", lead: "Brings a version of an app to devices: to a few first, and to the others once those are good." }
+        PageHeader { title: "New deployment", lead: "Installs an app version on devices: on a canary first, then on the rest." }
         for (key, query) in [(query.to_string(), query)] {
             Choices { key: "{key}", query }
         }
@@ -195,20 +196,20 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
             div { class: "form-bar",
                 span { class: "muted", role: "status", "data-testid": "form-says",
                     match wrong.len() {
-                        0 => match devices { Some(count) => devices_text(count), None => "Choose which devices".to_owned() },
-                        count => format::count(count, "value has to be mended", "values have to be mended"),
+                        0 => match devices { Some(count) => devices_text(count), None => "Choose a target".to_owned() },
+                        count => format::count(count, "value needs to be fixed", "values need to be fixed"),
                     }
                 }
-                button { class: if current.is_some() { "button" } else { "button primary" }, disabled: busy(), "data-testid": "dry-run", {icon(Glyph::Search)} if busy() { "Looking…" } else { "Dry run" } }
+                button { class: if current.is_some() { "button" } else { "button primary" }, disabled: busy(), "data-testid": "dry-run", {icon(Glyph::Search)} if busy() { "Planning…" } else { "Dry run" } }
             }
         }
         if let Some(planned) = &current {
             section { class: "card", aria_labelledby: "plan-title", "data-testid": "plan",
                 div { class: "card-head",
-                    h2 { id: "plan-title", tabindex: "-1", "data-arrive": "1", "What it would do" }
+                    h2 { id: "plan-title", tabindex: "-1", "data-arrive": "1", "Preview" }
                     button { class: "button primary", r#type: "button", aria_haspopup: "dialog", disabled: plan::wanted(&planned.plan) == 0, "data-testid": "deploy", onclick: move |_| confirming.set(true), {icon(Glyph::Send)} "Deploy…" }
                 }
-                p { class: "muted", "Nothing is sent yet. This is what would be decided right now." }
+                p { class: "muted", "Nothing is sent yet. This is what is planned right now." }
                 Plan { plan: planned.plan.clone() }
             }
             if confirming() {
@@ -220,7 +221,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
 
 /// The field on the page that a refusal is about, without the place within a list.
 fn field_of(invalid: &Invalid) -> String {
-    let name = invalid.field.split('[').next().unwrap_or_default();
+    let name = field_name(invalid);
     if name == "target.ids" { field::TARGET.to_owned() } else { name.to_owned() }
 }
 
@@ -228,7 +229,11 @@ fn field_of(invalid: &Invalid) -> String {
 fn unplaced(problems: &Problems) -> Vec<String> {
     let known =
         |name: &str| name.starts_with("options.") || name.starts_with("target") || [field::APK, field::NAME, field::CANARY].contains(&name);
-    problems.iter().filter(|(name, _)| !known(name)).map(|(name, problem)| format!("{name}: {problem}")).collect()
+    problems
+        .iter()
+        .filter(|(name, _)| !known(name))
+        .map(|(name, problem)| labeled(&Invalid::new(name.as_str(), problem.as_str())))
+        .collect()
 }
 
 #[component]
@@ -239,7 +244,7 @@ fn What(form: Form, apks: Vec<ApkRow>) -> Element {
     let apk = apks.iter().find(|apk| apk.id.to_string() == chosen);
     rsx! {
         fieldset { class: "card option-group",
-            legend { "What" }
+            legend { "App" }
             div { class: "field-pair even",
                 Field { name: field::APK, label: "App and version", hint: apk.map(|apk| apk.notes.chars().take(120).collect::<String>()).unwrap_or_default(), error: error.clone(),
                     select { id: field::APK, name: field::APK, aria_describedby: "{field::APK}-note", aria_invalid: error.map(|_| "true"), onchange: move |event| draft.write().set(field::APK, event.value()),
@@ -249,7 +254,7 @@ fn What(form: Form, apks: Vec<ApkRow>) -> Element {
                         }
                     }
                 }
-                Line { form, name: field::NAME, label: "Name", placeholder: apk.map(|apk| format!("{} {}", title(apk), apk.version_name)).unwrap_or_default(), hint: "for people; left empty: app and version", number: false }
+                Line { form, name: field::NAME, label: "Name", placeholder: apk.map(|apk| format!("{} {}", title(apk), apk.version_name)).unwrap_or_default(), hint: "shown in lists; empty: app and version", number: false }
             }
         }
     }
@@ -268,26 +273,26 @@ fn Where(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Opti
     let mut draft = form.draft;
     let kind = Kind::of_name(draft.read().get(field::TARGET));
     let words = |kind: Kind| match kind {
-        Kind::Fleet => ("The whole fleet", "Every device that is enrolled now.".to_owned()),
+        Kind::Fleet => ("All devices", "Every device that is enrolled now.".to_owned()),
         Kind::Chosen => (
-            "Chosen devices",
+            "Selected devices",
             match &chosen {
-                Selection::Devices(ids) if ids.is_empty() => "Choose them in the table of devices.".to_owned(),
-                Selection::Devices(ids) => format!("{} picked in the table.", devices_text(ids.len())),
-                Selection::Matching { except, .. } if except.is_empty() => "All that match the filter of the table.".to_owned(),
-                Selection::Matching { except, .. } => format!("All that match the filter of the table but {}.", except.len()),
+                Selection::Devices(ids) if ids.is_empty() => "Select them in the device table.".to_owned(),
+                Selection::Devices(ids) => format!("{} selected in the table.", devices_text(ids.len())),
+                Selection::Matching { except, .. } if except.is_empty() => "All devices that match the table's filter.".to_owned(),
+                Selection::Matching { except, .. } => format!("All devices that match the table's filter except {}.", except.len()),
             },
         ),
-        Kind::Tags => ("Devices with a tag", "With any of these.".to_owned()),
-        Kind::Groups => ("Devices of a group", "In any of these.".to_owned()),
-        Kind::Saved => ("A saved filter", "All that match it now.".to_owned()),
+        Kind::Tags => ("Devices with a tag", "With any of these tags.".to_owned()),
+        Kind::Groups => ("Devices of a group", "In any of these groups.".to_owned()),
+        Kind::Saved => ("A saved filter", "All devices that match it now.".to_owned()),
     };
     let (error, saved_error) = (form.error(field::TARGET), form.error(field::SAVED));
     let saved = draft.read().get(field::SAVED).to_owned();
     rsx! {
         fieldset { class: "card option-group",
-            legend { "Where" }
-            div { class: "choices target-kinds", role: "radiogroup", aria_label: "Which devices",
+            legend { "Target" }
+            div { class: "choices target-kinds", role: "radiogroup", aria_label: "Target",
                 for one in Kind::ALL {
                     label { key: "{one.as_str()}", class: "choice-row",
                         input { r#type: "radio", name: field::TARGET, value: one.as_str(), checked: kind == Some(one), onchange: move |_| draft.write().set(field::TARGET, one.as_str().to_owned()) }
@@ -300,12 +305,12 @@ fn Where(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Opti
             }
             match kind {
                 Some(Kind::Chosen) => rsx! {
-                    Go { to: Route::Devices { query: DevicesUrl { selected: chosen.clone(), ..DevicesUrl::default() } }, class: "button small", testid: "choose-devices", {icon(Glyph::Device)} "Choose in the table" }
+                    Go { to: Route::Devices { query: DevicesUrl { selected: chosen.clone(), ..DevicesUrl::default() } }, class: "button small", testid: "choose-devices", {icon(Glyph::Device)} "Select in the table" }
                 },
                 Some(Kind::Tags) => rsx! { Line { form, name: field::TAGS, label: "Tags", placeholder: "till, ground-floor", hint: "separated by commas", number: false } },
                 Some(Kind::Groups) => rsx! { Line { form, name: field::GROUPS, label: "Groups", placeholder: "berlin, hamburg", hint: "separated by commas", number: false } },
                 Some(Kind::Saved) => rsx! {
-                    Field { name: field::SAVED, label: "Filter", hint: if filters.is_empty() { "There is none yet: keep one on the page of devices." } else { "" }, error: saved_error.clone(),
+                    Field { name: field::SAVED, label: "Filter", hint: if filters.is_empty() { "No saved filters yet: save one on the Devices page." } else { "" }, error: saved_error.clone(),
                         select { id: field::SAVED, name: field::SAVED, aria_describedby: "{field::SAVED}-note", aria_invalid: saved_error.map(|_| "true"), onchange: move |event| draft.write().set(field::SAVED, event.value()),
                             option { value: "", selected: saved.is_empty(), "Choose one" }
                             for filter in filters.iter() {
@@ -318,7 +323,7 @@ fn Where(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Opti
             }
             p { class: "target-count", role: "status", "data-testid": "target-count",
                 match devices {
-                    Some(0) => "No device right now".to_owned(),
+                    Some(0) => "No devices right now".to_owned(),
                     Some(count) => format!("{} right now", devices_text(count)),
                     None => String::new(),
                 }
@@ -347,7 +352,7 @@ fn Start(planned: Planned, onclose: EventHandler<()>) -> Element {
         spawn(async move {
             match session.call(move |system, principal| async move { system.deployments.create(&principal, request, None).await }).await {
                 Ok((row, _)) => {
-                    toasts.good("The deployment is under way.");
+                    toasts.good("Deployment started.");
                     onward.go(Route::deployment(row.id));
                 }
                 Err(error) => {
@@ -361,10 +366,10 @@ fn Start(planned: Planned, onclose: EventHandler<()>) -> Element {
     rsx! {
         Confirm { title: "Deploy {what} to {devices_text(count)}?", action: if busy() { "Starting…" } else { "Deploy" }, busy: busy(), mild: true, onconfirm: confirmed, onclose,
             match (plan.options.canary, first) {
-                (Some(canary), 1..) => rsx! { p { "It begins with {devices_text(first)}. The others follow once at least {canary.success_threshold_pct} % of those succeeded; otherwise it pauses." } },
-                _ => rsx! { p { "All of them at once: there are no first devices." } },
+                (Some(canary), 1..) => rsx! { p { "Starts with a canary of {devices_text(first)}. The rollout continues once at least {canary.success_threshold_pct} % of them succeeded; otherwise the deployment pauses." } },
+                _ => rsx! { p { "No canary: the rollout starts on all devices." } },
             }
-            p { "At most {format::number(plan.options.concurrency.into())} at a time" if plan.options.rate_per_minute > 0 { ", and {format::number(plan.options.rate_per_minute.into())} a minute" } "." }
+            p { "At most {format::number(plan.options.concurrency.into())} concurrent installs" if plan.options.rate_per_minute > 0 { ", and {format::number(plan.options.rate_per_minute.into())} installs/min" } "." }
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn canary(plan: &DeploymentPlan) -> usize {
 }
 
 fn state_title(state: TaskState) -> &'static str {
-    if state == TaskState::Sending { "Would start at once" } else { task_state_text(state) }
+    if state == TaskState::Sending { "Starts immediately" } else { task_state_text(state) }
 }
 
 #[component]
@@ -48,9 +48,9 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
     rsx! {
         div { role: "status",
             ul { class: "tally",
-                li { class: "good", "data-testid": "plan-devices", strong { {format::number(wanted as u64)} } " would get it" }
-                li { "data-testid": "plan-canary", strong { {format::number(canary as u64)} } " of them first" }
-                li { class: if wanted < all { "bad" } else { "" }, "data-testid": "plan-skipped", strong { {format::number((all - wanted) as u64)} } " would be skipped" }
+                li { class: "good", "data-testid": "plan-devices", strong { {format::number(wanted as u64)} } " to install" }
+                li { "data-testid": "plan-canary", strong { {format::number(canary as u64)} } " in the canary" }
+                li { class: if wanted < all { "bad" } else { "" }, "data-testid": "plan-skipped", strong { {format::number((all - wanted) as u64)} } " skipped" }
             }
         }
         dl { class: "plan",
@@ -68,9 +68,9 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
                 tbody {
                     for task in plan.tasks.iter().take(SHOWN_MAX) {
                         tr { key: "{task.id}", "data-testid": "plan-device",
-                            td { Go { to: Route::device(task.id), "{task.alias}" } if task.canary { " " span { class: "badge", "first" } } }
+                            td { Go { to: Route::device(task.id), "{task.alias}" } if task.canary { " " span { class: "badge", "canary" } } }
                             td { {task_badge(task.state)} }
-                            td { class: "muted", match task.reason { Some(reason) => rsx! { {reason_text(reason)} }, None => rsx! { "would start at once" } } }
+                            td { class: "muted", match task.reason { Some(reason) => rsx! { {reason_text(reason)} }, None => rsx! { "starts immediately" } } }
                         }
                     }
                 }

@@ -44,12 +44,12 @@ impl Kind {
 pub(super) fn scope(draft: &Draft, chosen: &Selection, saved: &[SavedFilter]) -> Result<Target, (&'static str, &'static str)> {
     let named = |name, missing| Some(draft.labels(name)).filter(|names| !names.is_empty()).ok_or((name, missing));
     match Kind::of_name(draft.get(field::TARGET)) {
-        None => Err((field::TARGET, "choose which devices")),
+        None => Err((field::TARGET, "choose a target")),
         Some(Kind::Fleet) => Ok(Target::Fleet),
-        Some(Kind::Chosen) if chosen.is_empty() => Err((field::TARGET, "choose devices in the table first")),
+        Some(Kind::Chosen) if chosen.is_empty() => Err((field::TARGET, "select devices in the table first")),
         Some(Kind::Chosen) => Ok(Target::Chosen(chosen.clone())),
-        Some(Kind::Tags) => named(field::TAGS, "name at least one tag").map(Target::Tags),
-        Some(Kind::Groups) => named(field::GROUPS, "name at least one group").map(Target::Groups),
+        Some(Kind::Tags) => named(field::TAGS, "enter at least one tag").map(Target::Tags),
+        Some(Kind::Groups) => named(field::GROUPS, "enter at least one group").map(Target::Groups),
         Some(Kind::Saved) => {
             let found = saved.iter().find(|filter| filter.id.to_string() == draft.get(field::SAVED));
             found.map(|filter| Target::Filter(Box::new(filter.filter.clone()))).ok_or((field::SAVED, "choose a filter"))

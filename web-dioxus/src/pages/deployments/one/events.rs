@@ -27,12 +27,12 @@ pub(super) fn Events(id: DeploymentId, unfinished: bool) -> Element {
     let now = clock::now();
     rsx! {
         section { class: "card", aria_labelledby: "events-title", aria_busy: reading.loading.to_string(), "data-testid": "deployment-events",
-            h2 { id: "events-title", "What happened" }
+            h2 { id: "events-title", "Events" }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some((rows, _)) if rows.is_empty() => rsx! { p { class: "muted", "Nothing yet." } },
+                Some((rows, _)) if rows.is_empty() => rsx! { p { class: "muted", "No events yet." } },
                 Some((rows, next)) => {
                     let next = *next;
                     rsx! {
@@ -62,7 +62,7 @@ fn EventRow(row: DeploymentEventRow, now: Timestamp) -> Element {
             span { class: "event-what",
                 strong { "{event_text(&row.kind)}" }
                 if let Some(device) = row.device_id {
-                    Go { to: Route::device(device), "the device" }
+                    Go { to: Route::device(device), "View device" }
                 }
                 if let Some(by) = &row.by_whom { span { class: "muted", "by {by}" } }
             }

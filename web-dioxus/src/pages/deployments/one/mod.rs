@@ -46,7 +46,7 @@ fn Gone() -> Element {
     use_title("No such deployment");
     rsx! {
         h1 { class: "visually-hidden", tabindex: "-1", "No such deployment" }
-        EmptyState { glyph: Glyph::Search, title: "There is no such deployment", text: "Deployments are removed when they are old, and perhaps the address is not complete.",
+        EmptyState { glyph: Glyph::Search, title: "There is no such deployment", text: "The deployment may have been removed after its retention period, or the address is incomplete.",
             Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Go to the deployments" }
         }
     }
@@ -106,11 +106,11 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
                     span { "to {devices(row.devices.unsigned_abs() as usize)}, {target_text(&row.target)}" }
                     span { "{row.created_by}, " {time_ago(row.created_at, &format::relative(now, row.created_at))} }
                     match row.finished_at {
-                        Some(at) => rsx! { span { "over " {time_ago(at, &format::relative(now, at))} } },
-                        None => rsx! { span { "skips what is left " {time_ago(row.expires_at, &format::relative(now, row.expires_at))} } },
+                        Some(at) => rsx! { span { "finished " {time_ago(at, &format::relative(now, at))} } },
+                        None => rsx! { span { "deadline " {time_ago(row.expires_at, &format::relative(now, row.expires_at))} } },
                     }
                     if let Some(of) = row.rolls_back {
-                        Go { to: Route::deployment(of), testid: "rolls-back", "takes back another deployment" }
+                        Go { to: Route::deployment(of), testid: "rolls-back", "Rollback of another deployment" }
                     }
                 }
             }
@@ -124,7 +124,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
         if let Some(blocked) = details.blocked.filter(|_| unfinished) {
             p { class: "notice bad", role: "status", "data-testid": "blocked", {icon(Glyph::Alert)}
                 span { "{blocked_text(blocked)}" }
-                Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button small", "The switches" }
+                Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button small", "Deployment controls" }
             }
         }
         if let Some(reason) = row.pause_reason {
@@ -137,7 +137,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
         }
         if row.state == DeploymentState::Canceled {
             p { class: "notice", role: "status", "data-testid": "canceled-by", {icon(Glyph::Close)}
-                span { "Canceled by {row.canceled_by.as_deref().unwrap_or(\"the server\")}." if unfinished { " What is being installed is left to finish." } }
+                span { "Canceled by {row.canceled_by.as_deref().unwrap_or(\"the server\")}." if unfinished { " Installs in progress are left to finish." } }
             }
         }
         WayBack { details: details.clone() }
@@ -186,35 +186,30 @@ fn OptionsCard(options: Options, conflict: ConflictRule) -> Element {
 /// Every option with its value, in words.
 pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'static str, String)> {
     let number = |value: u32| format::number(value.into());
-    let limited = |value: u32, unit: &str| if value == 0 { "no limit".to_owned() } else { format!("{} {unit}", number(value)) };
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
     let mut lines = vec![];
     match options.canary {
-        None => lines.push(("First devices", "none".to_owned())),
+        None => lines.push(("Canary", "none".to_owned())),
         Some(canary) => {
-            lines.push(("First devices", number(canary.size)));
+            lines.push(("Canary size", number(canary.size)));
             lines.push((
-                "Success of the first",
-                format!("at least {} %, of {} or more", canary.success_threshold_pct, number(canary.min_count)),
+                "Success threshold",
+                format!("at least {} % of {} or more completed", canary.success_threshold_pct, number(canary.min_count)),
             ));
-            lines.push(("Time for the first", format::duration(i64::from(canary.timeout_minutes) * 60)));
+            lines.push(("Evaluation timeout", format::duration(i64::from(canary.timeout_minutes) * 60)));
         }
     }
     lines.extend([
-        ("Rate", limited(options.rate_per_minute, "a minute")),
-        ("At a time", number(options.concurrency)),
-        ("Wi-Fi or cable only", yes(options.wifi_only)),
-        ("Battery", if options.min_battery_pct == 0 { "any".to_owned() } else { format!("at least {} %", options.min_battery_pct) }),
-        ("While charging only", yes(options.charging_only)),
+        ("Max installs/min", if options.rate_per_minute == 0 { "no limit".to_owned() } else { number(options.rate_per_minute) }),
+        ("Max concurrent", number(options.concurrency)),
+        ("Wi-Fi or Ethernet only", yes(options.wifi_only)),
+        ("Minimum battery", if options.min_battery_pct == 0 { "any".to_owned() } else { format!("{} %", options.min_battery_pct) }),
+        ("Charging only", yes(options.charging_only)),
         (
-            "Free storage",
-            if options.min_storage_free_mb == 0 {
-                "any".to_owned()
-            } else {
-                format!("at least {}", format::mebibytes(options.min_storage_free_mb.into()))
-            },
+            "Minimum free storage",
+            if options.min_storage_free_mb == 0 { "any".to_owned() } else { format::mebibytes(options.min_storage_free_mb.into()) },
         ),
-        ("Last heartbeat", format!("at most {} ago", format::duration(options.heartbeat_max_age_s.into()))),
+        ("Max heartbeat age", format::duration(options.heartbeat_max_age_s.into())),
         ("Doze-exempt only", yes(options.doze_exempt_only)),
         (
             "Maintenance window",
@@ -223,19 +218,23 @@ pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'
                 .as_ref()
                 .map_or_else(|| "any time".to_owned(), |window| format!("{} to {}, {}", window.start(), window.end(), window.tz())),
         ),
-        ("Further tries", format!("{}, first after {}", number(options.retries.max), format::duration(options.retries.backoff_s.into()))),
-        ("Intent afterwards", options.restart_intent.as_ref().map_or_else(|| "none".to_owned(), |intent| intent.action.clone())),
+        ("Retries", format!("{}, the first after {}", number(options.retries.max), format::duration(options.retries.backoff_s.into()))),
+        ("Restart intent", options.restart_intent.as_ref().map_or_else(|| "none".to_owned(), |intent| intent.action.clone())),
         ("Rollback allowed", yes(options.rollback_allowed)),
         (
-            "Pauses by itself",
-            format!("above {} % failures, of {} or more", options.failure_pause.threshold_pct, number(options.failure_pause.min_count)),
+            "Auto-pause",
+            format!(
+                "above {} % failures of {} or more completed",
+                options.failure_pause.threshold_pct,
+                number(options.failure_pause.min_count)
+            ),
         ),
-        ("Skips what is left", format!("after {}", format::duration(i64::from(options.deadline_h) * 3600))),
+        ("Deadline", format!("{} after creation", format::duration(i64::from(options.deadline_h) * 3600))),
         (
-            "Devices of an older deployment",
+            "Older deployments",
             match conflict {
-                ConflictRule::Wait => "wait for it".to_owned(),
-                ConflictRule::Supersede => "are taken over".to_owned(),
+                ConflictRule::Wait => "queue behind older".to_owned(),
+                ConflictRule::Supersede => "supersede older".to_owned(),
             },
         ),
     ]);
@@ -250,9 +249,9 @@ mod tests {
     fn options_read_as_words_and_each_once() {
         let lines = option_lines(&Options::careful(500), ConflictRule::Wait);
         let value = |wanted: &str| lines.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
-        assert_eq!(value("First devices"), Some("5"));
-        assert_eq!(value("Rate"), Some("10 a minute"));
-        assert_eq!(value("Skips what is left"), Some("after 7 d"));
+        assert_eq!(value("Canary size"), Some("5"));
+        assert_eq!(value("Max installs/min"), Some("10"));
+        assert_eq!(value("Deadline"), Some("7 d after creation"));
         let mut names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         names.dedup();

@@ -51,7 +51,7 @@ pub(super) fn Phases(details: DeploymentDetails) -> Element {
                     Canary { details: details.clone() }
                     li { class: if rollout { "phase-gate open" } else { "phase-gate" }, "data-testid": "gate",
                         {icon(if rollout { Glyph::Check } else { Glyph::Lock })}
-                        span { if rollout { "The gate is open" } else { "The gate is closed" } }
+                        span { if rollout { "Canary passed" } else { "Canary pending" } }
                     }
                 }
                 Rollout { details: details.clone(), current: rollout && !over }
@@ -83,10 +83,10 @@ fn Canary(details: DeploymentDetails) -> Element {
     let said = format!("{} of {devices} succeeded, {} failed", format::number(tally.succeeded.into()), format::number(tally.failed.into()));
     rsx! {
         li { class: if current { "phase current" } else { "phase" }, aria_current: current.then_some("step"), "data-testid": "canary",
-            div { class: "phase-head", h3 { "First devices" } span { class: "muted", "{devices}" } }
+            div { class: "phase-head", h3 { "Canary" } span { class: "muted", "{devices}" } }
             {meter(share, &said)}
             dl { class: "phase-facts",
-                div { dt { "Success" }
+                div { dt { "Success rate" }
                     dd { class: "{tone}", "data-testid": "canary-success",
                         match success {
                             Some(success) => rsx! { "{success} % of {format::number(counted.into())}" },
@@ -95,10 +95,10 @@ fn Canary(details: DeploymentDetails) -> Element {
                     }
                 }
                 if let Some(canary) = row.options.canary {
-                    div { dt { "Threshold" } dd { "{canary.success_threshold_pct} % of {format::number(canary.min_count.into())} or more" } }
-                    div { dt { "Time" } dd { "{format::duration(i64::from(canary.timeout_minutes) * 60)}" } }
+                    div { dt { "Threshold" } dd { "{canary.success_threshold_pct} % of {format::number(canary.min_count.into())} or more completed" } }
+                    div { dt { "Evaluation timeout" } dd { "{format::duration(i64::from(canary.timeout_minutes) * 60)}" } }
                 }
-                div { dt { "Not done yet" } dd { "{format::number(tally.open.into())}" } }
+                div { dt { "Remaining" } dd { "{format::number(tally.open.into())}" } }
             }
         }
     }
@@ -117,7 +117,7 @@ fn Rollout(details: DeploymentDetails, current: bool) -> Element {
     let pace_said = format!("{} started in the last minute", format::number(starts));
     rsx! {
         li { class: if current { "phase current" } else { "phase" }, aria_current: current.then_some("step"), "data-testid": "rollout",
-            div { class: "phase-head", h3 { "All devices" } span { class: "muted", "{format::number(all - open(&details).min(all))} of {format::number(all)} done" } }
+            div { class: "phase-head", h3 { "Rollout" } span { class: "muted", "{format::number(all - open(&details).min(all))} of {format::number(all)} completed" } }
             {meter(Share { good: percent(succeeded, all), bad: percent(failed, all), mark: None }, &said)}
             dl { class: "phase-facts",
                 div { dt { "Started in the last minute" }
@@ -126,12 +126,12 @@ fn Rollout(details: DeploymentDetails, current: bool) -> Element {
                         dd { class: "phase-pace", {meter(Share { good: percent(starts, rate.into()), bad: 0.0, mark: None }, &pace_said)} }
                     }
                 }
-                div { dt { "At it now" } dd { "data-testid": "busy", "{format::number(busy)} of {format::number(concurrency.into())}" } }
-                div { dt { "Failures" }
+                div { dt { "In progress" } dd { "data-testid": "busy", "{format::number(busy)} of {format::number(concurrency.into())}" } }
+                div { dt { "Failure rate" }
                     dd { "data-testid": "failure-rate",
                         match failures {
-                            Some(failures) => rsx! { "{failures} %, pauses above {row.options.failure_pause.threshold_pct} %" },
-                            None => rsx! { "none, pauses above {row.options.failure_pause.threshold_pct} %" },
+                            Some(failures) => rsx! { "{failures} %, auto-pause above {row.options.failure_pause.threshold_pct} %" },
+                            None => rsx! { "no failures, auto-pause above {row.options.failure_pause.threshold_pct} %" },
                         }
                     }
                 }

@@ -55,16 +55,16 @@ pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -
     });
     let steers = matches!(row.state, DeploymentState::Running | DeploymentState::Paused) && row.finished_at.is_none();
     let again = if row.phase == Phase::Canary && details.canary.failed > 0 {
-        "Goes on; the first devices that failed are tried again"
+        "Resumes the rollout and retries the failed canary devices"
     } else {
-        "Goes on"
+        "Resumes the rollout"
     };
     rsx! {
         if steers && row.state == DeploymentState::Running {
-            button { class: "button", r#type: "button", disabled: busy(), "data-testid": "pause", onclick: move |_| steer.call((Steer::Pause, "Paused. Nothing starts until it is resumed.")), {icon(Glyph::Pause)} "Pause" }
+            button { class: "button", r#type: "button", disabled: busy(), "data-testid": "pause", onclick: move |_| steer.call((Steer::Pause, "Paused. No new installs start until the deployment is resumed.")), {icon(Glyph::Pause)} "Pause" }
         }
         if steers && row.state == DeploymentState::Paused {
-            button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| steer.call((Steer::Resume, "It goes on.")), {icon(Glyph::Play)} "Resume" }
+            button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| steer.call((Steer::Resume, "Resumed.")), {icon(Glyph::Play)} "Resume" }
         }
         if way(&details).is_some() {
             button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: move |_| asked.set(Some(Asked::RollBack)), {icon(Glyph::Restore)} "Roll back" }
@@ -110,10 +110,10 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Cancel “{details.row.name}”?", action: "Cancel the deployment", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
-            p { "{devices(left as usize)} that did not begin are called off, for good: a deployment that is canceled cannot be resumed." }
+        Confirm { title: "Cancel “{details.row.name}”?", action: "Cancel deployment", dismiss: "Keep running", busy: busy(), onconfirm: confirmed, onclose,
+            p { "Installs that have not started are canceled on {devices(left as usize)}. A canceled deployment cannot be resumed." }
             if installing > 0 {
-                p { "{format::count(installing as usize, \"device installs\", \"devices install\")} right now and are left to finish." }
+                p { "{format::count(installing as usize, \"install in progress is\", \"installs in progress are\")} left to finish." }
             }
         }
     }
@@ -135,7 +135,7 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         spawn(async move {
             match session.call(move |system, principal| async move { system.deployments.roll_back(&principal, id).await }).await {
                 Ok(made) => {
-                    toasts.good("The rollback is under way.");
+                    toasts.good("Rollback started.");
                     onward.go(Route::deployment(made.id));
                 }
                 Err(error) => toasts.failed(&error),
@@ -147,9 +147,9 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     let Some((apk, count)) = way(&details) else { return rsx! {} };
     rsx! {
         Confirm { title: "Roll back “{details.row.name}”?", action: "Roll back", busy: busy(), onconfirm: confirmed, onclose,
-            p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that have {details.row.version_name} ({details.row.version_code}) from this one, with the same options." }
+            p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that got {details.row.version_name} ({details.row.version_code}) from this deployment, with the same options." }
             if ends {
-                p { "This deployment is canceled: what did not begin does not begin any more." }
+                p { "This deployment is canceled: no new installs start." }
             }
         }
     }
@@ -163,13 +163,13 @@ pub(super) fn WayBack(details: DeploymentDetails) -> Element {
         Err(NoRollback::UnderWay { by }) => {
             return rsx! {
                 p { class: "notice", role: "status", "data-testid": "taken-back", {icon(Glyph::Restore)}
-                    span { "This deployment is being taken back." }
-                    Go { to: Route::deployment(*by), class: "button small", "The rollback" }
+                    span { "This deployment is being rolled back." }
+                    Go { to: Route::deployment(*by), class: "button small", "View rollback" }
                 }
             };
         }
         Ok((apk, count)) => format!("Rolling back installs {} {} on {}.", apk.package, version(apk), devices(*count)),
-        Err(why) => format!("There is no way back: {why}."),
+        Err(why) => format!("Rollback unavailable: {why}."),
     };
     rsx! {
         if offer.offered {

@@ -83,7 +83,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some((0, ..)) => rsx! { p { class: "muted", "data-testid": "no-tasks", if query.is_filtered() { "No device is there right now." } else { "No devices." } } },
+                Some((0, ..)) => rsx! { p { class: "muted", "data-testid": "no-tasks", if query.is_filtered() { "No device matches." } else { "No devices." } } },
                 Some((all, first, rows)) => rsx! {
                     Table { all: *all, first: *first, rows: rows.iter().cloned().map(Rc::new).collect::<Vec<_>>(), shown,
                         onscroll: move |top: f64| {
@@ -120,8 +120,8 @@ fn Table(all: i64, first: usize, rows: Vec<Rc<TaskRow>>, shown: String, onscroll
                 span { role: "columnheader", "data-col": "device", "Device" }
                 span { role: "columnheader", "data-col": "state", "State" }
                 span { role: "columnheader", "data-col": "reason", "Reason" }
-                span { role: "columnheader", "data-col": "tries", "Tries" }
-                span { role: "columnheader", "data-col": "version", "Version before" }
+                span { role: "columnheader", "data-col": "tries", "Attempts" }
+                span { role: "columnheader", "data-col": "version", "Version change" }
                 span { role: "columnheader", "data-col": "when", "Since" }
             }
             div { class: "table-body", role: "rowgroup", style: "height:{count * ROW_PX}px",
@@ -164,7 +164,7 @@ fn Row(index: usize, row: Rc<TaskRow>, seen: Option<(Timestamp, String)>) -> Ele
         div { class: "table-row", role: "row", aria_rowindex: "{index + 2}", style: "top:{index * ROW_PX}px", "data-testid": "task-row", "data-id": "{row.device_id}", "data-state": row.state.as_str(),
             span { role: "cell", "data-col": "device",
                 Go { to: Route::device(row.device_id), class: "truncate", "{row.alias}" }
-                if row.canary { span { class: "badge", "data-testid": "task-canary", "first" } }
+                if row.canary { span { class: "badge", "data-testid": "task-canary", "canary" } }
             }
             span { role: "cell", "data-col": "state", {task_badge(row.state)} }
             span { role: "cell", "data-col": "reason", class: "truncate", title: "{why}", "{why}" }
@@ -221,9 +221,9 @@ mod tests {
             version_before: Some(3),
             installed_version: None,
         };
-        assert_eq!(why(&row), "too little free storage; 12 MB left");
+        assert_eq!(why(&row), "insufficient storage; 12 MB left");
         (row.state, row.reason, row.message) = (TaskState::Queued, Reason::of_name("backoff"), None);
-        assert_eq!(why(&row), "failed, is tried again later; too little free storage");
+        assert_eq!(why(&row), "waiting to retry; insufficient storage");
         (row.state, row.stage, row.progress_pct) = (TaskState::Installing, Some(domain::deployment::Stage::Downloading), Some(40));
         assert_eq!(why(&row), "downloading, 40 %");
     }
