@@ -65,7 +65,7 @@ impl Draft {
 
     /// A whole number, if the field holds anything.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Invalid> {
-        let read = |text: String| text.parse().map_err(|_| Invalid::new(name, "takes a whole number"));
+        let read = |text: String| text.parse().map_err(|_| Invalid::new(name, "must be a whole number"));
         self.some(name).map(read).transpose()
     }
 
@@ -124,11 +124,11 @@ pub(crate) fn ActionFields(kind: ActionKind, draft: Draft, packages: Vec<String>
     match kind {
         ActionKind::Ring => {
             let seconds = draft.some("params.duration_s").unwrap_or_else(|| RING_DEFAULT_S.to_string());
-            rsx! { TextField { name: "params.duration_s", label: "Seconds", value: seconds, hint: "how long it rings, 1 to 300", error: submission.error("params.duration_s") } }
+            rsx! { TextField { name: "params.duration_s", label: "Duration (s)", value: seconds, hint: "1 to 300", error: submission.error("params.duration_s") } }
         }
         ActionKind::LaunchApp => rsx! {
             PackageField { held: held("params.package"), packages, submission }
-            TextField { name: "params.intent", label: "Intent action", value: held("params.intent"), placeholder: "com.example.app.OPEN", hint: "empty: as its icon starts it", error: submission.error("params.intent") }
+            TextField { name: "params.intent", label: "Intent action", value: held("params.intent"), placeholder: "com.example.app.OPEN", hint: "empty: the launcher intent", error: submission.error("params.intent") }
         },
         ActionKind::RestartApp | ActionKind::ClearAppData | ActionKind::SetMonitoredApp => rsx! {
             PackageField { held: held("params.package"), packages, submission }
@@ -167,7 +167,7 @@ fn WifiFields(draft: Draft, submission: Submission) -> Element {
         WifiSecurity::Wpa3 => "WPA3",
     };
     rsx! {
-        TextField { name: "params.ssid", label: "Name of the Wi-Fi", value: draft.get("params.ssid").unwrap_or_default(), hint: "its SSID", error: submission.error("params.ssid") }
+        TextField { name: "params.ssid", label: "Network name", value: draft.get("params.ssid").unwrap_or_default(), hint: "SSID", error: submission.error("params.ssid") }
         Field { name: "params.security", label: "Security", error: submission.error("params.security"),
             select { id: "params.security", name: "params.security", aria_describedby: "params.security-note", onchange: move |event| security.set(event.value()),
                 for kind in WifiSecurity::ALL {
@@ -176,7 +176,7 @@ fn WifiFields(draft: Draft, submission: Submission) -> Element {
             }
         }
         if security() != WifiSecurity::Open.as_str() {
-            TextField { name: "params.password", label: "Passphrase", kind: "password", autocomplete: "new-password", value: draft.get("params.password").unwrap_or_default(), hint: "8 to 63 characters; it is not shown again", error: submission.error("params.password") }
+            TextField { name: "params.password", label: "Passphrase", kind: "password", autocomplete: "new-password", value: draft.get("params.password").unwrap_or_default(), hint: "8 to 63 characters; not shown again", error: submission.error("params.password") }
         }
     }
 }
@@ -191,16 +191,16 @@ fn ExecField(held: String, submission: Submission) -> Element {
     match (reading.value.as_deref(), &reading.problem) {
         (Some(allowed), _) if allowed.is_empty() => rsx! {
             div { class: "notice", "data-testid": "no-exec-commands", {icon(Glyph::Terminal)}
-                span { "No command is allowed yet." }
+                span { "No allowed commands yet." }
                 if manages {
-                    Go { to: Route::settings(Section::Exec), class: "button small", "Allow one" }
+                    Go { to: Route::settings(Section::Exec), class: "button small", "Allow a command" }
                 }
             }
         },
         (Some(allowed), _) => {
             let argv = allowed.iter().find(|row| row.command.name == chosen()).map(|row| row.command.argv.clone());
             rsx! {
-                Field { name: "params.name", label: "Command", hint: "one of those that administrators allow", error: submission.error("params.name"),
+                Field { name: "params.name", label: "Command", hint: "from the allowed commands", error: submission.error("params.name"),
                     select { id: "params.name", name: "params.name", aria_describedby: "params.name-note", onchange: move |event| chosen.set(event.value()),
                         option { value: "", selected: chosen().is_empty(), "Choose one" }
                         for row in allowed {
@@ -209,7 +209,7 @@ fn ExecField(held: String, submission: Submission) -> Element {
                     }
                 }
                 if let Some(argv) = argv {
-                    code { class: "argv", aria_label: "What it runs",
+                    code { class: "argv", aria_label: "Program and arguments",
                         for (n, part) in argv.iter().enumerate() { span { key: "{n}", "{part}" } }
                     }
                 }

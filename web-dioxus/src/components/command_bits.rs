@@ -37,7 +37,7 @@ pub(crate) fn action_title(kind: ActionKind) -> &'static str {
         ActionKind::Exec => "Run command",
         ActionKind::Update => "Update agent",
         ActionKind::RotateKey => "Rotate key",
-        ActionKind::Sync => "Report now",
+        ActionKind::Sync => "Sync now",
     }
 }
 
@@ -49,32 +49,34 @@ pub(crate) fn action_named(name: &str) -> String {
 /// What an action does.
 pub(crate) fn action_hint(kind: ActionKind) -> &'static str {
     match kind {
-        ActionKind::Ping => "The device answers at once, if it can be reached.",
-        ActionKind::Ring => "The device makes a noise, so that somebody finds it.",
-        ActionKind::Reboot => "The device starts anew.",
-        ActionKind::LaunchApp => "An app comes to the front.",
-        ActionKind::RestartApp => "An app is stopped and started.",
-        ActionKind::ClearAppData => "All that an app has stored is erased.",
-        ActionKind::Wake => "The screen is turned on.",
-        ActionKind::Lock => "The screen is locked.",
-        ActionKind::SetMonitoredApp => "The device watches another app from now on.",
-        ActionKind::WifiConnect => "The device joins a Wi-Fi.",
-        ActionKind::Exec => "The device runs one of the commands that administrators allow.",
-        ActionKind::Update => "The device looks for a new agent now.",
-        ActionKind::RotateKey => "The device takes another key for the signatures of commands.",
-        ActionKind::Sync => "The device sends a heartbeat now.",
+        ActionKind::Ping => "Checks whether the device responds.",
+        ActionKind::Ring => "Plays a sound, so that the device can be found.",
+        ActionKind::Reboot => "Restarts the device.",
+        ActionKind::LaunchApp => "Opens an app in the foreground.",
+        ActionKind::RestartApp => "Force-stops and reopens an app.",
+        ActionKind::ClearAppData => "Erases all data that an app has stored.",
+        ActionKind::Wake => "Turns the screen on.",
+        ActionKind::Lock => "Locks the screen.",
+        ActionKind::SetMonitoredApp => "Changes the app that the device monitors.",
+        ActionKind::WifiConnect => "Connects the device to a Wi-Fi network.",
+        ActionKind::Exec => "Runs one of the allowed commands.",
+        ActionKind::Update => "Checks for an agent update now.",
+        ActionKind::RotateKey => "Replaces the key that signs the device's commands.",
+        ActionKind::Sync => "Makes the device send a heartbeat now.",
     }
 }
 
 /// What it may cost, for those that are asked first.
 pub(crate) fn consequence(kind: ActionKind) -> &'static str {
     match kind {
-        ActionKind::Reboot => "It starts anew at once. Whatever is being done on it is interrupted, and it is away for a minute or more.",
-        ActionKind::Lock => "Its screen is locked at once. Whoever works on it has to unlock it.",
-        ActionKind::ClearAppData => "All that the app has stored on it is erased: settings, sign-ins, files. This cannot be taken back.",
-        ActionKind::Exec => "The program runs on it with the agent's rights. What it changes cannot be taken back from here.",
+        ActionKind::Reboot => {
+            "The device restarts immediately. Work in progress is interrupted, and the device is offline for a minute or more."
+        }
+        ActionKind::Lock => "The screen is locked immediately. The user has to unlock it.",
+        ActionKind::ClearAppData => "All data of the app on the device is erased: settings, sign-ins, files. This cannot be undone.",
+        ActionKind::Exec => "The program runs on the device with the agent's privileges. Its changes cannot be undone from here.",
         ActionKind::RotateKey => {
-            "It takes another key for the signatures of commands. Until it confirms, either key is good; later only the new one."
+            "The device replaces the key that signs its commands. Both keys are valid until the device confirms the new one; then only the new key is."
         }
         _ => action_hint(kind),
     }
@@ -138,9 +140,9 @@ pub(crate) fn state_badge(progress: &Progress) -> Element {
 /// A path in words.
 pub(crate) fn path_text(path: Path) -> &'static str {
     match path {
-        Path::Socket => "by socket",
-        Path::Push => "by push",
-        Path::Heartbeat => "with a heartbeat",
+        Path::Socket => "via socket",
+        Path::Push => "via push",
+        Path::Heartbeat => "on check-in",
     }
 }
 
@@ -148,9 +150,9 @@ pub(crate) fn path_text(path: Path) -> &'static str {
 pub(crate) fn refused_text(reason: &str) -> String {
     let known = [Refused::NotFound, Refused::Deleted, Refused::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
     match known {
-        Some(Refused::NotFound) => "there is no such device".into(),
-        Some(Refused::Deleted) => "the device is deleted".into(),
-        Some(Refused::TooManyOpen) => "too many commands are open for it".into(),
+        Some(Refused::NotFound) => "device not found".into(),
+        Some(Refused::Deleted) => "device deleted".into(),
+        Some(Refused::TooManyOpen) => "too many pending commands".into(),
         None => reason.replace('_', " "),
     }
 }
@@ -227,7 +229,7 @@ pub(crate) fn batch_counts(details: &BatchDetails) -> Element {
 pub(crate) fn steps(progress: &Progress) -> Element {
     let path = progress.path.map_or("", path_text);
     let last = match progress.state {
-        state if state.is_open() => ("Done", "", false),
+        state if state.is_open() => ("Completed", "", false),
         CommandState::Succeeded => ("Succeeded", "good", true),
         CommandState::Failed => (progress_text(progress), "bad", true),
         CommandState::Expired => ("Expired", "warn", true),
@@ -272,7 +274,7 @@ mod tests {
             assert_eq!(action_named(kind.as_str()), action_title(kind));
         }
         assert_eq!(action_named("deploy_apk"), "deploy apk");
-        assert_eq!(refused_text("too_many_open"), "too many commands are open for it");
+        assert_eq!(refused_text("too_many_open"), "too many pending commands");
         assert_eq!(refused_text("quite_new"), "quite new");
     }
 }

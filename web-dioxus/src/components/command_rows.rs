@@ -56,7 +56,7 @@ fn Row(row: CommandRow, named: Named, now: Timestamp, oncancel: EventHandler<Com
     let at = progress.finished_at.unwrap_or(row.created_at);
     let said = match (&row.message, &row.canceled_by, progress.path) {
         (Some(message), ..) => message.clone(),
-        (None, Some(by), _) => format!("taken back by {by}"),
+        (None, Some(by), _) => format!("canceled by {by}"),
         (None, None, Some(path)) => path_text(path).to_owned(),
         (None, None, None) => String::new(),
     };
@@ -90,7 +90,7 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
     let permission = ActionKind::parse("action", &row.action).map_or(domain::access::Permission::SendCommands, ActionKind::permission);
     let cancelable = progress.state.is_open() && session.may(permission);
     let tries = match (progress.attempts, progress.path) {
-        (0, _) => "none yet".to_owned(),
+        (0, _) => "no attempts yet".to_owned(),
         (count, path) => format!(
             "{}{}",
             format::count(count.unsigned_abs() as usize, "attempt", "attempts"),
@@ -98,12 +98,12 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
         ),
     };
     let times = [
-        ("Asked for", Some(row.created_at)),
-        ("Sent first", progress.sent_at),
+        ("Requested at", Some(row.created_at)),
+        ("First sent", progress.sent_at),
         ("Delivered", progress.delivered_at),
-        ("Over", progress.finished_at),
-        ("Done, by its clock", row.device_finished_at),
-        (if progress.state.is_open() { "Expires" } else { "Good until" }, Some(row.expires_at)),
+        ("Completed", progress.finished_at),
+        ("Completed (device time)", row.device_finished_at),
+        ("Expires", Some(row.expires_at)),
     ];
     let asked = row.clone();
     rsx! {
@@ -111,27 +111,27 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
             dl { class: "facts wide",
                 div { dt { "Device" } dd { Go { to: Route::device(row.device_id), "{row.alias}" } } }
                 div { dt { "Action" } dd { "{action_named(&row.action)}" } }
-                div { dt { "Asked by" } dd { "{row.created_by}" } }
-                div { dt { "Sending" } dd { "{tries}" } }
+                div { dt { "Requested by" } dd { "{row.created_by}" } }
+                div { dt { "Delivery" } dd { "{tries}" } }
                 for (name, at) in times {
                     if let Some(at) = at {
                         div { key: "{name}", dt { "{name}" } dd { {local_time(at, LocalTime::Minute)} } }
                     }
                 }
                 if let Some(by) = &row.canceled_by {
-                    div { dt { "Taken back by" } dd { "{by}" } }
+                    div { dt { "Canceled by" } dd { "{by}" } }
                 }
                 if let Some(ending @ (Ending::Skipped | Ending::Timeout)) = progress.ending {
                     div { dt { "Outcome" } dd { "{progress_text(&progress)} " code { class: "muted", "{ending.as_str()}" } } }
                 }
                 if let Some(message) = &row.message {
-                    div { dt { "The device says" } dd { "data-testid": "command-message", "{message}" } }
+                    div { dt { "Device message" } dd { "data-testid": "command-message", "{message}" } }
                 }
                 if let Some(code) = &row.code {
                     div { dt { "Code" } dd { code { "{code}" } } }
                 }
                 if let Some(batch) = row.batch_id {
-                    div { dt { "Batch" } dd { Go { to: Route::batch(batch), "Go to the batch" } } }
+                    div { dt { "Batch" } dd { Go { to: Route::batch(batch), "View batch" } } }
                 }
                 div { dt { "Command id" } dd { class: "identifier", code { class: "truncate", "{row.id}" } CopyButton { text: row.id.to_string(), label: "Copy the command id" } } }
             }
@@ -140,11 +140,11 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
                 pre { class: "json", tabindex: "0", code { {json_lines(&row.params)} } }
             }
             if let Some(data) = &row.data {
-                h4 { "What it yielded" }
+                h4 { "Output" }
                 pre { class: "json", tabindex: "0", code { "data-testid": "command-data", {json_lines(data)} } }
             }
             if cancelable {
-                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-command", onclick: move |_| oncancel.call(asked.clone()), {icon(Glyph::Close)} "Cancel this command" }
+                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-command", onclick: move |_| oncancel.call(asked.clone()), {icon(Glyph::Close)} "Cancel command" }
             }
         }
     }
@@ -172,11 +172,11 @@ pub(crate) fn Cancel(id: CommandId, what: String, alias: String, delivered: bool
         });
     });
     rsx! {
-        Confirm { title: "Cancel “{what}” for {alias}?", action: "Cancel the command", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Cancel “{what}” for {alias}?", action: "Cancel command", dismiss: "Keep command", busy: busy(), onconfirm: confirmed, onclose,
             if delivered {
-                p { "The device has it already and may run it all the same. What it says of it is kept." }
+                p { "The device has already received the command and may still run it. Its result is recorded." }
             } else {
-                p { "It is not sent any more. If the device got it just now it may still run; what it says of it is kept." }
+                p { "The command is no longer sent. If the device has just received it, the command may still run; its result is recorded." }
             }
         }
     }

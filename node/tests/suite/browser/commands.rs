@@ -125,7 +125,7 @@ async fn a_device_is_told_and_its_outcome_appears_by_itself() {
     let ring = robot.command().await;
     assert_eq!((ring.action.as_str(), ring.params.as_str()), ("ring", r#"{"duration_s":5}"#));
     chromium.shown("[data-testid=outcome][data-action=ring][data-state=sent]").await;
-    chromium.says("[data-testid=outcome]", "Sent by socket").await;
+    chromium.says("[data-testid=outcome]", "Sent via socket").await;
     robot.says(&ring, "received", "");
     chromium.shown("[data-testid=outcome][data-action=ring][data-state=delivered]").await;
     chromium.picture("device-outcome-delivered").await;
@@ -215,7 +215,7 @@ async fn many_devices_are_told_after_a_dry_run_and_their_batch_is_watched_to_its
     chromium.click("dialog [data-testid=submit]").await;
 
     // What it would come to, before anything is sent.
-    chromium.says("[data-testid=plan-devices]", "4 would get it").await;
+    chromium.says("[data-testid=plan-devices]", "4 to send").await;
     chromium.says("[data-testid=plan-socket]", "3").await;
     chromium.says("[data-testid=plan-heartbeat]", "1").await;
     chromium.says("[data-testid=plan-offline]", "1").await;
@@ -234,7 +234,7 @@ async fn many_devices_are_told_after_a_dry_run_and_their_batch_is_watched_to_its
     chromium.says("[data-testid=count-succeeded]", "3").await;
     chromium.says("[data-testid=count-queued]", "1").await;
     chromium.says("[data-testid=batch-percent]", "75 %").await;
-    chromium.says("[data-testid=batch-paths]", "3 by socket").await;
+    chromium.says("[data-testid=batch-paths]", "3 via socket").await;
     chromium.assert_not_reloaded().await;
     chromium.look("batch").await;
     chromium.click("[data-testid=count-succeeded] a").await;
@@ -255,7 +255,7 @@ async fn many_devices_are_told_after_a_dry_run_and_their_batch_is_watched_to_its
     assert_eq!(bench.client.get(href.as_str().unwrap(), None).await.unwrap().status, 303, "a table takes a sign-in");
 
     chromium.click("[data-testid=cancel-batch]").await;
-    chromium.says("dialog[open]", "1 command is open").await;
+    chromium.says("dialog[open]", "1 command is pending").await;
     chromium.click("[data-testid=confirm]").await;
     chromium.says("[data-testid=count-canceled]", "1").await;
     chromium.says("[data-testid=batch-percent]", "Canceled").await;
@@ -295,7 +295,7 @@ async fn allowed_commands_are_kept_and_sent_by_name() {
     let mut robot = Robot::start(&bench, "till-1").await;
     let chromium = admin(&bench).await;
     chromium.page(&bench, "/settings/exec").await;
-    chromium.says("[data-testid=empty-state]", "No command is allowed").await;
+    chromium.says("[data-testid=empty-state]", "No allowed commands").await;
     chromium.look("settings-exec-empty").await;
     chromium.click("[data-testid=add-exec]").await;
     chromium.fill("dialog input[name=name]", "Collect Logs").await;
@@ -304,7 +304,7 @@ async fn allowed_commands_are_kept_and_sent_by_name() {
     chromium.says("[data-testid=error-name]", "a-z").await;
     chromium.fill("dialog input[name=name]", "collect-logs").await;
     chromium.click("dialog [data-testid=submit]").await;
-    chromium.says("[data-testid=error-argv]", "runs any other").await;
+    chromium.says("[data-testid=error-argv]", "run other programs").await;
     chromium.assert_sound("the dialog that allows a command").await;
     chromium.picture("dialog-exec").await;
     chromium.fill("dialog textarea[name=argv]", "/system/bin/logcat\n-d\n-t 100").await;
@@ -339,7 +339,7 @@ async fn allowed_commands_are_kept_and_sent_by_name() {
     chromium.page(&bench, "/settings/exec").await;
     chromium.click("[data-testid=remove-exec]").await;
     chromium.click("[data-testid=confirm]").await;
-    chromium.says("[data-testid=empty-state]", "No command is allowed").await;
+    chromium.says("[data-testid=empty-state]", "No allowed commands").await;
     assert_eq!(bench.sql("SELECT count(*) FROM exec_command"), "0");
 }
 

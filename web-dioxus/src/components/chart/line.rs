@@ -10,7 +10,7 @@ use super::summary::{Read, cursor_data, rows, words};
 use crate::components::bits::{LocalTime, local_time};
 
 /// What stands in an empty plot.
-pub(super) const NOTHING: &str = "No heartbeats in this time";
+pub(super) const NOTHING: &str = "No heartbeats in this period";
 
 /// One line.
 #[derive(Clone, PartialEq)]

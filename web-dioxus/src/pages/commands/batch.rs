@@ -45,7 +45,7 @@ fn Gone() -> Element {
     use_title("No such batch");
     rsx! {
         h1 { class: "visually-hidden", tabindex: "-1", "No such batch" }
-        EmptyState { glyph: Glyph::Search, title: "There is no such batch", text: "Batches are removed when they are old, and perhaps the address is not complete.",
+        EmptyState { glyph: Glyph::Search, title: "There is no such batch", text: "The batch may have been removed after its retention period, or the address is incomplete.",
             Go { to: Route::Commands { query: CommandsUrl::default() }, class: "button primary", "Go to the commands" }
         }
     }
@@ -87,7 +87,7 @@ fn LiveBatch(id: CommandBatchId, query: BatchUrl) -> Element {
 fn target_text(target: &str) -> String {
     let Ok(Value::Object(target)) = serde_json::from_str(target) else { return String::new() };
     if let Some(count) = target.get("ids").and_then(Value::as_u64) {
-        return format!("{} chosen", format::count(usize::try_from(count).unwrap_or(usize::MAX), "device", "devices"));
+        return format!("{} selected", format::count(usize::try_from(count).unwrap_or(usize::MAX), "device", "devices"));
     }
     let conditions = target.get("filter").and_then(Value::as_object).into_iter().flatten();
     let said: Vec<_> = conditions
@@ -130,7 +130,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
                     if !params.is_empty() { span { "{params}" } }
                     span { "{batch.created_by}, " {time_ago(batch.created_at, &format::relative(now, batch.created_at))} }
                     span { "{target_text(&batch.target)}" }
-                    span { "{format::number(batch.rate_per_second.unsigned_abs().into())} a second" }
+                    span { "{format::number(batch.rate_per_second.unsigned_abs().into())} commands/s" }
                     if open > 0 {
                         span { "expires " {time_ago(batch.expires_at, &format::relative(now, batch.expires_at))} }
                     }
@@ -139,7 +139,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
             div { class: "page-actions",
                 a { class: "button", href: "/export/command-batches/{id}.csv", download: "commands.csv", "data-testid": "batch-csv", {icon(Glyph::Download)} "CSV" }
                 if open > 0 && session.may(permission) {
-                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-batch", onclick: move |_| canceling.set(true), {icon(Glyph::Close)} "Cancel what is open" }
+                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-batch", onclick: move |_| canceling.set(true), {icon(Glyph::Close)} "Cancel pending" }
                 }
             }
         }
@@ -191,8 +191,8 @@ fn RefusedDevices(refused: String, count: i32) -> Element {
     let rest = (count.unsigned_abs() as usize).saturating_sub(named.len());
     rsx! {
         section { class: "card", aria_labelledby: "refused-title", "data-testid": "batch-refused",
-            h2 { id: "refused-title", "{format::count(count.unsigned_abs() as usize, \"device\", \"devices\")} got none" }
-            ul { class: "names refused", tabindex: "0", aria_label: "Devices that got none",
+            h2 { id: "refused-title", "{format::count(count.unsigned_abs() as usize, \"device\", \"devices\")} skipped" }
+            ul { class: "names refused", tabindex: "0", aria_label: "Skipped devices",
                 for (id, name, why) in named {
                     li { key: "{id}", {icon(Glyph::Alert)} strong { class: "truncate", "{name}" } span { "{why}" } }
                 }
@@ -239,7 +239,7 @@ fn Items(id: CommandBatchId, query: BatchUrl, onchange: EventHandler<()>) -> Ele
             }
             match reading.value.as_deref() {
                 Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! {
-                    p { class: "muted", if query.state.is_some() { "None is in this state right now." } else { "No device got a command." } }
+                    p { class: "muted", if query.state.is_some() { "No commands in this state." } else { "No commands were created." } }
                 },
                 Some((rows, next)) => {
                     let next = *next;
@@ -286,8 +286,8 @@ fn Cancel(id: CommandBatchId, open: i64, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Cancel what is open of this batch?", action: "Cancel the batch", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
-            p { "{format::count(open.max(0).unsigned_abs() as usize, \"command is\", \"commands are\")} open. They are not sent any more; devices that have theirs already may run it all the same." }
+        Confirm { title: "Cancel pending commands of this batch?", action: "Cancel pending", dismiss: "Keep running", busy: busy(), onconfirm: confirmed, onclose,
+            p { "{format::count(open.max(0).unsigned_abs() as usize, \"command is\", \"commands are\")} pending. Pending commands are no longer sent; devices that have already received theirs may still run it." }
         }
     }
 }
@@ -307,7 +307,7 @@ mod tests {
     fn refused_devices_have_a_name_and_a_reason() {
         let stored = r#"[{"id":"7","alias":"till-1","reason":"deleted"},{"id":"8","alias":null,"reason":"not_found"}]"#;
         let text = |parts: [&str; 3]| (parts[0].to_owned(), parts[1].to_owned(), parts[2].to_owned());
-        assert_eq!(refused_of(stored), [text(["7", "till-1", "the device is deleted"]), text(["8", "8", "there is no such device"])]);
+        assert_eq!(refused_of(stored), [text(["7", "till-1", "device deleted"]), text(["8", "8", "device not found"])]);
         assert!(refused_of("nonsense").is_empty());
     }
 }

@@ -40,9 +40,9 @@ pub(super) fn Batches() -> Element {
             }
             match reading.value.as_deref() {
                 Some((batches, _)) if batches.is_empty() && before.read().is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Terminal, title: "No batches yet", text: "Select devices in the table, or all that match a filter, and send them a command together. How far it gets is seen here.",
+                    EmptyState { glyph: Glyph::Terminal, title: "No batches yet", text: "Select devices in the table, or all that match a filter, and send them a command. Its progress appears here.",
                         if session.may(Permission::SendCommands) {
-                            Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button primary", "Choose devices" }
+                            Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button primary", "Select devices" }
                         }
                     }
                 },

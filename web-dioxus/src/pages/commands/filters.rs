@@ -82,7 +82,7 @@ pub(super) fn Filters(query: CommandsUrl) -> Element {
                 input { key: "{key}", name: "device", initial_value: "{value}", placeholder: "Device: alias or id", aria_label: "Device, by alias or id", autocomplete: "off", spellcheck: "false", maxlength: "200", onchange: move |event| by_device.call(event.value()) }
             }
             for value in [query.by.clone().unwrap_or_default()] {
-                input { key: "{value}", name: "by", initial_value: "{value}", placeholder: "Asked by", aria_label: "Asked by", autocomplete: "off", spellcheck: "false", maxlength: "200",
+                input { key: "{value}", name: "by", initial_value: "{value}", placeholder: "Requested by", aria_label: "Requested by", autocomplete: "off", spellcheck: "false", maxlength: "200",
                     onchange: {
                         let known = of_by.clone();
                         move |event: FormEvent| go.call(CommandsUrl { by: some(event.value()), ..known.clone() })

@@ -47,9 +47,9 @@ pub(super) fn List(query: CommandsUrl) -> Element {
             match reading.value.as_deref() {
                 Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! {
                     if query.is_filtered() {
-                        EmptyState { glyph: Glyph::Search, title: "No command matches", text: "Nothing that was sent fits this filter." }
+                        EmptyState { glyph: Glyph::Search, title: "No command matches", text: "Change or clear the filter." }
                     } else {
-                        EmptyState { glyph: Glyph::Terminal, title: "No commands yet", text: "Whatever a device is told to do from its page or by a script appears here, with what became of it." }
+                        EmptyState { glyph: Glyph::Terminal, title: "No commands yet", text: "Commands sent from a device's page or by a script appear here with their outcome." }
                     }
                 },
                 Some((rows, next)) => {

@@ -35,9 +35,9 @@ pub(crate) fn Commands(query: CommandsUrl) -> Element {
         return rsx! { NotAllowed {} };
     }
     rsx! {
-        PageHeader { title: "Commands", lead: "What devices were told to do, and what became of it.",
+        PageHeader { title: "Commands", lead: "Commands sent to devices, and their outcome.",
             if session.may(Permission::SendCommands) {
-                Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Choose devices" }
+                Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Select devices" }
             }
         }
         nav { class: "tabs settings-tabs", aria_label: "Commands",

@@ -54,10 +54,10 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
             }
             match outcome {
                 Ok(()) if deletes => {
-                    toasts.undoable(format!("{name} is deleted."), Undo::Restore(vec![id]));
+                    toasts.undoable(format!("Deleted {name}."), Undo::Restore(vec![id]));
                     onward.go(all_devices());
                 }
-                Ok(()) => toasts.good(format!("The credentials of {name} are revoked.")),
+                Ok(()) => toasts.good(format!("Revoked the credentials of {name}.")),
                 Err(error) => toasts.failed(&error),
             }
         });
@@ -95,7 +95,7 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
             Some(Asked::Delete) => rsx! {
                 Confirm { title: "Delete {alias}?", action: "Delete device", busy: busy(),
                     onconfirm: move |()| confirmed(true), onclose: move |()| asked.set(None),
-                    p { "The device leaves the fleet, and its agent is told to stop. It can be restored from the list of deleted devices for a while." }
+                    p { "The device is removed from the fleet, and its agent stops. It can be restored from the list of deleted devices during the retention period." }
                 }
             },
         }

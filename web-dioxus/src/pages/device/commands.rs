@@ -36,7 +36,7 @@ pub(super) fn Commands(id: DeviceId, sent: u32) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
-                Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! { p { class: "muted", "It has not been told to do anything yet." } },
+                Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! { p { class: "muted", "No commands yet." } },
                 Some((rows, next)) => {
                     let next = *next;
                     rsx! {

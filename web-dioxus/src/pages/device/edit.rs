@@ -17,11 +17,11 @@ use crate::toasts::use_toasts;
 /// What the form asks for.
 fn patch(value: impl Fn(&str) -> Option<String>) -> Result<DevicePatch, Invalid> {
     let stale = "monitored_app.stale_after_s";
-    let stale_after_s = value(stale).map(|text| text.parse::<i32>().map_err(|_| Invalid::new(stale, "takes a whole number of seconds")));
+    let stale_after_s = value(stale).map(|text| text.parse::<i32>().map_err(|_| Invalid::new(stale, "must be a whole number of seconds")));
     let monitored = match (value("monitored_app.package"), stale_after_s.transpose()?) {
         (Some(package), stale_after_s) => Some(MonitoredApp { package, stale_after_s }),
         (None, None) => None,
-        (None, Some(_)) => return Err(Invalid::new("monitored_app.package", "needed when a threshold is given")),
+        (None, Some(_)) => return Err(Invalid::new("monitored_app.package", "required when a threshold is given")),
     };
     let labels = |name| Some(LabelChange::Set(labels_of(&value(name).unwrap_or_default())));
     Ok(DevicePatch {
@@ -65,7 +65,7 @@ pub(super) fn Edit(
                 Ok(patch) => session.call(move |system, principal| change(system, principal, id, patch)).await,
             };
             if submission.done(outcome).is_some() {
-                toasts.good(format!("{} is changed.", alias.trim()));
+                toasts.good(format!("Changed {}.", alias.trim()));
                 ondone.call(());
             }
         });
@@ -79,7 +79,7 @@ pub(super) fn Edit(
             TextField { name: "groups", label: "Groups", value: identity.groups.join(", "), hint: "separated by commas", error: submission.error("groups") }
             div { class: "field-pair",
                 TextField { name: "monitored_app.package", label: "Monitored app", value: package.unwrap_or_default(), placeholder: "com.example.kiosk", hint: "package name; empty: none", error: submission.error("monitored_app.package") }
-                TextField { name: "monitored_app.stale_after_s", label: "Down after, seconds", value: stale.unwrap_or_default(), hint: "out of the foreground; empty: {default_stale}", error: submission.error("monitored_app.stale_after_s") }
+                TextField { name: "monitored_app.stale_after_s", label: "Down after (s)", value: stale.unwrap_or_default(), hint: "out of the foreground; empty: {default_stale}", error: submission.error("monitored_app.stale_after_s") }
             }
             if let Some(problem) = submission.other_error(&["alias", "tags", "groups", "monitored_app.package", "monitored_app.stale_after_s"]) {
                 p { class: "field-error", role: "alert", "{problem}" }

@@ -38,7 +38,7 @@ impl Group {
             Self::Connection => "Connection",
             Self::Battery => "Battery",
             Self::App => "App and agent",
-            Self::People => "By people",
+            Self::People => "Admin actions",
         }
     }
 
@@ -73,7 +73,7 @@ pub(super) fn Events(id: DeviceId) -> Element {
         section { class: "card", aria_labelledby: "events-title", aria_busy: reading.loading.to_string(),
             div { class: "card-head",
                 h2 { id: "events-title", "Events" }
-                select { class: "choice", name: "events", aria_label: "Kinds of events", onchange: move |event| {
+                select { class: "choice", name: "events", aria_label: "Event type", onchange: move |event| {
                         group.set(Group::ALL.into_iter().find(|group| group.title() == event.value()).unwrap_or(Group::All));
                         wanted.set(PAGE);
                     },
@@ -86,7 +86,7 @@ pub(super) fn Events(id: DeviceId) -> Element {
                 Problem { text: problem.clone(), onretry: move |()| events.again() }
             }
             match reading.value.as_deref() {
-                Some((list, _)) if list.is_empty() => rsx! { p { class: "muted", "Nothing of this kind has happened yet." } },
+                Some((list, _)) if list.is_empty() => rsx! { p { class: "muted", "No events of this type yet." } },
                 Some((list, more)) => rsx! {
                     ol { class: "timeline",
                         for event in list.iter() {
@@ -162,7 +162,7 @@ fn words(kind: EventKind, detail: &Value) -> String {
         EventKind::LowBatteryBegan => with_charge("Battery low"),
         EventKind::LowBatteryEnded => with_charge("Battery recovered"),
         EventKind::AppDownBegan => "Monitored app down".into(),
-        EventKind::AppDownEnded => "Monitored app up again".into(),
+        EventKind::AppDownEnded => "Monitored app recovered".into(),
         EventKind::Edited => "Edited".into(),
         EventKind::CredentialsRevoked => "Credentials revoked".into(),
         EventKind::Deleted => "Deleted".into(),
@@ -173,8 +173,8 @@ fn words(kind: EventKind, detail: &Value) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => "nothing".into(),
-        Value::Array(entries) if entries.is_empty() => "nothing".into(),
+        Value::Null => "none".into(),
+        Value::Array(entries) if entries.is_empty() => "none".into(),
         Value::Array(entries) => entries.iter().map(plain).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => fields.values().filter(|value| !value.is_null()).map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
@@ -222,7 +222,7 @@ mod tests {
             "alias": {"before": "a", "after": "b"}, "tags": {"before": [], "after": ["x", "y"]},
             "monitored_app": {"before": null, "after": {"package": "io.example", "stale_after_s": 60}},
         });
-        assert_eq!(changes(&detail), ["alias: a → b", "monitored app: nothing → io.example, 60", "tags: nothing → x, y"]);
+        assert_eq!(changes(&detail), ["alias: a → b", "monitored app: none → io.example, 60", "tags: none → x, y"]);
         assert!(changes(&json!({"before": "1.0", "after": "1.1"})).is_empty(), "no field of its own");
     }
 }

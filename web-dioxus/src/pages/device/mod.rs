@@ -49,7 +49,7 @@ fn Gone() -> Element {
     use_title("No such device");
     rsx! {
         h1 { class: "visually-hidden", tabindex: "-1", "No such device" }
-        EmptyState { glyph: Glyph::Search, title: "There is no such device", text: "It may have been deleted, or the address is not complete.",
+        EmptyState { glyph: Glyph::Search, title: "There is no such device", text: "It may have been deleted, or the address is incomplete.",
             Go { to: all_devices(), class: "button primary", "Go to the devices" }
         }
     }
@@ -111,7 +111,7 @@ fn Page(shown: Shown, query: DeviceUrl) -> Element {
                     if let Some(seen) = seen {
                         span { "last seen " {seen} }
                     } else {
-                        span { "enrolled, not heard from yet" }
+                        span { "enrolled, no heartbeat yet" }
                     }
                     {labels(&identity.groups, 8)}
                     {labels(&identity.tags, 8)}

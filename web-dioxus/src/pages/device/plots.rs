@@ -46,7 +46,7 @@ pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
         section { class: "card", aria_labelledby: "history-title", aria_busy: reading.loading.to_string(),
             div { class: "card-head",
                 h2 { id: "history-title", "History" }
-                nav { class: "tabs", aria_label: "Length of time",
+                nav { class: "tabs", aria_label: "Time range",
                     for choice in Range::ALL {
                         Go { key: "{choice.as_str()}", to: Route::Device { id: id.to_string(), query: DeviceUrl { range: choice } }, current: choice == range, testid: "range-{choice.as_str()}",
                             {title(choice)}
@@ -131,7 +131,7 @@ fn One(
     rsx! {
         div { class: "plot",
             h3 { "{title}" if let Some(last) = last { span { class: "plot-last", "{last}" } } }
-            LineChart { title: title.clone(), nothing: "Not told in this time", series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
+            LineChart { title: title.clone(), nothing: "No data", series: vec![Series { name: title, tone, samples, filled }], window, scale, testid }
         }
     }
 }

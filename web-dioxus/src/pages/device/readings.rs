@@ -65,15 +65,15 @@ pub(super) fn About(view: DeviceView, clock: String, telemetry: Telemetry) -> El
                 Fact { name: "Android", value: versioned(t.android_version.as_deref(), t.sdk_int.map(i64::from), "API") }
                 Fact { name: "Security patch", value: t.patch_level.clone() }
                 Fact { name: "Build", value: t.build_id.clone() }
-                Fact { name: "Up for", value: t.uptime_s.map(format::duration) }
+                Fact { name: "Uptime", value: t.uptime_s.map(format::duration) }
                 Fact { name: "Clock", value: Some(clock) }
             }
             Facts { title: "Agent",
                 Fact { name: "Version", value: versioned(t.app_version.as_deref(), t.agent_version_code, "code") }
                 Fact { name: "Device owner", value: Some(format::yes_no(t.is_device_owner).to_owned()) }
                 Fact { name: "Exempt from Doze", value: Some(format::yes_no(t.doze_whitelisted).to_owned()) }
-                Fact { name: "Left alone by power management", value: Some(format::yes_no(t.power_ok).to_owned()) }
-                Fact { name: "Waiting heartbeats", value: t.queue_depth.map(|depth| format::number(u64::from(depth.unsigned_abs()))) }
+                Fact { name: "Battery optimization off", value: Some(format::yes_no(t.power_ok).to_owned()) }
+                Fact { name: "Queued heartbeats", value: t.queue_depth.map(|depth| format::number(u64::from(depth.unsigned_abs()))) }
                 Fact { name: "Network validated", value: Some(format::yes_no(t.net_validated).to_owned()) }
                 Fact { name: "Metered", value: Some(format::yes_no(t.metered).to_owned()) }
                 Fact { name: "In a call", value: Some(format::yes_no(t.in_call).to_owned()) }
@@ -124,7 +124,7 @@ pub(super) fn Fact(name: String, value: Option<String>) -> Element {
 pub(super) fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "packages",
-            h2 { id: "packages", "Watched packages " {app_badge(status)} }
+            h2 { id: "packages", "Monitored apps " {app_badge(status)} }
             div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "List of packages",
                 table { class: "plain",
                     thead { tr { th { scope: "col", "Package" } th { scope: "col", "Installed" } th { scope: "col", "Version" } th { scope: "col", class: "number", "Code" } } }
@@ -170,9 +170,9 @@ fn versioned(name: Option<&str>, code: Option<i64>, what: &str) -> Option<String
 pub(super) fn clock_text(last: &LastStatus) -> String {
     let Some(device_time) = last.device_time else { return unknown() };
     let off_s = (device_time - last.received_at).num_seconds();
-    let verdict = if last.clock_rejected { ", not believed" } else { "" };
+    let verdict = if last.clock_rejected { ", rejected" } else { "" };
     match off_s {
-        -60..=60 => format!("agrees{verdict}"),
+        -60..=60 => format!("in sync{verdict}"),
         ahead if ahead > 0 => format!("{} ahead{verdict}", format::duration(ahead)),
         behind => format!("{} behind{verdict}", format::duration(-behind)),
     }
@@ -196,8 +196,8 @@ mod tests {
             let device_time = Some(now + chrono::TimeDelta::seconds(off_s));
             clock_text(&LastStatus { bucket_at: now, received_at: now, device_time, clock_rejected, telemetry: Telemetry::default() })
         };
-        assert_eq!(with(5, false), "agrees");
+        assert_eq!(with(5, false), "in sync");
         assert_eq!(with(-7300, false), "2 h 1 min behind");
-        assert_eq!(with(86_400 * 400, true), "400 d ahead, not believed");
+        assert_eq!(with(86_400 * 400, true), "400 d ahead, rejected");
     }
 }

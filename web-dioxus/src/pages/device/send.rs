@@ -17,6 +17,7 @@ use crate::components::command_rows::Cancel;
 use crate::components::form::{FormDialog, use_submission};
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
+use crate::field_labels::labeled;
 use crate::format;
 use crate::polling::use_paced_polling;
 use crate::toasts::use_toasts;
@@ -69,7 +70,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
                 (None, Some(_)) if has_fields(kind) => stage.set(Some(Stage::Fields(kind))),
                 (None, invalid) => {
                     if let Some(invalid) = invalid {
-                        toasts.bad(invalid.to_string());
+                        toasts.bad(labeled(&invalid));
                     }
                     stage.set(None);
                 }
@@ -86,7 +87,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
             match fields.request(kind) {
                 Ok(request) if kind.asks_first() => stage.set(Some(Stage::Sure(request))),
                 Ok(request) => send.call(request),
-                Err(invalid) => toasts.bad(invalid.to_string()),
+                Err(invalid) => toasts.bad(labeled(&invalid)),
             }
         }
     };
@@ -121,7 +122,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
                 }
             }
             if !online {
-                p { class: "notice", {icon(Glyph::Alert)} "This device is not heard from. A command waits for it until it expires." }
+                p { class: "notice", {icon(Glyph::Alert)} "Device offline. Commands are queued until they expire." }
             }
             div { class: "action-buttons", role: "group", aria_label: "Actions",
                 for kind in kinds {
@@ -164,7 +165,7 @@ fn Fields(
         FormDialog { title: "{action_title(kind)} on {alias}", action, busy: submission.busy(), focus: submission.focus(), onsubmit: onfilled, onclose,
             p { class: "muted", {action_hint(kind)} }
             ActionFields { kind, draft: draft.clone(), packages, submission }
-            ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "when the device has not got it by then, it never runs", submission }
+            ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "expires unrun if not delivered by then", submission }
             if let Some(problem) = submission.other_error(&FIELDS) {
                 p { class: "field-error", role: "alert", "{problem}" }
             }
@@ -203,7 +204,7 @@ fn Sure(
         Confirm { title, action: action_title(kind), busy, onconfirm, onclose,
             p { strong { "{alias}" } ": " {consequence(kind)} }
             if lasts > 0 {
-                p { "If the device cannot be reached, it happens when it is back within {format::duration(lasts)}." }
+                p { "If the device is offline, the command runs when it is back online within {format::duration(lasts)}." }
             }
         }
     }
@@ -230,7 +231,7 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
     let reading = rows.read();
     let shown: Rc<Vec<CommandRow>> = reading.value.unwrap_or_default();
     rsx! {
-        ul { class: "outcomes", aria_label: "What became of them", aria_live: "polite",
+        ul { class: "outcomes", aria_label: "Outcomes", aria_live: "polite",
             for row in shown.iter().filter(|row| sent.contains(&row.id)).cloned() {
                 Outcome { key: "{row.id}", row, onforget, oncancel: move |row| canceling.set(Some(row)) }
             }
