@@ -85,7 +85,7 @@ async fn a_build_is_added_promoted_widened_nudged_and_rolled_back() {
     chromium.look("agent-updates").await;
 
     chromium.click(&format!("{row} [data-testid=nudge]")).await;
-    chromium.says("[data-testid=nudge-plan]", "8 devices that are offered it run an older version, 8 of them online").await;
+    chromium.says("[data-testid=nudge-plan]", "8 devices that are offered this build run an older version, 8 of them online").await;
     chromium.assert_sound("the dialog that nudges").await;
     chromium.click("dialog [data-testid=confirm]").await;
     chromium.says("[data-testid=batch-title]", "8 devices").await;
@@ -99,7 +99,7 @@ async fn a_build_is_added_promoted_widened_nudged_and_rolled_back() {
 
     // One that was halted says why.
     bench.sql("UPDATE agent_build SET state = 'halted', halt_reason = 'verify_failures', judged_verify_failures = 3");
-    chromium.says(&format!("{row} [data-testid=build-halted]"), "3 devices could not verify it").await;
+    chromium.says(&format!("{row} [data-testid=build-halted]"), "signature verification failed on 3 devices").await;
     chromium.assert_sound("the page with a halted build").await;
     chromium.assert_not_reloaded().await;
 
@@ -109,6 +109,6 @@ async fn a_build_is_added_promoted_widened_nudged_and_rolled_back() {
     let visitor = Chromium::start().await;
     visitor.sign_in(&bench.node.url(), "eve", "a long enough password").await;
     visitor.click("[data-testid=nav-agent-updates]").await;
-    visitor.says(&format!("{row} [data-testid=build-halted]"), "could not verify").await;
+    visitor.says(&format!("{row} [data-testid=build-halted]"), "signature verification failed").await;
     assert!(visitor.text("[data-testid=add-build], [data-testid=promote], [data-testid=roll-back]").await.is_none());
 }

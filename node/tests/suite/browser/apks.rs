@@ -27,7 +27,7 @@ async fn a_file_that_is_refused_for_its_package_is_taken_once_an_admin_allows_it
     chromium.says("[data-testid=empty-state]", "No apps yet").await;
     chromium.look("apks-empty").await;
     chromium.page(&bench, "/apks/packages").await;
-    chromium.says("[data-testid=empty-state]", "No package is managed").await;
+    chromium.says("[data-testid=empty-state]", "No managed packages").await;
     chromium.look("packages-empty").await;
     chromium.click("[data-testid=view-apks]").await;
     chromium.mark().await;
@@ -49,7 +49,7 @@ async fn a_file_that_is_refused_for_its_package_is_taken_once_an_admin_allows_it
     assert_eq!(given.as_str().unwrap().len(), 64, "{given}");
     chromium.look("package-allow").await;
     chromium.click("dialog [data-testid=submit]").await;
-    chromium.says("[data-testid=upload-done]", "com.example.till 2.0 (2) is in the library").await;
+    chromium.says("[data-testid=upload-done]", "com.example.till 2.0 (2) uploaded").await;
     chromium.click("[data-testid=deploy-uploaded]").await;
     let chosen = eventually("the form of a deployment", async || {
         let chosen = chromium.script("return document.querySelector('select[name=apk_id]')?.value").await;
@@ -62,7 +62,7 @@ async fn a_file_that_is_refused_for_its_package_is_taken_once_an_admin_allows_it
     chromium.page(&bench, "/apks").await;
     let row = "[data-testid=apk-row][data-version='2']";
     chromium.says(row, "Prints receipts again").await;
-    chromium.says(row, "from 26, for 33").await;
+    chromium.says(row, "min 26, target 33").await;
     chromium.says("[data-testid=apk-group]", "Till").await;
     let icon = "const icon = document.querySelector('.apk-icon img'); return icon?.complete && icon.naturalWidth";
     eventually("the icon", async || chromium.script(icon).await.as_u64().filter(|width| *width > 0)).await;
@@ -73,8 +73,8 @@ async fn a_file_that_is_refused_for_its_package_is_taken_once_an_admin_allows_it
 
     // The very same file is no second version; another signer is refused, and no allowing is offered.
     for (file, testid, text) in [
-        ("till-2.apk", "upload-done", "the very same file"),
-        ("till-5-foreign.apk", "upload-refused", "is not allowed to sign com.example.till"),
+        ("till-2.apk", "upload-done", "the file is identical"),
+        ("till-5-foreign.apk", "upload-refused", "neither an allowed signer of com.example.till"),
     ] {
         chromium.click("[data-testid=upload-apk]").await;
         pick(&chromium, &fixture(file)).await;

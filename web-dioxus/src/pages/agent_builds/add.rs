@@ -37,7 +37,7 @@ pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Elemen
                 Err(_) => Err(Invalid::new("apk_id", "choose one").into()),
             };
             if let Some(details) = submission.done(outcome) {
-                toasts.good(format!("{} is a build now. No device is offered it until you promote it.", super::name_of(&details)));
+                toasts.good(format!("Added {}. No device is offered the build until you promote it.", super::name_of(&details)));
                 ondone.call(());
             }
         });
@@ -51,7 +51,7 @@ pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Elemen
                     div { class: "dialog-body",
                         match (other, &reading.problem) {
                             (Some(_), _) => rsx! {
-                                EmptyState { glyph: Glyph::Package, title: "No APK to add", text: "Every uploaded APK of the agent is a build already, or there is none. Upload a new one first." }
+                                EmptyState { glyph: Glyph::Package, title: "No APK to add", text: "No agent APK was uploaded, or each is already a build. Upload a new one first." }
                             },
                             (None, Some(problem)) => rsx! { Problem { text: problem.clone(), onretry: move |()| apks.again() } },
                             (None, None) => rsx! { Skeleton {} },
@@ -65,14 +65,14 @@ pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Elemen
     let (apk_error, notes_error) = (submission.error("apk_id"), submission.error("release_notes"));
     rsx! {
         FormDialog { title: "Add a build", action: "Add", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            Field { name: "apk_id", label: "APK of the agent", hint: "those that were uploaded and are no build yet, the newest version first", error: apk_error.clone(),
+            Field { name: "apk_id", label: "APK of the agent", hint: "uploaded APKs without a build, newest version first", error: apk_error.clone(),
                 select { id: "apk_id", name: "apk_id", class: "choice", aria_describedby: "apk_id-note", aria_invalid: apk_error.map(|_| "true"),
                     for apk in rows.iter() {
                         option { key: "{apk.id}", value: "{apk.id}", "{apk.version_name} ({apk.version_code}), {format::mebibytes(apk.size_bytes / MIB + 1)}" }
                     }
                 }
             }
-            Field { name: "release_notes", label: "Release notes", hint: "for people, at most 4,000 characters", error: notes_error.clone(),
+            Field { name: "release_notes", label: "Release notes", hint: "internal, at most 4,000 characters", error: notes_error.clone(),
                 textarea { id: "release_notes", name: "release_notes", rows: "4", aria_describedby: "release_notes-note", aria_invalid: notes_error.map(|_| "true") }
             }
         }

@@ -25,7 +25,7 @@ pub(super) fn Adoption(shown: Shown) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "adoption-title",
             h2 { id: "adoption-title", "Versions on devices, last 7 days" }
-            LineChart { title: "Devices by version of the agent", series, window, scale: Scale::from_zero(highest, Unit::Count, 4), testid: "adoption", tall: true, nothing: "No device has told its version yet" }
+            LineChart { title: "Devices by agent version", series, window, scale: Scale::from_zero(highest, Unit::Count, 4), testid: "adoption", tall: true, nothing: "No device has reported its version yet" }
         }
     }
 }
@@ -44,7 +44,7 @@ fn series(samples: &[VersionSample], builds: &[BuildDetails]) -> Vec<Series> {
     versions.sort_by_key(|version| std::cmp::Reverse(weights.get(version).copied()));
     let named = |version: i64| match builds.iter().find(|details| details.build.version_code == version) {
         Some(details) => name_of(details),
-        None if version == 0 => "Not told".to_owned(),
+        None if version == 0 => "Unknown".to_owned(),
         None => format!("Version code {version}"),
     };
     let line = |name: String, tone, wanted: &dyn Fn(i64) -> bool| {
@@ -76,7 +76,7 @@ mod tests {
         let lines = series(&[sample(1, 0, 2), sample(1, 140, 8), sample(2, 150, 10)], &[]);
         let told: Vec<_> =
             lines.iter().map(|line| (line.name.as_str(), line.samples.iter().map(|sample| sample.value).collect::<Vec<_>>())).collect();
-        assert_eq!(told, [("Version code 150", vec![0.0, 10.0]), ("Version code 140", vec![8.0, 0.0]), ("Not told", vec![2.0, 0.0])]);
+        assert_eq!(told, [("Version code 150", vec![0.0, 10.0]), ("Version code 140", vec![8.0, 0.0]), ("Unknown", vec![2.0, 0.0])]);
     }
 
     #[test]

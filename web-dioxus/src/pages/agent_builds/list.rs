@@ -15,7 +15,7 @@ pub(super) fn Builds(builds: Vec<BuildDetails>, now: Timestamp, manages: bool, o
         section { class: "card", aria_labelledby: "builds-title",
             h2 { id: "builds-title", "Builds" }
             if builds.is_empty() {
-                EmptyState { glyph: Glyph::Package, title: "No builds yet", text: "Upload an APK of the agent, then add it here. No device is offered it before you promote it." }
+                EmptyState { glyph: Glyph::Package, title: "No builds yet", text: "Upload an agent APK, then add it here. No device is offered a build before you promote it." }
             } else {
                 ul { class: "rows", aria_label: "Builds",
                     for details in builds {
@@ -44,11 +44,14 @@ fn halt_text(details: &BuildDetails) -> Option<String> {
     let count = |devices: i64| format::count(usize::try_from(devices).unwrap_or_default(), "device", "devices");
     Some(match details.build.halt_reason? {
         HaltReason::VerifyFailures => {
-            format!("Halted: {} could not verify it. The file or its signature is not what was offered.", count(judged.verify_failures))
+            format!(
+                "Halted: signature verification failed on {}. The file or its signature does not match the offered build.",
+                count(judged.verify_failures)
+            )
         }
         HaltReason::FailureRate => {
             let failed = judged.failures + judged.verify_failures;
-            format!("Halted: {} of {} could not install it.", format::number(failed.unsigned_abs()), count(failed + judged.installs))
+            format!("Halted: the installation failed on {} of {}.", format::number(failed.unsigned_abs()), count(failed + judged.installs))
         }
     })
 }
@@ -77,11 +80,11 @@ fn Row(details: BuildDetails, now: Timestamp, manages: bool, onask: EventHandler
                     if promoted {
                         span { "data-testid": "build-cohort", "offered to {devices(cohort.devices)}, {format::number(cohort.online)} online, {format::number(cohort.behind)} behind" }
                     }
-                    span { "runs on {devices(running)}" }
+                    span { "installed on {devices(running)}" }
                     if let Some(promotion) = build.promotion {
                         if promotion.wifi_only { span { "Wi-Fi only" } }
-                        if promotion.must_install { span { "must install" } }
-                        if promotion.min_battery_pct > 0 { span { "battery from {promotion.min_battery_pct} %" } }
+                        if promotion.must_install { span { "force install" } }
+                        if promotion.min_battery_pct > 0 { span { "minimum battery {promotion.min_battery_pct} %" } }
                     }
                     span { "by " strong { "{build.changed_by}" } ", " {time_ago(build.changed_at, &format::relative(now, build.changed_at))} }
                 }
@@ -91,7 +94,7 @@ fn Row(details: BuildDetails, now: Timestamp, manages: bool, onask: EventHandler
                 div { class: "row-actions", role: "group", aria_label: "Actions for {name}",
                     if promoted {
                         button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "rollout", onclick: ask(Asked::Rollout), "Rollout" }
-                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "nudge", onclick: ask(Asked::Nudge), "Nudge" }
+                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "nudge", onclick: ask(Asked::Nudge), "Notify now" }
                     }
                     button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "promote", onclick: ask(Asked::Promote),
                         match build.state {

@@ -85,7 +85,7 @@ fn Page(manages: bool) -> Element {
     };
     let close = move |()| asked.set(None);
     rsx! {
-        PageHeader { title: "Agent updates", lead: "Builds of the agent, who is offered them, and how far they got.",
+        PageHeader { title: "Agent updates", lead: "Agent builds, their rollout and their adoption.",
             if manages {
                 button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-build", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Add a build" }
             }
@@ -130,16 +130,16 @@ fn RollBack(details: BuildDetails, onclose: EventHandler<()>) -> Element {
         let (session, name) = (session.clone(), called.clone());
         spawn(async move {
             match session.call(move |system, principal| async move { system.agent_builds.roll_back(&principal, id).await }).await {
-                Ok(_) => toasts.good(format!("{name} is offered no longer.")),
+                Ok(_) => toasts.good(format!("Rolled back {name}.")),
                 Err(error) => toasts.failed(&error),
             }
             onclose.call(());
         });
     });
     rsx! {
-        Confirm { title: "Roll {name} back?", action: "Roll back", dismiss: "Keep it", busy: busy(), onconfirm: confirmed, onclose,
-            p { "No device is offered it any more; those in its cohort get the newest promoted build before it." }
-            p { "Devices that run it keep it: Android does not downgrade in place. To replace it there, promote a newer build." }
+        Confirm { title: "Roll {name} back?", action: "Roll back", dismiss: "Keep build", busy: busy(), onconfirm: confirmed, onclose,
+            p { "The build is no longer offered; devices in its cohort get the newest promoted build before it." }
+            p { "Devices that have installed it keep it: Android does not downgrade in place. To replace it there, promote a newer build." }
         }
     }
 }

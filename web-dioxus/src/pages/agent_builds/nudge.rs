@@ -35,7 +35,7 @@ pub(super) fn Nudge(details: BuildDetails, onclose: EventHandler<()>) -> Element
             match session.call(move |system, principal| async move { system.agent_builds.nudge(&principal, id, None, None).await }).await {
                 Ok((batch, _)) => {
                     let devices = format::count(batch.batch.devices.unsigned_abs() as usize, "device", "devices");
-                    toasts.good(format!("{devices} are told to look for it."));
+                    toasts.good(format!("Update check sent to {devices}."));
                     onclose.call(());
                     onward.go(Route::batch(batch.batch.id));
                 }
@@ -50,19 +50,19 @@ pub(super) fn Nudge(details: BuildDetails, onclose: EventHandler<()>) -> Element
     let plan = reading.value.as_deref().copied();
     let nobody = plan.is_none_or(|plan| plan.devices == 0);
     rsx! {
-        Confirm { title: "Tell devices to look for {name} now?", action: "Nudge", mild: true, busy: busy() || nobody, onconfirm: confirmed, onclose,
+        Confirm { title: "Notify devices of {name} now?", action: "Notify now", mild: true, busy: busy() || nobody, onconfirm: confirmed, onclose,
             match (plan, &reading.problem) {
-                (Some(plan), _) if plan.devices == 0 => rsx! { p { "data-testid": "nudge-plan", "No device that is offered it runs an older version: there is nobody to tell." } },
+                (Some(plan), _) if plan.devices == 0 => rsx! { p { "data-testid": "nudge-plan", "No device that is offered this build runs an older version." } },
                 (Some(plan), _) => rsx! {
-                    p { "data-testid": "nudge-plan", "{format::count(plan.devices, \"device\", \"devices\")} that are offered it run an older version, {format::number(plan.online as u64)} of them online now. Each is sent the command to look for an update." }
+                    p { "data-testid": "nudge-plan", "{format::count(plan.devices, \"device\", \"devices\")} that are offered this build run an older version, {format::number(plan.online as u64)} of them online now. Each gets a command to check for an update." }
                     if plan.left_out > 0 {
-                        p { "{format::count(plan.left_out, \"device is\", \"devices are\")} beyond what one call may address, and left out." }
+                        p { "{format::count(plan.left_out, \"device is\", \"devices are\")} beyond the limit of one call and not notified." }
                     }
                 },
                 (None, Some(problem)) => rsx! { p { "{problem}" } },
                 (None, None) => rsx! { p { "Counting the devices …" } },
             }
-            p { "The others find it with their next check anyway." }
+            p { "All other devices get the build with their next check." }
         }
     }
 }

@@ -23,7 +23,7 @@ const RECOUNT: Duration = Duration::from_secs(5);
 
 /// A whole number as somebody typed it.
 fn typed_number(field: &str, text: &str) -> Result<i64, Invalid> {
-    text.trim().parse().map_err(|_| Invalid::new(field, "not a whole number"))
+    text.trim().parse().map_err(|_| Invalid::new(field, "must be a whole number"))
 }
 
 /// A percentage as somebody typed it, brought within its limits for slider and counts.
@@ -57,7 +57,7 @@ fn Percent(text: Signal<String>, id: AgentBuildId, error: Option<String>) -> Ele
     };
     let invalid = error.as_ref().map(|_| "true");
     rsx! {
-        Field { name: "rollout_percent", label: "Percentage of devices", hint: "1..100; raising it only adds devices", error: error.clone(),
+        Field { name: "rollout_percent", label: "Percentage of devices", hint: "1 to 100; raising it only adds devices", error: error.clone(),
             div { class: "percent",
                 for times in [typed()] {
                     input { key: "{times}", r#type: "range", class: "slider", min: "1", max: "100", step: "1", initial_value: "{percent}", aria_label: "Percentage of devices, as a slider", "data-testid": "percent-slider",
@@ -129,25 +129,25 @@ pub(super) fn Promote(details: BuildDetails, ondone: EventHandler<()>, onclose: 
         };
     }
     let again = matches!(details.build.state, BuildState::Halted | BuildState::RolledBack);
-    let (title, action) = if promoted { (format!("How {name} is offered"), "Save") } else { (format!("Promote {name}"), "Promote") };
+    let (title, action) = if promoted { (format!("Conditions of {name}"), "Save") } else { (format!("Promote {name}"), "Promote") };
     rsx! {
         FormDialog { title, action, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             if again {
-                p { class: "notice warn", "It was taken out before. What devices told of it until now does not count for the automatic halt any more." }
+                p { class: "notice warn", "This build was halted or rolled back before. Earlier reports of devices no longer count for the automatic halt." }
             }
             Percent { text, id, error: submission.error("rollout_percent") }
             fieldset { class: "choices",
                 legend { "Conditions on the device" }
                 label { class: "choice-row",
                     input { r#type: "checkbox", name: "wifi_only", value: "1", initial_checked: filled().is_none_or(|promotion| promotion.wifi_only) }
-                    span { strong { "Wi-Fi only" } span { class: "muted", "Do not download it over mobile data" } }
+                    span { strong { "Wi-Fi only" } span { class: "muted", "No download over mobile data" } }
                 }
                 label { class: "choice-row",
                     input { r#type: "checkbox", name: "must_install", value: "1", initial_checked: filled().is_some_and(|promotion| promotion.must_install) }
-                    span { strong { "Must install" } span { class: "muted", "Do not put it off while the device is in use" } }
+                    span { strong { "Force install" } span { class: "muted", "Do not postpone while the device is in use" } }
                 }
             }
-            TextField { name: "min_battery", label: "Lowest charge", hint: "0..100 %; below it the device waits", kind: "number", value: filled().map_or(20, |promotion| promotion.min_battery_pct).to_string(), error: submission.error("min_battery") }
+            TextField { name: "min_battery", label: "Minimum battery (%)", hint: "0 to 100; devices below it wait", kind: "number", value: filled().map_or(20, |promotion| promotion.min_battery_pct).to_string(), error: submission.error("min_battery") }
         }
     }
 }
@@ -195,7 +195,7 @@ pub(super) fn Rollout(details: BuildDetails, ondone: EventHandler<()>, onclose: 
     }
     rsx! {
         FormDialog { title: "Rollout of {name}", action: "Change", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            p { class: "muted", "It is offered to {first} % now. Less takes nothing back from devices that have it." }
+            p { class: "muted", "Offered to {first} % now. Lowering the percentage does not uninstall the build from devices." }
             Percent { text, id, error: submission.error("rollout_percent") }
         }
     }
@@ -211,20 +211,20 @@ fn Widen(name: String, id: AgentBuildId, from: u8, to: u8, onconfirm: EventHandl
         format::count(usize::try_from(more).unwrap_or(usize::MAX), "more device", "more devices")
     });
     rsx! {
-        Confirm { title: "Offer {name} to {to} %?", action: "Widen to {to} %", dismiss: "Back", mild: true, busy: busy(), onclose,
+        Confirm { title: "Offer {name} to {to} %?", action: "Raise to {to} %", dismiss: "Back", mild: true, busy: busy(), onclose,
             onconfirm: move |()| {
                 if !busy() {
                     busy.set(true);
                     onconfirm.call(());
                 }
             },
-            p { "It is offered to {from} % of the devices now. ",
+            p { "Offered to {from} % of the devices now. ",
                 match more {
-                    Some(more) => rsx! { strong { "data-testid": "widen-more", "{more}" } " would be offered it with their next check." },
+                    Some(more) => rsx! { strong { "data-testid": "widen-more", "{more}" } " will be offered the build with their next check." },
                     None => rsx! { "Counting the devices …" },
                 }
             }
-            p { "Devices that installed it keep it, even if you go back later." }
+            p { "Devices that have installed it keep it, even if you lower the percentage later." }
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn Statistics(builds: Vec<BuildDetails>) -> Element {
                     thead {
                         tr {
                             th { scope: "col", "Build" }
-                            for title in ["Checks", "Offered", "Downloads", "Installs", "Failures", "Verify failures", "Run it now"] {
+                            for title in ["Checks", "Offered", "Downloads", "Installs", "Failures", "Signature failures", "Installed"] {
                                 th { key: "{title}", scope: "col", class: "number", "{title}" }
                             }
                         }
@@ -33,7 +33,7 @@ pub(super) fn Statistics(builds: Vec<BuildDetails>) -> Element {
                     }
                 }
             }
-            p { class: "field-hint", "Each device counts once for each, checks aside. Checks are counted by each node for some seconds before they appear." }
+            p { class: "field-hint", "Each device counts once per column, except for checks. Checks appear with a delay of a few seconds." }
         }
     }
 }

@@ -63,9 +63,9 @@ pub(super) fn Library(query: ApksUrl, changed: u32, onupload: EventHandler<()>) 
             }
             match reading.value.as_deref() {
                 Some((apks, _)) if apks.is_empty() && before.read().is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Package, title: "No apps yet", text: "Upload the APK of an app: by hand here, or from a build with an API token. It is verified as a device does it.",
+                    EmptyState { glyph: Glyph::Package, title: "No apps yet", text: "Upload the APK of an app here, or from a CI build with an API token. The signature is verified as on a device.",
                         if session.may(Permission::UploadApks) {
-                            button { class: "button primary", r#type: "button", aria_haspopup: "dialog", onclick: move |_| onupload.call(()), "Upload the first" }
+                            button { class: "button primary", r#type: "button", aria_haspopup: "dialog", onclick: move |_| onupload.call(()), "Upload an APK" }
                         }
                     }
                 },
@@ -143,11 +143,11 @@ fn Row(apk: ApkRow, brings_back: Option<String>, now: Timestamp, deploys: bool, 
         tr { "data-testid": "apk-row", "data-id": "{apk.id}", "data-version": "{apk.version_code}",
             td {
                 strong { "{apk.version_name}" } " " span { class: "muted", "({apk.version_code})" }
-                if let Some(of) = brings_back { span { class: "apk-note", "brings back {of}" } }
+                if let Some(of) = brings_back { span { class: "apk-note", "rollback build of {of}" } }
                 if !apk.notes.is_empty() { span { class: "apk-note muted", "{apk.notes}" } }
             }
             td { class: "nowrap", "{format::bytes(apk.size_bytes)}" }
-            td { class: "nowrap", "from {level(apk.min_sdk)}, for {level(apk.target_sdk)}" }
+            td { class: "nowrap", "min {level(apk.min_sdk)}, target {level(apk.target_sdk)}" }
             td { Signers { signers: apk.signers_sha256.clone(), lineage: apk.lineage_sha256.clone() } }
             td { class: "nowrap", "{apk.uploaded_by}, " {time_ago(apk.uploaded_at, &format::relative(now, apk.uploaded_at))} }
             td { class: "row-action",
@@ -193,7 +193,7 @@ fn Delete(apk: ApkRow, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         Confirm { title: "Delete {apk.package} {name}?", action: "Delete", busy: busy() || refused().is_some(), onconfirm: confirmed, onclose,
-            p { "Its file is removed and cannot be deployed any more. What it was deployed to stays as it is." }
+            p { "The file is removed and can no longer be deployed. Devices that have installed it keep it." }
             if let Some(problem) = refused() {
                 p { class: "notice bad", role: "alert", "data-testid": "delete-refused", {icon(Glyph::Alert)} span { "{problem}" } }
             }

@@ -27,7 +27,7 @@ pub(crate) fn Apks(query: ApksUrl) -> Element {
         return rsx! { NotAllowed {} };
     }
     rsx! {
-        PageHeader { title: "Apps", lead: "Versions that can be deployed, and who may sign them.",
+        PageHeader { title: "Apps", lead: "App versions that can be deployed, and their allowed signers.",
             if session.may(Permission::UploadApks) {
                 button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "upload-apk", onclick: move |_| uploading.set(true), {icon(Glyph::Upload)} "Upload an APK" }
             }
@@ -88,7 +88,7 @@ fn Signers(signers: Vec<String>, #[props(default)] lineage: Vec<String>) -> Elem
             summary { title: "{all}", code { "{first}…" } if more > 0 { span { class: "muted", " and {more} more" } } }
             ul {
                 for signer in signers.iter() { li { key: "{signer}", code { "data-testid": "signer", "{signer}" } } }
-                for signer in lineage.iter() { li { key: "{signer}", code { "{signer}" } span { class: "muted", " before" } } }
+                for signer in lineage.iter() { li { key: "{signer}", code { "{signer}" } span { class: "muted", " rotated key" } } }
             }
         }
     }

@@ -53,7 +53,7 @@ pub(super) fn PackageDialog(title: String, action: String, given: Given, ondone:
                 .call(move |system, principal| async move { system.apks.allow_package(&principal, &package, &signers, &note).await })
                 .await;
             if let Some((row, new)) = submission.done(answer) {
-                toasts.good(if new { format!("{} may be deployed now.", row.package) } else { format!("{} is changed.", row.package) });
+                toasts.good(if new { format!("Allowed {}.", row.package) } else { format!("Changed {}.", row.package) });
                 ondone.call(());
             }
         });
@@ -75,10 +75,10 @@ fn PackageFields(given: Given, fixed: bool, submission: Submission) -> Element {
         } else {
             TextField { name: "package", label: "Package", placeholder: "com.example.till", error: submission.error("package") }
         }
-        Field { name: "signers_sha256", label: "Signers", hint: "SHA-256 of certificates, one on each line; an APK must be signed by one of them, or by one that they handed over to", error: error.clone(),
+        Field { name: "signers_sha256", label: "Signers", hint: "SHA-256 of certificates, one per line; an APK must be signed with one of them or its rotated key", error: error.clone(),
             textarea { id: "signers_sha256", name: "signers_sha256", class: "mono", rows: "{rows}", maxlength: "4000", spellcheck: "false", aria_describedby: "signers_sha256-note", aria_invalid: error.map(|_| "true"), initial_value: given.signers.join("\n") }
         }
-        TextField { name: "note", label: "Note", value: given.note, hint: "for people", error: submission.error("note") }
+        TextField { name: "note", label: "Note", value: given.note, hint: "internal note", error: submission.error("note") }
         if let Some(problem) = submission.other_error(&FIELDS) {
             p { class: "field-error", role: "alert", "{problem}" }
         }

@@ -43,7 +43,7 @@ pub(super) fn PackageList() -> Element {
         list.again();
     };
     rsx! {
-        PageHeader { title: "Managed packages", lead: "Only these may be uploaded and deployed, and only when one of their signers signed them.",
+        PageHeader { title: "Managed packages", lead: "Only these packages can be uploaded and deployed, and only if signed by an allowed signer.",
             if manages {
                 button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "allow-package", onclick: move |_| asked.set(Some(Asked::Allow)), {icon(Glyph::Plus)} "Allow a package" }
             }
@@ -56,7 +56,7 @@ pub(super) fn PackageList() -> Element {
             }
             match reading.value.as_deref() {
                 Some(rows) if rows.is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Lock, title: "No package is managed", text: "An upload of an app that is not managed is refused, and names who signed it. An admin then allows it with that signer." }
+                    EmptyState { glyph: Glyph::Lock, title: "No managed packages", text: "Uploads of other packages are rejected with the signer of the file. An admin can then allow the package with that signer." }
                 },
                 Some(rows) => rsx! {
                     div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Managed packages",
@@ -141,7 +141,7 @@ fn Remove(row: PackageRow, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         Confirm { title: "Remove {row.package}?", action: "Remove", busy: busy() || refused().is_some(), onconfirm: confirmed, onclose,
-            p { "Its APKs are refused from then on. Devices that have it keep it." }
+            p { "Uploads of its APKs are rejected from then on. Devices that have installed it keep it." }
             if let Some(problem) = refused() {
                 p { class: "notice bad", role: "alert", "data-testid": "remove-refused", {icon(Glyph::Alert)} span { "{problem}" } }
             }

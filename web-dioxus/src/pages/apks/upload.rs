@@ -17,6 +17,7 @@ use crate::components::form::{Field, some_of, text_of};
 use crate::components::{Dialog, Glyph, icon};
 use crate::context::{Session, explain, use_session};
 use crate::deployments_url::NewDeploymentUrl;
+use crate::field_labels::labeled;
 use crate::format;
 use crate::navigation::Onward;
 use crate::polling::use_polling;
@@ -95,7 +96,7 @@ async fn complete(session: &Session, id: ApkUploadId) -> Stage {
             let unknown = if invalid.field == "package" { domain::apk::unknown_package(&invalid.problem) } else { None };
             let text = match invalid.field.as_str() {
                 "package" | "signers_sha256" | "rollback_of" => invalid.problem,
-                _ => invalid.to_string(),
+                _ => labeled(&invalid),
             };
             Stage::Refused(id, sentence(&text), unknown)
         }
@@ -131,7 +132,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
         spawn(async move {
             let after = complete(&session, id).await;
             if let Stage::Done(row, _) = &after {
-                toasts.good(format!("{} {} is in the library.", row.package, row.version_name));
+                toasts.good(format!("Uploaded {} {}.", row.package, row.version_name));
             }
             stage.set(after);
         });
@@ -201,7 +202,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
     {
         // In its place: the bytes are on the server, and one dialog at a time is enough.
         return rsx! {
-            PackageDialog { title: "Allow {package}?", action: "Allow and take it in", given: Given { package: Some(package), signers, note: String::new() },
+            PackageDialog { title: "Allow {package}?", action: "Allow and add", given: Given { package: Some(package), signers, note: String::new() },
                 ondone: move |()| {
                     allowing.set(false);
                     check.call(id);
@@ -237,7 +238,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
                         Stage::Compose => rsx! { button { class: "button primary", disabled: busy() || chosen.read().is_none(), "data-testid": "submit", "Upload" } },
                         Stage::Done(row, _) if session.may(Permission::ManageDeployments) => {
                             let id = row.id;
-                            rsx! { button { class: "button primary", r#type: "button", "data-testid": "deploy-uploaded", onclick: move |_| onward.go(Route::NewDeployment { query: NewDeploymentUrl { apk: Some(id), devices: Selection::default() } }), "Deploy it" } }
+                            rsx! { button { class: "button primary", r#type: "button", "data-testid": "deploy-uploaded", onclick: move |_| onward.go(Route::NewDeployment { query: NewDeploymentUrl { apk: Some(id), devices: Selection::default() } }), "Deploy" } }
                         }
                         _ => rsx! {},
                     }
@@ -256,15 +257,15 @@ fn Facts() -> Element {
     });
     let reading = list.read();
     rsx! {
-        Field { name: "rollback_of", label: "Brings back an older version", hint: "built from that version's code under a higher version code, so that a deployment can be rolled back to it",
+        Field { name: "rollback_of", label: "Rollback build of", hint: "an older version, rebuilt with a higher version code, so that a deployment can be rolled back to it",
             select { id: "rollback_of", name: "rollback_of", aria_describedby: "rollback_of-note",
-                option { value: "", "No" }
+                option { value: "", "None" }
                 for apk in reading.value.iter().flat_map(|apks| apks.iter()) {
                     option { key: "{apk.id}", value: "{apk.id}", "{apk.package} {apk.version_name} ({apk.version_code})" }
                 }
             }
         }
-        Field { name: "notes", label: "Notes", hint: "what is new, for people",
+        Field { name: "notes", label: "Notes", hint: "internal, such as what is new",
             textarea { id: "notes", name: "notes", rows: "2", maxlength: "4000", aria_describedby: "notes-note" }
         }
     }
@@ -282,12 +283,12 @@ fn Progress(stage: Stage, size: i64) -> Element {
         Stage::Checking(_) => rsx! {
             div { class: "upload-progress", role: "status", "data-testid": "upload-checking",
                 progress { aria_label: "Check" }
-                span { class: "muted", "Reading it, and verifying who signed it…" }
+                span { class: "muted", "Reading the file and verifying its signature…" }
             }
         },
         Stage::Done(row, new) => rsx! {
             p { class: "notice", role: "status", "data-testid": "upload-done", {icon(Glyph::Check)}
-                span { "{row.package} {row.version_name} ({row.version_code}) " if new { "is in the library." } else { "was in the library already: the very same file." } }
+                span { "{row.package} {row.version_name} ({row.version_code}) " if new { "uploaded." } else { "is already uploaded: the file is identical." } }
             }
         },
         Stage::Compose | Stage::Refused(..) => rsx! {},
@@ -308,7 +309,7 @@ fn Refused(
         div { class: "notice bad", role: "alert", "data-testid": "upload-refused", {icon(Glyph::Alert)} span { class: "break", "{text}" } }
         div { class: "refused-ways",
             if unknown.is_some() && manages {
-                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "allow-this", onclick: move |_| onallow.call(()), {icon(Glyph::Check)} "Allow this package" }
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "allow-this", onclick: move |_| onallow.call(()), {icon(Glyph::Check)} "Allow package" }
             }
             button { class: "button", r#type: "button", "data-testid": "upload-again", onclick: move |_| onagain.call(id), "Try again" }
             span { class: "muted", "The file is kept on the server for now." }
