@@ -68,7 +68,7 @@ async fn a_device_is_edited_deleted_and_taken_back() {
     chromium.fill("dialog input[name='monitored_app.package']", "com.example.kiosk").await;
     chromium.fill("dialog input[name='monitored_app.stale_after_s']", "soon").await;
     chromium.click("dialog [data-testid=submit]").await;
-    chromium.says("dialog", "takes a whole number of seconds").await;
+    chromium.says("dialog", "must be a whole number of seconds").await;
     chromium.fill("dialog input[name='monitored_app.stale_after_s']", "120").await;
     chromium.click("dialog [data-testid=submit]").await;
     chromium.says("[data-testid=device-alias]", "till-one").await;
@@ -83,7 +83,7 @@ async fn a_device_is_edited_deleted_and_taken_back() {
     // Deleted with a question, taken back with the message.
     chromium.click("[data-testid=delete-device]").await;
     chromium.click("[data-testid=confirm]").await;
-    chromium.says("[data-testid=toasts]", "till-one is deleted").await;
+    chromium.says("[data-testid=toasts]", "Deleted till-one").await;
     chromium.rows(5).await;
     chromium.picture("toast-undo").await;
     chromium.click("[data-testid=undo]").await;
@@ -129,11 +129,11 @@ async fn a_selection_survives_filtering_and_is_changed_at_once() {
     chromium.click("[data-testid=bulk-tags]").await;
     chromium.shown("dialog[open]").await;
     chromium.click("dialog [data-testid=submit]").await;
-    chromium.says("[data-testid=error-labels]", "name at least one").await;
+    chromium.says("[data-testid=error-labels]", "enter at least one").await;
     chromium.fill("dialog input[name=labels]", "express").await;
     chromium.click("dialog [data-testid=submit]").await;
     chromium.says("[data-testid=bulk-check] [data-testid=bulk-changed]", "2 would change").await;
-    chromium.says("[data-testid=bulk-check]", "1 already as wanted").await;
+    chromium.says("[data-testid=bulk-check]", "1 unchanged").await;
     assert_eq!(tags(&bench, "till-1"), "", "only looked at so far");
     chromium.assert_sound("the question about many devices").await;
     chromium.picture("dialog-bulk").await;

@@ -31,7 +31,7 @@ async fn the_first_steps_tick_themselves_off() {
     let sent = bench.client.post("/v1/heartbeat", device["device_token"].as_str(), &heartbeat(0, 80)).await.unwrap();
     assert_eq!(sent.status, 200, "{}", sent.detail());
     becomes(3, "done").await;
-    chromium.says("[data-testid=first-steps-progress]", "All three steps are done").await;
+    chromium.says("[data-testid=first-steps-progress]", "All three steps are completed").await;
     chromium.assert_sound("the finished first steps").await;
     chromium.click("[data-testid=first-steps-done]").await;
     chromium.says("[data-testid=stat-online] .stat-value", "1").await;

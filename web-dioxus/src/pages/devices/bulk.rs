@@ -107,7 +107,7 @@ fn AskLabels(wanted: Wanted, count: usize, onask: EventHandler<BulkAction>, oncl
             _ => DevicePatch { groups: Some(change), ..DevicePatch::default() },
         };
         let outcome = match patch.checked() {
-            _ if refused => Err(Invalid::new("labels", "name at least one")),
+            _ if refused => Err(Invalid::new("labels", "enter at least one")),
             // The field of the form has one name for both.
             Err(invalid) => Err(Invalid::new("labels", invalid.problem)),
             Ok(patch) => Ok(patch),
@@ -119,7 +119,7 @@ fn AskLabels(wanted: Wanted, count: usize, onask: EventHandler<BulkAction>, oncl
     rsx! {
         FormDialog { title: "{what} of {devices(count)}", action: "Check the change", busy: false, focus: submission.focus(), onsubmit: send, onclose,
             fieldset { class: "choices inline",
-                legend { "What to do" }
+                legend { "Operation" }
                 for (value, text) in [("add", "Add"), ("remove", "Remove"), ("set", "Replace all")] {
                     label { key: "{value}", class: "choice-row",
                         input { r#type: "radio", name: "how", value, initial_checked: value == "add" }
@@ -193,9 +193,9 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
         BulkAction::Delete => (
             "Delete devices?",
             "Delete",
-            "They leave the fleet, and their agents are told to stop. They can be restored from the list of deleted devices for a while.",
+            "The devices are removed from the fleet, and their agents stop. They can be restored from the list of deleted devices during the retention period.",
         ),
-        _ => ("Change devices?", "Change", "Nothing else of these devices changes. The change is recorded among their events."),
+        _ => ("Change devices?", "Change", "No other property of the devices changes. The change is recorded in their events."),
     };
     let danger = !matches!(action, BulkAction::Edit(_));
     rsx! {
@@ -234,7 +234,7 @@ fn TallyLine(outcomes: Rc<Vec<BulkOutcome>>, ahead: bool) -> Element {
         div { role: "status",
         ul { class: "tally",
             li { class: "good", "data-testid": "bulk-changed", strong { {format::number(tally.changed as u64)} } if ahead { " would change" } else { " changed" } }
-            li { strong { {format::number(tally.unchanged as u64)} } " already as wanted" }
+            li { strong { {format::number(tally.unchanged as u64)} } " unchanged" }
             li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "bulk-refused", strong { {format::number(tally.refused as u64)} } " refused" }
         }
         }

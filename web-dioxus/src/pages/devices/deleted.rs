@@ -44,7 +44,7 @@ pub(crate) fn DeletedDevices() -> Element {
     let now = clock::now();
     rsx! {
         nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Devices { query: DevicesUrl::default() }, "Devices" } span { aria_hidden: "true", "/" } span { "Deleted" } }
-        PageHeader { title: "Deleted devices", lead: "They can be restored for a while, then they are removed for good." }
+        PageHeader { title: "Deleted devices", lead: "They can be restored during the retention period, then they are permanently removed." }
         section { class: "card", aria_label: "Deleted devices",
             div { class: "search card-search",
                 {icon(Glyph::Search)}
@@ -57,9 +57,9 @@ pub(crate) fn DeletedDevices() -> Element {
             }
             match reading.value.as_deref() {
                 Some((devices, _)) if devices.is_empty() && text.read().is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Trash, title: "Nothing is deleted", text: "Devices that are deleted appear here until they are removed for good." }
+                    EmptyState { glyph: Glyph::Trash, title: "No deleted devices", text: "Deleted devices appear here until they are permanently removed." }
                 },
-                Some((devices, _)) if devices.is_empty() => rsx! { EmptyState { glyph: Glyph::Search, title: "No deleted device matches", text: "Devices of the fleet are in the list of devices." } },
+                Some((devices, _)) if devices.is_empty() => rsx! { EmptyState { glyph: Glyph::Search, title: "No deleted device matches", text: "Enrolled devices are on the Devices page." } },
                 Some((devices, more)) => rsx! {
                     ul { class: "rows",
                         for device in devices.iter() {
@@ -76,7 +76,7 @@ pub(crate) fn DeletedDevices() -> Element {
                         div { class: "more", button { class: "button", r#type: "button", onclick: move |_| wanted.set((wanted() + PAGE * 2).min(PAGE_MAX)), "Load more" } }
                     }
                     if *more && wanted() >= PAGE_MAX {
-                        p { class: "muted more", "Only the first {PAGE_MAX} are shown. Search for others." }
+                        p { class: "muted more", "Only the first {PAGE_MAX} are shown. Search to find others." }
                     }
                 },
                 None if reading.problem.is_none() => rsx! { Skeleton {} },
@@ -112,7 +112,7 @@ fn Deleted(
                 div { class: "row-title", span { class: "truncate", "{identity.alias}" } }
                 div { class: "row-meta",
                     if let Some(at) = device.deleted_at { span { "deleted " {time_ago(at, &ago)} } }
-                    if let Some(at) = device.restorable_until.filter(|_| !gone) { span { "removed for good " {time_ago(at, &ends)} } }
+                    if let Some(at) = device.restorable_until.filter(|_| !gone) { span { "permanently removed " {time_ago(at, &ends)} } }
                     if let Some(model) = device.view.model() { span { "{model}" } }
                 }
             }
@@ -147,15 +147,15 @@ fn Restore(id: DeviceId, alias: String, onclose: EventHandler<()>, ondone: Event
             let name = alias.clone().unwrap_or_else(|| "The device".into());
             let outcome = session.call(move |system, principal| restore(system, principal, id, alias)).await;
             if submission.done(outcome).is_some() {
-                toasts.good(format!("{name} is back in the fleet."));
+                toasts.good(format!("Restored {name}."));
                 ondone.call(());
             }
         });
     });
     rsx! {
         FormDialog { title: "Restore {alias}?", action: "Restore", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            p { class: "muted", "It comes back with its history. Its credentials hold again, unless they were revoked." }
-            TextField { name: "alias", label: "Alias", value: alias.clone(), hint: "another one if it is in use by now", error: submission.error("alias") }
+            p { class: "muted", "The device is restored with its history. Its credentials are valid again, unless they were revoked." }
+            TextField { name: "alias", label: "Alias", value: alias.clone(), hint: "choose another one if it is in use", error: submission.error("alias") }
         }
     }
 }

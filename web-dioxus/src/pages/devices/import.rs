@@ -51,7 +51,7 @@ pub(crate) fn ImportDevices() -> Element {
             return;
         }
         let Some(file) = session.uploads.take(&session.principal, id) else {
-            problem.set(Some("The file did not arrive. Choose it again.".into()));
+            problem.set(Some("The upload failed. Choose the file again.".into()));
             return;
         };
         busy.set(true);
@@ -93,15 +93,15 @@ pub(crate) fn ImportDevices() -> Element {
     let devices = Route::Devices { query: DevicesUrl::default() };
     rsx! {
         nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: devices.clone(), "Devices" } span { aria_hidden: "true", "/" } span { "Import" } }
-        PageHeader { title: "Import devices", lead: "Changes aliases, tags and groups of many devices from a table." }
+        PageHeader { title: "Import devices", lead: "Bulk edit of aliases, tags and groups from a CSV file." }
         if !allowed {
             section { class: "card", EmptyState { glyph: Glyph::Key, title: "Only for operators", text: "Your role does not allow this. Ask an operator or an admin.", Go { to: devices, class: "button", "Go to the devices" } } }
         } else {
             section { class: "card", aria_labelledby: "choose-title",
                 h2 { id: "choose-title", "Choose a file" }
                 p { class: "muted card-lead",
-                    "Comma-separated values with a head line. " code { "id" } " or " code { "alias" } " names the device; " code { "alias" } " next to an id, or " code { "new_alias" }
-                    ", renames it; " code { "tags" } " and " code { "groups" } " hold several values with " code { "|" } " between them. Columns that are not there change nothing. An exported table imports unchanged."
+                    "CSV with a header row. " code { "id" } " or " code { "alias" } " identifies the device; " code { "alias" } " next to an id, or " code { "new_alias" }
+                    ", renames it; " code { "tags" } " and " code { "groups" } " hold several values separated by " code { "|" } ". Missing columns change no values. An exported file can be imported unchanged."
                 }
                 div { class: "file-choice",
                     label { class: "button primary", r#for: "import-file", {icon(Glyph::Upload)} if looked.read().is_some() { "Choose another file" } else { "Choose a file" } }
@@ -128,8 +128,8 @@ fn Report(report: Rc<ImportReport>, busy: bool, onapply: EventHandler<()>) -> El
     let changing = report.changes.len();
     let title = match (report.applied, report.problems_total) {
         (true, _) => "Applied",
-        (false, 0) => "What would change",
-        _ => "Nothing is changed yet: there are problems",
+        (false, 0) => "Preview",
+        _ => "No changes applied: the file has problems",
     };
     rsx! {
         section { class: "card", aria_labelledby: "report-title", "data-testid": "import-report", "data-applied": report.applied.to_string(),
@@ -145,19 +145,19 @@ fn Report(report: Rc<ImportReport>, busy: bool, onapply: EventHandler<()>) -> El
             ul { class: "tally",
                 li { strong { {format::number(report.rows as u64)} } " rows" }
                 li { class: "good", "data-testid": "import-changes", strong { {format::number(changing as u64)} } if report.applied { " changed" } else { " would change" } }
-                li { strong { {format::number(report.unchanged as u64)} } " already as wanted" }
+                li { strong { {format::number(report.unchanged as u64)} } " unchanged" }
                 li { class: if report.problems_total > 0 { "bad" } else { "" }, "data-testid": "import-problems", strong { {format::number(report.problems_total as u64)} } " problems" }
             }
             }
             if report.problems_total > 0 {
                 h3 { "Problems" }
-                p { class: "muted", "A table is applied as a whole or not at all. Mend these lines and choose the file again." }
+                p { class: "muted", "A file is applied as a whole or not at all. Fix these rows and choose the file again." }
                 div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Problems",
                     table { class: "plain",
                         thead { tr { th { scope: "col", class: "number", "Line" } th { scope: "col", "Column" } th { scope: "col", "Problem" } } }
                         tbody {
                             for (n, problem) in report.problems.iter().take(ROWS_MAX).enumerate() {
-                                tr { key: "{n}", td { class: "number", "{problem.line}" } td { class: "mono", "{problem.field}" } td { "{problem.problem}" } }
+                                tr { key: "{n}", td { class: "number", "{problem.line}" } td { class: "mono", {problem.field.split('[').next().unwrap_or_default()} } td { "{problem.problem}" } }
                             }
                         }
                     }

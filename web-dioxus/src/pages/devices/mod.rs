@@ -86,7 +86,7 @@ impl DevicesState {
     fn select(self, id: DeviceId, on: bool) {
         self.adjust(|url| {
             if !url.selected.set(id, on) {
-                self.toasts.bad(format!("At most {SELECTED_MAX} devices can be picked one by one. Filter, and select all."));
+                self.toasts.bad(format!("At most {SELECTED_MAX} devices can be selected individually. Filter, and select all."));
             }
         });
     }
@@ -131,8 +131,8 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
             match matching {
                 None => rsx! { Skeleton {} },
                 Some(0) if url.read().conditions() > 0 => rsx! {
-                    EmptyState { glyph: Glyph::Search, title: "No device matches", text: "Nothing in the fleet fits this filter right now.",
-                        button { class: "button primary", r#type: "button", "data-testid": "clear-filters", onclick: move |_| state.go(|url| url.filter = Default::default()), "Clear the filter" }
+                    EmptyState { glyph: Glyph::Search, title: "No device matches", text: "Change or clear the filter.",
+                        button { class: "button primary", r#type: "button", "data-testid": "clear-filters", onclick: move |_| state.go(|url| url.filter = Default::default()), "Clear filter" }
                     }
                 },
                 Some(0) => rsx! {
@@ -193,7 +193,7 @@ fn use_order(url: Memo<DevicesUrl>) -> Signal<Order> {
                 match tokio::task::spawn_blocking(move || looked_at.order(&filter, sort)).await {
                     Ok(new) if order.peek().as_deref() != Some(&new) => order.set(Some(Rc::new(new))),
                     Ok(_) => {}
-                    Err(_) => toasts.bad("Listing the devices failed on the server. Its log says why."),
+                    Err(_) => toasts.bad("Listing the devices failed. See the server log."),
                 }
                 tokio::time::sleep(ORDER_INTERVAL.max(began.elapsed() * ORDER_COST_RATIO)).await;
                 while fleet.revision() == revision {

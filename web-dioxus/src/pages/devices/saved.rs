@@ -51,7 +51,7 @@ pub(super) fn SavedFilters(state: DevicesState) -> Element {
                     Problem { text: problem.clone(), onretry: move |()| list.again() }
                 }
                 match &reading.value {
-                    Some(filters) if filters.is_empty() => rsx! { p { class: "muted menu-note", "Filters that you use often can be kept here, and shared." } },
+                    Some(filters) if filters.is_empty() => rsx! { p { class: "muted menu-note", "Save frequently used filters here, and share them." } },
                     Some(filters) => rsx! {
                         ul {
                             for filter in filters.iter() {
@@ -62,7 +62,7 @@ pub(super) fn SavedFilters(state: DevicesState) -> Element {
                     None => rsx! {},
                 }
                 if url.conditions() > 0 && current_id.is_none() {
-                    button { class: "menu-item", r#type: "button", aria_haspopup: "dialog", "data-testid": "keep-filter", onclick: move |_| asked.set(Some(Asked::Keep)), {icon(Glyph::Plus)} "Keep this filter…" }
+                    button { class: "menu-item", r#type: "button", aria_haspopup: "dialog", "data-testid": "keep-filter", onclick: move |_| asked.set(Some(Asked::Keep)), {icon(Glyph::Plus)} "Save filter…" }
                 }
             }
         }
@@ -88,7 +88,7 @@ fn SavedItem(filter: SavedFilter, to: Route, own: bool, current: bool, onforget:
                 }
             }
             if own {
-                button { class: "icon-button", r#type: "button", aria_haspopup: "dialog", aria_label: "Forget {filter.name}", onclick: move |_| onforget.call(forgotten.clone()), {icon(Glyph::Trash)} }
+                button { class: "icon-button", r#type: "button", aria_haspopup: "dialog", aria_label: "Delete {filter.name}", onclick: move |_| onforget.call(forgotten.clone()), {icon(Glyph::Trash)} }
             }
         }
     }
@@ -108,18 +108,18 @@ fn Keep(filter: DeviceFilter, list: Polling<Vec<SavedFilter>>, onclose: EventHan
         spawn(async move {
             let outcome = session.call(move |system, principal| async move { system.filters.create(&principal, request).await }).await;
             if let Some(filter) = submission.done(outcome) {
-                toasts.good(format!("The filter {} is kept.", filter.name));
+                toasts.good(format!("Saved the filter {}.", filter.name));
                 list.again();
                 onclose.call(());
             }
         });
     });
     rsx! {
-        FormDialog { title: "Keep this filter", action: "Keep", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
+        FormDialog { title: "Save filter", action: "Save", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             TextField { name: "name", label: "Name", placeholder: "Tills with a low battery", error: submission.error("name") }
             label { class: "choice-row",
                 input { r#type: "checkbox", name: "shared", value: "yes" }
-                span { strong { "Share it" } span { class: "muted", "Everybody who signs in sees it; only you can change it." } }
+                span { strong { "Share" } span { class: "muted", "Visible to all users; only you can change it." } }
             }
         }
     }
@@ -139,7 +139,7 @@ fn Forget(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec<Saved
         let (session, called) = (session.clone(), called.clone());
         spawn(async move {
             match session.call(move |system, principal| async move { system.filters.delete(&principal, id).await }).await {
-                Ok(()) => toasts.good(format!("The filter {called} is forgotten.")),
+                Ok(()) => toasts.good(format!("Deleted the filter {called}.")),
                 Err(error) => toasts.failed(&error),
             }
             list.again();
@@ -147,11 +147,11 @@ fn Forget(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec<Saved
         });
     });
     rsx! {
-        Confirm { title: "Forget the filter {name}?", action: "Forget", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Delete the filter {name}?", action: "Delete", busy: busy(), onconfirm: confirmed, onclose,
             if shared {
-                p { "It disappears for everybody. No device changes." }
+                p { "The filter is deleted for all users. Devices are not affected." }
             } else {
-                p { "No device changes." }
+                p { "Devices are not affected." }
             }
         }
     }

@@ -69,10 +69,10 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
         spawn(async move {
             let ids = resolve(&session, selection).await;
             if ids.is_empty() {
-                state.toasts.bad("The selected devices are not in the fleet any more.");
+                state.toasts.bad("The selected devices are no longer in the fleet.");
             } else if ids.len() > BULK_MAX {
                 let (ids, most) = (format::number(ids.len() as u64), format::number(BULK_MAX as u64));
-                state.toasts.bad(format!("{ids} devices are selected; at most {most} can be taken at once."));
+                state.toasts.bad(format!("{ids} devices are selected; the limit is {most}."));
             } else {
                 asked.set(Some(Asked { what, ids: Rc::new(ids) }));
             }

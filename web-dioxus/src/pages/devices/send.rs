@@ -60,9 +60,9 @@ impl Tally {
 
 fn path_title(path: Path) -> &'static str {
     match path {
-        Path::Socket => "At once, by their sockets",
-        Path::Push => "By push",
-        Path::Heartbeat => "With their next heartbeats",
+        Path::Socket => "Immediately (connected)",
+        Path::Push => "Via push",
+        Path::Heartbeat => "On next check-in",
     }
 }
 
@@ -140,8 +140,8 @@ fn Compose(
                 ActionFields { key: "{kind.as_str()}", kind, draft: draft.clone(), packages: vec![], submission }
             }
             div { class: "field-pair even",
-                TextField { name: "rate_per_second", label: "Commands a second", value: draft.some("rate_per_second").unwrap_or_default(), placeholder: limits.rate_default.to_string(), hint: "at most {format::number(limits.rate_max.unsigned_abs().into())}; empty: {format::number(limits.rate_default.unsigned_abs().into())}", error: submission.error("rate_per_second") }
-                ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "counted from when the last one is sent", submission }
+                TextField { name: "rate_per_second", label: "Commands/s", value: draft.some("rate_per_second").unwrap_or_default(), placeholder: limits.rate_default.to_string(), hint: "at most {format::number(limits.rate_max.unsigned_abs().into())}; empty: {format::number(limits.rate_default.unsigned_abs().into())}", error: submission.error("rate_per_second") }
+                ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "counted from the last send", submission }
             }
             if let Some(problem) = submission.other_error(&[&FIELDS[..], &["rate_per_second"]].concat()) {
                 p { class: "field-error", role: "alert", "{problem}" }
@@ -212,7 +212,7 @@ fn Check(
         Dialog { title: "{action_title(kind)}: dry run", wide: true, onclose,
             div { class: "dialog-body", "data-testid": "send-check",
                 if danger {
-                    p { class: "notice warn", {icon(Glyph::Alert)} span { "On each device: " {consequence(kind)} } }
+                    p { class: "notice warn", {icon(Glyph::Alert)} span { {consequence(kind)} } }
                 }
                 match &*preview.read() {
                     None => rsx! { Skeleton {} },
@@ -220,7 +220,7 @@ fn Check(
                     Some(Ok(planned)) => rsx! {
                         Plan { planned: planned.clone() }
                         if lasts_s > 0 {
-                            p { "At {format::number(rate.unsigned_abs().into())} a second, the last one is sent after {format::duration(lasts_s as i64)}." }
+                            p { "At {format::number(rate.unsigned_abs().into())} commands/s, the last command is sent after {format::duration(lasts_s as i64)}." }
                         }
                     },
                 }
@@ -254,18 +254,18 @@ fn Plan(planned: Rc<Vec<Planned>>) -> Element {
     rsx! {
         div { role: "status",
             ul { class: "tally",
-                li { class: "good", "data-testid": "plan-devices", strong { {format::number(tally.devices as u64)} } " would get it" }
-                li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "plan-refused", strong { {format::number(tally.refused as u64)} } " would not" }
+                li { class: "good", "data-testid": "plan-devices", strong { {format::number(tally.devices as u64)} } " to send" }
+                li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "plan-refused", strong { {format::number(tally.refused as u64)} } " skipped" }
             }
         }
         dl { class: "plan",
             for (path, count) in Path::ALL.into_iter().zip(tally.paths) {
                 div { key: "{path.as_str()}", "data-testid": "plan-{path.as_str()}", dt { {path_title(path)} } dd { {format::number(count as u64)} } }
             }
-            div { "data-testid": "plan-offline", dt { "Of all these, not heard from: they get it if they are back in time" } dd { "{offline}" } }
+            div { "data-testid": "plan-offline", dt { "Offline devices among these: sent if back online before the command expires" } dd { "{offline}" } }
         }
         if !refused.is_empty() {
-            ul { class: "names refused", tabindex: "0", aria_label: "Devices that would get none",
+            ul { class: "names refused", tabindex: "0", aria_label: "Skipped devices",
                 for (id, name, why) in refused {
                     li { key: "{id}", {icon(Glyph::Alert)} strong { class: "truncate", "{name}" } span { "{why}" } }
                 }

@@ -57,10 +57,10 @@ fn build_type(version: &ApkVersion) -> Element {
 #[component]
 fn Missing() -> Element {
     rsx! {
-        EmptyState { glyph: Glyph::Package, title: "No agent on this node", text: "Scripts can enroll devices that have the agent already. To have it installed, and for QR codes, give this node an APK of it. It is noticed within seconds.",
+        EmptyState { glyph: Glyph::Package, title: "No agent APK on this node", text: "Scripts can enroll devices that already have the agent. To install it, and for QR codes, this node needs an agent APK. A new APK is detected within seconds.",
             ul { class: "agent-ways", "data-testid": "agent-ways",
-                li { "Build it: " code { "make agent" } " or " code { "make agent-release" } " in the checkout that the node was started in." }
-                li { "Or copy an APK to " code { "agent/nexmdm-agent.apk" } " in the data folder of the node." }
+                li { "Build the APK: " code { "make agent" } " or " code { "make agent-release" } " in the checkout that the node was started in." }
+                li { "Or copy the APK to " code { "agent/nexmdm-agent.apk" } " in the data folder of the node." }
                 li { "Or set " code { "NEXMDM__ENROLLMENT__AGENT_APK_FILE" } " to its path, and restart the node." }
             }
         }

@@ -11,6 +11,7 @@ use domain::enrollment::{BATCH_MAX, TokenRequest};
 use super::Made;
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
+use crate::field_labels::field_name;
 use crate::format;
 use crate::toasts::use_toasts;
 
@@ -22,7 +23,7 @@ fn request(value: impl Fn(&str) -> String) -> Result<TokenRequest, Invalid> {
     let text = |name| Some(value(name).trim().to_owned()).filter(|text| !text.is_empty());
     let number = |name: &str, field: &str| match text_of(&value, name) {
         None => Ok(None),
-        Some(text) => text.parse::<i64>().map(Some).map_err(|_| Invalid::new(field, "takes a whole number")),
+        Some(text) => text.parse::<i64>().map(Some).map_err(|_| Invalid::new(field, "must be a whole number")),
     };
     let list = |name| value(name).split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect();
     Ok(TokenRequest {
@@ -42,7 +43,7 @@ fn text_of(value: &impl Fn(&str) -> String, name: &str) -> Option<String> {
 
 /// The field of the form that a refusal is about.
 fn field_of(invalid: &Invalid) -> &str {
-    match invalid.field.split('[').next().unwrap_or_default() {
+    match field_name(invalid) {
         "expires_in_seconds" => "expires",
         field => field,
     }
@@ -95,20 +96,20 @@ pub(super) fn CreateForm(made: Signal<Option<Made>>) -> Element {
         section { class: "card", aria_labelledby: "create-title",
             h2 { id: "create-title", "Create tokens" }
             form { class: "form-grid", novalidate: true, "data-focus": focus.unwrap_or_default(), onsubmit: move |event: FormEvent| create(event),
-                Field { name: "count", label: "How many", hint: "1 to {BATCH_MAX}", error: error("count"),
+                Field { name: "count", label: "Number of tokens", hint: "1 to {BATCH_MAX}", error: error("count"),
                     input { id: "count", name: "count", r#type: "number", min: "1", max: "{BATCH_MAX}", initial_value: "1", inputmode: "numeric", aria_describedby: "count-note", aria_invalid: error("count").map(|_| "true") }
                 }
-                Field { name: "expires", label: "Expire after", hint: "unused ones stop working then", error: error("expires"),
+                Field { name: "expires", label: "Expires after", hint: "applies to unused tokens", error: error("expires"),
                     select { id: "expires", name: "expires", aria_describedby: "expires-note",
                         for (value, text) in LIVES {
                             option { key: "{value}", value, "{text}" }
                         }
                     }
                 }
-                Field { name: "alias", label: "Alias", hint: "for a single device; empty: the device brings its own", error: error("alias"),
+                Field { name: "alias", label: "Alias", hint: "for a single device; empty: the device's own alias", error: error("alias"),
                     input { id: "alias", name: "alias", initial_value: "", autocomplete: "off", maxlength: "400", placeholder: "front-desk", aria_describedby: "alias-note", aria_invalid: error("alias").map(|_| "true") }
                 }
-                Field { name: "alias_pattern", label: "Alias pattern", hint: "for several devices; {{n}} is the number", error: error("alias_pattern"),
+                Field { name: "alias_pattern", label: "Alias pattern", hint: "for several devices; {{n}} is replaced by the number", error: error("alias_pattern"),
                     input { id: "alias_pattern", name: "alias_pattern", initial_value: "", autocomplete: "off", maxlength: "400", placeholder: "shop-{{n}}", aria_describedby: "alias_pattern-note", aria_invalid: error("alias_pattern").map(|_| "true") }
                 }
                 Field { name: "start_number", label: "First number", hint: "of the pattern", error: error("start_number"),

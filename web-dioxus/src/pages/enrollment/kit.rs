@@ -70,7 +70,7 @@ pub(super) fn Kit(tokens: Made, installs: bool) -> Element {
     rsx! {
         if !installs {
             p { class: "notice", "data-testid": "no-apk", {icon(Glyph::Package)}
-                span { "This node has no agent APK, so these scripts expect the agent on the device. How to get one is said above." }
+                span { "This node has no agent APK, so these scripts require an installed agent. See above for how to add an APK." }
             }
         }
         div { class: "tabs kit-tabs", role: "tablist", aria_labelledby: "kit-title", "data-focus": focus,
@@ -94,7 +94,7 @@ pub(super) fn Kit(tokens: Made, installs: bool) -> Element {
             match tab() {
                 Tab::Script(shell) => rsx! { ScriptPanel { key: "{shell.as_str()}", tokens, shell, installs } },
                 Tab::Code if installs => rsx! { CodePanel { tokens } },
-                Tab::Code => rsx! { p { class: "muted", "A code tells the device where to fetch the agent, so there is none without an APK on the server." } },
+                Tab::Code => rsx! { p { class: "muted", "A QR code contains the download address of the agent. It requires an agent APK on the server." } },
             }
         }
     }
@@ -131,7 +131,7 @@ fn ScriptPanel(tokens: Made, shell: Shell, installs: bool) -> Element {
                 code { {Tab::Script(shell).command(file_name)} }
                 "; with "
                 code { "--dry-run" }
-                " it only prints its calls. It holds the secret, so keep it private."
+                " it only prints its commands. The script contains the token, so keep it private."
             }
             div { class: "kit-actions",
                 button { class: "button", r#type: "button", "data-download": "{file_name}", "data-from": "kit-script", "data-testid": "download-script", {icon(Glyph::Download)} "Download {file_name}" }
@@ -185,7 +185,7 @@ fn CodePanel(tokens: Made) -> Element {
         }
     };
     rsx! {
-        p { class: "muted", "On the first screen of a factory-new device, tap six times on the same spot and scan this. Google's set-up may refuse an agent that it does not know on certified devices; use a script then." }
+        p { class: "muted", "On the welcome screen of a factory-reset device, tap six times on the same spot and scan this QR code. On certified devices Google's setup may reject an unknown agent; use a script then." }
         form { class: "kit-wifi", novalidate: true, onsubmit: show,
             if several {
                 div { class: "field",
@@ -197,7 +197,7 @@ fn CodePanel(tokens: Made) -> Element {
                     }
                 }
             }
-            div { class: "field", label { r#for: "qr-ssid", "Wi-Fi name" } input { id: "qr-ssid", name: "ssid", initial_value: "", autocomplete: "off", maxlength: "32", placeholder: "asked on the device" } }
+            div { class: "field", label { r#for: "qr-ssid", "Wi-Fi network" } input { id: "qr-ssid", name: "ssid", initial_value: "", autocomplete: "off", maxlength: "32", placeholder: "asked on the device" } }
             div { class: "field", label { r#for: "qr-password", "Wi-Fi password" } input { id: "qr-password", name: "password", r#type: "password", initial_value: "", autocomplete: "off", maxlength: "64" } }
             button { class: "button", "data-testid": "show-code", "Show code" }
         }
@@ -214,8 +214,8 @@ fn CodePanel(tokens: Made) -> Element {
                         button { class: "button", r#type: "button", "data-download": "enrollment-code.svg", "data-content": "{svg}", {icon(Glyph::Download)} "Download SVG" }
                     }
                     details {
-                        summary { "What it says" }
-                        pre { class: "kit-script", tabindex: "0", role: "region", aria_label: "Payload of the code", {serde_json::to_string_pretty(payload).unwrap_or_default()} }
+                        summary { "Payload" }
+                        pre { class: "kit-script", tabindex: "0", role: "region", aria_label: "Payload of the QR code", {serde_json::to_string_pretty(payload).unwrap_or_default()} }
                     }
                 }
             },

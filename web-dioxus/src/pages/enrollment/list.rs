@@ -114,8 +114,8 @@ pub(super) fn TokenList(status: Option<TokenStatus>) -> Element {
                 Some(Ok(list)) if list.tokens.is_empty() => rsx! {
                     EmptyState {
                         glyph: Glyph::Key,
-                        title: if status.is_some() { "No such tokens" } else { "No tokens yet" },
-                        text: if status.is_some() { "No token is in this state right now." } else { "Tokens appear here once they are made, and show which device used them." },
+                        title: if status.is_some() { "No tokens in this status" } else { "No tokens yet" },
+                        text: if status.is_some() { "Choose another status." } else { "Created tokens appear here with the device that used them." },
                     }
                 },
                 Some(Ok(list)) => rsx! {
@@ -206,7 +206,7 @@ fn Revoke(token: EnrollTokenId, name: Option<String>, onclose: EventHandler<()>)
         let session = session.clone();
         spawn(async move {
             match session.call(move |system, principal| async move { system.enrollment.revoke(&principal, token).await }).await {
-                Ok(()) => toasts.good("The token is revoked."),
+                Ok(()) => toasts.good("Token revoked."),
                 Err(error) => toasts.failed(&error),
             }
             onclose.call(());
@@ -215,7 +215,7 @@ fn Revoke(token: EnrollTokenId, name: Option<String>, onclose: EventHandler<()>)
     let title = name.map_or_else(|| "Revoke this token?".to_owned(), |name| format!("Revoke the token for {name}?"));
     rsx! {
         Confirm { title, action: "Revoke token", busy: busy(), onconfirm: confirmed, onclose,
-            p { "Nobody can enroll a device with it any more. This cannot be taken back." }
+            p { "The token can no longer enroll a device. This cannot be undone." }
         }
     }
 }

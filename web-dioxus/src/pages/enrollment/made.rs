@@ -55,15 +55,15 @@ pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>, installs: Opt
                     }
                 }
             }
-            h3 { id: "kit-title", "Enroll with it" }
+            h3 { id: "kit-title", "Enroll a device" }
             match installs {
                 Some(installs) => rsx! { Kit { tokens: kit, installs } },
                 None => rsx! { Skeleton {} },
             }
             if let Some(command) = command {
                 details { class: "by-hand",
-                    summary { "By hand" }
-                    p { class: "muted", "The agent enrolls with this call; by hand it does the same." }
+                    summary { "Manually" }
+                    p { class: "muted", "The agent enrolls with this API call. It can also be made manually." }
                     Curl { command, testid: "register-command" }
                 }
             }

@@ -49,7 +49,7 @@ pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
     let reading = agent.read();
     let installs = reading.value.as_ref().map(|agent| agent.apk.is_some());
     rsx! {
-        PageHeader { title: "Enrollment", lead: "A token enrolls exactly one device. It is shown once, when it is made." }
+        PageHeader { title: "Enrollment", lead: "A token enrolls exactly one device. It is shown once, on creation." }
         Agent { shown: reading.value.as_deref().cloned(), problem: reading.problem.clone(), onretry: move |()| agent.again() }
         if session.may(Permission::ManageEnrollment) {
             CreateForm { made }

@@ -38,7 +38,7 @@ pub(super) fn NeedsAttention(digest: Option<Rc<Digest>>) -> Element {
             match digest {
                 None => rsx! { div { class: "skeleton-lines", aria_hidden: "true", span {} span {} span {} } },
                 Some(digest) if digest.app_down.total + digest.low_battery.total + digest.offline.total == 0 => rsx! {
-                    p { class: "all-good", {icon(Glyph::Check)} "Every device is online, charged, and runs its app." }
+                    p { class: "all-good", {icon(Glyph::Check)} "All devices are online, charged and running their app." }
                 },
                 Some(digest) => rsx! {
                     div { class: "attention",
@@ -88,7 +88,7 @@ fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
         Reason::AppDown => {
             let text = match telemetry.map(|telemetry| (telemetry.app_running, telemetry.foreground_recent_s)) {
                 Some((Some(false), _)) | None => "not running".to_owned(),
-                Some((_, Some(seconds))) => format!("out of view for {}", format::duration(i64::from(seconds))),
+                Some((_, Some(seconds))) => format!("in the background for {}", format::duration(i64::from(seconds))),
                 Some((_, None)) => String::new(),
             };
             rsx! { span { class: "muted", "{text}" } }

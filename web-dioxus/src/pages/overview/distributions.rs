@@ -23,7 +23,7 @@ pub(super) fn FleetDistributions() -> Element {
     let by_model = |model| DeviceFilter { model: Some(model), ..DeviceFilter::default() };
     rsx! {
         div { class: "distributions",
-            Card { id: "by-battery", title: "Battery, %", unknown: distributions.battery_unknown, Columns { parts: charges(&distributions, low), testid: "battery-distribution" } }
+            Card { id: "by-battery", title: "Battery (%)", unknown: distributions.battery_unknown, Columns { parts: charges(&distributions, low), testid: "battery-distribution" } }
             Card { id: "by-network", title: "Network", unknown: unknown(&distributions.transports), Stack { parts: networks(&distributions.transports), testid: "network-distribution" } }
             Card { id: "by-version", title: "Agent version", unknown: unknown(&distributions.agent_versions), Bars { parts: named(&distributions.agent_versions, by_version), testid: "version-distribution" } }
             Card { id: "by-model", title: "Model", unknown: unknown(&distributions.models), Bars { parts: named(&distributions.models, by_model), testid: "model-distribution" } }
@@ -39,7 +39,7 @@ fn Card(id: String, title: String, unknown: u64, children: Element) -> Element {
             h2 { id: "{id}", "{title}" }
             {children}
             if unknown > 0 {
-                p { class: "muted distribution-note", "{format::count(unknown as usize, \"device\", \"devices\")} did not tell" }
+                p { class: "muted distribution-note", "{format::count(unknown as usize, \"device\", \"devices\")} unknown" }
             }
         }
     }

@@ -80,13 +80,13 @@ pub(super) fn FirstSteps(enrolled: bool, reported: bool, ondone: EventHandler<()
                 div {
                     h2 { id: "first-steps",
                         {match (reported, enrolled) {
-                        (true, _) => "Your first device reports",
+                        (true, _) => "Your first device is online",
                         (false, true) => "Waiting for the first heartbeat",
                         (false, false) => "No devices yet",
                         }}
                     }
                     p { class: "muted", role: "status", "data-testid": "first-steps-progress",
-                        if reported { "All three steps are done." } else { "Three steps bring the first one in. Each ticks itself off; this page can stay open." }
+                        if reported { "All three steps are completed." } else { "Enroll the first device in three steps. The page updates as each step completes." }
                     }
                 }
                 if reported {
@@ -95,19 +95,19 @@ pub(super) fn FirstSteps(enrolled: bool, reported: bool, ondone: EventHandler<()
             }
             ol { class: "steps",
                 Step { number: 1, current, title: "Create an enrollment token",
-                    p { "A token enrolls exactly one device and then is used up. It can fix the device's name, tags and groups." }
+                    p { "A token enrolls exactly one device. It can preset the device's alias, tags and groups." }
                     if makes {
                         Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, class: "button primary", "Create an enrollment token" }
                     } else {
-                        p { class: "muted", "An operator or an admin makes tokens." }
+                        p { class: "muted", "Operators and admins can create tokens." }
                     }
                 }
                 Step { number: 2, current, title: "Plug in the phone and enroll it",
-                    p { "Connect the phone to a computer by USB and run the enrollment command for your token there. No phone at hand? This call enrolls a device without one:" }
+                    p { "Connect the phone to a computer by USB and run the enrollment command for your token there. To enroll a device without a phone, make this API call:" }
                     Curl { command, testid: None }
                 }
-                Step { number: 3, current, title: "See it appear",
-                    p { "With the first heartbeat the device shows up here and in the list of devices, live." }
+                Step { number: 3, current, title: "See the device online",
+                    p { "After its first heartbeat the device appears here and on the Devices page." }
                     if enrolled {
                         Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Go to the devices" }
                     }

@@ -36,7 +36,7 @@ pub(super) fn OnlineHistory() -> Element {
                     rsx! {
                         LineChart {
                             title: "Online devices", series: series(samples), window, scale: Scale::from_zero(most as f64, Unit::Count, 4),
-                            testid: "online-history", tall: true, nothing: "The first sample is taken within five minutes",
+                            testid: "online-history", tall: true, nothing: "No data yet: the first sample is taken within five minutes",
                         }
                     }
                 }

@@ -64,7 +64,7 @@ pub(crate) fn Overview() -> Element {
         section { class: "stats", aria_label: "Counts",
             StatTile { testid: "stat-online", label: "Online", value: stats.online, tone: "good", hint: share(stats.online), to: list(with(Connectivity::Online)) }
             StatTile { testid: "stat-offline", label: "Offline", value: stats.offline, tone: "bad", hint: share(stats.offline), to: list(with(Connectivity::Offline)) }
-            StatTile { testid: "stat-never-seen", label: "Never seen", value: stats.never_seen, tone: "neutral", hint: "enrolled, not heard from", to: list(with(Connectivity::NeverSeen)) }
+            StatTile { testid: "stat-never-seen", label: "Never seen", value: stats.never_seen, tone: "neutral", hint: "enrolled, no heartbeat yet", to: list(with(Connectivity::NeverSeen)) }
             StatTile {
                 testid: "stat-low-battery", label: "Low battery", value: stats.low_battery, tone: "warn", hint: "online, below {low} %",
                 to: list(DeviceFilter { battery_below: Some(low), ..with(Connectivity::Online) }),
