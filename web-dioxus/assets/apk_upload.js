@@ -75,12 +75,12 @@
         at = Number(text);
       } else if (status === 401) {
         const renewed = await fetch("/live/refresh", { method: "POST", cache: "no-store" });
-        if (renewed.status !== 204) return tell("failed Your sign-in no longer holds. Sign in again.");
+        if (renewed.status !== 204) return tell("failed Your session has ended. Sign in again.");
       } else if ([0, 408, 429, 503].includes(status)) {
         part = Math.max(part / 2, PART_MIN);
         await sleep(Math.min(5_000, 250 * 2 ** failures));
       } else {
-        return tell(`failed ${text || "The server did not take the file."}`);
+        return tell(`failed ${text || "The server rejected the file."}`);
       }
     }
     tell("done");

@@ -224,7 +224,7 @@
       const send = () => fetch(input.dataset.upload, { method: "POST", body: file, cache: "no-store" });
       let answer = await send();
       if (answer.status === 401 && await renew() === 204) answer = await send();
-      tell(answer.ok ? await answer.text() : `failed ${await answer.text() || "The server did not take the file."}`);
+      tell(answer.ok ? await answer.text() : `failed ${await answer.text() || "The server rejected the file."}`);
     } catch {
       tell("failed The file did not reach the server.");
     }

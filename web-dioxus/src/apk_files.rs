@@ -58,7 +58,7 @@ fn status_of(error: &UploadError) -> StatusCode {
 pub(crate) fn said(error: &UploadError) -> String {
     match error {
         UploadError::Service(error) => explain(error),
-        UploadError::Offset { received } => format!("Only {received} bytes arrived. Send the file again."),
+        UploadError::Offset { received } => format!("Only {received} bytes were received. Upload the file again."),
         other => {
             let text = other.to_string();
             let mut chars = text.chars();

@@ -84,7 +84,7 @@ pub(crate) fn app() -> Element {
                 rsx! {
                     main { class: "content",
                         h1 { "This page failed" }
-                        p { "The server's log says why. " a { href: "/", "Load the overview" } }
+                        p { "See the server log. " a { href: "/", "Load the overview" } }
                     }
                 }
             },

@@ -35,7 +35,7 @@ pub(crate) async fn upload(State(dashboard): State<Arc<Dashboard>>, asked: Asked
     let kept = dashboard.uploads.keep(id.clone(), user, &file, Instant::now());
     let response = match kept {
         Some(()) => id.into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "Too many files are on their way. Try again in a moment.").into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are in progress. Try again in a moment.").into_response(),
     };
     shell::protect(response)
 }

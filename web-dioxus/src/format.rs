@@ -127,7 +127,7 @@ pub(crate) fn transport(transport: Transport) -> &'static str {
         Transport::Wifi => "Wi-Fi",
         Transport::Cellular => "Cellular",
         Transport::Ethernet => "Ethernet",
-        Transport::None => "None",
+        Transport::None => "Offline",
         Transport::Other => "Other",
     }
 }

@@ -56,9 +56,9 @@ impl DashboardMetrics {
     /// # Errors
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let sessions = IntGauge::new("nexmdm_dashboard_sessions", "Open dashboard pages")?;
+        let sessions = IntGauge::new("nexmdm_dashboard_sessions", "Open dashboard sessions")?;
         let refused =
-            IntCounterVec::new(Opts::new("nexmdm_dashboard_sessions_refused_total", "Dashboard pages refused, by reason"), &["reason"])?;
+            IntCounterVec::new(Opts::new("nexmdm_dashboard_sessions_refused_total", "Dashboard sessions refused, by reason"), &["reason"])?;
         registry.register(Box::new(sessions.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         Ok(Self { sessions, refused })
@@ -178,11 +178,11 @@ impl Sessions {
 
     fn explain(&self, refusal: Refusal) -> String {
         match refusal {
-            Refusal::Origin => "This request comes from another site.".into(),
+            Refusal::Origin => "This request comes from another origin.".into(),
             Refusal::SignIn => "Sign in first.".into(),
             Refusal::UserLimit => format!("You have {} pages open, which is the most allowed. Close one.", self.per_user_max),
             Refusal::NodeLimit => format!("{} pages are open on this server, which is the most allowed.", self.max),
-            Refusal::Rate => "Too many pages were opened in a short time. This one follows in a moment.".into(),
+            Refusal::Rate => "Too many pages were opened in a short time. Retrying in a moment.".into(),
         }
     }
 

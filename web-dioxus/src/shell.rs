@@ -41,7 +41,7 @@ pub(crate) fn live_page(assets: &Assets) -> Response {
     let body = r#"<body>
 <div id="live-banner" class="banner" role="status" hidden></div>
 <div id="main"><div class="boot" aria-hidden="true"><span class="spinner"></span></div></div>
-<noscript><p class="boot">NexMDM shows live data and needs JavaScript. Please turn it on.</p></noscript>
+<noscript><p class="boot">NexMDM requires JavaScript. Please enable it.</p></noscript>
 </body></html>"#;
     protect(Html(format!("{}{body}", head(assets, "NexMDM", &["live.js"]))).into_response())
 }
@@ -49,8 +49,8 @@ pub(crate) fn live_page(assets: &Assets) -> Response {
 /// The document of a sign-in that cannot be checked right now.
 pub(crate) fn unavailable(assets: &Assets, status: StatusCode) -> Response {
     let body = r#"<body class="centered"><main class="card login"><h1>Not available right now</h1>
-<p>The server runs, but it cannot check your sign-in at the moment, most likely because its database is away. This page tries again by itself.</p>
-<p><a class="button" href="">Try again now</a></p></main></body></html>"#;
+<p>The server is running but cannot verify your session, most likely because its database is unavailable. This page retries automatically.</p>
+<p><a class="button" href="">Retry now</a></p></main></body></html>"#;
     let mut response = protect((status, Html(format!("{}{body}", head(assets, "NexMDM", &[])))).into_response());
     response.headers_mut().insert(header::REFRESH, HeaderValue::from_static("5"));
     response

@@ -128,7 +128,7 @@ async fn the_audit_trail_is_for_those_who_may_read_it() {
         "/audit?who=ann",
         0,
         Role::Admin,
-        &["Who did what", "Download CSV", "The server cannot do this right now"],
+        &["All changes with actor", "Download CSV", "The server cannot do this right now"],
         &["Only for admins"],
     )
     .await;
@@ -163,7 +163,7 @@ async fn settings_show_what_the_role_may_see() {
         assert_shows(&format!("/settings/{section}"), 1, Role::Operator, &["Only for admins"], &["Add user", "auth.x"]).await;
     }
     assert_shows("/settings/tokens", 1, Role::Viewer, &["Create token"], &[]).await;
-    assert_shows("/settings/nothing", 1, Role::Admin, &["There is no such page"], &[]).await;
+    assert_shows("/settings/nothing", 1, Role::Admin, &["Page not found"], &[]).await;
 }
 
 #[tokio::test]
@@ -180,9 +180,9 @@ async fn actions_are_those_that_the_role_may_use() {
 #[tokio::test]
 async fn commands_say_so_when_the_server_cannot_answer() {
     let refused = "The server cannot do this right now";
-    assert_shows("/commands", 1, Role::Viewer, &["Single commands", refused, "Try again"], &["Choose devices"]).await;
-    assert_shows("/commands?view=all&state=failed", 1, Role::Operator, &[refused, "Action: any", "Choose devices", "Clear"], &[]).await;
-    assert_shows("/commands/batches/018f0000-0000-7000-8000-000000000000", 1, Role::Viewer, &[refused], &["Cancel what is open"]).await;
+    assert_shows("/commands", 1, Role::Viewer, &["Single commands", refused, "Try again"], &["Select devices"]).await;
+    assert_shows("/commands?view=all&state=failed", 1, Role::Operator, &[refused, "Action: any", "Select devices", "Clear"], &[]).await;
+    assert_shows("/commands/batches/018f0000-0000-7000-8000-000000000000", 1, Role::Viewer, &[refused], &["Cancel pending"]).await;
     assert_shows("/commands/batches/xyz", 1, Role::Viewer, &["There is no such batch"], &[]).await;
     assert_shows("/settings/exec", 1, Role::Admin, &["Allow a command", refused], &[]).await;
     assert_shows("/settings/exec", 1, Role::Operator, &["Only for admins"], &["Allow a command"]).await;
@@ -199,5 +199,5 @@ async fn updates_of_the_agent_say_so_when_the_server_cannot_answer() {
 
 #[tokio::test]
 async fn any_other_address_is_not_a_page() {
-    assert_shows("/no/such", 1, Role::Viewer, &["There is no such page", "/no/such"], &[]).await;
+    assert_shows("/no/such", 1, Role::Viewer, &["Page not found", "/no/such"], &[]).await;
 }

@@ -11,7 +11,7 @@ pub(crate) fn NotFound(segments: Vec<String>) -> Element {
     use_title("Not found");
     rsx! {
         PageHeader { title: "Not found" }
-        EmptyState { glyph: Glyph::Search, title: "There is no such page", text: "/{segments.join(\"/\")} is not a page of this dashboard.",
+        EmptyState { glyph: Glyph::Search, title: "Page not found", text: "/{segments.join(\"/\")} is not a page of this dashboard.",
             Go { to: Route::Overview {}, class: "button primary", "Go to the overview" }
         }
     }

@@ -49,7 +49,7 @@ async fn an_admin_reads_who_did_what_and_nobody_else_does() {
     let told: Value = chromium
         .script("return [...document.querySelectorAll('[data-testid=audit-changes] tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent))")
         .await;
-    assert_eq!(told, json!([["alias", "kiosk-1", "kiosk-2"], ["tags", "nothing", "till"]]));
+    assert_eq!(told, json!([["alias", "kiosk-1", "kiosk-2"], ["tags", "none", "till"]]));
     chromium.look("audit-details").await;
     chromium.click("[data-testid=clear-audit]").await;
     eventually("everything again", async || (rows().await? == 50).then_some(())).await;

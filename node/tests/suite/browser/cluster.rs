@@ -128,7 +128,7 @@ async fn the_cluster_page_shows_nodes_come_and_go() {
     })
     .await;
     spread(&["node-1", "node-2"]).await;
-    assert!(chromium.text("[data-testid=moves]").await.unwrap().contains("of node-3, whose lease ran out"));
+    assert!(chromium.text("[data-testid=moves]").await.unwrap().contains("from node-3 (lease expired)"));
     chromium.picture("cluster-lost").await;
     chromium.assert_not_reloaded().await;
 

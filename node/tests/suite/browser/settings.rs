@@ -43,11 +43,11 @@ async fn a_person_changes_their_password_and_ends_their_other_sessions() {
         chromium.click("[data-testid=change-password]").await;
     };
     fill("not it", "a new long password", "a new long password").await;
-    chromium.says("[data-testid=error-current_password]", "not the password").await;
+    chromium.says("[data-testid=error-current_password]", "wrong password").await;
     fill(&password, "a new long password", "another").await;
-    chromium.says("[data-testid=error-repeated]", "not the same").await;
+    chromium.says("[data-testid=error-repeated]", "does not match").await;
     fill(&password, "a new long password", "a new long password").await;
-    chromium.says("[data-testid=toasts]", "Your password is changed").await;
+    chromium.says("[data-testid=toasts]", "Password changed").await;
     assert!(bench.client.access_token("admin", &password).await.is_err());
     bench.client.access_token("admin", "a new long password").await.unwrap();
 }

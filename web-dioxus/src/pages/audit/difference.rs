@@ -61,12 +61,12 @@ fn flatten(name: String, value: &Value, into: &mut BTreeMap<String, String>) {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => "nothing".into(),
+        Value::Null => "none".into(),
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
-        Value::Array(entries) if entries.is_empty() => "nothing".into(),
+        Value::Array(entries) if entries.is_empty() => "none".into(),
         Value::Array(entries) => entries.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Object(_) => "nothing".into(),
+        Value::Object(_) => "none".into(),
         Value::Number(number) => number.to_string(),
     }
 }
@@ -88,8 +88,8 @@ mod tests {
     fn only_what_differs_is_told() {
         let before = r#"{"role":"viewer","disabled":false,"monitored_app":{"package":"a.b"}}"#;
         let after = r#"{"role":"admin","disabled":false,"monitored_app":null}"#;
-        assert_eq!(told(before, after), ["monitored app: - -> nothing", "monitored app: package: a.b -> -", "role: viewer -> admin"]);
-        assert_eq!(told("", r#"{"tags":[],"shared":true}"#), ["shared: - -> yes", "tags: - -> nothing"]);
+        assert_eq!(told(before, after), ["monitored app: - -> none", "monitored app: package: a.b -> -", "role: viewer -> admin"]);
+        assert_eq!(told("", r#"{"tags":[],"shared":true}"#), ["shared: - -> yes", "tags: - -> none"]);
         assert_eq!(told("", ""), [] as [&str; 0]);
     }
 

@@ -60,12 +60,12 @@ pub(crate) fn Audit(query: AuditUrl) -> Element {
     if !session.may(Permission::ViewAudit) {
         return rsx! {
             PageHeader { title: "Audit" }
-            EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. An admin can read who did what." }
+            EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. Ask an admin of this server." }
         };
     }
     let export = Route::Audit { query: query.clone() }.to_string().replace("/audit", "/export/audit.csv");
     rsx! {
-        PageHeader { title: "Audit", lead: "Who did what, to what, and when. Entries are never changed or removed.",
+        PageHeader { title: "Audit", lead: "All changes with actor, action, target and time. Entries are never changed or removed.",
             a { class: "button", href: export, download: "audit.csv", "data-testid": "export-audit", {icon(Glyph::Download)} "Download CSV" }
         }
         // Another address is another form: what is typed follows it.
@@ -98,11 +98,11 @@ fn Search(query: AuditUrl) -> Element {
     rsx! {
         form { class: "card audit-search", role: "search", aria_label: "Search the audit trail", onsubmit: send,
             div { class: "audit-fields",
-                Input { name: "who", label: "Who", value: query.actor.clone().unwrap_or_default(), placeholder: "Name or id" }
+                Input { name: "who", label: "Actor", value: query.actor.clone().unwrap_or_default(), placeholder: "Name or id" }
                 div { class: "field",
-                    label { r#for: "what", "What" }
+                    label { r#for: "what", "Action" }
                     select { id: "what", name: "what",
-                        option { value: "", selected: query.action.is_none(), "Anything" }
+                        option { value: "", selected: query.action.is_none(), "Any action" }
                         if let Some(other) = other {
                             option { value: "{other}", selected: true, "{other}" }
                         }
@@ -111,10 +111,10 @@ fn Search(query: AuditUrl) -> Element {
                         }
                     }
                 }
-                Input { name: "target", label: "To what", value: query.target.clone().unwrap_or_default(), placeholder: "Name or id" }
+                Input { name: "target", label: "Target", value: query.target.clone().unwrap_or_default(), placeholder: "Name or id" }
                 Input { name: "text", label: "Text", value: query.text.clone().unwrap_or_default(), placeholder: "In names and changes" }
                 div { class: "field",
-                    label { r#for: "within", "When" }
+                    label { r#for: "within", "Time" }
                     select { id: "within", name: "within",
                         option { value: "", selected: query.within.is_none(), "Any time" }
                         for within in Within::ALL {
@@ -167,13 +167,13 @@ fn Entries(query: AuditUrl) -> Element {
             }
             match reading.value.as_deref() {
                 Some((entries, _)) if entries.is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Search, title: "No entry matches", text: "Nothing that was done fits this search." }
+                    EmptyState { glyph: Glyph::Search, title: "No entry matches", text: "Change or clear the search." }
                 },
                 Some((entries, more)) => rsx! {
                     div { class: "scroll-x", tabindex: "0", role: "region", aria_label: "Audit trail",
                         table { class: "plain audit-table", "data-testid": "audit-table",
                             thead { tr {
-                                th { scope: "col", "When" } th { scope: "col", "Who" } th { scope: "col", "What" } th { scope: "col", "To what" }
+                                th { scope: "col", "Time" } th { scope: "col", "Actor" } th { scope: "col", "Action" } th { scope: "col", "Target" }
                                 th { scope: "col", "Address" } th { scope: "col", span { class: "visually-hidden", "Details" } }
                             } }
                             for row in entries.iter() {
@@ -244,15 +244,15 @@ fn Details(row: Chained) -> Element {
     let hash: String = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let facts = [
         ("Entry", Some(entry.seq.to_string())),
-        ("By", Some(entry.actor_id.clone().unwrap_or_else(|| entry.actor_kind.clone()))),
-        ("Target", entry.target_id.clone()),
-        ("Request", entry.request_id.clone()),
+        ("Actor id", Some(entry.actor_id.clone().unwrap_or_else(|| entry.actor_kind.clone()))),
+        ("Target id", entry.target_id.clone()),
+        ("Request id", entry.request_id.clone()),
         ("Hash", Some(hash)),
     ];
     rsx! {
         div { class: "audit-detail", "data-testid": "audit-detail",
             if changes.is_empty() {
-                p { class: "muted", "There is nothing to compare." }
+                p { class: "muted", "No changed fields." }
             } else {
                 table { class: "audit-changes", "data-testid": "audit-changes",
                     thead { tr { th { scope: "col", "Field" } th { scope: "col", "Before" } th { scope: "col", "After" } } }
@@ -269,7 +269,7 @@ fn Details(row: Chained) -> Element {
                 if more > 0 { p { class: "muted", "{more} more fields are in the download." } }
             }
             dl { class: "facts",
-                div { dt { "When" } dd { {local_time(entry.at, LocalTime::Minute)} } }
+                div { dt { "Time" } dd { {local_time(entry.at, LocalTime::Minute)} } }
                 for (name, value) in facts {
                     if let Some(value) = value {
                         div { key: "{name}", dt { "{name}" } dd { class: "mono", "{value}" } }

@@ -84,9 +84,9 @@ pub(crate) fn Cluster() -> Element {
             div { class: "notice bad", role: "alert", "data-testid": "cluster-problem", {icon(Glyph::Alert)}
                 span { "{problem} "
                     if let Some(read) = &shown {
-                        "What is shown was read " {time_ago(read.at, &format::relative(clock::now(), read.at))} ". "
+                        "Last read " {time_ago(read.at, &format::relative(clock::now(), read.at))} ". "
                     }
-                    "The page tries again every second."
+                    "Retrying every second."
                 }
             }
         }
@@ -96,7 +96,7 @@ pub(crate) fn Cluster() -> Element {
             Some(read) => rsx! {
                 if !read.overview.lease_holds {
                     div { class: "notice bad", role: "alert", {icon(Glyph::Alert)}
-                        span { "{read.overview.this} has no lease right now: it owns no device until it has one again, and passes on what comes in." }
+                        span { "{read.overview.this} has no lease right now: it owns no devices until the lease is renewed, and forwards requests to other nodes." }
                     }
                 }
                 Nodes { read: read.clone() }

@@ -11,12 +11,12 @@ use crate::format;
 fn sentence(moved: &ShardMoves) -> String {
     let ShardMoves { from, to, reason, shards, .. } = moved;
     let shards = format::count(usize::try_from(*shards).unwrap_or_default(), "shard", "shards");
-    let from = from.as_deref().unwrap_or("nobody");
+    let from = from.as_deref().unwrap_or("unassigned");
     match reason.as_str() {
-        "expired" => format!("{to} took {shards} of {from}, whose lease ran out"),
-        "left" => format!("{to} took {shards} of {from}, which left"),
-        "released" => format!("{to} took {shards} that {from} handed over"),
-        _ => format!("{to} took {shards} that were nobody's"),
+        "expired" => format!("{to} took over {shards} from {from} (lease expired)"),
+        "left" => format!("{to} took over {shards} from {from} (node left)"),
+        "released" => format!("{to} took over {shards} from {from} (handed over)"),
+        _ => format!("{to} took over {shards} (unassigned)"),
     }
 }
 
@@ -25,9 +25,9 @@ pub(super) fn Moves(read: Read) -> Element {
     let moves = &read.overview.moves;
     rsx! {
         section { class: "card", aria_labelledby: "moves-title",
-            div { class: "card-head", h2 { id: "moves-title", "Who moved when" } }
+            div { class: "card-head", h2 { id: "moves-title", "Shard history" } }
             if moves.is_empty() {
-                EmptyState { glyph: Glyph::Network, title: "Nothing moved in the last days", text: "Shards move when a node joins, drains, leaves or is lost." }
+                EmptyState { glyph: Glyph::Network, title: "No shard moves in the last days", text: "Shards move when a node joins, drains, leaves or is lost." }
             } else {
                 ul { class: "moves", "data-testid": "moves",
                     for moved in moves.iter() {
@@ -55,7 +55,7 @@ mod tests {
             shards,
             at: chrono::DateTime::UNIX_EPOCH,
         };
-        assert_eq!(sentence(&moved("expired", Some("a"), 1)), "b took 1 shard of a, whose lease ran out");
-        assert_eq!(sentence(&moved("free", None, 256)), "b took 256 shards that were nobody's");
+        assert_eq!(sentence(&moved("expired", Some("a"), 1)), "b took over 1 shard from a (lease expired)");
+        assert_eq!(sentence(&moved("free", None, 256)), "b took over 256 shards (unassigned)");
     }
 }

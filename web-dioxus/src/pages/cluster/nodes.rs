@@ -44,7 +44,7 @@ pub(super) fn Nodes(read: Read) -> Element {
 /// A state in words, and its colour.
 fn state_badge(node: &ClusterNode) -> (&'static str, &'static str) {
     match node.row.state {
-        NodeState::Active if node.row.lease_left_ms <= 0 => ("Lease ran out", "bad"),
+        NodeState::Active if node.row.lease_left_ms <= 0 => ("Lease expired", "bad"),
         NodeState::Active => ("Active", "good"),
         NodeState::Draining if node.shards > 0 => ("Draining", "info"),
         NodeState::Draining => ("Drained", "info"),
@@ -72,7 +72,7 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
         spawn(async move {
             let asked = name.clone();
             match session.call(move |system, principal| async move { system.cluster.set_draining(&principal, &asked, false).await }).await {
-                Ok(()) => toasts.good(format!("{name} takes its part again.")),
+                Ok(()) => toasts.good(format!("{name} accepts shards again.")),
                 Err(error) => toasts.failed(&error),
             }
         });
@@ -81,7 +81,7 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
     rsx! {
         tr { "data-testid": "node-row", "data-node": "{name}", "data-state": node.row.state.as_str(),
             td { span { class: "node-mark {mark}", aria_hidden: "true" } strong { "{name}" }
-                if node.is_this { span { class: "muted", " this page's" } }
+                if node.is_this { span { class: "muted", " this node" } }
             }
             td { span { class: "badge {tone}", "data-testid": "node-state", "{state}" } }
             td { class: "number", "data-testid": "node-shards", {format::number(node.shards as u64)} }
@@ -142,7 +142,7 @@ fn Drain(name: String, onclose: EventHandler<()>) -> Element {
         spawn(async move {
             let asked = node.clone();
             match session.call(move |system, principal| async move { system.cluster.set_draining(&principal, &asked, true).await }).await {
-                Ok(()) => toasts.good(format!("{node} hands its devices over.")),
+                Ok(()) => toasts.good(format!("Draining {node}.")),
                 Err(error) => toasts.failed(&error),
             }
             onclose.call(());
@@ -150,7 +150,7 @@ fn Drain(name: String, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         Confirm { title: "Drain {name}?", action: "Drain", busy: busy(), onconfirm: confirmed, onclose,
-            p { "Its devices move to the other nodes, and it takes none until it is resumed. It still answers whoever reaches it." }
+            p { "Its devices move to the other nodes, and it accepts no shards until it is resumed. It still serves requests." }
         }
     }
 }

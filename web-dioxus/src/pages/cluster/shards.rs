@@ -18,7 +18,7 @@ pub(super) fn Shards(read: Read) -> Element {
                     }
                 }
                 if free > 0 {
-                    li { span { class: "node-mark", aria_hidden: "true" } "nobody's " span { class: "count", "data-testid": "free-shards", "{free}" } }
+                    li { span { class: "node-mark", aria_hidden: "true" } "unassigned " span { class: "count", "data-testid": "free-shards", "{free}" } }
                 }
             }
             // The legend says the same in words.

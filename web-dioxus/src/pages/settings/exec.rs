@@ -47,13 +47,13 @@ pub(super) fn ExecCommands() -> Element {
                 h2 { id: "exec-title", "Allowed commands" }
                 button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-exec", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Allow a command" }
             }
-            p { class: "muted card-lead", "What “Run command” may run on devices: a program with fixed arguments, never a line for a shell. Admins choose one by its name." }
+            p { class: "muted card-lead", "Programs with fixed arguments that the action “Run command” can run on devices, without a shell. Admins select them by name." }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
                 Some(rows) if rows.is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Terminal, title: "No command is allowed", text: "Until one is, nothing can be run on devices. Allow, for example, /system/bin/logcat with its arguments under the name collect-logs." }
+                    EmptyState { glyph: Glyph::Terminal, title: "No allowed commands", text: "The action “Run command” is unavailable until a command is allowed, for example /system/bin/logcat with its arguments as collect-logs." }
                 },
                 Some(rows) => rsx! {
                     ul { class: "rows",
@@ -120,7 +120,7 @@ fn Allow(known: Option<ExecCommand>, ondone: EventHandler<()>, onclose: EventHan
         spawn(async move {
             let outcome = session.call(move |system, principal| async move { system.commands.allow_exec(&principal, command).await }).await;
             if submission.done(outcome).is_some() {
-                toasts.good(if changes { format!("{name} is changed.") } else { format!("{name} may be run.") });
+                toasts.good(if changes { format!("Changed {name}.") } else { format!("Allowed {name}.") });
                 ondone.call(());
             }
         });
@@ -134,14 +134,14 @@ fn Allow(known: Option<ExecCommand>, ondone: EventHandler<()>, onclose: EventHan
     rsx! {
         FormDialog { title, action, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             if fixed.is_none() {
-                TextField { name: "name", label: "Name", hint: "a-z, 0-9, '.', '_', '-'; what people choose it by", placeholder: "collect-logs", error: submission.error("name") }
+                TextField { name: "name", label: "Name", hint: "a-z, 0-9, '.', '_', '-'; shown in the command list", placeholder: "collect-logs", error: submission.error("name") }
             }
-            Field { name: "argv", label: "Program and arguments", hint: "one a line; the first is the absolute path of the program", error: argv_error.clone(),
+            Field { name: "argv", label: "Program and arguments", hint: "one per line; the first is the absolute path of the program", error: argv_error.clone(),
                 textarea { id: "argv", name: "argv", class: "mono", rows: "5", initial_value: "{lines}", placeholder: "/system/bin/logcat\n-d", spellcheck: "false", aria_describedby: "argv-note", aria_invalid: argv_error.map(|_| "true") }
             }
-            TextField { name: "description", label: "What it is for", value: known.as_ref().map(|command| command.description.clone()).unwrap_or_default(), error: submission.error("description") }
+            TextField { name: "description", label: "Description", value: known.as_ref().map(|command| command.description.clone()).unwrap_or_default(), error: submission.error("description") }
             if fixed.is_some() {
-                p { class: "muted", "Commands that were sent before keep what it stood for then." }
+                p { class: "muted", "Commands that were already sent keep the previous definition." }
             }
         }
     }
@@ -162,7 +162,7 @@ fn Remove(name: String, onclose: EventHandler<()>) -> Element {
         spawn(async move {
             let removed = called.clone();
             match session.call(move |system, principal| async move { system.commands.disallow_exec(&principal, &removed).await }).await {
-                Ok(()) => toasts.good(format!("{called} may not be run any more.")),
+                Ok(()) => toasts.good(format!("Removed {called}.")),
                 Err(error) => toasts.failed(&error),
             }
             onclose.call(());
@@ -170,7 +170,7 @@ fn Remove(name: String, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         Confirm { title: "Remove {name}?", action: "Remove", busy: busy(), onconfirm: confirmed, onclose,
-            p { "Nobody can send it any more. What was sent before is not taken back." }
+            p { "The command can no longer be sent. Commands that were already sent are not canceled." }
         }
     }
 }

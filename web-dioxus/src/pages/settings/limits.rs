@@ -12,7 +12,7 @@ pub(super) fn Limits() -> Element {
         section { class: "card", aria_labelledby: "limits-title",
             h2 { id: "limits-title", "Rate limits" }
             p { class: "muted card-lead",
-                "What exceeds a limit is refused with 429, names the limit, and is told when to come back. The limits stand in the configuration of each node; a change takes effect with its next start."
+                "Requests that exceed a limit are rejected with status 429, the limit and a Retry-After header. The limits are set in each node's configuration; changes take effect after a restart."
             }
             for group in groups {
                 div { key: "{group[0].group}", class: "limits",

@@ -18,9 +18,9 @@ const REREAD: Duration = Duration::from_secs(60);
 /// What a role means, for those who have it.
 pub(super) fn role_text(role: Role) -> &'static str {
     match role {
-        Role::Admin => "Everything, including accounts and the cluster",
-        Role::Operator => "Runs the fleet: enrolls, edits and removes devices",
-        Role::Viewer => "Looks at everything in the fleet, changes nothing",
+        Role::Admin => "Full access, including accounts and the cluster",
+        Role::Operator => "Manages the fleet: enrolls, edits and deletes devices",
+        Role::Viewer => "Read-only access to the fleet",
     }
 }
 
@@ -36,8 +36,8 @@ pub(super) fn Profile() -> Element {
                     dl { class: "facts settings-facts",
                         div { dt { "Name" } dd { "data-testid": "profile-name", "{account.username}" } }
                         div { dt { "Role" } dd { "{account.role}" span { class: "muted", " · {role_text(account.role)}" } } }
-                        div { dt { "Account made" } dd { {local_time(account.created_at, LocalTime::Minute)} } }
-                        div { dt { "Password set" } dd { {local_time(account.password_changed_at, LocalTime::Minute)} } }
+                        div { dt { "Created" } dd { {local_time(account.created_at, LocalTime::Minute)} } }
+                        div { dt { "Password changed" } dd { {local_time(account.password_changed_at, LocalTime::Minute)} } }
                     }
                 },
                 (None, Some(problem)) => rsx! { Problem { text: problem.clone(), onretry: move |()| account.again() } },
@@ -71,10 +71,10 @@ fn Password(onchanged: EventHandler<()>) -> Element {
                     })
                     .await
             } else {
-                Err(Invalid::new("repeated", "not the same as the new password").into())
+                Err(Invalid::new("repeated", "does not match the new password").into())
             };
             if submission.done(outcome).is_some() {
-                toasts.good("Your password is changed, and your other sessions are ended.");
+                toasts.good("Password changed. Your other sessions are ended.");
                 generation += 1;
                 onchanged.call(());
             }
@@ -83,14 +83,14 @@ fn Password(onchanged: EventHandler<()>) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "password-title",
             h2 { id: "password-title", "Change your password" }
-            p { class: "muted card-lead", "All your other sessions end; this one goes on. API tokens keep working." }
+            p { class: "muted card-lead", "All your other sessions end; this one continues. API tokens stay valid." }
             for generation in [generation()] {
                 form { key: "{generation}", class: "stacked-form", novalidate: true, "data-focus": submission.focus(), onsubmit: move |event: FormEvent| send.call(event),
                     // Password managers want to know whose password this is.
                     input { r#type: "text", name: "username", value: "{name}", autocomplete: "username", hidden: true, readonly: true }
                     TextField { name: "current_password", label: "Current password", kind: "password", autocomplete: "current-password", error: submission.error("current_password") }
                     TextField { name: "new_password", label: "New password", kind: "password", autocomplete: "new-password", error: submission.error("new_password") }
-                    TextField { name: "repeated", label: "New password again", kind: "password", autocomplete: "new-password", error: submission.error("repeated") }
+                    TextField { name: "repeated", label: "Repeat new password", kind: "password", autocomplete: "new-password", error: submission.error("repeated") }
                     div { button { class: "button primary", disabled: submission.busy(), "data-testid": "change-password", "Change password" } }
                 }
             }

@@ -75,7 +75,7 @@ pub(super) fn Sessions() -> Element {
                     }
                 }
             }
-            p { class: "muted card-lead", "Every browser that you signed in with. End those that you do not know, and change your password then." }
+            p { class: "muted card-lead", "Browsers that are signed in to your account. End unknown sessions and change your password." }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
@@ -111,7 +111,7 @@ pub(super) fn SignInList(sign_ins: Rc<Vec<SignIn>>, own: Option<SessionId>, onen
                             if let Some(address) = &sign_in.address {
                                 span { class: "mono", "{address}" }
                             }
-                            span { "seen " {time_ago(sign_in.last_seen_at, &format::relative(now, sign_in.last_seen_at))} }
+                            span { "last active " {time_ago(sign_in.last_seen_at, &format::relative(now, sign_in.last_seen_at))} }
                             span { "signed in " {local_time(sign_in.created_at, LocalTime::Minute)} }
                         }
                     }
@@ -163,7 +163,7 @@ fn End(what: Asked, list: Polling<Vec<SignIn>>, onclose: EventHandler<()>) -> El
     let title = if what == Asked::Others { "End all your other sessions?" } else { "End this session?" };
     rsx! {
         Confirm { title, action: "End", busy: busy(), onconfirm: confirmed, onclose,
-            p { "Whoever uses it has to sign in again." }
+            p { "The browser has to sign in again." }
         }
     }
 }

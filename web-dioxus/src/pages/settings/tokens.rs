@@ -30,25 +30,25 @@ const LIVES: [(&str, &str); 6] =
 /// What a permission lets a script do.
 fn scope_text(permission: Permission) -> &'static str {
     match permission {
-        Permission::ViewDevices => "See devices, their state and history",
+        Permission::ViewDevices => "View devices, their state and history",
         Permission::ManageDevices => "Change, revoke and delete devices",
-        Permission::ViewEnrollment => "See enrollment tokens, without their secrets",
-        Permission::ManageEnrollment => "Make and revoke enrollment tokens",
+        Permission::ViewEnrollment => "View enrollment tokens, without their secrets",
+        Permission::ManageEnrollment => "Create and revoke enrollment tokens",
         Permission::ManageUsers => "Manage accounts",
-        Permission::ViewCluster => "See nodes and shards",
+        Permission::ViewCluster => "View nodes and shards",
         Permission::ManageCluster => "Drain and resume nodes",
-        Permission::ManageTokens => "Make and revoke API tokens that do no more than itself",
-        Permission::ViewCommands => "See commands and what became of them",
-        Permission::SendCommands => "Send commands to devices, and take them back",
+        Permission::ManageTokens => "Create and revoke API tokens within its own scopes",
+        Permission::ViewCommands => "View commands and their outcome",
+        Permission::SendCommands => "Send and cancel commands",
         Permission::SendSensitiveCommands => "Send commands that clear data, run programs or change keys",
-        Permission::ManageExec => "Say which programs may be run on devices",
+        Permission::ManageExec => "Manage allowed commands",
         Permission::ViewAudit => "Read the audit trail",
-        Permission::ViewDeployments => "See APKs, deployments and agent builds",
+        Permission::ViewDeployments => "View APKs, deployments and agent builds",
         Permission::UploadApks => "Upload APKs",
-        Permission::ManagePackages => "Say which packages are managed, delete APKs",
+        Permission::ManagePackages => "Manage packages, delete APKs",
         Permission::ManageDeployments => "Deploy APKs, pause, cancel, roll back",
         Permission::ManageAgentBuilds => "Promote builds of the agent",
-        Permission::ManageFlags => "Turn features on and off",
+        Permission::ManageFlags => "Enable and disable features",
     }
 }
 
@@ -88,14 +88,14 @@ pub(super) fn Tokens() -> Element {
                 button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "create-api-token", onclick: move |_| creating.set(true), {icon(Glyph::Plus)} "Create token" }
             }
             p { class: "muted card-lead",
-                if everybody { "Tokens let scripts act for an account. As an admin you see everybody's." } else { "Tokens let scripts act for you, within the scopes you choose." }
+                if everybody { "Tokens give scripts access on behalf of an account. Admins see the tokens of all accounts." } else { "Tokens give scripts access on your behalf, within the chosen scopes." }
             }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match reading.value.as_deref() {
                 Some((tokens, _)) if tokens.is_empty() => rsx! {
-                    EmptyState { glyph: Glyph::Key, title: "No API tokens", text: "A script that reads devices or makes enrollment tokens needs one. Its secret is shown once, when it is made." }
+                    EmptyState { glyph: Glyph::Key, title: "No API tokens", text: "Scripts that call the API need a token. Its secret is shown once, on creation." }
                 },
                 Some((tokens, more)) => rsx! {
                     ul { class: "rows",
@@ -140,10 +140,10 @@ fn MadeCard(secret: String, name: String, origin: String, onclose: EventHandler<
     rsx! {
         section { class: "card made", aria_labelledby: "made-title", role: "status",
             div { class: "card-head",
-                h2 { id: "made-title", "Token “{name}” is made" }
+                h2 { id: "made-title", "Token “{name}” created" }
                 button { class: "button", r#type: "button", "data-testid": "made-done", onclick: move |_| onclose.call(()), "Done" }
             }
-            p { class: "notice warn", {icon(Glyph::Alert)} "Copy it now: it is not shown again." }
+            p { class: "notice warn", {icon(Glyph::Alert)} "Copy the token now. It is not shown again." }
             div { class: "command", pre { tabindex: "0", code { "data-testid": "api-token-secret", "{secret}" } } CopyButton { text: secret.clone(), label: "Copy the token" } }
             h3 { "Try it" }
             Curl { command, testid: None }
@@ -181,7 +181,7 @@ fn TokenRow(token: ApiToken, status: ApiTokenStatus, foreign: bool, now: Timesta
                     }
                     match token.last_used_at {
                         Some(at) => rsx! {
-                            span { "used " {time_ago(at, &format::relative(now, at))}
+                            span { "last used " {time_ago(at, &format::relative(now, at))}
                                 if let Some(address) = &token.last_used_address { " from " span { class: "mono", "{address}" } }
                             }
                         },
@@ -215,7 +215,7 @@ fn Create(onmade: EventHandler<Made>, onclose: EventHandler<()>) -> Element {
             let expires_in_s = match some_of(&form, "expires_in_seconds").map(|text| text.parse::<i64>()).transpose() {
                 Ok(seconds) => seconds,
                 Err(_) => {
-                    let _ = submission.done::<()>(Err(Invalid::new("expires_in_seconds", "takes a whole number").into()));
+                    let _ = submission.done::<()>(Err(Invalid::new("expires_in_seconds", "must be a whole number").into()));
                     return;
                 }
             };
@@ -229,7 +229,7 @@ fn Create(onmade: EventHandler<Made>, onclose: EventHandler<()>) -> Element {
     let scopes_error = submission.error("scopes");
     rsx! {
         FormDialog { title: "Create an API token", action: "Create token", wide: true, busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "name", label: "Name", hint: "what it is for", placeholder: "nightly report", error: submission.error("name") }
+            TextField { name: "name", label: "Name", hint: "its purpose", placeholder: "nightly report", error: submission.error("name") }
             Field { name: "expires_in_seconds", label: "Expires after", error: submission.error("expires_in_seconds"),
                 select { id: "expires_in_seconds", name: "expires_in_seconds", aria_describedby: "expires_in_seconds-note",
                     for (value, text) in LIVES { option { key: "{value}", value, "{text}" } }
@@ -265,7 +265,7 @@ fn Revoke(id: ApiTokenId, name: String, onclose: EventHandler<()>) -> Element {
         let (session, called) = (session.clone(), called.clone());
         spawn(async move {
             match session.call(move |system, principal| async move { system.api_tokens.revoke(&principal, id).await }).await {
-                Ok(()) => toasts.good(format!("The token {called} is revoked.")),
+                Ok(()) => toasts.good(format!("Revoked the token {called}.")),
                 Err(error) => toasts.failed(&error),
             }
             onclose.call(());
@@ -273,7 +273,7 @@ fn Revoke(id: ApiTokenId, name: String, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         Confirm { title: "Revoke the token “{name}”?", action: "Revoke token", busy: busy(), onconfirm: confirmed, onclose,
-            p { "Scripts that use it are refused from now on, on every node. So are tokens that were made with it. It cannot be taken back." }
+            p { "Requests with this token, and with tokens created with it, are rejected from now on. This cannot be undone." }
         }
     }
 }

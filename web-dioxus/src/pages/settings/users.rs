@@ -110,7 +110,7 @@ fn UserRow(account: Account, own: bool, seen: Option<String>, onask: EventHandle
                 }
                 div { class: "row-meta",
                     match account.last_seen_at.zip(seen) {
-                        Some((at, text)) => rsx! { span { "seen " {time_ago(at, &text)} } },
+                        Some((at, text)) => rsx! { span { "last seen " {time_ago(at, &text)} } },
                         None => rsx! { span { "never signed in" } },
                     }
                     span { "added " {local_time(account.created_at, LocalTime::Day)} }
@@ -173,8 +173,8 @@ fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     });
     rsx! {
         FormDialog { title: "Add a user", action: "Add user", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "username", label: "Name", hint: "to sign in with", error: submission.error("username") }
-            TextField { name: "password", label: "Password", kind: "password", autocomplete: "new-password", hint: "they can change it in their profile", error: submission.error("password") }
+            TextField { name: "username", label: "Name", hint: "user name for signing in", error: submission.error("username") }
+            TextField { name: "password", label: "Password", kind: "password", autocomplete: "new-password", hint: "the user can change it in the profile", error: submission.error("password") }
             RoleChoice { chosen: Role::Viewer }
         }
     }
@@ -200,7 +200,7 @@ fn ChangeRole(account: Account, ondone: EventHandler<()>, onclose: EventHandler<
                 }
             };
             if let Some(account) = submission.done(outcome) {
-                toasts.good(format!("{} is {} now.", account.username, account.role));
+                toasts.good(format!("{} is now {}.", account.username, account.role));
                 ondone.call(());
             }
         });
@@ -208,7 +208,7 @@ fn ChangeRole(account: Account, ondone: EventHandler<()>, onclose: EventHandler<
     rsx! {
         FormDialog { title: "Role of {account.username}", action: "Change role", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
             RoleChoice { chosen: account.role }
-            p { class: "muted", "It takes effect at once, on every node and in every open page." }
+            p { class: "muted", "The change takes effect immediately, in all open sessions." }
         }
     }
 }
@@ -243,9 +243,9 @@ fn SetDisabled(account: Account, disabled: bool, ondone: EventHandler<()>, onclo
     rsx! {
         Confirm { title: "{title} {account.username}?", action, mild: !disabled, busy: busy(), onconfirm: confirmed, onclose,
             if disabled {
-                p { "Their sessions end at once, and their API tokens are revoked for good. The account stays and can be enabled again." }
+                p { "The user's sessions end immediately, and the API tokens are permanently revoked. The account can be enabled again." }
             } else {
-                p { "They can sign in again with their password. Sessions and API tokens do not come back." }
+                p { "The user can sign in again with the same password. Sessions and API tokens are not restored." }
             }
         }
     }
@@ -272,7 +272,7 @@ fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) 
                 None => {}
                 Some(Some(secret)) => made.set(Some(secret.expose_secret().to_owned())),
                 Some(None) => {
-                    toasts.good("The password is set, and their sessions are ended.");
+                    toasts.good("Password reset. The user's sessions are ended.");
                     ondone.call(());
                 }
             }
@@ -282,7 +282,7 @@ fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) 
         return rsx! {
             Dialog { title: "New password of {account.username}", onclose: ondone,
                 div { class: "dialog-body",
-                    p { "Hand it over now: it is not shown again." }
+                    p { "Copy the password now. It is not shown again." }
                     div { class: "command", pre { code { "data-testid": "new-password", "{secret}" } } CopyButton { text: secret, label: "Copy the password" } }
                 }
                 div { class: "dialog-actions", button { class: "button primary", r#type: "button", onclick: move |_| ondone.call(()), "Done" } }
@@ -291,8 +291,8 @@ fn Reset(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) 
     }
     rsx! {
         FormDialog { title: "Reset the password of {account.username}", action: "Reset password", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            p { class: "muted", "Their sessions end, and a lock after failed sign-ins is lifted." }
-            TextField { name: "password", label: "New password", kind: "password", autocomplete: "new-password", hint: "empty: a random one is made and shown once", error: submission.error("password") }
+            p { class: "muted", "The user's sessions end, and a lockout after failed sign-ins is cleared." }
+            TextField { name: "password", label: "New password", kind: "password", autocomplete: "new-password", hint: "empty: generated and shown once", error: submission.error("password") }
         }
     }
 }
@@ -334,7 +334,7 @@ fn TheirSessions(account: Account, ondone: EventHandler<()>, onclose: EventHandl
                     Problem { text: problem.clone(), onretry: move |()| list.again() }
                 }
                 match &reading.value {
-                    Some(sign_ins) if sign_ins.is_empty() => rsx! { p { "They are signed in nowhere." } },
+                    Some(sign_ins) if sign_ins.is_empty() => rsx! { p { "No active sessions." } },
                     Some(sign_ins) => rsx! { SignInList { sign_ins: sign_ins.clone(), own: None, onend: end } },
                     None => rsx! { Skeleton {} },
                 }
