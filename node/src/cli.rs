@@ -8,8 +8,8 @@ use crate::ctl::CtlArgs;
 
 /// A node of the NexMDM device-management server.
 ///
-/// Without a command it serves: devices enroll and report over HTTP and sockets,
-/// people use the dashboard. Without DATABASE_URL it keeps a private PostgreSQL
+/// Without a command it serves the agent API (HTTP and WebSocket), the admin API
+/// and the dashboard. Without DATABASE_URL it keeps a private PostgreSQL
 /// under its data folder.
 #[derive(Parser)]
 #[command(name = "nexmdm", version, after_help = "Settings: config/default.toml names every key; NEXMDM__SECTION__KEY overrides it.")]
@@ -21,14 +21,14 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-/// What to do.
+/// Subcommands of the server.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Serve devices and people (the default).
+    /// Run the server (the default).
     Serve,
-    /// Bring the database up to date, and end.
+    /// Apply database migrations and exit.
     Migrate,
-    /// Accounts of people.
+    /// User accounts.
     User {
         #[command(subcommand)]
         command: UserCommand,
@@ -43,7 +43,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// The settings in force.
+    /// Effective configuration.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -53,29 +53,29 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
-    /// Make a node hand its devices over to the others, and wait until it has; then it can be stopped.
+    /// Drain a node: move its devices to the other nodes and wait until it owns none. The node can be stopped then.
     Drain {
-        /// Name of the node. Without one, the node of these settings.
+        /// Name of the node [default: the node of this configuration].
         name: Option<String>,
-        /// Let it take its part again.
+        /// Resume the node: it accepts shards again.
         #[arg(long)]
         cancel: bool,
-        /// How long to wait, seconds.
+        /// Timeout, seconds.
         #[arg(long, default_value_t = 60)]
         wait_seconds: u64,
     },
-    /// Run the fleet from a terminal or a script, over the API of any node.
+    /// API client: manage the fleet from a terminal or a script.
     Ctl(Box<CtlArgs>),
-    /// Run the private PostgreSQL alone, until Ctrl-C; prints its URL.
+    /// Run only the private PostgreSQL until Ctrl-C; prints its URL.
     Database,
 }
 
-/// What to do with accounts.
+/// Subcommands for accounts.
 #[derive(Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add an account; prints its password unless one is given on standard input.
+    /// Add an account; prints a generated password unless one is given on standard input.
     Add {
-        /// Name to sign in with.
+        /// User name.
         username: String,
         /// admin, operator or viewer.
         #[arg(long, default_value = "viewer")]
@@ -84,27 +84,27 @@ pub(crate) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Set a new password and end every sign-in of the account.
+    /// Reset the password and end all sessions of the account.
     ResetPassword {
-        /// Name of the account.
+        /// User name.
         username: String,
         /// Read the password from the first line of standard input.
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Disable an account; its sign-ins and API tokens end for good.
+    /// Disable an account; its sessions end and its API tokens are revoked.
     Disable {
-        /// Name of the account.
+        /// User name.
         username: String,
     },
-    /// Let a disabled account sign in again.
+    /// Enable a disabled account.
     Enable {
-        /// Name of the account.
+        /// User name.
         username: String,
     },
-    /// Change what an account may do.
+    /// Change the role of an account.
     Role {
-        /// Name of the account.
+        /// User name.
         username: String,
         /// admin, operator or viewer.
         role: String,
@@ -113,64 +113,64 @@ pub(crate) enum UserCommand {
     List,
 }
 
-/// What to do with enrollment tokens.
+/// Subcommands for enrollment tokens.
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make single-use tokens and print them, one a line.
+    /// Create single-use tokens and print them, one per line.
     Create {
-        /// How many, 1..500.
+        /// Number of tokens, 1..500.
         #[arg(long, default_value_t = 1)]
         count: i64,
-        /// Seconds until they expire.
+        /// Seconds until the tokens expire.
         #[arg(long, value_name = "SECONDS")]
         expires_in: Option<i64>,
-        /// Alias that the device gets; only with a count of 1.
+        /// Alias of the device; only with a count of 1.
         #[arg(long)]
         alias: Option<String>,
-        /// Alias with n in braces, which counts from 1.
+        /// Alias pattern; n in braces is replaced by the number, from 1.
         #[arg(long, value_name = "PATTERN")]
         alias_pattern: Option<String>,
-        /// Tag that the devices get; may be given again.
+        /// Tag of the devices; repeatable.
         #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
-        /// Group that the devices get; may be given again.
+        /// Group of the devices; repeatable.
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
     },
 }
 
-/// What to do with the audit trail.
+/// Subcommands for the audit trail.
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Check that no entry was changed, removed or moved; the exit code says whether it is whole.
+    /// Verify the hash chain: no entry was changed, removed or reordered. Exit code 0 if it is intact.
     Verify {
-        /// A head that was noted elsewhere, by the log's audit.head or GET /v1/audit/head: it has to be in the chain.
+        /// A recorded head (log event audit.head or GET /v1/audit/head) that must be in the chain.
         #[arg(long, value_name = "SEQ:HASH")]
         expect: Option<String>,
     },
 }
 
-/// What to do with keys and certificates.
+/// Subcommands for keys and certificates.
 #[derive(Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Make the keys that all nodes share, and say how a further node gets them.
+    /// Create the keys that all nodes share, and print how to add a node.
     Init,
-    /// Make a certificate for a node that should not hold the cluster key.
+    /// Issue a certificate for a node that does not hold the cluster key.
     Issue {
         /// Name of the node.
         #[arg(long)]
         name: String,
-        /// Folder to write ca.pem, node.pem and node.key to.
+        /// Output folder for ca.pem, node.pem and node.key.
         #[arg(long)]
         out: PathBuf,
     },
 }
 
-/// What to do with the settings.
+/// Subcommands for the configuration.
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check them; the exit code says whether they are good.
+    /// Validate the configuration. Exit code 0 if it is valid.
     Check,
-    /// Print them, secrets hidden.
+    /// Print the effective configuration with secrets hidden.
     Print,
 }

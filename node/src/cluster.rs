@@ -37,7 +37,7 @@ impl NodeLock {
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| path.display().to_string())?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("another node uses the data folder {}: give each node its own (NEXMDM__DATA_DIR)", data_dir.display());
+            bail!("the data folder {} is in use by another node: set a different one (NEXMDM__DATA_DIR)", data_dir.display());
         }
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let metadata = file.metadata()?;
@@ -145,7 +145,7 @@ pub(crate) fn issue(config: &Config, name: &str, out: &Path) -> anyhow::Result<(
         opened.write_all(text.as_bytes())?;
         println!("{}", path.display());
     }
-    println!("Give them to {name} as cluster.ca_file, cluster.certificate_file and cluster.certificate_key_file.");
+    println!("Configure {name} with them: cluster.ca_file, cluster.certificate_file and cluster.certificate_key_file.");
     Ok(())
 }
 

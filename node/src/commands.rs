@@ -23,7 +23,7 @@ pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
     if let Some(fcm) = config.settings().fcm {
         actors::push::PushSender::check(&fcm)?;
     }
-    println!("The configuration is good.");
+    println!("The configuration is valid.");
     Ok(())
 }
 
@@ -63,18 +63,18 @@ async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Dur
     let store = &database.cluster_store;
     actors::services::set_draining(store, &console_user(), name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
     if cancel {
-        println!("{name} takes its part again.");
+        println!("{name} accepts shards again.");
         return Ok(());
     }
     let until = Instant::now() + patience;
     loop {
         match store.shards_of(name).await? {
             None | Some(0) => break,
-            Some(shards) if Instant::now() >= until => bail!("{name} still owns {shards} shards: is there another node to take them?"),
+            Some(shards) if Instant::now() >= until => bail!("{name} still owns {shards} shards: is there another live node?"),
             Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-    println!("{name} owns no device any more and can be stopped.");
+    println!("{name} owns no devices and can be stopped.");
     Ok(())
 }
 
@@ -110,20 +110,20 @@ pub(crate) async fn user(config: Config, command: UserCommand) -> anyhow::Result
                 let account = console.accounts.account_named(&console_user(), &username).await.map_err(for_console)?;
                 let (password, shown) = password(password_stdin)?;
                 console.accounts.reset_password(&console_user(), account.id, Some(password)).await.map_err(for_console)?;
-                println!("{username} has a new password, and every sign-in of it has ended.{shown}");
+                println!("Reset the password of {username}; all sessions have ended.{shown}");
             }
             UserCommand::Disable { username } => {
                 change(console, &username, AccountChange { disabled: Some(true), ..AccountChange::default() }).await?;
-                println!("{username} is disabled; its sign-ins and API tokens have ended.");
+                println!("{username} is disabled; sessions have ended and API tokens are revoked.");
             }
             UserCommand::Enable { username } => {
                 change(console, &username, AccountChange { disabled: Some(false), ..AccountChange::default() }).await?;
-                println!("{username} may sign in again.");
+                println!("{username} is enabled.");
             }
             UserCommand::Role { username, role } => {
                 let role = role_named(&role)?;
                 change(console, &username, AccountChange { role: Some(role), ..AccountChange::default() }).await?;
-                println!("{username} is {role} from now on.");
+                println!("{username} is now {role}.");
             }
             UserCommand::List => list(console).await?,
         }
@@ -197,9 +197,9 @@ pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Resu
     }
     match checked.problems_total {
         0 => {
-            println!("The audit trail is whole: {} entries, the head is {}.", checked.entries, checked.head);
+            println!("The audit trail is intact: {} entries, head {}.", checked.entries, checked.head);
             Ok(())
         }
-        total => bail!("the audit trail is not whole: {total} problems in {} entries", checked.entries),
+        total => bail!("the audit trail is not intact: {total} problems in {} entries", checked.entries),
     }
 }

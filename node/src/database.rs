@@ -76,7 +76,7 @@ impl Database {
         match database.store.migrate().await {
             Ok(()) => Ok(database),
             Err(error) => {
-                let failed = Err(anyhow::Error::new(error)).context("the database could not be brought up to date");
+                let failed = Err(anyhow::Error::new(error)).context("the database migration failed");
                 database.close().await?;
                 failed
             }

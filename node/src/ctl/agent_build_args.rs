@@ -4,104 +4,104 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// How a build is offered.
+/// Conditions of a promoted build.
 #[derive(Args)]
 pub(super) struct PromotionArgs {
-    /// Share of the devices, 1..100
+    /// Percentage of devices, 1..100
     #[arg(long)]
     pub(super) percent: i64,
-    /// Let devices download it over mobile data too
+    /// Allow downloads over mobile data
     #[arg(long)]
     pub(super) mobile_data: bool,
-    /// Devices must not put it off
+    /// Force the installation: devices do not postpone it
     #[arg(long)]
     pub(super) must_install: bool,
-    /// Lowest charge to install at, %
+    /// Minimum battery, %
     #[arg(long, value_name = "PERCENT", default_value_t = 0)]
     pub(super) min_battery: i64,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long)]
     pub(super) yes: bool,
 }
 
-/// What to do with builds of the agent.
+/// Subcommands for agent builds.
 #[derive(Subcommand)]
 pub(super) enum AgentBuildCommand {
-    /// Builds, the newest version first
+    /// List builds, newest version first
     List,
-    /// Make an uploaded APK of the agent a build; no device is offered it yet
+    /// Add an uploaded agent APK as a build; it is not offered to devices yet
     Add {
         /// Id of the APK
         apk: String,
-        /// What is new, for people
+        /// Release notes (internal)
         #[arg(long, default_value = "")]
         notes: String,
     },
-    /// Offer a build to a share of the devices, or offer it in another way
+    /// Promote a build to a percentage of devices, or change its conditions
     Promote {
-        /// Id of the build
+        /// Build id
         id: String,
         #[command(flatten)]
         promotion: PromotionArgs,
     },
-    /// Upload an APK of the agent, make it a build and offer it to a share of the devices; what is done already is left out
+    /// Upload an agent APK, add it as a build and promote it; completed steps are skipped
     Publish {
-        /// The file
+        /// APK file
         file: PathBuf,
         #[command(flatten)]
         promotion: PromotionArgs,
-        /// What is new, for people
+        /// Release notes (internal)
         #[arg(long, default_value = "")]
         notes: String,
-        /// Allow the package with the signer of the file, if it is not managed yet
+        /// Allow the package with the signer of the file if it is not managed yet
         #[arg(long)]
         allow_package: bool,
-        /// Package of the agent, where the server has another one (agent_updates.package)
+        /// Package of the agent, if the server's agent_updates.package differs
         #[arg(long, default_value = actors::enrollment_kit::PACKAGE)]
         package: String,
     },
-    /// The agent that new devices get from the server
+    /// Show the agent APK for new devices
     Enrollment,
-    /// Change the share of devices that a promoted build is offered to
+    /// Change the rollout percentage of a promoted build
     Rollout {
-        /// Id of the build
+        /// Build id
         id: String,
-        /// Share of the devices, 1..100
+        /// Percentage of devices, 1..100
         percent: i64,
-        /// Do not ask, even if it is more than before
+        /// Skip the confirmation of a higher percentage
         #[arg(long)]
         yes: bool,
     },
-    /// Offer a build no longer; devices that run it keep it
+    /// Roll a build back: it is no longer offered; devices that have installed it keep it
     Rollback {
-        /// Id of the build
+        /// Build id
         id: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Tell devices that are offered a build and run an older version to look for it now
+    /// Notify devices that are offered a build and run an older version to check for updates now
     Nudge {
-        /// Id of the build
+        /// Build id
         id: String,
-        /// Commands a second
+        /// Commands per second
         #[arg(long)]
         rate: Option<i32>,
-        /// Only say how many they are
+        /// Dry run: only count the devices
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
-        /// The same key again does not send again
+        /// Idempotency key: repeating the call with the same key does not send again
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
-    /// What became of a build
+    /// Statistics of a build
     Stats {
-        /// Id of the build
+        /// Build id
         id: String,
-        /// How far back versions are told, hours
+        /// Range of the version statistics, hours
         #[arg(long, default_value_t = 168)]
         hours: i64,
     },

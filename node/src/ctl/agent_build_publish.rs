@@ -80,18 +80,18 @@ fn plan(file: &LocalApk, server: &Library, allow_package: bool) -> anyhow::Resul
              file, or do it before: nexmdm ctl packages allow {package} --signer {}",
             signers.join(" --signer ")
         ),
-        Verdict::Refused(refusal) => bail!("the server would not take the file: {refusal}"),
+        Verdict::Refused(refusal) => bail!("the server would reject the file: {refusal}"),
     };
     let build = server.builds.iter().find(|build| build.version_code == version_code);
     if let Some(KnownBuild { id, apk: of, state, .. }) = build {
         ensure!(
             apk.is_some_and(|apk| apk.to_string() == *of),
-            "version code {version_code} is a build of another file already ({id}); give the APK a higher one"
+            "version code {version_code} is already a build of another file ({id}); use a higher version code"
         );
         // What was taken out did harm, or somebody thought so: that is not undone by a build that runs again.
         ensure!(
             !["halted", "rolled_back"].contains(&state.as_str()),
-            "this build was taken out of circulation ({state}). To offer it all the same: nexmdm ctl agent-builds promote {id} --percent N"
+            "this build was withdrawn ({state}). To promote it anyway: nexmdm ctl agent-builds promote {id} --percent N"
         );
     }
     Ok(Plan { allow, apk, build: build.cloned() })
@@ -114,26 +114,26 @@ pub(super) async fn publish(ctl: &mut Ctl, what: Publish) -> anyhow::Result<()> 
     if allow {
         let body = json!({"signers_sha256": file.offer.signing.signers, "note": "The agent"});
         ctl.api.call(Method::PUT, &format!("/v1/packages/{}", encoded(package)), Some(&body)).await?;
-        done.push(format!("{package} may be uploaded, signed by {}.", file.offer.signing.signers.join(", ")));
+        done.push(format!("Allowed {package}, signed by {}.", file.offer.signing.signers.join(", ")));
     }
     let apk = match apk {
         Some(apk) => {
-            done.push(format!("The server has this file already: the APK {apk}."));
+            done.push(format!("The server already has this file: APK {apk}."));
             apk.to_string()
         }
         None => {
             let what = Upload { file: what.file, rollback_of: None, notes: String::new(), resume: None };
             let apk = upload(&mut ctl.api, what).await?;
             let id = apk["id"].as_str().context("the answer names no APK")?.to_owned();
-            done.push(format!("Uploaded {} bytes: the APK {id}.", apk["size_bytes"]));
+            done.push(format!("Uploaded {} bytes: APK {id}.", apk["size_bytes"]));
             id
         }
     };
     let build = match build {
         Some(build) => {
-            done.push(format!("It is a build already: {}.", build.id));
+            done.push(format!("The APK is already a build: {}.", build.id));
             if !what.notes.is_empty() {
-                done.push("Its release notes stay as they were.".to_owned());
+                done.push("The release notes are unchanged.".to_owned());
             }
             build.id
         }
@@ -141,7 +141,7 @@ pub(super) async fn publish(ctl: &mut Ctl, what: Publish) -> anyhow::Result<()> 
             let body = json!({"apk_id": apk, "release_notes": what.notes});
             let build = ctl.api.call(Method::POST, "/v1/agent-builds", Some(&body)).await?;
             let id = build["id"].as_str().context("the answer names no build")?.to_owned();
-            done.push(format!("Added the build {id}."));
+            done.push(format!("Added build {id}."));
             id
         }
     };
@@ -243,12 +243,12 @@ mod tests {
         let unknown = refusal(&library(None, None, vec![]), false);
         assert!(unknown.contains("--allow-package") && unknown.contains("packages allow com.nexmdm --signer aa"), "{unknown}");
         // Allowing is for a package that nobody decided about, not for another signer.
-        assert!(refusal(&library(Some("bb"), None, vec![]), true).contains("not allowed to sign com.nexmdm"));
-        assert!(refusal(&library(Some("aa"), Some("0f"), vec![]), false).contains("another file has version code 121"));
+        assert!(refusal(&library(Some("bb"), None, vec![]), true).contains("neither an allowed signer of com.nexmdm"));
+        assert!(refusal(&library(Some("aa"), Some("0f"), vec![]), false).contains("version code 121 is already used by another file"));
         let other = ApkId(Uuid::from_u128(8));
         assert!(refusal(&library(Some("aa"), None, vec![build("draft", other)]), false).contains("a build of another file"));
         for state in ["halted", "rolled_back"] {
-            assert!(refusal(&library(Some("aa"), Some("f0"), vec![build(state, APK)]), false).contains("taken out"), "{state}");
+            assert!(refusal(&library(Some("aa"), Some("f0"), vec![build(state, APK)]), false).contains("withdrawn"), "{state}");
         }
     }
 }

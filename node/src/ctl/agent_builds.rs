@@ -18,8 +18,8 @@ const LIST: &[Column] = &[
     ("PERCENT", "/rollout_percent"),
     ("COHORT", "/cohort/devices"),
     ("BEHIND", "/cohort/behind"),
-    ("RUNNING", "/running"),
-    ("HALTED FOR", "/halt_reason"),
+    ("INSTALLED", "/running"),
+    ("HALT REASON", "/halt_reason"),
     ("CHANGED", "/changed_at"),
 ];
 
@@ -29,17 +29,17 @@ const STATS: &[Column] = &[
     ("Version code", "/version_code"),
     ("State", "/state"),
     ("Percent", "/rollout_percent"),
-    ("Halted for", "/halt_reason"),
+    ("Halt reason", "/halt_reason"),
     ("Cohort", "/cohort/devices"),
     ("Online", "/cohort/online"),
     ("Behind", "/cohort/behind"),
-    ("Run it now", "/running"),
+    ("Installed", "/running"),
     ("Checks", "/counts/checks"),
     ("Offered", "/counts/eligible"),
     ("Downloads", "/counts/downloads"),
     ("Installs", "/counts/installs"),
     ("Failures", "/counts/failures"),
-    ("Verify failures", "/counts/verify_failures"),
+    ("Signature failures", "/counts/verify_failures"),
 ];
 
 const ENROLLMENT: &[Column] = &[
@@ -67,7 +67,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
         AgentBuildCommand::Add { apk, notes } => {
             let body = json!({"apk_id": apk, "release_notes": notes});
             let build = ctl.api.call(Method::POST, "/v1/agent-builds", Some(&body)).await?;
-            output::done(ctl.format, &build, &format!("{} is a build now: {}", named(&build), text(&build, "id")))
+            output::done(ctl.format, &build, &format!("Added {}: {}", named(&build), text(&build, "id")))
         }
         AgentBuildCommand::Publish { file, promotion, notes, allow_package, package } => {
             publish(ctl, Publish { file, package, notes, allow_package, promotion }).await
@@ -100,9 +100,9 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
         }
         AgentBuildCommand::Rollback { id, yes } => {
             let known = ctl.api.get(&path(&id, ""), &[]).await?;
-            confirmed(&format!("Offer {} no longer? Devices that run it keep it.", named(&known)), yes)?;
+            confirmed(&format!("Roll back {}? Devices that have installed it keep it.", named(&known)), yes)?;
             let build = ctl.api.call(Method::POST, &path(&id, "/rollback"), None).await?;
-            output::done(ctl.format, &build, &format!("{} is offered no longer.", named(&build)))
+            output::done(ctl.format, &build, &format!("Rolled back {}.", named(&build)))
         }
         AgentBuildCommand::Nudge { id, rate, dry_run, yes, idempotency_key } => {
             let mut body = Map::from_iter([("dry_run".to_owned(), json!(true))]);
@@ -113,10 +113,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
             if dry_run {
                 return output::done(ctl.format, &plan, &said);
             }
-            confirmed(&format!("{said} Tell them to look for it now?"), yes)?;
+            confirmed(&format!("{said} Notify them now?"), yes)?;
             body.remove("dry_run");
             let batch = ctl.api.call_once(&path(&id, "/nudge"), &body, idempotency_key.as_deref()).await?;
-            output::done(ctl.format, &batch, &format!("{} devices are told: {}", batch["devices"], text(&batch, "id")))
+            output::done(ctl.format, &batch, &format!("Notified {} devices: {}", batch["devices"], text(&batch, "id")))
         }
         AgentBuildCommand::Stats { id, hours } => {
             let stats = ctl.api.get(&path(&id, "/stats"), &[("hours", hours.to_string())]).await?;

@@ -49,7 +49,7 @@ impl Api {
         let mut builder = reqwest::Client::builder().read_timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
         if let Some(path) = ca_file {
             let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
-            let authority = reqwest::Certificate::from_pem(&pem).with_context(|| format!("{} is no certificate", path.display()))?;
+            let authority = reqwest::Certificate::from_pem(&pem).with_context(|| format!("{} is not a certificate", path.display()))?;
             builder = builder.tls_certs_merge([authority]);
         }
         let client = builder.build()?;
@@ -157,11 +157,11 @@ impl Api {
 }
 
 async fn json(answer: Response) -> anyhow::Result<Value> {
-    let bytes = answer.bytes().await.map_err(reqwest::Error::without_url).context("the answer broke off")?;
+    let bytes = answer.bytes().await.map_err(reqwest::Error::without_url).context("the response was interrupted")?;
     if bytes.is_empty() {
         Ok(Value::Null)
     } else {
-        serde_json::from_slice(&bytes).context("the answer is not JSON: is this a NexMDM server?")
+        serde_json::from_slice(&bytes).context("the response is not JSON: is this a NexMDM server?")
     }
 }
 

@@ -8,72 +8,72 @@ use clap::Subcommand;
 pub(super) enum ApkCommand {
     /// List APKs, newest first
     List {
-        /// Only of this package
+        /// Only this package
         #[arg(long)]
         package: Option<String>,
-        /// At most so many; 0 for all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Upload an APK in parts; what breaks off goes on where it was
+    /// Upload an APK in parts; an interrupted upload can be resumed
     Upload {
-        /// The file
+        /// APK file
         file: PathBuf,
-        /// Id of the older APK that it brings back
+        /// Id of the older APK that this file is the rollback build of
         #[arg(long, value_name = "ID")]
         rollback_of: Option<String>,
-        /// For people
+        /// Internal note
         #[arg(long, default_value = "")]
         notes: String,
-        /// Id of an upload of the same file that broke off
+        /// Id of an interrupted upload of the same file, to resume it
         #[arg(long, value_name = "UPLOAD")]
         resume: Option<String>,
     },
-    /// Read and verify a file of this machine as the server would; needs no server
+    /// Read and verify a local file as the server does; offline
     Inspect {
-        /// The file
+        /// APK file
         file: PathBuf,
     },
-    /// One APK, and what uses it
+    /// Show an APK and its uses
     Show {
-        /// Its id
+        /// APK id
         id: String,
     },
-    /// Delete an APK that nothing uses
+    /// Delete an unused APK
     Delete {
-        /// Its id
+        /// APK id
         id: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// An address that the file can be fetched from for a while, by whoever has it
+    /// Create a signed download URL with a limited lifetime
     DownloadUrl {
-        /// Its id
+        /// APK id
         id: String,
     },
 }
 
 #[derive(Subcommand)]
 pub(super) enum PackageCommand {
-    /// List the packages that may be deployed
+    /// List managed packages
     List,
-    /// Allow a package, or change who may sign it
+    /// Allow a package, or change its signers
     Allow {
-        /// Its name
+        /// Package name
         package: String,
-        /// SHA-256 of a certificate that may sign it; may be given again
+        /// SHA-256 of an allowed signer certificate; repeatable
         #[arg(long, required = true, value_name = "HEX")]
         signer: Vec<String>,
-        /// For people
+        /// Internal note
         #[arg(long, default_value = "")]
         note: String,
     },
-    /// Manage a package no longer
+    /// Remove a managed package
     Remove {
-        /// Its name
+        /// Package name
         package: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },

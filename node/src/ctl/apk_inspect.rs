@@ -15,10 +15,10 @@ const FACTS: &[Column] = &[
     ("Version code", "/version_code"),
     ("Version", "/version_name"),
     ("Label", "/label"),
-    ("Oldest API level", "/min_sdk"),
-    ("Made for API level", "/target_sdk"),
+    ("Min API level", "/min_sdk"),
+    ("Target API level", "/target_sdk"),
     ("Signed by", "/signers_sha256"),
-    ("Signed before by", "/lineage_sha256"),
+    ("Rotated keys", "/lineage_sha256"),
 ];
 
 /// `ctl apks inspect FILE`.

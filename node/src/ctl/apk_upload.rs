@@ -54,7 +54,7 @@ pub(super) async fn upload(api: &mut Api, what: Upload) -> anyhow::Result<Value>
         Ok(()) => api.call(Method::POST, &complete, None).await,
         Err(error) => Err(error),
     };
-    apk.map_err(|error| anyhow::anyhow!("{error:#}\nWhat was sent is kept; go on with: nexmdm ctl apks upload {shown} --resume {id}"))
+    apk.map_err(|error| anyhow::anyhow!("{error:#}\nThe partial upload is kept; resume with: nexmdm ctl apks upload {shown} --resume {id}"))
 }
 
 /// Sends what is not there yet.
@@ -81,15 +81,15 @@ async fn round(api: &mut Api, file: &mut File, size: u64, path: &str, failures: 
     let upload = api.get(path, &[]).await?;
     anyhow::ensure!(upload["size_bytes"].as_u64() == Some(size), "the upload is of a file of another size");
     let most = upload["part_limit_bytes"].as_u64().unwrap_or(PART_MAX_BYTES).clamp(1, PART_MAX_BYTES);
-    let mut received = upload["received"].as_u64().context("the answer does not tell how far the upload is")?;
+    let mut received = upload["received"].as_u64().context("the response has no upload offset")?;
     while received < size && upload["apk_id"].is_null() {
         progress(received, size);
         let mut part = vec![0; usize::try_from(most.min(size - received))?];
         file.seek(SeekFrom::Start(received)).await?;
         file.read_exact(&mut part).await.context("the file has changed")?;
         let answer = api.part(path, received, part).await?;
-        let now = answer["received"].as_u64().context("the answer does not tell how far the upload is")?;
-        anyhow::ensure!(now > received, "the upload does not get on");
+        let now = answer["received"].as_u64().context("the response has no upload offset")?;
+        anyhow::ensure!(now > received, "the upload makes no progress");
         (received, *failures) = (now, 0);
     }
     progress(size, size);

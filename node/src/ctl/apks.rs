@@ -28,11 +28,11 @@ const ONE: &[Column] = &[
     ("Label", "/label"),
     ("Bytes", "/size_bytes"),
     ("SHA-256", "/sha256"),
-    ("Oldest API level", "/min_sdk"),
-    ("Made for API level", "/target_sdk"),
+    ("Min API level", "/min_sdk"),
+    ("Target API level", "/target_sdk"),
     ("Signed by", "/signers_sha256"),
-    ("Signed before by", "/lineage_sha256"),
-    ("Brings back", "/rollback_of"),
+    ("Rotated keys", "/lineage_sha256"),
+    ("Rollback build of", "/rollback_of"),
     ("Notes", "/notes"),
     ("Uploaded by", "/uploaded_by"),
     ("Uploaded", "/uploaded_at"),
@@ -60,7 +60,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: ApkCommand) -> anyhow::Result<()
         ApkCommand::Delete { id, yes } => {
             confirmed(&format!("Delete the APK {id}?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &format!("/v1/apks/{}", encoded(&id)), None).await?;
-            output::done(ctl.format, &answer, &format!("{id} is deleted."))
+            output::done(ctl.format, &answer, &format!("Deleted {id}."))
         }
         ApkCommand::DownloadUrl { id } => {
             let answer = ctl.api.call(Method::POST, &format!("/v1/apks/{}/download-url", encoded(&id)), None).await?;
@@ -88,12 +88,12 @@ pub(super) async fn packages(ctl: &mut Ctl, command: PackageCommand) -> anyhow::
         PackageCommand::Allow { package, signer, note } => {
             let body = json!({"signers_sha256": signer, "note": note});
             let answer = ctl.api.call(Method::PUT, &path(&package), Some(&body)).await?;
-            output::done(ctl.format, &answer, &format!("{package} may be uploaded and deployed."))
+            output::done(ctl.format, &answer, &format!("Allowed {package}."))
         }
         PackageCommand::Remove { package, yes } => {
             confirmed(&format!("Remove {package} from the managed packages?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &path(&package), None).await?;
-            output::done(ctl.format, &answer, &format!("{package} is managed no more."))
+            output::done(ctl.format, &answer, &format!("Removed {package} from the managed packages."))
         }
     }
 }

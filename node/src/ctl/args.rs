@@ -13,89 +13,89 @@ use super::deployment_args::{DeploymentCommand, FlagCommand};
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
 pub(crate) struct CtlArgs {
-    /// Any node, e.g. https://mdm.example.org [default: the one signed in to last]
+    /// URL of any node, e.g. https://mdm.example.org [default: the server of the last login]
     #[arg(long, global = true, env = "NEXMDM_SERVER", value_name = "URL")]
     pub(super) server: Option<String>,
-    /// Certificate authority of a server whose certificate is not publicly trusted, PEM
+    /// CA certificate (PEM) of a server with a certificate that is not publicly trusted
     #[arg(long, global = true, env = "NEXMDM_CA_FILE", value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
-    /// An API token; without one, the sign-in of `ctl login`
+    /// API token [default: the session of `ctl login`]
     #[arg(long, global = true, env = "NEXMDM_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,
-    /// How answers are shown
+    /// Output format
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
     #[command(subcommand)]
     pub(super) command: CtlCommand,
 }
 
-/// How answers are shown.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For people
+    /// Table
     Table,
-    /// For scripts: what the API answered
+    /// The API's JSON response
     Json,
 }
 
 #[derive(Subcommand)]
 pub(super) enum CtlCommand {
-    /// Sign in, and remember it in a file that only you can read
+    /// Sign in and store the session in a file that only you can read
     Login {
-        /// Name of the account; asked for when absent
+        /// User name; prompted for if absent
         #[arg(long, short)]
         username: Option<String>,
         /// Read the password from the first line of standard input
         #[arg(long)]
         password_stdin: bool,
     },
-    /// End the sign-in that is remembered
+    /// Sign out and delete the stored session
     Logout,
-    /// Who you are, and what you may do
+    /// Show the current user, role and scopes
     Whoami,
-    /// Counts over the fleet
+    /// Fleet statistics
     Stats,
     /// Devices
     Devices {
         #[command(subcommand)]
         command: DeviceCommand,
     },
-    /// Tell devices what to do, and see what became of it
+    /// Commands to single devices, and their outcome
     Commands {
         #[command(subcommand)]
         command: CommandCommand,
     },
-    /// The same to many devices at once
+    /// Command batches to many devices
     Batches {
         #[command(subcommand)]
         command: BatchCommand,
     },
-    /// APKs on their way to devices
+    /// Deployments of APKs to devices
     Deployments {
         #[command(subcommand)]
         command: DeploymentCommand,
     },
-    /// Features that are on or off for the whole cluster
+    /// Cluster-wide feature flags
     Flags {
         #[command(subcommand)]
         command: FlagCommand,
     },
-    /// What the command exec may run on devices
+    /// Allowed commands of the action exec
     ExecCommands {
         #[command(subcommand)]
         command: ExecCommand,
     },
-    /// APKs in the library
+    /// Uploaded APKs
     Apks {
         #[command(subcommand)]
         command: ApkCommand,
     },
-    /// Packages that may be deployed, and who may sign them
+    /// Managed packages and their allowed signers
     Packages {
         #[command(subcommand)]
         command: PackageCommand,
     },
-    /// Updates of the agent
+    /// Agent builds and their rollout
     AgentBuilds {
         #[command(subcommand)]
         command: AgentBuildCommand,
@@ -105,7 +105,7 @@ pub(super) enum CtlCommand {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Accounts of people
+    /// User accounts
     Users {
         #[command(subcommand)]
         command: UserCommand,
@@ -115,7 +115,7 @@ pub(super) enum CtlCommand {
         #[command(subcommand)]
         command: ApiTokenCommand,
     },
-    /// Who did what to what
+    /// Audit trail
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
@@ -125,9 +125,9 @@ pub(super) enum CtlCommand {
         #[command(subcommand)]
         command: ClusterCommand,
     },
-    /// A completion script for a shell, e.g. `source <(nexmdm ctl completion bash)`
+    /// Print a shell completion script, e.g. `source <(nexmdm ctl completion bash)`
     Completion {
-        /// For which shell
+        /// Shell
         shell: Shell,
     },
 }
@@ -140,16 +140,16 @@ pub(super) struct Filter {
     /// Only devices with this tag
     #[arg(long)]
     pub(super) tag: Option<String>,
-    /// Only devices of this group
+    /// Only devices in this group
     #[arg(long)]
     pub(super) group: Option<String>,
-    /// Part of alias, model or hardware id
+    /// Text in alias, model or hardware id
     #[arg(long, short = 'q')]
     pub(super) text: Option<String>,
     /// Only devices whose battery is below this percentage
     #[arg(long, value_name = "PERCENT")]
     pub(super) battery_below: Option<i16>,
-    /// Only devices whose agent has this version
+    /// Only devices with this agent version
     #[arg(long)]
     pub(super) app_version: Option<String>,
     /// Only devices of this model
@@ -180,26 +180,26 @@ pub(super) enum DeviceCommand {
     List {
         #[command(flatten)]
         filter: Filter,
-        /// alias, last_seen_at, battery_pct or enrolled_at; with - in front, the other way round
+        /// Sort key: alias, last_seen_at, battery_pct or enrolled_at; a leading - sorts descending
         #[arg(long, allow_hyphen_values = true)]
         sort: Option<String>,
-        /// Those that were deleted and can still be restored
+        /// Deleted devices that can be restored
         #[arg(long)]
         deleted: bool,
-        /// At most so many; 0 for all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// One device with its live state
+    /// Show a device with its live state
     Show {
         /// Id or alias
         device: String,
     },
-    /// What happened to a device, newest first
+    /// List events of a device, newest first
     Events {
         /// Id or alias
         device: String,
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
@@ -207,28 +207,28 @@ pub(super) enum DeviceCommand {
     Edit {
         /// Id or alias
         device: String,
-        /// A new alias
+        /// New alias
         #[arg(long)]
         alias: Option<String>,
-        /// Add a tag; may be given again
+        /// Tag to add; repeatable
         #[arg(long, value_name = "TAG")]
         add_tag: Vec<String>,
-        /// Take a tag away; may be given again
+        /// Tag to remove; repeatable
         #[arg(long, value_name = "TAG")]
         remove_tag: Vec<String>,
-        /// Add to a group; may be given again
+        /// Group to add; repeatable
         #[arg(long, value_name = "GROUP")]
         add_group: Vec<String>,
-        /// Take out of a group; may be given again
+        /// Group to remove; repeatable
         #[arg(long, value_name = "GROUP")]
         remove_group: Vec<String>,
     },
-    /// Make every credential of devices worthless; they have to enroll anew
+    /// Revoke all credentials of devices; the devices have to enroll again
     Revoke {
         /// Ids or aliases
         #[arg(required = true)]
         devices: Vec<String>,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -237,29 +237,29 @@ pub(super) enum DeviceCommand {
         /// Ids or aliases
         #[arg(required = true)]
         devices: Vec<String>,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Bring deleted devices back
+    /// Restore deleted devices
     Restore {
         /// Ids or aliases
         #[arg(required = true)]
         devices: Vec<String>,
     },
-    /// Write devices as CSV
+    /// Export devices as CSV
     Export {
         #[command(flatten)]
         filter: Filter,
-        /// File to write; standard output when absent
+        /// Output file [default: standard output]
         #[arg(long)]
         file: Option<PathBuf>,
     },
-    /// Read aliases, tags and groups from CSV: shows what would change, and changes it with --apply
+    /// Import aliases, tags and groups from CSV; a dry run unless --apply is given
     Import {
-        /// File to read
+        /// CSV file
         file: PathBuf,
-        /// Change it
+        /// Apply the changes
         #[arg(long)]
         apply: bool,
     },
@@ -272,52 +272,52 @@ pub(super) enum TokenCommand {
         /// unused, used, expired or revoked
         #[arg(long)]
         status: Option<String>,
-        /// At most so many; 0 for all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Make single-use tokens; their secrets are shown this once
+    /// Create single-use tokens; their secrets are shown once
     Create {
-        /// How many, 1..500
+        /// Number of tokens, 1..500
         #[arg(long, default_value_t = 1)]
         count: i64,
-        /// Seconds until they expire
+        /// Seconds until the tokens expire
         #[arg(long, value_name = "SECONDS")]
         expires_in: Option<i64>,
-        /// Alias that the device gets; only with a count of 1
+        /// Alias of the device; only with a count of 1
         #[arg(long)]
         alias: Option<String>,
-        /// Alias with n in braces, which counts from 1
+        /// Alias pattern; n in braces is replaced by the number, from 1
         #[arg(long, value_name = "PATTERN")]
         alias_pattern: Option<String>,
-        /// Tag that the devices get; may be given again
+        /// Tag of the devices; repeatable
         #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
-        /// Group that the devices get; may be given again
+        /// Group of the devices; repeatable
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
     },
-    /// Write the script that enrolls devices with these tokens over USB
+    /// Create the script that enrolls devices with these tokens over USB
     Script {
-        /// Tokens as `create` showed them; one enrolls one device, several a batch
+        /// Token secrets from `create`; one per device
         #[arg(required = true)]
         tokens: Vec<String>,
-        /// For which shell
+        /// Shell
         #[arg(long, default_value = "bash", value_parser = ["bash", "powershell", "cmd"])]
         shell: String,
-        /// The agent is on the devices already
+        /// Do not install the agent: it is already installed
         #[arg(long)]
         no_install: bool,
-        /// How devices reach the server, when that is not as you do
+        /// Server URL for devices [default: --server]
         #[arg(long, value_name = "URL")]
         server_url: Option<String>,
-        /// File to write; standard output when absent
+        /// Output file [default: standard output]
         #[arg(long)]
         file: Option<PathBuf>,
     },
-    /// Take a token back
+    /// Revoke a token
     Revoke {
-        /// Its id
+        /// Token id
         id: String,
     },
 }
@@ -326,9 +326,9 @@ pub(super) enum TokenCommand {
 pub(super) enum UserCommand {
     /// List accounts
     List,
-    /// Add an account; prints its password unless one is given on standard input
+    /// Add an account; prints a generated password unless one is given on standard input
     Add {
-        /// Name to sign in with
+        /// User name
         username: String,
         /// admin, operator or viewer
         #[arg(long, default_value = "viewer")]
@@ -337,26 +337,26 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Let an account sign in no more, and end its sign-ins
+    /// Disable an account and end its sessions
     Disable {
-        /// Name of the account
+        /// User name
         username: String,
     },
-    /// Let it sign in again
+    /// Enable an account
     Enable {
-        /// Name of the account
+        /// User name
         username: String,
     },
-    /// Change what an account may do
+    /// Change the role of an account
     Role {
-        /// Name of the account
+        /// User name
         username: String,
         /// admin, operator or viewer
         role: String,
     },
-    /// Set a new password and end every sign-in of the account
+    /// Reset the password and end all sessions of the account
     ResetPassword {
-        /// Name of the account
+        /// User name
         username: String,
         /// Read the password from the first line of standard input
         #[arg(long)]
@@ -368,73 +368,73 @@ pub(super) enum UserCommand {
 pub(super) enum ApiTokenCommand {
     /// List API tokens
     List,
-    /// Make one; its secret is shown this once
+    /// Create an API token; its secret is shown once
     Create {
-        /// What it is for
+        /// Name of the token
         name: String,
-        /// What it may do; may be given again: devices:read, devices:write, enrollment:read, enrollment:write,
+        /// Scope; repeatable: devices:read, devices:write, enrollment:read, enrollment:write,
         /// cluster:read, cluster:manage, users:manage, tokens:manage, commands:read, commands:send, commands:sensitive, exec:manage,
         /// audit:read, deployments:read, deployments:write, apks:upload, packages:manage, agent_builds:manage,
         /// flags:manage
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
-        /// Days until it expires
+        /// Days until the token expires
         #[arg(long, value_name = "DAYS", default_value_t = 90)]
         expires_in_days: i64,
     },
-    /// Take one back
+    /// Revoke an API token
     Revoke {
-        /// Its id
+        /// Token id
         id: String,
     },
 }
 
 #[derive(Subcommand)]
 pub(super) enum ClusterCommand {
-    /// Nodes, and what they own
+    /// List nodes and their shards
     Show,
-    /// Make a node hand its devices over
+    /// Drain a node: move its devices to other nodes
     Drain {
-        /// Its name
+        /// Name of the node
         node: String,
     },
-    /// Let a node take its part again
+    /// Resume a node: it accepts shards again
     Resume {
-        /// Its name
+        /// Name of the node
         node: String,
     },
 }
 
-/// What to ask the audit trail.
+/// Subcommands for the audit trail.
 #[derive(Subcommand)]
 pub(super) enum AuditCommand {
-    /// List entries, the newest first
+    /// List entries, newest first
     List {
-        /// By whom: a name or an id
+        /// Actor: name or id
         #[arg(long)]
         actor: Option<String>,
-        /// What was done, or how it begins: device.edited, device.
+        /// Action or its prefix: device.edited, device.
         #[arg(long)]
         action: Option<String>,
-        /// To what: a name or an id
+        /// Target: name or id
         #[arg(long)]
         target: Option<String>,
-        /// With which request
+        /// Request id
         #[arg(long)]
         request_id: Option<String>,
-        /// What stands in a name, in before or in after
+        /// Text in names or changed values
         #[arg(long)]
         text: Option<String>,
-        /// Not earlier than this, as in 2026-11-21T15:36:17Z
+        /// Start time, e.g. 2026-11-21T15:36:17Z
         #[arg(long)]
         from: Option<String>,
-        /// Not later than this
+        /// End time
         #[arg(long)]
         to: Option<String>,
-        /// Most entries; 0 is all
+        /// Maximum number of entries; 0: all
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// The newest entry's place and hash, to note where nobody can change it
+    /// Show sequence number and hash of the newest entry, to record them in a tamper-proof place
     Head,
 }

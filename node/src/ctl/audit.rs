@@ -7,8 +7,8 @@ use super::output::{self, Column};
 const ENTRIES: &[Column] = &[
     ("SEQ", "/seq"),
     ("AT", "/at"),
-    ("WHO", "/actor/name"),
-    ("AS", "/actor/kind"),
+    ("ACTOR", "/actor/name"),
+    ("KIND", "/actor/kind"),
     ("ACTION", "/action"),
     ("TARGET", "/target/name"),
     ("ADDRESS", "/address"),

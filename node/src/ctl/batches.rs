@@ -23,7 +23,7 @@ const LIST: &[Column] = &[
     ("ID", "/id"),
     ("ACTION", "/action"),
     ("DEVICES", "/devices"),
-    ("REFUSED", "/refused_count"),
+    ("SKIPPED", "/refused_count"),
     ("SUCCEEDED", "/counts/succeeded"),
     ("FAILED", "/counts/failed"),
     ("BY", "/created_by"),
@@ -34,11 +34,11 @@ const ONE: &[Column] = &[
     ("Id", "/id"),
     ("Action", "/action"),
     ("Parameters", "/params"),
-    ("Asked by", "/created_by"),
+    ("Requested by", "/created_by"),
     ("Created", "/created_at"),
     ("Expires", "/expires_at"),
-    ("Canceled", "/canceled_at"),
-    ("A second", "/rate_per_second"),
+    ("Canceled at", "/canceled_at"),
+    ("Commands/s", "/rate_per_second"),
     ("Devices", "/devices"),
     ("Queued", "/counts/queued"),
     ("Sent", "/counts/sent"),
@@ -46,9 +46,9 @@ const ONE: &[Column] = &[
     ("Succeeded", "/counts/succeeded"),
     ("Failed", "/counts/failed"),
     ("Expired", "/counts/expired"),
-    ("Taken back", "/counts/canceled"),
+    ("Canceled", "/counts/canceled"),
     ("Paths", "/paths"),
-    ("Got none", "/refused_count"),
+    ("Skipped", "/refused_count"),
 ];
 
 const ITEMS: &[Column] = &[
@@ -56,7 +56,7 @@ const ITEMS: &[Column] = &[
     ("STATE", "/state"),
     ("OUTCOME", "/outcome"),
     ("PATH", "/path"),
-    ("TRIES", "/attempts"),
+    ("ATTEMPTS", "/attempts"),
     ("MESSAGE", "/message"),
     ("FINISHED", "/finished_at"),
     ("ID", "/request_id"),
@@ -80,7 +80,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             ask_first(&body, &format!("{} devices", plan["devices"]), yes)?;
             body.remove("dry_run");
             let made = ctl.api.call_once("/v1/command-batches", &body, idempotency_key.as_deref()).await?;
-            let said = format!("{} is on its way to {} devices: {}", text(&made, "action"), made["devices"], text(&made, "id"));
+            let said = format!("Sending {} to {} devices: {}", text(&made, "action"), made["devices"], text(&made, "id"));
             output::done(ctl.format, &made, &said)
         }
         BatchCommand::List { limit } => {
@@ -104,7 +104,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             let refused = batch["refused"].as_array().map_or(&[][..], Vec::as_slice);
             if ctl.format == Format::Table && !refused.is_empty() {
                 println!();
-                output::rows(ctl.format, refused, &[("GOT NONE", "/alias"), ("REASON", "/reason"), ("ID", "/id")])?;
+                output::rows(ctl.format, refused, &[("SKIPPED", "/alias"), ("REASON", "/reason"), ("ID", "/id")])?;
             }
             Ok(())
         }
@@ -114,9 +114,9 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             output::rows(ctl.format, &items, ITEMS)
         }
         BatchCommand::Cancel { id, yes } => {
-            confirmed(&format!("Take back what is open of the batch {id}?"), yes)?;
+            confirmed(&format!("Cancel the pending commands of batch {id}?"), yes)?;
             let answer = ctl.api.call(Method::POST, &format!("/v1/command-batches/{}/cancel", encoded(&id)), None).await?;
-            output::done(ctl.format, &answer, &format!("Canceled; {}.", progress(&answer)))
+            output::done(ctl.format, &answer, &format!("Canceled: {}.", progress(&answer)))
         }
         BatchCommand::Csv { id, file } => csv(&mut ctl.api, &id, file.as_deref()).await,
     }
@@ -126,7 +126,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
 pub(super) async fn target(api: &mut Api, devices: &[String], all: bool, filter: &Filter) -> anyhow::Result<Value> {
     let query = filter.query();
     ensure!(devices.is_empty() || query.is_empty(), "give either --device or a filter");
-    ensure!(!devices.is_empty() || !query.is_empty() || all, "name devices with --device, give a filter, or say --all");
+    ensure!(!devices.is_empty() || !query.is_empty() || all, "give devices with --device, a filter, or --all");
     if devices.is_empty() {
         // As the API has it in a body: numbers are numbers.
         let condition = |(name, text): (&str, String)| {
@@ -145,18 +145,18 @@ pub(super) async fn target(api: &mut Api, devices: &[String], all: bool, filter:
 /// What a batch would come to.
 fn planned(format: Format, plan: &Value) -> anyhow::Result<()> {
     let fields: &[Column] = &[
-        ("Would get it", "/devices"),
-        ("Of those not heard from", "/offline"),
-        ("By their sockets", "/paths/socket"),
-        ("By push", "/paths/push"),
-        ("With a heartbeat", "/paths/heartbeat"),
-        ("Would not", "/refused"),
+        ("To send", "/devices"),
+        ("Offline among these", "/offline"),
+        ("Immediately (connected)", "/paths/socket"),
+        ("Via push", "/paths/push"),
+        ("On next check-in", "/paths/heartbeat"),
+        ("Skipped", "/refused"),
     ];
     output::one(format, plan, fields)?;
     let refused: Vec<Value> = plan["outcomes"].as_array().into_iter().flatten().filter(|one| !one["reason"].is_null()).cloned().collect();
     if format == Format::Table && !refused.is_empty() {
         println!();
-        output::rows(format, &refused, &[("WOULD GET NONE", "/alias"), ("REASON", "/reason"), ("ID", "/id")])?;
+        output::rows(format, &refused, &[("SKIPPED", "/alias"), ("REASON", "/reason"), ("ID", "/id")])?;
     }
     Ok(())
 }
@@ -184,7 +184,7 @@ async fn csv(api: &mut Api, id: &str, file: Option<&Path>) -> anyhow::Result<()>
         Some(path) => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
         None => Box::new(std::io::stdout().lock()),
     };
-    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the response was interrupted")? {
         out.write_all(&chunk)?;
     }
     Ok(out.flush()?)

@@ -30,8 +30,8 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
                 Format::Table => output::rows(ctl.format, cluster["nodes"].as_array().map_or(&[], Vec::as_slice), NODES),
             };
         }
-        ClusterCommand::Drain { node } => (node, "drain", "hands its devices over"),
-        ClusterCommand::Resume { node } => (node, "resume", "takes its part again"),
+        ClusterCommand::Drain { node } => (node, "drain", "is draining"),
+        ClusterCommand::Resume { node } => (node, "resume", "accepts shards again"),
     };
     let answer = ctl.api.call(Method::POST, &format!("/v1/cluster/nodes/{}/{what}", encoded(&node)), None).await?;
     output::done(ctl.format, &answer, &format!("{node} {done}."))

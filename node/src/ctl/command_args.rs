@@ -6,47 +6,47 @@ use clap::{Args, Subcommand};
 
 use super::args::Filter;
 
-/// What to tell a device.
+/// A command for one device.
 #[derive(Args)]
 pub(super) struct Order {
     /// ping, ring, wake, sync, launch_app, restart_app, set_monitored_app, wifi_connect, update, lock, reboot,
     /// clear_app_data, exec or rotate_key
     pub(super) action: String,
-    /// A parameter, e.g. duration_s=10 or package=com.example.kiosk; may be given again
+    /// Parameter, e.g. duration_s=10 or package=com.example.kiosk; repeatable
     #[arg(long = "param", short, value_name = "KEY=VALUE")]
     pub(super) params: Vec<String>,
-    /// Read the value of a parameter that is secret from the first line of standard input, e.g. password
+    /// Name of a secret parameter to read from the first line of standard input, e.g. password
     #[arg(long, value_name = "KEY")]
     pub(super) param_stdin: Option<String>,
-    /// Seconds until it is worthless
+    /// Seconds until the command expires
     #[arg(long, value_name = "SECONDS")]
     pub(super) expires_in: Option<i64>,
-    /// Do not ask, where it may cost something on the device
+    /// Skip the confirmation of disruptive actions
     #[arg(long)]
     pub(super) yes: bool,
 }
 
 #[derive(Subcommand)]
 pub(super) enum CommandCommand {
-    /// Tell one device to do something
+    /// Send a command to a device
     Send {
         /// Id or alias
         device: String,
         #[command(flatten)]
         order: Order,
-        /// Wait for the outcome; the exit code says whether it succeeded
+        /// Wait for the outcome. Exit code 0 if the command succeeded
         #[arg(long)]
         wait: bool,
-        /// Most seconds to wait; the command itself goes on
+        /// Timeout of the wait, seconds; the command itself is not canceled
         #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
         wait_at_most: u64,
-        /// Makes a repeated call the same one
+        /// Idempotency key of the call
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
     /// List commands, newest first
     List {
-        /// Only of this device, by id or alias
+        /// Only this device, by id or alias
         #[arg(long)]
         device: Option<String>,
         /// queued, sent, delivered, succeeded, failed, expired or canceled
@@ -55,91 +55,91 @@ pub(super) enum CommandCommand {
         /// Only with this action
         #[arg(long)]
         action: Option<String>,
-        /// Only that this account asked for
+        /// Only requested by this account
         #[arg(long)]
         by: Option<String>,
-        /// At most so many; 0 for all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// One command, and what became of it
+    /// Show a command and its outcome
     Show {
-        /// Its request id
+        /// Request id
         id: String,
     },
-    /// Take a command back
+    /// Cancel a command
     Cancel {
-        /// Its request id
+        /// Request id
         id: String,
     },
 }
 
-/// What to tell which devices.
+/// A command for many devices.
 #[derive(Args)]
 pub(super) struct NewBatch {
     #[command(flatten)]
     pub(super) order: Order,
-    /// A device, by id or alias; may be given again
+    /// Device, by id or alias; repeatable
     #[arg(long = "device", value_name = "DEVICE")]
     pub(super) devices: Vec<String>,
-    /// Every device
+    /// All devices
     #[arg(long, conflicts_with = "devices")]
     pub(super) all: bool,
     #[command(flatten)]
     pub(super) filter: Filter,
-    /// Commands that are sent in a second
+    /// Commands per second
     #[arg(long, value_name = "COMMANDS")]
     pub(super) rate: Option<i32>,
-    /// Only say what it would come to
+    /// Dry run: show the plan only
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Makes a repeated call the same one
+    /// Idempotency key of the call
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
 }
 
 #[derive(Subcommand)]
 pub(super) enum BatchCommand {
-    /// Tell many devices to do something
+    /// Send a command to many devices
     Create(Box<NewBatch>),
     /// List batches, newest first
     List {
-        /// At most so many; 0 for all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// A batch, and how far it got
+    /// Show a batch and its progress
     Show {
-        /// Its id
+        /// Batch id
         id: String,
-        /// Go on showing it until it is over
+        /// Show the progress until the batch has finished
         #[arg(long)]
         watch: bool,
     },
-    /// Each device of a batch
+    /// List the commands of a batch
     Items {
-        /// Its id
+        /// Batch id
         id: String,
-        /// Only in this state
+        /// Only this state
         #[arg(long)]
         state: Option<String>,
-        /// At most so many; 0 for all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Take back what is open of a batch
+    /// Cancel the pending commands of a batch
     Cancel {
-        /// Its id
+        /// Batch id
         id: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Write each device of a batch as CSV
+    /// Export the commands of a batch as CSV
     Csv {
-        /// Its id
+        /// Batch id
         id: String,
-        /// File to write; standard output when absent
+        /// Output file [default: standard output]
         #[arg(long)]
         file: Option<PathBuf>,
     },
@@ -147,24 +147,24 @@ pub(super) enum BatchCommand {
 
 #[derive(Subcommand)]
 pub(super) enum ExecCommand {
-    /// List the commands that `exec` may run
+    /// List allowed commands
     List,
-    /// Allow a command, or change what a name stands for
+    /// Allow a command, or change its definition
     Set {
-        /// What people call it by
+        /// Name of the command
         name: String,
-        /// What it is for
+        /// Description
         #[arg(long, default_value = "")]
         description: String,
-        /// The program by its absolute path, and its arguments, after --
+        /// Absolute path of the program and its arguments, after --
         #[arg(required = true, last = true)]
         argv: Vec<String>,
     },
-    /// Allow a command no longer
+    /// Remove an allowed command
     Remove {
-        /// Its name
+        /// Name of the command
         name: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },

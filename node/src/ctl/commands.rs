@@ -24,7 +24,7 @@ pub(super) const LIST: &[Column] = &[
     ("ACTION", "/action"),
     ("STATE", "/state"),
     ("PATH", "/path"),
-    ("TRIES", "/attempts"),
+    ("ATTEMPTS", "/attempts"),
     ("MESSAGE", "/message"),
     ("BY", "/created_by"),
     ("CREATED", "/created_at"),
@@ -42,8 +42,8 @@ const ONE: &[Column] = &[
     ("Code", "/code"),
     ("Data", "/data"),
     ("Path", "/path"),
-    ("Tries", "/attempts"),
-    ("Asked by", "/created_by"),
+    ("Attempts", "/attempts"),
+    ("Requested by", "/created_by"),
     ("Created", "/created_at"),
     ("Sent", "/sent_at"),
     ("Delivered", "/delivered_at"),
@@ -70,7 +70,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: CommandCommand) -> anyhow::Resul
             output::one(ctl.format, &over, ONE)?;
             match text(&over, "state") {
                 "succeeded" => Ok(()),
-                state if is_open(state) => bail!("not over after {wait_at_most} s: it is {state} and goes on"),
+                state if is_open(state) => bail!("not finished after {wait_at_most} s: the command is {state} and still pending"),
                 state => bail!("{} {state}", text(&over, "action")),
             }
         }
@@ -175,12 +175,12 @@ pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<
         ExecCommand::Set { name, description, argv } => {
             let body = json!({"argv": argv, "description": description});
             let answer = ctl.api.call(Method::PUT, &format!("/v1/exec-commands/{}", encoded(&name)), Some(&body)).await?;
-            output::done(ctl.format, &answer, &format!("{name} may be run."))
+            output::done(ctl.format, &answer, &format!("Allowed {name}."))
         }
         ExecCommand::Remove { name, yes } => {
             confirmed(&format!("Remove {name} from the allowed commands?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &format!("/v1/exec-commands/{}", encoded(&name)), None).await?;
-            output::done(ctl.format, &answer, &format!("{name} may not be run any more."))
+            output::done(ctl.format, &answer, &format!("Removed {name}."))
         }
     }
 }

@@ -8,81 +8,81 @@ use super::args::Filter;
 
 #[derive(Subcommand)]
 pub(super) enum DeploymentCommand {
-    /// Deploy an APK; says what it comes to and asks before it does
+    /// Deploy an APK; shows the plan and asks for confirmation
     Create(Box<NewDeployment>),
     /// List deployments, newest first
     List {
         /// running, paused, canceled or finished
         #[arg(long)]
         state: Option<String>,
-        /// Only of this package
+        /// Only this package
         #[arg(long)]
         package: Option<String>,
-        /// At most so many; 0: all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// One deployment and how far it got
+    /// Show a deployment and its progress
     Show {
-        /// Its id
+        /// Deployment id
         id: String,
-        /// Wait until it is over or paused; the exit code says whether all went well
+        /// Wait until the deployment has finished or paused. Exit code 0 if it finished without failures
         #[arg(long)]
         watch: bool,
     },
-    /// Its devices
+    /// List the devices of a deployment
     Tasks {
-        /// Its id
+        /// Deployment id
         id: String,
-        /// Only in this state
+        /// Only this state
         #[arg(long)]
         state: Option<String>,
-        /// Only for this reason
+        /// Only this reason
         #[arg(long)]
         reason: Option<String>,
-        /// At most so many; 0: all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// What happened to it, newest first
+    /// List the events of a deployment, newest first
     Events {
-        /// Its id
+        /// Deployment id
         id: String,
-        /// At most so many; 0: all
+        /// Maximum number of rows; 0: all
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Nothing of it begins any more; what is installing is left to finish
+    /// Pause a deployment: no new installs start; installs in progress are left to finish
     Pause {
-        /// Its id
+        /// Deployment id
         id: String,
     },
-    /// Let it go on
+    /// Resume a deployment
     Resume {
-        /// Its id
+        /// Deployment id
         id: String,
     },
-    /// Call it off
+    /// Cancel a deployment
     Cancel {
-        /// Its id
+        /// Deployment id
         id: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long, short)]
         yes: bool,
     },
-    /// Take it back: deploy what was good to the devices that have it
+    /// Roll back a deployment: install the rollback build on the devices that got the version
     Rollback {
-        /// Its id
+        /// Deployment id
         id: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long, short)]
         yes: bool,
     },
-    /// Its devices as a table
+    /// Export the devices of a deployment as CSV
     Csv {
-        /// Its id
+        /// Deployment id
         id: String,
-        /// Where to; standard output when absent
+        /// Output file [default: standard output]
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
@@ -90,65 +90,65 @@ pub(super) enum DeploymentCommand {
 
 #[derive(Args)]
 pub(super) struct NewDeployment {
-    /// Id of the APK
+    /// APK id
     pub(super) apk: String,
-    /// For people
+    /// Name of the deployment, shown in lists
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// The whole fleet
+    /// All devices
     #[arg(long)]
     pub(super) fleet: bool,
-    /// A device, by alias or id; may be given again
+    /// Device, by alias or id; repeatable
     #[arg(long = "device", value_name = "DEVICE")]
     pub(super) devices: Vec<String>,
     #[command(flatten)]
     pub(super) filter: Filter,
-    /// First devices; 0: none
+    /// Canary size; 0: no canary
     #[arg(long, value_name = "N")]
     pub(super) canary: Option<u32>,
-    /// Success of the first devices that opens the gate, percent
+    /// Success threshold of the canary, %
     #[arg(long, value_name = "PERCENT")]
     pub(super) threshold: Option<u8>,
-    /// Installations that start within a minute; 0: no limit
+    /// Max installs per minute; 0: no limit
     #[arg(long, value_name = "N")]
     pub(super) rate: Option<u32>,
-    /// Devices at a time
+    /// Max concurrent installs
     #[arg(long, value_name = "N")]
     pub(super) concurrency: Option<u32>,
-    /// Over any network, not only Wi-Fi
+    /// Allow any network, not only Wi-Fi
     #[arg(long)]
     pub(super) any_network: bool,
-    /// Least charge, percent
+    /// Minimum battery, %
     #[arg(long, value_name = "PERCENT")]
     pub(super) min_battery: Option<u8>,
-    /// Only while charging
+    /// Only charging devices
     #[arg(long)]
     pub(super) charging_only: bool,
-    /// Only at this time of the day, e.g. 22:00-05:00@Europe/Berlin
+    /// Maintenance window, e.g. 22:00-05:00@Europe/Berlin
     #[arg(long, value_name = "WINDOW")]
     pub(super) window: Option<String>,
-    /// Every other option, JSON as the API has it
+    /// Other options, as JSON of the API
     #[arg(long, value_name = "JSON")]
     pub(super) options: Option<String>,
-    /// Take devices over from an older open deployment of the package
+    /// Supersede older deployments of the package
     #[arg(long)]
     pub(super) supersede: bool,
-    /// Only say what would be done
+    /// Dry run: show the plan only
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long, short)]
     pub(super) yes: bool,
-    /// Makes a repeated call happen once
+    /// Idempotency key of the call
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
 }
 
 #[derive(Subcommand)]
 pub(super) enum FlagCommand {
-    /// Every flag as it is
+    /// List flags
     List,
-    /// Turn one on or off
+    /// Set a flag
     Set {
         /// deployments.enabled or deployments.kill_switch
         name: String,

@@ -37,13 +37,13 @@ const ONE: &[Column] = &[
     ("Version", "/version_name"),
     ("Version code", "/version_code"),
     ("State", "/state"),
-    ("Paused because", "/pause_reason"),
+    ("Pause reason", "/pause_reason"),
     ("Blocked by", "/blocked_by"),
     ("Phase", "/phase"),
     ("Devices", "/devices"),
-    ("First devices", "/canary_size"),
+    ("Canary size", "/canary_size"),
     ("Queued", "/counts/queued"),
-    ("Waiting for the window", "/counts/waiting_window"),
+    ("Outside window", "/counts/waiting_window"),
     ("Throttled", "/counts/throttled"),
     ("Sending", "/counts/sending"),
     ("Installing", "/counts/installing"),
@@ -51,26 +51,26 @@ const ONE: &[Column] = &[
     ("Failed", "/counts/failed"),
     ("Skipped", "/counts/skipped"),
     ("Canceled", "/counts/canceled"),
-    ("Way back offered", "/rollback/offered"),
-    ("Way back possible", "/rollback/possible"),
-    ("Why not", "/rollback/why_not"),
-    ("Made by", "/created_by"),
+    ("Rollback offered", "/rollback/offered"),
+    ("Rollback available", "/rollback/possible"),
+    ("Rollback unavailable", "/rollback/why_not"),
+    ("Created by", "/created_by"),
     ("Created", "/created_at"),
-    ("Over", "/finished_at"),
+    ("Finished", "/finished_at"),
 ];
 
 const TASKS: &[Column] = &[
     ("ALIAS", "/alias"),
-    ("FIRST", "/canary"),
+    ("CANARY", "/canary"),
     ("STATE", "/state"),
     ("REASON", "/reason"),
     ("STAGE", "/stage"),
-    ("TRIES", "/attempts"),
+    ("ATTEMPTS", "/attempts"),
     ("MESSAGE", "/message"),
     ("DEVICE", "/device_id"),
 ];
 
-const EVENTS: &[Column] = &[("AT", "/at"), ("WHAT", "/kind"), ("DEVICE", "/device_id"), ("DETAIL", "/detail"), ("BY", "/by")];
+const EVENTS: &[Column] = &[("AT", "/at"), ("EVENT", "/kind"), ("DEVICE", "/device_id"), ("DETAIL", "/detail"), ("BY", "/by")];
 
 /// `ctl deployments ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Result<()> {
@@ -94,17 +94,17 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
             output::rows(ctl.format, &events, EVENTS)
         }
         DeploymentCommand::Pause { id } => steer(ctl, &id, "pause", "Paused").await,
-        DeploymentCommand::Resume { id } => steer(ctl, &id, "resume", "It goes on").await,
+        DeploymentCommand::Resume { id } => steer(ctl, &id, "resume", "Resumed").await,
         DeploymentCommand::Cancel { id, yes } => {
-            confirmed(&format!("Call the deployment {id} off?"), yes)?;
-            steer(ctl, &id, "cancel", "Called off").await
+            confirmed(&format!("Cancel deployment {id}?"), yes)?;
+            steer(ctl, &id, "cancel", "Canceled").await
         }
         DeploymentCommand::Rollback { id, yes } => {
             let offer = ctl.api.get(&path(&id), &[]).await?["rollback"].clone();
-            ensure!(offer["possible"] == true, "there is no way back: {}", text(&offer, "why_not"));
-            confirmed(&format!("Deploy {} to {} devices and call {id} off?", text(&offer, "version_name"), offer["devices"]), yes)?;
+            ensure!(offer["possible"] == true, "rollback unavailable: {}", text(&offer, "why_not"));
+            confirmed(&format!("Deploy {} to {} devices and cancel {id}?", text(&offer, "version_name"), offer["devices"]), yes)?;
             let made = ctl.api.call(Method::POST, &format!("{}/rollback", path(&id)), None).await?;
-            output::done(ctl.format, &made, &format!("On the way back: {}", text(&made, "id")))
+            output::done(ctl.format, &made, &format!("Rollback started: {}", text(&made, "id")))
         }
         DeploymentCommand::Csv { id, file } => {
             let mut answer = ctl.api.send(Method::GET, &format!("{}/export.csv", path(&id)), &[], None).await?;
@@ -112,7 +112,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
                 Some(path) => Box::new(std::fs::File::create(&path).with_context(|| path.display().to_string())?),
                 None => Box::new(std::io::stdout().lock()),
             };
-            while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+            while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the response was interrupted")? {
                 out.write_all(&chunk)?;
             }
             Ok(out.flush()?)
@@ -123,7 +123,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
 /// `ctl flags ...`.
 pub(super) async fn flags(ctl: &mut Ctl, command: FlagCommand) -> anyhow::Result<()> {
     let columns: &[Column] =
-        &[("FLAG", "/name"), ("ON", "/enabled"), ("WHAT IT DOES", "/description"), ("BY", "/updated_by"), ("SET", "/updated_at")];
+        &[("FLAG", "/name"), ("ON", "/enabled"), ("DESCRIPTION", "/description"), ("BY", "/updated_by"), ("SET", "/updated_at")];
     match command {
         FlagCommand::List => {
             let flags = ctl.api.get("/v1/flags", &[]).await?;
@@ -146,7 +146,7 @@ async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
         ensure!(new.devices.is_empty() && new.filter.query().is_empty(), "give either --fleet, --device or a filter");
         json!({"fleet": true})
     } else {
-        target(&mut ctl.api, &new.devices, false, &new.filter).await.context("or say --fleet")?
+        target(&mut ctl.api, &new.devices, false, &new.filter).await.context("or give --fleet")?
     };
     let mut body = Map::from_iter([("apk_id".to_owned(), json!(new.apk)), ("target".to_owned(), target)]);
     body.insert("options".into(), options(&new)?);
@@ -160,10 +160,10 @@ async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     if new.dry_run {
         return planned(ctl.format, &plan);
     }
-    confirmed(&format!("Deploy to {} devices, {} of them first?", plan["devices"], plan["canary_size"]), new.yes)?;
+    confirmed(&format!("Deploy to {} devices with a canary of {}?", plan["devices"], plan["canary_size"]), new.yes)?;
     body.remove("dry_run");
     let made = ctl.api.call_once("/v1/deployments", &body, new.idempotency_key.as_deref()).await?;
-    let said = format!("{} is on its way to {} devices: {}", text(&made, "name"), made["devices"], text(&made, "id"));
+    let said = format!("Deploying {} to {} devices: {}", text(&made, "name"), made["devices"], text(&made, "id"));
     output::done(ctl.format, &made, &said)
 }
 
@@ -201,10 +201,10 @@ fn planned(format: Format, plan: &Value) -> anyhow::Result<()> {
     if format == Format::Json {
         return output::one(format, plan, &[]);
     }
-    output::one(format, plan, &[("Devices", "/devices"), ("First devices", "/canary_size")])?;
+    output::one(format, plan, &[("Devices", "/devices"), ("Canary size", "/canary_size")])?;
     println!();
     let counts = plan["counts"].as_array().map_or(&[][..], Vec::as_slice);
-    output::rows(format, counts, &[("WOULD BE", "/state"), ("BECAUSE", "/reason"), ("DEVICES", "/devices")])
+    output::rows(format, counts, &[("STATE", "/state"), ("REASON", "/reason"), ("DEVICES", "/devices")])
 }
 
 async fn show(ctl: &mut Ctl, id: &str, watch: bool) -> anyhow::Result<()> {
@@ -220,13 +220,16 @@ async fn show(ctl: &mut Ctl, id: &str, watch: bool) -> anyhow::Result<()> {
         deployment = ctl.api.get(&path(id), &[]).await?;
     }
     output::one(ctl.format, &deployment, ONE)?;
-    ensure!(!watch || (deployment["state"] == "finished" && deployment["counts"]["failed"] == 0), "not everything went well");
+    ensure!(
+        !watch || (deployment["state"] == "finished" && deployment["counts"]["failed"] == 0),
+        "the deployment did not finish without failures"
+    );
     Ok(())
 }
 
 async fn steer(ctl: &mut Ctl, id: &str, how: &str, said: &str) -> anyhow::Result<()> {
     let answer = ctl.api.call(Method::POST, &format!("{}/{how}", path(id)), None).await?;
-    output::done(ctl.format, &answer, &format!("{said}; {}.", progress(&answer)))
+    output::done(ctl.format, &answer, &format!("{said}: {}.", progress(&answer)))
 }
 
 /// How far it got, in a line.

@@ -96,7 +96,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             output::done(ctl.format, &answer, &format!("Changed {device}."))
         }
         DeviceCommand::Revoke { devices, yes } => {
-            confirmed(&format!("Make every credential of {} worthless?", named(&devices)), yes)?;
+            confirmed(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
             each(ctl, &devices, Method::POST, "/revoke", "Revoked").await
         }
         DeviceCommand::Delete { devices, yes } => {
@@ -117,7 +117,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
                 Some(path) => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
                 None => Box::new(std::io::stdout().lock()),
             };
-            while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+            while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context("the response was interrupted")? {
                 out.write_all(&chunk)?;
             }
             Ok(out.flush()?)
@@ -159,11 +159,11 @@ fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
             }
             match report["applied"] == true {
                 true => println!("{} devices changed.", changes.len()),
-                false => println!("{} devices would change; --apply does it.", changes.len()),
+                false => println!("{} devices would change; apply with --apply.", changes.len()),
             }
         }
     }
-    anyhow::ensure!(problems == 0, "{problems} problems: nothing was changed");
+    anyhow::ensure!(problems == 0, "{problems} problems: no changes applied");
     Ok(())
 }
 

@@ -76,11 +76,11 @@ fn confirmed(question: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
-    anyhow::ensure!(std::io::stdin().is_terminal(), "{question} Add --yes to do it without being asked.");
+    anyhow::ensure!(std::io::stdin().is_terminal(), "{question} Add --yes to skip the confirmation.");
     print!("{question} [y/N] ");
     std::io::stdout().flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("standard input")?;
-    anyhow::ensure!(matches!(line.trim(), "y" | "Y" | "yes"), "Nothing was done.");
+    anyhow::ensure!(matches!(line.trim(), "y" | "Y" | "yes"), "Canceled.");
     Ok(())
 }

@@ -23,7 +23,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 pub(super) fn rows(format: Format, rows: &[Value], columns: &[Column]) -> anyhow::Result<()> {
     match format {
         Format::Json => print(&serde_json::to_string_pretty(rows)?),
-        Format::Table if rows.is_empty() => print("There are none."),
+        Format::Table if rows.is_empty() => print("None."),
         Format::Table => print(&table(rows, columns).to_string()),
     }
 }

@@ -16,7 +16,7 @@ const API_TOKENS: &[Column] = &[
     ("ID", "/id"),
     ("NAME", "/name"),
     ("STATUS", "/status"),
-    ("BEGINS WITH", "/prefix"),
+    ("PREFIX", "/prefix"),
     ("OWNER", "/owner"),
     ("SCOPES", "/scopes"),
     ("EXPIRES", "/expires_at"),
@@ -42,14 +42,14 @@ pub(super) async fn users(ctl: &mut Ctl, command: UserCommand) -> anyhow::Result
             let answer = ctl.api.call(Method::POST, "/v1/users", Some(&body)).await?;
             made(ctl.format, &answer, &format!("Added {username} ({role})."))
         }
-        UserCommand::Disable { username } => change(ctl, &username, &json!({"disabled": true}), "may sign in no more").await,
-        UserCommand::Enable { username } => change(ctl, &username, &json!({"disabled": false}), "may sign in again").await,
-        UserCommand::Role { username, role } => change(ctl, &username, &json!({"role": role}), &format!("is {role} now")).await,
+        UserCommand::Disable { username } => change(ctl, &username, &json!({"disabled": true}), "is disabled").await,
+        UserCommand::Enable { username } => change(ctl, &username, &json!({"disabled": false}), "is enabled").await,
+        UserCommand::Role { username, role } => change(ctl, &username, &json!({"role": role}), &format!("is now {role}")).await,
         UserCommand::ResetPassword { username, password_stdin } => {
             let given = if password_stdin { Some(line()?) } else { None };
             let id = id_of(&mut ctl.api, &username).await?;
             let answer = ctl.api.call(Method::POST, &format!("/v1/users/{id}/reset-password"), Some(&json!({"password": given}))).await?;
-            made(ctl.format, &answer, &format!("{username} has a new password, and every sign-in of it has ended."))
+            made(ctl.format, &answer, &format!("Reset the password of {username}; all sessions have ended."))
         }
     }
 }

@@ -49,7 +49,7 @@ impl Remembered {
         let answer = Api::new(&self.sign_in.server, self.sign_in.ca_file.as_deref(), Credentials::Nobody)?
             .call(Method::POST, "/v1/auth/refresh", Some(&body))
             .await;
-        let answer = answer.context("the sign-in has ended; sign in with `nexmdm ctl login`")?;
+        let answer = answer.context("the session has ended; sign in with `nexmdm ctl login`")?;
         // A command that ran beside this one may have got the new refresh token, and wrote it down.
         let kept = read(&self.path).map_or_else(|_| self.sign_in.refresh_token.clone(), |kept| kept.refresh_token);
         self.sign_in = sign_in(&self.sign_in.server, self.sign_in.ca_file.clone(), &answer, kept)?;
@@ -86,7 +86,7 @@ pub(super) async fn login(
 pub(super) async fn logout(server: Option<String>, ca_file: Option<PathBuf>) -> anyhow::Result<()> {
     let path = path()?;
     let Ok(kept) = read(&path) else {
-        println!("Nobody is signed in.");
+        println!("Not signed in.");
         return Ok(());
     };
     let mut api = connect(server, ca_file, None)?;
@@ -95,7 +95,7 @@ pub(super) async fn logout(server: Option<String>, ca_file: Option<PathBuf>) -> 
     fs::remove_file(&path).with_context(|| path.display().to_string())?;
     match ended {
         Ok(_) => println!("Signed out of {}.", kept.server),
-        Err(error) => println!("Forgot the sign-in at {}, which could not be told: {error:#}", kept.server),
+        Err(error) => println!("Deleted the stored session of {}, but the server could not be notified: {error:#}", kept.server),
     }
     Ok(())
 }
