@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Simulated devices, load, measurements and faults for NexMDM nodes, over plain http
+/// Simulated fleets, load generation, benchmarks and fault injection for NexMDM nodes, over plain http
 #[derive(Parser)]
 #[command(name = "chaos", version)]
 struct Cli {
@@ -24,24 +24,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Simulated devices that enroll, send heartbeats and keep the agent's rules
+    /// Run simulated devices that follow the agent protocol
     Fleet(Box<fleet::FleetArgs>),
-    /// A closed loop of heartbeats, every one a new row, as fast as the node takes them
+    /// Closed-loop load: unique heartbeats at the maximum rate
     Load(Box<load::LoadArgs>),
-    /// Speed and memory of real node processes, printed with their conditions
+    /// Benchmark node processes and print the figures with their conditions
     Bench(Box<bench::BenchArgs>),
-    /// Real nodes on this machine that share a PostgreSQL, and commands to disturb them
+    /// Run a local cluster with an interactive fault-injection console
     Cluster(Box<cluster::ClusterArgs>),
-    /// A cluster, a fleet, a schedule of faults, and whether every promise was kept
+    /// Soak test: a cluster and a fleet under scheduled faults, with a verdict
     Soak(Box<soak::SoakArgs>),
-    /// Host agents that are killed at every step on a cluster under faults, and whether every promise was kept
+    /// Kill host agents at every step on a cluster under faults, with a verdict
     #[command(alias = "agents")]
     AgentKills(Box<agent_kills::AgentKillsArgs>),
-    /// Deployments while something goes wrong: drills with a verdict each
+    /// Deployment drills under faults, with a verdict each
     Deploy(Box<deploy::DeployDrillArgs>),
-    /// Whether every promise was kept, from a fleet's record and the database
+    /// Verify all guarantees from a fleet's record and the database
     Oracle(Box<oracle::OracleArgs>),
-    /// A stand-in for Google's side of push; prints every message
+    /// Fake FCM server; prints every message
     Fcm(Box<fcm::FcmArgs>),
 }
 

@@ -30,28 +30,28 @@ const FIXTURE_BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/test
 /// Arguments of `chaos agent-kills`.
 #[derive(Debug, Clone, Args)]
 pub struct AgentKillsArgs {
-    /// The first seed; it decides who is killed where and when, and what else goes wrong
+    /// First seed; determines kills and faults
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
-    /// So many seeds, one after the other on the same cluster, each with new agents
+    /// Number of seeds, run in sequence on the same cluster, each with new agents
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub seeds: u64,
-    /// Host agents of a seed
+    /// Host agents per seed
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500).map(usize::from))]
     pub agents: usize,
-    /// Nodes
+    /// Number of nodes
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=9).map(usize::from))]
     pub nodes: usize,
-    /// Time between the heartbeats of an agent
+    /// Heartbeat interval of an agent
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration::parse)]
     pub interval: Duration,
-    /// How long things go wrong, from the moment that all agents are enrolled
+    /// Duration of faults after all agents are enrolled
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::parse)]
     pub disturbed: Duration,
-    /// How long agents and nodes may take to finish everything once all is healed
+    /// Recovery timeout after all faults are healed
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     pub drained_within: Duration,
-    /// Time between two orders of commands, each of a random node
+    /// Interval between commands, each sent through a random node
     #[arg(long, value_name = "DURATION", default_value = "120ms", value_parser = duration::parse)]
     pub order_every: Duration,
     /// The host agent's jar [default: android-agent/out/nexmdm-agent-host.jar of the checkout]
@@ -60,16 +60,16 @@ pub struct AgentKillsArgs {
     /// A signed APK of the agent that agents update themselves to [default: one of the test data]
     #[arg(long, value_name = "FILE")]
     pub agent_apk: Option<PathBuf>,
-    /// Folder of the APKs that are deployed, as in actors/testdata/apks
+    /// Folder of the APKs to deploy, as in actors/testdata/apks
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks"), hide_default_value = true)]
     pub apks: PathBuf,
     /// The node's binary [default: `nexmdm` beside this executable]
     #[arg(long, value_name = "PATH")]
     pub nexmdm: Option<PathBuf>,
-    /// A folder that stays [default: a new one, kept only if a promise was broken]
+    /// Persistent data folder [default: a new one, kept only after a violation]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Writes schedules and verdicts to this file as JSON
+    /// Output file for schedules and verdicts (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -34,25 +34,25 @@ const BALANCE_LOOKS: usize = 60;
 /// A figure that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FigureName {
-    /// Durable heartbeats per second, closed loop
+    /// Durable heartbeats per second (closed loop)
     Durable,
     /// 2,000 devices at a 10 s interval for two minutes
     Steady,
     /// 100,000 devices on one node, 20,000 of them on sockets
     Capacity,
-    /// Cost of one dashboard on a fleet of 10,000
+    /// Cost of one dashboard session with 10,000 devices
     Dashboard,
-    /// Heartbeats to a node that has to forward them, against the owner itself
+    /// Forwarded heartbeats compared with heartbeats sent to the owner
     Forwarding,
     /// kill -9 of one of three nodes under load
     Failover,
-    /// A ping to a device on a socket, through a node that does not own it
+    /// Latency of a ping over a socket, through a node that does not own the device
     Ping,
     /// A command to 10,000 devices on sockets at once
     Batch,
     /// A deployment to 10,000 devices at unlimited rate
     Deploy,
-    /// A deployment to 2,000 devices at a limited pace
+    /// A deployment to 2,000 devices at a limited rate
     #[value(name = "deploy_rate")]
     DeployRate,
 }
@@ -60,25 +60,25 @@ pub enum FigureName {
 /// Arguments of `chaos bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Only these figures
+    /// Figures to measure [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<FigureName>,
-    /// Smaller fleets and shorter runs: shows that it works, not what it does
+    /// Smoke test: smaller fleets and shorter runs, no valid figures
     #[arg(long)]
     pub quick: bool,
     /// The node's binary [default: `nexmdm` beside this executable]
     #[arg(long, value_name = "PATH")]
     pub nexmdm: Option<PathBuf>,
-    /// An empty database to use instead of the node's own; all figures share it, so ask for one at a time
+    /// Empty database to use instead of the node's own; shared by all figures, so measure one at a time
     #[arg(long, value_name = "URL", env = "NEXMDM_BENCH_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Where data folders are made; must be on a real disk, not a tmpfs
+    /// Parent of data folders; on a disk, not a tmpfs
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// Commands a second of the batch; as configured, a node takes no more than the default
+    /// Commands per second of the batch; limited by the node's configuration
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub batch_rate: u32,
-    /// Writes conditions and figures to this file as JSON
+    /// Output file for conditions and figures (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -24,19 +24,19 @@ const ORDERS_END_WITHIN: Duration = Duration::from_secs(10);
 /// Arguments of `chaos cluster`.
 #[derive(Debug, Clone, Args)]
 pub struct ClusterArgs {
-    /// Nodes to begin with
+    /// Initial number of nodes
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: usize,
-    /// What the links between nodes are made of
+    /// Network between nodes
     #[arg(long, value_enum, default_value_t = Network::Proxies)]
     pub network: Network,
-    /// A folder that stays, to go on with the same data [default: a new one that goes]
+    /// Persistent data folder [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Orders no commands; otherwise devices get some all the time, and `orders.jsonl` says which
+    /// Send no commands; otherwise commands are sent continuously and recorded in `orders.jsonl`
     #[arg(long)]
     pub no_commands: bool,
-    /// Time between two orders of commands, each of a random node
+    /// Interval between commands, each sent through a random node
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
     pub order_every: Duration,
     /// The node's binary [default: `nexmdm` beside this executable]

@@ -31,23 +31,23 @@ const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), (
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Drill {
-    /// The first devices fail: it pauses by itself and offers the rollback
+    /// The canary fails: auto-pause and rollback offer
     CanaryFailure,
-    /// What arrives is not what was uploaded
+    /// Checksum mismatch of the download
     ChecksumMismatch,
-    /// It is signed by somebody else
+    /// Signer mismatch
     SignerMismatch,
-    /// It does not fit
+    /// Insufficient storage
     NoSpace,
-    /// Android does not let the agent install
+    /// Installation not permitted by Android
     PermissionDenied,
-    /// The network goes away in the middle of every download
+    /// Network loss during every download
     NetworkDrops,
-    /// kill -9 of the node that drives it
+    /// kill -9 of the node that drives the deployment
     NodeKilled,
-    /// PostgreSQL is stopped and started in the middle
+    /// Restart of PostgreSQL during the rollout
     DatabaseRestart,
-    /// Pause, kill switch and cancel, each asked of another node
+    /// Pause, kill switch and cancel, each through another node
     PauseCancelKill,
 }
 
@@ -71,31 +71,31 @@ impl Drill {
 /// Arguments of `chaos deploy`.
 #[derive(Debug, Clone, Args)]
 pub struct DeployDrillArgs {
-    /// What goes wrong, or `all`; repeat it or separate them by commas
+    /// Drill, or `all`; repeatable or comma-separated
     #[arg(long, value_name = "NAME|all", required = true, value_delimiter = ',', value_parser = drills_of)]
     pub drill: Vec<Drills>,
-    /// Simulated devices of each drill
+    /// Simulated devices per drill
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=5_000).map(usize::from))]
     pub devices: usize,
-    /// Nodes
+    /// Number of nodes
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=9).map(usize::from))]
     pub nodes: usize,
-    /// Seed of everything that is random about devices
+    /// Random seed of devices
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
-    /// The APK to deploy
+    /// APK to deploy
     #[arg(long, value_name = "FILE", default_value = FIXTURE, hide_default_value = true)]
     pub apk: PathBuf,
-    /// Its package
+    /// Package of the APK
     #[arg(long, value_name = "PACKAGE", default_value = "com.example.till")]
     pub package: String,
     /// The node's binary [default: `nexmdm` beside this executable]
     #[arg(long, value_name = "PATH")]
     pub nexmdm: Option<PathBuf>,
-    /// A folder that stays [default: a new one, kept only if something was not as it should be]
+    /// Persistent data folder [default: a new one, kept only after a failure]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Writes what was found to this file as JSON
+    /// Output file for the results (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

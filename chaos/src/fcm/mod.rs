@@ -188,19 +188,19 @@ impl FakeFcm {
 /// Arguments of `chaos fcm`.
 #[derive(Debug, Clone, Args)]
 pub struct FcmArgs {
-    /// Where to listen
+    /// Listen address
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9099")]
     pub listen: SocketAddr,
-    /// Where to write the service account for fcm.service_account_file
+    /// Output file of the service account (fcm.service_account_file)
     #[arg(long, value_name = "FILE")]
     pub account_out: PathBuf,
     /// The Firebase project
     #[arg(long, value_name = "ID", default_value = "nexmdm-fake")]
     pub project: String,
-    /// How long access tokens hold
+    /// Lifetime of access tokens
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     pub token_life: Duration,
-    /// Time before each answer
+    /// Delay of each response
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub latency: Duration,
 }

@@ -17,27 +17,27 @@ use crate::identity::Credentials;
 /// How devices talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TransportChoice {
-    /// Every heartbeat is a request.
+    /// HTTP requests only.
     Http,
-    /// Every device keeps a socket open.
+    /// WebSocket on every device.
     Socket,
-    /// Every other device.
+    /// WebSocket on every other device.
     Mix,
 }
 
 /// Which nodes, which devices, and who may enroll them: common to `fleet` and `load`.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
-    /// Nodes, e.g. http://127.0.0.1:8080; repeat it or separate them by commas. Plain http only
+    /// Node URLs, e.g. http://127.0.0.1:8080; repeatable or comma-separated, plain http only
     #[arg(long = "server", value_name = "URL", required = true, value_delimiter = ',')]
     pub servers: Vec<ServerUrl>,
-    /// Devices of this fleet; those that are missing are enrolled first
+    /// Number of devices; missing ones are enrolled first
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub devices: usize,
-    /// Account that enrolls devices, NAME:PASSWORD, or an access token; not needed when all are enrolled
+    /// Account (NAME:PASSWORD) or access token to enroll devices; not needed if all are enrolled
     #[arg(long, value_name = "CREDENTIALS", env = "NEXMDM_ENROLL_WITH", hide_env_values = true)]
     pub enroll_with: Option<Credentials>,
-    /// Registrations and session requests at the same time
+    /// Concurrent registrations and session requests
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub enroll_concurrency: usize,
     /// Tags of newly enrolled devices
@@ -46,13 +46,13 @@ pub struct TargetArgs {
     /// Groups of newly enrolled devices
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     pub groups: Vec<String>,
-    /// Seed of everything that is random; the same seed tells the same stories
+    /// Random seed
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
-    /// Deadline of every request and acknowledgement
+    /// Timeout of requests and acknowledgements
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub timeout: Duration,
-    /// Writes the summary to this file as JSON
+    /// Output file for the summary (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -63,46 +63,46 @@ pub struct FleetArgs {
     /// Nodes, devices and credentials
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Time between the heartbeats of a device, or `server`: as the server's last answer said
+    /// Heartbeat interval of a device, or `server`: as set by the server's last response
     #[arg(long, value_name = "DURATION|server", default_value = "server")]
     pub interval: Interval,
-    /// How devices talk
+    /// Transport of devices
     #[arg(long, value_enum, default_value_t = TransportChoice::Http)]
     pub transport: TransportChoice,
-    /// Folder of identities and sessions; the same folder means the same devices
+    /// State folder of identities and sessions
     #[arg(long, value_name = "DIR", default_value = "./data/fleet")]
     pub state_dir: PathBuf,
-    /// Aliases are this, a dash and a number
+    /// Alias prefix, followed by a dash and a number
     #[arg(long, value_name = "TEXT", default_value = "sim")]
     pub alias_prefix: String,
-    /// Ends by itself after this long; otherwise Ctrl-C or SIGTERM do
+    /// Duration of the run [default: until Ctrl-C or SIGTERM]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub duration: Option<Duration>,
-    /// Only enrolls what is missing
+    /// Only enroll missing devices
     #[arg(long)]
     pub enroll_only: bool,
-    /// Gets every device a session before the clock starts
+    /// Open all sessions before the measurement starts
     #[arg(long)]
     pub sessions_first: bool,
-    /// Leaves this first part out of rate and latencies
+    /// Warm-up, excluded from rate and latencies
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub warm_up: Duration,
-    /// Devices start spread over this many seconds [default: a second per 500 devices, 60 at most]
+    /// Ramp-up of device starts [default: a second per 500 devices, 60 at most]
     #[arg(long, value_name = "SECONDS")]
     pub ramp_seconds: Option<f64>,
-    /// Writes a JSON line for every acknowledged heartbeat, failed try, command and result to this file
+    /// Record file: a JSON line per acknowledged heartbeat, failed attempt, command and result
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// HTTP connections per node at the same time
+    /// HTTP connections per node
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub connections: usize,
-    /// Heartbeats that a device keeps until they are acknowledged
+    /// Queue length of unacknowledged heartbeats per device
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub queue_limit: usize,
-    /// First wait after a failure; doubles with every further one
+    /// Initial backoff after a failure; doubles with each further one
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
     pub retry_min: Duration,
-    /// Longest wait after failures
+    /// Maximum backoff
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     pub retry_max: Duration,
     /// Share of heartbeats that are sent twice
@@ -111,43 +111,43 @@ pub struct FleetArgs {
     /// Share of heartbeats that are repeated after the next one
     #[arg(long, value_name = "0..1", default_value_t = 0.005, value_parser = share)]
     pub late_share: f64,
-    /// Share of acknowledgements over HTTP after which a device goes on to another node
+    /// Share of HTTP acknowledgements after which a device switches to another node
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub roam_share: f64,
-    /// Share of devices whose clock is off, by seconds to years
+    /// Share of devices with a wrong clock, by seconds to years
     #[arg(long, value_name = "0..1", default_value_t = 0.02, value_parser = share)]
     pub clock_off_share: f64,
-    /// Times an hour that a device loses its network and keeps its heartbeats
+    /// Network losses per device and hour
     #[arg(long, value_name = "RATE", default_value_t = 0.02, value_parser = rate)]
     pub outages_per_hour: f64,
-    /// Times an hour that the monitored app of a device dies
+    /// Crashes of the monitored app per device and hour
     #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = rate)]
     pub app_crashes_per_hour: f64,
-    /// What devices do with commands, by weight: execute, refuse, fail, late, lose-answer, never-answer, deaf-socket
+    /// Command behaviour of devices, by weight: execute, refuse, fail, late, lose-answer, never-answer, deaf-socket
     #[arg(long, value_name = "WEIGHTS", default_value = "execute=100")]
     pub commands: Behaviours,
-    /// How late the late answers are
+    /// Delay of late results
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
     pub answer_late: Duration,
-    /// Share of pings that are answered by a heartbeat, too
+    /// Share of pings that are also answered by a heartbeat
     #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = share)]
     pub ping_heartbeat_share: f64,
-    /// Devices tell a push token, `sim-` and their alias
+    /// Devices register a push token: `sim-` and the alias
     #[arg(long)]
     pub push: bool,
-    /// Stand in for Google at this address and bring devices what is pushed to them; needs --fcm-account
+    /// Run a fake FCM server at this address and deliver its messages to devices; requires --fcm-account
     #[arg(long, value_name = "ADDRESS:PORT", requires = "fcm_account")]
     pub fcm_listen: Option<SocketAddr>,
-    /// Where the service account of that stand-in is written; start the nodes with it
+    /// Output file of the fake's service account, to configure in the nodes
     #[arg(long, value_name = "FILE", requires = "fcm_listen")]
     pub fcm_account: Option<PathBuf>,
-    /// Share of commands beside which altered, repeated and foreign ones are slipped in
+    /// Share of commands accompanied by forged, replayed and misdirected ones
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub hostile_share: f64,
-    /// How much faster than real time batteries drain and things happen
+    /// Speed-up of simulated time (battery, events)
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = rate)]
     pub model_speed: f64,
-    /// Devices that are host agents
+    /// Host agents among the devices
     #[command(flatten)]
     pub agents: AgentArgs,
     /// Deployments and updates
@@ -158,7 +158,7 @@ pub struct FleetArgs {
 /// Which devices of a fleet are host agents: the core of the Android agent as a process.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AgentArgs {
-    /// So many of the devices are host agents on a JVM, e.g. jvm=10; the others are simulated
+    /// Number of host agents on a JVM, e.g. jvm=10; the others are simulated
     #[arg(long, value_name = "jvm=N", default_value = "jvm=0", hide_default_value = true)]
     pub agent: AgentMix,
     /// The host agent's jar [default: android-agent/out/nexmdm-agent-host.jar of the checkout]

@@ -42,25 +42,25 @@ pub struct LoadArgs {
     /// Node, devices and credentials
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Kept-alive connections, each with one request at a time
+    /// Persistent connections, each with one request in flight
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub connections: usize,
-    /// How long to send
+    /// Duration of the run
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration::parse)]
     pub duration: Duration,
-    /// Leaves this first part out of rate and latencies
+    /// Warm-up, excluded from rate and latencies
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub warm_up: Duration,
-    /// Folder of identities, sessions and of how far earlier runs came
+    /// Folder of identities, sessions and the position of earlier runs
     #[arg(long, value_name = "DIR", default_value = "./data/load")]
     pub state_dir: PathBuf,
-    /// Aliases are this, a dash and a number
+    /// Alias prefix, followed by a dash and a number
     #[arg(long, value_name = "TEXT", default_value = "load")]
     pub alias_prefix: String,
-    /// Which of several nodes gets the heartbeats of a device
+    /// Node selection per device
     #[arg(long, value_enum, default_value_t = Route::Spread)]
     pub route: Route,
-    /// Each connection waits this long after an answer: a low rate instead of the highest
+    /// Think time of a connection after each response
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub pause: Duration,
     /// First timestamp [default: where the last run ended, at most 6.9 days back]

@@ -18,11 +18,11 @@ use crate::identity::{Credentials, Identity};
 /// How devices choose their node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Route {
-    /// In turn, whoever owns them
+    /// Round robin
     Spread,
-    /// The owner of their shard, as `GET /v1/cluster` names it
+    /// The shard's owner, as of `GET /v1/cluster`
     Owner,
-    /// Any but the owner
+    /// Any node except the owner
     Other,
 }
 

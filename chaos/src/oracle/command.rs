@@ -11,19 +11,19 @@ use crate::harness::Psql;
 /// Arguments of `chaos oracle`.
 #[derive(Debug, Clone, Args)]
 pub struct OracleArgs {
-    /// What `chaos fleet --record` wrote, and `orders.jsonl` of `chaos cluster`; repeat it or separate them by commas
+    /// Record files of `chaos fleet --record`, and `orders.jsonl` of `chaos cluster`; repeatable or comma-separated
     #[arg(long, value_name = "FILE", required = true, value_delimiter = ',')]
     pub record: Vec<PathBuf>,
-    /// The database, as psql takes it; `chaos cluster` prints it
+    /// Database URL; printed by `chaos cluster`
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// The fleet's state folder: its keys tell whether what ran was signed
+    /// State folder of the fleet, with the keys to verify signatures
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// What was done to the cluster: `faults.json` in the folder of `chaos cluster`
+    /// Injected faults: `faults.json` in the folder of `chaos cluster`
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
-    /// Writes the verdict to this file as JSON
+    /// Output file for the verdict (JSON)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -37,46 +37,46 @@ const OBSTACLES: [&str; 7] = ["low_battery", "no_wifi", "metered", "not_charging
 /// How much of an installation is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeployProfile {
-    /// Nothing: what is accepted has succeeded
+    /// Immediate success after acceptance
     Instant,
-    /// Downloads in pieces, verifies, takes its time
+    /// Download in ranges, verification and installation time
     Real,
 }
 
 /// How devices take deployments and updates of the agent.
 #[derive(Debug, Clone, Args)]
 pub struct DeployArgs {
-    /// How much of an installation is done
+    /// Detail of the simulated installation
     #[arg(long, value_enum, default_value_t = DeployProfile::Real)]
     pub deploy_profile: DeployProfile,
-    /// Shares of installations that end with an error code of the agent API, e.g. install_failed=0.1,in_call=0.05
+    /// Share of installations per error code of the agent API, e.g. install_failed=0.1,in_call=0.05
     #[arg(long, value_name = "CODE=0..1", default_value = "", hide_default_value = true)]
     pub deploy_fail: Failures,
-    /// Share of installations about which nothing more is said once they are accepted
+    /// Share of installations without further reports after acceptance
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub deploy_hang: f64,
-    /// Share of installations during which the device reboots; half of them go on, the others fail
+    /// Share of installations interrupted by a reboot; half of them continue, the others fail
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub deploy_reboot: f64,
-    /// Share of installations of which every status is told twice
+    /// Share of installations with every status reported twice
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub deploy_report_twice: f64,
-    /// Share of downloads that lose the network in the middle and go on from there
+    /// Share of downloads that are interrupted and resumed
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub deploy_drop: f64,
-    /// How long installing takes
+    /// Duration of an installation
     #[arg(long, value_name = "DURATION[..DURATION]", default_value = "200ms..2s")]
     pub install_time: Between,
-    /// Bytes that are asked for at a time
+    /// Bytes per range request
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 10, value_parser = clap::value_parser!(u64).range(1..=4 << 20))]
     pub download_piece: u64,
-    /// Downloads of the whole fleet at the same time, per node
+    /// Concurrent downloads of the fleet, per node
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub downloads: usize,
-    /// Free storage of every device, instead of what the simulation says
+    /// Fixed free storage of every device
     #[arg(long, value_name = "MIB")]
     pub storage_free_mb: Option<u32>,
-    /// Looks for an update of the agent this often; never without it, except on the command `update`
+    /// Interval of agent update checks [default: only on the command `update`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub update_interval: Option<Duration>,
     /// Package of the agent

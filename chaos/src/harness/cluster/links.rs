@@ -13,13 +13,13 @@ use crate::network::{Modes, Namespaces, Proxy, Target};
 /// What the links between nodes are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Network {
-    /// Nothing of ours is in between, nor in front of the databases: nothing can be disturbed
+    /// Direct connections, also to the database: no network faults possible
     #[value(skip)]
     Plain,
     /// A TCP proxy in front of each link, all on 127.0.0.1
     #[default]
     Proxies,
-    /// A network namespace per node and a cable per pair; needs root
+    /// A network namespace per node and a virtual cable per pair; requires root
     Namespaces,
 }
 
