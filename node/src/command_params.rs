@@ -108,7 +108,7 @@ fn read<T: DeserializeOwned>(params: Value) -> Result<T, Invalid> {
         let problem = match told.split_once(':') {
             // The library goes on with the value.
             Some(("invalid type" | "invalid value", rest)) => {
-                format!("not {}", rest.rsplit_once("expected ").map_or("what belongs here", |(_, wanted)| wanted))
+                format!("not {}", rest.rsplit_once("expected ").map_or("a valid value", |(_, wanted)| wanted))
             }
             _ => told.chars().take(160).collect(),
         };

@@ -107,7 +107,7 @@ pub(crate) fn device_patch(patch: wire::devices::DevicePatch) -> Result<DevicePa
     let labels = |given: Option<Option<Vec<String>>>| given.map(|labels| LabelChange::Set(labels.unwrap_or_default()));
     Ok(DevicePatch {
         alias: match patch.alias {
-            Some(None) => return Err(Invalid::new("alias", "it cannot be cleared")),
+            Some(None) => return Err(Invalid::new("alias", "cannot be cleared")),
             given => given.flatten(),
         },
         tags: labels(patch.tags),

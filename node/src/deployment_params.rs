@@ -35,7 +35,7 @@ pub(crate) fn request(asked: wired::DeploymentRequest) -> Result<DeploymentReque
 fn scope(target: wired::DeploymentTarget) -> Result<DeploymentScope, Invalid> {
     let given = [target.fleet, target.ids.is_some(), target.tags.is_some(), target.groups.is_some(), target.filter.is_some()];
     if given.into_iter().filter(|given| *given).count() != 1 {
-        return Err(Invalid::new("target", "takes exactly one of fleet, ids, tags, groups, filter"));
+        return Err(Invalid::new("target", "requires exactly one of fleet, ids, tags, groups, filter"));
     }
     if let Some(ids) = target.ids {
         let read = |(at, id): (usize, &String)| id.parse().map_err(|_| Invalid::new(format!("target.ids[{at}]"), "not a device id"));

@@ -14,8 +14,9 @@ use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefu
 use super::{ApiError, App, body};
 use crate::command_params;
 
-/// Puts on record what a device says of a command. The same again is fine; another outcome for a command that it
-/// has finished is refused.
+/// Records a device's result of a command.
+///
+/// Repeating the same result is accepted; a different outcome of a finished command is refused.
 #[utoipa::path(
     post, path = "/v1/action-result", tag = "agent", security(("device" = [])),
     request_body = ActionResult,
@@ -32,7 +33,7 @@ pub(crate) async fn report(
     Ok(Json(ActionResultResponse { ok: true }))
 }
 
-/// The same in the words of agents in the field.
+/// Records a device's result of a command, in the format of legacy agents.
 #[utoipa::path(
     post, path = "/v1/devices/{id}/ack", tag = "agent", security(("device" = [])),
     params(("id" = String, Path, description = "The calling device")),

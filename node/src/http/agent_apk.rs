@@ -29,15 +29,15 @@ pub(crate) struct SignedQuery {
     pub(super) signature: String,
 }
 
-/// The APK, whole or a range of it.
+/// Downloads the agent APK, whole or a range of it.
 #[utoipa::path(
     get, path = "/v1/agent/apk", tag = "enrollment", security(),
     params(SignedQuery),
     responses(
         (status = 200, body = Vec<u8>, content_type = "application/vnd.android.package-archive"),
         (status = 206, body = Vec<u8>, content_type = "application/vnd.android.package-archive"),
-        (status = 304, description = "It is the one that is known already"),
-        (status = 416, description = "The range is not in the file", body = wire::problem::Problem, content_type = "application/problem+json"),
+        (status = 304, description = "Not modified"),
+        (status = 416, description = "The range is outside the file", body = wire::problem::Problem, content_type = "application/problem+json"),
         QueryRefusals, NotFoundRefusal, ConflictRefusal, DeviceRefusals
     )
 )]
@@ -53,7 +53,7 @@ pub(crate) async fn download(
     Ok(answer(&headers, &whole, |from, to| download.bytes(from, to)))
 }
 
-/// The agent that new devices get from the node that is asked: its version, its signer, and what is wrong where there is none.
+/// The agent APK for new devices on the responding node: version, signer, or the problem if it is missing or unusable.
 #[utoipa::path(
     get, path = "/v1/agent/apk/info", tag = "enrollment", security(("person" = [])),
     responses((status = 200, body = AgentApkInfo), PersonRefusals)

@@ -26,7 +26,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Makes an uploaded APK of the agent a build, which no device is offered before it is promoted.
+/// Adds an uploaded agent APK as a build. It is not offered to devices before it is promoted.
 #[utoipa::path(
     post, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = [])),
     request_body = NewAgentBuild,
@@ -45,7 +45,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(present_build(made))))
 }
 
-/// Every build, the newest version first.
+/// Lists builds, newest version first.
 #[utoipa::path(
     get, path = "/v1/agent-builds", tag = "agent-builds", security(("person" = [])),
     responses((status = 200, body = Page<AgentBuild>), PersonRefusals)
@@ -55,7 +55,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     Ok(Json(Page { items: builds.into_iter().map(present_build).collect(), next_cursor: None }))
 }
 
-/// A build.
+/// Returns a build.
 #[utoipa::path(
     get, path = "/v1/agent-builds/{id}", tag = "agent-builds", security(("person" = [])),
     params(("id" = String, Path, description = "The build")),
@@ -65,8 +65,9 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
     Ok(Json(present_build(app.system.agent_builds.one(&principal, build_id(&id)?).await?)))
 }
 
-/// Offers a build to a share of the fleet; of one that is promoted already, changes how it is offered. A build that was taken out
-/// is judged anew from here on.
+/// Promotes a build to a percentage of the fleet, or changes the conditions of a promoted build.
+///
+/// The automatic halt of a build that was halted or rolled back counts reports from here on.
 #[utoipa::path(
     post, path = "/v1/agent-builds/{id}/promote", tag = "agent-builds", security(("person" = [])),
     params(("id" = String, Path, description = "The build")),
@@ -86,7 +87,7 @@ pub(crate) async fn promote(
     Ok(Json(present_build(app.system.agent_builds.promote(&principal, build_id(&id)?, promotion).await?)))
 }
 
-/// Changes the share of the fleet that a promoted build is offered to. Less takes nothing back from who has it.
+/// Changes the rollout percentage of a promoted build. Lowering it does not uninstall the build from devices.
 #[utoipa::path(
     post, path = "/v1/agent-builds/{id}/rollout", tag = "agent-builds", security(("person" = [])),
     params(("id" = String, Path, description = "The build")),
@@ -105,7 +106,7 @@ pub(crate) async fn rollout(
     Ok(Json(present_build(app.system.agent_builds.rollout(&principal, build_id(&id)?, asked.rollout_percent).await?)))
 }
 
-/// Offers a build no longer. Who has it keeps it.
+/// Rolls a build back: it is no longer offered. Devices that have installed it keep it.
 #[utoipa::path(
     post, path = "/v1/agent-builds/{id}/rollback", tag = "agent-builds", security(("person" = [])),
     params(("id" = String, Path, description = "The build")),
@@ -119,8 +120,9 @@ pub(crate) async fn rollback(
     Ok(Json(present_build(app.system.agent_builds.roll_back(&principal, build_id(&id)?).await?)))
 }
 
-/// Tells devices that are offered the build and run an older version to look for it now; or says with `dry_run` how many those are.
-/// The body may be left out. The same `Idempotency-Key` is answered with the same batch, with 200.
+/// Notifies devices that are offered the build and run an older version to check for updates now.
+///
+/// `dry_run` only counts them. The body is optional. A repeated `Idempotency-Key` returns the same batch, with 200.
 #[utoipa::path(
     post, path = "/v1/agent-builds/{id}/nudge", tag = "agent-builds", security(("person" = [])),
     params(
@@ -129,7 +131,7 @@ pub(crate) async fn rollback(
     ),
     request_body = NudgeRequest,
     responses(
-        (status = 201, body = NudgeResponse), (status = 200, description = "A dry run, or made by an earlier call", body = NudgeResponse),
+        (status = 201, body = NudgeResponse), (status = 200, description = "A dry run, or created by an earlier call with this key", body = NudgeResponse),
         NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
@@ -164,7 +166,7 @@ pub(crate) struct StatsQuery {
     hours: Option<i64>,
 }
 
-/// What became of a build, and which versions of the agent the fleet ran.
+/// Returns statistics of a build, and the fleet's agent versions over time.
 #[utoipa::path(
     get, path = "/v1/agent-builds/{id}/stats", tag = "agent-builds", security(("person" = [])),
     params(("id" = String, Path, description = "The build"), StatsQuery),

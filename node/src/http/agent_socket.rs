@@ -139,7 +139,7 @@ impl Session {
             "action_result" => self.action_result(id, text).await,
             "deployment_status" => self.deployment_status(id, text).await,
             _ => {
-                let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "type: not one that a device sends");
+                let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "type: not a frame type of devices");
                 self.bad_frame(id, error).await
             }
         }
@@ -243,7 +243,7 @@ impl Session {
     async fn pushed(&mut self, push: Option<SocketPush>) -> Result<(), Closed> {
         match push {
             Some(SocketPush::Command(command)) => self.send_frame(&DownFrame::Command(present::command(&command))).await,
-            Some(SocketPush::Replaced) => self.close(CLOSE_POLICY, "another connection of this device took over").await,
+            Some(SocketPush::Replaced) => self.close(CLOSE_POLICY, "replaced by another connection of this device").await,
             Some(SocketPush::Revoked) => {
                 let error = match self.app.system.agent.check(self.credentials).await {
                     Err(error) => error,

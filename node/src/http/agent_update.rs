@@ -38,13 +38,13 @@ pub(crate) struct UpdateQuery {
     device_id: Option<String>,
 }
 
-/// A newer build for the calling device, if there is one.
+/// Returns a newer build for the calling device, if there is one.
 #[utoipa::path(
     get, path = "/v1/agent/update", tag = "agent", security(("device" = [])),
     params(UpdateQuery),
     responses(
         (status = 200, body = AgentUpdate),
-        (status = 304, description = "Nothing to install; why, says X-Update-Reason",
+        (status = 304, description = "No update; the reason is in X-Update-Reason",
             headers(("x-update-reason" = String, description = "no_current_build, already_current or not_in_cohort"))),
         QueryRefusals, DeviceRefusals
     )
@@ -85,7 +85,7 @@ pub(crate) async fn check(
     .into_response())
 }
 
-/// Tells what became of an update. The same again counts once.
+/// Reports the progress or result of an update. Repeated reports count once.
 #[utoipa::path(
     post, path = "/v1/agent/update/report", tag = "agent", security(("device" = [])),
     request_body = AgentUpdateReport,

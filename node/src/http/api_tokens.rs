@@ -34,7 +34,7 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// A page of API tokens, newest first.
+/// Lists API tokens, newest first.
 #[utoipa::path(
     get, path = "/v1/api-tokens", tag = "people", security(("person" = [])),
     params(ListQuery),
@@ -52,7 +52,7 @@ pub(crate) async fn list(
         Some(id) => ApiTokenOwner::Account(id.parse().map_err(|_| Invalid::new("owner", "not me, all, or the id of an account"))?),
     };
     let after = match query.cursor {
-        Some(cursor) => Some(cursor.parse().map_err(|_| Invalid::new("cursor", "not one that this list gave out"))?),
+        Some(cursor) => Some(cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))?),
         None => None,
     };
     let page = app.system.api_tokens.tokens(&principal, owner, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
@@ -63,7 +63,7 @@ pub(crate) async fn list(
     }))
 }
 
-/// Makes an API token of the calling account; the only time that its secret is shown.
+/// Creates an API token for the calling account. Its secret is returned only here.
 #[utoipa::path(
     post, path = "/v1/api-tokens", tag = "people", security(("person" = [])),
     request_body = CreateApiToken,
@@ -82,7 +82,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedApiToken { shown, token: made.secret.expose_secret().to_owned() })))
 }
 
-/// Takes an API token back, with all that were made with it.
+/// Revokes an API token and all tokens created with it.
 #[utoipa::path(
     delete, path = "/v1/api-tokens/{id}", tag = "people", security(("person" = [])),
     params(("id" = String, Path, description = "The API token")),

@@ -15,15 +15,15 @@ use super::ranges::{Whole, answer};
 use super::{ApiError, App};
 use crate::present;
 
-/// The file, whole or a range of it.
+/// Downloads the file of an APK, whole or a range of it.
 #[utoipa::path(
     get, path = "/v1/apks/{id}/file", tag = "apks", security(),
     params(("id" = String, Path, description = "The APK"), SignedQuery),
     responses(
         (status = 200, body = Vec<u8>, content_type = "application/vnd.android.package-archive"),
         (status = 206, body = Vec<u8>, content_type = "application/vnd.android.package-archive"),
-        (status = 304, description = "It is the one that is known already"),
-        (status = 416, description = "The range is not in the file", body = wire::problem::Problem, content_type = "application/problem+json"),
+        (status = 304, description = "Not modified"),
+        (status = 416, description = "The range is outside the file", body = wire::problem::Problem, content_type = "application/problem+json"),
         QueryRefusals, NotFoundRefusal, DeviceRefusals
     )
 )]

@@ -40,7 +40,7 @@ pub(super) fn facts(sha256: Option<String>, of: Option<String>, notes: String) -
     Ok(UploadFacts { sha256: sha256.filter(|text| !text.is_empty()), rollback_of: rollback_of(of)?, notes })
 }
 
-/// Begins an upload in parts.
+/// Starts an upload in parts.
 #[utoipa::path(
     post, path = "/v1/apk-uploads", tag = "apks", security(("person" = [])),
     request_body = BeginUpload,
@@ -59,7 +59,7 @@ pub(crate) async fn begin(
     Ok((StatusCode::CREATED, Json(progress(&app, upload))))
 }
 
-/// How far an upload got.
+/// Returns the progress of an upload.
 #[utoipa::path(
     get, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The upload")),
@@ -71,12 +71,12 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
     Ok(Json(progress(&app, upload)))
 }
 
-/// Adds a part, whole or not at all. 409 tells where the upload stands when the part does not begin there.
+/// Adds a part, whole or not at all. 409 returns the current offset if the part starts elsewhere.
 #[utoipa::path(
     patch, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
     params(
         ("id" = String, Path, description = "The upload"),
-        ("Upload-Offset" = i64, Header, description = "Where in the file the part begins: the bytes that are there already")
+        ("Upload-Offset" = i64, Header, description = "Offset of the part in the file: the number of bytes already received")
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = Received), ConflictRefusal, NotFoundRefusal, BodyRefusals, PersonRefusals)
@@ -91,7 +91,7 @@ pub(crate) async fn add(
     principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
     let id: ApkUploadId = present::id("upload", &id)?;
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset| *offset >= 0);
-    let offset = offset.ok_or_else(|| Invalid::new("Upload-Offset", "a header with the number of bytes that are there already"))?;
+    let offset = offset.ok_or_else(|| Invalid::new("Upload-Offset", "required: the number of bytes already received"))?;
     let mut body = body.into_data_stream();
     let added = app.system.apks.add_part(&principal, id, offset, &mut body).await;
     if added.is_err() {
@@ -100,11 +100,11 @@ pub(crate) async fn add(
     Ok(Json(Received { received: added? }))
 }
 
-/// Gives an upload up.
+/// Aborts an upload.
 #[utoipa::path(
     delete, path = "/v1/apk-uploads/{id}", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The upload")),
-    responses((status = 204, description = "It is forgotten"), NotFoundRefusal, PersonRefusals)
+    responses((status = 204, description = "The upload is deleted"), NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn abandon(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: ApkUploadId = present::id("upload", &id)?;
@@ -112,14 +112,15 @@ pub(crate) async fn abandon(State(app): State<Arc<App>>, Person(principal): Pers
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes the file in once all of it is there. What is refused may be asked for again, as when its package is allowed
-/// meanwhile; what was taken is answered with 200 and the same APK.
+/// Completes an upload: verifies the file and adds the APK.
+///
+/// A refused upload can be completed again, for example after its package was allowed. Repeating a completed one returns the same APK, with 200.
 #[utoipa::path(
     post, path = "/v1/apk-uploads/{id}/complete", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The upload")),
     responses(
-        (status = 201, body = Apk), (status = 200, description = "The very same file was there already", body = Apk),
-        (status = 422, description = "It is not an APK, or one that is not taken", body = wire::problem::Problem, content_type = "application/problem+json"),
+        (status = 201, body = Apk), (status = 200, description = "An identical file is already uploaded", body = Apk),
+        (status = 422, description = "The file is not an APK, or is refused", body = wire::problem::Problem, content_type = "application/problem+json"),
         ConflictRefusal, NotFoundRefusal, PersonRefusals
     )
 )]

@@ -37,13 +37,15 @@ pub(crate) struct UploadQuery {
     sha256: Option<String>,
 }
 
-/// Takes an APK in, whole. Its package has to be managed, and its signer allowed. It is verified as a device does it.
+/// Uploads an APK in one request.
+///
+/// Its package has to be managed and its signer allowed. The signature is verified as on a device.
 #[utoipa::path(
     post, path = "/v1/apks", tag = "apks", security(("person" = [])),
     params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/vnd.android.package-archive"),
     responses(
-        (status = 201, body = Apk), (status = 200, description = "The very same file was there already", body = Apk),
+        (status = 201, body = Apk), (status = 200, description = "An identical file is already uploaded", body = Apk),
         ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
@@ -77,7 +79,7 @@ pub(crate) struct ApksQuery {
     cursor: Option<String>,
 }
 
-/// APKs that are not deleted, newest first.
+/// Lists APKs that are not deleted, newest first.
 #[utoipa::path(
     get, path = "/v1/apks", tag = "apks", security(("person" = [])),
     params(ApksQuery),
@@ -94,7 +96,7 @@ pub(crate) async fn list(
     Ok(Json(Page { items: apks.into_iter().map(shown).collect(), next_cursor: next.map(|(at, id)| write_cursor(at, id)) }))
 }
 
-/// An APK, also a deleted one, and what uses it.
+/// Returns an APK, even if deleted, and its uses.
 #[utoipa::path(
     get, path = "/v1/apks/{id}", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The APK")),
@@ -107,11 +109,11 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
     Ok(Json(ApkDetails { apk: shown(row), used_by: used_by.collect() }))
 }
 
-/// Deletes an APK that nothing uses. It stays on record.
+/// Deletes the file of an unused APK. Its record is kept.
 #[utoipa::path(
     delete, path = "/v1/apks/{id}", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The APK")),
-    responses((status = 204, description = "It is deleted"), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+    responses((status = 204, description = "Deleted"), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Person, PathId(id): PathId) -> Result<StatusCode, ApiError> {
     let id: ApkId = present::id("APK", &id)?;
@@ -119,7 +121,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The icon of an APK.
+/// Returns the icon of an APK.
 #[utoipa::path(
     get, path = "/v1/apks/{id}/icon", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The APK")),
@@ -140,7 +142,7 @@ pub(crate) async fn icon(State(app): State<Arc<App>>, Person(principal): Person,
     Ok((headers, bytes).into_response())
 }
 
-/// An address that the file can be fetched from for a while, by whoever has it.
+/// Creates a signed download URL with a limited lifetime.
 #[utoipa::path(
     post, path = "/v1/apks/{id}/download-url", tag = "apks", security(("person" = [])),
     params(("id" = String, Path, description = "The APK")),

@@ -76,7 +76,7 @@ impl ExportQuery {
     }
 }
 
-/// The audit trail, the newest entry first.
+/// Lists audit entries, newest first.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "audit", security(("person" = [])),
     params(AuditQuery),
@@ -90,14 +90,14 @@ pub(crate) async fn list(
     let Query(query) = query.map_err(present::query_refused)?;
     let AuditQuery { actor, action, target, request_id, text, from, to, limit, cursor } = query;
     let filter = ExportQuery { actor, action, target, request_id, text, from, to }.read()?;
-    let older_than =
-        cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not one that this list gave out"))).transpose()?;
+    let older_than = cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))).transpose()?;
     let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT)).await?;
     Ok(Json(Page { items: page.entries.into_iter().map(entry).collect(), next_cursor: page.next.map(|seq| seq.to_string()) }))
 }
 
-/// The audit trail as a table (RFC 4180), the newest entry first. Cells that a spreadsheet would take for
-/// formulas begin with an apostrophe.
+/// Exports audit entries as CSV (RFC 4180), newest first.
+///
+/// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/audit.csv", tag = "audit", security(("person" = [])),
     params(ExportQuery),
@@ -113,7 +113,7 @@ pub(crate) async fn export(
     Ok(table(pieces, "audit.csv"))
 }
 
-/// The newest entry's place and hash, to be noted where nobody can change it.
+/// Returns sequence number and hash of the newest entry, to record them in a tamper-proof place.
 #[utoipa::path(
     get, path = "/v1/audit/head", tag = "audit", security(("person" = [])),
     responses((status = 200, body = AuditHead), PersonRefusals)

@@ -15,7 +15,7 @@ use super::openapi::{BodyRefusals, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Signs a person in.
+/// Signs a user in.
 #[utoipa::path(
     post, path = "/v1/auth/login", tag = "sign-in", security(),
     request_body = LoginRequest,
@@ -50,7 +50,7 @@ pub(crate) async fn refresh(
     Ok(Json(tokens(app.system.auth.refresh(&token, origin).await?)))
 }
 
-/// Ends the caller's sign-in.
+/// Ends the caller's session.
 #[utoipa::path(
     post, path = "/v1/auth/logout", tag = "sign-in", security(("person" = [])),
     responses((status = 204), PersonRefusals)

@@ -106,7 +106,7 @@ fn wrong_shape<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> ApiError {
             }
             domain::Invalid::new(if field == "." { "body".into() } else { field }, problem).into()
         }
-        Ok(_) => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "not what is wanted"),
+        Ok(_) => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", "invalid value"),
     }
 }
 

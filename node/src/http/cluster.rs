@@ -13,7 +13,7 @@ use super::openapi::{NotFoundRefusal, PersonRefusals};
 use super::{ApiError, App};
 use crate::present;
 
-/// The cluster as this node sees it.
+/// Returns the state of the cluster as seen by this node.
 #[utoipa::path(
     get, path = "/v1/cluster", tag = "cluster", security(("person" = [])),
     responses((status = 200, body = Cluster), PersonRefusals)
@@ -62,7 +62,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
     }))
 }
 
-/// Makes a node hand its shards over.
+/// Drains a node: it hands its shards over.
 #[utoipa::path(
     post, path = "/v1/cluster/nodes/{name}/drain", tag = "cluster", security(("person" = [])),
     params(("name" = String, Path, description = "The node")),
@@ -73,7 +73,7 @@ pub(crate) async fn drain(State(app): State<Arc<App>>, Person(principal): Person
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a node take its part again.
+/// Resumes a node: it accepts shards again.
 #[utoipa::path(
     post, path = "/v1/cluster/nodes/{name}/resume", tag = "cluster", security(("person" = [])),
     params(("name" = String, Path, description = "The node")),

@@ -27,14 +27,16 @@ use super::{ApiError, App, body};
 use crate::command_params::action;
 use crate::{convert, present};
 
-/// Tells many devices to do something, at a rate; or says with `dry_run` how many would be reached how, and why others not.
-/// The same `Idempotency-Key` with the same body is answered with the same batch, with 200.
+/// Sends a command to many devices at a limited rate.
+///
+/// `dry_run` returns the plan: the delivery paths, and the devices that are skipped with the reason. A repeated `Idempotency-Key`
+/// with the same body returns the same batch, with 200.
 #[utoipa::path(
     post, path = "/v1/command-batches", tag = "commands", security(("person" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
     request_body = wire::command::BatchRequest,
     responses(
-        (status = 201, body = BatchResponse), (status = 200, description = "A dry run, or made by an earlier call", body = BatchResponse),
+        (status = 201, body = BatchResponse), (status = 200, description = "A dry run, or created by an earlier call with this key", body = BatchResponse),
         ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
@@ -73,7 +75,7 @@ pub(crate) struct BatchesQuery {
     cursor: Option<String>,
 }
 
-/// Batches, newest first.
+/// Lists batches, newest first.
 #[utoipa::path(
     get, path = "/v1/command-batches", tag = "commands", security(("person" = [])),
     params(BatchesQuery),
@@ -91,7 +93,7 @@ pub(crate) async fn list(
     Ok(Json(Page { items: batches.into_iter().map(present_batch).collect(), next_cursor }))
 }
 
-/// A batch and how far it got.
+/// Returns a batch and its progress.
 #[utoipa::path(
     get, path = "/v1/command-batches/{id}", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The batch")),
@@ -106,7 +108,7 @@ pub(crate) async fn one(
     Ok(Json(present_batch(app.system.commands.batch(&principal, id).await?)))
 }
 
-/// Takes back what is open of a batch.
+/// Cancels the pending commands of a batch.
 #[utoipa::path(
     post, path = "/v1/command-batches/{id}/cancel", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The batch")),
@@ -121,7 +123,9 @@ pub(crate) async fn cancel(
     Ok(Json(present_batch(app.system.commands.cancel_batch(&principal, id).await?)))
 }
 
-/// The commands of a batch as a table (RFC 4180). Cells that a spreadsheet would take for formulas begin with an apostrophe.
+/// Exports the commands of a batch as CSV (RFC 4180).
+///
+/// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/command-batches/{id}/export.csv", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The batch")),

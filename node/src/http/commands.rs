@@ -79,14 +79,16 @@ impl CommandsQuery {
     }
 }
 
-/// Tells a device to do something. It is on record when this is answered; what becomes of it is seen in its state.
-/// The same `Idempotency-Key` with the same body is answered with the same command, with 200.
+/// Sends a command to a device.
+///
+/// The command is stored before the response; its state shows the outcome. A repeated `Idempotency-Key` with the same body
+/// returns the same command, with 200.
 #[utoipa::path(
     post, path = "/v1/devices/{id}/commands", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The device"), ("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
     request_body = wire::command::CommandRequest,
     responses(
-        (status = 201, body = CommandRecord), (status = 200, description = "Made by an earlier call with this key", body = CommandRecord),
+        (status = 201, body = CommandRecord), (status = 200, description = "Created by an earlier call with this key", body = CommandRecord),
         NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
@@ -106,7 +108,7 @@ pub(crate) async fn send(
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(record(row))))
 }
 
-/// The commands of a device, newest first.
+/// Lists the commands of a device, newest first.
 #[utoipa::path(
     get, path = "/v1/devices/{id}/commands", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The device"), CommandsQuery),
@@ -123,7 +125,7 @@ pub(crate) async fn of_device(
     page(&app, &principal, query.read(Some(id), None)?).await
 }
 
-/// Every command, newest first.
+/// Lists all commands, newest first.
 #[utoipa::path(
     get, path = "/v1/commands", tag = "commands", security(("person" = [])),
     params(CommandsQuery),
@@ -138,7 +140,7 @@ pub(crate) async fn list(
     page(&app, &principal, query.read(None, None)?).await
 }
 
-/// The commands of a batch, newest first.
+/// Lists the commands of a batch, newest first.
 #[utoipa::path(
     get, path = "/v1/command-batches/{id}/items", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The batch"), CommandsQuery),
@@ -167,7 +169,7 @@ async fn page(
     Ok(Json(Page { items: rows.into_iter().map(record).collect(), next_cursor }))
 }
 
-/// A command.
+/// Returns a command.
 #[utoipa::path(
     get, path = "/v1/commands/{id}", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The command's request_id")),
@@ -182,7 +184,7 @@ pub(crate) async fn one(
     Ok(Json(record(app.system.commands.one(&principal, id).await?)))
 }
 
-/// Takes a command back. A device that has it already may run it all the same, and what it says of it is kept.
+/// Cancels a command. A device that has already received it may still run it; its result is recorded.
 #[utoipa::path(
     post, path = "/v1/commands/{id}/cancel", tag = "commands", security(("person" = [])),
     params(("id" = String, Path, description = "The command's request_id")),
@@ -242,7 +244,7 @@ pub(super) fn read_parts<T: std::str::FromStr>(text: &str) -> Result<(Timestamp,
         let at = chrono::DateTime::from_timestamp_micros(at.parse().ok().filter(|micros| (0..7_258_118_400_000_000).contains(micros))?)?;
         Some((at, id.parse().ok()?))
     };
-    read().ok_or_else(|| Invalid::new("cursor", "not one that this list gave out"))
+    read().ok_or_else(|| Invalid::new("cursor", "not a cursor of this list"))
 }
 
 fn read_cursor(text: &str) -> Result<CommandCursor, Invalid> {

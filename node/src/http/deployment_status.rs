@@ -16,8 +16,10 @@ use super::{ApiError, App, body};
 use crate::deployment_params::word;
 use crate::present;
 
-/// Puts on record how far a device is. A device goes on after 200 only: 409 means that the deployment was paused or called off, that its
-/// window is closed, or that this attempt was taken back.
+/// Records the progress of a device's installation.
+///
+/// A device continues after 200 only: 409 means that the deployment is paused or canceled, that its maintenance window is closed, or
+/// that this attempt was canceled.
 #[utoipa::path(
     post, path = "/v1/agent/deployments/{deployment_id}/devices/{device_id}/status", tag = "agent", security(("device" = [])),
     params(

@@ -30,14 +30,15 @@ use crate::present;
 /// Longest name of a package, in characters.
 const PACKAGE_MAX_CHARS: usize = 255;
 
-/// Deploys an APK; or says with `dry_run` what would happen on which devices, by the same decision. The same
-/// `Idempotency-Key` with the same body is answered with the same deployment, with 200.
+/// Deploys an APK.
+///
+/// `dry_run` returns the plan for each device. A repeated `Idempotency-Key` with the same body returns the same deployment, with 200.
 #[utoipa::path(
     post, path = "/v1/deployments", tag = "deployments", security(("person" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1..200 printable characters")),
     request_body = DeploymentRequest,
     responses(
-        (status = 201, body = DeploymentResponse), (status = 200, description = "A dry run, or made by an earlier call", body = DeploymentResponse),
+        (status = 201, body = DeploymentResponse), (status = 200, description = "A dry run, or created by an earlier call with this key", body = DeploymentResponse),
         ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
@@ -78,7 +79,7 @@ pub(crate) struct DeploymentsQuery {
     cursor: Option<String>,
 }
 
-/// Deployments, newest first.
+/// Lists deployments, newest first.
 #[utoipa::path(
     get, path = "/v1/deployments", tag = "deployments", security(("person" = [])),
     params(DeploymentsQuery),
@@ -107,7 +108,7 @@ pub(crate) async fn list(
     Ok(Json(Page { items: rows.into_iter().map(present_deployment).collect(), next_cursor }))
 }
 
-/// A deployment and how far it got.
+/// Returns a deployment and its progress.
 #[utoipa::path(
     get, path = "/v1/deployments/{id}", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment")),
@@ -132,7 +133,7 @@ pub(crate) struct TasksQuery {
     cursor: Option<i32>,
 }
 
-/// The tasks of a deployment in the order of its set.
+/// Lists the tasks of a deployment in rollout order.
 #[utoipa::path(
     get, path = "/v1/deployments/{id}/tasks", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment"), TasksQuery),
@@ -168,7 +169,7 @@ pub(crate) struct EventsQuery {
     cursor: Option<i64>,
 }
 
-/// What happened to a deployment, newest first.
+/// Lists the events of a deployment, newest first.
 #[utoipa::path(
     get, path = "/v1/deployments/{id}/events", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment"), EventsQuery),
@@ -186,7 +187,9 @@ pub(crate) async fn events(
     Ok(Json(Page { items: rows.into_iter().map(present_event).collect(), next_cursor: next.map(|id| id.to_string()) }))
 }
 
-/// The tasks of a deployment as a table (RFC 4180). Cells that a spreadsheet would take for formulas begin with an apostrophe.
+/// Exports the tasks of a deployment as CSV (RFC 4180).
+///
+/// Cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/deployments/{id}/export.csv", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment")),
@@ -204,7 +207,7 @@ async fn steered(app: &App, principal: &domain::access::Principal, id: &str, ste
     Ok(Json(present_deployment(app.system.deployments.one(principal, id).await?)))
 }
 
-/// Pauses a deployment: nothing of it begins on any device from now on; what is installing is left to finish.
+/// Pauses a deployment: no new installs start; installs in progress are left to finish.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/pause", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment")),
@@ -218,7 +221,7 @@ pub(crate) async fn pause(
     steered(&app, &principal, &id, Steer::Pause).await
 }
 
-/// Lets a paused deployment go on. First devices that failed are tried again: the gate opens for success only.
+/// Resumes a paused deployment. Failed canary devices are retried: the rollout requires a successful canary.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/resume", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment")),
@@ -232,7 +235,7 @@ pub(crate) async fn resume(
     steered(&app, &principal, &id, Steer::Resume).await
 }
 
-/// Calls a deployment off. What is installing is left to finish and is reported as such.
+/// Cancels a deployment. Installs in progress are left to finish and are reported.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/cancel", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment")),
@@ -246,8 +249,9 @@ pub(crate) async fn cancel(
     steered(&app, &principal, &id, Steer::Cancel).await
 }
 
-/// Takes a deployment back: calls it off, and deploys the APK that was uploaded as rollback of what was good to the devices that
-/// have its version.
+/// Rolls a deployment back.
+///
+/// Cancels it, and deploys the rollback build of the previous version to the devices that got its version.
 #[utoipa::path(
     post, path = "/v1/deployments/{id}/rollback", tag = "deployments", security(("person" = [])),
     params(("id" = String, Path, description = "The deployment")),

@@ -19,8 +19,9 @@ use super::openapi::{BodyRefusals, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::convert;
 
-/// Does the same with many devices, or says with `dry_run` what would be done. Devices with which
-/// nothing can be done hold up no others. In force on all nodes within about a second.
+/// Applies one action to many devices, or returns the plan with `dry_run`.
+///
+/// Devices that are refused do not affect the others. Takes effect on all nodes within about a second.
 #[utoipa::path(
     post, path = "/v1/devices/bulk", tag = "devices", security(("person" = [])),
     request_body = wire::devices::BulkRequest,

@@ -38,8 +38,9 @@ pub(crate) struct ExportQuery {
     bom: bool,
 }
 
-/// The devices that match as a table (RFC 4180), in the order of their aliases. Lists are joined by `|`,
-/// and cells that a spreadsheet would take for formulas begin with an apostrophe.
+/// Exports the matching devices as CSV (RFC 4180), sorted by alias.
+///
+/// Lists are joined by `|`, and cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/devices/export.csv", tag = "devices", security(("person" = [])),
     params(ExportQuery),
@@ -74,9 +75,10 @@ pub(crate) struct ImportQuery {
     dry_run: Option<bool>,
 }
 
-/// Reads a table of aliases, tags and groups and makes the changes: all of them, or none when there is a
-/// problem. A row names its device by `id`, else by the alias that it has; `alias` next to an id, else
-/// `new_alias`, is the alias that it gets. Other columns of an export are not read.
+/// Imports aliases, tags and groups from CSV: all changes, or none if there is a problem.
+///
+/// A row identifies its device by `id`, else by its current `alias`. The new alias is `alias` next to an id, else `new_alias`.
+/// Other columns of an export are ignored.
 #[utoipa::path(
     post, path = "/v1/devices/import.csv", tag = "devices", security(("person" = [])),
     params(ImportQuery),

@@ -48,7 +48,7 @@ const METRICS: [&str; 9] = [
     "transport_shares",
 ];
 
-/// What a device told over time, as evenly spaced points.
+/// Returns the telemetry history of a device as evenly spaced points.
 #[utoipa::path(
     get, path = "/v1/devices/{id}/history", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device"), HistoryQuery),
@@ -134,7 +134,7 @@ pub(crate) struct EventsQuery {
     cursor: Option<String>,
 }
 
-/// What happened to a device, newest first.
+/// Lists the events of a device, newest first.
 #[utoipa::path(
     get, path = "/v1/devices/{id}/events", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device"), EventsQuery),
@@ -175,7 +175,7 @@ fn read_cursor(text: &str) -> Result<EventCursor, Invalid> {
         let at = chrono::DateTime::from_timestamp_micros(at.parse().ok().filter(|micros| (0..7_258_118_400_000_000).contains(micros))?)?;
         Some(EventCursor { at, id: id.parse().ok()? })
     };
-    read().ok_or_else(|| Invalid::new("cursor", "not one that this list gave out"))
+    read().ok_or_else(|| Invalid::new("cursor", "not a cursor of this list"))
 }
 
 #[cfg(test)]

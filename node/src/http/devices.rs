@@ -42,7 +42,7 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// A page of devices, as last stored.
+/// Lists devices, as last stored.
 #[utoipa::path(
     get, path = "/v1/devices", tag = "devices", security(("person" = [])),
     params(ListQuery),
@@ -71,7 +71,7 @@ pub(crate) async fn list(
     Ok(Json(Page { items: page.devices.iter().map(present::device_details).collect(), next_cursor: page.next.as_ref().map(write_cursor) }))
 }
 
-/// One device with its live state, read from its actor.
+/// Returns a device with its live state, read from its actor.
 #[utoipa::path(
     get, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
@@ -86,8 +86,9 @@ pub(crate) async fn one(
     Ok(Json(present::device_details(&app.system.devices.details(&principal, id).await?)))
 }
 
-/// Changes alias, tags, groups or the monitored app of a device. What is not given stays as it is, and
-/// null clears.
+/// Changes alias, tags, groups or the monitored app of a device.
+///
+/// Absent fields are unchanged; null clears a field.
 #[utoipa::path(
     patch, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
@@ -106,9 +107,10 @@ pub(crate) async fn edit(
     Ok(Json(present::device_details(&app.system.devices.edit(&principal, id, patch).await?)))
 }
 
-/// Takes a deleted device back into the fleet. Its credentials hold again, unless they were revoked:
-/// an agent that kept them goes on with its next heartbeat. One that has forgotten its identity after
-/// the 410 has to enroll again, under another alias.
+/// Restores a deleted device.
+///
+/// Its credentials are valid again, unless they were revoked: an agent that has kept them continues with its next heartbeat.
+/// An agent that has deleted its identity after the 410 has to enroll again, under another alias.
 #[utoipa::path(
     post, path = "/v1/devices/{id}/restore", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
@@ -127,8 +129,9 @@ pub(crate) async fn restore(
     Ok(Json(present::device_details(&app.system.devices.restore(&principal, id, alias).await?)))
 }
 
-/// Deletes a device: its tokens die, its agent is answered with 410, and it leaves the fleet. It can be
-/// restored for a while (`history.restore_within_days`); then it is removed for good.
+/// Deletes a device: its credentials are rejected with 410, and it is removed from the fleet.
+///
+/// It can be restored within `history.restore_within_days`; then it is permanently removed.
 #[utoipa::path(
     delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
@@ -140,7 +143,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes every credential of a device worthless.
+/// Revokes all credentials of a device.
 #[utoipa::path(
     post, path = "/v1/devices/{id}/revoke", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The device")),
@@ -152,7 +155,7 @@ pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Counts over the fleet.
+/// Returns fleet statistics.
 #[utoipa::path(
     get, path = "/v1/fleet/stats", tag = "devices", security(("person" = [])),
     responses((status = 200, body = FleetStats), PersonRefusals)
@@ -180,7 +183,7 @@ fn read_cursor(text: &str) -> Result<Cursor, Invalid> {
         let (id, key) = text.split_at_checked(32)?;
         Some(Cursor { id: id.parse().ok()?, key: String::from_utf8(hex::decode(key).ok()?).ok()? })
     };
-    read().ok_or_else(|| Invalid::new("cursor", "not one that this list gave out"))
+    read().ok_or_else(|| Invalid::new("cursor", "not a cursor of this list"))
 }
 
 #[cfg(test)]

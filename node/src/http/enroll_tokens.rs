@@ -21,7 +21,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Makes tokens; the only time their secrets are shown.
+/// Creates enrollment tokens. Their secrets are returned only here.
 #[utoipa::path(
     post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
     request_body = CreateEnrollTokens,
@@ -66,7 +66,7 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// A page of tokens, newest first.
+/// Lists enrollment tokens, newest first.
 #[utoipa::path(
     get, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
     params(ListQuery),
@@ -79,7 +79,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<EnrollToken>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let after = match query.cursor {
-        Some(cursor) => Some(cursor.parse().map_err(|_| Invalid::new("cursor", "not one that this list gave out"))?),
+        Some(cursor) => Some(cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))?),
         None => None,
     };
     let status = query.status.map(|name| TokenStatus::parse("status", &name)).transpose()?;
@@ -91,7 +91,7 @@ pub(crate) async fn list(
     }))
 }
 
-/// Takes a token back.
+/// Revokes an enrollment token.
 #[utoipa::path(
     delete, path = "/v1/enroll-tokens/{id}", tag = "enrollment", security(("person" = [])),
     params(("id" = String, Path, description = "The token")),

@@ -17,7 +17,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, PersonRefusa
 use super::{ApiError, App, body};
 use crate::present;
 
-/// What became of the token that is shown; scripts wait with it until the server has seen the device.
+/// Returns the status of the presented token. Scripts poll it until the server has seen the device.
 #[utoipa::path(
     get, path = "/v1/enroll-tokens/self", tag = "enrollment", security(("enrollment" = [])),
     responses((status = 200, body = EnrollTokenSelf), DeviceRefusals)
@@ -36,7 +36,7 @@ pub(crate) async fn token_self(
     })))
 }
 
-/// A script that enrolls devices over USB. It holds the tokens, whose secrets only their maker has.
+/// Creates a script that enrolls devices over USB. The script contains the tokens.
 #[utoipa::path(
     post, path = "/v1/enroll-tokens/scripts", tag = "enrollment", security(("person" = [])),
     request_body = EnrollScriptsRequest,
@@ -63,7 +63,7 @@ pub(crate) async fn scripts(
     Ok(response)
 }
 
-/// The code that a factory-new device scans.
+/// Creates the provisioning QR code for a factory-reset device.
 #[utoipa::path(
     post, path = "/v1/enroll-tokens/qr", tag = "enrollment", security(("person" = [])),
     request_body = EnrollQrRequest,

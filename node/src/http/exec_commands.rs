@@ -13,7 +13,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Every command that `exec` may run, by name.
+/// Lists allowed commands, by name.
 #[utoipa::path(
     get, path = "/v1/exec-commands", tag = "commands", security(("person" = [])),
     responses((status = 200, body = Vec<ExecCommand>), PersonRefusals)
@@ -30,12 +30,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     Ok(Json(shown.collect()))
 }
 
-/// Allows a command, or changes what a name stands for.
+/// Allows a command, or changes its definition.
 #[utoipa::path(
     put, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = [])),
     params(("name" = String, Path, description = "1..64 of a-z, 0-9, '.', '_', '-'")),
     request_body = ExecCommandRequest,
-    responses((status = 204, description = "It may be run from now on"), ConflictRefusal, BodyRefusals, PersonRefusals)
+    responses((status = 204, description = "Allowed"), ConflictRefusal, BodyRefusals, PersonRefusals)
 )]
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
@@ -49,11 +49,11 @@ pub(crate) async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Allows a command no longer. What was sent before is not taken back.
+/// Removes an allowed command. Commands that were already sent are not canceled.
 #[utoipa::path(
     delete, path = "/v1/exec-commands/{name}", tag = "commands", security(("person" = [])),
     params(("name" = String, Path, description = "The command")),
-    responses((status = 204, description = "It may not be run any more"), NotFoundRefusal, PersonRefusals)
+    responses((status = 204, description = "Removed"), NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Person, PathId(name): PathId) -> Result<StatusCode, ApiError> {
     app.system.commands.disallow_exec(&principal, &name).await?;

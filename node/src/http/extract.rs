@@ -61,7 +61,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| ServiceError::NotFound("thing with this id"))?;
+        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| ServiceError::NotFound("object with this id"))?;
         Ok(Self(id))
     }
 }

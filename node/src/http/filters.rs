@@ -16,7 +16,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
-/// The caller's filters, then those that others share, each by name.
+/// Lists the caller's saved filters, then shared ones, each by name.
 #[utoipa::path(
     get, path = "/v1/filters", tag = "devices", security(("person" = [])),
     responses((status = 200, body = FilterList), ConflictRefusal, PersonRefusals)
@@ -26,7 +26,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     Ok(Json(FilterList { items: filters.into_iter().map(|filter| shown(filter, &principal)).collect() }))
 }
 
-/// Keeps a filter.
+/// Saves a filter.
 #[utoipa::path(
     post, path = "/v1/filters", tag = "devices", security(("person" = [])),
     request_body = NewFilter,
@@ -44,7 +44,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(shown(filter, &principal))))
 }
 
-/// One of the filters that the caller sees.
+/// Returns a filter that is visible to the caller.
 #[utoipa::path(
     get, path = "/v1/filters/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The filter")),
@@ -75,7 +75,7 @@ pub(crate) async fn change(
     Ok(Json(shown(app.system.filters.change(&principal, id, patch).await?, &principal)))
 }
 
-/// Forgets a filter of the caller.
+/// Deletes a filter of the caller.
 #[utoipa::path(
     delete, path = "/v1/filters/{id}", tag = "devices", security(("person" = [])),
     params(("id" = String, Path, description = "The filter")),

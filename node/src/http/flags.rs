@@ -16,7 +16,7 @@ use super::openapi::{BodyRefusals, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::deployment_params::present_flag;
 
-/// Every flag as it is.
+/// Lists feature flags.
 #[utoipa::path(
     get, path = "/v1/flags", tag = "flags", security(("person" = [])),
     responses((status = 200, body = FeatureFlags), PersonRefusals)
@@ -26,7 +26,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     Ok(Json(FeatureFlags { items: states.into_iter().map(present_flag).collect() }))
 }
 
-/// Turns a flag on or off, in force on every node once this is answered. Whoever deploys may turn `deployments.kill_switch` on.
+/// Sets a feature flag. It is in effect on all nodes when the call returns.
+///
+/// Enabling `deployments.kill_switch` requires only the permission to deploy.
 #[utoipa::path(
     put, path = "/v1/flags/{id}", tag = "flags", security(("person" = [])),
     params(("id" = String, Path, description = "`deployments.enabled` or `deployments.kill_switch`")),

@@ -26,7 +26,7 @@ pub(crate) struct FleetHistoryQuery {
     hours: Option<i64>,
 }
 
-/// The fleet over the last hours, as sampled every five minutes.
+/// Returns fleet statistics of the last hours, sampled every five minutes.
 #[utoipa::path(
     get, path = "/v1/fleet/history", tag = "devices", security(("person" = [])),
     params(FleetHistoryQuery),
@@ -52,7 +52,7 @@ pub(crate) async fn history(
     Ok(Json(FleetHistory { interval_seconds: SAMPLE_S, samples: samples.collect() }))
 }
 
-/// How the fleet is made up, as it was within the last second.
+/// Returns distributions of the fleet, at most one second old.
 #[utoipa::path(
     get, path = "/v1/fleet/distributions", tag = "devices", security(("person" = [])),
     responses((status = 200, body = FleetDistributions), PersonRefusals)

@@ -30,10 +30,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, A
         return Err(not_ready("the node is stopping"));
     }
     match app.system.store().is_migrated().await {
-        Ok(true) if !app.system.cluster.lease_holds() => Err(not_ready("the lease of this node does not hold")),
+        Ok(true) if !app.system.cluster.lease_holds() => Err(not_ready("this node has no valid lease")),
         Ok(true) => Ok("ready\n"),
         Ok(false) => Err(not_ready("migrations are missing")),
-        Err(_) => Err(not_ready("the database does not answer")),
+        Err(_) => Err(not_ready("the database is unavailable")),
     }
 }
 

@@ -18,7 +18,7 @@ use super::openapi::{BodyRefusals, DeviceRefusals};
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
-/// One heartbeat.
+/// Stores a heartbeat.
 #[utoipa::path(
     post, path = "/v1/heartbeat", tag = "agent", security(("device" = [])),
     request_body = Heartbeat,
@@ -51,8 +51,7 @@ fn owner_header(owner: &str) -> OwnerHeader {
     [(OWNER.clone(), HeaderValue::from_str(owner).unwrap_or_else(|_| HeaderValue::from_static("-")))]
 }
 
-/// A drained queue: each heartbeat has an outcome of its own, so that one that
-/// is wrong does not hold up the others.
+/// Stores queued heartbeats. Each has its own outcome, so that an invalid one does not block the others.
 #[utoipa::path(
     post, path = "/v1/heartbeats", tag = "agent", security(("device" = [])),
     request_body = Vec<Heartbeat>,

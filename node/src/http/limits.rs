@@ -14,61 +14,61 @@ pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
     let mut group = |group, limits_of: &[(&'static str, &'static str, String)]| {
         limits.extend(limits_of.iter().map(|(setting, meaning, value)| Limit { group, setting, meaning, value: value.clone() }));
     };
-    let requests = |per_second: u32, burst: u32| format!("{} per second, {} at once", number(per_second as usize), number(burst as usize));
+    let requests = |per_second: u32, burst: u32| format!("{} per second, burst of {}", number(per_second as usize), number(burst as usize));
     let rates = &config.rate_limits;
     group(
-        "Requests of one address",
+        "Requests per address",
         &[
-            ("rate_limits.sign_in_*", "Signing in and renewing a sign-in", requests(rates.sign_in_per_second, rates.sign_in_burst)),
-            ("rate_limits.api_*", "People and scripts", requests(rates.api_per_second, rates.api_burst)),
-            ("rate_limits.page_*", "Pages of the dashboard", requests(rates.page_per_second, rates.page_burst)),
-            ("rate_limits.enrollment_*", "Devices that enroll", requests(rates.enrollment_per_second, rates.enrollment_burst)),
-            ("rate_limits.agent_*", "Devices that report", requests(rates.agent_per_second, rates.agent_burst)),
+            ("rate_limits.sign_in_*", "Sign-in and session renewal", requests(rates.sign_in_per_second, rates.sign_in_burst)),
+            ("rate_limits.api_*", "API clients", requests(rates.api_per_second, rates.api_burst)),
+            ("rate_limits.page_*", "Dashboard pages", requests(rates.page_per_second, rates.page_burst)),
+            ("rate_limits.enrollment_*", "Enrolling devices", requests(rates.enrollment_per_second, rates.enrollment_burst)),
+            ("rate_limits.agent_*", "Reporting devices", requests(rates.agent_per_second, rates.agent_burst)),
         ],
     );
     group(
         "Sign-in",
         &[
-            ("auth.lockout_after_failures", "Failed sign-ins in a row before a name is locked", auth.lockout_after_failures.to_string()),
-            ("auth.lockout_seconds", "The first lock; each further failure doubles it", seconds(auth.lockout_seconds)),
-            ("auth.lockout_max_seconds", "The longest lock", seconds(auth.lockout_max_seconds)),
+            ("auth.lockout_after_failures", "Failed sign-ins in a row before lockout", auth.lockout_after_failures.to_string()),
+            ("auth.lockout_seconds", "First lockout; doubles with each further failure", seconds(auth.lockout_seconds)),
+            ("auth.lockout_max_seconds", "Maximum lockout", seconds(auth.lockout_max_seconds)),
             ("auth.failure_burst", "Failed attempts in a row from one address", auth.failure_burst.to_string()),
-            ("auth.failures_forgiven_per_minute", "Failed attempts of an address forgiven", per_minute(auth.failures_forgiven_per_minute)),
-            ("auth.sessions_per_user_max", "Sessions of one account in force", auth.sessions_per_user_max.to_string()),
-            ("auth.api_tokens_per_user_max", "API tokens of one account in force", auth.api_tokens_per_user_max.to_string()),
+            ("auth.failures_forgiven_per_minute", "Recovery of failed attempts per address", per_minute(auth.failures_forgiven_per_minute)),
+            ("auth.sessions_per_user_max", "Active sessions per account", auth.sessions_per_user_max.to_string()),
+            ("auth.api_tokens_per_user_max", "Active API tokens per account", auth.api_tokens_per_user_max.to_string()),
         ],
     );
     group(
         "Enrollment",
         &[
-            ("enrollment.failure_burst", "Worthless tokens in a row from one address", enrollment.failure_burst.to_string()),
-            ("enrollment.failures_forgiven_per_minute", "Worthless tokens forgiven", per_minute(enrollment.failures_forgiven_per_minute)),
+            ("enrollment.failure_burst", "Invalid tokens in a row from one address", enrollment.failure_burst.to_string()),
+            ("enrollment.failures_forgiven_per_minute", "Recovery of invalid tokens", per_minute(enrollment.failures_forgiven_per_minute)),
         ],
     );
     group(
         "Devices",
         &[
-            ("heartbeat.in_flight_max", "Heartbeats between intake and commit", number(heartbeat.in_flight_max)),
-            ("http.heartbeats_body_limit_bytes", "Body of a list of heartbeats", bytes(http.heartbeats_body_limit_bytes)),
+            ("heartbeat.in_flight_max", "Heartbeats received and not yet committed", number(heartbeat.in_flight_max)),
+            ("http.heartbeats_body_limit_bytes", "Body of a heartbeat list", bytes(http.heartbeats_body_limit_bytes)),
             ("socket.connections_max", "Open agent sockets", number(socket.connections_max)),
-            ("socket.frame_limit_bytes", "A frame of an agent socket", bytes(socket.frame_limit_bytes)),
+            ("socket.frame_limit_bytes", "Frame of an agent socket", bytes(socket.frame_limit_bytes)),
         ],
     );
     group(
         "APKs",
         &[
             ("apks.upload_limit_bytes", "Largest APK", bytes(usize::try_from(apks.upload_limit_bytes).unwrap_or(usize::MAX))),
-            ("apks.uploads_max", "Uploads under way", number(apks.uploads_max)),
-            ("apks.downloads_max", "Downloads of one node at a time", number(apks.downloads_max)),
+            ("apks.uploads_max", "Uploads in progress", number(apks.uploads_max)),
+            ("apks.downloads_max", "Concurrent downloads per node", number(apks.downloads_max)),
         ],
     );
     group(
         "Connections and bodies",
         &[
             ("http.connections_max", "Open connections", number(http.connections_max)),
-            ("http.body_limit_bytes", "Any other body", bytes(http.body_limit_bytes)),
+            ("http.body_limit_bytes", "Other bodies", bytes(http.body_limit_bytes)),
             ("dashboard.sessions_max", "Open dashboard pages", number(dashboard.sessions_max)),
-            ("dashboard.sessions_per_user_max", "Open dashboard pages of one account", number(dashboard.sessions_per_user_max)),
+            ("dashboard.sessions_per_user_max", "Open dashboard pages per account", number(dashboard.sessions_per_user_max)),
         ],
     );
     limits

@@ -15,7 +15,7 @@ use super::openapi::{BodyRefusals, NotFoundRefusal, PersonRefusals};
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Who calls, and what they may do.
+/// Returns the calling user, role and scopes.
 #[utoipa::path(
     get, path = "/v1/me", tag = "people", security(("person" = [])),
     responses((status = 200, body = Me), NotFoundRefusal, PersonRefusals)
@@ -24,7 +24,7 @@ pub(crate) async fn me(Person(principal): Person) -> Result<Json<Me>, ApiError> 
     Ok(Json(present::me(&principal)?))
 }
 
-/// Replaces one's own password, and ends one's other sign-ins.
+/// Changes the caller's password and ends the caller's other sessions.
 #[utoipa::path(
     post, path = "/v1/me/password", tag = "people", security(("person" = [])),
     request_body = ChangePassword,
@@ -43,7 +43,7 @@ pub(crate) async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// One's own sign-ins that are in force, the one seen last first.
+/// Lists the caller's active sessions, most recently used first.
 #[utoipa::path(
     get, path = "/v1/me/sessions", tag = "people", security(("person" = [])),
     responses((status = 200, body = Page<Session>), PersonRefusals)
@@ -52,7 +52,7 @@ pub(crate) async fn sessions(State(app): State<Arc<App>>, Person(principal): Per
     Ok(Json(present::sessions(app.system.accounts.own_sign_ins(&principal).await?, &principal)))
 }
 
-/// Ends one's own sign-ins but this one.
+/// Ends all sessions of the caller except this one.
 #[utoipa::path(
     delete, path = "/v1/me/sessions", tag = "people", security(("person" = [])),
     responses((status = 200, body = EndedSessions), PersonRefusals)
@@ -61,10 +61,10 @@ pub(crate) async fn end_other_sessions(State(app): State<Arc<App>>, Person(princ
     Ok(Json(EndedSessions { ended: app.system.accounts.end_other_sign_ins(&principal).await? }))
 }
 
-/// Ends one of one's own sign-ins.
+/// Ends a session of the caller.
 #[utoipa::path(
     delete, path = "/v1/me/sessions/{id}", tag = "people", security(("person" = [])),
-    params(("id" = String, Path, description = "The sign-in")),
+    params(("id" = String, Path, description = "The session")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn end_session(

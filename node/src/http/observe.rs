@@ -68,10 +68,8 @@ impl Observability {
             IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
         let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
         let database_idle_connections = IntGauge::new("nexmdm_database_idle_connections", "Unused connections of the pool")?;
-        let devices = prometheus::GaugeVec::new(
-            Opts::new("nexmdm_devices", "Devices of the whole cluster by state; every node tells the same"),
-            &["state"],
-        )?;
+        let devices =
+            prometheus::GaugeVec::new(Opts::new("nexmdm_devices", "Devices of the cluster by state; the same on every node"), &["state"])?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(refusals.clone()))?;
         registry.register(Box::new(durations.clone()))?;

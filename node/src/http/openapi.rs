@@ -13,22 +13,22 @@ use wire::problem::Problem;
 #[openapi(
     info(
         title = "NexMDM",
-        description = "Devices, enrollment and the cluster, for people and scripts; and what agents say to a node.\n\n\
+        description = "Admin API for users and scripts (devices, apps, enrollment, cluster), and the agent API.\n\n\
             Errors are problem documents (RFC 9457) that name the field, the problem and the limit. Times are RFC 3339 in UTC.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
-        (name = "sign-in", description = "Tokens for people"),
-        (name = "people", description = "Accounts, sign-ins and API tokens"),
-        (name = "devices", description = "The fleet"),
-        (name = "commands", description = "What devices are told to do, and what became of it"),
-        (name = "agent-builds", description = "Updates of the agent: who is offered them, and what became of them"),
-        (name = "apks", description = "The APK library, and the packages that may be deployed"),
-        (name = "enrollment", description = "Single-use tokens that devices enroll with"),
-        (name = "audit", description = "Who did what to what"),
+        (name = "sign-in", description = "Sessions of users"),
+        (name = "people", description = "Accounts, sessions and API tokens"),
+        (name = "devices", description = "Devices and fleet statistics"),
+        (name = "commands", description = "Commands to devices and their outcome"),
+        (name = "agent-builds", description = "Agent builds, their rollout and adoption"),
+        (name = "apks", description = "APKs and managed packages"),
+        (name = "enrollment", description = "Single-use enrollment tokens, scripts and QR codes"),
+        (name = "audit", description = "Audit trail"),
         (name = "cluster", description = "Nodes and shards"),
-        (name = "agent", description = "What devices say to a node"),
-        (name = "signals", description = "For monitoring"),
+        (name = "agent", description = "Agent API"),
+        (name = "signals", description = "Health and metrics"),
     ),
     components(schemas(Problem)),
     modifiers(&Credentials),
@@ -68,10 +68,10 @@ pub(crate) struct PersonRefusals;
 impl IntoResponses for PersonRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refusals(&[
-            (401, "No token, or one that does not hold"),
+            (401, "The token is missing or invalid"),
             (403, "The role or scope does not allow it"),
-            (429, "Too many requests; `Retry-After` tells when to come back"),
-            (503, "Overloaded, or without the database; `Retry-After` tells when to come back"),
+            (429, "Too many requests; see `Retry-After`"),
+            (503, "Overloaded, or without the database; see `Retry-After`"),
         ])
     }
 }
@@ -82,11 +82,11 @@ pub(crate) struct DeviceRefusals;
 impl IntoResponses for DeviceRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refusals(&[
-            (401, "No token, or one that does not hold"),
-            (403, "It is another device's"),
-            (410, "The device was deleted: it may forget its identity"),
-            (429, "Too many requests; `Retry-After` tells when to come back"),
-            (503, "Nothing was stored: keep it, and come back after `Retry-After`"),
+            (401, "The token is missing or invalid"),
+            (403, "The token belongs to another device"),
+            (410, "The device was deleted; the agent can delete its identity"),
+            (429, "Too many requests; see `Retry-After`"),
+            (503, "Nothing was stored; retry after `Retry-After`"),
         ])
     }
 }
@@ -97,10 +97,10 @@ pub(crate) struct BodyRefusals;
 impl IntoResponses for BodyRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         refusals(&[
-            (400, "Not JSON, or cut off"),
+            (400, "Malformed or truncated JSON"),
             (408, "The body did not arrive in time"),
             (413, "The body is too large; the limit is named"),
-            (422, "A value is refused; field, problem and limit are named"),
+            (422, "Invalid value; field, problem and limit are named"),
         ])
     }
 }
@@ -110,7 +110,7 @@ pub(crate) struct QueryRefusals;
 
 impl IntoResponses for QueryRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals(&[(422, "A value of the query is refused; field, problem and limit are named")])
+        refusals(&[(422, "Invalid query parameter; field, problem and limit are named")])
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct NotFoundRefusal;
 
 impl IntoResponses for NotFoundRefusal {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals(&[(404, "There is no such thing")])
+        refusals(&[(404, "Not found")])
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct ConflictRefusal;
 
 impl IntoResponses for ConflictRefusal {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals(&[(409, "It is in use, or in a state that does not allow it")])
+        refusals(&[(409, "In use, or in a state that does not allow the operation")])
     }
 }
 

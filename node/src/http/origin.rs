@@ -15,7 +15,7 @@ use super::ApiError;
 /// Refuses what another site's page sends.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
     if is_foreign(request.method(), request.headers()) {
-        return ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", "the request comes from a page of another site").into_response();
+        return ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", "the request comes from another origin").into_response();
     }
     next.run(request).await
 }

@@ -15,7 +15,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Every managed package, by name. All on one page.
+/// Lists all managed packages by name, on one page.
 #[utoipa::path(
     get, path = "/v1/packages", tag = "apks", security(("person" = [])),
     responses((status = 200, body = Page<ManagedPackage>), PersonRefusals)
@@ -25,13 +25,13 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Person(principal): Person)
     Ok(Json(Page { items: packages.into_iter().map(shown).collect(), next_cursor: None }))
 }
 
-/// Allows a package, or changes who may sign it. APKs that are there already stay.
+/// Allows a package, or changes its allowed signers. Uploaded APKs are kept.
 #[utoipa::path(
     put, path = "/v1/packages/{package}", tag = "apks", security(("person" = [])),
-    params(("package" = String, Path, description = "Its name")),
+    params(("package" = String, Path, description = "Package name")),
     request_body = AllowPackage,
     responses(
-        (status = 201, body = ManagedPackage), (status = 200, description = "It was managed already", body = ManagedPackage),
+        (status = 201, body = ManagedPackage), (status = 200, description = "The package was already managed", body = ManagedPackage),
         ConflictRefusal, BodyRefusals, PersonRefusals
     )
 )]
@@ -47,11 +47,11 @@ pub(crate) async fn put(
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown(row))))
 }
 
-/// Manages a package no longer; it must have no APKs.
+/// Removes a managed package; it must have no APKs.
 #[utoipa::path(
     delete, path = "/v1/packages/{package}", tag = "apks", security(("person" = [])),
-    params(("package" = String, Path, description = "Its name")),
-    responses((status = 204, description = "It is managed no more"), ConflictRefusal, NotFoundRefusal, PersonRefusals)
+    params(("package" = String, Path, description = "Package name")),
+    responses((status = 204, description = "Removed"), ConflictRefusal, NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,

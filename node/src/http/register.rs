@@ -16,7 +16,7 @@ use crate::{convert, present};
 /// Agents of the earlier server send the token they were given in this header.
 const LEGACY_TOKEN_HEADER: &str = "x-admin-key";
 
-/// Enrolls the device and hands over its secrets, this once.
+/// Enrolls the device. Its secrets are returned only here.
 #[utoipa::path(
     post, path = "/v1/register", tag = "agent", security(("enrollment" = [])),
     request_body = RegisterRequest,

@@ -33,7 +33,7 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// A page of accounts, by name.
+/// Lists accounts, by name.
 #[utoipa::path(
     get, path = "/v1/users", tag = "people", security(("person" = [])),
     params(ListQuery),
@@ -59,12 +59,12 @@ pub(crate) async fn list(
     let after = query
         .cursor
         .map(|cursor| hex::decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).filter(|name| !name.contains('\0')));
-    let after = after.map(|name| name.ok_or_else(|| Invalid::new("cursor", "not one that this list gave out"))).transpose()?;
+    let after = after.map(|name| name.ok_or_else(|| Invalid::new("cursor", "not a cursor of this list"))).transpose()?;
     let page = accounts.accounts(&principal, after.as_deref(), query.limit.unwrap_or(PAGE_DEFAULT)).await?;
     Ok(Json(Page { items: page.accounts.into_iter().map(present::user).collect(), next_cursor: page.next.map(hex::encode) }))
 }
 
-/// Makes an account.
+/// Creates an account.
 #[utoipa::path(
     post, path = "/v1/users", tag = "people", security(("person" = [])),
     request_body = CreateUser,
@@ -86,7 +86,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedUser { user: present::user(account), password: shown })))
 }
 
-/// One account.
+/// Returns an account.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "people", security(("person" = [])),
     params(("id" = String, Path, description = "The account")),
@@ -97,7 +97,7 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
     Ok(Json(present::user(app.system.accounts.account(&principal, id).await?)))
 }
 
-/// Changes the role of an account, disables it, or lets it sign in again.
+/// Changes the role of an account, disables or enables it.
 #[utoipa::path(
     patch, path = "/v1/users/{id}", tag = "people", security(("person" = [])),
     params(("id" = String, Path, description = "The account")),
@@ -117,7 +117,7 @@ pub(crate) async fn change(
     Ok(Json(present::user(app.system.accounts.change(&principal, id, change).await?)))
 }
 
-/// Sets a new password, unlocks the account, and ends every sign-in of it.
+/// Resets the password, unlocks the account and ends all its sessions.
 #[utoipa::path(
     post, path = "/v1/users/{id}/reset-password", tag = "people", security(("person" = [])),
     params(("id" = String, Path, description = "The account")),
@@ -137,7 +137,7 @@ pub(crate) async fn reset_password(
     Ok(Json(PasswordReset { password: made_up.map(|password| password.expose_secret().to_owned()) }))
 }
 
-/// The sign-ins of an account that are in force, the one seen last first.
+/// Lists the active sessions of an account, most recently used first.
 #[utoipa::path(
     get, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = [])),
     params(("id" = String, Path, description = "The account")),
@@ -153,7 +153,7 @@ pub(crate) async fn sessions(
     Ok(Json(present::sessions(sign_ins, &principal)))
 }
 
-/// Ends every sign-in of an account.
+/// Ends all sessions of an account.
 #[utoipa::path(
     delete, path = "/v1/users/{id}/sessions", tag = "people", security(("person" = [])),
     params(("id" = String, Path, description = "The account")),
@@ -168,10 +168,10 @@ pub(crate) async fn end_sessions(
     Ok(Json(EndedSessions { ended: app.system.accounts.end_sign_ins(&principal, id).await? }))
 }
 
-/// Ends one sign-in of an account.
+/// Ends a session of an account.
 #[utoipa::path(
     delete, path = "/v1/users/{id}/sessions/{session_id}", tag = "people", security(("person" = [])),
-    params(("id" = String, Path, description = "The account"), ("session_id" = String, Path, description = "The sign-in")),
+    params(("id" = String, Path, description = "The account"), ("session_id" = String, Path, description = "The session")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
 pub(crate) async fn end_session(
