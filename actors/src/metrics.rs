@@ -113,79 +113,76 @@ impl Metrics {
             )?,
             heartbeats_in_flight: kept(
                 registry,
-                IntGauge::new("nexmdm_heartbeats_in_flight", "Heartbeats taken in and not yet committed or refused")?,
+                IntGauge::new("nexmdm_heartbeats_in_flight", "Heartbeats received and not yet committed or refused")?,
             )?,
             batch_rows: kept(
                 registry,
                 Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_heartbeat_batch_rows", "Rows of one dual write")
+                    HistogramOpts::new("nexmdm_heartbeat_batch_rows", "Rows per heartbeat batch")
                         .buckets(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]),
                 )?,
             )?,
             commit_seconds: kept(
                 registry,
                 Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_heartbeat_commit_seconds", "Duration of one dual write")
+                    HistogramOpts::new("nexmdm_heartbeat_commit_seconds", "Duration of writing a heartbeat batch")
                         .buckets(vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
                 )?,
             )?,
-            deployments_open: kept(
-                registry,
-                IntGauge::new("nexmdm_deployments_open", "Deployments that are not over and that this node drives")?,
-            )?,
+            deployments_open: kept(registry, IntGauge::new("nexmdm_deployments_open", "Unfinished deployments driven by this node")?)?,
             deployment_tasks: kept(
                 registry,
                 IntGaugeVec::new(
-                    Opts::new("nexmdm_deployment_tasks", "Tasks of the deployments that this node drives, by state and reason"),
+                    Opts::new("nexmdm_deployment_tasks", "Tasks of the deployments driven by this node, by state and reason"),
                     &["state", "reason"],
                 )?,
             )?,
             deployment_backlog: kept(
                 registry,
-                IntGauge::new("nexmdm_deployment_backlog", "Tasks of the deployments that this node drives that have yet to start")?,
+                IntGauge::new("nexmdm_deployment_backlog", "Tasks of the deployments driven by this node that have not started")?,
             )?,
             deployments_paused_seconds: kept(
                 registry,
                 IntGaugeVec::new(
-                    Opts::new("nexmdm_deployments_paused_seconds", "Longest pause of the deployments that this node drives, by reason"),
+                    Opts::new(
+                        "nexmdm_deployments_paused_seconds",
+                        "Longest current pause of the deployments driven by this node, by reason",
+                    ),
                     &["reason"],
                 )?,
             )?,
-            deployment_starts: kept(registry, IntCounter::new("nexmdm_deployment_starts_total", "Installations that this node started")?)?,
+            deployment_starts: kept(registry, IntCounter::new("nexmdm_deployment_starts_total", "Installations started by this node")?)?,
             deployment_attempts_finished: kept(
                 registry,
                 IntCounterVec::new(
-                    Opts::new(
-                        "nexmdm_deployment_attempts_finished_total",
-                        "Installations that devices ended: state of the task, and error",
-                    ),
+                    Opts::new("nexmdm_deployment_attempts_finished_total", "Finished installations by task state and error"),
                     &["state", "error"],
                 )?,
             )?,
             deployment_install_seconds: kept(
                 registry,
                 Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_deployment_install_seconds", "Time from the start of an installation until it was over")
+                    HistogramOpts::new("nexmdm_deployment_install_seconds", "Time from the start of an installation to its end")
                         .buckets(vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0]),
                 )?,
             )?,
             device_restarts: kept(registry, IntCounter::new("nexmdm_device_restarts_total", "Device actors restarted after a failure")?)?,
             writer_panics: kept(
                 registry,
-                IntCounter::new("nexmdm_heartbeat_writer_panics_total", "Batches of heartbeats that a defect kept from being written")?,
+                IntCounter::new("nexmdm_heartbeat_writer_panics_total", "Heartbeat batches lost to a panic of the writer")?,
             )?,
             forwarded: kept(
                 registry,
                 IntCounterVec::new(
                     Opts::new(
                         "nexmdm_heartbeats_forwarded_total",
-                        "Heartbeats for devices of other nodes: by the owner, or persisted here",
+                        "Heartbeats for devices of other nodes, by outcome: stored by the owner or by this node",
                     ),
                     &["outcome"],
                 )?,
             )?,
-            shards_owned: kept(registry, IntGauge::new("nexmdm_cluster_shards", "Shards that this node acts for")?)?,
-            lease_holds: kept(registry, IntGauge::new("nexmdm_cluster_lease_holds", "1 while this node's lease holds")?)?,
+            shards_owned: kept(registry, IntGauge::new("nexmdm_cluster_shards", "Shards owned by this node")?)?,
+            lease_holds: kept(registry, IntGauge::new("nexmdm_cluster_lease_holds", "1 while this node's lease is valid")?)?,
             shard_moves: kept(
                 registry,
                 IntCounterVec::new(Opts::new("nexmdm_cluster_shard_moves_total", "Shards claimed and released"), &["move"])?,
@@ -204,7 +201,7 @@ impl Metrics {
             link_seconds: kept(
                 registry,
                 prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_link_round_trip_seconds", "Round trip of a sign of life between nodes")
+                    HistogramOpts::new("nexmdm_link_round_trip_seconds", "Round trip time of pings between nodes")
                         .buckets(vec![0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0]),
                     &["peer"],
                 )?,
@@ -213,7 +210,7 @@ impl Metrics {
             link_refused: kept(
                 registry,
                 IntCounterVec::new(
-                    Opts::new("nexmdm_link_refused_total", "Connections to the cluster port that were refused, by reason"),
+                    Opts::new("nexmdm_link_refused_total", "Refused connections to the cluster port, by reason"),
                     &["reason"],
                 )?,
             )?,
@@ -224,11 +221,11 @@ impl Metrics {
             logins: kept(registry, IntCounterVec::new(Opts::new("nexmdm_logins_total", "Sign-ins by outcome"), &["outcome"])?)?,
             lockouts: kept(
                 registry,
-                IntCounter::new("nexmdm_sign_in_lockouts_total", "Names locked after failed sign-ins, each longer lock counted anew")?,
+                IntCounter::new("nexmdm_sign_in_lockouts_total", "Lockouts after failed sign-ins, extensions included")?,
             )?,
             api_token_auth: kept(
                 registry,
-                IntCounterVec::new(Opts::new("nexmdm_api_token_auth_total", "API tokens shown, by outcome"), &["outcome"])?,
+                IntCounterVec::new(Opts::new("nexmdm_api_token_auth_total", "API token authentications by outcome"), &["outcome"])?,
             )?,
             device_auth: kept(
                 registry,
@@ -238,37 +235,40 @@ impl Metrics {
                 )?,
             )?,
             agent_sockets: kept(registry, IntGauge::new("nexmdm_agent_sockets", "Open agent sockets")?)?,
-            open_commands: kept(registry, IntGauge::new("nexmdm_commands_open", "Open commands of devices that this node owns")?)?,
+            open_commands: kept(registry, IntGauge::new("nexmdm_commands_open", "Pending commands of the devices owned by this node")?)?,
             command_attempts: kept(
                 registry,
-                IntCounterVec::new(Opts::new("nexmdm_command_attempts_total", "Times commands were given to a path"), &["action", "path"])?,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_command_attempts_total", "Command delivery attempts by action and path"),
+                    &["action", "path"],
+                )?,
             )?,
             commands_finished: kept(
                 registry,
                 IntCounterVec::new(
-                    Opts::new("nexmdm_commands_finished_total", "Commands that are over, by the path of their last attempt"),
+                    Opts::new("nexmdm_commands_finished_total", "Finished commands by path of the last attempt"),
                     &["action", "path", "state"],
                 )?,
             )?,
             command_seconds: kept(
                 registry,
                 prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_command_seconds", "Time from making a command until delivered, and until finished")
+                    HistogramOpts::new("nexmdm_command_seconds", "Time from creation of a command to delivery and to completion")
                         .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0]),
                     &["until"],
                 )?,
             )?,
             heartbeat_partitions: kept(
                 registry,
-                IntGauge::new("nexmdm_heartbeat_partitions", "Partitions of the history, the default one included")?,
+                IntGauge::new("nexmdm_heartbeat_partitions", "Partitions of the heartbeat history, including the default one")?,
             )?,
             default_partition_rows: kept(
                 registry,
-                IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats that no daily partition covers")?,
+                IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats in the default partition")?,
             )?,
             fcm_messages: kept(
                 registry,
-                IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by what became of them"), &["outcome"])?,
+                IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by outcome"), &["outcome"])?,
             )?,
             unified_push_messages: kept(
                 registry,
@@ -280,40 +280,31 @@ impl Metrics {
             fcm_seconds: kept(
                 registry,
                 Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_fcm_send_seconds", "Time from sending a push message to its answer, without its wait here")
+                    HistogramOpts::new("nexmdm_fcm_send_seconds", "Response time of FCM, without local queueing")
                         .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
                 )?,
             )?,
-            fcm_queued: kept(registry, IntGauge::new("nexmdm_fcm_queue_messages", "Push messages that wait to be sent")?)?,
+            fcm_queued: kept(registry, IntGauge::new("nexmdm_fcm_queue_messages", "Queued push messages")?)?,
             fcm_misconfigured: kept(
                 registry,
-                IntGauge::new("nexmdm_fcm_misconfigured", "1 while push needs an operator, until a message is accepted")?,
+                IntGauge::new("nexmdm_fcm_misconfigured", "1 while push is misconfigured, until a message is accepted")?,
             )?,
             fcm_token_requests: kept(
                 registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_fcm_token_requests_total", "Access tokens for push asked for, by outcome"),
-                    &["outcome"],
-                )?,
+                IntCounterVec::new(Opts::new("nexmdm_fcm_token_requests_total", "FCM access token requests by outcome"), &["outcome"])?,
             )?,
             agent_update_checks: kept(
                 registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_agent_update_checks_total", "Checks for an update of the agent by their answer"),
-                    &["answer"],
-                )?,
+                IntCounterVec::new(Opts::new("nexmdm_agent_update_checks_total", "Agent update checks by answer"), &["answer"])?,
             )?,
             agent_update_reports: kept(
                 registry,
                 IntCounterVec::new(
-                    Opts::new("nexmdm_agent_update_reports_total", "What devices told of updates of the agent, repeats aside"),
+                    Opts::new("nexmdm_agent_update_reports_total", "Agent update reports of devices, without repeats"),
                     &["event"],
                 )?,
             )?,
-            agent_builds_halted: kept(
-                registry,
-                IntGauge::new("nexmdm_agent_builds_halted", "Builds of the agent that the server took out of circulation")?,
-            )?,
+            agent_builds_halted: kept(registry, IntGauge::new("nexmdm_agent_builds_halted", "Halted agent builds")?)?,
         })
     }
 }
