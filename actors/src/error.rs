@@ -22,10 +22,10 @@ pub enum ServiceError {
     #[error("the credentials belong to another device")]
     ForeignDevice,
     /// Only a person who is signed in may do this; a script with an API token may not.
-    #[error("this takes a person's own sign-in; an API token does not do")]
+    #[error("this requires a user session; API tokens are not accepted")]
     SignInRequired,
     /// The change would leave nobody who can manage accounts.
-    #[error("this is the last active admin; make another one first")]
+    #[error("this is the last active admin; create another one first")]
     LastAdmin,
     /// There is no such thing.
     #[error("there is no such {0}")]
@@ -37,7 +37,7 @@ pub enum ServiceError {
     #[error("another device already has the alias {0:?}")]
     AliasHeld(String),
     /// Another filter of the same account has this name.
-    #[error("another filter of yours already has this name")]
+    #[error("you already have a filter with this name")]
     FilterNameInUse,
     /// Another account has this name.
     #[error("another account already has this name")]

@@ -138,7 +138,7 @@ impl Scopes {
     /// There is none, or one that is not a permission; the problem names them all.
     pub fn parse(field: &str, names: &[impl AsRef<str>]) -> Result<Self, Invalid> {
         if names.is_empty() {
-            return Err(Invalid::new(field, format!("empty; it takes one or more of {}", Self::all())));
+            return Err(Invalid::new(field, format!("empty; requires one or more of {}", Self::all())));
         }
         let read = names.iter().enumerate().map(|(index, name)| {
             let known = Permission::ALL.into_iter().find(|permission| permission.as_str() == name.as_ref());
@@ -304,7 +304,7 @@ pub enum Principal {
 
 /// The principal lacks a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this takes the permission {0}, which your role or token does not have")]
+#[error("this requires the permission {0}, which your role or token lacks")]
 pub struct Forbidden(pub Permission);
 
 impl Principal {

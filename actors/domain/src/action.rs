@@ -313,18 +313,18 @@ impl std::fmt::Debug for Action {
 fn wifi(ssid: &str, security: WifiSecurity, password: Option<&str>) -> Result<(), Invalid> {
     bounded("params.ssid", ssid, SSID_MAX_BYTES)?;
     if ssid.is_empty() || ssid.len() > SSID_MAX_BYTES {
-        return Err(Invalid::new("params.ssid", format!("{} bytes; a Wi-Fi's name has 1..{SSID_MAX_BYTES}", ssid.len())));
+        return Err(Invalid::new("params.ssid", format!("{} bytes; must be 1..{SSID_MAX_BYTES}", ssid.len())));
     }
     match (security, password) {
         (WifiSecurity::Open, None) => Ok(()),
-        (WifiSecurity::Open, Some(_)) => Err(Invalid::new("params.password", "an open Wi-Fi takes none")),
-        (_, None) => Err(Invalid::new("params.password", "missing")),
+        (WifiSecurity::Open, Some(_)) => Err(Invalid::new("params.password", "must be empty for an open network")),
+        (_, None) => Err(Invalid::new("params.password", "required")),
         (_, Some(password)) => {
             bounded("params.password", password, PASSPHRASE_CHARS.1)?;
             let chars = password.chars().count();
             let (least, most) = PASSPHRASE_CHARS;
             if chars < least {
-                Err(Invalid::new("params.password", format!("{chars} characters; it takes {least}..{most}")))
+                Err(Invalid::new("params.password", format!("{chars} characters; must be {least}..{most}")))
             } else {
                 Ok(())
             }
@@ -366,7 +366,7 @@ impl ExecCommand {
     pub fn checked(self) -> Result<Self, Invalid> {
         exec_name("name", &self.name)?;
         if self.argv.is_empty() || self.argv.len() > EXEC_ARGV_MAX {
-            return Err(Invalid::new("argv", format!("{} parts; it takes 1..{EXEC_ARGV_MAX}", self.argv.len())));
+            return Err(Invalid::new("argv", format!("{} parts; must be 1..{EXEC_ARGV_MAX}", self.argv.len())));
         }
         for (index, part) in self.argv.iter().enumerate() {
             bounded(&format!("argv[{index}]"), part, EXEC_ARG_MAX_CHARS)?;
@@ -376,7 +376,7 @@ impl ExecCommand {
             return Err(Invalid::new("argv[0]", "not the absolute path of a program"));
         }
         if EXEC_SHELLS.contains(&program.rsplit('/').next().unwrap_or_default()) {
-            return Err(Invalid::new("argv[0]", "a program that runs any other is not allowed"));
+            return Err(Invalid::new("argv[0]", "programs that run other programs are not allowed"));
         }
         bounded("description", &self.description, EXEC_DESCRIPTION_MAX_CHARS)?;
         Ok(self)

@@ -14,7 +14,7 @@ pub const NOTES_MAX_CHARS: usize = 4000;
 /// Longest note of a managed package, in characters.
 pub const PACKAGE_NOTE_MAX_CHARS: usize = 500;
 /// What is said of a package that is not managed, between its name and the signers.
-const UNKNOWN_PACKAGE: &str = "is not a managed package; an admin has to allow it first. This file is signed by ";
+const UNKNOWN_PACKAGE: &str = "is not a managed package: not allowed yet. This file is signed by ";
 /// How many uses are named where there are many.
 const USES_NAMED: usize = 5;
 
@@ -31,7 +31,7 @@ pub fn package(field: &str, name: &str) -> Result<(), Invalid> {
         |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match name.contains('.') && name.split('.').all(good) {
         true => Ok(()),
-        false => Err(Invalid::new(field, "not the name of a package like com.example.app")),
+        false => Err(Invalid::new(field, "not a package name such as com.example.app")),
     }
 }
 
@@ -172,17 +172,16 @@ impl fmt::Display for Refusal {
             Self::UnknownPackage { package, signers } => write!(f, "{package} {UNKNOWN_PACKAGE}{}", signers.join(", ")),
             Self::WrongSigner { package, signers } => write!(
                 f,
-                "the file is signed by {}, which is not allowed to sign {package}, nor did an allowed certificate hand over to it",
+                "the file is signed by {}, which is neither an allowed signer of {package} nor the rotated key of one",
                 signers.join(", ")
             ),
             Self::VersionTaken { version_code, by } => {
-                write!(f, "another file has version code {version_code} already: the APK {by}")
+                write!(f, "version code {version_code} is already used by another file: APK {by}")
             }
             Self::RollbackOfUnknown => write!(f, "there is no such APK of this package"),
-            Self::RollbackTooOld { version_code, newest } => write!(
-                f,
-                "Android installs no older version over a newer one: version code {version_code} is not above the newest, {newest}"
-            ),
+            Self::RollbackTooOld { version_code, newest } => {
+                write!(f, "downgrade: version code {version_code} is not above the newest one, {newest}")
+            }
         }
     }
 }

@@ -240,7 +240,7 @@ pub enum Problem {
     #[error("{}", missing(.0))]
     Missing(RangeInclusive<i64>),
     /// What it says is not what was written.
-    #[error("entry {0} was changed: its hash is not that of what it says")]
+    #[error("entry {0} was changed: its hash does not match its content")]
     Changed(i64),
     /// It was written at another place.
     #[error("entry {seq} is out of order: it was written as {written_as}")]
@@ -254,10 +254,10 @@ pub enum Problem {
     #[error("entry {0} does not follow entry {before}: one of the two was replaced", before = .0 - 1)]
     Unlinked(i64),
     /// The newest entries are gone.
-    #[error("{}; the head says that {} is the newest", missing(.0), .0.end())]
+    #[error("{}; the newest entry according to the head is {}", missing(.0), .0.end())]
     TailMissing(RangeInclusive<i64>),
     /// There are entries that the head does not know.
-    #[error("entry {seq} is the newest, but the head says that {head} is")]
+    #[error("entry {seq} is the newest, but according to the head it is {head}")]
     BeyondHead {
         /// The newest entry.
         seq: i64,
@@ -265,10 +265,10 @@ pub enum Problem {
         head: i64,
     },
     /// The head names another entry.
-    #[error("the head's hash is not that of entry {0}: one of the two was replaced")]
+    #[error("the head's hash does not match entry {0}: one of the two was replaced")]
     HeadDiffers(i64),
     /// An entry is not the one that was noted elsewhere.
-    #[error("entry {0} is not the one expected: the chain was written anew, up to there at least")]
+    #[error("entry {0} is not the expected one: the chain was rewritten at least up to there")]
     NotExpected(i64),
     /// The entry that was noted elsewhere is gone.
     #[error("entry {expected} is expected, but {newest} is the newest")]

@@ -65,7 +65,7 @@ impl LabelChange {
         labels.sort_unstable();
         labels.dedup();
         if labels.len() > LABELS_MAX {
-            return Err(Invalid::new(field, format!("it would have {} of them, more than the {LABELS_MAX} allowed", labels.len())));
+            return Err(Invalid::new(field, format!("{} entries would be more than the {LABELS_MAX} allowed", labels.len())));
         }
         Ok(labels)
     }

@@ -61,14 +61,14 @@ impl TokenRequest {
         let expires_in_s = in_range("expires_in_seconds", self.expires_in_s.unwrap_or(limits.default_s), 1, limits.max_s)?;
         let start = in_range("start_number", self.start_number.unwrap_or(1), 0, 1_000_000_000)?;
         let aliases = match (self.alias, self.alias_pattern) {
-            (Some(_), Some(_)) => return Err(Invalid::new("alias_pattern", "give either alias or alias_pattern")),
+            (Some(_), Some(_)) => return Err(Invalid::new("alias_pattern", "give either an alias or an alias pattern")),
             (Some(_), None) if count > 1 => {
-                return Err(Invalid::new("alias", "an alias is unique: use alias_pattern for a count over 1"));
+                return Err(Invalid::new("alias", "an alias is unique: use an alias pattern for several tokens"));
             }
             (Some(alias), None) => vec![Some(text::alias("alias", &alias)?)],
             (None, Some(pattern)) => {
                 if !pattern.contains(NUMBER_PLACE) {
-                    return Err(Invalid::new("alias_pattern", "holds no {n}, so all aliases would be the same"));
+                    return Err(Invalid::new("alias_pattern", "contains no {n}, so all aliases would be equal"));
                 }
                 // Checked before it is repeated, so that a huge pattern is not copied 500 times.
                 let pattern = text::alias("alias_pattern", &pattern)?;

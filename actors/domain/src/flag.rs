@@ -27,8 +27,8 @@ impl Flag {
     /// What it does, for people.
     pub fn description(self) -> &'static str {
         match self {
-            Self::DeploymentsEnabled => "Deployments go on",
-            Self::DeploymentsKillSwitch => "Every deployment stands still, whatever its state",
+            Self::DeploymentsEnabled => "Deployments are enabled",
+            Self::DeploymentsKillSwitch => "Emergency stop: no deployment starts installs, whatever its state",
         }
     }
 

@@ -168,7 +168,7 @@ impl Cursor {
             SortKey::Battery => self.key.parse::<i16>().is_ok(),
             SortKey::Enrolled => is_time(&self.key),
         };
-        if reads { Ok(self) } else { Err(Invalid::new("cursor", "not one that this list gave out for this order")) }
+        if reads { Ok(self) } else { Err(Invalid::new("cursor", "not a cursor of this list and order")) }
     }
 
     /// A time as a key.

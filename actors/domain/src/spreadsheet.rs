@@ -105,7 +105,7 @@ pub fn import_row(cells: ImportCells<'_>) -> Result<(RowTarget, DevicePatch), Ve
             (target, alias.map(|alias| ("alias", alias)).or(new_alias.map(|alias| ("new_alias", alias))))
         }
         (None, Some(alias)) => (Ok(RowTarget::Alias(alias)), new_alias.map(|alias| ("new_alias", alias))),
-        (None, None) => (Err(Invalid::new("id", "neither an id nor an alias says which device is meant")), None),
+        (None, None) => (Err(Invalid::new("id", "the row has neither an id nor an alias")), None),
     };
     let mut keep = |invalid: Invalid| problems.push(invalid);
     let target = target.map_err(&mut keep).ok();

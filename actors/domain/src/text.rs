@@ -68,7 +68,7 @@ pub fn labels(field: &str, values: Vec<String>) -> Result<Vec<String>, Invalid> 
 fn one_line(field: &str, value: &str, max_chars: usize) -> Result<String, Invalid> {
     let trimmed = value.trim();
     if trimmed.is_empty() {
-        return Err(Invalid::new(field, format!("empty; it takes 1..{max_chars} characters")));
+        return Err(Invalid::new(field, format!("empty; must have 1..{max_chars} characters")));
     }
     bounded(field, trimmed, max_chars)?;
     if trimmed.contains(['\n', '\t']) {

@@ -84,7 +84,7 @@ impl Cache {
         match fetched.map(|fetched| fetched.map(|done| *done)) {
             Ok(Ok(Some(true))) => File::open(&path).await.map_err(disk),
             Ok(_) => Err(ServiceError::Unavailable),
-            Err(_) => Err(ServiceError::Overloaded("the APK is on its way to this node; the time for that")),
+            Err(_) => Err(ServiceError::Overloaded("the time for copying the APK to this node")),
         }
     }
 

@@ -215,7 +215,7 @@ fn read(path: &Path) -> std::io::Result<(Mark, ApkFacts)> {
     let mut start = [0; 4];
     let is_zip = file.read_exact(&mut start).is_ok() && start == *b"PK\x03\x04";
     if !is_zip {
-        return Err(std::io::Error::other("not an APK: it does not begin as a ZIP file does"));
+        return Err(std::io::Error::other("not an APK: no ZIP header"));
     }
     file.rewind()?;
     let mut digest = Sha256::new();

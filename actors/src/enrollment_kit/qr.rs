@@ -48,7 +48,7 @@ impl Wifi {
     pub fn checked(ssid: String, security: Option<&str>, password: Option<String>, hidden: bool) -> Result<Self, Invalid> {
         text::bounded("wifi.ssid", &ssid, SSID_MAX_BYTES)?;
         if ssid.is_empty() || ssid.len() > SSID_MAX_BYTES {
-            return Err(Invalid::new("wifi.ssid", format!("takes 1..{SSID_MAX_BYTES} bytes")));
+            return Err(Invalid::new("wifi.ssid", format!("must have 1..{SSID_MAX_BYTES} bytes")));
         }
         let password = password.filter(|password| !password.is_empty());
         let security = match security {
@@ -59,8 +59,8 @@ impl Wifi {
             Some(_) => return Err(Invalid::new("wifi.security", "not one of none, wpa, wep")),
         };
         match (&password, security) {
-            (Some(_), WifiSecurity::None) => return Err(Invalid::new("wifi.password", "given for a network without security")),
-            (None, WifiSecurity::Wpa | WifiSecurity::Wep) => return Err(Invalid::new("wifi.password", "required by this security")),
+            (Some(_), WifiSecurity::None) => return Err(Invalid::new("wifi.password", "must be empty for a network without security")),
+            (None, WifiSecurity::Wpa | WifiSecurity::Wep) => return Err(Invalid::new("wifi.password", "required for this security")),
             (Some(password), _) => text::bounded("wifi.password", password, WIFI_PASSWORD_MAX_CHARS)?,
             (None, _) => {}
         }
@@ -118,7 +118,7 @@ pub fn payload(wanted: &Provisioning<'_>) -> Value {
 /// The text does not fit into a code (2,953 bytes).
 pub fn picture(text: &str) -> Result<String, Invalid> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L)
-        .map_err(|_| Invalid::new("server_url", "the payload does not fit into a code; a shorter address would"))?;
+        .map_err(|_| Invalid::new("server_url", "the payload does not fit into a QR code; use a shorter address"))?;
     let (width, modules) = (code.width(), code.to_colors());
     let whole = width + 2 * QUIET_ZONE;
     let mut path = String::new();

@@ -66,7 +66,7 @@ impl Shell {
 /// Names `field` and the position.
 pub fn printable(field: &str, value: &str) -> Result<(), Invalid> {
     match value.chars().position(char::is_control) {
-        Some(at) => Err(Invalid::new(field, format!("control character at position {at}: it cannot stand in a script"))),
+        Some(at) => Err(Invalid::new(field, format!("control character at position {at}: not allowed in a script"))),
         None => Ok(()),
     }
 }

@@ -125,7 +125,7 @@ impl AccountService {
     pub async fn change(&self, principal: &Principal, id: UserId, change: AccountChange) -> Result<Account, ServiceError> {
         principal.require(Permission::ManageUsers)?;
         if change == AccountChange::default() {
-            return Err(Invalid::new("body", "nothing to change: give role or disabled").into());
+            return Err(Invalid::new("body", "no changes: give role or disabled").into());
         }
         // To take away is always allowed; to give is what may be more than one has.
         if let Some(role) = change.role {
@@ -187,7 +187,7 @@ impl AccountService {
         let counted = self.guard.attempt(username, Origin { address: Some(address), ..principal.origin() }).await?;
         match self.is_password_of(username, user_id, current).await {
             Ok(true) => self.guard.succeeded(counted).await?,
-            Ok(false) => return Err(Invalid::new("current_password", "not the password of this account").into()),
+            Ok(false) => return Err(Invalid::new("current_password", "wrong password").into()),
             Err(error) => {
                 self.guard.not_looked_at(counted).await;
                 return Err(error);

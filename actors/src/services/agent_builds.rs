@@ -169,9 +169,9 @@ impl AgentBuildService {
         let id = AgentBuildId(Uuid::now_v7());
         match self.parts.store.add_agent_build(id, apk, release_notes, BUILDS_MAX, principal, clock::now()).await? {
             BuildAdded::New => self.details(id).await,
-            BuildAdded::Known(_) => Err(ServiceError::WrongState("this version of the agent is a build already")),
+            BuildAdded::Known(_) => Err(ServiceError::WrongState("this version is already a build")),
             BuildAdded::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
-            BuildAdded::TooMany => Err(ServiceError::WrongState("there are 500 builds of the agent, and no more can be added")),
+            BuildAdded::TooMany => Err(ServiceError::WrongState("the limit of 500 builds is reached")),
         }
     }
 
@@ -279,7 +279,7 @@ impl AgentBuildService {
         let builds = self.parts.store.agent_builds(BUILDS_MAX).await?;
         let build = builds.iter().find(|build| build.id == id).ok_or(ServiceError::NotFound("build"))?;
         if build.state != BuildState::Promoted {
-            return Err(ServiceError::WrongState("only devices of a promoted build can be told to look for it"));
+            return Err(ServiceError::WrongState("only devices of a promoted build can be notified"));
         }
         let promoted = promoted_of(&builds, &build.package);
         let fleet = self.count_fleet().await?;

@@ -101,7 +101,7 @@ impl ApiTokenService {
                 Ok(MadeApiToken { secret: secret.into(), token })
             }
             ApiTokenOutcome::TooMany => {
-                Err(ServiceError::WrongState("the account has as many API tokens as auth.api_tokens_per_user_max allows; revoke one"))
+                Err(ServiceError::WrongState("the limit of API tokens per account (auth.api_tokens_per_user_max) is reached; revoke one"))
             }
             ApiTokenOutcome::MakerGone => Err(ServiceError::Unauthorized),
         }

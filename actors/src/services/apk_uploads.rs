@@ -31,13 +31,13 @@ pub enum UploadError {
         limit_bytes: u64,
     },
     /// The body ended early.
-    #[error("the body ended early; what came before is not kept")]
+    #[error("the body ended early; the part is discarded")]
     CutOff,
     /// Nothing came for a while.
-    #[error("the body stood still for too long")]
+    #[error("the body stalled for too long")]
     Stalled,
     /// The part does not begin where the upload stands.
-    #[error("the upload stands at {received} bytes; go on from there")]
+    #[error("the upload is at {received} bytes; continue from there")]
     Offset {
         /// Where it stands.
         received: i64,
@@ -172,7 +172,7 @@ impl ApkService {
     ) -> Result<i64, UploadError> {
         let upload = self.upload(principal, id).await?;
         if upload.apk.is_some() {
-            return Err(ServiceError::WrongState("this upload is over").into());
+            return Err(ServiceError::WrongState("this upload has finished").into());
         }
         if upload.received != offset {
             return Err(UploadError::Offset { received: upload.received });
@@ -192,7 +192,7 @@ impl ApkService {
         let length = i64::try_from(length).unwrap_or(i64::MAX);
         let least = PART_MIN_BYTES.min(limit_bytes as i64);
         if length < least {
-            let problem = format!("{length} bytes; a part that is not the last has at least {least}");
+            let problem = format!("{length} bytes; every part except the last must have at least {least}");
             return Err(Invalid::new("body", problem).into());
         }
         if length == 0 {
@@ -273,7 +273,7 @@ impl ApkService {
     ) -> Result<(ApkRow, bool), ServiceError> {
         let (digest, size) = (file.sha256().to_owned(), file.size());
         if facts.sha256.as_ref().is_some_and(|told| *told != digest) {
-            return Err(Invalid::new("sha256", format!("the file that came has the SHA-256 {digest}")).into());
+            return Err(Invalid::new("sha256", format!("the received file has the SHA-256 {digest}")).into());
         }
         let read = self.library.read(&file).await?;
         let offer = Offer {

@@ -104,7 +104,8 @@ impl AuditService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewAudit)?;
         let filter = filter.checked()?;
-        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let turn =
+            Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = piece(&self.store, &filter, None).await?;

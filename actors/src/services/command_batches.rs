@@ -291,7 +291,8 @@ impl CommandService {
         id: CommandBatchId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.batch(principal, id).await?;
-        let turn = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let turn =
+            Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<CommandCursor>)), move |left| async move {

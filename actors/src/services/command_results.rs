@@ -44,7 +44,7 @@ impl AgentService {
             Reported::Conflict(_) => {
                 // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
                 self.tell_owner(device, id, true);
-                Err(ServiceError::WrongState("this command has another outcome on record"))
+                Err(ServiceError::WrongState("another outcome of this command is already recorded"))
             }
             Reported::Unknown => Err(ServiceError::NotFound("command of this device")),
             Reported::NotOwner => Err(ServiceError::Internal),

@@ -113,7 +113,7 @@ impl CommandService {
         let facts = self.store.device_work().await?.facts(&[device]).await?;
         let open = self.store.open_command_counts_of(&[device]).await?;
         match self.refusal(facts.get(&device), open.get(&device).copied()) {
-            Some(Refused::TooManyOpen) => return Err(ServiceError::WrongState("too many commands are open for this device")),
+            Some(Refused::TooManyOpen) => return Err(ServiceError::WrongState("too many pending commands for this device")),
             Some(_) => return Err(ServiceError::NotFound("device")),
             None => {}
         }
@@ -184,7 +184,7 @@ impl CommandService {
         let exec = match &action {
             Action::Exec { name } => {
                 let known = self.store.exec_command(name).await?;
-                Some(known.ok_or_else(|| Invalid::new("params.name", "not one of the commands that administrators allow"))?)
+                Some(known.ok_or_else(|| Invalid::new("params.name", "not an allowed command"))?)
             }
             _ => None,
         };
@@ -253,7 +253,7 @@ impl CommandService {
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {
             Reported::Changed { device_id, .. } => self.tell_over(device_id, id),
             Reported::Nothing(CommandState::Canceled) => {}
-            Reported::Nothing(_) => return Err(ServiceError::WrongState("this command is over already")),
+            Reported::Nothing(_) => return Err(ServiceError::WrongState("this command has already finished")),
             _ => return Err(ServiceError::NotFound("command")),
         }
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))

@@ -182,7 +182,8 @@ impl DeploymentService {
         id: DeploymentId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.exists(principal, id).await?;
-        let turn = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let turn =
+            Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {

@@ -155,7 +155,7 @@ impl DeploymentService {
         let plan = self.planned(&request, now).await?;
         // The way back is never barred.
         if rolls_back.is_none() && self.store.open_deployment_count().await? >= self.settings.open_max {
-            return Err(ServiceError::WrongState("too many deployments are open; deployments.open_max is the limit"));
+            return Err(ServiceError::WrongState("too many unfinished deployments (deployments.open_max)"));
         }
         let id = DeploymentId(Uuid::now_v7());
         let made_up =
@@ -206,7 +206,7 @@ impl DeploymentService {
         let (store, by) = (self.store.clone(), principal.clone());
         match to_the_end(async move { Ok(store.steer_deployment(id, steer, &by, clock::now()).await?) }).await? {
             Steered::Unknown => return Err(ServiceError::NotFound("deployment")),
-            Steered::Over => return Err(ServiceError::WrongState("this deployment is over")),
+            Steered::Over => return Err(ServiceError::WrongState("this deployment has finished")),
             Steered::Already => {}
             Steered::Done(taken_back) => self.tell_over(taken_back),
         }

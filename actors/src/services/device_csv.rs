@@ -144,7 +144,8 @@ impl DeviceService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let filter = filter.checked()?;
-        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let turn =
+            Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let mut head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
@@ -176,7 +177,7 @@ impl DeviceService {
     pub fn import_turn(&self, principal: &Principal) -> Result<ImportTurn, ServiceError> {
         principal.require(Permission::ManageDevices)?;
         let turn = Arc::clone(&self.imports).try_acquire_owned();
-        Ok(ImportTurn { _permit: turn.map_err(|_| ServiceError::Overloaded("imports at a time"))? })
+        Ok(ImportTurn { _permit: turn.map_err(|_| ServiceError::Overloaded("the number of concurrent imports"))? })
     }
 
     /// Imports a table that is here already; see [`Self::import_in_turn`].
@@ -237,7 +238,7 @@ impl DeviceService {
                 },
             };
             match lines.insert(id, line) {
-                Some(first) => report.problem(line, Invalid::new("id", format!("the device is named in line {first} already"))),
+                Some(first) => report.problem(line, Invalid::new("id", format!("duplicate device, also in line {first}"))),
                 None => actions.push((id, BulkAction::Edit(patch))),
             }
         }
@@ -290,21 +291,21 @@ fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Inval
     // Spreadsheets of half the world write semicolons.
     let delimiter = if head_line.contains(&b';') && !head_line.contains(&b',') { b';' } else { b',' };
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
-    let head = reader.byte_headers().map_err(|_| Invalid::new("body", "its first line does not read as the names of columns"))?.clone();
+    let head = reader.byte_headers().map_err(|_| Invalid::new("body", "the header row is unreadable"))?.clone();
     let column = |name: &str| -> Result<Option<usize>, Invalid> {
         let mut places = head.iter().enumerate().filter(|(_, cell)| cell.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
         match (places.next(), places.next()) {
-            (Some(_), Some(_)) => Err(Invalid::new(name, "there are two columns of this name")),
+            (Some(_), Some(_)) => Err(Invalid::new(name, "duplicate column")),
             (place, _) => Ok(place.map(|(at, _)| at)),
         }
     };
     let (id, alias, new_alias) = (column("id")?, column("alias")?, column("new_alias")?);
     let (tags, groups) = (column("tags")?, column("groups")?);
     if id.is_none() && alias.is_none() {
-        return Err(Invalid::new("body", "its first line names neither a column id nor a column alias"));
+        return Err(Invalid::new("body", "the header row has neither a column id nor a column alias"));
     }
     let (mut rows, mut record) = (Vec::new(), csv::ByteRecord::new());
-    while reader.read_byte_record(&mut record).map_err(|_| Invalid::new("body", "not a table of comma-separated values"))? {
+    while reader.read_byte_record(&mut record).map_err(|_| Invalid::new("body", "not a CSV file"))? {
         report.rows += 1;
         if report.rows > IMPORT_ROWS_MAX {
             return Err(Invalid::new("body", format!("more than {IMPORT_ROWS_MAX} rows")));
@@ -315,7 +316,7 @@ fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Inval
             begin.line() + u64::from(at_line_feed)
         });
         if record.len() != head.len() {
-            let problem = format!("{} cells, where the first line has {}", record.len(), head.len());
+            let problem = format!("{} cells, but the header row has {}", record.len(), head.len());
             report.problem(line, Invalid::new("row", problem));
             continue;
         }

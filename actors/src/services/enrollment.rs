@@ -136,7 +136,7 @@ impl EnrollmentService {
         self.view.enrollment_changed();
         match outcome {
             None => Err(ServiceError::NotFound("enrollment token")),
-            Some(false) => Err(ServiceError::WrongState("the token has enrolled its device already; delete or revoke the device")),
+            Some(false) => Err(ServiceError::WrongState("the token was already used; delete or revoke its device")),
             Some(true) => {
                 tracing::info!(event = "enrollment.token_revoked", enroll_token_id = %id);
                 Ok(())
@@ -176,7 +176,7 @@ impl EnrollmentService {
         let usable = self.store.usable_enroll_token(&sha256(token), now).await?.ok_or(ServiceError::Unauthorized)?;
         let registration = registration.checked()?;
         let Some(alias) = usable.alias.or_else(|| registration.alias.clone()) else {
-            return Err(Invalid::new("alias", "required: the enrollment token fixes none").into());
+            return Err(Invalid::new("alias", "required: the enrollment token has none").into());
         };
         let secret = random_token()?;
         let device = NewDevice {

@@ -84,7 +84,7 @@ fn problem(source: ApkSource, read: &Result<Arc<ApkFacts>, Arc<str>>) -> Option<
         Err(cause) if source == ApkSource::Setting => Some(format!("the file of enrollment.agent_apk_file cannot be read: {cause}")),
         Err(cause) => Some(format!("the agent APK cannot be read: {cause}")),
         Ok(facts) => match &facts.version {
-            Err(problem) => Some(format!("devices will refuse the agent APK: {problem}")),
+            Err(problem) => Some(format!("devices will reject the agent APK: {problem}")),
             Ok(version) if version.package != PACKAGE => Some(format!(
                 concat!("the APK is one of {}, not of the agent {}; to get the agent, ", how_to_get_one!()),
                 version.package, PACKAGE
@@ -108,9 +108,8 @@ mod tests {
         assert_eq!(problem(ApkSource::DataFolder, &of_package(PACKAGE)), None);
         let other = problem(ApkSource::DataFolder, &of_package("com.example.till")).unwrap();
         assert!(other.contains("com.example.till") && other.contains("make agent"), "{other}");
-        let unsigned =
-            Ok(Arc::new(ApkFacts { sha256: "00".into(), size: 1, signer_sha256: None, version: Err("it is not signed".into()) }));
-        assert!(problem(ApkSource::DataFolder, &unsigned).unwrap().contains("it is not signed"));
+        let unsigned = Ok(Arc::new(ApkFacts { sha256: "00".into(), size: 1, signer_sha256: None, version: Err("not signed".into()) }));
+        assert!(problem(ApkSource::DataFolder, &unsigned).unwrap().contains("not signed"));
         let unreadable = Err("Permission denied".into());
         assert!(problem(ApkSource::Setting, &unreadable).unwrap().contains("enrollment.agent_apk_file cannot be read: Permission denied"));
         assert!(!problem(ApkSource::DataFolder, &unreadable).unwrap().contains("enrollment.agent_apk_file"));

@@ -78,10 +78,10 @@ impl EnrollmentService {
     pub async fn script(&self, principal: &Principal, order: ScriptOrder) -> Result<Script, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
         if order.tokens.is_empty() || order.tokens.len() as i64 > BATCH_MAX {
-            return Err(Invalid::new("tokens", format!("takes 1..{BATCH_MAX} tokens")).into());
+            return Err(Invalid::new("tokens", format!("must have 1..{BATCH_MAX} tokens")).into());
         }
         if order.tokens.len() > 1 && !order.batch {
-            return Err(Invalid::new("batch", "a script for a single device takes one token; set it for several").into());
+            return Err(Invalid::new("batch", "a script for a single device requires exactly one token; set it for several tokens").into());
         }
         let server_url = self.kit.server_url(order.server_url)?;
         let known = self.usable(&order.tokens).await?;
@@ -158,7 +158,7 @@ impl EnrollmentService {
     pub async fn batch_progress(&self, principal: &Principal, ids: &[EnrollTokenId]) -> Result<Vec<TokenProgress>, ServiceError> {
         principal.require(Permission::ViewEnrollment)?;
         if ids.len() as i64 > BATCH_MAX {
-            return Err(Invalid::new("ids", format!("takes at most {BATCH_MAX}")).into());
+            return Err(Invalid::new("ids", format!("more than {BATCH_MAX}")).into());
         }
         let mut found = self.store.enroll_tokens_progress(ids, clock::now()).await?;
         found.sort_by_key(|progress| ids.iter().position(|id| *id == progress.id));
@@ -186,14 +186,14 @@ impl EnrollmentService {
                 return Err(Invalid::new(format!("tokens[{index}]"), format!("more than {TOKEN_MAX_BYTES} bytes")).into());
             }
             if secrets.contains(&secret) {
-                return Err(Invalid::new(format!("tokens[{index}]"), "given twice: a token enrolls one device").into());
+                return Err(Invalid::new(format!("tokens[{index}]"), "duplicate: a token enrolls one device").into());
             }
             secrets.push(secret);
         }
         let found = self.store.usable_enroll_tokens(&secrets, clock::now()).await?;
         let in_order = secrets.iter().enumerate().map(|(index, secret)| {
             let known = found.iter().find(|known| known.secret_sha256 == *secret).cloned();
-            known.ok_or_else(|| Invalid::new(format!("tokens[{index}]"), "not a token that can be used").into())
+            known.ok_or_else(|| Invalid::new(format!("tokens[{index}]"), "not a usable token").into())
         });
         in_order.collect()
     }

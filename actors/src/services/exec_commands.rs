@@ -29,7 +29,7 @@ impl CommandService {
         let command = command.checked()?;
         match self.store.put_exec_command(&command, principal, clock::now(), ALLOWED_MAX).await? {
             true => Ok(()),
-            false => Err(ServiceError::WrongState("200 commands are allowed already; remove one first")),
+            false => Err(ServiceError::WrongState("the limit of 200 allowed commands is reached; remove one first")),
         }
     }
 

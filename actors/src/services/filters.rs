@@ -45,7 +45,7 @@ pub struct FilterService {
 /// Filters belong to accounts.
 fn account(principal: &Principal) -> Result<UserId, ServiceError> {
     principal.require(Permission::ViewDevices)?;
-    principal.user_id().ok_or(ServiceError::WrongState("filters belong to accounts, and you have none"))
+    principal.user_id().ok_or(ServiceError::WrongState("saved filters require a user account"))
 }
 
 /// People keep filters whatever their role, but a token that may only look changes nothing.
@@ -60,7 +60,7 @@ impl FilterRequest {
     fn checked(self) -> Result<Self, Invalid> {
         let name = self.name.trim().to_owned();
         if name.is_empty() {
-            return Err(Invalid::new("name", format!("empty; it takes 1..{NAME_MAX_CHARS} characters")));
+            return Err(Invalid::new("name", format!("empty; must have 1..{NAME_MAX_CHARS} characters")));
         }
         text::bounded("name", &name, NAME_MAX_CHARS)?;
         Ok(Self { name, filter: self.filter.checked()?, shared: self.shared })
@@ -101,7 +101,7 @@ impl FilterService {
             SavedFilter { id, owner, owner_name: principal.username().to_owned(), name, filter, shared, created_at: now, changed_at: now };
         match self.store.insert_saved_filter(&filter, OWNED_MAX, principal).await? {
             true => Ok(filter),
-            false => Err(ServiceError::WrongState("you keep 100 filters already, which is the limit")),
+            false => Err(ServiceError::WrongState("the limit of 100 saved filters is reached")),
         }
     }
 
@@ -121,7 +121,7 @@ impl FilterService {
         let after = SavedFilter { owner, name, filter, shared, changed_at: clock::now(), ..before };
         match self.store.update_saved_filter(&after, principal).await? {
             true => Ok(after),
-            false => Err(ServiceError::NotFound("filter of yours")),
+            false => Err(ServiceError::NotFound("filter")),
         }
     }
 
@@ -132,7 +132,7 @@ impl FilterService {
     pub async fn delete(&self, principal: &Principal, id: SavedFilterId) -> Result<(), ServiceError> {
         match self.store.delete_saved_filter(id, keeper(principal)?, principal, clock::now()).await? {
             true => Ok(()),
-            false => Err(ServiceError::NotFound("filter of yours")),
+            false => Err(ServiceError::NotFound("filter")),
         }
     }
 }

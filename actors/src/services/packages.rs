@@ -37,7 +37,7 @@ impl ApkService {
         let signers = signers("signers_sha256", signers_sha256)?;
         bounded("note", note, PACKAGE_NOTE_MAX_CHARS)?;
         let put = self.store.put_package(name, &signers, note, principal, clock::now(), PACKAGES_MAX).await?;
-        let new = put.ok_or(ServiceError::WrongState("1,000 packages are managed already; remove one first"))?;
+        let new = put.ok_or(ServiceError::WrongState("the limit of 1,000 managed packages is reached; remove one first"))?;
         let row = self.store.package(name).await?.ok_or(ServiceError::NotFound("package"))?;
         Ok((row, new))
     }

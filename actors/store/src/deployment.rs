@@ -270,7 +270,7 @@ impl Store {
             taken_back.extend(supersede(&mut tx, new, now).await?);
         }
         insert_tasks(&mut tx, new, now).await?;
-        let detail = format!("{} devices, {canary} of them first", new.tasks.len());
+        let detail = format!("{} devices, canary of {canary}", new.tasks.len());
         note(&mut tx, new.id, now, "created", None, &detail, Some(by.username())).await?;
         sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, new.id.to_string()).execute(&mut *tx).await?;
         if let Some(entry) = called_off {

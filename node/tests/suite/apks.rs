@@ -103,7 +103,7 @@ async fn hostile_files_are_refused_by_name_and_leave_nothing_behind() {
     for (what, file, query, field, word) in [
         ("not an APK", b"hello".to_vec(), "", "apk", "not an APK"),
         ("nothing", vec![], "", "apk", "not an APK"),
-        ("truncated", whole[..whole.len() - 100].to_vec(), "", "apk", "cut off"),
+        ("truncated", whole[..whole.len() - 100].to_vec(), "", "apk", "truncated"),
         ("altered", altered, "", "apk", "altered"),
         ("v1 only", fixture("till-6-v1.apk"), "", "apk", "scheme v1"),
         ("unsigned", fixture("till-7-unsigned.apk"), "", "apk", "not signed"),
@@ -413,7 +413,7 @@ async fn the_command_line_uploads_and_goes_on_where_it_broke_off() {
     let resume = said.split("--resume ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     let signer = said.split("signed by ").nth(1).unwrap()[..64].to_owned();
     let (ok, out, err) = ctl(&["packages", "allow", TILL, "--signer", &signer, "--note", "tills"]);
-    assert!(ok && out.contains("may be uploaded"), "{out}{err}");
+    assert!(ok && out.contains("Allowed"), "{out}{err}");
     let (ok, out, err) = ctl(&["-o", "json", "apks", "upload", &file, "--resume", &resume]);
     assert!(ok, "{out}{err}");
     let apk: Value = serde_json::from_str(&out).unwrap();
@@ -424,8 +424,8 @@ async fn the_command_line_uploads_and_goes_on_where_it_broke_off() {
         (&["apks", "download-url", id], "signature="),
         (&["packages", "list"], "tills"),
         (&["apks", "upload", &file], id),
-        (&["apks", "delete", id, "--yes"], "is deleted"),
-        (&["packages", "remove", TILL, "--yes"], "managed no more"),
+        (&["apks", "delete", id, "--yes"], "Deleted"),
+        (&["packages", "remove", TILL, "--yes"], "Removed com.example.till from the managed packages"),
     ] {
         let (ok, out, err) = ctl(arguments);
         assert!(ok && out.contains(word), "{arguments:?}: {out}{err}");

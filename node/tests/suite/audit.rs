@@ -244,7 +244,7 @@ async fn each_act_leaves_one_entry_and_no_secret() {
     let listed: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
     assert!(ok && listed.as_array().unwrap().len() == 2 && listed[0]["action"] == "node.resumed", "{out}{err}");
     let (whole, said) = trail.verify(&[]);
-    assert!(whole && said.contains("is whole"), "{said}");
+    assert!(whole && said.contains("is intact"), "{said}");
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn nothing_in_the_chain_is_changed_unseen() {
             "entry 4 is out of order: it was written as 6".to_owned(),
         ),
         ("DELETE FROM audit_entry WHERE seq > (SELECT seq - 2 FROM audit_head)", format!("entries {} to {head} are missing", head - 1)),
-        ("UPDATE audit_head SET seq = seq - 1", format!("entry {head} is the newest, but the head says that {} is", head - 1)),
+        ("UPDATE audit_head SET seq = seq - 1", format!("entry {head} is the newest, but according to the head it is {}", head - 1)),
     ] {
         let (whole, said) = tamper(what);
         assert!(!whole && said.contains(&says), "{what}: {said}");

@@ -132,7 +132,7 @@ impl Options {
     pub fn checked(self, devices: usize, fleet: bool) -> Result<Self, Invalid> {
         match self.canary {
             None if fleet => {
-                return Err(Invalid::new("options.canary.size", "0: a deployment to the whole fleet begins with at least one device"));
+                return Err(Invalid::new("options.canary.size", "0: a deployment to all devices requires a canary of at least one device"));
             }
             None => {}
             Some(canary) => canary.check(devices)?,
@@ -175,7 +175,7 @@ impl CanaryOptions {
     fn check(self, devices: usize) -> Result<(), Invalid> {
         let most = u32::try_from(devices).unwrap_or(u32::MAX);
         if self.size > most {
-            return Err(Invalid::new("options.canary.size", format!("{} is more than the {devices} devices that were chosen", self.size)));
+            return Err(Invalid::new("options.canary.size", format!("{} is more than the {devices} devices of the target", self.size)));
         }
         in_range("options.canary.size", self.size, 1, most)?;
         in_range("options.canary.success_threshold_pct", self.success_threshold_pct, 1, 100)?;

@@ -37,19 +37,19 @@ pub enum Refusal {
     #[error("the deployment is canceled for this device; do not install")]
     Canceled,
     /// Deployments are switched off.
-    #[error("deployments are switched off; do not install")]
+    #[error("deployments are disabled; do not install")]
     SwitchedOff,
     /// The maintenance window is closed.
     #[error("the maintenance window is closed; do not install")]
     OutsideWindow,
     /// The device was not told to, or the order was taken back.
-    #[error("this installation was not ordered, or was taken back; do not install")]
+    #[error("there is no such installation, or it was canceled; do not install")]
     NotOrdered,
     /// It is about an attempt that is over.
-    #[error("attempt: another one is under way; do not install for this one")]
+    #[error("attempt: another attempt is in progress; do not install")]
     OtherAttempt,
     /// The task is over.
-    #[error("this task is over, as {}", .0.as_str())]
+    #[error("this task has finished as {}", .0.as_str())]
     Over(TaskState),
     /// The device is further than that.
     #[error("status: a step backwards; {} is on record", .0.as_str())]

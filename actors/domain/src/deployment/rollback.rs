@@ -18,19 +18,19 @@ pub struct Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRollback {
     /// The options forbid it.
-    #[error("this deployment was made without permission to roll back")]
+    #[error("this deployment does not allow rollback")]
     NotAllowed,
     /// Nothing was installed by it.
     #[error("no device has the version that this deployment installs")]
     NothingInstalled,
     /// Another deployment, which is not over, takes it back.
-    #[error("deployment {by} takes this one back already")]
+    #[error("deployment {by} is already a rollback of this one")]
     UnderWay {
         /// That one.
         by: DeploymentId,
     },
     /// Nobody knows what was there before.
-    #[error("no earlier version is known to be good: none was in use on these devices before that is in the library")]
+    #[error("no earlier version is known to be good: no uploaded version was in use on these devices before")]
     NothingKnown,
     /// Nobody uploaded a way back.
     #[error(

@@ -31,7 +31,7 @@ impl MaintenanceWindow {
                 .map_err(|_| Invalid::new("options.window.tz", "not a time zone of the IANA database, such as Europe/Berlin or UTC"))?,
         };
         if window.start_minute == window.end_minute {
-            return Err(Invalid::new("options.window.end", "the same as start: a window has to have a length"));
+            return Err(Invalid::new("options.window.end", "equal to start: the window would be empty"));
         }
         Ok(window)
     }

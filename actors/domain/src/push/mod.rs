@@ -90,9 +90,9 @@ impl Misconfiguration {
                 "enable the Firebase Cloud Messaging API and let the service account send (cloudmessaging.messages.create)"
             }
             Self::ProjectNotFound => "check project_id in the service account's file and fcm.base_url",
-            Self::Redirected => "something answers for FCM with a redirect: check fcm.base_url and proxies",
+            Self::Redirected => "FCM requests are redirected: check fcm.base_url and proxies",
             Self::AccountRefused => {
-                "the service account, its key or this machine's clock is wrong: make a new key, name it in fcm.service_account_file"
+                "the service account, its key or this machine's clock is wrong: create a new key and set it in fcm.service_account_file"
             }
         }
     }

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(super) fn of(archive: &Archive<'_>, block_at: u64, algorithm: &'static Algorithm, deadline: Deadline) -> Result<Vec<u8>, Invalid> {
     let mut end = archive.end.clone();
     // For whoever signs, the directory begins where the block does.
-    let place = u32::try_from(block_at).map_err(|_| refused("the file is larger than Android takes"))?;
+    let place = u32::try_from(block_at).map_err(|_| refused("the file is larger than Android supports"))?;
     end[16..20].copy_from_slice(&place.to_le_bytes());
 
     let mut chunks = Chunked { algorithm, digests: Vec::new(), count: 0 };

@@ -57,7 +57,7 @@ pub(super) struct Manifest {
 /// It is no binary XML, has no `manifest` element or no package.
 pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid> {
     let document = Chunks(bytes).next().filter(|chunk| chunk.kind == XML);
-    let document = document.ok_or_else(|| refused("its AndroidManifest.xml is not in Android's binary form"))?;
+    let document = document.ok_or_else(|| refused("AndroidManifest.xml is not in Android's binary format"))?;
     let (mut strings, mut ids): (Strings<'_>, &[u8]) = (Strings::default(), &[]);
     let mut manifest = None;
     let (mut depth, mut major) = (0_usize, 0);
@@ -102,9 +102,9 @@ pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid
             _ => {}
         }
     }
-    let mut manifest: Manifest = manifest.ok_or_else(|| refused("its AndroidManifest.xml has no manifest element"))?;
+    let mut manifest: Manifest = manifest.ok_or_else(|| refused("AndroidManifest.xml has no manifest element"))?;
     if !(0..=i64::from(i32::MAX)).contains(&major) {
-        return Err(refused("its android:versionCodeMajor is out of range"));
+        return Err(refused("android:versionCodeMajor is out of range"));
     }
     // As PackageInfo.getLongVersionCode() has it: the major part in the upper half.
     manifest.version_code = manifest.version_code.map(|code| major << 32 | code);

@@ -76,7 +76,7 @@ impl Deadline {
     fn check(self) -> Result<(), Invalid> {
         match Instant::now() < self.0 {
             true => Ok(()),
-            false => Err(refused("reading it takes too long")),
+            false => Err(refused("reading the file takes too long")),
         }
     }
 }
@@ -95,7 +95,7 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
     let archive = Archive::open(file, deadline)?;
     let signing = signing::verify(&archive, deadline)?;
     let Some(entry) = archive.entry("AndroidManifest.xml") else {
-        return Err(refused("not an APK: it has no AndroidManifest.xml"));
+        return Err(refused("not an APK: no AndroidManifest.xml"));
     };
     let manifest = manifest::read(&archive.inflate(entry, MANIFEST_MAX_BYTES)?, deadline)?;
     domain::apk::package("apk.package", &manifest.package)?;
@@ -105,7 +105,7 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
     };
     let resources = Resources::read(&table, deadline)?;
     let text = |value: &Option<manifest::Value>| value.as_ref().and_then(|value| resources.text(value)).map(|text| line(&text));
-    let version_code = manifest.version_code.ok_or_else(|| refused("its manifest has no android:versionCode"))?;
+    let version_code = manifest.version_code.ok_or_else(|| refused("the manifest has no android:versionCode"))?;
     let picture = |value: &manifest::Value| {
         resources.files(value).iter().find_map(|name| {
             let entry = archive.entry(name)?;

@@ -62,7 +62,7 @@ pub(super) fn verify(archive: &Archive<'_>, deadline: Deadline) -> Result<Signin
     let present = present.ok_or_else(damaged)?;
     let related = |signer: &Signer<'_>| signer.certificate == present.certificate || present.lineage.contains(&signer.certificate);
     if !signers.iter().all(related) {
-        return Err(refused("its signature schemes name different signers, and none handed over to the other"));
+        return Err(refused("the signature schemes name different signers, without a key rotation between them"));
     }
     let before = present.lineage.len().saturating_sub(1);
     Ok(Signing {
@@ -76,17 +76,17 @@ fn fingerprint(certificate: &[u8]) -> String {
 }
 
 fn damaged() -> Invalid {
-    refused("its APK signing block is damaged")
+    refused("the APK signing block is damaged")
 }
 
 fn altered() -> Invalid {
-    refused("its signature does not fit: the file was altered after it was signed, or is damaged")
+    refused("the signature does not match: the file was altered after signing, or is damaged")
 }
 
 fn unsigned(archive: &Archive<'_>) -> Invalid {
     match archive.has_v1_signature() {
-        true => refused("it is signed with scheme v1 (JAR) only, which does not protect the whole file; sign it with scheme v2 or v3"),
-        false => refused("it is not signed; sign it with scheme v2 or v3"),
+        true => refused("signed with scheme v1 (JAR) only, which does not protect the whole file; sign with scheme v2 or v3"),
+        false => refused("not signed; sign with scheme v2 or v3"),
     }
 }
 
@@ -156,9 +156,7 @@ impl Check<'_, '_> {
         // The signature first: nothing else is worth a look before.
         let known: Vec<_> = signatures.iter().filter(|(algorithm, _)| algorithm.content_digest().is_some()).collect();
         if known.is_empty() {
-            return Err(refused(
-                "it is signed in a way that is not known here: give it a signature by RSA or ECDSA with SHA-256 or SHA-512",
-            ));
+            return Err(refused("unsupported signature algorithm: sign with RSA or ECDSA and SHA-256 or SHA-512"));
         }
         if !known.iter().all(|(algorithm, signature)| algorithm.verifies(key, message, signature)) {
             return Err(altered());
@@ -172,7 +170,7 @@ impl Check<'_, '_> {
         let certificates = signed.sized().and_then(list).ok_or_else(damaged)?;
         let certificate = certificates.first().ok_or_else(damaged)?.0;
         if public_key(certificate) != Some(key) {
-            return Err(refused("its signature was not made with the key of its certificate"));
+            return Err(refused("the signature was not made with the key of the certificate"));
         }
         if levels.is_some() && pair(&mut signed) != levels {
             return Err(damaged());
@@ -197,7 +195,7 @@ impl Check<'_, '_> {
             }
         }
         if lineage.last().is_some_and(|last| *last != certificate) {
-            return Err(refused("its proof of rotation ends at another certificate than the one it is signed with"));
+            return Err(refused("the proof of rotation ends at another certificate than the signer's"));
         }
         Ok(Signer { scheme, max_sdk: levels.map_or(0, |(_, max)| max), certificate, lineage })
     }
@@ -217,14 +215,14 @@ impl Check<'_, '_> {
 }
 
 fn stripped() -> Invalid {
-    refused("a signature that it had is missing: it was taken out after signing")
+    refused("a signature is missing: it was removed after signing")
 }
 
 /// The certificates of a proof of rotation, oldest first: each signed by the one before.
 fn rotation(mut proof: Front<'_>) -> Result<Vec<&[u8]>, Invalid> {
-    let broken = || refused("its proof of rotation does not hold");
+    let broken = || refused("the proof of rotation is invalid");
     if proof.u32() != Some(1) {
-        return Err(refused("its proof of rotation has a version that is not known here"));
+        return Err(refused("unsupported version of the proof of rotation"));
     }
     let nodes = list(proof).filter(|nodes| (1..=LINEAGE_MAX).contains(&nodes.len())).ok_or_else(broken)?;
     let mut certificates: Vec<&[u8]> = Vec::new();

@@ -65,7 +65,7 @@ impl<'a> Archive<'a> {
         let mut start = [0; 4];
         let begins = size >= END_BYTES as u64 && file.read_exact_at(&mut start, 0).is_ok() && start == *b"PK\x03\x04";
         if !begins {
-            return Err(refused("not an APK: it does not begin as a ZIP file does"));
+            return Err(refused("not an APK: no ZIP header"));
         }
         let tail_length = usize::try_from(size).unwrap_or(usize::MAX).min(END_BYTES + COMMENT_MAX_BYTES);
         let mut tail = vec![0; tail_length];
@@ -74,26 +74,26 @@ impl<'a> Archive<'a> {
             let comment = u16_at(&tail, at + 20).map(usize::from);
             tail[*at..].starts_with(b"PK\x05\x06") && comment == Some(tail_length - at - END_BYTES)
         });
-        let end_at = end_at.ok_or_else(|| refused("the file is cut off: the directory of its ZIP archive is missing"))?;
+        let end_at = end_at.ok_or_else(|| refused("truncated file: the ZIP central directory is missing"))?;
         let end = tail.split_off(end_at);
         let number = |at| u32_at(&end, at).unwrap_or(u32::MAX);
         let (directory_size, directory_at) = (number(12), number(16));
         if directory_size == u32::MAX || directory_at == u32::MAX {
-            return Err(refused("a ZIP64 archive, which Android does not install"));
+            return Err(refused("a ZIP64 archive, which Android does not support"));
         }
         let end_at = size - end.len() as u64;
         if u64::from(directory_at) + u64::from(directory_size) != end_at {
-            return Err(refused("the directory of its ZIP archive does not stand where it should: the file is cut off or damaged"));
+            return Err(refused("the ZIP central directory is misplaced: the file is truncated or damaged"));
         }
         if index(directory_size) > DIRECTORY_MAX_BYTES {
-            return Err(refused(format!("the directory of its ZIP archive is larger than {DIRECTORY_MAX_BYTES} bytes")));
+            return Err(refused(format!("the ZIP central directory is larger than {DIRECTORY_MAX_BYTES} bytes")));
         }
         let mut directory = vec![0; index(directory_size)];
         file.read_exact_at(&mut directory, u64::from(directory_at)).map_err(unreadable)?;
         let count = u16_at(&end, 10).map(usize::from).unwrap_or_default();
         let (entries, entries_end) = entries(&directory, count, size, deadline)?;
         if entries_end > u64::from(directory_at) {
-            return Err(refused("entries of its ZIP archive overlap"));
+            return Err(refused("ZIP entries overlap"));
         }
         Ok(Self { file, directory_at: u64::from(directory_at), directory, end, entries_end, entries })
     }
@@ -115,7 +115,7 @@ impl<'a> Archive<'a> {
     /// They cannot be read.
     pub(super) fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>, Invalid> {
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, at).map_err(|_| refused("the file is cut off"))?;
+        self.file.read_exact_at(&mut bytes, at).map_err(|_| refused("truncated file"))?;
         Ok(bytes)
     }
 
@@ -129,12 +129,12 @@ impl<'a> Archive<'a> {
     /// # Errors
     /// It is damaged, or larger than `limit` bytes, whatever the directory says.
     pub(super) fn inflate(&self, entry: Entry, limit: usize) -> Result<Vec<u8>, Invalid> {
-        let damaged = || refused("an entry of its ZIP archive is damaged");
+        let damaged = || refused("a ZIP entry is damaged");
         if entry.encrypted {
-            return Err(refused("an entry of its ZIP archive is encrypted"));
+            return Err(refused("a ZIP entry is encrypted"));
         }
         if entry.unpacked > limit as u64 {
-            return Err(refused(format!("an entry of its ZIP archive unpacks to more than {limit} bytes")));
+            return Err(refused(format!("a ZIP entry unpacks to more than {limit} bytes")));
         }
         let local = self.bytes(entry.at, LOCAL_BYTES as usize)?;
         let lengths = (u16_at(&local, 26), u16_at(&local, 28));
@@ -150,11 +150,11 @@ impl<'a> Archive<'a> {
         match entry.method {
             0 => packed.take(most).read_to_end(&mut bytes),
             8 => DeflateDecoder::new(packed).take(most).read_to_end(&mut bytes),
-            _ => return Err(refused("an entry of its ZIP archive is packed in a way that Android does not know")),
+            _ => return Err(refused("a ZIP entry uses a compression method that Android does not support")),
         }
         .map_err(|_| damaged())?;
         if bytes.len() > limit {
-            return Err(refused(format!("an entry of its ZIP archive unpacks to more than {limit} bytes")));
+            return Err(refused(format!("a ZIP entry unpacks to more than {limit} bytes")));
         }
         let mut crc = Crc::new();
         crc.update(&bytes);
@@ -167,7 +167,7 @@ impl<'a> Archive<'a> {
 
 /// Reads the directory of a file of `size` bytes: its entries, and where the last of them ends.
 fn entries(directory: &[u8], count: usize, size: u64, deadline: Deadline) -> Result<(HashMap<Vec<u8>, Entry>, u64), Invalid> {
-    let damaged = || refused("the directory of its ZIP archive is damaged");
+    let damaged = || refused("the ZIP central directory is damaged");
     let mut entries = HashMap::with_capacity(count);
     let (mut at, mut unpacked, mut places) = (0, 0_u64, Vec::with_capacity(count));
     for _ in 0..count {
@@ -190,7 +190,7 @@ fn entries(directory: &[u8], count: usize, size: u64, deadline: Deadline) -> Res
         places.push((entry.at, entry.at + LOCAL_BYTES + entry.name_length + entry.packed));
         // Two of one name: whoever checks may see the one, and whoever installs the other.
         if entries.insert(name.to_vec(), entry).is_some() {
-            return Err(refused("its ZIP archive has two entries of one name"));
+            return Err(refused("duplicate ZIP entry name"));
         }
     }
     deadline.check()?;
@@ -198,11 +198,11 @@ fn entries(directory: &[u8], count: usize, size: u64, deadline: Deadline) -> Res
         return Err(damaged());
     }
     if unpacked > UNPACKED_MAX_BYTES || unpacked > UNPACKED_FREE_BYTES + size.saturating_mul(UNPACKED_MAX_RATIO) {
-        return Err(refused(format!("a ZIP bomb: {size} bytes that unpack to {unpacked}")));
+        return Err(refused(format!("ZIP bomb: {size} bytes that unpack to {unpacked}")));
     }
     places.sort_unstable();
     if places.windows(2).any(|two| two[0].1 > two[1].0) {
-        return Err(refused("entries of its ZIP archive overlap"));
+        return Err(refused("ZIP entries overlap"));
     }
     Ok((entries, places.last().map_or(0, |last| last.1)))
 }
