@@ -90,12 +90,12 @@ rem ---- words ----
 
 :usage
 echo Enrolls Android devices over USB: checks the device, installs the agent, makes it device owner,
-echo hands it the server and its token, and waits until the server has seen it. Running it again is safe.
+echo configures server and token, and waits for the first heartbeat. The script can be run repeatedly.
 echo(
-echo   --serial SERIAL   the device, when several are connected (adb devices lists them)
-echo   --alias NAME      name of the device, when the token fixes none
-echo   --timeout SECONDS how long to wait until the server has seen a device (180)
-echo   --no-install      do not install the agent: it is on the device already
+echo   --serial SERIAL   serial number, if several devices are connected (see adb devices)
+echo   --alias NAME      alias of the device, if the token has none
+echo   --timeout SECONDS timeout of the wait for the first heartbeat (180)
+echo   --no-install      do not install the agent: it is already installed
 echo   --dry-run         print the adb calls and change nothing
 echo   --help            this text
 exit /b 0
@@ -172,7 +172,7 @@ call :step 1 "adb"
 if "!DRY_RUN!"=="1" (echo         adb version& exit /b 0)
 where adb >nul 2>&1 || (call :fail 10 "adb is not on the PATH." & exit /b 10)
 where curl.exe >nul 2>&1 || (call :fail 22 "curl.exe is not on this computer." & exit /b 22)
-adb version >"!OUT!" 2>&1 || (call :said & call :fail 10 "adb is there but does not run." & exit /b 10)
+adb version >"!OUT!" 2>&1 || (call :said & call :fail 10 "adb was found but does not run." & exit /b 10)
 set TOLD=
 for /f "usebackq delims=" %%t in ("!OUT!") do if not defined TOLD set "TOLD=%%t"
 echo         !TOLD!
@@ -183,7 +183,7 @@ call :step 2 "The server and the token"
 if "!DRY_RUN!"=="1" (echo         GET !SERVER_URL!/v1/enroll-tokens/self& exit /b 0)
 call :look_at_token !INDEX!
 if "!HTTP_STATUS!"=="000" (call :said & call :fail 20 "No answer from !SERVER_URL!." & exit /b 20)
-if "!HTTP_STATUS!"=="401" (call :fail 21 "The server does not know the token." & exit /b 21)
+if "!HTTP_STATUS!"=="401" (call :fail 21 "The token is unknown to the server." & exit /b 21)
 if not "!HTTP_STATUS!"=="200" (call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!." & exit /b 20)
 if "!TOKEN_STATUS!"=="unused" exit /b 0
 if "!TOKEN_STATUS!"=="used" exit /b 0
@@ -192,7 +192,7 @@ exit /b 21
 
 rem :list_devices: lines of "serial state" in devices.txt
 :list_devices
-adb devices >"!OUT!" 2>&1 <nul || (call :said & call :fail 10 "adb devices does not work." & exit /b 10)
+adb devices >"!OUT!" 2>&1 <nul || (call :said & call :fail 10 "adb devices failed." & exit /b 10)
 break >"!WORK!\devices.txt"
 for /f "usebackq tokens=1,*" %%a in ("!OUT!") do (
     set "FIRST=%%a"
@@ -205,7 +205,7 @@ rem :check_state SERIAL STATE
 if "%~2"=="device" exit /b 0
 if "%~2"=="unauthorized" (call :fail 13 "The device %~1 has not accepted this computer." & exit /b 13)
 if "%~2"=="authorizing" (call :fail 13 "The device %~1 has not accepted this computer." & exit /b 13)
-if "%~2"=="no" (call :fail 13 "This computer may not talk to the device %~1." & exit /b 13)
+if "%~2"=="no" (call :fail 13 "This computer is not permitted to access the device %~1." & exit /b 13)
 call :fail 14 "The device %~1 is in the state: %~2"
 exit /b 14
 
@@ -231,12 +231,12 @@ echo         !SERIAL!
 exit /b 0
 
 :check_android
-call :step 4 "Its Android version"
+call :step 4 "Android version"
 call :ask CALL_SDK || exit /b !ERRORLEVEL!
 set SDK=10000
 if "!DRY_RUN!"=="1" exit /b 0
 set "SDK=!TOLD!"
-for /f "delims=0123456789" %%c in ("!SDK!x") do if not "%%c"=="x" (call :said & call :fail 19 "The device does not tell its API level." & exit /b 19)
+for /f "delims=0123456789" %%c in ("!SDK!x") do if not "%%c"=="x" (call :said & call :fail 19 "The API level of the device is unavailable." & exit /b 19)
 if !SDK! LSS !MIN_SDK! (call :fail 15 "The device has API level !SDK!; the agent needs !MIN_SDK!." & exit /b 15)
 echo         API level !SDK!
 exit /b 0
@@ -245,20 +245,20 @@ exit /b 0
 call :step 5 "Other owners"
 set IS_OWNER=0
 call :ask CALL_OWNER || exit /b !ERRORLEVEL!
-findstr /c:"{!PACKAGE!/" "!OUT!" >nul && (set IS_OWNER=1& echo         The agent is device owner already.& exit /b 0)
+findstr /c:"{!PACKAGE!/" "!OUT!" >nul && (set IS_OWNER=1& echo         The agent is already device owner.& exit /b 0)
 findstr /c:"admin=" "!OUT!" >nul && (call :said & call :fail 16 "Another app manages this device." & exit /b 16)
 exit /b 0
 
 :check_accounts
 call :step 6 "Accounts"
-if "!IS_OWNER!"=="1" (echo         Not asked: the agent is device owner already.& exit /b 0)
+if "!IS_OWNER!"=="1" (echo         Skipped: the agent is already device owner.& exit /b 0)
 call :ask CALL_ACCOUNTS || exit /b !ERRORLEVEL!
 findstr /c:"Accounts:" "!OUT!" >nul && (call :said & call :fail 17 "The device has accounts." & exit /b 17)
 exit /b 0
 
 :check_users
 call :step 7 "Other users"
-if "!IS_OWNER!"=="1" (echo         Not asked: the agent is device owner already.& exit /b 0)
+if "!IS_OWNER!"=="1" (echo         Skipped: the agent is already device owner.& exit /b 0)
 call :ask CALL_USERS || exit /b !ERRORLEVEL!
 set COUNT=0
 for /f "delims=" %%n in ('findstr /c:"UserInfo" "!OUT!" ^| find /c "UserInfo"') do set "COUNT=%%n"
@@ -267,7 +267,7 @@ exit /b 0
 
 :download_agent
 if exist "!WORK!\agent.apk" exit /b 0
-echo         Downloading it
+echo         Downloading the agent
 set HTTP_STATUS=000
 >"!WORK!\request.txt" echo url = "!APK_URL!"
 for /f "delims=" %%s in ('curl.exe -q -sS -g -K "!WORK!\request.txt" --connect-timeout 10 --max-time 600 -o "!WORK!\agent.part" -w "%%{http_code}" 2^>"!OUT!"') do set "HTTP_STATUS=%%s"
@@ -287,14 +287,14 @@ if "!DRY_RUN!"=="1" (
     exit /b 0
 )
 if "!INSTALL!"=="0" (
-    findstr /b /c:"absent" "!OUT!" >nul && (call :fail 33 "The agent is not on the device." & exit /b 33)
-    echo         It is on the device.
+    findstr /b /c:"absent" "!OUT!" >nul && (call :fail 33 "The agent is not installed." & exit /b 33)
+    echo         The agent is installed.
     exit /b 0
 )
-if "!APK_URL!"=="" (call :fail 33 "The server had no agent APK when this script was made." & exit /b 33)
-findstr /b /c:"!APK_SHA256!" "!OUT!" >nul && (echo         This very APK is installed already.& exit /b 0)
+if "!APK_URL!"=="" (call :fail 33 "The server had no agent APK when this script was created." & exit /b 33)
+findstr /b /c:"!APK_SHA256!" "!OUT!" >nul && (echo         This APK is already installed.& exit /b 0)
 call :download_agent || exit /b !ERRORLEVEL!
-echo         Installing it
+echo         Installing the agent
 adb -s "!SERIAL!" install -r "!WORK!\agent.apk" >"!OUT!" 2>&1 <nul
 findstr /c:"Success" "!OUT!" >nul && exit /b 0
 call :said
@@ -310,7 +310,7 @@ exit /b 0
 
 :become_owner
 call :step 9 "Device owner"
-if "!IS_OWNER!"=="1" (echo         The agent is it already.& exit /b 0)
+if "!IS_OWNER!"=="1" (echo         The agent is already device owner.& exit /b 0)
 call :run "!CALL_SET_OWNER!"
 if "!DRY_RUN!"=="1" exit /b 0
 findstr /c:"Success" "!OUT!" >nul && exit /b 0
@@ -343,7 +343,7 @@ call :run "!CALL_GRANT! %~1"
 set "CODE=!ERRORLEVEL!"
 for %%f in ("!OUT!") do if not "%%~zf"=="0" set CODE=41
 if "!CODE!"=="0" exit /b 0
-findstr /c:"has not requested permission" /c:"nknown permission" "!OUT!" >nul && (echo         %~1: this agent does not ask for it& exit /b 0)
+findstr /c:"has not requested permission" /c:"nknown permission" "!OUT!" >nul && (echo         %~1: not requested by this agent& exit /b 0)
 call :said
 call :fail 41 "%~1 was not granted."
 exit /b 41
@@ -351,7 +351,7 @@ exit /b 41
 :exempt_from_doze
 call :step 11 "Doze"
 call :ask CALL_DOZE_LIST || exit /b !ERRORLEVEL!
-findstr /c:",!PACKAGE!," "!OUT!" >nul && (echo         The agent is exempt already.& exit /b 0)
+findstr /c:",!PACKAGE!," "!OUT!" >nul && (echo         The agent is already exempt.& exit /b 0)
 call :run "!CALL_DOZE_ADD!"
 call :ask CALL_DOZE_LIST || exit /b !ERRORLEVEL!
 if "!DRY_RUN!"=="1" exit /b 0
@@ -361,7 +361,7 @@ exit /b 0
 rem The call with the token is ready in ENROLL_n (base64 of: !CALL_ENROLL! with its extras, quoted for the device). It goes
 rem by standard input, so that no list of processes shows it; the # at the end of each line hides its carriage return.
 :hand_over
-call :step 12 "Hand the server and the token over"
+call :step 12 "Configure server and token"
 set ALREADY=0
 if "!DRY_RUN!"=="1" (
     echo         adb -s !SHOWN! shell sh
@@ -375,15 +375,15 @@ if not "!ALIAS_WANTED!"=="" (>>"!WORK!\call.sh" echo  --es alias '!ALIAS_WANTED!
 adb -s "!SERIAL!" shell sh <"!WORK!\call.sh" >"!OUT!" 2>&1
 del "!WORK!\call.b64" "!WORK!\call.sh" 2>nul
 findstr /c:"result=1" "!OUT!" >nul && exit /b 0
-findstr /c:"result=2" "!OUT!" >nul && (set ALREADY=1& echo         The device is enrolled with this server already; the token is left for another one.& exit /b 0)
+findstr /c:"result=2" "!OUT!" >nul && (set ALREADY=1& echo         The device is already enrolled with this server; the token remains unused.& exit /b 0)
 call :said
-call :fail 43 "The agent did not accept."
+call :fail 43 "The agent rejected the configuration."
 exit /b 43
 
 :wait_until_seen
-call :step 13 "Wait until the server has seen the device"
+call :step 13 "Wait for the first heartbeat"
 if "!DRY_RUN!"=="1" (echo         GET !SERVER_URL!/v1/enroll-tokens/self every 2 s, up to !TIMEOUT_S! s& exit /b 0)
-if "!ALREADY!"=="1" (echo         Enrolled before.& exit /b 0)
+if "!ALREADY!"=="1" (echo         Already enrolled.& exit /b 0)
 set WAITED=0
 :look_again
 call :look_at_token !INDEX!
@@ -451,7 +451,7 @@ if "!DRY_RUN!"=="1" (
 call :step 2 "The server"
 call :next_token
 set "CODE=!ERRORLEVEL!"
-if "!CODE!"=="45" echo         Every token of this script is used, expired or revoked.
+if "!CODE!"=="45" echo         All tokens of this script are used, expired or revoked.
 if "!CODE!"=="20" (call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!." & exit /b 20)
 call :step 3 "The devices"
 call :list_devices || exit /b !ERRORLEVEL!
@@ -490,7 +490,7 @@ set "CODE=!ERRORLEVEL!"
 if not "!CODE!"=="0" goto device_done
 call :next_token
 set "CODE=!ERRORLEVEL!"
-if "!CODE!"=="45" call :is_enrolled "%~1" && (echo         It is enrolled already.& set CODE=0& goto device_done)
+if "!CODE!"=="45" call :is_enrolled "%~1" && (echo         Already enrolled.& set CODE=0& goto device_done)
 if "!CODE!"=="45" call :fail 45 "No unused token is left for %~1."
 if "!CODE!"=="20" call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!."
 if not "!CODE!"=="0" goto device_done

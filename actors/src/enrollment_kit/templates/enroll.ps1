@@ -66,12 +66,12 @@ $OwnerRefusals = [ordered]@{
 
 $Usage = @'
 Enrolls Android devices over USB: checks the device, installs the agent, makes it device owner,
-hands it the server and its token, and waits until the server has seen it. Running it again is safe.
+configures server and token, and waits for the first heartbeat. The script can be run repeatedly.
 
-  --serial SERIAL   the device, when several are connected (adb devices lists them)
-  --alias NAME      name of the device, when the token fixes none
-  --timeout SECONDS how long to wait until the server has seen a device (180)
-  --no-install      do not install the agent: it is on the device already
+  --serial SERIAL   serial number, if several devices are connected (see adb devices)
+  --alias NAME      alias of the device, if the token has none
+  --timeout SECONDS timeout of the wait for the first heartbeat (180)
+  --no-install      do not install the agent: it is already installed
   --dry-run         print the adb calls and change nothing
   --help            this text
 '@
@@ -202,7 +202,7 @@ function CheckAdb {
     if ($DryRun) { Note 'adb version'; return }
     if ($null -eq (Get-Command adb -ErrorAction SilentlyContinue)) { Fail 10 'adb is not on the PATH.' }
     $Answer = Adb $CallTimeoutSeconds @('version')
-    if ($Answer.Code -ne 0) { Said $Answer.Out; Fail 10 'adb is there but does not run.' }
+    if ($Answer.Code -ne 0) { Said $Answer.Out; Fail 10 'adb was found but does not run.' }
     Note (($Answer.Out -split "`n")[0])
 }
 
@@ -214,10 +214,10 @@ function CheckToken([string]$Token) {
     }
     $Look = LookAtToken $Token
     if ($Look.Http -eq 200) {
-        if ($Look.Status -eq 'used') { Note "The token is used already, by device $($Look.Device)." }
+        if ($Look.Status -eq 'used') { Note "The token was already used by device $($Look.Device)." }
         elseif ($Look.Status -ne 'unused') { Fail 21 "The token is $($Look.Status)." }
     }
-    elseif ($Look.Http -eq 401) { Fail 21 'The server does not know the token.' }
+    elseif ($Look.Http -eq 401) { Fail 21 'The token is unknown to the server.' }
     elseif ($Look.Http -eq 0) { Said $Look.Words; Fail 20 "No answer from $ServerUrl." }
     else { Fail 20 "$ServerUrl answered with status $($Look.Http)." }
     return $Look
@@ -225,7 +225,7 @@ function CheckToken([string]$Token) {
 
 function ListDevices {
     $Answer = Adb $CallTimeoutSeconds @('devices')
-    if ($Answer.Code -ne 0) { Said $Answer.Out; Fail 10 'adb devices does not work.' }
+    if ($Answer.Code -ne 0) { Said $Answer.Out; Fail 10 'adb devices failed.' }
     $Found = @()
     foreach ($Line in ($Answer.Out -split "`n")) {
         if ($Line -match '^(List of devices|\*|adb )' -or $Line -notmatch '^(\S+)\s+(.+)$') { continue }
@@ -237,7 +237,7 @@ function ListDevices {
 function CheckState($Device) {
     if ($Device.State -eq 'device') { return }
     if ($Device.State -eq 'unauthorized' -or $Device.State -eq 'authorizing') { Fail 13 "The device $($Device.Serial) has not accepted this computer." }
-    if ($Device.State -match 'permissions') { Fail 13 "This computer may not talk to the device $($Device.Serial): $($Device.State)" }
+    if ($Device.State -match 'permissions') { Fail 13 "This computer is not permitted to access the device $($Device.Serial): $($Device.State)" }
     Fail 14 "The device $($Device.Serial) is in the state: $($Device.State)"
 }
 
@@ -257,10 +257,10 @@ function ChooseDevice {
 }
 
 function CheckAndroid {
-    Step 4 'Its Android version'
+    Step 4 'Android version'
     $Told = Ask 'CALL_SDK'
     if ($DryRun) { $script:Sdk = 10000; return }
-    if ($Told -notmatch '^\d+$') { Said $Told; Fail 19 'The device does not tell its API level.' }
+    if ($Told -notmatch '^\d+$') { Said $Told; Fail 19 'The API level of the device is unavailable.' }
     $script:Sdk = [int]$Told
     if ($Sdk -lt $MinSdk) { Fail 15 "The device has API level $Sdk; the agent needs $MinSdk." }
     Note "API level $Sdk"
@@ -270,27 +270,27 @@ function CheckOwner {
     Step 5 'Other owners'
     $script:IsOwner = $false
     $Told = Ask 'CALL_OWNER'
-    if ($Told.Contains("{$Package/")) { $script:IsOwner = $true; Note 'The agent is device owner already.' }
+    if ($Told.Contains("{$Package/")) { $script:IsOwner = $true; Note 'The agent is already device owner.' }
     elseif ($Told.Contains('admin=')) { Said $Told; Fail 16 'Another app manages this device.' }
 }
 
 function CheckAccounts {
     Step 6 'Accounts'
-    if ($IsOwner) { Note 'Not asked: the agent is device owner already.'; return }
+    if ($IsOwner) { Note 'Skipped: the agent is already device owner.'; return }
     $Told = Ask 'CALL_ACCOUNTS'
     if ($Told.Contains('Accounts:')) { Said $Told; Fail 17 'The device has accounts.' }
 }
 
 function CheckUsers {
     Step 7 'Other users'
-    if ($IsOwner) { Note 'Not asked: the agent is device owner already.'; return }
+    if ($IsOwner) { Note 'Skipped: the agent is already device owner.'; return }
     $Told = Ask 'CALL_USERS'
     if (@($Told -split "`n" | Where-Object { $_ -match 'UserInfo' }).Count -gt 1) { Said $Told; Fail 18 'The device has more than one user.' }
 }
 
 function DownloadAgent([string]$File) {
     if (Test-Path -LiteralPath $File) { return }
-    Note 'Downloading it'
+    Note 'Downloading the agent'
     $Part = "$File.part"
     $Answer = Fetch $ApkUrl 600 '' $Part
     if ($Answer.Status -ne 200) { Said $Answer.Body; Fail 30 "The server answered with status $($Answer.Status)." }
@@ -307,15 +307,15 @@ function InstallAgent {
         return
     }
     if ($Install -eq 0) {
-        if ($Told.StartsWith('absent')) { Fail 33 'The agent is not on the device.' }
-        Note 'It is on the device.'
+        if ($Told.StartsWith('absent')) { Fail 33 'The agent is not installed.' }
+        Note 'The agent is installed.'
         return
     }
-    if ($ApkSha256 -ne '' -and $Told.StartsWith($ApkSha256)) { Note 'This very APK is installed already.'; return }
-    if ($ApkUrl -eq '') { Fail 33 'The server had no agent APK when this script was made.' }
+    if ($ApkSha256 -ne '' -and $Told.StartsWith($ApkSha256)) { Note 'This APK is already installed.'; return }
+    if ($ApkUrl -eq '') { Fail 33 'The server had no agent APK when this script was created.' }
     $File = Join-Path $Work 'agent.apk'
     DownloadAgent $File
-    Note 'Installing it'
+    Note 'Installing the agent'
     $Answer = AdbCall $InstallTimeoutSeconds @('install', '-r', $File)
     if ($Answer.Out.Contains('Success')) { return }
     Said $Answer.Out
@@ -327,7 +327,7 @@ function InstallAgent {
 
 function BecomeOwner {
     Step 9 'Device owner'
-    if ($IsOwner) { Note 'The agent is it already.'; return }
+    if ($IsOwner) { Note 'The agent is already device owner.'; return }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_SET_OWNER'])
     if ($DryRun -or $Answer.Out.Contains('Success')) { return }
     Said $Answer.Out
@@ -344,7 +344,7 @@ function GrantPermissions {
         if ($Sdk -lt [int]$Since) { continue }
         $Answer = AdbCall $CallTimeoutSeconds @('shell', "$($Calls['CALL_GRANT']) $Permission")
         if ($Answer.Code -eq 0 -and $Answer.Out -eq '') { continue }
-        if ($Answer.Out -match 'has not requested permission|nknown permission') { Note "${Permission}: this agent does not ask for it" }
+        if ($Answer.Out -match 'has not requested permission|nknown permission') { Note "${Permission}: not requested by this agent" }
         else { Said $Answer.Out; Fail 41 "$Permission was not granted." }
     }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_OPERATION'])
@@ -353,7 +353,7 @@ function GrantPermissions {
 
 function ExemptFromDoze {
     Step 11 'Doze'
-    if ((Ask 'CALL_DOZE_LIST').Contains(",$Package,")) { Note 'The agent is exempt already.'; return }
+    if ((Ask 'CALL_DOZE_LIST').Contains(",$Package,")) { Note 'The agent is already exempt.'; return }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_DOZE_ADD'])
     $Told = Ask 'CALL_DOZE_LIST'
     if ($DryRun) { return }
@@ -362,7 +362,7 @@ function ExemptFromDoze {
 
 # The token goes by standard input, so that no list of processes shows it.
 function HandOver([string]$Token, [string]$Alias) {
-    Step 12 'Hand the server and the token over'
+    Step 12 'Configure server and token'
     $script:Already = $false
     $Call = "$($Calls['CALL_ENROLL']) --es server_url $(DeviceWord $ServerUrl)"
     if ($DryRun) {
@@ -376,17 +376,17 @@ function HandOver([string]$Token, [string]$Alias) {
     if ($Answer.Out.Contains('result=1')) { return }
     if ($Answer.Out.Contains('result=2')) {
         $script:Already = $true
-        Note 'The device is enrolled with this server already; the token is left for another one.'
+        Note 'The device is already enrolled with this server; the token remains unused.'
         return
     }
     Said $Answer.Out
-    Fail 43 'The agent did not accept.'
+    Fail 43 'The agent rejected the configuration.'
 }
 
 function WaitUntilSeen([string]$Token) {
-    Step 13 'Wait until the server has seen the device'
+    Step 13 'Wait for the first heartbeat'
     if ($DryRun) { Note "GET $ServerUrl/v1/enroll-tokens/self every $PollSeconds s, up to $TimeoutSeconds s"; return }
-    if ($Already) { Note 'Enrolled before.'; return }
+    if ($Already) { Note 'Already enrolled.'; return }
     $Watch = [System.Diagnostics.Stopwatch]::StartNew()
     while ($true) {
         $Look = LookAtToken $Token
@@ -461,7 +461,7 @@ function EnrollBatch {
     }
     Step 2 'The server'
     $Next = NextToken 0
-    if ($Next -ge $Tokens.Count) { Note 'Every token of this script is used, expired or revoked.' }
+    if ($Next -ge $Tokens.Count) { Note 'All tokens of this script are used, expired or revoked.' }
     Step 3 'The devices'
     $Only = $Serial
     $Found = @(ListDevices | Where-Object { -not $Only -or $_.Serial -eq $Only })
@@ -480,7 +480,7 @@ function EnrollBatch {
                 Note "Token $($Next + 1) of $($Tokens.Count) $($Aliases[$Next])"
                 EnrollDevice $Tokens[$Next] $Aliases[$Next]
             }
-            elseif (IsEnrolled) { Note 'It is enrolled already.' }
+            elseif (IsEnrolled) { Note 'Already enrolled.' }
             else { Fail 45 "No unused token is left for $($Device.Serial)." }
         } catch {
             $Code = CodeOf $_

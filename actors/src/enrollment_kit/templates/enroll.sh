@@ -67,12 +67,12 @@ esac; }
 usage() {
     cat <<'END'
 Enrolls Android devices over USB: checks the device, installs the agent, makes it device owner,
-hands it the server and its token, and waits until the server has seen it. Running it again is safe.
+configures server and token, and waits for the first heartbeat. The script can be run repeatedly.
 
-  --serial SERIAL   the device, when several are connected (adb devices lists them)
-  --alias NAME      name of the device, when the token fixes none
-  --timeout SECONDS how long to wait until the server has seen a device (180)
-  --no-install      do not install the agent: it is on the device already
+  --serial SERIAL   serial number, if several devices are connected (see adb devices)
+  --alias NAME      alias of the device, if the token has none
+  --timeout SECONDS timeout of the wait for the first heartbeat (180)
+  --no-install      do not install the agent: it is already installed
   --dry-run         print the adb calls and change nothing
   --help            this text
 END
@@ -231,7 +231,7 @@ check_adb() {
     command -v adb >/dev/null 2>&1 || fail 10 "adb is not on the PATH."
     OUT=$(limited "$CALL_TIMEOUT_S" adb version 2>&1) || {
         said "$OUT"
-        fail 10 "adb is there but does not run."
+        fail 10 "adb was found but does not run."
     }
     note "$(printf '%s\n' "$OUT" | head -n 1)"
 }
@@ -249,9 +249,9 @@ check_token() {
     look_at_token "$1"
     case "$HTTP_STATUS:$TOKEN_STATUS" in
         200:unused) ;;
-        200:used) note "The token is used already, by device $TOKEN_DEVICE." ;;
+        200:used) note "The token was already used by device $TOKEN_DEVICE." ;;
         200:*) fail 21 "The token is $TOKEN_STATUS." ;;
-        401:*) fail 21 "The server does not know the token." ;;
+        401:*) fail 21 "The token is unknown to the server." ;;
         000:*)
             said "$(cat "$WORK/fetch-errors")"
             fail 20 "No answer from $SERVER_URL."
@@ -264,7 +264,7 @@ check_token() {
 list_devices() {
     OUT=$(limited "$CALL_TIMEOUT_S" adb devices 2>&1 | tr -d '\r'; exit "${PIPESTATUS[0]}") || {
         said "$OUT"
-        fail 10 "adb devices does not work."
+        fail 10 "adb devices failed."
     }
     DEVICES=$(printf '%s\n' "$OUT" | sed -e '/^List of devices/d' -e '/^\*/d' -e '/^$/d' -e '/^adb /d' | tr '\t' ' ')
 }
@@ -274,7 +274,7 @@ check_state() {
     case "$2" in
         device) ;;
         unauthorized | authorizing) fail 13 "The device $1 has not accepted this computer." ;;
-        no*permissions*) fail 13 "This computer may not talk to the device $1: $2" ;;
+        no*permissions*) fail 13 "This computer is not permitted to access the device $1: $2" ;;
         *) fail 14 "The device $1 is in the state: $2" ;;
     esac
 }
@@ -312,7 +312,7 @@ END
 }
 
 check_android() {
-    step 4 "Its Android version"
+    step 4 "Android version"
     ask "$CALL_SDK"
     SDK=$OUT
     if [ "$DRY_RUN" = 1 ]; then
@@ -322,7 +322,7 @@ check_android() {
     case "$SDK" in
         '' | *[!0-9]*)
             said "$OUT"
-            fail 19 "The device does not tell its API level."
+            fail 19 "The API level of the device is unavailable."
             ;;
     esac
     [ "$SDK" -ge "$MIN_SDK" ] || fail 15 "The device has API level $SDK; the agent needs $MIN_SDK."
@@ -337,7 +337,7 @@ check_owner() {
     case "$OUT" in
         *"{$PACKAGE/"*)
             IS_OWNER=1
-            note "The agent is device owner already."
+            note "The agent is already device owner."
             ;;
         *admin=*)
             said "$OUT"
@@ -349,7 +349,7 @@ check_owner() {
 check_accounts() {
     step 6 "Accounts"
     if [ "$IS_OWNER" = 1 ]; then
-        note "Not asked: the agent is device owner already."
+        note "Skipped: the agent is already device owner."
         return
     fi
     ask "$CALL_ACCOUNTS"
@@ -364,7 +364,7 @@ check_accounts() {
 check_users() {
     step 7 "Other users"
     if [ "$IS_OWNER" = 1 ]; then
-        note "Not asked: the agent is device owner already."
+        note "Skipped: the agent is already device owner."
         return
     fi
     ask "$CALL_USERS"
@@ -378,7 +378,7 @@ download_agent() {
     if [ -f "$WORK/agent.apk" ]; then
         return
     fi
-    note "Downloading it"
+    note "Downloading the agent"
     fetch "$APK_URL" "$WORK/agent.part" 600
     if [ "$HTTP_STATUS" != 200 ]; then
         said "$(cat "$WORK/fetch-errors")"
@@ -400,19 +400,19 @@ install_agent() {
         return
     fi
     case "$INSTALL:$OUT" in
-        0:absent*) fail 33 "The agent is not on the device." ;;
+        0:absent*) fail 33 "The agent is not installed." ;;
         0:*)
-            note "It is on the device."
+            note "The agent is installed."
             return
             ;;
         1:"$APK_SHA256"*)
-            note "This very APK is installed already."
+            note "This APK is already installed."
             return
             ;;
     esac
-    [ -n "$APK_URL" ] || fail 33 "The server had no agent APK when this script was made."
+    [ -n "$APK_URL" ] || fail 33 "The server had no agent APK when this script was created."
     download_agent
-    note "Installing it"
+    note "Installing the agent"
     adb_call "$INSTALL_TIMEOUT_S" install -r "$WORK/agent.apk"
     case "$OUT" in
         *Success*) ;;
@@ -431,7 +431,7 @@ install_agent() {
 become_owner() {
     step 9 "Device owner"
     if [ "$IS_OWNER" = 1 ]; then
-        note "The agent is it already."
+        note "The agent is already device owner."
         return
     fi
     adb_call "$CALL_TIMEOUT_S" shell "$CALL_SET_OWNER"
@@ -458,7 +458,7 @@ grant_permissions() {
         fi
         adb_call "$CALL_TIMEOUT_S" shell "$CALL_GRANT $permission" && [ -z "$OUT" ] && continue
         case "$OUT" in
-            *"has not requested permission"* | *"nknown permission"*) note "$permission: this agent does not ask for it" ;;
+            *"has not requested permission"* | *"nknown permission"*) note "$permission: not requested by this agent" ;;
             *)
                 said "$OUT"
                 fail 41 "$permission was not granted."
@@ -475,7 +475,7 @@ exempt_from_doze() {
     ask "$CALL_DOZE_LIST"
     case "$OUT" in
         *",$PACKAGE,"*)
-            note "The agent is exempt already."
+            note "The agent is already exempt."
             return
             ;;
     esac
@@ -497,7 +497,7 @@ exempt_from_doze() {
 # hand_over TOKEN ALIAS. The token goes by standard input, so that no list of processes shows it.
 # ALREADY: whether the device is enrolled with this server, so that the token is left over.
 hand_over() {
-    step 12 "Hand the server and the token over"
+    step 12 "Configure server and token"
     ALREADY=0
     local call="$CALL_ENROLL --es server_url $(device_word "$SERVER_URL")"
     if [ "$DRY_RUN" = 1 ]; then
@@ -516,24 +516,24 @@ hand_over() {
         *"result=1"*) ;;
         *"result=2"*)
             ALREADY=1
-            note "The device is enrolled with this server already; the token is left for another one."
+            note "The device is already enrolled with this server; the token remains unused."
             ;;
         *)
             said "$OUT"
-            fail 43 "The agent did not accept."
+            fail 43 "The agent rejected the configuration."
             ;;
     esac
 }
 
 # wait_until_seen TOKEN
 wait_until_seen() {
-    step 13 "Wait until the server has seen the device"
+    step 13 "Wait for the first heartbeat"
     if [ "$DRY_RUN" = 1 ]; then
         note "GET $SERVER_URL/v1/enroll-tokens/self every $POLL_S s, up to $TIMEOUT_S s"
         return
     fi
     if [ "$ALREADY" = 1 ]; then
-        note "Enrolled before."
+        note "Already enrolled."
         return
     fi
     local until=$((SECONDS + TIMEOUT_S))
@@ -633,7 +633,7 @@ one_of_batch() {
         0) ;;
         45)
             is_enrolled || fail 45 "No unused token is left for $1."
-            note "It is enrolled already."
+            note "Already enrolled."
             return 0
             ;;
         *) fail 20 "$SERVER_URL answered with status $HTTP_STATUS." ;;
@@ -657,7 +657,7 @@ batch() {
     next_token
     case $? in
         0) ;;
-        45) note "Every token of this script is used, expired or revoked." ;;
+        45) note "All tokens of this script are used, expired or revoked." ;;
         *) fail 20 "$SERVER_URL answered with status $HTTP_STATUS." ;;
     esac
     step 3 "The devices"
