@@ -180,8 +180,8 @@ impl Sessions {
         match refusal {
             Refusal::Origin => "This request comes from another origin.".into(),
             Refusal::SignIn => "Sign in first.".into(),
-            Refusal::UserLimit => format!("You have {} pages open, which is the most allowed. Close one.", self.per_user_max),
-            Refusal::NodeLimit => format!("{} pages are open on this server, which is the most allowed.", self.max),
+            Refusal::UserLimit => format!("You have {} pages open, which is the limit. Close one.", self.per_user_max),
+            Refusal::NodeLimit => format!("{} pages are open on this server, which is the limit.", self.max),
             Refusal::Rate => "Too many pages were opened in a short time. Retrying in a moment.".into(),
         }
     }

@@ -86,10 +86,10 @@ pub(crate) async fn login(
     };
     let Ok(Form(form)) = form else {
         let empty = LoginForm { username: String::new(), password: String::new(), next: String::new() };
-        return page(&empty, "The form did not arrive in full. Try again.".into(), StatusCode::BAD_REQUEST);
+        return page(&empty, "The form was incomplete. Try again.".into(), StatusCode::BAD_REQUEST);
     };
     if !same_origin(&headers) {
-        return page(&form, "This request came from another site and was refused.".into(), StatusCode::FORBIDDEN);
+        return page(&form, "This request came from another origin and was rejected.".into(), StatusCode::FORBIDDEN);
     }
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let client = ClientInfo { origin: origin(asked), user_agent };
@@ -111,7 +111,7 @@ pub(crate) async fn login(
                 ServiceError::Unavailable | ServiceError::Overloaded(_) => {
                     (StatusCode::SERVICE_UNAVAILABLE, "The server cannot check passwords right now. Try again in a moment.")
                 }
-                _ => (StatusCode::INTERNAL_SERVER_ERROR, "Signing in failed on the server. Its log says why."),
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "Sign-in failed. See the server log."),
             };
             page(&form, text.into(), status)
         }

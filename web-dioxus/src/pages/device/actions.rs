@@ -89,7 +89,7 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
             Some(Asked::Revoke) => rsx! {
                 Confirm { title: "Revoke the credentials of {alias}?", action: "Revoke credentials", busy: busy(),
                     onconfirm: move |()| confirmed(false), onclose: move |()| asked.set(None),
-                    p { "Its token and session stop working at once, and its connection is closed. The device stays in the list, but it cannot report until it is enrolled again." }
+                    p { "The device's token and session are revoked immediately, and its connection is closed. The device remains in the list, but cannot report until it is enrolled again." }
                 }
             },
             Some(Asked::Delete) => rsx! {

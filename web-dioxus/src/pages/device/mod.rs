@@ -123,7 +123,7 @@ fn Page(shown: Shown, query: DeviceUrl) -> Element {
             Some(last) => rsx! { Readings { view: shown.view.clone(), telemetry: last.telemetry.clone() } },
             None => rsx! {
                 section { class: "card",
-                    EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page fills by itself as soon as the device sends its first heartbeat." }
+                    EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page updates as soon as the device sends its first heartbeat." }
                 }
             },
         }

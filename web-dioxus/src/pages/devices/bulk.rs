@@ -188,7 +188,7 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
         BulkAction::RevokeCredentials => (
             "Revoke credentials?",
             "Revoke credentials of",
-            "Tokens and sessions of these devices stop working at once. The devices stay in the list, but cannot report until they are enrolled again.",
+            "Tokens and sessions of the devices are revoked immediately. The devices remain in the list, but cannot report until they are enrolled again.",
         ),
         BulkAction::Delete => (
             "Delete devices?",

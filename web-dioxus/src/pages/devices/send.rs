@@ -185,11 +185,7 @@ fn Check(
         spawn(async move {
             match session.call(move |system, principal| async move { system.commands.send_many(&principal, batch, None).await }).await {
                 Ok((made, _)) => {
-                    toasts.good(format!(
-                        "{} is on its way to {}.",
-                        action_title(kind),
-                        devices(made.batch.devices.unsigned_abs() as usize)
-                    ));
+                    toasts.good(format!("Sending {} to {}.", action_title(kind), devices(made.batch.devices.unsigned_abs() as usize)));
                     navigator.push(Route::batch(made.batch.id));
                 }
                 Err(error) => {

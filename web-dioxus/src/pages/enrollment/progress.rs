@@ -58,7 +58,7 @@ pub(super) fn BatchProgress(total: usize, progress: Signal<Vec<TokenProgress>>) 
     let progress = progress.read();
     let used = progress.iter().filter(|token| token.status == TokenStatus::Used).count();
     let seen = progress.iter().filter(|token| token.status == TokenStatus::Used && token.first_heartbeat_at.is_some()).count();
-    let heard = if seen < used { format!(", {seen} online since") } else { String::new() };
+    let heard = if seen < used { format!(", {seen} reporting") } else { String::new() };
     rsx! {
         div { class: "batch-progress",
             progress { value: "{used}", max: "{total}", aria_labelledby: "batch-progress" }
