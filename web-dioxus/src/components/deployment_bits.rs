@@ -141,7 +141,7 @@ fn error_text(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::ChecksumMismatch => "checksum mismatch",
         ErrorCode::SignerMismatch => "signer mismatch",
-        ErrorCode::NotPermitted => "the agent may not install apps",
+        ErrorCode::NotPermitted => "installation not permitted",
         ErrorCode::LowBattery => "battery too low",
         ErrorCode::NoWifi => "not on Wi-Fi",
         ErrorCode::Metered => "metered network",

@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_reads_as_words() {
-        assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices chosen");
+        assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
         assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20, tag till");
         assert_eq!(target_text(r#"{"filter":{}}"#), "all devices");
     }
