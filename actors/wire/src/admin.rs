@@ -15,7 +15,7 @@ pub struct LoginRequest {
 /// Body of `POST /v1/auth/refresh` and `POST /v1/auth/logout`.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 pub struct RefreshRequest {
-    /// The token of the last answer.
+    /// Refresh token of the last response.
     #[serde(default)]
     pub refresh_token: Option<String>,
 }
@@ -27,11 +27,11 @@ pub struct LoginResponse {
     pub access_token: String,
     /// Always `Bearer`.
     pub token_type: String,
-    /// When the access token stops working.
+    /// Expiry of the access token.
     pub expires_at: String,
-    /// Exchanged for the next pair, once. Null when a request that ran beside this one got it.
+    /// Single-use token for the next pair. Null when a concurrent request received it.
     pub refresh_token: Option<String>,
-    /// When the refresh token stops working.
+    /// Expiry of the refresh token.
     pub refresh_expires_at: String,
     /// Name of the account.
     pub username: String,
@@ -43,9 +43,9 @@ pub struct LoginResponse {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateEnrollTokens {
-    /// How many, 1..500; 1 when absent.
+    /// Number of tokens, 1..500; 1 when absent.
     pub count: Option<i64>,
-    /// How long they can be used.
+    /// Lifetime of the tokens, seconds.
     pub expires_in_seconds: Option<i64>,
     /// Alias that the device gets; only with a count of 1.
     pub alias: Option<String>,
@@ -75,7 +75,7 @@ pub struct CreatedEnrollToken {
     pub token: String,
     /// Alias that the device gets.
     pub alias: Option<String>,
-    /// When it stops working.
+    /// Time of expiry.
     pub expires_at: String,
 }
 
@@ -92,17 +92,17 @@ pub struct EnrollToken {
     pub tags: Vec<String>,
     /// Groups that the device gets.
     pub groups: Vec<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: String,
-    /// Who made it.
+    /// Creator.
     pub created_by: Option<String>,
-    /// When it stops working.
+    /// Time of expiry.
     pub expires_at: String,
-    /// When it was used.
+    /// Time of use.
     pub used_at: Option<String>,
     /// The device that used it.
     pub device_id: Option<String>,
-    /// When it was revoked.
+    /// Time of revocation.
     pub revoked_at: Option<String>,
 }
 
@@ -111,7 +111,7 @@ pub struct EnrollToken {
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Opaque; give it as `cursor` to get the next page.
+    /// Opaque cursor of the next page; null on the last one.
     pub next_cursor: Option<String>,
 }
 
@@ -120,7 +120,7 @@ pub struct Page<T> {
 pub struct Device {
     /// Identity.
     pub id: String,
-    /// Name for people.
+    /// Display name.
     pub alias: String,
     /// `online`, `offline` or `never_seen`.
     pub status: String,
@@ -136,9 +136,9 @@ pub struct Device {
     pub model: Option<String>,
     /// Manufacturer.
     pub manufacturer: Option<String>,
-    /// When it enrolled.
+    /// Time of enrollment.
     pub enrolled_at: String,
-    /// When the server last stored a newer heartbeat.
+    /// Time at which the server last stored a newer heartbeat.
     pub last_seen_at: Option<String>,
     /// The newest stored heartbeat.
     pub last: Option<LastStatus>,
@@ -151,11 +151,11 @@ pub struct LastStatus {
     pub bucket_at: String,
     /// The device's own clock.
     pub device_time: Option<String>,
-    /// Whether that clock was not believed.
+    /// Whether the device's clock was rejected.
     pub clock_rejected: bool,
     /// Charge, 0..100.
     pub battery_pct: Option<i16>,
-    /// Whether it charges.
+    /// Whether the battery is charging.
     pub charging: Option<bool>,
     /// Temperature in degrees Celsius.
     pub battery_temperature_c: Option<f32>,
@@ -183,7 +183,7 @@ pub struct LastStatus {
     pub storage_free_mb: Option<i64>,
     /// `wifi`, `cellular`, `ethernet`, `none` or `other`.
     pub transport: Option<String>,
-    /// Name of the Wi-Fi.
+    /// SSID of the Wi-Fi network.
     pub ssid: Option<String>,
     /// Mobile carrier.
     pub carrier: Option<String>,
@@ -197,21 +197,21 @@ pub struct LastStatus {
     pub foreground_recent_s: Option<i32>,
     /// Whether the monitored process runs.
     pub app_running: Option<bool>,
-    /// Whether power management leaves the agent alone.
+    /// Whether battery optimization is off for the agent.
     pub power_ok: Option<bool>,
     /// Whether the agent is exempt from Doze.
     pub doze_whitelisted: Option<bool>,
     /// Whether the agent is device owner.
     pub is_device_owner: Option<bool>,
-    /// Whether a call is going on.
+    /// Whether a call is in progress.
     pub in_call: Option<bool>,
     /// Heartbeats waiting on the device.
     pub queue_depth: Option<i32>,
-    /// Watched packages.
+    /// Monitored packages.
     pub apps: Vec<App>,
 }
 
-/// One watched package.
+/// A monitored package.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct App {
     /// Package name.
@@ -229,11 +229,11 @@ pub struct App {
 pub struct FleetStats {
     /// Enrolled devices.
     pub devices: u64,
-    /// Heard from within the offline limit.
+    /// Devices with a heartbeat within the offline limit.
     pub online: u64,
-    /// Heard from before, not now.
+    /// Devices seen before, but without a heartbeat within the offline limit.
     pub offline: u64,
-    /// Enrolled, but never heard from.
+    /// Enrolled devices without a heartbeat.
     pub never_seen: u64,
     /// Online with a battery below the configured limit.
     pub low_battery: u64,
@@ -248,7 +248,7 @@ pub struct FleetStats {
 pub struct Cluster {
     /// Name of the node that answers.
     pub node: String,
-    /// Whether its lease holds.
+    /// Whether the node's lease is valid.
     pub lease_holds: bool,
     /// Nodes that live, and those that ended within the hour.
     pub nodes: Vec<ClusterNode>,
@@ -267,9 +267,9 @@ pub struct ClusterNode {
     pub name: String,
     /// `active`, `draining`, `expired` or `left`.
     pub state: String,
-    /// Where devices and people reach it.
+    /// URL for devices and users.
     pub http_url: String,
-    /// Where other nodes reach it.
+    /// Address for other nodes.
     pub cluster_addr: String,
     /// Its build.
     pub version: String,
@@ -283,11 +283,11 @@ pub struct ClusterNode {
     pub devices: Option<u64>,
     /// Heartbeats that it stores per second.
     pub heartbeats_per_second: Option<f64>,
-    /// When it joined.
+    /// Time of joining.
     pub joined_at: String,
-    /// When it ended.
+    /// Time of leaving or loss.
     pub ended_at: Option<String>,
-    /// What is left of its lease, ms; negative once it ran out.
+    /// Remaining time of the lease, ms; negative after expiry.
     pub lease_left_ms: i64,
     /// Whether the answering node reaches it; null for itself and for those that ended.
     pub reachable: Option<bool>,
@@ -298,25 +298,25 @@ pub struct ClusterNode {
 /// A shard.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ClusterShard {
-    /// Its number.
+    /// Shard number.
     pub shard: u16,
     /// Name of its owner; null while it has none.
     pub owner: Option<String>,
-    /// Counts its claims.
+    /// Epoch: number of claims of the shard.
     pub epoch: i64,
 }
 
 /// Shards that moved together.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ClusterMove {
-    /// Whose they were; null when they were nobody's.
+    /// Previous owner; null if unassigned.
     pub from: Option<String>,
-    /// Whose they are since.
+    /// New owner.
     pub to: String,
     /// `free`, `released`, `left` or `expired`.
     pub reason: String,
-    /// How many.
+    /// Number of shards.
     pub shards: i64,
-    /// When the last of them moved.
+    /// Time of the last move.
     pub at: String,
 }

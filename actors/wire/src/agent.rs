@@ -44,9 +44,9 @@ pub struct RegisterResponse {
     pub device_key: String,
     /// The server's clock.
     pub server_time: String,
-    /// How often to send a heartbeat, until an answer says otherwise.
+    /// Heartbeat interval, until a response changes it.
     pub heartbeat_interval_seconds: u32,
-    /// Where the agent socket is.
+    /// URL of the agent socket.
     pub socket_url: String,
 }
 
@@ -62,7 +62,7 @@ pub struct FcmTokenRequest {
 pub struct SessionResponse {
     /// Short-lived JWT that any node verifies on its own.
     pub session_token: String,
-    /// When it stops working.
+    /// Time of expiry.
     pub expires_at: String,
 }
 
@@ -80,7 +80,7 @@ pub struct Heartbeat {
     pub app_version: Option<String>,
     /// The device's clock.
     pub timestamp_utc: Option<String>,
-    /// Packages the agent watches.
+    /// Monitored packages.
     #[serde(deserialize_with = "object")]
     #[schema(value_type = Option<BTreeMap<String, AppVersion>>)]
     pub app_versions: Option<BTreeMap<String, Option<AppVersion>>>,
@@ -115,7 +115,7 @@ pub struct Heartbeat {
     pub monitored_foreground_recent_s: Option<Int>,
     /// Whether the monitored process runs.
     pub unity_process_running: Option<bool>,
-    /// Whether power management leaves the agent alone.
+    /// Whether battery optimization is off for the agent.
     pub power_ok: Option<bool>,
     /// Whether the agent is exempt from Doze.
     pub doze_whitelisted: Option<bool>,
@@ -127,7 +127,7 @@ pub struct Heartbeat {
     pub storage_free_mb: Option<Int>,
     /// Whether the network is metered.
     pub metered: Option<bool>,
-    /// Whether a call is going on.
+    /// Whether a call is in progress.
     pub in_call: Option<bool>,
     /// Agent version code.
     pub agent_version_code: Option<Int>,
@@ -137,7 +137,7 @@ pub struct Heartbeat {
     pub seq: Option<Int>,
 }
 
-/// One watched package.
+/// A monitored package.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct AppVersion {
@@ -165,7 +165,7 @@ pub struct SpeedtestSignals {
 pub struct Battery {
     /// Charge, 0..100.
     pub pct: Option<Int>,
-    /// Whether it charges.
+    /// Whether the battery is charging.
     pub charging: Option<bool>,
     /// Temperature in degrees Celsius.
     pub temperature_c: Option<Float>,
@@ -209,7 +209,7 @@ pub struct Memory {
 pub struct Network {
     /// `wifi`, `cellular`, `ethernet`, `none` or `other`.
     pub transport: Option<String>,
-    /// Name of the Wi-Fi.
+    /// SSID of the Wi-Fi network.
     pub ssid: Option<String>,
     /// Mobile carrier.
     pub carrier: Option<String>,
@@ -222,13 +222,13 @@ pub struct Network {
 pub struct Command {
     /// Identity of the command; the device runs each once.
     pub request_id: String,
-    /// Whom it is for.
+    /// Target device.
     pub device_id: String,
-    /// What to do.
+    /// Action.
     pub action: String,
-    /// When it was issued.
+    /// Time of issue.
     pub ts: String,
-    /// When it must no longer run.
+    /// Time of expiry; the command must not run afterwards.
     pub expires_at: String,
     /// JSON text whose exact bytes are signed.
     pub params: String,
@@ -243,7 +243,7 @@ pub struct Command {
 pub struct HeartbeatResponse {
     /// Always true.
     pub ok: bool,
-    /// When to send the next one, jittered.
+    /// Time until the next heartbeat, jittered.
     pub next_heartbeat_seconds: u32,
     /// Commands waiting for the device.
     pub commands: Vec<Command>,
@@ -256,7 +256,7 @@ pub struct HeartbeatResponse {
 pub struct HeartbeatsResponse {
     /// One outcome per heartbeat, in the order they were sent.
     pub results: Vec<HeartbeatOutcome>,
-    /// When to send the next one, jittered.
+    /// Time until the next heartbeat, jittered.
     pub next_heartbeat_seconds: u32,
     /// Commands waiting for the device.
     pub commands: Vec<Command>,
@@ -264,14 +264,14 @@ pub struct HeartbeatsResponse {
     pub server_time: String,
 }
 
-/// What became of one heartbeat of a list.
+/// Outcome of one heartbeat of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatOutcome {
-    /// Its place in the list, from 0.
+    /// Index in the list, from 0.
     pub index: usize,
     /// 200 stored or already there; 422 keep out of later lists; 503 keep and retry.
     pub status: u16,
-    /// Why not, when not 200.
+    /// Problem, if the status is not 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -16,9 +16,9 @@ pub struct AgentUpdate {
     pub version_name: String,
     /// Its package.
     pub package_name: String,
-    /// Where it is downloaded from, in ranges if need be; holds for a while.
+    /// Signed download URL with a limited lifetime; supports ranges.
     pub download_url: String,
-    /// Until when that holds; then ask again.
+    /// Expiry of the download URL.
     pub download_url_expires_at: String,
     /// SHA-256 of the file, hex.
     pub sha256: String,
@@ -28,13 +28,13 @@ pub struct AgentUpdate {
     pub file_size: i64,
     /// Download over Wi-Fi only.
     pub wifi_only: bool,
-    /// Do not put it off.
+    /// Force installation: do not postpone.
     pub must_install: bool,
-    /// Lowest charge to install at, percent.
+    /// Minimum battery, percent.
     pub min_battery: u8,
-    /// Share of the fleet that it is offered to, percent.
+    /// Rollout percentage.
     pub staged_rollout_percent: u8,
-    /// For people.
+    /// Internal release notes.
     pub release_notes: String,
 }
 
@@ -70,7 +70,7 @@ pub struct AgentUpdateReported {
 pub struct NewAgentBuild {
     /// An uploaded APK of the agent.
     pub apk_id: String,
-    /// For people, at most 4,000 characters.
+    /// Internal release notes, at most 4,000 characters.
     #[serde(default)]
     pub release_notes: String,
 }
@@ -79,15 +79,15 @@ pub struct NewAgentBuild {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromoteAgentBuild {
-    /// Share of the fleet that it is offered to, 1..100.
+    /// Rollout percentage, 1..100.
     pub rollout_percent: i64,
     /// Download over Wi-Fi only; true when absent.
     #[serde(default = "yes")]
     pub wifi_only: bool,
-    /// The agent must not put it off; false when absent.
+    /// Force installation: the agent must not postpone it; false when absent.
     #[serde(default)]
     pub must_install: bool,
-    /// Lowest charge to install at, percent, 0..100; 0 when absent.
+    /// Minimum battery, percent, 0..100; 0 when absent.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 100)]
     pub min_battery: i64,
@@ -101,7 +101,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentBuildRollout {
-    /// Share of the fleet that it is offered to, 1..100.
+    /// Rollout percentage, 1..100.
     pub rollout_percent: i64,
 }
 
@@ -109,19 +109,19 @@ pub struct AgentBuildRollout {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NudgeRequest {
-    /// Only say whom it would be for.
+    /// Dry run: only count the devices.
     pub dry_run: bool,
-    /// Commands that are sent in a second; `commands.batch_per_second` when absent.
+    /// Commands per second; `commands.batch_per_second` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_per_second: Option<i32>,
 }
 
-/// Whom a nudge would be for.
+/// Devices that a nudge addresses.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 pub struct NudgePlan {
     /// Devices that are offered the build and run an older version.
     pub devices: usize,
-    /// Those of them that are heard from.
+    /// Online devices among them.
     pub online: usize,
     /// Devices beyond what one call may address.
     pub left_out: usize,
@@ -137,7 +137,7 @@ pub enum NudgeResponse {
     Batch(Box<crate::command::CommandBatch>),
 }
 
-/// Counters of a build; each device counts once for each, checks aside.
+/// Counters of a build. Each device counts once per counter, except for checks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UpdateCounts {
     /// Checks that were judged by the build.
@@ -148,20 +148,20 @@ pub struct UpdateCounts {
     pub downloads: i64,
     /// Devices that installed it.
     pub installs: i64,
-    /// Devices that could not.
+    /// Devices whose installation failed.
     pub failures: i64,
-    /// Devices that could not verify it.
+    /// Devices whose verification failed.
     pub verify_failures: i64,
 }
 
 /// Devices that a build is offered to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CohortCounts {
-    /// All of them.
+    /// Total.
     pub devices: u64,
-    /// Those that are heard from.
+    /// Online devices.
     pub online: u64,
-    /// Those that run an older version.
+    /// Devices with an older version.
     pub behind: u64,
 }
 
@@ -178,35 +178,35 @@ pub struct AgentBuild {
     pub version_code: i64,
     /// Its version name.
     pub version_name: String,
-    /// For people.
+    /// Internal release notes.
     pub release_notes: String,
     /// `draft`, `promoted`, `halted` or `rolled_back`.
     pub state: String,
-    /// Share of the fleet that it is or was offered to, percent; absent for a draft.
+    /// Current or last rollout percentage; absent for a draft.
     pub rollout_percent: Option<u8>,
     /// Download over Wi-Fi only; absent for a draft, as are the next two.
     pub wifi_only: Option<bool>,
-    /// The agent must not put it off.
+    /// Force installation: the agent must not postpone it.
     pub must_install: Option<bool>,
-    /// Lowest charge to install at, percent.
+    /// Minimum battery, percent.
     pub min_battery: Option<u8>,
-    /// Why the server took it out: `verify_failures` or `failure_rate`.
+    /// Reason of the automatic halt: `verify_failures` or `failure_rate`.
     pub halt_reason: Option<String>,
-    /// Who added it.
+    /// Creator.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: String,
-    /// Who promoted it last.
+    /// Account of the last promotion.
     pub promoted_by: Option<String>,
-    /// When.
+    /// Time of the last promotion.
     pub promoted_at: Option<String>,
-    /// Who changed anything last.
+    /// Account of the last change.
     pub changed_by: String,
-    /// When.
+    /// Time of the last change.
     pub changed_at: String,
-    /// Who told devices to look for it last.
+    /// Account of the last nudge.
     pub nudged_by: Option<String>,
-    /// When.
+    /// Time of the last nudge.
     pub nudged_at: Option<String>,
     /// Devices that it is offered to now; none while it is not promoted.
     pub cohort: CohortCounts,
@@ -226,12 +226,12 @@ pub struct UpdateHour {
     pub counts: UpdateCounts,
 }
 
-/// What devices say went wrong.
+/// Error reported by devices.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UpdateError {
-    /// In the agent's words.
+    /// Error as reported by the agent.
     pub error: String,
-    /// How many times it was told.
+    /// Number of reports.
     pub devices: i64,
 }
 
@@ -242,18 +242,18 @@ pub struct VersionSample {
     pub hour: String,
     /// Version code; 0 for devices that do not tell it.
     pub version_code: i64,
-    /// How many.
+    /// Number of devices.
     pub devices: i64,
 }
 
-/// What became of a build, and which versions the fleet ran.
+/// Statistics of a build, and agent versions of the fleet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AgentBuildStats {
     /// The build.
     pub build: AgentBuild,
     /// Counters by hour, oldest first; hours without any are left out.
     pub hours: Vec<UpdateHour>,
-    /// What went wrong, most frequent first.
+    /// Errors, most frequent first.
     pub errors: Vec<UpdateError>,
     /// Versions by hour, oldest first; the last hour is the present.
     pub versions: Vec<VersionSample>,

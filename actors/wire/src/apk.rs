@@ -14,11 +14,11 @@ pub struct Apk {
     pub version_code: i64,
     /// Version name.
     pub version_name: String,
-    /// Its name for people.
+    /// Display name.
     pub label: String,
-    /// Oldest Android API level that it runs on.
+    /// Minimum Android API level.
     pub min_sdk: Option<i32>,
-    /// Android API level that it was made for.
+    /// Target Android API level.
     pub target_sdk: Option<i32>,
     /// SHA-256 of the file, hex.
     pub sha256: String,
@@ -26,19 +26,19 @@ pub struct Apk {
     pub size_bytes: i64,
     /// Certificates that sign it, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
-    /// Certificates that signed it before and handed over, oldest first. Devices up to Android 8 see the oldest.
+    /// Signer certificates before key rotation, oldest first. Devices up to Android 8 see the oldest.
     pub lineage_sha256: Vec<String>,
-    /// The older APK that it brings back.
+    /// Older APK that this one is the rollback build of.
     pub rollback_of: Option<String>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
     /// Whether `GET /v1/apks/{id}/icon` has a picture.
     pub has_icon: bool,
-    /// Who uploaded it.
+    /// Account of the uploader.
     pub uploaded_by: String,
-    /// When.
+    /// Time of the upload.
     pub uploaded_at: String,
-    /// When it was deleted; its file is gone.
+    /// Time of deletion of the file.
     pub deleted_at: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct ApkDetails {
     /// The APK.
     #[serde(flatten)]
     pub apk: Apk,
-    /// What uses it; as long as there is something, it cannot be deleted.
+    /// Uses of the APK; while there are any, the APK cannot be deleted.
     pub used_by: Vec<ApkUse>,
 }
 
@@ -59,23 +59,23 @@ pub struct ApkUse {
     pub kind: String,
     /// Its id.
     pub id: String,
-    /// Its name, for people.
+    /// Display name.
     pub name: String,
 }
 
 /// An upload in parts that begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BeginUpload {
-    /// Name of the file, for people.
+    /// Display name of the file.
     #[serde(default)]
     pub file_name: String,
     /// Length of the whole file in bytes.
     pub size_bytes: i64,
     /// Its SHA-256, hex; checked at the end.
     pub sha256: Option<String>,
-    /// The older APK that it brings back.
+    /// Older APK that this one is the rollback build of.
     pub rollback_of: Option<String>,
-    /// For people.
+    /// Internal note.
     #[serde(default)]
     pub notes: String,
 }
@@ -85,35 +85,35 @@ pub struct BeginUpload {
 pub struct Upload {
     /// Its id.
     pub upload_id: String,
-    /// Name of the file, for people.
+    /// Display name of the file.
     pub file_name: String,
     /// Length of the whole file in bytes.
     pub size_bytes: i64,
-    /// Bytes that are there: where the next part begins.
+    /// Number of received bytes: offset of the next part.
     pub received: i64,
-    /// Largest part that is taken, in bytes.
+    /// Maximum size of a part in bytes.
     pub part_limit_bytes: i64,
-    /// The APK that came of it, once it is over.
+    /// Resulting APK, after completion.
     pub apk_id: Option<String>,
-    /// When it began.
+    /// Start time.
     pub created_at: String,
-    /// When a part came last.
+    /// Time of the last part.
     pub touched_at: String,
 }
 
-/// How far an upload is.
+/// Progress of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Received {
-    /// Bytes that are there.
+    /// Number of received bytes.
     pub received: i64,
 }
 
-/// Where a file can be fetched for a while.
+/// Signed download URL with a limited lifetime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DownloadUrl {
-    /// The address; whoever has it may fetch the file.
+    /// URL that authorizes the download.
     pub url: String,
-    /// Until when.
+    /// Time of expiry.
     pub expires_at: String,
 }
 
@@ -122,24 +122,24 @@ pub struct DownloadUrl {
 pub struct ManagedPackage {
     /// Its name.
     pub package: String,
-    /// Certificates that may sign it, SHA-256 as hex; one that such a certificate handed over to may, too.
+    /// Allowed signer certificates, SHA-256 as hex; their rotated keys are allowed, too.
     pub signers_sha256: Vec<String>,
-    /// For people.
+    /// Internal note.
     pub note: String,
     /// APKs of it in the library.
     pub apks: i64,
-    /// Who allowed it, or changed it last.
+    /// Account of the last change.
     pub updated_by: String,
-    /// When.
+    /// Time of the last change.
     pub updated_at: String,
 }
 
-/// Who may sign a package.
+/// Allowed signers of a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AllowPackage {
     /// Certificates, SHA-256 as hex, with or without colons; 1..16.
     pub signers_sha256: Vec<String>,
-    /// For people.
+    /// Internal note.
     #[serde(default)]
     pub note: String,
 }

@@ -7,25 +7,25 @@ use utoipa::ToSchema;
 /// One row of `GET /v1/audit`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AuditEntry {
-    /// Its place in the chain, from 1, without gaps.
+    /// Sequence number in the chain, from 1, without gaps.
     pub seq: i64,
-    /// When, to the microsecond.
+    /// Time, to the microsecond.
     pub at: String,
-    /// Who did it.
+    /// Actor.
     pub actor: AuditActor,
-    /// What was done, such as `device.edited`.
+    /// Action, such as `device.edited`.
     pub action: String,
     /// To what.
     pub target: AuditTarget,
-    /// What of it was changed, as it was; null where there is nothing to tell.
+    /// Changed values before the action; null if there are none.
     #[schema(value_type = Option<Object>)]
     pub before: Option<Value>,
-    /// What of it was changed, as it is afterwards; null where there is nothing to tell.
+    /// Changed values after the action; null if there are none.
     #[schema(value_type = Option<Object>)]
     pub after: Option<Value>,
     /// The request that it was done with; that of an open page of the dashboard is the one that opened it.
     pub request_id: Option<String>,
-    /// Where the request came from.
+    /// Client address of the request.
     pub address: Option<String>,
     /// The hash of the entry before, hexadecimal.
     pub prev_hash: String,
@@ -33,7 +33,7 @@ pub struct AuditEntry {
     pub hash: String,
 }
 
-/// Who did something.
+/// Actor of an action.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AuditActor {
     /// `person`, `token`, `system` or `device`.
@@ -44,14 +44,14 @@ pub struct AuditActor {
     pub name: String,
 }
 
-/// What something was done to.
+/// Target of an action.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AuditTarget {
     /// Such as `device` or `account`.
     pub kind: String,
     /// Its identity.
     pub id: Option<String>,
-    /// Its name at the time.
+    /// Name at the time of the action.
     pub name: Option<String>,
 }
 

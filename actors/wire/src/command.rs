@@ -14,16 +14,16 @@ pub struct ActionResult {
     pub action: Option<String>,
     /// `received`, `success`, `failed`, `skipped` or `timeout`.
     pub outcome: String,
-    /// For people, at most 1,000 characters.
+    /// Human-readable message, at most 1,000 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// For programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Whatever the action yields, an object.
+    /// Output of the action, an object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
-    /// When the device was done, by its clock.
+    /// Time of completion by the device's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<String>,
     /// If given, must be the caller's own.
@@ -61,7 +61,7 @@ pub struct CommandRequest {
     /// Its parameters, an object; see the agent API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<serde_json::Value>,
-    /// When it is worthless, in seconds from now; `commands.expires_default_seconds` when absent.
+    /// Lifetime in seconds; `commands.expires_default_seconds` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
 }
@@ -71,56 +71,56 @@ pub struct CommandRequest {
 pub struct CommandRecord {
     /// Its id.
     pub request_id: String,
-    /// Whom it is for.
+    /// Target device.
     pub device_id: String,
     /// The device's alias.
     pub alias: String,
     /// The batch that it belongs to.
     pub batch_id: Option<String>,
-    /// What to do.
+    /// Action.
     pub action: String,
     /// Its parameters, without secrets.
     pub params: serde_json::Value,
     /// `queued`, `sent`, `delivered`, `succeeded`, `failed`, `expired` or `canceled`.
     pub state: String,
-    /// Times it was given to a path.
+    /// Delivery attempts.
     pub attempts: i32,
     /// The path of the last time: `socket`, `push` or `heartbeat`.
     pub path: Option<String>,
-    /// Who asked for it.
+    /// Requesting account.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: String,
-    /// When it is sent at the earliest.
+    /// Earliest time of sending.
     pub release_at: String,
-    /// When it is worthless.
+    /// Time of expiry.
     pub expires_at: String,
-    /// When it was given to a path first.
+    /// Time of the first delivery attempt.
     pub sent_at: Option<String>,
-    /// When the device was first known to have it.
+    /// Time of the device's acknowledgement.
     pub delivered_at: Option<String>,
-    /// When it was over.
+    /// Time of completion.
     pub finished_at: Option<String>,
-    /// Who took it back.
+    /// Canceling account.
     pub canceled_by: Option<String>,
-    /// How it ended, in the device's words: `success`, `failed`, `skipped` or `timeout`.
+    /// Outcome reported by the device: `success`, `failed`, `skipped` or `timeout`.
     pub outcome: Option<String>,
-    /// What the device says, for people.
+    /// Human-readable message of the device.
     pub message: Option<String>,
-    /// The same for programs.
+    /// Machine-readable result code.
     pub code: Option<String>,
-    /// What the action yielded.
+    /// Output of the action.
     pub data: Option<serde_json::Value>,
 }
 
-/// Which devices a batch is for: either these or those that match.
+/// Target devices of a batch: either ids or a filter.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchTarget {
-    /// These.
+    /// Device ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// Those that match now.
+    /// Filter, evaluated now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<crate::devices::Filter>,
 }
@@ -129,20 +129,20 @@ pub struct BatchTarget {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
-    /// What to do, as for one device.
+    /// Action, as for a single device.
     pub action: String,
     /// Its parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<serde_json::Value>,
     /// For which devices.
     pub target: BatchTarget,
-    /// Commands that are sent in a second; `commands.batch_per_second` when absent.
+    /// Commands per second; `commands.batch_per_second` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_second: Option<i32>,
-    /// When a command is worthless, in seconds; counted from when the last one is sent.
+    /// Lifetime of a command in seconds, counted from the last send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
-    /// Only say what would be done.
+    /// Dry run: only return the plan.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -158,7 +158,7 @@ pub struct RefusedDevice {
     pub reason: String,
 }
 
-/// How many commands of a batch are in each state.
+/// Number of commands of a batch per state.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct BatchCounts {
     /// Not given to any path.
@@ -177,7 +177,7 @@ pub struct BatchCounts {
     pub canceled: i64,
 }
 
-/// How many commands of a batch took each path last, or would take it first.
+/// Number of commands of a batch per path of the last, or first planned, attempt.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct PathCounts {
     /// The device's socket.
@@ -193,13 +193,13 @@ pub struct PathCounts {
 pub struct CommandBatch {
     /// Its id.
     pub id: String,
-    /// What to do.
+    /// Action.
     pub action: String,
     /// Its parameters, without secrets.
     pub params: serde_json::Value,
-    /// What was asked for.
+    /// Requested target.
     pub target: serde_json::Value,
-    /// Commands that are sent in a second.
+    /// Commands per second.
     pub rate_per_second: i32,
     /// Devices that got a command.
     pub devices: i32,
@@ -209,19 +209,19 @@ pub struct CommandBatch {
     pub paths: PathCounts,
     /// Devices that got none, at most 1,000 of them by name.
     pub refused: Vec<RefusedDevice>,
-    /// How many got none.
+    /// Number of skipped devices.
     pub refused_count: i32,
-    /// Who asked for it.
+    /// Requesting account.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: String,
-    /// When its commands are worthless.
+    /// Expiry of the commands.
     pub expires_at: String,
-    /// When it was taken back.
+    /// Time of cancellation.
     pub canceled_at: Option<String>,
 }
 
-/// What one device of a batch can expect.
+/// Plan for one device of a batch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PlannedCommand {
     /// The device.
@@ -230,24 +230,24 @@ pub struct PlannedCommand {
     pub alias: Option<String>,
     /// The path that the command would take first; absent when it gets none.
     pub path: Option<String>,
-    /// Whether the device is heard from.
+    /// Whether the device is online.
     pub online: Option<bool>,
-    /// Why it gets none.
+    /// Reason for skipping the device.
     pub reason: Option<String>,
 }
 
-/// What a batch would do.
+/// Plan of a batch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BatchPlan {
     /// Always true.
     pub dry_run: bool,
     /// Devices that would get a command.
     pub devices: usize,
-    /// Of those, the ones that are not heard from: they get it when they are back in time.
+    /// Offline devices among them: sent if back online before expiry.
     pub offline: usize,
     /// The path that each would take first.
     pub paths: PathCounts,
-    /// Devices that would get none.
+    /// Skipped devices.
     pub refused: usize,
     /// Each device.
     pub outcomes: Vec<PlannedCommand>,
@@ -257,24 +257,24 @@ pub struct BatchPlan {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchResponse {
-    /// What would be.
+    /// Plan of a dry run.
     Plan(BatchPlan),
-    /// What is made.
+    /// Created batch.
     Batch(Box<CommandBatch>),
 }
 
 /// A command that `exec` may run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ExecCommand {
-    /// What people call it by: 1..64 of a-z, 0-9, `.`, `_`, `-`.
+    /// Name: 1..64 of a-z, 0-9, `.`, `_`, `-`.
     pub name: String,
     /// The program, by its absolute path, and its arguments; no shell.
     pub argv: Vec<String>,
-    /// What it is for.
+    /// Description.
     pub description: String,
-    /// Who allowed it, or changed it last.
+    /// Account of the last change.
     pub updated_by: String,
-    /// When.
+    /// Time of the last change.
     pub updated_at: String,
 }
 
@@ -284,7 +284,7 @@ pub struct ExecCommand {
 pub struct ExecCommandRequest {
     /// The program, by its absolute path, and its arguments.
     pub argv: Vec<String>,
-    /// What it is for.
+    /// Description.
     #[serde(default)]
     pub description: String,
 }
@@ -302,6 +302,6 @@ pub struct LegacyAck {
     pub request_id: Option<String>,
     /// `OK`, `FAILED`, `TIMEOUT` or `ERROR`.
     pub status: Option<String>,
-    /// For people.
+    /// Human-readable message.
     pub message: Option<String>,
 }

@@ -12,56 +12,56 @@ use crate::lenient::Int;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeploymentRequest {
-    /// What to install.
+    /// APK to install.
     pub apk_id: String,
-    /// For people, at most 200 characters; made up of the APK when absent.
+    /// Display name, at most 200 characters; app and version when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where.
+    /// Target devices.
     pub target: DeploymentTarget,
-    /// How; what is not given is as careful as the defaults.
+    /// Options; absent ones have conservative defaults.
     #[serde(default)]
     pub options: DeploymentOptions,
     /// Devices that an older open deployment of the package has: `wait` for it (the default), or `supersede` it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<String>,
-    /// Only say what would be done.
+    /// Dry run: only return the plan.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Which devices; exactly one of them. The set is settled when the deployment is made.
+/// Target devices; exactly one kind. The set is fixed on creation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeploymentTarget {
     /// Every device.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fleet: bool,
-    /// These.
+    /// Device ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// Those with any of these tags.
+    /// Devices with any of these tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// Those in any of these groups.
+    /// Devices in any of these groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
-    /// Those that match.
+    /// Filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
 }
 
-/// What a deployment may do and when.
+/// Options of a deployment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeploymentOptions {
     /// The first devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
-    /// Most installations that start within any minute; 0: no limit. 10 unless given.
+    /// Max installs that start within any minute; 0: no limit. 10 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_per_minute: Option<u32>,
-    /// Most devices at a time. 3 unless given.
+    /// Max concurrent installs. 3 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// Only over Wi-Fi or a cable, and not over a metered network. On unless given.
@@ -88,16 +88,16 @@ pub struct DeploymentOptions {
     /// Further tries on one device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
-    /// What is sent to the app once it is installed.
+    /// Intent sent to the app after installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_intent: Option<RestartIntent>,
-    /// Whether it may be rolled back. On unless given.
+    /// Whether rollback is allowed. On unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_allowed: Option<bool>,
-    /// When failures pause it.
+    /// Auto-pause at a failure rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_pause: Option<FailurePause>,
-    /// What is not done by then is skipped. 168 unless given.
+    /// Deadline, hours; remaining devices are skipped then. 168 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_hours: Option<u32>,
 }
@@ -106,16 +106,16 @@ pub struct DeploymentOptions {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Canary {
-    /// How many; 0: none, which a deployment to the fleet refuses. A twentieth, 1 to 5, unless given.
+    /// Canary size; 0: no canary, which a deployment to all devices refuses. 5 %, 1 to 5, unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// How many of a hundred of those that are done must have succeeded. 90 unless given.
+    /// Success threshold of the completed canary devices, percent. 90 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success_threshold_pct: Option<u8>,
-    /// How many must be done. All of them unless given.
+    /// Minimum number of completed canary devices. All unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_count: Option<u32>,
-    /// How long they have. 60 unless given.
+    /// Evaluation timeout. 60 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_minutes: Option<u32>,
 }
@@ -136,7 +136,7 @@ pub struct Window {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retries {
-    /// How many. 2 unless given.
+    /// Number of retries. 2 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
     /// Wait before the first; doubles with each. 60 unless given.
@@ -150,12 +150,12 @@ pub struct Retries {
 pub struct RestartIntent {
     /// Its action.
     pub action: String,
-    /// What goes with it.
+    /// Intent extras.
     #[serde(default)]
     pub extras: BTreeMap<String, String>,
 }
 
-/// When failures pause a deployment.
+/// Auto-pause of a deployment at a failure rate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FailurePause {
@@ -171,13 +171,13 @@ pub struct FailurePause {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum DeploymentResponse {
-    /// It is on record.
+    /// Created deployment.
     Deployment(Box<Deployment>),
-    /// Nothing was done.
+    /// Plan of a dry run.
     Plan(DeploymentPlan),
 }
 
-/// What a deployment would begin with.
+/// Plan of a deployment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentPlan {
     /// Always true.
@@ -195,11 +195,11 @@ pub struct DeploymentPlan {
 /// Devices with the same prospects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlanCount {
-    /// Where their tasks would stand.
+    /// Planned state of the tasks.
     pub state: String,
-    /// Why.
+    /// Reason.
     pub reason: Option<String>,
-    /// How many.
+    /// Number of devices.
     pub devices: usize,
 }
 
@@ -210,11 +210,11 @@ pub struct PlanItem {
     pub id: String,
     /// Its alias.
     pub alias: String,
-    /// Whether it is one of the first.
+    /// Whether the device is in the canary.
     pub canary: bool,
-    /// Where its task would stand.
+    /// Planned state of the task.
     pub state: String,
-    /// Why.
+    /// Reason.
     pub reason: Option<String>,
 }
 
@@ -223,9 +223,9 @@ pub struct PlanItem {
 pub struct Deployment {
     /// Its id.
     pub id: String,
-    /// For people.
+    /// Display name.
     pub name: String,
-    /// What is installed.
+    /// APK that is installed.
     pub apk_id: String,
     /// Its package.
     pub package: String,
@@ -247,7 +247,7 @@ pub struct Deployment {
     pub canary_size: i32,
     /// The options, whole.
     pub options: DeploymentOptions,
-    /// What was asked for.
+    /// Requested target.
     #[schema(value_type = Object)]
     pub target: serde_json::Value,
     /// The flags of the moment it was made.
@@ -257,25 +257,25 @@ pub struct Deployment {
     pub conflict: String,
     /// Its tasks by state.
     pub counts: TaskCounts,
-    /// Its first devices.
+    /// Canary progress.
     pub canary: CanaryProgress,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Why no deployment at all goes on: `flag_off` or `kill_switch`.
+    /// Cluster-wide block: `flag_off` or `kill_switch`.
     pub blocked_by: Option<String>,
     /// The way back; only told of one deployment at a time.
     pub rollback: Option<Rollback>,
     /// The deployment that this one takes back.
     pub rolls_back: Option<String>,
-    /// Who made it.
+    /// Creator.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: String,
-    /// What waits then is skipped.
+    /// Deadline; remaining devices are skipped then.
     pub expires_at: String,
-    /// Who called it off.
+    /// Canceling account.
     pub canceled_by: Option<String>,
-    /// When everything was over.
+    /// Time of completion.
     pub finished_at: Option<String>,
 }
 
@@ -296,13 +296,13 @@ pub struct TaskCounts {
     pub succeeded: i64,
     /// Given up.
     pub failed: i64,
-    /// Nothing to do, or not done in time.
+    /// Not needed, or not completed in time.
     pub skipped: i64,
     /// Called off.
     pub canceled: i64,
 }
 
-/// How the first devices fare.
+/// Progress of the canary.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CanaryProgress {
     /// Installed.
@@ -313,9 +313,9 @@ pub struct CanaryProgress {
     pub open: u32,
     /// Succeeded or failed.
     pub counted: u32,
-    /// Of those, how many succeeded.
+    /// Success rate, percent.
     pub success_pct: Option<f64>,
-    /// What is asked for.
+    /// Success threshold, percent.
     pub threshold_pct: Option<u8>,
 }
 
@@ -326,69 +326,69 @@ pub struct Rollback {
     pub offered: bool,
     /// There is one.
     pub possible: bool,
-    /// What would be installed.
+    /// APK of the rollback.
     pub apk_id: Option<String>,
     /// Its version name.
     pub version_name: Option<String>,
     /// On how many devices.
     pub devices: Option<usize>,
-    /// Why there is none.
+    /// Reason why rollback is unavailable.
     pub why_not: Option<String>,
 }
 
 /// The task of one device.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentTask {
-    /// Its place in the set.
+    /// Position in the rollout order.
     pub position: i32,
     /// The device.
     pub device_id: String,
     /// Its alias.
     pub alias: String,
-    /// Whether it is one of the first.
+    /// Whether the device is in the canary.
     pub canary: bool,
-    /// Where it stands.
+    /// State of the task.
     pub state: String,
-    /// Why.
+    /// Reason.
     pub reason: Option<String>,
     /// `accepted`, `downloading`, `verifying` or `installing`.
     pub stage: Option<String>,
-    /// How much of it is downloaded, percent.
+    /// Download progress, percent.
     pub progress_pct: Option<i16>,
-    /// Times that it was started.
+    /// Number of attempts.
     pub attempts: i32,
-    /// It is not started before.
+    /// Earliest time of the next attempt.
     pub not_before: Option<String>,
-    /// When it was started last.
+    /// Start of the last attempt.
     pub started_at: Option<String>,
-    /// When the device took it.
+    /// Time of acceptance by the device.
     pub accepted_at: Option<String>,
-    /// When it was over.
+    /// Time of completion.
     pub finished_at: Option<String>,
-    /// What the last attempt failed with.
+    /// Error code of the last attempt.
     pub error: Option<String>,
-    /// What the device said with it.
+    /// Human-readable message of the device.
     pub message: Option<String>,
-    /// Version code that was there before.
+    /// Version code before the installation.
     pub version_before: Option<i64>,
-    /// What the device says it has now.
+    /// Installed version as reported by the device.
     pub installed_version: Option<String>,
 }
 
-/// What happened to a deployment.
+/// Event of a deployment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentEvent {
-    /// Its number.
+    /// Event number.
     pub id: i64,
-    /// When.
+    /// Time of the event.
     pub at: String,
-    /// What.
+    /// Type of the event.
     pub kind: String,
     /// To which device.
     pub device_id: Option<String>,
-    /// For people.
+    /// Human-readable details.
     pub detail: String,
-    /// Who did it; absent: the server, or the device.
+    /// Actor; absent for the server or the device.
     pub by: Option<String>,
 }
 
@@ -402,16 +402,16 @@ pub struct DeploymentStatus {
     /// With `failed` and `skipped`: why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// For people, at most 1,000 characters.
+    /// Human-readable message, at most 1,000 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The version that the device has now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed_version: Option<String>,
-    /// Which attempt it speaks of, as in the parameters of the command.
+    /// Number of the attempt, as in the parameters of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Int>,
-    /// How much of the file it has, percent.
+    /// Download progress, percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_pct: Option<Int>,
     /// The deployment; on the socket only.
@@ -426,22 +426,22 @@ pub struct DeploymentStatusResponse {
     pub ok: bool,
 }
 
-/// A feature that is on or off for the whole cluster.
+/// Cluster-wide feature flag.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FeatureFlag {
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// Description.
     pub description: String,
     /// On or off.
     pub enabled: bool,
-    /// Who set it last.
+    /// Account of the last change.
     pub updated_by: Option<String>,
-    /// When.
+    /// Time of the last change.
     pub updated_at: Option<String>,
 }
 
-/// Every flag.
+/// List of feature flags.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FeatureFlags {
     /// By name.

@@ -6,28 +6,28 @@ use utoipa::ToSchema;
 
 use crate::admin::Device;
 
-/// Tells `null` from what was not given.
+/// Distinguishes `null` from an absent field.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// A device with what is watched of it, and its end if it has one.
+/// A device with its monitored app, and its deletion if deleted.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct DeviceDetails {
     /// The device.
     #[serde(flatten)]
     pub device: Device,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored_app: Option<MonitoredApp>,
-    /// When it was deleted.
+    /// Time of deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<String>,
-    /// Until when it can be restored.
+    /// End of the restore period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<String>,
 }
 
-/// The app that a device is there to run.
+/// Monitored app of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MonitoredApp {
@@ -42,19 +42,19 @@ pub struct MonitoredApp {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DevicePatch {
-    /// Another alias, unique; it cannot be cleared.
+    /// New alias, unique; cannot be cleared.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub alias: Option<Option<String>>,
-    /// These tags and no others.
+    /// Replaces all tags.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     pub tags: Option<Option<Vec<String>>>,
-    /// These groups and no others.
+    /// Replaces all groups.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     pub groups: Option<Option<Vec<String>>>,
-    /// The app that it is there to run.
+    /// Monitored app.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<MonitoredApp>)]
     pub monitored_app: Option<Option<MonitoredApp>>,
@@ -64,11 +64,11 @@ pub struct DevicePatch {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestoreDevice {
-    /// Another alias, where its own was taken meanwhile.
+    /// New alias, if its own is in use.
     pub alias: Option<String>,
 }
 
-/// Which devices; an empty one means all.
+/// Device filter; an empty one matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -81,7 +81,7 @@ pub struct Filter {
     /// In this group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Whose alias, model, hardware id or id contains this.
+    /// Text in alias, model, hardware id or id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// With a charge below this, percent.
@@ -121,26 +121,26 @@ pub struct BulkRequest {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<MonitoredApp>)]
     pub monitored_app: Option<Option<MonitoredApp>>,
-    /// Only say what would be done.
+    /// Dry run: only return the plan.
     pub dry_run: bool,
 }
 
 /// 200 of `POST /v1/devices/bulk`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct BulkResponse {
-    /// Whether nothing was done.
+    /// Whether the call was a dry run.
     pub dry_run: bool,
     /// Devices that were changed, or would be.
     pub changed: usize,
-    /// Devices that are already as they should be.
+    /// Unchanged devices.
     pub unchanged: usize,
-    /// Devices with which nothing is done, each with its reason.
+    /// Refused devices, each with a reason.
     pub refused: usize,
     /// One for each device, in the order of ids.
     pub outcomes: Vec<BulkOutcome>,
 }
 
-/// What was done with a device, or would be.
+/// Outcome, or planned outcome, for one device.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct BulkOutcome {
     /// The device.
@@ -152,7 +152,7 @@ pub struct BulkOutcome {
     /// Why it is refused: `not_found`, `deleted`, `too_late`, `alias_in_use` or `invalid_value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The same for people.
+    /// Human-readable reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -160,24 +160,24 @@ pub struct BulkOutcome {
 /// 200 of `POST /v1/devices/import.csv`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ImportReport {
-    /// Whether the changes were made: all of them, or none.
+    /// Whether the changes were applied: all or none.
     pub applied: bool,
-    /// Rows of the table, without its head.
+    /// Number of rows, without the header row.
     pub rows: usize,
-    /// Rows that leave their device as it is.
+    /// Rows without changes.
     pub unchanged: usize,
     /// Rows that change their device.
     pub changes: Vec<RowChange>,
-    /// What is wrong; the first thousand.
+    /// Problems; the first thousand.
     pub problems: Vec<RowProblem>,
-    /// How many problems there are.
+    /// Total number of problems.
     pub problems_total: usize,
 }
 
-/// What a row changes.
+/// Changes of a row.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct RowChange {
-    /// Its line in the file, counted from one.
+    /// Line in the file, from 1.
     pub line: u64,
     /// The device.
     pub device_id: String,
@@ -198,29 +198,29 @@ pub struct FieldChange {
     pub after: Vec<String>,
 }
 
-/// What is wrong with a row.
+/// Problem of a row.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct RowProblem {
-    /// Its line in the file, counted from one.
+    /// Line in the file, from 1.
     pub line: u64,
     /// The column.
     pub field: String,
-    /// What is wrong.
+    /// Problem.
     pub problem: String,
 }
 
 /// One row of `GET /v1/devices/{id}/events`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct DeviceEvent {
-    /// When it happened.
+    /// Time of the event.
     pub at: String,
     /// What happened: `enrolled`, `came_online`, `went_offline`, `rebooted`, `agent_version_changed`,
     /// `app_version_changed`, `low_battery_began`, `low_battery_ended`, `app_down_began`, `app_down_ended`,
     /// `edited`, `credentials_revoked`, `deleted` or `restored`.
     pub kind: String,
-    /// Who did it; null where nobody did.
+    /// Actor; null if there is none.
     pub actor: Option<String>,
-    /// What there is to know about it.
+    /// Details of the event.
     #[schema(value_type = Object)]
     pub detail: Value,
 }
@@ -241,7 +241,7 @@ pub struct DeviceHistory {
 /// A point. Measures that were not asked for are left out.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 pub struct HistoryPoint {
-    /// When it begins.
+    /// Start time.
     pub at: String,
     /// Heartbeats in it.
     pub heartbeats: i64,
@@ -320,15 +320,15 @@ pub struct FleetHistory {
 /// The fleet at one moment.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct FleetSample {
-    /// When.
+    /// Time of the sample.
     pub at: String,
     /// Enrolled devices.
     pub devices: i64,
-    /// Heard from within the offline limit.
+    /// Devices with a heartbeat within the offline limit.
     pub online: i64,
-    /// Heard from before, not then.
+    /// Devices seen before, but without a heartbeat within the offline limit.
     pub offline: i64,
-    /// Enrolled, but never heard from.
+    /// Enrolled devices without a heartbeat.
     pub never_seen: i64,
     /// Online with a battery below the configured limit.
     pub low_battery: i64,
@@ -373,7 +373,7 @@ pub struct BatteryBand {
 /// Devices by one value.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct Distribution {
-    /// Most first; those that told none come last, as null.
+    /// Most frequent first; devices without a value last, as null.
     pub values: Vec<ValueCount>,
     /// Devices with values that are too many to be listed.
     pub other: u64,
@@ -388,24 +388,24 @@ pub struct ValueCount {
     pub devices: u64,
 }
 
-/// A filter that somebody keeps.
+/// A saved filter.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct SavedFilter {
     /// Identity.
     pub id: String,
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// Whose it is.
+    /// Owner.
     pub owner: String,
-    /// Whether it is the caller's own.
+    /// Whether the caller is the owner.
     pub own: bool,
-    /// Whether others see it.
+    /// Whether the filter is visible to all users.
     pub shared: bool,
-    /// Which devices it shows.
+    /// Device filter.
     pub filter: Filter,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: String,
-    /// When it was last changed.
+    /// Time of the last change.
     pub changed_at: String,
 }
 
@@ -413,11 +413,11 @@ pub struct SavedFilter {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewFilter {
-    /// What it is called, 1..100 characters; unique among the caller's.
+    /// Name, 1..100 characters; unique among the caller's.
     pub name: String,
-    /// Which devices it shows.
+    /// Device filter.
     pub filter: Filter,
-    /// Whether others see it.
+    /// Whether the filter is visible to all users.
     #[serde(default)]
     pub shared: bool,
 }
@@ -426,11 +426,11 @@ pub struct NewFilter {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterPatch {
-    /// Another name.
+    /// New name.
     pub name: Option<String>,
-    /// Other devices.
+    /// New device filter.
     pub filter: Option<Filter>,
-    /// Whether others see it.
+    /// Whether the filter is visible to all users.
     pub shared: Option<bool>,
 }
 

@@ -12,7 +12,7 @@ pub struct EnrollTokenSelf {
     pub device_id: Option<String>,
     /// That device's alias, unless it was deleted.
     pub alias: Option<String>,
-    /// When the server heard from the device for the first time, as far as its history goes back.
+    /// Time of the device's first heartbeat within the stored history.
     pub first_heartbeat_at: Option<String>,
 }
 
@@ -28,7 +28,7 @@ pub struct EnrollScriptsRequest {
     pub batch: bool,
     /// Whether it installs the agent; true when absent.
     pub install: Option<bool>,
-    /// How devices reach the server; `http.public_url` when absent.
+    /// Server URL for devices; `http.public_url` when absent.
     pub server_url: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct EnrollQrRequest {
     pub token: String,
     /// A network that the device joins first.
     pub wifi: Option<EnrollWifi>,
-    /// How devices reach the server; `http.public_url` when absent.
+    /// Server URL for devices; `http.public_url` when absent.
     pub server_url: Option<String>,
 }
 
@@ -54,18 +54,18 @@ pub struct EnrollWifi {
     pub security: Option<String>,
     /// Its password.
     pub password: Option<String>,
-    /// Whether it does not announce its name.
+    /// Whether the network is hidden.
     pub hidden: bool,
 }
 
 /// 200 of `POST /v1/enroll-tokens/qr`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct EnrollQr {
-    /// What the code says: the extras of Android's device-owner provisioning.
+    /// Payload of the QR code: the extras of Android's device-owner provisioning.
     pub payload: serde_json::Value,
     /// The code as an SVG picture, black on white.
     pub svg: String,
-    /// When token and download address stop working.
+    /// Expiry of token and download URL.
     pub expires_at: String,
 }
 
@@ -74,11 +74,11 @@ pub struct EnrollQr {
 pub struct AgentApkInfo {
     /// `ready`, `unusable` or `missing`.
     pub state: String,
-    /// What is wrong, and what to do; null when it is ready.
+    /// Problem and remedy; null when ready.
     pub problem: Option<String>,
-    /// Where the file came from: `setting`, `data_folder`, `release_build` or `debug_build`.
+    /// Source of the file: `setting`, `data_folder`, `release_build` or `debug_build`.
     pub source: Option<String>,
-    /// Its path on the node; null for whoever may not manage builds of the agent.
+    /// Path on the node; null without the permission to manage agent builds.
     pub file: Option<String>,
     /// Its length in bytes.
     pub size_bytes: Option<u64>,
@@ -105,6 +105,6 @@ pub struct AgentApkUpdate {
     pub version_code: i64,
     /// Version name.
     pub version_name: String,
-    /// Share of the devices that are offered it, percent.
+    /// Rollout percentage.
     pub rollout_percent: u8,
 }

@@ -8,19 +8,19 @@ use utoipa::ToSchema;
 pub struct User {
     /// Identity.
     pub id: String,
-    /// Name to sign in with.
+    /// User name.
     pub username: String,
     /// `admin`, `operator` or `viewer`.
     pub role: String,
-    /// Whether it may not sign in.
+    /// Whether the account is disabled.
     pub disabled: bool,
-    /// Since when.
+    /// Time of disabling.
     pub disabled_at: Option<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: String,
-    /// When its password was set last.
+    /// Time of the last password change.
     pub password_changed_at: String,
-    /// When one of its sign-ins was seen last, to the minute or so.
+    /// Time of last activity, to about a minute.
     pub last_seen_at: Option<String>,
 }
 
@@ -28,12 +28,12 @@ pub struct User {
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
-    /// Name to sign in with, 1..64 characters.
+    /// User name, 1..64 characters.
     pub username: String,
     /// `admin`, `operator` or `viewer`; `viewer` when absent.
     #[serde(default)]
     pub role: Option<String>,
-    /// 10 characters to 72 bytes; a random one when absent.
+    /// Password, 10 characters to 72 bytes; generated when absent.
     #[serde(default)]
     pub password: Option<String>,
 }
@@ -44,7 +44,7 @@ pub struct CreatedUser {
     /// The account.
     #[serde(flatten)]
     pub user: User,
-    /// The random password, shown this once; null when one was given.
+    /// Generated password, returned only here; null when one was given.
     pub password: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub struct CreatedUser {
 pub struct ChangeUser {
     /// `admin`, `operator` or `viewer`.
     pub role: Option<String>,
-    /// Whether it may not sign in. Its sign-ins and API tokens end for good.
+    /// Whether the account is disabled. Disabling ends its sessions and revokes its API tokens.
     pub disabled: Option<bool>,
 }
 
@@ -62,14 +62,14 @@ pub struct ChangeUser {
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResetPassword {
-    /// 10 characters to 72 bytes; a random one when absent.
+    /// Password, 10 characters to 72 bytes; generated when absent.
     pub password: Option<String>,
 }
 
 /// 200 of `POST /v1/users/{id}/reset-password`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct PasswordReset {
-    /// The random password, shown this once; null when one was given.
+    /// Generated password, returned only here; null when one was given.
     pub password: Option<String>,
 }
 
@@ -82,11 +82,11 @@ pub struct Me {
     pub username: String,
     /// Its role.
     pub role: String,
-    /// What the call may do: what the role allows and, of that, what an API token is limited to.
+    /// Effective scopes: those of the role, limited by those of the API token.
     pub scopes: Vec<String>,
-    /// The sign-in; null for an API token.
+    /// Session; null for an API token.
     pub session_id: Option<String>,
-    /// The API token; null for a sign-in.
+    /// API token; null for a session.
     pub api_token_id: Option<String>,
 }
 
@@ -94,66 +94,66 @@ pub struct Me {
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
-    /// The one in force. Wrong ones count as failed sign-ins.
+    /// Current password. Wrong ones count as failed sign-ins.
     pub current_password: String,
     /// 10 characters to 72 bytes.
     pub new_password: String,
 }
 
-/// A sign-in that is in force.
+/// An active session.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct Session {
     /// Identity.
     pub id: String,
-    /// Whether it is the one that asks.
+    /// Whether the session is the calling one.
     pub current: bool,
-    /// When it began.
+    /// Start time.
     pub created_at: String,
-    /// When it was seen last, to the minute or so.
+    /// Time of last activity, to about a minute.
     pub last_seen_at: String,
-    /// When it ends at the latest.
+    /// Time of expiry.
     pub expires_at: String,
-    /// Where it was seen last.
+    /// Last client address.
     pub address: Option<String>,
-    /// What the client said of itself.
+    /// User agent.
     pub user_agent: Option<String>,
 }
 
 /// 200 of calls that end several sign-ins.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct EndedSessions {
-    /// How many.
+    /// Number of ended sessions.
     pub ended: u64,
 }
 
-/// An API token; its secret is not kept.
+/// An API token, without its secret.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct ApiToken {
     /// Identity.
     pub id: String,
-    /// What it is for.
+    /// Purpose.
     pub name: String,
-    /// Its first characters.
+    /// Prefix of the secret.
     pub prefix: String,
-    /// Name of the account whose it is.
+    /// User name of the owner.
     pub owner: String,
-    /// That account.
+    /// Account id of the owner.
     pub owner_id: String,
-    /// Role of that account: what the token is limited to as well.
+    /// Role of the owner, which also limits the token.
     pub role: String,
-    /// What it may do, e.g. `devices:read`.
+    /// Scopes, e.g. `devices:read`.
     pub scopes: Vec<String>,
     /// `active`, `expired` or `revoked`.
     pub status: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: String,
-    /// When it stops working.
+    /// Time of expiry.
     pub expires_at: String,
-    /// When it was used last, to the minute or so.
+    /// Time of last use, to about a minute.
     pub last_used_at: Option<String>,
-    /// Where it was used last.
+    /// Client address of the last use.
     pub last_used_address: Option<String>,
-    /// When it was revoked.
+    /// Time of revocation.
     pub revoked_at: Option<String>,
 }
 
@@ -161,14 +161,14 @@ pub struct ApiToken {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateApiToken {
-    /// What it is for, 1..100 characters.
+    /// Purpose, 1..100 characters.
     pub name: String,
     /// What it may do: `devices:read`, `devices:write`, `enrollment:read`, `enrollment:write`, `users:manage`,
     /// `cluster:read`, `cluster:manage`, `tokens:manage`, `commands:read`, `commands:send`,
     /// `commands:sensitive`, `exec:manage`, `audit:read`, `deployments:read`, `deployments:write`, `apks:upload`,
     /// `packages:manage`, `agent_builds:manage`, `flags:manage`. Nothing that the caller may not do.
     pub scopes: Vec<String>,
-    /// How long it works; not longer than the API token that makes it.
+    /// Lifetime, seconds; at most that of the creating API token.
     #[serde(default)]
     pub expires_in_seconds: Option<i64>,
 }
@@ -176,9 +176,9 @@ pub struct CreateApiToken {
 /// 201 of `POST /v1/api-tokens`.
 #[derive(Deserialize, Serialize, ToSchema)]
 pub struct CreatedApiToken {
-    /// What lists show of it.
+    /// Token as in lists.
     #[serde(flatten)]
     pub shown: ApiToken,
-    /// The bearer token, shown this once.
+    /// Bearer token, returned only here.
     pub token: String,
 }

@@ -13,12 +13,12 @@ pub struct Problem {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What went wrong and what a person can do about it.
+    /// Problem and remedy, human-readable.
     pub detail: String,
     /// The field that was refused, as a path like `battery.pct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Why a device is told to stop, e.g. `device_deleted`.
+    /// Reason why the agent has to stop, e.g. `device_deleted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -32,7 +32,7 @@ pub struct HeartbeatFrame<'a> {
     pub heartbeat: &'a Heartbeat,
 }
 
-/// What a node sends.
+/// Frame sent by a node.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DownFrame {
@@ -53,7 +53,7 @@ pub enum DownFrame {
         id: serde_json::Value,
         /// The HTTP status the same call would have had.
         status: u16,
-        /// What a person can do about it.
+        /// Problem and remedy, human-readable.
         detail: String,
         /// With 410: why the device is told to stop.
         #[serde(default, skip_serializing_if = "Option::is_none")]

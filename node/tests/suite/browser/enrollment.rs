@@ -36,7 +36,8 @@ async fn new_tokens_come_with_scripts_and_show_who_used_them() {
     chromium.click("[data-testid=kit-cmd]").await;
     shows("@echo off\r\n").await;
     chromium.click("[data-testid=kit-qr]").await;
-    eventually("why there is no code", async || chromium.text("#kit-panel").await.filter(|text| text.contains("requires an agent APK"))).await;
+    eventually("why there is no code", async || chromium.text("#kit-panel").await.filter(|text| text.contains("requires an agent APK")))
+        .await;
 
     eventually("nobody is there", async || chromium.text("[data-testid=batch-progress]").await.filter(|text| text.contains("0 of 2")))
         .await;
