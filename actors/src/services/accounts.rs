@@ -281,7 +281,7 @@ impl AccountService {
     async fn end(&self, by: &Principal, user: UserId, id: SessionId) -> Result<(), ServiceError> {
         let ended = self.store.end_sign_in(user, id, by, clock::now()).await?;
         self.credentials.forget();
-        if ended { Ok(()) } else { Err(ServiceError::NotFound("sign-in")) }
+        if ended { Ok(()) } else { Err(ServiceError::NotFound("session")) }
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) async fn end_session(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
-    let id: SessionId = present::id("sign-in", &id)?;
+    let id: SessionId = present::id("session", &id)?;
     app.system.accounts.end_own_sign_in(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -179,9 +179,9 @@ pub(crate) async fn end_session(
     Person(principal): Person,
     ids: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let Path((user, session)) = ids.map_err(|_| actors::ServiceError::NotFound("sign-in"))?;
+    let Path((user, session)) = ids.map_err(|_| actors::ServiceError::NotFound("session"))?;
     let user: UserId = present::id("account", &user)?;
-    let session: SessionId = present::id("sign-in", &session)?;
+    let session: SessionId = present::id("session", &session)?;
     app.system.accounts.end_sign_in(&principal, user, session).await?;
     Ok(StatusCode::NO_CONTENT)
 }
