@@ -1,24 +1,23 @@
-//! Removes what has ended and nobody looks at any more: sign-ins, API tokens, failed sign-ins. And logs the head of
-//! the audit trail.
+//! Reconcilers of accounts and of the audit trail: ended sign-ins and API tokens are removed, the head of the trail is logged.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use store::{Store, StoreError};
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::Store;
 
-use crate::clock;
+use crate::ServiceError;
+use crate::reconcile::{Reconcile, Reconciler, Run};
 
-/// Sign-ins and API tokens that ended longer ago than this are removed.
+/// Retention of sign-ins and API tokens after their end.
 const ENDED_KEPT: TimeDelta = TimeDelta::days(30);
-/// How often it is looked after. Failed sign-ins grow by what addresses are allowed to fail in between.
-const INTERVAL: Duration = Duration::from_secs(300);
-
+/// Time between two removals. Failed sign-ins grow by what addresses are allowed to fail in between.
+const SIGN_INS_INTERVAL: Duration = Duration::from_secs(300);
 /// How often the head of the audit trail is logged.
-const AUDIT_HEAD_EVERY: Duration = Duration::from_secs(3600);
+const AUDIT_HEAD_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// What is kept of failed sign-ins.
+/// Retention of failed sign-ins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FailuresKept {
     /// For how long after the last failure.
@@ -27,43 +26,44 @@ pub(crate) struct FailuresKept {
     pub(crate) names_max: i64,
 }
 
-/// Removes what has ended, at once and then at an interval, until `stopping`. Every node does it; the
-/// second finds nothing.
-pub(crate) async fn keep_tidy(store: Store, kept: FailuresKept, stopping: CancellationToken) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stopping.cancelled() => return,
+/// The reconcilers of accounts and of the audit trail. Every node runs them; the second finds nothing to remove.
+pub(crate) fn reconcilers(store: &Store, failures: FailuresKept) -> [Reconciler; 2] {
+    [
+        Reconciler::per_node("sign_in_retention", SIGN_INS_INTERVAL, SignInRetention { store: store.clone(), failures }).at_start(),
+        Reconciler::per_node("audit_head", AUDIT_HEAD_INTERVAL, AuditHead { store: store.clone() }).at_start(),
+    ]
+}
+
+/// Removes ended sign-ins and API tokens, and old failures.
+struct SignInRetention {
+    store: Store,
+    failures: FailuresKept,
+}
+
+impl Reconcile for SignInRetention {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let sign_ins = self.store.purge_sessions(run.now - ENDED_KEPT).await?;
+            let tokens = self.store.purge_api_tokens(run.now - ENDED_KEPT).await?;
+            self.store.purge_sign_in_failures(run.now - self.failures.age, self.failures.names_max).await?;
+            Ok(sign_ins + tokens)
         }
-        if let Err(cause) = tidy(&store, kept).await {
-            tracing::warn!(event = "housekeeping.failed", %cause);
-        }
+        .boxed()
     }
 }
 
-/// Logs the head of the audit trail, at once and then at an interval, until `stopping`: a log that is kept
-/// elsewhere shows later whether the chain was written anew. Every node does it.
-pub(crate) async fn tell_audit_head(store: Store, stopping: CancellationToken) {
-    let mut ticks = tokio::time::interval(AUDIT_HEAD_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stopping.cancelled() => return,
-        }
-        match store.audit_head().await {
-            Ok(head) => tracing::info!(event = "audit.head", expect = %head),
-            Err(cause) => tracing::warn!(event = "audit.head_failed", %cause),
-        }
-    }
+/// Logs the head of the audit trail: a log that is kept elsewhere shows later whether the chain was written anew.
+struct AuditHead {
+    store: Store,
 }
 
-async fn tidy(store: &Store, kept: FailuresKept) -> Result<(), StoreError> {
-    let now = clock::now();
-    store.purge_sessions(now - ENDED_KEPT).await?;
-    store.purge_api_tokens(now - ENDED_KEPT).await?;
-    store.purge_sign_in_failures(now - kept.age, kept.names_max).await?;
-    Ok(())
+impl Reconcile for AuditHead {
+    fn reconcile<'a>(&'a mut self, _run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let head = self.store.audit_head().await?;
+            tracing::info!(event = "audit.head", expect = %head);
+            Ok(0)
+        }
+        .boxed()
+    }
 }

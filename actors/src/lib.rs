@@ -3,12 +3,10 @@
 //!
 //! ```text
 //! System
-//! ├── PartitionActor            daily partitions exist ahead of time
+//! ├── Reconcilers               partitions, hours and samples of history, retention, refreshes, each an actor
 //! ├── HeartbeatWriters          bounded queues in front of the dual write
 //! ├── EventWriter               records what happened to devices
 //! ├── PushSender                messages to devices over FCM
-//! ├── HistoryKeeper             counts hours, samples the fleet, removes what is too old
-//! ├── ApkKeeper                 removes APKs and uploads that nobody needs any more
 //! ├── FleetView                 what dashboards and counts see
 //! ├── DeploymentManager         drives the deployments of this node's shards
 //! ├── Links, Gateway            the way to other nodes
@@ -28,7 +26,7 @@ pub mod enrollment_kit;
 mod error;
 mod file_sender;
 pub mod fleet_view;
-mod history_keeper;
+mod history;
 mod housekeeping;
 pub mod link;
 mod local_node;
@@ -38,6 +36,7 @@ pub mod ownership;
 mod partition;
 pub mod placement;
 pub mod push;
+pub mod reconcile;
 pub mod router;
 mod rpc;
 pub mod services;

@@ -17,6 +17,7 @@ use crate::link::{HeartbeatAnswer, LocalNode};
 use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
+use crate::reconcile::Reconcilers;
 use crate::router::DeviceRouter;
 use crate::sockets::SocketHub;
 
@@ -27,6 +28,7 @@ pub(crate) struct ThisNode {
     pub(crate) sockets: Arc<SocketHub>,
     pub(crate) fleet: Arc<FleetView>,
     pub(crate) metrics: Metrics,
+    pub(crate) reconcilers: Arc<Reconcilers>,
 }
 
 impl LocalNode for ThisNode {
@@ -64,6 +66,7 @@ impl LocalNode for ThisNode {
             in_flight: self.metrics.heartbeats_in_flight.get().max(0) as u64,
             agent_sockets: self.sockets.len() as u64,
             open_commands: self.metrics.open_commands.get().max(0) as u64,
+            reconcilers: self.reconcilers.statuses(),
         }
     }
 }

@@ -55,6 +55,16 @@ pub struct Metrics {
     pub commands_finished: IntCounterVec,
     /// Time from making a command until it was delivered, and until the device was done.
     pub command_seconds: prometheus::HistogramVec,
+    /// Runs of reconcilers by outcome.
+    pub reconciler_runs: IntCounterVec,
+    /// Duration of their runs.
+    pub reconciler_seconds: prometheus::HistogramVec,
+    /// Things that they changed.
+    pub reconciler_changes: IntCounterVec,
+    /// Failed runs since the last one that succeeded.
+    pub reconciler_failures_in_a_row: IntGaugeVec,
+    /// Start of the last run that succeeded, Unix time.
+    pub reconciler_last_success: IntGaugeVec,
     /// Deployments that this node drives.
     pub deployments_open: IntGauge,
     /// Their tasks by state and reason.
@@ -256,6 +266,39 @@ impl Metrics {
                     HistogramOpts::new("nexmdm_command_seconds", "Time from creation of a command to delivery and to completion")
                         .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0]),
                     &["until"],
+                )?,
+            )?,
+            reconciler_runs: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_reconciler_runs_total", "Runs of reconcilers by outcome"),
+                    &["reconciler", "outcome"],
+                )?,
+            )?,
+            reconciler_seconds: kept(
+                registry,
+                prometheus::HistogramVec::new(
+                    HistogramOpts::new("nexmdm_reconciler_run_seconds", "Duration of a reconciler's run")
+                        .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0]),
+                    &["reconciler"],
+                )?,
+            )?,
+            reconciler_changes: kept(
+                registry,
+                IntCounterVec::new(Opts::new("nexmdm_reconciler_changes_total", "Things that reconcilers changed"), &["reconciler"])?,
+            )?,
+            reconciler_failures_in_a_row: kept(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("nexmdm_reconciler_failures_in_a_row", "Failed runs of a reconciler since the last one that succeeded"),
+                    &["reconciler"],
+                )?,
+            )?,
+            reconciler_last_success: kept(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("nexmdm_reconciler_last_success_timestamp_seconds", "Start of a reconciler's last run that succeeded"),
+                    &["reconciler"],
                 )?,
             )?,
             heartbeat_partitions: kept(

@@ -1,66 +1,48 @@
-//! The partition manager: sees to it that daily partitions exist ahead of time.
+//! The partition manager: a reconciler that makes daily partitions ahead of time, and forgets nodes that ended long ago.
 //!
-//! It takes no input: it looks at the calendar and the database, at start and
-//! then at an interval, and creates what is missing.
+//! Every node runs it: history must not depend on a single one, and a partition that is there already is left as it is.
 
 use std::time::Duration;
 
+use domain::Timestamp;
 use domain::partition::wanted_days;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use ractor_cluster::RactorMessage;
-use store::Store;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::{Store, StoreError};
 
-use crate::clock;
+use crate::ServiceError;
 use crate::metrics::Metrics;
+use crate::reconcile::{Reconcile, Reconciler, Run};
 
-/// Sees to it that daily partitions exist.
-pub(crate) struct PartitionActor;
-
-/// What the partition manager is told. Local to a node.
-#[derive(RactorMessage)]
-pub(crate) enum PartitionMsg {
-    /// Look, and create what is missing.
-    Look,
+/// The partition manager.
+pub(crate) fn reconciler(store: &Store, metrics: &Metrics, interval: Duration) -> Reconciler {
+    Reconciler::per_node("partitions", interval, Partitions { store: store.clone(), metrics: metrics.clone() })
 }
 
-impl Actor for PartitionActor {
-    type Msg = PartitionMsg;
-    type State = (Store, Metrics);
-    type Arguments = (Store, Metrics, Duration);
+struct Partitions {
+    store: Store,
+    metrics: Metrics,
+}
 
-    async fn pre_start(
-        &self,
-        me: ActorRef<PartitionMsg>,
-        (store, metrics, interval): (Store, Metrics, Duration),
-    ) -> Result<(Store, Metrics), ActorProcessingErr> {
-        me.send_interval(interval, || PartitionMsg::Look);
-        Ok((store, metrics))
-    }
-
-    async fn handle(
-        &self,
-        _me: ActorRef<PartitionMsg>,
-        _look: PartitionMsg,
-        (store, metrics): &mut (Store, Metrics),
-    ) -> Result<(), ActorProcessingErr> {
-        // The next look tries again; the default partition takes rows meanwhile.
-        if let Err(cause) = ensure(store, metrics).await {
-            tracing::warn!(event = "partition.ensure_failed", %cause);
+impl Reconcile for Partitions {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            // The next run tries again; the default partition takes rows meanwhile.
+            let created = ensure(&self.store, &self.metrics, run.now).await?;
+            self.store.purge_cluster().await?;
+            Ok(created)
         }
-        if let Err(cause) = store.purge_cluster().await {
-            tracing::warn!(event = "cluster.purge_failed", %cause);
-        }
-        Ok(())
+        .boxed()
     }
 }
 
-/// Creates the partitions that are missing today, and counts what is there.
-pub(crate) async fn ensure(store: &Store, metrics: &Metrics) -> Result<(), store::StoreError> {
-    let created = store.ensure_partitions(&wanted_days(clock::now().date_naive())).await?;
-    for day in created {
+/// Creates the partitions that are missing at `now`, and counts those that are there. Answers how many were created.
+pub(crate) async fn ensure(store: &Store, metrics: &Metrics, now: Timestamp) -> Result<u64, StoreError> {
+    let created = store.ensure_partitions(&wanted_days(now.date_naive())).await?;
+    for day in &created {
         tracing::info!(event = "partition.created", %day);
     }
     metrics.heartbeat_partitions.set(store.partitions().await?.len() as i64);
     metrics.default_partition_rows.set(store.default_partition_rows().await?);
-    Ok(())
+    Ok(created.len() as u64)
 }

@@ -8,8 +8,9 @@ pub use crate::agent_updates::AgentUpdateSettings;
 pub use crate::apk_library::ApkSettings;
 pub use crate::deployment::DeploymentSettings;
 pub use crate::enrollment_kit::KitSettings;
-pub use crate::history_keeper::HistorySettings;
+pub use crate::history::HistorySettings;
 pub use crate::push::{FcmSettings, UnifiedPushSettings};
+pub use crate::reconcile::ReconcileSettings;
 pub use crate::services::{AuthSettings, CommandSettings, EnrollmentSettings};
 pub use crate::writers::HeartbeatSettings;
 
@@ -30,8 +31,10 @@ pub struct Settings {
     pub kit: KitSettings,
     /// How long an export of devices may stand still.
     pub export_stall_timeout: Duration,
-    /// How often the partition manager looks.
+    /// How often the partition manager runs.
     pub partition_interval: Duration,
+    /// Limits of every reconciler.
+    pub reconcile: ReconcileSettings,
     /// Push messages over FCM; `None`: off.
     pub fcm: Option<FcmSettings>,
     /// Push messages to UnifiedPush endpoints; `None`: off.

@@ -13,25 +13,24 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::ServiceError;
 use crate::agent_updates::{self, CheckCounters, Offers};
-use crate::apk_library::ApkLibrary;
-use crate::apk_library::keeper::ApkKeeper;
+use crate::apk_library::{self, ApkLibrary};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::deployment::words::DeploymentWords;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::fleet_view::FleetView;
-use crate::history_keeper::HistoryKeeper;
-use crate::housekeeping::{FailuresKept, keep_tidy, tell_audit_head};
+use crate::history::{self, RetentionPeriods};
+use crate::housekeeping::{self, FailuresKept};
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError, Links};
 use crate::local_node::ThisNode;
 use crate::metrics::Metrics;
 use crate::ownership::{ClusterView, Ownership};
-use crate::partition::{self, PartitionActor, PartitionMsg};
+use crate::partition;
 use crate::placement::{ClusterOptions, JoinError, Membership, Notices, PlacementActor, PlacementArguments, PlacementMsg, feed};
 use crate::push::{PushSender, PushSetupError};
+use crate::reconcile::Reconcilers;
 use crate::router::{DeviceRouter, RouterParts};
 use crate::rpc::call;
 use crate::services::credential_cache::CredentialCache;
@@ -43,11 +42,15 @@ use crate::services::{
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
+use crate::{ServiceError, clock};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const IN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the database may take to note that this node leaves.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long what reconcilers do at the end may take.
+const RECONCILERS_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The keys of the cluster.
 pub struct Secrets {
@@ -141,7 +144,7 @@ pub struct System {
 
 struct Running {
     placement: Option<ActorRef<PlacementMsg>>,
-    partitions: Option<ActorRef<PartitionMsg>>,
+    reconcilers: Arc<Reconcilers>,
     deployments: Option<ActorRef<ManagerMsg>>,
     membership: Arc<Membership>,
     links: Arc<Links>,
@@ -167,13 +170,13 @@ impl System {
     ) -> Result<Arc<Self>, StartError> {
         let (mut tasks, mut writers, stopping) = (JoinSet::new(), JoinSet::new(), CancellationToken::new());
         let push = PushSender::start(&mut tasks, settings.fcm, settings.unified_push, &metrics)?;
-        partition::ensure(&store, &metrics).await?;
+        partition::ensure(&store, &metrics, clock::now()).await?;
         store.purge_cluster().await?;
-        let partition_arguments = (store.clone(), metrics.clone(), settings.partition_interval);
-        let partitions = Actor::spawn(None, PartitionActor, partition_arguments).await.map_err(not_started)?.0;
         let view = FleetView::new(settings.device);
         tasks.spawn(Arc::clone(&view).keep_counting());
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
+        let reconcilers = Arc::new(Reconcilers::new(Arc::clone(&ownership), settings.reconcile, metrics.clone(), stopping.clone()));
+        reconcilers.start(partition::reconciler(&store, &metrics, settings.partition_interval)).await?;
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
         let deployment_words = DeploymentWords::start(&mut tasks, store.clone(), metrics.clone());
@@ -239,6 +242,7 @@ impl System {
             sockets: Arc::clone(&sockets),
             fleet: Arc::clone(&view),
             metrics: metrics.clone(),
+            reconcilers: Arc::clone(&reconcilers),
         }));
         tasks.spawn(Arc::clone(&sockets).keep_announced(router.clone(), watching.clone()));
 
@@ -272,31 +276,30 @@ impl System {
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
         tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
-        let keeper = HistoryKeeper {
-            store: store.clone(),
-            view: Arc::clone(&view),
-            ownership: Arc::clone(&ownership),
-            in_step: is_in_step.clone(),
-            policy: settings.device,
-            settings: settings.history,
-            commands: (settings.commands.kept, settings.commands.keys_kept),
-            agent_updates: (settings.agent_updates.counters_kept, settings.agent_updates.outcomes_kept),
-            deployments_kept: settings.deployments.kept,
+        let periods = RetentionPeriods {
+            deleted_devices: settings.history.restore_within,
+            events: settings.history.events_kept,
+            hours: settings.history.hours_kept,
+            commands: settings.commands.kept,
+            idempotency_keys: settings.commands.keys_kept,
+            deployments: settings.deployments.kept,
+            update_counters: settings.agent_updates.counters_kept,
+            update_outcomes: settings.agent_updates.outcomes_kept,
         };
-        tasks.spawn(keeper.keep(stopping.clone()));
-        let apk_keeper = ApkKeeper {
-            store: store.clone(),
-            library: Arc::clone(&library),
-            ownership: Arc::clone(&ownership),
-            interval: settings.history.interval,
-        };
-        tasks.spawn(apk_keeper.keep(stopping.clone()));
+        for reconciler in history::reconcilers(&store, &view, &is_in_step, settings.device, settings.history.interval, periods)
+            .into_iter()
+            .chain(apk_library::retention::reconcilers(&store, &library, settings.history.interval))
+        {
+            reconcilers.start(reconciler).await?;
+        }
         if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
                 cause = "another node cannot be reached; its devices are shown as they become known"
             );
         }
+
+        reconcilers.wake(history::AGENT_VERSION_SAMPLES);
 
         // Turns of their own, so that a flood of sign-ins does not hold up devices.
         let for_people = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
@@ -305,8 +308,9 @@ impl System {
         let lockout = settings.auth.lockout;
         let kept =
             FailuresKept { age: chrono::TimeDelta::seconds(i64::from(lockout.forget_after_s)), names_max: settings.auth.lockout_names_max };
-        tasks.spawn(keep_tidy(store.clone(), kept, stopping.clone()));
-        tasks.spawn(tell_audit_head(store.clone(), stopping.clone()));
+        for reconciler in housekeeping::reconcilers(&store, kept) {
+            reconcilers.start(reconciler).await?;
+        }
         let People { auth, accounts, api_tokens } = PeopleParts {
             store: store.clone(),
             signer: Arc::clone(&signer),
@@ -331,13 +335,9 @@ impl System {
         );
         // Known before the first device asks.
         offers.reread(&store).await?;
-        tasks.spawn(agent_updates::keep(
-            store.clone(),
-            Arc::clone(&offers),
-            Arc::clone(&counters),
-            settings.agent_updates.clone(),
-            stopping.clone(),
-        ));
+        for reconciler in agent_updates::reconcilers(&store, &offers, &counters, &settings.agent_updates) {
+            reconcilers.start(reconciler).await?;
+        }
         let agent_builds = Arc::new(AgentBuildService::new(AgentBuildParts {
             store: store.clone(),
             router: router.clone(),
@@ -405,7 +405,7 @@ impl System {
             store,
             running: tokio::sync::Mutex::new(Running {
                 placement: Some(placement),
-                partitions: Some(partitions),
+                reconcilers,
                 deployments: Some(deployments),
                 membership,
                 links,
@@ -449,9 +449,7 @@ impl System {
         if let Some(deployments) = running.deployments.take() {
             deployments.stop(None);
         }
-        if let Some(partitions) = running.partitions.take() {
-            partitions.stop(None);
-        }
+        running.reconcilers.stop(RECONCILERS_STOP_TIMEOUT).await;
         running.writer_queues.close();
         let drained = tokio::time::timeout(patience, async { while running.writers.join_next().await.is_some() {} }).await.is_ok();
         running.links.stop().await;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actors::settings::{HistorySettings, KitSettings, Settings};
+use actors::settings::{HistorySettings, KitSettings, ReconcileSettings, Settings};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
@@ -81,6 +81,8 @@ impl Config {
         in_range("socket.ping_interval_seconds", self.socket.ping_interval_seconds, 1, 3600)?;
         in_range("socket.dead_after_seconds", self.socket.dead_after_seconds, self.socket.ping_interval_seconds, 86_400)?;
         in_range("partition.interval_seconds", self.partition.interval_seconds, 1, 86_400)?;
+        in_range("reconcile.run_timeout_seconds", self.reconcile.run_timeout_seconds, 1, 86_400)?;
+        in_range("reconcile.backoff_max_seconds", self.reconcile.backoff_max_seconds, 1, 86_400)?;
         in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
         self.cluster.check()?;
         self.fcm.check()?;
@@ -120,6 +122,10 @@ impl Config {
             },
             export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
             partition_interval: Duration::from_secs(self.partition.interval_seconds),
+            reconcile: ReconcileSettings {
+                run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
+                backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
+            },
             fcm: self.fcm.settings(),
             unified_push: self.unified_push.settings(),
             commands: self.commands.settings(),

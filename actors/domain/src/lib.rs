@@ -31,6 +31,7 @@ pub mod placement;
 pub mod push;
 pub mod query;
 pub mod rate;
+pub mod reconcile;
 pub mod rollout;
 pub mod shard;
 pub mod spreadsheet;

@@ -35,9 +35,18 @@ pub fn shard_of_deployment(id: DeploymentId) -> ShardId {
     shard_of_id(id.0)
 }
 
+/// What runs once per cluster is placed by its name, in the same way.
+pub fn shard_of_name(name: &str) -> ShardId {
+    shard_of_text(name)
+}
+
 fn shard_of_id(id: Uuid) -> ShardId {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let digest = Sha256::digest(id.hyphenated().encode_lower(&mut text));
+    shard_of_text(id.hyphenated().encode_lower(&mut text))
+}
+
+fn shard_of_text(text: &str) -> ShardId {
+    let digest = Sha256::digest(text);
     let word = u32::from_be_bytes([digest[4], digest[5], digest[6], digest[7]]);
     ShardId((word % u32::from(SHARD_COUNT)) as u16)
 }

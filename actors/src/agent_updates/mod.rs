@@ -8,64 +8,75 @@ mod settings;
 use std::sync::Arc;
 
 use domain::Timestamp;
-use store::Store;
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::{Store, StoreError};
 
 pub(crate) use counters::CheckCounters;
 pub use fleet::{CohortCounts, Cohorts};
 pub(crate) use fleet::{Running, cohorts, running, versions};
 pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
 
-use crate::clock;
+use crate::reconcile::{Reconcile, Reconciler, Run};
+use crate::{ServiceError, clock};
 pub use settings::AgentUpdateSettings;
 
-/// Reads what is offered again and again, and writes what was counted, until `stopping`; then once more.
-pub(crate) async fn keep(
-    store: Store,
-    offers: Arc<Offers>,
-    counters: Arc<CheckCounters>,
-    settings: AgentUpdateSettings,
-    stopping: CancellationToken,
-) {
-    let reading = async {
-        let mut ticks = tokio::time::interval(settings.reread);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(cause) = offers.reread(&store).await {
-                tracing::warn!(event = "agent_builds.read_failed", %cause);
-            }
-        }
-    };
-    let counting = async {
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + settings.flush, settings.flush);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            flush(&store, &counters).await;
-        }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = counting => {}
-        () = stopping.cancelled() => {}
-    }
-    flush(&store, &counters).await;
+/// The reconcilers of a node's part in agent updates.
+pub(crate) fn reconcilers(
+    store: &Store,
+    offers: &Arc<Offers>,
+    counters: &Arc<CheckCounters>,
+    settings: &AgentUpdateSettings,
+) -> [Reconciler; 2] {
+    let refresh = OfferRefresh { store: store.clone(), offers: Arc::clone(offers) };
+    let flush = CounterFlush { store: store.clone(), counters: Arc::clone(counters) };
+    [
+        Reconciler::per_node("agent_build_refresh", settings.reread, refresh),
+        // Those of the last interval before a stop count too.
+        Reconciler::per_node("agent_update_counters", settings.flush, flush).at_stop(),
+    ]
 }
 
-async fn flush(store: &Store, counters: &CheckCounters) {
-    let counted = counters.take();
-    if counted.is_empty() {
-        return;
-    }
-    if let Err(cause) = store.add_update_checks(&counted).await {
-        // A commit whose answer was lost then counts twice, which is rare; an outage would lose every count.
-        let kept = matches!(cause, store::StoreError::Unavailable(_));
-        tracing::warn!(event = "agent_updates.flush_failed", %cause, kept);
-        if kept {
-            counters.put_back(counted);
+/// Reads the builds that are offered.
+struct OfferRefresh {
+    store: Store,
+    offers: Arc<Offers>,
+}
+
+impl Reconcile for OfferRefresh {
+    fn reconcile<'a>(&'a mut self, _run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            self.offers.reread(&self.store).await?;
+            Ok(0)
         }
+        .boxed()
+    }
+}
+
+/// Writes the checks that were counted.
+struct CounterFlush {
+    store: Store,
+    counters: Arc<CheckCounters>,
+}
+
+impl Reconcile for CounterFlush {
+    fn reconcile<'a>(&'a mut self, _run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let counted = self.counters.take();
+            if counted.is_empty() {
+                return Ok(0);
+            }
+            let counters = counted.len() as u64;
+            if let Err(cause) = self.store.add_update_checks(&counted).await {
+                // A commit whose answer was lost then counts twice, which is rare; an outage would lose every count.
+                if matches!(cause, StoreError::Unavailable(_)) {
+                    self.counters.put_back(counted);
+                }
+                return Err(cause.into());
+            }
+            Ok(counters)
+        }
+        .boxed()
     }
 }
 

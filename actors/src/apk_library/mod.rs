@@ -5,16 +5,16 @@
 //! incoming  a file that comes in, hashed as it grows
 //! objects   the store: apks/<id>.apk, uploads/<upload id>/<part>
 //! cache     files of a store that is far away, on this node's disk
-//! keeper    removes what nobody needs any more
+//! retention removes what nobody needs any more
 //! ```
 //!
 //! Nothing here is node-local but the cache: an upload that begins at one node goes on at any other.
 
 mod cache;
 mod incoming;
-pub(crate) mod keeper;
 mod objects;
 pub mod reader;
+pub(crate) mod retention;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Messages that only the link has; those of [`crate::messages`] travel as well. Their field numbers stand in [`super::schema`].
 
 use domain::command::Reach;
+use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
 use domain::{DeviceId, NodeId};
 
@@ -121,7 +122,7 @@ pub struct SocketMessage {
 }
 
 /// Figures of a node, on the Cluster page: body of a ping and of its answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeStats {
     /// Devices that the node owns.
     pub devices: u64,
@@ -133,6 +134,8 @@ pub struct NodeStats {
     pub agent_sockets: u64,
     /// Open commands of its devices.
     pub open_commands: u64,
+    /// Its reconcilers, by name.
+    pub reconcilers: Vec<ReconcilerStatus>,
 }
 
 /// Protocol 3: which ways lead to the devices of [`Changes`], socket and push, in the order of the changes.

@@ -28,7 +28,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const BYTES_UNIT: usize = 1024;
 
 /// How the link to a peer is.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PeerStatus {
     /// Whether pings are answered.
     pub reachable: bool,
@@ -110,7 +110,7 @@ impl Peer {
     }
 
     pub(super) fn status(&self) -> PeerStatus {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_status(&self, change: impl FnOnce(&mut PeerStatus)) {

@@ -1,7 +1,7 @@
 //! Bytes of every message as builds before wrote them, read again: what this build must still understand.
 //!
-//! `recorded/<protocol>-<number>.txt` has a message a line, its name and its bytes as hex. A recording is never changed. When a
-//! field or a variant is added, [`messages`] gets it and a new recording is made of what the test prints; the older ones
+//! `recorded/<protocol>-<edition>.txt` has a message a line, its name and its bytes as hex. A recording is never changed. When a
+//! field or a variant is added, [`messages`] gets it for a new edition, which is recorded from what the test prints; the older ones
 //! stay, and show that what they lack reads as its default.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use domain::command::Reach;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
 use domain::{CommandId, DeviceId, NodeId};
 
@@ -104,8 +105,9 @@ fn sample<T: Message + Debug + PartialEq + 'static>(format: Format, name: &'stat
     Sample { name, bytes, reads: Box::new(reads) }
 }
 
-/// Every message, with every variant and every field set.
-fn messages(format: Format) -> Vec<Sample> {
+/// Every message, with every variant and every field that a recording has.
+fn messages(recording: &Recording) -> Vec<Sample> {
+    let format = recording.format;
     let (device, node, status, view) = full();
     let time = chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap();
     let socket = SocketRef { node, socket: 5 };
@@ -161,6 +163,18 @@ fn messages(format: Format) -> Vec<Sample> {
         heartbeats_per_second: 1.5,
         enrollment_revision: 3,
     };
+    let reconciler = ReconcilerStatus {
+        name: "partitions".into(),
+        per_cluster: true,
+        runs: 9,
+        failures_in_a_row: 1,
+        last_run_at: Some(time),
+        duration_ms: 12,
+        changed: 3,
+        last_error: Some("e".into()),
+    };
+    let reconcilers = if recording.has_edition(2) { vec![reconciler] } else { vec![] };
+    let stats = NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4, reconcilers };
     let words = (
         vec![Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen],
         (
@@ -170,7 +184,7 @@ fn messages(format: Format) -> Vec<Sample> {
     );
     vec![
         sample(format, "spoken", Spoken { min: 2, max: 3 }),
-        sample(format, "stats", NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4 }),
+        sample(format, "stats", stats),
         sample(format, "refusals", refusals.to_vec()),
         sample(format, "heartbeats", Heartbeats { from: node, batch: 1, items: vec![item] }),
         sample(format, "taken", HeartbeatsTaken { not_owned: vec![1] }),
@@ -202,24 +216,43 @@ fn messages(format: Format) -> Vec<Sample> {
     ]
 }
 
-/// Every recording: its name, its format, its text.
-const RECORDINGS: [(&str, Format, &str); 2] =
-    [("3-1", Format::Positional, include_str!("recorded/3-1.txt")), ("4-1", Format::Numbered, include_str!("recorded/4-1.txt"))];
-
-fn bytes_of(recording: &str) -> BTreeMap<&str, Vec<u8>> {
-    recording.lines().filter_map(|line| line.split_once(' ')).map(|(name, bytes)| (name, hex::decode(bytes).unwrap())).collect()
+/// What builds before wrote.
+struct Recording {
+    name: &'static str,
+    format: Format,
+    /// Counts the recordings of a protocol.
+    edition: u32,
+    text: &'static str,
 }
 
-fn recording_of(format: Format) -> String {
-    messages(format).iter().map(|sample| format!("{} {}\n", sample.name, hex::encode(&sample.bytes))).collect()
+impl Recording {
+    /// Whether it has what came with this edition of protocol 4.
+    fn has_edition(&self, edition: u32) -> bool {
+        self.format == Format::Numbered && self.edition >= edition
+    }
+
+    fn bytes(&self) -> BTreeMap<&str, Vec<u8>> {
+        self.text.lines().filter_map(|line| line.split_once(' ')).map(|(name, bytes)| (name, hex::decode(bytes).unwrap())).collect()
+    }
+
+    /// What this build would record.
+    fn anew(&self) -> String {
+        messages(self).iter().map(|sample| format!("{} {}\n", sample.name, hex::encode(&sample.bytes))).collect()
+    }
 }
+
+/// Every recording, the newest of each protocol last.
+const RECORDINGS: [Recording; 3] = [
+    Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
+    Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
+    Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
+];
 
 #[test]
 fn the_bytes_of_builds_before_are_understood() {
-    for (name, format, text) in RECORDINGS {
-        let recorded = bytes_of(text);
-        let samples = messages(format);
-        assert_eq!(recorded.len(), samples.len(), "recording {name} lacks a message: {}", recording_of(format));
+    for recording in &RECORDINGS {
+        let (name, recorded, samples) = (recording.name, recording.bytes(), messages(recording));
+        assert_eq!(recorded.len(), samples.len(), "recording {name} lacks a message; this build writes\n{}", recording.anew());
         for sample in samples {
             let bytes = &recorded[sample.name];
             (sample.reads)(bytes).unwrap_or_else(|read| panic!("recording {name}: {} reads as {read}", sample.name));
@@ -231,11 +264,11 @@ fn the_bytes_of_builds_before_are_understood() {
 #[test]
 fn what_this_build_writes_is_recorded() {
     for format in [Format::Positional, Format::Numbered] {
-        let (name, _, text) = RECORDINGS.into_iter().rfind(|(_, recorded, _)| *recorded == format).unwrap();
-        let recorded = bytes_of(text);
-        for sample in messages(format) {
+        let recording = RECORDINGS.iter().rfind(|recording| recording.format == format).unwrap();
+        let (name, recorded) = (recording.name, recording.bytes());
+        for sample in messages(recording) {
             let known = recorded.get(sample.name) == Some(&sample.bytes);
-            assert!(known, "{} differs from recording {name}; this build writes\n{}", sample.name, recording_of(format));
+            assert!(known, "{} differs from recording {name}; this build writes\n{}", sample.name, recording.anew());
         }
     }
 }

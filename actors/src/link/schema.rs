@@ -7,6 +7,7 @@
 use domain::command::Reach;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
+use domain::reconcile::ReconcilerStatus;
 
 use super::codec::{BadBody, Message, message, message_enum, message_struct};
 use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage};
@@ -17,7 +18,17 @@ use crate::messages::{
 
 // The link itself.
 message_struct!(Spoken { 1: min, 2: max });
-message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands });
+message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands; 6: reconcilers });
+message_struct!(ReconcilerStatus {
+    1: name,
+    2: per_cluster,
+    3: runs,
+    4: failures_in_a_row,
+    5: last_run_at,
+    6: duration_ms,
+    7: changed,
+    8: last_error,
+});
 message_enum!(Refusal { 0: NotOwner, 1: Unauthorized, 2: DeviceDeleted, 3: NotFound, 4: Overloaded, 5: Unavailable, 6: Internal });
 
 // Heartbeats and their outcomes.

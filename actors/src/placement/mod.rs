@@ -32,7 +32,7 @@ mod tests {
         assert!(!DeviceMsg::serializable());
         assert!(!ShardMsg::serializable());
         assert!(!PlacementMsg::serializable());
-        assert!(!crate::partition::PartitionMsg::serializable());
+        assert!(!crate::reconcile::ReconcilerMsg::serializable());
         assert!(!SupervisorMsg::serializable());
         // Writers are tasks behind queues, no actors at all.
     }

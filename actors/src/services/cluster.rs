@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::NodeId;
 use domain::access::{Permission, Principal};
+use domain::reconcile::ReconcilerStatus;
 use domain::shard::{Epoch, ShardId};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
@@ -55,6 +56,34 @@ pub struct ClusterOverview {
     pub shards: Vec<ClusterShard>,
     /// The newest moves, newest first.
     pub moves: Vec<ShardMoves>,
+    /// Reconcilers of live nodes by name; those that run once per cluster at the node that ran them last.
+    pub reconcilers: Vec<NodeReconciler>,
+}
+
+/// The state of a reconciler at a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReconciler {
+    /// Name of the node.
+    pub node: String,
+    /// Its state there.
+    pub status: ReconcilerStatus,
+}
+
+/// Reconcilers of every live node in the order of their names. Of one that runs once per cluster, only the node that ran it last
+/// is of interest.
+fn reconcilers(nodes: &[ClusterNode]) -> Vec<NodeReconciler> {
+    let live = nodes.iter().filter(|node| node.row.state.is_live());
+    let mut all: Vec<NodeReconciler> = live
+        .filter_map(|node| node.stats.as_ref().map(|stats| (node.row.name.clone(), &stats.reconcilers)))
+        .flat_map(|(node, statuses)| statuses.iter().map(move |status| NodeReconciler { node: node.clone(), status: status.clone() }))
+        .collect();
+    all.sort_by(|a, b| {
+        let newest_first = b.status.last_run_at.cmp(&a.status.last_run_at);
+        let of_a_name = if a.status.per_cluster { newest_first } else { std::cmp::Ordering::Equal };
+        a.status.name.cmp(&b.status.name).then(of_a_name).then_with(|| a.node.cmp(&b.node))
+    });
+    all.dedup_by(|next, kept| kept.status.per_cluster && next.status.name == kept.status.name);
+    all
 }
 
 /// The cluster, for people.
@@ -86,17 +115,17 @@ impl ClusterService {
         let moves = self.store.shard_moves(MOVES_MAX).await?;
         let view = self.view.borrow().clone();
         let links = self.links.status();
-        let nodes = view
+        let nodes: Vec<ClusterNode> = view
             .nodes
             .iter()
             .map(|row| {
                 let is_this = row.id == view.me;
-                let link = links.iter().find(|(id, _)| *id == row.id).map(|(_, status)| *status);
+                let link = links.iter().find(|(id, _)| *id == row.id).map(|(_, status)| status.clone());
                 ClusterNode {
                     shards: view.places.iter().filter(|place| place.owner == Some(row.id)).count(),
                     is_this,
+                    stats: if is_this { Some(self.links.stats()) } else { link.as_ref().and_then(|link| link.stats.clone()) },
                     link,
-                    stats: if is_this { Some(self.links.stats()) } else { link.and_then(|link| link.stats) },
                     row: row.clone(),
                 }
             })
@@ -105,7 +134,8 @@ impl ClusterService {
             .zip(view.places.iter())
             .map(|(shard, place)| ClusterShard { shard, owner: place.owner, epoch: place.epoch })
             .collect();
-        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves })
+        let reconcilers = reconcilers(&nodes);
+        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves, reconcilers })
     }
 
     /// Makes a node hand its shards over and take none, or take its part again.
@@ -128,4 +158,49 @@ pub async fn set_draining(store: &Store, by: &Principal, node: &str, draining: b
     }
     tracing::info!(event = if draining { "cluster.drain_asked" } else { "cluster.resume_asked" }, node);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::NodeState;
+
+    fn node(name: &str, state: NodeState, statuses: &[(&str, bool, Option<i64>)]) -> ClusterNode {
+        let at = |second: i64| chrono::DateTime::from_timestamp(second, 0).unwrap();
+        let reconcilers = statuses
+            .iter()
+            .map(|(name, per_cluster, ran_at)| ReconcilerStatus {
+                name: (*name).to_owned(),
+                per_cluster: *per_cluster,
+                last_run_at: ran_at.map(at),
+                ..ReconcilerStatus::default()
+            })
+            .collect();
+        let row = NodeRow {
+            id: NodeId(uuid::Uuid::nil()),
+            name: name.to_owned(),
+            cluster_addr: String::new(),
+            http_url: String::new(),
+            version: String::new(),
+            protocols: (3, 4),
+            state,
+            joined_at: at(0),
+            ended_at: None,
+            lease_left_ms: 1,
+        };
+        ClusterNode { row, shards: 0, is_this: false, link: None, stats: Some(NodeStats { reconcilers, ..NodeStats::default() }) }
+    }
+
+    #[test]
+    fn one_that_runs_once_per_cluster_is_shown_at_the_node_that_ran_it_last() {
+        let nodes = [
+            node("b", NodeState::Active, &[("retention", true, Some(5)), ("partitions", false, Some(9))]),
+            node("a", NodeState::Active, &[("retention", true, Some(7)), ("partitions", false, None)]),
+            node("c", NodeState::Draining, &[("retention", true, None)]),
+            node("d", NodeState::Left, &[("retention", true, Some(99)), ("partitions", false, Some(99))]),
+        ];
+        let shown: Vec<(String, String)> = reconcilers(&nodes).into_iter().map(|shown| (shown.status.name, shown.node)).collect();
+        let expected = [("partitions", "a"), ("partitions", "b"), ("retention", "a")];
+        assert_eq!(shown, expected.map(|(name, node)| (name.to_owned(), node.to_owned())));
+    }
 }

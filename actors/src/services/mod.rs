@@ -47,7 +47,7 @@ pub use apk_uploads::{UploadError, UploadFacts};
 pub use apks::{ApkCursor, ApkService};
 pub use audit::{AuditChecked, AuditPage, AuditService, check_audit};
 pub use auth::{AuthService, ClientInfo, SignedIn};
-pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, set_draining};
+pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, NodeReconciler, set_draining};
 pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned, Refused};
 pub use command_results::CommandResult;
 pub use commands::{CommandRequest, CommandService, Once};

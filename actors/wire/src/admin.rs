@@ -256,6 +256,8 @@ pub struct Cluster {
     pub shards: Vec<ClusterShard>,
     /// The newest moves of shards, newest first; those of one second together.
     pub moves: Vec<ClusterMove>,
+    /// Reconcilers, by name: the periodic work of the cluster and of each node.
+    pub reconcilers: Vec<ClusterReconciler>,
 }
 
 /// A node.
@@ -304,6 +306,29 @@ pub struct ClusterShard {
     pub owner: Option<String>,
     /// Epoch: number of claims of the shard.
     pub epoch: i64,
+}
+
+/// The state of a reconciler at a node.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct ClusterReconciler {
+    /// Its name.
+    pub name: String,
+    /// Name of the node; of one that runs once per cluster, the node that ran it last.
+    pub node: String,
+    /// Whether one node runs it for the whole cluster; otherwise every node runs its own.
+    pub per_cluster: bool,
+    /// Runs that ended since the node started.
+    pub runs: u64,
+    /// Failed runs since the last one that succeeded.
+    pub failures_in_a_row: u32,
+    /// Start of the last run; null before the first.
+    pub last_run_at: Option<String>,
+    /// Length of the last run, ms.
+    pub duration_ms: u64,
+    /// Things that the last run changed.
+    pub changed: u64,
+    /// Reason of the last run's failure; null after a success.
+    pub last_error: Option<String>,
 }
 
 /// Shards that moved together.

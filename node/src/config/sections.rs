@@ -38,6 +38,7 @@ section!(
         dashboard: Dashboard,
         rate_limits: RateLimits,
         partition: Partition,
+        reconcile: Reconcile,
         cluster: Cluster,
         shutdown: Shutdown,
         log: Log,
@@ -259,6 +260,10 @@ section!(
 section!(
     /// `[partition]`
     Partition { interval_seconds: u64, }
+);
+section!(
+    /// `[reconcile]`
+    Reconcile { run_timeout_seconds: u64, backoff_max_seconds: u64, }
 );
 section!(
     /// `[cluster]`

@@ -393,6 +393,8 @@ pub(super) enum ApiTokenCommand {
 pub(super) enum ClusterCommand {
     /// List nodes and their shards
     Show,
+    /// List periodic work of the cluster and of each node: last run, failures
+    Reconcilers,
     /// Drain a node: move its devices to other nodes
     Drain {
         /// Name of the node

@@ -1,4 +1,4 @@
-//! `ctl cluster`: nodes, and draining them.
+//! `ctl cluster`: nodes, draining them, reconcilers.
 
 use reqwest::Method;
 
@@ -20,6 +20,18 @@ const NODES: &[Column] = &[
     ("URL", "/http_url"),
 ];
 
+const RECONCILERS: &[Column] = &[
+    ("RECONCILER", "/name"),
+    ("NODE", "/node"),
+    ("PER CLUSTER", "/per_cluster"),
+    ("LAST RUN", "/last_run_at"),
+    ("DURATION MS", "/duration_ms"),
+    ("CHANGED", "/changed"),
+    ("RUNS", "/runs"),
+    ("FAILURES IN A ROW", "/failures_in_a_row"),
+    ("LAST ERROR", "/last_error"),
+];
+
 /// `ctl cluster ...`.
 pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Result<()> {
     let (node, what, done) = match command {
@@ -29,6 +41,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: ClusterCommand) -> anyhow::Resul
                 Format::Json => output::one(ctl.format, &cluster, &[]),
                 Format::Table => output::rows(ctl.format, cluster["nodes"].as_array().map_or(&[], Vec::as_slice), NODES),
             };
+        }
+        ClusterCommand::Reconcilers => {
+            let cluster = ctl.api.get("/v1/cluster", &[]).await?;
+            return output::rows(ctl.format, cluster["reconcilers"].as_array().map_or(&[], Vec::as_slice), RECONCILERS);
         }
         ClusterCommand::Drain { node } => (node, "drain", "is draining"),
         ClusterCommand::Resume { node } => (node, "resume", "accepts shards again"),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use actors::services::ClusterOverview;
+use actors::services::{ClusterOverview, NodeReconciler};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterShard};
+use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterReconciler, ClusterShard};
 
 use super::extract::{PathId, Person};
 use super::openapi::{NotFoundRefusal, PersonRefusals};
@@ -19,7 +19,7 @@ use crate::present;
     responses((status = 200, body = Cluster), PersonRefusals)
 )]
 pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
-    let ClusterOverview { this, lease_holds, nodes, shards, moves } = app.system.cluster.overview(&principal).await?;
+    let ClusterOverview { this, lease_holds, nodes, shards, moves, reconcilers } = app.system.cluster.overview(&principal).await?;
     let name_of = |owner| nodes.iter().find(|node| Some(node.row.id) == owner).map(|node| node.row.name.clone());
     Ok(Json(Cluster {
         node: this,
@@ -38,6 +38,20 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
                 at: present::time(moved.at),
             })
             .collect(),
+        reconcilers: reconcilers
+            .into_iter()
+            .map(|NodeReconciler { node, status }| ClusterReconciler {
+                name: status.name,
+                node,
+                per_cluster: status.per_cluster,
+                runs: status.runs,
+                failures_in_a_row: status.failures_in_a_row,
+                last_run_at: status.last_run_at.map(present::time),
+                duration_ms: status.duration_ms,
+                changed: status.changed,
+                last_error: status.last_error,
+            })
+            .collect(),
         nodes: nodes
             .iter()
             .map(|node| ClusterNode {
@@ -48,15 +62,15 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
                 cluster_addr: node.row.cluster_addr.clone(),
                 version: node.row.version.clone(),
                 protocol_max: node.row.protocols.1,
-                protocol: node.link.map(|link| link.protocol),
+                protocol: node.link.as_ref().map(|link| link.protocol),
                 shards: node.shards,
-                devices: node.stats.map(|stats| stats.devices),
-                heartbeats_per_second: node.stats.map(|stats| stats.heartbeats_per_second),
+                devices: node.stats.as_ref().map(|stats| stats.devices),
+                heartbeats_per_second: node.stats.as_ref().map(|stats| stats.heartbeats_per_second),
                 joined_at: present::time(node.row.joined_at),
                 ended_at: node.row.ended_at.map(present::time),
                 lease_left_ms: node.row.lease_left_ms,
-                reachable: node.link.map(|link| link.reachable),
-                round_trip_ms: node.link.and_then(|link| link.round_trip).map(|took| took.as_secs_f64() * 1000.0),
+                reachable: node.link.as_ref().map(|link| link.reachable),
+                round_trip_ms: node.link.as_ref().and_then(|link| link.round_trip).map(|took| took.as_secs_f64() * 1000.0),
             })
             .collect(),
     }))

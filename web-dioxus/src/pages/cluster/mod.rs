@@ -2,6 +2,7 @@
 
 mod moves;
 mod nodes;
+mod reconcilers;
 mod shards;
 
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use crate::navigation::use_title;
 use crate::sampling::{CALM, ticks};
 use moves::Moves;
 use nodes::Nodes;
+use reconcilers::Reconcilers;
 use shards::Shards;
 
 /// Colours that nodes are told apart by; further nodes begin again, and their names tell them apart.
@@ -101,6 +103,7 @@ pub(crate) fn Cluster() -> Element {
                 }
                 Nodes { read: read.clone() }
                 Shards { read: read.clone() }
+                Reconcilers { read: read.clone() }
                 Moves { read }
             },
         }

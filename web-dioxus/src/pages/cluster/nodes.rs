@@ -77,7 +77,7 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
             }
         });
     });
-    let stats = node.stats.filter(|_| live);
+    let stats = node.stats.as_ref().filter(|_| live);
     rsx! {
         tr { "data-testid": "node-row", "data-node": "{name}", "data-state": node.row.state.as_str(),
             td { span { class: "node-mark {mark}", aria_hidden: "true" } strong { "{name}" }
@@ -89,7 +89,7 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
             td { class: "number", {stats.map_or_else(unknown, |stats| rsx! { {format::rate(stats.heartbeats_per_second)} })} }
             td { "{lease}" }
             td { "data-testid": "node-link",
-                match (live, node.is_this, node.link) {
+                match (live, node.is_this, &node.link) {
                     (true, false, Some(link)) if link.reachable => rsx! {
                         span { class: "badge good", "Up" }
                         if let Some(took) = link.round_trip {

@@ -1,0 +1,67 @@
+//! When a reconciler runs again, and the outcome of its last run.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// Spread of a wait around its length, in percent either side: nodes that started together drift apart.
+pub const JITTER_PCT: u32 = 10;
+
+/// State of one reconciler at one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReconcilerStatus {
+    /// Its name, the same at every node.
+    pub name: String,
+    /// Whether one node runs it for the whole cluster; otherwise every node runs its own.
+    pub per_cluster: bool,
+    /// Runs that ended since the node started.
+    pub runs: u64,
+    /// Failed runs since the last one that succeeded.
+    pub failures_in_a_row: u32,
+    /// Start of the last run.
+    pub last_run_at: Option<Timestamp>,
+    /// Length of the last run, ms.
+    pub duration_ms: u64,
+    /// Things that the last run changed.
+    pub changed: u64,
+    /// Reason of the last run's failure; `None` after a success.
+    pub last_error: Option<String>,
+}
+
+/// The wait before the next run: the interval, doubled with each failure in a row up to `backoff_max` (never less than the interval),
+/// moved by up to ±10 %.
+///
+/// `draw` is uniform in 0..1.
+pub fn wait_before_next_run(interval: Duration, failures_in_a_row: u32, backoff_max: Duration, draw: f64) -> Duration {
+    let doubled = interval.saturating_mul(1 << failures_in_a_row.min(16));
+    let wait = doubled.min(backoff_max.max(interval));
+    let reach = f64::from(JITTER_PCT) / 100.0;
+    wait.mul_f64(1.0 - reach + 2.0 * reach * draw.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_wait_doubles_with_each_failure_up_to_its_limit() {
+        for (interval_s, failures, wait_s) in
+            [(5, 0, 5), (5, 1, 10), (5, 3, 40), (5, 6, 300), (5, 60, 300), (3600, 0, 3600), (3600, 4, 3600)]
+        {
+            let wait = wait_before_next_run(interval_s * SECOND, failures, 300 * SECOND, 0.5);
+            assert!(wait.abs_diff(wait_s * SECOND) < Duration::from_millis(1), "{interval_s} s after {failures}: {wait:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_wait_stays_within_its_limits(interval_ms in 1u64..10_000_000, failures: u32, max_ms in 0u64..10_000_000, draw in 0.0..1.0) {
+            let (interval, max) = (Duration::from_millis(interval_ms), Duration::from_millis(max_ms));
+            let wait = wait_before_next_run(interval, failures, max, draw);
+            prop_assert!(wait >= interval.mul_f64(0.89) && wait <= interval.max(max).mul_f64(1.11));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Hours of devices: counted once their day is over, and again when heartbeats came late.
+
+use std::collections::HashSet;
+
+use chrono::{Days, NaiveDate, NaiveTime};
+use domain::history::{first_open_day, first_unsettled_day};
+use domain::partition::day_of;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::{Store, StoreError};
+
+use super::ROUNDS_MAX;
+use crate::ServiceError;
+use crate::reconcile::{Reconcile, Run};
+
+/// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 30 ms.
+const DEVICES_MAX: i64 = 50;
+/// Late notes that are worked off in one transaction.
+const NOTES_MAX: i64 = 100;
+
+/// Counts hours.
+pub(super) struct Hours {
+    pub(super) store: Store,
+    pub(super) offline_after_s: i32,
+}
+
+impl Reconcile for Hours {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let mut counted = self.count_days(run).await? + self.close_days(run).await?;
+            for _ in 0..ROUNDS_MAX {
+                let recounted = if run.may_go_on() { self.store.recount_hours(NOTES_MAX, self.offline_after_s).await? } else { 0 };
+                if recounted == 0 {
+                    break;
+                }
+                counted += recounted as u64;
+            }
+            Ok(counted)
+        }
+        .boxed()
+    }
+}
+
+impl Hours {
+    /// Counts the days that are over and have heartbeats, the newest first: people look at those. Answers how many.
+    async fn count_days(&self, run: &Run) -> Result<u64, StoreError> {
+        let unsettled = first_unsettled_day(run.now);
+        let mut over: Vec<_> =
+            self.store.partitions().await?.iter().filter_map(|table| day_of(table)).filter(|day| *day < unsettled).collect();
+        let Some((first, last)) = over.iter().min().copied().zip(over.iter().max().copied()) else { return Ok(0) };
+        let counted = self.store.counted_days(first, last).await?;
+        over.retain(|day| !counted.contains(day));
+        over.sort_unstable_by(|a, b| b.cmp(a));
+        let mut days = 0;
+        for day in over {
+            if !self.count_day(day, run).await? {
+                break;
+            }
+            self.store.note_counted_day(day).await?;
+            days += 1;
+        }
+        Ok(days)
+    }
+
+    /// Counts days once more that no heartbeat can come for any more. One that came late through a node
+    /// of an earlier build left no note. Answers how many.
+    async fn close_days(&self, run: &Run) -> Result<u64, StoreError> {
+        let kept: HashSet<_> = self.store.partitions().await?.iter().filter_map(|table| day_of(table)).collect();
+        let mut days = 0;
+        for day in self.store.unclosed_days(first_open_day(run.now)).await? {
+            // Of a day whose heartbeats are removed the hours are all there is.
+            if kept.contains(&day) && !self.count_day(day, run).await? {
+                break;
+            }
+            self.store.close_day(day).await?;
+            days += 1;
+        }
+        Ok(days)
+    }
+
+    /// Counts a day for every device. `false`: another node runs this by now.
+    async fn count_day(&self, day: NaiveDate, run: &Run) -> Result<bool, StoreError> {
+        let started = tokio::time::Instant::now();
+        let (mut after, mut devices) = (None, 0);
+        let ended = (day + Days::new(1)).and_time(NaiveTime::MIN).and_utc();
+        loop {
+            if !run.may_go_on() {
+                return Ok(false);
+            }
+            let ids = self.store.devices_to_count(after, ended, DEVICES_MAX).await?;
+            let Some(last) = ids.last() else { break };
+            after = Some(*last);
+            devices += ids.len();
+            self.store.count_hours(&ids, day, self.offline_after_s).await?;
+        }
+        tracing::info!(event = "history.day_counted", %day, devices, duration_ms = started.elapsed().as_millis() as u64);
+        Ok(true)
+    }
+}

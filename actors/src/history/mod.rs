@@ -1,0 +1,67 @@
+//! Reconcilers of history: hours of days that are over, samples of the fleet, retention.
+//!
+//! Every step may be done twice or by two nodes at once without harm, and what was left undone is found by the next run.
+
+mod hours;
+mod retention;
+mod samples;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::device::DevicePolicy;
+use domain::shard::{ShardId, shard_of_name};
+use store::Store;
+use tokio::sync::watch;
+
+use crate::fleet_view::FleetView;
+use crate::reconcile::Reconciler;
+use hours::Hours;
+use retention::Retention;
+pub(crate) use retention::RetentionPeriods;
+use samples::{FleetSamples, VersionSamples};
+
+/// Name of what counts the versions of the agent; woken once the view has caught up.
+pub(crate) const AGENT_VERSION_SAMPLES: &str = "agent_version_samples";
+/// The shard whose epoch the statements that write samples compare.
+const SAMPLES_SHARD: ShardId = ShardId(0);
+/// How often a sample of the fleet is looked for that is due.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the versions of the agent that the fleet runs are counted.
+const VERSIONS_INTERVAL: Duration = Duration::from_secs(60);
+/// Statements of one kind in one run.
+const ROUNDS_MAX: usize = 10_000;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct HistorySettings {
+    /// A deleted device can be restored for this long; then it is removed for good.
+    pub restore_within: chrono::TimeDelta,
+    /// Retention of events of devices.
+    pub events_kept: chrono::TimeDelta,
+    /// Retention of hours of devices, and of samples of the fleet.
+    pub hours_kept: chrono::TimeDelta,
+    /// Time between two runs of what counts and what removes.
+    pub interval: Duration,
+}
+
+/// The reconcilers of history. `caught_up` tells whether the view has the devices of all nodes.
+pub(crate) fn reconcilers(
+    store: &Store,
+    view: &Arc<FleetView>,
+    caught_up: &watch::Receiver<bool>,
+    policy: DevicePolicy,
+    interval: Duration,
+    periods: RetentionPeriods,
+) -> [Reconciler; 4] {
+    let offline_after_s = i32::try_from(policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
+    let samples = FleetSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone(), last: None };
+    let versions = VersionSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone() };
+    let (hours, retention) = ("device_hours", "history_retention");
+    [
+        Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples),
+        Reconciler::per_cluster(AGENT_VERSION_SAMPLES, SAMPLES_SHARD, VERSIONS_INTERVAL, versions),
+        Reconciler::per_cluster(hours, shard_of_name(hours), interval, Hours { store: store.clone(), offline_after_s }),
+        Reconciler::per_cluster(retention, shard_of_name(retention), interval, Retention { store: store.clone(), periods }),
+    ]
+}

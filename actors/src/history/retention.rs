@@ -1,0 +1,113 @@
+//! Retention: removes devices that were deleted long ago, and what is older than it is kept.
+
+use chrono::TimeDelta;
+use domain::Timestamp;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::{Store, StoreError};
+
+use super::ROUNDS_MAX;
+use crate::ServiceError;
+use crate::reconcile::{Reconcile, Run};
+
+/// Rows that are removed by one statement.
+const ROWS_MAX: i64 = 5_000;
+/// Devices that are removed by one statement; their tokens, events and status go with them.
+const DEVICES_MAX: i64 = 100;
+/// Deployments that are removed by one statement; their tasks go with them.
+const DEPLOYMENTS_MAX: i64 = 10;
+/// How long an owner has to note itself that a command has expired.
+const EXPIRED_FOR: TimeDelta = TimeDelta::seconds(60);
+
+/// How long each kind is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetentionPeriods {
+    /// Deleted devices, for as long as they can be restored.
+    pub(crate) deleted_devices: TimeDelta,
+    /// Events of devices.
+    pub(crate) events: TimeDelta,
+    /// Hours of devices, and samples of the fleet.
+    pub(crate) hours: TimeDelta,
+    /// Finished commands.
+    pub(crate) commands: TimeDelta,
+    /// Keys of idempotent calls.
+    pub(crate) idempotency_keys: TimeDelta,
+    /// Finished deployments.
+    pub(crate) deployments: TimeDelta,
+    /// Counters of agent updates.
+    pub(crate) update_counters: TimeDelta,
+    /// Outcomes of agent updates that single devices reported.
+    pub(crate) update_outcomes: TimeDelta,
+}
+
+/// Removes what is older than it is kept.
+pub(super) struct Retention {
+    pub(super) store: Store,
+    pub(super) periods: RetentionPeriods,
+}
+
+/// What is removed by statements of its own, in this order.
+#[derive(Clone, Copy)]
+enum Kind {
+    Devices,
+    Events,
+    Hours,
+    /// Not removed but ended: commands whose owner did not note that they expired, for whatever reason.
+    ExpiredCommands,
+    Commands,
+    Deployments,
+    /// Counters of agent updates, samples of versions, and outcomes that devices reported.
+    AgentUpdates,
+}
+
+impl Kind {
+    const ALL: [Self; 7] =
+        [Self::Devices, Self::Events, Self::Hours, Self::ExpiredCommands, Self::Commands, Self::Deployments, Self::AgentUpdates];
+
+    /// The most that one statement removes.
+    fn batch_max(self) -> i64 {
+        match self {
+            Self::Devices => DEVICES_MAX,
+            Self::Deployments => DEPLOYMENTS_MAX,
+            _ => ROWS_MAX,
+        }
+    }
+}
+
+impl Reconcile for Retention {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let mut total = 0;
+            for kind in Kind::ALL {
+                for _ in 0..ROUNDS_MAX {
+                    let removed = self.remove(kind, run.now).await?;
+                    total += removed;
+                    if !run.may_go_on() || (removed as i64) < kind.batch_max() {
+                        break;
+                    }
+                }
+            }
+            self.store.purge_fleet_samples(run.now - self.periods.hours).await?;
+            if total > 0 {
+                tracing::info!(event = "history.purged", rows = total);
+            }
+            Ok(total)
+        }
+        .boxed()
+    }
+}
+
+impl Retention {
+    async fn remove(&self, kind: Kind, now: Timestamp) -> Result<u64, StoreError> {
+        let (store, periods, max) = (&self.store, self.periods, kind.batch_max());
+        match kind {
+            Kind::Devices => store.purge_devices(now - periods.deleted_devices, max, now).await,
+            Kind::Events => store.purge_device_events(now - periods.events, max).await,
+            Kind::Hours => store.purge_hours(now - periods.hours, max).await,
+            Kind::ExpiredCommands => store.expire_commands(now - EXPIRED_FOR, now, max).await,
+            Kind::Commands => store.purge_commands(now - periods.commands, now - periods.idempotency_keys, now, max).await,
+            Kind::Deployments => store.purge_deployments(now - periods.deployments, max).await,
+            Kind::AgentUpdates => store.purge_agent_updates(now - periods.update_counters, now - periods.update_outcomes, max).await,
+        }
+    }
+}

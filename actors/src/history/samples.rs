@@ -1,0 +1,72 @@
+//! Samples of the fleet: how many devices are in which state, and which versions of the agent they run.
+
+use std::sync::Arc;
+
+use domain::Timestamp;
+use domain::history::{FleetSample, sample_time};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::Store;
+use tokio::sync::watch;
+
+use crate::ServiceError;
+use crate::agent_updates::{hour_of, running, versions};
+use crate::fleet_view::FleetView;
+use crate::reconcile::{Reconcile, Run};
+
+/// Keeps the sample of the fleet that is due.
+pub(super) struct FleetSamples {
+    pub(super) store: Store,
+    pub(super) view: Arc<FleetView>,
+    pub(super) caught_up: watch::Receiver<bool>,
+    /// Time of the last sample that this node kept.
+    pub(super) last: Option<Timestamp>,
+}
+
+impl Reconcile for FleetSamples {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let due = sample_time(run.now);
+            let (Some(epoch), true) = (run.epoch(), *self.caught_up.borrow()) else { return Ok(0) };
+            if self.last == Some(due) {
+                return Ok(0);
+            }
+            let stats = *self.view.stats().borrow();
+            let sample = FleetSample {
+                at: due,
+                devices: stats.devices as i64,
+                online: stats.online as i64,
+                offline: stats.offline as i64,
+                never_seen: stats.never_seen as i64,
+                low_battery: stats.low_battery as i64,
+                app_down: stats.app_down as i64,
+                heartbeats_per_second: stats.heartbeats_per_second,
+            };
+            self.store.insert_fleet_sample(sample, epoch).await?;
+            self.last = Some(due);
+            Ok(1)
+        }
+        .boxed()
+    }
+}
+
+/// Keeps which versions of the agent the fleet runs.
+pub(super) struct VersionSamples {
+    pub(super) store: Store,
+    pub(super) view: Arc<FleetView>,
+    pub(super) caught_up: watch::Receiver<bool>,
+}
+
+impl Reconcile for VersionSamples {
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
+        async {
+            let (Some(epoch), true) = (run.epoch(), *self.caught_up.borrow()) else { return Ok(0) };
+            let view = Arc::clone(&self.view);
+            let Ok(counted) = tokio::task::spawn_blocking(move || versions(&running(&view))).await else { return Ok(0) };
+            let counted: Vec<_> = counted.into_iter().map(|(version, devices)| (version, devices as i64)).collect();
+            self.store.keep_version_sample(hour_of(run.now), &counted, epoch).await?;
+            Ok(counted.len() as u64)
+        }
+        .boxed()
+    }
+}

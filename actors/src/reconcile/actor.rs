@@ -1,0 +1,110 @@
+//! The actor of one reconciler: its timer, its runs one at a time, their record.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::reconcile::wait_before_next_run;
+use futures_util::FutureExt;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use rand::RngExt;
+use tokio::time::{Instant, timeout};
+
+use super::registry::Shared;
+use super::{Reconciler, Run, Scope, ShardLease};
+use crate::clock;
+
+/// A message to a reconciler. Local to a node.
+#[derive(RactorMessage)]
+pub(crate) enum ReconcilerMsg {
+    /// The timer of this number is over; an older one was replaced.
+    Due(u64),
+    /// There is something to do before the timer is over.
+    Wake,
+}
+
+/// The actor of one reconciler.
+pub(super) struct ReconcilerActor;
+
+/// Arguments and state of the actor.
+pub(super) struct Running {
+    pub(super) reconciler: Reconciler,
+    pub(super) shared: Arc<Shared>,
+    /// Whether a [`ReconcilerMsg::Wake`] waits: another one would change nothing.
+    pub(super) woken: Arc<AtomicBool>,
+    pub(super) timer: u64,
+}
+
+/// How a run ended.
+type Outcome = Result<u64, String>;
+
+impl Running {
+    /// Runs once, unless another node does it for the cluster.
+    async fn run(&mut self, stopping: bool) {
+        let lease = match self.reconciler.scope {
+            Scope::Node => None,
+            Scope::Cluster(shard) => match self.shared.ownership.acting(shard) {
+                Some(epoch) => Some(ShardLease { ownership: Arc::clone(&self.shared.ownership), shard, epoch }),
+                None => return,
+            },
+        };
+        let run = Run { now: clock::now(), lease };
+        let started = Instant::now();
+        // Every run begins by reading what there is, so what a panic left behind does not matter.
+        let work = AssertUnwindSafe(self.reconciler.work.reconcile(&run)).catch_unwind();
+        let limited = timeout(self.shared.settings.run_timeout, work);
+        let ended = tokio::select! {
+            ended = limited => ended,
+            () = self.shared.stopping.cancelled(), if !stopping => return,
+        };
+        let outcome: Outcome = match ended {
+            Ok(Ok(Ok(changed))) => Ok(changed),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Err(_panic)) => Err("it panicked: see the log".into()),
+            Err(_late) => Err(format!("not done within {:?}", self.shared.settings.run_timeout)),
+        };
+        self.shared.record(self.reconciler.name, run.now, started.elapsed(), outcome);
+    }
+
+    fn schedule(&mut self, me: &ActorRef<ReconcilerMsg>) {
+        self.timer += 1;
+        let timer = self.timer;
+        let failures = self.shared.failures_in_a_row(self.reconciler.name);
+        let wait = wait_before_next_run(self.reconciler.interval, failures, self.shared.settings.backoff_max, rand::rng().random());
+        me.send_after(wait, move || ReconcilerMsg::Due(timer));
+    }
+}
+
+impl Actor for ReconcilerActor {
+    type Msg = ReconcilerMsg;
+    type State = Running;
+    type Arguments = Running;
+
+    async fn pre_start(&self, me: ActorRef<ReconcilerMsg>, mut running: Running) -> Result<Running, ActorProcessingErr> {
+        if running.reconciler.at_start {
+            me.cast(ReconcilerMsg::Due(running.timer))?;
+        } else {
+            running.schedule(&me);
+        }
+        Ok(running)
+    }
+
+    async fn handle(&self, me: ActorRef<ReconcilerMsg>, message: ReconcilerMsg, running: &mut Running) -> Result<(), ActorProcessingErr> {
+        match message {
+            ReconcilerMsg::Due(timer) if timer != running.timer => return Ok(()),
+            ReconcilerMsg::Due(_) => {}
+            ReconcilerMsg::Wake => running.woken.store(false, Ordering::Release),
+        }
+        running.run(false).await;
+        running.schedule(&me);
+        Ok(())
+    }
+
+    async fn post_stop(&self, _me: ActorRef<ReconcilerMsg>, running: &mut Running) -> Result<(), ActorProcessingErr> {
+        if running.reconciler.at_stop {
+            running.run(true).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Reconcilers: work that is done again and again until the state of the system is as it should be.
+//!
+//! Each is an actor that runs one [`Reconcile`] at an interval, with jitter, and sooner when it is woken; never twice at a time. A
+//! run that fails, panics or takes too long is counted and tried again, ever more slowly. One that runs once per cluster is placed
+//! like a device: the owner of its shard runs it, and its lease is checked while it runs.
+
+mod actor;
+mod registry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Timestamp;
+use domain::shard::{Epoch, ShardId};
+use futures_util::future::BoxFuture;
+
+use crate::ServiceError;
+use crate::ownership::Ownership;
+#[cfg(test)]
+pub(crate) use actor::ReconcilerMsg;
+pub use registry::Reconcilers;
+
+/// Limits of every reconciler.
+#[derive(Debug, Clone, Copy)]
+pub struct ReconcileSettings {
+    /// Longest run; it is given up then, and counts as failed.
+    pub run_timeout: Duration,
+    /// Longest wait after failures, unless the interval is longer.
+    pub backoff_max: Duration,
+}
+
+/// The work of a reconciler.
+pub(crate) trait Reconcile: Send + 'static {
+    /// Brings what there is in line with what should be. Answers how many things it changed.
+    ///
+    /// Whatever it leaves undone, the next run finds; it can be given up at every await.
+    fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>>;
+}
+
+/// One run of a reconciler.
+pub(crate) struct Run {
+    /// When it began.
+    pub(crate) now: Timestamp,
+    lease: Option<ShardLease>,
+}
+
+/// The right of this node to run something for the whole cluster.
+struct ShardLease {
+    ownership: Arc<Ownership>,
+    shard: ShardId,
+    epoch: Epoch,
+}
+
+impl Run {
+    /// The epoch of the shard in which a run for the whole cluster began; `None` for one of this node alone.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.lease.as_ref().map(|lease| lease.epoch)
+    }
+
+    /// Whether this node may still go on: another one takes over once its lease has lapsed.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.ownership.acts(lease.shard, lease.epoch))
+    }
+}
+
+/// Who runs a reconciler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Every node.
+    Node,
+    /// The owner of this shard, for the whole cluster.
+    Cluster(ShardId),
+}
+
+/// A reconciler before it is started.
+pub(crate) struct Reconciler {
+    name: &'static str,
+    scope: Scope,
+    interval: Duration,
+    /// Runs as soon as it is started; otherwise after one interval.
+    at_start: bool,
+    /// Runs once more when the node stops.
+    at_stop: bool,
+    work: Box<dyn Reconcile>,
+}
+
+impl Reconciler {
+    /// One that every node runs for itself.
+    pub(crate) fn per_node(name: &'static str, interval: Duration, work: impl Reconcile) -> Self {
+        Self { name, scope: Scope::Node, interval, at_start: false, at_stop: false, work: Box::new(work) }
+    }
+
+    /// One that the owner of `shard` runs for the whole cluster.
+    pub(crate) fn per_cluster(name: &'static str, shard: ShardId, interval: Duration, work: impl Reconcile) -> Self {
+        Self { scope: Scope::Cluster(shard), ..Self::per_node(name, interval, work) }
+    }
+
+    /// Runs first as soon as it is started.
+    pub(crate) fn at_start(self) -> Self {
+        Self { at_start: true, ..self }
+    }
+
+    /// Runs once more when the node stops.
+    pub(crate) fn at_stop(self) -> Self {
+        Self { at_stop: true, ..self }
+    }
+}
