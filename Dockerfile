@@ -3,7 +3,7 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
 ENV SQLX_OFFLINE=true
-RUN cargo build --release --locked -p node && cp target/release/nexmdm /nexmdm
+RUN cargo build --profile dist --locked -p node --features jemalloc && cp target/dist/nexmdm /nexmdm
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -76,8 +76,8 @@ deny:
 ## Print the figures of docs/performance.md, measured on this machine.
 bench:
 	@.ci/install-deps run
-	$(CARGO) build --release -p node -p chaos
-	$(target_dir)/release/chaos bench
+	$(CARGO) build --profile dist -p node -p chaos --features node/jemalloc,chaos/jemalloc
+	$(target_dir)/dist/chaos bench
 
 ## After a change of SQL or schema: describe every statement anew. Needs DATABASE_URL of a scratch database.
 sqlx-prepare:

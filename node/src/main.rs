@@ -23,6 +23,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, ClusterCommand, Command, ConfigCommand};
 use config::Config;
 
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
