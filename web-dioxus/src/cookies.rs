@@ -2,6 +2,7 @@
 
 use actors::services::SignedIn;
 use axum::http::{HeaderMap, HeaderValue, header};
+use cookie::{Cookie, SameSite};
 use domain::Timestamp;
 
 /// Carries the access token.
@@ -17,10 +18,10 @@ pub(crate) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, value)| *key == name && !value.is_empty())
-        .map(|(_, value)| value)
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .find(|cookie| cookie.name() == name && !cookie.value().is_empty())
+        .and_then(|cookie| cookie.value_raw())
 }
 
 /// Sets the cookies of a sign-in. Without a new refresh token the browser keeps its own.
@@ -46,11 +47,15 @@ fn seconds_until(at: Timestamp, now: Timestamp) -> i64 {
 }
 
 fn append(headers: &mut HeaderMap, name: &str, value: &str, max_age_s: i64, http_only: bool, secure: bool) {
-    let http_only = if http_only { "; HttpOnly" } else { "" };
-    let secure = if secure { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path=/; SameSite=Strict; Max-Age={max_age_s}{http_only}{secure}");
+    let cookie = Cookie::build((name, value))
+        .path("/")
+        .same_site(SameSite::Strict)
+        .max_age(cookie::time::Duration::seconds(max_age_s))
+        .http_only(http_only)
+        .secure(secure)
+        .build();
     // Tokens are base64url and dots, so this holds for every cookie of ours.
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+    if let Ok(cookie) = HeaderValue::from_str(&cookie.to_string()) {
         headers.append(header::SET_COOKIE, cookie);
     }
 }
@@ -95,8 +100,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         set(&mut headers, &signed_in(Some("r")), at(0), true);
         let cookies = written(&headers);
-        assert_eq!(cookies[0], "nexmdm_access=a.b.c; Path=/; SameSite=Strict; Max-Age=900; HttpOnly; Secure");
-        assert_eq!(cookies[2], "nexmdm_refresh=r; Path=/; SameSite=Strict; Max-Age=86400; HttpOnly; Secure");
+        assert_eq!(cookies[0], "nexmdm_access=a.b.c; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=900");
+        assert_eq!(cookies[2], "nexmdm_refresh=r; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=86400");
     }
 
     #[test]

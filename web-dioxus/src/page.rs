@@ -1,12 +1,12 @@
 //! The document around the live part of every page, for whoever is signed in.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use actors::{ServiceError, clock};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::shell::{live_page, protect, unavailable};
 use crate::signin::Asked;
@@ -41,16 +41,11 @@ fn login_url(wanted: &str) -> String {
     if wanted == "/" {
         return "/login".into();
     }
-    let mut url = String::from("/login?next=");
-    for byte in wanted.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
-            // Writing to a String does not fail.
-            _ => drop(write!(url, "%{byte:02X}")),
-        }
-    }
-    url
+    format!("/login?next={}", utf8_percent_encode(wanted, PATH))
 }
+
+/// Everything but unreserved characters and `/`.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 mod tests {

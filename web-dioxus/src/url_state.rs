@@ -194,26 +194,9 @@ impl fmt::Display for EnrollmentUrl {
     }
 }
 
+/// Text with its percent signs decoded; what does not read as one stays as it is.
 pub(crate) fn percent_decoded(query: &str) -> String {
-    let mut bytes = Vec::with_capacity(query.len());
-    let mut rest = query.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = match (first, after) {
-            (b'%', [high, low, ..]) => char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16)),
-            _ => None,
-        };
-        match code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_encoding::percent_decode_str(query).decode_utf8_lossy().into_owned()
 }
 
 /// Writes the pairs of a query.

@@ -3,13 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A folder, removed on drop.
 #[derive(Debug)]
-pub struct TempDir {
-    path: PathBuf,
-}
+pub struct TempDir(tempfile::TempDir);
 
 impl TempDir {
     /// A new folder below the system's temporary one, or below `NEXMDM_TEST_DIR`.
@@ -21,42 +18,19 @@ impl TempDir {
     /// A new folder below `parent`, mode 0755: a PostgreSQL that runs as another
     /// user has to get through it.
     pub fn below(parent: &Path, name: &str) -> std::io::Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(parent)?;
-        loop {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = parent.join(format!("nexmdm-{name}-{}-{n}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => {
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-                    return Ok(Self { path });
-                }
-                // Left behind by a killed process that had the same pid.
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let mode = fs::Permissions::from_mode(0o755);
+        tempfile::Builder::new().prefix(&format!("nexmdm-{name}-")).permissions(mode).tempdir_in(parent).map(Self)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// Leaves it behind.
-    pub fn keep(mut self) -> PathBuf {
-        // What is removed on drop is then nothing.
-        std::mem::take(&mut self.path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        if self.path.as_os_str().is_empty() {
-            return;
-        }
-        // Nothing can be done about a folder that will not go.
-        let _ = fs::remove_dir_all(&self.path);
+    pub fn keep(self) -> PathBuf {
+        self.0.keep()
     }
 }
 

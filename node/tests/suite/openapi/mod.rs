@@ -249,7 +249,7 @@ async fn agent_build(bench: &Bench) -> String {
 
 /// A part of a URL.
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// What is wrong with an answer, by the document.
