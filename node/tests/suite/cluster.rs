@@ -361,6 +361,46 @@ async fn a_rolling_upgrade_from_the_protocol_before() {
     }
 }
 
+/// Every node runs its own part of the periodic work, one node that of the cluster; each node shows all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn periodic_work_is_shared_out_and_shown_by_every_node() {
+    let options = cluster_options(2).env("NEXMDM__PARTITION__INTERVAL_SECONDS", "1").env("NEXMDM__HISTORY__INTERVAL_SECONDS", "1");
+    let mut site = Site::start(options, 1).await;
+    site.until_spread(2).await;
+    let of = |view: &Value, name: &str| -> Vec<(String, Value)> {
+        let all = view["reconcilers"].as_array().into_iter().flatten();
+        all.filter(|row| row["name"] == name).map(|row| (row["node"].as_str().unwrap().to_owned(), row.clone())).collect()
+    };
+    for asked in ["node-1", "node-2"] {
+        eventually("every node's runs are shown", async || {
+            let view = site.cluster.view_of(asked).await.ok()?;
+            let partitions = of(&view, "partitions");
+            let nodes: Vec<&str> = partitions.iter().map(|(node, _)| node.as_str()).collect();
+            let run = |row: &Value| row["runs"].as_u64() > Some(0) && row["failures_in_a_row"] == 0 && row["last_run_at"].is_string();
+            let [(_, retention)] = &of(&view, "history_retention")[..] else { return None };
+            (nodes == ["node-1", "node-2"]
+                && partitions.iter().all(|(_, row)| run(row))
+                && run(retention)
+                && retention["per_cluster"] == true)
+                .then_some(())
+        })
+        .await;
+    }
+    // Who runs it for the cluster dies: the other one does.
+    let ran_by = of(&site.cluster.view_of("node-1").await.unwrap(), "history_retention").remove(0).0;
+    let other = if ran_by == "node-1" { "node-2" } else { "node-1" };
+    site.cluster.node_mut(&ran_by).unwrap().kill9().unwrap();
+    eventually("the other node runs it", async || {
+        let view = site.cluster.view_of(other).await.ok()?;
+        let [(node, row)] = &of(&view, "history_retention")[..] else { return None };
+        (node == other && row["runs"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    let metrics = site.client(other).get("/metrics", None).await.unwrap();
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(text.contains(r#"nexmdm_reconciler_runs_total{outcome="ok",reconciler="history_retention"}"#), "{text}");
+}
+
 /// Sign-ins are stateless: losing the node behind a page loses no session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_holds_on_every_node() {

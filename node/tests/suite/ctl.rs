@@ -118,6 +118,7 @@ async fn an_operator_runs_the_fleet_from_a_terminal() {
     assert_eq!(terminal.json(&["devices", "show", "shop-1"])["tags"][0], "till");
     assert!(terminal.good(&["stats"]).contains("Devices"));
     assert!(terminal.good(&["cluster", "show"]).contains("active"));
+    assert!(terminal.good(&["cluster", "reconcilers"]).contains("sign_in_retention"));
 
     // It asks before it deletes; a script has to say that it means it.
     assert!(terminal.bad(&["devices", "delete", "shop-1"]).contains("--yes"));
