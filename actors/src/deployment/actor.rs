@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 use domain::deployment::{
     Decision, DeploymentState, DeviceFacts, ErrorCode, Phase, Situation, Task, TaskChange, TaskState, decide, portion,
 };
-use domain::shard::{Epoch, ShardId};
+use domain::shard::ShardLease;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -58,13 +58,13 @@ pub(super) struct DeploymentActor;
 /// How it starts.
 pub(super) struct DeploymentArguments {
     pub(super) id: DeploymentId,
-    pub(super) place: (ShardId, Epoch),
+    pub(super) lease: ShardLease,
     pub(super) context: Arc<DeploymentContext>,
 }
 
 pub(super) struct DriverState {
     id: DeploymentId,
-    place: (ShardId, Epoch),
+    lease: ShardLease,
     context: Arc<DeploymentContext>,
     memory: TaskMemory,
     apk: Option<ApkRow>,
@@ -87,11 +87,11 @@ impl Actor for DeploymentActor {
     type Arguments = DeploymentArguments;
 
     async fn pre_start(&self, me: ActorRef<DeploymentMsg>, start: DeploymentArguments) -> Result<DriverState, ActorProcessingErr> {
-        let DeploymentArguments { id, place, context } = start;
+        let DeploymentArguments { id, lease, context } = start;
         let _ = me.cast(DeploymentMsg::Look);
         Ok(DriverState {
             id,
-            place,
+            lease,
             context,
             memory: TaskMemory::default(),
             apk: None,
@@ -145,7 +145,7 @@ impl DriverState {
     /// Looks once. Answers when to look again; `None`: there is nothing left to do here.
     async fn look(&mut self) -> Result<Option<Duration>, StoreError> {
         let context = Arc::clone(&self.context);
-        if !context.ownership.acts(self.place.0, self.place.1) {
+        if !context.ownership.acts(self.lease.shard, self.lease.epoch) {
             return Ok(Some(STILL_INTERVAL));
         }
         let Some(reading) = context.store.read_deployment(self.id).await? else { return Ok(None) };
@@ -272,7 +272,7 @@ impl DriverState {
         let (settings, started) = (self.context.settings, starts.len());
         let carry = Carry {
             id: self.id,
-            place: self.place,
+            lease: self.lease,
             changes,
             starts,
             concurrency: reading.row.options.concurrency,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::DeploymentId;
-use domain::shard::{Epoch, ShardId, shard_of_deployment};
+use domain::shard::{Epoch, ShardId, ShardLease, shard_of_deployment};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 
@@ -115,7 +115,8 @@ impl ManagerState {
         }
         for id in open {
             let Some(epoch) = self.epoch_of(id).filter(|_| !self.running.contains_key(&id)) else { continue };
-            let arguments = DeploymentArguments { id, place: (shard_of_deployment(id), epoch), context: Arc::clone(&self.context) };
+            let arguments =
+                DeploymentArguments { id, lease: ShardLease { shard: shard_of_deployment(id), epoch }, context: Arc::clone(&self.context) };
             let (actor, _) = Actor::spawn_linked(None, DeploymentActor, arguments, me.get_cell()).await?;
             tracing::info!(event = "deployment.driven", deployment_id = %id, epoch = epoch.0);
             self.running.insert(id, (epoch, actor));

@@ -12,7 +12,7 @@ use std::time::Instant;
 use domain::command::{DispatchEvent, DispatchPolicy, Reach};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
-use domain::shard::{Epoch, ShardId, shard_of};
+use domain::shard::{Epoch, ShardLease, shard_of};
 use domain::{CommandId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
@@ -162,7 +162,7 @@ pub struct DeviceActorState {
     /// read before that is older, and is not taken over.
     known_at: Instant,
     supervisor: Arc<dyn DeviceSupervisor>,
-    place: (ShardId, Epoch),
+    lease: ShardLease,
     context: Arc<DeviceContext>,
 }
 
@@ -188,7 +188,7 @@ impl Actor for DeviceActor {
             paused: false,
             recorded_at: read_at,
             known_at: read_at,
-            place: (shard_of(device.identity.id), epoch),
+            lease: ShardLease { shard: shard_of(device.identity.id), epoch },
             device,
             fcm_token: fcm_token.map(Into::into),
             key_version,
@@ -284,7 +284,7 @@ fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, value: T) {
 impl DeviceActorState {
     /// Whether this node still owns the device, in the epoch that this actor belongs to.
     fn acts(&self) -> bool {
-        self.context.ownership.acts(self.place.0, self.place.1)
+        self.context.ownership.acts(self.lease.shard, self.lease.epoch)
     }
 
     fn request(&mut self, me: &ActorRef<DeviceMsg>, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
@@ -351,7 +351,7 @@ impl DeviceActorState {
         let Some((condition, occurrences)) = condition::compare(&self.recorded.1, &self.device, &self.context.policy) else { return };
         let change = RecordedChange {
             device_id: self.device.identity.id,
-            epoch: self.place.1,
+            epoch: self.lease.epoch,
             follows: self.recorded.0,
             condition: condition.clone(),
             occurrences,
@@ -416,11 +416,11 @@ impl DeviceActorState {
                 let commands = self.commands_for_answer(&me);
                 // A device that is being restarted reads the row from the store instead.
                 let on_stored = Box::new(move |stored| drop(me.cast(DeviceMsg::Stored(stored))));
-                self.context.writers.submit(WriteJob { row, owner: Some((on_stored, self.place.1)), commands, reply });
+                self.context.writers.submit(WriteJob { row, owner: Some((on_stored, self.lease.epoch)), commands, reply });
             }
             Admission::Repeat => {
                 let commands = self.commands_for_answer(&me);
-                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.place.1), commands }));
+                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.lease.epoch), commands }));
             }
             refused => answer_heartbeat(reply, Err(refusal(refused))),
         }
@@ -431,7 +431,7 @@ impl DeviceActorState {
             me,
             supervisor: self.supervisor.as_ref(),
             device: self.device.identity.id,
-            place: self.place,
+            lease: self.lease,
             key_version: self.key_version,
             socket: self.socket,
             fcm_token: self.fcm_token.as_deref(),
@@ -514,7 +514,7 @@ impl DeviceActorState {
         for effect in self.device.apply(event, clock::now(), &self.context.policy) {
             match effect {
                 DeviceEffect::Publish => self.publish(),
-                DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id, self.place.1),
+                DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id, self.lease.epoch),
                 DeviceEffect::WatchUntil(deadline) => self.watch_until(deadline),
                 DeviceEffect::Disconnect => {
                     if let Some(socket) = self.socket.take() {
@@ -526,7 +526,7 @@ impl DeviceActorState {
     }
 
     fn publish(&self) {
-        self.context.view.publish(self.shown(), self.place.1);
+        self.context.view.publish(self.shown(), self.lease.epoch);
     }
 
     fn watch_until(&self, deadline: Timestamp) {

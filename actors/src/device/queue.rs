@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use domain::action::ActionKind;
 use domain::command::{CommandState, Dispatch, DispatchAction, DispatchEvent, Path, Reach, Report};
 use domain::device::LastStatus;
-use domain::shard::{Epoch, ShardId};
+use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 use prometheus::IntGauge;
 use ractor::ActorRef;
@@ -46,7 +46,7 @@ pub(crate) struct Driver<'a> {
     pub(crate) me: &'a ActorRef<DeviceMsg>,
     pub(crate) supervisor: &'a dyn DeviceSupervisor,
     pub(crate) device: DeviceId,
-    pub(crate) place: (ShardId, Epoch),
+    pub(crate) lease: ShardLease,
     pub(crate) key_version: i32,
     pub(crate) socket: Option<SocketRef>,
     pub(crate) fcm_token: Option<&'a str>,
@@ -65,7 +65,7 @@ impl Driver<'_> {
     }
 
     fn note(&self, id: CommandId, report: Report) {
-        let by = Reporter::Owner(self.place.0, self.place.1);
+        let by = Reporter::Owner(self.lease);
         self.context.commands.note(CommandReport { id, by, report, at: self.now });
     }
 

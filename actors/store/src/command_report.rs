@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
 use domain::command::{CommandState, Ending, Progress, Report, Verdict, record};
-use domain::shard::{Epoch, ShardId};
+use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 
 use serde_json::json;
@@ -30,8 +30,8 @@ pub struct Said {
 /// Who reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reporter {
-    /// The owner of the device's shard, in this epoch.
-    Owner(ShardId, Epoch),
+    /// Owner of the device's shard.
+    Owner(ShardLease),
     /// The device itself.
     Device(DeviceId, Said),
     /// Somebody by this name, and what the trail says of it unless that is said already.
@@ -101,7 +101,7 @@ impl Store {
         let shards: Vec<i32> = reports
             .iter()
             .filter_map(|report| match report.by {
-                Reporter::Owner(shard, _) => Some(i32::from(shard.0)),
+                Reporter::Owner(lease) => Some(i32::from(lease.shard.0)),
                 _ => None,
             })
             .collect();
@@ -157,7 +157,7 @@ impl Store {
 fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, told: &CommandReport) -> Reported {
     let Some(row) = rows.get_mut(&told.id) else { return Reported::Unknown };
     match &told.by {
-        Reporter::Owner(shard, epoch) if !owned.contains(&(i32::from(shard.0), epoch.0)) => return Reported::NotOwner,
+        Reporter::Owner(lease) if !owned.contains(&(i32::from(lease.shard.0), lease.epoch.0)) => return Reported::NotOwner,
         Reporter::Device(device, _) if *device != row.device_id => return Reported::Unknown,
         _ => {}
     }

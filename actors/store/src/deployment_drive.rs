@@ -3,7 +3,7 @@
 
 use domain::access::Principal;
 use domain::deployment::{DeploymentChange, DeploymentState, ErrorCode, PauseReason, Reason, TaskChange, TaskState};
-use domain::shard::{Epoch, ShardId, shard_of};
+use domain::shard::{ShardLease, shard_of};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
@@ -68,8 +68,8 @@ impl ChangedTask {
 pub struct Carry {
     /// The deployment.
     pub id: DeploymentId,
-    /// Its shard, and the epoch in which it was decided.
-    pub place: (ShardId, Epoch),
+    /// Shard of the deployment, and the epoch in which the plan was made.
+    pub lease: ShardLease,
     /// Changes.
     pub changes: Vec<ChangedTask>,
     /// Starts, the most urgent first.
@@ -103,10 +103,10 @@ impl Store {
     pub async fn carry_deployment(&self, carry: &Carry) -> Result<Option<Carried>, StoreError> {
         let mut tx = self.pool.begin().await?;
         // Held until this is committed: nobody takes the shard in between.
-        let epoch = sqlx::query_scalar!("SELECT epoch FROM shard WHERE shard_id = $1 FOR SHARE", i32::from(carry.place.0.0))
+        let epoch = sqlx::query_scalar!("SELECT epoch FROM shard WHERE shard_id = $1 FOR SHARE", i32::from(carry.lease.shard.0))
             .fetch_optional(&mut *tx)
             .await?;
-        if epoch != Some(carry.place.1.0) {
+        if epoch != Some(carry.lease.epoch.0) {
             return Ok(None);
         }
         let found = if carry.deployment.is_some() {

@@ -2,7 +2,7 @@
 
 use domain::CommandId;
 use domain::deployment::{TaskChange, TaskState, Wait};
-use domain::shard::{Epoch, shard_of_deployment};
+use domain::shard::{Epoch, ShardLease, shard_of_deployment};
 use serde_json::{Value, json};
 use store::{Carry, ChangedTask, TaskStart};
 
@@ -294,7 +294,7 @@ async fn room_that_did_not_come_about_is_not_used() {
     let epoch = shop.bench.sql(&format!("SELECT epoch FROM shard WHERE shard_id = {}", shard.0)).parse().unwrap();
     let carry = Carry {
         id: id.parse().unwrap(),
-        place: (shard, Epoch(epoch)),
+        lease: ShardLease { shard, epoch: Epoch(epoch) },
         changes: vec![ChangedTask { device: device(told), from: TaskState::Sending, attempts: 1, change, message: None }],
         starts: vec![start],
         concurrency: 1,
