@@ -18,7 +18,7 @@ use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_library::ApkLibrary;
 use crate::apk_library::keeper::ApkKeeper;
 use crate::crypto::{Bcrypt, TokenSigner};
-use crate::deployment::words::DeploymentWords;
+use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::fleet_view::FleetView;
@@ -176,7 +176,7 @@ impl System {
         let (ownership, sockets) = (Arc::new(Ownership::default()), Arc::new(SocketHub::default()));
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
-        let deployment_words = DeploymentWords::start(&mut tasks, store.clone(), metrics.clone());
+        let task_reports = TaskReports::start(&mut tasks, store.clone(), metrics.clone());
         let master_key = Arc::new(secrets.master_key);
         let library = ApkLibrary::open(settings.apks, &master_key)?;
         let context = Arc::new(DeviceContext {
@@ -267,7 +267,7 @@ impl System {
             forget_people,
             wake,
             // A manager that is stopping drives nothing any more.
-            on_deployment: Box::new(move |id| drop(driving.cast(ManagerMsg::Happened(id)))),
+            on_deployment: Box::new(move |id| drop(driving.cast(ManagerMsg::Changed(id)))),
         };
         tasks.spawn(notices.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
@@ -392,7 +392,7 @@ impl System {
                 store.clone(),
                 router.clone(),
                 command_writer,
-                deployment_words,
+                task_reports,
                 sockets,
                 Arc::clone(&membership),
                 signer,

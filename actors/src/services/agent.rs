@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
-use crate::deployment::words::DeploymentWords;
+use crate::deployment::reports::TaskReports;
 use crate::messages::{DeviceCredentials, DeviceRequest, HeartbeatOutcome, SocketRef};
 use crate::metrics::Metrics;
 use crate::placement::Membership;
@@ -43,7 +43,7 @@ pub struct AgentService {
     store: Store,
     pub(super) router: DeviceRouter,
     pub(super) commands: CommandWriter,
-    pub(super) deployments: DeploymentWords,
+    pub(super) task_reports: TaskReports,
     sockets: Arc<SocketHub>,
     membership: Arc<Membership>,
     signer: Arc<TokenSigner>,
@@ -63,7 +63,7 @@ impl AgentService {
         store: Store,
         router: DeviceRouter,
         commands: CommandWriter,
-        deployments: DeploymentWords,
+        task_reports: TaskReports,
         sockets: Arc<SocketHub>,
         membership: Arc<Membership>,
         signer: Arc<TokenSigner>,
@@ -79,7 +79,7 @@ impl AgentService {
             store,
             router,
             commands,
-            deployments,
+            task_reports,
             sockets,
             membership,
             signer,

@@ -1,4 +1,4 @@
-//! What people see of deployments: lists, one with its counters, its tasks, its events, and the tasks as a table.
+//! Reads of deployments for display: lists, details with counters, tasks, events, and the export of tasks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,38 +18,38 @@ use super::deployments::{DeploymentService, RollbackOffer};
 use super::paced::paced;
 use crate::ServiceError;
 
-/// Tasks that are read at a time for a table.
+/// Tasks that are read at a time for an export.
 const TABLE_BATCH: i64 = 500;
 
-/// A deployment and how far it got.
+/// A deployment and its progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentDetails {
-    /// What is on record of it.
+    /// Stored deployment.
     pub row: DeploymentRow,
-    /// Its tasks by state.
+    /// Numbers of tasks by state.
     pub states: HashMap<TaskState, i64>,
-    /// Its first devices.
+    /// Outcomes of the canary.
     pub canary: Tally,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Why no deployment at all goes on.
+    /// Why all deployments are blocked.
     pub blocked: Option<Blocked>,
-    /// The way back; only told of one deployment at a time.
+    /// Availability of a rollback; only for a single deployment.
     pub rollback: Option<RollbackOffer>,
 }
 
 impl DeploymentDetails {
-    /// Tasks in this state.
+    /// Number of tasks in this state.
     pub fn count(&self, state: TaskState) -> i64 {
         self.states.get(&state).copied().unwrap_or_default()
     }
 }
 
-/// Where a page of deployments begins.
+/// Cursor of a page of deployments.
 pub type DeploymentCursor = (Timestamp, DeploymentId);
 
 impl DeploymentService {
-    /// A page of deployments, newest first, and where the next one begins.
+    /// A page of deployments, newest first, and the cursor of the next page.
     ///
     /// # Errors
     /// Forbidden, or the page size is out of its limits.
@@ -69,7 +69,7 @@ impl DeploymentService {
         Ok((self.counted(rows).await?, next))
     }
 
-    /// A deployment, with its way back.
+    /// A deployment, with the availability of a rollback.
     ///
     /// # Errors
     /// Forbidden, or there is no such deployment.
@@ -94,7 +94,7 @@ impl DeploymentService {
                 match count.state {
                     TaskState::Succeeded => canary.succeeded += tasks,
                     TaskState::Failed => canary.failed += tasks,
-                    state if !state.is_over() => canary.open += tasks,
+                    state if !state.is_finished() => canary.open += tasks,
                     _ => {}
                 }
             }
@@ -104,7 +104,7 @@ impl DeploymentService {
         Ok(rows.into_iter().map(details).collect())
     }
 
-    /// A page of tasks in the order of the set, and where the next one begins.
+    /// A page of tasks in the order of the targets, and the cursor of the next page.
     ///
     /// # Errors
     /// Forbidden, no such deployment, or the page size is out of its limits.
@@ -125,7 +125,7 @@ impl DeploymentService {
         Ok((rows, next))
     }
 
-    /// Tasks of a long list around the visible ones: how many there are, and `limit` of them behind the first `skip`.
+    /// Tasks of a long list around the visible ones: the total, and `limit` of them after the first `skip`.
     ///
     /// # Errors
     /// Forbidden, no such deployment, or the page size is out of its limits.
@@ -147,7 +147,7 @@ impl DeploymentService {
         Ok((all, rows))
     }
 
-    /// A page of what happened, newest first, and where the next one begins.
+    /// A page of events, newest first, and the cursor of the next page.
     ///
     /// # Errors
     /// Forbidden, no such deployment, or the page size is out of its limits.
@@ -172,10 +172,10 @@ impl DeploymentService {
         self.store.deployment(id).await?.map(drop).ok_or(ServiceError::NotFound("deployment"))
     }
 
-    /// The tasks of a deployment as a table (RFC 4180), in the order of its set.
+    /// Exports the tasks of a deployment as CSV (RFC 4180), in the order of the targets.
     ///
     /// # Errors
-    /// Forbidden, no such deployment, or too many tables are read right now.
+    /// Forbidden, no such deployment, or too many exports are under way.
     pub async fn table(
         self: &Arc<Self>,
         principal: &Principal,

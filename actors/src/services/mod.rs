@@ -16,7 +16,6 @@ mod command_results;
 mod commands;
 pub(crate) mod credential_cache;
 mod deployment_pages;
-mod deployment_words;
 mod deployments;
 mod device_audit;
 mod device_csv;
@@ -35,6 +34,7 @@ mod passwords;
 mod people;
 mod settings;
 mod sign_in_guard;
+mod task_reports;
 mod throttle;
 
 pub use accounts::{AccountPage, AccountService};

@@ -166,14 +166,14 @@ impl Session {
     async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
         let told = parse_json::<DeploymentStatus>(text).and_then(|told| {
             let deployment = present::id("deployment", told.deployment_id.as_deref().unwrap_or_default())?;
-            Ok(deployment_params::word(deployment, self.credentials.device_id, told)?)
+            Ok(deployment_params::task_report(deployment, self.credentials.device_id, told)?)
         });
-        let word = match told {
-            Ok(word) => word,
+        let task_report = match told {
+            Ok(task_report) => task_report,
             Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
             Err(error) => return self.bad_frame(id, error).await,
         };
-        match self.app.system.agent.take_deployment_word(self.credentials, word).await {
+        match self.app.system.agent.record_task_report(self.credentials, task_report).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;

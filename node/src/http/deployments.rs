@@ -14,7 +14,7 @@ use domain::deployment::{DeploymentState, Reason, TaskState};
 use domain::text::bounded;
 use domain::{DeploymentId, Invalid};
 use serde::Deserialize;
-use store::{DeploymentQuery, Steer, TaskQuery};
+use store::{DeploymentQuery, DeploymentTransition, TaskQuery};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
@@ -198,9 +198,14 @@ pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(table(pieces, "deployment.csv"))
 }
 
-async fn steered(app: &App, principal: &domain::access::Principal, id: &str, steer: Steer) -> Result<Json<Deployment>, ApiError> {
+async fn transitioned(
+    app: &App,
+    principal: &domain::access::Principal,
+    id: &str,
+    transition: DeploymentTransition,
+) -> Result<Json<Deployment>, ApiError> {
     let id: DeploymentId = present::id("deployment", id)?;
-    app.system.deployments.steer(principal, id, steer).await?;
+    app.system.deployments.transition(principal, id, transition).await?;
     Ok(Json(present_deployment(app.system.deployments.one(principal, id).await?)))
 }
 
@@ -215,7 +220,7 @@ pub(crate) async fn pause(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<Json<Deployment>, ApiError> {
-    steered(&app, &principal, &id, Steer::Pause).await
+    transitioned(&app, &principal, &id, DeploymentTransition::Pause).await
 }
 
 /// Lets a paused deployment go on. First devices that failed are tried again: the gate opens for success only.
@@ -229,7 +234,7 @@ pub(crate) async fn resume(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<Json<Deployment>, ApiError> {
-    steered(&app, &principal, &id, Steer::Resume).await
+    transitioned(&app, &principal, &id, DeploymentTransition::Resume).await
 }
 
 /// Calls a deployment off. What is installing is left to finish and is reported as such.
@@ -243,7 +248,7 @@ pub(crate) async fn cancel(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<Json<Deployment>, ApiError> {
-    steered(&app, &principal, &id, Steer::Cancel).await
+    transitioned(&app, &principal, &id, DeploymentTransition::Cancel).await
 }
 
 /// Takes a deployment back: calls it off, and deploys the APK that was uploaded as rollback of what was good to the devices that

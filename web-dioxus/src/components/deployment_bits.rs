@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
-use domain::deployment::{Blocked, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskState, Wait};
+use domain::deployment::{Blocked, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
 
 use crate::format;
@@ -110,30 +110,30 @@ pub(crate) fn stage_text(stage: Stage) -> &'static str {
 /// Why a task is where it is.
 pub(crate) fn reason_text(reason: Reason) -> &'static str {
     match reason {
-        Reason::Server(wait) => wait_text(wait),
+        Reason::Server(wait) => task_reason_text(wait),
         Reason::Device(code) => error_text(code),
     }
 }
 
-fn wait_text(wait: Wait) -> &'static str {
+fn task_reason_text(wait: TaskReason) -> &'static str {
     match wait {
-        Wait::Canary => "the first devices come first",
-        Wait::Offline => "not heard from",
-        Wait::StaleHeartbeat => "its last heartbeat is too old",
-        Wait::NotDozeExempt => "Doze may put its agent to sleep",
-        Wait::Backoff => "failed, is tried again later",
-        Wait::NoAnswer => "has not said that it takes it",
-        Wait::OtherDeployment => "another deployment has it",
-        Wait::Rate => "enough started this minute",
-        Wait::Concurrency => "enough are at it",
-        Wait::Paused => "paused before it took it",
-        Wait::AlreadyInstalled => "has this version or a newer one",
-        Wait::SeenInHeartbeat => "its heartbeat shows the version",
-        Wait::DeviceDeleted => "the device was deleted",
-        Wait::SdkTooOld => "its Android is too old for the app",
-        Wait::Deadline => "the deployment's time was over",
-        Wait::Superseded => "a newer deployment took it over",
-        Wait::Canceled => "called off",
+        TaskReason::Canary => "the first devices come first",
+        TaskReason::Offline => "not heard from",
+        TaskReason::StaleHeartbeat => "its last heartbeat is too old",
+        TaskReason::NotDozeExempt => "Doze may put its agent to sleep",
+        TaskReason::Backoff => "failed, is tried again later",
+        TaskReason::NoAnswer => "has not said that it takes it",
+        TaskReason::OtherDeployment => "another deployment has it",
+        TaskReason::Rate => "enough started this minute",
+        TaskReason::Concurrency => "enough are at it",
+        TaskReason::Paused => "paused before it took it",
+        TaskReason::AlreadyInstalled => "has this version or a newer one",
+        TaskReason::SeenInHeartbeat => "its heartbeat shows the version",
+        TaskReason::DeviceDeleted => "the device was deleted",
+        TaskReason::SdkTooOld => "its Android is too old for the app",
+        TaskReason::Deadline => "the deployment's time was over",
+        TaskReason::Superseded => "a newer deployment took it over",
+        TaskReason::Canceled => "called off",
     }
 }
 
@@ -207,7 +207,7 @@ pub(crate) fn target_text(target: &str) -> String {
 
 /// Tasks that are not over.
 pub(crate) fn open(details: &DeploymentDetails) -> u64 {
-    counted(details).filter(|(state, _)| !state.is_over()).map(|(_, count)| count).sum()
+    counted(details).filter(|(state, _)| !state.is_finished()).map(|(_, count)| count).sum()
 }
 
 /// States of the tasks that there are, with their counts.
@@ -226,7 +226,7 @@ pub(crate) fn deployment_bar(details: &DeploymentDetails) -> Element {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
     let mut parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
     // It fills from where one reads: what is over, what is at it, what waits.
-    parts.sort_by_key(|(state, _)| (!state.is_over(), !state.is_busy()));
+    parts.sort_by_key(|(state, _)| (!state.is_finished(), !state.is_busy()));
     let said: Vec<_> =
         counted(details).map(|(state, count)| format!("{} {}", format::number(count), task_state_text(state).to_lowercase())).collect();
     let said = if said.is_empty() { "no devices".to_owned() } else { said.join(", ") };
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn reasons_and_events_have_words_of_their_own() {
-        let waits = Wait::ALL.iter().copied().map(Reason::from);
+        let waits = TaskReason::ALL.iter().copied().map(Reason::from);
         let mut words: Vec<_> = waits.chain(ErrorCode::ALL.iter().copied().map(Reason::from)).map(reason_text).collect();
         let count = words.len();
         words.sort_unstable();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actors::clock;
 use dioxus::prelude::*;
-use domain::deployment::{ErrorCode, Reason, TaskState, Wait};
+use domain::deployment::{ErrorCode, Reason, TaskReason, TaskState};
 use domain::{DeploymentId, Timestamp};
 use store::{TaskQuery, TaskRow};
 
@@ -103,7 +103,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
 
 /// Every reason, those of the server first.
 fn reasons() -> impl Iterator<Item = Reason> {
-    Wait::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from))
+    TaskReason::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from))
 }
 
 #[component]
