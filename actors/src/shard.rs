@@ -18,7 +18,7 @@ use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, Timestamp};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{OpenOf, Store, StoredDevice};
+use store::{OpenCommandScope, Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
 use crate::messages::CommandOrder;
@@ -248,7 +248,7 @@ impl ShardState {
         let (store, actor) = (self.start.store.clone(), actor.clone());
         tokio::spawn(async move {
             while actor.get_status() < ActorStatus::Draining {
-                match store.open_commands(&[shard_of(id)], OpenOf::Device(id), None, ORDERS_MAX).await {
+                match store.open_commands(&[shard_of(id)], OpenCommandScope::Device(id), None, ORDERS_MAX).await {
                     Ok(open) if open.is_empty() => return,
                     Ok(open) => return drop(actor.cast(DeviceMsg::Orders(open.into_iter().map(Into::into).collect()))),
                     Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),

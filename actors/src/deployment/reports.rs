@@ -1,7 +1,7 @@
 //! Queue of task reports: bounded, and written in batches of one transaction each.
 
 use std::time::Duration;
-use store::{ReportOutcome, Store, StoreError, TaskReport};
+use store::{Store, StoreError, TaskReport, TaskReportOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -17,7 +17,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Job {
     report: TaskReport,
-    reply: oneshot::Sender<Result<ReportOutcome, ServiceError>>,
+    reply: oneshot::Sender<Result<TaskReportOutcome, ServiceError>>,
 }
 
 /// Queue of task reports.
@@ -36,7 +36,7 @@ impl TaskReports {
     ///
     /// # Errors
     /// The queue is full, or the database is unavailable.
-    pub(crate) async fn record(&self, report: TaskReport) -> Result<ReportOutcome, ServiceError> {
+    pub(crate) async fn record(&self, report: TaskReport) -> Result<TaskReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
         self.0.try_send(Job { report, reply }).map_err(|_| ServiceError::Overloaded("the queue of deployment reports"))?;
         answer.await.unwrap_or(Err(ServiceError::Unavailable))
@@ -66,8 +66,8 @@ async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
     }
 }
 
-fn count(metrics: &Metrics, answer: &ReportOutcome) {
-    if let ReportOutcome::Changed { state, error, took_ms: Some(took_ms) } = answer {
+fn count(metrics: &Metrics, answer: &TaskReportOutcome) {
+    if let TaskReportOutcome::Changed { state, error, took_ms: Some(took_ms) } = answer {
         let error = error.map_or("", domain::deployment::ErrorCode::as_str);
         metrics.deployment_attempts_finished.with_label_values(&[state.as_str(), error]).inc();
         metrics.deployment_install_seconds.observe(*took_ms as f64 / 1000.0);

@@ -19,7 +19,7 @@ use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{ClaimedShard, NodeRow, NodeState, OpenOf, Store, StoreError, StoredDevice};
+use store::{ClaimedShard, NodeRow, NodeState, OpenCommandScope, Store, StoreError, StoredDevice};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -392,7 +392,7 @@ impl PlacementState {
         let devices = hand_out(&self.start.store, &actors, &|devices| ShardMsg::Reread(read_at, devices)).await?;
         let shards: Vec<ShardId> = self.running.keys().copied().collect();
         self.tell_revoked(shards.clone()).await?;
-        tell_orders(&self.start.store, &self.start.shards, &shards, OpenOf::Shards).await?;
+        tell_orders(&self.start.store, &self.start.shards, &shards, OpenCommandScope::Shards).await?;
         tracing::info!(event = "placement.reread", devices, duration_ms = started.elapsed().as_millis() as u64);
         Ok(())
     }
@@ -438,7 +438,7 @@ async fn settled(shard: &ActorRef<ShardMsg>) {
 }
 /// Reads the commands that wait in shards which were just taken over, until it is done or the shards have gone.
 async fn read_orders(store: Store, table: ShardTable, shards: Vec<ShardId>) {
-    while let Err(cause) = tell_orders(&store, &table, &shards, OpenOf::Shards).await {
+    while let Err(cause) = tell_orders(&store, &table, &shards, OpenCommandScope::Shards).await {
         tracing::warn!(event = "command.orders_not_read", shards = shards.len(), %cause);
         tokio::time::sleep(READ_ORDERS_AGAIN).await;
         if !shards.iter().any(|shard| table.contains_key(shard)) {

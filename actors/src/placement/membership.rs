@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::NodeId;
 use ractor::ActorRef;
-use store::{Joined, NewNode, NodeRow, Store, StoreError};
+use store::{JoinOutcome, NewNode, NodeRow, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -148,13 +148,13 @@ impl Membership {
             };
             let sent = Moment::now();
             match self.store.join_cluster(&new, ttl_ms).await? {
-                Joined::Yes => {
+                JoinOutcome::Joined => {
                     *self.node.lock().unwrap_or_else(PoisonError::into_inner) = new.id;
                     self.renewed(sent);
                     tracing::info!(event = "cluster.joined", node = options.node, node_id = %new.id);
                     return Ok(new.id);
                 }
-                Joined::NameTaken { cluster_addr, lease_left_ms } => {
+                JoinOutcome::NameTaken { cluster_addr, lease_left_ms } => {
                     if Instant::now() >= patience {
                         return Err(JoinError::NameTaken { name: options.node.clone(), cluster_addr });
                     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use domain::shard::{ShardId, shard_of};
 use domain::{DeploymentId, DeviceId};
-use store::{DeviceAccess, Listener, Notice, OpenOf, Store, StoreError, StoredDevice};
+use store::{DeviceAccess, Listener, Notice, OpenCommandScope, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
 use crate::device::DeviceMsg;
@@ -70,7 +70,7 @@ impl Notices {
             // A connection that is only half there tells nothing: it is made anew now and then.
             let Ok(told) = tokio::time::timeout(LISTEN_ANEW, listener.next()).await else { return Ok(()) };
             let mut told = Some(told?);
-            let (mut changed, mut orders): (Vec<DeviceId>, Vec<OpenOf>) = (Vec::new(), Vec::new());
+            let (mut changed, mut orders): (Vec<DeviceId>, Vec<OpenCommandScope>) = (Vec::new(), Vec::new());
             // What came meanwhile is read together: a bulk call tells of thousands at once.
             while let Some(notice) = told.take() {
                 match notice {
@@ -80,11 +80,13 @@ impl Notices {
                         changed.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))));
                     }
                     Notice::Command(id) => {
-                        orders.extend(id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))).map(OpenOf::Device));
+                        orders.extend(
+                            id.parse().ok().filter(|id: &DeviceId| self.shards.contains_key(&shard_of(*id))).map(OpenCommandScope::Device),
+                        );
                     }
-                    Notice::DeploymentCommands(id) => orders.extend(id.parse().ok().map(OpenOf::Deployment)),
+                    Notice::DeploymentCommands(id) => orders.extend(id.parse().ok().map(OpenCommandScope::Deployment)),
                     Notice::Deployment(id) => (self.on_deployment)(id.parse().ok()),
-                    Notice::CommandBatch(id) => orders.extend(id.parse().ok().map(OpenOf::Batch)),
+                    Notice::CommandBatch(id) => orders.extend(id.parse().ok().map(OpenCommandScope::Batch)),
                     Notice::Missed => return Ok(()),
                 }
                 if changed.len() + orders.len() < READ_MAX {
@@ -112,7 +114,7 @@ impl Notices {
     async fn recheck_access(&self) -> Result<(), StoreError> {
         let running = running(&self.shards);
         self.store.revoked_devices(&running).await?.into_iter().for_each(|access| tell_access(&self.directory, access));
-        tell_orders(&self.store, &self.shards, &running, OpenOf::MadeWithin(MISSED_S)).await?;
+        tell_orders(&self.store, &self.shards, &running, OpenCommandScope::MadeWithin(MISSED_S)).await?;
         tell_changed(&self.store, &self.shards, &running).await
     }
 }
@@ -124,7 +126,7 @@ fn running(table: &ShardTable) -> Vec<ShardId> {
 }
 
 /// Tells the devices of these shards which open commands the store holds for them.
-pub(super) async fn tell_orders(store: &Store, table: &ShardTable, shards: &[ShardId], of: OpenOf) -> Result<(), StoreError> {
+pub(super) async fn tell_orders(store: &Store, table: &ShardTable, shards: &[ShardId], of: OpenCommandScope) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let open = store.open_commands(shards, of, after, ORDERS_MAX).await?;

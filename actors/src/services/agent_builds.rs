@@ -11,11 +11,11 @@ use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
 use domain::rollout::{self, Answer, BuildState, Promoted, Promotion};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
-use store::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate, Store, UpdateCounts, VersionSample};
+use store::{AddBuildOutcome, AgentBuildRow, BuildAction, BuildActionOutcome, BuildCandidate, Store, UpdateCounts, VersionSample};
 use uuid::Uuid;
 
 use super::command_batches::{BatchDetails, BatchRequest};
-use super::commands::{CommandRequest, CommandService, Once};
+use super::commands::{CommandRequest, CommandService, IdempotencyKey};
 use super::device_edit::{BulkTarget, to_the_end};
 use super::enrollment_agent::AgentUpdate;
 use crate::agent_updates::AgentUpdateSettings;
@@ -168,10 +168,10 @@ impl AgentBuildService {
         }
         let id = AgentBuildId(Uuid::now_v7());
         match self.parts.store.add_agent_build(id, apk, release_notes, BUILDS_MAX, principal, clock::now()).await? {
-            BuildAdded::New => self.details(id).await,
-            BuildAdded::Known(_) => Err(ServiceError::WrongState("this version of the agent is a build already")),
-            BuildAdded::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
-            BuildAdded::TooMany => Err(ServiceError::WrongState("there are 500 builds of the agent, and no more can be added")),
+            AddBuildOutcome::New => self.details(id).await,
+            AddBuildOutcome::Existing(_) => Err(ServiceError::WrongState("this version of the agent is a build already")),
+            AddBuildOutcome::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
+            AddBuildOutcome::TooMany => Err(ServiceError::WrongState("there are 500 builds of the agent, and no more can be added")),
         }
     }
 
@@ -180,7 +180,7 @@ impl AgentBuildService {
     /// # Errors
     /// Forbidden, there is no such build, or its APK is deleted.
     pub async fn promote(&self, principal: &Principal, id: AgentBuildId, promotion: Promotion) -> Result<BuildDetails, ServiceError> {
-        self.act(principal, id, BuildAct::Promote(promotion), "").await
+        self.act(principal, id, BuildAction::Promote(promotion), "").await
     }
 
     /// Changes the percentage of devices that a build is offered to. Less takes nothing back from who has it.
@@ -190,7 +190,8 @@ impl AgentBuildService {
     pub async fn rollout(&self, principal: &Principal, id: AgentBuildId, rollout_percent: i64) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         let percent = rollout::percent(rollout_percent)?;
-        self.act(principal, id, BuildAct::Rollout(percent), "only the rollout of a promoted build can be changed; promote it first").await
+        self.act(principal, id, BuildAction::Rollout(percent), "only the rollout of a promoted build can be changed; promote it first")
+            .await
     }
 
     /// Offers a build no longer. Who has it keeps it: Android does not downgrade in place.
@@ -198,14 +199,14 @@ impl AgentBuildService {
     /// # Errors
     /// Forbidden, there is no such build, or it is neither promoted nor halted.
     pub async fn roll_back(&self, principal: &Principal, id: AgentBuildId) -> Result<BuildDetails, ServiceError> {
-        self.act(principal, id, BuildAct::RollBack, "only a promoted or halted build can be rolled back").await
+        self.act(principal, id, BuildAction::RollBack, "only a promoted or halted build can be rolled back").await
     }
 
     async fn act(
         &self,
         principal: &Principal,
         id: AgentBuildId,
-        act: BuildAct,
+        act: BuildAction,
         refusal: &'static str,
     ) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
@@ -220,10 +221,10 @@ impl AgentBuildService {
         })
         .await?;
         match acted {
-            BuildActed::Done => self.details(id).await,
-            BuildActed::NotFound => Err(ServiceError::NotFound("build")),
-            BuildActed::WrongState(_) => Err(ServiceError::WrongState(refusal)),
-            BuildActed::NoApk => Err(ServiceError::WrongState("the APK of this build is deleted")),
+            BuildActionOutcome::Done => self.details(id).await,
+            BuildActionOutcome::NotFound => Err(ServiceError::NotFound("build")),
+            BuildActionOutcome::WrongState(_) => Err(ServiceError::WrongState(refusal)),
+            BuildActionOutcome::NoApk => Err(ServiceError::WrongState("the APK of this build is deleted")),
         }
     }
 
@@ -257,7 +258,7 @@ impl AgentBuildService {
         principal: &Principal,
         id: AgentBuildId,
         rate_per_second: Option<i32>,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(BatchDetails, bool), ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         principal.require(Action::Update.kind().permission())?;
@@ -268,7 +269,7 @@ impl AgentBuildService {
         let devices = ids.len();
         let command = CommandRequest { action: Action::Update, expires_in_s: None };
         let request = BatchRequest { target: BulkTarget::Ids(ids), command, rate_per_second };
-        let (batch, new) = self.parts.commands.send_many(principal, request, once).await?;
+        let (batch, new) = self.parts.commands.send_many(principal, request, idempotency_key).await?;
         if new {
             self.parts.store.note_agent_build_nudge(id, batch.batch.id, devices, principal, clock::now()).await?;
         }

@@ -3,7 +3,7 @@
 use domain::rollout::{Answer, Promotion, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
-use store::{AgentBuildRow, ReportTaken, UpdateReport};
+use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
 
 use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
@@ -43,7 +43,7 @@ pub struct UpdateOffer {
 
 /// What a device tells of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpdateTold {
+pub struct UpdateProgress {
     /// The build.
     pub build: AgentBuildId,
     /// What.
@@ -108,9 +108,9 @@ impl AgentBuildService {
     /// # Errors
     /// The credentials no longer hold, the device is deleted, there is no such build, it was never offered, or another version
     /// was installed.
-    pub async fn report(&self, credentials: DeviceCredentials, told: UpdateTold) -> Result<(), ServiceError> {
+    pub async fn report(&self, credentials: DeviceCredentials, told: UpdateProgress) -> Result<(), ServiceError> {
         self.parts.router.check(credentials).await.map_err(unknown_is_unauthorized)?;
-        let UpdateTold { build, event, error, version_code } = told;
+        let UpdateProgress { build, event, error, version_code } = told;
         if version_code.is_some_and(|version| version < 0) {
             return Err(Invalid::new("version_code", "less than 0").into());
         }
@@ -121,7 +121,7 @@ impl AgentBuildService {
         let (store, policy, offers) = (self.parts.store.clone(), self.parts.settings.halt, self.parts.offers.clone());
         let taken = to_the_end(async move {
             let taken = store.report_update(&report, policy, clock::now()).await?;
-            if let ReportTaken::Halted(reason) = taken {
+            if let UpdateReportOutcome::Halted(reason) = taken {
                 tracing::warn!(event = "agent_build.halted", build_id = %build, reason = reason.as_str());
                 // The other nodes read it within a second.
                 if let Err(cause) = offers.reread(&store).await {
@@ -132,14 +132,14 @@ impl AgentBuildService {
         })
         .await?;
         match taken {
-            ReportTaken::Counted | ReportTaken::Halted(_) => {
+            UpdateReportOutcome::Counted | UpdateReportOutcome::Halted(_) => {
                 self.parts.metrics.agent_update_reports.with_label_values(&[event.as_str()]).inc();
                 Ok(())
             }
-            ReportTaken::Known => Ok(()),
-            ReportTaken::NotFound => Err(ServiceError::NotFound("build")),
-            ReportTaken::NeverOffered => Err(ServiceError::WrongState("this build was never offered")),
-            ReportTaken::OtherVersion(version) => Err(Invalid::new("version_code", format!("the build's is {version}")).into()),
+            UpdateReportOutcome::Repeated => Ok(()),
+            UpdateReportOutcome::NotFound => Err(ServiceError::NotFound("build")),
+            UpdateReportOutcome::NeverOffered => Err(ServiceError::WrongState("this build was never offered")),
+            UpdateReportOutcome::OtherVersion(version) => Err(Invalid::new("version_code", format!("the build's is {version}")).into()),
         }
     }
 }

@@ -6,7 +6,7 @@ use domain::apk::{NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
 use domain::text::bounded;
 use domain::{ApkId, ApkUploadId, Invalid, UserId};
 use futures_util::{Stream, StreamExt};
-use store::{AddedApk, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
+use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
 use uuid::Uuid;
 
 use super::ApkService;
@@ -303,9 +303,9 @@ impl ApkService {
         self.library.keep(new.id, file).await?;
         let added = self.store.add_apk(&new, principal, clock::now()).await;
         let (id, refusal) = match added {
-            Ok(AddedApk::Added) => (new.id, None),
-            Ok(AddedApk::Known(id)) => (id, None),
-            Ok(AddedApk::Refused(refusal)) => (new.id, Some(refusal)),
+            Ok(AddApkOutcome::Added) => (new.id, None),
+            Ok(AddApkOutcome::Existing(id)) => (id, None),
+            Ok(AddApkOutcome::Refused(refusal)) => (new.id, Some(refusal)),
             // Whether it was committed is not known; the file stays, in case it was.
             Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => return Err(error.into()),
             Err(error) => {

@@ -15,12 +15,12 @@ use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 use store::{
-    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, Listed, NewBatch, NewCommands, Reported,
-    Reporter,
+    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandReportOutcome, CommandRow, DeviceListScope, InsertOutcome,
+    NewBatch, NewCommands, Reporter,
 };
 use uuid::Uuid;
 
-use super::commands::{CommandRequest, CommandService, Once, permission_of, stored};
+use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
 use super::device_edit::{BulkTarget, target_ids};
 use super::paced::paced;
 use crate::{ServiceError, clock};
@@ -130,7 +130,7 @@ impl CommandService {
         &self,
         principal: &Principal,
         request: BatchRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(BatchDetails, bool), ServiceError> {
         principal.require(request.command.action.kind().permission())?;
         let now = clock::now();
@@ -171,8 +171,8 @@ impl CommandService {
             "rate_per_second": rate_per_second, "refused": refused.len()
         });
         let entry = AuditEntry::new(principal, "command_batch.sent", Target::Devices(good.len())).after(told);
-        let (id, new) = match self.insert(principal, new, once, entry).await? {
-            Created::Known(id) => (CommandBatchId(id), false),
+        let (id, new) = match self.insert(principal, new, idempotency_key, entry).await? {
+            InsertOutcome::Existing(id) => (CommandBatchId(id), false),
             _ => (id, true),
         };
         Ok((self.batch_details(id).await?, new))
@@ -186,7 +186,7 @@ impl CommandService {
     }
 
     async fn planned(&self, target: BulkTarget) -> Result<Vec<Planned>, ServiceError> {
-        let ids = target_ids(&self.store, &self.policy, target, Listed::Active).await?;
+        let ids = target_ids(&self.store, &self.policy, target, DeviceListScope::Active).await?;
         let facts = self.store.device_work().await?.facts(&ids).await?;
         let open = self.store.open_command_counts_of(&ids).await?;
         let planned = |id: DeviceId| {
@@ -273,7 +273,7 @@ impl CommandService {
             let report = |id: &CommandId| CommandReport { id: *id, by: by(), report: Report::Canceled, at: clock::now() };
             let reports: Vec<_> = some.iter().map(report).collect();
             for (id, reported) in some.iter().zip(self.store.report_commands(&reports).await?) {
-                if let Reported::Changed { device_id, .. } = reported {
+                if let CommandReportOutcome::Changed { device_id, .. } = reported {
                     self.tell_over(device_id, *id);
                 }
             }

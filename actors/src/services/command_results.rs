@@ -2,7 +2,7 @@
 
 use domain::command::Report;
 use domain::{CommandId, DeviceId};
-use store::{CommandReport, Reported, Reporter, Said};
+use store::{CommandReport, CommandReportOutcome, Reporter, ResultPayload};
 
 use super::AgentService;
 use crate::messages::DeviceCredentials;
@@ -17,7 +17,7 @@ pub struct CommandResult {
     /// That it has it, or how it ended.
     pub report: Report,
     /// What else it says.
-    pub said: Said,
+    pub payload: ResultPayload,
 }
 
 impl AgentService {
@@ -29,25 +29,25 @@ impl AgentService {
     pub async fn take_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
         let device = credentials.device_id;
         self.check(credentials).await?;
-        let CommandResult { id, report, said } = result;
-        let told = CommandReport { id, by: Reporter::Device(device, said), report, at: clock::now() };
+        let CommandResult { id, report, payload } = result;
+        let told = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
         match self.commands.report(told).await? {
-            Reported::Changed { after, .. } => {
+            CommandReportOutcome::Changed { after, .. } => {
                 self.tell_owner(device, id, !after.state.is_open());
                 Ok(())
             }
-            Reported::Nothing(state) => {
+            CommandReportOutcome::Nothing(state) => {
                 // The owner may not have heard of it the first time.
                 self.tell_owner(device, id, !state.is_open());
                 Ok(())
             }
-            Reported::Conflict(_) => {
+            CommandReportOutcome::Conflict(_) => {
                 // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
                 self.tell_owner(device, id, true);
                 Err(ServiceError::WrongState("this command has another outcome on record"))
             }
-            Reported::Unknown => Err(ServiceError::NotFound("command of this device")),
-            Reported::NotOwner => Err(ServiceError::Internal),
+            CommandReportOutcome::Unknown => Err(ServiceError::NotFound("command of this device")),
+            CommandReportOutcome::NotOwner => Err(ServiceError::Internal),
         }
     }
 

@@ -11,7 +11,10 @@ use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{CommandId, DeviceId, Invalid};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use store::{AuditEntry, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, NewCommands, OnceKey, Reported, Reporter, Store};
+use store::{
+    AuditEntry, CommandCursor, CommandQuery, CommandReport, CommandReportOutcome, CommandRow, IdempotencyRecord, InsertOutcome,
+    NewCommands, Reporter, Store,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -37,20 +40,20 @@ const TABLES_MAX: usize = 4;
 pub struct CommandRequest {
     /// What it is to do.
     pub action: Action,
-    /// When the command is worthless, in seconds from now; as configured if not given.
+    /// Expiry, seconds from now; the configured one if not given.
     pub expires_in_s: Option<i64>,
 }
 
-/// Makes a call happen once: the same key with the same body gets the same answer.
+/// Idempotency key of a request: a repeated key with the same body gets the first answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
-    /// The key that the caller chose.
+pub struct IdempotencyKey {
+    /// Key, chosen by the caller.
     pub key: String,
-    /// What the caller asked for.
+    /// SHA-256 of the request body.
     pub body_sha256: [u8; 32],
 }
 
-impl Once {
+impl IdempotencyKey {
     /// A key for this body.
     ///
     /// # Errors
@@ -63,7 +66,7 @@ impl Once {
     }
 }
 
-/// Commands, for people.
+/// Service of commands.
 pub struct CommandService {
     pub(super) store: Store,
     router: DeviceRouter,
@@ -104,7 +107,7 @@ impl CommandService {
         principal: &Principal,
         device: DeviceId,
         request: CommandRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(CommandRow, bool), ServiceError> {
         principal.require(request.action.kind().permission())?;
         let now = clock::now();
@@ -132,10 +135,10 @@ impl CommandService {
         let told =
             json!({"request_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "expires_at": expires_at});
         let entry = AuditEntry::new(principal, "command.sent", Target::Device(device, alias)).after(told);
-        let made = self.insert(principal, new, once, entry).await?;
+        let made = self.insert(principal, new, idempotency_key, entry).await?;
         let (id, new) = match made {
-            Created::Known(id) => (CommandId(id), false),
-            Created::New(0) => return Err(ServiceError::NotFound("device")),
+            InsertOutcome::Existing(id) => (CommandId(id), false),
+            InsertOutcome::New(0) => return Err(ServiceError::NotFound("device")),
             _ => (id, true),
         };
         let row = self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))?;
@@ -146,17 +149,21 @@ impl CommandService {
         &self,
         principal: &Principal,
         new: NewCommands,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Created, ServiceError> {
-        let once = once.map(|once| OnceKey { owner: principal.caller(), key: once.key, body_sha256: once.body_sha256 });
+    ) -> Result<InsertOutcome, ServiceError> {
+        let idempotency_key = idempotency_key.map(|idempotency_key| IdempotencyRecord {
+            owner: principal.caller(),
+            key: idempotency_key.key,
+            body_sha256: idempotency_key.body_sha256,
+        });
         let (store, router) = (self.store.clone(), self.router.clone());
         to_the_end(async move {
-            let created = store.insert_commands(&new, once.as_ref(), &entry).await?;
+            let created = store.insert_commands(&new, idempotency_key.as_ref(), &entry).await?;
             match created {
-                Created::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
+                InsertOutcome::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
                 // The owner is told here, which is faster than by the database; a batch is read from there by each owner.
-                Created::New(1) if new.batch.is_none() => {
+                InsertOutcome::New(1) if new.batch.is_none() => {
                     // Which key is next, the database knows.
                     for (device, id, release_at) in new.devices.iter().copied().filter(|_| new.action != ROTATE_KEY) {
                         let order = CommandOrder {
@@ -251,9 +258,9 @@ impl CommandService {
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {
-            Reported::Changed { device_id, .. } => self.tell_over(device_id, id),
-            Reported::Nothing(CommandState::Canceled) => {}
-            Reported::Nothing(_) => return Err(ServiceError::WrongState("this command is over already")),
+            CommandReportOutcome::Changed { device_id, .. } => self.tell_over(device_id, id),
+            CommandReportOutcome::Nothing(CommandState::Canceled) => {}
+            CommandReportOutcome::Nothing(_) => return Err(ServiceError::WrongState("this command is over already")),
             _ => return Err(ServiceError::NotFound("command")),
         }
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))

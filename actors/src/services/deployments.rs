@@ -14,13 +14,13 @@ use domain::query::DeviceFilter;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, Timestamp, text};
 use serde_json::{Value, json};
 use store::{
-    ApkRow, AuditEntry, CreateOutcome, DeploymentRow, DeploymentTransition, Judging, Listed, NewDeployment, NewTask, OnceKey, Store,
-    TransitionOutcome,
+    ApkRow, AuditEntry, CreateOutcome, DeploymentRow, DeploymentTransition, DeviceListScope, IdempotencyRecord, NewDeployment, NewTask,
+    StatusThresholds, Store, TransitionOutcome,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::commands::Once;
+use super::commands::IdempotencyKey;
 use super::device_edit::to_the_end;
 use crate::deployment::{DeploymentSettings, snapshot_of};
 use crate::fleet_view::FleetView;
@@ -141,17 +141,17 @@ impl DeploymentService {
         &self,
         principal: &Principal,
         request: DeploymentRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(DeploymentRow, bool), ServiceError> {
         principal.require(Permission::ManageDeployments)?;
-        self.create_with(principal, request, once, None).await
+        self.create_with(principal, request, idempotency_key, None).await
     }
 
     async fn create_with(
         &self,
         principal: &Principal,
         request: DeploymentRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
         rolls_back: Option<DeploymentId>,
     ) -> Result<(DeploymentRow, bool), ServiceError> {
         let now = clock::now();
@@ -184,15 +184,20 @@ impl DeploymentService {
             rolls_back,
             tasks: plan.tasks.into_iter().map(begin).collect(),
         };
-        let once = once.map(|once| OnceKey { owner: principal.caller(), key: once.key, body_sha256: once.body_sha256 });
+        let idempotency_key = idempotency_key.map(|idempotency_key| IdempotencyRecord {
+            owner: principal.caller(),
+            key: idempotency_key.key,
+            body_sha256: idempotency_key.body_sha256,
+        });
         let (store, by) = (self.store.clone(), principal.clone());
-        let outcome = to_the_end(async move { Ok(store.insert_deployment(&new, once.as_ref(), &by, &entry, now).await?) }).await?;
+        let outcome =
+            to_the_end(async move { Ok(store.insert_deployment(&new, idempotency_key.as_ref(), &by, &entry, now).await?) }).await?;
         let (id, new) = match outcome {
             CreateOutcome::New(taken_back) => {
                 self.tell_over(taken_back);
                 (id, true)
             }
-            CreateOutcome::Known(id) => (id, false),
+            CreateOutcome::Existing(id) => (id, false),
             CreateOutcome::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
             CreateOutcome::NoApk => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
             CreateOutcome::TakenBackAlready(by) => return Err(ServiceError::NoRollback(NoRollback::UnderWay { by })),
@@ -358,8 +363,8 @@ impl DeploymentService {
     async fn ids(&self, scope: &DeploymentScope) -> Result<Vec<DeviceId>, ServiceError> {
         let max = self.settings.devices_max;
         let of = |filter: DeviceFilter| async move {
-            let judging = Judging::at(clock::now(), &self.policy);
-            Ok::<_, ServiceError>(self.store.device_ids(&filter.checked()?, Listed::Active, judging, max as i64 + 1).await?)
+            let thresholds = StatusThresholds::at(clock::now(), &self.policy);
+            Ok::<_, ServiceError>(self.store.device_ids(&filter.checked()?, DeviceListScope::Active, thresholds, max as i64 + 1).await?)
         };
         let names = |field: &str, names: &[String]| match names.len() {
             0 => Err(Invalid::new(field, "empty")),

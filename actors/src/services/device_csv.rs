@@ -15,7 +15,7 @@ use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
 use domain::{DeviceId, Invalid};
 use futures_util::stream::{self, Stream, StreamExt};
-use store::{Judging, Listed};
+use store::{DeviceListScope, StatusThresholds};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::device_audit::Occasion;
@@ -161,8 +161,8 @@ impl DeviceService {
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
         let (now, sort) = (clock::now(), Sort::default());
-        let judging = Judging::at(now, &self.policy);
-        let rows = self.store.devices_page(filter, Listed::Active, sort, after, judging, BATCH).await?;
+        let thresholds = StatusThresholds::at(now, &self.policy);
+        let rows = self.store.devices_page(filter, DeviceListScope::Active, sort, after, thresholds, BATCH).await?;
         let full = rows.len() as i64 == BATCH;
         let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();
         let next = devices.last().filter(|_| full).map(|last| cursor(&last.view, sort));

@@ -14,7 +14,7 @@ use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, text};
-use store::{Judging, Listed, Store};
+use store::{DeviceListScope, StatusThresholds, Store};
 use tokio::time::Instant;
 
 use super::device_audit::{self, Occasion};
@@ -276,8 +276,8 @@ impl DeviceService {
         if matches!(&action, BulkAction::Edit(patch) if patch.alias.is_some()) {
             return Err(Invalid::new("alias", "an alias is unique: change it one device at a time, or import a table").into());
         }
-        let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
-        let ids = target_ids(&self.store, &self.policy, target, listed).await?;
+        let scope = if matches!(action, BulkAction::Restore(_)) { DeviceListScope::Deleted } else { DeviceListScope::Active };
+        let ids = target_ids(&self.store, &self.policy, target, scope).await?;
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
@@ -293,7 +293,7 @@ pub(super) async fn target_ids(
     store: &Store,
     policy: &DevicePolicy,
     target: BulkTarget,
-    listed: Listed,
+    scope: DeviceListScope,
 ) -> Result<Vec<DeviceId>, ServiceError> {
     let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
     let mut ids = match target {
@@ -301,8 +301,8 @@ pub(super) async fn target_ids(
         BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
         BulkTarget::Ids(ids) => ids,
         BulkTarget::Filter(filter) => {
-            let judging = Judging::at(clock::now(), policy);
-            let ids = store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
+            let thresholds = StatusThresholds::at(clock::now(), policy);
+            let ids = store.device_ids(&filter.checked()?, scope, thresholds, BULK_MAX as i64 + 1).await?;
             if ids.len() > BULK_MAX {
                 return Err(too_many("filter").into());
             }

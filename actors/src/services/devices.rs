@@ -9,7 +9,7 @@ use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
-use store::{Judging, Listed, Store, StoredDevice};
+use store::{DeviceListScope, StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
 
 use crate::fleet_view::{FleetStats, FleetView};
@@ -78,7 +78,7 @@ impl DeviceService {
         &self,
         principal: &Principal,
         filter: DeviceFilter,
-        listed: Listed,
+        scope: DeviceListScope,
         sort: Sort,
         after: Option<Cursor>,
         limit: i64,
@@ -88,7 +88,8 @@ impl DeviceService {
         let filter = filter.checked()?;
         let after = after.map(|cursor| cursor.checked(sort)).transpose()?;
         let now = clock::now();
-        let mut rows = self.store.devices_page(&filter, listed, sort, after.as_ref(), Judging::at(now, &self.policy), limit + 1).await?;
+        let mut rows =
+            self.store.devices_page(&filter, scope, sort, after.as_ref(), StatusThresholds::at(now, &self.policy), limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
         let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();

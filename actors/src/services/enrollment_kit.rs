@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use domain::access::{Permission, Principal};
 use domain::enrollment::{BATCH_MAX, TokenStatus};
 use domain::{EnrollTokenId, Invalid, Timestamp};
-use store::{TokenInHand, TokenProgress};
+use store::{PresentedToken, TokenProgress};
 
 use super::EnrollmentService;
 use crate::crypto::sha256;
@@ -178,7 +178,7 @@ impl EnrollmentService {
     }
 
     /// The tokens, in the order given, each of which can be used.
-    async fn usable(&self, tokens: &[String]) -> Result<Vec<TokenInHand>, ServiceError> {
+    async fn usable(&self, tokens: &[String]) -> Result<Vec<PresentedToken>, ServiceError> {
         let mut secrets = Vec::with_capacity(tokens.len());
         for (index, token) in tokens.iter().enumerate() {
             let secret = sha256(token).to_vec();

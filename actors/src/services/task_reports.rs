@@ -1,6 +1,6 @@
 //! Task reports of devices: stored before they are acknowledged.
 
-use store::{ReportOutcome, TaskReport};
+use store::{TaskReport, TaskReportOutcome};
 
 use super::AgentService;
 use crate::ServiceError;
@@ -19,9 +19,9 @@ impl AgentService {
         }
         self.check(credentials).await?;
         match self.task_reports.record(report).await? {
-            ReportOutcome::Changed { .. } | ReportOutcome::Nothing => Ok(()),
-            ReportOutcome::Refused(refusal) => Err(ServiceError::DeploymentRefused(refusal)),
-            ReportOutcome::Unknown => Err(ServiceError::NotFound("deployment of this device")),
+            TaskReportOutcome::Changed { .. } | TaskReportOutcome::Nothing => Ok(()),
+            TaskReportOutcome::Refused(refusal) => Err(ServiceError::DeploymentRefused(refusal)),
+            TaskReportOutcome::Unknown => Err(ServiceError::NotFound("deployment of this device")),
         }
     }
 }

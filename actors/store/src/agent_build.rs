@@ -69,40 +69,40 @@ pub struct BuildCandidate {
     pub size_bytes: i64,
 }
 
-/// What became of adding a build.
+/// Outcome of adding a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildAdded {
-    /// It is there.
+pub enum AddBuildOutcome {
+    /// The build was added.
     New,
     /// This APK, or another of the same version, is a build already.
-    Known(AgentBuildId),
+    Existing(AgentBuildId),
     /// The APK is gone.
     NoApk,
-    /// There would be too many.
+    /// The limit of builds is reached.
     TooMany,
 }
 
-/// What a person does with a build.
+/// Action of a person on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildAct {
-    /// Offers it, or offers it in another way.
+pub enum BuildAction {
+    /// Promotes the build, or changes the promotion.
     Promote(Promotion),
-    /// Changes the size of its cohort.
+    /// Changes the percentage of the cohort.
     Rollout(u8),
-    /// Offers it no longer.
+    /// Rolls the build back: it is no longer offered.
     RollBack,
 }
 
-/// What became of an act.
+/// Outcome of an action on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildActed {
-    /// It is done.
+pub enum BuildActionOutcome {
+    /// The action is stored.
     Done,
-    /// There is no such build.
+    /// The build does not exist.
     NotFound,
-    /// Its state does not allow it.
+    /// The state of the build does not allow the action.
     WrongState(BuildState),
-    /// Its file is deleted.
+    /// The file of its APK was deleted.
     NoApk,
 }
 
@@ -222,11 +222,11 @@ impl Store {
         most: i64,
         by: &Principal,
         now: Timestamp,
-    ) -> Result<BuildAdded, StoreError> {
+    ) -> Result<AddBuildOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         // Held, so that its file is not deleted meanwhile.
         let found = sqlx::query!("SELECT package, version_code FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR SHARE", apk.0);
-        let Some(found) = found.fetch_optional(&mut *tx).await? else { return Ok(BuildAdded::NoApk) };
+        let Some(found) = found.fetch_optional(&mut *tx).await? else { return Ok(AddBuildOutcome::NoApk) };
         let added = sqlx::query!(
             "INSERT INTO agent_build (build_id, apk_id, package, version_code, release_notes, state, created_by, created_at, changed_by, changed_at)
              SELECT $1, $2, $3, $4, $5, 'draft', $6, $7, $6, $7 WHERE (SELECT count(*) FROM agent_build) < $8
@@ -248,13 +248,13 @@ impl Store {
                 found.version_code
             );
             let known = known.fetch_optional(&mut *tx).await?;
-            return Ok(known.map_or(BuildAdded::TooMany, |known| BuildAdded::Known(AgentBuildId(known))));
+            return Ok(known.map_or(AddBuildOutcome::TooMany, |known| AddBuildOutcome::Existing(AgentBuildId(known))));
         }
         let told = json!({"apk_id": apk.to_string(), "package": found.package, "version_code": found.version_code});
         let entry = AuditEntry::new(by, "agent_build.added", target(id, &found.package, found.version_code)).after(told);
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
-        Ok(BuildAdded::New)
+        Ok(AddBuildOutcome::New)
     }
 
     /// Does something with a build. Its row is locked meanwhile, so that a halt and a promotion cannot pass each other.
@@ -264,10 +264,10 @@ impl Store {
     pub async fn act_on_agent_build(
         &self,
         id: AgentBuildId,
-        act: BuildAct,
+        act: BuildAction,
         by: &Principal,
         now: Timestamp,
-    ) -> Result<BuildActed, StoreError> {
+    ) -> Result<BuildActionOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         let found = sqlx::query!(
             "SELECT b.package, b.version_code, b.state, b.rollout_percent, b.wifi_only, b.must_install, b.min_battery_pct, b.halt_reason,
@@ -277,24 +277,24 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(found) = found else { return Ok(BuildActed::NotFound) };
+        let Some(found) = found else { return Ok(BuildActionOutcome::NotFound) };
         let state = read_state(&found.state)?;
         let before = promotion(found.rollout_percent, found.wifi_only, found.must_install, found.min_battery_pct);
         let (action, after) = match (act, state) {
-            (BuildAct::Promote(_), _) if found.deleted_at.is_some() => return Ok(BuildActed::NoApk),
-            (BuildAct::Promote(promotion), _) => ("agent_build.promoted", (BuildState::Promoted, Some(promotion))),
-            (BuildAct::Rollout(percent), BuildState::Promoted) => {
+            (BuildAction::Promote(_), _) if found.deleted_at.is_some() => return Ok(BuildActionOutcome::NoApk),
+            (BuildAction::Promote(promotion), _) => ("agent_build.promoted", (BuildState::Promoted, Some(promotion))),
+            (BuildAction::Rollout(percent), BuildState::Promoted) => {
                 let changed = before.map(|before| Promotion { rollout_percent: percent, ..before });
                 ("agent_build.rollout_changed", (BuildState::Promoted, changed))
             }
-            (BuildAct::RollBack, BuildState::Promoted | BuildState::Halted) => {
+            (BuildAction::RollBack, BuildState::Promoted | BuildState::Halted) => {
                 ("agent_build.rolled_back", (BuildState::RolledBack, before))
             }
-            _ => return Ok(BuildActed::WrongState(state)),
+            _ => return Ok(BuildActionOutcome::WrongState(state)),
         };
         let (new_state, offered) = after;
         let Some(offered) = offered else { return Err(StoreError::Corrupt("agent_build.rollout_percent")) };
-        let promotes = matches!(act, BuildAct::Promote(_));
+        let promotes = matches!(act, BuildAction::Promote(_));
         // Whoever takes a build up again that was taken out knows what devices told of it.
         let judge_anew = promotes && state != BuildState::Promoted;
         sqlx::query!(
@@ -323,7 +323,7 @@ impl Store {
             .after(told(new_state, Some(offered), None));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
-        Ok(BuildActed::Done)
+        Ok(BuildActionOutcome::Done)
     }
 
     /// Notes that devices were told to look for a build.

@@ -29,7 +29,7 @@ pub struct UpdateCounts {
 
 /// Checks of a build within an hour, to be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChecksCounted {
+pub struct UpdateCheckCount {
     /// The build.
     pub build: AgentBuildId,
     /// Beginning of the hour.
@@ -57,13 +57,13 @@ pub struct UpdateReport {
 
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReportTaken {
+pub enum UpdateReportOutcome {
     /// It counts.
     Counted,
     /// It counts, and the build is taken out because of it.
     Halted(HaltReason),
     /// The device said so before.
-    Known,
+    Repeated,
     /// There is no such build.
     NotFound,
     /// The build was never offered.
@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable; nothing was added.
-    pub async fn add_update_checks(&self, counted: &[ChecksCounted]) -> Result<(), StoreError> {
+    pub async fn add_update_checks(&self, counted: &[UpdateCheckCount]) -> Result<(), StoreError> {
         // In one order, so that two nodes that add at once wait for each other instead of locking up.
         let mut counted = counted.to_vec();
         counted.sort_unstable_by_key(|one| (one.build, one.hour));
@@ -130,7 +130,12 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable; the report does not count.
-    pub async fn report_update(&self, report: &UpdateReport, policy: HaltPolicy, now: Timestamp) -> Result<ReportTaken, StoreError> {
+    pub async fn report_update(
+        &self,
+        report: &UpdateReport,
+        policy: HaltPolicy,
+        now: Timestamp,
+    ) -> Result<UpdateReportOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         let build = sqlx::query!(
             "SELECT package, version_code, state, judged_installs, judged_failures, judged_verify_failures
@@ -139,13 +144,13 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(build) = build else { return Ok(ReportTaken::NotFound) };
+        let Some(build) = build else { return Ok(UpdateReportOutcome::NotFound) };
         let state = read_state(&build.state)?;
         if state == BuildState::Draft {
-            return Ok(ReportTaken::NeverOffered);
+            return Ok(UpdateReportOutcome::NeverOffered);
         }
         if report.event == UpdateEvent::Installed && report.version_code.is_some_and(|version| version != build.version_code) {
-            return Ok(ReportTaken::OtherVersion(build.version_code));
+            return Ok(UpdateReportOutcome::OtherVersion(build.version_code));
         }
         let noted = sqlx::query!(
             "INSERT INTO agent_update_outcome (build_id, device_id, event, at, error) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -156,7 +161,7 @@ impl Store {
             report.error
         );
         if noted.execute(&mut *tx).await?.rows_affected() == 0 {
-            return Ok(ReportTaken::Known);
+            return Ok(UpdateReportOutcome::Repeated);
         }
         let is = |event| i64::from(report.event == event);
         sqlx::query!(
@@ -203,7 +208,7 @@ impl Store {
             append(&mut tx, &entry.before(json!({"state": state.as_str()})).after(told), now).await?;
         }
         tx.commit().await?;
-        Ok(reason.map_or(ReportTaken::Counted, ReportTaken::Halted))
+        Ok(reason.map_or(UpdateReportOutcome::Counted, UpdateReportOutcome::Halted))
     }
 
     /// Counters of a build over all hours that are kept.

@@ -43,9 +43,9 @@ pub struct NewNode {
 
 /// Whether a node could join.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Joined {
+pub enum JoinOutcome {
     /// It is a member.
-    Yes,
+    Joined,
     /// A live node has this name.
     NameTaken {
         /// Where that node is dialled.
@@ -238,7 +238,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn join_cluster(&self, node: &NewNode, ttl_ms: i64) -> Result<Joined, StoreError> {
+    pub async fn join_cluster(&self, node: &NewNode, ttl_ms: i64) -> Result<JoinOutcome, StoreError> {
         sqlx::query!(
             "UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
              WHERE state IN ('active', 'draining') AND (lock_identity = $1 OR (name = $2 AND expires_at <= clock_timestamp()))",
@@ -267,7 +267,7 @@ impl Store {
         .rows_affected();
         if entered == 1 {
             self.notify_placement().await?;
-            return Ok(Joined::Yes);
+            return Ok(JoinOutcome::Joined);
         }
         let taken = sqlx::query!(
             r#"SELECT cluster_addr, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint AS "lease_left_ms!"
@@ -277,7 +277,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         // Gone in between: as good as about to run out.
-        Ok(taken.map_or(Joined::NameTaken { cluster_addr: String::new(), lease_left_ms: 0 }, |row| Joined::NameTaken {
+        Ok(taken.map_or(JoinOutcome::NameTaken { cluster_addr: String::new(), lease_left_ms: 0 }, |row| JoinOutcome::NameTaken {
             cluster_addr: row.cluster_addr,
             lease_left_ms: row.lease_left_ms,
         }))

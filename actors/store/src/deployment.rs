@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
-use crate::command::{Created, OnceKey, take_key};
+use crate::command::{IdempotencyRecord, InsertOutcome, take_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
 use crate::deployment_transition::{DeploymentTransition, TransitionOutcome, transition_in};
@@ -150,7 +150,7 @@ pub enum CreateOutcome {
     /// Created; these commands of older deployments were canceled.
     New(Vec<(DeviceId, CommandId)>),
     /// An earlier call with the same idempotency key created this one.
-    Known(DeploymentId),
+    Existing(DeploymentId),
     /// The idempotency key was used for another request.
     OtherBody,
     /// The file of the APK was deleted.
@@ -205,17 +205,17 @@ impl Store {
     pub async fn insert_deployment(
         &self,
         new: &NewDeployment,
-        once: Option<&OnceKey>,
+        idempotency_key: Option<&IdempotencyRecord>,
         by: &Principal,
         audit: &AuditEntry,
         now: Timestamp,
     ) -> Result<CreateOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
-        if let Some(once) = once {
-            match take_key(&mut tx, once, new.id.0, now).await? {
-                Created::New(_) => {}
-                Created::Known(id) => return Ok(CreateOutcome::Known(DeploymentId(id))),
-                Created::OtherBody => return Ok(CreateOutcome::OtherBody),
+        if let Some(idempotency_key) = idempotency_key {
+            match take_key(&mut tx, idempotency_key, new.id.0, now).await? {
+                InsertOutcome::New(_) => {}
+                InsertOutcome::Existing(id) => return Ok(CreateOutcome::Existing(DeploymentId(id))),
+                InsertOutcome::OtherBody => return Ok(CreateOutcome::OtherBody),
             }
         }
         // Held until this is committed: nobody deletes the file in between.

@@ -35,7 +35,7 @@ pub struct TaskReport {
 
 /// Outcome of a task report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReportOutcome {
+pub enum TaskReportOutcome {
     /// The report is stored.
     Changed {
         /// State of the task now.
@@ -68,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable; then either nothing is stored, or all reports are.
-    pub async fn record_task_reports(&self, reports: &[TaskReport]) -> Result<Vec<ReportOutcome>, StoreError> {
+    pub async fn record_task_reports(&self, reports: &[TaskReport]) -> Result<Vec<TaskReportOutcome>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let ids: Vec<Uuid> = reports.iter().map(|report| report.deployment.0).collect();
         // Locked until the commit: a pause waits for it, and no installation is permitted afterwards.
@@ -113,17 +113,17 @@ impl Store {
             answers.push(match (runs.get(&report.deployment.0), rows.get_mut(&(report.deployment.0, report.device.0))) {
                 (Some((options, run)), Some(row)) => {
                     match apply_report(options, run, blocked, &row.task, report.status, report.attempt, now) {
-                        Err(refusal) => ReportOutcome::Refused(refusal),
+                        Err(refusal) => TaskReportOutcome::Refused(refusal),
                         Ok(ReportEffect::Nothing) => {
                             // Progress within a stage is stored, too.
                             row.changed |= report.progress_pct.is_some() && row.task.state == TaskState::Installing;
                             row.progress_pct = report.progress_pct.or(row.progress_pct);
-                            ReportOutcome::Nothing
+                            TaskReportOutcome::Nothing
                         }
                         Ok(ReportEffect::Changed(update)) => row.apply(report, update, now),
                     }
                 }
-                _ => ReportOutcome::Unknown,
+                _ => TaskReportOutcome::Unknown,
             });
         }
         rows.retain(|_, row| row.changed);
@@ -155,7 +155,7 @@ fn run_of(state: domain::deployment::DeploymentState) -> Run {
 }
 
 impl Row {
-    fn apply(&mut self, report: &TaskReport, update: TaskUpdate, now: Timestamp) -> ReportOutcome {
+    fn apply(&mut self, report: &TaskReport, update: TaskUpdate, now: Timestamp) -> TaskReportOutcome {
         let task = &mut self.task;
         if task.state == TaskState::Sending && update.state == TaskState::Installing {
             self.accepted_at = Some(now);
@@ -171,7 +171,7 @@ impl Row {
             self.outcome = Some(if update.state == TaskState::Succeeded { "succeeded" } else { "failed" });
         }
         let took_ms = task.started_at.filter(|_| update.attempt_over).map(|at| (now - at).num_milliseconds());
-        ReportOutcome::Changed { state: update.state, error: update.error, took_ms }
+        TaskReportOutcome::Changed { state: update.state, error: update.error, took_ms }
     }
 }
 

@@ -67,30 +67,30 @@ impl StoredDevice {
     }
 }
 
-/// The limits of the moment that devices are judged by.
+/// Thresholds of the status of devices, at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judging {
+pub struct StatusThresholds {
     online_since: Timestamp,
     app_stale_after_s: i32,
 }
 
-impl Judging {
-    /// What holds at `now`.
+impl StatusThresholds {
+    /// Thresholds at `now`.
     pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
         Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
     }
 }
 
-/// Which devices a list is made of.
+/// Scope of a list of devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed {
-    /// Those of the fleet.
+pub enum DeviceListScope {
+    /// Devices of the fleet.
     Active,
-    /// Those that were deleted and can still be restored.
+    /// Deleted devices that can still be restored.
     Deleted,
 }
 
-impl Listed {
+impl DeviceListScope {
     fn condition(self) -> &'static str {
         match self {
             Self::Active => "d.deleted_at IS NULL",
@@ -333,13 +333,13 @@ impl Store {
     pub async fn device_ids(
         &self,
         filter: &DeviceFilter,
-        listed: Listed,
-        judging: Judging,
+        scope: DeviceListScope,
+        thresholds: StatusThresholds,
         limit: i64,
     ) -> Result<Vec<DeviceId>, StoreError> {
         let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
-        query.push(listed.condition());
-        push_filter(&mut query, filter, judging);
+        query.push(scope.condition());
+        push_filter(&mut query, filter, thresholds);
         query.push(" ORDER BY d.device_id LIMIT ").push_bind(limit);
         Ok(query.build_query_scalar().fetch_all(&self.pool).await?.into_iter().map(DeviceId).collect())
     }
@@ -352,15 +352,15 @@ impl Store {
     pub async fn devices_page(
         &self,
         filter: &DeviceFilter,
-        listed: Listed,
+        scope: DeviceListScope,
         sort: Sort,
         after: Option<&Cursor>,
-        judging: Judging,
+        thresholds: StatusThresholds,
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
         let mut query = select_devices();
-        query.push(listed.condition());
-        push_filter(&mut query, filter, judging);
+        query.push(scope.condition());
+        push_filter(&mut query, filter, thresholds);
         let (column, cast) = match sort.key {
             SortKey::Alias => ("d.alias", "text"),
             SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')", "timestamptz"),
@@ -439,8 +439,8 @@ impl Store {
 }
 
 /// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, judging: Judging) {
-    let Judging { online_since, app_stale_after_s } = judging;
+fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, thresholds: StatusThresholds) {
+    let StatusThresholds { online_since, app_stale_after_s } = thresholds;
     match filter.connectivity {
         Some(Connectivity::Online) => drop(query.push(" AND s.last_seen_at > ").push_bind(online_since)),
         Some(Connectivity::Offline) => drop(query.push(" AND s.last_seen_at <= ").push_bind(online_since)),

@@ -16,7 +16,7 @@ pub struct NewEnrollToken {
     pub id: EnrollTokenId,
     /// SHA-256 of its secret.
     pub secret_sha256: Vec<u8>,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
 }
 
@@ -31,44 +31,44 @@ pub struct TokenQuery {
     pub limit: i64,
 }
 
-/// What a token that can be used fixes.
+/// Usable token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsableToken {
     /// Identity.
     pub id: EnrollTokenId,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
 }
 
-/// A token that can be used, found by its secret.
+/// Usable token, found by its secret.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TokenInHand {
+pub struct PresentedToken {
     /// Identity.
     pub id: EnrollTokenId,
     /// SHA-256 of its secret.
     pub secret_sha256: Vec<u8>,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// What became of a token.
+/// Progress of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenProgress {
     /// Identity.
     pub id: EnrollTokenId,
-    /// Its state.
+    /// Status of the token.
     pub status: TokenStatus,
-    /// The device that used it.
+    /// Device that enrolled with the token.
     pub device_id: Option<DeviceId>,
-    /// That device's alias, unless it was deleted.
+    /// Alias of the device, unless the device was deleted.
     pub device_alias: Option<String>,
-    /// When the oldest heartbeat that is still kept of the device was received.
+    /// When the oldest stored heartbeat of the device was received.
     pub first_heartbeat_at: Option<Timestamp>,
 }
 
-/// What became of an attempt to enroll.
+/// Outcome of an enrollment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnrollOutcome {
     /// The device is enrolled; the token is used up.
@@ -202,7 +202,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn usable_enroll_tokens(&self, secrets_sha256: &[Vec<u8>], now: Timestamp) -> Result<Vec<TokenInHand>, StoreError> {
+    pub async fn usable_enroll_tokens(&self, secrets_sha256: &[Vec<u8>], now: Timestamp) -> Result<Vec<PresentedToken>, StoreError> {
         let rows = sqlx::query!(
             "SELECT enroll_token_id, secret_sha256, alias, expires_at FROM enroll_token
              WHERE secret_sha256 = ANY($1) AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $2",
@@ -211,7 +211,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let found = rows.into_iter().map(|row| TokenInHand {
+        let found = rows.into_iter().map(|row| PresentedToken {
             id: EnrollTokenId(row.enroll_token_id),
             secret_sha256: row.secret_sha256,
             alias: row.alias,

@@ -27,7 +27,7 @@ pub struct PackageRow {
 
 /// What became of an attempt to remove a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemovedPackage {
+pub enum RemovePackageOutcome {
     /// It is managed no more.
     Removed,
     /// There is no such package.
@@ -113,24 +113,24 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn delete_package(&self, package: &str, by: &Principal, now: Timestamp) -> Result<RemovedPackage, StoreError> {
+    pub async fn delete_package(&self, package: &str, by: &Principal, now: Timestamp) -> Result<RemovePackageOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         // Locked first: an upload that is about to be taken holds the same row.
         let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
             .fetch_optional(&mut *tx)
             .await?;
-        let Some(before) = before else { return Ok(RemovedPackage::Unknown) };
+        let Some(before) = before else { return Ok(RemovePackageOutcome::Unknown) };
         let apks = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM apk WHERE package = $1 AND deleted_at IS NULL"#, package)
             .fetch_one(&mut *tx)
             .await?;
         if apks > 0 {
-            return Ok(RemovedPackage::HasApks(apks));
+            return Ok(RemovePackageOutcome::HasApks(apks));
         }
         sqlx::query!("DELETE FROM managed_package WHERE package = $1", package).execute(&mut *tx).await?;
         let entry = AuditEntry::new(by, "package.removed", target(package));
         append(&mut tx, &entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note })), now).await?;
         tx.commit().await?;
-        Ok(RemovedPackage::Removed)
+        Ok(RemovePackageOutcome::Removed)
     }
 }
 

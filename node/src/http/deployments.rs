@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
 
-use super::commands::{once, read_parts, write_cursor};
+use super::commands::{idempotency_key, read_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::table::table;
@@ -50,14 +50,14 @@ pub(crate) async fn create(
     principal.require(Permission::ManageDeployments).map_err(ServiceError::from)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let asked: DeploymentRequest = body::parse_object(&bytes)?;
-    let once = once(&headers, "deployments", &bytes)?;
+    let idempotency_key = idempotency_key(&headers, "deployments", &bytes)?;
     let dry_run = asked.dry_run;
     let request = request(asked)?;
     if dry_run {
         let plan = app.system.deployments.plan(&principal, &request).await?;
         return Ok((StatusCode::OK, Json(DeploymentResponse::Plan(present_plan(plan)))));
     }
-    let (row, new) = app.system.deployments.create(&principal, request, once).await?;
+    let (row, new) = app.system.deployments.create(&principal, request, idempotency_key).await?;
     let details = app.system.deployments.one(&principal, row.id).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(DeploymentResponse::Deployment(Box::new(present_deployment(details))))))
