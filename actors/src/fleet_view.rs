@@ -5,7 +5,7 @@
 //! costs the writers nothing.
 //!
 //! It shows the whole cluster: devices of other nodes come from those nodes' change logs
-//! ([`crate::placement::feed`]). Every view names the epoch of its shard it was said in, and an older
+//! ([`crate::placement::replication`]). Every view names the epoch of its shard it was said in, and an older
 //! epoch never replaces a newer one, so a deposed owner's words change nothing.
 
 mod change_log;
@@ -121,7 +121,7 @@ impl FleetView {
 
     /// This node owns these shards no more: their devices stay in view as they are, until the new
     /// owner tells more of them.
-    pub(crate) fn released(&self, shards: &HashSet<ShardId>) {
+    pub(crate) fn handed_over(&self, shards: &HashSet<ShardId>) {
         let mut own: Vec<DeviceId> = Vec::new();
         for mut shown in self.devices.iter_mut() {
             if shown.own && shards.contains(&shard_of(*shown.key())) {

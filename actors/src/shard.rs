@@ -21,7 +21,7 @@ use ractor_cluster::RactorMessage;
 use store::{OpenCommandScope, Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
-use crate::messages::CommandOrder;
+use crate::messages::PendingCommand;
 use crate::metrics::Metrics;
 use crate::{ServiceError, clock};
 
@@ -32,9 +32,9 @@ const RESTART_BACKOFF_MS: u64 = 200;
 /// Longest wait before a restart.
 const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
 /// Open commands of one device that are read.
-const ORDERS_MAX: i64 = 1_000;
+const COMMANDS_READ_MAX: i64 = 1_000;
 /// Wait before open commands that could not be read are read again.
-pub(crate) const READ_ORDERS_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const COMMANDS_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// A device that ran for this long has recovered: its failures are forgotten.
 const RECOVERED_AFTER_S: i64 = 60;
 
@@ -51,13 +51,13 @@ pub enum ShardMsg {
     Activate(Vec<StoredDevice>),
     /// What the store held of these devices when it was asked at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
-    Reread(Instant, Vec<StoredDevice>),
+    Refresh(Instant, Vec<StoredDevice>),
     /// Commands that the store holds for these devices.
-    Orders(Vec<(DeviceId, CommandOrder)>),
+    PendingCommands(Vec<(DeviceId, PendingCommand)>),
     /// This device was removed for good: stop its actor.
     Purged(DeviceId),
     /// Read what the store holds of a device, and tell it.
-    ReadAgain(DeviceId),
+    Reload(DeviceId),
     /// Answered once everything told before is done.
     Settled(RpcReplyPort<()>),
     /// Find this device, starting it from the store when it does not run.
@@ -81,8 +81,8 @@ impl DeviceSupervisor for Supervisor {
         let _ = self.0.cast(ShardMsg::WatchUntil(device, deadline));
     }
 
-    fn read_again(&self, device: DeviceId) {
-        let _ = self.0.cast(ShardMsg::ReadAgain(device));
+    fn reload(&self, device: DeviceId) {
+        let _ = self.0.cast(ShardMsg::Reload(device));
     }
 }
 
@@ -140,13 +140,13 @@ impl Actor for ShardActor {
                     }
                 }
             }
-            ShardMsg::Reread(read_at, devices) => state.reread(&me, read_at, devices).await,
-            ShardMsg::Orders(orders) => state.orders(orders),
+            ShardMsg::Refresh(read_at, devices) => state.refresh(&me, read_at, devices).await,
+            ShardMsg::PendingCommands(commands) => state.commands(commands),
             ShardMsg::Purged(id) => state.purged(id),
-            ShardMsg::ReadAgain(id) => {
+            ShardMsg::Reload(id) => {
                 let read_at = Instant::now();
                 match state.start.store.device(id).await {
-                    Ok(Some(device)) => state.reread(&me, read_at, vec![device]).await,
+                    Ok(Some(device)) => state.refresh(&me, read_at, vec![device]).await,
                     Ok(None) => state.purged(id),
                     // The device goes on with what it knows; the next reading tells it.
                     Err(cause) => tracing::warn!(event = "device.reread_failed", device_id = %id, %cause),
@@ -211,7 +211,7 @@ impl ShardState {
     async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
         let id = stored.identity.id;
         match self.spawn(me, read_at, stored).await {
-            Ok(actor) => self.read_orders(id, &actor),
+            Ok(actor) => self.load_pending_commands(id, &actor),
             Err(cause) => {
                 tracing::error!(event = "device.start_failed", device_id = %id, %cause);
                 self.restart_later(me, id);
@@ -219,11 +219,11 @@ impl ShardState {
         }
     }
 
-    async fn reread(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, devices: Vec<StoredDevice>) {
+    async fn refresh(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, devices: Vec<StoredDevice>) {
         for device in devices {
             let running = self.start.directory.get(&device.identity.id).map(|actor| actor.clone());
             match running {
-                Some(actor) => drop(actor.cast(DeviceMsg::Reread(read_at, Box::new(device)))),
+                Some(actor) => drop(actor.cast(DeviceMsg::Refresh(read_at, Box::new(device)))),
                 None if device.deleted_at.is_some() => {}
                 None => self.start_device(me, read_at, device).await,
             }
@@ -231,29 +231,29 @@ impl ShardState {
     }
 
     /// Hands commands to the devices that run; one that does not reads its own when it is started.
-    fn orders(&self, orders: Vec<(DeviceId, CommandOrder)>) {
-        let mut by_device: HashMap<DeviceId, Vec<CommandOrder>> = HashMap::new();
-        for (id, order) in orders {
-            by_device.entry(id).or_default().push(order);
+    fn commands(&self, commands: Vec<(DeviceId, PendingCommand)>) {
+        let mut by_device: HashMap<DeviceId, Vec<PendingCommand>> = HashMap::new();
+        for (id, command) in commands {
+            by_device.entry(id).or_default().push(command);
         }
-        for (id, orders) in by_device {
+        for (id, commands) in by_device {
             if let Some(actor) = self.start.directory.get(&id) {
-                let _ = actor.cast(DeviceMsg::Orders(orders));
+                let _ = actor.cast(DeviceMsg::PendingCommands(commands));
             }
         }
     }
 
     /// Reads the open commands of a device that was started by itself, until it is done or the device has stopped.
-    fn read_orders(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
+    fn load_pending_commands(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
         let (store, actor) = (self.start.store.clone(), actor.clone());
         tokio::spawn(async move {
             while actor.get_status() < ActorStatus::Draining {
-                match store.open_commands(&[shard_of(id)], OpenCommandScope::Device(id), None, ORDERS_MAX).await {
+                match store.open_commands(&[shard_of(id)], OpenCommandScope::Device(id), None, COMMANDS_READ_MAX).await {
                     Ok(open) if open.is_empty() => return,
-                    Ok(open) => return drop(actor.cast(DeviceMsg::Orders(open.into_iter().map(Into::into).collect()))),
+                    Ok(open) => return drop(actor.cast(DeviceMsg::PendingCommands(open.into_iter().map(Into::into).collect()))),
                     Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),
                 }
-                tokio::time::sleep(READ_ORDERS_AGAIN).await;
+                tokio::time::sleep(COMMANDS_RETRY_DELAY).await;
             }
         });
     }
@@ -311,7 +311,7 @@ impl ShardState {
         let Some(stored) = self.start.store.device(id).await? else { return Ok(None) };
         match self.spawn(me, read_at, stored).await {
             Ok(actor) => {
-                self.read_orders(id, &actor);
+                self.load_pending_commands(id, &actor);
                 Ok(Some(actor))
             }
             Err(cause) => {

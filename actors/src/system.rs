@@ -30,7 +30,9 @@ use crate::local_node::ThisNode;
 use crate::metrics::Metrics;
 use crate::ownership::{ClusterView, Ownership};
 use crate::partition::{self, PartitionActor, PartitionMsg};
-use crate::placement::{ClusterOptions, JoinError, Membership, Notices, PlacementActor, PlacementArguments, PlacementMsg, feed};
+use crate::placement::{
+    ClusterOptions, JoinError, Membership, NotifyListener, PlacementActor, PlacementArguments, PlacementMsg, replication,
+};
 use crate::push::{PushSender, PushSetupError};
 use crate::router::{DeviceRouter, RouterParts};
 use crate::rpc::call;
@@ -199,7 +201,7 @@ impl System {
         let membership = Membership::join(options, cluster_store.clone(), Arc::clone(&ownership), metrics.clone()).await?;
         let (cluster_view, watching) = watch::channel(ClusterView::unknown(membership.node()));
         let (directory, shards) = (Arc::new(DashMap::new()), Arc::new(DashMap::new()));
-        let look_pending = Arc::new(AtomicBool::new(false));
+        let reconcile_pending = Arc::new(AtomicBool::new(false));
         let placement = PlacementArguments {
             membership: Arc::clone(&membership),
             ownership: Arc::clone(&ownership),
@@ -210,15 +212,15 @@ impl System {
             context,
             view: cluster_view,
             metrics: metrics.clone(),
-            look_pending: Arc::clone(&look_pending),
+            reconcile_pending: Arc::clone(&reconcile_pending),
         };
         let placement = Actor::spawn(None, PlacementActor, placement).await.map_err(not_started)?.0;
         let leaving = CancellationToken::new();
         tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), leaving.clone()));
 
-        let reread = placement.clone();
+        let refresh = placement.clone();
         // A peer that was out of reach may have written for our devices.
-        let on_up = Box::new(move || drop(reread.cast(PlacementMsg::Reread)));
+        let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
         let links = Links::start(&name, listener, tls, link, watching.clone(), on_up, metrics.clone()).await?;
         sockets.connect(&links);
         let router = DeviceRouter::new(RouterParts {
@@ -255,12 +257,12 @@ impl System {
             gauges: Gauges::default(),
         });
         let deployments = Actor::spawn(None, DeploymentManager, deployments).await.map_err(not_started)?.0;
-        let wake = waking(placement.clone(), look_pending);
+        let wake = waking(placement.clone(), reconcile_pending);
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let forgetful = Arc::clone(&credentials);
         let forget_people = Box::new(move || forgetful.forget());
         let driving = deployments.clone();
-        let notices = Notices {
+        let notifications = NotifyListener {
             store: cluster_store,
             directory,
             shards,
@@ -269,9 +271,16 @@ impl System {
             // A manager that is stopping drives nothing any more.
             on_deployment: Box::new(move |id| drop(driving.cast(ManagerMsg::Changed(id)))),
         };
-        tasks.spawn(notices.keep_listening(stopping.clone()));
+        tasks.spawn(notifications.keep_listening(stopping.clone()));
         let (in_step, mut is_in_step) = watch::channel(false);
-        tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
+        tasks.spawn(replication::replicate(
+            Arc::clone(&view),
+            Arc::clone(&links),
+            watching.clone(),
+            feed_interval,
+            in_step,
+            stopping.clone(),
+        ));
         let keeper = HistoryKeeper {
             store: store.clone(),
             view: Arc::clone(&view),
@@ -330,7 +339,7 @@ impl System {
             Arc::new(CheckCounters::default()),
         );
         // Known before the first device asks.
-        offers.reread(&store).await?;
+        offers.refresh(&store).await?;
         tasks.spawn(agent_updates::keep(
             store.clone(),
             Arc::clone(&offers),
@@ -433,7 +442,7 @@ impl System {
         running.leaving.cancel();
         running.membership.leave(LEAVE_TIMEOUT).await;
         // It goes on to watch who owns what.
-        let _ = placement.cast(PlacementMsg::Look);
+        let _ = placement.cast(PlacementMsg::Reconcile);
         left.is_ok()
     }
 
@@ -469,7 +478,7 @@ fn not_started(cause: ractor::SpawnErr) -> ServiceError {
 /// Waits until this node runs the shards it can have right now.
 async fn first_look(placement: &ActorRef<PlacementMsg>) -> Result<(), ServiceError> {
     for _ in 0..24 {
-        if matches!(call(placement, PlacementMsg::LookAndAnswer).await, Ok(true)) {
+        if matches!(call(placement, PlacementMsg::ReconcileAndReply).await, Ok(true)) {
             return Ok(());
         }
     }
@@ -481,7 +490,7 @@ fn waking(placement: ActorRef<PlacementMsg>, pending: Arc<AtomicBool>) -> Arc<dy
     Arc::new(move || {
         if !pending.swap(true, Ordering::AcqRel) {
             // A placement that is stopping looks no more.
-            let _ = placement.cast(PlacementMsg::Look);
+            let _ = placement.cast(PlacementMsg::Reconcile);
         }
     })
 }

@@ -28,7 +28,7 @@ pub enum BulkAction {
 
 /// What the store holds of a device, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceFacts {
+pub struct DeviceRecord {
     /// The device.
     pub id: DeviceId,
     /// What people may change of it.
@@ -91,7 +91,7 @@ impl Decision {
 }
 
 /// What is done with a device, as far as that depends on it alone.
-pub fn decide(action: &BulkAction, device: Option<&DeviceFacts>, now: Timestamp, restore_within: TimeDelta) -> Decision {
+pub fn decide(action: &BulkAction, device: Option<&DeviceRecord>, now: Timestamp, restore_within: TimeDelta) -> Decision {
     let Some(device) = device else { return Decision::Refused(Refusal::NotFound) };
     match (action, device.deleted_at) {
         (BulkAction::Edit(patch), None) => match patch.applied(&device.editable) {
@@ -109,12 +109,12 @@ pub fn decide(action: &BulkAction, device: Option<&DeviceFacts>, now: Timestamp,
 }
 
 /// The aliases that devices would newly get.
-pub fn wanted_aliases(devices: &HashMap<DeviceId, DeviceFacts>, decisions: &[(DeviceId, Decision)]) -> Vec<String> {
+pub fn wanted_aliases(devices: &HashMap<DeviceId, DeviceRecord>, decisions: &[(DeviceId, Decision)]) -> Vec<String> {
     decisions.iter().filter_map(|(id, decision)| newly(devices, *id, decision)).map(str::to_owned).collect()
 }
 
 /// The alias that a device newly gets: one that it does not have already.
-fn newly<'a>(devices: &HashMap<DeviceId, DeviceFacts>, id: DeviceId, decision: &'a Decision) -> Option<&'a str> {
+fn newly<'a>(devices: &HashMap<DeviceId, DeviceRecord>, id: DeviceId, decision: &'a Decision) -> Option<&'a str> {
     let has = devices.get(&id).filter(|device| device.deleted_at.is_none()).map(|device| device.editable.alias.as_str());
     decision.alias().filter(|alias| has != Some(*alias))
 }
@@ -123,7 +123,7 @@ fn newly<'a>(devices: &HashMap<DeviceId, DeviceFacts>, id: DeviceId, decision: &
 /// in the list gets. `holders` says who has the [`wanted_aliases`]; an alias that its device gives
 /// away in the same call is free.
 pub fn refuse_taken_aliases(
-    devices: &HashMap<DeviceId, DeviceFacts>,
+    devices: &HashMap<DeviceId, DeviceRecord>,
     holders: &HashMap<String, DeviceId>,
     decisions: &mut [(DeviceId, Decision)],
 ) {
@@ -152,9 +152,9 @@ mod tests {
     fn at(day: i64) -> Timestamp {
         chrono::DateTime::from_timestamp(1_780_000_000 + day * 86_400, 0).unwrap()
     }
-    fn device(n: u128, alias: &str, deleted: Option<i64>) -> DeviceFacts {
+    fn device(n: u128, alias: &str, deleted: Option<i64>) -> DeviceRecord {
         let editable = Editable { alias: alias.into(), tags: vec!["till".into()], groups: vec![], monitored: None };
-        DeviceFacts { id: DeviceId(uuid::Uuid::from_u128(n)), editable, deleted_at: deleted.map(at) }
+        DeviceRecord { id: DeviceId(uuid::Uuid::from_u128(n)), editable, deleted_at: deleted.map(at) }
     }
     fn patch(tags: LabelChange) -> BulkAction {
         BulkAction::Edit(DevicePatch { tags: Some(tags), ..Default::default() })

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use crate::command::Reach;
+use crate::command::Channels;
 use crate::heartbeat::{Heartbeat, Telemetry};
 use crate::{DeviceId, Invalid, Timestamp};
 
@@ -173,7 +173,7 @@ pub struct DeviceView {
     /// The monitored app.
     pub app_status: AppStatus,
     /// Ways to it, as its owner knows them.
-    pub reach: Reach,
+    pub channels: Channels,
 }
 
 impl DeviceView {
@@ -245,7 +245,7 @@ pub enum DeviceEvent {
     Stored(Arc<LastStatus>),
     /// What the store holds, after somebody else may have written. Read after whatever was applied
     /// before: nobody but the store knows better.
-    Reread(Box<KnownDevice>),
+    Refresh(Box<KnownDevice>),
     /// The liveness deadline that was asked for has passed.
     DeadlinePassed,
     /// Its credentials were revoked.
@@ -310,7 +310,7 @@ impl DeviceState {
             last_seen_at: self.last_seen_at,
             connectivity: self.connectivity,
             app_status: self.app_status(policy),
-            reach: Reach::default(),
+            channels: Channels::default(),
         }
     }
 
@@ -358,7 +358,7 @@ impl DeviceState {
                 let seen = status.received_at;
                 self.stored(status, seen, policy)
             }
-            DeviceEvent::Reread(known) => self.reread(*known, now, policy),
+            DeviceEvent::Refresh(known) => self.refresh(*known, now, policy),
             DeviceEvent::DeadlinePassed => self.deadline_passed(now, policy),
             DeviceEvent::CredentialsRevoked { generation } if generation > self.credential_generation => {
                 self.credential_generation = generation;
@@ -372,7 +372,7 @@ impl DeviceState {
         }
     }
 
-    fn reread(&mut self, known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+    fn refresh(&mut self, known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         let mut effects = vec![];
         if known.credential_generation > self.credential_generation {
             self.credential_generation = known.credential_generation;
@@ -530,28 +530,28 @@ mod tests {
     fn what_somebody_else_stored_is_taken_over_unless_it_is_older() {
         let mut device = fresh();
         device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
-        let reread = |bucket, seen| {
+        let refresh = |bucket, seen| {
             let last = Some(status(bucket, bucket));
-            DeviceEvent::Reread(Box::new(KnownDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
+            DeviceEvent::Refresh(Box::new(KnownDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
         };
-        device.apply(reread(600, 610), at(620), &POLICY);
+        device.apply(refresh(600, 610), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
-        device.apply(reread(400, 400), at(620), &POLICY);
+        device.apply(refresh(400, 400), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
         let mut silent = fresh();
-        assert_eq!(silent.apply(reread(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
+        assert_eq!(silent.apply(refresh(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
     }
 
     #[test]
     fn an_edit_is_shown_and_what_did_not_change_is_not() {
         let mut device = fresh();
-        let reread = |known: KnownDevice| DeviceEvent::Reread(Box::new(known));
-        assert_eq!(device.apply(reread(known("kiosk-1", None)), at(1), &POLICY), []);
-        assert_eq!(device.apply(reread(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
+        let refresh = |known: KnownDevice| DeviceEvent::Refresh(Box::new(known));
+        assert_eq!(device.apply(refresh(known("kiosk-1", None)), at(1), &POLICY), []);
+        assert_eq!(device.apply(refresh(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
         assert_eq!(device.identity.alias, "till-1");
         let monitored = Some(MonitoredApp { package: "a.b".into(), stale_after_s: Some(60) });
         let known = KnownDevice { monitored: monitored.clone(), ..known("till-1", None) };
-        assert_eq!(device.apply(reread(known), at(1), &POLICY), [DeviceEffect::Publish]);
+        assert_eq!(device.apply(refresh(known), at(1), &POLICY), [DeviceEffect::Publish]);
         assert_eq!(device.monitored, monitored);
     }
 
@@ -559,15 +559,15 @@ mod tests {
     fn a_restored_device_is_back_with_its_credentials_and_its_deadline() {
         let mut device = fresh();
         device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
-        let reread = |deleted, seen| DeviceEvent::Reread(Box::new(KnownDevice { deleted, ..known("kiosk-1", Some(seen)) }));
-        assert_eq!(device.apply(reread(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
+        let refresh = |deleted, seen| DeviceEvent::Refresh(Box::new(KnownDevice { deleted, ..known("kiosk-1", Some(seen)) }));
+        assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
         assert_eq!(device.admit(1, at(20)), Admission::Deleted);
-        assert_eq!(device.apply(reread(true, 0), at(10), &POLICY), [], "told twice");
-        let effects = device.apply(reread(false, 0), at(30), &POLICY);
+        assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [], "told twice");
+        let effects = device.apply(refresh(false, 0), at(30), &POLICY);
         assert_eq!(effects, [DeviceEffect::WatchUntil(at(900)), DeviceEffect::Publish]);
         assert_eq!(device.admit(1, at(20)), Admission::Write { late: false });
-        device.apply(reread(true, 0), at(40), &POLICY);
-        assert_eq!(device.apply(reread(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
+        device.apply(refresh(true, 0), at(40), &POLICY);
+        assert_eq!(device.apply(refresh(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
         assert_eq!(device.connectivity, Connectivity::Offline);
     }
 

@@ -207,7 +207,7 @@ mod tests {
             last_seen_at: Some(at),
             connectivity: Connectivity::Online,
             app_status: AppStatus::Unknown,
-            reach: Default::default(),
+            channels: Default::default(),
         }
     }
 

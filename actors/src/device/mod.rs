@@ -9,7 +9,7 @@ mod queue;
 use std::sync::Arc;
 use std::time::Instant;
 
-use domain::command::{DispatchEvent, DispatchPolicy, Reach};
+use domain::command::{Channels, DispatchEvent, DispatchPolicy};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardLease, shard_of};
@@ -23,7 +23,7 @@ use crate::ServiceError;
 use crate::clock;
 use crate::fleet_view::FleetView;
 use crate::messages::{
-    CommandOrder, DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, RecordOutcome, SignedCommand, SocketPort,
+    DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, PendingCommand, RecordOutcome, SignedCommand, SocketPort,
     SocketPush, SocketRef, StoredHeartbeat,
 };
 use crate::metrics::Metrics;
@@ -55,13 +55,13 @@ pub enum DeviceMsg {
     /// It is asked something, from whichever node.
     Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
     /// What the store held when it was asked at this moment, after somebody else may have written.
-    Reread(Instant, Box<StoredDevice>),
+    Refresh(Instant, Box<StoredDevice>),
     /// What became of the events that it had recorded.
     ChangeRecorded(RecordOutcome),
     /// The pause after a refused record is over.
-    RecordAgain,
+    RetryRecord,
     /// Commands that the store holds for it.
-    Orders(Vec<CommandOrder>),
+    PendingCommands(Vec<PendingCommand>),
     /// What became of a push message with a command, to this push token.
     Pushed(CommandId, Box<str>, PushOutcome),
     /// It was removed for good: there is nothing left to be an actor of.
@@ -72,9 +72,9 @@ pub enum DeviceMsg {
 }
 
 /// When a device's deadline is looked at again while this node has no lease.
-const RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
+const LEASE_RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
 /// When events are looked at again that could not be recorded.
-const RECORD_AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+const RECORD_RETRY_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// What every device actor of a node shares.
 pub struct DeviceContext {
@@ -110,8 +110,8 @@ pub struct DeviceContext {
 pub trait DeviceSupervisor: Send + Sync {
     /// Sends [`DeviceMsg::DeadlinePassed`] to a device once this time has passed.
     fn watch_until(&self, device: DeviceId, deadline: Timestamp);
-    /// Sends [`DeviceMsg::Reread`] with what the store holds of a device.
-    fn read_again(&self, device: DeviceId);
+    /// Sends [`DeviceMsg::Refresh`] with what the store holds of a device.
+    fn reload(&self, device: DeviceId);
 }
 
 /// The actor of one device.
@@ -206,7 +206,7 @@ impl Actor for DeviceActor {
             }
             // Not before this node acts for it; something may have happened while nobody did.
             if condition::compare(&state.recorded.1, &state.device, &state.context.policy).is_some() {
-                state.watch_until(clock::now() + RECHECK);
+                state.watch_until(clock::now() + LEASE_RECHECK);
             }
         }
         Ok(state)
@@ -225,18 +225,18 @@ impl Actor for DeviceActor {
                 state.details_known |= with_details;
                 if let Some(token) = fcm_token {
                     state.fcm_token = Some(token.into());
-                    state.drive(&me, DispatchEvent::Look);
+                    state.drive(&me, DispatchEvent::Reconcile);
                 }
                 state.unreported = state.unreported.saturating_sub(1);
                 state.apply(DeviceEvent::Stored(status));
                 state.record(&me);
             }
             // Without its lease a node judges nobody; it looks again once it may.
-            DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + RECHECK),
+            DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + LEASE_RECHECK),
             DeviceMsg::DeadlinePassed => {
                 state.apply(DeviceEvent::DeadlinePassed);
                 state.record(&me);
-                state.drive(&me, DispatchEvent::Look);
+                state.drive(&me, DispatchEvent::Reconcile);
             }
             // What takes rights away is in force whoever owns the device by now.
             DeviceMsg::Request(request, reply) if !state.acts() && !matches!(request, DeviceRequest::AccessChanged { .. }) => {
@@ -246,18 +246,18 @@ impl Actor for DeviceActor {
                 let answered = state.request(&me, request);
                 answer(reply, answered);
             }
-            DeviceMsg::Reread(read_at, stored) => {
-                state.reread(read_at, *stored);
+            DeviceMsg::Refresh(read_at, stored) => {
+                state.refresh(read_at, *stored);
                 state.record(&me);
             }
             DeviceMsg::ChangeRecorded(outcome) => state.change_recorded(&me, outcome),
-            DeviceMsg::RecordAgain => {
+            DeviceMsg::RetryRecord => {
                 state.paused = false;
                 state.record(&me);
             }
-            DeviceMsg::Orders(orders) => {
-                state.commands.add(orders);
-                state.drive(&me, DispatchEvent::Look);
+            DeviceMsg::PendingCommands(commands) => {
+                state.commands.add(commands);
+                state.drive(&me, DispatchEvent::Reconcile);
             }
             DeviceMsg::Pushed(id, token, outcome) => state.pushed(&me, id, &token, outcome),
             DeviceMsg::Purged => {
@@ -305,26 +305,26 @@ impl DeviceActorState {
                     self.drive(me, DispatchEvent::SocketClosed);
                 }
             }
-            DeviceRequest::Command(order) => {
-                self.commands.add(vec![*order]);
-                self.drive(me, DispatchEvent::Look);
+            DeviceRequest::Command(command) => {
+                self.commands.add(vec![*command]);
+                self.drive(me, DispatchEvent::Reconcile);
             }
-            DeviceRequest::CommandTaken { id, over: true } => self.commands.over(id),
-            DeviceRequest::CommandTaken { id, over: false } => self.commands.received(id),
+            DeviceRequest::CommandUpdated { id, finished: true } => self.commands.finish(id),
+            DeviceRequest::CommandUpdated { id, finished: false } => self.commands.received(id),
             DeviceRequest::AccessChanged { generation, deleted } => {
                 self.apply(DeviceEvent::CredentialsRevoked { generation });
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
                     self.known_at = Instant::now();
                     self.apply(DeviceEvent::Deleted);
                     // It may have been restored since; only the store knows.
-                    self.supervisor.read_again(self.device.identity.id);
+                    self.supervisor.reload(self.device.identity.id);
                 }
             }
         }
         Ok(DeviceReply::Done)
     }
 
-    fn reread(&mut self, read_at: Instant, mut stored: StoredDevice) {
+    fn refresh(&mut self, read_at: Instant, mut stored: StoredDevice) {
         if read_at < self.known_at {
             return;
         }
@@ -340,7 +340,7 @@ impl DeviceActorState {
         if let Some(condition) = stored.condition.take().filter(|(version, _)| newer && *version != self.recorded.0) {
             self.recorded = condition;
         }
-        self.apply(DeviceEvent::Reread(Box::new(stored.known())));
+        self.apply(DeviceEvent::Refresh(Box::new(stored.known())));
     }
 
     /// Has recorded what happened since the condition that is on record, if anything has.
@@ -369,7 +369,7 @@ impl DeviceActorState {
     /// A device that is heard from tries again by itself, with its next heartbeat.
     fn record_later(&self) {
         if self.device.connectivity != domain::device::Connectivity::Online {
-            self.watch_until(clock::now() + RECORD_AGAIN);
+            self.watch_until(clock::now() + RECORD_RETRY_DELAY);
         }
     }
 
@@ -386,8 +386,8 @@ impl DeviceActorState {
             RecordOutcome::Refused => {
                 self.device.rebooted |= rebooted;
                 self.paused = true;
-                me.send_after(RECORD_AGAIN.to_std().unwrap_or_default(), || DeviceMsg::RecordAgain);
-                self.supervisor.read_again(self.device.identity.id);
+                me.send_after(RECORD_RETRY_DELAY.to_std().unwrap_or_default(), || DeviceMsg::RetryRecord);
+                self.supervisor.reload(self.device.identity.id);
             }
             RecordOutcome::Failed => {
                 self.device.rebooted |= rebooted;
@@ -447,7 +447,7 @@ impl DeviceActorState {
             return;
         }
         if !self.acts() {
-            return self.watch_until(clock::now() + RECHECK);
+            return self.watch_until(clock::now() + LEASE_RECHECK);
         }
         let mut commands = std::mem::take(&mut self.commands);
         commands.drive(event, &self.driver(me));
@@ -491,9 +491,11 @@ impl DeviceActorState {
     }
 
     fn shown(&self) -> DeviceView {
-        let reach =
-            Reach { socket: self.socket.is_some(), push: self.fcm_token.as_deref().is_some_and(|token| self.context.push.reaches(token)) };
-        DeviceView { reach, ..self.device.view(&self.context.policy) }
+        let channels = Channels {
+            socket: self.socket.is_some(),
+            push: self.fcm_token.as_deref().is_some_and(|token| self.context.push.reaches(token)),
+        };
+        DeviceView { channels, ..self.device.view(&self.context.policy) }
     }
 
     /// Shows it, unless it is deleted.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use domain::command::Reach;
+use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::shard::Epoch;
@@ -21,7 +21,7 @@ use super::message::{
 };
 use super::protocol::Spoken;
 use crate::messages::{
-    Change, Changes, ChangesWanted, CommandOrder, DeviceReply, DeviceRequest, ForwardedHeartbeat, SignedCommand, SocketPush, SocketRef,
+    Change, Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
 };
 
 /// Every field set, so that none can change unnoticed.
@@ -83,7 +83,7 @@ fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
         last_seen_at: Some(at(3)),
         connectivity: Connectivity::Offline,
         app_status: AppStatus::Down,
-        reach: Reach { socket: true, push: false },
+        channels: Channels { socket: true, push: false },
     };
     (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
 }
@@ -110,7 +110,7 @@ fn messages(format: Format) -> Vec<Sample> {
     let time = chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap();
     let socket = SocketRef { node, socket: 5 };
     let item = ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket) };
-    let order = CommandOrder {
+    let order = PendingCommand {
         id: CommandId(device.0),
         action: "ring".into(),
         params: "{}".into(),
@@ -134,7 +134,7 @@ fn messages(format: Format) -> Vec<Sample> {
         DeviceRequest::SocketOpened { generation: 2, socket },
         DeviceRequest::AccessChanged { generation: 3, deleted: true },
         DeviceRequest::Command(Box::new(order)),
-        DeviceRequest::CommandTaken { id: CommandId(device.0), over: true },
+        DeviceRequest::CommandUpdated { id: CommandId(device.0), finished: true },
         DeviceRequest::SocketClosed { socket },
     ];
     let refusals = [
@@ -184,7 +184,7 @@ fn messages(format: Format) -> Vec<Sample> {
                 DeviceReply::Done,
                 DeviceReply::View(Box::new(match format {
                     Format::Numbered => view,
-                    Format::Positional => DeviceView { reach: Reach::default(), ..view },
+                    Format::Positional => DeviceView { channels: Channels::default(), ..view },
                 })),
             ],
         ),

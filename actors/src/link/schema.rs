@@ -4,7 +4,7 @@
 //! protocol 3, and a type with a default ([`Message::absent`](super::codec::Message::absent)): nodes of other builds skip it, or read its default.
 //! A new variant is refused by name by nodes that do not know it. Recorded bytes hold all of that: [`super::recorded`].
 
-use domain::command::Reach;
+use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 
@@ -12,7 +12,7 @@ use super::codec::{BadBody, Message, message, message_enum, message_struct};
 use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage};
 use super::protocol::Spoken;
 use crate::messages::{
-    Change, Changes, ChangesWanted, CommandOrder, DeviceReply, DeviceRequest, ForwardedHeartbeat, SignedCommand, SocketPush, SocketRef,
+    Change, Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
 };
 
 // The link itself.
@@ -40,11 +40,11 @@ message_enum!(DeviceRequest {
     2: SocketOpened { 1: generation, 2: socket },
     3: AccessChanged { 1: generation, 2: deleted },
     4: Command(1: command),
-    5: CommandTaken { 1: id, 2: over },
+    5: CommandUpdated { 1: id, 2: finished },
     6: SocketClosed { 1: socket },
 });
 message_enum!(DeviceReply { 0: Done, 1: View(1: view) });
-message_struct!(CommandOrder { 1: id, 2: action, 3: params, 4: delivered, 5: release_at, 6: expires_at });
+message_struct!(PendingCommand { 1: id, 2: action, 3: params, 4: delivered, 5: release_at, 6: expires_at });
 message_struct!(SignedCommand { 1: id, 2: device_id, 3: action, 4: ts, 5: expires_at, 6: params, 7: signature, 8: legacy_hmac });
 
 // Agent sockets.
@@ -58,7 +58,7 @@ message_struct!(Changes { 1: log, 2: last, 3: more, 4: changes, 5: heartbeats_pe
 message_struct!(Change { 1: device, 2: epoch, 3: view });
 
 // Devices.
-message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: reach });
+message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: channels });
 message_struct!(DeviceIdentity { 1: id, 2: alias, 3: tags, 4: groups, 5: hardware_id, 6: model, 7: manufacturer, 8: enrolled_at });
 message_struct!(LastStatus { 1: bucket_at, 2: received_at, 3: device_time, 4: clock_rejected, 5: telemetry });
 message_struct!(WatchedApp { 1: package, 2: installed, 3: version_name, 4: version_code });
@@ -104,7 +104,7 @@ message_struct!(Telemetry {
 });
 
 /// Absent in protocol 3, which has it beside the view.
-impl Message for Reach {
+impl Message for Channels {
     fn write(&self, out: &mut message::Writer) {
         (self.socket, self.push).write(out);
     }

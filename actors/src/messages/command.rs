@@ -6,7 +6,7 @@ use store::OpenCommand;
 
 /// What a device is to do, on the way to its owner.
 #[derive(Clone, PartialEq)]
-pub struct CommandOrder {
+pub struct PendingCommand {
     /// The command.
     pub id: CommandId,
     /// Name of its action.
@@ -22,13 +22,13 @@ pub struct CommandOrder {
 }
 
 /// Its parameters may be secret.
-impl std::fmt::Debug for CommandOrder {
+impl std::fmt::Debug for PendingCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CommandOrder({}, {})", self.id, self.action)
     }
 }
 
-impl From<OpenCommand> for CommandOrder {
+impl From<OpenCommand> for PendingCommand {
     fn from(open: OpenCommand) -> Self {
         let OpenCommand { id, device_id: _, action, params, state, created_at: _, release_at, expires_at } = open;
         Self { id, action, params, delivered: state == CommandState::Delivered, release_at, expires_at }

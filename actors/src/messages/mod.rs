@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::ServiceError;
 pub use changes::{Change, Changes, ChangesWanted};
-pub use command::CommandOrder;
+pub use command::PendingCommand;
 pub use signed::SignedCommand;
 
 /// Identity that a device has proved. Whether it still holds, the device's actor decides.
@@ -78,13 +78,13 @@ pub enum DeviceRequest {
         deleted: bool,
     },
     /// A command was made for it.
-    Command(Box<CommandOrder>),
+    Command(Box<PendingCommand>),
     /// The device has a command, or a command is over.
-    CommandTaken {
+    CommandUpdated {
         /// Which.
         id: CommandId,
         /// Nothing is left to do for it.
-        over: bool,
+        finished: bool,
     },
     /// A socket of it is gone.
     SocketClosed {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, IdempotencyKey};
-use super::device_edit::{BulkTarget, to_the_end};
+use super::device_edit::{BulkTarget, run_detached};
 use super::enrollment_agent::AgentUpdate;
 use crate::agent_updates::AgentUpdateSettings;
 use crate::agent_updates::{
@@ -211,7 +211,7 @@ impl AgentBuildService {
     ) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         let (store, offers, by) = (self.parts.store.clone(), Arc::clone(&self.parts.offers), principal.clone());
-        let acted = to_the_end(async move {
+        let acted = run_detached(async move {
             let acted = store.act_on_agent_build(id, act, &by, clock::now()).await?;
             // The other nodes read it within a second.
             if let Err(cause) = offers.reread(&store).await {

@@ -7,7 +7,7 @@ use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
 
 use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
-use super::device_edit::to_the_end;
+use super::device_edit::run_detached;
 use crate::agent_updates::{promoted_of, this_hour};
 use crate::messages::DeviceCredentials;
 use crate::{ServiceError, clock};
@@ -119,7 +119,7 @@ impl AgentBuildService {
         let report =
             UpdateReport { build, device: credentials.device_id, event, error: error.filter(|text| !text.is_empty()), version_code };
         let (store, policy, offers) = (self.parts.store.clone(), self.parts.settings.halt, self.parts.offers.clone());
-        let taken = to_the_end(async move {
+        let taken = run_detached(async move {
             let taken = store.report_update(&report, policy, clock::now()).await?;
             if let UpdateReportOutcome::Halted(reason) = taken {
                 tracing::warn!(event = "agent_build.halted", build_id = %build, reason = reason.as_str());

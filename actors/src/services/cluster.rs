@@ -93,7 +93,7 @@ impl ClusterService {
                 let is_this = row.id == view.me;
                 let link = links.iter().find(|(id, _)| *id == row.id).map(|(_, status)| *status);
                 ClusterNode {
-                    shards: view.places.iter().filter(|place| place.owner == Some(row.id)).count(),
+                    shards: view.shards.iter().filter(|shard_owner| shard_owner.owner == Some(row.id)).count(),
                     is_this,
                     link,
                     stats: if is_this { Some(self.links.stats()) } else { link.and_then(|link| link.stats) },
@@ -102,8 +102,8 @@ impl ClusterService {
             })
             .collect();
         let shards = ShardId::all()
-            .zip(view.places.iter())
-            .map(|(shard, place)| ClusterShard { shard, owner: place.owner, epoch: place.epoch })
+            .zip(view.shards.iter())
+            .map(|(shard, shard_owner)| ClusterShard { shard, owner: shard_owner.owner, epoch: shard_owner.epoch })
             .collect();
         Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves })
     }

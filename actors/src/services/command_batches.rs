@@ -8,7 +8,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::expiry;
 use domain::audit::Target;
-use domain::command::{CommandState, Path, Reach, Report};
+use domain::command::{Channels, CommandState, Path, Report};
 use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
@@ -187,25 +187,25 @@ impl CommandService {
 
     async fn planned(&self, target: BulkTarget) -> Result<Vec<Planned>, ServiceError> {
         let ids = target_ids(&self.store, &self.policy, target, DeviceListScope::Active).await?;
-        let facts = self.store.device_work().await?.facts(&ids).await?;
+        let records = self.store.device_work().await?.device_records(&ids).await?;
         let open = self.store.open_command_counts_of(&ids).await?;
         let planned = |id: DeviceId| {
-            let known = facts.get(&id);
+            let known = records.get(&id);
             let outcome = match self.refusal(known, open.get(&id).copied()) {
                 Some(refused) => Err(refused),
                 None => Ok(self.expected(id)),
             };
-            Planned { id, alias: known.map(|facts| facts.editable.alias.clone()), outcome }
+            Planned { id, alias: known.map(|record| record.editable.alias.clone()), outcome }
         };
         Ok(ids.into_iter().map(planned).collect())
     }
 
     fn expected(&self, id: DeviceId) -> Expected {
-        let (reach, online) = self
+        let (channels, online) = self
             .view
             .device(id)
-            .map_or((Reach::default(), false), |view| (view.reach, view.connectivity == domain::device::Connectivity::Online));
-        Expected { path: reach.best(), online }
+            .map_or((Channels::default(), false), |view| (view.channels, view.connectivity == domain::device::Connectivity::Online));
+        Expected { path: channels.best(), online }
     }
 
     /// A page of batches, newest first, and where the next one begins.
@@ -274,7 +274,7 @@ impl CommandService {
             let reports: Vec<_> = some.iter().map(report).collect();
             for (id, reported) in some.iter().zip(self.store.report_commands(&reports).await?) {
                 if let CommandReportOutcome::Changed { device_id, .. } = reported {
-                    self.tell_over(device_id, *id);
+                    self.notify_finished(device_id, *id);
                 }
             }
         }

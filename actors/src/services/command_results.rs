@@ -51,9 +51,9 @@ impl AgentService {
         }
     }
 
-    fn tell_owner(&self, device: DeviceId, id: CommandId, over: bool) {
+    fn tell_owner(&self, device: DeviceId, id: CommandId, finished: bool) {
         let router = self.router.clone();
         // An owner that does not hear of it sends the command once more; the device knows it.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over }).await });
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished }).await });
     }
 }

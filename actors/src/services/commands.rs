@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
 use domain::audit::Target;
-use domain::bulk::DeviceFacts;
+use domain::bulk::DeviceRecord;
 use domain::command::{CommandState, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{CommandId, DeviceId, Invalid};
@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use super::command_batches::Refused;
 use super::command_params::{ParamsText, params_text};
-use super::device_edit::to_the_end;
+use super::device_edit::run_detached;
 use super::settings::CommandSettings;
 use crate::fleet_view::FleetView;
-use crate::messages::CommandOrder;
 use crate::messages::DeviceRequest;
+use crate::messages::PendingCommand;
 use crate::router::DeviceRouter;
 use crate::writers::CommandWriter;
 use crate::{ServiceError, clock};
@@ -113,9 +113,9 @@ impl CommandService {
         let now = clock::now();
         let (action, params) = self.checked(request.action).await?;
         let expires_at = expiry(now, request.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)?;
-        let facts = self.store.device_work().await?.facts(&[device]).await?;
+        let records = self.store.device_work().await?.device_records(&[device]).await?;
         let open = self.store.open_command_counts_of(&[device]).await?;
-        match self.refusal(facts.get(&device), open.get(&device).copied()) {
+        match self.refusal(records.get(&device), open.get(&device).copied()) {
             Some(Refused::TooManyOpen) => return Err(ServiceError::WrongState("too many commands are open for this device")),
             Some(_) => return Err(ServiceError::NotFound("device")),
             None => {}
@@ -131,7 +131,7 @@ impl CommandService {
             devices: vec![(device, id, now)],
             batch: None,
         };
-        let alias = facts.get(&device).map(|facts| facts.editable.alias.clone()).unwrap_or_default();
+        let alias = records.get(&device).map(|record| record.editable.alias.clone()).unwrap_or_default();
         let told =
             json!({"request_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "expires_at": expires_at});
         let entry = AuditEntry::new(principal, "command.sent", Target::Device(device, alias)).after(told);
@@ -158,7 +158,7 @@ impl CommandService {
             body_sha256: idempotency_key.body_sha256,
         });
         let (store, router) = (self.store.clone(), self.router.clone());
-        to_the_end(async move {
+        run_detached(async move {
             let created = store.insert_commands(&new, idempotency_key.as_ref(), &entry).await?;
             match created {
                 InsertOutcome::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
@@ -166,7 +166,7 @@ impl CommandService {
                 InsertOutcome::New(1) if new.batch.is_none() => {
                     // Which key is next, the database knows.
                     for (device, id, release_at) in new.devices.iter().copied().filter(|_| new.action != ROTATE_KEY) {
-                        let order = CommandOrder {
+                        let command = PendingCommand {
                             id,
                             action: new.action.clone(),
                             params: new.params.clone(),
@@ -175,7 +175,7 @@ impl CommandService {
                             expires_at: new.expires_at,
                         };
                         let router = router.clone();
-                        tokio::spawn(async move { router.request(device, DeviceRequest::Command(Box::new(order))).await });
+                        tokio::spawn(async move { router.request(device, DeviceRequest::Command(Box::new(command))).await });
                     }
                 }
                 _ => {}
@@ -202,10 +202,10 @@ impl CommandService {
         Ok((action, params))
     }
 
-    pub(super) fn refusal(&self, facts: Option<&DeviceFacts>, open: Option<i64>) -> Option<Refused> {
-        match facts {
+    pub(super) fn refusal(&self, record: Option<&DeviceRecord>, open: Option<i64>) -> Option<Refused> {
+        match record {
             None => Some(Refused::NotFound),
-            Some(facts) if facts.deleted_at.is_some() => Some(Refused::Deleted),
+            Some(record) if record.deleted_at.is_some() => Some(Refused::Deleted),
             Some(_) if open.unwrap_or_default() >= self.settings.open_per_device_max => Some(Refused::TooManyOpen),
             Some(_) => None,
         }
@@ -258,7 +258,7 @@ impl CommandService {
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {
-            CommandReportOutcome::Changed { device_id, .. } => self.tell_over(device_id, id),
+            CommandReportOutcome::Changed { device_id, .. } => self.notify_finished(device_id, id),
             CommandReportOutcome::Nothing(CommandState::Canceled) => {}
             CommandReportOutcome::Nothing(_) => return Err(ServiceError::WrongState("this command is over already")),
             _ => return Err(ServiceError::NotFound("command")),
@@ -266,10 +266,10 @@ impl CommandService {
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
 
-    pub(super) fn tell_over(&self, device: DeviceId, id: CommandId) {
+    pub(super) fn notify_finished(&self, device: DeviceId, id: CommandId) {
         let router = self.router.clone();
         // An owner that does not hear of it sends it once more; the record stays as it is.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over: true }).await });
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::bulk::DeviceSnapshot as Known;
+use domain::bulk::DeviceRecord;
 use domain::deployment::{
     ConflictRule, DeploymentState, NoRollback, Options, OptionsRequest, PauseReason, Phase, PlanInput, Reason, Run, Task, TaskChange,
     TaskState, decide, rollback,
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::commands::IdempotencyKey;
-use super::device_edit::to_the_end;
+use super::device_edit::run_detached;
 use crate::deployment::{DeploymentSettings, snapshot_of};
 use crate::fleet_view::FleetView;
 use crate::messages::DeviceRequest;
@@ -191,10 +191,10 @@ impl DeploymentService {
         });
         let (store, by) = (self.store.clone(), principal.clone());
         let outcome =
-            to_the_end(async move { Ok(store.insert_deployment(&new, idempotency_key.as_ref(), &by, &entry, now).await?) }).await?;
+            run_detached(async move { Ok(store.insert_deployment(&new, idempotency_key.as_ref(), &by, &entry, now).await?) }).await?;
         let (id, new) = match outcome {
             CreateOutcome::New(taken_back) => {
-                self.tell_over(taken_back);
+                self.notify_finished(taken_back);
                 (id, true)
             }
             CreateOutcome::Existing(id) => (id, false),
@@ -217,11 +217,11 @@ impl DeploymentService {
     ) -> Result<DeploymentRow, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let (store, by) = (self.store.clone(), principal.clone());
-        match to_the_end(async move { Ok(store.transition_deployment(id, transition, &by, clock::now()).await?) }).await? {
+        match run_detached(async move { Ok(store.transition_deployment(id, transition, &by, clock::now()).await?) }).await? {
             TransitionOutcome::Unknown => return Err(ServiceError::NotFound("deployment")),
             TransitionOutcome::Over => return Err(ServiceError::WrongState("this deployment is over")),
             TransitionOutcome::Already => {}
-            TransitionOutcome::Done(taken_back) => self.tell_over(taken_back),
+            TransitionOutcome::Done(taken_back) => self.notify_finished(taken_back),
         }
         self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))
     }
@@ -272,11 +272,11 @@ impl DeploymentService {
         Ok(self.create_with(principal, request, None, Some(id)).await?.0)
     }
 
-    fn tell_over(&self, taken_back: Vec<(DeviceId, CommandId)>) {
+    fn notify_finished(&self, taken_back: Vec<(DeviceId, CommandId)>) {
         for (device, id) in taken_back {
             let router = self.router.clone();
             // An owner that misses this message sends the command once more; the device asks before it installs.
-            tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over: true }).await });
+            tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
         }
     }
 
@@ -291,7 +291,7 @@ impl DeploymentService {
         let ids = self.ids(&request.scope).await?;
         let fleet = request.scope == DeploymentScope::Fleet;
         let mut options = request.options.clone().over(ids.len(), fleet)?;
-        let known = self.store.device_work().await?.facts(&ids).await?;
+        let known = self.store.device_work().await?.device_records(&ids).await?;
         let mut devices = self.aliases(&request.scope, ids, known)?;
         // By alias, so that the same request has the same targets in the same order.
         devices.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
@@ -412,7 +412,7 @@ impl DeploymentService {
         &self,
         scope: &DeploymentScope,
         ids: Vec<DeviceId>,
-        known: HashMap<DeviceId, Known>,
+        known: HashMap<DeviceId, DeviceRecord>,
     ) -> Result<Vec<(DeviceId, String)>, Invalid> {
         let mut devices = Vec::with_capacity(ids.len());
         for id in ids {

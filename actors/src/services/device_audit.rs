@@ -3,7 +3,7 @@
 use domain::DeviceId;
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::bulk::{Decision, DeviceFacts};
+use domain::bulk::{Decision, DeviceRecord};
 use domain::edit::Editable;
 use serde_json::{Map, Value, json};
 use store::AuditEntry;
@@ -85,7 +85,7 @@ fn action(decision: &Decision) -> &'static str {
 }
 
 /// What a decision changes of a device: as it was, and as it becomes.
-fn states(device: &DeviceFacts, decision: &Decision, generation: Option<i32>) -> (Map<String, Value>, Map<String, Value>) {
+fn states(device: &DeviceRecord, decision: &Decision, generation: Option<i32>) -> (Map<String, Value>, Map<String, Value>) {
     let pairs: Vec<(&str, Value, Value)> = match decision {
         Decision::Edit(next) => fields(&device.editable)
             .into_iter()
@@ -120,12 +120,12 @@ mod tests {
     use super::*;
 
     fn acted(devices: usize, decision: impl Fn(usize) -> Decision) -> Acted {
-        let facts = |n: usize| DeviceFacts {
+        let record = |n: usize| DeviceRecord {
             id: DeviceId(uuid::Uuid::from_u128(n as u128)),
             editable: Editable { alias: format!("d{n}"), tags: vec!["old".into()], groups: vec![], monitored: None },
             deleted_at: None,
         };
-        let before: Vec<_> = (0..devices).map(facts).collect();
+        let before: Vec<_> = (0..devices).map(record).collect();
         let decisions = before.iter().enumerate().map(|(n, device)| (device.id, decision(n))).collect();
         Acted {
             before: before.into_iter().map(|device| (device.id, device)).collect(),

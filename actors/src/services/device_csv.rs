@@ -19,7 +19,7 @@ use store::{DeviceListScope, StatusThresholds};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::device_audit::Occasion;
-use super::device_edit::{Acted, Mode, act, to_the_end};
+use super::device_edit::{Acted, Mode, act, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::paced::paced;
 use crate::{ServiceError, clock};
@@ -279,7 +279,7 @@ impl DeviceService {
 
     async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
-        to_the_end(async move { act(&store, actions, &by, Occasion::Import, mode, restore_within).await }).await
+        run_detached(async move { act(&store, actions, &by, Occasion::Import, mode, restore_within).await }).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceFacts, Refusal, decide, refuse_taken_aliases, wanted_aliases};
+use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceRecord, Refusal, decide, refuse_taken_aliases, wanted_aliases};
 use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
@@ -63,7 +63,7 @@ pub struct BulkOutcome {
 
 /// What became of a set of actions.
 pub(super) struct Acted {
-    pub(super) before: HashMap<DeviceId, DeviceFacts>,
+    pub(super) before: HashMap<DeviceId, DeviceRecord>,
     pub(super) decisions: Vec<(DeviceId, Decision)>,
     /// Generations that are valid from now on, of those whose credentials were revoked.
     pub(super) generations: HashMap<DeviceId, i32>,
@@ -97,7 +97,7 @@ pub(super) async fn act(
     if mode != Mode::DryRun {
         work.hold(&ids).await?;
     }
-    let before = work.facts(&ids).await?;
+    let before = work.device_records(&ids).await?;
     let rows = actions.len();
     let (mut before, mut decisions, aliases) = off_the_runtime(rows, move || {
         let decided = |(id, action): (DeviceId, BulkAction)| (id, decide(&action, before.get(&id), now, restore_within));
@@ -235,7 +235,7 @@ impl DeviceService {
 
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
         let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal.clone());
-        to_the_end(async move {
+        run_detached(async move {
             let mut acted = act(&store, vec![(id, action)], &by, Occasion::One, Mode::Each, restore_within).await?;
             let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
@@ -281,7 +281,7 @@ impl DeviceService {
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
-        let acted = to_the_end(async move { act(&store, actions, &by, Occasion::Bulk, mode, restore_within).await }).await?;
+        let acted = run_detached(async move { act(&store, actions, &by, Occasion::Bulk, mode, restore_within).await }).await?;
         let Acted { before, decisions, .. } = acted;
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())
@@ -316,7 +316,7 @@ pub(super) async fn target_ids(
 
 /// Does work that must not stop half way, even if the caller hangs up: the store
 /// and the device's actor have to hear the same.
-pub(super) async fn to_the_end<T: Send + 'static>(
+pub(super) async fn run_detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
 ) -> Result<T, ServiceError> {
     tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::bulk::DeviceFacts;
+use domain::bulk::DeviceRecord;
 use domain::edit::Editable;
 use domain::event::EventKind;
 use domain::{DeviceId, Timestamp};
@@ -93,7 +93,7 @@ impl DeviceWork {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn facts(&mut self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, DeviceFacts>, StoreError> {
+    pub async fn device_records(&mut self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, DeviceRecord>, StoreError> {
         let rows = sqlx::query!(
             "SELECT device_id, alias, tags, groups, monitored_package, monitored_stale_after_s, deleted_at FROM device
              WHERE device_id = ANY($1)",
@@ -101,7 +101,7 @@ impl DeviceWork {
         )
         .fetch_all(&mut *self.tx)
         .await?;
-        let read = rows.into_iter().map(|row| DeviceFacts {
+        let read = rows.into_iter().map(|row| DeviceRecord {
             id: DeviceId(row.device_id),
             editable: Editable {
                 alias: row.alias,
@@ -129,7 +129,7 @@ impl DeviceWork {
     ///
     /// # Errors
     /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
-    pub async fn edit(&mut self, devices: &[(&DeviceFacts, &Editable)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn edit(&mut self, devices: &[(&DeviceRecord, &Editable)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
         let ids = uuids(devices.iter().map(|(before, _)| &before.id));
         let renamed = uuids(devices.iter().filter(|(before, after)| before.editable.alias != after.alias).map(|(before, _)| &before.id));
         if renamed.len() > 1 {
@@ -201,7 +201,7 @@ impl DeviceWork {
     ///
     /// # Errors
     /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
-    pub async fn restore(&mut self, devices: &[(&DeviceFacts, &str)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn restore(&mut self, devices: &[(&DeviceRecord, &str)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
         let ids = uuids(devices.iter().map(|(device, _)| &device.id));
         let aliases: Vec<_> = devices.iter().map(|(_, alias)| (*alias).to_owned()).collect();
         sqlx::query!(

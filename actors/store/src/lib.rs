@@ -51,7 +51,7 @@ pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
 pub use apk::{AddApkOutcome, ApkRow, DeletedApk, NewApk};
 pub use apk_upload::{NewUpload, UploadRow};
 pub use audit::AuditEntry;
-pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, NodeRow, NodeState, Notice, ShardMoves, ShardRow};
+pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, NodeRow, NodeState, Notification, ShardMoves, ShardRow};
 pub use command::{IdempotencyRecord, InsertOutcome, NewBatch, NewCommands, OpenCommand, OpenCommandScope};
 pub use command_page::{BatchCount, BatchRow, CommandCursor, CommandQuery, CommandRow};
 pub use command_report::{CommandReport, CommandReportOutcome, Reporter, ResultPayload, key_version};

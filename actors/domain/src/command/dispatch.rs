@@ -26,14 +26,14 @@ pub struct DispatchPolicy {
 
 /// Which ways to the device there are right now, beside its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reach {
+pub struct Channels {
     /// A socket of it is open.
     pub socket: bool,
     /// It has a push token, and push is configured.
     pub push: bool,
 }
 
-impl Reach {
+impl Channels {
     /// The path that a command would take first.
     pub fn best(self) -> Path {
         if self.socket {
@@ -67,7 +67,7 @@ pub struct Dispatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchEvent {
     /// It is new here, or time has passed.
-    Look,
+    Reconcile,
     /// The device opened a socket.
     SocketOpened,
     /// The device's socket is gone.
@@ -88,7 +88,7 @@ pub enum DispatchAction {
     /// Give it to this path, and look again then.
     Send(Path, Timestamp),
     /// Look again then.
-    LookAgain(Timestamp),
+    WakeAt(Timestamp),
     /// Its time is over.
     Expire,
 }
@@ -108,9 +108,9 @@ impl Dispatch {
     }
 
     /// Decides what to do after `event`.
-    pub fn decide(&mut self, event: DispatchEvent, reach: Reach, policy: &DispatchPolicy, now: Timestamp) -> DispatchAction {
+    pub fn decide(&mut self, event: DispatchEvent, channels: Channels, policy: &DispatchPolicy, now: Timestamp) -> DispatchAction {
         match event {
-            DispatchEvent::Look | DispatchEvent::HeartbeatAnswered => {}
+            DispatchEvent::Reconcile | DispatchEvent::HeartbeatAnswered => {}
             DispatchEvent::SocketOpened => {
                 self.socket_tried = false;
                 self.waiting = self.waiting.filter(|(path, _)| *path != Path::Socket);
@@ -131,7 +131,7 @@ impl Dispatch {
             return DispatchAction::Expire;
         }
         if self.delivered {
-            return DispatchAction::LookAgain(self.expires_at);
+            return DispatchAction::WakeAt(self.expires_at);
         }
         if now < self.release_at {
             return self.look_again(self.release_at);
@@ -140,7 +140,7 @@ impl Dispatch {
             // A device that is just being answered need not wait for a push message to arrive.
             Some((Path::Push, _)) if event == DispatchEvent::HeartbeatAnswered => {}
             // Nor for anything slower than a socket that is there from now on.
-            Some((Path::Push | Path::Heartbeat, _)) if event == DispatchEvent::SocketOpened && reach.socket => {}
+            Some((Path::Push | Path::Heartbeat, _)) if event == DispatchEvent::SocketOpened && channels.socket => {}
             Some((_, until)) if now < until => return self.look_again(until),
             Some((Path::Socket, _)) => self.socket_tried = true,
             _ => {}
@@ -149,10 +149,10 @@ impl Dispatch {
         if event == DispatchEvent::HeartbeatAnswered {
             return self.send(Path::Heartbeat, now + policy.heartbeat_wait);
         }
-        if reach.socket && !self.socket_tried {
+        if channels.socket && !self.socket_tried {
             return self.send(Path::Socket, now + policy.socket_wait);
         }
-        if reach.push && self.pushes < policy.pushes_max {
+        if channels.push && self.pushes < policy.pushes_max {
             match self.push_not_before {
                 Some(not_before) if now < not_before => return self.look_again(not_before),
                 _ => {
@@ -162,7 +162,7 @@ impl Dispatch {
             }
         }
         // Its next heartbeat asks for it.
-        DispatchAction::LookAgain(self.expires_at)
+        DispatchAction::WakeAt(self.expires_at)
     }
 
     fn send(&mut self, path: Path, until: Timestamp) -> DispatchAction {
@@ -171,7 +171,7 @@ impl Dispatch {
     }
 
     fn look_again(&self, at: Timestamp) -> DispatchAction {
-        DispatchAction::LookAgain(at.min(self.expires_at))
+        DispatchAction::WakeAt(at.min(self.expires_at))
     }
 }
 
@@ -190,9 +190,9 @@ mod tests {
         heartbeat_wait: TimeDelta::seconds(60),
         pushes_max: 2,
     };
-    const BOTH: Reach = Reach { socket: true, push: true };
-    const PUSH: Reach = Reach { socket: false, push: true };
-    const NONE: Reach = Reach { socket: false, push: false };
+    const BOTH: Channels = Channels { socket: true, push: true };
+    const PUSH: Channels = Channels { socket: false, push: true };
+    const NONE: Channels = Channels { socket: false, push: false };
 
     fn dispatch() -> Dispatch {
         Dispatch::new(CommandState::Queued, at(0), at(600))
@@ -201,24 +201,24 @@ mod tests {
     #[test]
     fn paths_are_tried_best_first_and_each_in_vain_only_once() {
         let mut command = dispatch();
-        let mut look = |second, event, reach| command.decide(event, reach, &POLICY, at(second));
-        assert_eq!(look(0, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Socket, at(5)));
-        assert_eq!(look(3, DispatchEvent::Look, BOTH), DispatchAction::LookAgain(at(5)), "still time to answer");
-        assert_eq!(look(5, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Push, at(35)));
-        assert_eq!(look(35, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Push, at(65)));
-        assert_eq!(look(65, DispatchEvent::Look, BOTH), DispatchAction::LookAgain(at(600)), "waits for a heartbeat");
+        let mut look = |second, event, channels| command.decide(event, channels, &POLICY, at(second));
+        assert_eq!(look(0, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Socket, at(5)));
+        assert_eq!(look(3, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(5)), "still time to answer");
+        assert_eq!(look(5, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(35)));
+        assert_eq!(look(35, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(65)));
+        assert_eq!(look(65, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(600)), "waits for a heartbeat");
         assert_eq!(look(70, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::Send(Path::Heartbeat, at(130)));
-        assert_eq!(look(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::LookAgain(at(130)), "not in every answer");
+        assert_eq!(look(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(130)), "not in every answer");
         assert_eq!(look(72, DispatchEvent::SocketOpened, BOTH), DispatchAction::Send(Path::Socket, at(77)), "a new socket");
-        assert_eq!(look(73, DispatchEvent::Received, BOTH), DispatchAction::LookAgain(at(600)));
-        assert_eq!(look(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::LookAgain(at(600)), "the device has it");
-        assert_eq!(look(600, DispatchEvent::Look, BOTH), DispatchAction::Expire);
+        assert_eq!(look(73, DispatchEvent::Received, BOTH), DispatchAction::WakeAt(at(600)));
+        assert_eq!(look(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(600)), "the device has it");
+        assert_eq!(look(600, DispatchEvent::Reconcile, BOTH), DispatchAction::Expire);
     }
 
     #[test]
     fn a_lost_socket_is_not_waited_for() {
         let mut command = dispatch();
-        command.decide(DispatchEvent::Look, BOTH, &POLICY, at(0));
+        command.decide(DispatchEvent::Reconcile, BOTH, &POLICY, at(0));
         assert_eq!(command.decide(DispatchEvent::SocketClosed, PUSH, &POLICY, at(1)), DispatchAction::Send(Path::Push, at(31)));
         assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, PUSH, &POLICY, at(2)), DispatchAction::Send(Path::Heartbeat, at(62)));
     }
@@ -226,24 +226,24 @@ mod tests {
     #[test]
     fn push_that_is_delayed_is_tried_again_then_and_one_that_is_refused_never() {
         let mut command = dispatch();
-        command.decide(DispatchEvent::Look, PUSH, &POLICY, at(0));
+        command.decide(DispatchEvent::Reconcile, PUSH, &POLICY, at(0));
         let delayed = DispatchEvent::PushDelayed(TimeDelta::seconds(20));
-        assert_eq!(command.decide(delayed, PUSH, &POLICY, at(1)), DispatchAction::LookAgain(at(21)));
-        assert_eq!(command.decide(DispatchEvent::Look, PUSH, &POLICY, at(21)), DispatchAction::Send(Path::Push, at(51)));
-        assert_eq!(command.decide(DispatchEvent::PushRefused, PUSH, &POLICY, at(22)), DispatchAction::LookAgain(at(600)));
-        assert_eq!(command.decide(DispatchEvent::Look, NONE, &POLICY, at(23)), DispatchAction::LookAgain(at(600)));
+        assert_eq!(command.decide(delayed, PUSH, &POLICY, at(1)), DispatchAction::WakeAt(at(21)));
+        assert_eq!(command.decide(DispatchEvent::Reconcile, PUSH, &POLICY, at(21)), DispatchAction::Send(Path::Push, at(51)));
+        assert_eq!(command.decide(DispatchEvent::PushRefused, PUSH, &POLICY, at(22)), DispatchAction::WakeAt(at(600)));
+        assert_eq!(command.decide(DispatchEvent::Reconcile, NONE, &POLICY, at(23)), DispatchAction::WakeAt(at(600)));
     }
 
     #[test]
     fn a_command_of_a_batch_waits_for_its_turn() {
         let mut command = Dispatch::new(CommandState::Queued, at(100), at(600));
-        assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, BOTH, &POLICY, at(50)), DispatchAction::LookAgain(at(100)));
-        assert_eq!(command.decide(DispatchEvent::Look, BOTH, &POLICY, at(100)), DispatchAction::Send(Path::Socket, at(105)));
+        assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, BOTH, &POLICY, at(50)), DispatchAction::WakeAt(at(100)));
+        assert_eq!(command.decide(DispatchEvent::Reconcile, BOTH, &POLICY, at(100)), DispatchAction::Send(Path::Socket, at(105)));
     }
 
     fn any_event() -> impl Strategy<Value = DispatchEvent> {
         prop_oneof![
-            Just(DispatchEvent::Look),
+            Just(DispatchEvent::Reconcile),
             Just(DispatchEvent::SocketOpened),
             Just(DispatchEvent::SocketClosed),
             Just(DispatchEvent::PushDelayed(TimeDelta::seconds(7))),
@@ -268,7 +268,7 @@ mod tests {
                 delivered |= event == DispatchEvent::Received;
                 if matches!(event, DispatchEvent::SocketOpened | DispatchEvent::SocketClosed) { sockets = 0; }
                 delays += u32::from(matches!(event, DispatchEvent::PushDelayed(_)));
-                match command.decide(event, Reach { socket, push }, &POLICY, at(now)) {
+                match command.decide(event, Channels { socket, push }, &POLICY, at(now)) {
                     DispatchAction::Send(path, again) => {
                         prop_assert!(now >= release && now < release + lasts && !delivered);
                         prop_assert!(again > at(now) && again <= command.expires_at);
@@ -278,7 +278,7 @@ mod tests {
                             Path::Heartbeat => prop_assert_eq!(event, DispatchEvent::HeartbeatAnswered),
                         }
                     }
-                    DispatchAction::LookAgain(again) => prop_assert!(again > at(now) && again <= command.expires_at),
+                    DispatchAction::WakeAt(again) => prop_assert!(again > at(now) && again <= command.expires_at),
                     DispatchAction::Expire => prop_assert!(now >= release + lasts),
                 }
                 prop_assert!(sockets <= 1, "twice to one socket");

@@ -14,7 +14,7 @@ mod dispatch;
 
 use crate::Timestamp;
 
-pub use dispatch::{Dispatch, DispatchAction, DispatchEvent, DispatchPolicy, Reach};
+pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPolicy};
 
 /// Where a command stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
