@@ -133,7 +133,7 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
     }
     let report = match outcome.as_str() {
         "received" => Report::Received,
-        name => match Ending::of_name(name) {
+        name => match Ending::parse(name) {
             Some(ending) => Report::Ended(ending),
             None => return Err(Invalid::new("outcome", "not one of received, success, failed, skipped, timeout").into()),
         },

@@ -27,7 +27,7 @@ pub(crate) fn request(asked: wired::DeploymentRequest) -> Result<DeploymentReque
     let apk = asked.apk_id.parse().map(ApkId).map_err(|_| Invalid::new("apk_id", "not the id of an APK"))?;
     let conflict = match asked.conflict.as_deref() {
         None => ConflictRule::Wait,
-        Some(name) => ConflictRule::of_name(name).ok_or_else(|| Invalid::new("conflict", "not one of wait, supersede"))?,
+        Some(name) => ConflictRule::parse(name).ok_or_else(|| Invalid::new("conflict", "not one of wait, supersede"))?,
     };
     Ok(DeploymentRequest { apk, name: asked.name, scope: scope(asked.target)?, options: options(asked.options)?, conflict })
 }
@@ -94,13 +94,13 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wire
     let error = || {
         let code = told.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
         let known = || ErrorCode::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
-        ErrorCode::of_name(code).ok_or_else(|| Invalid::new("error", format!("not one of {}", known())))
+        ErrorCode::parse(code).ok_or_else(|| Invalid::new("error", format!("not one of {}", known())))
     };
     let status = match told.status.as_str() {
         "succeeded" => TaskStatus::Succeeded,
         "failed" => TaskStatus::Failed(error()?),
         "skipped" => TaskStatus::Skipped(error()?),
-        name => TaskStatus::InProgress(Stage::of_name(name).ok_or_else(|| {
+        name => TaskStatus::InProgress(Stage::parse(name).ok_or_else(|| {
             Invalid::new("status", "not one of accepted, downloading, verifying, installing, succeeded, failed, skipped")
         })?),
     };

@@ -189,7 +189,7 @@ impl DriverState {
         let refused = self.context.store.refused_commands(self.id).await?;
         let changed = |RefusedCommand { device, code, message }| {
             let task = self.cache.tasks().iter().find(|task| task.device == device && task.state == TaskState::Sending)?;
-            let error = code.as_deref().and_then(ErrorCode::of_name).unwrap_or(ErrorCode::InstallFailed);
+            let error = code.as_deref().and_then(ErrorCode::parse).unwrap_or(ErrorCode::InstallFailed);
             let row = &reading.row;
             let change = TaskChange::after_failure(&row.options, row.state, task.attempts, error, error.into(), reading.now);
             Some(ChangedTask { device, from: task.state, attempts: task.attempts, change, message: message.or(code) })

@@ -79,7 +79,7 @@ impl NodeState {
         }
     }
 
-    fn read(text: &str) -> Result<Self, StoreError> {
+    fn parse(text: &str) -> Result<Self, StoreError> {
         [Self::Active, Self::Draining, Self::Expired, Self::Left]
             .into_iter()
             .find(|state| state.as_str() == text)
@@ -322,7 +322,7 @@ impl Store {
                     http_url: row.http_url,
                     version: row.version,
                     protocols: (row.protocol_min, row.protocol_max),
-                    state: NodeState::read(&row.state)?,
+                    state: NodeState::parse(&row.state)?,
                     joined_at: row.joined_at,
                     ended_at: row.ended_at,
                     lease_left_ms: row.lease_left_ms,

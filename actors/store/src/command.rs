@@ -110,11 +110,11 @@ pub enum OpenCommandScope {
 }
 
 pub(crate) fn state(name: &str) -> Result<CommandState, StoreError> {
-    CommandState::of_name(name).ok_or(StoreError::Corrupt("command.state"))
+    CommandState::parse(name).ok_or(StoreError::Corrupt("command.state"))
 }
 
 pub(crate) fn path(name: Option<&str>) -> Result<Option<Path>, StoreError> {
-    name.map(|name| Path::of_name(name).ok_or(StoreError::Corrupt("command.path"))).transpose()
+    name.map(|name| Path::parse(name).ok_or(StoreError::Corrupt("command.path"))).transpose()
 }
 
 /// A command's progress from its columns.
@@ -122,7 +122,7 @@ macro_rules! progress {
     ($row:expr) => {{
         let row = &$row;
         let ending =
-            row.outcome.as_deref().map(|name| domain::command::Ending::of_name(name).ok_or(StoreError::Corrupt("command.outcome")));
+            row.outcome.as_deref().map(|name| domain::command::Ending::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
         domain::command::Progress {
             state: $crate::command::state(&row.state)?,
             attempts: row.attempts,

@@ -164,7 +164,7 @@ macro_rules! deployment_row {
     ($row:expr) => {{
         let row = $row;
         let corrupt = crate::StoreError::Corrupt;
-        let pause = row.pause_reason.as_deref().map(|name| PauseReason::of_name(name).ok_or(corrupt("deployment.pause_reason")));
+        let pause = row.pause_reason.as_deref().map(|name| PauseReason::parse(name).ok_or(corrupt("deployment.pause_reason")));
         DeploymentRow {
             id: DeploymentId(row.deployment_id),
             name: row.name,
@@ -178,13 +178,13 @@ macro_rules! deployment_row {
             flags: row.flags,
             devices: row.devices,
             canary_size: row.canary_size,
-            state: DeploymentState::of_name(&row.state).ok_or(corrupt("deployment.state"))?,
-            phase: Phase::of_name(&row.phase).ok_or(corrupt("deployment.phase"))?,
+            state: DeploymentState::parse(&row.state).ok_or(corrupt("deployment.state"))?,
+            phase: Phase::parse(&row.phase).ok_or(corrupt("deployment.phase"))?,
             pause_reason: pause.transpose()?,
             paused_at: row.paused_at,
             canary_ms: row.canary_ms,
             judged_since: row.judged_since,
-            conflict: ConflictRule::of_name(&row.conflict).ok_or(corrupt("deployment.conflict"))?,
+            conflict: ConflictRule::parse(&row.conflict).ok_or(corrupt("deployment.conflict"))?,
             rolls_back: row.rolls_back.map(DeploymentId),
             created_by: row.created_by,
             created_at: row.created_at,

@@ -117,7 +117,7 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?
         };
-        let Some(state) = found.as_deref().and_then(DeploymentState::of_name) else { return Ok(Some(Applied::default())) };
+        let Some(state) = found.as_deref().and_then(DeploymentState::parse) else { return Ok(Some(Applied::default())) };
         let mut applied = Applied::default();
         change_tasks(&mut tx, plan, &mut applied).await?;
         let runs = state == DeploymentState::Running && (plan.starts.is_empty() || flags(&mut tx, true).await?.blocked().is_none());
@@ -226,7 +226,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan,
     let ended: Vec<Ended> = changed
         .into_iter()
         .filter_map(|row| {
-            let before = row.before.as_deref().and_then(TaskState::of_name).filter(|before| before.is_busy())?;
+            let before = row.before.as_deref().and_then(TaskState::parse).filter(|before| before.is_busy())?;
             let was_sending = before == TaskState::Sending;
             let (outcome, reason) = (outcome_of(&row.state), row.reason.unwrap_or_default());
             Some(Ended { device: row.device_id, attempt: row.attempts, command: row.command_id, was_sending, outcome, reason })
@@ -246,7 +246,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan,
 }
 
 fn outcome_of(state: &str) -> &'static str {
-    match TaskState::of_name(state) {
+    match TaskState::parse(state) {
         Some(TaskState::Succeeded) => "succeeded",
         Some(TaskState::Failed) => "failed",
         _ => "taken_back",

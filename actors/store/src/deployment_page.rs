@@ -105,7 +105,7 @@ impl Store {
             .map(|row| {
                 Ok(TaskCount {
                     deployment: DeploymentId(row.deployment_id),
-                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    state: TaskState::parse(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
                     canary: row.canary,
                     tasks: row.tasks,
                 })
@@ -148,9 +148,9 @@ impl Store {
                     device_id: DeviceId(row.device_id),
                     alias: row.alias,
                     canary: row.canary,
-                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
-                    reason: row.reason.as_deref().and_then(Reason::of_name),
-                    stage: row.stage.as_deref().and_then(Stage::of_name),
+                    state: TaskState::parse(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    reason: row.reason.as_deref().and_then(Reason::parse),
+                    stage: row.stage.as_deref().and_then(Stage::parse),
                     progress_pct: row.progress_pct,
                     attempts: row.attempts,
                     not_before: row.not_before,

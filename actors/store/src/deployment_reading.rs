@@ -49,15 +49,15 @@ macro_rules! task {
         domain::deployment::Task {
             device: domain::DeviceId(row.device_id),
             canary: row.canary,
-            state: domain::deployment::TaskState::of_name(&row.state).ok_or($crate::StoreError::Corrupt("deployment_task.state"))?,
-            reason: row.reason.as_deref().and_then(domain::deployment::Reason::of_name),
-            stage: row.stage.as_deref().and_then(domain::deployment::Stage::of_name),
+            state: domain::deployment::TaskState::parse(&row.state).ok_or($crate::StoreError::Corrupt("deployment_task.state"))?,
+            reason: row.reason.as_deref().and_then(domain::deployment::Reason::parse),
+            stage: row.stage.as_deref().and_then(domain::deployment::Stage::parse),
             attempts: row.attempts.max(0) as u32,
             not_before: row.not_before,
             started_at: row.started_at,
             reported_at: $reported_at,
             finished_at: row.finished_at,
-            error: row.error.as_deref().and_then(domain::deployment::ErrorCode::of_name),
+            error: row.error.as_deref().and_then(domain::deployment::ErrorCode::parse),
         }
     }};
 }

@@ -82,7 +82,7 @@ impl Store {
         for row in deployments {
             let corrupt = StoreError::Corrupt;
             let options: Options = serde_json::from_str(&row.options).map_err(|_| corrupt("deployment.options"))?;
-            let state = domain::deployment::DeploymentState::of_name(&row.state).ok_or(corrupt("deployment.state"))?;
+            let state = domain::deployment::DeploymentState::parse(&row.state).ok_or(corrupt("deployment.state"))?;
             runs.insert(row.deployment_id, (options, run_of(state)));
         }
         let blocked = flags(&mut tx, true).await?.blocked();

@@ -70,7 +70,7 @@ pub(crate) async fn transition_in(
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = found else { return Ok((TransitionOutcome::Unknown, None)) };
-    let state = DeploymentState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment.state"))?;
+    let state = DeploymentState::parse(&row.state).ok_or(StoreError::Corrupt("deployment.state"))?;
     match (transition, state) {
         (DeploymentTransition::Pause, DeploymentState::Paused) | (DeploymentTransition::Resume, DeploymentState::Running) => {
             return Ok((TransitionOutcome::Already, None));

@@ -60,7 +60,7 @@ impl CommandsQuery {
     ) -> Result<(CommandQuery, Option<CommandCursor>, Option<i64>), Invalid> {
         let state = |name: String| {
             let wanted = || Invalid::new("state", format!("not one of {}", CommandState::ALL.map(CommandState::as_str).join(", ")));
-            CommandState::of_name(&name).ok_or_else(wanted)
+            CommandState::parse(&name).ok_or_else(wanted)
         };
         for (field, value) in [("action", &self.action), ("created_by", &self.created_by)] {
             if let Some(value) = value {

@@ -91,7 +91,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Deployment>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let state =
-        |name: &str| DeploymentState::of_name(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
+        |name: &str| DeploymentState::parse(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
     if let Some(package) = &query.package {
         bounded("package", package, PACKAGE_MAX_CHARS)?;
     }
@@ -147,8 +147,8 @@ pub(crate) async fn tasks(
     let id: DeploymentId = present::id("deployment", &id)?;
     let Query(query) = query.map_err(present::query_refused)?;
     let names = || TaskState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
-    let state = |name: &str| TaskState::of_name(name).ok_or_else(|| Invalid::new("state", format!("not one of {}", names())));
-    let reason = |name: &str| Reason::of_name(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
+    let state = |name: &str| TaskState::parse(name).ok_or_else(|| Invalid::new("state", format!("not one of {}", names())));
+    let reason = |name: &str| Reason::parse(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
     let wanted = TaskQuery {
         state: query.state.as_deref().map(state).transpose()?,
         reason: query.reason.as_deref().map(reason).transpose()?,

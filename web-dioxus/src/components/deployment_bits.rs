@@ -174,8 +174,8 @@ pub(crate) fn event_text(kind: &str) -> String {
 
 /// What an event says about it: names of reasons become words.
 pub(crate) fn event_detail(detail: &str) -> String {
-    let pause = PauseReason::of_name(detail).map(pause_text);
-    pause.or_else(|| Reason::of_name(detail).map(reason_text)).map_or_else(|| detail.to_owned(), str::to_owned)
+    let pause = PauseReason::parse(detail).map(pause_text);
+    pause.or_else(|| Reason::parse(detail).map(reason_text)).map_or_else(|| detail.to_owned(), str::to_owned)
 }
 
 /// Which devices were asked for, in words.

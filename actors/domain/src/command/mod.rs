@@ -53,7 +53,7 @@ impl CommandState {
     }
 
     /// The state of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
@@ -88,7 +88,7 @@ impl Path {
     }
 
     /// The path of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.as_str() == name)
     }
 }
@@ -121,7 +121,7 @@ impl Ending {
     }
 
     /// The ending of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.as_str() == name)
     }
 }

@@ -53,7 +53,7 @@ macro_rules! names {
             }
 
             /// Value of this name.
-            pub fn of_name(name: &str) -> Option<Self> {
+            pub fn parse(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == name)
             }
         }
@@ -271,8 +271,8 @@ impl Reason {
     }
 
     /// Reason of this name.
-    pub fn of_name(name: &str) -> Option<Self> {
-        TaskReason::of_name(name).map(Self::Server).or_else(|| ErrorCode::of_name(name).map(Self::Device))
+    pub fn parse(name: &str) -> Option<Self> {
+        TaskReason::parse(name).map(Self::Server).or_else(|| ErrorCode::parse(name).map(Self::Device))
     }
 }
 
@@ -341,12 +341,12 @@ mod tests {
     #[test]
     fn names_read_back_and_reasons_are_unambiguous() {
         for state in TaskState::ALL {
-            assert_eq!(TaskState::of_name(state.as_str()), Some(*state));
+            assert_eq!(TaskState::parse(state.as_str()), Some(*state));
             assert_eq!(u8::from(state.is_finished()) + u8::from(state.is_busy()) + u8::from(state.is_waiting()), 1);
         }
         let all = TaskReason::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from));
         for reason in all {
-            assert_eq!(Reason::of_name(reason.as_str()), Some(reason));
+            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
         }
     }
 }
