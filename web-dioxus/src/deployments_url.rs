@@ -123,10 +123,7 @@ mod tests {
         let new = |apk, devices| Route::NewDeployment { query: NewDeploymentUrl { apk, devices } };
         for route in [
             Route::Deployments { query: DeploymentsUrl { state: Some(DeploymentState::Paused) } },
-            Route::Deployment {
-                id: "x".into(),
-                query: DeploymentUrl { state: Some(TaskState::Failed), reason: Reason::parse("offline") },
-            },
+            Route::Deployment { id: "x".into(), query: DeploymentUrl { state: Some(TaskState::Failed), reason: Reason::parse("offline") } },
             Route::Apks { query: ApksUrl { package: Some("com.example.till".into()) } },
             new(None, Selection::default()),
             new(Some(ApkId(Uuid::from_u128(7))), Selection::of([device(1), device(2)])),

@@ -58,11 +58,11 @@ pub fn wanted(members: &[Member], owners: &[Option<NodeId>]) -> Vec<Option<NodeI
         held.truncate(targets[at]);
         held.iter().for_each(|shard| wanted[*shard] = Some(accepting[at].id));
     }
-    let mut room: Vec<usize> = holds.iter().zip(&targets).map(|(held, target)| target - held.len()).collect();
+    let mut capacity: Vec<usize> = holds.iter().zip(&targets).map(|(held, target)| target - held.len()).collect();
     for (shard, place) in wanted.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
-        let best = (0..accepting.len()).filter(|at| room[*at] > 0).max_by_key(|at| score(names[*at], shard));
+        let best = (0..accepting.len()).filter(|at| capacity[*at] > 0).max_by_key(|at| score(names[*at], shard));
         if let Some(at) = best {
-            room[at] -= 1;
+            capacity[at] -= 1;
             *place = Some(accepting[at].id);
         }
     }

@@ -64,7 +64,7 @@ impl Cache {
             known.files.insert(id, Held { size, used: known.clock });
         }
         let cache = Self { folder, limit_bytes, known: Mutex::new(known), fetches: Semaphore::new(FETCHES_MAX) };
-        cache.make_room(None);
+        cache.evict(None);
         Ok(cache)
     }
 
@@ -138,7 +138,7 @@ impl Cache {
         let used = known.clock;
         known.files.insert(apk, Held { size, used });
         drop(known);
-        self.make_room(Some(apk));
+        self.evict(Some(apk));
     }
 
     /// Notes a use. `false`: it is not here.
@@ -156,7 +156,7 @@ impl Cache {
     }
 
     /// Removes files until they fit, but not `kept`. Who reads one goes on to the end.
-    fn make_room(&self, kept: Option<ApkId>) {
+    fn evict(&self, kept: Option<ApkId>) {
         let mut known = self.lock();
         while known.files.values().map(|held| held.size).sum::<u64>() > self.limit_bytes {
             let oldest = known.files.iter().filter(|(id, _)| Some(**id) != kept).min_by_key(|(_, held)| held.used);

@@ -98,7 +98,7 @@ pub struct ApkDownload {
     /// What is known of the whole file.
     pub facts: Arc<ApkFacts>,
     file: tokio::fs::File,
-    turn: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stall_timeout: Duration,
 }
 
@@ -168,8 +168,8 @@ impl AgentApk {
     /// # Errors
     /// Overloaded when too many run, not found without an APK, or as [`Self::facts`].
     pub(crate) async fn open(&self) -> Result<ApkDownload, ServiceError> {
-        let turn = Arc::clone(&self.downloads).try_acquire_owned();
-        let turn = turn.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
+        let permit = Arc::clone(&self.downloads).try_acquire_owned();
+        let permit = permit.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
         if self.location().await.is_none() {
             return Err(ServiceError::NotFound("agent APK"));
         }
@@ -178,7 +178,7 @@ impl AgentApk {
             tracing::warn!(event = "agent_apk.unreadable", file = %location.file.display(), %cause);
             ServiceError::Unavailable
         })?;
-        Ok(ApkDownload { facts, file, turn, stall_timeout: self.stall_timeout })
+        Ok(ApkDownload { facts, file, permit, stall_timeout: self.stall_timeout })
     }
 }
 
@@ -205,7 +205,7 @@ fn note(file: &Path, facts: &Result<Arc<ApkFacts>, Arc<str>>) {
 impl ApkDownload {
     /// The bytes `from ..= to`. A reader that takes nothing for the stall timeout loses its turn.
     pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        send_file(self.file, from, to, self.turn, self.stall_timeout, None)
+        send_file(self.file, from, to, self.permit, self.stall_timeout, None)
     }
 }
 

@@ -193,7 +193,7 @@ impl Membership {
 
     /// Renews the lease until `stopping`. Renewals overlap, so that a slow database does not end the lease.
     pub(crate) async fn keep_renewed(self: Arc<Self>, placement: ActorRef<PlacementMsg>, stopping: CancellationToken) {
-        let room = Arc::new(tokio::sync::Semaphore::new(RENEWALS_MAX));
+        let permits = Arc::new(tokio::sync::Semaphore::new(RENEWALS_MAX));
         let mut ticks = tokio::time::interval(self.options.renew_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -202,7 +202,7 @@ impl Membership {
                 () = stopping.cancelled() => return,
             }
             self.metrics.lease_holds.set(i64::from(self.ownership.lease_holds()));
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
             let (membership, placement) = (Arc::clone(&self), placement.clone());
             tokio::spawn(async move {
                 let _permit = permit;

@@ -5,7 +5,7 @@ use domain::push::Misconfiguration;
 /// How long nothing is tried after it turned out that nothing can be sent, and how often that is logged.
 const MINUTE_MS: u64 = 60_000;
 
-/// Whether the configuration is good, as far as answers have told. Times as in [`domain::push::Gate`].
+/// Whether the configuration is good, as far as answers have told. Times as in [`domain::push::CircuitBreaker`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Health {
     wrong: Option<Misconfiguration>,

@@ -1,7 +1,7 @@
 //! Push messages to devices: over Firebase Cloud Messaging's HTTP v1 API, or to the endpoint of a UnifiedPush distributor.
 //!
 //! ```text
-//! submit -> limit per device -> bounded queue -> gate, rate, concurrency -> FcmClient -> done
+//! submit -> limit per device -> bounded queue -> circuit breaker, rate, concurrency -> FcmClient -> done
 //!       │                                                                      └── AccessTokens
 //!       └─ (the token is an address) -> allowed origin, limit per device, concurrency -> UnifiedPush -> done
 //! ```

@@ -93,7 +93,7 @@ impl ApkService {
         if announced.is_some_and(|length| length > limit_bytes) {
             return Err(UploadError::TooLarge { limit_bytes });
         }
-        let _turn = self.library.upload_turn()?;
+        let _permit = self.library.upload_permit()?;
         let mut file = self.library.begin().await?;
         let mut body = std::pin::pin!(body);
         while let Some(piece) = self.next(&mut body).await? {
@@ -177,7 +177,7 @@ impl ApkService {
         if upload.received != offset {
             return Err(UploadError::Offset { received: upload.received });
         }
-        let _turn = self.library.upload_turn()?;
+        let _permit = self.library.upload_permit()?;
         let left = upload.size_bytes - offset;
         let limit_bytes = (self.library.settings.part_max_bytes as u64).min(left.unsigned_abs());
         let (mut pieces, mut length) = (Vec::new(), 0_u64);
@@ -232,7 +232,7 @@ impl ApkService {
         if upload.received != upload.size_bytes {
             return Err(UploadError::Offset { received: upload.received });
         }
-        let _turn = self.library.upload_turn()?;
+        let _permit = self.library.upload_permit()?;
         let file = self.library.join(id, &upload.parts).await?.finish().await?;
         let facts = UploadFacts { sha256: upload.sha256, rollback_of: upload.rollback_of, notes: upload.notes };
         let taken = self.taken(principal, file, facts, Some(id)).await?;

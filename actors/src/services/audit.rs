@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use store::Store;
 use tokio::sync::Semaphore;
 
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::ServiceError;
 
 /// Exports at a time.
@@ -104,7 +104,7 @@ impl AuditService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewAudit)?;
         let filter = filter.checked()?;
-        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
         let head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = piece(&self.store, &filter, None).await?;
@@ -115,7 +115,7 @@ impl AuditService {
             let (piece, next) = piece(&store, &filter, older_than).await?;
             Ok(Some((piece, (store, filter, next))))
         });
-        Ok(paced(turn, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
+        Ok(throttled_stream(permit, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
     }
 }
 
@@ -197,7 +197,7 @@ pub async fn check_audit(store: &Store, expected: Option<Head>) -> Result<AuditC
 impl AuditChecked {
     fn note(&mut self, found: Vec<Problem>) {
         self.problems_total += found.len();
-        let room = PROBLEMS_MAX.saturating_sub(self.problems.len());
-        self.problems.extend(found.into_iter().take(room));
+        let capacity = PROBLEMS_MAX.saturating_sub(self.problems.len());
+        self.problems.extend(found.into_iter().take(capacity));
     }
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
 use super::device_edit::{BulkTarget, target_ids};
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::{ServiceError, clock};
 
 /// Commands that are read at a time for a table.
@@ -291,7 +291,7 @@ impl CommandService {
         id: CommandBatchId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.batch(principal, id).await?;
-        let turn = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let permit = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<CommandCursor>)), move |left| async move {
@@ -303,7 +303,7 @@ impl CommandService {
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
             Ok(Some((piece, next.map(|next| (service, Some(next))))))
         });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 

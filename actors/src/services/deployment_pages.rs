@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt, stream};
 use store::{DeploymentEventRow, DeploymentQuery, DeploymentRow, TaskQuery, TaskRow};
 
 use super::deployments::{DeploymentService, RollbackOffer};
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::ServiceError;
 
 /// Tasks that are read at a time for an export.
@@ -182,7 +182,7 @@ impl DeploymentService {
         id: DeploymentId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.exists(principal, id).await?;
-        let turn = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let permit = Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {
@@ -192,7 +192,7 @@ impl DeploymentService {
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
             Ok(Some((piece, next.map(|next| (service, Some(next))))))
         });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 

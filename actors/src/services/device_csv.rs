@@ -21,7 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::device_audit::Occasion;
 use super::device_edit::{Acted, Mode, act, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::{ServiceError, clock};
 
 /// Most rows of an import.
@@ -118,7 +118,7 @@ impl ImportReport {
 }
 
 /// A turn at importing a table.
-pub struct ImportTurn {
+pub struct ImportPermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -144,7 +144,7 @@ impl DeviceService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let filter = filter.checked()?;
-        let turn = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
+        let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("exports at a time"))?;
         let mut head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
@@ -156,7 +156,7 @@ impl DeviceService {
             let (piece, next) = service.piece(&filter, Some(&after)).await?;
             Ok(Some((piece, (service, filter, next))))
         });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
+        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
     }
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
@@ -173,24 +173,24 @@ impl DeviceService {
     ///
     /// # Errors
     /// Forbidden, or too many imports are under way.
-    pub fn import_turn(&self, principal: &Principal) -> Result<ImportTurn, ServiceError> {
+    pub fn import_permit(&self, principal: &Principal) -> Result<ImportPermit, ServiceError> {
         principal.require(Permission::ManageDevices)?;
-        let turn = Arc::clone(&self.imports).try_acquire_owned();
-        Ok(ImportTurn { _permit: turn.map_err(|_| ServiceError::Overloaded("imports at a time"))? })
+        let permit = Arc::clone(&self.imports).try_acquire_owned();
+        Ok(ImportPermit { _permit: permit.map_err(|_| ServiceError::Overloaded("imports at a time"))? })
     }
 
-    /// Imports a table that is here already; see [`Self::import_in_turn`].
+    /// Imports a table that is here already; see [`Self::import_with_permit`].
     ///
     /// # Errors
-    /// As [`Self::import_turn`] and [`Self::import_in_turn`].
+    /// As [`Self::import_permit`] and [`Self::import_with_permit`].
     pub async fn import(
         &self,
         principal: &Principal,
         csv: impl AsRef<[u8]> + Send + 'static,
         dry_run: bool,
     ) -> Result<ImportReport, ServiceError> {
-        let turn = self.import_turn(principal)?;
-        self.import_in_turn(principal, turn, csv, dry_run).await
+        let permit = self.import_permit(principal)?;
+        self.import_with_permit(principal, permit, csv, dry_run).await
     }
 
     /// Reads a table of aliases, tags and groups, and makes the changes: all of them, or none when
@@ -202,10 +202,10 @@ impl DeviceService {
     ///
     /// # Errors
     /// Forbidden, or the head or the number of rows or changes is out of its limits.
-    pub async fn import_in_turn(
+    pub async fn import_with_permit(
         &self,
         principal: &Principal,
-        _turn: ImportTurn,
+        _permit: ImportPermit,
         csv: impl AsRef<[u8]> + Send + 'static,
         dry_run: bool,
     ) -> Result<ImportReport, ServiceError> {

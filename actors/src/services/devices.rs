@@ -66,8 +66,8 @@ impl DeviceService {
         restore_within: TimeDelta,
         export_stall_timeout: Duration,
     ) -> Self {
-        let turns = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
-        Self { store, router, view, policy, restore_within, exports: turns(), export_stall_timeout, imports: turns() }
+        let permits = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
+        Self { store, router, view, policy, restore_within, exports: permits(), export_stall_timeout, imports: permits() }
     }
 
     /// A page of devices, as last stored.

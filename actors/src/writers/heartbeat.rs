@@ -206,8 +206,8 @@ impl Writer {
     async fn gather(&mut self, told: &mut Vec<WriterMsg>) {
         let until = Instant::now() + self.linger;
         while told.len() < self.batch_rows_max {
-            let room = self.batch_rows_max - told.len();
-            match tokio::time::timeout_at(until, self.queue.recv_many(told, room)).await {
+            let capacity = self.batch_rows_max - told.len();
+            match tokio::time::timeout_at(until, self.queue.recv_many(told, capacity)).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => break,
             }

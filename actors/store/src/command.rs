@@ -121,8 +121,7 @@ pub(crate) fn path(name: Option<&str>) -> Result<Option<Path>, StoreError> {
 macro_rules! progress {
     ($row:expr) => {{
         let row = &$row;
-        let ending =
-            row.outcome.as_deref().map(|name| domain::command::Ending::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
+        let ending = row.outcome.as_deref().map(|name| domain::command::Ending::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
         domain::command::Progress {
             state: $crate::command::state(&row.state)?,
             attempts: row.attempts,

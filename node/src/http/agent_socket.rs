@@ -45,20 +45,20 @@ pub(crate) async fn upgrade(
     let upgrade =
         upgrade.map_err(|_| ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this route takes WebSocket upgrades only"))?;
     app.system.agent.check(credentials).await?;
-    let room = Arc::clone(&app.sockets).try_acquire_owned();
-    let room =
-        room.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later())?;
+    let permit = Arc::clone(&app.sockets).try_acquire_owned();
+    let permit = permit
+        .map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later())?;
     let limit_bytes = app.config.socket.frame_limit_bytes;
     Ok(upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(limit_bytes)
         .max_frame_size(limit_bytes)
-        .on_upgrade(move |socket| run(app, credentials, socket, room)))
+        .on_upgrade(move |socket| run(app, credentials, socket, permit)))
 }
 
-async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, room: OwnedSemaphorePermit) {
-    let _room = room;
+async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, permit: OwnedSemaphorePermit) {
+    let _permit = permit;
     let gauge = app.observability.actors.agent_sockets.clone();
     gauge.inc();
     let mut session = Session {

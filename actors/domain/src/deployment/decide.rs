@@ -10,7 +10,7 @@
 use chrono::TimeDelta;
 
 use super::judge::{Verdict, judge};
-use super::pace::allowance;
+use super::rate_limit::allowance;
 use super::readiness::{DeviceSnapshot, ineligibility};
 use super::report::AttemptEnd;
 use super::{DeploymentState, ErrorCode, Options, PauseReason, Phase, Reason, Task, TaskReason, TaskState};

@@ -8,13 +8,13 @@
 //!  canceled: by people or by a newer deployment, from every waiting state and from sending
 //! ```
 //! `request` requested options; `options` all options with their limits; `window` maintenance window; `readiness` eligibility of a device;
-//! `pace` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
+//! `rate_limit` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
 //! `rollback` choice of the APK to roll back to.
 
 mod decide;
 mod judge;
 mod options;
-mod pace;
+mod rate_limit;
 mod readiness;
 mod report;
 mod request;
@@ -26,7 +26,7 @@ use crate::{DeviceId, Timestamp};
 pub use decide::{Blocked, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
-pub use pace::{allowance, portion};
+pub use rate_limit::{allowance, portion};
 pub use readiness::{DeviceSnapshot, ineligibility};
 pub use report::{AttemptEnd, Refusal, ReportEffect, TaskStatus, TaskUpdate, apply_report};
 pub use request::{CanaryRequest, OptionsRequest};
