@@ -63,9 +63,9 @@ enum Route {
 
 /// What the router works with.
 pub struct RouterParts {
-    /// What this node may do right now.
+    /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
-    /// Where the actors of this node's devices are.
+    /// Directory of the actors of this node's devices.
     pub directory: Directory,
     /// The shards that run here.
     pub shards: ShardTable,

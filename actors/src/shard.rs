@@ -25,55 +25,55 @@ use crate::messages::PendingCommand;
 use crate::metrics::Metrics;
 use crate::{ServiceError, clock};
 
-/// How often a shard looks at its deadlines.
+/// Interval of checking the deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);
-/// Wait before the second restart in a row; doubles with each further one.
+/// Delay before the second restart in a row; doubles with each further one.
 const RESTART_BACKOFF_MS: u64 = 200;
-/// Longest wait before a restart.
+/// Longest delay before a restart.
 const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
-/// Open commands of one device that are read.
+/// Most open commands of one device that are read.
 const COMMANDS_READ_MAX: i64 = 1_000;
-/// Wait before open commands that could not be read are read again.
+/// Delay before open commands are read again after a failure.
 pub(crate) const COMMANDS_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// A device that ran for this long has recovered: its failures are forgotten.
+/// Running time after which the failures of a device no longer count.
 const RECOVERED_AFTER_S: i64 = 60;
 
-/// Where the actors of this node's devices are.
+/// Directory of the actors of this node's devices.
 pub type Directory = Arc<DashMap<DeviceId, ActorRef<DeviceMsg>>>;
 
-/// The shards that run on this node.
+/// Table of the shards that run on this node.
 pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
 
-/// What a shard is told. Local to a node.
+/// Message to a shard actor. Local to a node.
 #[derive(RactorMessage)]
 pub enum ShardMsg {
-    /// Start these devices, as the store knows them.
+    /// Start these stored devices.
     Activate(Vec<StoredDevice>),
     /// What the store held of these devices when it was asked at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
     Refresh(Instant, Vec<StoredDevice>),
-    /// Commands that the store holds for these devices.
+    /// Stored open commands of these devices.
     PendingCommands(Vec<(DeviceId, PendingCommand)>),
-    /// This device was removed for good: stop its actor.
+    /// This device was purged: stop its actor.
     Purged(DeviceId),
-    /// Read what the store holds of a device, and tell it.
+    /// Read a device from the store and refresh its actor.
     Reload(DeviceId),
-    /// Answered once everything told before is done.
+    /// Replied once all earlier messages are handled.
     Settled(RpcReplyPort<()>),
-    /// Find this device, starting it from the store when it does not run.
+    /// Locate the actor of this device, starting it from the store if needed.
     Locate(DeviceId, RpcReplyPort<Result<ActorRef<DeviceMsg>, ServiceError>>),
-    /// Tell this device when this time has passed.
+    /// Wake this device at this time.
     WatchUntil(DeviceId, Timestamp),
-    /// Look at the deadlines.
+    /// Check the deadlines.
     Tick,
-    /// Start a failed device again.
+    /// Restart a failed device.
     Restart(DeviceId),
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
 }
 
-/// A shard as its devices know it.
+/// Shard actor, as the supervisor of its devices.
 struct Supervisor(ActorRef<ShardMsg>);
 
 impl DeviceSupervisor for Supervisor {
@@ -89,19 +89,19 @@ impl DeviceSupervisor for Supervisor {
 /// The actor of one shard.
 pub struct ShardActor;
 
-/// How a shard starts.
+/// Arguments of a shard actor.
 pub struct ShardArguments {
-    /// Which shard it is.
+    /// The shard.
     pub shard: ShardId,
-    /// The epoch in which its node owns it.
+    /// Epoch in which this node owns the shard.
     pub epoch: Epoch,
-    /// Where its devices are read from.
+    /// Store of its devices.
     pub store: Store,
-    /// Where its devices are entered.
+    /// Directory of device actors.
     pub directory: Directory,
-    /// What all devices share.
+    /// Dependencies that all devices share.
     pub context: Arc<DeviceContext>,
-    /// Where failures are counted.
+    /// Metrics.
     pub metrics: Metrics,
 }
 
@@ -110,7 +110,7 @@ struct Failing {
     last: Timestamp,
 }
 
-/// What a shard holds.
+/// State of a shard actor.
 pub struct ShardState {
     start: ShardArguments,
     supervisor: Arc<dyn DeviceSupervisor>,
@@ -230,7 +230,7 @@ impl ShardState {
         }
     }
 
-    /// Hands commands to the devices that run; one that does not reads its own when it is started.
+    /// Sends commands to running devices; others read theirs when they are started.
     fn commands(&self, commands: Vec<(DeviceId, PendingCommand)>) {
         let mut by_device: HashMap<DeviceId, Vec<PendingCommand>> = HashMap::new();
         for (id, command) in commands {
@@ -243,7 +243,7 @@ impl ShardState {
         }
     }
 
-    /// Reads the open commands of a device that was started by itself, until it is done or the device has stopped.
+    /// Loads the open commands of a device that was started alone; retries until it succeeds or the device has stopped.
     fn load_pending_commands(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
         let (store, actor) = (self.start.store.clone(), actor.clone());
         tokio::spawn(async move {
@@ -258,7 +258,7 @@ impl ShardState {
         });
     }
 
-    /// Stops the actor of a device that is no more, and gives back what it held.
+    /// Stops the actor of a purged device.
     fn purged(&mut self, id: DeviceId) {
         self.failing.remove(&id);
         if let Some(actor) = self.start.directory.get(&id) {

@@ -1,4 +1,4 @@
-//! Which events a device's live state amounts to: the difference to the condition that is on record.
+//! Events of a device: the difference between its live state and its recorded condition.
 //!
 //! ```text
 //! on record   online, battery fine, boot A          on record   offline, battery low, boot B
@@ -18,13 +18,13 @@ pub const BATTERY_RECOVERY_PCT: i16 = 5;
 /// The condition of a device up to which its events are recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// It is heard from.
+    /// The device is online.
     pub online: bool,
-    /// Its charge is below the limit, or was and has hardly risen.
+    /// The battery is below the limit, or was and has hardly risen.
     pub low_battery: bool,
     /// The monitored app is down.
     pub app_down: bool,
-    /// Its boot.
+    /// Boot id.
     pub boot_id: Option<String>,
     /// Version name of its agent.
     pub agent_version: Option<String>,
@@ -36,16 +36,16 @@ pub struct Condition {
     pub app_version: Option<String>,
 }
 
-/// One thing that happened.
+/// Event of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence {
-    /// When, as far as is known.
+    /// Time, as far as known.
     pub at: Timestamp,
-    /// What.
+    /// Kind.
     pub kind: EventKind,
-    /// Value before, where there is one.
+    /// Value before, if any.
     pub before: Option<String>,
-    /// Value after, where there is one.
+    /// Value after, if any.
     pub after: Option<String>,
 }
 

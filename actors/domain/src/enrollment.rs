@@ -87,7 +87,7 @@ impl TokenRequest {
     }
 }
 
-/// What can be said of a token.
+/// Status of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenStatus {
     /// Can enroll one device.
@@ -96,7 +96,7 @@ pub enum TokenStatus {
     Used,
     /// Was not used in time.
     Expired,
-    /// Was taken back.
+    /// Revoked.
     Revoked,
 }
 
@@ -117,7 +117,7 @@ impl TokenStatus {
         }
     }
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unused => "unused",
@@ -127,7 +127,7 @@ impl TokenStatus {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not a status.
@@ -139,10 +139,10 @@ impl TokenStatus {
     }
 }
 
-/// A token as lists show it; its secret is not kept.
+/// API token, without its secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnrollToken {
-    /// Identity.
+    /// Id.
     pub id: crate::EnrollTokenId,
     /// Alias the device gets.
     pub alias: Option<String>,
@@ -150,13 +150,13 @@ pub struct EnrollToken {
     pub tags: Vec<String>,
     /// Groups the device gets.
     pub groups: Vec<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// Who made it; `None` = the server's own command line.
     pub created_by: Option<UserId>,
     /// The maker's name.
     pub created_by_name: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
     /// When it was used.
     pub used_at: Option<Timestamp>,

@@ -9,10 +9,10 @@ macro_rules! kinds {
         pub enum EventKind { $($(#[$doc])* $kind,)* }
 
         impl EventKind {
-            /// Every kind.
+            /// Every value.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// Its name in the API and the database.
+            /// Name in the API and the database.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
             }
@@ -52,7 +52,7 @@ kinds! {
 }
 
 impl EventKind {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not a kind.

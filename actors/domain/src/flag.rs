@@ -16,7 +16,7 @@ impl Flag {
     /// Every one.
     pub const ALL: [Self; 2] = [Self::DeploymentsEnabled, Self::DeploymentsKillSwitch];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DeploymentsEnabled => "deployments.enabled",
@@ -32,7 +32,7 @@ impl Flag {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// Names every flag that there is.

@@ -35,7 +35,7 @@ pub enum Transport {
 impl Transport {
     const ALL: [Self; 5] = [Self::Wifi, Self::Cellular, Self::Ethernet, Self::None, Self::Other];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Wifi => "wifi",
@@ -46,7 +46,7 @@ impl Transport {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not one of the five.
@@ -208,17 +208,17 @@ impl Telemetry {
 /// One checked heartbeat, placed in its bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
-    /// Whose it is.
+    /// Device that sent the heartbeat.
     pub device_id: DeviceId,
     /// Start of its 10-second bucket.
     pub bucket_at: Timestamp,
     /// When the server received it.
     pub received_at: Timestamp,
-    /// The device's own clock, if it told.
+    /// Time by the clock of the device, if reported.
     pub device_time: Option<Timestamp>,
-    /// Whether that clock was too far off to be believed.
+    /// Whether the clock of the device was too wrong to be used.
     pub clock_rejected: bool,
-    /// What it tells.
+    /// Telemetry of the heartbeat.
     pub telemetry: Telemetry,
 }
 

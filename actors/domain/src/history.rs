@@ -365,7 +365,7 @@ fn cover(bins: &mut [Bin], plan: &HistoryPlan, from: Timestamp, to: Timestamp) {
 /// The fleet at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FleetSample {
-    /// When.
+    /// Time.
     pub at: Timestamp,
     /// Enrolled devices.
     pub devices: i64,

@@ -96,7 +96,7 @@ impl SortKey {
     const ALL: [(Self, &'static str); 4] =
         [(Self::Alias, "alias"), (Self::LastSeen, "last_seen_at"), (Self::Battery, "battery_pct"), (Self::Enrolled, "enrolled_at")];
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(key, _)| *key == self).map_or("alias", |(_, name)| name)
     }

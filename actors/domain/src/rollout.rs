@@ -31,7 +31,7 @@ pub fn in_cohort(device: DeviceId, rollout_percent: u8) -> bool {
 pub struct Promoted {
     /// Which.
     pub build: AgentBuildId,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
     /// Size of its cohort, 1..100.
     pub rollout_percent: u8,
@@ -110,7 +110,7 @@ impl BuildState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Draft, Self::Promoted, Self::Halted, Self::RolledBack];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
@@ -179,7 +179,7 @@ impl UpdateEvent {
     /// Every event.
     pub const ALL: [Self; 4] = [Self::Downloaded, Self::Installed, Self::Failed, Self::VerifyFailed];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Downloaded => "downloaded",
@@ -245,7 +245,7 @@ pub enum HaltReason {
 }
 
 impl HaltReason {
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::VerifyFailures => "verify_failures",

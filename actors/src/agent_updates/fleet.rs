@@ -22,7 +22,7 @@ pub(crate) struct Running {
     pub(crate) place: u8,
     /// Version code of its agent, if it told.
     pub(crate) version_code: Option<i64>,
-    /// Whether it is heard from.
+    /// Whether the device is online.
     pub(crate) online: bool,
 }
 

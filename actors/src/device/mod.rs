@@ -32,112 +32,112 @@ use crate::push::{PushOutcome, PushSender};
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
 use queue::{CommandQueue, Driver};
 
-/// What a device actor is told. Local to a node: nothing of it travels as it is.
+/// Message to a device actor. Local to a node: none is sent over the link as it is.
 #[derive(RactorMessage)]
 pub enum DeviceMsg {
-    /// A heartbeat came in.
+    /// A heartbeat to store.
     Heartbeat {
         /// The heartbeat.
         status: Arc<LastStatus>,
         /// A push token it carried.
         fcm_token: Option<String>,
-        /// The generation of the credentials it came with.
+        /// Generation of the credentials it came with.
         generation: i32,
-        /// The socket it came over.
+        /// Socket over which it came.
         socket: Option<SocketRef>,
-        /// Answered after commit.
+        /// Reply after the commit.
         reply: HeartbeatReply,
     },
-    /// A heartbeat of this device is committed.
+    /// A heartbeat of the device has been committed.
     Stored(StoredHeartbeat),
-    /// The deadline it asked for has passed.
+    /// The liveness deadline of the device has passed.
     DeadlinePassed,
-    /// It is asked something, from whichever node.
+    /// A request, from any node.
     Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
-    /// What the store held when it was asked at this moment, after somebody else may have written.
+    /// The stored device, read at this moment after another node may have written it.
     Refresh(Instant, Box<StoredDevice>),
-    /// What became of the events that it had recorded.
+    /// Outcome of recording events.
     ChangeRecorded(RecordOutcome),
-    /// The pause after a refused record is over.
+    /// The delay after a refused record has ended.
     RetryRecord,
-    /// Commands that the store holds for it.
+    /// Stored open commands of the device.
     PendingCommands(Vec<PendingCommand>),
-    /// What became of a push message with a command, to this push token.
+    /// Outcome of the push message of a command, to this push token.
     Pushed(CommandId, Box<str>, PushOutcome),
-    /// It was removed for good: there is nothing left to be an actor of.
+    /// The device was purged: its actor stops.
     Purged,
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
 }
 
-/// When a device's deadline is looked at again while this node has no lease.
+/// Delay before a deadline is checked again while this node has no lease.
 const LEASE_RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
-/// When events are looked at again that could not be recorded.
+/// Delay before events are recorded again that could not be recorded.
 const RECORD_RETRY_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
-/// What every device actor of a node shares.
+/// Dependencies that all device actors of a node share.
 pub struct DeviceContext {
-    /// Where views are published.
+    /// Fleet view to which the state is published.
     pub view: Arc<FleetView>,
-    /// Where rows are written.
+    /// Writers of heartbeats.
     pub writers: HeartbeatWriters,
-    /// Where events are recorded.
+    /// Writer of events.
     pub events: EventWriter,
-    /// What this node may do right now.
+    /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
-    /// Reaches sockets, wherever they hang.
+    /// Sends to sockets of any node.
     pub sockets: Arc<dyn SocketPort>,
-    /// Reaches devices that have no socket.
+    /// Sends push messages.
     pub push: PushSender,
-    /// How devices are judged.
+    /// Thresholds of the status of a device.
     pub policy: DevicePolicy,
-    /// How long commands wait on each path.
+    /// Timeouts of the paths of commands.
     pub dispatch: DispatchPolicy,
-    /// Where what happens to commands is put on record.
+    /// Writer of command reports.
     pub commands: CommandWriter,
-    /// Keys of devices are derived from it.
+    /// Master key, from which the keys of devices are derived.
     pub master_key: Arc<SecretBox<Vec<u8>>>,
-    /// Where open commands are counted.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Where push tokens are forgotten that are worthless.
+    /// Store, for deleting invalid push tokens.
     pub store: Store,
 }
 
-/// What supervises devices: watches their deadlines, and reads them from the store.
+/// Supervisor of devices: watches their deadlines, and reads them from the store.
 ///
-/// One that has stopped does nothing; its devices are about to stop as well.
+/// A supervisor that has stopped does nothing; its devices are about to stop as well.
 pub trait DeviceSupervisor: Send + Sync {
     /// Sends [`DeviceMsg::DeadlinePassed`] to a device once this time has passed.
     fn watch_until(&self, device: DeviceId, deadline: Timestamp);
-    /// Sends [`DeviceMsg::Refresh`] with what the store holds of a device.
+    /// Sends [`DeviceMsg::Refresh`] with the stored device.
     fn reload(&self, device: DeviceId);
 }
 
 /// The actor of one device.
 pub struct DeviceActor;
 
-/// How a device actor starts.
+/// Arguments of a device actor.
 pub struct DeviceArguments {
-    /// Its state as the store knows it.
+    /// Stored state of the device.
     pub state: DeviceState,
-    /// When the store was asked for it.
+    /// When it was read from the store.
     pub read_at: Instant,
-    /// The push token that the store holds.
+    /// Stored push token.
     pub fcm_token: Option<String>,
-    /// The version of its key.
+    /// Version of the device key.
     pub key_version: i32,
-    /// The condition on record and its version.
+    /// Recorded condition and its version.
     pub condition: Option<(i64, Condition)>,
-    /// Its supervisor.
+    /// Supervisor of the device.
     pub supervisor: Arc<dyn DeviceSupervisor>,
-    /// The epoch of its shard that it belongs to.
+    /// Epoch of its shard.
     pub epoch: Epoch,
-    /// What all devices share.
+    /// Dependencies that all devices share.
     pub context: Arc<DeviceContext>,
 }
 
-/// What a device actor holds.
+/// State of a device actor.
 pub struct DeviceActorState {
     device: DeviceState,
     fcm_token: Option<Box<str>>,
@@ -150,11 +150,11 @@ pub struct DeviceActorState {
     /// A heartbeat of this very actor has written its details. Until then an earlier
     /// actor's last write may still be on its way.
     details_known: bool,
-    /// The condition on record and its version; 0 when none is.
+    /// Recorded condition and its version; 0 when there is none.
     recorded: (i64, Condition),
-    /// The condition that is being recorded, and whether it tells of a reboot.
+    /// Condition that is being recorded, and whether it includes a reboot.
     recording: Option<(Condition, bool)>,
-    /// Nothing is recorded for a while after a refusal: what is refused for good must not loop.
+    /// Whether recording is paused after a refusal, so that a permanent refusal does not loop.
     paused: bool,
     /// When the condition on record was last known. One that was read before is older.
     recorded_at: Instant,
@@ -276,13 +276,13 @@ fn answer_heartbeat(reply: HeartbeatReply, outcome: Result<HeartbeatAck, Service
     let _ = reply.send(outcome);
 }
 
-/// Whoever asked may have given up; that is theirs to handle.
+/// Replies; a caller that has given up is ignored.
 fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, value: T) {
     let _ = reply.send(value);
 }
 
 impl DeviceActorState {
-    /// Whether this node still owns the device, in the epoch that this actor belongs to.
+    /// Whether this node still owns the device in the epoch of this actor.
     fn acts(&self) -> bool {
         self.context.ownership.acts(self.lease.shard, self.lease.epoch)
     }
@@ -343,7 +343,7 @@ impl DeviceActorState {
         self.apply(DeviceEvent::Refresh(Box::new(stored.known())));
     }
 
-    /// Has recorded what happened since the condition that is on record, if anything has.
+    /// Submits the events since the recorded condition, if there are any.
     fn record(&mut self, me: &ActorRef<DeviceMsg>) {
         if self.recording.is_some() || self.paused || !self.acts() {
             return;
@@ -366,7 +366,7 @@ impl DeviceActorState {
         }
     }
 
-    /// A device that is heard from tries again by itself, with its next heartbeat.
+    /// Schedules another try; an online device tries again with its next heartbeat.
     fn record_later(&self) {
         if self.device.connectivity != domain::device::Connectivity::Online {
             self.watch_until(clock::now() + RECORD_RETRY_DELAY);
@@ -441,7 +441,7 @@ impl DeviceActorState {
         }
     }
 
-    /// Does for the open commands what is to be done after `event`. Not without the lease; then later.
+    /// Drives the open commands after `event`; without the lease, later.
     fn drive(&mut self, me: &ActorRef<DeviceMsg>, event: DispatchEvent) {
         if self.commands.is_empty() || self.device.lifecycle != domain::device::Lifecycle::Active {
             return;
@@ -464,7 +464,7 @@ impl DeviceActorState {
         answered
     }
 
-    /// The device's socket is this one.
+    /// Sets the socket of the device.
     fn socket_is(&mut self, me: &ActorRef<DeviceMsg>, socket: SocketRef) {
         if self.socket.replace(socket) != Some(socket) {
             self.publish_active();
@@ -498,7 +498,7 @@ impl DeviceActorState {
         DeviceView { channels, ..self.device.view(&self.context.policy) }
     }
 
-    /// Shows it, unless it is deleted.
+    /// Publishes the device, unless it is deleted.
     fn publish_active(&self) {
         if self.device.lifecycle == domain::device::Lifecycle::Active {
             self.publish();

@@ -19,7 +19,7 @@ const WIFI_PASSWORD_MAX_CHARS: usize = 64;
 /// How a Wi-Fi network is protected, as Android's provisioning names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WifiSecurity {
-    /// Not at all.
+    /// No security.
     None,
     /// WPA, WPA2 or WPA3 with a password.
     Wpa,
@@ -30,9 +30,9 @@ pub enum WifiSecurity {
 /// A Wi-Fi network that the device joins before anything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wifi {
-    /// Its name.
+    /// Name.
     pub ssid: String,
-    /// How it is protected.
+    /// Security.
     pub security: WifiSecurity,
     /// Its password.
     pub password: Option<String>,

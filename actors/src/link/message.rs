@@ -107,7 +107,7 @@ impl From<Refusal> for ServiceError {
 pub struct DeviceCall {
     /// The device.
     pub device: DeviceId,
-    /// The request.
+    /// Origin of the request.
     pub request: DeviceRequest,
 }
 

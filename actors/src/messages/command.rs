@@ -17,7 +17,7 @@ pub struct PendingCommand {
     pub delivered: bool,
     /// When it is sent at the earliest.
     pub release_at: Timestamp,
-    /// When it is worthless.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 

@@ -67,7 +67,7 @@ pub enum DeviceRequest {
     SocketOpened {
         /// Generation of the credentials it was opened with.
         generation: i32,
-        /// Where it hangs.
+        /// The socket.
         socket: SocketRef,
     },
     /// Its credentials were revoked, or it was deleted.
@@ -88,7 +88,7 @@ pub enum DeviceRequest {
     },
     /// A socket of it is gone.
     SocketClosed {
-        /// Where it hung.
+        /// The socket.
         socket: SocketRef,
     },
 }
@@ -107,13 +107,13 @@ pub enum DeviceReply {
 pub struct ForwardedHeartbeat {
     /// The device.
     pub device: DeviceId,
-    /// What it told.
+    /// Telemetry of the heartbeat.
     pub status: Arc<LastStatus>,
     /// Generation of the credentials it came with.
     pub generation: i32,
     /// A push token it carried.
     pub fcm_token: Option<String>,
-    /// The socket it came over.
+    /// Socket over which it came.
     pub socket: Option<SocketRef>,
 }
 

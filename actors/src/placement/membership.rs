@@ -78,7 +78,7 @@ pub enum JoinError {
          upgrade all nodes to a build in between first", peer_speaks.0, peer_speaks.1
     )]
     NoCommonProtocol {
-        /// Its name.
+        /// Name.
         peer: String,
         /// Its oldest and newest protocol.
         peer_speaks: (i32, i32),

@@ -104,7 +104,7 @@ pub enum PushSetupError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// Cause.
         cause: std::io::Error,
     },
     /// Others can read the private key.

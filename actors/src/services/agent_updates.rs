@@ -46,7 +46,7 @@ pub struct UpdateOffer {
 pub struct UpdateProgress {
     /// The build.
     pub build: AgentBuildId,
-    /// What.
+    /// Event.
     pub event: UpdateEvent,
     /// What went wrong.
     pub error: Option<String>,

@@ -61,7 +61,7 @@ impl From<StoreError> for UploadError {
 pub struct UploadFacts {
     /// Its SHA-256, hex; checked at the end.
     pub sha256: Option<String>,
-    /// The older APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
     /// For people.
     pub notes: String,

@@ -36,7 +36,7 @@ struct AccessClaims {
 /// Where a sign-in comes from.
 #[derive(Debug, Clone, Default)]
 pub struct ClientInfo {
-    /// The request.
+    /// Origin of the request.
     pub origin: Origin,
     /// What it says of itself, as it came.
     pub user_agent: Option<String>,
@@ -46,7 +46,7 @@ pub struct ClientInfo {
 pub struct SignedIn {
     /// Short-lived bearer token.
     pub access_token: String,
-    /// When it stops working.
+    /// Expiry.
     pub access_expires_at: Timestamp,
     /// Exchanged for the next pair, once. `None` when a twin of this request got it.
     pub refresh_token: Option<String>,
@@ -54,7 +54,7 @@ pub struct SignedIn {
     pub session_expires_at: Timestamp,
     /// Name of the account.
     pub username: String,
-    /// What it may do.
+    /// Role.
     pub role: Role,
 }
 

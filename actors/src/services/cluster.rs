@@ -34,7 +34,7 @@ pub struct ClusterNode {
 /// A shard as this node sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterShard {
-    /// Which.
+    /// Shard.
     pub shard: ShardId,
     /// Its owner.
     pub owner: Option<NodeId>,

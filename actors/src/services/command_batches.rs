@@ -37,7 +37,7 @@ const REFUSED_NAMED_MAX: usize = 1_000;
 pub struct BatchRequest {
     /// Which.
     pub target: BulkTarget,
-    /// What.
+    /// Command.
     pub command: CommandRequest,
     /// Commands that are sent in a second; as configured if not given.
     pub rate_per_second: Option<i32>,
@@ -68,14 +68,14 @@ pub struct Expected {
 pub enum Refused {
     /// There is no such device.
     NotFound,
-    /// It is deleted.
+    /// The device is deleted.
     Deleted,
     /// Too many commands are open for it.
     TooManyOpen,
 }
 
 impl Refused {
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",

@@ -57,7 +57,7 @@ pub struct BulkOutcome {
     pub id: DeviceId,
     /// The alias that it had before; `None` when there is no such device.
     pub alias: Option<String>,
-    /// What.
+    /// Decision.
     pub decision: Decision,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Acted {
 /// How a set of actions is carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Not at all.
+    /// No security.
     DryRun,
     /// Whatever can be done.
     Each,

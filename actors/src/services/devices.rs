@@ -22,11 +22,11 @@ const TABLES_AT_A_TIME: usize = 4;
 /// A device with what lists of the whole fleet leave out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceDetails {
-    /// Its state.
+    /// Live state.
     pub view: DeviceView,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
-    /// When it was deleted.
+    /// Time of deletion.
     pub deleted_at: Option<Timestamp>,
     /// Until when it can be restored, if it was deleted.
     pub restorable_until: Option<Timestamp>,
@@ -152,7 +152,7 @@ impl DeviceService {
         *self.view.stats().borrow()
     }
 
-    /// How devices are judged.
+    /// Thresholds of the status of a device.
     pub fn policy(&self) -> DevicePolicy {
         self.policy
     }

@@ -26,13 +26,13 @@ use crate::{ServiceError, clock};
 /// A token just made; the only time its secret is known.
 #[derive(Clone)]
 pub struct NewToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
     /// The secret to hand out.
     pub token: String,
     /// Alias the device gets.
     pub alias: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
@@ -46,7 +46,7 @@ pub struct TokenPage {
 
 /// A device just enrolled; the only time its secrets are known.
 pub struct Enrolled {
-    /// Identity.
+    /// Id.
     pub device_id: DeviceId,
     /// `<token id>.<secret>`.
     pub device_token: String,

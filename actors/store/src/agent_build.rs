@@ -12,7 +12,7 @@ use crate::{Store, StoreError};
 /// A build of the agent, and the APK behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentBuildRow {
-    /// Its id.
+    /// Id.
     pub id: AgentBuildId,
     /// The APK.
     pub apk: ApkId,
@@ -38,21 +38,21 @@ pub struct AgentBuildRow {
     pub halt_reason: Option<HaltReason>,
     /// What devices told since it was promoted last.
     pub judged: Judged,
-    /// Who added it.
+    /// Creator.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Who promoted it last.
+    /// Who promoted the build last.
     pub promoted_by: Option<String>,
-    /// When.
+    /// Time of the last promotion.
     pub promoted_at: Option<Timestamp>,
-    /// Who changed anything last.
+    /// Who changed the build last.
     pub changed_by: String,
-    /// When.
+    /// Time of the last change.
     pub changed_at: Timestamp,
-    /// Who told devices to look for it last.
+    /// Who notified devices of the build last.
     pub nudged_by: Option<String>,
-    /// When.
+    /// Time of the last notification.
     pub nudged_at: Option<Timestamp>,
 }
 
@@ -61,9 +61,9 @@ pub struct AgentBuildRow {
 pub struct BuildCandidate {
     /// The APK.
     pub id: ApkId,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
-    /// Its version name.
+    /// Version name.
     pub version_name: String,
     /// Length of its file in bytes.
     pub size_bytes: i64,

@@ -47,7 +47,7 @@ pub struct UpdateReport {
     pub build: AgentBuildId,
     /// The device.
     pub device: DeviceId,
-    /// What.
+    /// Event.
     pub event: UpdateEvent,
     /// What went wrong, in the agent's words.
     pub error: Option<String>,
@@ -79,7 +79,7 @@ pub struct VersionSample {
     pub hour: Timestamp,
     /// Version code; 0 for devices that do not tell it.
     pub version_code: i64,
-    /// How many.
+    /// Number of devices.
     pub devices: i64,
 }
 

@@ -11,21 +11,21 @@ use crate::{Store, StoreError};
 
 /// A token to be recorded.
 pub struct NewApiToken<'a> {
-    /// Identity.
+    /// Id.
     pub id: ApiTokenId,
-    /// Whose it is.
+    /// Owner of the token.
     pub user_id: UserId,
     /// The token that makes it.
     pub parent: Option<ApiTokenId>,
-    /// What it is for.
+    /// Name, which says what the token is for.
     pub name: &'a str,
-    /// Its first characters.
+    /// First characters.
     pub prefix: &'a str,
     /// SHA-256 of all of it.
     pub secret_sha256: &'a [u8],
-    /// What it may do.
+    /// Scopes.
     pub scopes: Scopes,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
@@ -45,15 +45,15 @@ pub enum ApiTokenOutcome {
 pub struct ApiTokenUser {
     /// The token.
     pub token_id: ApiTokenId,
-    /// Whose it is.
+    /// Owner of the token.
     pub user_id: UserId,
-    /// The owner's name.
+    /// Name of the owner.
     pub username: String,
-    /// What the owner may do.
+    /// Owner's role.
     pub role: Role,
-    /// What the token may do of that.
+    /// Scopes of the token.
     pub scopes: Scopes,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
     /// When its use was noted last.
     pub last_used_at: Option<Timestamp>,
@@ -66,7 +66,7 @@ pub struct ApiTokenQuery {
     pub owner: Option<UserId>,
     /// Behind this token.
     pub after: Option<ApiTokenId>,
-    /// At most so many.
+    /// Most rows.
     pub limit: i64,
 }
 

@@ -250,7 +250,7 @@ impl Store {
         Ok(AddApkOutcome::Added)
     }
 
-    /// What an APK is needed for.
+    /// Use of an APK.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -7,7 +7,7 @@ use crate::{Store, StoreError};
 /// An upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadRow {
-    /// Its id.
+    /// Id.
     pub id: ApkUploadId,
     /// Whose it is.
     pub owner: UserId,
@@ -27,7 +27,7 @@ pub struct UploadRow {
     pub parts: Vec<String>,
     /// What became of it, once it is over.
     pub apk: Option<ApkId>,
-    /// When it began.
+    /// Time of the sign-in.
     pub created_at: Timestamp,
     /// When a part came last.
     pub touched_at: Timestamp,
@@ -36,7 +36,7 @@ pub struct UploadRow {
 /// An upload that begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUpload {
-    /// Its id.
+    /// Id.
     pub id: ApkUploadId,
     /// Whose it is.
     pub owner: UserId,

@@ -13,7 +13,7 @@ use crate::{Store, StoreError};
 /// A command as people see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandRow {
-    /// Its id.
+    /// Id.
     pub id: CommandId,
     /// Whom it is for.
     pub device_id: DeviceId,
@@ -29,11 +29,11 @@ pub struct CommandRow {
     pub progress: Progress,
     /// Who asked for it.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// When it is sent at the earliest.
     pub release_at: Timestamp,
-    /// When it is worthless.
+    /// Expiry.
     pub expires_at: Timestamp,
     /// Who took it back.
     pub canceled_by: Option<String>,
@@ -67,16 +67,16 @@ pub struct CommandQuery {
 /// Where a page begins: behind this command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandCursor {
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Its id.
+    /// Id.
     pub id: CommandId,
 }
 
 /// A batch as people see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchRow {
-    /// Its id.
+    /// Id.
     pub id: CommandBatchId,
     /// Name of the action.
     pub action: String,
@@ -94,7 +94,7 @@ pub struct BatchRow {
     pub refused_count: i32,
     /// Who asked for it.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// When its commands are worthless.
     pub expires_at: Timestamp,
@@ -111,7 +111,7 @@ pub struct BatchCount {
     pub state: CommandState,
     /// The path; `None` when none was tried.
     pub path: Option<domain::command::Path>,
-    /// How many.
+    /// Number of commands.
     pub commands: i64,
 }
 

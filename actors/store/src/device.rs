@@ -18,9 +18,9 @@ use crate::{Store, StoreError};
 
 /// A device to be enrolled.
 pub struct NewDevice {
-    /// Identity.
+    /// Id.
     pub id: DeviceId,
-    /// Name for people.
+    /// Alias.
     pub alias: String,
     /// What it told of itself.
     pub registration: Registration,
@@ -33,9 +33,9 @@ pub struct NewDevice {
 /// A device as the store knows it.
 #[derive(Debug, Clone)]
 pub struct StoredDevice {
-    /// What people know it by.
+    /// Identity and labels of the device.
     pub identity: DeviceIdentity,
-    /// The generation of credentials that is valid.
+    /// Generation of the valid credentials.
     pub credential_generation: i32,
     /// Its push token.
     pub fcm_token: Option<String>,
@@ -45,9 +45,9 @@ pub struct StoredDevice {
     pub last: Option<LastStatus>,
     /// When it was last heard from.
     pub last_seen_at: Option<Timestamp>,
-    /// When it was deleted.
+    /// Time of deletion.
     pub deleted_at: Option<Timestamp>,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
     /// The condition up to which its events are recorded, and its version.
     pub condition: Option<(i64, Condition)>,
@@ -102,7 +102,7 @@ impl DeviceListScope {
 /// What is needed to check a device token.
 #[derive(Clone)]
 pub struct Credential {
-    /// Whose it is.
+    /// Device that sent the heartbeat.
     pub device_id: DeviceId,
     /// bcrypt of the secret half.
     pub secret_bcrypt: String,
@@ -119,7 +119,7 @@ pub struct Credential {
 pub struct DeviceAccess {
     /// The device.
     pub id: DeviceId,
-    /// The generation of credentials that is valid.
+    /// Generation of the valid credentials.
     pub generation: i32,
     /// Whether it is deleted.
     pub deleted: bool,

@@ -12,9 +12,9 @@ use crate::{Store, StoreError};
 
 /// A token to be recorded.
 pub struct NewEnrollToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the secret.
     pub secret_sha256: Vec<u8>,
     /// Alias of the new device.
     pub alias: Option<String>,
@@ -27,14 +27,14 @@ pub struct TokenQuery {
     pub status: Option<TokenStatus>,
     /// Behind this token.
     pub after: Option<EnrollTokenId>,
-    /// At most so many.
+    /// Most rows.
     pub limit: i64,
 }
 
 /// Usable token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsableToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
     /// Alias of the new device.
     pub alias: Option<String>,
@@ -43,9 +43,9 @@ pub struct UsableToken {
 /// Usable token, found by its secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PresentedToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the secret.
     pub secret_sha256: Vec<u8>,
     /// Alias of the new device.
     pub alias: Option<String>,
@@ -56,7 +56,7 @@ pub struct PresentedToken {
 /// Progress of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenProgress {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
     /// Status of the token.
     pub status: TokenStatus,

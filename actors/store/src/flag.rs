@@ -14,7 +14,7 @@ use crate::{Store, StoreError};
 /// A flag that somebody set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagRow {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// On or off.
     pub enabled: bool,

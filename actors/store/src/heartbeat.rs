@@ -15,7 +15,7 @@ use crate::{Store, StoreError};
 /// A heartbeat to be written.
 #[derive(Debug, Clone)]
 pub struct HeartbeatRow {
-    /// Whose it is.
+    /// Device that sent the heartbeat.
     pub device_id: DeviceId,
     /// The heartbeat.
     pub status: Arc<LastStatus>,

@@ -11,7 +11,7 @@ use crate::{Store, StoreError};
 /// A package that may be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRow {
-    /// Its name.
+    /// Package.
     pub package: String,
     /// Certificates that may sign it, SHA-256 as hex.
     pub signers_sha256: Vec<String>,

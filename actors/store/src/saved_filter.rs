@@ -13,11 +13,11 @@ use crate::{Store, StoreError};
 /// A filter that somebody keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedFilter {
-    /// Identity.
+    /// Id.
     pub id: SavedFilterId,
     /// Whose it is.
     pub owner: UserId,
-    /// The owner's name.
+    /// Name of the owner.
     pub owner_name: String,
     /// What it is called.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct SavedFilter {
     pub filter: DeviceFilter,
     /// Whether others see it.
     pub shared: bool,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub changed_at: Timestamp,

@@ -11,16 +11,16 @@ use crate::{Store, StoreError};
 
 /// A sign-in to be recorded.
 pub struct NewSession<'a> {
-    /// Identity.
+    /// Id.
     pub id: SessionId,
-    /// Whose it is.
+    /// Owner of the token.
     pub user_id: UserId,
     /// The hash that the password was compared with: the sign-in is void if it is not the
     /// account's any more.
     pub password_bcrypt: &'a str,
     /// SHA-256 of the first refresh token.
     pub refresh_sha256: &'a [u8],
-    /// When it ends at the latest.
+    /// Expiry.
     pub expires_at: Timestamp,
     /// Where it comes from.
     pub address: &'a str,
@@ -35,9 +35,9 @@ pub struct SessionUser {
     pub session_id: SessionId,
     /// The account.
     pub user_id: UserId,
-    /// Its name.
+    /// Name.
     pub username: String,
-    /// What it may do.
+    /// Role.
     pub role: Role,
     /// When the session ends at the latest.
     pub expires_at: Timestamp,

@@ -39,7 +39,7 @@ impl CommandState {
     /// Every state, in the order of a command's life.
     pub const ALL: [Self; 7] = [Self::Queued, Self::Sent, Self::Delivered, Self::Succeeded, Self::Failed, Self::Expired, Self::Canceled];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -78,7 +78,7 @@ impl Path {
     /// Every path, best first.
     pub const ALL: [Self; 3] = [Self::Socket, Self::Push, Self::Heartbeat];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Socket => "socket",
@@ -110,7 +110,7 @@ impl Ending {
     /// Every ending.
     pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Skipped, Self::Timeout];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -129,7 +129,7 @@ impl Ending {
 /// What is on record of how far a command got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Where it stands.
+    /// State.
     pub state: CommandState,
     /// Times it was given to a path.
     pub attempts: i32,

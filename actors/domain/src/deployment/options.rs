@@ -66,7 +66,7 @@ pub struct Options {
 /// Options of the canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryOptions {
-    /// How many.
+    /// Number of devices.
     pub size: u32,
     /// Success threshold: share of the completed devices that must have succeeded, percent.
     pub success_threshold_pct: u8,
@@ -79,7 +79,7 @@ pub struct CanaryOptions {
 /// Retries on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retries {
-    /// How many.
+    /// Maximum.
     pub max: u32,
     /// Delay before the first retry, s; it doubles with each, up to an hour or this, whichever is more.
     pub backoff_s: u32,
