@@ -20,7 +20,7 @@ use crate::ownership::Ownership;
 use crate::router::DeviceRouter;
 use crate::sockets::SocketHub;
 
-/// What the link reaches of this node.
+/// Implements the local node for the link.
 pub(crate) struct ThisNode {
     pub(crate) router: DeviceRouter,
     pub(crate) ownership: Arc<Ownership>,

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 /// Sees to it that daily partitions exist.
 pub(crate) struct PartitionActor;
 
-/// What the partition manager is told. Local to a node.
+/// Message to the partition manager. Local to a node.
 #[derive(RactorMessage)]
 pub(crate) enum PartitionMsg {
     /// Look, and create what is missing.

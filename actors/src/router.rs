@@ -38,7 +38,7 @@ const LEASE_RECHECK: Duration = Duration::from_millis(20);
 /// A checked heartbeat on its way in.
 #[derive(Debug, Clone)]
 pub struct IncomingHeartbeat {
-    /// What the device told.
+    /// Value that the device reported.
     pub status: Arc<LastStatus>,
     /// A push token it carried.
     pub fcm_token: Option<String>,
@@ -47,9 +47,9 @@ pub struct IncomingHeartbeat {
 /// An acknowledged heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// What became of it.
+    /// Outcome.
     pub outcome: HeartbeatOutcome,
-    /// Who decided as its owner, in which epoch; `None` when this node persisted it by itself.
+    /// Epoch of the owner that decided; `None`: this node stored it without the owner.
     pub owner: Option<(Arc<str>, Epoch)>,
     /// Commands that wait for the device.
     pub commands: Vec<SignedCommand>,
@@ -61,7 +61,7 @@ enum Route {
     Nobody,
 }
 
-/// What the router works with.
+/// Dependencies of the router.
 pub struct RouterParts {
     /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
@@ -81,7 +81,7 @@ pub struct RouterParts {
     pub name: Arc<str>,
     /// How long an owner is waited for.
     pub owner_wait: Duration,
-    /// Where outcomes are counted.
+    /// Metrics.
     pub metrics: Metrics,
 }
 

@@ -207,7 +207,7 @@ impl ShardState {
         }
     }
 
-    /// Starts a device; one that does not start is tried again later and holds up no other.
+    /// Starts a device; one that does not start is retried later and holds up no other.
     async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
         let id = stored.identity.id;
         match self.spawn(me, read_at, stored).await {

@@ -41,7 +41,7 @@ impl SocketHub {
         let _ = self.links.set(Arc::downgrade(links));
     }
 
-    /// How many are open here.
+    /// Number of open sockets.
     pub fn len(&self) -> usize {
         self.open.len()
     }
@@ -95,7 +95,7 @@ impl SocketHub {
         }
     }
 
-    /// Announces what moved, and what no owner has heard of yet. Answers what still none has.
+    /// Announces what moved, and what no owner has heard of yet. Returns what still none has.
     async fn announce(
         &self,
         router: &DeviceRouter,

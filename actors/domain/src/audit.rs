@@ -247,7 +247,7 @@ pub enum Problem {
     Moved {
         /// Where it is.
         seq: i64,
-        /// Where it belongs.
+        /// Sequence number under which it was written.
         written_as: i64,
     },
     /// The entry is not linked to the one before.
@@ -261,7 +261,7 @@ pub enum Problem {
     BeyondHead {
         /// The newest entry.
         seq: i64,
-        /// What the head says.
+        /// Sequence number of the head.
         head: i64,
     },
     /// The head has another hash.

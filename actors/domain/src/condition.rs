@@ -1,10 +1,10 @@
 //! Events of a device: the difference between its live state and its recorded condition.
 //!
 //! ```text
-//! on record   online, battery fine, boot A          on record   offline, battery low, boot B
+//! recorded   online, battery fine, boot A          recorded   offline, battery low, boot B
 //! live        offline, battery low, boot B   --->   events      went_offline, low_battery_began, rebooted
 //! ```
-//! Comparing with what is on record, instead of watching changes go by, loses none when the
+//! Comparing with what is stored, instead of watching changes go by, loses none when the
 //! device's owner dies and tells none twice when its shard moves.
 
 use crate::Timestamp;
@@ -49,7 +49,7 @@ pub struct Occurrence {
     pub after: Option<String>,
 }
 
-/// What the device is like now, if that differs from what is on record, and what has happened in
+/// What the device is like now, if that differs from what is stored, and what has happened in
 /// between. What a device does not tell is taken to be as it was.
 pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy) -> Option<(Condition, Vec<Occurrence>)> {
     if device.lifecycle == Lifecycle::Deleted {

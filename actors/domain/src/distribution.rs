@@ -80,7 +80,7 @@ impl Counter {
         count(&mut self.models, view.model());
     }
 
-    /// What was counted.
+    /// Returns the counts.
     pub fn finish(self) -> Distributions {
         Distributions {
             devices: self.devices,

@@ -112,7 +112,7 @@ impl DevicePatch {
         })
     }
 
-    /// What becomes of a device; `None` when it stays as it is. For checked patches.
+    /// Applies a checked patch; `None`: unchanged.
     ///
     /// # Errors
     /// It would have more tags or groups than allowed.

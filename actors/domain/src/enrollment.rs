@@ -152,13 +152,13 @@ pub struct EnrollToken {
     pub groups: Vec<String>,
     /// Time of creation.
     pub created_at: Timestamp,
-    /// Who made it; `None` = the server's own command line.
+    /// Creator; `None`: the command line of the server.
     pub created_by: Option<UserId>,
     /// The maker's name.
     pub created_by_name: Option<String>,
     /// Expiry.
     pub expires_at: Timestamp,
-    /// When it was used.
+    /// Time of use.
     pub used_at: Option<Timestamp>,
     /// The device that used it.
     pub device_id: Option<DeviceId>,
@@ -173,7 +173,7 @@ impl EnrollToken {
     }
 }
 
-/// What a device tells of itself when it enrolls.
+/// Registration of a device.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Registration {
     /// Name for people; required unless the token fixes it.

@@ -1,4 +1,4 @@
-//! What can happen to a device, by name.
+//! Kinds of events of a device.
 
 use crate::Invalid;
 
@@ -23,7 +23,7 @@ macro_rules! kinds {
 kinds! {
     /// It enrolled.
     Enrolled = "enrolled",
-    /// It was heard from, for the first time or again.
+    /// It came online, for the first time or again.
     CameOnline = "came_online",
     /// It was silent for too long.
     WentOffline = "went_offline",
@@ -41,13 +41,13 @@ kinds! {
     AppDownBegan = "app_down_began",
     /// The monitored app is up again.
     AppDownEnded = "app_down_ended",
-    /// Somebody changed its alias, tags, groups or monitored app.
+    /// Alias, tags, groups or monitored app edited by a person.
     Edited = "edited",
-    /// Somebody made its credentials worthless.
+    /// Credentials revoked by a person.
     CredentialsRevoked = "credentials_revoked",
-    /// Somebody deleted it.
+    /// Deleted by a person.
     Deleted = "deleted",
-    /// Somebody took it back into the fleet.
+    /// Restored by a person.
     Restored = "restored",
 }
 

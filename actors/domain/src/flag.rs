@@ -24,7 +24,7 @@ impl Flag {
         }
     }
 
-    /// What it does, for people.
+    /// Description.
     pub fn description(self) -> &'static str {
         match self {
             Self::DeploymentsEnabled => "Deployments go on",

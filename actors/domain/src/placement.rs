@@ -1,4 +1,4 @@
-//! Which node should own which shard: a pure function of the live nodes and the present owners.
+//! Placement of shards on nodes: a pure function of the live nodes and the present owners.
 //!
 //! Goals, in this order:
 //! - each node that accepts shards gets its equal part, rounded down or up;
@@ -69,7 +69,7 @@ pub fn wanted(members: &[Member], owners: &[Option<NodeId>]) -> Vec<Option<NodeI
     wanted
 }
 
-/// What a node has to do about its shards.
+/// Plan of a node: shards to claim and to release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Free, or their owner is gone: claim them.

@@ -1,4 +1,4 @@
-//! Which devices a list shows, and in which order.
+//! Filters and order of lists of devices.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,7 @@ pub const PAGE_MAX: i64 = 500;
 /// Page size when none is asked for.
 pub const PAGE_DEFAULT: i64 = 100;
 
-/// Which devices to show; an empty filter shows all.
+/// Filter of devices; an empty one matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct DeviceFilter {
     /// Only with this connectivity.
@@ -78,13 +78,13 @@ fn contains(hay: &str, needle: &str) -> bool {
     needle.is_empty() || hay.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
 }
 
-/// What a list is ordered by; ties are broken by id.
+/// Sort key of a list; ties are broken by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SortKey {
     /// Alias, in byte order.
     #[default]
     Alias,
-    /// When it was last heard from; never comes first.
+    /// Last seen; never comes first.
     LastSeen,
     /// Charge; unknown comes first.
     Battery,
@@ -105,7 +105,7 @@ impl SortKey {
 /// An order: a key and a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Sort {
-    /// What to order by.
+    /// Sort key.
     pub key: SortKey,
     /// Largest first.
     pub descending: bool,
@@ -138,7 +138,7 @@ impl Sort {
     }
 }
 
-/// Where a page begins: behind this device.
+/// Cursor of a page of devices: the last one of the page before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// The sort key's value of the last device of the page before, as text.
@@ -147,7 +147,7 @@ pub struct Cursor {
     pub id: DeviceId,
 }
 
-/// The key of a device that was never heard from.
+/// Sort key of a device without a heartbeat.
 pub const NEVER: &str = "-infinity";
 
 /// Whether a key is a time exactly as a list writes it: other notations, and years

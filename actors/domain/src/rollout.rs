@@ -37,7 +37,7 @@ pub struct Promoted {
     pub rollout_percent: u8,
 }
 
-/// What a device is answered when it asks for an update.
+/// Answer to an update check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing is promoted.
@@ -62,7 +62,7 @@ impl Answer {
     }
 }
 
-/// What a device with this version is answered; `promoted` in any order.
+/// Answer to an update check of a device with this version; `promoted` in any order.
 pub fn answer(device: DeviceId, current_version_code: i64, promoted: &[Promoted]) -> Answer {
     if promoted.is_empty() {
         return Answer::NoCurrentBuild;
@@ -126,7 +126,7 @@ impl BuildState {
     }
 }
 
-/// How a build is offered.
+/// Promotion of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promotion {
     /// Size of the cohort, 1..100.
@@ -162,7 +162,7 @@ pub fn percent(rollout_percent: i64) -> Result<u8, Invalid> {
     Ok(in_range("rollout_percent", rollout_percent, 1, 100)? as u8)
 }
 
-/// What a device tells of an update.
+/// Report of a device about an agent update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UpdateEvent {
     /// The file is there.

@@ -37,7 +37,7 @@ impl CheckCounters {
         taken.into_iter().map(counted).collect()
     }
 
-    /// Puts back what could not be written.
+    /// Returns counts that could not be written.
     pub(crate) fn put_back(&self, counted: Vec<UpdateCheckCount>) {
         counted.into_iter().for_each(|one| self.add(one));
     }

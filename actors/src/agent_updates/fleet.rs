@@ -1,4 +1,4 @@
-//! Which versions of the agent the fleet runs, and how many devices a cohort has.
+//! Agent versions in the fleet, and sizes of cohorts.
 
 use std::collections::BTreeMap;
 
@@ -31,9 +31,9 @@ pub(crate) struct Running {
 pub struct CohortCounts {
     /// All of them.
     pub devices: u64,
-    /// Those that are heard from.
+    /// Online devices.
     pub online: u64,
-    /// Those that run an older version than the build's.
+    /// Devices with an older version than the build.
     pub behind: u64,
 }
 

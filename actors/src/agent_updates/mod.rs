@@ -1,4 +1,4 @@
-//! What a node keeps in memory to answer updates of the agent: the builds that are offered, and checks that were counted.
+//! Memory of a node for agent updates: offered builds, and counted checks.
 
 mod counters;
 mod fleet;

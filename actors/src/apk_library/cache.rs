@@ -95,7 +95,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Forgets a file.
+    /// Deletes a file.
     pub(super) fn forget(&self, apk: ApkId) {
         self.lock().files.remove(&apk);
         let _ = std::fs::remove_file(self.path(apk));

@@ -156,7 +156,7 @@ pub struct DeviceActorState {
     recording: Option<(Condition, bool)>,
     /// Whether recording is paused after a refusal, so that a permanent refusal does not loop.
     paused: bool,
-    /// When the condition on record was last known. One that was read before is older.
+    /// When the recorded condition was last read or written. One that was read before is older.
     recorded_at: Instant,
     /// When what this actor knows was read from the store, or told by whoever wrote it. What was
     /// read before that is older, and is not taken over.
@@ -366,7 +366,7 @@ impl DeviceActorState {
         }
     }
 
-    /// Schedules another try; an online device tries again with its next heartbeat.
+    /// Schedules another try; an online device retries with its next heartbeat.
     fn record_later(&self) {
         if self.device.connectivity != domain::device::Connectivity::Online {
             self.watch_until(clock::now() + RECORD_RETRY_DELAY);

@@ -19,7 +19,7 @@ use crate::push::{PushMessage, PushOutcome};
 
 /// Commands whose end is remembered, so that one that was read before is not driven again.
 const FINISHED_MAX: usize = 32;
-/// When a device is looked at again that is not fit for what it is to be told; its next heartbeat is looked at as well.
+/// Delay before the precondition of a command is checked again; it is checked at each heartbeat as well.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(5);
 /// Commands in one answer to a heartbeat.
 const ANSWERED_MAX: usize = 20;
@@ -41,7 +41,7 @@ pub(crate) struct CommandQueue {
     watching: Option<Timestamp>,
 }
 
-/// What a device's actor knows when it drives its commands.
+/// State of a device actor that its commands depend on.
 pub(crate) struct Driver<'a> {
     pub(crate) me: &'a ActorRef<DeviceMsg>,
     pub(crate) supervisor: &'a dyn DeviceSupervisor,
@@ -69,7 +69,7 @@ impl Driver<'_> {
         self.context.commands.note(CommandReport { id, by, report, at: self.now });
     }
 
-    /// Gives an order to its socket or to the push service.
+    /// Sends a command over the socket or to the push service.
     fn give(&self, path: Path, command: &PendingCommand) {
         let signed = self.signed(command);
         match (path, self.socket, self.fcm_token) {
@@ -113,7 +113,7 @@ impl CommandQueue {
         self.open.is_empty()
     }
 
-    /// Takes orders in that are not there yet, and are not known to be over.
+    /// Adds pending commands, except known and finished ones.
     pub(crate) fn add(&mut self, commands: Vec<PendingCommand>) {
         for command in commands {
             if self.finished.contains(&command.id) || self.open.iter().any(|open| open.command.id == command.id) {
@@ -144,7 +144,7 @@ impl CommandQueue {
         }
     }
 
-    /// What became of a push message.
+    /// Outcome of a push message.
     pub(crate) fn pushed(&mut self, id: CommandId, outcome: &PushOutcome, driver: &Driver<'_>) {
         let event = match outcome {
             PushOutcome::Accepted => return,
@@ -161,7 +161,7 @@ impl CommandQueue {
         self.drive_some(event, driver, |_| true);
     }
 
-    /// Those that belong into the answer to a heartbeat.
+    /// Commands for the answer to a heartbeat.
     pub(crate) fn answer(&mut self, driver: &Driver<'_>) -> Vec<SignedCommand> {
         self.drive_some(DispatchEvent::HeartbeatAnswered, driver, |_| true)
     }

@@ -33,12 +33,12 @@ const MISSING: ServiceError = ServiceError::WrongState(concat!(
     "; or ask for a script without installation if the agent is on the devices already"
 ));
 
-/// What is known of an APK.
+/// Properties of an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkFacts {
     /// SHA-256 of the file, hex.
     pub sha256: String,
-    /// Its length in bytes.
+    /// Size, bytes.
     pub size: u64,
     /// SHA-256 of the certificate that signed it (APK signature scheme v2, else v3), if that can be read.
     pub signer_sha256: Option<[u8; 32]>,
@@ -95,7 +95,7 @@ pub(crate) struct AgentApk {
 
 /// An opened APK, of which some bytes can be sent.
 pub struct ApkDownload {
-    /// What is known of the whole file.
+    /// Properties of the whole file.
     pub facts: Arc<ApkFacts>,
     file: tokio::fs::File,
     permit: OwnedSemaphorePermit,
@@ -118,7 +118,7 @@ impl AgentApk {
         None
     }
 
-    /// What is known of the file at a location; it is read only when it changed.
+    /// Properties of the file at a location; read again only when it has changed.
     ///
     /// # Errors
     /// Why it cannot be read, or that it is no APK.
@@ -144,7 +144,7 @@ impl AgentApk {
         facts
     }
 
-    /// What is known of the APK.
+    /// Properties of the APK.
     ///
     /// # Errors
     /// There is none, it cannot be read, or is no APK.

@@ -68,11 +68,11 @@ impl Wifi {
     }
 }
 
-/// What a code carries.
+/// Content of a QR code.
 pub struct Provisioning<'a> {
     /// How the device reaches the server.
     pub server_url: &'a str,
-    /// Where it fetches the APK.
+    /// Download address.
     pub apk_url: &'a str,
     /// SHA-256 of the certificate that signed the APK.
     pub signer_sha256: &'a [u8; 32],

@@ -22,7 +22,7 @@ use crate::messages::{ChangesWanted, HeartbeatAck, HeartbeatOutcome};
 /// Changes of devices in one answer; halved until they fit into a body.
 const CHANGES_MAX: usize = 256;
 
-/// What a gateway is told by peers.
+/// Message of a peer to the gateway.
 #[derive(RactorClusterMessage)]
 pub(crate) enum GatewayMsg {
     /// To be answered.
@@ -203,7 +203,7 @@ fn told(links: &Arc<Links>, envelope: &Envelope) -> Result<(), BadBody> {
     Ok(())
 }
 
-/// What the supervisor of the gateway is told. Local to a node.
+/// Message to the supervisor of the gateway. Local to a node.
 #[derive(RactorMessage)]
 pub(crate) enum SupervisorMsg {
     /// Start the gateway.

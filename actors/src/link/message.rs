@@ -26,7 +26,7 @@ pub struct HeartbeatsTaken {
     pub not_owned: Vec<u32>,
 }
 
-/// What became of a forwarded heartbeat.
+/// Outcome of a forwarded heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardOutcome {
     /// Committed, decided in this epoch.
@@ -41,7 +41,7 @@ pub enum ForwardOutcome {
         stored: bool,
         /// Decided in this epoch.
         epoch: Epoch,
-        /// What the device is to do.
+        /// Action.
         commands: Vec<SignedCommand>,
     },
 }

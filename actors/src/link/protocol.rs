@@ -36,7 +36,7 @@ pub(crate) fn format_of(protocol: u16) -> Format {
     if protocol < 4 { Format::Positional } else { Format::Numbered }
 }
 
-/// What a message is.
+/// Kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Kind {

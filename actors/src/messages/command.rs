@@ -4,7 +4,7 @@ use domain::command::CommandState;
 use domain::{CommandId, Timestamp};
 use store::OpenCommand;
 
-/// What a device is to do, on the way to its owner.
+/// Command that has not finished, on the way to the owner of its device.
 #[derive(Clone, PartialEq)]
 pub struct PendingCommand {
     /// The command.
@@ -15,13 +15,13 @@ pub struct PendingCommand {
     pub params: String,
     /// The device has it already.
     pub delivered: bool,
-    /// When it is sent at the earliest.
+    /// Earliest time of sending.
     pub release_at: Timestamp,
     /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// Its parameters may be secret.
+/// Omits the parameters, which may be secret.
 impl std::fmt::Debug for PendingCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CommandOrder({}, {})", self.id, self.action)

@@ -27,7 +27,7 @@ pub struct DeviceCredentials {
     pub generation: i32,
 }
 
-/// A device's socket, wherever it hangs.
+/// A device's socket, on any node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketRef {
     /// The node that holds it.
@@ -47,7 +47,7 @@ pub enum SocketPush {
     Command(Box<SignedCommand>),
 }
 
-/// The way to agent sockets, wherever they hang.
+/// The way to agent sockets, of any node.
 pub trait SocketPort: Send + Sync {
     /// Tells a socket something. One that is gone needs no telling.
     fn push(&self, socket: SocketRef, push: SocketPush);
@@ -61,7 +61,7 @@ pub enum DeviceRequest {
         /// Their generation.
         generation: i32,
     },
-    /// Its live state.
+    /// Live state.
     View,
     /// A socket of it was opened, or its owner changed while it was open.
     SocketOpened {
@@ -93,12 +93,12 @@ pub enum DeviceRequest {
     },
 }
 
-/// What a device's actor answers.
+/// Reply of a device actor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DeviceReply {
     /// Done, or yes.
     Done,
-    /// Its live state.
+    /// Live state.
     View(Box<DeviceView>),
 }
 
@@ -155,9 +155,9 @@ pub struct StoredHeartbeat {
 /// Outcome of recording a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordOutcome {
-    /// It is on record.
+    /// The change is stored.
     Recorded,
-    /// Something else is on record than the device thought, or its owner is another one.
+    /// Another condition is stored than the device actor expected, or the device has another owner.
     Refused,
     /// The database is away.
     Failed,

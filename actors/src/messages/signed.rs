@@ -26,9 +26,9 @@ pub struct SignedCommand {
     pub device_id: DeviceId,
     /// Name of the action.
     pub action: String,
-    /// When it was given to this path, RFC 3339.
+    /// Time of sending, RFC 3339.
     pub ts: String,
-    /// When it must no longer run, RFC 3339.
+    /// Expiry, RFC 3339.
     pub expires_at: String,
     /// JSON, the bytes that are signed; may hold secrets.
     pub params: String,
@@ -38,7 +38,7 @@ pub struct SignedCommand {
     pub legacy_hmac: String,
 }
 
-/// Its parameters may be secret.
+/// Omits the parameters, which may be secret.
 impl std::fmt::Debug for SignedCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SignedCommand({}, {})", self.id, self.action)

@@ -69,7 +69,7 @@ pub enum JoinError {
     NameTaken {
         /// The name.
         name: String,
-        /// Where that node is.
+        /// Address of that node.
         cluster_addr: String,
     },
     /// A live node and this one speak no protocol in common.

@@ -1,4 +1,4 @@
-//! What an operator has to put right, told once a minute.
+//! Health of the configuration, logged once a minute.
 
 use domain::push::Misconfiguration;
 
@@ -32,7 +32,7 @@ impl Health {
         (self.wrong, self.tried_again_at_ms) = (None, 0);
     }
 
-    /// What is wrong, if anything is.
+    /// Problem, if any.
     pub(super) fn wrong(&self) -> Option<Misconfiguration> {
         self.wrong
     }

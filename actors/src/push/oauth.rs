@@ -102,7 +102,7 @@ impl AccessTokens {
         }
     }
 
-    /// Forgets a token that FCM refused, unless another has taken its place already.
+    /// Deletes a token that FCM refused, unless another has taken its place already.
     pub(super) async fn forget(&self, refused: &AccessToken) {
         let mut cache = self.cache.lock().await;
         if cache.held.as_ref().is_some_and(|held| held.token.number == refused.number) {

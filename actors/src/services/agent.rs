@@ -1,4 +1,4 @@
-//! What devices ask for: sessions and heartbeats.
+//! Calls of agents: sessions and heartbeats.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -203,7 +203,7 @@ impl AgentService {
         Ok(entry)
     }
 
-    /// Takes a device's socket out, and tells the device's owner of it.
+    /// Removes a device's socket, and notifies the owner of the device.
     pub async fn detach_socket(&self, credentials: DeviceCredentials, entry: SocketEntry) {
         let request = DeviceRequest::SocketClosed { socket: self.socket_ref(&entry) };
         drop(entry);
@@ -276,7 +276,7 @@ impl AgentService {
         self.metrics.heartbeats.with_label_values(&[label]).inc();
     }
 
-    /// How often devices report.
+    /// Heartbeat interval.
     pub fn heartbeat_interval_s(&self) -> u32 {
         self.heartbeat.interval_s
     }

@@ -44,7 +44,7 @@ pub const STATS_HOURS_MAX: i64 = 744;
 /// A build and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildDetails {
-    /// What is on record of it.
+    /// Stored row.
     pub build: AgentBuildRow,
     /// Counters over all hours that are kept.
     pub counts: UpdateCounts,
@@ -54,7 +54,7 @@ pub struct BuildDetails {
     pub running: u64,
 }
 
-/// What became of a build, and of the versions of the fleet.
+/// Statistics of a build, and versions in the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildStats {
     /// The build.
@@ -72,13 +72,13 @@ pub struct BuildStats {
 pub struct NudgePlan {
     /// Devices that are offered the build and run an older version.
     pub devices: usize,
-    /// Those of them that are heard from.
+    /// Online ones among them.
     pub online: usize,
     /// Devices beyond what one call may address.
     pub left_out: usize,
 }
 
-/// What the service works with.
+/// Dependencies of the service.
 pub(crate) struct AgentBuildParts {
     pub(crate) store: Store,
     pub(crate) router: DeviceRouter,
@@ -248,7 +248,7 @@ impl AgentBuildService {
     }
 
     /// Tells devices that are offered the build and run an older version to look for it now. Of more than one call may address,
-    /// those that are heard from come first. Takes the permission to send commands as well.
+    /// online ones come first. Takes the permission to send commands as well.
     ///
     /// # Errors
     /// Forbidden, there is no such build, it is not promoted, no device is behind, the rate is out of its limits, or the key was
@@ -297,7 +297,7 @@ impl AgentBuildService {
         Ok((devices.into_iter().map(|(_, id)| id).collect(), plan))
     }
 
-    /// What became of a build within the last hours, and which versions the fleet ran.
+    /// Statistics of a build within the last hours, and versions in the fleet.
     ///
     /// # Errors
     /// Forbidden, the hours are out of 1..744, or there is no such build.
@@ -314,7 +314,7 @@ impl AgentBuildService {
         })
     }
 
-    /// Which versions the fleet ran within the last hours, by hour, oldest first; the last is the present.
+    /// Versions in the fleet by hour, oldest first; the last is the present.
     ///
     /// # Errors
     /// Forbidden, or the hours are out of 1..744.

@@ -1,4 +1,4 @@
-//! What devices ask and tell of updates of the agent. A check is answered from memory.
+//! Update checks and update reports of agents. A check is answered from memory.
 
 use domain::rollout::{Answer, Promotion, UpdateEvent, answer, newest};
 use domain::text::bounded;
@@ -17,31 +17,31 @@ const PACKAGE_MAX_CHARS: usize = 255;
 /// So much of an error is kept, in characters; the same is a CHECK.
 const ERROR_MAX_CHARS: usize = 200;
 
-/// What a device asks.
+/// Update check of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateCheck {
     /// Package name of its agent.
     pub package: String,
     /// Version code that it runs.
     pub version_code: i64,
-    /// Which device it takes itself for, if it says so.
+    /// Device id that the agent claims, if any.
     pub device: Option<DeviceId>,
 }
 
-/// What it is offered.
+/// Offered build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpdateOffer {
     /// The build.
     pub build: AgentBuildRow,
-    /// How it is offered.
+    /// Promotion.
     pub promotion: Promotion,
-    /// Where it is downloaded from.
+    /// Download address.
     pub url: String,
     /// Until when that holds.
     pub url_expires_at: Timestamp,
 }
 
-/// What a device tells of an update.
+/// Report of a device about an agent update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateProgress {
     /// The build.

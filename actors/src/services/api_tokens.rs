@@ -20,18 +20,18 @@ use crate::{ServiceError, clock};
 pub struct MadeApiToken {
     /// The bearer token to hand out.
     pub secret: SecretString,
-    /// What lists show of it.
+    /// Summary for lists.
     pub token: ApiToken,
 }
 
-/// Whose tokens to list.
+/// Owner of the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiTokenOwner {
-    /// Those of the account that acts.
+    /// Tokens of the caller.
     Own,
-    /// Those of one account.
+    /// Tokens of one account.
     Account(UserId),
-    /// Those of all.
+    /// Tokens of all accounts.
     All,
 }
 
@@ -39,7 +39,7 @@ pub enum ApiTokenOwner {
 pub struct ApiTokenPage {
     /// The tokens, newest first.
     pub tokens: Vec<ApiToken>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<ApiTokenId>,
 }
 

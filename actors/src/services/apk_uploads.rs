@@ -1,4 +1,4 @@
-//! How APKs come in: whole with one call, or in parts that any node takes; then read, verified and judged.
+//! Uploads of APKs: whole with one call, or in parts through any node; then parsed, verified and judged.
 
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
@@ -144,7 +144,7 @@ impl ApkService {
         self.upload(principal, new.id).await
     }
 
-    /// How far an upload got.
+    /// Progress of an upload.
     ///
     /// # Errors
     /// Forbidden, or there is no such upload of this account.
@@ -159,7 +159,7 @@ impl ApkService {
         self.library.settings.part_max_bytes
     }
 
-    /// Takes a part in that begins at `offset`, whole or not at all. Answers how many bytes are there then.
+    /// Takes a part in that begins at `offset`, whole or not at all. Returns how many bytes are there then.
     ///
     /// # Errors
     /// As [`Self::upload_whole`]; or that is not where the upload stands, or the part is too small.
@@ -206,7 +206,7 @@ impl ApkService {
         }
     }
 
-    /// Gives an upload up.
+    /// Abandons an upload.
     ///
     /// # Errors
     /// Forbidden, or there is no such upload of this account.
@@ -335,7 +335,7 @@ fn refused(refusal: &Refusal) -> ServiceError {
     }
 }
 
-/// Whose upload it is; the command line on the server has none of its own.
+/// Owner of the upload; the command line on the server has none.
 fn owner(principal: &Principal) -> UserId {
     principal.user_id().unwrap_or(UserId(Uuid::nil()))
 }

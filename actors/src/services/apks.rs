@@ -18,7 +18,7 @@ pub struct ApkService {
     pub(super) library: Arc<ApkLibrary>,
 }
 
-/// Where a page of APKs begins: behind this one.
+/// Cursor of a page of APKs: the last one of the page before.
 pub type ApkCursor = (Timestamp, ApkId);
 
 impl ApkService {

@@ -45,7 +45,7 @@ const COLUMNS: [&str; 14] = [
 pub struct AuditPage {
     /// The entries, newest first.
     pub entries: Vec<Chained>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<i64>,
 }
 
@@ -156,16 +156,16 @@ fn cells(row: &Chained) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// What a check of the whole chain found.
+/// Result of a check of the whole chain.
 #[derive(Debug)]
 pub struct AuditChecked {
     /// Entries that were looked at.
     pub entries: u64,
     /// The head when the check began: what was checked ends there, or a little later.
     pub head: Head,
-    /// What is wrong; not more than a hundred.
+    /// Problems; at most a hundred.
     pub problems: Vec<Problem>,
-    /// How many problems there are.
+    /// Number of problems.
     pub problems_total: usize,
 }
 

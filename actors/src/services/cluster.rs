@@ -27,7 +27,7 @@ pub struct ClusterNode {
     pub is_this: bool,
     /// The link to it; `None` for the node that answers and for those that ended.
     pub link: Option<PeerStatus>,
-    /// What it last told of itself.
+    /// Last telemetry.
     pub stats: Option<NodeStats>,
 }
 
@@ -57,7 +57,7 @@ pub struct ClusterOverview {
     pub moves: Vec<ShardMoves>,
 }
 
-/// The cluster, for people.
+/// The cluster, for display.
 pub struct ClusterService {
     store: Store,
     view: watch::Receiver<ClusterView>,

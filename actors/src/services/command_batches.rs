@@ -27,12 +27,12 @@ use crate::{ServiceError, clock};
 
 /// Commands that are read at a time for a table.
 const TABLE_BATCH: i64 = 500;
-/// Commands of a batch that are taken back together.
+/// Commands of a batch that are canceled together.
 const CANCELED_TOGETHER: usize = 500;
 /// Refused devices that a batch names; the others are counted.
 const REFUSED_NAMED_MAX: usize = 1_000;
 
-/// What to tell many devices.
+/// Request for a batch of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRequest {
     /// Which.
@@ -43,7 +43,7 @@ pub struct BatchRequest {
     pub rate_per_second: Option<i32>,
 }
 
-/// What one device of a batch can expect.
+/// Expected delivery of a command to one device of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The device.
@@ -59,7 +59,7 @@ pub struct Planned {
 pub struct Expected {
     /// The way that it would take first.
     pub path: Path,
-    /// Whether the device is heard from.
+    /// Whether the device is online.
     pub online: bool,
 }
 
@@ -88,7 +88,7 @@ impl Refused {
 /// A batch and how far it got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchDetails {
-    /// What is on record of it.
+    /// Stored row.
     pub batch: BatchRow,
     /// Its commands by state.
     pub states: HashMap<CommandState, i64>,
@@ -257,7 +257,7 @@ impl CommandService {
         Ok(rows.into_iter().map(details).collect())
     }
 
-    /// Takes back what is open of a batch.
+    /// Cancels the open commands of a batch.
     ///
     /// # Errors
     /// Forbidden, or there is no such batch.
@@ -328,7 +328,7 @@ fn cells(row: &CommandRow) -> [String; 12] {
     ]
 }
 
-/// What was asked for, for people and the record.
+/// Target of a request, for display and the audit trail.
 fn target_shown(target: &BulkTarget) -> String {
     match target {
         BulkTarget::Ids(ids) => json!({"ids": ids.len()}).to_string(),

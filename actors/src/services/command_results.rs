@@ -1,4 +1,4 @@
-//! What devices say of their commands: on record before it is acknowledged, and once.
+//! Results of commands: stored once, before they are acknowledged.
 
 use domain::command::Report;
 use domain::{CommandId, DeviceId};
@@ -9,19 +9,19 @@ use crate::messages::DeviceCredentials;
 use crate::messages::DeviceRequest;
 use crate::{ServiceError, clock};
 
-/// What a device says of a command.
+/// Report of a device about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandResult {
     /// The command.
     pub id: CommandId,
-    /// That it has it, or how it ended.
+    /// Receipt or outcome.
     pub report: Report,
     /// What else it says.
     pub payload: ResultPayload,
 }
 
 impl AgentService {
-    /// Puts a device's word on record; answers after commit. The same again changes nothing.
+    /// Stores the result of a command; returns after the commit. A repeated result changes nothing.
     ///
     /// # Errors
     /// The credentials no longer hold, the device is deleted, it has no such command, it said something else before, or

@@ -1,4 +1,4 @@
-//! What people tell a device to do, and what became of it.
+//! Commands: sending, cancellation and outcomes.
 
 use std::sync::Arc;
 
@@ -35,10 +35,10 @@ const KEY_MAX_CHARS: usize = 200;
 /// Tables of batches at a time.
 const TABLES_MAX: usize = 4;
 
-/// What to tell a device.
+/// Request for a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRequest {
-    /// What it is to do.
+    /// Action.
     pub action: Action,
     /// Expiry, seconds from now; the configured one if not given.
     pub expires_in_s: Option<i64>,
@@ -96,7 +96,7 @@ impl CommandService {
         &self.settings
     }
 
-    /// Tells a device to do something. The answer says that it is on record; what becomes of it is seen in
+    /// Sends a command to a device. The answer says that it is stored; its progress is shown in
     /// its state. `false`: it was made by an earlier call with the same key.
     ///
     /// # Errors
@@ -245,7 +245,7 @@ impl CommandService {
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
 
-    /// Takes a command back. A device that has it already may run it all the same; what it says of it is kept.
+    /// Cancels a command. A device that has received it may run it all the same; its result is stored.
     ///
     /// # Errors
     /// Forbidden, there is no such command, or it is over.
@@ -273,7 +273,7 @@ impl CommandService {
     }
 }
 
-/// JSON that is on record.
+/// JSON that is stored.
 pub(super) fn stored(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_default()
 }

@@ -20,7 +20,7 @@ pub(crate) struct CredentialCache {
     changes: watch::Sender<u64>,
 }
 
-/// Who is behind a credential, and whether that was read just now.
+/// Owner of a credential, and whether it was read just now.
 pub(crate) struct Known<T> {
     pub(crate) who: T,
     pub(crate) is_fresh: bool,
@@ -35,7 +35,7 @@ impl CredentialCache {
         }
     }
 
-    /// Who signed in as `id`, if that holds.
+    /// Finds the user of a valid session.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -43,7 +43,7 @@ impl CredentialCache {
         self.look_up(&self.sessions, id, store.living_session(id, now)).await
     }
 
-    /// Whose the API token with this digest is, if it holds.
+    /// Finds the user of a valid API token by its digest.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -74,7 +74,7 @@ impl CredentialCache {
         Ok(Some(Known { who, is_fresh: true }))
     }
 
-    /// Forgets everything.
+    /// Clears the cache.
     pub(crate) fn forget(&self) {
         self.changes.send_modify(|changes| *changes += 1);
         self.sessions.invalidate_all();

@@ -1,4 +1,4 @@
-//! What the audit trail is told of what people do to devices: one entry per call, however many devices.
+//! Audit entries about devices: one entry per call, however many devices.
 
 use domain::DeviceId;
 use domain::access::Principal;

@@ -56,7 +56,7 @@ const COLUMNS: [&str; 20] = [
     "last_seen_at",
 ];
 
-/// What an import does, or would do.
+/// Result of an import, carried out or previewed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImportReport {
     /// Rows of the table, without its head.
@@ -65,18 +65,18 @@ pub struct ImportReport {
     pub unchanged: usize,
     /// Rows that change their device.
     pub changes: Vec<RowChange>,
-    /// What is wrong, in the order of the lines; not more than a thousand.
+    /// Problems, in the order of the lines; at most a thousand.
     pub problems: Vec<RowProblem>,
-    /// How many problems there are.
+    /// Number of problems.
     pub problems_total: usize,
     /// Whether the changes were made.
     pub applied: bool,
 }
 
-/// What a row changes.
+/// Changes of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowChange {
-    /// Its line in the file, counted from one.
+    /// Line in the file, from 1.
     pub line: u64,
     /// The device.
     pub id: DeviceId,
@@ -91,20 +91,20 @@ pub struct RowChange {
 pub struct FieldChange {
     /// `alias`, `tags` or `groups`.
     pub field: &'static str,
-    /// As it was.
+    /// Value before.
     pub before: Vec<String>,
-    /// As it becomes.
+    /// Value after.
     pub after: Vec<String>,
 }
 
-/// What is wrong with a row.
+/// Problem of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowProblem {
-    /// Its line in the file, counted from one.
+    /// Line in the file, from 1.
     pub line: u64,
     /// The column.
     pub field: String,
-    /// What is wrong.
+    /// Problem.
     pub problem: String,
 }
 

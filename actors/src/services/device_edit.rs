@@ -1,4 +1,4 @@
-//! What people do to devices: edit, revoke, delete, restore; one or thousands, for real or to see.
+//! Changes of devices by people: edit, revoke, delete, restore; of one or thousands, with preview.
 //!
 //! Whatever the call, the devices are read, under a lock unless it is a dry run, `domain::bulk` decides about each, and the
 //! decisions are written as sets in the same transaction. The store tells every node; the owners read
@@ -30,7 +30,7 @@ const SHOWN_CHECK: Duration = Duration::from_millis(10);
 /// Rows that are decided about without leaving the runtime's threads: less than a millisecond.
 const ROWS_AT_ONCE: usize = 100;
 
-/// Which devices a bulk call is about.
+/// Target of a bulk call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkTarget {
     /// These.
@@ -44,13 +44,13 @@ pub enum BulkTarget {
 pub struct BulkRequest {
     /// Which devices.
     pub target: BulkTarget,
-    /// What to do with each.
+    /// Action.
     pub action: BulkAction,
     /// Only say what would be done.
     pub dry_run: bool,
 }
 
-/// What was done with a device, or would be.
+/// Decision about a device, carried out or previewed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BulkOutcome {
     /// The device.
@@ -61,7 +61,7 @@ pub struct BulkOutcome {
     pub decision: Decision,
 }
 
-/// What became of a set of actions.
+/// Outcome of a set of actions.
 pub(super) struct Acted {
     pub(super) before: HashMap<DeviceId, DeviceRecord>,
     pub(super) decisions: Vec<(DeviceId, Decision)>,
@@ -71,7 +71,7 @@ pub(super) struct Acted {
     pub(super) written: bool,
 }
 
-/// How a set of actions is carried out.
+/// Mode of carrying out actions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// No security.

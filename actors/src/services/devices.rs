@@ -36,11 +36,11 @@ pub struct DeviceDetails {
 pub struct DevicePage {
     /// The devices, as last stored.
     pub devices: Vec<DeviceDetails>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<Cursor>,
 }
 
-/// Devices, for people.
+/// Devices, for display.
 pub struct DeviceService {
     pub(super) store: Store,
     pub(super) router: DeviceRouter,
@@ -158,7 +158,7 @@ impl DeviceService {
     }
 }
 
-/// Where a page behind `last` begins.
+/// Cursor after `last`.
 pub(super) fn cursor(last: &DeviceView, sort: Sort) -> Cursor {
     let key = match sort.key {
         SortKey::Alias => last.identity.alias.clone(),

@@ -40,7 +40,7 @@ pub struct NewToken {
 pub struct TokenPage {
     /// The tokens, newest first.
     pub tokens: Vec<EnrollToken>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<EnrollTokenId>,
 }
 
@@ -126,7 +126,7 @@ impl EnrollmentService {
         Ok(TokenPage { tokens, next })
     }
 
-    /// Takes a token back.
+    /// Revokes a token.
     ///
     /// # Errors
     /// Forbidden, there is no such token, or it has enrolled its device already.

@@ -53,7 +53,7 @@ pub struct EnrollmentCode {
     pub payload: serde_json::Value,
     /// Its picture, SVG.
     pub svg: String,
-    /// When token and download address stop working.
+    /// Expiry of the token and the download address.
     pub expires_at: Timestamp,
 }
 
@@ -136,7 +136,7 @@ impl EnrollmentService {
         Ok(EnrollmentCode { svg: qr::picture(&payload.to_string())?, payload, expires_at: known.expires_at })
     }
 
-    /// What became of a token, told to whoever has it.
+    /// Progress of a token, for its holder.
     ///
     /// # Errors
     /// Unauthorized for a token that is not known, throttled after too many of those from one address.
@@ -151,7 +151,7 @@ impl EnrollmentService {
         }
     }
 
-    /// What became of tokens, in the order asked for.
+    /// Progress of tokens, in the order of the request.
     ///
     /// # Errors
     /// Forbidden, or too many at once.

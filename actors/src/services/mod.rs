@@ -1,4 +1,4 @@
-//! What both faces can ask for: authorization, validation and effects, written once.
+//! Services that both the API and the dashboard call: authorization, validation and effects.
 
 mod accounts;
 mod agent;

@@ -77,7 +77,7 @@ impl SignInGuard {
         }
     }
 
-    /// Forgets the failures of a name.
+    /// Clears the failures of a name.
     ///
     /// # Errors
     /// The database is unavailable.

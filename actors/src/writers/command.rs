@@ -1,4 +1,4 @@
-//! Puts what happens to commands on record: a bounded queue in front of one batched transaction.
+//! Writer of command reports: a bounded queue in front of one batched transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,14 +47,14 @@ impl CommandWriter {
     }
 
     /// Notes something that nobody waits for. If it is lost, the record says less than it could, and
-    /// nothing that is wrong: what the device says, and the end of its time, are put on record by others too.
+    /// nothing that is wrong: what the device says, and the end of its time, are stored by others, too.
     pub(crate) fn note(&self, report: CommandReport) {
         if self.queue(report.id).try_send(Job { report, reply: None }).is_err() {
             tracing::warn!(event = "command.report_dropped", cause = "the queue is full");
         }
     }
 
-    /// Puts a report on record; answers after its commit.
+    /// Records a report; returns after its commit.
     ///
     /// # Errors
     /// There is no room, or the database is unavailable.

@@ -29,7 +29,7 @@ use crate::ownership::Ownership;
 /// Heartbeat intake and writing.
 #[derive(Debug, Clone)]
 pub struct HeartbeatSettings {
-    /// How often devices report.
+    /// Heartbeat interval.
     pub interval_s: u32,
     /// Most heartbeats between intake and commit.
     pub in_flight_max: usize,
@@ -63,7 +63,7 @@ pub struct WriteJob {
     pub reply: HeartbeatReply,
 }
 
-/// What a writer is told. Local to a node, and no actor's message.
+/// Message to a writer. Local to a node, and not an actor's message.
 enum WriterMsg {
     Write(WriteJob),
     /// Answered once all that was queued before is committed or refused.

@@ -24,15 +24,15 @@ pub struct AgentBuildRow {
     pub version_name: String,
     /// SHA-256 of the file, hex.
     pub sha256: String,
-    /// Its length in bytes.
+    /// Size, bytes.
     pub size_bytes: i64,
     /// Certificates that sign it, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
     /// For people.
     pub release_notes: String,
-    /// What becomes of it.
+    /// Verdict.
     pub state: BuildState,
-    /// How it is or was offered; `None` for one that never was.
+    /// Last promotion; `None`: never promoted.
     pub promotion: Option<Promotion>,
     /// Why the server took it out.
     pub halt_reason: Option<HaltReason>,
@@ -359,7 +359,7 @@ pub(crate) fn target(id: AgentBuildId, package: &str, version_code: i64) -> Targ
     Target::Other { kind: "agent_build", id: Some(id.to_string()), name: Some(format!("{package} {version_code}")) }
 }
 
-/// What the audit trail tells of a build.
+/// Audit target of a build.
 pub(crate) fn told(state: BuildState, promotion: Option<Promotion>, halt_reason: Option<&str>) -> Value {
     let mut told = json!({"state": state.as_str()});
     if let (Some(promotion), Value::Object(fields)) = (promotion, &mut told) {

@@ -1,4 +1,4 @@
-//! What became of builds of the agent: counters by hour, what devices told, and which versions the fleet runs.
+//! Statistics of agent builds: counters by hour, reports of devices, and versions in the fleet.
 
 use domain::access::Principal;
 use domain::rollout::{BuildState, HaltPolicy, HaltReason, Judged, UpdateEvent, halt};
@@ -40,7 +40,7 @@ pub struct UpdateCheckCount {
     pub eligible: i64,
 }
 
-/// What a device tells of a build.
+/// Report of a device about a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateReport {
     /// The build.
@@ -55,7 +55,7 @@ pub struct UpdateReport {
     pub version_code: Option<i64>,
 }
 
-/// What became of a report.
+/// Outcome of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateReportOutcome {
     /// It counts.
@@ -301,7 +301,7 @@ impl Store {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// Forgets counters, samples and what devices told from before these times, at most `limit` of each. Answers how many
+    /// Deletes counters, samples and what devices told from before these times, at most `limit` of each. Returns how many
     /// rows the largest of them were, so that the caller knows whether there may be more.
     ///
     /// # Errors

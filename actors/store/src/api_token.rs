@@ -29,7 +29,7 @@ pub struct NewApiToken<'a> {
     pub expires_at: Timestamp,
 }
 
-/// What became of recording a token.
+/// Outcome of recording a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiTokenOutcome {
     /// It is recorded.
@@ -55,7 +55,7 @@ pub struct ApiTokenUser {
     pub scopes: Scopes,
     /// Expiry.
     pub expires_at: Timestamp,
-    /// When its use was noted last.
+    /// Time of last use, to about a minute.
     pub last_used_at: Option<Timestamp>,
 }
 
@@ -216,8 +216,8 @@ impl Store {
             .collect()
     }
 
-    /// Takes a token back, with all that it made, and tells all nodes. `owner`: only if it is
-    /// theirs. Answers whether there is such a token; taking it back again changes nothing.
+    /// Takes a token back, with all that it made, and notifies all nodes. `owner`: only if it is
+    /// theirs. Returns whether there is such a token; taking it back again changes nothing.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -258,7 +258,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes tokens that ended before `before`. Answers how many.
+    /// Removes tokens that ended before `before`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -11,11 +11,11 @@ pub struct UploadRow {
     pub id: ApkUploadId,
     /// Whose it is.
     pub owner: UserId,
-    /// The name of the file, for people.
+    /// The name of the file, for display.
     pub file_name: String,
     /// The length of the whole file, bytes.
     pub size_bytes: i64,
-    /// Its SHA-256 as hex, where the sender told.
+    /// SHA-256 as hex, if the sender gave it.
     pub sha256: Option<String>,
     /// The APK that it brings back.
     pub rollback_of: Option<ApkId>,
@@ -25,7 +25,7 @@ pub struct UploadRow {
     pub received: i64,
     /// Names of the parts that they stand in, in their order.
     pub parts: Vec<String>,
-    /// What became of it, once it is over.
+    /// Outcome, once it has finished.
     pub apk: Option<ApkId>,
     /// Time of the sign-in.
     pub created_at: Timestamp,
@@ -40,13 +40,13 @@ pub struct NewUpload {
     pub id: ApkUploadId,
     /// Whose it is.
     pub owner: UserId,
-    /// Who that is, for people.
+    /// Name of the owner.
     pub created_by: String,
-    /// The name of the file, for people.
+    /// The name of the file, for display.
     pub file_name: String,
     /// The length of the whole file, bytes.
     pub size_bytes: i64,
-    /// Its SHA-256 as hex, where the sender told.
+    /// SHA-256 as hex, if the sender gave it.
     pub sha256: Option<String>,
     /// The APK that it brings back.
     pub rollback_of: Option<ApkId>,
@@ -129,7 +129,7 @@ impl Store {
         Ok(received.fetch_optional(&self.pool).await?)
     }
 
-    /// Forgets an upload. `false`: there is no such.
+    /// Deletes an upload. `false`: there is no such.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -19,7 +19,7 @@ const STATE_MAX_BYTES: usize = 200 << 10;
 /// How long a transaction that holds the head may wait for its node, ms. It has one statement and the commit left.
 const HELD_MAX_MS: &str = "3000";
 
-/// What is told of an act. It never holds a secret: whoever makes one names each field.
+/// Values of an audit entry, without secrets: each field is named explicitly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
     actor: Actor,

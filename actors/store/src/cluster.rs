@@ -284,7 +284,7 @@ impl Store {
     }
 
     /// Renews a lease. A lease that ran out can be renewed as long as nobody noted that it did.
-    /// Answers the node's state; `None` when its row has ended.
+    /// Returns the node's state; `None` when its row has ended.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -426,7 +426,7 @@ impl Store {
         Ok(released)
     }
 
-    /// Makes a live node drain, or take shards again. Answers whether there is such a node.
+    /// Makes a live node drain, or take shards again. Returns whether there is such a node.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -501,7 +501,7 @@ impl Store {
             .collect())
     }
 
-    /// Forgets moves and nodes that ended more than a month ago.
+    /// Deletes moves and nodes that ended more than a month ago.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -15,7 +15,7 @@ use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
 
-/// What the commands of one call have in common.
+/// Common values of the commands of a call.
 #[derive(Debug, Clone)]
 pub struct NewCommands {
     /// Name of the action.
@@ -165,10 +165,10 @@ pub(crate) async fn take_key(
 }
 
 impl Store {
-    /// Puts commands on record, and tells every node. A device that is deleted by now gets none.
+    /// Inserts commands, and notifies every node. A device that is deleted by now gets none.
     ///
     /// # Errors
-    /// The database is unavailable; nothing is on record then, or all of it.
+    /// The database is unavailable; nothing is stored then, or all of it.
     pub async fn insert_commands(
         &self,
         new: &NewCommands,
@@ -320,7 +320,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.open)).collect())
     }
 
-    /// Ends at most `limit` open commands whose time was over at this moment. Answers how many.
+    /// Ends at most `limit` open commands whose time was over at this moment. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -344,8 +344,8 @@ impl Store {
         Ok(expired)
     }
 
-    /// Forgets at most `limit` commands that were made before this time, then batches that have none left,
-    /// and keys of idempotent calls from before `keys_before`. Answers how many commands.
+    /// Deletes at most `limit` commands that were made before this time, then batches that have none left,
+    /// and keys of idempotent calls from before `keys_before`. Returns how many commands.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -374,7 +374,7 @@ impl Store {
         Ok(purged)
     }
 
-    /// Forgets a push token that its service knows no more, unless the device has told another one since.
+    /// Deletes a push token that its service knows no more, unless the device has told another one since.
     ///
     /// # Errors
     /// The database is unavailable.

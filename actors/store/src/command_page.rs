@@ -23,31 +23,31 @@ pub struct CommandRow {
     pub batch_id: Option<CommandBatchId>,
     /// Name of the action.
     pub action: String,
-    /// Its parameters, JSON without secrets.
+    /// Parameters without secrets, JSON.
     pub params: String,
-    /// How far it got.
+    /// Progress.
     pub progress: Progress,
-    /// Who asked for it.
+    /// Creator.
     pub created_by: String,
     /// Time of creation.
     pub created_at: Timestamp,
-    /// When it is sent at the earliest.
+    /// Earliest time of sending.
     pub release_at: Timestamp,
     /// Expiry.
     pub expires_at: Timestamp,
-    /// Who took it back.
+    /// Who revoked it.
     pub canceled_by: Option<String>,
-    /// What the device said of how it ended, for people.
+    /// Message of the device, for display.
     pub message: Option<String>,
     /// The same for programs.
     pub code: Option<String>,
-    /// What the action yielded, JSON.
+    /// Output of the action, JSON.
     pub data: Option<String>,
     /// When the device was done, by its clock.
     pub device_finished_at: Option<Timestamp>,
 }
 
-/// Which commands to show.
+/// Filter of commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandQuery {
     /// Only of this device.
@@ -64,7 +64,7 @@ pub struct CommandQuery {
     pub created_by: Option<String>,
 }
 
-/// Where a page begins: behind this command.
+/// Cursor of a page of commands: the last one of the page before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandCursor {
     /// Time of creation.
@@ -80,9 +80,9 @@ pub struct BatchRow {
     pub id: CommandBatchId,
     /// Name of the action.
     pub action: String,
-    /// Its parameters, JSON without secrets.
+    /// Parameters without secrets, JSON.
     pub params: String,
-    /// What was asked for, JSON.
+    /// Requested target, JSON.
     pub target: String,
     /// Commands that are sent in a second.
     pub rate_per_second: i32,
@@ -90,15 +90,15 @@ pub struct BatchRow {
     pub devices: i32,
     /// Devices that did not and why, JSON.
     pub refused: String,
-    /// How many of those.
+    /// Number of them.
     pub refused_count: i32,
-    /// Who asked for it.
+    /// Creator.
     pub created_by: String,
     /// Time of creation.
     pub created_at: Timestamp,
-    /// When its commands are worthless.
+    /// Expiry of its commands.
     pub expires_at: Timestamp,
-    /// When it was taken back.
+    /// Time of revocation.
     pub canceled_at: Option<Timestamp>,
 }
 
@@ -274,7 +274,7 @@ impl Store {
             .collect()
     }
 
-    /// Notes that a batch is taken back, and answers its open commands. `None`: there is no such batch.
+    /// Marks a batch as canceled, and returns its open commands. `None`: there is no such batch.
     ///
     /// # Errors
     /// The database is unavailable.

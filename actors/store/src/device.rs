@@ -22,7 +22,7 @@ pub struct NewDevice {
     pub id: DeviceId,
     /// Alias.
     pub alias: String,
-    /// What it told of itself.
+    /// Registration.
     pub registration: Registration,
     /// Public half of its token.
     pub token_id: DeviceTokenId,
@@ -37,13 +37,13 @@ pub struct StoredDevice {
     pub identity: DeviceIdentity,
     /// Generation of the valid credentials.
     pub credential_generation: i32,
-    /// Its push token.
+    /// Push token.
     pub fcm_token: Option<String>,
     /// Version of the key that its commands are signed with.
     pub key_version: i32,
     /// The newest heartbeat.
     pub last: Option<LastStatus>,
-    /// When it was last heard from.
+    /// Last seen.
     pub last_seen_at: Option<Timestamp>,
     /// Time of deletion.
     pub deleted_at: Option<Timestamp>,
@@ -54,7 +54,7 @@ pub struct StoredDevice {
 }
 
 impl StoredDevice {
-    /// What a device's actor works with.
+    /// Dependencies of a device actor.
     pub fn known(self) -> KnownDevice {
         KnownDevice {
             identity: self.identity,
@@ -99,7 +99,7 @@ impl DeviceListScope {
     }
 }
 
-/// What is needed to check a device token.
+/// Stored credential, for checking a device token.
 #[derive(Clone)]
 pub struct Credential {
     /// Device that sent the heartbeat.
@@ -302,7 +302,7 @@ impl Store {
         query.build().fetch_optional(&self.pool).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Those of these devices that there are, deleted or not.
+    /// Existing ones of these devices, deleted or not.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -378,7 +378,7 @@ impl Store {
         query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 
-    /// What is needed to check the token with this public half.
+    /// Finds the credential of a device token by its public half.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -399,7 +399,7 @@ impl Store {
         }))
     }
 
-    /// Which credentials of a device hold, and whether it is deleted; `None` when there is none.
+    /// Credential generation of a device and whether it is deleted; `None`: unknown device.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,4 +1,4 @@
-//! What people do to devices: read under a lock, decided elsewhere, written as a set.
+//! Changes of devices by people: read under a lock and written as a set; the decisions are made by the caller.
 //!
 //! However many devices a call touches, it takes the same few statements. What happened to each is
 //! recorded in the same transaction, and every node is told of it when it commits.
@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// Removes at most `limit` devices for good that were deleted at or before this time, and tells all
-    /// nodes. Answers how many.
+    /// nodes. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -114,7 +114,7 @@ impl DeviceWork {
         Ok(read.map(|device| (device.id, device)).collect())
     }
 
-    /// Who has these aliases.
+    /// Devices that have these aliases.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -162,7 +162,7 @@ impl DeviceWork {
         self.record(&ids, EventKind::Edited, by, now, &details).await
     }
 
-    /// Makes every credential of these devices worthless. Answers the generations that are valid
+    /// Makes every credential of these devices worthless. Returns the generations that are valid
     /// from now on.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl DeviceWork {
         self.record(&ids, EventKind::Deleted, by, now, &[]).await
     }
 
-    /// Takes deleted devices back, each under an alias.
+    /// Restores deleted devices, each under an alias.
     ///
     /// # Errors
     /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
@@ -219,7 +219,7 @@ impl DeviceWork {
         self.record(&ids, EventKind::Restored, by, now, &details).await
     }
 
-    /// Records what happened, and tells all nodes of it once it holds.
+    /// Records what happened, and notifies all nodes of it once it holds.
     async fn record(
         &mut self,
         ids: &[Uuid],

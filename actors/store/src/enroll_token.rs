@@ -198,7 +198,7 @@ impl Store {
         Ok(row.map(|row| UsableToken { id: EnrollTokenId(row.enroll_token_id), alias: row.alias }))
     }
 
-    /// Those of the tokens with these secrets that can be used at `now`.
+    /// Usable ones, at `now`, of the tokens with these secrets.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -220,7 +220,7 @@ impl Store {
         Ok(found.collect())
     }
 
-    /// What became of the token with this secret.
+    /// Progress of the token with this secret.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -247,7 +247,7 @@ impl Store {
         }))
     }
 
-    /// What became of tokens. Those that are not there any more are left out.
+    /// Progress of tokens. Purged ones are left out.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -12,9 +12,9 @@ use crate::{Store, StoreError};
 /// An allowed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecCommandRow {
-    /// What it runs.
+    /// Program.
     pub command: ExecCommand,
-    /// Who allowed it, or changed it last.
+    /// Who allowed or changed it last.
     pub updated_by: String,
     /// When.
     pub updated_at: Timestamp,

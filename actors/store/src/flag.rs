@@ -18,7 +18,7 @@ pub struct FlagRow {
     pub name: String,
     /// On or off.
     pub enabled: bool,
-    /// Who set it last.
+    /// Who changed the flag last.
     pub updated_by: String,
     /// When.
     pub updated_at: Timestamp,

@@ -232,7 +232,7 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
     Ok(())
 }
 
-/// Hands the names of the fields that are details to another macro.
+/// Passes the names of the detail fields to another macro.
 macro_rules! with_details {
     ($macro:ident) => {
         $macro!(
@@ -257,7 +257,7 @@ macro_rules! with_details {
     };
 }
 
-/// What is shown of a device but never searched, sorted or plotted, as JSON text.
+/// Details: values of a device that are never searched, sorted or plotted, as JSON text.
 /// What was not told is left out.
 fn details(telemetry: &Telemetry) -> String {
     let mut details = Map::new();

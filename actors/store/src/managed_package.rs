@@ -19,13 +19,13 @@ pub struct PackageRow {
     pub note: String,
     /// APKs of it that are not deleted.
     pub apks: i64,
-    /// Who allowed it, or changed it last.
+    /// Who allowed or changed it last.
     pub updated_by: String,
     /// When.
     pub updated_at: Timestamp,
 }
 
-/// What became of an attempt to remove a package.
+/// Outcome of removing a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemovePackageOutcome {
     /// It is managed no more.

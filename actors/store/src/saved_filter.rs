@@ -19,9 +19,9 @@ pub struct SavedFilter {
     pub owner: UserId,
     /// Name of the owner.
     pub owner_name: String,
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// Which devices it shows.
+    /// Filter of the devices.
     pub filter: DeviceFilter,
     /// Whether others see it.
     pub shared: bool,
@@ -45,7 +45,7 @@ fn write(filter: &DeviceFilter) -> Value {
     Value::Object(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
 }
 
-/// What the audit trail tells of a filter.
+/// Audit target of a filter.
 fn told(name: &str, filter: &Value, shared: bool) -> Value {
     json!({ "name": name, "filter": filter, "shared": shared })
 }
@@ -115,7 +115,7 @@ impl Store {
         Ok(row.map(|row| saved_filter!(row)))
     }
 
-    /// Keeps a filter, unless its owner has `owned_max` already. Answers whether it is kept.
+    /// Keeps a filter, unless its owner has `owned_max` already. Returns whether it is kept.
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
@@ -146,7 +146,7 @@ impl Store {
         Ok(kept)
     }
 
-    /// Changes a filter of this owner. Answers whether there is one.
+    /// Changes a filter of this owner. Returns whether there is one.
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
@@ -174,7 +174,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Forgets a filter of this owner. Answers whether there was one.
+    /// Deletes a filter of this owner. Returns whether there was one.
     ///
     /// # Errors
     /// The database is unavailable.

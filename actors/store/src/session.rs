@@ -22,9 +22,9 @@ pub struct NewSession<'a> {
     pub refresh_sha256: &'a [u8],
     /// Expiry.
     pub expires_at: Timestamp,
-    /// Where it comes from.
+    /// Origin.
     pub address: &'a str,
-    /// What the client says of itself.
+    /// User agent.
     pub user_agent: Option<&'a str>,
 }
 
@@ -39,13 +39,13 @@ pub struct SessionUser {
     pub username: String,
     /// Role.
     pub role: Role,
-    /// When the session ends at the latest.
+    /// Expiry of the session.
     pub expires_at: Timestamp,
-    /// When its use was noted last.
+    /// Time of last use, to about a minute.
     pub last_seen_at: Option<Timestamp>,
 }
 
-/// What became of a refresh token.
+/// Outcome of a rotation of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
     /// It was the last one given out; the new one has taken its place.
@@ -61,7 +61,7 @@ pub enum Rotation {
 
 impl Store {
     /// Records a sign-in; of those of the account that are in force, the ones not seen for longest
-    /// end when there would be more than `kept_max`. Answers whether it holds: the account may have
+    /// end when there would be more than `kept_max`. Returns whether it holds: the account may have
     /// been disabled, or got another password, meanwhile.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes sessions that ended before `before`. Answers how many.
+    /// Removes sessions that ended before `before`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

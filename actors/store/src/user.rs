@@ -88,7 +88,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the first account, unless there is any. Answers whether it did.
+    /// Makes the first account, unless there is any. Returns whether it did.
     ///
     /// # Errors
     /// The database is unavailable.

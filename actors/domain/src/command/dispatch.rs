@@ -1,4 +1,4 @@
-//! What the owner of an open command does next to get it to its device.
+//! Dispatch of an open command: the next step of its owner to deliver it.
 //!
 //! ```text
 //! socket --- no word in time, or closed ---> push --- no word, refused ---> the next heartbeat asks for it
@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use super::{CommandState, Path};
 use crate::Timestamp;
 
-/// How long paths are given.
+/// Timeouts of the paths of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DispatchPolicy {
     /// Time for the device to say over its socket that it has a command.
@@ -24,7 +24,7 @@ pub struct DispatchPolicy {
     pub pushes_max: u32,
 }
 
-/// Which ways to the device there are right now, beside its heartbeats.
+/// Channels to a device, beside its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Channels {
     /// A socket of it is open.
@@ -46,7 +46,7 @@ impl Channels {
     }
 }
 
-/// What its owner knows of an open command.
+/// Dispatch state of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispatch {
     /// The device has it.
@@ -63,7 +63,7 @@ pub struct Dispatch {
     push_not_before: Option<Timestamp>,
 }
 
-/// What happened to an open command.
+/// Event of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchEvent {
     /// It is new here, or time has passed.
@@ -82,7 +82,7 @@ pub enum DispatchEvent {
     Received,
 }
 
-/// What its owner does.
+/// Next step of the owner of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchAction {
     /// Give it to this path, and look again then.

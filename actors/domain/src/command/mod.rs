@@ -1,11 +1,11 @@
-//! A command's life: what is on record of it, and what a report changes.
+//! A command's life: what is stored of it, and what a report changes.
 //!
 //! ```text
 //!             given to a path        device has it         device is done
 //!  queued ---------------------> sent -------------> delivered ---------> succeeded | failed
 //!    |                            |                      |
 //!    +------- time is over -------+----------------------+--------------> expired
-//!    +------- taken back ---------+----------------------+--------------> canceled
+//!    +------- canceled ---------+----------------------+--------------> canceled
 //! ```
 //! Whatever the device says of how it ended is the truth, also of a command that ran out or was taken
 //! back meanwhile: it had it already. Its word is taken once; another word later is refused.
@@ -16,7 +16,7 @@ use crate::Timestamp;
 
 pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPolicy};
 
-/// Where a command stands.
+/// State of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommandState {
     /// Not given to any path.
@@ -31,7 +31,7 @@ pub enum CommandState {
     Failed,
     /// Its time ran out without a word of how it ended.
     Expired,
-    /// It was taken back.
+    /// It was canceled.
     Canceled,
 }
 
@@ -126,7 +126,7 @@ impl Ending {
     }
 }
 
-/// What is on record of how far a command got.
+/// Stored progress of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// State.
@@ -135,13 +135,13 @@ pub struct Progress {
     pub attempts: i32,
     /// The path of the last time.
     pub path: Option<Path>,
-    /// When it was given to a path first.
+    /// Time of the first attempt.
     pub sent_at: Option<Timestamp>,
     /// When the device was first known to have it.
     pub delivered_at: Option<Timestamp>,
-    /// When it was over.
+    /// Time of completion.
     pub finished_at: Option<Timestamp>,
-    /// How it ended, in the device's words.
+    /// Outcome, as the device reports it.
     pub ending: Option<Ending>,
 }
 
@@ -158,14 +158,14 @@ impl Default for Progress {
     }
 }
 
-/// What is to be put on record.
+/// Change to record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
     /// Its owner gave it to a path.
     Sent(Path),
     /// Its owner found that its time is over.
     Expired,
-    /// Somebody took it back.
+    /// Revoked by a person.
     Canceled,
     /// The device has it.
     Received,
@@ -173,12 +173,12 @@ pub enum Report {
     Ended(Ending),
 }
 
-/// What becomes of a report.
+/// Verdict about a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// This is on record from now on.
+    /// The command changes to this progress.
     Changed(Progress),
-    /// It is on record already, or says nothing that matters any more.
+    /// The report is stored already, or has become irrelevant.
     Nothing,
     /// It contradicts what the device said before.
     Conflict(Ending),
