@@ -23,7 +23,7 @@ use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
 use tokio::sync::watch;
 
-use crate::messages::{Change, Changes, ChangesWanted};
+use crate::messages::{Change, Changes, ChangesRequest};
 use change_log::ChangeLog;
 
 /// How often counts are made anew.
@@ -176,7 +176,7 @@ impl FleetView {
     }
 
     /// Changes of the devices of this node, of at most `limit` devices.
-    pub(crate) fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes {
+    pub(crate) fn changes(&self, wanted: ChangesRequest, limit: usize) -> Changes {
         let (log, ids, more) = {
             let log = self.log();
             let after = if wanted.log == log.id() { wanted.after } else { 0 };

@@ -14,7 +14,7 @@ use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
 use crate::link::message::NodeStats;
 use crate::link::{HeartbeatAnswer, LocalNode};
-use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
+use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::router::DeviceRouter;
@@ -53,7 +53,7 @@ impl LocalNode for ThisNode {
         let _ = self.sockets.push_here(number, push);
     }
 
-    fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes {
+    fn changes(&self, wanted: ChangesRequest, limit: usize) -> Changes {
         self.fleet.changes(wanted, limit)
     }
 

@@ -98,7 +98,7 @@ pub struct Offer {
 
 /// APK of the same package in the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct LibraryApk {
     /// Id.
     pub id: ApkId,
     /// Version code.
@@ -197,7 +197,7 @@ pub fn unknown_package(problem: &str) -> Option<(String, Vec<String>)> {
 
 /// Whether an upload is taken. `allowed`: who may sign the package, `None` when it is not managed; `known`: every APK of
 /// the package that is not deleted.
-pub fn judge(offer: &Offer, allowed: Option<&[String]>, known: &[Known]) -> Verdict {
+pub fn judge(offer: &Offer, allowed: Option<&[String]>, known: &[LibraryApk]) -> Verdict {
     let Some(allowed) = allowed else {
         let (package, signers) = (offer.package.clone(), offer.signing.signers.clone());
         return Verdict::Refused(Refusal::UnknownPackage { package, signers });

@@ -140,7 +140,7 @@ fn takes_over<T>(before: Option<T>, after: Option<T>) -> bool {
 mod tests {
     use super::*;
     use crate::DeviceId;
-    use crate::device::{DeviceIdentity, KnownDevice, LastStatus, MonitoredApp};
+    use crate::device::{DeviceIdentity, LastStatus, MonitoredApp, PersistedDevice};
     use crate::heartbeat::{Telemetry, WatchedApp};
     use chrono::{DateTime, TimeDelta};
     use proptest::prelude::*;
@@ -165,7 +165,7 @@ mod tests {
             enrolled_at: at(0),
         };
         let last = LastStatus { bucket_at: at(0), received_at: at(0), device_time: None, clock_rejected: false, telemetry };
-        let known = KnownDevice {
+        let known = PersistedDevice {
             identity,
             monitored: Some(MonitoredApp { package: "a.b".into(), stale_after_s: None }),
             credential_generation: 1,

@@ -223,7 +223,7 @@ pub struct DeviceState {
 
 /// Stored state of a device.
 #[derive(Debug, Clone)]
-pub struct KnownDevice {
+pub struct PersistedDevice {
     /// Identity and labels of the device.
     pub identity: DeviceIdentity,
     /// Monitored app.
@@ -245,7 +245,7 @@ pub enum DeviceEvent {
     Stored(Arc<LastStatus>),
     /// What the store holds, after somebody else may have written. Read after whatever was applied
     /// before: nobody but the store knows better.
-    Refresh(Box<KnownDevice>),
+    Refresh(Box<PersistedDevice>),
     /// The liveness deadline has passed.
     DeadlinePassed,
     /// The credentials were revoked.
@@ -288,8 +288,8 @@ pub enum Admission {
 
 impl DeviceState {
     /// Live state from the stored one.
-    pub fn restored(known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Self {
-        let KnownDevice { identity, monitored, credential_generation, deleted, last, last_seen_at } = known;
+    pub fn restored(known: PersistedDevice, now: Timestamp, policy: &DevicePolicy) -> Self {
+        let PersistedDevice { identity, monitored, credential_generation, deleted, last, last_seen_at } = known;
         Self {
             identity: Arc::new(identity),
             lifecycle: if deleted { Lifecycle::Deleted } else { Lifecycle::Active },
@@ -372,7 +372,7 @@ impl DeviceState {
         }
     }
 
-    fn refresh(&mut self, known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+    fn refresh(&mut self, known: PersistedDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         let mut effects = vec![];
         if known.credential_generation > self.credential_generation {
             self.credential_generation = known.credential_generation;
@@ -465,7 +465,7 @@ mod tests {
         DeviceState::restored(known("kiosk-1", None), at(0), &POLICY)
     }
     /// What the store holds of a device that was last heard from at a second.
-    fn known(alias: &str, seen: Option<i64>) -> KnownDevice {
+    fn known(alias: &str, seen: Option<i64>) -> PersistedDevice {
         let identity = DeviceIdentity {
             id: DeviceId(uuid::Uuid::nil()),
             alias: alias.into(),
@@ -476,7 +476,7 @@ mod tests {
             manufacturer: None,
             enrolled_at: at(0),
         };
-        KnownDevice {
+        PersistedDevice {
             identity,
             monitored: None,
             credential_generation: 1,
@@ -532,7 +532,7 @@ mod tests {
         device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
         let refresh = |bucket, seen| {
             let last = Some(status(bucket, bucket));
-            DeviceEvent::Refresh(Box::new(KnownDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
+            DeviceEvent::Refresh(Box::new(PersistedDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
         };
         device.apply(refresh(600, 610), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
@@ -545,12 +545,12 @@ mod tests {
     #[test]
     fn an_edit_is_shown_and_what_did_not_change_is_not() {
         let mut device = fresh();
-        let refresh = |known: KnownDevice| DeviceEvent::Refresh(Box::new(known));
+        let refresh = |known: PersistedDevice| DeviceEvent::Refresh(Box::new(known));
         assert_eq!(device.apply(refresh(known("kiosk-1", None)), at(1), &POLICY), []);
         assert_eq!(device.apply(refresh(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
         assert_eq!(device.identity.alias, "till-1");
         let monitored = Some(MonitoredApp { package: "a.b".into(), stale_after_s: Some(60) });
-        let known = KnownDevice { monitored: monitored.clone(), ..known("till-1", None) };
+        let known = PersistedDevice { monitored: monitored.clone(), ..known("till-1", None) };
         assert_eq!(device.apply(refresh(known), at(1), &POLICY), [DeviceEffect::Publish]);
         assert_eq!(device.monitored, monitored);
     }
@@ -559,7 +559,7 @@ mod tests {
     fn a_restored_device_is_back_with_its_credentials_and_its_deadline() {
         let mut device = fresh();
         device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
-        let refresh = |deleted, seen| DeviceEvent::Refresh(Box::new(KnownDevice { deleted, ..known("kiosk-1", Some(seen)) }));
+        let refresh = |deleted, seen| DeviceEvent::Refresh(Box::new(PersistedDevice { deleted, ..known("kiosk-1", Some(seen)) }));
         assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
         assert_eq!(device.admit(1, at(20)), Admission::Deleted);
         assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [], "told twice");

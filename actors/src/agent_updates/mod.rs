@@ -29,11 +29,11 @@ pub(crate) async fn keep(
     stopping: CancellationToken,
 ) {
     let reading = async {
-        let mut ticks = tokio::time::interval(settings.reread);
+        let mut ticks = tokio::time::interval(settings.refresh_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(cause) = offers.reread(&store).await {
+            if let Err(cause) = offers.refresh(&store).await {
                 tracing::warn!(event = "agent_builds.read_failed", %cause);
             }
         }

@@ -140,8 +140,8 @@ impl ApkLibrary {
     }
 
     /// A file that comes in.
-    pub(crate) async fn begin(&self) -> Result<ComingIn, ServiceError> {
-        Ok(ComingIn(Incoming::begin(&self.incoming).await.map_err(disk)?))
+    pub(crate) async fn begin(&self) -> Result<IncomingFile, ServiceError> {
+        Ok(IncomingFile(Incoming::begin(&self.incoming).await.map_err(disk)?))
     }
 
     /// Keeps a part of an upload. Answers its name.
@@ -158,12 +158,12 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable, or a part is not there.
-    pub(crate) async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<ComingIn, ServiceError> {
+    pub(crate) async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<IncomingFile, ServiceError> {
         let mut file = Incoming::begin(&self.incoming).await.map_err(disk)?;
         for part in parts {
             self.objects.part(upload, part, &mut file).await?;
         }
-        Ok(ComingIn(file))
+        Ok(IncomingFile(file))
     }
 
     /// Forgets every part of an upload.
@@ -178,7 +178,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Names `apk` and what is wrong.
-    pub(crate) async fn read(&self, file: &ArrivedFile) -> Result<ApkFacts, ServiceError> {
+    pub(crate) async fn read(&self, file: &UploadedFile) -> Result<ApkFacts, ServiceError> {
         let _permit = self.reads.acquire().await.map_err(|_| ServiceError::Unavailable)?;
         let path = file.0.path().to_owned();
         // It has a limit on its time.
@@ -193,7 +193,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub(crate) async fn keep(&self, apk: ApkId, file: ArrivedFile) -> Result<(), ServiceError> {
+    pub(crate) async fn keep(&self, apk: ApkId, file: UploadedFile) -> Result<(), ServiceError> {
         self.objects.put_apk(apk, file.0.path()).await?;
         if self.objects.local(apk).is_none() {
             // Devices will ask for it soon; if it does not fit it is fetched then.
@@ -213,12 +213,12 @@ impl ApkLibrary {
 }
 
 /// A file on its way in.
-pub(crate) struct ComingIn(Incoming);
+pub(crate) struct IncomingFile(Incoming);
 
 /// A file that came in, whole.
-pub(crate) struct ArrivedFile(Whole);
+pub(crate) struct UploadedFile(Whole);
 
-impl ComingIn {
+impl IncomingFile {
     /// Bytes so far.
     pub(crate) fn size(&self) -> u64 {
         self.0.size()
@@ -230,12 +230,12 @@ impl ComingIn {
     }
 
     /// Closes it.
-    pub(crate) async fn finish(self) -> Result<ArrivedFile, ServiceError> {
-        self.0.finish().await.map(ArrivedFile).map_err(disk)
+    pub(crate) async fn finish(self) -> Result<UploadedFile, ServiceError> {
+        self.0.finish().await.map(UploadedFile).map_err(disk)
     }
 }
 
-impl ArrivedFile {
+impl UploadedFile {
     /// SHA-256, hex.
     pub(crate) fn sha256(&self) -> &str {
         &self.0.sha256

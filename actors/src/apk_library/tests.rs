@@ -33,7 +33,7 @@ impl Drop for Folder {
     }
 }
 
-async fn arrived(library: &ApkLibrary, bytes: &[u8]) -> ArrivedFile {
+async fn arrived(library: &ApkLibrary, bytes: &[u8]) -> UploadedFile {
     let mut file = library.begin().await.unwrap();
     file.add(bytes).await.unwrap();
     file.finish().await.unwrap()

@@ -7,7 +7,7 @@ pub struct Failure {
     pub code: u8,
     /// Its stable name.
     pub name: &'static str,
-    /// Problem.
+    /// Meaning of the failure.
     pub meaning: &'static str,
     /// What to do.
     pub remedy: &'static str,

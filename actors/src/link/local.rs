@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::message::NodeStats;
 use crate::ServiceError;
-use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush};
+use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush};
 
 /// Resolves once a heartbeat is committed or refused; an error when its device stopped before.
 pub type HeartbeatAnswer = oneshot::Receiver<Result<HeartbeatAck, ServiceError>>;
@@ -28,7 +28,7 @@ pub trait LocalNode: Send + Sync {
     /// Tells a socket of this node something; nothing happens when it is gone.
     fn push_socket(&self, number: u64, push: SocketPush);
     /// At most `limit` changes of this node's devices.
-    fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes;
+    fn changes(&self, wanted: ChangesRequest, limit: usize) -> Changes;
     /// What the Cluster page shows of this node.
     fn stats(&self) -> NodeStats;
 }

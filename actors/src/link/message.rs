@@ -21,7 +21,7 @@ pub struct Heartbeats {
 
 /// Tells that a batch arrived; the outcomes follow after commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeartbeatsTaken {
+pub struct HeartbeatsReceived {
     /// Places of those that this node does not own.
     pub not_owned: Vec<u32>,
 }
@@ -41,7 +41,7 @@ pub enum ForwardOutcome {
         stored: bool,
         /// Decided in this epoch.
         epoch: Epoch,
-        /// Action.
+        /// Commands of the answer to a heartbeat.
         commands: Vec<SignedCommand>,
     },
 }

@@ -16,12 +16,12 @@ use domain::{CommandId, DeviceId, NodeId};
 
 use super::codec::{Format, Message, decode, encode};
 use super::message::{
-    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage, decode_changes,
+    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage, decode_changes,
     encode_changes,
 };
-use super::protocol::Spoken;
+use super::protocol::ProtocolRange;
 use crate::messages::{
-    Change, Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
+    Change, Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
 };
 
 /// Every field set, so that none can change unnoticed.
@@ -169,11 +169,11 @@ fn messages(format: Format) -> Vec<Sample> {
         ),
     );
     vec![
-        sample(format, "spoken", Spoken { min: 2, max: 3 }),
+        sample(format, "spoken", ProtocolRange { min: 2, max: 3 }),
         sample(format, "stats", NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4 }),
         sample(format, "refusals", refusals.to_vec()),
         sample(format, "heartbeats", Heartbeats { from: node, batch: 1, items: vec![item] }),
-        sample(format, "taken", HeartbeatsTaken { not_owned: vec![1] }),
+        sample(format, "taken", HeartbeatsReceived { not_owned: vec![1] }),
         sample(format, "outcomes", HeartbeatOutcomes { batch: 1, outcomes: (0..).zip(outcomes).collect() }),
         sample(format, "calls", requests.map(|request| DeviceCall { device, request }).to_vec()),
         // Protocol 3 has the ways to a device in the change log only.
@@ -189,7 +189,7 @@ fn messages(format: Format) -> Vec<Sample> {
             ],
         ),
         sample(format, "pushes", pushes.map(|push| SocketMessage { socket: 5, push }).to_vec()),
-        sample(format, "changes_wanted", ChangesWanted { log: 1, after: 2 }),
+        sample(format, "changes_wanted", ChangesRequest { log: 1, after: 2 }),
         Sample {
             name: "changes",
             bytes: encode_changes(format, &changes).unwrap(),

@@ -9,21 +9,21 @@ use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastSt
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 
 use super::codec::{BadBody, Message, message, message_enum, message_struct};
-use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage};
-use super::protocol::Spoken;
+use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage};
+use super::protocol::ProtocolRange;
 use crate::messages::{
-    Change, Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
+    Change, Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
 };
 
 // The link itself.
-message_struct!(Spoken { 1: min, 2: max });
+message_struct!(ProtocolRange { 1: min, 2: max });
 message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands });
 message_enum!(Refusal { 0: NotOwner, 1: Unauthorized, 2: DeviceDeleted, 3: NotFound, 4: Overloaded, 5: Unavailable, 6: Internal });
 
 // Heartbeats and their outcomes.
 message_struct!(Heartbeats { 1: from, 2: batch, 3: items });
 message_struct!(ForwardedHeartbeat { 1: device, 2: status, 3: generation, 4: fcm_token, 5: socket });
-message_struct!(HeartbeatsTaken { 1: not_owned });
+message_struct!(HeartbeatsReceived { 1: not_owned });
 message_struct!(HeartbeatOutcomes { 1: batch, 2: outcomes });
 message_enum!(ForwardOutcome {
     0: Stored(1: epoch),
@@ -53,7 +53,7 @@ message_struct!(SocketMessage { 1: socket, 2: push });
 message_enum!(SocketPush { 0: Replaced, 1: Revoked, 2: Command(1: command) });
 
 // The change log.
-message_struct!(ChangesWanted { 1: log, 2: after });
+message_struct!(ChangesRequest { 1: log, 2: after });
 message_struct!(Changes { 1: log, 2: last, 3: more, 4: changes, 5: heartbeats_per_second, 6: enrollment_revision });
 message_struct!(Change { 1: device, 2: epoch, 3: view });
 

@@ -6,7 +6,7 @@ use domain::shard::Epoch;
 
 /// Asks for what changed in the devices that a node owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChangesWanted {
+pub struct ChangesRequest {
     /// The log that `after` is a number of; another one means: from the beginning.
     pub log: u64,
     /// Changes after this one.

@@ -14,7 +14,7 @@ use domain::{CommandId, DeviceId, NodeId};
 use tokio::sync::oneshot;
 
 use crate::ServiceError;
-pub use changes::{Change, Changes, ChangesWanted};
+pub use changes::{Change, Changes, ChangesRequest};
 pub use command::PendingCommand;
 pub use signed::SignedCommand;
 

@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fleet_view::FleetView;
 use crate::link::Links;
-use crate::messages::{Changes, ChangesWanted};
+use crate::messages::{Changes, ChangesRequest};
 use crate::ownership::ClusterView;
 
 /// Progress of the replication from one peer.
 #[derive(Default)]
 struct Progress {
-    wanted: Option<ChangesWanted>,
+    wanted: Option<ChangesRequest>,
     /// Devices that were received during the first read of the log.
     first_reading: Option<HashSet<DeviceId>>,
     enrollment_revision: Option<u64>,
@@ -75,7 +75,7 @@ pub async fn replicate(
 /// Reads the change log of a peer to its end; false when the peer is unreachable.
 async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<ClusterView>, node: NodeId, progress: &mut Progress) -> bool {
     loop {
-        let wanted = progress.wanted.unwrap_or(ChangesWanted { log: 0, after: 0 });
+        let wanted = progress.wanted.unwrap_or(ChangesRequest { log: 0, after: 0 });
         let Ok(changes) = links.changes(node, wanted).await else {
             fleet.rate_of(node, None);
             return false;
@@ -92,7 +92,7 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
         if progress.enrollment_revision.replace(enrollment_revision).is_some_and(|before| before != enrollment_revision) {
             fleet.enrollment_changed_elsewhere();
         }
-        progress.wanted = Some(ChangesWanted { log, after: last });
+        progress.wanted = Some(ChangesRequest { log, after: last });
         if more {
             continue;
         }

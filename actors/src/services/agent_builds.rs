@@ -214,7 +214,7 @@ impl AgentBuildService {
         let acted = run_detached(async move {
             let acted = store.act_on_agent_build(id, act, &by, clock::now()).await?;
             // The other nodes read it within a second.
-            if let Err(cause) = offers.reread(&store).await {
+            if let Err(cause) = offers.refresh(&store).await {
                 tracing::warn!(event = "agent_builds.read_failed", %cause);
             }
             Ok(acted)

@@ -124,7 +124,7 @@ impl AgentBuildService {
             if let UpdateReportOutcome::Halted(reason) = taken {
                 tracing::warn!(event = "agent_build.halted", build_id = %build, reason = reason.as_str());
                 // The other nodes read it within a second.
-                if let Err(cause) = offers.reread(&store).await {
+                if let Err(cause) = offers.refresh(&store).await {
                     tracing::warn!(event = "agent_builds.read_failed", %cause);
                 }
             }

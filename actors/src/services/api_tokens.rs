@@ -17,7 +17,7 @@ use crate::crypto::{random_token, sha256};
 use crate::{ServiceError, clock};
 
 /// A token just made; the only time its secret is known.
-pub struct MadeApiToken {
+pub struct IssuedApiToken {
     /// The bearer token to hand out.
     pub secret: SecretString,
     /// Summary for lists.
@@ -61,7 +61,7 @@ impl ApiTokenService {
     /// # Errors
     /// Forbidden, also when it would do more than its maker; a value out of its limits; or the
     /// account has as many as it may.
-    pub async fn create(&self, principal: &Principal, request: ApiTokenRequest) -> Result<MadeApiToken, ServiceError> {
+    pub async fn create(&self, principal: &Principal, request: ApiTokenRequest) -> Result<IssuedApiToken, ServiceError> {
         principal.require(Permission::ManageTokens)?;
         let user_id = principal.user_id().ok_or(ServiceError::SignInRequired)?;
         let now = clock::now();
@@ -98,7 +98,7 @@ impl ApiTokenService {
         match self.store.insert_api_token(new, self.per_user_max, principal, now).await? {
             ApiTokenOutcome::Made => {
                 tracing::info!(event = "api_token.created", api_token_id = %token.id, username = token.username, scopes = %token.scopes);
-                Ok(MadeApiToken { secret: secret.into(), token })
+                Ok(IssuedApiToken { secret: secret.into(), token })
             }
             ApiTokenOutcome::TooMany => {
                 Err(ServiceError::WrongState("the account has as many API tokens as auth.api_tokens_per_user_max allows; revoke one"))

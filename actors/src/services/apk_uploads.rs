@@ -10,7 +10,7 @@ use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
 use uuid::Uuid;
 
 use super::ApkService;
-use crate::apk_library::ArrivedFile;
+use crate::apk_library::UploadedFile;
 use crate::{ServiceError, clock};
 
 /// Longest name of a file, in characters.
@@ -254,7 +254,7 @@ impl ApkService {
     async fn taken(
         &self,
         principal: &Principal,
-        file: ArrivedFile,
+        file: UploadedFile,
         facts: UploadFacts,
         upload: Option<ApkUploadId>,
     ) -> Result<(ApkRow, bool), ServiceError> {
@@ -267,7 +267,7 @@ impl ApkService {
     async fn take(
         &self,
         principal: &Principal,
-        file: ArrivedFile,
+        file: UploadedFile,
         facts: UploadFacts,
         upload: Option<ApkUploadId>,
     ) -> Result<(ApkRow, bool), ServiceError> {

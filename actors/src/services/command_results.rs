@@ -26,24 +26,24 @@ impl AgentService {
     /// # Errors
     /// The credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
     /// the database is unavailable.
-    pub async fn take_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
+    pub async fn record_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
         let device = credentials.device_id;
         self.check(credentials).await?;
         let CommandResult { id, report, payload } = result;
         let told = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
         match self.commands.report(told).await? {
             CommandReportOutcome::Changed { after, .. } => {
-                self.tell_owner(device, id, !after.state.is_open());
+                self.notify_owner(device, id, !after.state.is_open());
                 Ok(())
             }
             CommandReportOutcome::Nothing(state) => {
                 // The owner may not have heard of it the first time.
-                self.tell_owner(device, id, !state.is_open());
+                self.notify_owner(device, id, !state.is_open());
                 Ok(())
             }
             CommandReportOutcome::Conflict(_) => {
                 // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
-                self.tell_owner(device, id, true);
+                self.notify_owner(device, id, true);
                 Err(ServiceError::WrongState("this command has another outcome on record"))
             }
             CommandReportOutcome::Unknown => Err(ServiceError::NotFound("command of this device")),
@@ -51,7 +51,7 @@ impl AgentService {
         }
     }
 
-    fn tell_owner(&self, device: DeviceId, id: CommandId, finished: bool) {
+    fn notify_owner(&self, device: DeviceId, id: CommandId, finished: bool) {
         let router = self.router.clone();
         // An owner that does not hear of it sends the command once more; the device knows it.
         tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished }).await });

@@ -18,8 +18,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 use store::{DeviceListScope, StatusThresholds};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::device_audit::Occasion;
-use super::device_edit::{Acted, Mode, act, run_detached};
+use super::device_audit::AuditContext;
+use super::device_edit::{ActionsOutcome, Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::throttled_stream::throttled_stream;
 use crate::{ServiceError, clock};
@@ -248,11 +248,11 @@ impl DeviceService {
         if changing > BULK_MAX {
             return Err(Invalid::new("body", format!("{changing} devices would change, more than the {BULK_MAX} allowed")).into());
         }
-        let acted = if mode == Mode::DryRun { preview } else { self.carry_out(principal, actions, mode).await? };
-        report.applied = acted.written || (mode == Mode::AllOrNothing && changing == 0);
-        for (id, decision) in &acted.decisions {
+        let outcome = if mode == Mode::DryRun { preview } else { self.carry_out(principal, actions, mode).await? };
+        report.applied = outcome.written || (mode == Mode::AllOrNothing && changing == 0);
+        for (id, decision) in &outcome.decisions {
             let line = lines.get(id).copied().unwrap_or_default();
-            match (decision, acted.before.get(id)) {
+            match (decision, outcome.before.get(id)) {
                 (Decision::Refused(refusal), _) => {
                     let refused = match refusal.clone().into() {
                         ServiceError::Invalid(invalid) => invalid,
@@ -270,16 +270,21 @@ impl DeviceService {
                 _ => report.unchanged += 1,
             }
         }
-        if acted.decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_))) {
+        if outcome.decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_))) {
             report.applied = false;
         }
         report.problems.sort_by_key(|problem| problem.line);
         Ok(report)
     }
 
-    async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
+    async fn carry_out(
+        &self,
+        principal: &Principal,
+        actions: Vec<(DeviceId, BulkAction)>,
+        mode: Mode,
+    ) -> Result<ActionsOutcome, ServiceError> {
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
-        run_detached(async move { act(&store, actions, &by, Occasion::Import, mode, restore_within).await }).await
+        run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Import, mode, restore_within).await }).await
     }
 }
 

@@ -17,7 +17,7 @@ use domain::{DeviceId, Invalid, text};
 use store::{DeviceListScope, StatusThresholds, Store};
 use tokio::time::Instant;
 
-use super::device_audit::{self, Occasion};
+use super::device_audit::{self, AuditContext};
 use super::devices::{DeviceDetails, DeviceService};
 use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
@@ -62,7 +62,7 @@ pub struct BulkOutcome {
 }
 
 /// Outcome of a set of actions.
-pub(super) struct Acted {
+pub(super) struct ActionsOutcome {
     pub(super) before: HashMap<DeviceId, DeviceRecord>,
     pub(super) decisions: Vec<(DeviceId, Decision)>,
     /// Generations that are valid from now on, of those whose credentials were revoked.
@@ -83,14 +83,14 @@ pub(super) enum Mode {
 }
 
 /// Decides about each device, and does it.
-pub(super) async fn act(
+pub(super) async fn apply_actions(
     store: &Store,
     actions: Vec<(DeviceId, BulkAction)>,
     by: &Principal,
-    occasion: Occasion,
+    context: AuditContext,
     mode: Mode,
     restore_within: TimeDelta,
-) -> Result<Acted, ServiceError> {
+) -> Result<ActionsOutcome, ServiceError> {
     let now = clock::now();
     let mut work = store.device_work().await?;
     let ids: Vec<DeviceId> = actions.iter().map(|(id, _)| *id).collect();
@@ -116,13 +116,13 @@ pub(super) async fn act(
     }
     let refused = decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_)));
     let nothing_to_do = !decisions.iter().any(|(_, decision)| decision.changes());
-    let mut acted = Acted { before, decisions, generations: HashMap::new(), written: false };
+    let mut outcome = ActionsOutcome { before, decisions, generations: HashMap::new(), written: false };
     if mode == Mode::DryRun || nothing_to_do || (mode == Mode::AllOrNothing && refused) {
-        return Ok(acted);
+        return Ok(outcome);
     }
     let (mut edits, mut revoked, mut deleted, mut restored) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (id, decision) in &acted.decisions {
-        let Some(device) = acted.before.get(id) else { continue };
+    for (id, decision) in &outcome.decisions {
+        let Some(device) = outcome.before.get(id) else { continue };
         match decision {
             Decision::Edit(next) => edits.push((device, next)),
             Decision::RevokeCredentials => revoked.push(*id),
@@ -136,7 +136,7 @@ pub(super) async fn act(
         work.edit(&edits, name, now).await?;
     }
     if !revoked.is_empty() {
-        acted.generations = work.revoke_credentials(&revoked, name, now).await?;
+        outcome.generations = work.revoke_credentials(&revoked, name, now).await?;
     }
     if !deleted.is_empty() {
         work.delete(&deleted, name, now).await?;
@@ -145,11 +145,11 @@ pub(super) async fn act(
         work.restore(&restored, name, now).await?;
     }
     let counts = (edits.len(), revoked.len(), deleted.len(), restored.len());
-    let (acted, entry) = off_the_runtime(rows, {
+    let (outcome, entry) = off_the_runtime(rows, {
         let by = by.clone();
         move || {
-            let entry = device_audit::entry(&by, occasion, &acted);
-            (acted, entry)
+            let entry = device_audit::entry(&by, context, &outcome);
+            (outcome, entry)
         }
     })
     .await?;
@@ -159,8 +159,8 @@ pub(super) async fn act(
     work.commit().await?;
     let (edited, revoked, deleted, restored) = counts;
     tracing::info!(event = "devices.changed", by = by.username(), edited, revoked, deleted, restored);
-    let acted = Acted { written: true, ..acted };
-    Ok(acted)
+    let outcome = ActionsOutcome { written: true, ..outcome };
+    Ok(outcome)
 }
 
 /// Does work over this many rows where it holds up nobody else, if they are many.
@@ -236,16 +236,16 @@ impl DeviceService {
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
         let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal.clone());
         run_detached(async move {
-            let mut acted = act(&store, vec![(id, action)], &by, Occasion::One, Mode::Each, restore_within).await?;
-            let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
+            let mut outcome = apply_actions(&store, vec![(id, action)], &by, AuditContext::One, Mode::Each, restore_within).await?;
+            let decision = outcome.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
                 Decision::Refused(refusal) => return Err(refusal.clone().into()),
                 Decision::Unchanged => {}
                 Decision::RevokeCredentials => {
-                    let generation = acted.generations.get(&id).copied().unwrap_or_default();
-                    tell_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await?;
+                    let generation = outcome.generations.get(&id).copied().unwrap_or_default();
+                    notify_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await?;
                 }
-                Decision::Delete => tell_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await?,
+                Decision::Delete => notify_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await?,
                 Decision::Edit(next) => {
                     let next = next.clone();
                     shown(&router, id, |view| {
@@ -281,8 +281,9 @@ impl DeviceService {
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
-        let acted = run_detached(async move { act(&store, actions, &by, Occasion::Bulk, mode, restore_within).await }).await?;
-        let Acted { before, decisions, .. } = acted;
+        let outcome =
+            run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Bulk, mode, restore_within).await }).await?;
+        let ActionsOutcome { before, decisions, .. } = outcome;
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())
     }
@@ -324,7 +325,7 @@ pub(super) async fn run_detached<T: Send + 'static>(
 
 /// Tells the owner what the store holds already. The store told every node of it too, so an owner
 /// that cannot be reached over the link learns of it all the same, a moment later.
-async fn tell_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
+async fn notify_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
     match router.request(id, request).await {
         Ok(_) | Err(ServiceError::NotOwner | ServiceError::Unavailable | ServiceError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),

@@ -25,7 +25,7 @@ pub struct EnrollmentAgent {
 /// The APK of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentApk {
-    /// Origin.
+    /// Setting or folder that names the location.
     pub source: ApkSource,
     /// Its path on the node, for those who manage builds of the agent.
     pub file: Option<PathBuf>,

@@ -24,7 +24,7 @@ const NO_SIGNER: ServiceError = ServiceError::WrongState(
 
 /// A script that is asked for.
 #[derive(Debug, Clone)]
-pub struct ScriptOrder {
+pub struct ScriptOptions {
     /// The tokens themselves, one per device.
     pub tokens: Vec<String>,
     /// For which shell.
@@ -75,7 +75,7 @@ impl EnrollmentService {
     ///
     /// # Errors
     /// Forbidden; a value out of its limits; a token that cannot be used; or there is no APK to install.
-    pub async fn script(&self, principal: &Principal, order: ScriptOrder) -> Result<Script, ServiceError> {
+    pub async fn script(&self, principal: &Principal, order: ScriptOptions) -> Result<Script, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
         if order.tokens.is_empty() || order.tokens.len() as i64 > BATCH_MAX {
             return Err(Invalid::new("tokens", format!("takes 1..{BATCH_MAX} tokens")).into());

@@ -30,7 +30,7 @@ pub struct AgentBuildRow {
     pub signers_sha256: Vec<String>,
     /// For people.
     pub release_notes: String,
-    /// Verdict.
+    /// State after the action.
     pub state: BuildState,
     /// Last promotion; `None`: never promoted.
     pub promotion: Option<Promotion>,

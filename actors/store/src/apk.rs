@@ -1,7 +1,7 @@
 //! APKs: what was uploaded, what uses it, and what is gone.
 
 use domain::access::Principal;
-use domain::apk::{ApkUse, Kept, Known, Offer, Refusal, Verdict, judge};
+use domain::apk::{ApkUse, Kept, LibraryApk, Offer, Refusal, Verdict, judge};
 use domain::audit::Target;
 use domain::{ApkId, ApkUploadId, Timestamp};
 use serde_json::json;
@@ -177,7 +177,7 @@ impl Store {
         let known = sqlx::query!("SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL", offer.package)
             .fetch_all(&self.pool)
             .await?;
-        let known = known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 });
+        let known = known.into_iter().map(|row| LibraryApk { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 });
         Ok(judge(offer, allowed.as_deref(), &known.collect::<Vec<_>>()))
     }
 
@@ -198,7 +198,7 @@ impl Store {
                 .fetch_all(&mut *tx)
                 .await?;
         let known: Vec<_> =
-            known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 }).collect();
+            known.into_iter().map(|row| LibraryApk { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 }).collect();
         let same = match judge(offer, allowed.as_deref(), &known) {
             Verdict::New => None,
             Verdict::Same(id) => Some(id),

@@ -25,7 +25,7 @@ pub struct UploadRow {
     pub received: i64,
     /// Names of the parts that they stand in, in their order.
     pub parts: Vec<String>,
-    /// Outcome, once it has finished.
+    /// APK, once the upload is complete.
     pub apk: Option<ApkId>,
     /// Time of the sign-in.
     pub created_at: Timestamp,

@@ -136,7 +136,7 @@ macro_rules! progress {
 pub(crate) use progress;
 
 /// Takes a key, or says what it was taken for.
-pub(crate) async fn take_key(
+pub(crate) async fn claim_key(
     tx: &mut Transaction<'static, Postgres>,
     idempotency_key: &IdempotencyRecord,
     resource: Uuid,
@@ -178,7 +178,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         let resource = new.batch.as_ref().map(|batch| batch.id.0).or(new.devices.first().map(|(_, id, _)| id.0)).unwrap_or_default();
         if let Some(idempotency_key) = idempotency_key {
-            match take_key(&mut tx, idempotency_key, resource, new.created_at).await? {
+            match claim_key(&mut tx, idempotency_key, resource, new.created_at).await? {
                 InsertOutcome::New(_) => {}
                 known => return Ok(known),
             }

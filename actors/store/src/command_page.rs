@@ -90,7 +90,7 @@ pub struct BatchRow {
     pub devices: i32,
     /// Devices that did not and why, JSON.
     pub refused: String,
-    /// Number of them.
+    /// Number of refused devices.
     pub refused_count: i32,
     /// Creator.
     pub created_by: String,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
-use crate::command::{IdempotencyRecord, InsertOutcome, take_key};
+use crate::command::{IdempotencyRecord, InsertOutcome, claim_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
 use crate::deployment_transition::{DeploymentTransition, TransitionOutcome, transition_in};
@@ -212,7 +212,7 @@ impl Store {
     ) -> Result<CreateOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         if let Some(idempotency_key) = idempotency_key {
-            match take_key(&mut tx, idempotency_key, new.id.0, now).await? {
+            match claim_key(&mut tx, idempotency_key, new.id.0, now).await? {
                 InsertOutcome::New(_) => {}
                 InsertOutcome::Existing(id) => return Ok(CreateOutcome::Existing(DeploymentId(id))),
                 InsertOutcome::OtherBody => return Ok(CreateOutcome::OtherBody),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, KnownDevice, LastStatus, MonitoredApp};
+use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
@@ -55,8 +55,8 @@ pub struct StoredDevice {
 
 impl StoredDevice {
     /// Dependencies of a device actor.
-    pub fn known(self) -> KnownDevice {
-        KnownDevice {
+    pub fn known(self) -> PersistedDevice {
+        PersistedDevice {
             identity: self.identity,
             monitored: self.monitored,
             credential_generation: self.credential_generation,

@@ -13,7 +13,7 @@ use crate::{Store, StoreError};
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
-    /// Number.
+    /// Number of the event.
     pub id: i64,
     /// Time of the event.
     pub at: Timestamp,
@@ -30,7 +30,7 @@ pub struct StoredEvent {
 pub struct EventCursor {
     /// Time of the event.
     pub at: Timestamp,
-    /// Number.
+    /// Number of the event.
     pub id: i64,
 }
 
@@ -45,7 +45,7 @@ pub struct RecordedChange {
     pub follows: i64,
     /// The new condition.
     pub condition: Condition,
-    /// Kind of the event.
+    /// Events.
     pub occurrences: Vec<Occurrence>,
 }
 

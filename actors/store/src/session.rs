@@ -22,7 +22,7 @@ pub struct NewSession<'a> {
     pub refresh_sha256: &'a [u8],
     /// Expiry.
     pub expires_at: Timestamp,
-    /// Origin.
+    /// Address of the client.
     pub address: &'a str,
     /// User agent.
     pub user_agent: Option<&'a str>,

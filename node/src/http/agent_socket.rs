@@ -153,7 +153,7 @@ impl Session {
             Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
             Err(error) => return self.bad_frame(id, error).await,
         };
-        match self.app.system.agent.take_result(self.credentials, result).await {
+        match self.app.system.agent.record_result(self.credentials, result).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;

@@ -134,14 +134,14 @@ impl Dispatch {
             return DispatchAction::WakeAt(self.expires_at);
         }
         if now < self.release_at {
-            return self.look_again(self.release_at);
+            return self.wake_at(self.release_at);
         }
         match self.waiting {
             // A device that is just being answered need not wait for a push message to arrive.
             Some((Path::Push, _)) if event == DispatchEvent::HeartbeatAnswered => {}
             // Nor for anything slower than a socket that is there from now on.
             Some((Path::Push | Path::Heartbeat, _)) if event == DispatchEvent::SocketOpened && channels.socket => {}
-            Some((_, until)) if now < until => return self.look_again(until),
+            Some((_, until)) if now < until => return self.wake_at(until),
             Some((Path::Socket, _)) => self.socket_tried = true,
             _ => {}
         }
@@ -154,7 +154,7 @@ impl Dispatch {
         }
         if channels.push && self.pushes < policy.pushes_max {
             match self.push_not_before {
-                Some(not_before) if now < not_before => return self.look_again(not_before),
+                Some(not_before) if now < not_before => return self.wake_at(not_before),
                 _ => {
                     self.pushes += 1;
                     return self.send(Path::Push, now + policy.push_wait);
@@ -170,7 +170,7 @@ impl Dispatch {
         DispatchAction::Send(path, until.min(self.expires_at))
     }
 
-    fn look_again(&self, at: Timestamp) -> DispatchAction {
+    fn wake_at(&self, at: Timestamp) -> DispatchAction {
         DispatchAction::WakeAt(at.min(self.expires_at))
     }
 }
@@ -201,18 +201,18 @@ mod tests {
     #[test]
     fn paths_are_tried_best_first_and_each_in_vain_only_once() {
         let mut command = dispatch();
-        let mut look = |second, event, channels| command.decide(event, channels, &POLICY, at(second));
-        assert_eq!(look(0, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Socket, at(5)));
-        assert_eq!(look(3, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(5)), "still time to answer");
-        assert_eq!(look(5, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(35)));
-        assert_eq!(look(35, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(65)));
-        assert_eq!(look(65, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(600)), "waits for a heartbeat");
-        assert_eq!(look(70, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::Send(Path::Heartbeat, at(130)));
-        assert_eq!(look(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(130)), "not in every answer");
-        assert_eq!(look(72, DispatchEvent::SocketOpened, BOTH), DispatchAction::Send(Path::Socket, at(77)), "a new socket");
-        assert_eq!(look(73, DispatchEvent::Received, BOTH), DispatchAction::WakeAt(at(600)));
-        assert_eq!(look(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(600)), "the device has it");
-        assert_eq!(look(600, DispatchEvent::Reconcile, BOTH), DispatchAction::Expire);
+        let mut decide = |second, event, channels| command.decide(event, channels, &POLICY, at(second));
+        assert_eq!(decide(0, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Socket, at(5)));
+        assert_eq!(decide(3, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(5)), "still time to answer");
+        assert_eq!(decide(5, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(35)));
+        assert_eq!(decide(35, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(65)));
+        assert_eq!(decide(65, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(600)), "waits for a heartbeat");
+        assert_eq!(decide(70, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::Send(Path::Heartbeat, at(130)));
+        assert_eq!(decide(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(130)), "not in every answer");
+        assert_eq!(decide(72, DispatchEvent::SocketOpened, BOTH), DispatchAction::Send(Path::Socket, at(77)), "a new socket");
+        assert_eq!(decide(73, DispatchEvent::Received, BOTH), DispatchAction::WakeAt(at(600)));
+        assert_eq!(decide(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(600)), "the device has it");
+        assert_eq!(decide(600, DispatchEvent::Reconcile, BOTH), DispatchAction::Expire);
     }
 
     #[test]
