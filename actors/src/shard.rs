@@ -105,7 +105,7 @@ pub struct ShardArguments {
     pub metrics: Metrics,
 }
 
-struct Failing {
+struct FailureCount {
     times: u32,
     last: Timestamp,
 }
@@ -116,7 +116,7 @@ pub struct ShardState {
     supervisor: Arc<dyn DeviceSupervisor>,
     devices: HashMap<ActorId, DeviceId>,
     deadlines: BinaryHeap<Reverse<(Timestamp, DeviceId)>>,
-    failing: HashMap<DeviceId, Failing>,
+    failing: HashMap<DeviceId, FailureCount>,
 }
 
 impl Actor for ShardActor {
@@ -329,7 +329,7 @@ impl ShardState {
 
     fn restart_later(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) {
         let now = clock::now();
-        let failing = self.failing.entry(id).or_insert(Failing { times: 0, last: now });
+        let failing = self.failing.entry(id).or_insert(FailureCount { times: 0, last: now });
         if (now - failing.last).num_seconds() > RECOVERED_AFTER_S {
             failing.times = 0;
         }

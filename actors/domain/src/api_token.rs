@@ -38,7 +38,7 @@ pub struct ApiTokenGrant {
 
 /// Why a request for a token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApiTokenRefused {
+pub enum ApiTokenError {
     /// A value breaks its limits.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -52,7 +52,7 @@ impl ApiTokenRequest {
     ///
     /// # Errors
     /// Names the field that is out of its limits, or the permission that `maker` lacks.
-    pub fn checked(self, maker: &Principal, limits: LifetimeLimits, now: Timestamp) -> Result<ApiTokenGrant, ApiTokenRefused> {
+    pub fn checked(self, maker: &Principal, limits: LifetimeLimits, now: Timestamp) -> Result<ApiTokenGrant, ApiTokenError> {
         let name = text::alias("name", &self.name)?;
         let chars = name.chars().count();
         if chars > NAME_MAX_CHARS {
@@ -181,7 +181,7 @@ mod tests {
             let mut request = request(&["devices:read"]);
             change(&mut request);
             match request.checked(&user(Role::Admin), LIMITS, at(0)) {
-                Err(ApiTokenRefused::Invalid(invalid)) => invalid.field,
+                Err(ApiTokenError::Invalid(invalid)) => invalid.field,
                 other => panic!("{other:?}"),
             }
         };

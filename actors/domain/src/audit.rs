@@ -186,7 +186,7 @@ impl Entry {
 
 /// Entry with its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chained {
+pub struct ChainedEntry {
     /// The entry.
     pub entry: Entry,
     /// The hash of the entry before.
@@ -310,7 +310,7 @@ impl ChainCheck {
     }
 
     /// Checks the next entry; entries come in the order of their sequence numbers.
-    pub fn next(&mut self, row: &Chained) -> Vec<Problem> {
+    pub fn next(&mut self, row: &ChainedEntry) -> Vec<Problem> {
         let (seq, mut found) = (row.entry.seq, Vec::new());
         let gap = seq > self.last_seq + 1;
         if gap {
@@ -356,7 +356,7 @@ impl ChainCheck {
 }
 
 /// The place at which an entry has the hash that it has, if that is not far from where it is.
-fn written_as(row: &Chained) -> Option<i64> {
+fn written_as(row: &ChainedEntry) -> Option<i64> {
     let mut entry = row.entry.clone();
     let mut fits = |seq| {
         entry.seq = seq;

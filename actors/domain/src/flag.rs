@@ -1,7 +1,7 @@
 //! Features that are on or off for the whole cluster.
 
 use crate::Invalid;
-use crate::deployment::Blocked;
+use crate::deployment::BlockReason;
 
 /// A feature, or a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,11 +67,11 @@ impl Flags {
     }
 
     /// Why deployments stand still, if they do.
-    pub fn blocked(self) -> Option<Blocked> {
+    pub fn blocked(self) -> Option<BlockReason> {
         if self.kill_switch {
-            return Some(Blocked::KillSwitch);
+            return Some(BlockReason::KillSwitch);
         }
-        (!self.deployments_enabled).then_some(Blocked::FlagOff)
+        (!self.deployments_enabled).then_some(BlockReason::FlagOff)
     }
 }
 
@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn deployments_go_on_only_when_enabled_and_not_killed() {
-        assert_eq!(Flags::of([]).blocked(), Some(Blocked::FlagOff));
+        assert_eq!(Flags::of([]).blocked(), Some(BlockReason::FlagOff));
         assert_eq!(Flags::of(["deployments.enabled"]).blocked(), None);
-        assert_eq!(Flags::of(["deployments.enabled", "deployments.kill_switch", "of.later"]).blocked(), Some(Blocked::KillSwitch));
+        assert_eq!(Flags::of(["deployments.enabled", "deployments.kill_switch", "of.later"]).blocked(), Some(BlockReason::KillSwitch));
         assert!(Flag::parse("deployments").unwrap_err().problem.contains("deployments.kill_switch"));
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use counters::CheckCounters;
 pub use fleet::{CohortCounts, Cohorts};
-pub(crate) use fleet::{Running, cohorts, running, versions};
+pub(crate) use fleet::{RunningAgent, cohorts, running, versions};
 pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
 
 use crate::clock;

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use domain::AgentBuildId;
-use domain::rollout::{BuildState, Promoted};
+use domain::rollout::{BuildState, PromotedBuild};
 use prometheus::IntGauge;
 use store::{AgentBuildRow, Store, StoreError};
 
@@ -20,11 +20,11 @@ pub(crate) struct CirculatingBuilds {
 }
 
 /// What decides about an offer, of the promoted ones among these builds of a package.
-pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<Promoted> {
+pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<PromotedBuild> {
     let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
     let decides = |build: &AgentBuildRow| {
         let rollout_percent = build.promotion?.rollout_percent;
-        Some(Promoted { build: build.id, version_code: build.version_code, rollout_percent })
+        Some(PromotedBuild { build: build.id, version_code: build.version_code, rollout_percent })
     };
     promoted.filter_map(decides).collect()
 }

@@ -9,7 +9,7 @@ use domain::{DeploymentId, Timestamp};
 
 use crate::metrics::Metrics;
 
-struct Shown {
+struct Counts {
     tasks: HashMap<(&'static str, &'static str), i64>,
     waiting: i64,
     paused: Option<(&'static str, Timestamp)>,
@@ -17,7 +17,7 @@ struct Shown {
 
 /// Counts of the deployments of this node.
 #[derive(Clone, Default)]
-pub(crate) struct Gauges(Arc<DashMap<DeploymentId, Shown>>);
+pub(crate) struct Gauges(Arc<DashMap<DeploymentId, Counts>>);
 
 impl Gauges {
     /// Updates the counts of a deployment.
@@ -28,7 +28,7 @@ impl Gauges {
         }
         let waiting = tasks.iter().filter(|task| task.state.is_waiting()).count() as i64;
         let paused = paused.filter(|_| state == DeploymentState::Paused).map(|(reason, since)| (reason.as_str(), since));
-        self.0.insert(id, Shown { tasks: counts, waiting, paused });
+        self.0.insert(id, Counts { tasks: counts, waiting, paused });
     }
 
     /// Removes a deployment that has finished, or that another node owns now.

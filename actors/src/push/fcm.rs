@@ -24,18 +24,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of one message, and for how long the server wants to be left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct SendResult {
     pub(super) verdict: Verdict,
     pub(super) retry_after: Option<Duration>,
 }
 
-impl From<Verdict> for Sent {
+impl From<Verdict> for SendResult {
     fn from(verdict: Verdict) -> Self {
         Self { verdict, retry_after: None }
     }
 }
 
-impl From<TokenError> for Sent {
+impl From<TokenError> for SendResult {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::TransientError(error_kind, retry_after) => Self { verdict: Verdict::Retry(error_kind), retry_after },
@@ -98,7 +98,7 @@ impl FcmClient {
     }
 
     /// Sends a message that is to live this much longer. A refused access token is replaced once.
-    pub(super) async fn send(&self, message: &PushMessage, ttl_s: u32) -> Sent {
+    pub(super) async fn send(&self, message: &PushMessage, ttl_s: u32) -> SendResult {
         let android = Android { priority: "HIGH", ttl: format!("{ttl_s}s"), collapse_key: message.collapse_key };
         let body = Body { message: Message { token: &message.token, data: &message.data, android } };
         let mut renewed = false;
@@ -108,17 +108,17 @@ impl FcmClient {
                 Err(error) => return error.into(),
             };
             match self.call(&body, &token).await {
-                Sent { verdict: Verdict::Unauthorized, .. } if renewed => {
+                SendResult { verdict: Verdict::Unauthorized, .. } if renewed => {
                     return Verdict::Misconfigured(Misconfiguration::Unauthenticated).into();
                 }
-                Sent { verdict: Verdict::Unauthorized, .. } => self.tokens.forget(&token).await,
+                SendResult { verdict: Verdict::Unauthorized, .. } => self.tokens.forget(&token).await,
                 sent => return sent,
             }
             renewed = true;
         }
     }
 
-    async fn call(&self, body: &Body<'_>, token: &AccessToken) -> Sent {
+    async fn call(&self, body: &Body<'_>, token: &AccessToken) -> SendResult {
         let request = self.http.post(self.url.clone()).header(AUTHORIZATION, token.header.clone()).json(body);
         let answer = match request.send().await {
             Ok(answer) => answer,
@@ -127,7 +127,7 @@ impl FcmClient {
         let status = answer.status();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
         match read_body(answer).await {
-            Ok(body) => Sent { verdict: read_answer(status, &body), retry_after },
+            Ok(body) => SendResult { verdict: read_answer(status, &body), retry_after },
             Err(error_kind) => Verdict::Retry(error_kind).into(),
         }
     }

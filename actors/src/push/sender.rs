@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::fcm::{FcmClient, Sent};
+use super::fcm::{FcmClient, SendResult};
 use super::health::Health;
 use super::settings::FcmSettings;
 use super::{PushMessage, PushOutcome, PushStatus, QUEUE_FULL_WAIT};
@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// Applies an answer to the breaker. Returns its name in metrics and the outcome of the message.
-    fn note(&self, Sent { verdict, retry_after }: Sent, sent_at_ms: u64) -> (&'static str, PushOutcome) {
+    fn note(&self, SendResult { verdict, retry_after }: SendResult, sent_at_ms: u64) -> (&'static str, PushOutcome) {
         let now_ms = self.now_ms();
         let mut state = self.state();
         match verdict {

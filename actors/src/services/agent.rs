@@ -249,11 +249,11 @@ impl AgentService {
         answers.pop().unwrap_or(Err(ServiceError::Internal))
     }
 
-    fn admit(&self, heartbeats: usize) -> Result<Admitted<'_>, ServiceError> {
+    fn admit(&self, heartbeats: usize) -> Result<AdmissionPermit<'_>, ServiceError> {
         match self.admission.try_acquire_many(heartbeats as u32) {
             Ok(permit) => {
                 self.metrics.heartbeats_in_flight.add(heartbeats as i64);
-                Ok(Admitted { _permit: permit, heartbeats, metrics: &self.metrics })
+                Ok(AdmissionPermit { _permit: permit, heartbeats, metrics: &self.metrics })
             }
             Err(_) => {
                 let refused = ServiceError::Overloaded("heartbeat.in_flight_max");
@@ -300,13 +300,13 @@ pub(super) fn unknown_is_unauthorized(error: ServiceError) -> ServiceError {
     }
 }
 
-struct Admitted<'a> {
+struct AdmissionPermit<'a> {
     _permit: SemaphorePermit<'a>,
     heartbeats: usize,
     metrics: &'a Metrics,
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for AdmissionPermit<'_> {
     fn drop(&mut self) {
         self.metrics.heartbeats_in_flight.sub(self.heartbeats as i64);
     }

@@ -9,7 +9,7 @@ use domain::access::{Permission, Principal};
 use domain::action::Action;
 use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
-use domain::rollout::{self, Answer, BuildState, Promoted, Promotion};
+use domain::rollout::{self, BuildState, PromotedBuild, Promotion, UpdateAnswer};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
 use store::{AddBuildOutcome, AgentBuildRow, BuildAction, BuildActionOutcome, BuildCandidate, Store, UpdateCounts, VersionSample};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use super::device_edit::{BulkTarget, run_detached};
 use super::enrollment_agent::AgentUpdate;
 use crate::agent_updates::AgentUpdateSettings;
 use crate::agent_updates::{
-    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
+    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, RunningAgent, cohorts, hour_of, promoted_of, running, versions,
 };
 use crate::apk_library::ApkLibrary;
 use crate::fleet_view::FleetView;
@@ -92,7 +92,7 @@ pub(crate) struct AgentBuildParts {
 }
 
 /// A count of the fleet, and when it was made.
-type Counted = Option<(Instant, Arc<Vec<Running>>)>;
+type Counted = Option<(Instant, Arc<Vec<RunningAgent>>)>;
 
 /// Builds of the agent, for people and devices.
 pub struct AgentBuildService {
@@ -114,7 +114,7 @@ impl AgentBuildService {
     pub(super) fn updates_from(&self, version_code: i64) -> Vec<AgentUpdate> {
         let Some(known) = self.parts.offers.known() else { return Vec::new() };
         let newer = rollout::updates_from(version_code, &promoted_of(&known.builds, self.package()));
-        let update = |promoted: &Promoted| {
+        let update = |promoted: &PromotedBuild| {
             let build = known.build(promoted.build)?;
             Some(AgentUpdate {
                 version_code: build.version_code,
@@ -284,9 +284,9 @@ impl AgentBuildService {
         }
         let promoted = promoted_of(&builds, &build.package);
         let fleet = self.count_fleet().await?;
-        let offered = |device: &&Running| {
+        let offered = |device: &&RunningAgent| {
             // A device that does not tell its version cannot be said to be behind.
-            device.version_code.is_some_and(|version| rollout::answer(device.id, version, &promoted) == Answer::Offer(id))
+            device.version_code.is_some_and(|version| rollout::answer(device.id, version, &promoted) == UpdateAnswer::Offer(id))
         };
         let mut devices: Vec<(bool, DeviceId)> = fleet.iter().filter(offered).map(|device| (!device.online, device.id)).collect();
         devices.sort_unstable();
@@ -353,7 +353,7 @@ impl AgentBuildService {
     }
 
     /// The fleet, counted anew when the last count is a second old: a page that many people look at costs no more than one.
-    async fn fleet(&self) -> Result<Arc<Vec<Running>>, ServiceError> {
+    async fn fleet(&self) -> Result<Arc<Vec<RunningAgent>>, ServiceError> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match counted.filter(|(at, _)| at.elapsed() < COUNTED_FOR) {
             Some((_, fleet)) => Ok(fleet),
@@ -361,7 +361,7 @@ impl AgentBuildService {
         }
     }
 
-    async fn count_fleet(&self) -> Result<Arc<Vec<Running>>, ServiceError> {
+    async fn count_fleet(&self) -> Result<Arc<Vec<RunningAgent>>, ServiceError> {
         let (view, at) = (Arc::clone(&self.parts.view), Instant::now());
         let fleet = tokio::task::spawn_blocking(move || running(&view)).await.map_err(|_| ServiceError::Internal)?;
         let fleet = Arc::new(fleet);

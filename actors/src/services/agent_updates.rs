@@ -1,6 +1,6 @@
 //! Update checks and update reports of agents. A check is answered from memory.
 
-use domain::rollout::{Answer, Promotion, UpdateEvent, answer, newest};
+use domain::rollout::{Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
 use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
@@ -60,7 +60,11 @@ impl AgentBuildService {
     /// # Errors
     /// The credentials no longer hold, are another device's, or the device is deleted; the package is not the agent's; or it could
     /// not be read lately what is offered.
-    pub async fn check(&self, credentials: DeviceCredentials, check: UpdateCheck) -> Result<Result<UpdateOffer, Answer>, ServiceError> {
+    pub async fn check(
+        &self,
+        credentials: DeviceCredentials,
+        check: UpdateCheck,
+    ) -> Result<Result<UpdateOffer, UpdateAnswer>, ServiceError> {
         let checked = self.checked(credentials, check).await;
         let label = match &checked {
             Ok(Ok(_)) => "offered",
@@ -72,7 +76,7 @@ impl AgentBuildService {
         checked
     }
 
-    async fn checked(&self, credentials: DeviceCredentials, check: UpdateCheck) -> Result<Result<UpdateOffer, Answer>, ServiceError> {
+    async fn checked(&self, credentials: DeviceCredentials, check: UpdateCheck) -> Result<Result<UpdateOffer, UpdateAnswer>, ServiceError> {
         if check.device.is_some_and(|device| device != credentials.device_id) {
             return Err(ServiceError::ForeignDevice);
         }
@@ -90,13 +94,13 @@ impl AgentBuildService {
         let promoted = promoted_of(&known.builds, &check.package);
         let answer = answer(credentials.device_id, check.version_code, &promoted);
         let judged_by = match answer {
-            Answer::Offer(id) => Some(id),
+            UpdateAnswer::Offer(id) => Some(id),
             _ => newest(&promoted).map(|build| build.build),
         };
         if let Some(build) = judged_by {
-            self.parts.counters.count(build, this_hour(), matches!(answer, Answer::Offer(_)));
+            self.parts.counters.count(build, this_hour(), matches!(answer, UpdateAnswer::Offer(_)));
         }
-        let Answer::Offer(id) = answer else { return Ok(Err(answer)) };
+        let UpdateAnswer::Offer(id) = answer else { return Ok(Err(answer)) };
         let build = known.build(id).ok_or(ServiceError::Internal)?.clone();
         let promotion = build.promotion.ok_or(ServiceError::Internal)?;
         let (url, url_expires_at) = self.parts.library.download_url(build.apk, clock::now());

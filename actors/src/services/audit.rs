@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
-use domain::audit::{AuditFilter, ChainCheck, Chained, Head, Problem};
+use domain::audit::{AuditFilter, ChainCheck, ChainedEntry, Head, Problem};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
 use domain::spreadsheet::neutralised;
@@ -44,7 +44,7 @@ const COLUMNS: [&str; 14] = [
 /// A page of the trail.
 pub struct AuditPage {
     /// The entries, newest first.
-    pub entries: Vec<Chained>,
+    pub entries: Vec<ChainedEntry>,
     /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<i64>,
 }
@@ -135,7 +135,7 @@ fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<
     writer.into_inner().map_err(|_| ServiceError::Internal)
 }
 
-fn cells(row: &Chained) -> [String; COLUMNS.len()] {
+fn cells(row: &ChainedEntry) -> [String; COLUMNS.len()] {
     let entry = &row.entry;
     let maybe = |text: &Option<String>| text.as_deref().map(neutralised).unwrap_or_default();
     [

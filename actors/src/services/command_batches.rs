@@ -51,7 +51,7 @@ pub struct Planned {
     /// Its alias; `None` when there is no such device.
     pub alias: Option<String>,
     /// The way that the command would take first, or why it gets none.
-    pub outcome: Result<Expected, Refused>,
+    pub outcome: Result<Expected, RefusalReason>,
 }
 
 /// How a command would reach its device.
@@ -65,7 +65,7 @@ pub struct Expected {
 
 /// Why a device gets no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusalReason {
     /// There is no such device.
     NotFound,
     /// The device is deleted.
@@ -74,7 +74,7 @@ pub enum Refused {
     TooManyOpen,
 }
 
-impl Refused {
+impl RefusalReason {
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -147,7 +147,7 @@ impl CommandService {
         let named: Vec<_> = refused
             .iter()
             .take(REFUSED_NAMED_MAX)
-            .map(|planned| json!({"id": planned.id.to_string(), "alias": planned.alias, "reason": planned.outcome.err().map(Refused::as_str)}))
+            .map(|planned| json!({"id": planned.id.to_string(), "alias": planned.alias, "reason": planned.outcome.err().map(RefusalReason::as_str)}))
             .collect();
         let new = NewCommands {
             action: action.kind().as_str().to_owned(),

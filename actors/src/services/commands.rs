@@ -18,7 +18,7 @@ use store::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::command_batches::Refused;
+use super::command_batches::RefusalReason;
 use super::command_params::{ParamsText, params_text};
 use super::device_edit::run_detached;
 use super::settings::CommandSettings;
@@ -116,7 +116,7 @@ impl CommandService {
         let records = self.store.device_work().await?.device_records(&[device]).await?;
         let open = self.store.open_command_counts_of(&[device]).await?;
         match self.refusal(records.get(&device), open.get(&device).copied()) {
-            Some(Refused::TooManyOpen) => return Err(ServiceError::WrongState("too many commands are open for this device")),
+            Some(RefusalReason::TooManyOpen) => return Err(ServiceError::WrongState("too many commands are open for this device")),
             Some(_) => return Err(ServiceError::NotFound("device")),
             None => {}
         }
@@ -202,11 +202,11 @@ impl CommandService {
         Ok((action, params))
     }
 
-    pub(super) fn refusal(&self, record: Option<&DeviceRecord>, open: Option<i64>) -> Option<Refused> {
+    pub(super) fn refusal(&self, record: Option<&DeviceRecord>, open: Option<i64>) -> Option<RefusalReason> {
         match record {
-            None => Some(Refused::NotFound),
-            Some(record) if record.deleted_at.is_some() => Some(Refused::Deleted),
-            Some(_) if open.unwrap_or_default() >= self.settings.open_per_device_max => Some(Refused::TooManyOpen),
+            None => Some(RefusalReason::NotFound),
+            Some(record) if record.deleted_at.is_some() => Some(RefusalReason::Deleted),
+            Some(_) if open.unwrap_or_default() >= self.settings.open_per_device_max => Some(RefusalReason::TooManyOpen),
             Some(_) => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
-use domain::deployment::{Blocked, Reason, Tally, TaskState};
+use domain::deployment::{BlockReason, Reason, Tally, TaskState};
 use domain::invalid::in_range;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
@@ -33,7 +33,7 @@ pub struct DeploymentDetails {
     /// Starts within the last minute.
     pub starts_last_minute: i64,
     /// Why all deployments are blocked.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockReason>,
     /// Availability of a rollback; only for a single deployment.
     pub rollback: Option<RollbackOffer>,
 }

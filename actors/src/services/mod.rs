@@ -48,7 +48,7 @@ pub use apks::{ApkCursor, ApkService};
 pub use audit::{AuditChecked, AuditPage, AuditService, check_audit};
 pub use auth::{AuthService, ClientInfo, SignedIn};
 pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, set_draining};
-pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned, Refused};
+pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned, RefusalReason};
 pub use command_results::CommandResult;
 pub use commands::{CommandRequest, CommandService, IdempotencyKey};
 pub use deployment_pages::{DeploymentCursor, DeploymentDetails};

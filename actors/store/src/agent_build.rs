@@ -2,7 +2,7 @@
 
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::rollout::{BuildState, HaltReason, Judged, Promotion};
+use domain::rollout::{BuildState, HaltReason, Promotion, RolloutResults};
 use domain::{AgentBuildId, ApkId, CommandBatchId, Timestamp};
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ pub struct AgentBuildRow {
     /// Why the server took it out.
     pub halt_reason: Option<HaltReason>,
     /// What devices told since it was promoted last.
-    pub judged: Judged,
+    pub judged: RolloutResults,
     /// Creator.
     pub created_by: String,
     /// Time of creation.
@@ -122,7 +122,11 @@ macro_rules! agent_build {
             state: read_state(&row.state)?,
             promotion: promotion(row.rollout_percent, row.wifi_only, row.must_install, row.min_battery_pct),
             halt_reason: row.halt_reason.as_deref().and_then(HaltReason::parse),
-            judged: Judged { installs: row.judged_installs, failures: row.judged_failures, verify_failures: row.judged_verify_failures },
+            judged: RolloutResults {
+                installs: row.judged_installs,
+                failures: row.judged_failures,
+                verify_failures: row.judged_verify_failures,
+            },
             created_by: row.created_by,
             created_at: row.created_at,
             promoted_by: row.promoted_by,

@@ -1,7 +1,7 @@
 //! Statistics of agent builds: counters by hour, reports of devices, and versions in the fleet.
 
 use domain::access::Principal;
-use domain::rollout::{BuildState, HaltPolicy, HaltReason, Judged, UpdateEvent, halt};
+use domain::rollout::{BuildState, HaltPolicy, HaltReason, RolloutResults, UpdateEvent, halt};
 use domain::shard::Epoch;
 use domain::{AgentBuildId, DeviceId, Timestamp};
 use serde_json::json;
@@ -178,9 +178,12 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let judged =
-            Judged { installs: build.judged_installs, failures: build.judged_failures, verify_failures: build.judged_verify_failures }
-                .and(report.event);
+        let judged = RolloutResults {
+            installs: build.judged_installs,
+            failures: build.judged_failures,
+            verify_failures: build.judged_verify_failures,
+        }
+        .and(report.event);
         let by = Principal::system();
         let reason = halt(policy, judged).filter(|_| state == BuildState::Promoted);
         sqlx::query!(

@@ -3,7 +3,7 @@
 
 use chrono::SubsecRound;
 use domain::access::{Origin, Principal};
-use domain::audit::{Actor, AuditFilter, Chained, Entry, Head, Target};
+use domain::audit::{Actor, AuditFilter, ChainedEntry, Entry, Head, Target};
 use domain::{DeviceId, Timestamp};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
@@ -141,7 +141,7 @@ pub(crate) async fn append(connection: &mut PgConnection, entry: &AuditEntry, no
     Ok(())
 }
 
-fn read(row: &PgRow) -> Result<Chained, StoreError> {
+fn read(row: &PgRow) -> Result<ChainedEntry, StoreError> {
     let entry = Entry {
         seq: row.try_get("seq")?,
         at: row.try_get("at")?,
@@ -157,7 +157,7 @@ fn read(row: &PgRow) -> Result<Chained, StoreError> {
         request_id: row.try_get("request_id")?,
         address: row.try_get("address")?,
     };
-    Ok(Chained { entry, prev_hash: row.try_get("prev_hash")?, hash: row.try_get("hash")? })
+    Ok(ChainedEntry { entry, prev_hash: row.try_get("prev_hash")?, hash: row.try_get("hash")? })
 }
 
 fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
@@ -195,7 +195,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable, or does not find them within `database.statement_timeout_ms`.
-    pub async fn audit_page(&self, filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> Result<Vec<Chained>, StoreError> {
+    pub async fn audit_page(&self, filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> Result<Vec<ChainedEntry>, StoreError> {
         // Built at run time, so that each question is planned with the index that answers it.
         let mut query = QueryBuilder::new("SELECT * FROM audit_entry WHERE true");
         filtered(&mut query, filter);
@@ -210,10 +210,10 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn audit_batch(&self, after: i64, limit: i64) -> Result<Vec<Chained>, StoreError> {
+    pub async fn audit_batch(&self, after: i64, limit: i64) -> Result<Vec<ChainedEntry>, StoreError> {
         let rows =
             sqlx::query!("SELECT * FROM audit_entry WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit).fetch_all(&self.pool).await?;
-        let chained = rows.into_iter().map(|row| Chained {
+        let chained = rows.into_iter().map(|row| ChainedEntry {
             entry: Entry {
                 seq: row.seq,
                 at: row.at,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::services::{BatchDetails, Refused};
+use actors::services::{BatchDetails, RefusalReason};
 use dioxus::prelude::*;
 use domain::action::ActionKind;
 use domain::command::{CommandState, Ending, Path, Progress};
@@ -146,11 +146,12 @@ pub(crate) fn path_text(path: Path) -> &'static str {
 
 /// Why a device gets no command, by its name in the API.
 pub(crate) fn refused_text(reason: &str) -> String {
-    let known = [Refused::NotFound, Refused::Deleted, Refused::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
+    let known =
+        [RefusalReason::NotFound, RefusalReason::Deleted, RefusalReason::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
     match known {
-        Some(Refused::NotFound) => "there is no such device".into(),
-        Some(Refused::Deleted) => "the device is deleted".into(),
-        Some(Refused::TooManyOpen) => "too many commands are open for it".into(),
+        Some(RefusalReason::NotFound) => "there is no such device".into(),
+        Some(RefusalReason::Deleted) => "the device is deleted".into(),
+        Some(RefusalReason::TooManyOpen) => "too many commands are open for it".into(),
         None => reason.replace('_', " "),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
-use domain::deployment::{Blocked, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
+use domain::deployment::{BlockReason, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
 
 use crate::format;
@@ -63,10 +63,10 @@ pub(crate) fn pause_text(reason: PauseReason) -> &'static str {
 }
 
 /// Why no deployment at all goes on.
-pub(crate) fn blocked_text(blocked: Blocked) -> &'static str {
+pub(crate) fn blocked_text(blocked: BlockReason) -> &'static str {
     match blocked {
-        Blocked::FlagOff => "Deployments are turned off on this server. Nothing starts until they are turned on.",
-        Blocked::KillSwitch => "All deployments were stopped. Nothing starts until somebody lets them go on.",
+        BlockReason::FlagOff => "Deployments are turned off on this server. Nothing starts until they are turned on.",
+        BlockReason::KillSwitch => "All deployments were stopped. Nothing starts until somebody lets them go on.",
     }
 }
 

@@ -40,14 +40,14 @@ pub struct Run {
 
 /// Why all deployments are blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocked {
+pub enum BlockReason {
     /// `deployments.enabled` is off.
     FlagOff,
     /// `deployments.kill_switch` is on.
     KillSwitch,
 }
 
-impl Blocked {
+impl BlockReason {
     /// Name of the reason in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ pub struct PlanInput<'a> {
     /// Stored state of the deployment.
     pub run: Run,
     /// Why nothing may start in any deployment.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockReason>,
     /// How long a device has to accept its task.
     pub accept_within: TimeDelta,
     /// How long an installing device may go without a report.

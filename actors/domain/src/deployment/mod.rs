@@ -23,7 +23,7 @@ mod window;
 
 use crate::{DeviceId, Timestamp};
 
-pub use decide::{Blocked, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
+pub use decide::{BlockReason, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
 pub use rate_limit::{allowance, portion};

@@ -11,7 +11,7 @@
 
 use chrono::TimeDelta;
 
-use super::{Blocked, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
+use super::{BlockReason, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
 use crate::Timestamp;
 
 /// Progress of a task as its device reports it.
@@ -107,7 +107,7 @@ pub enum ReportEffect {
     Changed(TaskUpdate),
 }
 
-fn check_permitted(options: &Options, run: &Run, blocked: Option<Blocked>, now: Timestamp) -> Result<(), Refusal> {
+fn check_permitted(options: &Options, run: &Run, blocked: Option<BlockReason>, now: Timestamp) -> Result<(), Refusal> {
     match run.state {
         DeploymentState::Paused => return Err(Refusal::Paused),
         DeploymentState::Canceled | DeploymentState::Finished => return Err(Refusal::Canceled),
@@ -141,7 +141,7 @@ fn succeeded() -> ReportEffect {
 pub fn apply_report(
     options: &Options,
     run: &Run,
-    blocked: Option<Blocked>,
+    blocked: Option<BlockReason>,
     task: &Task,
     status: TaskStatus,
     attempt: Option<u32>,
@@ -286,15 +286,15 @@ mod tests {
         let table = [
             (accepted(&options, DeploymentState::Paused, None, &sending), Refusal::Paused),
             (accepted(&options, DeploymentState::Canceled, None, &sending), Refusal::Canceled),
-            (accepted(&options, DeploymentState::Running, Some(Blocked::KillSwitch), &sending), Refusal::SwitchedOff),
-            (accepted(&options, DeploymentState::Running, Some(Blocked::FlagOff), &sending), Refusal::SwitchedOff),
+            (accepted(&options, DeploymentState::Running, Some(BlockReason::KillSwitch), &sending), Refusal::SwitchedOff),
+            (accepted(&options, DeploymentState::Running, Some(BlockReason::FlagOff), &sending), Refusal::SwitchedOff),
             (accepted(&night, DeploymentState::Running, None, &sending), Refusal::OutsideWindow),
         ];
         for (answer, refusal) in table {
             assert_eq!(answer, Err(refusal));
         }
         for state in [DeploymentState::Paused, DeploymentState::Canceled] {
-            assert_eq!(becomes(accepted(&options, state, Some(Blocked::KillSwitch), &installing)).0, TaskState::Installing);
+            assert_eq!(becomes(accepted(&options, state, Some(BlockReason::KillSwitch), &installing)).0, TaskState::Installing);
         }
         let failed = apply_report(
             &options,

@@ -42,7 +42,7 @@ struct Table {
     options: Options,
     run: Run,
     tasks: Vec<Task>,
-    blocked: Option<Blocked>,
+    blocked: Option<BlockReason>,
     now: Timestamp,
 }
 
@@ -133,8 +133,8 @@ fn who_does_not_answer_is_tried_again_and_given_up_in_the_end() {
 fn a_pause_takes_back_what_no_device_has_and_leaves_the_rest_to_finish() {
     for (state, blocked) in [
         (DeploymentState::Paused, None),
-        (DeploymentState::Running, Some(Blocked::KillSwitch)),
-        (DeploymentState::Running, Some(Blocked::FlagOff)),
+        (DeploymentState::Running, Some(BlockReason::KillSwitch)),
+        (DeploymentState::Running, Some(BlockReason::FlagOff)),
     ] {
         let mut table = Table::new(3);
         table.busy(0, TaskState::Sending, 90);
@@ -190,7 +190,7 @@ struct Fleet {
     tasks: Vec<Task>,
     snapshot: Vec<DeviceSnapshot>,
     starts: Vec<(Timestamp, usize)>,
-    blocked: Option<Blocked>,
+    blocked: Option<BlockReason>,
     now: Timestamp,
     running_since: Option<Timestamp>,
     /// Attempts that a pause took back.
@@ -244,7 +244,7 @@ impl Fleet {
                 }
                 self.set(DeploymentState::Running);
             }
-            7 => self.blocked = self.blocked.is_none().then_some(Blocked::KillSwitch),
+            7 => self.blocked = self.blocked.is_none().then_some(BlockReason::KillSwitch),
             8 if dice(4) == 0 => self.set(DeploymentState::Canceled),
             _ => {}
         }
