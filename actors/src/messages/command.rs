@@ -24,7 +24,7 @@ pub struct PendingCommand {
 /// Omits the parameters, which may be secret.
 impl std::fmt::Debug for PendingCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CommandOrder({}, {})", self.id, self.action)
+        write!(f, "PendingCommand({}, {})", self.id, self.action)
     }
 }
 

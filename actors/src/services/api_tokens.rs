@@ -96,7 +96,7 @@ impl ApiTokenService {
             expires_at: token.expires_at,
         };
         match self.store.insert_api_token(new, self.per_user_max, principal, now).await? {
-            ApiTokenOutcome::Made => {
+            ApiTokenOutcome::Created => {
                 tracing::info!(event = "api_token.created", api_token_id = %token.id, username = token.username, scopes = %token.scopes);
                 Ok(IssuedApiToken { secret: secret.into(), token })
             }

@@ -33,7 +33,7 @@ pub struct NewApiToken<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiTokenOutcome {
     /// It is recorded.
-    Made,
+    Created,
     /// Its owner has as many as they may; nothing was recorded.
     TooMany,
     /// Its owner or its parent is in force no more; nothing was recorded.
@@ -129,7 +129,7 @@ impl Store {
         let entry = AuditEntry::new(by, "api_token.made", Target::ApiToken(token.id, token.name.to_owned()));
         append(&mut tx, &entry.after(json!({ "scopes": token.scopes.names(), "expires_at": token.expires_at })), now).await?;
         tx.commit().await?;
-        Ok(ApiTokenOutcome::Made)
+        Ok(ApiTokenOutcome::Created)
     }
 
     /// The token with this secret and its account, if both are in force at `now`.
