@@ -150,7 +150,7 @@ pub struct SocketEntry {
 }
 
 impl SocketEntry {
-    /// Its number, the same on every node.
+    /// Reference of the socket, valid on every node.
     pub fn number(&self) -> u64 {
         self.number
     }

@@ -21,21 +21,21 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// It enrolled.
+    /// The device enrolled.
     Enrolled = "enrolled",
-    /// It came online, for the first time or again.
+    /// The device came online, for the first time or again.
     CameOnline = "came_online",
-    /// It was silent for too long.
+    /// No heartbeat came within the offline limit.
     WentOffline = "went_offline",
-    /// It started anew.
+    /// The device restarted.
     Rebooted = "rebooted",
-    /// It runs another agent.
+    /// The version of the agent changed.
     AgentVersionChanged = "agent_version_changed",
-    /// It runs another version of the monitored app.
+    /// The version of the monitored app changed.
     AppVersionChanged = "app_version_changed",
-    /// Its charge fell below the limit.
+    /// The battery level fell below the limit.
     LowBatteryBegan = "low_battery_began",
-    /// Its charge is well above the limit again.
+    /// The battery level is well above the limit again.
     LowBatteryEnded = "low_battery_ended",
     /// The monitored app is down.
     AppDownBegan = "app_down_began",

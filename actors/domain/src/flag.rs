@@ -3,17 +3,17 @@
 use crate::Invalid;
 use crate::deployment::BlockReason;
 
-/// A feature, or a switch.
+/// Feature flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flag {
-    /// Deployments go on at all. Off until somebody turns it on.
+    /// Enables deployments. Off by default.
     DeploymentsEnabled,
-    /// Every deployment stands still.
+    /// Stops all deployments.
     DeploymentsKillSwitch,
 }
 
 impl Flag {
-    /// Every one.
+    /// Every flag.
     pub const ALL: [Self; 2] = [Self::DeploymentsEnabled, Self::DeploymentsKillSwitch];
 
     /// Name in the API and the database.
@@ -42,17 +42,17 @@ impl Flag {
     }
 }
 
-/// The flags of a moment; one that nobody ever set is off.
+/// Values of the flags; one that was never set is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
-    /// Deployments go on at all.
+    /// Whether deployments are enabled.
     pub deployments_enabled: bool,
-    /// Every deployment stands still.
+    /// Stops all deployments.
     pub kill_switch: bool,
 }
 
 impl Flags {
-    /// With those that are on.
+    /// Flags, given the names of those that are on.
     pub fn of<'a>(on: impl IntoIterator<Item = &'a str>) -> Self {
         let mut flags = Self::default();
         for name in on {
@@ -66,7 +66,7 @@ impl Flags {
         flags
     }
 
-    /// Why deployments stand still, if they do.
+    /// Why deployments are blocked, if they are.
     pub fn blocked(self) -> Option<BlockReason> {
         if self.kill_switch {
             return Some(BlockReason::KillSwitch);

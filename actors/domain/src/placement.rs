@@ -16,7 +16,7 @@ use crate::shard::{SHARD_COUNT, ShardId};
 /// A live node, as its lease shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// This start of it.
+    /// Id of this start of the node.
     pub id: NodeId,
     /// Its name, which decides its rank: a node that is started again gets its shards back.
     pub name: String,
@@ -72,9 +72,9 @@ pub fn wanted(members: &[Member], owners: &[Option<NodeId>]) -> Vec<Option<NodeI
 /// Plan of a node: shards to claim and to release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Free, or their owner is gone: claim them.
+    /// Shards to claim: unassigned, or of an owner that is gone.
     pub claim: Vec<ShardId>,
-    /// Its own, which should be elsewhere: drain them and let them go.
+    /// Shards to release, because another node should own them.
     pub release: Vec<ShardId>,
 }
 

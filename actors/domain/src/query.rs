@@ -17,21 +17,21 @@ pub const PAGE_DEFAULT: i64 = 100;
 /// Filter of devices; an empty one matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct DeviceFilter {
-    /// Only with this connectivity.
+    /// Connectivity.
     pub connectivity: Option<Connectivity>,
-    /// Only with this tag.
+    /// Tag.
     pub tag: Option<String>,
-    /// Only in this group.
+    /// Group.
     pub group: Option<String>,
-    /// Only whose alias, model, hardware id or id contains this text, ignoring ASCII case.
+    /// Text in alias, model, hardware id or id, ignoring ASCII case.
     pub text: Option<String>,
-    /// Only with a charge below this.
+    /// Battery level below this.
     pub battery_below: Option<i16>,
-    /// Only with this agent version.
+    /// Agent version.
     pub app_version: Option<String>,
-    /// Only of this model.
+    /// Model.
     pub model: Option<String>,
-    /// Only with the monitored app in this state.
+    /// Status of the monitored app.
     pub app_status: Option<AppStatus>,
 }
 
@@ -54,7 +54,7 @@ impl DeviceFilter {
         Ok(self)
     }
 
-    /// Whether a device is shown.
+    /// Whether a device matches.
     pub fn matches(&self, view: &DeviceView) -> bool {
         let identity = &view.identity;
         self.connectivity.is_none_or(|wanted| view.connectivity == wanted)
@@ -86,9 +86,9 @@ pub enum SortKey {
     Alias,
     /// Last seen; never comes first.
     LastSeen,
-    /// Charge; unknown comes first.
+    /// Battery level; unknown comes first.
     Battery,
-    /// When it enrolled.
+    /// Time of enrollment.
     Enrolled,
 }
 
@@ -102,7 +102,7 @@ impl SortKey {
     }
 }
 
-/// An order: a key and a direction.
+/// Sort order: key and direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Sort {
     /// Sort key.
@@ -141,9 +141,9 @@ impl Sort {
 /// Cursor of a page of devices: the last one of the page before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The sort key's value of the last device of the page before, as text.
+    /// Value of the sort key of the last device of the page before, as text.
     pub key: String,
-    /// That device.
+    /// Last device of the page before.
     pub id: DeviceId,
 }
 
@@ -160,7 +160,7 @@ impl Cursor {
     /// Checks that the key reads as a value of the sort key.
     ///
     /// # Errors
-    /// It does not, so the cursor is not one of this list's.
+    /// The cursor is not one of this list.
     pub fn checked(self, sort: Sort) -> Result<Self, Invalid> {
         let reads = match sort.key {
             SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
@@ -171,7 +171,7 @@ impl Cursor {
         if reads { Ok(self) } else { Err(Invalid::new("cursor", "not one that this list gave out for this order")) }
     }
 
-    /// A time as a key.
+    /// Key of a time.
     pub fn time_key(at: Timestamp) -> String {
         at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
     }

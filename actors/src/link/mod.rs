@@ -93,10 +93,10 @@ pub enum LinkError {
     /// No link, or no answer in time: whether it did is unknown.
     #[error("the peer cannot be reached")]
     Unreachable,
-    /// It does not speak that.
+    /// The protocol of the peer has no such message.
     #[error("the peer does not speak this protocol")]
     Unsupported,
-    /// It refused.
+    /// The peer refused.
     #[error("the peer refused: {0:?}")]
     Refused(Refusal),
     /// The message is larger than the link carries.

@@ -9,11 +9,11 @@ use store::OpenCommand;
 pub struct PendingCommand {
     /// The command.
     pub id: CommandId,
-    /// Name of its action.
+    /// Name of the action.
     pub action: String,
-    /// JSON that the device is sent; may hold secrets.
+    /// Parameters that are sent, JSON; may hold secrets.
     pub params: String,
-    /// The device has it already.
+    /// Whether the device has received it.
     pub delivered: bool,
     /// Earliest time of sending.
     pub release_at: Timestamp,

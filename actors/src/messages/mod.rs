@@ -36,7 +36,7 @@ pub struct SocketRef {
     pub socket: u64,
 }
 
-/// A message of a device's owner to the device's socket.
+/// Message of the owner of a device to the socket of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketPush {
     /// Another socket of the same device took over.
@@ -63,30 +63,30 @@ pub enum DeviceRequest {
     },
     /// Live state.
     View,
-    /// A socket of it was opened, or its owner changed while it was open.
+    /// A socket of the device was opened, or the owner changed while it was open.
     SocketOpened {
         /// Generation of the credentials it was opened with.
         generation: i32,
         /// The socket.
         socket: SocketRef,
     },
-    /// Its credentials were revoked, or it was deleted.
+    /// The credentials were revoked, or the device was deleted.
     AccessChanged {
         /// The generation that holds from now on.
         generation: i32,
         /// Whether it was deleted.
         deleted: bool,
     },
-    /// A command was made for it.
+    /// A command was created for the device.
     Command(Box<PendingCommand>),
-    /// The device has a command, or a command is over.
+    /// The device has received a command, or a command has finished.
     CommandUpdated {
         /// Which.
         id: CommandId,
-        /// Nothing is left to do for it.
+        /// Whether the command has finished.
         finished: bool,
     },
-    /// A socket of it is gone.
+    /// A socket of the device was closed.
     SocketClosed {
         /// The socket.
         socket: SocketRef,
@@ -135,9 +135,9 @@ pub struct HeartbeatAck {
 /// Outcome of an acknowledged heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
-    /// It is committed.
+    /// The heartbeat was committed.
     Stored,
-    /// Its bucket was committed before.
+    /// The bucket was committed before.
     Repeat,
 }
 
@@ -148,7 +148,7 @@ pub struct StoredHeartbeat {
     pub status: Arc<LastStatus>,
     /// The push token that was stored with it.
     pub fcm_token: Option<String>,
-    /// Its details were written with it.
+    /// Whether its details were written with it.
     pub with_details: bool,
 }
 

@@ -58,9 +58,9 @@ pub struct UpdateReport {
 /// Outcome of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateReportOutcome {
-    /// It counts.
+    /// The report is counted.
     Counted,
-    /// It counts, and the build is taken out because of it.
+    /// The report is counted, and halts the build.
     Halted(HaltReason),
     /// The device said so before.
     Repeated,

@@ -32,11 +32,11 @@ pub struct NewApiToken<'a> {
 /// Outcome of recording a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiTokenOutcome {
-    /// It is recorded.
+    /// The token is created.
     Created,
-    /// Its owner has as many as they may; nothing was recorded.
+    /// The owner has the most tokens allowed; nothing was created.
     TooMany,
-    /// Its owner or its parent is in force no more; nothing was recorded.
+    /// The owner or the parent token is no longer valid; nothing was created.
     MakerGone,
 }
 

@@ -121,7 +121,8 @@ pub(crate) fn path(name: Option<&str>) -> Result<Option<Path>, StoreError> {
 macro_rules! progress {
     ($row:expr) => {{
         let row = &$row;
-        let ending = row.outcome.as_deref().map(|name| domain::command::Ending::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
+        let ending =
+            row.outcome.as_deref().map(|name| domain::command::CommandOutcome::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
         domain::command::Progress {
             state: $crate::command::state(&row.state)?,
             attempts: row.attempts,
@@ -394,5 +395,5 @@ fn by_system(action: &'static str, commands: u64) -> AuditEntry {
 
 /// What the page of a command shows of its progress is what its owner decides by.
 pub(crate) fn columns_of(progress: &Progress) -> (&'static str, Option<&'static str>, Option<&'static str>) {
-    (progress.state.as_str(), progress.path.map(Path::as_str), progress.ending.map(domain::command::Ending::as_str))
+    (progress.state.as_str(), progress.path.map(Path::as_str), progress.ending.map(domain::command::CommandOutcome::as_str))
 }

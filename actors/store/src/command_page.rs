@@ -121,7 +121,7 @@ const COLUMNS: &str = "c.request_id, c.device_id, d.alias, c.batch_id, c.action,
 
 fn read(row: &PgRow) -> Result<CommandRow, StoreError> {
     let outcome: Option<&str> = row.try_get("outcome")?;
-    let ending = outcome.map(|name| domain::command::Ending::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
+    let ending = outcome.map(|name| domain::command::CommandOutcome::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
     Ok(CommandRow {
         id: CommandId(row.try_get("request_id")?),
         device_id: DeviceId(row.try_get("device_id")?),

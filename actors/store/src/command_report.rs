@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
-use domain::command::{CommandState, Ending, Progress, Report, Verdict, record};
+use domain::command::{CommandOutcome, CommandState, Progress, Report, Verdict, record};
 use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 
@@ -70,7 +70,7 @@ pub enum CommandReportOutcome {
     /// The report changes nothing; the command is in this state.
     Nothing(CommandState),
     /// The device has reported another outcome before.
-    Conflict(Ending),
+    Conflict(CommandOutcome),
     /// The command does not exist, or belongs to another device.
     Unknown,
     /// The shard has another owner now.

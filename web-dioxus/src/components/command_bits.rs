@@ -5,7 +5,7 @@ use std::time::Duration;
 use actors::services::{BatchDetails, RefusalReason};
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::command::{CommandState, Ending, Path, Progress};
+use domain::command::{CommandOutcome, CommandState, Path, Progress};
 use serde_json::Value;
 
 use crate::components::{Glyph, icon};
@@ -116,8 +116,8 @@ pub(crate) fn state_text(state: CommandState) -> &'static str {
 /// Where a command stands, in a word; of those that failed, how.
 pub(crate) fn progress_text(progress: &Progress) -> &'static str {
     match progress.ending {
-        Some(Ending::Skipped) => "Skipped",
-        Some(Ending::Timeout) => "Timed out",
+        Some(CommandOutcome::Skipped) => "Skipped",
+        Some(CommandOutcome::Timeout) => "Timed out",
         _ => state_text(progress.state),
     }
 }

@@ -1,7 +1,7 @@
 //! Dispatch of an open command: the next step of its owner to deliver it.
 //!
 //! ```text
-//! socket --- no word in time, or closed ---> push --- no word, refused ---> the next heartbeat asks for it
+//! socket --- no receipt, or closed -------> push --- no receipt, refused -> the next heartbeat asks for it
 //!    ^                                         |
 //!    +------------ a socket opens -------------+
 //! ```
@@ -14,11 +14,11 @@ use crate::Timestamp;
 /// Timeouts of the paths of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DispatchPolicy {
-    /// Time for the device to say over its socket that it has a command.
+    /// Timeout of the receipt over a socket.
     pub socket_wait: TimeDelta,
-    /// Time for it to say so after a push message was accepted.
+    /// Timeout of the receipt after a push message was accepted.
     pub push_wait: TimeDelta,
-    /// Time for it to say so after it was in a heartbeat's answer.
+    /// Timeout of the receipt after the answer to a heartbeat.
     pub heartbeat_wait: TimeDelta,
     /// Push messages for one command, at most.
     pub pushes_max: u32,
@@ -27,14 +27,14 @@ pub struct DispatchPolicy {
 /// Channels to a device, beside its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Channels {
-    /// A socket of it is open.
+    /// A socket of the device is open.
     pub socket: bool,
-    /// It has a push token, and push is configured.
+    /// The device has a push token, and push is configured.
     pub push: bool,
 }
 
 impl Channels {
-    /// The path that a command would take first.
+    /// First path of a command.
     pub fn best(self) -> Path {
         if self.socket {
             Path::Socket
@@ -49,15 +49,15 @@ impl Channels {
 /// Dispatch state of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispatch {
-    /// The device has it.
+    /// Whether the device has received the command.
     pub delivered: bool,
-    /// Not sent before.
+    /// Earliest time of sending.
     pub release_at: Timestamp,
-    /// Worthless from then on.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// The path it was given to last, and until when the device may say that it has it.
+    /// Path of the last attempt, and the timeout of its receipt.
     waiting: Option<(Path, Timestamp)>,
-    /// This socket was tried in vain.
+    /// Whether the present socket was tried without a receipt.
     socket_tried: bool,
     pushes: u32,
     push_not_before: Option<Timestamp>,
@@ -66,35 +66,35 @@ pub struct Dispatch {
 /// Event of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchEvent {
-    /// It is new here, or time has passed.
+    /// The command is new at this owner, or a timer has expired.
     Reconcile,
     /// The device opened a socket.
     SocketOpened,
     /// The device's socket is gone.
     SocketClosed,
-    /// The push service refused it for now, and may be asked again after this long.
+    /// The push service refused the message for now; it may be retried after this time.
     PushDelayed(TimeDelta),
-    /// The push service will never take it.
+    /// The push service refused the message for good.
     PushRefused,
     /// A heartbeat of the device is being answered.
     HeartbeatAnswered,
-    /// The device has it.
+    /// The device has received the command.
     Received,
 }
 
 /// Next step of the owner of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchAction {
-    /// Give it to this path, and look again then.
+    /// Send the command on this path, and decide again at this time.
     Send(Path, Timestamp),
-    /// Look again then.
+    /// Decide again at this time.
     WakeAt(Timestamp),
-    /// Its time is over.
+    /// The command has expired.
     Expire,
 }
 
 impl Dispatch {
-    /// Of a command in this state, as its owner finds it.
+    /// Dispatch of a command that its owner loads in this state.
     pub fn new(state: CommandState, release_at: Timestamp, expires_at: Timestamp) -> Self {
         Self {
             delivered: state == CommandState::Delivered,
@@ -161,7 +161,7 @@ impl Dispatch {
                 }
             }
         }
-        // Its next heartbeat asks for it.
+        // The next heartbeat of the device asks for it.
         DispatchAction::WakeAt(self.expires_at)
     }
 

@@ -1,4 +1,4 @@
-//! A command's life: what is stored of it, and what a report changes.
+//! Life of a command: its stored progress, and the effect of reports.
 //!
 //! ```text
 //!             given to a path        device has it         device is done
@@ -19,19 +19,19 @@ pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPo
 /// State of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommandState {
-    /// Not given to any path.
+    /// Not sent on any path.
     Queued,
-    /// Given to a path at least once.
+    /// Sent on a path at least once.
     Sent,
-    /// The device has it.
+    /// The device has received the command.
     Delivered,
-    /// The device did it.
+    /// The device has run the command.
     Succeeded,
-    /// The device did not do it, or not to the end.
+    /// The device could not run the command, or not to the end.
     Failed,
-    /// Its time ran out without a word of how it ended.
+    /// The command expired without a result.
     Expired,
-    /// It was canceled.
+    /// The command was canceled.
     Canceled,
 }
 
@@ -52,12 +52,12 @@ impl CommandState {
         }
     }
 
-    /// The state of that name.
+    /// State of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether its owner still has something to do for it.
+    /// Whether the command has not finished.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Queued | Self::Sent | Self::Delivered)
     }
@@ -93,21 +93,21 @@ impl Path {
     }
 }
 
-/// How a command ended, in the device's words.
+/// Outcome of a command, as its device reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
-    /// It did it.
+pub enum CommandOutcome {
+    /// The device ran the command.
     Success,
-    /// It tried and could not.
+    /// The command failed.
     Failed,
-    /// It would not.
+    /// The device did not run the command.
     Skipped,
-    /// It took too long.
+    /// The command did not end in time.
     Timeout,
 }
 
-impl Ending {
-    /// Every ending.
+impl CommandOutcome {
+    /// Every outcome.
     pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Skipped, Self::Timeout];
 
     /// Name in the API and the database.
@@ -120,7 +120,7 @@ impl Ending {
         }
     }
 
-    /// The ending of that name.
+    /// Outcome of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.as_str() == name)
     }
@@ -131,22 +131,22 @@ impl Ending {
 pub struct Progress {
     /// State.
     pub state: CommandState,
-    /// Times it was given to a path.
+    /// Number of attempts.
     pub attempts: i32,
-    /// The path of the last time.
+    /// Path of the last attempt.
     pub path: Option<Path>,
     /// Time of the first attempt.
     pub sent_at: Option<Timestamp>,
-    /// When the device was first known to have it.
+    /// Time of the first receipt.
     pub delivered_at: Option<Timestamp>,
     /// Time of completion.
     pub finished_at: Option<Timestamp>,
     /// Outcome, as the device reports it.
-    pub ending: Option<Ending>,
+    pub ending: Option<CommandOutcome>,
 }
 
 impl Progress {
-    /// Of a command that was just made.
+    /// Progress of a new command.
     pub fn new() -> Self {
         Self { state: CommandState::Queued, attempts: 0, path: None, sent_at: None, delivered_at: None, finished_at: None, ending: None }
     }
@@ -158,19 +158,19 @@ impl Default for Progress {
     }
 }
 
-/// Change to record.
+/// Reported event of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// Its owner gave it to a path.
+    /// The owner of the device sent the command on a path.
     Sent(Path),
-    /// Its owner found that its time is over.
+    /// The owner of the device found the command expired.
     Expired,
-    /// Revoked by a person.
+    /// A person canceled the command.
     Canceled,
-    /// The device has it.
+    /// The device has received the command.
     Received,
-    /// The device said how it ended.
-    Ended(Ending),
+    /// The device reported an outcome.
+    Ended(CommandOutcome),
 }
 
 /// Verdict about a report.
@@ -180,11 +180,11 @@ pub enum Verdict {
     Changed(Progress),
     /// The report is stored already, or has become irrelevant.
     Nothing,
-    /// It contradicts what the device said before.
-    Conflict(Ending),
+    /// The report contradicts an earlier outcome of the device.
+    Conflict(CommandOutcome),
 }
 
-/// Decides what a report changes.
+/// Verdict about a report of a command in this progress.
 pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
     let mut next = progress;
     match report {
@@ -212,7 +212,7 @@ pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
             Some(known) if known == ending => return Verdict::Nothing,
             Some(known) => return Verdict::Conflict(known),
             None => {
-                next.state = if ending == Ending::Success { CommandState::Succeeded } else { CommandState::Failed };
+                next.state = if ending == CommandOutcome::Success { CommandState::Succeeded } else { CommandState::Failed };
                 next.ending = Some(ending);
                 next.sent_at = next.sent_at.or(Some(now));
                 next.delivered_at = next.delivered_at.or(Some(now));
@@ -237,10 +237,10 @@ mod tests {
         let ended = |progress, ending| record(progress, Report::Ended(ending), at(9));
         for before in [Report::Sent(Path::Push), Report::Received, Report::Expired, Report::Canceled] {
             let Verdict::Changed(known) = record(Progress::new(), before, at(1)) else { panic!("{before:?}") };
-            let Verdict::Changed(done) = ended(known, Ending::Success) else { panic!("after {before:?}") };
-            assert_eq!((done.state, done.ending), (CommandState::Succeeded, Some(Ending::Success)));
-            assert_eq!(ended(done, Ending::Success), Verdict::Nothing);
-            assert_eq!(ended(done, Ending::Failed), Verdict::Conflict(Ending::Success));
+            let Verdict::Changed(done) = ended(known, CommandOutcome::Success) else { panic!("after {before:?}") };
+            assert_eq!((done.state, done.ending), (CommandState::Succeeded, Some(CommandOutcome::Success)));
+            assert_eq!(ended(done, CommandOutcome::Success), Verdict::Nothing);
+            assert_eq!(ended(done, CommandOutcome::Failed), Verdict::Conflict(CommandOutcome::Success));
             assert_eq!(record(done, Report::Expired, at(10)), Verdict::Nothing);
             assert_eq!(record(done, Report::Canceled, at(10)), Verdict::Nothing);
             assert_eq!(record(done, Report::Received, at(10)), Verdict::Nothing);
@@ -253,7 +253,7 @@ mod tests {
             Just(Report::Expired),
             Just(Report::Canceled),
             Just(Report::Received),
-            proptest::sample::select(&Ending::ALL[..]).prop_map(Report::Ended),
+            proptest::sample::select(&CommandOutcome::ALL[..]).prop_map(Report::Ended),
         ]
     }
 
@@ -270,8 +270,8 @@ mod tests {
                 prop_assert!(!next.state.is_open() || rank(next.state) >= rank(progress.state));
                 prop_assert!(progress.state.is_open() || !next.state.is_open());
                 prop_assert_eq!(next.state.is_open(), next.finished_at.is_none());
-                prop_assert_eq!(next.state == CommandState::Succeeded, next.ending == Some(Ending::Success));
-                prop_assert_eq!(next.state == CommandState::Failed, next.ending.is_some_and(|ending| ending != Ending::Success));
+                prop_assert_eq!(next.state == CommandState::Succeeded, next.ending == Some(CommandOutcome::Success));
+                prop_assert_eq!(next.state == CommandState::Failed, next.ending.is_some_and(|ending| ending != CommandOutcome::Success));
                 prop_assert!(next.state != CommandState::Queued || next.attempts == 0);
                 progress = next;
             }
