@@ -1,6 +1,6 @@
-//! Accounts as people manage them: listed, changed, and their sign-ins ended.
+//! Accounts: lists, changes, and ends of sign-ins.
 //!
-//! Whatever takes rights away is told to all nodes, which then read anew who may do what.
+//! Every change that takes rights away notifies all nodes, which then read sign-ins and API tokens anew.
 
 use domain::access::Principal;
 use domain::account::{Account, AccountChange, SignIn};
@@ -16,11 +16,11 @@ use crate::{Store, StoreError};
 /// Outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountOutcome {
-    /// The account as it is now.
+    /// The account after the change.
     Changed(Account),
-    /// It is the last active admin and has to stay one; nothing changed.
+    /// The account is the last active admin; nothing changed.
     LastAdmin,
-    /// There is no such account.
+    /// The account does not exist.
     Unknown,
 }
 
@@ -174,7 +174,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Sign-ins of an account that are in force, the one seen last first.
+    /// Active sign-ins of an account, the last used first.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,4 +1,4 @@
-//! Builds of the agent: which there are, how they are offered, and the acts of people on them.
+//! Agent builds: lists, promotion, and actions of people on them.
 
 use domain::access::Principal;
 use domain::audit::Target;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A build of the agent, and the APK behind it.
+/// Agent build with its APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentBuildRow {
     /// Id.
@@ -26,17 +26,17 @@ pub struct AgentBuildRow {
     pub sha256: String,
     /// Size, bytes.
     pub size_bytes: i64,
-    /// Certificates that sign it, SHA-256 as hex.
+    /// Signing certificates, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
-    /// For people.
+    /// Internal note.
     pub release_notes: String,
-    /// State after the action.
+    /// State of the build.
     pub state: BuildState,
     /// Last promotion; `None`: never promoted.
     pub promotion: Option<Promotion>,
-    /// Why the server took it out.
+    /// Why the server halted the build.
     pub halt_reason: Option<HaltReason>,
-    /// What devices told since it was promoted last.
+    /// Results of devices since the last promotion.
     pub judged: RolloutResults,
     /// Creator.
     pub created_by: String,
@@ -56,7 +56,7 @@ pub struct AgentBuildRow {
     pub nudged_at: Option<Timestamp>,
 }
 
-/// An APK of the agent that may become a build.
+/// APK of the agent that may become a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildCandidate {
     /// The APK.
@@ -65,7 +65,7 @@ pub struct BuildCandidate {
     pub version_code: i64,
     /// Version name.
     pub version_name: String,
-    /// Length of its file in bytes.
+    /// Size of the file, bytes.
     pub size_bytes: i64,
 }
 
@@ -164,7 +164,7 @@ impl Store {
         rows.into_iter().map(|row| Ok(agent_build!(row))).collect()
     }
 
-    /// The builds that are offered, and those that the server took out, the newest versions, at most `limit`.
+    /// Promoted and halted builds, the newest versions first, at most `limit`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -214,7 +214,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.version_name, row.size_bytes)).collect())
     }
 
-    /// Makes a build of an APK, unless there would be more than `most`.
+    /// Adds a build of an APK, unless there would be more than `most`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -261,7 +261,7 @@ impl Store {
         Ok(AddBuildOutcome::New)
     }
 
-    /// Does something with a build. Its row is locked meanwhile, so that a halt and a promotion cannot pass each other.
+    /// Applies an action to a build under the lock of its row, so that a halt and a promotion do not overtake each other.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -330,7 +330,7 @@ impl Store {
         Ok(BuildActionOutcome::Done)
     }
 
-    /// Notes that devices were told to look for a build.
+    /// Stores that devices were notified of a build.
     ///
     /// # Errors
     /// The database is unavailable.

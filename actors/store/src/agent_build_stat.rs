@@ -13,17 +13,17 @@ use crate::{Store, StoreError};
 /// Counters of an hour, or of all hours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UpdateCounts {
-    /// Checks that were judged by the build.
+    /// Update checks that the build was considered for.
     pub checks: i64,
-    /// Checks that were answered with it.
+    /// Update checks that were answered with the build.
     pub eligible: i64,
-    /// Devices that downloaded it.
+    /// Devices that downloaded the build.
     pub downloads: i64,
-    /// Devices that installed it.
+    /// Devices that installed the build.
     pub installs: i64,
-    /// Devices that could not.
+    /// Devices whose installation failed.
     pub failures: i64,
-    /// Devices that could not verify it.
+    /// Devices whose verification failed.
     pub verify_failures: i64,
 }
 
@@ -34,9 +34,9 @@ pub struct UpdateCheckCount {
     pub build: AgentBuildId,
     /// Beginning of the hour.
     pub hour: Timestamp,
-    /// Checks that were judged by it.
+    /// Update checks that the build was considered for.
     pub checks: i64,
-    /// Checks that were answered with it.
+    /// Update checks that were answered with the build.
     pub eligible: i64,
 }
 
@@ -49,9 +49,9 @@ pub struct UpdateReport {
     pub device: DeviceId,
     /// Event.
     pub event: UpdateEvent,
-    /// What went wrong, in the agent's words.
+    /// Error of the agent.
     pub error: Option<String>,
-    /// The version that it runs now.
+    /// Version that the device runs now.
     pub version_code: Option<i64>,
 }
 
@@ -62,13 +62,13 @@ pub enum UpdateReportOutcome {
     Counted,
     /// The report is counted, and halts the build.
     Halted(HaltReason),
-    /// The device said so before.
+    /// The device sent this report before.
     Repeated,
-    /// There is no such build.
+    /// The build does not exist.
     NotFound,
     /// The build was never offered.
     NeverOffered,
-    /// Another version was installed than the build's, which is this.
+    /// The device installed another version than that of the build.
     OtherVersion(i64),
 }
 
@@ -77,7 +77,7 @@ pub enum UpdateReportOutcome {
 pub struct VersionSample {
     /// Beginning of the hour.
     pub hour: Timestamp,
-    /// Version code; 0 for devices that do not tell it.
+    /// Version code; 0 for devices that do not report it.
     pub version_code: i64,
     /// Number of devices.
     pub devices: i64,
@@ -97,7 +97,7 @@ macro_rules! counts {
 }
 
 impl Store {
-    /// Adds checks that were counted in memory, all in one statement. Those of a build that is gone are left out.
+    /// Adds checks that were counted in memory, all in one statement. Checks of a removed build are left out.
     ///
     /// # Errors
     /// The database is unavailable; nothing was added.
@@ -125,7 +125,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what a device tells, counts it if the device did not say so before, and takes the build out if it does harm.
+    /// Stores a report, counts it unless it is repeated, and halts the build if its results require it.
     /// All of it is decided under the build's row lock, so that no halt is missed and none is told twice.
     ///
     /// # Errors
@@ -247,7 +247,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.hour, counts!(row))).collect())
     }
 
-    /// What devices say went wrong with a build, most frequent first, at most `limit`.
+    /// Errors of a build as devices report them, most frequent first, at most `limit`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -291,7 +291,7 @@ impl Store {
         Ok(())
     }
 
-    /// How many devices ran which version since a time, oldest first.
+    /// Numbers of devices by version since a time, oldest first.
     ///
     /// # Errors
     /// The database is unavailable.

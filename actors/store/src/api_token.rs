@@ -1,4 +1,4 @@
-//! API tokens: made, found by their secret, listed, revoked.
+//! API tokens: creation, search by secret, lists, revocation.
 
 use domain::access::{Principal, Role, Scopes};
 use domain::api_token::ApiToken;
@@ -9,19 +9,19 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A token to be recorded.
+/// New API token.
 pub struct NewApiToken<'a> {
     /// Id.
     pub id: ApiTokenId,
     /// Owner of the token.
     pub user_id: UserId,
-    /// The token that makes it.
+    /// API token that creates it.
     pub parent: Option<ApiTokenId>,
     /// Name, which says what the token is for.
     pub name: &'a str,
     /// First characters.
     pub prefix: &'a str,
-    /// SHA-256 of all of it.
+    /// SHA-256 of the whole token.
     pub secret_sha256: &'a [u8],
     /// Scopes.
     pub scopes: Scopes,
@@ -40,7 +40,7 @@ pub enum ApiTokenOutcome {
     MakerGone,
 }
 
-/// A token that is in force, and its account.
+/// Valid API token and its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiTokenUser {
     /// The token.
@@ -62,9 +62,9 @@ pub struct ApiTokenUser {
 /// Which tokens to list: newest first, behind `after`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ApiTokenQuery {
-    /// Only of this account.
+    /// Account.
     pub owner: Option<UserId>,
-    /// Behind this token.
+    /// Cursor: the last token of the page before.
     pub after: Option<ApiTokenId>,
     /// Most rows.
     pub limit: i64,
@@ -216,8 +216,8 @@ impl Store {
             .collect()
     }
 
-    /// Takes a token back, with all that it made, and notifies all nodes. `owner`: only if it is
-    /// theirs. Returns whether there is such a token; taking it back again changes nothing.
+    /// Revokes a token with all that it created, and notifies all nodes. `owner`: only a token of this
+    /// account. Returns whether the token exists; revoking it again changes nothing.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -4,12 +4,12 @@ use domain::{ApkId, ApkUploadId, Timestamp, UserId};
 
 use crate::{Store, StoreError};
 
-/// An upload.
+/// Stored upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadRow {
     /// Id.
     pub id: ApkUploadId,
-    /// Whose it is.
+    /// Owner of the upload.
     pub owner: UserId,
     /// The name of the file, for display.
     pub file_name: String,
@@ -17,28 +17,28 @@ pub struct UploadRow {
     pub size_bytes: i64,
     /// SHA-256 as hex, if the sender gave it.
     pub sha256: Option<String>,
-    /// The APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
-    /// Bytes that are there.
+    /// Bytes received.
     pub received: i64,
-    /// Names of the parts that they stand in, in their order.
+    /// Names of the received parts, in order.
     pub parts: Vec<String>,
     /// APK, once the upload is complete.
     pub apk: Option<ApkId>,
-    /// Time of the sign-in.
+    /// Begin of the upload.
     pub created_at: Timestamp,
-    /// When a part came last.
+    /// Time of the last part.
     pub touched_at: Timestamp,
 }
 
-/// An upload that begins.
+/// New upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUpload {
     /// Id.
     pub id: ApkUploadId,
-    /// Whose it is.
+    /// Owner of the upload.
     pub owner: UserId,
     /// Name of the owner.
     pub created_by: String,
@@ -48,9 +48,9 @@ pub struct NewUpload {
     pub size_bytes: i64,
     /// SHA-256 as hex, if the sender gave it.
     pub sha256: Option<String>,
-    /// The APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
 }
 
@@ -111,7 +111,7 @@ impl Store {
         }))
     }
 
-    /// Adds a part of `length` bytes that begins at `offset`. `None`: that is not where the upload stands.
+    /// Adds a part of `length` bytes that begins at `offset`. `None`: the upload does not end there.
     ///
     /// # Errors
     /// The database is unavailable.

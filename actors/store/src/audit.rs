@@ -1,4 +1,4 @@
-//! The audit trail: entries are added in the transaction of the act that they tell of, read in pages, and
+//! The audit trail: entries are inserted in the transaction of the change that they record, read in pages, and
 //! checked as a chain.
 
 use chrono::SubsecRound;
@@ -31,23 +31,23 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// An act of whoever a service acts for. An action is a thing and what became of it: `device.edited`.
+    /// Entry of a change by a principal. An action is a subject and a participle: `device.edited`.
     pub fn new(by: &Principal, action: &'static str, target: Target) -> Self {
         Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None }
     }
 
-    /// An act of a device.
+    /// Entry of a change by a device.
     pub fn of_device(id: DeviceId, alias: &str, origin: Origin, action: &'static str, target: Target) -> Self {
         Self { actor: Actor::device(id, alias), origin, action, target, before: None, after: None }
     }
 
-    /// What of the target was changed, as it was.
+    /// Changed values of the target, before.
     #[must_use]
     pub fn before(self, before: Value) -> Self {
         Self { before: Some(before), ..self }
     }
 
-    /// What of the target was changed, as it is now.
+    /// Changed values of the target, after.
     #[must_use]
     pub fn after(self, after: Value) -> Self {
         Self { after: Some(after), ..self }
@@ -75,7 +75,7 @@ impl AuditEntry {
     }
 }
 
-/// So much of a text as is kept. PostgreSQL takes no NUL.
+/// Stored part of a text. PostgreSQL takes no NUL.
 fn kept(text: &str, max_chars: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(max_chars).collect()
 }

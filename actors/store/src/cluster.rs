@@ -297,7 +297,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        state.as_deref().map(NodeState::read).transpose()
+        state.as_deref().map(NodeState::parse).transpose()
     }
 
     /// The nodes: those that live, and those that ended within the last hour.

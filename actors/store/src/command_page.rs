@@ -1,4 +1,4 @@
-//! Commands and batches as people see them: pages, one by one, and counted.
+//! Reads of commands and batches for display: pages, single ones, counts.
 
 use domain::command::{CommandState, Progress};
 use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
@@ -10,16 +10,16 @@ use crate::audit::{AuditEntry, append};
 use crate::command::{path, state};
 use crate::{Store, StoreError};
 
-/// A command as people see it.
+/// Stored command, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandRow {
     /// Id.
     pub id: CommandId,
-    /// Whom it is for.
+    /// Device of the command.
     pub device_id: DeviceId,
-    /// The device's alias by now.
+    /// Present alias of the device.
     pub alias: String,
-    /// The batch that it belongs to.
+    /// Batch of the command.
     pub batch_id: Option<CommandBatchId>,
     /// Name of the action.
     pub action: String,
@@ -35,32 +35,32 @@ pub struct CommandRow {
     pub release_at: Timestamp,
     /// Expiry.
     pub expires_at: Timestamp,
-    /// Who revoked it.
+    /// Who canceled the command.
     pub canceled_by: Option<String>,
     /// Message of the device, for display.
     pub message: Option<String>,
-    /// The same for programs.
+    /// Code for programs.
     pub code: Option<String>,
     /// Output of the action, JSON.
     pub data: Option<String>,
-    /// When the device was done, by its clock.
+    /// Completion, by the clock of the device.
     pub device_finished_at: Option<Timestamp>,
 }
 
 /// Filter of commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandQuery {
-    /// Only of this device.
+    /// Device.
     pub device: Option<DeviceId>,
-    /// Only of this batch.
+    /// Batch.
     pub batch: Option<CommandBatchId>,
-    /// Only those that are in no batch.
+    /// Only commands without a batch.
     pub single: bool,
-    /// Only in this state.
+    /// State.
     pub state: Option<CommandState>,
-    /// Only with this action.
+    /// Action.
     pub action: Option<String>,
-    /// Only that this account asked for.
+    /// Creator.
     pub created_by: Option<String>,
 }
 
@@ -73,7 +73,7 @@ pub struct CommandCursor {
     pub id: CommandId,
 }
 
-/// A batch as people see it.
+/// Stored batch, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchRow {
     /// Id.
@@ -84,11 +84,11 @@ pub struct BatchRow {
     pub params: String,
     /// Requested target, JSON.
     pub target: String,
-    /// Commands that are sent in a second.
+    /// Rate of sending, commands per second.
     pub rate_per_second: i32,
-    /// Devices that got a command.
+    /// Devices with a command.
     pub devices: i32,
-    /// Devices that did not and why, JSON.
+    /// Devices without a command and why, JSON.
     pub refused: String,
     /// Number of refused devices.
     pub refused_count: i32,
@@ -98,11 +98,11 @@ pub struct BatchRow {
     pub created_at: Timestamp,
     /// Expiry of its commands.
     pub expires_at: Timestamp,
-    /// Time of revocation.
+    /// Time of cancellation.
     pub canceled_at: Option<Timestamp>,
 }
 
-/// How many commands of a batch are in a state, by the path of their last attempt.
+/// Number of commands of a batch in a state, by the path of their last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchCount {
     /// The batch.

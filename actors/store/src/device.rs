@@ -16,7 +16,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use crate::heartbeat::read_details;
 use crate::{Store, StoreError};
 
-/// A device to be enrolled.
+/// New device.
 pub struct NewDevice {
     /// Id.
     pub id: DeviceId,
@@ -24,13 +24,13 @@ pub struct NewDevice {
     pub alias: String,
     /// Registration.
     pub registration: Registration,
-    /// Public half of its token.
+    /// Public half of the device token.
     pub token_id: DeviceTokenId,
     /// bcrypt of the secret half.
     pub token_secret_bcrypt: String,
 }
 
-/// A device as the store knows it.
+/// Stored device.
 #[derive(Debug, Clone)]
 pub struct StoredDevice {
     /// Identity and labels of the device.
@@ -54,7 +54,7 @@ pub struct StoredDevice {
 }
 
 impl StoredDevice {
-    /// Dependencies of a device actor.
+    /// Stored state, for the device actor.
     pub fn known(self) -> PersistedDevice {
         PersistedDevice {
             identity: self.identity,
@@ -102,26 +102,26 @@ impl DeviceListScope {
 /// Stored credential, for checking a device token.
 #[derive(Clone)]
 pub struct Credential {
-    /// Device that sent the heartbeat.
+    /// Device of the token.
     pub device_id: DeviceId,
     /// bcrypt of the secret half.
     pub secret_bcrypt: String,
-    /// The generation it was made in.
+    /// Generation of the token.
     pub generation: i32,
-    /// The generation that is valid.
+    /// Generation of the valid credentials.
     pub current_generation: i32,
     /// Whether the device is deleted.
     pub deleted: bool,
 }
 
-/// Whether and with which credentials a device may act.
+/// Access of a device: valid credentials, and whether it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceAccess {
     /// The device.
     pub id: DeviceId,
     /// Generation of the valid credentials.
     pub generation: i32,
-    /// Whether it is deleted.
+    /// Whether the device is deleted.
     pub deleted: bool,
 }
 

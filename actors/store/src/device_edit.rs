@@ -19,13 +19,13 @@ use crate::audit::{AuditEntry, append};
 use crate::device::monitored_app;
 use crate::{Store, StoreError};
 
-/// A transaction over some devices. Nothing of it holds until [`Self::commit`].
+/// Transaction over devices; ends with [`Self::commit`].
 pub struct DeviceWork {
     tx: Transaction<'static, Postgres>,
 }
 
 impl Store {
-    /// Begins work on devices.
+    /// Begins a transaction over devices.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -76,7 +76,7 @@ fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
 }
 
 impl DeviceWork {
-    /// Holds these devices until the transaction ends, so that nobody else changes them.
+    /// Locks these devices until the transaction ends.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -89,7 +89,7 @@ impl DeviceWork {
         Ok(())
     }
 
-    /// What these devices are like.
+    /// Stored values of these devices.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -125,7 +125,7 @@ impl DeviceWork {
         Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
     }
 
-    /// Makes devices what they are to be; the first of each pair is what they were.
+    /// Edits devices; each pair is the state before and after.
     ///
     /// # Errors
     /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
@@ -162,8 +162,7 @@ impl DeviceWork {
         self.record(&ids, EventKind::Edited, by, now, &details).await
     }
 
-    /// Makes every credential of these devices worthless. Returns the generations that are valid
-    /// from now on.
+    /// Revokes the credentials of these devices. Returns the generations that are valid from now on.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -243,7 +242,7 @@ impl DeviceWork {
         Ok(())
     }
 
-    /// Tells the audit trail of it: last of all, right before [`Self::commit`].
+    /// Adds an audit entry; the last step before [`Self::commit`].
     ///
     /// # Errors
     /// The database is unavailable.
@@ -251,7 +250,7 @@ impl DeviceWork {
         append(&mut self.tx, entry, now).await
     }
 
-    /// Makes it hold.
+    /// Commits the transaction.
     ///
     /// # Errors
     /// The database is unavailable; whether it holds is then unknown.

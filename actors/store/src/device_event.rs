@@ -21,7 +21,7 @@ pub struct StoredEvent {
     pub kind: String,
     /// Person who caused it, if any.
     pub actor: Option<String>,
-    /// What there is to know about it, an object.
+    /// Details, a JSON object.
     pub detail: Value,
 }
 
@@ -39,7 +39,7 @@ pub struct EventCursor {
 pub struct RecordedChange {
     /// The device.
     pub device_id: DeviceId,
-    /// The epoch of its shard in which its owner says so.
+    /// Epoch of the shard in which the owner records it.
     pub epoch: Epoch,
     /// The version of the condition that this one follows; 0 when none is stored.
     pub follows: i64,

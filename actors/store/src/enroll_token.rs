@@ -1,4 +1,4 @@
-//! Enrollment tokens: made, listed, revoked, and used exactly once.
+//! Enrollment tokens: creation, lists, revocation, and use exactly once.
 
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
@@ -10,7 +10,7 @@ use crate::audit::{AuditEntry, append};
 use crate::device::NewDevice;
 use crate::{Store, StoreError};
 
-/// A token to be recorded.
+/// New enrollment token.
 pub struct NewEnrollToken {
     /// Id.
     pub id: EnrollTokenId,
@@ -23,9 +23,9 @@ pub struct NewEnrollToken {
 /// Which tokens to list: newest first, behind `after`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenQuery {
-    /// Only in this state.
+    /// Status.
     pub status: Option<TokenStatus>,
-    /// Behind this token.
+    /// Cursor: the last token of the page before.
     pub after: Option<EnrollTokenId>,
     /// Most rows.
     pub limit: i64,
@@ -160,7 +160,7 @@ impl Store {
             .collect())
     }
 
-    /// Takes a token back. `None`: there is no such token. Else whether it is
+    /// Revokes a token. `None`: the token does not exist. Else whether it is
     /// revoked now: a used one stays used.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Packages that may be deployed, and who may sign them.
+//! Managed packages and their allowed signers.
 
 use domain::Timestamp;
 use domain::access::Principal;
@@ -8,31 +8,31 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A package that may be deployed.
+/// Managed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRow {
     /// Package.
     pub package: String,
-    /// Certificates that may sign it, SHA-256 as hex.
+    /// Allowed signing certificates, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
-    /// For people.
+    /// Internal note.
     pub note: String,
-    /// APKs of it that are not deleted.
+    /// Number of its APKs that are not deleted.
     pub apks: i64,
     /// Who allowed or changed it last.
     pub updated_by: String,
-    /// When.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 /// Outcome of removing a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemovePackageOutcome {
-    /// It is managed no more.
+    /// The package is no longer managed.
     Removed,
-    /// There is no such package.
+    /// The package is not managed.
     Unknown,
-    /// It still has so many APKs.
+    /// The package still has this many APKs.
     HasApks(i64),
 }
 
@@ -109,7 +109,7 @@ impl Store {
         Ok(Some(new))
     }
 
-    /// Manages a package no longer.
+    /// Ends the management of a package.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,4 +1,4 @@
-//! Filters that people keep.
+//! Saved filters.
 
 use domain::access::Principal;
 use domain::audit::Target;
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A filter that somebody keeps.
+/// Saved filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedFilter {
     /// Id.
     pub id: SavedFilterId,
-    /// Whose it is.
+    /// Owner.
     pub owner: UserId,
     /// Name of the owner.
     pub owner_name: String,
@@ -27,7 +27,7 @@ pub struct SavedFilter {
     pub shared: bool,
     /// Time of creation.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
@@ -115,7 +115,7 @@ impl Store {
         Ok(row.map(|row| saved_filter!(row)))
     }
 
-    /// Keeps a filter, unless its owner has `owned_max` already. Returns whether it is kept.
+    /// Saves a filter, unless its owner has `owned_max` already. Returns whether it is saved.
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.

@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A sign-in to be recorded.
+/// New session.
 pub struct NewSession<'a> {
     /// Id.
     pub id: SessionId,
-    /// Owner of the token.
+    /// Account.
     pub user_id: UserId,
     /// The hash that the password was compared with: the sign-in is void if it is not the
     /// account's any more.
@@ -48,14 +48,14 @@ pub struct SessionUser {
 /// Outcome of a rotation of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
-    /// It was the last one given out; the new one has taken its place.
+    /// The token was the current one, and has been replaced by the new one.
     Rotated(SessionUser),
-    /// It was replaced only moments ago, by a request that ran beside this one:
+    /// The token was replaced moments ago by a concurrent request:
     /// the session goes on, without a new token for this caller.
     JustRotated(SessionUser),
-    /// It was replaced long ago, so it leaked: the session is ended.
+    /// The token was replaced long ago, so it has leaked: the session is ended.
     Reused(SessionId),
-    /// It is not known, or its session has ended.
+    /// The token is unknown, or its session has ended.
     Unknown,
 }
 

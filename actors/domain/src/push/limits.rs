@@ -207,7 +207,7 @@ mod tests {
         // Sent before the trouble: no sign that it is over.
         assert_eq!(breaker.after_success(99), breaker);
         let closed = breaker.after_success(5_200);
-        assert!(!closed.is_half_open() && was_closed.open_for(5_200).is_none());
+        assert!(!closed.is_half_open() && closed.open_for(5_200).is_none());
     }
 
     #[test]
