@@ -52,24 +52,24 @@ pub fn device_key(master_key: &SecretBox<Vec<u8>>, device_id: DeviceId, key_vers
 /// bcrypt off the async threads, a few at a time.
 #[derive(Clone)]
 pub struct Bcrypt {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     wait: Duration,
 }
 
 impl Bcrypt {
     /// At most `concurrency` at a time; a caller waits up to `wait` for its turn.
     pub fn new(concurrency: usize, wait: Duration) -> Self {
-        Self { turns: Arc::new(Semaphore::new(concurrency.max(1))), wait }
+        Self { permits: Arc::new(Semaphore::new(concurrency.max(1))), wait }
     }
 
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let turn = tokio::time::timeout(self.wait, Arc::clone(&self.turns).acquire_owned());
-        let Ok(Ok(turn)) = turn.await else { return Err(ServiceError::Overloaded("password checking")) };
+        let permit = tokio::time::timeout(self.wait, Arc::clone(&self.permits).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else { return Err(ServiceError::Overloaded("password checking")) };
         let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         });
         match done.await {

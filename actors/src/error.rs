@@ -2,7 +2,7 @@
 
 use domain::Invalid;
 use domain::access::Forbidden;
-use domain::api_token::ApiTokenRefused;
+use domain::api_token::ApiTokenError;
 use domain::deployment::{NoRollback, Refusal};
 use store::{Conflict, StoreError};
 
@@ -92,11 +92,11 @@ impl ServiceError {
     }
 }
 
-impl From<ApiTokenRefused> for ServiceError {
-    fn from(refused: ApiTokenRefused) -> Self {
+impl From<ApiTokenError> for ServiceError {
+    fn from(refused: ApiTokenError) -> Self {
         match refused {
-            ApiTokenRefused::Invalid(invalid) => Self::Invalid(invalid),
-            ApiTokenRefused::Forbidden(forbidden) => Self::Forbidden(forbidden),
+            ApiTokenError::Invalid(invalid) => Self::Invalid(invalid),
+            ApiTokenError::Forbidden(forbidden) => Self::Forbidden(forbidden),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A file on its way to somebody, no faster than all of them together may go.
+//! Download of a file, under a rate limit that all downloads share.
 
 use std::io::SeekFrom;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,28 +14,28 @@ use tokio::time::Instant;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that are read ahead.
 const AHEAD: usize = 2;
-/// What may be sent at once after a pause, as time at full speed.
+/// Burst after a pause, as time at full rate.
 const BURST: Duration = Duration::from_millis(250);
 
-/// The bytes `from ..= to` of a file, read in a task of its own that holds `turn`. A reader that takes nothing for
-/// `stall_timeout` loses its turn; what it gets then ends early.
+/// The bytes `from ..= to` of a file, read in a task of its own that holds `permit`. A reader that takes nothing for
+/// `stall_timeout` loses the permit; what it gets then ends early.
 pub(crate) fn send_file(
     mut file: File,
     from: u64,
     to: u64,
-    turn: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stall_timeout: Duration,
-    pace: Option<Arc<Pace>>,
+    rate_limiter: Option<Arc<RateLimiter>>,
 ) -> mpsc::Receiver<std::io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
-        let _turn = turn;
+        let _permit = permit;
         if let Err(cause) = file.seek(SeekFrom::Start(from)).await {
             let _ = sender.send(Err(cause)).await;
             return;
         }
         let mut left = (to + 1).saturating_sub(from);
-        let most = pace.as_ref().map_or(CHUNK_BYTES, |pace| pace.chunk_bytes());
+        let most = rate_limiter.as_ref().map_or(CHUNK_BYTES, |rate_limiter| rate_limiter.chunk_bytes());
         while left > 0 {
             let mut chunk = vec![0; most.min(usize::try_from(left).unwrap_or(most))];
             let read = match file.read(&mut chunk).await {
@@ -47,10 +47,10 @@ pub(crate) fn send_file(
                 }
                 Err(cause) => Err(cause),
             };
-            if let (Some(pace), Ok(chunk)) = (&pace, &read) {
+            if let (Some(rate_limiter), Ok(chunk)) = (&rate_limiter, &read) {
                 tokio::select! {
-                    () = pace.turn(chunk.len()) => {}
-                    // Whoever hangs up gives the permit back at once.
+                    () = rate_limiter.acquire(chunk.len()) => {}
+                    // A reader that hangs up returns the permit at once.
                     () = sender.closed() => return,
                 }
             }
@@ -64,26 +64,26 @@ pub(crate) fn send_file(
     receiver
 }
 
-/// How fast all files together are sent.
-pub(crate) struct Pace {
+/// Rate limiter of all downloads together.
+pub(crate) struct RateLimiter {
     bytes_per_second: u64,
-    /// When all that was let through so far will have been sent.
+    /// When everything reserved so far will have been sent.
     free_at: Mutex<Instant>,
 }
 
-impl Pace {
-    /// No faster than this; 0: as fast as it goes.
+impl RateLimiter {
+    /// Limiter of this rate; 0: no limit.
     pub(crate) fn new(bytes_per_second: u64) -> Option<Arc<Self>> {
         (bytes_per_second > 0).then(|| Arc::new(Self { bytes_per_second, free_at: Mutex::new(Instant::now()) }))
     }
 
-    /// So much that readers take turns several times a second.
+    /// Size of a chunk, so that every reader gets several a second.
     fn chunk_bytes(&self) -> usize {
         usize::try_from(self.bytes_per_second / 8).unwrap_or(CHUNK_BYTES).clamp(1 << 10, CHUNK_BYTES)
     }
 
-    /// Waits until so many bytes may be sent. Whoever asks first goes first.
-    async fn turn(&self, bytes: usize) {
+    /// Waits until so many bytes may be sent, in the order of the calls.
+    async fn acquire(&self, bytes: usize) {
         tokio::time::sleep_until(self.reserve(bytes)).await;
     }
 
@@ -104,13 +104,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_together_keep_the_pace() {
-        let pace = Pace::new(1_000_000).unwrap();
+        let rate_limiter = RateLimiter::new(1_000_000).unwrap();
         let started = Instant::now();
         let sends = (0..10).map(|_| {
-            let pace = Arc::clone(&pace);
+            let rate_limiter = Arc::clone(&rate_limiter);
             async move {
                 for _ in 0..20 {
-                    pace.turn(50_000).await;
+                    rate_limiter.acquire(50_000).await;
                 }
             }
         });
@@ -118,21 +118,21 @@ mod tests {
         // 10 MB at 1 MB/s; the first and the last chunk are not waited for.
         let took = started.elapsed();
         assert!((Duration::from_millis(9600)..=Duration::from_secs(10)).contains(&took), "{took:?}");
-        assert!(Pace::new(0).is_none());
+        assert!(RateLimiter::new(0).is_none());
     }
 
     #[tokio::test]
     async fn whoever_hangs_up_gives_the_turn_back_even_while_it_waits_for_the_pace() {
         let path = std::env::temp_dir().join(format!("nexmdm-pace-{}", std::process::id()));
         std::fs::write(&path, vec![7; 1 << 20]).unwrap();
-        let turns = Arc::new(Semaphore::new(1));
-        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
         // An hour for the second chunk.
-        let pace = Pace::new(1).unwrap();
-        let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (1 << 20) - 1, turn, Duration::from_secs(30), Some(pace));
+        let rate_limiter = RateLimiter::new(1).unwrap();
+        let mut bytes = send_file(File::open(&path).await.unwrap(), 0, (1 << 20) - 1, permit, Duration::from_secs(30), Some(rate_limiter));
         assert_eq!(bytes.recv().await.unwrap().unwrap().len(), 1 << 10);
         drop(bytes);
-        drop(tokio::time::timeout(Duration::from_secs(10), turns.acquire()).await.unwrap().unwrap());
+        drop(tokio::time::timeout(Duration::from_secs(10), permits.acquire()).await.unwrap().unwrap());
         std::fs::remove_file(path).unwrap();
     }
 }

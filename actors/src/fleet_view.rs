@@ -1,11 +1,11 @@
-//! What dashboards, lists and counts see of the fleet: the newest view of every device.
+//! The fleet view: the newest view of every device, for dashboards, lists and counts.
 //!
 //! Device actors publish into it; readers sample it. A revision number tells
 //! whether anything changed, so that a reader that looks four times a second
 //! costs the writers nothing.
 //!
 //! It shows the whole cluster: devices of other nodes come from those nodes' change logs
-//! ([`crate::placement::feed`]). Every view names the epoch of its shard it was said in, and an older
+//! ([`crate::placement::replication`]). Every view names the epoch of its shard it was said in, and an older
 //! epoch never replaces a newer one, so a deposed owner's words change nothing.
 
 mod change_log;
@@ -23,7 +23,7 @@ use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
 use tokio::sync::watch;
 
-use crate::messages::{Change, Changes, ChangesWanted};
+use crate::messages::{Change, Changes, ChangesRequest};
 use change_log::ChangeLog;
 
 /// How often counts are made anew.
@@ -40,7 +40,7 @@ pub struct FleetStats {
     pub online: u64,
     /// Heard from before, not within the limit.
     pub offline: u64,
-    /// Never heard from.
+    /// No heartbeat yet.
     pub never_seen: u64,
     /// Online with a battery below the limit.
     pub low_battery: u64,
@@ -61,7 +61,7 @@ struct Shown {
 /// The newest view of every device of the cluster.
 pub struct FleetView {
     devices: DashMap<DeviceId, Shown>,
-    /// What changed in this node's own devices, for the others.
+    /// Change log of the devices of this node.
     log: Mutex<ChangeLog>,
     own_devices: AtomicU64,
     own_rate_bits: AtomicU64,
@@ -112,7 +112,7 @@ impl FleetView {
         self.changed();
     }
 
-    /// Takes a device of this node out of view: it was deleted.
+    /// Withdraws a deleted device of this node from the view.
     pub fn withdraw(&self, id: DeviceId, epoch: Epoch) {
         self.devices.remove_if(&id, |_, shown| shown.epoch <= epoch);
         self.log().note_gone(id, epoch);
@@ -121,7 +121,7 @@ impl FleetView {
 
     /// This node owns these shards no more: their devices stay in view as they are, until the new
     /// owner tells more of them.
-    pub(crate) fn released(&self, shards: &HashSet<ShardId>) {
+    pub(crate) fn handed_over(&self, shards: &HashSet<ShardId>) {
         let mut own: Vec<DeviceId> = Vec::new();
         for mut shown in self.devices.iter_mut() {
             if shown.own && shards.contains(&shard_of(*shown.key())) {
@@ -134,7 +134,7 @@ impl FleetView {
     }
 
     /// Takes devices of a shard out of view that are not among `known`, unless they were said in a
-    /// newer epoch. Answers which.
+    /// newer epoch. Returns which.
     pub(crate) fn keep_only(
         &self,
         shards: &HashSet<ShardId>,
@@ -156,7 +156,7 @@ impl FleetView {
         gone
     }
 
-    /// Takes over what another node told of its devices.
+    /// Applies the changes of another node to its devices.
     pub(crate) fn take_over(&self, changes: Vec<Change>) {
         let any = !changes.is_empty();
         for Change { device, epoch, view } in changes {
@@ -175,8 +175,8 @@ impl FleetView {
         }
     }
 
-    /// What changed in the devices of this node, as much as fits into `limit` devices.
-    pub(crate) fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes {
+    /// Changes of the devices of this node, of at most `limit` devices.
+    pub(crate) fn changes(&self, wanted: ChangesRequest, limit: usize) -> Changes {
         let (log, ids, more) = {
             let log = self.log();
             let after = if wanted.log == log.id() { wanted.after } else { 0 };

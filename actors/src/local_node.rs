@@ -14,14 +14,14 @@ use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
 use crate::link::message::NodeStats;
 use crate::link::{HeartbeatAnswer, LocalNode};
-use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
+use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::reconcile::Reconcilers;
 use crate::router::DeviceRouter;
 use crate::sockets::SocketHub;
 
-/// What the link reaches of this node.
+/// Implements the local node for the link.
 pub(crate) struct ThisNode {
     pub(crate) router: DeviceRouter,
     pub(crate) ownership: Arc<Ownership>,
@@ -55,7 +55,7 @@ impl LocalNode for ThisNode {
         let _ = self.sockets.push_here(number, push);
     }
 
-    fn changes(&self, wanted: ChangesWanted, limit: usize) -> Changes {
+    fn changes(&self, wanted: ChangesRequest, limit: usize) -> Changes {
         self.fleet.changes(wanted, limit)
     }
 

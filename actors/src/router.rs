@@ -33,12 +33,12 @@ use crate::shard::{Directory, ShardMsg, ShardTable};
 use crate::writers::{HeartbeatWriters, WriteJob};
 
 /// Between two looks while a shard is nobody's, beyond those that a change of the view wakes.
-const RECHECK: Duration = Duration::from_millis(20);
+const LEASE_RECHECK: Duration = Duration::from_millis(20);
 
 /// A checked heartbeat on its way in.
 #[derive(Debug, Clone)]
 pub struct IncomingHeartbeat {
-    /// What the device told.
+    /// Value that the device reported.
     pub status: Arc<LastStatus>,
     /// A push token it carried.
     pub fcm_token: Option<String>,
@@ -47,9 +47,9 @@ pub struct IncomingHeartbeat {
 /// An acknowledged heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// What became of it.
+    /// Outcome.
     pub outcome: HeartbeatOutcome,
-    /// Who decided as its owner, in which epoch; `None` when this node persisted it by itself.
+    /// Epoch of the owner that decided; `None`: this node stored it without the owner.
     pub owner: Option<(Arc<str>, Epoch)>,
     /// Commands that wait for the device.
     pub commands: Vec<SignedCommand>,
@@ -61,11 +61,11 @@ enum Route {
     Nobody,
 }
 
-/// What the router works with.
+/// Dependencies of the router.
 pub struct RouterParts {
-    /// What this node may do right now.
+    /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
-    /// Where the actors of this node's devices are.
+    /// Directory of the actors of this node's devices.
     pub directory: Directory,
     /// The shards that run here.
     pub shards: ShardTable,
@@ -81,7 +81,7 @@ pub struct RouterParts {
     pub name: Arc<str>,
     /// How long an owner is waited for.
     pub owner_wait: Duration,
-    /// Where outcomes are counted.
+    /// Metrics.
     pub metrics: Metrics,
 }
 
@@ -100,7 +100,7 @@ impl DeviceRouter {
             return Route::Here;
         }
         let view = self.0.view.borrow();
-        match view.place(shard).owner {
+        match view.shard(shard).owner {
             Some(owner) if owner != view.me => match view.node(owner) {
                 Some(node) => Route::Peer(owner, node.name.as_str().into()),
                 None => Route::Nobody,
@@ -113,7 +113,7 @@ impl DeviceRouter {
     async fn moved(&self, until: Instant) {
         let mut view = self.0.view.clone();
         view.mark_unchanged();
-        let recheck = until.min(Instant::now() + RECHECK);
+        let recheck = until.min(Instant::now() + LEASE_RECHECK);
         if let Ok(Err(_)) = timeout_at(recheck, view.changed()).await {
             // Nobody watches the cluster any more.
             tokio::time::sleep_until(recheck).await;
@@ -160,7 +160,7 @@ impl DeviceRouter {
             let answer = match (self.route(shard_of(id)), &self.0.links) {
                 (Route::Here, _) => self.ask_here(id, request.clone()).await,
                 (Route::Peer(node, _), Some(links)) => {
-                    let patience = until.saturating_duration_since(Instant::now()).max(RECHECK);
+                    let patience = until.saturating_duration_since(Instant::now()).max(LEASE_RECHECK);
                     links.device(node, id, request.clone(), patience).await.map_err(ServiceError::from)
                 }
                 _ => Err(ServiceError::NotOwner),

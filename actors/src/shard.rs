@@ -18,62 +18,62 @@ use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, Timestamp};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{OpenOf, Store, StoredDevice};
+use store::{OpenCommandScope, Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
-use crate::messages::CommandOrder;
+use crate::messages::PendingCommand;
 use crate::metrics::Metrics;
 use crate::{ServiceError, clock};
 
-/// How often a shard looks at its deadlines.
+/// Interval of checking the deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);
-/// Wait before the second restart in a row; doubles with each further one.
+/// Delay before the second restart in a row; doubles with each further one.
 const RESTART_BACKOFF_MS: u64 = 200;
-/// Longest wait before a restart.
+/// Longest delay before a restart.
 const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
-/// Open commands of one device that are read.
-const ORDERS_MAX: i64 = 1_000;
-/// Wait before open commands that could not be read are read again.
-pub(crate) const READ_ORDERS_AGAIN: Duration = Duration::from_secs(1);
-/// A device that ran for this long has recovered: its failures are forgotten.
+/// Most open commands of one device that are read.
+const COMMANDS_READ_MAX: i64 = 1_000;
+/// Delay before open commands are read again after a failure.
+pub(crate) const COMMANDS_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Running time after which the failures of a device no longer count.
 const RECOVERED_AFTER_S: i64 = 60;
 
-/// Where the actors of this node's devices are.
+/// Directory of the actors of this node's devices.
 pub type Directory = Arc<DashMap<DeviceId, ActorRef<DeviceMsg>>>;
 
-/// The shards that run on this node.
+/// Table of the shards that run on this node.
 pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
 
-/// What a shard is told. Local to a node.
+/// Message to a shard actor. Local to a node.
 #[derive(RactorMessage)]
 pub enum ShardMsg {
-    /// Start these devices, as the store knows them.
+    /// Start these stored devices.
     Activate(Vec<StoredDevice>),
     /// What the store held of these devices when it was asked at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
-    Reread(Instant, Vec<StoredDevice>),
-    /// Commands that the store holds for these devices.
-    Orders(Vec<(DeviceId, CommandOrder)>),
-    /// This device was removed for good: stop its actor.
+    Refresh(Instant, Vec<StoredDevice>),
+    /// Stored open commands of these devices.
+    PendingCommands(Vec<(DeviceId, PendingCommand)>),
+    /// This device was purged: stop its actor.
     Purged(DeviceId),
-    /// Read what the store holds of a device, and tell it.
-    ReadAgain(DeviceId),
-    /// Answered once everything told before is done.
+    /// Read a device from the store and refresh its actor.
+    Reload(DeviceId),
+    /// Replied once all earlier messages are handled.
     Settled(RpcReplyPort<()>),
-    /// Find this device, starting it from the store when it does not run.
+    /// Locate the actor of this device, starting it from the store if needed.
     Locate(DeviceId, RpcReplyPort<Result<ActorRef<DeviceMsg>, ServiceError>>),
-    /// Tell this device when this time has passed.
+    /// Wake this device at this time.
     WatchUntil(DeviceId, Timestamp),
-    /// Look at the deadlines.
+    /// Check the deadlines.
     Tick,
-    /// Start a failed device again.
+    /// Restart a failed device.
     Restart(DeviceId),
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
 }
 
-/// A shard as its devices know it.
+/// Shard actor, as the supervisor of its devices.
 struct Supervisor(ActorRef<ShardMsg>);
 
 impl DeviceSupervisor for Supervisor {
@@ -81,42 +81,42 @@ impl DeviceSupervisor for Supervisor {
         let _ = self.0.cast(ShardMsg::WatchUntil(device, deadline));
     }
 
-    fn read_again(&self, device: DeviceId) {
-        let _ = self.0.cast(ShardMsg::ReadAgain(device));
+    fn reload(&self, device: DeviceId) {
+        let _ = self.0.cast(ShardMsg::Reload(device));
     }
 }
 
 /// The actor of one shard.
 pub struct ShardActor;
 
-/// How a shard starts.
+/// Arguments of a shard actor.
 pub struct ShardArguments {
-    /// Which shard it is.
+    /// The shard.
     pub shard: ShardId,
-    /// The epoch in which its node owns it.
+    /// Epoch in which this node owns the shard.
     pub epoch: Epoch,
-    /// Where its devices are read from.
+    /// Store of its devices.
     pub store: Store,
-    /// Where its devices are entered.
+    /// Directory of device actors.
     pub directory: Directory,
-    /// What all devices share.
+    /// Dependencies that all devices share.
     pub context: Arc<DeviceContext>,
-    /// Where failures are counted.
+    /// Metrics.
     pub metrics: Metrics,
 }
 
-struct Failing {
+struct FailureCount {
     times: u32,
     last: Timestamp,
 }
 
-/// What a shard holds.
+/// State of a shard actor.
 pub struct ShardState {
     start: ShardArguments,
     supervisor: Arc<dyn DeviceSupervisor>,
     devices: HashMap<ActorId, DeviceId>,
     deadlines: BinaryHeap<Reverse<(Timestamp, DeviceId)>>,
-    failing: HashMap<DeviceId, Failing>,
+    failing: HashMap<DeviceId, FailureCount>,
 }
 
 impl Actor for ShardActor {
@@ -140,13 +140,13 @@ impl Actor for ShardActor {
                     }
                 }
             }
-            ShardMsg::Reread(read_at, devices) => state.reread(&me, read_at, devices).await,
-            ShardMsg::Orders(orders) => state.orders(orders),
+            ShardMsg::Refresh(read_at, devices) => state.refresh(&me, read_at, devices).await,
+            ShardMsg::PendingCommands(commands) => state.commands(commands),
             ShardMsg::Purged(id) => state.purged(id),
-            ShardMsg::ReadAgain(id) => {
+            ShardMsg::Reload(id) => {
                 let read_at = Instant::now();
                 match state.start.store.device(id).await {
-                    Ok(Some(device)) => state.reread(&me, read_at, vec![device]).await,
+                    Ok(Some(device)) => state.refresh(&me, read_at, vec![device]).await,
                     Ok(None) => state.purged(id),
                     // The device goes on with what it knows; the next reading tells it.
                     Err(cause) => tracing::warn!(event = "device.reread_failed", device_id = %id, %cause),
@@ -207,11 +207,11 @@ impl ShardState {
         }
     }
 
-    /// Starts a device; one that does not start is tried again later and holds up no other.
+    /// Starts a device; one that does not start is retried later and holds up no other.
     async fn start_device(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, stored: StoredDevice) {
         let id = stored.identity.id;
         match self.spawn(me, read_at, stored).await {
-            Ok(actor) => self.read_orders(id, &actor),
+            Ok(actor) => self.load_pending_commands(id, &actor),
             Err(cause) => {
                 tracing::error!(event = "device.start_failed", device_id = %id, %cause);
                 self.restart_later(me, id);
@@ -219,46 +219,46 @@ impl ShardState {
         }
     }
 
-    async fn reread(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, devices: Vec<StoredDevice>) {
+    async fn refresh(&mut self, me: &ActorRef<ShardMsg>, read_at: Instant, devices: Vec<StoredDevice>) {
         for device in devices {
             let running = self.start.directory.get(&device.identity.id).map(|actor| actor.clone());
             match running {
-                Some(actor) => drop(actor.cast(DeviceMsg::Reread(read_at, Box::new(device)))),
+                Some(actor) => drop(actor.cast(DeviceMsg::Refresh(read_at, Box::new(device)))),
                 None if device.deleted_at.is_some() => {}
                 None => self.start_device(me, read_at, device).await,
             }
         }
     }
 
-    /// Hands commands to the devices that run; one that does not reads its own when it is started.
-    fn orders(&self, orders: Vec<(DeviceId, CommandOrder)>) {
-        let mut by_device: HashMap<DeviceId, Vec<CommandOrder>> = HashMap::new();
-        for (id, order) in orders {
-            by_device.entry(id).or_default().push(order);
+    /// Sends commands to running devices; others read theirs when they are started.
+    fn commands(&self, commands: Vec<(DeviceId, PendingCommand)>) {
+        let mut by_device: HashMap<DeviceId, Vec<PendingCommand>> = HashMap::new();
+        for (id, command) in commands {
+            by_device.entry(id).or_default().push(command);
         }
-        for (id, orders) in by_device {
+        for (id, commands) in by_device {
             if let Some(actor) = self.start.directory.get(&id) {
-                let _ = actor.cast(DeviceMsg::Orders(orders));
+                let _ = actor.cast(DeviceMsg::PendingCommands(commands));
             }
         }
     }
 
-    /// Reads the open commands of a device that was started by itself, until it is done or the device has stopped.
-    fn read_orders(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
+    /// Loads the open commands of a device that was started alone; retries until it succeeds or the device has stopped.
+    fn load_pending_commands(&self, id: DeviceId, actor: &ActorRef<DeviceMsg>) {
         let (store, actor) = (self.start.store.clone(), actor.clone());
         tokio::spawn(async move {
             while actor.get_status() < ActorStatus::Draining {
-                match store.open_commands(&[shard_of(id)], OpenOf::Device(id), None, ORDERS_MAX).await {
+                match store.open_commands(&[shard_of(id)], OpenCommandScope::Device(id), None, COMMANDS_READ_MAX).await {
                     Ok(open) if open.is_empty() => return,
-                    Ok(open) => return drop(actor.cast(DeviceMsg::Orders(open.into_iter().map(Into::into).collect()))),
+                    Ok(open) => return drop(actor.cast(DeviceMsg::PendingCommands(open.into_iter().map(Into::into).collect()))),
                     Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),
                 }
-                tokio::time::sleep(READ_ORDERS_AGAIN).await;
+                tokio::time::sleep(COMMANDS_RETRY_DELAY).await;
             }
         });
     }
 
-    /// Stops the actor of a device that is no more, and gives back what it held.
+    /// Stops the actor of a purged device.
     fn purged(&mut self, id: DeviceId) {
         self.failing.remove(&id);
         if let Some(actor) = self.start.directory.get(&id) {
@@ -311,7 +311,7 @@ impl ShardState {
         let Some(stored) = self.start.store.device(id).await? else { return Ok(None) };
         match self.spawn(me, read_at, stored).await {
             Ok(actor) => {
-                self.read_orders(id, &actor);
+                self.load_pending_commands(id, &actor);
                 Ok(Some(actor))
             }
             Err(cause) => {
@@ -329,7 +329,7 @@ impl ShardState {
 
     fn restart_later(&mut self, me: &ActorRef<ShardMsg>, id: DeviceId) {
         let now = clock::now();
-        let failing = self.failing.entry(id).or_insert(Failing { times: 0, last: now });
+        let failing = self.failing.entry(id).or_insert(FailureCount { times: 0, last: now });
         if (now - failing.last).num_seconds() > RECOVERED_AFTER_S {
             failing.times = 0;
         }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::ServiceError;
 use crate::link::Links;
 use crate::messages::{DeviceCredentials, DeviceRequest, SocketPort, SocketPush, SocketRef};
-use crate::ownership::{ClusterView, Place};
+use crate::ownership::{ClusterView, ShardOwner};
 use crate::router::DeviceRouter;
 
 /// The node's end of a socket.
@@ -41,7 +41,7 @@ impl SocketHub {
         let _ = self.links.set(Arc::downgrade(links));
     }
 
-    /// How many are open here.
+    /// Number of open sockets.
     pub fn len(&self) -> usize {
         self.open.len()
     }
@@ -77,12 +77,12 @@ impl SocketHub {
 
     /// Tells owners of the sockets here whenever shards have moved, for as long as the cluster is watched.
     pub(crate) async fn keep_announced(self: Arc<Self>, router: DeviceRouter, mut view: watch::Receiver<ClusterView>) {
-        let mut known: (NodeId, Arc<[Place]>) = (view.borrow().me, Arc::from([]));
+        let mut known: (NodeId, Arc<[ShardOwner]>) = (view.borrow().me, Arc::from([]));
         let mut unheard = HashSet::new();
         loop {
             let now = {
                 let view = view.borrow_and_update();
-                (view.me, Arc::clone(&view.places))
+                (view.me, Arc::clone(&view.shards))
             };
             if now != known || !unheard.is_empty() {
                 unheard = self.announce(&router, &known, &now, &unheard).await;
@@ -95,12 +95,12 @@ impl SocketHub {
         }
     }
 
-    /// Announces what moved, and what no owner has heard of yet. Answers what still none has.
+    /// Announces what moved, and what no owner has heard of yet. Returns what still none has.
     async fn announce(
         &self,
         router: &DeviceRouter,
-        before: &(NodeId, Arc<[Place]>),
-        now: &(NodeId, Arc<[Place]>),
+        before: &(NodeId, Arc<[ShardOwner]>),
+        now: &(NodeId, Arc<[ShardOwner]>),
         unheard: &HashSet<u64>,
     ) -> HashSet<u64> {
         let moved = |device: DeviceId| {
@@ -150,7 +150,7 @@ pub struct SocketEntry {
 }
 
 impl SocketEntry {
-    /// Its number, the same on every node.
+    /// Reference of the socket, valid on every node.
     pub fn number(&self) -> u64 {
         self.number
     }

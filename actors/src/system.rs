@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_library::{self, ApkLibrary};
 use crate::crypto::{Bcrypt, TokenSigner};
-use crate::deployment::words::DeploymentWords;
+use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::fleet_view::FleetView;
@@ -28,7 +28,9 @@ use crate::local_node::ThisNode;
 use crate::metrics::Metrics;
 use crate::ownership::{ClusterView, Ownership};
 use crate::partition;
-use crate::placement::{ClusterOptions, JoinError, Membership, Notices, PlacementActor, PlacementArguments, PlacementMsg, feed};
+use crate::placement::{
+    ClusterOptions, JoinError, Membership, NotifyListener, PlacementActor, PlacementArguments, PlacementMsg, replication,
+};
 use crate::push::{PushSender, PushSetupError};
 use crate::reconcile::Reconcilers;
 use crate::router::{DeviceRouter, RouterParts};
@@ -45,7 +47,7 @@ use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
 use crate::{ServiceError, clock};
 
 /// How long a starting node tries to reach every other node before it serves without them.
-const IN_STEP_TIMEOUT: Duration = Duration::from_secs(10);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the database may take to note that this node leaves.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -179,7 +181,7 @@ impl System {
         reconcilers.start(partition::reconciler(&store, &metrics, settings.partition_interval)).await?;
         let writer_queues = HeartbeatWriters::start(&mut writers, &store, &settings.heartbeat, &view, &ownership, &metrics);
         let command_writer = CommandWriter::start(&mut tasks, store.clone(), &metrics);
-        let deployment_words = DeploymentWords::start(&mut tasks, store.clone(), metrics.clone());
+        let task_reports = TaskReports::start(&mut tasks, store.clone(), metrics.clone());
         let master_key = Arc::new(secrets.master_key);
         let library = ApkLibrary::open(settings.apks, &master_key)?;
         let context = Arc::new(DeviceContext {
@@ -202,7 +204,7 @@ impl System {
         let membership = Membership::join(options, cluster_store.clone(), Arc::clone(&ownership), metrics.clone()).await?;
         let (cluster_view, watching) = watch::channel(ClusterView::unknown(membership.node()));
         let (directory, shards) = (Arc::new(DashMap::new()), Arc::new(DashMap::new()));
-        let look_pending = Arc::new(AtomicBool::new(false));
+        let reconcile_pending = Arc::new(AtomicBool::new(false));
         let placement = PlacementArguments {
             membership: Arc::clone(&membership),
             ownership: Arc::clone(&ownership),
@@ -213,15 +215,15 @@ impl System {
             context,
             view: cluster_view,
             metrics: metrics.clone(),
-            look_pending: Arc::clone(&look_pending),
+            reconcile_pending: Arc::clone(&reconcile_pending),
         };
         let placement = Actor::spawn(None, PlacementActor, placement).await.map_err(not_started)?.0;
         let leaving = CancellationToken::new();
         tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), leaving.clone()));
 
-        let reread = placement.clone();
+        let refresh = placement.clone();
         // A peer that was out of reach may have written for our devices.
-        let on_up = Box::new(move || drop(reread.cast(PlacementMsg::Reread)));
+        let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
         let links = Links::start(&name, listener, tls, link, watching.clone(), on_up, metrics.clone()).await?;
         sockets.connect(&links);
         let router = DeviceRouter::new(RouterParts {
@@ -259,23 +261,30 @@ impl System {
             gauges: Gauges::default(),
         });
         let deployments = Actor::spawn(None, DeploymentManager, deployments).await.map_err(not_started)?.0;
-        let wake = waking(placement.clone(), look_pending);
+        let wake = waking(placement.clone(), reconcile_pending);
         let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
         let forgetful = Arc::clone(&credentials);
         let forget_people = Box::new(move || forgetful.forget());
         let driving = deployments.clone();
-        let notices = Notices {
+        let notifications = NotifyListener {
             store: cluster_store,
             directory,
             shards,
             forget_people,
             wake,
             // A manager that is stopping drives nothing any more.
-            on_deployment: Box::new(move |id| drop(driving.cast(ManagerMsg::Happened(id)))),
+            on_deployment: Box::new(move |id| drop(driving.cast(ManagerMsg::Changed(id)))),
         };
-        tasks.spawn(notices.keep_listening(stopping.clone()));
-        let (in_step, mut is_in_step) = watch::channel(false);
-        tasks.spawn(feed::keep_in_step(Arc::clone(&view), Arc::clone(&links), watching.clone(), feed_interval, in_step, stopping.clone()));
+        tasks.spawn(notifications.keep_listening(stopping.clone()));
+        let (caught_up, mut is_caught_up) = watch::channel(false);
+        tasks.spawn(replication::replicate(
+            Arc::clone(&view),
+            Arc::clone(&links),
+            watching.clone(),
+            feed_interval,
+            caught_up,
+            stopping.clone(),
+        ));
         let periods = RetentionPeriods {
             deleted_devices: settings.history.restore_within,
             events: settings.history.events_kept,
@@ -286,13 +295,13 @@ impl System {
             update_counters: settings.agent_updates.counters_kept,
             update_outcomes: settings.agent_updates.outcomes_kept,
         };
-        for reconciler in history::reconcilers(&store, &view, &is_in_step, settings.device, settings.history.interval, periods)
+        for reconciler in history::reconcilers(&store, &view, &is_caught_up, settings.device, settings.history.interval, periods)
             .into_iter()
             .chain(apk_library::retention::reconcilers(&store, &library, settings.history.interval))
         {
             reconcilers.start(reconciler).await?;
         }
-        if tokio::time::timeout(IN_STEP_TIMEOUT, is_in_step.wait_for(|done| *done)).await.is_err() {
+        if tokio::time::timeout(CATCH_UP_TIMEOUT, is_caught_up.wait_for(|done| *done)).await.is_err() {
             tracing::warn!(
                 event = "cluster.not_in_step",
                 cause = "another node cannot be reached; its devices are shown as they become known"
@@ -334,7 +343,7 @@ impl System {
             Arc::new(CheckCounters::default()),
         );
         // Known before the first device asks.
-        offers.reread(&store).await?;
+        offers.refresh(&store).await?;
         for reconciler in agent_updates::reconcilers(&store, &offers, &counters, &settings.agent_updates) {
             reconcilers.start(reconciler).await?;
         }
@@ -392,7 +401,7 @@ impl System {
                 store.clone(),
                 router.clone(),
                 command_writer,
-                deployment_words,
+                task_reports,
                 sockets,
                 Arc::clone(&membership),
                 signer,
@@ -433,7 +442,7 @@ impl System {
         running.leaving.cancel();
         running.membership.leave(LEAVE_TIMEOUT).await;
         // It goes on to watch who owns what.
-        let _ = placement.cast(PlacementMsg::Look);
+        let _ = placement.cast(PlacementMsg::Reconcile);
         left.is_ok()
     }
 
@@ -467,7 +476,7 @@ fn not_started(cause: ractor::SpawnErr) -> ServiceError {
 /// Waits until this node runs the shards it can have right now.
 async fn first_look(placement: &ActorRef<PlacementMsg>) -> Result<(), ServiceError> {
     for _ in 0..24 {
-        if matches!(call(placement, PlacementMsg::LookAndAnswer).await, Ok(true)) {
+        if matches!(call(placement, PlacementMsg::ReconcileAndReply).await, Ok(true)) {
             return Ok(());
         }
     }
@@ -479,7 +488,7 @@ fn waking(placement: ActorRef<PlacementMsg>, pending: Arc<AtomicBool>) -> Arc<dy
     Arc::new(move || {
         if !pending.swap(true, Ordering::AcqRel) {
             // A placement that is stopping looks no more.
-            let _ = placement.cast(PlacementMsg::Look);
+            let _ = placement.cast(PlacementMsg::Reconcile);
         }
     })
 }

@@ -2,13 +2,13 @@
 
 use actors::services::CommandResult;
 use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
-use domain::command::{Ending, Report};
+use domain::command::{CommandOutcome, Report};
 use domain::text::bounded;
 use domain::{CommandId, DeviceId, Invalid};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use store::Said;
+use store::ResultPayload;
 use wire::command::{ActionResult, LegacyAck};
 
 use crate::api_error::ApiError;
@@ -133,7 +133,7 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
     }
     let report = match outcome.as_str() {
         "received" => Report::Received,
-        name => match Ending::of_name(name) {
+        name => match CommandOutcome::parse(name) {
             Some(ending) => Report::Ended(ending),
             None => return Err(Invalid::new("outcome", "not one of received, success, failed, skipped, timeout").into()),
         },
@@ -150,7 +150,7 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
     };
     let finished_at = finished_at.map(|text| present::read_time("finished_at", &text)).transpose()?;
     let id: CommandId = present::id("command of this device", &request_id)?;
-    Ok(CommandResult { id, report, said: Said { message, code, data, finished_at } })
+    Ok(CommandResult { id, report, payload: ResultPayload { message, code, data, finished_at } })
 }
 
 /// The same in the words of agents in the field.
@@ -202,7 +202,7 @@ mod tests {
         let id = "00000000-0000-0000-0000-000000000009";
         assert_eq!(said(json!({"request_id": id, "outcome": "received"})).unwrap().report, Report::Received);
         let done = said(json!({"request_id": id, "outcome": "success", "message": "ok", "data": {"a": 1}})).unwrap();
-        assert_eq!((done.report, done.said.data.as_deref()), (Report::Ended(Ending::Success), Some(r#"{"a":1}"#)));
+        assert_eq!((done.report, done.payload.data.as_deref()), (Report::Ended(CommandOutcome::Success), Some(r#"{"a":1}"#)));
         for (told, status) in [
             (json!({"request_id": id, "outcome": "done"}), 422),
             (json!({"outcome": "success"}), 422),

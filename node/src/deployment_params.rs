@@ -2,11 +2,11 @@
 
 use actors::services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use domain::deployment::{
-    CanaryRequest, ConflictRule, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage, Status, TaskState,
+    CanaryRequest, ConflictRule, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage, TaskState, TaskStatus,
 };
 use domain::text::bounded;
 use domain::{ApkId, DeploymentId, DeviceId, Invalid};
-use store::{DeploymentEventRow, DeploymentWord, TaskRow};
+use store::{DeploymentEventRow, TaskReport, TaskRow};
 use wire::deployment as wired;
 use wire::lenient::Int;
 
@@ -27,7 +27,7 @@ pub(crate) fn request(asked: wired::DeploymentRequest) -> Result<DeploymentReque
     let apk = asked.apk_id.parse().map(ApkId).map_err(|_| Invalid::new("apk_id", "not the id of an APK"))?;
     let conflict = match asked.conflict.as_deref() {
         None => ConflictRule::Wait,
-        Some(name) => ConflictRule::of_name(name).ok_or_else(|| Invalid::new("conflict", "not one of wait, supersede"))?,
+        Some(name) => ConflictRule::parse(name).ok_or_else(|| Invalid::new("conflict", "not one of wait, supersede"))?,
     };
     Ok(DeploymentRequest { apk, name: asked.name, scope: scope(asked.target)?, options: options(asked.options)?, conflict })
 }
@@ -90,17 +90,17 @@ fn options(asked: wired::DeploymentOptions) -> Result<OptionsRequest, Invalid> {
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn word(deployment: DeploymentId, device: DeviceId, told: wired::DeploymentStatus) -> Result<DeploymentWord, Invalid> {
+pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wired::DeploymentStatus) -> Result<TaskReport, Invalid> {
     let error = || {
         let code = told.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
         let known = || ErrorCode::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
-        ErrorCode::of_name(code).ok_or_else(|| Invalid::new("error", format!("not one of {}", known())))
+        ErrorCode::parse(code).ok_or_else(|| Invalid::new("error", format!("not one of {}", known())))
     };
     let status = match told.status.as_str() {
-        "succeeded" => Status::Succeeded,
-        "failed" => Status::Failed(error()?),
-        "skipped" => Status::Skipped(error()?),
-        name => Status::At(Stage::of_name(name).ok_or_else(|| {
+        "succeeded" => TaskStatus::Succeeded,
+        "failed" => TaskStatus::Failed(error()?),
+        "skipped" => TaskStatus::Skipped(error()?),
+        name => TaskStatus::InProgress(Stage::parse(name).ok_or_else(|| {
             Invalid::new("status", "not one of accepted, downloading, verifying, installing, succeeded, failed, skipped")
         })?),
     };
@@ -110,7 +110,7 @@ pub(crate) fn word(deployment: DeploymentId, device: DeviceId, told: wired::Depl
         None => None,
     };
     let text = |field, text: Option<String>, most| text.map(|text| bounded(field, &text, most).map(|()| text)).transpose();
-    Ok(DeploymentWord {
+    Ok(TaskReport {
         deployment,
         device,
         status,
@@ -299,17 +299,17 @@ pub(crate) fn present_flag(state: FlagState) -> wired::FeatureFlag {
 mod tests {
     use super::*;
 
-    fn told(status: &str, error: Option<&str>) -> Result<Status, String> {
+    fn told(status: &str, error: Option<&str>) -> Result<TaskStatus, String> {
         let told = wired::DeploymentStatus { status: status.into(), error: error.map(str::to_owned), ..Default::default() };
         let id = uuid::Uuid::nil();
-        word(DeploymentId(id), DeviceId(id), told).map(|word| word.status).map_err(|invalid| invalid.field)
+        task_report(DeploymentId(id), DeviceId(id), told).map(|task_report| task_report.status).map_err(|invalid| invalid.field)
     }
 
     #[test]
     fn words_are_read_strictly() {
-        assert_eq!(told("accepted", None), Ok(Status::At(Stage::Accepted)));
-        assert_eq!(told("failed", Some("signer_mismatch")), Ok(Status::Failed(ErrorCode::SignerMismatch)));
-        assert_eq!(told("skipped", Some("metered")), Ok(Status::Skipped(ErrorCode::Metered)));
+        assert_eq!(told("accepted", None), Ok(TaskStatus::InProgress(Stage::Accepted)));
+        assert_eq!(told("failed", Some("signer_mismatch")), Ok(TaskStatus::Failed(ErrorCode::SignerMismatch)));
+        assert_eq!(told("skipped", Some("metered")), Ok(TaskStatus::Skipped(ErrorCode::Metered)));
         assert_eq!(told("failed", None), Err("error".into()));
         assert_eq!(told("failed", Some("bad luck")), Err("error".into()));
         assert_eq!(told("queued", None), Err("status".into()));

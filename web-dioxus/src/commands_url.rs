@@ -68,7 +68,7 @@ impl From<&str> for CommandsUrl {
         for (key, value) in pairs(query) {
             match key {
                 "view" => url.view = CommandsView::ALL.into_iter().find(|view| view.as_str() == value).unwrap_or_default(),
-                "state" => url.state = CommandState::of_name(&value),
+                "state" => url.state = CommandState::parse(&value),
                 "action" => url.action = ActionKind::parse("action", &value).ok(),
                 "by" => url.by = Some(value),
                 "device" => url.device = value.parse().ok(),
@@ -99,7 +99,7 @@ pub(crate) struct BatchUrl {
 
 impl From<&str> for BatchUrl {
     fn from(query: &str) -> Self {
-        Self { state: pairs(query).find(|(key, _)| *key == "state").and_then(|(_, name)| CommandState::of_name(&name)) }
+        Self { state: pairs(query).find(|(key, _)| *key == "state").and_then(|(_, name)| CommandState::parse(&name)) }
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct DeploymentsUrl {
 
 impl From<&str> for DeploymentsUrl {
     fn from(query: &str) -> Self {
-        Self { state: value(query, "state").and_then(|name| DeploymentState::of_name(&name)) }
+        Self { state: value(query, "state").and_then(|name| DeploymentState::parse(&name)) }
     }
 }
 
@@ -46,8 +46,8 @@ impl DeploymentUrl {
 impl From<&str> for DeploymentUrl {
     fn from(query: &str) -> Self {
         Self {
-            state: value(query, "state").and_then(|name| TaskState::of_name(&name)),
-            reason: value(query, "reason").and_then(|name| Reason::of_name(&name)),
+            state: value(query, "state").and_then(|name| TaskState::parse(&name)),
+            reason: value(query, "reason").and_then(|name| Reason::parse(&name)),
         }
     }
 }
@@ -123,10 +123,7 @@ mod tests {
         let new = |apk, devices| Route::NewDeployment { query: NewDeploymentUrl { apk, devices } };
         for route in [
             Route::Deployments { query: DeploymentsUrl { state: Some(DeploymentState::Paused) } },
-            Route::Deployment {
-                id: "x".into(),
-                query: DeploymentUrl { state: Some(TaskState::Failed), reason: Reason::of_name("offline") },
-            },
+            Route::Deployment { id: "x".into(), query: DeploymentUrl { state: Some(TaskState::Failed), reason: Reason::parse("offline") } },
             Route::Apks { query: ApksUrl { package: Some("com.example.till".into()) } },
             new(None, Selection::default()),
             new(Some(ApkId(Uuid::from_u128(7))), Selection::of([device(1), device(2)])),

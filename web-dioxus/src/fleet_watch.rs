@@ -236,7 +236,7 @@ pub(crate) mod tests {
                 manufacturer: None,
                 enrolled_at: now,
             }),
-            reach: Default::default(),
+            channels: Default::default(),
             app_status: if never { AppStatus::Unknown } else { POLICY.app_status(&last.telemetry, None) },
             last_seen_at: (!never).then_some(seen),
             last: (!never).then(|| Arc::new(last)),

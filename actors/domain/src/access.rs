@@ -1,4 +1,4 @@
-//! Who may do what: roles, permissions, scopes, and the principal a service is called with.
+//! Authorization: roles, permissions, scopes, and the principal that a service is called with.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 
 use crate::{ApiTokenId, Invalid, SessionId, Timestamp, UserId};
 
-/// What a person's account allows.
+/// Role of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Everything, including accounts.
+    /// All permissions, including accounts.
     Admin,
-    /// Runs the fleet: enrolls, edits, removes devices.
+    /// Manages the fleet: enrolls, edits, removes devices.
     Operator,
-    /// Looks, changes nothing.
+    /// Reads only.
     Viewer,
 }
 
-/// One thing a service guards; by its name also a scope of API tokens.
+/// Permission that services check; its name is also a scope of API tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Permission {
@@ -27,7 +27,7 @@ pub enum Permission {
     ManageDevices,
     /// See enrollment tokens, without their secrets.
     ViewEnrollment,
-    /// Make and revoke enrollment tokens.
+    /// Create and revoke enrollment tokens.
     ManageEnrollment,
     /// Manage accounts.
     ManageUsers,
@@ -35,15 +35,15 @@ pub enum Permission {
     ViewCluster,
     /// Drain nodes.
     ManageCluster,
-    /// Make, see and revoke one's own API tokens.
+    /// Create, see and revoke one's own API tokens.
     ManageTokens,
-    /// See commands and what became of them.
+    /// See commands and their outcomes.
     ViewCommands,
-    /// Send commands to devices, and take them back.
+    /// Send and cancel commands.
     SendCommands,
     /// Send commands that destroy data, run programs or change keys.
     SendSensitiveCommands,
-    /// Say which programs may be run on devices.
+    /// Manage the commands that may be run on devices.
     ManageExec,
     /// Read the audit trail.
     ViewAudit,
@@ -51,7 +51,7 @@ pub enum Permission {
     ViewDeployments,
     /// Upload APKs: what a CI token needs.
     UploadApks,
-    /// Say which packages are managed and who may sign them; delete APKs.
+    /// Manage packages and their allowed signers; delete APKs.
     ManagePackages,
     /// Deploy APKs, pause, cancel and roll back, and stop all deployments at once.
     ManageDeployments,
@@ -62,7 +62,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// Every permission, in the order that people are shown them.
+    /// Every permission, in display order.
     pub const ALL: [Self; 19] = [
         Self::ViewDevices,
         Self::ManageDevices,
@@ -85,7 +85,7 @@ impl Permission {
         Self::ManageFlags,
     ];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ViewDevices => "devices:read",
@@ -117,7 +117,7 @@ impl fmt::Display for Permission {
     }
 }
 
-/// What an API token may do of what its owner's role allows: a set of permissions.
+/// Set of permissions: those of a role, or of an API token within the role of its owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Scopes(u64);
 
@@ -127,12 +127,12 @@ impl Scopes {
         Permission::ALL.into_iter().collect()
     }
 
-    /// What a role allows.
+    /// Permissions of a role.
     pub fn of_role(role: Role) -> Self {
         Permission::ALL.into_iter().filter(|permission| role.allows(*permission)).collect()
     }
 
-    /// Reads names of permissions.
+    /// Parses names of permissions.
     ///
     /// # Errors
     /// There is none, or one that is not a permission; the problem names them all.
@@ -147,17 +147,17 @@ impl Scopes {
         read.collect()
     }
 
-    /// Reads names as they were stored. One that this build does not know grants nothing.
+    /// Parses stored names. A name that this build does not know grants nothing.
     pub fn stored(names: &[String]) -> Self {
         Permission::ALL.into_iter().filter(|permission| names.iter().any(|name| name == permission.as_str())).collect()
     }
 
-    /// Whether `permission` is among them.
+    /// Whether `permission` is in the set.
     pub fn contains(self, permission: Permission) -> bool {
         self.0 & bit(permission) != 0
     }
 
-    /// Those that are in both.
+    /// Intersection.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -168,7 +168,7 @@ impl Scopes {
         Permission::ALL.into_iter().filter(move |permission| self.contains(*permission))
     }
 
-    /// Their names.
+    /// Names of the permissions.
     pub fn names(self) -> Vec<String> {
         self.iter().map(|permission| permission.as_str().to_owned()).collect()
     }
@@ -225,7 +225,7 @@ impl Role {
         }
     }
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -248,56 +248,56 @@ impl FromStr for Role {
     }
 }
 
-/// The request that somebody acts with.
+/// Origin of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// Where it comes from: the client, behind proxies that are trusted.
+    /// Address of the client, behind trusted proxies.
     pub address: Option<IpAddr>,
-    /// Its id, as the log and the answer name it.
+    /// Request id, as in the log and the response.
     pub request_id: Option<String>,
 }
 
-/// On whose behalf a service acts.
+/// Who a service acts for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// A signed-in person.
     User {
         /// The account.
         user_id: UserId,
-        /// Its name, for people.
+        /// Name for display.
         username: String,
-        /// What it may do.
+        /// Role.
         role: Role,
-        /// The sign-in that this call belongs to.
+        /// Sign-in of the call.
         session_id: SessionId,
-        /// The request, or the one that opened the page.
+        /// Origin of the request, or of the one that opened the page.
         origin: Origin,
     },
     /// A script with an API token.
     Token {
         /// The token.
         token_id: ApiTokenId,
-        /// Whose it is.
+        /// Owner of the token.
         user_id: UserId,
-        /// The owner's name, for people.
+        /// Owner's name for display.
         username: String,
-        /// What the owner may do.
+        /// Owner's role.
         role: Role,
-        /// What the token may do of that.
+        /// Scopes of the token.
         scopes: Scopes,
-        /// When it stops working.
+        /// Expiry.
         expires_at: Timestamp,
-        /// The request.
+        /// Origin of the request.
         origin: Origin,
     },
     /// The command line on the server itself.
     Console {
-        /// Who runs it, by the operating system's name.
+        /// Operating system user.
         os_user: String,
     },
-    /// The server, for what it does by itself.
+    /// The server itself.
     System {
-        /// The request that made it do so, if one did.
+        /// Origin of the request that caused it, if any.
         origin: Origin,
     },
 }
@@ -308,7 +308,7 @@ pub enum Principal {
 pub struct Forbidden(pub Permission);
 
 impl Principal {
-    /// Lets the call go on only when `permission` is granted.
+    /// Requires a permission.
     ///
     /// # Errors
     /// [`Forbidden`] names the missing permission.
@@ -321,7 +321,7 @@ impl Principal {
         self.permissions().contains(permission)
     }
 
-    /// Everything that is granted.
+    /// All granted permissions.
     pub fn permissions(&self) -> Scopes {
         match self {
             Self::User { role, .. } => Scopes::of_role(*role),
@@ -330,7 +330,7 @@ impl Principal {
         }
     }
 
-    /// The account behind it, if any.
+    /// Account of the principal, if any.
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::User { user_id, .. } | Self::Token { user_id, .. } => Some(*user_id),
@@ -338,7 +338,7 @@ impl Principal {
         }
     }
 
-    /// Name of the account, for people.
+    /// Name of the account for display.
     pub fn username(&self) -> &str {
         match self {
             Self::User { username, .. } | Self::Token { username, .. } => username,
@@ -347,7 +347,7 @@ impl Principal {
         }
     }
 
-    /// Whose call it is: the account, or the token if it is a script's.
+    /// Id of the caller: the account, or the API token.
     pub fn caller(&self) -> uuid::Uuid {
         match self {
             Self::User { user_id, .. } => user_id.0,
@@ -364,12 +364,12 @@ impl Principal {
         }
     }
 
-    /// The server itself, on its own account.
+    /// Principal of the server itself.
     pub fn system() -> Self {
         Self::System { origin: Origin::default() }
     }
 
-    /// The request that it acts with; the command line and the server have none of their own.
+    /// Origin of the request; the command line has none.
     pub fn origin(&self) -> Origin {
         match self {
             Self::User { origin, .. } | Self::Token { origin, .. } | Self::System { origin } => origin.clone(),

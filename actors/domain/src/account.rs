@@ -1,4 +1,4 @@
-//! Accounts of people, and their sign-ins, as lists show them.
+//! Accounts and sign-ins.
 
 use crate::access::Role;
 use crate::invalid::Invalid;
@@ -6,55 +6,55 @@ use crate::{SessionId, Timestamp, UserId, text};
 
 /// Longest name of an account, in characters.
 pub const USERNAME_MAX_CHARS: usize = 64;
-/// Longest part of a client's own description that is kept, in characters.
+/// Longest stored user agent, in characters.
 pub const USER_AGENT_MAX_CHARS: usize = 200;
 
-/// An account; its password is not part of what is shown.
+/// Account, without its password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Identity.
+    /// Id.
     pub id: UserId,
-    /// Name to sign in with.
+    /// Username.
     pub username: String,
-    /// What it may do.
+    /// Role.
     pub role: Role,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When its password was set last.
+    /// Time of the last password change.
     pub password_changed_at: Timestamp,
     /// When it was disabled; `None` = it is active.
     pub disabled_at: Option<Timestamp>,
-    /// When one of its sign-ins was seen last, to the minute or so.
+    /// Time of last use of a sign-in, to about a minute.
     pub last_seen_at: Option<Timestamp>,
 }
 
-/// What is to change of an account; `None` leaves it as it is.
+/// Change of an account; `None`: unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccountChange {
-    /// What it may do.
+    /// Role.
     pub role: Option<Role>,
-    /// Whether it may sign in.
+    /// Whether the account is disabled.
     pub disabled: Option<bool>,
 }
 
-/// One sign-in that is in force.
+/// Active sign-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignIn {
-    /// Identity.
+    /// Id.
     pub id: SessionId,
-    /// When it began.
+    /// Time of the sign-in.
     pub created_at: Timestamp,
-    /// When it was seen last, to the minute or so.
+    /// Time of last use, to about a minute.
     pub last_seen_at: Timestamp,
-    /// When it ends at the latest.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// Where it was seen last.
+    /// Address of last use.
     pub address: Option<String>,
-    /// What the client said of itself when it signed in.
+    /// User agent at the sign-in.
     pub user_agent: Option<String>,
 }
 
-/// A name for an account, trimmed: 1..64 characters on one line.
+/// Checks a username, trimmed: 1..64 characters on one line.
 ///
 /// # Errors
 /// Empty, too long, or with control characters.
@@ -67,7 +67,7 @@ pub fn checked_username(username: &str) -> Result<String, Invalid> {
     Ok(username)
 }
 
-/// What is kept of a client's description of itself: printable, and not endless.
+/// Stored form of a user agent: printable and bounded.
 pub fn kept_user_agent(told: &str) -> Option<String> {
     let kept: String = told.trim().chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX_CHARS).collect();
     (!kept.is_empty()).then_some(kept)

@@ -1,4 +1,4 @@
-//! What a device can be told to do: each action with its parameters, their limits, and who may use it.
+//! Actions of a device, with their parameters, limits and permissions.
 
 use crate::access::Permission;
 use crate::edit::package;
@@ -14,15 +14,15 @@ const PASSPHRASE_CHARS: (usize, usize) = (8, 63);
 const INTENT_MAX_CHARS: usize = 500;
 /// Longest ring, s.
 const RING_MAX_S: u32 = 300;
-/// How long a device rings unless told otherwise, s.
+/// Default duration of a ring, s.
 pub const RING_DEFAULT_S: u32 = 10;
 /// Longest name of an allowed command, in characters.
 const EXEC_NAME_MAX_CHARS: usize = 64;
-/// Most parts of an allowed command.
+/// Most arguments of an allowed command.
 const EXEC_ARGV_MAX: usize = 32;
-/// Longest part of an allowed command, in characters.
+/// Longest argument of an allowed command, in characters.
 const EXEC_ARG_MAX_CHARS: usize = 500;
-/// Programs that run another program that their arguments name; the agent refuses the same.
+/// Programs that run a program named by their arguments; the agent refuses the same ones.
 const EXEC_SHELLS: [&str; 32] = [
     "sh",
     "bash",
@@ -60,36 +60,36 @@ const EXEC_SHELLS: [&str; 32] = [
 /// Longest description of an allowed command, in characters.
 const EXEC_DESCRIPTION_MAX_CHARS: usize = 500;
 
-/// What an action is, without its parameters.
+/// Kind of an action, without its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActionKind {
-    /// Answer.
+    /// Reply.
     Ping,
-    /// Make a noise, so that it can be found.
+    /// Ring, so that the device can be found.
     Ring,
-    /// Start anew.
+    /// Restart the device.
     Reboot,
     /// Bring an app to the front.
     LaunchApp,
-    /// Stop an app and start it.
+    /// Force-stop an app and reopen it.
     RestartApp,
-    /// Forget all that an app has stored.
+    /// Clear the data of an app.
     ClearAppData,
     /// Turn the screen on.
     Wake,
     /// Lock the screen.
     Lock,
-    /// Watch another app.
+    /// Change the monitored app.
     SetMonitoredApp,
-    /// Join a Wi-Fi.
+    /// Join a Wi-Fi network.
     WifiConnect,
-    /// Run one of the commands that administrators allow.
+    /// Run an allowed command.
     Exec,
-    /// Look for a new agent now.
+    /// Check for an agent update.
     Update,
-    /// Take another key for the signatures of commands.
+    /// Rotate the device key.
     RotateKey,
-    /// Report now.
+    /// Send a heartbeat now.
     Sync,
 }
 
@@ -112,7 +112,7 @@ impl ActionKind {
         Self::RotateKey,
     ];
 
-    /// Its name in the API, the database and to devices.
+    /// Name in the API, the database and to devices.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ping => "ping",
@@ -132,7 +132,7 @@ impl ActionKind {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// Names every action that there is.
@@ -143,7 +143,7 @@ impl ActionKind {
         })
     }
 
-    /// What it takes to ask for it.
+    /// Permission that sending it requires.
     pub fn permission(self) -> Permission {
         match self {
             Self::ClearAppData | Self::Exec | Self::RotateKey => Permission::SendSensitiveCommands,
@@ -151,21 +151,21 @@ impl ActionKind {
         }
     }
 
-    /// Whether people are asked first: work on the device may be lost or interrupted.
+    /// Whether the UI asks for confirmation, because work on the device may be lost or interrupted.
     pub fn asks_first(self) -> bool {
         matches!(self, Self::Reboot | Self::Lock | Self::ClearAppData | Self::RotateKey | Self::Exec)
     }
 
-    /// Whether a newer one makes an older one needless, so that only one push message need wait for the device.
+    /// Whether a newer one supersedes an older one, so that push messages may collapse.
     pub fn collapses(self) -> bool {
         self == Self::Sync
     }
 }
 
-/// How a Wi-Fi is protected.
+/// Security of a Wi-Fi network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WifiSecurity {
-    /// Not at all.
+    /// No security.
     Open,
     /// WPA2 with a passphrase.
     Wpa2,
@@ -174,10 +174,10 @@ pub enum WifiSecurity {
 }
 
 impl WifiSecurity {
-    /// Every kind.
+    /// Every value.
     pub const ALL: [Self; 3] = [Self::Open, Self::Wpa2, Self::Wpa3];
 
-    /// Its name in the API and to devices.
+    /// Name in the API and to devices.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -186,7 +186,7 @@ impl WifiSecurity {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// Not one of them.
@@ -195,68 +195,68 @@ impl WifiSecurity {
     }
 }
 
-/// What a device is to do.
+/// Action of a device, with its parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Answer.
+    /// Reply.
     Ping,
-    /// Make a noise for so many seconds.
+    /// Ring.
     Ring {
-        /// How long.
+        /// Duration, s.
         duration_s: u32,
     },
-    /// Start anew.
+    /// Restart the device.
     Reboot,
     /// Bring an app to the front.
     LaunchApp {
-        /// Which.
+        /// Package of the app.
         package: String,
-        /// The action of the intent that starts it; `None` = as its icon does.
+        /// Action of the intent that starts the app; `None`: its launcher intent.
         intent: Option<String>,
     },
-    /// Stop an app and start it.
+    /// Force-stop an app and reopen it.
     RestartApp {
-        /// Which.
+        /// Package of the app.
         package: String,
     },
-    /// Forget all that an app has stored.
+    /// Clear the data of an app.
     ClearAppData {
-        /// Which.
+        /// Package of the app.
         package: String,
     },
     /// Turn the screen on.
     Wake,
     /// Lock the screen.
     Lock,
-    /// Watch another app.
+    /// Change the monitored app.
     SetMonitoredApp {
-        /// Which.
+        /// Package of the app.
         package: String,
     },
-    /// Join a Wi-Fi.
+    /// Join a Wi-Fi network.
     WifiConnect {
-        /// Its name.
+        /// Name.
         ssid: String,
-        /// How it is protected.
+        /// Security.
         security: WifiSecurity,
-        /// Its passphrase.
+        /// Passphrase.
         password: Option<String>,
     },
-    /// Run one of the commands that administrators allow.
+    /// Run an allowed command.
     Exec {
-        /// Its name.
+        /// Name.
         name: String,
     },
-    /// Look for a new agent now.
+    /// Check for an agent update.
     Update,
-    /// Take another key.
+    /// Rotate the device key.
     RotateKey,
-    /// Report now.
+    /// Send a heartbeat now.
     Sync,
 }
 
 impl Action {
-    /// What it is.
+    /// Kind of the action.
     pub fn kind(&self) -> ActionKind {
         match self {
             Self::Ping => ActionKind::Ping,
@@ -347,19 +347,19 @@ pub fn exec_name(field: &str, name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// A command that `exec` may run: a program and its arguments, never a line for a shell.
+/// Command that `exec` may run: a program and its arguments, never a shell line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecCommand {
-    /// What people call it by.
+    /// Name.
     pub name: String,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub argv: Vec<String>,
-    /// What it is for.
+    /// Description.
     pub description: String,
 }
 
 impl ExecCommand {
-    /// Checks it against its limits.
+    /// Checks the command against its limits.
     ///
     /// # Errors
     /// Names the field, the problem and the limit.
@@ -383,7 +383,7 @@ impl ExecCommand {
     }
 }
 
-/// When a command made at `now` runs out: `asked_s` later, if asked for.
+/// Expiry of a command that is created at `now`; `asked_s`: requested life.
 ///
 /// # Errors
 /// Not within the limits.

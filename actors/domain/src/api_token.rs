@@ -1,4 +1,4 @@
-//! API tokens: what may be asked for by whom, and which state each is in.
+//! API tokens: checks of requests, and status.
 
 use chrono::TimeDelta;
 
@@ -7,52 +7,52 @@ use crate::enrollment::LifetimeLimits;
 use crate::invalid::{Invalid, in_range};
 use crate::{ApiTokenId, Timestamp, UserId, text};
 
-/// What every API token begins with: scanners for leaked secrets, and people, recognize it by that.
+/// Prefix of every API token, by which scanners for leaked secrets recognize it.
 pub const TOKEN_START: &str = "nxm_";
-/// Characters of a token that stay visible, its start included.
+/// Visible characters of a token, the prefix included.
 pub const PREFIX_CHARS: usize = 10;
 /// Longest name, in characters.
 pub const NAME_MAX_CHARS: usize = 100;
 
-/// A request for a token, as it came.
+/// Unchecked request for a token.
 #[derive(Debug, Clone, Default)]
 pub struct ApiTokenRequest {
-    /// What it is for.
+    /// Name, which says what the token is for.
     pub name: String,
     /// Names of permissions.
     pub scopes: Vec<String>,
-    /// Seconds until it expires.
+    /// Life, seconds.
     pub expires_in_s: Option<i64>,
 }
 
-/// A token to be made.
+/// Checked request for a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiTokenGrant {
-    /// What it is for.
+    /// Name, which says what the token is for.
     pub name: String,
-    /// What it may do.
+    /// Scopes.
     pub scopes: Scopes,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// Why a token is not made.
+/// Why a request for a token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApiTokenRefused {
+pub enum ApiTokenError {
     /// A value breaks its limits.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Nobody hands on what they do not have.
+    /// The creator lacks a requested permission.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
 }
 
 impl ApiTokenRequest {
-    /// Checks the request: nobody makes a token that does more, or lives longer, than they do.
+    /// Checks the request: no token has more permissions or a longer life than its creator.
     ///
     /// # Errors
     /// Names the field that is out of its limits, or the permission that `maker` lacks.
-    pub fn checked(self, maker: &Principal, limits: LifetimeLimits, now: Timestamp) -> Result<ApiTokenGrant, ApiTokenRefused> {
+    pub fn checked(self, maker: &Principal, limits: LifetimeLimits, now: Timestamp) -> Result<ApiTokenGrant, ApiTokenError> {
         let name = text::alias("name", &self.name)?;
         let chars = name.chars().count();
         if chars > NAME_MAX_CHARS {
@@ -72,19 +72,19 @@ impl ApiTokenRequest {
     }
 }
 
-/// What can be said of a token.
+/// Status of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiTokenStatus {
-    /// Works.
+    /// Usable.
     Active,
-    /// Has reached its end.
+    /// Expired.
     Expired,
-    /// Was taken back.
+    /// Revoked.
     Revoked,
 }
 
 impl ApiTokenStatus {
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -94,37 +94,37 @@ impl ApiTokenStatus {
     }
 }
 
-/// A token as lists show it; its secret is not kept.
+/// API token, without its secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiToken {
-    /// Identity.
+    /// Id.
     pub id: ApiTokenId,
-    /// Whose it is.
+    /// Owner of the token.
     pub user_id: UserId,
-    /// The owner's name.
+    /// Name of the owner.
     pub username: String,
-    /// The owner's role.
+    /// Role of the owner.
     pub role: Role,
-    /// What it is for.
+    /// Name, which says what the token is for.
     pub name: String,
-    /// Its first characters.
+    /// First characters.
     pub prefix: String,
-    /// What it may do of what its owner may.
+    /// Scopes, within the role of the owner.
     pub scopes: Scopes,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// When it was used last, to the minute or so.
+    /// Time of last use, to about a minute.
     pub last_used_at: Option<Timestamp>,
-    /// Where it was used last.
+    /// Address of last use.
     pub last_used_address: Option<String>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl ApiToken {
-    /// Its state at `now`. Revocation comes before expiry.
+    /// Status at `now`. Revocation comes before expiry.
     pub fn status(&self, now: Timestamp) -> ApiTokenStatus {
         if self.revoked_at.is_some() {
             ApiTokenStatus::Revoked
@@ -181,7 +181,7 @@ mod tests {
             let mut request = request(&["devices:read"]);
             change(&mut request);
             match request.checked(&user(Role::Admin), LIMITS, at(0)) {
-                Err(ApiTokenRefused::Invalid(invalid)) => invalid.field,
+                Err(ApiTokenError::Invalid(invalid)) => invalid.field,
                 other => panic!("{other:?}"),
             }
         };

@@ -1,4 +1,4 @@
-//! APKs: which uploads are taken, which versions may go, and what keeps one from being deleted.
+//! APKs: acceptance of uploads, retention of versions, and uses that prevent deletion.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -65,23 +65,23 @@ pub fn sha256(field: &str, text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// Who signed an APK, as its verified signature proves. All are SHA-256 of certificates, as hex.
+/// Verified signers of an APK: SHA-256 of certificates, as hex.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Signing {
-    /// Those that sign it now; never empty.
+    /// Present signers; never empty.
     pub signers: Vec<String>,
-    /// Those before, oldest first, each of which handed over to the next.
+    /// Former signers, oldest first, each of which was rotated to the next.
     pub lineage: Vec<String>,
 }
 
 impl Signing {
-    /// Whether one of `allowed` signs it, or handed over to who does.
+    /// Whether an allowed certificate signs the APK, or was rotated to one that does.
     pub fn is_allowed(&self, allowed: &[String]) -> bool {
         self.signers.iter().chain(&self.lineage).any(|signer| allowed.contains(signer))
     }
 }
 
-/// An APK that was uploaded, as far as its acceptance goes.
+/// Attributes of an uploaded APK that decide about its acceptance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// Package name.
@@ -90,49 +90,49 @@ pub struct Offer {
     pub version_code: i64,
     /// SHA-256 of the file, hex.
     pub sha256: String,
-    /// Who signed it.
+    /// Signers.
     pub signing: Signing,
-    /// The older APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
 }
 
-/// An APK of the same package that is there.
+/// APK of the same package in the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// Its id.
+pub struct LibraryApk {
+    /// Id.
     pub id: ApkId,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
     /// SHA-256 of its file, hex.
     pub sha256: String,
 }
 
-/// What becomes of an upload.
+/// Verdict about an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is taken.
+    /// The upload is accepted.
     New,
-    /// The very same file is there.
+    /// The library has the same file.
     Same(ApkId),
-    /// It is not taken.
+    /// The upload is refused.
     Refused(Refusal),
 }
 
-/// Why an upload is not taken.
+/// Why an upload is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Nobody allowed the package yet.
+    /// The package is not managed.
     UnknownPackage {
-        /// Which.
+        /// Package of the app.
         package: String,
-        /// Who signed the file.
+        /// Signers of the file.
         signers: Vec<String>,
     },
-    /// No allowed certificate signed it, nor handed over to one that did.
+    /// No allowed certificate signs the file, nor was rotated to one that does.
     WrongSigner {
         /// The package.
         package: String,
-        /// Who signed the file.
+        /// Signers of the file.
         signers: Vec<String>,
     },
     /// Another file has this version.
@@ -142,19 +142,19 @@ pub enum Refusal {
         /// The other file.
         by: ApkId,
     },
-    /// What it is said to bring back is not there, or another package.
+    /// The APK to roll back to is not in the library, or has another package.
     RollbackOfUnknown,
     /// A device would refuse it as a downgrade.
     RollbackTooOld {
-        /// Its version code.
+        /// Version code.
         version_code: i64,
-        /// The newest version code there is.
+        /// Newest version code in the library.
         newest: i64,
     },
 }
 
 impl Refusal {
-    /// The field that it is about, as callers know it.
+    /// Field of the request that it is about.
     pub fn field(&self) -> &'static str {
         match self {
             Self::UnknownPackage { .. } => "package",
@@ -196,7 +196,7 @@ pub fn unknown_package(problem: &str) -> Option<(String, Vec<String>)> {
 
 /// Whether an upload is taken. `allowed`: who may sign the package, `None` when it is not managed; `known`: every APK of
 /// the package that is not deleted.
-pub fn judge(offer: &Offer, allowed: Option<&[String]>, known: &[Known]) -> Verdict {
+pub fn judge(offer: &Offer, allowed: Option<&[String]>, known: &[LibraryApk]) -> Verdict {
     let Some(allowed) = allowed else {
         let (package, signers) = (offer.package.clone(), offer.signing.signers.clone());
         return Verdict::Refused(Refusal::UnknownPackage { package, signers });
@@ -223,18 +223,18 @@ pub fn judge(offer: &Offer, allowed: Option<&[String]>, known: &[Known]) -> Verd
     Verdict::New
 }
 
-/// What an APK is needed for.
+/// Use of an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkUse {
-    /// What kind of thing needs it: `deployment`, `rollback`, `agent_build`.
+    /// Kind of the user: `deployment`, `rollback`, `agent_build`.
     pub kind: String,
-    /// Its identity.
+    /// Id.
     pub id: String,
-    /// Its name, for people.
+    /// Name for display.
     pub name: String,
 }
 
-/// Why an APK cannot be deleted, in words; `None`: nothing uses it.
+/// Why an APK cannot be deleted; `None`: it is unused.
 pub fn in_use(uses: &[ApkUse]) -> Option<String> {
     if uses.is_empty() {
         return None;
@@ -245,20 +245,20 @@ pub fn in_use(uses: &[ApkUse]) -> Option<String> {
     Some(format!("in use by {}{rest}", named.join(", ")))
 }
 
-/// An APK, as far as retention goes.
+/// APK, as far as retention depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Its id.
+    /// Id.
     pub id: ApkId,
-    /// Its package.
+    /// Package.
     pub package: String,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
-    /// Something needs it.
+    /// Whether the APK is in use.
     pub used: bool,
 }
 
-/// The APKs that may go: of each package what is older than its newest `versions`, unless it is used. 0 keeps all.
+/// APKs to delete by retention: of each package those older than its newest `versions`, unless in use. 0 keeps all.
 pub fn superfluous(apks: &[Kept], versions: usize) -> Vec<ApkId> {
     if versions == 0 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The audit trail: what an entry says, the hash that chains it to the one before, and what a check of the chain finds.
+//! The audit trail: entries, the hash chain over them, and checks of the chain.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use crate::access::Principal;
 use crate::text::bounded;
 use crate::{ApiTokenId, DeviceId, EnrollTokenId, Invalid, SavedFilterId, SessionId, Timestamp, UserId};
 
-/// What the first entry follows.
+/// Previous hash of the first entry.
 pub const GENESIS: Hash = [0; 32];
 /// Longest value of a search, in characters.
 const SEARCH_MAX_CHARS: usize = 200;
@@ -19,7 +19,7 @@ const MOVED_WITHIN: i64 = 1000;
 /// SHA-256.
 pub type Hash = [u8; 32];
 
-/// Who did something.
+/// Author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// `person`, `token`, `system` or `device`.
@@ -31,7 +31,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Whoever a service acts for.
+    /// Author of what a service does for a principal.
     pub fn of(principal: &Principal) -> Self {
         let (kind, id, name) = match principal {
             Principal::User { user_id, username, .. } => ("person", Some(user_id.to_string()), username.clone()),
@@ -48,12 +48,12 @@ impl Actor {
     }
 }
 
-/// What something was done to. The texts are names for people.
+/// Target of a change. The texts are names for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// An account.
     Account(UserId, String),
-    /// A name that somebody tried to sign in with; not told when there is no such account.
+    /// Name of an attempted sign-in; omitted when there is no such account.
     SignInName(Option<(UserId, String)>),
     /// A sign-in, and the name of its account.
     SignIn(SessionId, String),
@@ -61,11 +61,11 @@ pub enum Target {
     ApiToken(ApiTokenId, String),
     /// An enrollment token, and the alias that it fixes.
     EnrollToken(EnrollTokenId, Option<String>),
-    /// So many enrollment tokens.
+    /// Several enrollment tokens.
     EnrollTokens(usize),
     /// A device, and its alias.
     Device(DeviceId, String),
-    /// So many devices.
+    /// Several devices.
     Devices(usize),
     /// A saved filter.
     Filter(SavedFilterId, String),
@@ -75,15 +75,15 @@ pub enum Target {
     Other {
         /// What kind of thing, in one lower-case word or two joined by `_`.
         kind: &'static str,
-        /// Its identity.
+        /// Id.
         id: Option<String>,
-        /// Its name.
+        /// Name.
         name: Option<String>,
     },
 }
 
 impl Target {
-    /// Kind, identity and name, as they are written.
+    /// Kind, id and name, as they are stored.
     pub fn parts(self) -> (&'static str, Option<String>, Option<String>) {
         match self {
             Self::Account(id, name) => ("account", Some(id.to_string()), Some(name)),
@@ -106,34 +106,34 @@ fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An entry of the trail, as it is stored.
+/// Stored entry of the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place, from 1, without gaps.
+    /// Sequence number, from 1, without gaps.
     pub seq: i64,
-    /// When, to the microsecond.
+    /// Time, to the microsecond.
     pub at: Timestamp,
-    /// Who: what kind.
+    /// Kind of the author.
     pub actor_kind: String,
-    /// Who: identity.
+    /// Id of the author.
     pub actor_id: Option<String>,
-    /// Who: name.
+    /// Name of the author.
     pub actor_name: String,
-    /// What was done, such as `device.edited`.
+    /// Action, such as `device.edited`.
     pub action: String,
-    /// To what: what kind.
+    /// Kind of the target.
     pub target_kind: String,
-    /// To what: identity.
+    /// Id of the target.
     pub target_id: Option<String>,
-    /// To what: name.
+    /// Name of the target.
     pub target_name: Option<String>,
-    /// What it was like before, JSON.
+    /// State before, JSON.
     pub before: Option<String>,
-    /// What it is like afterwards, JSON.
+    /// State after, JSON.
     pub after: Option<String>,
-    /// The request that it was done with.
+    /// Request id.
     pub request_id: Option<String>,
-    /// Where that came from.
+    /// Address of the client.
     pub address: Option<String>,
 }
 
@@ -184,23 +184,23 @@ impl Entry {
     }
 }
 
-/// An entry with its links.
+/// Entry with its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chained {
-    /// What it says.
+pub struct ChainedEntry {
+    /// The entry.
     pub entry: Entry,
     /// The hash of the entry before.
     pub prev_hash: Vec<u8>,
-    /// Its own.
+    /// Hash of this entry.
     pub hash: Vec<u8>,
 }
 
-/// The newest entry's place and hash; zero and [`GENESIS`] when there is none.
+/// Sequence number and hash of the newest entry; zero and [`GENESIS`] when there is none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Its place.
+    /// Sequence number.
     pub seq: i64,
-    /// Its hash.
+    /// Hash.
     pub hash: Vec<u8>,
 }
 
@@ -233,44 +233,44 @@ impl fmt::Debug for Head {
     }
 }
 
-/// What is wrong with a chain.
+/// Problem of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Entries are gone.
+    /// Entries are missing.
     #[error("{}", missing(.0))]
     Missing(RangeInclusive<i64>),
-    /// What it says is not what was written.
+    /// The entry was changed.
     #[error("entry {0} was changed: its hash does not match its content")]
     Changed(i64),
-    /// It was written at another place.
+    /// The entry was moved.
     #[error("entry {seq} is out of order: it was written as {written_as}")]
     Moved {
         /// Where it is.
         seq: i64,
-        /// Where it belongs.
+        /// Sequence number under which it was written.
         written_as: i64,
     },
-    /// It does not name the entry before it.
+    /// The entry is not linked to the one before.
     #[error("entry {0} does not follow entry {before}: one of the two was replaced", before = .0 - 1)]
     Unlinked(i64),
-    /// The newest entries are gone.
+    /// The newest entries are missing.
     #[error("{}; the newest entry according to the head is {}", missing(.0), .0.end())]
     TailMissing(RangeInclusive<i64>),
-    /// There are entries that the head does not know.
+    /// There are entries beyond the head.
     #[error("entry {seq} is the newest, but according to the head it is {head}")]
     BeyondHead {
         /// The newest entry.
         seq: i64,
-        /// What the head says.
+        /// Sequence number of the head.
         head: i64,
     },
-    /// The head names another entry.
+    /// The head has another hash.
     #[error("the head's hash does not match entry {0}: one of the two was replaced")]
     HeadDiffers(i64),
-    /// An entry is not the one that was noted elsewhere.
+    /// The entry differs from the expected head.
     #[error("entry {0} is not the expected one: the chain was rewritten at least up to there")]
     NotExpected(i64),
-    /// The entry that was noted elsewhere is gone.
+    /// The entry of the expected head is missing.
     #[error("entry {expected} is expected, but {newest} is the newest")]
     ExpectedMissing {
         /// What was noted.
@@ -304,13 +304,13 @@ impl ChainCheck {
         Self { last_seq: 0, last_hash: GENESIS.to_vec(), last_wrong: false, expected }
     }
 
-    /// The entry that was looked at last.
+    /// Sequence number of the last checked entry.
     pub fn last_seq(&self) -> i64 {
         self.last_seq
     }
 
-    /// Looks at the next entry; they come in the order of their places.
-    pub fn next(&mut self, row: &Chained) -> Vec<Problem> {
+    /// Checks the next entry; entries come in the order of their sequence numbers.
+    pub fn next(&mut self, row: &ChainedEntry) -> Vec<Problem> {
         let (seq, mut found) = (row.entry.seq, Vec::new());
         let gap = seq > self.last_seq + 1;
         if gap {
@@ -356,7 +356,7 @@ impl ChainCheck {
 }
 
 /// The place at which an entry has the hash that it has, if that is not far from where it is.
-fn written_as(row: &Chained) -> Option<i64> {
+fn written_as(row: &ChainedEntry) -> Option<i64> {
     let mut entry = row.entry.clone();
     let mut fits = |seq| {
         entry.seq = seq;
@@ -365,27 +365,27 @@ fn written_as(row: &Chained) -> Option<i64> {
     (1..=MOVED_WITHIN).flat_map(|away| [row.entry.seq - away, row.entry.seq + away]).find(|seq| *seq >= 1 && fits(*seq))
 }
 
-/// Which entries are looked for; all of what is given holds.
+/// Filter of audit entries; all given conditions hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// By whom: a name, ignoring case, or an id.
+    /// Author: a name, ignoring case, or an id.
     pub actor: Option<String>,
-    /// What was done: how it begins, so that `device.` is all that was done to a device.
+    /// Prefix of the action, such as `device.` for everything about devices.
     pub action: Option<String>,
-    /// To what: a name, ignoring case, or an id.
+    /// Target: a name, ignoring case, or an id.
     pub target: Option<String>,
-    /// With which request.
+    /// Request id.
     pub request_id: Option<String>,
-    /// What stands in a name, in before or in after, ignoring case.
+    /// Text in a name, in before or in after, ignoring case.
     pub text: Option<String>,
-    /// Not earlier than this.
+    /// Earliest time.
     pub from: Option<Timestamp>,
-    /// Not later than this.
+    /// Latest time.
     pub to: Option<Timestamp>,
 }
 
 impl AuditFilter {
-    /// The filter within its limits; what is empty filters nothing.
+    /// Checks the filter; an empty value filters nothing.
     ///
     /// # Errors
     /// A value is too long or holds NUL, or the range of time is turned round.

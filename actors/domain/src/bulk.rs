@@ -1,4 +1,4 @@
-//! What becomes of each device of a bulk call, before anything is written.
+//! Decisions about the devices of a bulk call, before anything is written.
 //!
 //! The same decision serves one device and ten thousand, and a dry run: who decides sees what
 //! the store holds, and says for each device what would be done, or why not.
@@ -13,69 +13,69 @@ use crate::{DeviceId, Invalid, Timestamp};
 /// Most devices of one call.
 pub const BULK_MAX: usize = 10_000;
 
-/// What is to be done with each device.
+/// Action of a bulk call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkAction {
-    /// Change what people know it by, or what it is watched for.
+    /// Edit alias, labels or monitored app.
     Edit(DevicePatch),
-    /// Make its credentials worthless.
+    /// Revoke the credentials.
     RevokeCredentials,
-    /// Take it out of the fleet.
+    /// Delete the device.
     Delete,
-    /// Take it back into the fleet, under this alias, else under its old one.
+    /// Restore the device, under this alias or its old one.
     Restore(Option<String>),
 }
 
-/// What the store holds of a device, as far as it matters here.
+/// Stored device, as far as a bulk call depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceFacts {
+pub struct DeviceRecord {
     /// The device.
     pub id: DeviceId,
-    /// What people may change of it.
+    /// Editable values.
     pub editable: Editable,
-    /// When it was deleted.
+    /// Time of deletion.
     pub deleted_at: Option<Timestamp>,
 }
 
-/// Why nothing is done with a device.
+/// Why a device is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such device, or no more.
+    /// The device does not exist.
     #[error("there is no such device")]
     NotFound,
-    /// It is deleted.
+    /// The device is deleted.
     #[error("the device is deleted")]
     Deleted,
-    /// It was deleted too long ago.
+    /// The device was deleted too long ago to be restored.
     #[error("the device was deleted more than {0} days ago")]
     TooLate(i64),
     /// Another device has the alias.
     #[error("another device already has the alias {0:?}")]
     AliasInUse(String),
-    /// It would break a limit.
+    /// A value breaks its limit.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 }
 
-/// What is done with a device.
+/// Decision about a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It becomes this.
+    /// The device is edited to this.
     Edit(Editable),
-    /// Its credentials become worthless.
+    /// The credentials are revoked.
     RevokeCredentials,
-    /// It leaves the fleet.
+    /// The device is deleted.
     Delete,
-    /// It comes back under this alias.
+    /// The device is restored under this alias.
     Restore(String),
-    /// It is already as it should be.
+    /// The device is unchanged.
     Unchanged,
-    /// Nothing, for this reason.
+    /// The device is refused.
     Refused(Refusal),
 }
 
 impl Decision {
-    /// Whether something is done.
+    /// Whether the device changes.
     pub fn changes(&self) -> bool {
         !matches!(self, Self::Unchanged | Self::Refused(_))
     }
@@ -90,8 +90,8 @@ impl Decision {
     }
 }
 
-/// What is done with a device, as far as that depends on it alone.
-pub fn decide(action: &BulkAction, device: Option<&DeviceFacts>, now: Timestamp, restore_within: TimeDelta) -> Decision {
+/// Decision about a device, as far as it depends on that device alone.
+pub fn decide(action: &BulkAction, device: Option<&DeviceRecord>, now: Timestamp, restore_within: TimeDelta) -> Decision {
     let Some(device) = device else { return Decision::Refused(Refusal::NotFound) };
     match (action, device.deleted_at) {
         (BulkAction::Edit(patch), None) => match patch.applied(&device.editable) {
@@ -109,12 +109,12 @@ pub fn decide(action: &BulkAction, device: Option<&DeviceFacts>, now: Timestamp,
 }
 
 /// The aliases that devices would newly get.
-pub fn wanted_aliases(devices: &HashMap<DeviceId, DeviceFacts>, decisions: &[(DeviceId, Decision)]) -> Vec<String> {
+pub fn wanted_aliases(devices: &HashMap<DeviceId, DeviceRecord>, decisions: &[(DeviceId, Decision)]) -> Vec<String> {
     decisions.iter().filter_map(|(id, decision)| newly(devices, *id, decision)).map(str::to_owned).collect()
 }
 
 /// The alias that a device newly gets: one that it does not have already.
-fn newly<'a>(devices: &HashMap<DeviceId, DeviceFacts>, id: DeviceId, decision: &'a Decision) -> Option<&'a str> {
+fn newly<'a>(devices: &HashMap<DeviceId, DeviceRecord>, id: DeviceId, decision: &'a Decision) -> Option<&'a str> {
     let has = devices.get(&id).filter(|device| device.deleted_at.is_none()).map(|device| device.editable.alias.as_str());
     decision.alias().filter(|alias| has != Some(*alias))
 }
@@ -123,7 +123,7 @@ fn newly<'a>(devices: &HashMap<DeviceId, DeviceFacts>, id: DeviceId, decision: &
 /// in the list gets. `holders` says who has the [`wanted_aliases`]; an alias that its device gives
 /// away in the same call is free.
 pub fn refuse_taken_aliases(
-    devices: &HashMap<DeviceId, DeviceFacts>,
+    devices: &HashMap<DeviceId, DeviceRecord>,
     holders: &HashMap<String, DeviceId>,
     decisions: &mut [(DeviceId, Decision)],
 ) {
@@ -152,9 +152,9 @@ mod tests {
     fn at(day: i64) -> Timestamp {
         chrono::DateTime::from_timestamp(1_780_000_000 + day * 86_400, 0).unwrap()
     }
-    fn device(n: u128, alias: &str, deleted: Option<i64>) -> DeviceFacts {
+    fn device(n: u128, alias: &str, deleted: Option<i64>) -> DeviceRecord {
         let editable = Editable { alias: alias.into(), tags: vec!["till".into()], groups: vec![], monitored: None };
-        DeviceFacts { id: DeviceId(uuid::Uuid::from_u128(n)), editable, deleted_at: deleted.map(at) }
+        DeviceRecord { id: DeviceId(uuid::Uuid::from_u128(n)), editable, deleted_at: deleted.map(at) }
     }
     fn patch(tags: LabelChange) -> BulkAction {
         BulkAction::Edit(DevicePatch { tags: Some(tags), ..Default::default() })

@@ -1,10 +1,10 @@
-//! Which events a device's live state amounts to: the difference to the condition that is on record.
+//! Events of a device: the difference between its live state and its recorded condition.
 //!
 //! ```text
-//! on record   online, battery fine, boot A          on record   offline, battery low, boot B
+//! recorded   online, battery fine, boot A          recorded   offline, battery low, boot B
 //! live        offline, battery low, boot B   --->   events      went_offline, low_battery_began, rebooted
 //! ```
-//! Comparing with what is on record, instead of watching changes go by, loses none when the
+//! Comparing with what is stored, instead of watching changes go by, loses none when the
 //! device's owner dies and tells none twice when its shard moves.
 
 use crate::Timestamp;
@@ -18,13 +18,13 @@ pub const BATTERY_RECOVERY_PCT: i16 = 5;
 /// The condition of a device up to which its events are recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// It is heard from.
+    /// The device is online.
     pub online: bool,
-    /// Its charge is below the limit, or was and has hardly risen.
+    /// The battery is below the limit, or was and has hardly risen.
     pub low_battery: bool,
     /// The monitored app is down.
     pub app_down: bool,
-    /// Its boot.
+    /// Boot id.
     pub boot_id: Option<String>,
     /// Version name of its agent.
     pub agent_version: Option<String>,
@@ -36,20 +36,20 @@ pub struct Condition {
     pub app_version: Option<String>,
 }
 
-/// One thing that happened.
+/// Event of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence {
-    /// When, as far as is known.
+    /// Time, as far as known.
     pub at: Timestamp,
-    /// What.
+    /// Kind.
     pub kind: EventKind,
-    /// Value before, where there is one.
+    /// Value before, if any.
     pub before: Option<String>,
-    /// Value after, where there is one.
+    /// Value after, if any.
     pub after: Option<String>,
 }
 
-/// What the device is like now, if that differs from what is on record, and what has happened in
+/// What the device is like now, if that differs from what is stored, and what has happened in
 /// between. What a device does not tell is taken to be as it was.
 pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy) -> Option<(Condition, Vec<Occurrence>)> {
     if device.lifecycle == Lifecycle::Deleted {
@@ -140,7 +140,7 @@ fn takes_over<T>(before: Option<T>, after: Option<T>) -> bool {
 mod tests {
     use super::*;
     use crate::DeviceId;
-    use crate::device::{DeviceIdentity, KnownDevice, LastStatus, MonitoredApp};
+    use crate::device::{DeviceIdentity, LastStatus, MonitoredApp, PersistedDevice};
     use crate::heartbeat::{Telemetry, WatchedApp};
     use chrono::{DateTime, TimeDelta};
     use proptest::prelude::*;
@@ -165,7 +165,7 @@ mod tests {
             enrolled_at: at(0),
         };
         let last = LastStatus { bucket_at: at(0), received_at: at(0), device_time: None, clock_rejected: false, telemetry };
-        let known = KnownDevice {
+        let known = PersistedDevice {
             identity,
             monitored: Some(MonitoredApp { package: "a.b".into(), stale_after_s: None }),
             credential_generation: 1,

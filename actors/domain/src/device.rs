@@ -1,4 +1,4 @@
-//! A device's live state and how events change it.
+//! Live state of a device, and its changes by events.
 //!
 //! ```text
 //!            stored                 deadline passes
@@ -13,16 +13,16 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use crate::command::Reach;
+use crate::command::Channels;
 use crate::heartbeat::{Heartbeat, Telemetry};
 use crate::{DeviceId, Invalid, Timestamp};
 
-/// What people know a device by.
+/// Identity and labels of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceIdentity {
-    /// Identity.
+    /// Id.
     pub id: DeviceId,
-    /// Name for people.
+    /// Alias.
     pub alias: String,
     /// Tags, sorted.
     pub tags: Vec<String>,
@@ -38,7 +38,7 @@ pub struct DeviceIdentity {
     pub enrolled_at: Timestamp,
 }
 
-/// The app that a device is there to run.
+/// App that a device is there to run, and that is monitored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitoredApp {
     /// Package name.
@@ -54,11 +54,11 @@ pub struct LastStatus {
     pub bucket_at: Timestamp,
     /// When the server received it.
     pub received_at: Timestamp,
-    /// The device's own clock.
+    /// Time by the clock of the device.
     pub device_time: Option<Timestamp>,
-    /// Whether that clock was too far off to be believed.
+    /// Whether the clock of the device was too wrong to be used.
     pub clock_rejected: bool,
-    /// What it told.
+    /// Telemetry of the heartbeat.
     pub telemetry: Telemetry,
 }
 
@@ -69,19 +69,19 @@ impl From<Heartbeat> for LastStatus {
     }
 }
 
-/// Whether a device is heard from.
+/// Connectivity of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Connectivity {
-    /// Within the offline limit.
+    /// Heartbeats within the offline limit.
     Online,
-    /// Before, but not within the limit.
+    /// Heartbeats before, but none within the limit.
     Offline,
-    /// Never since enrollment.
+    /// No heartbeat since enrollment.
     NeverSeen,
 }
 
 impl Connectivity {
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Online => "online",
@@ -98,7 +98,7 @@ pub enum AppStatus {
     Up,
     /// Does not run, or was not in the foreground for too long.
     Down,
-    /// The device does not tell.
+    /// Not reported by the device.
     Unknown,
 }
 
@@ -106,7 +106,7 @@ impl AppStatus {
     /// Every state.
     pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Unknown];
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not one of the three.
@@ -114,7 +114,7 @@ impl AppStatus {
         Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Invalid::new(field, "not one of up, down, unknown"))
     }
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -124,7 +124,7 @@ impl AppStatus {
     }
 }
 
-/// Limits that turn numbers into judgements; from configuration.
+/// Thresholds of the status of a device; from configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DevicePolicy {
     /// Silence after which a device counts as offline.
@@ -136,7 +136,7 @@ pub struct DevicePolicy {
 }
 
 impl DevicePolicy {
-    /// Whether a device that was last heard from at `last_seen_at` is heard from at `now`.
+    /// Connectivity at `now` of a device that was last seen at `last_seen_at`.
     pub fn connectivity(&self, last_seen_at: Option<Timestamp>, now: Timestamp) -> Connectivity {
         match last_seen_at {
             None => Connectivity::NeverSeen,
@@ -145,7 +145,7 @@ impl DevicePolicy {
         }
     }
 
-    /// The monitored app, judged by what the device told last.
+    /// Status of the monitored app by the last telemetry.
     pub fn app_status(&self, telemetry: &Telemetry, monitored: Option<&MonitoredApp>) -> AppStatus {
         let stale_after_s = monitored.and_then(|app| app.stale_after_s).unwrap_or(self.app_stale_after_s);
         let missing = |app: &MonitoredApp| telemetry.watched(&app.package).is_some_and(|watched| watched.installed == Some(false));
@@ -159,137 +159,137 @@ impl DevicePolicy {
     }
 }
 
-/// What lists, pages and counts see of a device; cheap to clone.
+/// View of a device, for lists, pages and counts; cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceView {
-    /// What people know it by.
+    /// Identity and labels of the device.
     pub identity: Arc<DeviceIdentity>,
     /// The newest stored heartbeat.
     pub last: Option<Arc<LastStatus>>,
-    /// When a heartbeat of it was last received and stored.
+    /// When the last stored heartbeat was received.
     pub last_seen_at: Option<Timestamp>,
-    /// Whether it is heard from.
+    /// Whether the device is online.
     pub connectivity: Connectivity,
-    /// The monitored app.
+    /// Status of the monitored app.
     pub app_status: AppStatus,
-    /// Ways to it, as its owner knows them.
-    pub reach: Reach,
+    /// Channels to the device, as its owner knows them.
+    pub channels: Channels,
 }
 
 impl DeviceView {
-    /// Charge, if told.
+    /// Battery level, if reported.
     pub fn battery_pct(&self) -> Option<i16> {
         self.last.as_ref().and_then(|last| last.telemetry.battery_pct)
     }
-    /// Model: as last told, else as enrolled.
+    /// Model: as last reported, else as enrolled.
     pub fn model(&self) -> Option<&str> {
         self.last.as_ref().and_then(|last| last.telemetry.model.as_deref()).or(self.identity.model.as_deref())
     }
-    /// Agent version name, if told.
+    /// Agent version name, if reported.
     pub fn app_version(&self) -> Option<&str> {
         self.last.as_ref().and_then(|last| last.telemetry.app_version.as_deref())
     }
 }
 
-/// Whether a device still belongs to the fleet.
+/// Lifecycle of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifecycle {
     /// Enrolled.
     Active,
-    /// Deleted: its agent is told so.
+    /// Deleted; its agent is refused.
     Deleted,
 }
 
 /// A device's live state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceState {
-    /// What people know it by.
+    /// Identity and labels of the device.
     pub identity: Arc<DeviceIdentity>,
-    /// Whether it still belongs to the fleet.
+    /// Lifecycle.
     pub lifecycle: Lifecycle,
-    /// Counts revocations: credentials of an older generation are dead.
+    /// Generation of the valid credentials; older ones are revoked.
     pub credential_generation: i32,
     /// The newest stored heartbeat.
     pub last: Option<Arc<LastStatus>>,
-    /// When a heartbeat of it was last received and stored.
+    /// When the last stored heartbeat was received.
     pub last_seen_at: Option<Timestamp>,
-    /// Whether it is heard from.
+    /// Whether the device is online.
     pub connectivity: Connectivity,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
-    /// It was seen to start anew, by its uptime, and no event says so yet.
+    /// Whether a reboot was detected by the uptime and is not recorded yet.
     pub rebooted: bool,
 }
 
-/// What the store holds of a device.
+/// Stored state of a device.
 #[derive(Debug, Clone)]
-pub struct KnownDevice {
-    /// What people know it by.
+pub struct PersistedDevice {
+    /// Identity and labels of the device.
     pub identity: DeviceIdentity,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
-    /// The generation of credentials that is valid.
+    /// Generation of the valid credentials.
     pub credential_generation: i32,
     /// Whether it is deleted.
     pub deleted: bool,
     /// The newest stored heartbeat.
     pub last: Option<Arc<LastStatus>>,
-    /// When a heartbeat of it was last received and stored.
+    /// When the last stored heartbeat was received.
     pub last_seen_at: Option<Timestamp>,
 }
 
-/// What may happen to a device.
+/// Event of the live state of a device.
 #[derive(Debug, Clone)]
 pub enum DeviceEvent {
-    /// A heartbeat of it is committed.
+    /// A heartbeat was committed.
     Stored(Arc<LastStatus>),
     /// What the store holds, after somebody else may have written. Read after whatever was applied
     /// before: nobody but the store knows better.
-    Reread(Box<KnownDevice>),
-    /// The liveness deadline that was asked for has passed.
+    Refresh(Box<PersistedDevice>),
+    /// The liveness deadline has passed.
     DeadlinePassed,
-    /// Its credentials were revoked.
+    /// The credentials were revoked.
     CredentialsRevoked {
-        /// The generation that is valid from now on.
+        /// Generation that is valid from now on.
         generation: i32,
     },
-    /// It was deleted.
+    /// The device was deleted.
     Deleted,
 }
 
-/// What the actor has to do about it.
+/// Effect that the actor carries out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DeviceEffect {
-    /// Show the new state to whoever looks at the fleet.
+    /// Publish the new state to the fleet view.
     Publish,
-    /// Take the device out of the fleet's view.
+    /// Withdraw the device from the fleet view.
     Withdraw,
-    /// Come back with [`DeviceEvent::DeadlinePassed`] at this time.
+    /// Send [`DeviceEvent::DeadlinePassed`] at this time.
     WatchUntil(Timestamp),
     /// Close the device's sockets: their credentials no longer hold.
     Disconnect,
 }
 
-/// What a device's heartbeat may do.
+/// Admission of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Write it; `late` when a newer one is already the device's status.
+    /// Write the heartbeat; `late` when a newer one is the last status already.
     Write {
         /// A newer heartbeat is already stored.
         late: bool,
     },
-    /// Its bucket is stored already: acknowledge, write nothing.
+    /// The bucket is stored already: acknowledge, write nothing.
     Repeat,
     /// The device is deleted.
     Deleted,
-    /// The credentials it came with are revoked.
+    /// The credentials are revoked.
     Revoked,
 }
 
 impl DeviceState {
-    /// The state of a device as the store knows it.
-    pub fn restored(known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Self {
-        let KnownDevice { identity, monitored, credential_generation, deleted, last, last_seen_at } = known;
+    /// Live state from the stored one.
+    pub fn restored(known: PersistedDevice, now: Timestamp, policy: &DevicePolicy) -> Self {
+        let PersistedDevice { identity, monitored, credential_generation, deleted, last, last_seen_at } = known;
         Self {
             identity: Arc::new(identity),
             lifecycle: if deleted { Lifecycle::Deleted } else { Lifecycle::Active },
@@ -302,7 +302,7 @@ impl DeviceState {
         }
     }
 
-    /// What lists and pages see.
+    /// View for lists and pages.
     pub fn view(&self, policy: &DevicePolicy) -> DeviceView {
         DeviceView {
             identity: Arc::clone(&self.identity),
@@ -310,11 +310,11 @@ impl DeviceState {
             last_seen_at: self.last_seen_at,
             connectivity: self.connectivity,
             app_status: self.app_status(policy),
-            reach: Reach::default(),
+            channels: Channels::default(),
         }
     }
 
-    /// The monitored app.
+    /// Status of the monitored app.
     pub fn app_status(&self, policy: &DevicePolicy) -> AppStatus {
         self.last.as_ref().map_or(AppStatus::Unknown, |last| policy.app_status(&last.telemetry, self.monitored.as_ref()))
     }
@@ -351,14 +351,14 @@ impl DeviceState {
         }
     }
 
-    /// Changes the state by `event` and says what has to be done about it.
+    /// Applies an event and returns its effects.
     pub fn apply(&mut self, event: DeviceEvent, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         match event {
             DeviceEvent::Stored(status) => {
                 let seen = status.received_at;
                 self.stored(status, seen, policy)
             }
-            DeviceEvent::Reread(known) => self.reread(*known, now, policy),
+            DeviceEvent::Refresh(known) => self.refresh(*known, now, policy),
             DeviceEvent::DeadlinePassed => self.deadline_passed(now, policy),
             DeviceEvent::CredentialsRevoked { generation } if generation > self.credential_generation => {
                 self.credential_generation = generation;
@@ -372,7 +372,7 @@ impl DeviceState {
         }
     }
 
-    fn reread(&mut self, known: KnownDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
+    fn refresh(&mut self, known: PersistedDevice, now: Timestamp, policy: &DevicePolicy) -> Vec<DeviceEffect> {
         let mut effects = vec![];
         if known.credential_generation > self.credential_generation {
             self.credential_generation = known.credential_generation;
@@ -465,7 +465,7 @@ mod tests {
         DeviceState::restored(known("kiosk-1", None), at(0), &POLICY)
     }
     /// What the store holds of a device that was last heard from at a second.
-    fn known(alias: &str, seen: Option<i64>) -> KnownDevice {
+    fn known(alias: &str, seen: Option<i64>) -> PersistedDevice {
         let identity = DeviceIdentity {
             id: DeviceId(uuid::Uuid::nil()),
             alias: alias.into(),
@@ -476,7 +476,7 @@ mod tests {
             manufacturer: None,
             enrolled_at: at(0),
         };
-        KnownDevice {
+        PersistedDevice {
             identity,
             monitored: None,
             credential_generation: 1,
@@ -530,28 +530,28 @@ mod tests {
     fn what_somebody_else_stored_is_taken_over_unless_it_is_older() {
         let mut device = fresh();
         device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
-        let reread = |bucket, seen| {
+        let refresh = |bucket, seen| {
             let last = Some(status(bucket, bucket));
-            DeviceEvent::Reread(Box::new(KnownDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
+            DeviceEvent::Refresh(Box::new(PersistedDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
         };
-        device.apply(reread(600, 610), at(620), &POLICY);
+        device.apply(refresh(600, 610), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
-        device.apply(reread(400, 400), at(620), &POLICY);
+        device.apply(refresh(400, 400), at(620), &POLICY);
         assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
         let mut silent = fresh();
-        assert_eq!(silent.apply(reread(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
+        assert_eq!(silent.apply(refresh(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
     }
 
     #[test]
     fn an_edit_is_shown_and_what_did_not_change_is_not() {
         let mut device = fresh();
-        let reread = |known: KnownDevice| DeviceEvent::Reread(Box::new(known));
-        assert_eq!(device.apply(reread(known("kiosk-1", None)), at(1), &POLICY), []);
-        assert_eq!(device.apply(reread(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
+        let refresh = |known: PersistedDevice| DeviceEvent::Refresh(Box::new(known));
+        assert_eq!(device.apply(refresh(known("kiosk-1", None)), at(1), &POLICY), []);
+        assert_eq!(device.apply(refresh(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
         assert_eq!(device.identity.alias, "till-1");
         let monitored = Some(MonitoredApp { package: "a.b".into(), stale_after_s: Some(60) });
-        let known = KnownDevice { monitored: monitored.clone(), ..known("till-1", None) };
-        assert_eq!(device.apply(reread(known), at(1), &POLICY), [DeviceEffect::Publish]);
+        let known = PersistedDevice { monitored: monitored.clone(), ..known("till-1", None) };
+        assert_eq!(device.apply(refresh(known), at(1), &POLICY), [DeviceEffect::Publish]);
         assert_eq!(device.monitored, monitored);
     }
 
@@ -559,15 +559,15 @@ mod tests {
     fn a_restored_device_is_back_with_its_credentials_and_its_deadline() {
         let mut device = fresh();
         device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
-        let reread = |deleted, seen| DeviceEvent::Reread(Box::new(KnownDevice { deleted, ..known("kiosk-1", Some(seen)) }));
-        assert_eq!(device.apply(reread(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
+        let refresh = |deleted, seen| DeviceEvent::Refresh(Box::new(PersistedDevice { deleted, ..known("kiosk-1", Some(seen)) }));
+        assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
         assert_eq!(device.admit(1, at(20)), Admission::Deleted);
-        assert_eq!(device.apply(reread(true, 0), at(10), &POLICY), [], "told twice");
-        let effects = device.apply(reread(false, 0), at(30), &POLICY);
+        assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [], "told twice");
+        let effects = device.apply(refresh(false, 0), at(30), &POLICY);
         assert_eq!(effects, [DeviceEffect::WatchUntil(at(900)), DeviceEffect::Publish]);
         assert_eq!(device.admit(1, at(20)), Admission::Write { late: false });
-        device.apply(reread(true, 0), at(40), &POLICY);
-        assert_eq!(device.apply(reread(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
+        device.apply(refresh(true, 0), at(40), &POLICY);
+        assert_eq!(device.apply(refresh(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
         assert_eq!(device.connectivity, Connectivity::Offline);
     }
 

@@ -1,4 +1,4 @@
-//! How a fleet is made up: devices by charge, version, network and model.
+//! Distributions of a fleet: devices by battery level, version, network and model.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ pub const VALUES_MAX: usize = 50;
 /// Lower ends of the bands of charge, percent; each band ends where the next begins.
 pub const BATTERY_BANDS_PCT: [i16; 5] = [0, 20, 40, 60, 80];
 
-/// Devices with one value.
+/// Number of devices with one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
     /// The value; `None` for devices that did not tell one.
     pub value: Option<String>,
-    /// How many.
+    /// Number of devices.
     pub devices: u64,
 }
 
@@ -28,14 +28,14 @@ pub struct Distribution {
     pub other: u64,
 }
 
-/// How a fleet is made up.
+/// Distributions of a fleet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Distributions {
     /// Devices.
     pub devices: u64,
     /// Devices by band of charge, in the order of [`BATTERY_BANDS_PCT`].
     pub battery: [u64; BATTERY_BANDS_PCT.len()],
-    /// Devices that did not tell their charge.
+    /// Devices without a battery level.
     pub battery_unknown: u64,
     /// By version of the agent.
     pub agent_versions: Distribution,
@@ -80,7 +80,7 @@ impl Counter {
         count(&mut self.models, view.model());
     }
 
-    /// What was counted.
+    /// Returns the counts.
     pub fn finish(self) -> Distributions {
         Distributions {
             devices: self.devices,

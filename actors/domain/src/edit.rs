@@ -1,4 +1,4 @@
-//! What people may change of a device, and what a change makes of it.
+//! Editable values of a device, and changes of them.
 
 use crate::device::MonitoredApp;
 use crate::invalid::{Invalid, in_range};
@@ -9,31 +9,31 @@ pub const PACKAGE_MAX_CHARS: usize = 255;
 /// Shortest and longest time out of the foreground after which a monitored app may count as down, s.
 pub const STALE_AFTER_S: (i32, i32) = (10, 604_800);
 
-/// What people may change of a device.
+/// Editable values of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Editable {
-    /// Name for people.
+    /// Alias.
     pub alias: String,
     /// Tags, sorted.
     pub tags: Vec<String>,
     /// Groups, sorted.
     pub groups: Vec<String>,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
 }
 
 /// A change of tags or groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelChange {
-    /// These and no others.
+    /// Set to these.
     Set(Vec<String>),
-    /// These as well.
+    /// Add these.
     Add(Vec<String>),
-    /// These no more.
+    /// Remove these.
     Remove(Vec<String>),
 }
 
-/// A change of a device; what is `None` stays as it is.
+/// Change of a device; `None`: unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DevicePatch {
     /// Another alias.
@@ -55,7 +55,7 @@ impl LabelChange {
         })
     }
 
-    /// What becomes of these labels.
+    /// Applies the change to labels.
     fn applied(&self, field: &str, current: &[String]) -> Result<Vec<String>, Invalid> {
         let mut labels = match self {
             Self::Set(labels) => labels.clone(),
@@ -112,7 +112,7 @@ impl DevicePatch {
         })
     }
 
-    /// What becomes of a device; `None` when it stays as it is. For checked patches.
+    /// Applies a checked patch; `None`: unchanged.
     ///
     /// # Errors
     /// It would have more tags or groups than allowed.

@@ -7,47 +7,47 @@ use crate::{DeviceId, Timestamp, UserId, text};
 
 /// Most tokens of one request.
 pub const BATCH_MAX: i64 = 500;
-/// Where a pattern's number goes.
+/// Placeholder of the number in an alias pattern.
 pub const NUMBER_PLACE: &str = "{n}";
 
 /// Limits on a token's life; from configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LifetimeLimits {
-    /// When the request names none.
+    /// Default life.
     pub default_s: i64,
-    /// The longest that may be asked for.
+    /// Longest life.
     pub max_s: i64,
 }
 
-/// A request for tokens, as it came.
+/// Unchecked request for tokens.
 #[derive(Debug, Clone, Default)]
 pub struct TokenRequest {
-    /// How many; one when absent.
+    /// Number of tokens; one when absent.
     pub count: Option<i64>,
-    /// Seconds until they expire.
+    /// Life, seconds.
     pub expires_in_s: Option<i64>,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
     /// Alias with `{n}`.
     pub alias_pattern: Option<String>,
     /// First number of the pattern; one when absent.
     pub start_number: Option<i64>,
-    /// Tags the device gets.
+    /// Tags of the new device.
     pub tags: Vec<String>,
-    /// Groups the device gets.
+    /// Groups of the new device.
     pub groups: Vec<String>,
 }
 
-/// Tokens to be made.
+/// Checked request for tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenBatch {
-    /// The alias each token fixes, one entry per token.
+    /// Aliases of the new devices, one entry per token.
     pub aliases: Vec<Option<String>>,
-    /// When they expire.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// Tags the devices get.
+    /// Tags of the new devices.
     pub tags: Vec<String>,
-    /// Groups the devices get.
+    /// Groups of the new devices.
     pub groups: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ impl TokenRequest {
     }
 }
 
-/// What can be said of a token.
+/// Status of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenStatus {
     /// Can enroll one device.
@@ -96,7 +96,7 @@ pub enum TokenStatus {
     Used,
     /// Was not used in time.
     Expired,
-    /// Was taken back.
+    /// Revoked.
     Revoked,
 }
 
@@ -117,7 +117,7 @@ impl TokenStatus {
         }
     }
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unused => "unused",
@@ -127,7 +127,7 @@ impl TokenStatus {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not a status.
@@ -139,41 +139,41 @@ impl TokenStatus {
     }
 }
 
-/// A token as lists show it; its secret is not kept.
+/// Enrollment token, without its secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnrollToken {
-    /// Identity.
+    /// Id.
     pub id: crate::EnrollTokenId,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
-    /// Tags the device gets.
+    /// Tags of the new device.
     pub tags: Vec<String>,
-    /// Groups the device gets.
+    /// Groups of the new device.
     pub groups: Vec<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Who made it; `None` = the server's own command line.
+    /// Creator; `None`: the command line of the server.
     pub created_by: Option<UserId>,
-    /// The maker's name.
+    /// Name of the creator.
     pub created_by_name: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// When it was used.
+    /// Time of use.
     pub used_at: Option<Timestamp>,
-    /// The device that used it.
+    /// Device that enrolled with the token.
     pub device_id: Option<DeviceId>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl EnrollToken {
-    /// Its state at `now`.
+    /// Status at `now`.
     pub fn status(&self, now: Timestamp) -> TokenStatus {
         TokenStatus::of(self.used_at.is_some(), self.revoked_at.is_some(), self.expires_at, now)
     }
 }
 
-/// What a device tells of itself when it enrolls.
+/// Registration of a device.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Registration {
     /// Name for people; required unless the token fixes it.

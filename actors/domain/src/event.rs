@@ -1,4 +1,4 @@
-//! What can happen to a device, by name.
+//! Kinds of events of a device.
 
 use crate::Invalid;
 
@@ -9,10 +9,10 @@ macro_rules! kinds {
         pub enum EventKind { $($(#[$doc])* $kind,)* }
 
         impl EventKind {
-            /// Every kind.
+            /// Every value.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// Its name in the API and the database.
+            /// Name in the API and the database.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
             }
@@ -21,38 +21,38 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// It enrolled.
+    /// The device enrolled.
     Enrolled = "enrolled",
-    /// It was heard from, for the first time or again.
+    /// The device came online, for the first time or again.
     CameOnline = "came_online",
-    /// It was silent for too long.
+    /// No heartbeat came within the offline limit.
     WentOffline = "went_offline",
-    /// It started anew.
+    /// The device restarted.
     Rebooted = "rebooted",
-    /// It runs another agent.
+    /// The version of the agent changed.
     AgentVersionChanged = "agent_version_changed",
-    /// It runs another version of the monitored app.
+    /// The version of the monitored app changed.
     AppVersionChanged = "app_version_changed",
-    /// Its charge fell below the limit.
+    /// The battery level fell below the limit.
     LowBatteryBegan = "low_battery_began",
-    /// Its charge is well above the limit again.
+    /// The battery level is well above the limit again.
     LowBatteryEnded = "low_battery_ended",
     /// The monitored app is down.
     AppDownBegan = "app_down_began",
     /// The monitored app is up again.
     AppDownEnded = "app_down_ended",
-    /// Somebody changed its alias, tags, groups or monitored app.
+    /// Alias, tags, groups or monitored app edited by a person.
     Edited = "edited",
-    /// Somebody made its credentials worthless.
+    /// Credentials revoked by a person.
     CredentialsRevoked = "credentials_revoked",
-    /// Somebody deleted it.
+    /// Deleted by a person.
     Deleted = "deleted",
-    /// Somebody took it back into the fleet.
+    /// Restored by a person.
     Restored = "restored",
 }
 
 impl EventKind {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not a kind.

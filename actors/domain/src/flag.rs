@@ -1,22 +1,22 @@
 //! Features that are on or off for the whole cluster.
 
 use crate::Invalid;
-use crate::deployment::Blocked;
+use crate::deployment::BlockReason;
 
-/// A feature, or a switch.
+/// Feature flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flag {
-    /// Deployments go on at all. Off until somebody turns it on.
+    /// Enables deployments. Off by default.
     DeploymentsEnabled,
-    /// Every deployment stands still.
+    /// Stops all deployments.
     DeploymentsKillSwitch,
 }
 
 impl Flag {
-    /// Every one.
+    /// Every flag.
     pub const ALL: [Self; 2] = [Self::DeploymentsEnabled, Self::DeploymentsKillSwitch];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DeploymentsEnabled => "deployments.enabled",
@@ -24,7 +24,7 @@ impl Flag {
         }
     }
 
-    /// What it does, for people.
+    /// Description.
     pub fn description(self) -> &'static str {
         match self {
             Self::DeploymentsEnabled => "Deployments are enabled",
@@ -32,7 +32,7 @@ impl Flag {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// Names every flag that there is.
@@ -42,17 +42,17 @@ impl Flag {
     }
 }
 
-/// The flags of a moment; one that nobody ever set is off.
+/// Values of the flags; one that was never set is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
-    /// Deployments go on at all.
+    /// Whether deployments are enabled.
     pub deployments_enabled: bool,
-    /// Every deployment stands still.
+    /// Stops all deployments.
     pub kill_switch: bool,
 }
 
 impl Flags {
-    /// With those that are on.
+    /// Flags, given the names of those that are on.
     pub fn of<'a>(on: impl IntoIterator<Item = &'a str>) -> Self {
         let mut flags = Self::default();
         for name in on {
@@ -66,12 +66,12 @@ impl Flags {
         flags
     }
 
-    /// Why deployments stand still, if they do.
-    pub fn blocked(self) -> Option<Blocked> {
+    /// Why deployments are blocked, if they are.
+    pub fn blocked(self) -> Option<BlockReason> {
         if self.kill_switch {
-            return Some(Blocked::KillSwitch);
+            return Some(BlockReason::KillSwitch);
         }
-        (!self.deployments_enabled).then_some(Blocked::FlagOff)
+        (!self.deployments_enabled).then_some(BlockReason::FlagOff)
     }
 }
 
@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn deployments_go_on_only_when_enabled_and_not_killed() {
-        assert_eq!(Flags::of([]).blocked(), Some(Blocked::FlagOff));
+        assert_eq!(Flags::of([]).blocked(), Some(BlockReason::FlagOff));
         assert_eq!(Flags::of(["deployments.enabled"]).blocked(), None);
-        assert_eq!(Flags::of(["deployments.enabled", "deployments.kill_switch", "of.later"]).blocked(), Some(Blocked::KillSwitch));
+        assert_eq!(Flags::of(["deployments.enabled", "deployments.kill_switch", "of.later"]).blocked(), Some(BlockReason::KillSwitch));
         assert!(Flag::parse("deployments").unwrap_err().problem.contains("deployments.kill_switch"));
     }
 }

@@ -8,9 +8,9 @@ use crate::{DeviceId, Timestamp};
 
 /// Length of a bucket; one heartbeat is stored per device and bucket.
 pub const BUCKET_SECONDS: i64 = 10;
-/// How far a device's clock may lag and still be believed.
+/// Largest lag of a device's clock that is accepted.
 pub const CLOCK_LAG_MAX: TimeDelta = TimeDelta::days(7);
-/// How far a device's clock may run ahead and still be believed.
+/// Largest lead of a device's clock that is accepted.
 pub const CLOCK_LEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 /// Most heartbeats in one list.
 pub const LIST_MAX: usize = 100;
@@ -35,7 +35,7 @@ pub enum Transport {
 impl Transport {
     const ALL: [Self; 5] = [Self::Wifi, Self::Cellular, Self::Ethernet, Self::None, Self::Other];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Wifi => "wifi",
@@ -46,7 +46,7 @@ impl Transport {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not one of the five.
@@ -58,7 +58,7 @@ impl Transport {
     }
 }
 
-/// One package the agent watches.
+/// Package that the agent watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchedApp {
     /// Package name.
@@ -71,12 +71,12 @@ pub struct WatchedApp {
     pub version_code: Option<i64>,
 }
 
-/// Everything a heartbeat tells about a device. `None` = not told.
+/// Telemetry of a heartbeat. `None`: not reported.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Telemetry {
     /// Charge, 0..100.
     pub battery_pct: Option<i16>,
-    /// Whether it charges.
+    /// Whether the battery is charging.
     pub charging: Option<bool>,
     /// Battery temperature in degrees Celsius.
     pub battery_temperature_c: Option<f32>,
@@ -126,15 +126,15 @@ pub struct Telemetry {
     pub speedtest_service_running: Option<bool>,
     /// Seconds since the speed test app was in the foreground.
     pub speedtest_foreground_recent_s: Option<i32>,
-    /// Whether power management leaves the agent alone.
+    /// Whether battery optimization is off for the agent.
     pub power_ok: Option<bool>,
     /// Whether the agent is exempt from Doze.
     pub doze_whitelisted: Option<bool>,
     /// Whether the agent is device owner.
     pub is_device_owner: Option<bool>,
-    /// Whether a call is going on.
+    /// Whether a phone call is in progress.
     pub in_call: Option<bool>,
-    /// Heartbeats waiting on the device.
+    /// Heartbeats queued on the device.
     pub queue_depth: Option<i32>,
     /// Changes with every boot.
     pub boot_id: Option<String>,
@@ -150,7 +150,7 @@ pub struct Telemetry {
 pub const HINTS_MAX_BYTES: usize = 4096;
 
 impl Telemetry {
-    /// What it tells of one of the watched packages.
+    /// Telemetry of a watched package.
     pub fn watched(&self, package: &str) -> Option<&WatchedApp> {
         self.apps.iter().find(|app| app.package == package)
     }
@@ -205,20 +205,20 @@ impl Telemetry {
     }
 }
 
-/// One checked heartbeat, placed in its bucket.
+/// Checked heartbeat in its bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
-    /// Whose it is.
+    /// Device that sent the heartbeat.
     pub device_id: DeviceId,
     /// Start of its 10-second bucket.
     pub bucket_at: Timestamp,
     /// When the server received it.
     pub received_at: Timestamp,
-    /// The device's own clock, if it told.
+    /// Time by the clock of the device, if reported.
     pub device_time: Option<Timestamp>,
-    /// Whether that clock was too far off to be believed.
+    /// Whether the clock of the device was too wrong to be used.
     pub clock_rejected: bool,
-    /// What it tells.
+    /// Telemetry of the heartbeat.
     pub telemetry: Telemetry,
 }
 

@@ -34,7 +34,7 @@ pub const SETTLING_MARGIN: TimeDelta = TimeDelta::minutes(5);
 const STEPS_S: [i64; 14] = [heartbeat::BUCKET_SECONDS, 20, 30, 60, 120, 300, 600, 900, 1800, HOUR_S, 7200, 10_800, 21_600, 43_200];
 const DAY_S: i64 = 86_400;
 
-/// What history is asked for.
+/// Request for a history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HistoryRequest {
     /// From when; 24 hours before the end when absent.
@@ -45,7 +45,7 @@ pub struct HistoryRequest {
     pub points: Option<i64>,
 }
 
-/// How a request is answered.
+/// Plan of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryPlan {
     /// Start of the first point.
@@ -122,7 +122,7 @@ pub fn is_after_settling(bucket_at: Timestamp, received_at: Timestamp) -> bool {
 /// A measure over some heartbeats.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Measure {
-    /// How many told it.
+    /// Number of values.
     pub n: i64,
     /// The least.
     pub min: f64,
@@ -150,9 +150,9 @@ impl Measure {
 /// A question over some heartbeats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// How many answered it.
+    /// Number of answers.
     pub n: i64,
-    /// How many with yes.
+    /// Number of positive answers.
     pub yes: i64,
 }
 
@@ -182,10 +182,10 @@ pub struct Transports {
     pub other: i64,
 }
 
-/// What a device told within a while, added up.
+/// Sums of the heartbeats of a device within a slot of time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
-    /// When the while begins.
+    /// Begin of the slot.
     pub at: Timestamp,
     /// Heartbeats.
     pub heartbeats: i64,
@@ -242,7 +242,7 @@ pub struct TransportShares {
 /// A point of a plot. What nobody told within it is `None`: a gap, not a zero.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// When it begins.
+    /// Begin of the point.
     pub at: Timestamp,
     /// Heartbeats in it.
     pub heartbeats: i64,
@@ -365,7 +365,7 @@ fn cover(bins: &mut [Bin], plan: &HistoryPlan, from: Timestamp, to: Timestamp) {
 /// The fleet at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FleetSample {
-    /// When.
+    /// Time.
     pub at: Timestamp,
     /// Enrolled devices.
     pub devices: i64,
@@ -373,7 +373,7 @@ pub struct FleetSample {
     pub online: i64,
     /// Heard from before, not within the limit.
     pub offline: i64,
-    /// Never heard from.
+    /// No heartbeat yet.
     pub never_seen: i64,
     /// Online with a battery below the limit.
     pub low_battery: i64,

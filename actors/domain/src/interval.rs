@@ -1,4 +1,4 @@
-//! When a device should send its next heartbeat.
+//! Interval of heartbeats, with jitter.
 
 /// Spread of the next interval around the configured one, in percent either side.
 pub const JITTER_PCT: u32 = 10;

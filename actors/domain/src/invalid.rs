@@ -8,7 +8,7 @@ use std::fmt::Display;
 pub struct Invalid {
     /// Path of the field as the sender knows it, e.g. `battery.pct`.
     pub field: String,
-    /// What is wrong with the value, and the limit it broke.
+    /// Problem, with the broken limit.
     pub problem: String,
 }
 

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use crate::Timestamp;
 
-/// When and for how long a name is locked.
+/// Policy of locking names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockoutPolicy {
     /// Failures in a row that lock.
@@ -28,13 +28,13 @@ pub struct LockoutPolicy {
 pub struct Lockout {
     /// In a row.
     pub failures: u32,
-    /// When the last of them was.
+    /// Time of the last failure.
     pub failed_at: Timestamp,
     /// Until when further attempts are refused.
     pub locked_until: Option<Timestamp>,
 }
 
-/// What becomes of an attempt to sign in.
+/// Decision about an attempt to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// It goes on, and is counted as failed already: attempts side by side must not all slip

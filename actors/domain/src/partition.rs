@@ -1,4 +1,4 @@
-//! Which daily partitions of `heartbeats` must exist.
+//! Daily partitions of `heartbeats`.
 
 use chrono::{Days, NaiveDate};
 

@@ -1,4 +1,4 @@
-//! Which node should own which shard: a pure function of the live nodes and the present owners.
+//! Placement of shards on nodes: a pure function of the live nodes and the present owners.
 //!
 //! Goals, in this order:
 //! - each node that accepts shards gets its equal part, rounded down or up;
@@ -16,7 +16,7 @@ use crate::shard::{SHARD_COUNT, ShardId};
 /// A live node, as its lease shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// This start of it.
+    /// Id of this start of the node.
     pub id: NodeId,
     /// Its name, which decides its rank: a node that is started again gets its shards back.
     pub name: String,
@@ -58,23 +58,23 @@ pub fn wanted(members: &[Member], owners: &[Option<NodeId>]) -> Vec<Option<NodeI
         held.truncate(targets[at]);
         held.iter().for_each(|shard| wanted[*shard] = Some(accepting[at].id));
     }
-    let mut room: Vec<usize> = holds.iter().zip(&targets).map(|(held, target)| target - held.len()).collect();
+    let mut capacity: Vec<usize> = holds.iter().zip(&targets).map(|(held, target)| target - held.len()).collect();
     for (shard, place) in wanted.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
-        let best = (0..accepting.len()).filter(|at| room[*at] > 0).max_by_key(|at| score(names[*at], shard));
+        let best = (0..accepting.len()).filter(|at| capacity[*at] > 0).max_by_key(|at| score(names[*at], shard));
         if let Some(at) = best {
-            room[at] -= 1;
+            capacity[at] -= 1;
             *place = Some(accepting[at].id);
         }
     }
     wanted
 }
 
-/// What a node has to do about its shards.
+/// Plan of a node: shards to claim and to release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Free, or their owner is gone: claim them.
+    /// Shards to claim: unassigned, or of an owner that is gone.
     pub claim: Vec<ShardId>,
-    /// Its own, which should be elsewhere: drain them and let them go.
+    /// Shards to release, because another node should own them.
     pub release: Vec<ShardId>,
 }
 

@@ -1,4 +1,4 @@
-//! Which devices a list shows, and in which order.
+//! Filters and order of lists of devices.
 
 use std::cmp::Ordering;
 
@@ -14,24 +14,24 @@ pub const PAGE_MAX: i64 = 500;
 /// Page size when none is asked for.
 pub const PAGE_DEFAULT: i64 = 100;
 
-/// Which devices to show; an empty filter shows all.
+/// Filter of devices; an empty one matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct DeviceFilter {
-    /// Only with this connectivity.
+    /// Connectivity.
     pub connectivity: Option<Connectivity>,
-    /// Only with this tag.
+    /// Tag.
     pub tag: Option<String>,
-    /// Only in this group.
+    /// Group.
     pub group: Option<String>,
-    /// Only whose alias, model, hardware id or id contains this text, ignoring ASCII case.
+    /// Text in alias, model, hardware id or id, ignoring ASCII case.
     pub text: Option<String>,
-    /// Only with a charge below this.
+    /// Battery level below this.
     pub battery_below: Option<i16>,
-    /// Only with this agent version.
+    /// Agent version.
     pub app_version: Option<String>,
-    /// Only of this model.
+    /// Model.
     pub model: Option<String>,
-    /// Only with the monitored app in this state.
+    /// Status of the monitored app.
     pub app_status: Option<AppStatus>,
 }
 
@@ -54,7 +54,7 @@ impl DeviceFilter {
         Ok(self)
     }
 
-    /// Whether a device is shown.
+    /// Whether a device matches.
     pub fn matches(&self, view: &DeviceView) -> bool {
         let identity = &view.identity;
         self.connectivity.is_none_or(|wanted| view.connectivity == wanted)
@@ -78,17 +78,17 @@ fn contains(hay: &str, needle: &str) -> bool {
     needle.is_empty() || hay.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
 }
 
-/// What a list is ordered by; ties are broken by id.
+/// Sort key of a list; ties are broken by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SortKey {
     /// Alias, in byte order.
     #[default]
     Alias,
-    /// When it was last heard from; never comes first.
+    /// Last seen; never comes first.
     LastSeen,
-    /// Charge; unknown comes first.
+    /// Battery level; unknown comes first.
     Battery,
-    /// When it enrolled.
+    /// Time of enrollment.
     Enrolled,
 }
 
@@ -96,16 +96,16 @@ impl SortKey {
     const ALL: [(Self, &'static str); 4] =
         [(Self::Alias, "alias"), (Self::LastSeen, "last_seen_at"), (Self::Battery, "battery_pct"), (Self::Enrolled, "enrolled_at")];
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(key, _)| *key == self).map_or("alias", |(_, name)| name)
     }
 }
 
-/// An order: a key and a direction.
+/// Sort order: key and direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Sort {
-    /// What to order by.
+    /// Sort key.
     pub key: SortKey,
     /// Largest first.
     pub descending: bool,
@@ -138,16 +138,16 @@ impl Sort {
     }
 }
 
-/// Where a page begins: behind this device.
+/// Cursor of a page of devices: the last one of the page before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The sort key's value of the last device of the page before, as text.
+    /// Value of the sort key of the last device of the page before, as text.
     pub key: String,
-    /// That device.
+    /// Last device of the page before.
     pub id: DeviceId,
 }
 
-/// The key of a device that was never heard from.
+/// Sort key of a device without a heartbeat.
 pub const NEVER: &str = "-infinity";
 
 /// Whether a key is a time exactly as a list writes it: other notations, and years
@@ -160,7 +160,7 @@ impl Cursor {
     /// Checks that the key reads as a value of the sort key.
     ///
     /// # Errors
-    /// It does not, so the cursor is not one of this list's.
+    /// The cursor is not one of this list.
     pub fn checked(self, sort: Sort) -> Result<Self, Invalid> {
         let reads = match sort.key {
             SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
@@ -171,7 +171,7 @@ impl Cursor {
         if reads { Ok(self) } else { Err(Invalid::new("cursor", "not a cursor of this list and order")) }
     }
 
-    /// A time as a key.
+    /// Key of a time.
     pub fn time_key(at: Timestamp) -> String {
         at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
     }
@@ -207,7 +207,7 @@ mod tests {
             last_seen_at: Some(at),
             connectivity: Connectivity::Online,
             app_status: AppStatus::Unknown,
-            reach: Default::default(),
+            channels: Default::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The agent's own updates: who is offered which build, and when a build is taken out of circulation by itself.
 //!
-//! A device's place is fixed by its id, so no state is kept per device: raising the percentage only ever adds
+//! The cohort slot of a device is fixed by its id, so no state is kept per device: raising the percentage only ever adds
 //! devices. Of all promoted builds a device is offered the one with the highest version code that is newer than what it
 //! runs and whose cohort it is in. So who is not in the cohort of the newest build still gets the one before it, and
 //! nobody is ever offered an older version than it has: Android does not downgrade in place.
@@ -11,35 +11,35 @@ use crate::invalid::in_range;
 use crate::{AgentBuildId, DeviceId, Invalid};
 
 /// Places that devices are spread over, so a percentage is a number of them.
-pub const PLACES: usize = 100;
+pub const COHORT_SLOTS: usize = 100;
 
 /// `u32_be(sha256(device_id)[0..4]) % 100`, over the lower-case hyphenated text of the id: 0..99.
-pub fn place_of(device: DeviceId) -> u8 {
+pub fn cohort_slot(device: DeviceId) -> u8 {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let digest = Sha256::digest(device.0.hyphenated().encode_lower(&mut text));
     let word = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    (word % PLACES as u32) as u8
+    (word % COHORT_SLOTS as u32) as u8
 }
 
 /// Whether a device is among the first `rollout_percent` places.
 pub fn in_cohort(device: DeviceId, rollout_percent: u8) -> bool {
-    place_of(device) < rollout_percent
+    cohort_slot(device) < rollout_percent
 }
 
 /// A build that is offered to devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Promoted {
+pub struct PromotedBuild {
     /// Which.
     pub build: AgentBuildId,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
     /// Size of its cohort, 1..100.
     pub rollout_percent: u8,
 }
 
-/// What a device is answered when it asks for an update.
+/// Answer to an update check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum UpdateAnswer {
     /// Nothing is promoted.
     NoCurrentBuild,
     /// It runs the newest promoted build, or something newer.
@@ -50,7 +50,7 @@ pub enum Answer {
     Offer(AgentBuildId),
 }
 
-impl Answer {
+impl UpdateAnswer {
     /// Its name in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,33 +62,33 @@ impl Answer {
     }
 }
 
-/// What a device with this version is answered; `promoted` in any order.
-pub fn answer(device: DeviceId, current_version_code: i64, promoted: &[Promoted]) -> Answer {
+/// Answer to an update check of a device with this version; `promoted` in any order.
+pub fn answer(device: DeviceId, current_version_code: i64, promoted: &[PromotedBuild]) -> UpdateAnswer {
     if promoted.is_empty() {
-        return Answer::NoCurrentBuild;
+        return UpdateAnswer::NoCurrentBuild;
     }
     let newer = || promoted.iter().filter(|build| build.version_code > current_version_code);
     if newer().next().is_none() {
-        return Answer::AlreadyCurrent;
+        return UpdateAnswer::AlreadyCurrent;
     }
-    let place = place_of(device);
-    match newer().filter(|build| place < build.rollout_percent).max_by_key(|build| build.version_code) {
-        Some(build) => Answer::Offer(build.build),
-        None => Answer::NotInCohort,
+    let slot = cohort_slot(device);
+    match newer().filter(|build| slot < build.rollout_percent).max_by_key(|build| build.version_code) {
+        Some(build) => UpdateAnswer::Offer(build.build),
+        None => UpdateAnswer::NotInCohort,
     }
 }
 
 /// The build that decides what counts as current: the newest promoted one.
-pub fn newest(promoted: &[Promoted]) -> Option<&Promoted> {
+pub fn newest(promoted: &[PromotedBuild]) -> Option<&PromotedBuild> {
     promoted.iter().max_by_key(|build| build.version_code)
 }
 
 /// Builds that devices of this version may update themselves to, the newest first. Those behind a build for the whole fleet are
 /// offered to nobody.
-pub fn updates_from(version_code: i64, promoted: &[Promoted]) -> Vec<Promoted> {
+pub fn updates_from(version_code: i64, promoted: &[PromotedBuild]) -> Vec<PromotedBuild> {
     let mut newer: Vec<_> = promoted.iter().filter(|build| build.version_code > version_code).copied().collect();
     newer.sort_unstable_by_key(|build| std::cmp::Reverse(build.version_code));
-    let offered = newer.iter().position(|build| usize::from(build.rollout_percent) >= PLACES).map_or(newer.len(), |at| at + 1);
+    let offered = newer.iter().position(|build| usize::from(build.rollout_percent) >= COHORT_SLOTS).map_or(newer.len(), |at| at + 1);
     newer.truncate(offered);
     newer
 }
@@ -110,7 +110,7 @@ impl BuildState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Draft, Self::Promoted, Self::Halted, Self::RolledBack];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
@@ -126,7 +126,7 @@ impl BuildState {
     }
 }
 
-/// How a build is offered.
+/// Promotion of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promotion {
     /// Size of the cohort, 1..100.
@@ -162,7 +162,7 @@ pub fn percent(rollout_percent: i64) -> Result<u8, Invalid> {
     Ok(in_range("rollout_percent", rollout_percent, 1, 100)? as u8)
 }
 
-/// What a device tells of an update.
+/// Report of a device about an agent update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UpdateEvent {
     /// The file is there.
@@ -179,7 +179,7 @@ impl UpdateEvent {
     /// Every event.
     pub const ALL: [Self; 4] = [Self::Downloaded, Self::Installed, Self::Failed, Self::VerifyFailed];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Downloaded => "downloaded",
@@ -212,7 +212,7 @@ pub struct HaltPolicy {
 
 /// What devices told since the build was promoted last; each device counts once for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Judged {
+pub struct RolloutResults {
     /// Devices that installed it.
     pub installs: i64,
     /// Devices that could not.
@@ -221,7 +221,7 @@ pub struct Judged {
     pub verify_failures: i64,
 }
 
-impl Judged {
+impl RolloutResults {
     /// With one more device that told this.
     #[must_use]
     pub fn and(mut self, event: UpdateEvent) -> Self {
@@ -245,7 +245,7 @@ pub enum HaltReason {
 }
 
 impl HaltReason {
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::VerifyFailures => "verify_failures",
@@ -260,7 +260,7 @@ impl HaltReason {
 }
 
 /// Whether a build does harm. One that devices cannot verify counts for both rules.
-pub fn halt(policy: HaltPolicy, judged: Judged) -> Option<HaltReason> {
+pub fn halt(policy: HaltPolicy, judged: RolloutResults) -> Option<HaltReason> {
     let failed = judged.failures.saturating_add(judged.verify_failures);
     let done = judged.installs.saturating_add(failed);
     if judged.verify_failures >= policy.verify_failures_max.max(1) {

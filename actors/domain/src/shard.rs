@@ -1,4 +1,4 @@
-//! Which of the 256 shards something belongs to.
+//! Shards: the 256 parts of the fleet and of the deployments, by a hash of the id.
 
 use sha2::{Digest, Sha256};
 
@@ -9,14 +9,23 @@ use crate::{DeploymentId, DeviceId};
 /// Number of shards; fixed for the life of a cluster.
 pub const SHARD_COUNT: u16 = 256;
 
-/// Counts the claims of a shard. What an owner does names the epoch it does it in, so that
-/// a deposed owner can be told from the present one.
+/// Number of a claim of a shard. Every write of an owner names its epoch, so that a former owner
+/// can be told from the present one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Epoch(pub i64);
 
-/// A shard, 0..255.
+/// Id of a shard, 0..255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ShardId(pub u16);
+
+/// An owner's right to a shard: void as soon as the shard is claimed under a later epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShardLease {
+    /// Shard that is owned.
+    pub shard: ShardId,
+    /// Epoch of the claim.
+    pub epoch: Epoch,
+}
 
 impl ShardId {
     /// Every shard.

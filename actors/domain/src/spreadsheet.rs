@@ -82,7 +82,7 @@ pub struct ImportCells<'a> {
     pub groups: Option<&'a str>,
 }
 
-/// Which device a row means.
+/// Device that a row names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowTarget {
     /// The one with this id.
@@ -91,7 +91,7 @@ pub enum RowTarget {
     Alias(String),
 }
 
-/// What a row asks for.
+/// Requested change of a row.
 ///
 /// # Errors
 /// Every cell that is wrong, by the name of its column.

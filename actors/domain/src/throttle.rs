@@ -39,7 +39,7 @@ impl Failures {
         Self { level: self.level_at(limit, now) + 1.0, at: now }
     }
 
-    /// With one failure taken back: the attempt it was counted for succeeded.
+    /// Level without the failure that was counted for an attempt which then succeeded.
     #[must_use]
     pub fn forgiven_once(self, limit: FailureLimit, now: Timestamp) -> Self {
         Self { level: (self.level_at(limit, now) - 1.0).max(0.0), at: now }

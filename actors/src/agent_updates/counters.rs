@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::{AgentBuildId, Timestamp};
-use store::ChecksCounted;
+use store::UpdateCheckCount;
 
 /// Most builds and hours that wait to be written; what would be more is not counted.
 const WAITING_MAX: usize = 10_000;
@@ -26,23 +26,23 @@ pub(crate) struct CheckCounters {
 impl CheckCounters {
     /// Counts a check that was judged by a build; `eligible`: it was answered with it.
     pub(crate) fn count(&self, build: AgentBuildId, hour: Timestamp, eligible: bool) {
-        self.add(ChecksCounted { build, hour, checks: 1, eligible: i64::from(eligible) });
+        self.add(UpdateCheckCount { build, hour, checks: 1, eligible: i64::from(eligible) });
     }
 
     /// Takes out what is to be written.
-    pub(crate) fn take(&self) -> Vec<ChecksCounted> {
+    pub(crate) fn take(&self) -> Vec<UpdateCheckCount> {
         let taken = std::mem::take(&mut *self.waiting());
         let counted =
-            |((build, hour), counts): (_, Counts)| ChecksCounted { build, hour, checks: counts.checks, eligible: counts.eligible };
+            |((build, hour), counts): (_, Counts)| UpdateCheckCount { build, hour, checks: counts.checks, eligible: counts.eligible };
         taken.into_iter().map(counted).collect()
     }
 
-    /// Puts back what could not be written.
-    pub(crate) fn put_back(&self, counted: Vec<ChecksCounted>) {
+    /// Returns counts that could not be written.
+    pub(crate) fn put_back(&self, counted: Vec<UpdateCheckCount>) {
         counted.into_iter().for_each(|one| self.add(one));
     }
 
-    fn add(&self, one: ChecksCounted) {
+    fn add(&self, one: UpdateCheckCount) {
         let mut waiting = self.waiting();
         let key = (one.build, one.hour);
         if waiting.len() >= WAITING_MAX && !waiting.contains_key(&key) {
@@ -79,11 +79,11 @@ mod tests {
             counters.count(build(1), hour(7), eligible);
         }
         let counted = counters.take();
-        assert_eq!(counted, [ChecksCounted { build: build(1), hour: hour(7), checks: 3, eligible: 2 }]);
+        assert_eq!(counted, [UpdateCheckCount { build: build(1), hour: hour(7), checks: 3, eligible: 2 }]);
         assert!(counters.take().is_empty());
         counters.count(build(1), hour(7), false);
         counters.put_back(counted);
-        assert_eq!(counters.take(), [ChecksCounted { build: build(1), hour: hour(7), checks: 4, eligible: 2 }]);
+        assert_eq!(counters.take(), [UpdateCheckCount { build: build(1), hour: hour(7), checks: 4, eligible: 2 }]);
     }
 
     #[test]
@@ -96,6 +96,6 @@ mod tests {
         counters.count(build(1), hour(0), true);
         let counted = counters.take();
         assert_eq!(counted.len(), WAITING_MAX);
-        assert!(counted.contains(&ChecksCounted { build: build(1), hour: hour(0), checks: 2, eligible: 2 }));
+        assert!(counted.contains(&UpdateCheckCount { build: build(1), hour: hour(0), checks: 2, eligible: 2 }));
     }
 }

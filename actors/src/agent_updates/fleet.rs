@@ -1,10 +1,10 @@
-//! Which versions of the agent the fleet runs, and how many devices a cohort has.
+//! Agent versions in the fleet, and sizes of cohorts.
 
 use std::collections::BTreeMap;
 
 use domain::DeviceId;
 use domain::device::Connectivity;
-use domain::rollout::{PLACES, place_of};
+use domain::rollout::{COHORT_SLOTS, cohort_slot};
 
 use crate::fleet_view::FleetView;
 
@@ -15,14 +15,14 @@ const UNKNOWN: i64 = 0;
 
 /// A device, as far as updates go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Running {
+pub(crate) struct RunningAgent {
     /// Which.
     pub(crate) id: DeviceId,
     /// Its place, 0..99.
-    pub(crate) place: u8,
+    pub(crate) slot: u8,
     /// Version code of its agent, if it told.
     pub(crate) version_code: Option<i64>,
-    /// Whether it is heard from.
+    /// Whether the device is online.
     pub(crate) online: bool,
 }
 
@@ -31,57 +31,57 @@ pub(crate) struct Running {
 pub struct CohortCounts {
     /// All of them.
     pub devices: u64,
-    /// Those that are heard from.
+    /// Online devices.
     pub online: u64,
-    /// Those that run an older version than the build's.
+    /// Devices with an older version than the build.
     pub behind: u64,
 }
 
 /// Devices at each place, for one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cohorts([CohortCounts; PLACES]);
+pub struct Cohorts([CohortCounts; COHORT_SLOTS]);
 
 impl Cohorts {
     /// The devices of the cohort of this percentage.
     pub fn within(&self, rollout_percent: u8) -> CohortCounts {
-        self.0.iter().take(usize::from(rollout_percent)).fold(CohortCounts::default(), |sum, place| CohortCounts {
-            devices: sum.devices + place.devices,
-            online: sum.online + place.online,
-            behind: sum.behind + place.behind,
+        self.0.iter().take(usize::from(rollout_percent)).fold(CohortCounts::default(), |sum, slot| CohortCounts {
+            devices: sum.devices + slot.devices,
+            online: sum.online + slot.online,
+            behind: sum.behind + slot.behind,
         })
     }
 }
 
 /// Every device of the fleet. Takes some 20 ms for 100,000 of them.
-pub(crate) fn running(view: &FleetView) -> Vec<Running> {
+pub(crate) fn running(view: &FleetView) -> Vec<RunningAgent> {
     let mut devices = Vec::new();
     view.visit(|device| {
-        devices.push(Running {
+        devices.push(RunningAgent {
             id: device.identity.id,
-            place: 0,
+            slot: 0,
             version_code: device.last.as_deref().and_then(|last| last.telemetry.agent_version_code),
             online: device.connectivity == Connectivity::Online,
         });
     });
     // Not while the view is held.
-    devices.iter_mut().for_each(|device| device.place = place_of(device.id));
+    devices.iter_mut().for_each(|device| device.slot = cohort_slot(device.id));
     devices
 }
 
 /// Devices at each place, for a build of this version.
-pub(crate) fn cohorts(devices: &[Running], version_code: i64) -> Cohorts {
-    let mut places = [CohortCounts::default(); PLACES];
+pub(crate) fn cohorts(devices: &[RunningAgent], version_code: i64) -> Cohorts {
+    let mut slots = [CohortCounts::default(); COHORT_SLOTS];
     for device in devices {
-        let Some(place) = places.get_mut(usize::from(device.place)) else { continue };
-        place.devices += 1;
-        place.online += u64::from(device.online);
-        place.behind += u64::from(device.version_code.is_some_and(|running| running < version_code));
+        let Some(slot) = slots.get_mut(usize::from(device.slot)) else { continue };
+        slot.devices += 1;
+        slot.online += u64::from(device.online);
+        slot.behind += u64::from(device.version_code.is_some_and(|running| running < version_code));
     }
-    Cohorts(places)
+    Cohorts(slots)
 }
 
 /// Devices by version code; 0 for those that do not tell it.
-pub(crate) fn versions(devices: &[Running]) -> Vec<(i64, u64)> {
+pub(crate) fn versions(devices: &[RunningAgent]) -> Vec<(i64, u64)> {
     let mut counted = BTreeMap::<i64, u64>::new();
     for device in devices {
         *counted.entry(device.version_code.unwrap_or(UNKNOWN)).or_default() += 1;
@@ -98,9 +98,9 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn device(n: u128, version_code: Option<i64>, online: bool) -> Running {
+    fn device(n: u128, version_code: Option<i64>, online: bool) -> RunningAgent {
         let id = DeviceId(Uuid::from_u128(n));
-        Running { id, place: place_of(id), version_code, online }
+        RunningAgent { id, slot: cohort_slot(id), version_code, online }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use store::{Store, StoreError};
 
 pub(crate) use counters::CheckCounters;
 pub use fleet::{CohortCounts, Cohorts};
-pub(crate) use fleet::{Running, cohorts, running, versions};
+pub(crate) use fleet::{RunningAgent, cohorts, running, versions};
 pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
 
 use crate::reconcile::{Reconcile, Reconciler, Run};
@@ -31,7 +31,7 @@ pub(crate) fn reconcilers(
     let refresh = OfferRefresh { store: store.clone(), offers: Arc::clone(offers) };
     let flush = CounterFlush { store: store.clone(), counters: Arc::clone(counters) };
     [
-        Reconciler::per_node("agent_build_refresh", settings.reread, refresh),
+        Reconciler::per_node("agent_build_refresh", settings.refresh_interval, refresh),
         // Those of the last interval before a stop count too.
         Reconciler::per_node("agent_update_counters", settings.flush, flush).at_stop(),
     ]
@@ -46,7 +46,7 @@ struct OfferRefresh {
 impl Reconcile for OfferRefresh {
     fn reconcile<'a>(&'a mut self, _run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
-            self.offers.reread(&self.store).await?;
+            self.offers.refresh(&self.store).await?;
             Ok(0)
         }
         .boxed()

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use domain::AgentBuildId;
-use domain::rollout::{BuildState, Promoted};
+use domain::rollout::{BuildState, PromotedBuild};
 use prometheus::IntGauge;
 use store::{AgentBuildRow, Store, StoreError};
 
@@ -12,7 +12,7 @@ use store::{AgentBuildRow, Store, StoreError};
 pub(crate) const BUILDS_MAX: i64 = 500;
 
 /// What was read at a moment.
-pub(crate) struct Known {
+pub(crate) struct CirculatingBuilds {
     /// When the database was asked.
     asked_at: Instant,
     /// The builds that are promoted.
@@ -20,16 +20,16 @@ pub(crate) struct Known {
 }
 
 /// What decides about an offer, of the promoted ones among these builds of a package.
-pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<Promoted> {
+pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<PromotedBuild> {
     let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
     let decides = |build: &AgentBuildRow| {
         let rollout_percent = build.promotion?.rollout_percent;
-        Some(Promoted { build: build.id, version_code: build.version_code, rollout_percent })
+        Some(PromotedBuild { build: build.id, version_code: build.version_code, rollout_percent })
     };
     promoted.filter_map(decides).collect()
 }
 
-impl Known {
+impl CirculatingBuilds {
     /// One of them.
     pub(crate) fn build(&self, id: AgentBuildId) -> Option<&AgentBuildRow> {
         self.builds.iter().find(|build| build.id == id)
@@ -38,7 +38,7 @@ impl Known {
 
 /// The newest reading.
 pub(crate) struct Offers {
-    known: RwLock<Option<Arc<Known>>>,
+    known: RwLock<Option<Arc<CirculatingBuilds>>>,
     /// What is older than this is not answered with: a halt may have been missed.
     stale_after: Duration,
     halted: IntGauge,
@@ -51,13 +51,13 @@ impl Offers {
     }
 
     /// What is offered, unless it is too long ago that it could be read.
-    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+    pub(crate) fn known(&self) -> Option<Arc<CirculatingBuilds>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
         known.filter(|known| known.asked_at.elapsed() < self.stale_after)
     }
 
     /// Reads what is offered.
-    pub(crate) async fn reread(&self, store: &Store) -> Result<(), StoreError> {
+    pub(crate) async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
         let asked_at = Instant::now();
         let rows = store.circulating_agent_builds(BUILDS_MAX).await?;
         let (builds, halted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|build| build.state == BuildState::Promoted);
@@ -65,7 +65,7 @@ impl Offers {
         // Two readings may pass each other; the one that was asked for later knows better.
         if known.as_ref().is_none_or(|known| known.asked_at < asked_at) {
             self.halted.set(halted.len() as i64);
-            *known = Some(Arc::new(Known { asked_at, builds }));
+            *known = Some(Arc::new(CirculatingBuilds { asked_at, builds }));
         }
         Ok(())
     }

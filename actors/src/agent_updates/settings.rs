@@ -10,7 +10,7 @@ pub struct AgentUpdateSettings {
     /// Package name of the agent.
     pub package: String,
     /// How often a node reads what is offered.
-    pub reread: Duration,
+    pub refresh_interval: Duration,
     /// A node that could not read it for so long offers nothing.
     pub stale_after: Duration,
     /// How often a node writes the checks that it counted.
@@ -27,7 +27,7 @@ impl Default for AgentUpdateSettings {
     fn default() -> Self {
         Self {
             package: crate::enrollment_kit::PACKAGE.to_owned(),
-            reread: Duration::from_secs(1),
+            refresh_interval: Duration::from_secs(1),
             stale_after: Duration::from_secs(8),
             flush: Duration::from_secs(5),
             halt: HaltPolicy { verify_failures_max: 3, failure_rate_pct: 20, min_count: 10 },

@@ -20,12 +20,12 @@ const FETCHES_MAX: usize = 2;
 pub(super) struct Cache {
     folder: PathBuf,
     limit_bytes: u64,
-    known: Mutex<Known>,
+    index: Mutex<CacheIndex>,
     fetches: Semaphore,
 }
 
 #[derive(Default)]
-struct Known {
+struct CacheIndex {
     files: HashMap<ApkId, Held>,
     /// Those that are on their way, and how that ends.
     coming: HashMap<ApkId, watch::Receiver<Option<bool>>>,
@@ -58,13 +58,13 @@ impl Cache {
             left.extend(id.map(|id| (metadata.modified().ok(), id, metadata.len())));
         }
         left.sort();
-        let mut known = Known::default();
+        let mut index = CacheIndex::default();
         for (_, id, size) in left {
-            known.clock += 1;
-            known.files.insert(id, Held { size, used: known.clock });
+            index.clock += 1;
+            index.files.insert(id, Held { size, used: index.clock });
         }
-        let cache = Self { folder, limit_bytes, known: Mutex::new(known), fetches: Semaphore::new(FETCHES_MAX) };
-        cache.make_room(None);
+        let cache = Self { folder, limit_bytes, index: Mutex::new(index), fetches: Semaphore::new(FETCHES_MAX) };
+        cache.evict(None);
         Ok(cache)
     }
 
@@ -95,19 +95,19 @@ impl Cache {
         Ok(())
     }
 
-    /// Forgets a file.
+    /// Deletes a file.
     pub(super) fn forget(&self, apk: ApkId) {
         self.lock().files.remove(&apk);
         let _ = std::fs::remove_file(self.path(apk));
     }
 
     fn fetch(self: &Arc<Self>, objects: &Arc<Objects>, wanted: Wanted) -> watch::Receiver<Option<bool>> {
-        let mut known = self.lock();
-        if let Some(coming) = known.coming.get(&wanted.apk) {
+        let mut index = self.lock();
+        if let Some(coming) = index.coming.get(&wanted.apk) {
             return coming.clone();
         }
         let (done, coming) = watch::channel(None);
-        known.coming.insert(wanted.apk, coming.clone());
+        index.coming.insert(wanted.apk, coming.clone());
         let (cache, objects) = (Arc::clone(self), Arc::clone(objects));
         tokio::spawn(async move {
             let fetched = cache.fetched(&objects, &wanted).await;
@@ -133,20 +133,20 @@ impl Cache {
     }
 
     fn note(&self, apk: ApkId, size: u64) {
-        let mut known = self.lock();
-        known.clock += 1;
-        let used = known.clock;
-        known.files.insert(apk, Held { size, used });
-        drop(known);
-        self.make_room(Some(apk));
+        let mut index = self.lock();
+        index.clock += 1;
+        let used = index.clock;
+        index.files.insert(apk, Held { size, used });
+        drop(index);
+        self.evict(Some(apk));
     }
 
     /// Notes a use. `false`: it is not here.
     fn touch(&self, apk: ApkId) -> bool {
-        let mut known = self.lock();
-        known.clock += 1;
-        let now = known.clock;
-        match known.files.get_mut(&apk) {
+        let mut index = self.lock();
+        index.clock += 1;
+        let now = index.clock;
+        match index.files.get_mut(&apk) {
             Some(held) => {
                 held.used = now;
                 true
@@ -156,12 +156,12 @@ impl Cache {
     }
 
     /// Removes files until they fit, but not `kept`. Who reads one goes on to the end.
-    fn make_room(&self, kept: Option<ApkId>) {
-        let mut known = self.lock();
-        while known.files.values().map(|held| held.size).sum::<u64>() > self.limit_bytes {
-            let oldest = known.files.iter().filter(|(id, _)| Some(**id) != kept).min_by_key(|(_, held)| held.used);
+    fn evict(&self, kept: Option<ApkId>) {
+        let mut index = self.lock();
+        while index.files.values().map(|held| held.size).sum::<u64>() > self.limit_bytes {
+            let oldest = index.files.iter().filter(|(id, _)| Some(**id) != kept).min_by_key(|(_, held)| held.used);
             let Some(id) = oldest.map(|(id, _)| *id) else { return };
-            known.files.remove(&id);
+            index.files.remove(&id);
             let _ = std::fs::remove_file(self.path(id));
         }
     }
@@ -170,7 +170,7 @@ impl Cache {
         self.folder.join(format!("{apk}.apk"))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, CacheIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

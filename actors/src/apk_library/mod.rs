@@ -30,7 +30,7 @@ use store::ApkRow;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::ServiceError;
-use crate::file_sender::{Pace, send_file};
+use crate::file_sender::{RateLimiter, send_file};
 use crate::signed_url::{APK_FILES, UrlSigner};
 use cache::{Cache, Wanted};
 use incoming::{Incoming, Whole};
@@ -51,7 +51,7 @@ pub struct ApkLibrary {
     downloads: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     reads: Semaphore,
-    pace: Option<Arc<Pace>>,
+    rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 /// An APK of which some bytes can be sent.
@@ -59,9 +59,9 @@ pub struct LibraryFile {
     /// What is on record of it.
     pub apk: ApkRow,
     file: tokio::fs::File,
-    turn: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stall_timeout: std::time::Duration,
-    pace: Option<Arc<Pace>>,
+    rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 impl ApkLibrary {
@@ -89,7 +89,7 @@ impl ApkLibrary {
             downloads: Arc::new(Semaphore::new(settings.downloads_max)),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
             reads: Semaphore::new(READS_MAX),
-            pace: Pace::new(settings.download_bytes_per_second),
+            rate_limiter: RateLimiter::new(settings.download_bytes_per_second),
             settings,
         }))
     }
@@ -111,7 +111,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Overloaded when too many run.
-    pub(crate) fn download_turn(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+    pub(crate) fn download_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.downloads_max"))
     }
 
@@ -119,7 +119,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Overloaded when too many run.
-    pub(crate) fn upload_turn(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+    pub(crate) fn upload_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
         Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.uploads_max"))
     }
 
@@ -127,7 +127,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The file cannot be had, or not soon.
-    pub(crate) async fn file(&self, apk: ApkRow, turn: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
+    pub(crate) async fn file(&self, apk: ApkRow, permit: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
         let stall_timeout = self.settings.stall_timeout;
         let file = match self.objects.local(apk.id) {
             Some(path) => tokio::fs::File::open(path).await.map_err(disk)?,
@@ -136,12 +136,12 @@ impl ApkLibrary {
                 self.cache.file(&self.objects, wanted, stall_timeout).await?
             }
         };
-        Ok(LibraryFile { apk, file, turn, stall_timeout, pace: self.pace.clone() })
+        Ok(LibraryFile { apk, file, permit, stall_timeout, rate_limiter: self.rate_limiter.clone() })
     }
 
     /// A file that comes in.
-    pub(crate) async fn begin(&self) -> Result<ComingIn, ServiceError> {
-        Ok(ComingIn(Incoming::begin(&self.incoming).await.map_err(disk)?))
+    pub(crate) async fn begin(&self) -> Result<IncomingFile, ServiceError> {
+        Ok(IncomingFile(Incoming::begin(&self.incoming).await.map_err(disk)?))
     }
 
     /// Keeps a part of an upload. Answers its name.
@@ -158,12 +158,12 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable, or a part is not there.
-    pub(crate) async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<ComingIn, ServiceError> {
+    pub(crate) async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<IncomingFile, ServiceError> {
         let mut file = Incoming::begin(&self.incoming).await.map_err(disk)?;
         for part in parts {
             self.objects.part(upload, part, &mut file).await?;
         }
-        Ok(ComingIn(file))
+        Ok(IncomingFile(file))
     }
 
     /// Forgets every part of an upload.
@@ -178,8 +178,8 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Names `apk` and what is wrong.
-    pub(crate) async fn read(&self, file: &ArrivedFile) -> Result<ApkFacts, ServiceError> {
-        let _turn = self.reads.acquire().await.map_err(|_| ServiceError::Unavailable)?;
+    pub(crate) async fn read(&self, file: &UploadedFile) -> Result<ApkFacts, ServiceError> {
+        let _permit = self.reads.acquire().await.map_err(|_| ServiceError::Unavailable)?;
         let path = file.0.path().to_owned();
         // It has a limit on its time.
         let read = tokio::task::spawn_blocking(move || match File::open(path) {
@@ -193,7 +193,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub(crate) async fn keep(&self, apk: ApkId, file: ArrivedFile) -> Result<(), ServiceError> {
+    pub(crate) async fn keep(&self, apk: ApkId, file: UploadedFile) -> Result<(), ServiceError> {
         self.objects.put_apk(apk, file.0.path()).await?;
         if self.objects.local(apk).is_none() {
             // Devices will ask for it soon; if it does not fit it is fetched then.
@@ -213,12 +213,12 @@ impl ApkLibrary {
 }
 
 /// A file on its way in.
-pub(crate) struct ComingIn(Incoming);
+pub(crate) struct IncomingFile(Incoming);
 
 /// A file that came in, whole.
-pub(crate) struct ArrivedFile(Whole);
+pub(crate) struct UploadedFile(Whole);
 
-impl ComingIn {
+impl IncomingFile {
     /// Bytes so far.
     pub(crate) fn size(&self) -> u64 {
         self.0.size()
@@ -230,12 +230,12 @@ impl ComingIn {
     }
 
     /// Closes it.
-    pub(crate) async fn finish(self) -> Result<ArrivedFile, ServiceError> {
-        self.0.finish().await.map(ArrivedFile).map_err(disk)
+    pub(crate) async fn finish(self) -> Result<UploadedFile, ServiceError> {
+        self.0.finish().await.map(UploadedFile).map_err(disk)
     }
 }
 
-impl ArrivedFile {
+impl UploadedFile {
     /// SHA-256, hex.
     pub(crate) fn sha256(&self) -> &str {
         &self.0.sha256
@@ -251,7 +251,7 @@ impl LibraryFile {
     /// The bytes `from ..= to`, as fast as this node sends files. A reader that takes nothing for the stall timeout
     /// loses its turn.
     pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        send_file(self.file, from, to, self.turn, self.stall_timeout, self.pace)
+        send_file(self.file, from, to, self.permit, self.stall_timeout, self.rate_limiter)
     }
 }
 

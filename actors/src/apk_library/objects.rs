@@ -1,4 +1,4 @@
-//! Where the bytes of APKs are kept: a folder, or an object store that other nodes reach, too.
+//! Storage of APK files: a folder, or an object store shared by all nodes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Objects {
         self.fetch(&part_key(upload, part), into, u64::MAX).await
     }
 
-    /// Forgets every part of an upload.
+    /// Deletes every part of an upload.
     ///
     /// # Errors
     /// The store is unavailable; some may be gone.

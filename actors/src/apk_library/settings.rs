@@ -10,7 +10,7 @@ use secrecy::SecretString;
 pub struct ApkSettings {
     /// How devices reach the server, without a slash at the end.
     pub base_url: String,
-    /// Where files are kept: a folder, or the URL of an object store.
+    /// Storage of files: a folder, or the URL of an object store.
     pub store_url: String,
     /// Options of an object store, under the names of its environment variables in small letters.
     pub store_options: Vec<(String, SecretString)>,
@@ -30,7 +30,7 @@ pub struct ApkSettings {
     pub downloads_max: usize,
     /// How fast one node sends all files together; 0: as fast as it goes.
     pub download_bytes_per_second: u64,
-    /// How long an address holds.
+    /// Life of a download address.
     pub download_url_life: chrono::TimeDelta,
     /// How long an upload or download may stand still.
     pub stall_timeout: Duration,

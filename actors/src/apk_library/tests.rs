@@ -33,7 +33,7 @@ impl Drop for Folder {
     }
 }
 
-async fn arrived(library: &ApkLibrary, bytes: &[u8]) -> ArrivedFile {
+async fn arrived(library: &ApkLibrary, bytes: &[u8]) -> UploadedFile {
     let mut file = library.begin().await.unwrap();
     file.add(bytes).await.unwrap();
     file.finish().await.unwrap()
@@ -63,7 +63,7 @@ fn row(id: ApkId, file: &[u8]) -> ApkRow {
 }
 
 async fn fetched(library: &ApkLibrary, row: ApkRow, from: u64, to: u64) -> Result<Vec<u8>, ServiceError> {
-    let mut bytes = library.file(row, library.download_turn()?).await?.bytes(from, to);
+    let mut bytes = library.file(row, library.download_permit()?).await?.bytes(from, to);
     let mut all = Vec::new();
     while let Some(piece) = bytes.recv().await {
         all.extend_from_slice(&piece.unwrap());
@@ -128,10 +128,10 @@ async fn downloads_have_a_limit_and_addresses_an_end() {
     let folder = Folder::new();
     let store = folder.0.join("shared").to_string_lossy().into_owned();
     let library = folder.library(&store, "a", 1 << 20);
-    let turns: Vec<_> = (0..library.settings.downloads_max).map(|_| library.download_turn().unwrap()).collect();
-    assert!(matches!(library.download_turn(), Err(ServiceError::Overloaded(_))));
-    drop(turns);
-    assert!(library.download_turn().is_ok());
+    let permits: Vec<_> = (0..library.settings.downloads_max).map(|_| library.download_permit().unwrap()).collect();
+    assert!(matches!(library.download_permit(), Err(ServiceError::Overloaded(_))));
+    drop(permits);
+    assert!(library.download_permit().is_ok());
 
     let now = chrono::DateTime::from_timestamp(1_000_000, 0).unwrap();
     let (url, expires_at) = library.download_url(id(7), now);
@@ -159,9 +159,9 @@ async fn a_reader_that_stalls_loses_its_turn() {
     let big = vec![1; 4 << 20];
     let file = arrived(&library, &big).await;
     library.keep(id(1), file).await.unwrap();
-    let held = library.file(row(id(1), &big), library.download_turn().unwrap()).await.unwrap().bytes(0, (4 << 20) - 1);
+    let held = library.file(row(id(1), &big), library.download_permit().unwrap()).await.unwrap().bytes(0, (4 << 20) - 1);
     tokio::time::timeout(Duration::from_secs(10), async {
-        while library.download_turn().is_err() {
+        while library.download_permit().is_err() {
             tokio::task::yield_now().await;
         }
     })

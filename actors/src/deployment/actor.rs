@@ -1,11 +1,11 @@
-//! The actor of one deployment: reads what is on record and what its devices are like, asks `decide`, and carries it out.
+//! The actor of one deployment: reads its rows and the state of its devices, calls `decide` and applies the plan.
 //!
 //! ```text
 //! deployment, flags, starts, changed tasks --read--\
-//!                                                   decide --> one transaction --> commands on their way
-//! what devices are like (FleetView) ---------------/
+//!                                                   decide --> one transaction --> commands are sent
+//! state of devices (FleetView) --------------------/
 //! ```
-//! It decides nothing without its shard's epoch, and the transaction checks that again.
+//! It acts only in the epoch of its shard, and the transaction checks that again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,70 +13,70 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::deployment::{
-    Decision, DeploymentState, DeviceFacts, ErrorCode, Phase, Situation, Task, TaskChange, TaskState, decide, portion,
+    DeploymentState, DeviceSnapshot, ErrorCode, Phase, Plan, PlanInput, Task, TaskChange, TaskState, decide, portion,
 };
-use domain::shard::{Epoch, ShardId};
+use domain::shard::ShardLease;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
-use store::{ApkRow, Carried, Carry, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
+use store::{ApkRow, Applied, ApplyPlan, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::memory::TaskMemory;
+use super::cache::TaskCache;
 use super::params::params;
-use super::{DeploymentContext, facts_of};
+use super::{DeploymentContext, snapshot_of};
 use crate::messages::DeviceRequest;
 
-/// Between two looks, however much happens.
-const LOOK_GAP: Duration = Duration::from_millis(100);
-/// How often one looks that stands still.
-const STILL_INTERVAL: Duration = Duration::from_secs(2);
-/// How often it is looked which devices were deleted, and which others have.
-const AROUND_INTERVAL: Duration = Duration::from_secs(2);
-/// How often it is noted how long the first devices had.
-const CANARY_NOTE: TimeDelta = TimeDelta::seconds(10);
-/// Longest time between two looks that counts for the first devices: whoever took over does not count the gap.
+/// Least time between two reconciles, however often the actor is woken.
+const RECONCILE_GAP: Duration = Duration::from_millis(100);
+/// Interval of reconciles while nothing may start.
+const IDLE_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval of reading which devices were deleted, and which an older deployment has.
+const TARGETS_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval of storing the running time of the canary.
+const CANARY_NOTE_INTERVAL: TimeDelta = TimeDelta::seconds(10);
+/// Longest time between two reconciles that counts as running time of the canary: a new owner does not count the gap.
 const CANARY_STEP_MAX: TimeDelta = TimeDelta::seconds(5);
-/// Tasks whose reason to wait is written in one look; the others follow with the next.
+/// Tasks whose reason to wait is written in one reconcile; the others follow with the next.
 const REASONS_MAX: usize = 2_000;
-/// A look is followed by a rest of so many times its own length: one of a large deployment leaves room for others.
-const REST: u32 = 3;
+/// A reconcile is followed by a cooldown of so many times its own duration: a large deployment leaves time to others.
+const COOLDOWN_FACTOR: u32 = 3;
 
-/// What a deployment is told. Local to a node.
+/// Message to a deployment actor. Local to a node.
 #[derive(RactorMessage)]
 pub(super) enum DeploymentMsg {
-    /// Look.
-    Look,
-    /// The time of this timer has come.
+    /// Reconcile.
+    Reconcile,
+    /// This timer has expired.
     Due(u64),
 }
 
 /// The actor of one deployment.
 pub(super) struct DeploymentActor;
 
-/// How it starts.
+/// Arguments of a deployment actor.
 pub(super) struct DeploymentArguments {
     pub(super) id: DeploymentId,
-    pub(super) place: (ShardId, Epoch),
+    pub(super) lease: ShardLease,
     pub(super) context: Arc<DeploymentContext>,
 }
 
 pub(super) struct DriverState {
     id: DeploymentId,
-    place: (ShardId, Epoch),
+    lease: ShardLease,
     context: Arc<DeploymentContext>,
-    memory: TaskMemory,
+    cache: TaskCache,
     apk: Option<ApkRow>,
     gone: HashSet<DeviceId>,
     elsewhere: HashSet<DeviceId>,
-    around_at: Option<Instant>,
-    /// Time of the first devices, ms, beyond which `looked_at` counts; and what of it is on record.
+    targets_read_at: Option<Instant>,
+    /// Running time of the canary until `reconciled_at`, ms; and what of it is stored.
     canary_ms: i64,
     canary_noted_ms: i64,
-    looked_at: Option<Timestamp>,
-    /// When the last look began, and how long it took.
-    last_look: Option<(Instant, Duration)>,
+    reconciled_at: Option<Timestamp>,
+    /// Begin and duration of the last reconcile.
+    last_reconcile: Option<(Instant, Duration)>,
     last_start: Option<Timestamp>,
     timer: u64,
 }
@@ -87,21 +87,21 @@ impl Actor for DeploymentActor {
     type Arguments = DeploymentArguments;
 
     async fn pre_start(&self, me: ActorRef<DeploymentMsg>, start: DeploymentArguments) -> Result<DriverState, ActorProcessingErr> {
-        let DeploymentArguments { id, place, context } = start;
-        let _ = me.cast(DeploymentMsg::Look);
+        let DeploymentArguments { id, lease, context } = start;
+        let _ = me.cast(DeploymentMsg::Reconcile);
         Ok(DriverState {
             id,
-            place,
+            lease,
             context,
-            memory: TaskMemory::default(),
+            cache: TaskCache::default(),
             apk: None,
             gone: HashSet::new(),
             elsewhere: HashSet::new(),
-            around_at: None,
+            targets_read_at: None,
             canary_ms: 0,
             canary_noted_ms: 0,
-            looked_at: None,
-            last_look: None,
+            reconciled_at: None,
+            last_reconcile: None,
             last_start: None,
             timer: 0,
         })
@@ -111,17 +111,17 @@ impl Actor for DeploymentActor {
         if matches!(message, DeploymentMsg::Due(timer) if timer != state.timer) {
             return Ok(());
         }
-        // However often it is woken, it looks at its pace; the last look sees what all of them were about.
-        // One that only waited for the database needs no long rest.
-        let gap = |took: Duration| LOOK_GAP.max(took + (took * REST).min(STILL_INTERVAL));
-        let early = state.last_look.map(|(at, took)| gap(took).saturating_sub(at.elapsed())).filter(|wait| !wait.is_zero());
+        // However often the actor is woken, reconciles keep their distance; the next one sees everything that woke it.
+        // One that only waited for the database needs no long cooldown.
+        let gap = |took: Duration| RECONCILE_GAP.max(took + (took * COOLDOWN_FACTOR).min(IDLE_INTERVAL));
+        let early = state.last_reconcile.map(|(at, took)| gap(took).saturating_sub(at.elapsed())).filter(|wait| !wait.is_zero());
         let wait = match early {
             Some(wait) => wait,
             None => {
                 let began = Instant::now();
-                let looked = state.look().await;
-                state.last_look = Some((began, began.elapsed()));
-                match looked {
+                let reconciled = state.reconcile().await;
+                state.last_reconcile = Some((began, began.elapsed()));
+                match reconciled {
                     Ok(Some(wait)) => wait,
                     Ok(None) => {
                         me.stop(None);
@@ -129,7 +129,7 @@ impl Actor for DeploymentActor {
                     }
                     Err(cause) => {
                         tracing::warn!(event = "deployment.look_failed", deployment_id = %state.id, %cause);
-                        STILL_INTERVAL
+                        IDLE_INTERVAL
                     }
                 }
             }
@@ -142,54 +142,54 @@ impl Actor for DeploymentActor {
 }
 
 impl DriverState {
-    /// Looks once. Answers when to look again; `None`: there is nothing left to do here.
-    async fn look(&mut self) -> Result<Option<Duration>, StoreError> {
+    /// Reconciles once. Returns the time until the next reconcile; `None`: the deployment has finished.
+    async fn reconcile(&mut self) -> Result<Option<Duration>, StoreError> {
         let context = Arc::clone(&self.context);
-        if !context.ownership.acts(self.place.0, self.place.1) {
-            return Ok(Some(STILL_INTERVAL));
+        if !context.ownership.acts(self.lease.shard, self.lease.epoch) {
+            return Ok(Some(IDLE_INTERVAL));
         }
         let Some(reading) = context.store.read_deployment(self.id).await? else { return Ok(None) };
         if reading.row.finished_at.is_some() {
             return Ok(None);
         }
-        let since = self.memory.since(reading.now);
-        self.memory.take(context.store.tasks_changed(self.id, since).await?, since, reading.now);
-        self.look_around(&reading).await?;
+        let since = self.cache.since(reading.now);
+        self.cache.take(context.store.tasks_changed(self.id, since).await?, since, reading.now);
+        self.refresh_targets(&reading).await?;
         let refused = self.refused_changes(&reading).await?;
         self.count_canary_time(&reading).await?;
-        let decision = self.decided(&reading);
-        let again = (decision.look_again - reading.now).to_std().unwrap_or_default();
-        let carried = self.carry(&reading, decision, refused).await?;
+        let plan = self.plan(&reading);
+        let again = (plan.next_wakeup - reading.now).to_std().unwrap_or_default();
+        let applied = self.apply(&reading, plan, refused).await?;
         let paused = reading.row.pause_reason.zip(reading.row.paused_at);
-        context.gauges.show(self.id, self.memory.tasks(), reading.row.state, paused);
-        let still = reading.row.state != DeploymentState::Running || reading.flags.blocked().is_some();
-        let interval = if still { STILL_INTERVAL } else { context.settings.look_interval };
-        // What was done is looked at at once: there may be more of it.
-        Ok(Some(if carried { LOOK_GAP } else { again.min(interval).max(LOOK_GAP) }))
+        context.gauges.show(self.id, self.cache.tasks(), reading.row.state, paused);
+        let idle = reading.row.state != DeploymentState::Running || reading.flags.blocked().is_some();
+        let interval = if idle { IDLE_INTERVAL } else { context.settings.reconcile_interval };
+        // After a change the next reconcile follows at once: there may be more to do.
+        Ok(Some(if applied { RECONCILE_GAP } else { again.min(interval).max(RECONCILE_GAP) }))
     }
 
-    async fn look_around(&mut self, reading: &DeploymentReading) -> Result<(), StoreError> {
-        if self.around_at.is_none_or(|at| at.elapsed() >= AROUND_INTERVAL) {
+    async fn refresh_targets(&mut self, reading: &DeploymentReading) -> Result<(), StoreError> {
+        if self.targets_read_at.is_none_or(|at| at.elapsed() >= TARGETS_INTERVAL) {
             let store = &self.context.store;
             self.gone = store.gone_targets(self.id).await?.into_iter().collect();
             self.elsewhere = store.targets_elsewhere(&reading.row).await?.into_iter().collect();
             if self.apk.is_none() {
                 self.apk = store.apk(reading.row.apk).await?;
             }
-            self.around_at = Some(Instant::now());
+            self.targets_read_at = Some(Instant::now());
         }
         Ok(())
     }
 
-    /// Tasks whose device refused the command itself: it does not know the action, or trusts it not.
+    /// Changes of tasks whose device refused the command itself: an unknown action, or a wrong signature.
     async fn refused_changes(&self, reading: &DeploymentReading) -> Result<Vec<ChangedTask>, StoreError> {
-        if !self.memory.tasks().iter().any(|task| task.state == TaskState::Sending) {
+        if !self.cache.tasks().iter().any(|task| task.state == TaskState::Sending) {
             return Ok(Vec::new());
         }
         let refused = self.context.store.refused_commands(self.id).await?;
         let changed = |RefusedCommand { device, code, message }| {
-            let task = self.memory.tasks().iter().find(|task| task.device == device && task.state == TaskState::Sending)?;
-            let error = code.as_deref().and_then(ErrorCode::of_name).unwrap_or(ErrorCode::InstallFailed);
+            let task = self.cache.tasks().iter().find(|task| task.device == device && task.state == TaskState::Sending)?;
+            let error = code.as_deref().and_then(ErrorCode::parse).unwrap_or(ErrorCode::InstallFailed);
             let row = &reading.row;
             let change = TaskChange::after_failure(&row.options, row.state, task.attempts, error, error.into(), reading.now);
             Some(ChangedTask { device, from: task.state, attempts: task.attempts, change, message: message.or(code) })
@@ -197,13 +197,13 @@ impl DriverState {
         Ok(refused.into_iter().filter_map(changed).collect())
     }
 
-    /// The first devices have their time while the deployment runs, nothing blocks it and its window is open.
+    /// Counts the running time of the canary: while the deployment runs, is not blocked and its window is open.
     async fn count_canary_time(&mut self, reading: &DeploymentReading) -> Result<(), StoreError> {
-        let before = self.looked_at.replace(reading.now);
+        let before = self.reconciled_at.replace(reading.now);
         if reading.row.phase != Phase::Canary {
             return Ok(());
         }
-        // Less on record than was noted: somebody resumed, and the time begins anew.
+        // Less is stored than this actor has stored: somebody resumed the deployment, and the time begins anew.
         if reading.row.canary_ms < self.canary_noted_ms || before.is_none() {
             (self.canary_ms, self.canary_noted_ms) = (reading.row.canary_ms, reading.row.canary_ms);
         }
@@ -212,42 +212,42 @@ impl DriverState {
         if let Some(before) = before.filter(|_| counts) {
             self.canary_ms += (reading.now - before).min(CANARY_STEP_MAX).num_milliseconds().max(0);
         }
-        if self.canary_ms - self.canary_noted_ms >= CANARY_NOTE.num_milliseconds() {
+        if self.canary_ms - self.canary_noted_ms >= CANARY_NOTE_INTERVAL.num_milliseconds() {
             self.context.store.note_canary_time(self.id, self.canary_ms).await?;
             self.canary_noted_ms = self.canary_ms;
         }
         Ok(())
     }
 
-    fn decided(&self, reading: &DeploymentReading) -> Decision {
+    fn plan(&self, reading: &DeploymentReading) -> Plan {
         let (context, row) = (&self.context, &reading.row);
-        let facts = |id: DeviceId| {
-            let known = facts_of(&context.view, &row.package, id);
-            if self.gone.contains(&id) { Some(DeviceFacts { deleted: true, ..known.unwrap_or_default() }) } else { known }
+        let snapshot = |id: DeviceId| {
+            let known = snapshot_of(&context.view, &row.package, id);
+            if self.gone.contains(&id) { Some(DeviceSnapshot { deleted: true, ..known.unwrap_or_default() }) } else { known }
         };
         let mut run = row.run();
         run.canary_ran = TimeDelta::milliseconds(self.canary_ms);
-        decide(&Situation {
+        decide(&PlanInput {
             options: &row.options,
             run,
             blocked: reading.flags.blocked(),
             accept_within: context.settings.accept_within,
             silent_within: context.settings.silent_within,
-            tasks: self.memory.tasks(),
+            tasks: self.cache.tasks(),
             starts: &reading.starts,
-            facts: &facts,
+            snapshot: &snapshot,
             elsewhere: &|id| self.elsewhere.contains(&id),
             now: reading.now,
         })
     }
 
-    /// Does what was decided. Answers whether there was anything beyond reasons to wait.
-    async fn carry(&mut self, reading: &DeploymentReading, decision: Decision, mut changes: Vec<ChangedTask>) -> Result<bool, StoreError> {
+    /// Applies the plan. Returns whether it changed more than reasons to wait.
+    async fn apply(&mut self, reading: &DeploymentReading, plan: Plan, mut changes: Vec<ChangedTask>) -> Result<bool, StoreError> {
         let refused: HashSet<DeviceId> = changes.iter().map(|changed| changed.device).collect();
         let mut reasons_left = REASONS_MAX;
-        for (place, change) in decision.changes {
-            let Some(task) = self.memory.tasks().get(place) else { continue };
-            if matches!(change, TaskChange::Waits(..)) {
+        for (index, change) in plan.changes {
+            let Some(task) = self.cache.tasks().get(index) else { continue };
+            if matches!(change, TaskChange::Wait(..)) {
                 if reasons_left == 0 {
                     continue;
                 }
@@ -257,34 +257,34 @@ impl DriverState {
                 changes.push(ChangedTask { device: task.device, from: task.state, attempts: task.attempts, change, message: None });
             }
         }
-        let since = self.last_start.map_or(TimeDelta::milliseconds(LOOK_GAP.as_millis() as i64), |at| reading.now - at);
+        let since = self.last_start.map_or(TimeDelta::milliseconds(RECONCILE_GAP.as_millis() as i64), |at| reading.now - at);
         let most = portion(self.context.settings.starts_per_second, since);
-        let starts = self.starts(reading, &decision.starts[..most.min(decision.starts.len())]);
+        let starts = self.starts(reading, &plan.starts[..most.min(plan.starts.len())]);
         if !starts.is_empty() {
             self.last_start = Some(reading.now);
         }
-        if changes.is_empty() && starts.is_empty() && decision.deployment.is_none() {
+        if changes.is_empty() && starts.is_empty() && plan.deployment.is_none() {
             return Ok(false);
         }
         let more = !starts.is_empty()
-            || decision.deployment.is_some()
-            || changes.iter().any(|changed| !matches!(changed.change, TaskChange::Waits(..)));
+            || plan.deployment.is_some()
+            || changes.iter().any(|changed| !matches!(changed.change, TaskChange::Wait(..)));
         let (settings, started) = (self.context.settings, starts.len());
-        let carry = Carry {
+        let request = ApplyPlan {
             id: self.id,
-            place: self.place,
+            lease: self.lease,
             changes,
             starts,
             concurrency: reading.row.options.concurrency,
             commands_expire_at: reading.now + settings.accept_within + settings.silent_within,
-            deployment: decision.deployment,
+            deployment: plan.deployment,
             canary_ms: self.canary_ms,
             now: reading.now,
         };
-        match self.context.store.carry_deployment(&carry).await? {
-            Some(carried) => {
-                self.carried(&carried, started);
-                if let Some(change) = carry.deployment {
+        match self.context.store.apply_plan(&request).await? {
+            Some(applied) => {
+                self.applied(&applied, started);
+                if let Some(change) = request.deployment {
                     tracing::info!(event = "deployment.changed", deployment_id = %self.id, change = ?change);
                 }
                 Ok(more)
@@ -294,29 +294,29 @@ impl DriverState {
         }
     }
 
-    fn starts(&self, reading: &DeploymentReading, places: &[usize]) -> Vec<TaskStart> {
-        let Some(apk) = self.apk.as_ref().filter(|_| !places.is_empty()) else { return Vec::new() };
+    fn starts(&self, reading: &DeploymentReading, indexes: &[usize]) -> Vec<TaskStart> {
+        let Some(apk) = self.apk.as_ref().filter(|_| !indexes.is_empty()) else { return Vec::new() };
         let (url, _) = (self.context.download_url)(apk.id, reading.now);
         let start = |task: &Task| {
             let attempt = task.attempts + 1;
             let (params, params_shown) = params(&reading.row, apk, &url, attempt);
-            let facts = facts_of(&self.context.view, &reading.row.package, task.device);
-            let version_before = facts.and_then(|facts| facts.version_code);
+            let snapshot = snapshot_of(&self.context.view, &reading.row.package, task.device);
+            let version_before = snapshot.and_then(|snapshot| snapshot.version_code);
             TaskStart { device: task.device, command: CommandId(Uuid::now_v7()), attempt, params, params_shown, version_before }
         };
-        places.iter().filter_map(|place| self.memory.tasks().get(*place)).map(start).collect()
+        indexes.iter().filter_map(|index| self.cache.tasks().get(*index)).map(start).collect()
     }
 
-    fn carried(&mut self, carried: &Carried, wanted: usize) {
-        self.context.metrics.deployment_starts.inc_by(carried.started.len() as u64);
-        if carried.started.len() < wanted {
-            // Something came in between; look around before trying again.
-            self.around_at = None;
+    fn applied(&mut self, applied: &Applied, wanted: usize) {
+        self.context.metrics.deployment_starts.inc_by(applied.started.len() as u64);
+        if applied.started.len() < wanted {
+            // Another change came in between: read the targets before the next try.
+            self.targets_read_at = None;
         }
-        for (device, id) in carried.taken_back.iter().copied() {
+        for (device, id) in applied.taken_back.iter().copied() {
             let router = self.context.router.clone();
-            // An owner that does not hear of it gives it to its device once more, which asks before it installs.
-            tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over: true }).await });
+            // An owner that misses this message sends the command once more; the device asks before it installs.
+            tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What operators are shown of the deployments of this node: tasks by state and reason, backlog, pauses.
+//! Metrics of the deployments of this node: tasks by state and reason, backlog, pauses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use domain::{DeploymentId, Timestamp};
 
 use crate::metrics::Metrics;
 
-struct Shown {
+struct Counts {
     tasks: HashMap<(&'static str, &'static str), i64>,
     waiting: i64,
     paused: Option<(&'static str, Timestamp)>,
 }
 
-/// The deployments that this node drives.
+/// Counts of the deployments of this node.
 #[derive(Clone, Default)]
-pub(crate) struct Gauges(Arc<DashMap<DeploymentId, Shown>>);
+pub(crate) struct Gauges(Arc<DashMap<DeploymentId, Counts>>);
 
 impl Gauges {
-    /// A deployment as it is now.
+    /// Updates the counts of a deployment.
     pub(super) fn show(&self, id: DeploymentId, tasks: &[Task], state: DeploymentState, paused: Option<(PauseReason, Timestamp)>) {
         let mut counts: HashMap<(&'static str, &'static str), i64> = HashMap::new();
         for task in tasks {
@@ -28,15 +28,15 @@ impl Gauges {
         }
         let waiting = tasks.iter().filter(|task| task.state.is_waiting()).count() as i64;
         let paused = paused.filter(|_| state == DeploymentState::Paused).map(|(reason, since)| (reason.as_str(), since));
-        self.0.insert(id, Shown { tasks: counts, waiting, paused });
+        self.0.insert(id, Counts { tasks: counts, waiting, paused });
     }
 
-    /// A deployment that is over, or that another node drives.
+    /// Removes a deployment that has finished, or that another node owns now.
     pub(super) fn forget(&self, id: DeploymentId) {
         self.0.remove(&id);
     }
 
-    /// Sets the metrics.
+    /// Writes the counts to the metrics.
     pub(super) fn set(&self, metrics: &Metrics, now: Timestamp) {
         metrics.deployment_tasks.reset();
         metrics.deployments_paused_seconds.reset();

@@ -1,14 +1,13 @@
-//! Keeps an actor for each open deployment of the shards that this node owns, and wakes them.
+//! Manager of the deployment actors: one for each open deployment of the shards that this node owns.
 //!
-//! It takes no input but "look" and "something happened": a notification, a timer or a failure wakes it, and it compares
-//! the rows with what runs here.
+//! Notifications, a timer and failures only wake the manager; it then compares the rows with the actors that run here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::DeploymentId;
-use domain::shard::{Epoch, ShardId, shard_of_deployment};
+use domain::shard::{Epoch, ShardId, ShardLease, shard_of_deployment};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 
@@ -16,19 +15,19 @@ use super::DeploymentContext;
 use super::actor::{DeploymentActor, DeploymentArguments, DeploymentMsg};
 use crate::clock;
 
-/// How often the rows are looked at when nobody tells of anything.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1_000);
+/// Interval of reconciles without a notification.
+const RECONCILE_INTERVAL: Duration = Duration::from_millis(1_000);
 
-/// What the manager is told. Local to a node.
+/// Message to the manager. Local to a node.
 #[derive(RactorMessage)]
 pub(crate) enum ManagerMsg {
-    /// Look at the rows.
-    Look,
-    /// Something happened to this deployment, or to all of them.
-    Happened(Option<DeploymentId>),
+    /// Compare the rows with the actors.
+    Reconcile,
+    /// This deployment has changed, or any of them.
+    Changed(Option<DeploymentId>),
 }
 
-/// The manager.
+/// Manager of the deployment actors of a node.
 pub(crate) struct DeploymentManager;
 
 pub(crate) struct ManagerState {
@@ -42,17 +41,17 @@ impl Actor for DeploymentManager {
     type Arguments = Arc<DeploymentContext>;
 
     async fn pre_start(&self, me: ActorRef<ManagerMsg>, context: Arc<DeploymentContext>) -> Result<ManagerState, ActorProcessingErr> {
-        me.send_interval(LOOK_INTERVAL, || ManagerMsg::Look);
+        me.send_interval(RECONCILE_INTERVAL, || ManagerMsg::Reconcile);
         Ok(ManagerState { context, running: HashMap::new() })
     }
 
     async fn handle(&self, me: ActorRef<ManagerMsg>, message: ManagerMsg, state: &mut ManagerState) -> Result<(), ActorProcessingErr> {
         match message {
-            ManagerMsg::Happened(Some(id)) if state.running.contains_key(&id) => state.wake(Some(id)),
-            ManagerMsg::Happened(None) => state.wake(None),
-            ManagerMsg::Happened(Some(id)) if state.epoch_of(id).is_none() => {}
-            ManagerMsg::Look | ManagerMsg::Happened(_) => {
-                if let Err(cause) = state.look(&me).await {
+            ManagerMsg::Changed(Some(id)) if state.running.contains_key(&id) => state.wake(Some(id)),
+            ManagerMsg::Changed(None) => state.wake(None),
+            ManagerMsg::Changed(Some(id)) if state.epoch_of(id).is_none() => {}
+            ManagerMsg::Reconcile | ManagerMsg::Changed(_) => {
+                if let Err(cause) = state.reconcile(&me).await {
                     tracing::warn!(event = "deployment.look_failed", %cause);
                 }
             }
@@ -73,7 +72,7 @@ impl Actor for DeploymentManager {
         };
         let ended = state.running.iter().find(|(_, (_, actor))| actor.get_id() == cell.get_id()).map(|(id, _)| *id);
         if let Some(id) = ended {
-            // The next look starts it anew from the rows, if there is anything left to do.
+            // The next reconcile starts it anew from the rows, unless the deployment has finished.
             state.running.remove(&id);
             state.context.gauges.forget(id);
             if let Some(cause) = cause {
@@ -92,12 +91,12 @@ impl ManagerState {
     fn wake(&self, id: Option<DeploymentId>) {
         let those = self.running.iter().filter(|(running, _)| id.is_none_or(|id| id == **running));
         for (_, (_, actor)) in those {
-            // One that is stopping looks no more.
-            let _ = actor.cast(DeploymentMsg::Look);
+            // An actor that is stopping needs no wake-up.
+            let _ = actor.cast(DeploymentMsg::Reconcile);
         }
     }
 
-    async fn look(&mut self, me: &ActorRef<ManagerMsg>) -> Result<(), ActorProcessingErr> {
+    async fn reconcile(&mut self, me: &ActorRef<ManagerMsg>) -> Result<(), ActorProcessingErr> {
         let mine: Vec<ShardId> = ShardId::all().filter(|shard| self.context.ownership.acting(*shard).is_some()).collect();
         let open: HashSet<DeploymentId> =
             if mine.is_empty() { HashSet::new() } else { self.context.store.open_deployments(&mine).await?.into_iter().collect() };
@@ -115,7 +114,8 @@ impl ManagerState {
         }
         for id in open {
             let Some(epoch) = self.epoch_of(id).filter(|_| !self.running.contains_key(&id)) else { continue };
-            let arguments = DeploymentArguments { id, place: (shard_of_deployment(id), epoch), context: Arc::clone(&self.context) };
+            let arguments =
+                DeploymentArguments { id, lease: ShardLease { shard: shard_of_deployment(id), epoch }, context: Arc::clone(&self.context) };
             let (actor, _) = Actor::spawn_linked(None, DeploymentActor, arguments, me.get_cell()).await?;
             tracing::info!(event = "deployment.driven", deployment_id = %id, epoch = epoch.0);
             self.running.insert(id, (epoch, actor));

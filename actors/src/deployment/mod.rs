@@ -1,27 +1,27 @@
-//! Deployments that this node drives: those of the shards that it owns.
+//! Deployments of the shards that this node owns.
 //!
 //! ```text
-//! manager   an actor for each open deployment of an owned shard; none without its lease
-//! actor     reads, asks `domain::deployment::decide`, carries out what it decided in one transaction
-//! memory    the tasks as last read
-//! params    what a device is sent
-//! words     what devices say, in batches; decided about under locks, at any node
-//! gauges    what of all that operators are shown
+//! manager   runs an actor for each open deployment of a shard while this node holds its lease
+//! actor     reconciles one deployment: reads it, calls `domain::deployment::decide`, applies the plan in one transaction
+//! cache     tasks as last read
+//! params    parameters of the command to install
+//! reports   queue of the devices' task reports, written in batches by any node
+//! gauges    metrics of deployments
 //! ```
-//! The rows are the truth and nothing is kept beside them: whoever takes over reads them and goes on.
+//! The rows are the truth and nothing is kept beside them: a new owner reads them and goes on.
 
 mod actor;
+mod cache;
 mod gauges;
 mod manager;
-mod memory;
 mod params;
-pub(crate) mod words;
+pub(crate) mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use domain::deployment::DeviceFacts;
+use domain::deployment::DeviceSnapshot;
 use domain::device::Connectivity;
 use domain::{ApkId, DeviceId, Timestamp};
 use store::Store;
@@ -34,29 +34,29 @@ use crate::router::DeviceRouter;
 pub(crate) use gauges::Gauges;
 pub(crate) use manager::{DeploymentManager, ManagerMsg};
 
-/// Where a device fetches an APK, and until when.
+/// Makes the download address of an APK, and says until when it is valid.
 pub(crate) type DownloadUrl = Arc<dyn Fn(ApkId, Timestamp) -> (String, Timestamp) + Send + Sync>;
 
-/// How deployments are driven.
+/// Settings of deployments.
 #[derive(Debug, Clone, Copy)]
 pub struct DeploymentSettings {
-    /// How long a device has to take its task.
+    /// How long a device has to accept its task.
     pub accept_within: TimeDelta,
-    /// How long a device may say nothing while it installs.
+    /// How long an installing device may go without a report.
     pub silent_within: TimeDelta,
     /// Most devices of one deployment.
     pub devices_max: usize,
-    /// Most deployments that are not over.
+    /// Most deployments that have not finished.
     pub open_max: i64,
-    /// Devices of one deployment that may start within a second, whatever its own rate.
+    /// Devices of one deployment that may start within a second, whatever its rate limit.
     pub starts_per_second: u32,
-    /// How often a running deployment looks without being told of anything.
-    pub look_interval: Duration,
-    /// How long deployments that are over are kept.
+    /// How often a running deployment is reconciled when nothing wakes it.
+    pub reconcile_interval: Duration,
+    /// Retention of finished deployments.
     pub kept: TimeDelta,
 }
 
-/// What every deployment of a node shares.
+/// Dependencies that all deployment actors of a node share.
 pub(crate) struct DeploymentContext {
     pub(crate) store: Store,
     pub(crate) view: Arc<FleetView>,
@@ -68,12 +68,12 @@ pub(crate) struct DeploymentContext {
     pub(crate) gauges: Gauges,
 }
 
-/// What is known of a device for a deployment of this package.
-pub(crate) fn facts_of(view: &FleetView, package: &str, id: DeviceId) -> Option<DeviceFacts> {
+/// State of a device in the fleet view, for a deployment of this package.
+pub(crate) fn snapshot_of(view: &FleetView, package: &str, id: DeviceId) -> Option<DeviceSnapshot> {
     let shown = view.device(id)?;
     let online = shown.connectivity == Connectivity::Online;
     match (&shown.last, shown.last_seen_at) {
-        (Some(last), Some(seen)) => Some(DeviceFacts::told(&last.telemetry, package, seen, online)),
-        _ => Some(DeviceFacts { online, ..DeviceFacts::default() }),
+        (Some(last), Some(seen)) => Some(DeviceSnapshot::of(&last.telemetry, package, seen, online)),
+        _ => Some(DeviceSnapshot { online, ..DeviceSnapshot::default() }),
     }
 }

@@ -1,4 +1,4 @@
-//! What a device is sent to deploy an APK: the parameters of `deploy_apk` in the agent API.
+//! Parameters of the command that deploys an APK: `deploy_apk` of the agent API.
 
 use domain::deployment::Options;
 use serde_json::{Value, json};

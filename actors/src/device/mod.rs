@@ -9,10 +9,10 @@ mod queue;
 use std::sync::Arc;
 use std::time::Instant;
 
-use domain::command::{DispatchEvent, DispatchPolicy, Reach};
+use domain::command::{Channels, DispatchEvent, DispatchPolicy};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
-use domain::shard::{Epoch, ShardId, shard_of};
+use domain::shard::{Epoch, ShardLease, shard_of};
 use domain::{CommandId, DeviceId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
@@ -23,7 +23,7 @@ use crate::ServiceError;
 use crate::clock;
 use crate::fleet_view::FleetView;
 use crate::messages::{
-    CommandOrder, DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, RecordOutcome, SignedCommand, SocketPort,
+    DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, PendingCommand, RecordOutcome, SignedCommand, SocketPort,
     SocketPush, SocketRef, StoredHeartbeat,
 };
 use crate::metrics::Metrics;
@@ -32,112 +32,112 @@ use crate::push::{PushOutcome, PushSender};
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
 use queue::{CommandQueue, Driver};
 
-/// What a device actor is told. Local to a node: nothing of it travels as it is.
+/// Message to a device actor. Local to a node: none is sent over the link as it is.
 #[derive(RactorMessage)]
 pub enum DeviceMsg {
-    /// A heartbeat came in.
+    /// A heartbeat to store.
     Heartbeat {
         /// The heartbeat.
         status: Arc<LastStatus>,
         /// A push token it carried.
         fcm_token: Option<String>,
-        /// The generation of the credentials it came with.
+        /// Generation of the credentials it came with.
         generation: i32,
-        /// The socket it came over.
+        /// Socket over which it came.
         socket: Option<SocketRef>,
-        /// Answered after commit.
+        /// Reply after the commit.
         reply: HeartbeatReply,
     },
-    /// A heartbeat of this device is committed.
+    /// A heartbeat of the device has been committed.
     Stored(StoredHeartbeat),
-    /// The deadline it asked for has passed.
+    /// The liveness deadline of the device has passed.
     DeadlinePassed,
-    /// It is asked something, from whichever node.
+    /// A request, from any node.
     Request(DeviceRequest, RpcReplyPort<Result<DeviceReply, ServiceError>>),
-    /// What the store held when it was asked at this moment, after somebody else may have written.
-    Reread(Instant, Box<StoredDevice>),
-    /// What became of the events that it had recorded.
+    /// The stored device, read at this moment after another node may have written it.
+    Refresh(Instant, Box<StoredDevice>),
+    /// Outcome of recording events.
     ChangeRecorded(RecordOutcome),
-    /// The pause after a refused record is over.
-    RecordAgain,
-    /// Commands that the store holds for it.
-    Orders(Vec<CommandOrder>),
-    /// What became of a push message with a command, to this push token.
+    /// The delay after a refused record has ended.
+    RetryRecord,
+    /// Stored open commands of the device.
+    PendingCommands(Vec<PendingCommand>),
+    /// Outcome of the push message of a command, to this push token.
     Pushed(CommandId, Box<str>, PushOutcome),
-    /// It was removed for good: there is nothing left to be an actor of.
+    /// The device was purged: its actor stops.
     Purged,
     /// Fails on purpose, for tests of the supervision.
     #[cfg(any(test, feature = "fault-injection"))]
     Crash,
 }
 
-/// When a device's deadline is looked at again while this node has no lease.
-const RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
-/// When events are looked at again that could not be recorded.
-const RECORD_AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+/// Delay before a deadline is checked again while this node has no lease.
+const LEASE_RECHECK: chrono::TimeDelta = chrono::TimeDelta::seconds(1);
+/// Delay before events are recorded again that could not be recorded.
+const RECORD_RETRY_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
-/// What every device actor of a node shares.
+/// Dependencies that all device actors of a node share.
 pub struct DeviceContext {
-    /// Where views are published.
+    /// Fleet view to which the state is published.
     pub view: Arc<FleetView>,
-    /// Where rows are written.
+    /// Writers of heartbeats.
     pub writers: HeartbeatWriters,
-    /// Where events are recorded.
+    /// Writer of events.
     pub events: EventWriter,
-    /// What this node may do right now.
+    /// Shards and lease of this node.
     pub ownership: Arc<Ownership>,
-    /// Reaches sockets, wherever they hang.
+    /// Sends to sockets of any node.
     pub sockets: Arc<dyn SocketPort>,
-    /// Reaches devices that have no socket.
+    /// Sends push messages.
     pub push: PushSender,
-    /// How devices are judged.
+    /// Thresholds of the status of a device.
     pub policy: DevicePolicy,
-    /// How long commands wait on each path.
+    /// Timeouts of the paths of commands.
     pub dispatch: DispatchPolicy,
-    /// Where what happens to commands is put on record.
+    /// Writer of command reports.
     pub commands: CommandWriter,
-    /// Keys of devices are derived from it.
+    /// Master key, from which the keys of devices are derived.
     pub master_key: Arc<SecretBox<Vec<u8>>>,
-    /// Where open commands are counted.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Where push tokens are forgotten that are worthless.
+    /// Store, for deleting invalid push tokens.
     pub store: Store,
 }
 
-/// What supervises devices: watches their deadlines, and reads them from the store.
+/// Supervisor of devices: watches their deadlines, and reads them from the store.
 ///
-/// One that has stopped does nothing; its devices are about to stop as well.
+/// A supervisor that has stopped does nothing; its devices are about to stop as well.
 pub trait DeviceSupervisor: Send + Sync {
     /// Sends [`DeviceMsg::DeadlinePassed`] to a device once this time has passed.
     fn watch_until(&self, device: DeviceId, deadline: Timestamp);
-    /// Sends [`DeviceMsg::Reread`] with what the store holds of a device.
-    fn read_again(&self, device: DeviceId);
+    /// Sends [`DeviceMsg::Refresh`] with the stored device.
+    fn reload(&self, device: DeviceId);
 }
 
 /// The actor of one device.
 pub struct DeviceActor;
 
-/// How a device actor starts.
+/// Arguments of a device actor.
 pub struct DeviceArguments {
-    /// Its state as the store knows it.
+    /// Stored state of the device.
     pub state: DeviceState,
-    /// When the store was asked for it.
+    /// When it was read from the store.
     pub read_at: Instant,
-    /// The push token that the store holds.
+    /// Stored push token.
     pub fcm_token: Option<String>,
-    /// The version of its key.
+    /// Version of the device key.
     pub key_version: i32,
-    /// The condition on record and its version.
+    /// Recorded condition and its version.
     pub condition: Option<(i64, Condition)>,
-    /// Its supervisor.
+    /// Supervisor of the device.
     pub supervisor: Arc<dyn DeviceSupervisor>,
-    /// The epoch of its shard that it belongs to.
+    /// Epoch of its shard.
     pub epoch: Epoch,
-    /// What all devices share.
+    /// Dependencies that all devices share.
     pub context: Arc<DeviceContext>,
 }
 
-/// What a device actor holds.
+/// State of a device actor.
 pub struct DeviceActorState {
     device: DeviceState,
     fcm_token: Option<Box<str>>,
@@ -150,19 +150,19 @@ pub struct DeviceActorState {
     /// A heartbeat of this very actor has written its details. Until then an earlier
     /// actor's last write may still be on its way.
     details_known: bool,
-    /// The condition on record and its version; 0 when none is.
+    /// Recorded condition and its version; 0 when there is none.
     recorded: (i64, Condition),
-    /// The condition that is being recorded, and whether it tells of a reboot.
+    /// Condition that is being recorded, and whether it includes a reboot.
     recording: Option<(Condition, bool)>,
-    /// Nothing is recorded for a while after a refusal: what is refused for good must not loop.
+    /// Whether recording is paused after a refusal, so that a permanent refusal does not loop.
     paused: bool,
-    /// When the condition on record was last known. One that was read before is older.
+    /// When the recorded condition was last read or written. One that was read before is older.
     recorded_at: Instant,
     /// When what this actor knows was read from the store, or told by whoever wrote it. What was
     /// read before that is older, and is not taken over.
     known_at: Instant,
     supervisor: Arc<dyn DeviceSupervisor>,
-    place: (ShardId, Epoch),
+    lease: ShardLease,
     context: Arc<DeviceContext>,
 }
 
@@ -188,7 +188,7 @@ impl Actor for DeviceActor {
             paused: false,
             recorded_at: read_at,
             known_at: read_at,
-            place: (shard_of(device.identity.id), epoch),
+            lease: ShardLease { shard: shard_of(device.identity.id), epoch },
             device,
             fcm_token: fcm_token.map(Into::into),
             key_version,
@@ -206,7 +206,7 @@ impl Actor for DeviceActor {
             }
             // Not before this node acts for it; something may have happened while nobody did.
             if condition::compare(&state.recorded.1, &state.device, &state.context.policy).is_some() {
-                state.watch_until(clock::now() + RECHECK);
+                state.watch_until(clock::now() + LEASE_RECHECK);
             }
         }
         Ok(state)
@@ -225,18 +225,18 @@ impl Actor for DeviceActor {
                 state.details_known |= with_details;
                 if let Some(token) = fcm_token {
                     state.fcm_token = Some(token.into());
-                    state.drive(&me, DispatchEvent::Look);
+                    state.drive(&me, DispatchEvent::Reconcile);
                 }
                 state.unreported = state.unreported.saturating_sub(1);
                 state.apply(DeviceEvent::Stored(status));
                 state.record(&me);
             }
             // Without its lease a node judges nobody; it looks again once it may.
-            DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + RECHECK),
+            DeviceMsg::DeadlinePassed if !state.acts() => state.watch_until(clock::now() + LEASE_RECHECK),
             DeviceMsg::DeadlinePassed => {
                 state.apply(DeviceEvent::DeadlinePassed);
                 state.record(&me);
-                state.drive(&me, DispatchEvent::Look);
+                state.drive(&me, DispatchEvent::Reconcile);
             }
             // What takes rights away is in force whoever owns the device by now.
             DeviceMsg::Request(request, reply) if !state.acts() && !matches!(request, DeviceRequest::AccessChanged { .. }) => {
@@ -246,18 +246,18 @@ impl Actor for DeviceActor {
                 let answered = state.request(&me, request);
                 answer(reply, answered);
             }
-            DeviceMsg::Reread(read_at, stored) => {
-                state.reread(read_at, *stored);
+            DeviceMsg::Refresh(read_at, stored) => {
+                state.refresh(read_at, *stored);
                 state.record(&me);
             }
             DeviceMsg::ChangeRecorded(outcome) => state.change_recorded(&me, outcome),
-            DeviceMsg::RecordAgain => {
+            DeviceMsg::RetryRecord => {
                 state.paused = false;
                 state.record(&me);
             }
-            DeviceMsg::Orders(orders) => {
-                state.commands.add(orders);
-                state.drive(&me, DispatchEvent::Look);
+            DeviceMsg::PendingCommands(commands) => {
+                state.commands.add(commands);
+                state.drive(&me, DispatchEvent::Reconcile);
             }
             DeviceMsg::Pushed(id, token, outcome) => state.pushed(&me, id, &token, outcome),
             DeviceMsg::Purged => {
@@ -276,15 +276,15 @@ fn answer_heartbeat(reply: HeartbeatReply, outcome: Result<HeartbeatAck, Service
     let _ = reply.send(outcome);
 }
 
-/// Whoever asked may have given up; that is theirs to handle.
+/// Replies; a caller that has given up is ignored.
 fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, value: T) {
     let _ = reply.send(value);
 }
 
 impl DeviceActorState {
-    /// Whether this node still owns the device, in the epoch that this actor belongs to.
+    /// Whether this node still owns the device in the epoch of this actor.
     fn acts(&self) -> bool {
-        self.context.ownership.acts(self.place.0, self.place.1)
+        self.context.ownership.acts(self.lease.shard, self.lease.epoch)
     }
 
     fn request(&mut self, me: &ActorRef<DeviceMsg>, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
@@ -305,26 +305,26 @@ impl DeviceActorState {
                     self.drive(me, DispatchEvent::SocketClosed);
                 }
             }
-            DeviceRequest::Command(order) => {
-                self.commands.add(vec![*order]);
-                self.drive(me, DispatchEvent::Look);
+            DeviceRequest::Command(command) => {
+                self.commands.add(vec![*command]);
+                self.drive(me, DispatchEvent::Reconcile);
             }
-            DeviceRequest::CommandTaken { id, over: true } => self.commands.over(id),
-            DeviceRequest::CommandTaken { id, over: false } => self.commands.received(id),
+            DeviceRequest::CommandUpdated { id, finished: true } => self.commands.finish(id),
+            DeviceRequest::CommandUpdated { id, finished: false } => self.commands.received(id),
             DeviceRequest::AccessChanged { generation, deleted } => {
                 self.apply(DeviceEvent::CredentialsRevoked { generation });
                 if deleted && self.device.lifecycle == domain::device::Lifecycle::Active {
                     self.known_at = Instant::now();
                     self.apply(DeviceEvent::Deleted);
                     // It may have been restored since; only the store knows.
-                    self.supervisor.read_again(self.device.identity.id);
+                    self.supervisor.reload(self.device.identity.id);
                 }
             }
         }
         Ok(DeviceReply::Done)
     }
 
-    fn reread(&mut self, read_at: Instant, mut stored: StoredDevice) {
+    fn refresh(&mut self, read_at: Instant, mut stored: StoredDevice) {
         if read_at < self.known_at {
             return;
         }
@@ -340,10 +340,10 @@ impl DeviceActorState {
         if let Some(condition) = stored.condition.take().filter(|(version, _)| newer && *version != self.recorded.0) {
             self.recorded = condition;
         }
-        self.apply(DeviceEvent::Reread(Box::new(stored.known())));
+        self.apply(DeviceEvent::Refresh(Box::new(stored.known())));
     }
 
-    /// Has recorded what happened since the condition that is on record, if anything has.
+    /// Submits the events since the recorded condition, if there are any.
     fn record(&mut self, me: &ActorRef<DeviceMsg>) {
         if self.recording.is_some() || self.paused || !self.acts() {
             return;
@@ -351,7 +351,7 @@ impl DeviceActorState {
         let Some((condition, occurrences)) = condition::compare(&self.recorded.1, &self.device, &self.context.policy) else { return };
         let change = RecordedChange {
             device_id: self.device.identity.id,
-            epoch: self.place.1,
+            epoch: self.lease.epoch,
             follows: self.recorded.0,
             condition: condition.clone(),
             occurrences,
@@ -366,10 +366,10 @@ impl DeviceActorState {
         }
     }
 
-    /// A device that is heard from tries again by itself, with its next heartbeat.
+    /// Schedules another try; an online device retries with its next heartbeat.
     fn record_later(&self) {
         if self.device.connectivity != domain::device::Connectivity::Online {
-            self.watch_until(clock::now() + RECORD_AGAIN);
+            self.watch_until(clock::now() + RECORD_RETRY_DELAY);
         }
     }
 
@@ -386,8 +386,8 @@ impl DeviceActorState {
             RecordOutcome::Refused => {
                 self.device.rebooted |= rebooted;
                 self.paused = true;
-                me.send_after(RECORD_AGAIN.to_std().unwrap_or_default(), || DeviceMsg::RecordAgain);
-                self.supervisor.read_again(self.device.identity.id);
+                me.send_after(RECORD_RETRY_DELAY.to_std().unwrap_or_default(), || DeviceMsg::RetryRecord);
+                self.supervisor.reload(self.device.identity.id);
             }
             RecordOutcome::Failed => {
                 self.device.rebooted |= rebooted;
@@ -416,11 +416,11 @@ impl DeviceActorState {
                 let commands = self.commands_for_answer(&me);
                 // A device that is being restarted reads the row from the store instead.
                 let on_stored = Box::new(move |stored| drop(me.cast(DeviceMsg::Stored(stored))));
-                self.context.writers.submit(WriteJob { row, owner: Some((on_stored, self.place.1)), commands, reply });
+                self.context.writers.submit(WriteJob { row, owner: Some((on_stored, self.lease.epoch)), commands, reply });
             }
             Admission::Repeat => {
                 let commands = self.commands_for_answer(&me);
-                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.place.1), commands }));
+                answer_heartbeat(reply, Ok(HeartbeatAck { outcome: HeartbeatOutcome::Repeat, epoch: Some(self.lease.epoch), commands }));
             }
             refused => answer_heartbeat(reply, Err(refusal(refused))),
         }
@@ -431,7 +431,7 @@ impl DeviceActorState {
             me,
             supervisor: self.supervisor.as_ref(),
             device: self.device.identity.id,
-            place: self.place,
+            lease: self.lease,
             key_version: self.key_version,
             socket: self.socket,
             fcm_token: self.fcm_token.as_deref(),
@@ -441,13 +441,13 @@ impl DeviceActorState {
         }
     }
 
-    /// Does for the open commands what is to be done after `event`. Not without the lease; then later.
+    /// Drives the open commands after `event`; without the lease, later.
     fn drive(&mut self, me: &ActorRef<DeviceMsg>, event: DispatchEvent) {
         if self.commands.is_empty() || self.device.lifecycle != domain::device::Lifecycle::Active {
             return;
         }
         if !self.acts() {
-            return self.watch_until(clock::now() + RECHECK);
+            return self.watch_until(clock::now() + LEASE_RECHECK);
         }
         let mut commands = std::mem::take(&mut self.commands);
         commands.drive(event, &self.driver(me));
@@ -464,7 +464,7 @@ impl DeviceActorState {
         answered
     }
 
-    /// The device's socket is this one.
+    /// Sets the socket of the device.
     fn socket_is(&mut self, me: &ActorRef<DeviceMsg>, socket: SocketRef) {
         if self.socket.replace(socket) != Some(socket) {
             self.publish_active();
@@ -491,12 +491,14 @@ impl DeviceActorState {
     }
 
     fn shown(&self) -> DeviceView {
-        let reach =
-            Reach { socket: self.socket.is_some(), push: self.fcm_token.as_deref().is_some_and(|token| self.context.push.reaches(token)) };
-        DeviceView { reach, ..self.device.view(&self.context.policy) }
+        let channels = Channels {
+            socket: self.socket.is_some(),
+            push: self.fcm_token.as_deref().is_some_and(|token| self.context.push.reaches(token)),
+        };
+        DeviceView { channels, ..self.device.view(&self.context.policy) }
     }
 
-    /// Shows it, unless it is deleted.
+    /// Publishes the device, unless it is deleted.
     fn publish_active(&self) {
         if self.device.lifecycle == domain::device::Lifecycle::Active {
             self.publish();
@@ -514,7 +516,7 @@ impl DeviceActorState {
         for effect in self.device.apply(event, clock::now(), &self.context.policy) {
             match effect {
                 DeviceEffect::Publish => self.publish(),
-                DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id, self.place.1),
+                DeviceEffect::Withdraw => self.context.view.withdraw(self.device.identity.id, self.lease.epoch),
                 DeviceEffect::WatchUntil(deadline) => self.watch_until(deadline),
                 DeviceEffect::Disconnect => {
                     if let Some(socket) = self.socket.take() {
@@ -526,7 +528,7 @@ impl DeviceActorState {
     }
 
     fn publish(&self) {
-        self.context.view.publish(self.shown(), self.place.1);
+        self.context.view.publish(self.shown(), self.lease.epoch);
     }
 
     fn watch_until(&self, deadline: Timestamp) {

@@ -3,7 +3,7 @@
 //! The deployment has checked them before, and the device checks them once more; in between it may have left its Wi-Fi.
 
 use domain::Timestamp;
-use domain::deployment::{DeviceFacts, MaintenanceWindow, Options, Reason, unready};
+use domain::deployment::{DeviceSnapshot, MaintenanceWindow, Options, Reason, ineligibility};
 use domain::device::LastStatus;
 use serde::Deserialize;
 
@@ -59,7 +59,7 @@ impl Precondition {
             return Some(domain::deployment::ErrorCode::OutsideWindow.into());
         }
         let last = last?;
-        unready(&self.options, &DeviceFacts::told(&last.telemetry, "", last.received_at, true), now)
+        ineligibility(&self.options, &DeviceSnapshot::of(&last.telemetry, "", last.received_at, true), now)
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use chrono::TimeDelta;
 use domain::action::ActionKind;
-use domain::command::{CommandState, Dispatch, DispatchAction, DispatchEvent, Path, Reach, Report};
+use domain::command::{Channels, CommandState, Dispatch, DispatchAction, DispatchEvent, Path, Report};
 use domain::device::LastStatus;
-use domain::shard::{Epoch, ShardId};
+use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 use prometheus::IntGauge;
 use ractor::ActorRef;
@@ -14,18 +14,18 @@ use store::{CommandReport, Reporter};
 
 use super::precondition::Precondition;
 use super::{DeviceContext, DeviceMsg, DeviceSupervisor};
-use crate::messages::{CommandOrder, SignedCommand, SocketPush, SocketRef};
+use crate::messages::{PendingCommand, SignedCommand, SocketPush, SocketRef};
 use crate::push::{PushMessage, PushOutcome};
 
 /// Commands whose end is remembered, so that one that was read before is not driven again.
-const OVER_MAX: usize = 32;
-/// When a device is looked at again that is not fit for what it is to be told; its next heartbeat is looked at as well.
+const FINISHED_MAX: usize = 32;
+/// Delay before the precondition of a command is checked again; it is checked at each heartbeat as well.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(5);
 /// Commands in one answer to a heartbeat.
 const ANSWERED_MAX: usize = 20;
 
 struct Open {
-    order: CommandOrder,
+    command: PendingCommand,
     precondition: Option<Precondition>,
     dispatch: Dispatch,
 }
@@ -36,17 +36,17 @@ pub(crate) struct CommandQueue {
     /// Counts those of all devices.
     gauge: Option<IntGauge>,
     open: Vec<Open>,
-    over: VecDeque<CommandId>,
+    finished: VecDeque<CommandId>,
     /// The earliest time at which the actor is woken for them.
     watching: Option<Timestamp>,
 }
 
-/// What a device's actor knows when it drives its commands.
+/// State of a device actor that its commands depend on.
 pub(crate) struct Driver<'a> {
     pub(crate) me: &'a ActorRef<DeviceMsg>,
     pub(crate) supervisor: &'a dyn DeviceSupervisor,
     pub(crate) device: DeviceId,
-    pub(crate) place: (ShardId, Epoch),
+    pub(crate) lease: ShardLease,
     pub(crate) key_version: i32,
     pub(crate) socket: Option<SocketRef>,
     pub(crate) fcm_token: Option<&'a str>,
@@ -56,34 +56,34 @@ pub(crate) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    pub(crate) fn reach(&self) -> Reach {
-        Reach { socket: self.socket.is_some(), push: self.fcm_token.is_some_and(|token| self.context.push.reaches(token)) }
+    pub(crate) fn channels(&self) -> Channels {
+        Channels { socket: self.socket.is_some(), push: self.fcm_token.is_some_and(|token| self.context.push.reaches(token)) }
     }
 
-    fn signed(&self, order: &CommandOrder) -> SignedCommand {
-        SignedCommand::new(&self.context.master_key, self.key_version, self.device, order, self.now)
+    fn signed(&self, command: &PendingCommand) -> SignedCommand {
+        SignedCommand::new(&self.context.master_key, self.key_version, self.device, command, self.now)
     }
 
     fn note(&self, id: CommandId, report: Report) {
-        let by = Reporter::Owner(self.place.0, self.place.1);
+        let by = Reporter::Owner(self.lease);
         self.context.commands.note(CommandReport { id, by, report, at: self.now });
     }
 
-    /// Gives an order to its socket or to the push service.
-    fn give(&self, path: Path, order: &CommandOrder) {
-        let signed = self.signed(order);
+    /// Sends a command over the socket or to the push service.
+    fn give(&self, path: Path, command: &PendingCommand) {
+        let signed = self.signed(command);
         match (path, self.socket, self.fcm_token) {
             (Path::Socket, Some(socket), _) => self.context.sockets.push(socket, SocketPush::Command(Box::new(signed))),
             (Path::Push, _, Some(token)) => {
-                let collapses = ActionKind::parse("action", &order.action).is_ok_and(ActionKind::collapses);
+                let collapses = ActionKind::parse("action", &command.action).is_ok_and(ActionKind::collapses);
                 let message = PushMessage {
                     device_id: self.device,
                     token: token.into(),
                     data: signed.push_data(),
-                    ttl_s: (order.expires_at - self.now).num_seconds().clamp(0, i64::from(u32::MAX)) as u32,
+                    ttl_s: (command.expires_at - self.now).num_seconds().clamp(0, i64::from(u32::MAX)) as u32,
                     collapse_key: collapses.then_some("sync"),
                 };
-                let (me, id, token) = (self.me.clone(), order.id, Box::from(token));
+                let (me, id, token) = (self.me.clone(), command.id, Box::from(token));
                 // A device that stopped in the meantime is looked at by its next owner.
                 self.context.push.submit(message, move |outcome| drop(me.cast(DeviceMsg::Pushed(id, token, outcome))));
             }
@@ -100,7 +100,7 @@ impl Drop for CommandQueue {
 
 impl CommandQueue {
     pub(crate) fn new(gauge: IntGauge) -> Self {
-        Self { gauge: Some(gauge), open: Vec::new(), over: VecDeque::new(), watching: None }
+        Self { gauge: Some(gauge), open: Vec::new(), finished: VecDeque::new(), watching: None }
     }
 
     fn count(&self, more: i64) {
@@ -113,38 +113,38 @@ impl CommandQueue {
         self.open.is_empty()
     }
 
-    /// Takes orders in that are not there yet, and are not known to be over.
-    pub(crate) fn add(&mut self, orders: Vec<CommandOrder>) {
-        for order in orders {
-            if self.over.contains(&order.id) || self.open.iter().any(|open| open.order.id == order.id) {
+    /// Adds pending commands, except known and finished ones.
+    pub(crate) fn add(&mut self, commands: Vec<PendingCommand>) {
+        for command in commands {
+            if self.finished.contains(&command.id) || self.open.iter().any(|open| open.command.id == command.id) {
                 continue;
             }
-            let state = if order.delivered { CommandState::Delivered } else { CommandState::Queued };
+            let state = if command.delivered { CommandState::Delivered } else { CommandState::Queued };
             self.count(1);
-            let precondition = Precondition::of(&order.action, &order.params);
-            self.open.push(Open { dispatch: Dispatch::new(state, order.release_at, order.expires_at), precondition, order });
+            let precondition = Precondition::of(&command.action, &command.params);
+            self.open.push(Open { dispatch: Dispatch::new(state, command.release_at, command.expires_at), precondition, command });
         }
     }
 
     /// The device has this one.
     pub(crate) fn received(&mut self, id: CommandId) {
-        if let Some(open) = self.open.iter_mut().find(|open| open.order.id == id) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.command.id == id) {
             open.dispatch.delivered = true;
         }
     }
 
     /// Nothing is left to do for this one.
-    pub(crate) fn over(&mut self, id: CommandId) {
+    pub(crate) fn finish(&mut self, id: CommandId) {
         let before = self.open.len();
-        self.open.retain(|open| open.order.id != id);
+        self.open.retain(|open| open.command.id != id);
         self.count(self.open.len() as i64 - before as i64);
-        self.over.push_back(id);
-        if self.over.len() > OVER_MAX {
-            self.over.pop_front();
+        self.finished.push_back(id);
+        if self.finished.len() > FINISHED_MAX {
+            self.finished.pop_front();
         }
     }
 
-    /// What became of a push message.
+    /// Outcome of a push message.
     pub(crate) fn pushed(&mut self, id: CommandId, outcome: &PushOutcome, driver: &Driver<'_>) {
         let event = match outcome {
             PushOutcome::Accepted => return,
@@ -153,7 +153,7 @@ impl CommandQueue {
             }
             PushOutcome::TokenGone | PushOutcome::Refused(_) | PushOutcome::Off => DispatchEvent::PushRefused,
         };
-        self.drive_some(event, driver, |order| order.id == id);
+        self.drive_some(event, driver, |command| command.id == id);
     }
 
     /// Something happened that may matter to all of them.
@@ -161,40 +161,40 @@ impl CommandQueue {
         self.drive_some(event, driver, |_| true);
     }
 
-    /// Those that belong into the answer to a heartbeat.
+    /// Commands for the answer to a heartbeat.
     pub(crate) fn answer(&mut self, driver: &Driver<'_>) -> Vec<SignedCommand> {
         self.drive_some(DispatchEvent::HeartbeatAnswered, driver, |_| true)
     }
 
-    fn drive_some(&mut self, event: DispatchEvent, driver: &Driver<'_>, of: impl Fn(&CommandOrder) -> bool) -> Vec<SignedCommand> {
+    fn drive_some(&mut self, event: DispatchEvent, driver: &Driver<'_>, of: impl Fn(&PendingCommand) -> bool) -> Vec<SignedCommand> {
         let (mut answered, mut expired, mut next) = (Vec::new(), Vec::new(), None::<Timestamp>);
-        for open in self.open.iter_mut().filter(|open| of(&open.order)) {
-            let event = if answered.len() < ANSWERED_MAX { event } else { DispatchEvent::Look };
+        for open in self.open.iter_mut().filter(|open| of(&open.command)) {
+            let event = if answered.len() < ANSWERED_MAX { event } else { DispatchEvent::Reconcile };
             let on_its_way = open.dispatch.delivered || driver.now >= open.dispatch.expires_at;
             if !on_its_way && open.precondition.as_ref().is_some_and(|precondition| precondition.unmet(driver.last, driver.now).is_some()) {
                 let again = driver.now + HELD_FOR;
                 next = Some(next.map_or(again, |earliest| earliest.min(again)));
                 continue;
             }
-            let again = match open.dispatch.decide(event, driver.reach(), &driver.context.dispatch, driver.now) {
+            let again = match open.dispatch.decide(event, driver.channels(), &driver.context.dispatch, driver.now) {
                 DispatchAction::Send(path, again) => {
                     match path {
-                        Path::Heartbeat => answered.push(driver.signed(&open.order)),
-                        _ => driver.give(path, &open.order),
+                        Path::Heartbeat => answered.push(driver.signed(&open.command)),
+                        _ => driver.give(path, &open.command),
                     }
-                    driver.note(open.order.id, Report::Sent(path));
+                    driver.note(open.command.id, Report::Sent(path));
                     again
                 }
-                DispatchAction::LookAgain(again) => again,
+                DispatchAction::WakeAt(again) => again,
                 DispatchAction::Expire => {
-                    driver.note(open.order.id, Report::Expired);
-                    expired.push(open.order.id);
+                    driver.note(open.command.id, Report::Expired);
+                    expired.push(open.command.id);
                     continue;
                 }
             };
             next = Some(next.map_or(again, |earliest| earliest.min(again)));
         }
-        expired.into_iter().for_each(|id| self.over(id));
+        expired.into_iter().for_each(|id| self.finish(id));
         self.watch(next, driver);
         answered
     }

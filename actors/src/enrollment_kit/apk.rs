@@ -33,12 +33,12 @@ const MISSING: ServiceError = ServiceError::WrongState(concat!(
     "; or ask for a script without installation if the agent is on the devices already"
 ));
 
-/// What is known of an APK.
+/// Properties of an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkFacts {
     /// SHA-256 of the file, hex.
     pub sha256: String,
-    /// Its length in bytes.
+    /// Size, bytes.
     pub size: u64,
     /// SHA-256 of the certificate that signed it (APK signature scheme v2, else v3), if that can be read.
     pub signer_sha256: Option<[u8; 32]>,
@@ -95,10 +95,10 @@ pub(crate) struct AgentApk {
 
 /// An opened APK, of which some bytes can be sent.
 pub struct ApkDownload {
-    /// What is known of the whole file.
+    /// Properties of the whole file.
     pub facts: Arc<ApkFacts>,
     file: tokio::fs::File,
-    turn: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     stall_timeout: Duration,
 }
 
@@ -118,7 +118,7 @@ impl AgentApk {
         None
     }
 
-    /// What is known of the file at a location; it is read only when it changed.
+    /// Properties of the file at a location; read again only when it has changed.
     ///
     /// # Errors
     /// Why it cannot be read, or that it is no APK.
@@ -144,7 +144,7 @@ impl AgentApk {
         facts
     }
 
-    /// What is known of the APK.
+    /// Properties of the APK.
     ///
     /// # Errors
     /// There is none, it cannot be read, or is no APK.
@@ -168,8 +168,8 @@ impl AgentApk {
     /// # Errors
     /// Overloaded when too many run, not found without an APK, or as [`Self::facts`].
     pub(crate) async fn open(&self) -> Result<ApkDownload, ServiceError> {
-        let turn = Arc::clone(&self.downloads).try_acquire_owned();
-        let turn = turn.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
+        let permit = Arc::clone(&self.downloads).try_acquire_owned();
+        let permit = permit.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
         if self.location().await.is_none() {
             return Err(ServiceError::NotFound("agent APK"));
         }
@@ -178,7 +178,7 @@ impl AgentApk {
             tracing::warn!(event = "agent_apk.unreadable", file = %location.file.display(), %cause);
             ServiceError::Unavailable
         })?;
-        Ok(ApkDownload { facts, file, turn, stall_timeout: self.stall_timeout })
+        Ok(ApkDownload { facts, file, permit, stall_timeout: self.stall_timeout })
     }
 }
 
@@ -205,7 +205,7 @@ fn note(file: &Path, facts: &Result<Arc<ApkFacts>, Arc<str>>) {
 impl ApkDownload {
     /// The bytes `from ..= to`. A reader that takes nothing for the stall timeout loses its turn.
     pub fn bytes(self, from: u64, to: u64) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        send_file(self.file, from, to, self.turn, self.stall_timeout, None)
+        send_file(self.file, from, to, self.permit, self.stall_timeout, None)
     }
 }
 

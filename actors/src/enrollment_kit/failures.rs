@@ -7,7 +7,7 @@ pub struct Failure {
     pub code: u8,
     /// Its stable name.
     pub name: &'static str,
-    /// What is wrong.
+    /// Meaning of the failure.
     pub meaning: &'static str,
     /// What to do.
     pub remedy: &'static str,
@@ -157,7 +157,7 @@ pub const FAILURES: [Failure; 26] = [
     failure(130, "interrupted", "The script was interrupted.", "Run the script again: completed steps are recognised."),
 ];
 
-/// What package installers say, and what helps.
+/// Messages of package installers, and remedies.
 pub const INSTALL_REMEDIES: [(&str, &str); 13] = [
     ("INSTALL_FAILED_INSUFFICIENT_STORAGE", "The device is full: free some storage."),
     (

@@ -32,7 +32,7 @@ pub enum ApkSource {
 }
 
 impl ApkSource {
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Setting => "setting",

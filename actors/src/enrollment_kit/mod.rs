@@ -47,7 +47,7 @@ pub const APP_OPERATION: &str = "GET_USAGE_STATS";
 /// Longest address of the server, in bytes.
 pub const SERVER_URL_MAX_BYTES: usize = 300;
 
-/// What scripts and codes are made with.
+/// Enrollment kit: everything that scripts and QR codes need.
 pub(crate) struct EnrollmentKit {
     /// How devices reach the server, where that is configured.
     pub(crate) public_url: Option<String>,

@@ -19,7 +19,7 @@ const WIFI_PASSWORD_MAX_CHARS: usize = 64;
 /// How a Wi-Fi network is protected, as Android's provisioning names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WifiSecurity {
-    /// Not at all.
+    /// No security.
     None,
     /// WPA, WPA2 or WPA3 with a password.
     Wpa,
@@ -30,9 +30,9 @@ pub enum WifiSecurity {
 /// A Wi-Fi network that the device joins before anything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wifi {
-    /// Its name.
+    /// Name.
     pub ssid: String,
-    /// How it is protected.
+    /// Security.
     pub security: WifiSecurity,
     /// Its password.
     pub password: Option<String>,
@@ -68,11 +68,11 @@ impl Wifi {
     }
 }
 
-/// What a code carries.
+/// Content of a QR code.
 pub struct Provisioning<'a> {
     /// How the device reaches the server.
     pub server_url: &'a str,
-    /// Where it fetches the APK.
+    /// Download address.
     pub apk_url: &'a str,
     /// SHA-256 of the certificate that signed the APK.
     pub signer_sha256: &'a [u8; 32],

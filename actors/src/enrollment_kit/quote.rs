@@ -19,7 +19,7 @@ impl Shell {
     /// Every shell.
     pub const ALL: [Self; 3] = [Self::Bash, Self::PowerShell, Self::Cmd];
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bash => "bash",
@@ -37,7 +37,7 @@ impl Shell {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// The name is not a shell's.

@@ -1,4 +1,4 @@
-//! Which of this node's devices changed, in order, each at its newest place only.
+//! Change log of the devices of this node: each device once, at its newest change.
 //!
 //! ```text
 //! number    1  2  3  4  5  6  7  8

@@ -12,17 +12,17 @@ use ractor_cluster::{RactorClusterMessage, RactorMessage};
 
 use super::codec::{BadBody, Message};
 use super::message::{
-    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage, encode_changes,
+    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage, encode_changes,
 };
 use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, format_of};
 use super::{GATEWAYS, Links, LocalNode, WeakLinks};
 use crate::ServiceError;
-use crate::messages::{ChangesWanted, HeartbeatAck, HeartbeatOutcome};
+use crate::messages::{ChangesRequest, HeartbeatAck, HeartbeatOutcome};
 
 /// Changes of devices in one answer; halved until they fit into a body.
 const CHANGES_MAX: usize = 256;
 
-/// What a gateway is told by peers.
+/// Message of a peer to the gateway.
 #[derive(RactorClusterMessage)]
 pub(crate) enum GatewayMsg {
     /// To be answered.
@@ -122,7 +122,7 @@ fn device(
     });
 }
 
-fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesWanted, reply: RpcReplyPort<Envelope>) {
+fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesRequest, reply: RpcReplyPort<Envelope>) {
     let links = Arc::clone(links);
     tokio::spawn(async move {
         let Some(local) = links.local() else { return };
@@ -156,7 +156,7 @@ fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, bat
             Err(item) => to_start.push((place, item)),
         }
     }
-    send(reply, envelope_of(protocol, Ok::<_, Refusal>(HeartbeatsTaken { not_owned })));
+    send(reply, envelope_of(protocol, Ok::<_, Refusal>(HeartbeatsReceived { not_owned })));
     let (links, from, number) = (Arc::clone(links), batch.from, batch.batch);
     tokio::spawn(async move {
         let _permit = permit;
@@ -203,7 +203,7 @@ fn told(links: &Arc<Links>, envelope: &Envelope) -> Result<(), BadBody> {
     Ok(())
 }
 
-/// What the supervisor of the gateway is told. Local to a node.
+/// Message to the supervisor of the gateway. Local to a node.
 #[derive(RactorMessage)]
 pub(crate) enum SupervisorMsg {
     /// Start the gateway.

@@ -1,6 +1,6 @@
 //! Messages that only the link has; those of [`crate::messages`] travel as well. Their field numbers stand in [`super::schema`].
 
-use domain::command::Reach;
+use domain::command::Channels;
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
 use domain::{DeviceId, NodeId};
@@ -22,12 +22,12 @@ pub struct Heartbeats {
 
 /// Tells that a batch arrived; the outcomes follow after commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeartbeatsTaken {
+pub struct HeartbeatsReceived {
     /// Places of those that this node does not own.
     pub not_owned: Vec<u32>,
 }
 
-/// What became of a forwarded heartbeat.
+/// Outcome of a forwarded heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardOutcome {
     /// Committed, decided in this epoch.
@@ -42,7 +42,7 @@ pub enum ForwardOutcome {
         stored: bool,
         /// Decided in this epoch.
         epoch: Epoch,
-        /// What the device is to do.
+        /// Commands of the answer to a heartbeat.
         commands: Vec<SignedCommand>,
     },
 }
@@ -108,7 +108,7 @@ impl From<Refusal> for ServiceError {
 pub struct DeviceCall {
     /// The device.
     pub device: DeviceId,
-    /// The request.
+    /// Origin of the request.
     pub request: DeviceRequest,
 }
 
@@ -139,16 +139,16 @@ pub struct NodeStats {
 }
 
 /// Protocol 3: which ways lead to the devices of [`Changes`], socket and push, in the order of the changes.
-pub(super) type Reaches = Vec<(bool, bool)>;
+pub(super) type ChannelPairs = Vec<(bool, bool)>;
 
 /// [`Changes`] as they are sent: protocol 3 has the ways to the devices beside them.
 pub(super) fn encode_changes(format: Format, changes: &Changes) -> Result<Vec<u8>, BadBody> {
     match format {
         Format::Numbered => codec::encode(format, changes),
         Format::Positional => {
-            let reach = |change: &Change| change.view.as_ref().map_or((false, false), |view| (view.reach.socket, view.reach.push));
-            let reaches: Reaches = changes.changes.iter().map(reach).collect();
-            codec::encode(format, &(changes.clone(), reaches))
+            let channels = |change: &Change| change.view.as_ref().map_or((false, false), |view| (view.channels.socket, view.channels.push));
+            let channels: ChannelPairs = changes.changes.iter().map(channels).collect();
+            codec::encode(format, &(changes.clone(), channels))
         }
     }
 }
@@ -158,10 +158,10 @@ pub(super) fn decode_changes(format: Format, bytes: &[u8]) -> Result<Changes, Ba
     match format {
         Format::Numbered => codec::decode(format, bytes),
         Format::Positional => {
-            let (mut changes, reaches): (Changes, Reaches) = codec::decode(format, bytes)?;
-            for (change, (socket, push)) in changes.changes.iter_mut().zip(reaches) {
+            let (mut changes, channels): (Changes, ChannelPairs) = codec::decode(format, bytes)?;
+            for (change, (socket, push)) in changes.changes.iter_mut().zip(channels) {
                 if let Some(view) = &mut change.view {
-                    view.reach = Reach { socket, push };
+                    view.channels = Channels { socket, push };
                 }
             }
             Ok(changes)

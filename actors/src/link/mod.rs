@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ServiceError;
-use crate::messages::{Changes, ChangesWanted, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
+use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
 use crate::metrics::Metrics;
 use crate::ownership::ClusterView;
 use codec::BadBody;
@@ -93,10 +93,10 @@ pub enum LinkError {
     /// No link, or no answer in time: whether it did is unknown.
     #[error("the peer cannot be reached")]
     Unreachable,
-    /// It does not speak that.
+    /// The protocol of the peer has no such message.
     #[error("the peer does not speak this protocol")]
     Unsupported,
-    /// It refused.
+    /// The peer refused.
     #[error("the peer refused: {0:?}")]
     Refused(Refusal),
     /// The message is larger than the link carries.
@@ -327,7 +327,7 @@ impl Links {
     ///
     /// # Errors
     /// The peer cannot be reached, or refuses.
-    pub async fn changes(&self, node: NodeId, wanted: ChangesWanted) -> Result<Changes, LinkError> {
+    pub async fn changes(&self, node: NodeId, wanted: ChangesRequest) -> Result<Changes, LinkError> {
         let peer = self.peer(node)?;
         let body = peer.call_for_bytes(Kind::Changes, &wanted, CHANGES_TIMEOUT).await?;
         message::decode_changes(format_of(peer.protocol()), &body).map_err(|_| LinkError::Unsupported)

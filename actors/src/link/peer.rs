@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::codec::{self, Message};
-use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal};
+use super::message::{ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal};
 use super::protocol::{Envelope, Kind, format_of, negotiated};
 use super::{GatewayMsg, LinkError, Links, transport};
 use crate::messages::{ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome};
@@ -340,7 +340,7 @@ impl Peer {
         links.pending.insert(number, Pending { node: self.row.id, replies: replies.into_iter().map(Some).collect() });
         let taken = self.call_bytes(Kind::Heartbeats, body, links.settings.taken_timeout).await;
         match taken.and_then(|body| self.decode(&body)) {
-            Ok(HeartbeatsTaken { not_owned }) => {
+            Ok(HeartbeatsReceived { not_owned }) => {
                 if let Some(mut pending) = links.pending.get_mut(&number) {
                     for place in not_owned {
                         if let Some(reply) = pending.replies.get_mut(place as usize).and_then(Option::take) {

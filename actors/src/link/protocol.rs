@@ -36,13 +36,13 @@ pub(crate) fn format_of(protocol: u16) -> Format {
     if protocol < 4 { Format::Positional } else { Format::Numbered }
 }
 
-/// What a message is.
+/// Kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Kind {
     /// [`super::message::NodeStats`], answered with the same of the other node.
     Ping = 1,
-    /// [`super::message::Heartbeats`], answered with [`super::message::HeartbeatsTaken`].
+    /// [`super::message::Heartbeats`], answered with [`super::message::HeartbeatsReceived`].
     Heartbeats = 2,
     /// [`super::message::HeartbeatOutcomes`]; no answer.
     Outcomes = 3,
@@ -50,13 +50,13 @@ pub(crate) enum Kind {
     Device = 4,
     /// [`super::message::SocketMessage`]; no answer.
     SocketPush = 5,
-    /// [`crate::messages::ChangesWanted`], answered with [`crate::messages::Changes`].
+    /// [`crate::messages::ChangesRequest`], answered with [`crate::messages::Changes`].
     Changes = 6,
     /// An answer.
     Answer = 100,
     /// A [`super::message::Refusal`].
     Refused = 101,
-    /// A kind or protocol that is not spoken here: [`Spoken`].
+    /// A kind or protocol that is not spoken here: [`ProtocolRange`].
     Unsupported = 102,
     /// A body that does not read.
     Malformed = 103,
@@ -83,7 +83,7 @@ impl Kind {
 
 /// The protocols that a node speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spoken {
+pub(crate) struct ProtocolRange {
     pub(crate) min: u32,
     pub(crate) max: u32,
 }
@@ -118,7 +118,7 @@ impl Envelope {
 
     /// The answer to what this node does not speak.
     pub(crate) fn unsupported(protocol: u16) -> Self {
-        let spoken = Spoken { min: PROTOCOL_MIN.into(), max: PROTOCOL_MAX.into() };
+        let spoken = ProtocolRange { min: PROTOCOL_MIN.into(), max: PROTOCOL_MAX.into() };
         Self::of(protocol, Kind::Unsupported, &spoken).unwrap_or_else(|_| Self::new(protocol, Kind::Unsupported, vec![]))
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use domain::command::Reach;
+use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::reconcile::ReconcilerStatus;
@@ -17,12 +17,12 @@ use domain::{CommandId, DeviceId, NodeId};
 
 use super::codec::{Format, Message, decode, encode};
 use super::message::{
-    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage, decode_changes,
+    DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage, decode_changes,
     encode_changes,
 };
-use super::protocol::Spoken;
+use super::protocol::ProtocolRange;
 use crate::messages::{
-    Change, Changes, ChangesWanted, CommandOrder, DeviceReply, DeviceRequest, ForwardedHeartbeat, SignedCommand, SocketPush, SocketRef,
+    Change, Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
 };
 
 /// Every field set, so that none can change unnoticed.
@@ -84,7 +84,7 @@ fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
         last_seen_at: Some(at(3)),
         connectivity: Connectivity::Offline,
         app_status: AppStatus::Down,
-        reach: Reach { socket: true, push: false },
+        channels: Channels { socket: true, push: false },
     };
     (id, NodeId(uuid::Uuid::from_u128(9)), status, view)
 }
@@ -112,7 +112,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
     let time = chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap();
     let socket = SocketRef { node, socket: 5 };
     let item = ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket) };
-    let order = CommandOrder {
+    let order = PendingCommand {
         id: CommandId(device.0),
         action: "ring".into(),
         params: "{}".into(),
@@ -136,7 +136,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         DeviceRequest::SocketOpened { generation: 2, socket },
         DeviceRequest::AccessChanged { generation: 3, deleted: true },
         DeviceRequest::Command(Box::new(order)),
-        DeviceRequest::CommandTaken { id: CommandId(device.0), over: true },
+        DeviceRequest::CommandUpdated { id: CommandId(device.0), finished: true },
         DeviceRequest::SocketClosed { socket },
     ];
     let refusals = [
@@ -183,11 +183,11 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         ),
     );
     vec![
-        sample(format, "spoken", Spoken { min: 2, max: 3 }),
+        sample(format, "spoken", ProtocolRange { min: 2, max: 3 }),
         sample(format, "stats", stats),
         sample(format, "refusals", refusals.to_vec()),
         sample(format, "heartbeats", Heartbeats { from: node, batch: 1, items: vec![item] }),
-        sample(format, "taken", HeartbeatsTaken { not_owned: vec![1] }),
+        sample(format, "taken", HeartbeatsReceived { not_owned: vec![1] }),
         sample(format, "outcomes", HeartbeatOutcomes { batch: 1, outcomes: (0..).zip(outcomes).collect() }),
         sample(format, "calls", requests.map(|request| DeviceCall { device, request }).to_vec()),
         // Protocol 3 has the ways to a device in the change log only.
@@ -198,12 +198,12 @@ fn messages(recording: &Recording) -> Vec<Sample> {
                 DeviceReply::Done,
                 DeviceReply::View(Box::new(match format {
                     Format::Numbered => view,
-                    Format::Positional => DeviceView { reach: Reach::default(), ..view },
+                    Format::Positional => DeviceView { channels: Channels::default(), ..view },
                 })),
             ],
         ),
         sample(format, "pushes", pushes.map(|push| SocketMessage { socket: 5, push }).to_vec()),
-        sample(format, "changes_wanted", ChangesWanted { log: 1, after: 2 }),
+        sample(format, "changes_wanted", ChangesRequest { log: 1, after: 2 }),
         Sample {
             name: "changes",
             bytes: encode_changes(format, &changes).unwrap(),

@@ -4,20 +4,20 @@
 //! protocol 3, and a type with a default ([`Message::absent`](super::codec::Message::absent)): nodes of other builds skip it, or read its default.
 //! A new variant is refused by name by nodes that do not know it. Recorded bytes hold all of that: [`super::recorded`].
 
-use domain::command::Reach;
+use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::reconcile::ReconcilerStatus;
 
 use super::codec::{BadBody, Message, message, message_enum, message_struct};
-use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsTaken, NodeStats, Refusal, SocketMessage};
-use super::protocol::Spoken;
+use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage};
+use super::protocol::ProtocolRange;
 use crate::messages::{
-    Change, Changes, ChangesWanted, CommandOrder, DeviceReply, DeviceRequest, ForwardedHeartbeat, SignedCommand, SocketPush, SocketRef,
+    Change, Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, PendingCommand, SignedCommand, SocketPush, SocketRef,
 };
 
 // The link itself.
-message_struct!(Spoken { 1: min, 2: max });
+message_struct!(ProtocolRange { 1: min, 2: max });
 message_struct!(NodeStats { 1: devices, 2: heartbeats_per_second, 3: in_flight, 4: agent_sockets, 5: open_commands; 6: reconcilers });
 message_struct!(ReconcilerStatus {
     1: name,
@@ -34,7 +34,7 @@ message_enum!(Refusal { 0: NotOwner, 1: Unauthorized, 2: DeviceDeleted, 3: NotFo
 // Heartbeats and their outcomes.
 message_struct!(Heartbeats { 1: from, 2: batch, 3: items });
 message_struct!(ForwardedHeartbeat { 1: device, 2: status, 3: generation, 4: fcm_token, 5: socket });
-message_struct!(HeartbeatsTaken { 1: not_owned });
+message_struct!(HeartbeatsReceived { 1: not_owned });
 message_struct!(HeartbeatOutcomes { 1: batch, 2: outcomes });
 message_enum!(ForwardOutcome {
     0: Stored(1: epoch),
@@ -51,11 +51,11 @@ message_enum!(DeviceRequest {
     2: SocketOpened { 1: generation, 2: socket },
     3: AccessChanged { 1: generation, 2: deleted },
     4: Command(1: command),
-    5: CommandTaken { 1: id, 2: over },
+    5: CommandUpdated { 1: id, 2: finished },
     6: SocketClosed { 1: socket },
 });
 message_enum!(DeviceReply { 0: Done, 1: View(1: view) });
-message_struct!(CommandOrder { 1: id, 2: action, 3: params, 4: delivered, 5: release_at, 6: expires_at });
+message_struct!(PendingCommand { 1: id, 2: action, 3: params, 4: delivered, 5: release_at, 6: expires_at });
 message_struct!(SignedCommand { 1: id, 2: device_id, 3: action, 4: ts, 5: expires_at, 6: params, 7: signature, 8: legacy_hmac });
 
 // Agent sockets.
@@ -64,12 +64,12 @@ message_struct!(SocketMessage { 1: socket, 2: push });
 message_enum!(SocketPush { 0: Replaced, 1: Revoked, 2: Command(1: command) });
 
 // The change log.
-message_struct!(ChangesWanted { 1: log, 2: after });
+message_struct!(ChangesRequest { 1: log, 2: after });
 message_struct!(Changes { 1: log, 2: last, 3: more, 4: changes, 5: heartbeats_per_second, 6: enrollment_revision });
 message_struct!(Change { 1: device, 2: epoch, 3: view });
 
 // Devices.
-message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: reach });
+message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: channels });
 message_struct!(DeviceIdentity { 1: id, 2: alias, 3: tags, 4: groups, 5: hardware_id, 6: model, 7: manufacturer, 8: enrolled_at });
 message_struct!(LastStatus { 1: bucket_at, 2: received_at, 3: device_time, 4: clock_rejected, 5: telemetry });
 message_struct!(WatchedApp { 1: package, 2: installed, 3: version_name, 4: version_code });
@@ -115,7 +115,7 @@ message_struct!(Telemetry {
 });
 
 /// Absent in protocol 3, which has it beside the view.
-impl Message for Reach {
+impl Message for Channels {
     fn write(&self, out: &mut message::Writer) {
         (self.socket, self.push).write(out);
     }

@@ -1,4 +1,4 @@
-//! Who may join the link between nodes: mutual TLS 1.3 with certificates of one cluster.
+//! TLS of the link between nodes: mutual TLS 1.3 with certificates of one cluster.
 //!
 //! The authority's key is derived from the cluster secret, so every node that has the secret can
 //! make its own certificate and no node has to be asked for one. Certificates name the cluster
@@ -50,7 +50,7 @@ pub struct NodeCertificate {
     pub key_pem: SecretBox<String>,
 }
 
-/// What a node shows and checks on the link.
+/// TLS configuration of a node on the link.
 #[derive(Clone)]
 pub struct LinkTls {
     pub(crate) acceptor: TlsAcceptor,
@@ -110,7 +110,7 @@ impl NodeCertificate {
 }
 
 impl LinkTls {
-    /// What a node with this certificate shows and checks.
+    /// TLS configuration of a node with this certificate.
     ///
     /// # Errors
     /// Something does not read, or does not fit together.

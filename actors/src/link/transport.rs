@@ -116,7 +116,7 @@ pub(crate) async fn accept(
     metrics: Metrics,
     stopping: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -130,7 +130,7 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             refused(&metrics, peer, "too_many_handshakes", "");
             continue;
         };

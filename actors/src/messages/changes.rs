@@ -1,4 +1,4 @@
-//! What changed in the devices that a node owns.
+//! Changes of the devices that a node owns.
 
 use domain::DeviceId;
 use domain::device::DeviceView;
@@ -6,7 +6,7 @@ use domain::shard::Epoch;
 
 /// Asks for what changed in the devices that a node owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChangesWanted {
+pub struct ChangesRequest {
     /// The log that `after` is a number of; another one means: from the beginning.
     pub log: u64,
     /// Changes after this one.
@@ -20,11 +20,11 @@ pub struct Change {
     pub device: DeviceId,
     /// The epoch of its shard in which the owner said so.
     pub epoch: Epoch,
-    /// What is to be seen of it; `None` once it is deleted.
+    /// New view; `None`: the device is deleted.
     pub view: Option<DeviceView>,
 }
 
-/// What changed.
+/// Changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
     /// The log that `last` is a number of.

@@ -14,8 +14,8 @@ use domain::{CommandId, DeviceId, NodeId};
 use tokio::sync::oneshot;
 
 use crate::ServiceError;
-pub use changes::{Change, Changes, ChangesWanted};
-pub use command::CommandOrder;
+pub use changes::{Change, Changes, ChangesRequest};
+pub use command::PendingCommand;
 pub use signed::SignedCommand;
 
 /// Identity that a device has proved. Whether it still holds, the device's actor decides.
@@ -27,7 +27,7 @@ pub struct DeviceCredentials {
     pub generation: i32,
 }
 
-/// A device's socket, wherever it hangs.
+/// A device's socket, on any node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketRef {
     /// The node that holds it.
@@ -36,7 +36,7 @@ pub struct SocketRef {
     pub socket: u64,
 }
 
-/// A message of a device's owner to the device's socket.
+/// Message of the owner of a device to the socket of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketPush {
     /// Another socket of the same device took over.
@@ -47,7 +47,7 @@ pub enum SocketPush {
     Command(Box<SignedCommand>),
 }
 
-/// The way to agent sockets, wherever they hang.
+/// The way to agent sockets, of any node.
 pub trait SocketPort: Send + Sync {
     /// Tells a socket something. One that is gone needs no telling.
     fn push(&self, socket: SocketRef, push: SocketPush);
@@ -61,44 +61,44 @@ pub enum DeviceRequest {
         /// Their generation.
         generation: i32,
     },
-    /// Its live state.
+    /// Live state.
     View,
-    /// A socket of it was opened, or its owner changed while it was open.
+    /// A socket of the device was opened, or the owner changed while it was open.
     SocketOpened {
         /// Generation of the credentials it was opened with.
         generation: i32,
-        /// Where it hangs.
+        /// The socket.
         socket: SocketRef,
     },
-    /// Its credentials were revoked, or it was deleted.
+    /// The credentials were revoked, or the device was deleted.
     AccessChanged {
         /// The generation that holds from now on.
         generation: i32,
         /// Whether it was deleted.
         deleted: bool,
     },
-    /// A command was made for it.
-    Command(Box<CommandOrder>),
-    /// The device has a command, or a command is over.
-    CommandTaken {
+    /// A command was created for the device.
+    Command(Box<PendingCommand>),
+    /// The device has received a command, or a command has finished.
+    CommandUpdated {
         /// Which.
         id: CommandId,
-        /// Nothing is left to do for it.
-        over: bool,
+        /// Whether the command has finished.
+        finished: bool,
     },
-    /// A socket of it is gone.
+    /// A socket of the device was closed.
     SocketClosed {
-        /// Where it hung.
+        /// The socket.
         socket: SocketRef,
     },
 }
 
-/// What a device's actor answers.
+/// Reply of a device actor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DeviceReply {
     /// Done, or yes.
     Done,
-    /// Its live state.
+    /// Live state.
     View(Box<DeviceView>),
 }
 
@@ -107,13 +107,13 @@ pub enum DeviceReply {
 pub struct ForwardedHeartbeat {
     /// The device.
     pub device: DeviceId,
-    /// What it told.
+    /// Telemetry of the heartbeat.
     pub status: Arc<LastStatus>,
     /// Generation of the credentials it came with.
     pub generation: i32,
     /// A push token it carried.
     pub fcm_token: Option<String>,
-    /// The socket it came over.
+    /// Socket over which it came.
     pub socket: Option<SocketRef>,
 }
 
@@ -135,9 +135,9 @@ pub struct HeartbeatAck {
 /// Outcome of an acknowledged heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
-    /// It is committed.
+    /// The heartbeat was committed.
     Stored,
-    /// Its bucket was committed before.
+    /// The bucket was committed before.
     Repeat,
 }
 
@@ -148,16 +148,16 @@ pub struct StoredHeartbeat {
     pub status: Arc<LastStatus>,
     /// The push token that was stored with it.
     pub fcm_token: Option<String>,
-    /// Its details were written with it.
+    /// Whether its details were written with it.
     pub with_details: bool,
 }
 
 /// Outcome of recording a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordOutcome {
-    /// It is on record.
+    /// The change is stored.
     Recorded,
-    /// Something else is on record than the device thought, or its owner is another one.
+    /// Another condition is stored than the device actor expected, or the device has another owner.
     Refused,
     /// The database is away.
     Failed,

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::SecretBox;
 use sha2::{Digest, Sha256};
 
-use super::command::CommandOrder;
+use super::command::PendingCommand;
 use crate::crypto::device_key;
 
 /// A command as a device gets it.
@@ -26,9 +26,9 @@ pub struct SignedCommand {
     pub device_id: DeviceId,
     /// Name of the action.
     pub action: String,
-    /// When it was given to this path, RFC 3339.
+    /// Time of sending, RFC 3339.
     pub ts: String,
-    /// When it must no longer run, RFC 3339.
+    /// Expiry, RFC 3339.
     pub expires_at: String,
     /// JSON, the bytes that are signed; may hold secrets.
     pub params: String,
@@ -38,7 +38,7 @@ pub struct SignedCommand {
     pub legacy_hmac: String,
 }
 
-/// Its parameters may be secret.
+/// Omits the parameters, which may be secret.
 impl std::fmt::Debug for SignedCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SignedCommand({}, {})", self.id, self.action)
@@ -53,10 +53,10 @@ fn mac(key: &[u8], text: &str) -> String {
 }
 
 /// The parameters as the device gets them: a new key is made out only now, and kept nowhere.
-fn params_sent(master_key: &SecretBox<Vec<u8>>, device_id: DeviceId, order: &CommandOrder) -> String {
-    match store::key_version(&order.params).filter(|_| order.action == "rotate_key") {
+fn params_sent(master_key: &SecretBox<Vec<u8>>, device_id: DeviceId, command: &PendingCommand) -> String {
+    match store::key_version(&command.params).filter(|_| command.action == "rotate_key") {
         Some(version) => serde_json::json!({"key_version": version, "device_key": device_key(master_key, device_id, version)}).to_string(),
-        None => order.params.clone(),
+        None => command.params.clone(),
     }
 }
 
@@ -66,13 +66,13 @@ impl SignedCommand {
         master_key: &SecretBox<Vec<u8>>,
         key_version: i32,
         device_id: DeviceId,
-        order: &CommandOrder,
+        command: &PendingCommand,
         now: Timestamp,
     ) -> Self {
         let key = device_key(master_key, device_id, key_version);
         let time = |at: Timestamp| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let (ts, expires_at, params) = (time(now), time(order.expires_at), params_sent(master_key, device_id, order));
-        let (id, action) = (order.id, order.action.clone());
+        let (ts, expires_at, params) = (time(now), time(command.expires_at), params_sent(master_key, device_id, command));
+        let (id, action) = (command.id, command.action.clone());
         let params_sha256 = hex::encode(Sha256::digest(&params));
         let signed = format!("nexmdm-command-v1\n{id}\n{device_id}\n{action}\n{ts}\n{expires_at}\n{params_sha256}");
         Self {
@@ -109,10 +109,10 @@ impl SignedCommand {
 mod tests {
     use super::*;
 
-    fn order(action: &str, params: &str) -> CommandOrder {
+    fn command(action: &str, params: &str) -> PendingCommand {
         let at = |second: i64| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
         let id = CommandId(uuid::Uuid::from_u128(5));
-        CommandOrder { id, action: action.into(), params: params.into(), delivered: false, release_at: at(0), expires_at: at(600) }
+        PendingCommand { id, action: action.into(), params: params.into(), delivered: false, release_at: at(0), expires_at: at(600) }
     }
 
     /// The same, step by step as the agent API tells it.
@@ -121,7 +121,7 @@ mod tests {
         let master = SecretBox::new(Box::new(vec![7; 32]));
         let device = DeviceId(uuid::Uuid::from_u128(9));
         let now = chrono::DateTime::from_timestamp(1_795_275_100, 0).unwrap();
-        let signed = SignedCommand::new(&master, 1, device, &order("ring", r#"{"duration_s":10}"#), now);
+        let signed = SignedCommand::new(&master, 1, device, &command("ring", r#"{"duration_s":10}"#), now);
         assert_eq!((signed.ts.as_str(), signed.expires_at.as_str()), ("2026-11-21T15:31:40.000Z", "2026-11-21T15:40:00.000Z"));
         let key = device_key(&master, device, 1);
         let text = [
@@ -137,8 +137,8 @@ mod tests {
         assert_eq!(signed.signature, mac(&hex::decode(&key).unwrap(), &text));
         let legacy = format!("00000000-0000-0000-0000-000000000005|00000000-0000-0000-0000-000000000009|ring|{}", signed.ts);
         assert_eq!(signed.push_data()["hmac"], mac(key.as_bytes(), &legacy));
-        for other in [SignedCommand::new(&master, 2, device, &order("ring", r#"{"duration_s":10}"#), now), {
-            SignedCommand::new(&master, 1, DeviceId(uuid::Uuid::from_u128(8)), &order("ring", r#"{"duration_s":10}"#), now)
+        for other in [SignedCommand::new(&master, 2, device, &command("ring", r#"{"duration_s":10}"#), now), {
+            SignedCommand::new(&master, 1, DeviceId(uuid::Uuid::from_u128(8)), &command("ring", r#"{"duration_s":10}"#), now)
         }] {
             assert_ne!(other.signature, signed.signature);
         }
@@ -149,7 +149,7 @@ mod tests {
         let master = SecretBox::new(Box::new(vec![7; 32]));
         let device = DeviceId(uuid::Uuid::from_u128(9));
         let now = chrono::DateTime::from_timestamp(1_795_275_100, 0).unwrap();
-        let stored = order("rotate_key", r#"{"key_version":2}"#);
+        let stored = command("rotate_key", r#"{"key_version":2}"#);
         let sent = SignedCommand::new(&master, 1, device, &stored, now);
         assert!(sent.params.contains(&device_key(&master, device, 2)));
         assert!(!format!("{sent:?} {stored:?}").contains(&device_key(&master, device, 2)));

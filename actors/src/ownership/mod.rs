@@ -1,4 +1,4 @@
-//! What this node may do right now: which shards it acts for, until when its lease holds, and the cluster as last read.
+//! Ownership of this node: the shards that it acts for, until when its lease holds, and the cluster as last read.
 //!
 //! ```text
 //! lease sent ......... answered      fence                  lease ends
@@ -17,7 +17,7 @@ use std::time::Duration;
 use domain::shard::{Epoch, SHARD_COUNT, ShardId};
 use rustix::time::{ClockId, clock_gettime};
 
-pub use view::{ClusterView, Place};
+pub use view::{ClusterView, ShardOwner};
 
 /// A moment of the machine's own clock, in ms; goes on while the machine sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ impl Moment {
     }
 }
 
-/// What this node may do right now; shared by everything that acts for a device.
+/// Shards and lease of this node; shared by everything that acts for a device.
 pub struct Ownership {
     acts_until_ms: AtomicI64,
     /// Epoch of each shard that this node acts for; 0 for the others.
@@ -67,37 +67,37 @@ impl Ownership {
         now.0 < self.acts_until_ms.load(Ordering::Acquire)
     }
 
-    /// The epoch in which this node acts for a shard; `None` when it must not.
+    /// Epoch in which this node acts for a shard; `None` when it must not.
     pub fn acting(&self, shard: ShardId) -> Option<Epoch> {
         let epoch = self.epochs.get(usize::from(shard.0))?.load(Ordering::Acquire);
         (epoch != 0 && self.lease_holds()).then_some(Epoch(epoch))
     }
 
-    /// Whether this node still acts for a shard in this very epoch.
+    /// Whether this node still acts for a shard in this epoch.
     pub fn acts(&self, shard: ShardId, epoch: Epoch) -> bool {
         self.acting(shard) == Some(epoch)
     }
 
-    /// A renewal that was sent at `sent` has succeeded.
+    /// Extends the lease after a renewal that was sent at `sent`.
     pub(crate) fn renewed(&self, sent: Moment, fence_after: Duration) {
         // Answers may overtake each other.
         self.acts_until_ms.fetch_max(sent.0.saturating_add(fence_after.as_millis() as i64), Ordering::AcqRel);
     }
 
-    /// The lease is lost for good: this node acts for nothing any more.
-    pub(crate) fn deposed(&self) {
+    /// Fences this node: its lease is lost for good, and it acts for no shard any more.
+    pub(crate) fn fenced(&self) {
         self.acts_until_ms.store(0, Ordering::Release);
         self.epochs.iter().for_each(|epoch| epoch.store(0, Ordering::Release));
     }
 
-    /// This node acts for a shard from now on.
+    /// Starts to act for a shard.
     pub(crate) fn begin(&self, shard: ShardId, epoch: Epoch) {
         if let Some(slot) = self.epochs.get(usize::from(shard.0)) {
             slot.store(epoch.0, Ordering::Release);
         }
     }
 
-    /// This node acts for a shard no more.
+    /// Stops to act for a shard.
     pub(crate) fn end(&self, shard: ShardId) {
         self.begin(shard, Epoch(0));
     }
@@ -118,7 +118,7 @@ mod tests {
         ownership.end(shard);
         assert_eq!(ownership.acting(shard), None);
         ownership.begin(shard, Epoch(4));
-        ownership.deposed();
+        ownership.fenced();
         ownership.renewed(Moment::now(), Duration::from_secs(60));
         assert_eq!(ownership.acting(shard), None, "a new lease brings no shard back");
     }

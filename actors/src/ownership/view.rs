@@ -6,36 +6,36 @@ use domain::NodeId;
 use domain::shard::{Epoch, SHARD_COUNT, ShardId};
 use store::NodeRow;
 
-/// A shard's place.
+/// Owner of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The live node that owns it.
+pub struct ShardOwner {
+    /// Live node that owns the shard.
     pub owner: Option<NodeId>,
-    /// Counts its claims.
+    /// Epoch of the last claim.
     pub epoch: Epoch,
 }
 
 /// Nodes and shards, as last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterView {
-    /// This node; changes when it has to join anew.
+    /// This node; its id changes when it has to rejoin.
     pub me: NodeId,
-    /// Nodes that live, and those that ended lately.
+    /// Live nodes, and those that ended lately.
     pub nodes: Arc<[NodeRow]>,
-    /// Where each shard is, in the order of their ids.
-    pub places: Arc<[Place]>,
+    /// Owners of the shards, in the order of the shard ids.
+    pub shards: Arc<[ShardOwner]>,
 }
 
 impl ClusterView {
-    /// A cluster that is not known yet.
+    /// View before the first read.
     pub fn unknown(me: NodeId) -> Self {
-        let nowhere = Place { owner: None, epoch: Epoch(0) };
-        Self { me, nodes: Arc::from([]), places: vec![nowhere; usize::from(SHARD_COUNT)].into() }
+        let nowhere = ShardOwner { owner: None, epoch: Epoch(0) };
+        Self { me, nodes: Arc::from([]), shards: vec![nowhere; usize::from(SHARD_COUNT)].into() }
     }
 
-    /// Where a shard is.
-    pub fn place(&self, shard: ShardId) -> Place {
-        self.places.get(usize::from(shard.0)).copied().unwrap_or(Place { owner: None, epoch: Epoch(0) })
+    /// Owner of a shard.
+    pub fn shard(&self, shard: ShardId) -> ShardOwner {
+        self.shards.get(usize::from(shard.0)).copied().unwrap_or(ShardOwner { owner: None, epoch: Epoch(0) })
     }
 
     /// A node, alive or lately ended.
@@ -43,7 +43,7 @@ impl ClusterView {
         self.nodes.iter().find(|node| node.id == id)
     }
 
-    /// The other nodes that live.
+    /// Other live nodes.
     pub fn peers(&self) -> impl Iterator<Item = &NodeRow> {
         self.nodes.iter().filter(|node| node.state.is_live() && node.id != self.me)
     }

@@ -1,12 +1,12 @@
-//! The placement actor: sees to it that this node runs the shards it should.
+//! The placement actor: reconciles the shards that run on this node with the placement.
 //!
 //! ```text
 //!            database rows                         this node
 //! nodes, shards --read--> plan(domain) --claim--> load devices --> act --> report
-//!                                      \-release: stop acting, flush, stop devices, let go
+//!                                      \-release: stop acting, flush, stop devices, release
 //! ```
-//! It takes no input but "look": a notification, a timer or a failure wakes it, and it compares
-//! what the rows say with what runs here. Whatever went wrong before, the next look puts right.
+//! Notifications, a timer and failures only wake the actor; it then compares the rows with the shards that
+//! run here. The next reconcile repairs whatever failed before.
 //! It supervises the shard actors; one that fails is started again from the store.
 
 use std::collections::{HashMap, HashSet};
@@ -19,48 +19,48 @@ use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{ClaimedShard, NodeRow, NodeState, OpenOf, Store, StoreError, StoredDevice};
+use store::{ClaimedShard, NodeRow, NodeState, OpenCommandScope, Store, StoreError, StoredDevice};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::membership::Membership;
-use super::notices::{tell_access, tell_changed, tell_orders};
+use super::notifications::{refresh_changed, send_access, send_pending_commands};
 use crate::device::DeviceContext;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership, Place};
+use crate::ownership::{ClusterView, Ownership, ShardOwner};
 use crate::rpc::call;
-use crate::shard::{Directory, READ_ORDERS_AGAIN, ShardActor, ShardArguments, ShardMsg, ShardTable};
+use crate::shard::{COMMANDS_RETRY_DELAY, Directory, ShardActor, ShardArguments, ShardMsg, ShardTable};
 
-/// How often the rows are looked at when nobody tells of a change.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval of reconciles without a notification.
+const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);
 /// Devices handed to a shard at a time while they load.
 const ACTIVATION_CHUNK: usize = 64;
-/// How long writers may take to flush before a shard is let go.
+/// Timeout of the flush of the writers before a shard is released.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two times that everything is read again.
-const REREAD_INTERVAL: Duration = Duration::from_secs(10);
+/// Least time between two refreshes of all devices.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the placement actor is told. Local to a node.
+/// Message to the placement actor. Local to a node.
 #[derive(RactorMessage)]
 pub(crate) enum PlacementMsg {
-    /// Look at the rows.
-    Look,
-    /// The same, answered once this node runs what it should.
-    LookAndAnswer(RpcReplyPort<bool>),
-    /// Others may have written for devices of this node: read what the store holds.
-    Reread,
-    /// Let everything go and look no more.
+    /// Reconcile.
+    Reconcile,
+    /// Reconcile, and reply whether it succeeded.
+    ReconcileAndReply(RpcReplyPort<bool>),
+    /// Read all devices of this node again, because other nodes may have written for them.
+    Refresh,
+    /// Stop acting for all shards, and reconcile no more.
     Leave(RpcReplyPort<()>),
 }
 
 /// The placement actor.
 pub(crate) struct PlacementActor;
 
-/// What it works with.
+/// Arguments of the placement actor.
 pub(crate) struct PlacementArguments {
     pub(crate) membership: Arc<Membership>,
     pub(crate) ownership: Arc<Ownership>,
-    /// Over connections of its own, so that a flood of heartbeats does not cost the lease.
+    /// Store with its own connections, so that a flood of heartbeats does not delay the lease.
     pub(crate) cluster_store: Store,
     pub(crate) store: Store,
     pub(crate) directory: Directory,
@@ -68,14 +68,14 @@ pub(crate) struct PlacementArguments {
     pub(crate) context: Arc<DeviceContext>,
     pub(crate) view: watch::Sender<ClusterView>,
     pub(crate) metrics: Metrics,
-    pub(crate) look_pending: Arc<AtomicBool>,
+    pub(crate) reconcile_pending: Arc<AtomicBool>,
 }
 
 pub(crate) struct PlacementState {
     start: PlacementArguments,
     running: HashMap<ShardId, (Epoch, ActorRef<ShardMsg>)>,
-    reread_at: Option<Instant>,
-    reread_asked: bool,
+    refreshed_at: Option<Instant>,
+    refresh_pending: bool,
     leaving: bool,
 }
 
@@ -85,17 +85,17 @@ impl Actor for PlacementActor {
     type Arguments = PlacementArguments;
 
     async fn pre_start(&self, me: ActorRef<PlacementMsg>, start: PlacementArguments) -> Result<PlacementState, ActorProcessingErr> {
-        let (pending, timer) = (Arc::clone(&start.look_pending), me.clone());
+        let (pending, timer) = (Arc::clone(&start.reconcile_pending), me.clone());
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-                // A look that waits already, behind one that takes its time, is enough.
-                if !pending.swap(true, Ordering::AcqRel) && timer.cast(PlacementMsg::Look).is_err() {
+                tokio::time::sleep(RECONCILE_INTERVAL).await;
+                // One waiting reconcile is enough, however long the present one takes.
+                if !pending.swap(true, Ordering::AcqRel) && timer.cast(PlacementMsg::Reconcile).is_err() {
                     return;
                 }
             }
         });
-        Ok(PlacementState { start, running: HashMap::new(), reread_at: None, reread_asked: false, leaving: false })
+        Ok(PlacementState { start, running: HashMap::new(), refreshed_at: None, refresh_pending: false, leaving: false })
     }
 
     async fn handle(
@@ -105,9 +105,9 @@ impl Actor for PlacementActor {
         state: &mut PlacementState,
     ) -> Result<(), ActorProcessingErr> {
         if state.leaving {
-            if matches!(message, PlacementMsg::Look) {
-                state.start.look_pending.store(false, Ordering::Release);
-                // Only to know who owns what, for whatever still comes in here.
+            if matches!(message, PlacementMsg::Reconcile) {
+                state.start.reconcile_pending.store(false, Ordering::Release);
+                // Only to route the requests that still arrive here.
                 if let Err(cause) = state.watch_others().await {
                     tracing::warn!(event = "placement.look_failed", %cause);
                 }
@@ -115,25 +115,25 @@ impl Actor for PlacementActor {
             return Ok(());
         }
         match message {
-            PlacementMsg::Look => {
-                // Those that queued up while the last look took its time are one.
-                state.start.look_pending.store(false, Ordering::Release);
-                state.look_and_log(&me).await;
+            PlacementMsg::Reconcile => {
+                // Wake-ups during the last reconcile count as one.
+                state.start.reconcile_pending.store(false, Ordering::Release);
+                state.reconcile_and_log(&me).await;
             }
-            PlacementMsg::LookAndAnswer(reply) => drop(reply.send(state.look_and_log(&me).await)),
-            PlacementMsg::Reread => {
-                let wait = state.reread_at.map_or(Duration::ZERO, |at| REREAD_INTERVAL.saturating_sub(at.elapsed()));
+            PlacementMsg::ReconcileAndReply(reply) => drop(reply.send(state.reconcile_and_log(&me).await)),
+            PlacementMsg::Refresh => {
+                let wait = state.refreshed_at.map_or(Duration::ZERO, |at| REFRESH_INTERVAL.saturating_sub(at.elapsed()));
                 if !wait.is_zero() {
-                    // A link that comes and goes costs one reading per interval, and none is left out.
-                    if !std::mem::replace(&mut state.reread_asked, true) {
-                        me.send_after(wait, || PlacementMsg::Reread);
+                    // A link that comes and goes causes one refresh per interval, and the last one is not lost.
+                    if !std::mem::replace(&mut state.refresh_pending, true) {
+                        me.send_after(wait, || PlacementMsg::Refresh);
                     }
                 } else if !state.running.is_empty() {
-                    state.reread_asked = false;
-                    state.reread_at = Some(Instant::now());
-                    if let Err(cause) = state.reread().await {
+                    state.refresh_pending = false;
+                    state.refreshed_at = Some(Instant::now());
+                    if let Err(cause) = state.refresh().await {
                         tracing::warn!(event = "placement.reread_failed", %cause);
-                        let _ = me.cast(PlacementMsg::Reread);
+                        let _ = me.cast(PlacementMsg::Refresh);
                     }
                 }
             }
@@ -157,9 +157,9 @@ impl Actor for PlacementActor {
             let failed = state.running.iter().find(|(_, (_, actor))| actor.get_id() == cell.get_id()).map(|(shard, _)| *shard);
             if let Some(shard) = failed {
                 tracing::error!(event = "shard.failed", shard = shard.0, %cause);
-                // Its devices ended with it; the next look starts it anew.
+                // Its devices ended with it; the next reconcile starts the shard anew.
                 state.stop_devices(HashSet::from([shard])).await;
-                let _ = me.cast(PlacementMsg::Look);
+                let _ = me.cast(PlacementMsg::Reconcile);
             }
         }
         Ok(())
@@ -167,9 +167,9 @@ impl Actor for PlacementActor {
 }
 
 impl PlacementState {
-    /// Looks; answers whether this node then runs what it should.
-    async fn look_and_log(&mut self, me: &ActorRef<PlacementMsg>) -> bool {
-        match self.look(me).await {
+    /// Reconciles; returns whether it succeeded.
+    async fn reconcile_and_log(&mut self, me: &ActorRef<PlacementMsg>) -> bool {
+        match self.reconcile(me).await {
             Ok(()) => true,
             Err(cause) => {
                 tracing::warn!(event = "placement.look_failed", %cause);
@@ -178,16 +178,16 @@ impl PlacementState {
         }
     }
 
-    async fn look(&mut self, me: &ActorRef<PlacementMsg>) -> Result<(), ActorProcessingErr> {
+    async fn reconcile(&mut self, me: &ActorRef<PlacementMsg>) -> Result<(), ActorProcessingErr> {
         let (nodes, shards) = tokio::try_join!(self.start.cluster_store.cluster_nodes(), self.start.cluster_store.shards())?;
         let node = self.start.membership.node();
         if !nodes.iter().any(|row| row.id == node && row.state.is_live()) {
-            // Taken for dead: what runs here belongs to others by now.
-            self.start.ownership.deposed();
+            // This node has been expired: its shards belong to other nodes by now.
+            self.start.ownership.fenced();
             let all: Vec<_> = self.running.keys().copied().collect();
             self.stop_devices(all.into_iter().collect()).await;
-            self.start.membership.take_seat().await?;
-            let _ = me.cast(PlacementMsg::Look);
+            self.start.membership.register().await?;
+            let _ = me.cast(PlacementMsg::Reconcile);
             return Ok(());
         }
         let steady = self.start.membership.is_steady();
@@ -197,26 +197,28 @@ impl PlacementState {
             .filter(lives)
             .map(|row| Member { id: row.id, name: row.name.clone(), accepts: row.state == NodeState::Active })
             .collect();
-        let mut places: Vec<Place> = shards
+        let mut owners: Vec<ShardOwner> = shards
             .iter()
-            .map(|row| Place { owner: row.owner.filter(|owner| members.iter().any(|member| member.id == *owner)), epoch: row.epoch })
+            .map(|row| ShardOwner { owner: row.owner.filter(|owner| members.iter().any(|member| member.id == *owner)), epoch: row.epoch })
             .collect();
-        if places.len() != usize::from(SHARD_COUNT) {
+        if owners.len() != usize::from(SHARD_COUNT) {
             return Err("the table of shards is not whole".into());
         }
-        self.stop_what_others_own(node, &places).await;
+        self.stop_lost_shards(node, &owners).await;
 
-        let owners: Vec<Option<NodeId>> = places.iter().map(|place| place.owner).collect();
-        let plan = plan(node, &members, &owners);
+        let owner_ids: Vec<Option<NodeId>> = owners.iter().map(|shard_owner| shard_owner.owner).collect();
+        let plan = plan(node, &members, &owner_ids);
         let mut to_run: Vec<ClaimedShard> = ShardId::all()
-            .zip(&places)
-            .filter(|(shard, place)| place.owner == Some(node) && !self.running.contains_key(shard) && !plan.release.contains(shard))
-            .map(|(shard, place)| ClaimedShard { shard, epoch: place.epoch })
+            .zip(&owners)
+            .filter(|(shard, shard_owner)| {
+                shard_owner.owner == Some(node) && !self.running.contains_key(shard) && !plan.release.contains(shard)
+            })
+            .map(|(shard, shard_owner)| ClaimedShard { shard, epoch: shard_owner.epoch })
             .collect();
         if !plan.claim.is_empty() {
             let claimed = self.start.cluster_store.claim_shards(node, &plan.claim, steady).await?;
             for shard in &claimed {
-                places[usize::from(shard.shard.0)] = Place { owner: Some(node), epoch: shard.epoch };
+                owners[usize::from(shard.shard.0)] = ShardOwner { owner: Some(node), epoch: shard.epoch };
             }
             if !claimed.is_empty() {
                 self.start.metrics.shard_moves.with_label_values(&["claimed"]).inc_by(claimed.len() as u64);
@@ -224,7 +226,7 @@ impl PlacementState {
             }
             to_run.extend(claimed);
         }
-        let view = ClusterView { me: node, nodes: nodes.into(), places: places.into() };
+        let view = ClusterView { me: node, nodes: nodes.into(), shards: owners.into() };
         self.publish(view.clone());
         if !to_run.is_empty() {
             self.activate(me, &to_run).await?;
@@ -259,10 +261,10 @@ impl PlacementState {
             self.running.insert(claimed.shard, (claimed.epoch, actor.clone()));
             actors.insert(claimed.shard, actor);
         }
-        let devices = match hand_out(&self.start.store, &actors, &ShardMsg::Activate).await {
+        let devices = match distribute(&self.start.store, &actors, &ShardMsg::Activate).await {
             Ok(devices) => devices,
             Err(cause) => {
-                // The next look finds them owned and not running, and tries again.
+                // The next reconcile finds them owned and not running, and tries again.
                 self.stop_devices(actors.into_keys().collect()).await;
                 return Err(cause.into());
             }
@@ -273,15 +275,15 @@ impl PlacementState {
         // Revoked, deleted or edited since they were read, and told when they did not run yet.
         let ids: Vec<ShardId> = shards.iter().map(|claimed| claimed.shard).collect();
         let told = async {
-            self.tell_revoked(ids.clone()).await?;
-            tell_changed(&self.start.store, &self.start.shards, &ids).await
+            self.send_revoked_access(ids.clone()).await?;
+            refresh_changed(&self.start.store, &self.start.shards, &ids).await
         };
         if let Err(cause) = told.await {
             self.stop_devices(actors.into_keys().collect()).await;
             return Err(cause.into());
         }
         shards.iter().for_each(|claimed| self.start.ownership.begin(claimed.shard, claimed.epoch));
-        tokio::spawn(read_orders(self.start.store.clone(), Arc::clone(&self.start.shards), ids));
+        tokio::spawn(load_pending_commands(self.start.store.clone(), Arc::clone(&self.start.shards), ids));
         let epochs: HashMap<ShardId, Epoch> = shards.iter().map(|claimed| (claimed.shard, claimed.epoch)).collect();
         let directory = &self.start.directory;
         let gone = self.start.context.view.keep_only(
@@ -304,42 +306,42 @@ impl PlacementState {
     }
 
     /// Tells the devices of these shards whose credentials were ever revoked, or which are deleted.
-    async fn tell_revoked(&self, shards: Vec<ShardId>) -> Result<(), StoreError> {
+    async fn send_revoked_access(&self, shards: Vec<ShardId>) -> Result<(), StoreError> {
         for access in self.start.store.revoked_devices(&shards).await? {
-            tell_access(&self.start.directory, access);
+            send_access(&self.start.directory, access);
         }
         Ok(())
     }
 
-    /// Publishes who owns what, and owns nothing.
+    /// Publishes the owners of all shards, without claiming any.
     async fn watch_others(&self) -> Result<(), StoreError> {
         let (nodes, shards) = tokio::try_join!(self.start.cluster_store.cluster_nodes(), self.start.cluster_store.shards())?;
         let live = |owner: &NodeId| nodes.iter().any(|row| row.id == *owner && row.state.is_live());
-        let places: Vec<Place> = shards.iter().map(|row| Place { owner: row.owner.filter(live), epoch: row.epoch }).collect();
-        self.publish(ClusterView { me: self.start.membership.node(), nodes: nodes.into(), places: places.into() });
+        let owners: Vec<ShardOwner> = shards.iter().map(|row| ShardOwner { owner: row.owner.filter(live), epoch: row.epoch }).collect();
+        self.publish(ClusterView { me: self.start.membership.node(), nodes: nodes.into(), shards: owners.into() });
         Ok(())
     }
 
-    /// Drains shards and lets them go.
+    /// Stops and releases shards.
     async fn release(&mut self, node: NodeId, shards: &[ShardId], mut view: ClusterView) -> Result<(), StoreError> {
         let started = Instant::now();
         let drained: Vec<ClaimedShard> =
-            shards.iter().map(|shard| ClaimedShard { shard: *shard, epoch: view.place(*shard).epoch }).collect();
+            shards.iter().map(|shard| ClaimedShard { shard: *shard, epoch: view.shard(*shard).epoch }).collect();
         self.stop_acting(&drained).await;
         let released = self.start.cluster_store.release_shards(node, &drained).await?;
         self.start.metrics.shard_moves.with_label_values(&["released"]).inc_by(released);
         tracing::info!(event = "placement.released", shards = released, duration_ms = started.elapsed().as_millis() as u64);
-        let mut places = view.places.to_vec();
+        let mut owners = view.shards.to_vec();
         for shard in shards {
-            places[usize::from(shard.0)].owner = None;
+            owners[usize::from(shard.0)].owner = None;
         }
-        view.places = places.into();
+        view.shards = owners.into();
         self.publish(view);
         Ok(())
     }
 
-    /// Stops acting for shards: first no decision any more, then what was decided is committed,
-    /// then the devices end.
+    /// Stops acting for shards: ends decisions, waits for the commit of what was decided, and
+    /// stops the devices.
     async fn stop_acting(&mut self, shards: &[ClaimedShard]) {
         shards.iter().for_each(|claimed| self.start.ownership.end(claimed.shard));
         if timeout(FLUSH_TIMEOUT, self.start.context.writers.flushed()).await.is_err() {
@@ -360,7 +362,7 @@ impl PlacementState {
         }
         while stopping.join_next().await.is_some() {}
         self.start.directory.retain(|id, _| !shards.contains(&shard_of(*id)));
-        self.start.context.view.released(&shards);
+        self.start.context.view.handed_over(&shards);
     }
 
     fn forget(&mut self, shard: ShardId) -> Option<(Epoch, ActorRef<ShardMsg>)> {
@@ -369,13 +371,13 @@ impl PlacementState {
         self.running.remove(&shard)
     }
 
-    /// What the rows no longer show as this node's, in the epoch that runs here, ends.
-    async fn stop_what_others_own(&mut self, node: NodeId, places: &[Place]) {
+    /// Stops shards that this node no longer owns in the epoch that runs here.
+    async fn stop_lost_shards(&mut self, node: NodeId, owners: &[ShardOwner]) {
         let lost: HashSet<ShardId> = self
             .running
             .iter()
             .filter(|(shard, (epoch, _))| {
-                places.get(usize::from(shard.0)).is_none_or(|place| place.owner != Some(node) || place.epoch != *epoch)
+                owners.get(usize::from(shard.0)).is_none_or(|shard_owner| shard_owner.owner != Some(node) || shard_owner.epoch != *epoch)
             })
             .map(|(shard, _)| *shard)
             .collect();
@@ -385,21 +387,21 @@ impl PlacementState {
         }
     }
 
-    async fn reread(&mut self) -> Result<(), StoreError> {
+    async fn refresh(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
         let actors = self.running.iter().map(|(shard, (_, actor))| (*shard, actor.clone())).collect();
         let read_at = std::time::Instant::now();
-        let devices = hand_out(&self.start.store, &actors, &|devices| ShardMsg::Reread(read_at, devices)).await?;
+        let devices = distribute(&self.start.store, &actors, &|devices| ShardMsg::Refresh(read_at, devices)).await?;
         let shards: Vec<ShardId> = self.running.keys().copied().collect();
-        self.tell_revoked(shards.clone()).await?;
-        tell_orders(&self.start.store, &self.start.shards, &shards, OpenOf::Shards).await?;
+        self.send_revoked_access(shards.clone()).await?;
+        send_pending_commands(&self.start.store, &self.start.shards, &shards, OpenCommandScope::Shards).await?;
         tracing::info!(event = "placement.reread", devices, duration_ms = started.elapsed().as_millis() as u64);
         Ok(())
     }
 }
 
-/// Reads the devices of shards in one query and hands them to their actors as they come.
-async fn hand_out(
+/// Reads the devices of shards in one query and distributes them to the actors of the shards.
+async fn distribute(
     store: &Store,
     actors: &HashMap<ShardId, ActorRef<ShardMsg>>,
     message: &(dyn Fn(Vec<StoredDevice>) -> ShardMsg + Sync),
@@ -409,7 +411,7 @@ async fn hand_out(
     let mut devices = 0;
     let tell = |shard: ShardId, chunk: Vec<StoredDevice>| {
         if let Some(actor) = actors.get(&shard) {
-            // A shard that ended in the meantime is found by the next look.
+            // The next reconcile finds a shard that ended in the meantime.
             let _ = actor.cast(message(chunk));
         }
     };
@@ -436,11 +438,11 @@ async fn settled(shard: &ActorRef<ShardMsg>) {
         }
     }
 }
-/// Reads the commands that wait in shards which were just taken over, until it is done or the shards have gone.
-async fn read_orders(store: Store, table: ShardTable, shards: Vec<ShardId>) {
-    while let Err(cause) = tell_orders(&store, &table, &shards, OpenOf::Shards).await {
+/// Loads the pending commands of claimed shards; retries until it succeeds or the shards are gone.
+async fn load_pending_commands(store: Store, table: ShardTable, shards: Vec<ShardId>) {
+    while let Err(cause) = send_pending_commands(&store, &table, &shards, OpenCommandScope::Shards).await {
         tracing::warn!(event = "command.orders_not_read", shards = shards.len(), %cause);
-        tokio::time::sleep(READ_ORDERS_AGAIN).await;
+        tokio::time::sleep(COMMANDS_RETRY_DELAY).await;
         if !shards.iter().any(|shard| table.contains_key(shard)) {
             return;
         }

@@ -1,4 +1,4 @@
-//! This node's seat in the cluster: it joins, renews its lease, and leaves.
+//! Membership of this node in the cluster: it joins, renews its lease, and leaves.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::NodeId;
 use ractor::ActorRef;
-use store::{Joined, NewNode, NodeRow, Store, StoreError};
+use store::{JoinOutcome, NewNode, NodeRow, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -16,37 +16,37 @@ use crate::link::protocol::{PROTOCOL_MIN, negotiated};
 use crate::metrics::Metrics;
 use crate::ownership::{Moment, Ownership};
 
-/// Renewals on their way at a time: with a database that takes seconds, the next must not wait for the last.
+/// Most renewals under way: with a database that takes seconds, the next must not wait for the last.
 const RENEWALS_MAX: usize = 4;
-/// Beyond the end of a lease, before a name counts as free.
+/// Time after the end of a lease before its name counts as free.
 const NAME_SLACK_MS: i64 = 500;
 
-/// How a node takes part in a cluster.
+/// Options of a member of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
     /// Name of the cluster.
     pub cluster: String,
-    /// Name of this node, unique among those that live.
+    /// Name of this node, unique among live nodes.
     pub node: String,
-    /// Where other nodes dial it.
+    /// Address that other nodes dial.
     pub cluster_addr: String,
-    /// Where devices and people reach it.
+    /// URL for devices and people.
     pub http_url: String,
-    /// Its build.
+    /// Version of the build.
     pub version: String,
-    /// The locked file in its data folder.
+    /// Identity of the lock file in the data folder.
     pub lock_identity: String,
     /// Digest of the shared keys.
     pub key_fingerprint: Vec<u8>,
-    /// Life of a lease.
+    /// Time to live of a lease.
     pub lease_ttl: Duration,
-    /// How often it is renewed.
+    /// Interval of renewals.
     pub renew_interval: Duration,
     /// How long after a renewal was sent this node stops acting as an owner; less than the lease.
     pub fence_after: Duration,
-    /// How long a node trusts nobody's end after its own lease had lapsed.
+    /// How long a node takes no other node for dead after its own lease has lapsed.
     pub steady_after: Duration,
-    /// Newest protocol between nodes that it speaks.
+    /// Newest node protocol that this node speaks.
     pub protocol_max: u16,
 }
 
@@ -69,7 +69,7 @@ pub enum JoinError {
     NameTaken {
         /// The name.
         name: String,
-        /// Where that node is.
+        /// Address of that node.
         cluster_addr: String,
     },
     /// A live node and this one speak no protocol in common.
@@ -78,7 +78,7 @@ pub enum JoinError {
          upgrade all nodes to a build in between first", peer_speaks.0, peer_speaks.1
     )]
     NoCommonProtocol {
-        /// Its name.
+        /// Name.
         peer: String,
         /// Its oldest and newest protocol.
         peer_speaks: (i32, i32),
@@ -90,7 +90,7 @@ pub enum JoinError {
     Store(#[from] StoreError),
 }
 
-/// This node's seat.
+/// Membership of this node.
 pub struct Membership {
     options: ClusterOptions,
     store: Store,
@@ -123,15 +123,15 @@ impl Membership {
         }
         let node = Mutex::new(NodeId(Uuid::nil()));
         let membership = Arc::new(Self { options, store, ownership, node, steady_since_ms: AtomicI64::new(0), metrics });
-        membership.take_seat().await?;
+        membership.register().await?;
         Ok(membership)
     }
 
-    /// Joins anew after this node was taken for dead.
+    /// Registers this node, also again after it has been expired.
     ///
     /// # Errors
     /// As [`Self::join`].
-    pub(crate) async fn take_seat(&self) -> Result<NodeId, JoinError> {
+    pub(crate) async fn register(&self) -> Result<NodeId, JoinError> {
         let options = &self.options;
         let ttl_ms = options.lease_ttl.as_millis() as i64;
         let patience = Instant::now() + 2 * options.lease_ttl;
@@ -148,13 +148,13 @@ impl Membership {
             };
             let sent = Moment::now();
             match self.store.join_cluster(&new, ttl_ms).await? {
-                Joined::Yes => {
+                JoinOutcome::Joined => {
                     *self.node.lock().unwrap_or_else(PoisonError::into_inner) = new.id;
                     self.renewed(sent);
                     tracing::info!(event = "cluster.joined", node = options.node, node_id = %new.id);
                     return Ok(new.id);
                 }
-                Joined::NameTaken { cluster_addr, lease_left_ms } => {
+                JoinOutcome::NameTaken { cluster_addr, lease_left_ms } => {
                     if Instant::now() >= patience {
                         return Err(JoinError::NameTaken { name: options.node.clone(), cluster_addr });
                     }
@@ -166,12 +166,12 @@ impl Membership {
         }
     }
 
-    /// This node, as of its last joining.
+    /// Id of this node since it last registered.
     pub fn node(&self) -> NodeId {
         *self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it takes part.
+    /// Options of the membership.
     pub fn options(&self) -> &ClusterOptions {
         &self.options
     }
@@ -191,9 +191,9 @@ impl Membership {
         self.metrics.lease_holds.set(i64::from(self.ownership.lease_holds()));
     }
 
-    /// Renews the lease until `stopping`. Renewals overlap, so that a slow database is no dead one.
+    /// Renews the lease until `stopping`. Renewals overlap, so that a slow database does not end the lease.
     pub(crate) async fn keep_renewed(self: Arc<Self>, placement: ActorRef<PlacementMsg>, stopping: CancellationToken) {
-        let room = Arc::new(tokio::sync::Semaphore::new(RENEWALS_MAX));
+        let permits = Arc::new(tokio::sync::Semaphore::new(RENEWALS_MAX));
         let mut ticks = tokio::time::interval(self.options.renew_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -202,7 +202,7 @@ impl Membership {
                 () = stopping.cancelled() => return,
             }
             self.metrics.lease_holds.set(i64::from(self.ownership.lease_holds()));
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
             let (membership, placement) = (Arc::clone(&self), placement.clone());
             tokio::spawn(async move {
                 let _permit = permit;
@@ -220,14 +220,14 @@ impl Membership {
                 self.renewed(sent);
                 if lapsed {
                     // Others may have written for our devices while we did not act.
-                    let _ = placement.cast(PlacementMsg::Reread);
+                    let _ = placement.cast(PlacementMsg::Refresh);
                 }
             }
             Ok(Ok(None)) if node == self.node() => {
                 tracing::warn!(event = "cluster.deposed", node = self.options.node, node_id = %node);
-                self.ownership.deposed();
+                self.ownership.fenced();
                 // A placement that is stopping has nothing to give up any more.
-                let _ = placement.cast(PlacementMsg::Look);
+                let _ = placement.cast(PlacementMsg::Reconcile);
             }
             Ok(Ok(None)) => {}
             Ok(Err(cause)) => tracing::warn!(event = "cluster.renewal_failed", %cause, lease_holds = self.ownership.lease_holds()),
@@ -235,9 +235,9 @@ impl Membership {
         }
     }
 
-    /// Gives the seat up.
+    /// Leaves the cluster.
     pub(crate) async fn leave(&self, patience: Duration) {
-        self.ownership.deposed();
+        self.ownership.fenced();
         match timeout(patience, self.store.leave_cluster(self.node())).await {
             Ok(Ok(())) => tracing::info!(event = "cluster.left", node = self.options.node),
             // Others take over once the lease has run out.

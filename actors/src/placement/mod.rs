@@ -1,20 +1,20 @@
 //! Membership of this node in its cluster, placement of shards, notifications and changes of the other nodes.
 //!
 //! ```text
-//! Membership     joins, renews the lease, leaves            database row per start of a node
-//! Placement      looks at the rows, claims and releases     one actor, supervises the shards
-//! Notices        what other nodes told meanwhile         LISTEN
-//! Feed           views of the others' devices               pulled over the link
+//! membership      joins, renews the lease, leaves           database row per start of a node
+//! actor           reconciles: claims and releases shards    one actor, supervises the shards
+//! notifications   notifications of the other nodes          LISTEN
+//! replication     changes of the other nodes' devices       pulled over the link
 //! ```
 
 mod actor;
-pub mod feed;
 mod membership;
-mod notices;
+mod notifications;
+pub mod replication;
 
 pub(crate) use actor::{PlacementActor, PlacementArguments, PlacementMsg};
 pub use membership::{ClusterOptions, JoinError, Membership};
-pub(crate) use notices::Notices;
+pub(crate) use notifications::NotifyListener;
 
 #[cfg(test)]
 mod tests {

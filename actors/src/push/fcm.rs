@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use domain::push::{Misconfiguration, Refusal, Trouble, Verdict, judge, read_retry_after};
+use domain::push::{Misconfiguration, Refusal, TransientError, Verdict, judge, parse_retry_after};
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url, redirect};
 use serde::{Deserialize, Serialize};
@@ -24,21 +24,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of one message, and for how long the server wants to be left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct SendResult {
     pub(super) verdict: Verdict,
     pub(super) retry_after: Option<Duration>,
 }
 
-impl From<Verdict> for Sent {
+impl From<Verdict> for SendResult {
     fn from(verdict: Verdict) -> Self {
         Self { verdict, retry_after: None }
     }
 }
 
-impl From<TokenError> for Sent {
+impl From<TokenError> for SendResult {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Trouble(trouble, retry_after) => Self { verdict: Verdict::Retry(trouble), retry_after },
+            TokenError::TransientError(error_kind, retry_after) => Self { verdict: Verdict::Retry(error_kind), retry_after },
             TokenError::Misconfigured(reason) => Verdict::Misconfigured(reason).into(),
         }
     }
@@ -98,7 +98,7 @@ impl FcmClient {
     }
 
     /// Sends a message that is to live this much longer. A refused access token is replaced once.
-    pub(super) async fn send(&self, message: &PushMessage, ttl_s: u32) -> Sent {
+    pub(super) async fn send(&self, message: &PushMessage, ttl_s: u32) -> SendResult {
         let android = Android { priority: "HIGH", ttl: format!("{ttl_s}s"), collapse_key: message.collapse_key };
         let body = Body { message: Message { token: &message.token, data: &message.data, android } };
         let mut renewed = false;
@@ -108,42 +108,42 @@ impl FcmClient {
                 Err(error) => return error.into(),
             };
             match self.call(&body, &token).await {
-                Sent { verdict: Verdict::Unauthorized, .. } if renewed => {
+                SendResult { verdict: Verdict::Unauthorized, .. } if renewed => {
                     return Verdict::Misconfigured(Misconfiguration::Unauthenticated).into();
                 }
-                Sent { verdict: Verdict::Unauthorized, .. } => self.tokens.forget(&token).await,
+                SendResult { verdict: Verdict::Unauthorized, .. } => self.tokens.forget(&token).await,
                 sent => return sent,
             }
             renewed = true;
         }
     }
 
-    async fn call(&self, body: &Body<'_>, token: &AccessToken) -> Sent {
+    async fn call(&self, body: &Body<'_>, token: &AccessToken) -> SendResult {
         let request = self.http.post(self.url.clone()).header(AUTHORIZATION, token.header.clone()).json(body);
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) => return Verdict::Retry(trouble_of(&error)).into(),
+            Err(error) => return Verdict::Retry(transient_error_of(&error)).into(),
         };
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| read_retry_after(value.to_str().ok()?, clock::now()));
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
         match read_body(answer).await {
-            Ok(body) => Sent { verdict: read_answer(status, &body), retry_after },
-            Err(trouble) => Verdict::Retry(trouble).into(),
+            Ok(body) => SendResult { verdict: read_answer(status, &body), retry_after },
+            Err(error_kind) => Verdict::Retry(error_kind).into(),
         }
     }
 }
 
 /// What kind of trouble an error of the HTTP client is. Its words are not kept: they name addresses.
-pub(super) fn trouble_of(error: &reqwest::Error) -> Trouble {
-    if error.is_timeout() { Trouble::Timeout } else { Trouble::Network }
+pub(super) fn transient_error_of(error: &reqwest::Error) -> TransientError {
+    if error.is_timeout() { TransientError::Timeout } else { TransientError::Network }
 }
 
 /// Reads an answer up to its limit.
-pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, Trouble> {
+pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, TransientError> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| trouble_of(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| transient_error_of(&error))? {
         if body.len() + chunk.len() > ANSWER_MAX_BYTES {
-            return Err(Trouble::Garbled);
+            return Err(TransientError::Garbled);
         }
         body.extend_from_slice(&chunk);
     }
@@ -179,7 +179,11 @@ fn read_answer(status: StatusCode, body: &[u8]) -> Verdict {
     if status.is_success() {
         // `projects/*/messages/*`: anything else is not FCM, such as a proxy's own page.
         let is_message = |answer: Value| answer["name"].as_str().is_some_and(|name| name.starts_with("projects/"));
-        return if serde_json::from_slice(body).is_ok_and(is_message) { Verdict::Accepted } else { Verdict::Retry(Trouble::Garbled) };
+        return if serde_json::from_slice(body).is_ok_and(is_message) {
+            Verdict::Accepted
+        } else {
+            Verdict::Retry(TransientError::Garbled)
+        };
     }
     let mut refusal = Refusal { http_status: status.as_u16(), ..Refusal::default() };
     let Ok(ErrorBody { error }) = serde_json::from_slice(body) else { return judge(&refusal) };
@@ -229,20 +233,20 @@ mod tests {
             let failure = json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"description": subject}]});
             read(429, &error("Quota exceeded.", json!([{"@type": FCM_ERROR, "errorCode": "QUOTA_EXCEEDED"}, failure])))
         };
-        assert_eq!(quota("Message rate exceeded"), Verdict::Retry(Trouble::Quota));
-        assert_eq!(quota("Device message rate exceeded"), Verdict::Retry(Trouble::DeviceQuota));
+        assert_eq!(quota("Message rate exceeded"), Verdict::Retry(TransientError::Quota));
+        assert_eq!(quota("Device message rate exceeded"), Verdict::Retry(TransientError::DeviceQuota));
     }
 
     #[test]
     fn what_is_not_from_fcm_never_costs_a_device_its_token() {
         for (status, body, wanted) in [
-            (200, "<html>Sign in to this network</html>", Verdict::Retry(Trouble::Garbled)),
-            (200, "", Verdict::Retry(Trouble::Garbled)),
-            (204, "{}", Verdict::Retry(Trouble::Garbled)),
+            (200, "<html>Sign in to this network</html>", Verdict::Retry(TransientError::Garbled)),
+            (200, "", Verdict::Retry(TransientError::Garbled)),
+            (204, "{}", Verdict::Retry(TransientError::Garbled)),
             (404, "<html>Not found</html>", Verdict::Misconfigured(Misconfiguration::ProjectNotFound)),
             (400, "nginx", Verdict::Refused("invalid_argument")),
-            (502, "<html>", Verdict::Retry(Trouble::Internal)),
-            (503, r#"{"error":"text"}"#, Verdict::Retry(Trouble::Unavailable)),
+            (502, "<html>", Verdict::Retry(TransientError::Internal)),
+            (503, r#"{"error":"text"}"#, Verdict::Retry(TransientError::Unavailable)),
             (401, r#"{"error":{"details":[7,{"@type":9}]}}"#, Verdict::Unauthorized),
         ] {
             assert_eq!(read(status, body), wanted, "{status} {body}");

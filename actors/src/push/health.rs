@@ -1,11 +1,11 @@
-//! What an operator has to put right, told once a minute.
+//! Health of the configuration, logged once a minute.
 
 use domain::push::Misconfiguration;
 
 /// How long nothing is tried after it turned out that nothing can be sent, and how often that is logged.
 const MINUTE_MS: u64 = 60_000;
 
-/// Whether the configuration is good, as far as answers have told. Times as in [`domain::push::Gate`].
+/// Whether the configuration is good, as far as answers have told. Times as in [`domain::push::CircuitBreaker`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Health {
     wrong: Option<Misconfiguration>,
@@ -32,7 +32,7 @@ impl Health {
         (self.wrong, self.tried_again_at_ms) = (None, 0);
     }
 
-    /// What is wrong, if anything is.
+    /// Problem, if any.
     pub(super) fn wrong(&self) -> Option<Misconfiguration> {
         self.wrong
     }

@@ -1,7 +1,7 @@
 //! Push messages to devices: over Firebase Cloud Messaging's HTTP v1 API, or to the endpoint of a UnifiedPush distributor.
 //!
 //! ```text
-//! submit -> limit per device -> bounded queue -> gate, rate, concurrency -> FcmClient -> done
+//! submit -> limit per device -> bounded queue -> circuit breaker, rate, concurrency -> FcmClient -> done
 //!       │                                                                      └── AccessTokens
 //!       └─ (the token is an address) -> allowed origin, limit per device, concurrency -> UnifiedPush -> done
 //! ```
@@ -41,9 +41,9 @@ const QUEUE_FULL_WAIT: Duration = Duration::from_secs(5);
 pub struct PushMessage {
     /// The device, for the limit per device.
     pub device_id: DeviceId,
-    /// Its push token.
+    /// Push token.
     pub token: Box<str>,
-    /// What it gets: at most 4,096 bytes of keys and values together.
+    /// Data: at most 4,096 bytes of keys and values together.
     pub data: BTreeMap<String, String>,
     /// How long FCM keeps it for a device that is away, seconds: 0 (now or never) to 28 days.
     pub ttl_s: u32,
@@ -68,7 +68,7 @@ impl fmt::Debug for PushMessage {
     }
 }
 
-/// What became of a message.
+/// Outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushOutcome {
     /// FCM has it, and delivers it within its life if it can.
@@ -83,7 +83,7 @@ pub enum PushOutcome {
     Off,
 }
 
-/// How push is doing.
+/// Status of push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushStatus {
     /// Whether FCM is configured.
@@ -104,7 +104,7 @@ pub enum PushSetupError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// Cause.
         cause: std::io::Error,
     },
     /// Others can read the private key.
@@ -118,9 +118,9 @@ pub enum PushSetupError {
     NotJson {
         /// The file.
         file: PathBuf,
-        /// Where, from 1.
+        /// Line, from 1.
         line: usize,
-        /// Where, from 1.
+        /// Line, from 1.
         column: usize,
     },
     /// A field of the file is missing or wrong.
@@ -130,7 +130,7 @@ pub enum PushSetupError {
         file: PathBuf,
         /// The field.
         field: &'static str,
-        /// What is wrong.
+        /// Problem.
         problem: &'static str,
     },
     /// The address of FCM is none.
@@ -193,7 +193,7 @@ impl PushSender {
         if is_endpoint(token) { self.unified_push.as_ref().is_some_and(|push| push.allows(token)) } else { self.fcm.is_some() }
     }
 
-    /// How FCM is doing.
+    /// Status of FCM.
     pub fn status(&self) -> PushStatus {
         match &self.fcm {
             Some(On { shared, .. }) => shared.status(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::push::{Misconfiguration, Trouble, Verdict, judge_token_answer, read_retry_after, renew_after};
+use domain::push::{Misconfiguration, TransientError, Verdict, judge_token_answer, parse_retry_after, renew_after};
 use prometheus::IntCounterVec;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::account::ServiceAccount;
-use super::fcm::{read_body, trouble_of};
+use super::fcm::{read_body, transient_error_of};
 use crate::clock;
 
 /// Longest life that is believed.
@@ -22,7 +22,7 @@ const RENEW_AGAIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenError {
     /// Later.
-    Trouble(Trouble, Option<Duration>),
+    TransientError(TransientError, Option<Duration>),
     /// Not before an operator has acted.
     Misconfigured(Misconfiguration),
 }
@@ -102,7 +102,7 @@ impl AccessTokens {
         }
     }
 
-    /// Forgets a token that FCM refused, unless another has taken its place already.
+    /// Deletes a token that FCM refused, unless another has taken its place already.
     pub(super) async fn forget(&self, refused: &AccessToken) {
         let mut cache = self.cache.lock().await;
         if cache.held.as_ref().is_some_and(|held| held.token.number == refused.number) {
@@ -116,18 +116,18 @@ impl AccessTokens {
         // The grant's name is percent-encoded; a JWT needs no encoding (RFC 7523, section 2.1).
         let body = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let request = self.http.post(self.account.token_uri.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
-        let answer = request.send().await.map_err(|error| TokenError::Trouble(trouble_of(&error), None))?;
+        let answer = request.send().await.map_err(|error| TokenError::TransientError(transient_error_of(&error), None))?;
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| read_retry_after(value.to_str().ok()?, clock::now()));
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
         if !status.is_success() {
             return Err(match judge_token_answer(status.as_u16()) {
-                Verdict::Retry(trouble) => TokenError::Trouble(trouble, retry_after),
+                Verdict::Retry(error_kind) => TokenError::TransientError(error_kind, retry_after),
                 Verdict::Misconfigured(reason) => TokenError::Misconfigured(reason),
                 _ => misconfigured,
             });
         }
-        let body = read_body(answer).await.map_err(|trouble| TokenError::Trouble(trouble, None))?;
-        let garbled = TokenError::Trouble(Trouble::Garbled, None);
+        let body = read_body(answer).await.map_err(|error_kind| TokenError::TransientError(error_kind, None))?;
+        let garbled = TokenError::TransientError(TransientError::Garbled, None);
         let Answer { access_token, expires_in } = serde_json::from_slice(&body).map_err(|_| garbled)?;
         let mut header = HeaderValue::try_from(format!("Bearer {access_token}")).map_err(|_| garbled)?;
         header.set_sensitive(true);

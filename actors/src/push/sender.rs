@@ -1,10 +1,10 @@
-//! Sends what waits in the queue: as fast as allowed, not while FCM asks for a pause, each answer told.
+//! Sends queued messages: within the rate limit, not while the circuit breaker is open.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::DeviceId;
-use domain::push::{Gate, Misconfiguration, RecentSends, Verdict, ttl_left_s};
+use domain::push::{CircuitBreaker, Misconfiguration, RecentSends, Verdict, ttl_left_s};
 use domain::rate::{self, RateLimit};
 use moka::sync::Cache;
 use prometheus::{IntCounterVec, IntGauge};
@@ -12,18 +12,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::fcm::{FcmClient, Sent};
+use super::fcm::{FcmClient, SendResult};
 use super::health::Health;
 use super::settings::FcmSettings;
 use super::{PushMessage, PushOutcome, PushStatus, QUEUE_FULL_WAIT};
 use crate::metrics::Metrics;
 
-/// Devices whose recent messages are remembered; of more than that within a minute some may get more than their limit.
+/// Devices whose recent messages are counted; of more than that within a minute some may get more than their limit.
 const DEVICES_MAX: u64 = 100_000;
-/// How long they are remembered after the last one.
+/// How long the count of a device is kept after its last message.
 const DEVICE_IDLE: Duration = Duration::from_secs(60);
 
-/// Tells what became of a message, exactly once: also when it is dropped, with the node or by a defect.
+/// Reports the outcome of a message exactly once, also when the message is dropped at the end of the node or by a defect.
 pub(super) struct Completion {
     done: Option<Box<dyn FnOnce(PushOutcome) + Send>>,
     outcomes: IntCounterVec,
@@ -34,7 +34,7 @@ impl Completion {
         Self { done: Some(Box::new(done)), outcomes: outcomes.clone() }
     }
 
-    /// `name` is the outcome's in metrics.
+    /// Reports the outcome; `name` is its name in metrics.
     pub(super) fn finish(mut self, name: &'static str, outcome: PushOutcome) {
         self.tell(name, outcome);
     }
@@ -53,7 +53,7 @@ impl Drop for Completion {
     }
 }
 
-/// Counts a message among those that wait, until it is dropped.
+/// Counts a message as queued until it is dropped.
 struct Waiting(IntGauge);
 
 impl Drop for Waiting {
@@ -62,7 +62,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A message that waits.
+/// Queued message.
 pub(super) struct Job {
     message: PushMessage,
     done: Completion,
@@ -78,7 +78,7 @@ impl Job {
     }
 }
 
-/// What submitting and sending share.
+/// State that submitting and sending share.
 pub(super) struct Shared {
     metrics: Metrics,
     per_device_per_minute: u32,
@@ -89,7 +89,7 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct State {
-    gate: Gate,
+    breaker: CircuitBreaker,
     health: Health,
 }
 
@@ -110,7 +110,7 @@ impl Shared {
         &self.metrics.fcm_messages
     }
 
-    /// Counts a message to this device, or tells how long it has to wait.
+    /// Counts a message to this device, or returns how long it has to wait.
     pub(super) fn admit(&self, device: DeviceId) -> Result<(), Duration> {
         let recent = self.recent.get_with(device, Arc::default);
         let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +122,7 @@ impl Shared {
         PushStatus {
             on: true,
             misconfigured: state.health.wrong().map(Misconfiguration::name),
-            paused_for: state.gate.closed_for(now_ms),
+            paused_for: state.breaker.open_for(now_ms),
             queued: usize::try_from(self.metrics.fcm_queued.get()).unwrap_or(0),
         }
     }
@@ -139,30 +139,30 @@ impl Shared {
         self.now_ns() / 1_000_000
     }
 
-    /// Takes note of an answer. Answers its name in metrics and what it means for the message.
-    fn note(&self, Sent { verdict, retry_after }: Sent, sent_at_ms: u64) -> (&'static str, PushOutcome) {
+    /// Applies an answer to the breaker. Returns its name in metrics and the outcome of the message.
+    fn note(&self, SendResult { verdict, retry_after }: SendResult, sent_at_ms: u64) -> (&'static str, PushOutcome) {
         let now_ms = self.now_ms();
         let mut state = self.state();
         match verdict {
             Verdict::Accepted => {
-                state.gate = state.gate.after_success(sent_at_ms);
+                state.breaker = state.breaker.after_success(sent_at_ms);
                 state.health.recover();
                 self.metrics.fcm_misconfigured.set(0);
                 ("accepted", PushOutcome::Accepted)
             }
             Verdict::TokenGone => {
-                state.gate = state.gate.after_success(sent_at_ms);
+                state.breaker = state.breaker.after_success(sent_at_ms);
                 ("token_gone", PushOutcome::TokenGone)
             }
             Verdict::Refused(why) => (why, PushOutcome::Refused(why)),
-            Verdict::Retry(trouble) => {
-                let open = state.gate.closed_for(now_ms).is_none();
-                let (gate, wait) = state.gate.after_trouble(trouble, retry_after, sent_at_ms, now_ms, rand::random());
-                state.gate = gate;
-                if let Some(pause) = gate.closed_for(now_ms).filter(|_| open) {
-                    tracing::warn!(event = "fcm.paused", reason = trouble.name(), pause_ms = pause.as_millis());
+            Verdict::Retry(error_kind) => {
+                let was_closed = state.breaker.open_for(now_ms).is_none();
+                let (breaker, wait) = state.breaker.after_failure(error_kind, retry_after, sent_at_ms, now_ms, rand::random());
+                state.breaker = breaker;
+                if let Some(pause) = breaker.open_for(now_ms).filter(|_| was_closed) {
+                    tracing::warn!(event = "fcm.paused", reason = error_kind.name(), pause_ms = pause.as_millis());
                 }
-                (trouble.name(), PushOutcome::RetryAfter(wait))
+                (error_kind.name(), PushOutcome::RetryAfter(wait))
             }
             Verdict::Unauthorized => self.misconfigured(&mut state, Misconfiguration::Unauthenticated, now_ms),
             Verdict::Misconfigured(reason) => self.misconfigured(&mut state, reason, now_ms),
@@ -178,7 +178,7 @@ impl Shared {
     }
 }
 
-/// Takes messages out of the queue.
+/// Task that sends the queued messages.
 pub(super) struct Dispatcher {
     client: Arc<FcmClient>,
     shared: Arc<Shared>,
@@ -191,11 +191,11 @@ impl Dispatcher {
         Self { client: Arc::new(client), shared, rate: settings.rate, concurrency: settings.concurrency.max(1) }
     }
 
-    /// Sends until nobody can submit any more. What is on its way ends with this task.
+    /// Sends until the queue is closed. Messages under way finish before this task ends.
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Job>) {
         let (mut sending, mut arrival_ns) = (JoinSet::new(), 0);
         while let Some(job) = queue.recv().await {
-            match self.turn(&mut sending, &mut arrival_ns).await {
+            match self.wait_for_capacity(&mut sending, &mut arrival_ns).await {
                 Ok(()) => drop(sending.spawn(send(Arc::clone(&self.client), Arc::clone(&self.shared), job))),
                 Err(reason) => job.done.finish(reason.name(), PushOutcome::Refused(reason.name())),
             }
@@ -203,26 +203,26 @@ impl Dispatcher {
         while sending.join_next().await.is_some() {}
     }
 
-    /// Waits until a message may go out.
+    /// Waits until a message may be sent.
     ///
     /// # Errors
-    /// None will: why.
-    async fn turn(&self, sending: &mut JoinSet<()>, arrival_ns: &mut u64) -> Result<(), Misconfiguration> {
+    /// A misconfiguration, because of which none can be sent.
+    async fn wait_for_capacity(&self, sending: &mut JoinSet<()>, arrival_ns: &mut u64) -> Result<(), Misconfiguration> {
         loop {
             while sending.try_join_next().is_some() {}
             let now_ns = self.shared.now_ns();
-            let (blocked, closed, probing) = {
+            let (blocked, open, half_open) = {
                 let (state, now_ms) = (self.shared.state(), now_ns / 1_000_000);
-                (state.health.blocked(now_ms), state.gate.closed_for(now_ms), state.gate.is_probing())
+                (state.health.blocked(now_ms), state.breaker.open_for(now_ms), state.breaker.is_half_open())
             };
             if let Some(reason) = blocked {
                 return Err(reason);
             }
-            if sending.len() >= self.concurrency || (probing && !sending.is_empty()) {
+            if sending.len() >= self.concurrency || (half_open && !sending.is_empty()) {
                 sending.join_next().await;
                 continue;
             }
-            if let Some(pause) = closed {
+            if let Some(pause) = open {
                 sleep(pause).await;
                 continue;
             }

@@ -16,7 +16,7 @@ pub struct FcmSettings {
     pub timeout: Duration,
     /// Most requests at a time.
     pub concurrency: usize,
-    /// How fast this node sends.
+    /// Rate limit of sending of this node.
     pub rate: RateLimit,
     /// Most messages to one device within a minute.
     pub per_device_per_minute: u32,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::DeviceId;
-use domain::push::{DATA_MAX_BYTES, RecentSends, read_retry_after};
+use domain::push::{DATA_MAX_BYTES, RecentSends, parse_retry_after};
 use moka::sync::Cache;
 use prometheus::IntCounterVec;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -129,7 +129,7 @@ impl UnifiedPush {
         // The body of the answer says nothing that counts, and is not read.
         match request.send().await {
             Ok(answer) => {
-                let wait = answer.headers().get(RETRY_AFTER).and_then(|value| read_retry_after(value.to_str().ok()?, clock::now()));
+                let wait = answer.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, clock::now()));
                 judge(answer.status(), wait)
             }
             Err(error) => {

@@ -22,7 +22,7 @@ use crate::{ServiceError, clock};
 pub struct AccountPage {
     /// The accounts, by name.
     pub accounts: Vec<Account>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<String>,
 }
 
@@ -103,7 +103,7 @@ impl AccountService {
         self.account(principal, id).await
     }
 
-    /// Makes the first account, an admin, unless there is any. Answers whether it did.
+    /// Makes the first account, an admin, unless there is any. Returns whether it did.
     ///
     /// # Errors
     /// A value out of its limits.
@@ -148,7 +148,7 @@ impl AccountService {
     }
 
     /// Sets a new password, the given one or a random one, unlocks the account and ends every
-    /// sign-in and API token of it. Answers the random one, this once.
+    /// sign-in and API token of it. Returns the random one, this once.
     ///
     /// # Errors
     /// Forbidden, a value out of its limits, or there is no such account.
@@ -235,7 +235,7 @@ impl AccountService {
         self.end(principal, user_id, id).await
     }
 
-    /// Ends every sign-in of the person who acts but this one. Answers how many.
+    /// Ends every sign-in of the person who acts but this one. Returns how many.
     ///
     /// # Errors
     /// Not a person's sign-in.
@@ -266,7 +266,7 @@ impl AccountService {
         Ok(())
     }
 
-    /// Ends every sign-in of an account. Answers how many.
+    /// Ends every sign-in of an account. Returns how many.
     ///
     /// # Errors
     /// Forbidden, or there is no such account.

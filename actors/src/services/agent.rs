@@ -1,4 +1,4 @@
-//! What devices ask for: sessions and heartbeats.
+//! Calls of agents: sessions and heartbeats.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
-use crate::deployment::words::DeploymentWords;
+use crate::deployment::reports::TaskReports;
 use crate::messages::{DeviceCredentials, DeviceRequest, HeartbeatOutcome, SocketRef};
 use crate::metrics::Metrics;
 use crate::placement::Membership;
@@ -43,7 +43,7 @@ pub struct AgentService {
     store: Store,
     pub(super) router: DeviceRouter,
     pub(super) commands: CommandWriter,
-    pub(super) deployments: DeploymentWords,
+    pub(super) task_reports: TaskReports,
     sockets: Arc<SocketHub>,
     membership: Arc<Membership>,
     signer: Arc<TokenSigner>,
@@ -63,7 +63,7 @@ impl AgentService {
         store: Store,
         router: DeviceRouter,
         commands: CommandWriter,
-        deployments: DeploymentWords,
+        task_reports: TaskReports,
         sockets: Arc<SocketHub>,
         membership: Arc<Membership>,
         signer: Arc<TokenSigner>,
@@ -79,7 +79,7 @@ impl AgentService {
             store,
             router,
             commands,
-            deployments,
+            task_reports,
             sockets,
             membership,
             signer,
@@ -203,7 +203,7 @@ impl AgentService {
         Ok(entry)
     }
 
-    /// Takes a device's socket out, and tells the device's owner of it.
+    /// Removes a device's socket, and notifies the owner of the device.
     pub async fn detach_socket(&self, credentials: DeviceCredentials, entry: SocketEntry) {
         let request = DeviceRequest::SocketClosed { socket: self.socket_ref(&entry) };
         drop(entry);
@@ -249,11 +249,11 @@ impl AgentService {
         answers.pop().unwrap_or(Err(ServiceError::Internal))
     }
 
-    fn admit(&self, heartbeats: usize) -> Result<Admitted<'_>, ServiceError> {
+    fn admit(&self, heartbeats: usize) -> Result<AdmissionPermit<'_>, ServiceError> {
         match self.admission.try_acquire_many(heartbeats as u32) {
             Ok(permit) => {
                 self.metrics.heartbeats_in_flight.add(heartbeats as i64);
-                Ok(Admitted { _permit: permit, heartbeats, metrics: &self.metrics })
+                Ok(AdmissionPermit { _permit: permit, heartbeats, metrics: &self.metrics })
             }
             Err(_) => {
                 let refused = ServiceError::Overloaded("heartbeat.in_flight_max");
@@ -276,7 +276,7 @@ impl AgentService {
         self.metrics.heartbeats.with_label_values(&[label]).inc();
     }
 
-    /// How often devices report.
+    /// Heartbeat interval.
     pub fn heartbeat_interval_s(&self) -> u32 {
         self.heartbeat.interval_s
     }
@@ -300,13 +300,13 @@ pub(super) fn unknown_is_unauthorized(error: ServiceError) -> ServiceError {
     }
 }
 
-struct Admitted<'a> {
+struct AdmissionPermit<'a> {
     _permit: SemaphorePermit<'a>,
     heartbeats: usize,
     metrics: &'a Metrics,
 }
 
-impl Drop for Admitted<'_> {
+impl Drop for AdmissionPermit<'_> {
     fn drop(&mut self) {
         self.metrics.heartbeats_in_flight.sub(self.heartbeats as i64);
     }

@@ -9,18 +9,18 @@ use domain::access::{Permission, Principal};
 use domain::action::Action;
 use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
-use domain::rollout::{self, Answer, BuildState, Promoted, Promotion};
+use domain::rollout::{self, BuildState, PromotedBuild, Promotion, UpdateAnswer};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
-use store::{AgentBuildRow, BuildAct, BuildActed, BuildAdded, BuildCandidate, Store, UpdateCounts, VersionSample};
+use store::{AddBuildOutcome, AgentBuildRow, BuildAction, BuildActionOutcome, BuildCandidate, Store, UpdateCounts, VersionSample};
 use uuid::Uuid;
 
 use super::command_batches::{BatchDetails, BatchRequest};
-use super::commands::{CommandRequest, CommandService, Once};
-use super::device_edit::{BulkTarget, to_the_end};
+use super::commands::{CommandRequest, CommandService, IdempotencyKey};
+use super::device_edit::{BulkTarget, run_detached};
 use super::enrollment_agent::AgentUpdate;
 use crate::agent_updates::AgentUpdateSettings;
 use crate::agent_updates::{
-    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, Running, cohorts, hour_of, promoted_of, running, versions,
+    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, RunningAgent, cohorts, hour_of, promoted_of, running, versions,
 };
 use crate::apk_library::ApkLibrary;
 use crate::fleet_view::FleetView;
@@ -44,7 +44,7 @@ pub const STATS_HOURS_MAX: i64 = 744;
 /// A build and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildDetails {
-    /// What is on record of it.
+    /// Stored row.
     pub build: AgentBuildRow,
     /// Counters over all hours that are kept.
     pub counts: UpdateCounts,
@@ -54,7 +54,7 @@ pub struct BuildDetails {
     pub running: u64,
 }
 
-/// What became of a build, and of the versions of the fleet.
+/// Statistics of a build, and versions in the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildStats {
     /// The build.
@@ -72,13 +72,13 @@ pub struct BuildStats {
 pub struct NudgePlan {
     /// Devices that are offered the build and run an older version.
     pub devices: usize,
-    /// Those of them that are heard from.
+    /// Online ones among them.
     pub online: usize,
     /// Devices beyond what one call may address.
     pub left_out: usize,
 }
 
-/// What the service works with.
+/// Dependencies of the service.
 pub(crate) struct AgentBuildParts {
     pub(crate) store: Store,
     pub(crate) router: DeviceRouter,
@@ -92,7 +92,7 @@ pub(crate) struct AgentBuildParts {
 }
 
 /// A count of the fleet, and when it was made.
-type Counted = Option<(Instant, Arc<Vec<Running>>)>;
+type Counted = Option<(Instant, Arc<Vec<RunningAgent>>)>;
 
 /// Builds of the agent, for people and devices.
 pub struct AgentBuildService {
@@ -114,7 +114,7 @@ impl AgentBuildService {
     pub(super) fn updates_from(&self, version_code: i64) -> Vec<AgentUpdate> {
         let Some(known) = self.parts.offers.known() else { return Vec::new() };
         let newer = rollout::updates_from(version_code, &promoted_of(&known.builds, self.package()));
-        let update = |promoted: &Promoted| {
+        let update = |promoted: &PromotedBuild| {
             let build = known.build(promoted.build)?;
             Some(AgentUpdate {
                 version_code: build.version_code,
@@ -168,10 +168,10 @@ impl AgentBuildService {
         }
         let id = AgentBuildId(Uuid::now_v7());
         match self.parts.store.add_agent_build(id, apk, release_notes, BUILDS_MAX, principal, clock::now()).await? {
-            BuildAdded::New => self.details(id).await,
-            BuildAdded::Known(_) => Err(ServiceError::WrongState("this version is already a build")),
-            BuildAdded::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
-            BuildAdded::TooMany => Err(ServiceError::WrongState("the limit of 500 builds is reached")),
+            AddBuildOutcome::New => self.details(id).await,
+            AddBuildOutcome::Existing(_) => Err(ServiceError::WrongState("this version is already a build")),
+            AddBuildOutcome::NoApk => Err(Invalid::new("apk_id", "there is no such APK").into()),
+            AddBuildOutcome::TooMany => Err(ServiceError::WrongState("the limit of 500 builds is reached")),
         }
     }
 
@@ -180,7 +180,7 @@ impl AgentBuildService {
     /// # Errors
     /// Forbidden, there is no such build, or its APK is deleted.
     pub async fn promote(&self, principal: &Principal, id: AgentBuildId, promotion: Promotion) -> Result<BuildDetails, ServiceError> {
-        self.act(principal, id, BuildAct::Promote(promotion), "").await
+        self.act(principal, id, BuildAction::Promote(promotion), "").await
     }
 
     /// Changes the percentage of devices that a build is offered to. Less takes nothing back from who has it.
@@ -190,7 +190,8 @@ impl AgentBuildService {
     pub async fn rollout(&self, principal: &Principal, id: AgentBuildId, rollout_percent: i64) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         let percent = rollout::percent(rollout_percent)?;
-        self.act(principal, id, BuildAct::Rollout(percent), "only the rollout of a promoted build can be changed; promote it first").await
+        self.act(principal, id, BuildAction::Rollout(percent), "only the rollout of a promoted build can be changed; promote it first")
+            .await
     }
 
     /// Offers a build no longer. Who has it keeps it: Android does not downgrade in place.
@@ -198,32 +199,32 @@ impl AgentBuildService {
     /// # Errors
     /// Forbidden, there is no such build, or it is neither promoted nor halted.
     pub async fn roll_back(&self, principal: &Principal, id: AgentBuildId) -> Result<BuildDetails, ServiceError> {
-        self.act(principal, id, BuildAct::RollBack, "only a promoted or halted build can be rolled back").await
+        self.act(principal, id, BuildAction::RollBack, "only a promoted or halted build can be rolled back").await
     }
 
     async fn act(
         &self,
         principal: &Principal,
         id: AgentBuildId,
-        act: BuildAct,
+        act: BuildAction,
         refusal: &'static str,
     ) -> Result<BuildDetails, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         let (store, offers, by) = (self.parts.store.clone(), Arc::clone(&self.parts.offers), principal.clone());
-        let acted = to_the_end(async move {
+        let acted = run_detached(async move {
             let acted = store.act_on_agent_build(id, act, &by, clock::now()).await?;
             // The other nodes read it within a second.
-            if let Err(cause) = offers.reread(&store).await {
+            if let Err(cause) = offers.refresh(&store).await {
                 tracing::warn!(event = "agent_builds.read_failed", %cause);
             }
             Ok(acted)
         })
         .await?;
         match acted {
-            BuildActed::Done => self.details(id).await,
-            BuildActed::NotFound => Err(ServiceError::NotFound("build")),
-            BuildActed::WrongState(_) => Err(ServiceError::WrongState(refusal)),
-            BuildActed::NoApk => Err(ServiceError::WrongState("the APK of this build is deleted")),
+            BuildActionOutcome::Done => self.details(id).await,
+            BuildActionOutcome::NotFound => Err(ServiceError::NotFound("build")),
+            BuildActionOutcome::WrongState(_) => Err(ServiceError::WrongState(refusal)),
+            BuildActionOutcome::NoApk => Err(ServiceError::WrongState("the APK of this build is deleted")),
         }
     }
 
@@ -247,7 +248,7 @@ impl AgentBuildService {
     }
 
     /// Tells devices that are offered the build and run an older version to look for it now. Of more than one call may address,
-    /// those that are heard from come first. Takes the permission to send commands as well.
+    /// online ones come first. Takes the permission to send commands as well.
     ///
     /// # Errors
     /// Forbidden, there is no such build, it is not promoted, no device is behind, the rate is out of its limits, or the key was
@@ -257,7 +258,7 @@ impl AgentBuildService {
         principal: &Principal,
         id: AgentBuildId,
         rate_per_second: Option<i32>,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(BatchDetails, bool), ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         principal.require(Action::Update.kind().permission())?;
@@ -268,7 +269,7 @@ impl AgentBuildService {
         let devices = ids.len();
         let command = CommandRequest { action: Action::Update, expires_in_s: None };
         let request = BatchRequest { target: BulkTarget::Ids(ids), command, rate_per_second };
-        let (batch, new) = self.parts.commands.send_many(principal, request, once).await?;
+        let (batch, new) = self.parts.commands.send_many(principal, request, idempotency_key).await?;
         if new {
             self.parts.store.note_agent_build_nudge(id, batch.batch.id, devices, principal, clock::now()).await?;
         }
@@ -283,9 +284,9 @@ impl AgentBuildService {
         }
         let promoted = promoted_of(&builds, &build.package);
         let fleet = self.count_fleet().await?;
-        let offered = |device: &&Running| {
+        let offered = |device: &&RunningAgent| {
             // A device that does not tell its version cannot be said to be behind.
-            device.version_code.is_some_and(|version| rollout::answer(device.id, version, &promoted) == Answer::Offer(id))
+            device.version_code.is_some_and(|version| rollout::answer(device.id, version, &promoted) == UpdateAnswer::Offer(id))
         };
         let mut devices: Vec<(bool, DeviceId)> = fleet.iter().filter(offered).map(|device| (!device.online, device.id)).collect();
         devices.sort_unstable();
@@ -296,7 +297,7 @@ impl AgentBuildService {
         Ok((devices.into_iter().map(|(_, id)| id).collect(), plan))
     }
 
-    /// What became of a build within the last hours, and which versions the fleet ran.
+    /// Statistics of a build within the last hours, and versions in the fleet.
     ///
     /// # Errors
     /// Forbidden, the hours are out of 1..744, or there is no such build.
@@ -313,7 +314,7 @@ impl AgentBuildService {
         })
     }
 
-    /// Which versions the fleet ran within the last hours, by hour, oldest first; the last is the present.
+    /// Versions in the fleet by hour, oldest first; the last is the present.
     ///
     /// # Errors
     /// Forbidden, or the hours are out of 1..744.
@@ -352,7 +353,7 @@ impl AgentBuildService {
     }
 
     /// The fleet, counted anew when the last count is a second old: a page that many people look at costs no more than one.
-    async fn fleet(&self) -> Result<Arc<Vec<Running>>, ServiceError> {
+    async fn fleet(&self) -> Result<Arc<Vec<RunningAgent>>, ServiceError> {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match counted.filter(|(at, _)| at.elapsed() < COUNTED_FOR) {
             Some((_, fleet)) => Ok(fleet),
@@ -360,7 +361,7 @@ impl AgentBuildService {
         }
     }
 
-    async fn count_fleet(&self) -> Result<Arc<Vec<Running>>, ServiceError> {
+    async fn count_fleet(&self) -> Result<Arc<Vec<RunningAgent>>, ServiceError> {
         let (view, at) = (Arc::clone(&self.parts.view), Instant::now());
         let fleet = tokio::task::spawn_blocking(move || running(&view)).await.map_err(|_| ServiceError::Internal)?;
         let fleet = Arc::new(fleet);

@@ -1,13 +1,13 @@
-//! What devices ask and tell of updates of the agent. A check is answered from memory.
+//! Update checks and update reports of agents. A check is answered from memory.
 
-use domain::rollout::{Answer, Promotion, UpdateEvent, answer, newest};
+use domain::rollout::{Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
-use store::{AgentBuildRow, ReportTaken, UpdateReport};
+use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
 
 use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
-use super::device_edit::to_the_end;
+use super::device_edit::run_detached;
 use crate::agent_updates::{promoted_of, this_hour};
 use crate::messages::DeviceCredentials;
 use crate::{ServiceError, clock};
@@ -17,36 +17,36 @@ const PACKAGE_MAX_CHARS: usize = 255;
 /// So much of an error is kept, in characters; the same is a CHECK.
 const ERROR_MAX_CHARS: usize = 200;
 
-/// What a device asks.
+/// Update check of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateCheck {
     /// Package name of its agent.
     pub package: String,
     /// Version code that it runs.
     pub version_code: i64,
-    /// Which device it takes itself for, if it says so.
+    /// Device id that the agent claims, if any.
     pub device: Option<DeviceId>,
 }
 
-/// What it is offered.
+/// Offered build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpdateOffer {
     /// The build.
     pub build: AgentBuildRow,
-    /// How it is offered.
+    /// Promotion.
     pub promotion: Promotion,
-    /// Where it is downloaded from.
+    /// Download address.
     pub url: String,
     /// Until when that holds.
     pub url_expires_at: Timestamp,
 }
 
-/// What a device tells of an update.
+/// Report of a device about an agent update.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpdateTold {
+pub struct UpdateProgress {
     /// The build.
     pub build: AgentBuildId,
-    /// What.
+    /// Event.
     pub event: UpdateEvent,
     /// What went wrong.
     pub error: Option<String>,
@@ -60,7 +60,11 @@ impl AgentBuildService {
     /// # Errors
     /// The credentials no longer hold, are another device's, or the device is deleted; the package is not the agent's; or it could
     /// not be read lately what is offered.
-    pub async fn check(&self, credentials: DeviceCredentials, check: UpdateCheck) -> Result<Result<UpdateOffer, Answer>, ServiceError> {
+    pub async fn check(
+        &self,
+        credentials: DeviceCredentials,
+        check: UpdateCheck,
+    ) -> Result<Result<UpdateOffer, UpdateAnswer>, ServiceError> {
         let checked = self.checked(credentials, check).await;
         let label = match &checked {
             Ok(Ok(_)) => "offered",
@@ -72,7 +76,7 @@ impl AgentBuildService {
         checked
     }
 
-    async fn checked(&self, credentials: DeviceCredentials, check: UpdateCheck) -> Result<Result<UpdateOffer, Answer>, ServiceError> {
+    async fn checked(&self, credentials: DeviceCredentials, check: UpdateCheck) -> Result<Result<UpdateOffer, UpdateAnswer>, ServiceError> {
         if check.device.is_some_and(|device| device != credentials.device_id) {
             return Err(ServiceError::ForeignDevice);
         }
@@ -90,13 +94,13 @@ impl AgentBuildService {
         let promoted = promoted_of(&known.builds, &check.package);
         let answer = answer(credentials.device_id, check.version_code, &promoted);
         let judged_by = match answer {
-            Answer::Offer(id) => Some(id),
+            UpdateAnswer::Offer(id) => Some(id),
             _ => newest(&promoted).map(|build| build.build),
         };
         if let Some(build) = judged_by {
-            self.parts.counters.count(build, this_hour(), matches!(answer, Answer::Offer(_)));
+            self.parts.counters.count(build, this_hour(), matches!(answer, UpdateAnswer::Offer(_)));
         }
-        let Answer::Offer(id) = answer else { return Ok(Err(answer)) };
+        let UpdateAnswer::Offer(id) = answer else { return Ok(Err(answer)) };
         let build = known.build(id).ok_or(ServiceError::Internal)?.clone();
         let promotion = build.promotion.ok_or(ServiceError::Internal)?;
         let (url, url_expires_at) = self.parts.library.download_url(build.apk, clock::now());
@@ -108,9 +112,9 @@ impl AgentBuildService {
     /// # Errors
     /// The credentials no longer hold, the device is deleted, there is no such build, it was never offered, or another version
     /// was installed.
-    pub async fn report(&self, credentials: DeviceCredentials, told: UpdateTold) -> Result<(), ServiceError> {
+    pub async fn report(&self, credentials: DeviceCredentials, told: UpdateProgress) -> Result<(), ServiceError> {
         self.parts.router.check(credentials).await.map_err(unknown_is_unauthorized)?;
-        let UpdateTold { build, event, error, version_code } = told;
+        let UpdateProgress { build, event, error, version_code } = told;
         if version_code.is_some_and(|version| version < 0) {
             return Err(Invalid::new("version_code", "less than 0").into());
         }
@@ -119,12 +123,12 @@ impl AgentBuildService {
         let report =
             UpdateReport { build, device: credentials.device_id, event, error: error.filter(|text| !text.is_empty()), version_code };
         let (store, policy, offers) = (self.parts.store.clone(), self.parts.settings.halt, self.parts.offers.clone());
-        let taken = to_the_end(async move {
+        let taken = run_detached(async move {
             let taken = store.report_update(&report, policy, clock::now()).await?;
-            if let ReportTaken::Halted(reason) = taken {
+            if let UpdateReportOutcome::Halted(reason) = taken {
                 tracing::warn!(event = "agent_build.halted", build_id = %build, reason = reason.as_str());
                 // The other nodes read it within a second.
-                if let Err(cause) = offers.reread(&store).await {
+                if let Err(cause) = offers.refresh(&store).await {
                     tracing::warn!(event = "agent_builds.read_failed", %cause);
                 }
             }
@@ -132,14 +136,14 @@ impl AgentBuildService {
         })
         .await?;
         match taken {
-            ReportTaken::Counted | ReportTaken::Halted(_) => {
+            UpdateReportOutcome::Counted | UpdateReportOutcome::Halted(_) => {
                 self.parts.metrics.agent_update_reports.with_label_values(&[event.as_str()]).inc();
                 Ok(())
             }
-            ReportTaken::Known => Ok(()),
-            ReportTaken::NotFound => Err(ServiceError::NotFound("build")),
-            ReportTaken::NeverOffered => Err(ServiceError::WrongState("this build was never offered")),
-            ReportTaken::OtherVersion(version) => Err(Invalid::new("version_code", format!("the build's is {version}")).into()),
+            UpdateReportOutcome::Repeated => Ok(()),
+            UpdateReportOutcome::NotFound => Err(ServiceError::NotFound("build")),
+            UpdateReportOutcome::NeverOffered => Err(ServiceError::WrongState("this build was never offered")),
+            UpdateReportOutcome::OtherVersion(version) => Err(Invalid::new("version_code", format!("the build's is {version}")).into()),
         }
     }
 }

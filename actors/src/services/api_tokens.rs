@@ -17,21 +17,21 @@ use crate::crypto::{random_token, sha256};
 use crate::{ServiceError, clock};
 
 /// A token just made; the only time its secret is known.
-pub struct MadeApiToken {
+pub struct IssuedApiToken {
     /// The bearer token to hand out.
     pub secret: SecretString,
-    /// What lists show of it.
+    /// Summary for lists.
     pub token: ApiToken,
 }
 
-/// Whose tokens to list.
+/// Owner of the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiTokenOwner {
-    /// Those of the account that acts.
+    /// Tokens of the caller.
     Own,
-    /// Those of one account.
+    /// Tokens of one account.
     Account(UserId),
-    /// Those of all.
+    /// Tokens of all accounts.
     All,
 }
 
@@ -39,7 +39,7 @@ pub enum ApiTokenOwner {
 pub struct ApiTokenPage {
     /// The tokens, newest first.
     pub tokens: Vec<ApiToken>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<ApiTokenId>,
 }
 
@@ -61,7 +61,7 @@ impl ApiTokenService {
     /// # Errors
     /// Forbidden, also when it would do more than its maker; a value out of its limits; or the
     /// account has as many as it may.
-    pub async fn create(&self, principal: &Principal, request: ApiTokenRequest) -> Result<MadeApiToken, ServiceError> {
+    pub async fn create(&self, principal: &Principal, request: ApiTokenRequest) -> Result<IssuedApiToken, ServiceError> {
         principal.require(Permission::ManageTokens)?;
         let user_id = principal.user_id().ok_or(ServiceError::SignInRequired)?;
         let now = clock::now();
@@ -96,9 +96,9 @@ impl ApiTokenService {
             expires_at: token.expires_at,
         };
         match self.store.insert_api_token(new, self.per_user_max, principal, now).await? {
-            ApiTokenOutcome::Made => {
+            ApiTokenOutcome::Created => {
                 tracing::info!(event = "api_token.created", api_token_id = %token.id, username = token.username, scopes = %token.scopes);
-                Ok(MadeApiToken { secret: secret.into(), token })
+                Ok(IssuedApiToken { secret: secret.into(), token })
             }
             ApiTokenOutcome::TooMany => {
                 Err(ServiceError::WrongState("the limit of API tokens per account (auth.api_tokens_per_user_max) is reached; revoke one"))

@@ -1,4 +1,4 @@
-//! How APKs come in: whole with one call, or in parts that any node takes; then read, verified and judged.
+//! Uploads of APKs: whole with one call, or in parts through any node; then parsed, verified and judged.
 
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
@@ -6,11 +6,11 @@ use domain::apk::{NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
 use domain::text::bounded;
 use domain::{ApkId, ApkUploadId, Invalid, UserId};
 use futures_util::{Stream, StreamExt};
-use store::{AddedApk, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
+use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
 use uuid::Uuid;
 
 use super::ApkService;
-use crate::apk_library::ArrivedFile;
+use crate::apk_library::UploadedFile;
 use crate::{ServiceError, clock};
 
 /// Longest name of a file, in characters.
@@ -61,7 +61,7 @@ impl From<StoreError> for UploadError {
 pub struct UploadFacts {
     /// Its SHA-256, hex; checked at the end.
     pub sha256: Option<String>,
-    /// The older APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
     /// For people.
     pub notes: String,
@@ -93,7 +93,7 @@ impl ApkService {
         if announced.is_some_and(|length| length > limit_bytes) {
             return Err(UploadError::TooLarge { limit_bytes });
         }
-        let _turn = self.library.upload_turn()?;
+        let _permit = self.library.upload_permit()?;
         let mut file = self.library.begin().await?;
         let mut body = std::pin::pin!(body);
         while let Some(piece) = self.next(&mut body).await? {
@@ -144,7 +144,7 @@ impl ApkService {
         self.upload(principal, new.id).await
     }
 
-    /// How far an upload got.
+    /// Progress of an upload.
     ///
     /// # Errors
     /// Forbidden, or there is no such upload of this account.
@@ -159,7 +159,7 @@ impl ApkService {
         self.library.settings.part_max_bytes
     }
 
-    /// Takes a part in that begins at `offset`, whole or not at all. Answers how many bytes are there then.
+    /// Takes a part in that begins at `offset`, whole or not at all. Returns how many bytes are there then.
     ///
     /// # Errors
     /// As [`Self::upload_whole`]; or that is not where the upload stands, or the part is too small.
@@ -177,7 +177,7 @@ impl ApkService {
         if upload.received != offset {
             return Err(UploadError::Offset { received: upload.received });
         }
-        let _turn = self.library.upload_turn()?;
+        let _permit = self.library.upload_permit()?;
         let left = upload.size_bytes - offset;
         let limit_bytes = (self.library.settings.part_max_bytes as u64).min(left.unsigned_abs());
         let (mut pieces, mut length) = (Vec::new(), 0_u64);
@@ -206,7 +206,7 @@ impl ApkService {
         }
     }
 
-    /// Gives an upload up.
+    /// Abandons an upload.
     ///
     /// # Errors
     /// Forbidden, or there is no such upload of this account.
@@ -232,7 +232,7 @@ impl ApkService {
         if upload.received != upload.size_bytes {
             return Err(UploadError::Offset { received: upload.received });
         }
-        let _turn = self.library.upload_turn()?;
+        let _permit = self.library.upload_permit()?;
         let file = self.library.join(id, &upload.parts).await?.finish().await?;
         let facts = UploadFacts { sha256: upload.sha256, rollback_of: upload.rollback_of, notes: upload.notes };
         let taken = self.taken(principal, file, facts, Some(id)).await?;
@@ -254,7 +254,7 @@ impl ApkService {
     async fn taken(
         &self,
         principal: &Principal,
-        file: ArrivedFile,
+        file: UploadedFile,
         facts: UploadFacts,
         upload: Option<ApkUploadId>,
     ) -> Result<(ApkRow, bool), ServiceError> {
@@ -267,7 +267,7 @@ impl ApkService {
     async fn take(
         &self,
         principal: &Principal,
-        file: ArrivedFile,
+        file: UploadedFile,
         facts: UploadFacts,
         upload: Option<ApkUploadId>,
     ) -> Result<(ApkRow, bool), ServiceError> {
@@ -303,9 +303,9 @@ impl ApkService {
         self.library.keep(new.id, file).await?;
         let added = self.store.add_apk(&new, principal, clock::now()).await;
         let (id, refusal) = match added {
-            Ok(AddedApk::Added) => (new.id, None),
-            Ok(AddedApk::Known(id)) => (id, None),
-            Ok(AddedApk::Refused(refusal)) => (new.id, Some(refusal)),
+            Ok(AddApkOutcome::Added) => (new.id, None),
+            Ok(AddApkOutcome::Existing(id)) => (id, None),
+            Ok(AddApkOutcome::Refused(refusal)) => (new.id, Some(refusal)),
             // Whether it was committed is not known; the file stays, in case it was.
             Err(error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => return Err(error.into()),
             Err(error) => {
@@ -335,7 +335,7 @@ fn refused(refusal: &Refusal) -> ServiceError {
     }
 }
 
-/// Whose upload it is; the command line on the server has none of its own.
+/// Owner of the upload; the command line on the server has none.
 fn owner(principal: &Principal) -> UserId {
     principal.user_id().unwrap_or(UserId(Uuid::nil()))
 }

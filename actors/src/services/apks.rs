@@ -18,7 +18,7 @@ pub struct ApkService {
     pub(super) library: Arc<ApkLibrary>,
 }
 
-/// Where a page of APKs begins: behind this one.
+/// Cursor of a page of APKs: the last one of the page before.
 pub type ApkCursor = (Timestamp, ApkId);
 
 impl ApkService {
@@ -112,8 +112,8 @@ impl ApkService {
             return Err(ServiceError::Unauthorized);
         }
         // First: whoever is turned away costs no look into the database.
-        let turn = self.library.download_turn()?;
+        let permit = self.library.download_permit()?;
         let row = self.store.apk(id).await?.filter(|row| row.deleted_at.is_none());
-        self.library.file(row.ok_or(ServiceError::NotFound("APK"))?, turn).await
+        self.library.file(row.ok_or(ServiceError::NotFound("APK"))?, permit).await
     }
 }

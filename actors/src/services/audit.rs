@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
-use domain::audit::{AuditFilter, ChainCheck, Chained, Head, Problem};
+use domain::audit::{AuditFilter, ChainCheck, ChainedEntry, Head, Problem};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
 use domain::spreadsheet::neutralised;
@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use store::Store;
 use tokio::sync::Semaphore;
 
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::ServiceError;
 
 /// Exports at a time.
@@ -44,8 +44,8 @@ const COLUMNS: [&str; 14] = [
 /// A page of the trail.
 pub struct AuditPage {
     /// The entries, newest first.
-    pub entries: Vec<Chained>,
-    /// Where the next page begins; `None` when there is none.
+    pub entries: Vec<ChainedEntry>,
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<i64>,
 }
 
@@ -104,7 +104,7 @@ impl AuditService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewAudit)?;
         let filter = filter.checked()?;
-        let turn =
+        let permit =
             Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         // Read before anything is answered, so that a database that is away is an error and no stump.
@@ -116,7 +116,7 @@ impl AuditService {
             let (piece, next) = piece(&store, &filter, older_than).await?;
             Ok(Some((piece, (store, filter, next))))
         });
-        Ok(paced(turn, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
+        Ok(throttled_stream(permit, self.stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(rest)))
     }
 }
 
@@ -136,7 +136,7 @@ fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<
     writer.into_inner().map_err(|_| ServiceError::Internal)
 }
 
-fn cells(row: &Chained) -> [String; COLUMNS.len()] {
+fn cells(row: &ChainedEntry) -> [String; COLUMNS.len()] {
     let entry = &row.entry;
     let maybe = |text: &Option<String>| text.as_deref().map(neutralised).unwrap_or_default();
     [
@@ -157,16 +157,16 @@ fn cells(row: &Chained) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// What a check of the whole chain found.
+/// Result of a check of the whole chain.
 #[derive(Debug)]
 pub struct AuditChecked {
     /// Entries that were looked at.
     pub entries: u64,
     /// The head when the check began: what was checked ends there, or a little later.
     pub head: Head,
-    /// What is wrong; not more than a hundred.
+    /// Problems; at most a hundred.
     pub problems: Vec<Problem>,
-    /// How many problems there are.
+    /// Number of problems.
     pub problems_total: usize,
 }
 
@@ -198,7 +198,7 @@ pub async fn check_audit(store: &Store, expected: Option<Head>) -> Result<AuditC
 impl AuditChecked {
     fn note(&mut self, found: Vec<Problem>) {
         self.problems_total += found.len();
-        let room = PROBLEMS_MAX.saturating_sub(self.problems.len());
-        self.problems.extend(found.into_iter().take(room));
+        let capacity = PROBLEMS_MAX.saturating_sub(self.problems.len());
+        self.problems.extend(found.into_iter().take(capacity));
     }
 }

@@ -33,12 +33,12 @@ struct AccessClaims {
     sid: Uuid,
 }
 
-/// Where a sign-in comes from.
+/// Client of a sign-in.
 #[derive(Debug, Clone, Default)]
 pub struct ClientInfo {
-    /// The request.
+    /// Origin of the request.
     pub origin: Origin,
-    /// What it says of itself, as it came.
+    /// Unchecked registration.
     pub user_agent: Option<String>,
 }
 
@@ -46,15 +46,15 @@ pub struct ClientInfo {
 pub struct SignedIn {
     /// Short-lived bearer token.
     pub access_token: String,
-    /// When it stops working.
+    /// Expiry.
     pub access_expires_at: Timestamp,
     /// Exchanged for the next pair, once. `None` when a twin of this request got it.
     pub refresh_token: Option<String>,
-    /// When the sign-in ends at the latest.
+    /// Expiry of the sign-in.
     pub session_expires_at: Timestamp,
     /// Name of the account.
     pub username: String,
-    /// What it may do.
+    /// Role.
     pub role: Role,
 }
 

@@ -28,14 +28,14 @@ pub struct ClusterNode {
     pub is_this: bool,
     /// The link to it; `None` for the node that answers and for those that ended.
     pub link: Option<PeerStatus>,
-    /// What it last told of itself.
+    /// Last telemetry.
     pub stats: Option<NodeStats>,
 }
 
 /// A shard as this node sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterShard {
-    /// Which.
+    /// Shard.
     pub shard: ShardId,
     /// Its owner.
     pub owner: Option<NodeId>,
@@ -86,7 +86,7 @@ fn reconcilers(nodes: &[ClusterNode]) -> Vec<NodeReconciler> {
     all
 }
 
-/// The cluster, for people.
+/// The cluster, for display.
 pub struct ClusterService {
     store: Store,
     view: watch::Receiver<ClusterView>,
@@ -122,7 +122,7 @@ impl ClusterService {
                 let is_this = row.id == view.me;
                 let link = links.iter().find(|(id, _)| *id == row.id).map(|(_, status)| status.clone());
                 ClusterNode {
-                    shards: view.places.iter().filter(|place| place.owner == Some(row.id)).count(),
+                    shards: view.shards.iter().filter(|shard_owner| shard_owner.owner == Some(row.id)).count(),
                     is_this,
                     stats: if is_this { Some(self.links.stats()) } else { link.as_ref().and_then(|link| link.stats.clone()) },
                     link,
@@ -131,8 +131,8 @@ impl ClusterService {
             })
             .collect();
         let shards = ShardId::all()
-            .zip(view.places.iter())
-            .map(|(shard, place)| ClusterShard { shard, owner: place.owner, epoch: place.epoch })
+            .zip(view.shards.iter())
+            .map(|(shard, shard_owner)| ClusterShard { shard, owner: shard_owner.owner, epoch: shard_owner.epoch })
             .collect();
         let reconcilers = reconcilers(&nodes);
         Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves, reconcilers })

@@ -8,42 +8,42 @@ use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::expiry;
 use domain::audit::Target;
-use domain::command::{CommandState, Path, Reach, Report};
+use domain::command::{Channels, CommandState, Path, Report};
 use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 use store::{
-    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, Listed, NewBatch, NewCommands, Reported,
-    Reporter,
+    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandReportOutcome, CommandRow, DeviceListScope, InsertOutcome,
+    NewBatch, NewCommands, Reporter,
 };
 use uuid::Uuid;
 
-use super::commands::{CommandRequest, CommandService, Once, permission_of, stored};
+use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
 use super::device_edit::{BulkTarget, target_ids};
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::{ServiceError, clock};
 
 /// Commands that are read at a time for a table.
 const TABLE_BATCH: i64 = 500;
-/// Commands of a batch that are taken back together.
+/// Commands of a batch that are canceled together.
 const CANCELED_TOGETHER: usize = 500;
 /// Refused devices that a batch names; the others are counted.
 const REFUSED_NAMED_MAX: usize = 1_000;
 
-/// What to tell many devices.
+/// Request for a batch of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRequest {
     /// Which.
     pub target: BulkTarget,
-    /// What.
+    /// Command.
     pub command: CommandRequest,
     /// Commands that are sent in a second; as configured if not given.
     pub rate_per_second: Option<i32>,
 }
 
-/// What one device of a batch can expect.
+/// Expected delivery of a command to one device of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The device.
@@ -51,7 +51,7 @@ pub struct Planned {
     /// Its alias; `None` when there is no such device.
     pub alias: Option<String>,
     /// The way that the command would take first, or why it gets none.
-    pub outcome: Result<Expected, Refused>,
+    pub outcome: Result<Expected, RefusalReason>,
 }
 
 /// How a command would reach its device.
@@ -59,23 +59,23 @@ pub struct Planned {
 pub struct Expected {
     /// The way that it would take first.
     pub path: Path,
-    /// Whether the device is heard from.
+    /// Whether the device is online.
     pub online: bool,
 }
 
 /// Why a device gets no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusalReason {
     /// There is no such device.
     NotFound,
-    /// It is deleted.
+    /// The device is deleted.
     Deleted,
     /// Too many commands are open for it.
     TooManyOpen,
 }
 
-impl Refused {
-    /// Its name in the API.
+impl RefusalReason {
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -88,7 +88,7 @@ impl Refused {
 /// A batch and how far it got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchDetails {
-    /// What is on record of it.
+    /// Stored row.
     pub batch: BatchRow,
     /// Its commands by state.
     pub states: HashMap<CommandState, i64>,
@@ -130,7 +130,7 @@ impl CommandService {
         &self,
         principal: &Principal,
         request: BatchRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(BatchDetails, bool), ServiceError> {
         principal.require(request.command.action.kind().permission())?;
         let now = clock::now();
@@ -147,7 +147,7 @@ impl CommandService {
         let named: Vec<_> = refused
             .iter()
             .take(REFUSED_NAMED_MAX)
-            .map(|planned| json!({"id": planned.id.to_string(), "alias": planned.alias, "reason": planned.outcome.err().map(Refused::as_str)}))
+            .map(|planned| json!({"id": planned.id.to_string(), "alias": planned.alias, "reason": planned.outcome.err().map(RefusalReason::as_str)}))
             .collect();
         let new = NewCommands {
             action: action.kind().as_str().to_owned(),
@@ -171,8 +171,8 @@ impl CommandService {
             "rate_per_second": rate_per_second, "refused": refused.len()
         });
         let entry = AuditEntry::new(principal, "command_batch.sent", Target::Devices(good.len())).after(told);
-        let (id, new) = match self.insert(principal, new, once, entry).await? {
-            Created::Known(id) => (CommandBatchId(id), false),
+        let (id, new) = match self.insert(principal, new, idempotency_key, entry).await? {
+            InsertOutcome::Existing(id) => (CommandBatchId(id), false),
             _ => (id, true),
         };
         Ok((self.batch_details(id).await?, new))
@@ -186,26 +186,26 @@ impl CommandService {
     }
 
     async fn planned(&self, target: BulkTarget) -> Result<Vec<Planned>, ServiceError> {
-        let ids = target_ids(&self.store, &self.policy, target, Listed::Active).await?;
-        let facts = self.store.device_work().await?.facts(&ids).await?;
+        let ids = target_ids(&self.store, &self.policy, target, DeviceListScope::Active).await?;
+        let records = self.store.device_work().await?.device_records(&ids).await?;
         let open = self.store.open_command_counts_of(&ids).await?;
         let planned = |id: DeviceId| {
-            let known = facts.get(&id);
+            let known = records.get(&id);
             let outcome = match self.refusal(known, open.get(&id).copied()) {
                 Some(refused) => Err(refused),
                 None => Ok(self.expected(id)),
             };
-            Planned { id, alias: known.map(|facts| facts.editable.alias.clone()), outcome }
+            Planned { id, alias: known.map(|record| record.editable.alias.clone()), outcome }
         };
         Ok(ids.into_iter().map(planned).collect())
     }
 
     fn expected(&self, id: DeviceId) -> Expected {
-        let (reach, online) = self
+        let (channels, online) = self
             .view
             .device(id)
-            .map_or((Reach::default(), false), |view| (view.reach, view.connectivity == domain::device::Connectivity::Online));
-        Expected { path: reach.best(), online }
+            .map_or((Channels::default(), false), |view| (view.channels, view.connectivity == domain::device::Connectivity::Online));
+        Expected { path: channels.best(), online }
     }
 
     /// A page of batches, newest first, and where the next one begins.
@@ -257,7 +257,7 @@ impl CommandService {
         Ok(rows.into_iter().map(details).collect())
     }
 
-    /// Takes back what is open of a batch.
+    /// Cancels the open commands of a batch.
     ///
     /// # Errors
     /// Forbidden, or there is no such batch.
@@ -273,8 +273,8 @@ impl CommandService {
             let report = |id: &CommandId| CommandReport { id: *id, by: by(), report: Report::Canceled, at: clock::now() };
             let reports: Vec<_> = some.iter().map(report).collect();
             for (id, reported) in some.iter().zip(self.store.report_commands(&reports).await?) {
-                if let Reported::Changed { device_id, .. } = reported {
-                    self.tell_over(device_id, *id);
+                if let CommandReportOutcome::Changed { device_id, .. } = reported {
+                    self.notify_finished(device_id, *id);
                 }
             }
         }
@@ -291,7 +291,7 @@ impl CommandService {
         id: CommandBatchId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.batch(principal, id).await?;
-        let turn =
+        let permit =
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let service = Arc::clone(self);
@@ -304,7 +304,7 @@ impl CommandService {
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
             Ok(Some((piece, next.map(|next| (service, Some(next))))))
         });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 
@@ -329,7 +329,7 @@ fn cells(row: &CommandRow) -> [String; 12] {
     ]
 }
 
-/// What was asked for, for people and the record.
+/// Target of a request, for display and the audit trail.
 fn target_shown(target: &BulkTarget) -> String {
     match target {
         BulkTarget::Ids(ids) => json!({"ids": ids.len()}).to_string(),

@@ -1,59 +1,59 @@
-//! What devices say of their commands: on record before it is acknowledged, and once.
+//! Results of commands: stored once, before they are acknowledged.
 
 use domain::command::Report;
 use domain::{CommandId, DeviceId};
-use store::{CommandReport, Reported, Reporter, Said};
+use store::{CommandReport, CommandReportOutcome, Reporter, ResultPayload};
 
 use super::AgentService;
 use crate::messages::DeviceCredentials;
 use crate::messages::DeviceRequest;
 use crate::{ServiceError, clock};
 
-/// What a device says of a command.
+/// Report of a device about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandResult {
     /// The command.
     pub id: CommandId,
-    /// That it has it, or how it ended.
+    /// Receipt or outcome.
     pub report: Report,
     /// What else it says.
-    pub said: Said,
+    pub payload: ResultPayload,
 }
 
 impl AgentService {
-    /// Puts a device's word on record; answers after commit. The same again changes nothing.
+    /// Stores the result of a command; returns after the commit. A repeated result changes nothing.
     ///
     /// # Errors
     /// The credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
     /// the database is unavailable.
-    pub async fn take_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
+    pub async fn record_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
         let device = credentials.device_id;
         self.check(credentials).await?;
-        let CommandResult { id, report, said } = result;
-        let told = CommandReport { id, by: Reporter::Device(device, said), report, at: clock::now() };
+        let CommandResult { id, report, payload } = result;
+        let told = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
         match self.commands.report(told).await? {
-            Reported::Changed { after, .. } => {
-                self.tell_owner(device, id, !after.state.is_open());
+            CommandReportOutcome::Changed { after, .. } => {
+                self.notify_owner(device, id, !after.state.is_open());
                 Ok(())
             }
-            Reported::Nothing(state) => {
+            CommandReportOutcome::Nothing(state) => {
                 // The owner may not have heard of it the first time.
-                self.tell_owner(device, id, !state.is_open());
+                self.notify_owner(device, id, !state.is_open());
                 Ok(())
             }
-            Reported::Conflict(_) => {
+            CommandReportOutcome::Conflict(_) => {
                 // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
-                self.tell_owner(device, id, true);
+                self.notify_owner(device, id, true);
                 Err(ServiceError::WrongState("another outcome of this command is already recorded"))
             }
-            Reported::Unknown => Err(ServiceError::NotFound("command of this device")),
-            Reported::NotOwner => Err(ServiceError::Internal),
+            CommandReportOutcome::Unknown => Err(ServiceError::NotFound("command of this device")),
+            CommandReportOutcome::NotOwner => Err(ServiceError::Internal),
         }
     }
 
-    fn tell_owner(&self, device: DeviceId, id: CommandId, over: bool) {
+    fn notify_owner(&self, device: DeviceId, id: CommandId, finished: bool) {
         let router = self.router.clone();
         // An owner that does not hear of it sends the command once more; the device knows it.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over }).await });
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished }).await });
     }
 }

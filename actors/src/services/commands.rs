@@ -1,27 +1,30 @@
-//! What people tell a device to do, and what became of it.
+//! Commands: sending, cancellation and outcomes.
 
 use std::sync::Arc;
 
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
 use domain::audit::Target;
-use domain::bulk::DeviceFacts;
+use domain::bulk::DeviceRecord;
 use domain::command::{CommandState, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{CommandId, DeviceId, Invalid};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use store::{AuditEntry, CommandCursor, CommandQuery, CommandReport, CommandRow, Created, NewCommands, OnceKey, Reported, Reporter, Store};
+use store::{
+    AuditEntry, CommandCursor, CommandQuery, CommandReport, CommandReportOutcome, CommandRow, IdempotencyRecord, InsertOutcome,
+    NewCommands, Reporter, Store,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::command_batches::Refused;
+use super::command_batches::RefusalReason;
 use super::command_params::{ParamsText, params_text};
-use super::device_edit::to_the_end;
+use super::device_edit::run_detached;
 use super::settings::CommandSettings;
 use crate::fleet_view::FleetView;
-use crate::messages::CommandOrder;
 use crate::messages::DeviceRequest;
+use crate::messages::PendingCommand;
 use crate::router::DeviceRouter;
 use crate::writers::CommandWriter;
 use crate::{ServiceError, clock};
@@ -32,25 +35,25 @@ const KEY_MAX_CHARS: usize = 200;
 /// Tables of batches at a time.
 const TABLES_MAX: usize = 4;
 
-/// What to tell a device.
+/// Request for a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandRequest {
-    /// What it is to do.
+    /// Action.
     pub action: Action,
-    /// When the command is worthless, in seconds from now; as configured if not given.
+    /// Expiry, seconds from now; the configured one if not given.
     pub expires_in_s: Option<i64>,
 }
 
-/// Makes a call happen once: the same key with the same body gets the same answer.
+/// Idempotency key of a request: a repeated key with the same body gets the first answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
-    /// The key that the caller chose.
+pub struct IdempotencyKey {
+    /// Key, chosen by the caller.
     pub key: String,
-    /// What the caller asked for.
+    /// SHA-256 of the request body.
     pub body_sha256: [u8; 32],
 }
 
-impl Once {
+impl IdempotencyKey {
     /// A key for this body.
     ///
     /// # Errors
@@ -63,7 +66,7 @@ impl Once {
     }
 }
 
-/// Commands, for people.
+/// Service of commands.
 pub struct CommandService {
     pub(super) store: Store,
     router: DeviceRouter,
@@ -93,7 +96,7 @@ impl CommandService {
         &self.settings
     }
 
-    /// Tells a device to do something. The answer says that it is on record; what becomes of it is seen in
+    /// Sends a command to a device. The answer says that it is stored; its progress is shown in
     /// its state. `false`: it was made by an earlier call with the same key.
     ///
     /// # Errors
@@ -104,16 +107,16 @@ impl CommandService {
         principal: &Principal,
         device: DeviceId,
         request: CommandRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(CommandRow, bool), ServiceError> {
         principal.require(request.action.kind().permission())?;
         let now = clock::now();
         let (action, params) = self.checked(request.action).await?;
         let expires_at = expiry(now, request.expires_in_s, self.settings.expires_default_s, self.settings.expires_max_s)?;
-        let facts = self.store.device_work().await?.facts(&[device]).await?;
+        let records = self.store.device_work().await?.device_records(&[device]).await?;
         let open = self.store.open_command_counts_of(&[device]).await?;
-        match self.refusal(facts.get(&device), open.get(&device).copied()) {
-            Some(Refused::TooManyOpen) => return Err(ServiceError::WrongState("too many pending commands for this device")),
+        match self.refusal(records.get(&device), open.get(&device).copied()) {
+            Some(RefusalReason::TooManyOpen) => return Err(ServiceError::WrongState("too many pending commands for this device")),
             Some(_) => return Err(ServiceError::NotFound("device")),
             None => {}
         }
@@ -128,14 +131,14 @@ impl CommandService {
             devices: vec![(device, id, now)],
             batch: None,
         };
-        let alias = facts.get(&device).map(|facts| facts.editable.alias.clone()).unwrap_or_default();
+        let alias = records.get(&device).map(|record| record.editable.alias.clone()).unwrap_or_default();
         let told =
             json!({"request_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "expires_at": expires_at});
         let entry = AuditEntry::new(principal, "command.sent", Target::Device(device, alias)).after(told);
-        let made = self.insert(principal, new, once, entry).await?;
+        let made = self.insert(principal, new, idempotency_key, entry).await?;
         let (id, new) = match made {
-            Created::Known(id) => (CommandId(id), false),
-            Created::New(0) => return Err(ServiceError::NotFound("device")),
+            InsertOutcome::Existing(id) => (CommandId(id), false),
+            InsertOutcome::New(0) => return Err(ServiceError::NotFound("device")),
             _ => (id, true),
         };
         let row = self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))?;
@@ -146,20 +149,24 @@ impl CommandService {
         &self,
         principal: &Principal,
         new: NewCommands,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Created, ServiceError> {
-        let once = once.map(|once| OnceKey { owner: principal.caller(), key: once.key, body_sha256: once.body_sha256 });
+    ) -> Result<InsertOutcome, ServiceError> {
+        let idempotency_key = idempotency_key.map(|idempotency_key| IdempotencyRecord {
+            owner: principal.caller(),
+            key: idempotency_key.key,
+            body_sha256: idempotency_key.body_sha256,
+        });
         let (store, router) = (self.store.clone(), self.router.clone());
-        to_the_end(async move {
-            let created = store.insert_commands(&new, once.as_ref(), &entry).await?;
+        run_detached(async move {
+            let created = store.insert_commands(&new, idempotency_key.as_ref(), &entry).await?;
             match created {
-                Created::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
+                InsertOutcome::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
                 // The owner is told here, which is faster than by the database; a batch is read from there by each owner.
-                Created::New(1) if new.batch.is_none() => {
+                InsertOutcome::New(1) if new.batch.is_none() => {
                     // Which key is next, the database knows.
                     for (device, id, release_at) in new.devices.iter().copied().filter(|_| new.action != ROTATE_KEY) {
-                        let order = CommandOrder {
+                        let command = PendingCommand {
                             id,
                             action: new.action.clone(),
                             params: new.params.clone(),
@@ -168,7 +175,7 @@ impl CommandService {
                             expires_at: new.expires_at,
                         };
                         let router = router.clone();
-                        tokio::spawn(async move { router.request(device, DeviceRequest::Command(Box::new(order))).await });
+                        tokio::spawn(async move { router.request(device, DeviceRequest::Command(Box::new(command))).await });
                     }
                 }
                 _ => {}
@@ -195,11 +202,11 @@ impl CommandService {
         Ok((action, params))
     }
 
-    pub(super) fn refusal(&self, facts: Option<&DeviceFacts>, open: Option<i64>) -> Option<Refused> {
-        match facts {
-            None => Some(Refused::NotFound),
-            Some(facts) if facts.deleted_at.is_some() => Some(Refused::Deleted),
-            Some(_) if open.unwrap_or_default() >= self.settings.open_per_device_max => Some(Refused::TooManyOpen),
+    pub(super) fn refusal(&self, record: Option<&DeviceRecord>, open: Option<i64>) -> Option<RefusalReason> {
+        match record {
+            None => Some(RefusalReason::NotFound),
+            Some(record) if record.deleted_at.is_some() => Some(RefusalReason::Deleted),
+            Some(_) if open.unwrap_or_default() >= self.settings.open_per_device_max => Some(RefusalReason::TooManyOpen),
             Some(_) => None,
         }
     }
@@ -238,7 +245,7 @@ impl CommandService {
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
 
-    /// Takes a command back. A device that has it already may run it all the same; what it says of it is kept.
+    /// Cancels a command. A device that has received it may run it all the same; its result is stored.
     ///
     /// # Errors
     /// Forbidden, there is no such command, or it is over.
@@ -251,22 +258,22 @@ impl CommandService {
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {
-            Reported::Changed { device_id, .. } => self.tell_over(device_id, id),
-            Reported::Nothing(CommandState::Canceled) => {}
-            Reported::Nothing(_) => return Err(ServiceError::WrongState("this command has already finished")),
+            CommandReportOutcome::Changed { device_id, .. } => self.notify_finished(device_id, id),
+            CommandReportOutcome::Nothing(CommandState::Canceled) => {}
+            CommandReportOutcome::Nothing(_) => return Err(ServiceError::WrongState("this command has already finished")),
             _ => return Err(ServiceError::NotFound("command")),
         }
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
 
-    pub(super) fn tell_over(&self, device: DeviceId, id: CommandId) {
+    pub(super) fn notify_finished(&self, device: DeviceId, id: CommandId) {
         let router = self.router.clone();
         // An owner that does not hear of it sends it once more; the record stays as it is.
-        tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over: true }).await });
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
     }
 }
 
-/// JSON that is on record.
+/// JSON that is stored.
 pub(super) fn stored(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_default()
 }

@@ -20,8 +20,8 @@ pub(crate) struct CredentialCache {
     changes: watch::Sender<u64>,
 }
 
-/// Who is behind a credential, and whether that was read just now.
-pub(crate) struct Known<T> {
+/// Owner of a credential, and whether it was read just now.
+pub(crate) struct Cached<T> {
     pub(crate) who: T,
     pub(crate) is_fresh: bool,
 }
@@ -35,19 +35,19 @@ impl CredentialCache {
         }
     }
 
-    /// Who signed in as `id`, if that holds.
+    /// Finds the user of a valid session.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub(crate) async fn session(&self, store: &Store, id: SessionId, now: Timestamp) -> Result<Option<Known<SessionUser>>, StoreError> {
+    pub(crate) async fn session(&self, store: &Store, id: SessionId, now: Timestamp) -> Result<Option<Cached<SessionUser>>, StoreError> {
         self.look_up(&self.sessions, id, store.living_session(id, now)).await
     }
 
-    /// Whose the API token with this digest is, if it holds.
+    /// Finds the user of a valid API token by its digest.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub(crate) async fn token(&self, store: &Store, digest: [u8; 32], now: Timestamp) -> Result<Option<Known<ApiTokenUser>>, StoreError> {
+    pub(crate) async fn token(&self, store: &Store, digest: [u8; 32], now: Timestamp) -> Result<Option<Cached<ApiTokenUser>>, StoreError> {
         self.look_up(&self.tokens, digest, store.living_api_token(&digest, now)).await
     }
 
@@ -56,13 +56,13 @@ impl CredentialCache {
         cache: &Cache<K, V>,
         key: K,
         read: impl Future<Output = Result<Option<V>, StoreError>>,
-    ) -> Result<Option<Known<V>>, StoreError>
+    ) -> Result<Option<Cached<V>>, StoreError>
     where
         K: Hash + Eq + Copy + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
     {
         if let Some(who) = cache.get(&key) {
-            return Ok(Some(Known { who, is_fresh: false }));
+            return Ok(Some(Cached { who, is_fresh: false }));
         }
         let before = *self.changes.borrow();
         let Some(who) = read.await? else { return Ok(None) };
@@ -71,10 +71,10 @@ impl CredentialCache {
         if *self.changes.borrow() != before {
             cache.invalidate(&key);
         }
-        Ok(Some(Known { who, is_fresh: true }))
+        Ok(Some(Cached { who, is_fresh: true }))
     }
 
-    /// Forgets everything.
+    /// Clears the cache.
     pub(crate) fn forget(&self) {
         self.changes.send_modify(|changes| *changes += 1);
         self.sessions.invalidate_all();

@@ -1,4 +1,4 @@
-//! What people see of deployments: lists, one with its counters, its tasks, its events, and the tasks as a table.
+//! Reads of deployments for display: lists, details with counters, tasks, events, and the export of tasks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
-use domain::deployment::{Blocked, Reason, Tally, TaskState};
+use domain::deployment::{BlockReason, Reason, Tally, TaskState};
 use domain::invalid::in_range;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
@@ -15,41 +15,41 @@ use futures_util::{Stream, StreamExt, stream};
 use store::{DeploymentEventRow, DeploymentQuery, DeploymentRow, TaskQuery, TaskRow};
 
 use super::deployments::{DeploymentService, RollbackOffer};
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::ServiceError;
 
-/// Tasks that are read at a time for a table.
+/// Tasks that are read at a time for an export.
 const TABLE_BATCH: i64 = 500;
 
-/// A deployment and how far it got.
+/// A deployment and its progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentDetails {
-    /// What is on record of it.
+    /// Stored deployment.
     pub row: DeploymentRow,
-    /// Its tasks by state.
+    /// Numbers of tasks by state.
     pub states: HashMap<TaskState, i64>,
-    /// Its first devices.
+    /// Outcomes of the canary.
     pub canary: Tally,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Why no deployment at all goes on.
-    pub blocked: Option<Blocked>,
-    /// The way back; only told of one deployment at a time.
+    /// Why all deployments are blocked.
+    pub blocked: Option<BlockReason>,
+    /// Availability of a rollback; only for a single deployment.
     pub rollback: Option<RollbackOffer>,
 }
 
 impl DeploymentDetails {
-    /// Tasks in this state.
+    /// Number of tasks in this state.
     pub fn count(&self, state: TaskState) -> i64 {
         self.states.get(&state).copied().unwrap_or_default()
     }
 }
 
-/// Where a page of deployments begins.
+/// Cursor of a page of deployments.
 pub type DeploymentCursor = (Timestamp, DeploymentId);
 
 impl DeploymentService {
-    /// A page of deployments, newest first, and where the next one begins.
+    /// A page of deployments, newest first, and the cursor of the next page.
     ///
     /// # Errors
     /// Forbidden, or the page size is out of its limits.
@@ -69,7 +69,7 @@ impl DeploymentService {
         Ok((self.counted(rows).await?, next))
     }
 
-    /// A deployment, with its way back.
+    /// A deployment, with the availability of a rollback.
     ///
     /// # Errors
     /// Forbidden, or there is no such deployment.
@@ -94,7 +94,7 @@ impl DeploymentService {
                 match count.state {
                     TaskState::Succeeded => canary.succeeded += tasks,
                     TaskState::Failed => canary.failed += tasks,
-                    state if !state.is_over() => canary.open += tasks,
+                    state if !state.is_finished() => canary.open += tasks,
                     _ => {}
                 }
             }
@@ -104,7 +104,7 @@ impl DeploymentService {
         Ok(rows.into_iter().map(details).collect())
     }
 
-    /// A page of tasks in the order of the set, and where the next one begins.
+    /// A page of tasks in the order of the targets, and the cursor of the next page.
     ///
     /// # Errors
     /// Forbidden, no such deployment, or the page size is out of its limits.
@@ -125,7 +125,7 @@ impl DeploymentService {
         Ok((rows, next))
     }
 
-    /// Tasks of a long list around the visible ones: how many there are, and `limit` of them behind the first `skip`.
+    /// Tasks of a long list around the visible ones: the total, and `limit` of them after the first `skip`.
     ///
     /// # Errors
     /// Forbidden, no such deployment, or the page size is out of its limits.
@@ -147,7 +147,7 @@ impl DeploymentService {
         Ok((all, rows))
     }
 
-    /// A page of what happened, newest first, and where the next one begins.
+    /// A page of events, newest first, and the cursor of the next page.
     ///
     /// # Errors
     /// Forbidden, no such deployment, or the page size is out of its limits.
@@ -172,17 +172,17 @@ impl DeploymentService {
         self.store.deployment(id).await?.map(drop).ok_or(ServiceError::NotFound("deployment"))
     }
 
-    /// The tasks of a deployment as a table (RFC 4180), in the order of its set.
+    /// Exports the tasks of a deployment as CSV (RFC 4180), in the order of the targets.
     ///
     /// # Errors
-    /// Forbidden, no such deployment, or too many tables are read right now.
+    /// Forbidden, no such deployment, or too many exports are under way.
     pub async fn table(
         self: &Arc<Self>,
         principal: &Principal,
         id: DeploymentId,
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         self.exists(principal, id).await?;
-        let turn =
+        let permit =
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
         let service = Arc::clone(self);
@@ -193,7 +193,7 @@ impl DeploymentService {
             let piece = Bytes::from(super::device_csv::table(rows.iter().map(cells))?);
             Ok(Some((piece, next.map(|next| (service, Some(next))))))
         });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
+        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head)]).chain(pieces)))
     }
 }
 

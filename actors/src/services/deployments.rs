@@ -1,25 +1,28 @@
-//! Deployments, for people: what one would do, how it is made, steered and taken back.
+//! Deployments: preview, creation, transitions and rollback.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::bulk::DeviceFacts as Known;
+use domain::bulk::DeviceRecord;
 use domain::deployment::{
-    ConflictRule, DeploymentState, NoRollback, Options, OptionsRequest, PauseReason, Phase, Reason, Run, Situation, Task, TaskChange,
+    ConflictRule, DeploymentState, NoRollback, Options, OptionsRequest, PauseReason, Phase, PlanInput, Reason, Run, Task, TaskChange,
     TaskState, decide, rollback,
 };
 use domain::query::DeviceFilter;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, Timestamp, text};
 use serde_json::{Value, json};
-use store::{ApkRow, AuditEntry, DeploymentRow, Judging, Listed, Made, NewDeployment, NewTask, OnceKey, Steer, Steered, Store};
+use store::{
+    ApkRow, AuditEntry, CreateOutcome, DeploymentRow, DeploymentTransition, DeviceListScope, IdempotencyRecord, NewDeployment, NewTask,
+    StatusThresholds, Store, TransitionOutcome,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::commands::Once;
-use super::device_edit::to_the_end;
-use crate::deployment::{DeploymentSettings, facts_of};
+use super::commands::IdempotencyKey;
+use super::device_edit::run_detached;
+use crate::deployment::{DeploymentSettings, snapshot_of};
 use crate::fleet_view::FleetView;
 use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
@@ -29,75 +32,75 @@ use crate::{ServiceError, clock};
 const NAME_MAX_CHARS: usize = 200;
 /// Most tags or groups of one deployment.
 const NAMES_MAX: usize = 100;
-/// Tables at a time.
+/// Most exports at a time.
 const TABLES_MAX: usize = 4;
 
-/// Which devices a deployment is for; settled when it is made.
+/// Target of a deployment; resolved to devices when the deployment is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeploymentScope {
     /// Every device.
     Fleet,
-    /// These.
+    /// These devices.
     Ids(Vec<DeviceId>),
-    /// Those with any of these tags.
+    /// Devices with any of these tags.
     Tags(Vec<String>),
-    /// Those in any of these groups.
+    /// Devices in any of these groups.
     Groups(Vec<String>),
-    /// Those that match.
+    /// Devices that match a filter.
     Filter(DeviceFilter),
 }
 
-/// A deployment that is asked for.
+/// Request for a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeploymentRequest {
-    /// What to install.
+    /// APK to install.
     pub apk: ApkId,
-    /// For people; made up if not given.
+    /// Display name; generated if not given.
     pub name: Option<String>,
-    /// Where.
+    /// Target.
     pub scope: DeploymentScope,
-    /// How.
+    /// Requested options.
     pub options: OptionsRequest,
-    /// What becomes of devices that an older one has.
+    /// Rule for devices that an older deployment has.
     pub conflict: ConflictRule,
 }
 
-/// What a deployment would begin with.
+/// Preview of a deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentPlan {
-    /// What is installed.
+    /// APK to install.
     pub apk: ApkRow,
-    /// The options, whole.
+    /// Options with their defaults.
     pub options: Options,
-    /// The set in its order.
+    /// Tasks, in the order of the targets.
     pub tasks: Vec<PlannedTask>,
 }
 
-/// What a device of it would begin with.
+/// Task of a previewed deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedTask {
     /// The device.
     pub id: DeviceId,
-    /// What people know it by.
+    /// Alias of the device.
     pub alias: String,
-    /// Whether it is one of the first.
+    /// Whether the device belongs to the canary.
     pub canary: bool,
-    /// Where it would stand; [`TaskState::Sending`]: it would start at once.
+    /// First state of the task; [`TaskState::Sending`]: it would start at once.
     pub state: TaskState,
-    /// Why.
+    /// Reason of the state.
     pub reason: Option<Reason>,
 }
 
-/// Whether there is a way back, and whether it is time for it.
+/// Availability of a rollback, and whether it is recommended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollbackOffer {
-    /// Failures passed the threshold.
+    /// Whether the failures exceed the threshold.
     pub offered: bool,
-    /// What would be installed, and where; or why nothing can.
+    /// APK that would be installed and number of devices; or why a rollback is unavailable.
     pub way: Result<(ApkRow, usize), NoRollback>,
 }
 
-/// Deployments, for people.
+/// Service of deployments.
 pub struct DeploymentService {
     pub(super) store: Store,
     router: DeviceRouter,
@@ -120,7 +123,7 @@ impl DeploymentService {
         Self { store, router, view, policy, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
     }
 
-    /// Says what a deployment would begin with, and does nothing.
+    /// Previews a deployment, without creating it.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -129,7 +132,7 @@ impl DeploymentService {
         self.planned(request, clock::now()).await
     }
 
-    /// Makes a deployment. `false`: it was made by an earlier call with the same key.
+    /// Creates a deployment. `false`: an earlier call with the same idempotency key created it.
     ///
     /// # Errors
     /// Forbidden; no such APK, or its file is gone; an option out of its limits or against another; an id that is no device; no
@@ -138,22 +141,22 @@ impl DeploymentService {
         &self,
         principal: &Principal,
         request: DeploymentRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
     ) -> Result<(DeploymentRow, bool), ServiceError> {
         principal.require(Permission::ManageDeployments)?;
-        self.made(principal, request, once, None).await
+        self.create_with(principal, request, idempotency_key, None).await
     }
 
-    async fn made(
+    async fn create_with(
         &self,
         principal: &Principal,
         request: DeploymentRequest,
-        once: Option<Once>,
+        idempotency_key: Option<IdempotencyKey>,
         rolls_back: Option<DeploymentId>,
     ) -> Result<(DeploymentRow, bool), ServiceError> {
         let now = clock::now();
         let plan = self.planned(&request, now).await?;
-        // The way back is never barred.
+        // A rollback is always possible.
         if rolls_back.is_none() && self.store.open_deployment_count().await? >= self.settings.open_max {
             return Err(ServiceError::WrongState("too many unfinished deployments (deployments.open_max)"));
         }
@@ -181,39 +184,49 @@ impl DeploymentService {
             rolls_back,
             tasks: plan.tasks.into_iter().map(begin).collect(),
         };
-        let once = once.map(|once| OnceKey { owner: principal.caller(), key: once.key, body_sha256: once.body_sha256 });
+        let idempotency_key = idempotency_key.map(|idempotency_key| IdempotencyRecord {
+            owner: principal.caller(),
+            key: idempotency_key.key,
+            body_sha256: idempotency_key.body_sha256,
+        });
         let (store, by) = (self.store.clone(), principal.clone());
-        let made = to_the_end(async move { Ok(store.insert_deployment(&new, once.as_ref(), &by, &entry, now).await?) }).await?;
-        let (id, new) = match made {
-            Made::New(taken_back) => {
-                self.tell_over(taken_back);
+        let outcome =
+            run_detached(async move { Ok(store.insert_deployment(&new, idempotency_key.as_ref(), &by, &entry, now).await?) }).await?;
+        let (id, new) = match outcome {
+            CreateOutcome::New(taken_back) => {
+                self.notify_finished(taken_back);
                 (id, true)
             }
-            Made::Known(id) => (id, false),
-            Made::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
-            Made::NoApk => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
-            Made::TakenBackAlready(by) => return Err(ServiceError::NoRollback(NoRollback::UnderWay { by })),
+            CreateOutcome::Existing(id) => (id, false),
+            CreateOutcome::OtherBody => return Err(ServiceError::WrongState("this Idempotency-Key was used for another call")),
+            CreateOutcome::NoApk => return Err(Invalid::new("apk_id", "the file of this APK was deleted").into()),
+            CreateOutcome::TakenBackAlready(by) => return Err(ServiceError::NoRollback(NoRollback::UnderWay { by })),
         };
         Ok((self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?, new))
     }
 
-    /// Pauses, resumes or calls off a deployment.
+    /// Pauses, resumes or cancels a deployment.
     ///
     /// # Errors
-    /// Forbidden, no such deployment, or it is over.
-    pub async fn steer(&self, principal: &Principal, id: DeploymentId, steer: Steer) -> Result<DeploymentRow, ServiceError> {
+    /// Forbidden, no such deployment, or it has finished.
+    pub async fn transition(
+        &self,
+        principal: &Principal,
+        id: DeploymentId,
+        transition: DeploymentTransition,
+    ) -> Result<DeploymentRow, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let (store, by) = (self.store.clone(), principal.clone());
-        match to_the_end(async move { Ok(store.steer_deployment(id, steer, &by, clock::now()).await?) }).await? {
-            Steered::Unknown => return Err(ServiceError::NotFound("deployment")),
-            Steered::Over => return Err(ServiceError::WrongState("this deployment has finished")),
-            Steered::Already => {}
-            Steered::Done(taken_back) => self.tell_over(taken_back),
+        match run_detached(async move { Ok(store.transition_deployment(id, transition, &by, clock::now()).await?) }).await? {
+            TransitionOutcome::Unknown => return Err(ServiceError::NotFound("deployment")),
+            TransitionOutcome::Over => return Err(ServiceError::WrongState("this deployment has finished")),
+            TransitionOutcome::Already => {}
+            TransitionOutcome::Done(taken_back) => self.notify_finished(taken_back),
         }
         self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))
     }
 
-    /// Whether there is a way back from a deployment, and whether it is time for it.
+    /// Availability of a rollback of a deployment, and whether it is recommended.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -239,10 +252,10 @@ impl DeploymentService {
         Ok(RollbackOffer { offered, way })
     }
 
-    /// Takes a deployment back: calls it off, and deploys what was good to the devices that have it.
+    /// Rolls a deployment back: cancels it, and deploys the last good version to the devices that have installed it.
     ///
     /// # Errors
-    /// Forbidden, no such deployment, one that takes it back is under way, or there is no way back, and why.
+    /// Forbidden, no such deployment, a rollback is under way, or a rollback is unavailable.
     pub async fn roll_back(&self, principal: &Principal, id: DeploymentId) -> Result<DeploymentRow, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let row = self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?;
@@ -256,14 +269,14 @@ impl DeploymentService {
             options: row.options.into(),
             conflict: ConflictRule::Supersede,
         };
-        Ok(self.made(principal, request, None, Some(id)).await?.0)
+        Ok(self.create_with(principal, request, None, Some(id)).await?.0)
     }
 
-    fn tell_over(&self, taken_back: Vec<(DeviceId, CommandId)>) {
+    fn notify_finished(&self, taken_back: Vec<(DeviceId, CommandId)>) {
         for (device, id) in taken_back {
             let router = self.router.clone();
-            // An owner that does not hear of it gives it to its device once more, which asks before it installs.
-            tokio::spawn(async move { router.request(device, DeviceRequest::CommandTaken { id, over: true }).await });
+            // An owner that misses this message sends the command once more; the device asks before it installs.
+            tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished: true }).await });
         }
     }
 
@@ -278,39 +291,39 @@ impl DeploymentService {
         let ids = self.ids(&request.scope).await?;
         let fleet = request.scope == DeploymentScope::Fleet;
         let mut options = request.options.clone().over(ids.len(), fleet)?;
-        let known = self.store.device_work().await?.facts(&ids).await?;
+        let known = self.store.device_work().await?.device_records(&ids).await?;
         let mut devices = self.aliases(&request.scope, ids, known)?;
-        // In the order that people read them; the same call twice has the same set.
+        // By alias, so that the same request has the same targets in the same order.
         devices.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
-        let alone = self.decided(&apk, &options_without_limits(&options), &devices, 0, now);
-        let fit = alone.iter().filter(|task| !task.state.is_over()).count() as u32;
+        let alone = self.preview(&apk, &options_without_limits(&options), &devices, 0, now);
+        let fit = alone.iter().filter(|task| !task.state.is_finished()).count() as u32;
         if let Some(canary) = &mut options.canary {
-            // Devices that have the version already say nothing about it.
+            // Devices that have the version already are no use as a canary.
             canary.size = canary.size.min(fit.max(1));
             canary.min_count = canary.min_count.min(canary.size);
         }
         let size = options.canary.map_or(0, |canary| canary.size as usize);
         let rank = |task: &PlannedTask| match task.state {
             TaskState::Sending => 0,
-            state if !state.is_over() => 1,
+            state if !state.is_finished() => 1,
             _ => 2,
         };
         let mut order: Vec<usize> = (0..devices.len()).collect();
-        order.sort_by_key(|place| rank(&alone[*place]));
+        order.sort_by_key(|index| rank(&alone[*index]));
         let first: HashSet<usize> = order.into_iter().take(size).collect();
         let (mut canary, mut rest) = (Vec::new(), Vec::new());
-        for (place, device) in devices.into_iter().enumerate() {
-            if first.contains(&place) { canary.push(device) } else { rest.push(device) }
+        for (index, device) in devices.into_iter().enumerate() {
+            if first.contains(&index) { canary.push(device) } else { rest.push(device) }
         }
         let size = canary.len();
         canary.extend(rest);
-        let tasks = self.decided(&apk, &options, &canary, size, now);
+        let tasks = self.preview(&apk, &options, &canary, size, now);
         Ok(DeploymentPlan { apk, options, tasks })
     }
 
-    /// What the deployment would decide first: the same function that drives it, with every task new.
-    fn decided(&self, apk: &ApkRow, options: &Options, devices: &[(DeviceId, String)], canary: usize, now: Timestamp) -> Vec<PlannedTask> {
-        let tasks: Vec<Task> = devices.iter().enumerate().map(|(place, (id, _))| Task::new(*id, place < canary)).collect();
+    /// First plan of the deployment, with every task new.
+    fn preview(&self, apk: &ApkRow, options: &Options, devices: &[(DeviceId, String)], canary: usize, now: Timestamp) -> Vec<PlannedTask> {
+        let tasks: Vec<Task> = devices.iter().enumerate().map(|(index, (id, _))| Task::new(*id, index < canary)).collect();
         let run = Run {
             state: DeploymentState::Running,
             phase: if canary > 0 { Phase::Canary } else { Phase::Rollout },
@@ -320,7 +333,7 @@ impl DeploymentService {
             version_code: apk.version_code,
             min_sdk: apk.min_sdk,
         };
-        let decision = decide(&Situation {
+        let plan = decide(&PlanInput {
             options,
             run,
             blocked: None,
@@ -328,7 +341,7 @@ impl DeploymentService {
             silent_within: self.settings.silent_within,
             tasks: &tasks,
             starts: &[],
-            facts: &|id| facts_of(&self.view, &apk.package, id),
+            snapshot: &|id| snapshot_of(&self.view, &apk.package, id),
             elsewhere: &|_| false,
             now,
         });
@@ -337,12 +350,12 @@ impl DeploymentService {
             .zip(&tasks)
             .map(|((id, alias), task)| PlannedTask { id: *id, alias: alias.clone(), canary: task.canary, state: task.state, reason: None })
             .collect();
-        for (place, change) in decision.changes {
-            let (TaskChange::Waits(state, reason) | TaskChange::Over(state, reason)) = change else { continue };
-            (planned[place].state, planned[place].reason) = (state, Some(reason));
+        for (index, change) in plan.changes {
+            let (TaskChange::Wait(state, reason) | TaskChange::Finish(state, reason)) = change else { continue };
+            (planned[index].state, planned[index].reason) = (state, Some(reason));
         }
-        for place in decision.starts {
-            planned[place].state = TaskState::Sending;
+        for index in plan.starts {
+            planned[index].state = TaskState::Sending;
         }
         planned
     }
@@ -350,8 +363,8 @@ impl DeploymentService {
     async fn ids(&self, scope: &DeploymentScope) -> Result<Vec<DeviceId>, ServiceError> {
         let max = self.settings.devices_max;
         let of = |filter: DeviceFilter| async move {
-            let judging = Judging::at(clock::now(), &self.policy);
-            Ok::<_, ServiceError>(self.store.device_ids(&filter.checked()?, Listed::Active, judging, max as i64 + 1).await?)
+            let thresholds = StatusThresholds::at(clock::now(), &self.policy);
+            Ok::<_, ServiceError>(self.store.device_ids(&filter.checked()?, DeviceListScope::Active, thresholds, max as i64 + 1).await?)
         };
         let names = |field: &str, names: &[String]| match names.len() {
             0 => Err(Invalid::new(field, "empty")),
@@ -391,25 +404,25 @@ impl DeploymentService {
         Ok(ids)
     }
 
-    /// The devices with their names.
+    /// Devices with their aliases.
     ///
     /// # Errors
-    /// One that was named is no device, or is deleted.
+    /// A requested id is not a device, or the device is deleted.
     fn aliases(
         &self,
         scope: &DeploymentScope,
         ids: Vec<DeviceId>,
-        known: HashMap<DeviceId, Known>,
+        known: HashMap<DeviceId, DeviceRecord>,
     ) -> Result<Vec<(DeviceId, String)>, Invalid> {
         let mut devices = Vec::with_capacity(ids.len());
         for id in ids {
             match known.get(&id).filter(|known| known.deleted_at.is_none()) {
                 Some(known) => devices.push((id, known.editable.alias.clone())),
                 None => {
-                    // Whoever names devices is told of a slip; of a filter's answer it is one that was deleted this moment.
+                    // An id in the request is an error of the caller; one from a filter was deleted this moment.
                     if let DeploymentScope::Ids(asked) = scope {
-                        let place = asked.iter().position(|other| *other == id).unwrap_or_default();
-                        return Err(Invalid::new(format!("target.ids[{place}]"), "there is no such device"));
+                        let index = asked.iter().position(|other| *other == id).unwrap_or_default();
+                        return Err(Invalid::new(format!("target.ids[{index}]"), "there is no such device"));
                     }
                 }
             }
@@ -418,12 +431,12 @@ impl DeploymentService {
     }
 }
 
-/// To see which devices are fit, without waiting for turns.
+/// Options without limits, to find all eligible devices.
 fn options_without_limits(options: &Options) -> Options {
     Options { rate_per_minute: 0, concurrency: u32::MAX, window: None, canary: None, ..options.clone() }
 }
 
-/// What would start at once begins as waiting: its owner starts it.
+/// New task; one that would start at once begins as queued, because the owner starts it.
 fn begin(planned: PlannedTask) -> NewTask {
     let PlannedTask { id, alias, canary, state, reason } = planned;
     let state = if state == TaskState::Sending { TaskState::Queued } else { state };
@@ -434,7 +447,7 @@ fn text_cut(text: &str) -> String {
     text.chars().take(NAME_MAX_CHARS).collect()
 }
 
-/// What was asked for, for people and the record.
+/// Target of a request, for display and the audit trail.
 fn shown(scope: &DeploymentScope) -> Value {
     match scope {
         DeploymentScope::Fleet => json!({"fleet": true}),

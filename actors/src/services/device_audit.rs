@@ -1,14 +1,14 @@
-//! What the audit trail is told of what people do to devices: one entry per call, however many devices.
+//! Audit entries about devices: one entry per call, however many devices.
 
 use domain::DeviceId;
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::bulk::{Decision, DeviceFacts};
+use domain::bulk::{Decision, DeviceRecord};
 use domain::edit::Editable;
 use serde_json::{Map, Value, json};
 use store::AuditEntry;
 
-use super::device_edit::Acted;
+use super::device_edit::ActionsOutcome;
 
 /// Most ids that an entry names; it counts them all.
 const IDS_MAX: usize = 1000;
@@ -19,7 +19,7 @@ const DETAILS_MAX_BYTES: usize = 64 << 10;
 
 /// With what kind of call devices were changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Occasion {
+pub(super) enum AuditContext {
     /// A call about one device.
     One,
     /// A call about many.
@@ -29,12 +29,12 @@ pub(super) enum Occasion {
 }
 
 /// The entry of a set of actions; `None` when nothing was changed.
-pub(super) fn entry(by: &Principal, occasion: Occasion, acted: &Acted) -> Option<AuditEntry> {
+pub(super) fn entry(by: &Principal, context: AuditContext, acted: &ActionsOutcome) -> Option<AuditEntry> {
     let changed = acted.decisions.iter().filter(|(_, decision)| decision.changes());
     let changed: Vec<_> = changed.filter_map(|(id, decision)| Some((acted.before.get(id)?, decision))).collect();
     let (first, decision) = *changed.first()?;
     let generation = |id: &DeviceId| acted.generations.get(id).copied();
-    if occasion == Occasion::One {
+    if context == AuditContext::One {
         let (before, after) = states(first, decision, generation(&first.id));
         let target = Target::Device(first.id, first.editable.alias.clone());
         return Some(AuditEntry::new(by, action(decision), target).before(before.into()).after(after.into()));
@@ -63,8 +63,8 @@ pub(super) fn entry(by: &Principal, occasion: Occasion, acted: &Acted) -> Option
         "devices": after,
         "devices_left_out": changed.len() - told,
     });
-    let action = match occasion {
-        Occasion::Import => "devices.imported",
+    let action = match context {
+        AuditContext::Import => "devices.imported",
         _ => match decision {
             Decision::RevokeCredentials => "devices.revoked",
             Decision::Delete => "devices.deleted",
@@ -85,7 +85,7 @@ fn action(decision: &Decision) -> &'static str {
 }
 
 /// What a decision changes of a device: as it was, and as it becomes.
-fn states(device: &DeviceFacts, decision: &Decision, generation: Option<i32>) -> (Map<String, Value>, Map<String, Value>) {
+fn states(device: &DeviceRecord, decision: &Decision, generation: Option<i32>) -> (Map<String, Value>, Map<String, Value>) {
     let pairs: Vec<(&str, Value, Value)> = match decision {
         Decision::Edit(next) => fields(&device.editable)
             .into_iter()
@@ -119,15 +119,15 @@ fn fields(device: &Editable) -> [(&'static str, Value); 4] {
 mod tests {
     use super::*;
 
-    fn acted(devices: usize, decision: impl Fn(usize) -> Decision) -> Acted {
-        let facts = |n: usize| DeviceFacts {
+    fn acted(devices: usize, decision: impl Fn(usize) -> Decision) -> ActionsOutcome {
+        let record = |n: usize| DeviceRecord {
             id: DeviceId(uuid::Uuid::from_u128(n as u128)),
             editable: Editable { alias: format!("d{n}"), tags: vec!["old".into()], groups: vec![], monitored: None },
             deleted_at: None,
         };
-        let before: Vec<_> = (0..devices).map(facts).collect();
+        let before: Vec<_> = (0..devices).map(record).collect();
         let decisions = before.iter().enumerate().map(|(n, device)| (device.id, decision(n))).collect();
-        Acted {
+        ActionsOutcome {
             before: before.into_iter().map(|device| (device.id, device)).collect(),
             decisions,
             generations: Default::default(),
@@ -141,16 +141,16 @@ mod tests {
 
     #[test]
     fn one_device_tells_what_changed_and_nothing_else() {
-        let told = entry(&Principal::system(), Occasion::One, &acted(1, tagged)).unwrap();
+        let told = entry(&Principal::system(), AuditContext::One, &acted(1, tagged)).unwrap();
         let target = Target::Device(DeviceId(uuid::Uuid::nil()), "d0".into());
         let wanted = AuditEntry::new(&Principal::system(), "device.edited", target);
         assert_eq!(told, wanted.before(json!({"tags": ["old"]})).after(json!({"tags": ["new"]})));
-        assert_eq!(entry(&Principal::system(), Occasion::One, &acted(1, |_| Decision::Unchanged)), None);
+        assert_eq!(entry(&Principal::system(), AuditContext::One, &acted(1, |_| Decision::Unchanged)), None);
     }
 
     #[test]
     fn many_devices_are_one_entry_of_bounded_size() {
-        let told = entry(&Principal::system(), Occasion::Bulk, &acted(10_000, tagged)).unwrap();
+        let told = entry(&Principal::system(), AuditContext::Bulk, &acted(10_000, tagged)).unwrap();
         let text = format!("{told:?}");
         assert!(text.contains("devices.edited") && text.contains("Devices(10000)"), "{}", &text[..300]);
         assert!(text.contains("\"ids_left_out\": Number(9000)") && text.contains("\"devices_left_out\": Number(9900)"));

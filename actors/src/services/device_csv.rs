@@ -15,13 +15,13 @@ use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
 use domain::{DeviceId, Invalid};
 use futures_util::stream::{self, Stream, StreamExt};
-use store::{Judging, Listed};
+use store::{DeviceListScope, StatusThresholds};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::device_audit::Occasion;
-use super::device_edit::{Acted, Mode, act, to_the_end};
+use super::device_audit::AuditContext;
+use super::device_edit::{ActionsOutcome, Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
-use super::paced::paced;
+use super::throttled_stream::throttled_stream;
 use crate::{ServiceError, clock};
 
 /// Most rows of an import.
@@ -56,7 +56,7 @@ const COLUMNS: [&str; 20] = [
     "last_seen_at",
 ];
 
-/// What an import does, or would do.
+/// Result of an import, carried out or previewed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImportReport {
     /// Rows of the table, without its head.
@@ -65,18 +65,18 @@ pub struct ImportReport {
     pub unchanged: usize,
     /// Rows that change their device.
     pub changes: Vec<RowChange>,
-    /// What is wrong, in the order of the lines; not more than a thousand.
+    /// Problems, in the order of the lines; at most a thousand.
     pub problems: Vec<RowProblem>,
-    /// How many problems there are.
+    /// Number of problems.
     pub problems_total: usize,
     /// Whether the changes were made.
     pub applied: bool,
 }
 
-/// What a row changes.
+/// Changes of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowChange {
-    /// Its line in the file, counted from one.
+    /// Line in the file, from 1.
     pub line: u64,
     /// The device.
     pub id: DeviceId,
@@ -91,20 +91,20 @@ pub struct RowChange {
 pub struct FieldChange {
     /// `alias`, `tags` or `groups`.
     pub field: &'static str,
-    /// As it was.
+    /// Value before.
     pub before: Vec<String>,
-    /// As it becomes.
+    /// Value after.
     pub after: Vec<String>,
 }
 
-/// What is wrong with a row.
+/// Problem of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowProblem {
-    /// Its line in the file, counted from one.
+    /// Line in the file, from 1.
     pub line: u64,
     /// The column.
     pub field: String,
-    /// What is wrong.
+    /// Problem.
     pub problem: String,
 }
 
@@ -118,7 +118,7 @@ impl ImportReport {
 }
 
 /// A turn at importing a table.
-pub struct ImportTurn {
+pub struct ImportPermit {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -144,7 +144,7 @@ impl DeviceService {
     ) -> Result<impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static, ServiceError> {
         principal.require(Permission::ViewDevices)?;
         let filter = filter.checked()?;
-        let turn =
+        let permit =
             Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let mut head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
         if byte_order_mark {
@@ -157,13 +157,13 @@ impl DeviceService {
             let (piece, next) = service.piece(&filter, Some(&after)).await?;
             Ok(Some((piece, (service, filter, next))))
         });
-        Ok(paced(turn, self.export_stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
+        Ok(throttled_stream(permit, self.export_stall_timeout, stream::iter([Ok(head), Ok(first)]).chain(pieces)))
     }
 
     async fn piece(&self, filter: &DeviceFilter, after: Option<&Cursor>) -> Result<(Bytes, Option<Cursor>), ServiceError> {
         let (now, sort) = (clock::now(), Sort::default());
-        let judging = Judging::at(now, &self.policy);
-        let rows = self.store.devices_page(filter, Listed::Active, sort, after, judging, BATCH).await?;
+        let thresholds = StatusThresholds::at(now, &self.policy);
+        let rows = self.store.devices_page(filter, DeviceListScope::Active, sort, after, thresholds, BATCH).await?;
         let full = rows.len() as i64 == BATCH;
         let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();
         let next = devices.last().filter(|_| full).map(|last| cursor(&last.view, sort));
@@ -174,24 +174,24 @@ impl DeviceService {
     ///
     /// # Errors
     /// Forbidden, or too many imports are under way.
-    pub fn import_turn(&self, principal: &Principal) -> Result<ImportTurn, ServiceError> {
+    pub fn import_permit(&self, principal: &Principal) -> Result<ImportPermit, ServiceError> {
         principal.require(Permission::ManageDevices)?;
-        let turn = Arc::clone(&self.imports).try_acquire_owned();
-        Ok(ImportTurn { _permit: turn.map_err(|_| ServiceError::Overloaded("the number of concurrent imports"))? })
+        let permit = Arc::clone(&self.imports).try_acquire_owned();
+        Ok(ImportPermit { _permit: permit.map_err(|_| ServiceError::Overloaded("the number of concurrent imports"))? })
     }
 
-    /// Imports a table that is here already; see [`Self::import_in_turn`].
+    /// Imports a table that is here already; see [`Self::import_with_permit`].
     ///
     /// # Errors
-    /// As [`Self::import_turn`] and [`Self::import_in_turn`].
+    /// As [`Self::import_permit`] and [`Self::import_with_permit`].
     pub async fn import(
         &self,
         principal: &Principal,
         csv: impl AsRef<[u8]> + Send + 'static,
         dry_run: bool,
     ) -> Result<ImportReport, ServiceError> {
-        let turn = self.import_turn(principal)?;
-        self.import_in_turn(principal, turn, csv, dry_run).await
+        let permit = self.import_permit(principal)?;
+        self.import_with_permit(principal, permit, csv, dry_run).await
     }
 
     /// Reads a table of aliases, tags and groups, and makes the changes: all of them, or none when
@@ -203,10 +203,10 @@ impl DeviceService {
     ///
     /// # Errors
     /// Forbidden, or the head or the number of rows or changes is out of its limits.
-    pub async fn import_in_turn(
+    pub async fn import_with_permit(
         &self,
         principal: &Principal,
-        _turn: ImportTurn,
+        _permit: ImportPermit,
         csv: impl AsRef<[u8]> + Send + 'static,
         dry_run: bool,
     ) -> Result<ImportReport, ServiceError> {
@@ -249,11 +249,11 @@ impl DeviceService {
         if changing > BULK_MAX {
             return Err(Invalid::new("body", format!("{changing} devices would change, more than the {BULK_MAX} allowed")).into());
         }
-        let acted = if mode == Mode::DryRun { preview } else { self.carry_out(principal, actions, mode).await? };
-        report.applied = acted.written || (mode == Mode::AllOrNothing && changing == 0);
-        for (id, decision) in &acted.decisions {
+        let outcome = if mode == Mode::DryRun { preview } else { self.carry_out(principal, actions, mode).await? };
+        report.applied = outcome.written || (mode == Mode::AllOrNothing && changing == 0);
+        for (id, decision) in &outcome.decisions {
             let line = lines.get(id).copied().unwrap_or_default();
-            match (decision, acted.before.get(id)) {
+            match (decision, outcome.before.get(id)) {
                 (Decision::Refused(refusal), _) => {
                     let refused = match refusal.clone().into() {
                         ServiceError::Invalid(invalid) => invalid,
@@ -271,16 +271,21 @@ impl DeviceService {
                 _ => report.unchanged += 1,
             }
         }
-        if acted.decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_))) {
+        if outcome.decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_))) {
             report.applied = false;
         }
         report.problems.sort_by_key(|problem| problem.line);
         Ok(report)
     }
 
-    async fn carry_out(&self, principal: &Principal, actions: Vec<(DeviceId, BulkAction)>, mode: Mode) -> Result<Acted, ServiceError> {
+    async fn carry_out(
+        &self,
+        principal: &Principal,
+        actions: Vec<(DeviceId, BulkAction)>,
+        mode: Mode,
+    ) -> Result<ActionsOutcome, ServiceError> {
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
-        to_the_end(async move { act(&store, actions, &by, Occasion::Import, mode, restore_within).await }).await
+        run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Import, mode, restore_within).await }).await
     }
 }
 

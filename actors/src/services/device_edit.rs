@@ -1,4 +1,4 @@
-//! What people do to devices: edit, revoke, delete, restore; one or thousands, for real or to see.
+//! Changes of devices by people: edit, revoke, delete, restore; of one or thousands, with preview.
 //!
 //! Whatever the call, the devices are read, under a lock unless it is a dry run, `domain::bulk` decides about each, and the
 //! decisions are written as sets in the same transaction. The store tells every node; the owners read
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceFacts, Refusal, decide, refuse_taken_aliases, wanted_aliases};
+use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceRecord, Refusal, decide, refuse_taken_aliases, wanted_aliases};
 use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, text};
-use store::{Judging, Listed, Store};
+use store::{DeviceListScope, StatusThresholds, Store};
 use tokio::time::Instant;
 
-use super::device_audit::{self, Occasion};
+use super::device_audit::{self, AuditContext};
 use super::devices::{DeviceDetails, DeviceService};
 use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
@@ -30,7 +30,7 @@ const SHOWN_CHECK: Duration = Duration::from_millis(10);
 /// Rows that are decided about without leaving the runtime's threads: less than a millisecond.
 const ROWS_AT_ONCE: usize = 100;
 
-/// Which devices a bulk call is about.
+/// Target of a bulk call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkTarget {
     /// These.
@@ -44,26 +44,26 @@ pub enum BulkTarget {
 pub struct BulkRequest {
     /// Which devices.
     pub target: BulkTarget,
-    /// What to do with each.
+    /// Action.
     pub action: BulkAction,
     /// Only say what would be done.
     pub dry_run: bool,
 }
 
-/// What was done with a device, or would be.
+/// Decision about a device, carried out or previewed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BulkOutcome {
     /// The device.
     pub id: DeviceId,
     /// The alias that it had before; `None` when there is no such device.
     pub alias: Option<String>,
-    /// What.
+    /// Decision.
     pub decision: Decision,
 }
 
-/// What became of a set of actions.
-pub(super) struct Acted {
-    pub(super) before: HashMap<DeviceId, DeviceFacts>,
+/// Outcome of a set of actions.
+pub(super) struct ActionsOutcome {
+    pub(super) before: HashMap<DeviceId, DeviceRecord>,
     pub(super) decisions: Vec<(DeviceId, Decision)>,
     /// Generations that are valid from now on, of those whose credentials were revoked.
     pub(super) generations: HashMap<DeviceId, i32>,
@@ -71,10 +71,10 @@ pub(super) struct Acted {
     pub(super) written: bool,
 }
 
-/// How a set of actions is carried out.
+/// Mode of carrying out actions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Not at all.
+    /// No security.
     DryRun,
     /// Whatever can be done.
     Each,
@@ -83,21 +83,21 @@ pub(super) enum Mode {
 }
 
 /// Decides about each device, and does it.
-pub(super) async fn act(
+pub(super) async fn apply_actions(
     store: &Store,
     actions: Vec<(DeviceId, BulkAction)>,
     by: &Principal,
-    occasion: Occasion,
+    context: AuditContext,
     mode: Mode,
     restore_within: TimeDelta,
-) -> Result<Acted, ServiceError> {
+) -> Result<ActionsOutcome, ServiceError> {
     let now = clock::now();
     let mut work = store.device_work().await?;
     let ids: Vec<DeviceId> = actions.iter().map(|(id, _)| *id).collect();
     if mode != Mode::DryRun {
         work.hold(&ids).await?;
     }
-    let before = work.facts(&ids).await?;
+    let before = work.device_records(&ids).await?;
     let rows = actions.len();
     let (mut before, mut decisions, aliases) = off_the_runtime(rows, move || {
         let decided = |(id, action): (DeviceId, BulkAction)| (id, decide(&action, before.get(&id), now, restore_within));
@@ -116,13 +116,13 @@ pub(super) async fn act(
     }
     let refused = decisions.iter().any(|(_, decision)| matches!(decision, Decision::Refused(_)));
     let nothing_to_do = !decisions.iter().any(|(_, decision)| decision.changes());
-    let mut acted = Acted { before, decisions, generations: HashMap::new(), written: false };
+    let mut outcome = ActionsOutcome { before, decisions, generations: HashMap::new(), written: false };
     if mode == Mode::DryRun || nothing_to_do || (mode == Mode::AllOrNothing && refused) {
-        return Ok(acted);
+        return Ok(outcome);
     }
     let (mut edits, mut revoked, mut deleted, mut restored) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (id, decision) in &acted.decisions {
-        let Some(device) = acted.before.get(id) else { continue };
+    for (id, decision) in &outcome.decisions {
+        let Some(device) = outcome.before.get(id) else { continue };
         match decision {
             Decision::Edit(next) => edits.push((device, next)),
             Decision::RevokeCredentials => revoked.push(*id),
@@ -136,7 +136,7 @@ pub(super) async fn act(
         work.edit(&edits, name, now).await?;
     }
     if !revoked.is_empty() {
-        acted.generations = work.revoke_credentials(&revoked, name, now).await?;
+        outcome.generations = work.revoke_credentials(&revoked, name, now).await?;
     }
     if !deleted.is_empty() {
         work.delete(&deleted, name, now).await?;
@@ -145,11 +145,11 @@ pub(super) async fn act(
         work.restore(&restored, name, now).await?;
     }
     let counts = (edits.len(), revoked.len(), deleted.len(), restored.len());
-    let (acted, entry) = off_the_runtime(rows, {
+    let (outcome, entry) = off_the_runtime(rows, {
         let by = by.clone();
         move || {
-            let entry = device_audit::entry(&by, occasion, &acted);
-            (acted, entry)
+            let entry = device_audit::entry(&by, context, &outcome);
+            (outcome, entry)
         }
     })
     .await?;
@@ -159,8 +159,8 @@ pub(super) async fn act(
     work.commit().await?;
     let (edited, revoked, deleted, restored) = counts;
     tracing::info!(event = "devices.changed", by = by.username(), edited, revoked, deleted, restored);
-    let acted = Acted { written: true, ..acted };
-    Ok(acted)
+    let outcome = ActionsOutcome { written: true, ..outcome };
+    Ok(outcome)
 }
 
 /// Does work over this many rows where it holds up nobody else, if they are many.
@@ -235,17 +235,17 @@ impl DeviceService {
 
     async fn one(&self, principal: &Principal, id: DeviceId, action: BulkAction) -> Result<Decision, ServiceError> {
         let (store, router, restore_within, by) = (self.store.clone(), self.router.clone(), self.restore_within, principal.clone());
-        to_the_end(async move {
-            let mut acted = act(&store, vec![(id, action)], &by, Occasion::One, Mode::Each, restore_within).await?;
-            let decision = acted.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
+        run_detached(async move {
+            let mut outcome = apply_actions(&store, vec![(id, action)], &by, AuditContext::One, Mode::Each, restore_within).await?;
+            let decision = outcome.decisions.pop().map_or(Decision::Refused(Refusal::NotFound), |(_, decision)| decision);
             match &decision {
                 Decision::Refused(refusal) => return Err(refusal.clone().into()),
                 Decision::Unchanged => {}
                 Decision::RevokeCredentials => {
-                    let generation = acted.generations.get(&id).copied().unwrap_or_default();
-                    tell_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await?;
+                    let generation = outcome.generations.get(&id).copied().unwrap_or_default();
+                    notify_owner(&router, id, DeviceRequest::AccessChanged { generation, deleted: false }).await?;
                 }
-                Decision::Delete => tell_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await?,
+                Decision::Delete => notify_owner(&router, id, DeviceRequest::AccessChanged { generation: 0, deleted: true }).await?,
                 Decision::Edit(next) => {
                     let next = next.clone();
                     shown(&router, id, |view| {
@@ -276,13 +276,14 @@ impl DeviceService {
         if matches!(&action, BulkAction::Edit(patch) if patch.alias.is_some()) {
             return Err(Invalid::new("alias", "an alias is unique: change it one device at a time, or import a table").into());
         }
-        let listed = if matches!(action, BulkAction::Restore(_)) { Listed::Deleted } else { Listed::Active };
-        let ids = target_ids(&self.store, &self.policy, target, listed).await?;
+        let scope = if matches!(action, BulkAction::Restore(_)) { DeviceListScope::Deleted } else { DeviceListScope::Active };
+        let ids = target_ids(&self.store, &self.policy, target, scope).await?;
         let actions: Vec<_> = ids.into_iter().map(|id| (id, action.clone())).collect();
         let (store, restore_within, by) = (self.store.clone(), self.restore_within, principal.clone());
         let mode = if dry_run { Mode::DryRun } else { Mode::Each };
-        let acted = to_the_end(async move { act(&store, actions, &by, Occasion::Bulk, mode, restore_within).await }).await?;
-        let Acted { before, decisions, .. } = acted;
+        let outcome =
+            run_detached(async move { apply_actions(&store, actions, &by, AuditContext::Bulk, mode, restore_within).await }).await?;
+        let ActionsOutcome { before, decisions, .. } = outcome;
         let outcome = |(id, decision)| BulkOutcome { id, alias: before.get(&id).map(|device| device.editable.alias.clone()), decision };
         Ok(decisions.into_iter().map(outcome).collect())
     }
@@ -293,7 +294,7 @@ pub(super) async fn target_ids(
     store: &Store,
     policy: &DevicePolicy,
     target: BulkTarget,
-    listed: Listed,
+    scope: DeviceListScope,
 ) -> Result<Vec<DeviceId>, ServiceError> {
     let too_many = |field| Invalid::new(field, format!("more than {BULK_MAX} devices"));
     let mut ids = match target {
@@ -301,8 +302,8 @@ pub(super) async fn target_ids(
         BulkTarget::Ids(ids) if ids.len() > BULK_MAX => return Err(too_many("ids").into()),
         BulkTarget::Ids(ids) => ids,
         BulkTarget::Filter(filter) => {
-            let judging = Judging::at(clock::now(), policy);
-            let ids = store.device_ids(&filter.checked()?, listed, judging, BULK_MAX as i64 + 1).await?;
+            let thresholds = StatusThresholds::at(clock::now(), policy);
+            let ids = store.device_ids(&filter.checked()?, scope, thresholds, BULK_MAX as i64 + 1).await?;
             if ids.len() > BULK_MAX {
                 return Err(too_many("filter").into());
             }
@@ -316,7 +317,7 @@ pub(super) async fn target_ids(
 
 /// Does work that must not stop half way, even if the caller hangs up: the store
 /// and the device's actor have to hear the same.
-pub(super) async fn to_the_end<T: Send + 'static>(
+pub(super) async fn run_detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
 ) -> Result<T, ServiceError> {
     tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
@@ -324,7 +325,7 @@ pub(super) async fn to_the_end<T: Send + 'static>(
 
 /// Tells the owner what the store holds already. The store told every node of it too, so an owner
 /// that cannot be reached over the link learns of it all the same, a moment later.
-async fn tell_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
+async fn notify_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
     match router.request(id, request).await {
         Ok(_) | Err(ServiceError::NotOwner | ServiceError::Unavailable | ServiceError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),

@@ -9,7 +9,7 @@ use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
-use store::{Judging, Listed, Store, StoredDevice};
+use store::{DeviceListScope, StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
 
 use crate::fleet_view::{FleetStats, FleetView};
@@ -22,11 +22,11 @@ const TABLES_AT_A_TIME: usize = 4;
 /// A device with what lists of the whole fleet leave out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceDetails {
-    /// Its state.
+    /// Live state.
     pub view: DeviceView,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
-    /// When it was deleted.
+    /// Time of deletion.
     pub deleted_at: Option<Timestamp>,
     /// Until when it can be restored, if it was deleted.
     pub restorable_until: Option<Timestamp>,
@@ -36,11 +36,11 @@ pub struct DeviceDetails {
 pub struct DevicePage {
     /// The devices, as last stored.
     pub devices: Vec<DeviceDetails>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<Cursor>,
 }
 
-/// Devices, for people.
+/// Devices, for display.
 pub struct DeviceService {
     pub(super) store: Store,
     pub(super) router: DeviceRouter,
@@ -66,8 +66,8 @@ impl DeviceService {
         restore_within: TimeDelta,
         export_stall_timeout: Duration,
     ) -> Self {
-        let turns = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
-        Self { store, router, view, policy, restore_within, exports: turns(), export_stall_timeout, imports: turns() }
+        let permits = || Arc::new(Semaphore::new(TABLES_AT_A_TIME));
+        Self { store, router, view, policy, restore_within, exports: permits(), export_stall_timeout, imports: permits() }
     }
 
     /// A page of devices, as last stored.
@@ -78,7 +78,7 @@ impl DeviceService {
         &self,
         principal: &Principal,
         filter: DeviceFilter,
-        listed: Listed,
+        scope: DeviceListScope,
         sort: Sort,
         after: Option<Cursor>,
         limit: i64,
@@ -88,7 +88,8 @@ impl DeviceService {
         let filter = filter.checked()?;
         let after = after.map(|cursor| cursor.checked(sort)).transpose()?;
         let now = clock::now();
-        let mut rows = self.store.devices_page(&filter, listed, sort, after.as_ref(), Judging::at(now, &self.policy), limit + 1).await?;
+        let mut rows =
+            self.store.devices_page(&filter, scope, sort, after.as_ref(), StatusThresholds::at(now, &self.policy), limit + 1).await?;
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
         let devices: Vec<_> = rows.into_iter().map(|row| self.stored_details(row, now)).collect();
@@ -151,13 +152,13 @@ impl DeviceService {
         *self.view.stats().borrow()
     }
 
-    /// How devices are judged.
+    /// Thresholds of the status of a device.
     pub fn policy(&self) -> DevicePolicy {
         self.policy
     }
 }
 
-/// Where a page behind `last` begins.
+/// Cursor after `last`.
 pub(super) fn cursor(last: &DeviceView, sort: Sort) -> Cursor {
     let key = match sort.key {
         SortKey::Alias => last.identity.alias.clone(),

@@ -26,13 +26,13 @@ use crate::{ServiceError, clock};
 /// A token just made; the only time its secret is known.
 #[derive(Clone)]
 pub struct NewToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
     /// The secret to hand out.
     pub token: String,
     /// Alias the device gets.
     pub alias: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
@@ -40,13 +40,13 @@ pub struct NewToken {
 pub struct TokenPage {
     /// The tokens, newest first.
     pub tokens: Vec<EnrollToken>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<EnrollTokenId>,
 }
 
 /// A device just enrolled; the only time its secrets are known.
 pub struct Enrolled {
-    /// Identity.
+    /// Id.
     pub device_id: DeviceId,
     /// `<token id>.<secret>`.
     pub device_token: String,
@@ -126,7 +126,7 @@ impl EnrollmentService {
         Ok(TokenPage { tokens, next })
     }
 
-    /// Takes a token back.
+    /// Revokes a token.
     ///
     /// # Errors
     /// Forbidden, there is no such token, or it has enrolled its device already.

@@ -25,11 +25,11 @@ pub struct EnrollmentAgent {
 /// The APK of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentApk {
-    /// Where it came from.
+    /// Setting or folder that names the location.
     pub source: ApkSource,
     /// Its path on the node, for those who manage builds of the agent.
     pub file: Option<PathBuf>,
-    /// What is known of it; `None` when it cannot be read.
+    /// Properties; `None`: it cannot be read.
     pub facts: Option<Arc<ApkFacts>>,
     /// SHA-256 of the certificate that codes name as its signer.
     pub signer_sha256: Option<[u8; 32]>,
@@ -78,7 +78,7 @@ fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// What is wrong with an APK that was found.
+/// Problem of an APK that was found.
 fn problem(source: ApkSource, read: &Result<Arc<ApkFacts>, Arc<str>>) -> Option<String> {
     match read {
         Err(cause) if source == ApkSource::Setting => Some(format!("the file of enrollment.agent_apk_file cannot be read: {cause}")),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use domain::access::{Permission, Principal};
 use domain::enrollment::{BATCH_MAX, TokenStatus};
 use domain::{EnrollTokenId, Invalid, Timestamp};
-use store::{TokenInHand, TokenProgress};
+use store::{PresentedToken, TokenProgress};
 
 use super::EnrollmentService;
 use crate::crypto::sha256;
@@ -24,7 +24,7 @@ const NO_SIGNER: ServiceError = ServiceError::WrongState(
 
 /// A script that is asked for.
 #[derive(Debug, Clone)]
-pub struct ScriptOrder {
+pub struct ScriptOptions {
     /// The tokens themselves, one per device.
     pub tokens: Vec<String>,
     /// For which shell.
@@ -53,7 +53,7 @@ pub struct EnrollmentCode {
     pub payload: serde_json::Value,
     /// Its picture, SVG.
     pub svg: String,
-    /// When token and download address stop working.
+    /// Expiry of the token and the download address.
     pub expires_at: Timestamp,
 }
 
@@ -75,7 +75,7 @@ impl EnrollmentService {
     ///
     /// # Errors
     /// Forbidden; a value out of its limits; a token that cannot be used; or there is no APK to install.
-    pub async fn script(&self, principal: &Principal, order: ScriptOrder) -> Result<Script, ServiceError> {
+    pub async fn script(&self, principal: &Principal, order: ScriptOptions) -> Result<Script, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
         if order.tokens.is_empty() || order.tokens.len() as i64 > BATCH_MAX {
             return Err(Invalid::new("tokens", format!("must have 1..{BATCH_MAX} tokens")).into());
@@ -136,7 +136,7 @@ impl EnrollmentService {
         Ok(EnrollmentCode { svg: qr::picture(&payload.to_string())?, payload, expires_at: known.expires_at })
     }
 
-    /// What became of a token, told to whoever has it.
+    /// Progress of a token, for its holder.
     ///
     /// # Errors
     /// Unauthorized for a token that is not known, throttled after too many of those from one address.
@@ -151,7 +151,7 @@ impl EnrollmentService {
         }
     }
 
-    /// What became of tokens, in the order asked for.
+    /// Progress of tokens, in the order of the request.
     ///
     /// # Errors
     /// Forbidden, or too many at once.
@@ -178,7 +178,7 @@ impl EnrollmentService {
     }
 
     /// The tokens, in the order given, each of which can be used.
-    async fn usable(&self, tokens: &[String]) -> Result<Vec<TokenInHand>, ServiceError> {
+    async fn usable(&self, tokens: &[String]) -> Result<Vec<PresentedToken>, ServiceError> {
         let mut secrets = Vec::with_capacity(tokens.len());
         for (index, token) in tokens.iter().enumerate() {
             let secret = sha256(token).to_vec();

@@ -18,9 +18,9 @@ const NAME_MAX_CHARS: usize = 100;
 /// A filter as its owner wants it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FilterRequest {
-    /// What it is called; unique among the owner's.
+    /// Name, unique among those of the owner.
     pub name: String,
-    /// Which devices it shows.
+    /// Filter of the devices.
     pub filter: DeviceFilter,
     /// Whether others see it.
     pub shared: bool,
@@ -125,7 +125,7 @@ impl FilterService {
         }
     }
 
-    /// Forgets a filter of the caller.
+    /// Deletes a filter of the caller.
     ///
     /// # Errors
     /// Forbidden; not found when it is not the caller's, shared or not.

@@ -1,4 +1,4 @@
-//! Features that are on or off for the whole cluster, for people.
+//! Features that are on or off for the whole cluster, for display.
 
 use domain::access::{Permission, Principal};
 use domain::flag::Flag;
@@ -13,11 +13,11 @@ pub struct FlagState {
     pub flag: Flag,
     /// On or off.
     pub enabled: bool,
-    /// Who set it last and when, if anybody did.
+    /// Who changed the flag last, and when.
     pub set: Option<FlagRow>,
 }
 
-/// Flags, for people.
+/// Flags, for display.
 pub struct FlagService {
     store: Store,
 }

@@ -1,4 +1,4 @@
-//! What happened: a device's history and events, the fleet over time, and how it is made up.
+//! History and events of a device, history and distributions of the fleet.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub struct DeviceHistory {
 pub struct EventPage {
     /// The events, newest first.
     pub events: Vec<StoredEvent>,
-    /// Where the next page begins; `None` when there is none.
+    /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<EventCursor>,
 }
 
-/// What happened.
+/// Kind of the event.
 pub struct HistoryService {
     store: Store,
     view: Arc<FleetView>,

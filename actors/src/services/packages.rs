@@ -3,7 +3,7 @@
 use domain::access::{Permission, Principal};
 use domain::apk::{PACKAGE_NOTE_MAX_CHARS, package, signers};
 use domain::text::bounded;
-use store::{PackageRow, RemovedPackage};
+use store::{PackageRow, RemovePackageOutcome};
 
 use super::ApkService;
 use crate::{ServiceError, clock};
@@ -49,9 +49,9 @@ impl ApkService {
     pub async fn remove_package(&self, principal: &Principal, name: &str) -> Result<(), ServiceError> {
         principal.require(Permission::ManagePackages)?;
         match self.store.delete_package(name, principal, clock::now()).await? {
-            RemovedPackage::Removed => Ok(()),
-            RemovedPackage::Unknown => Err(ServiceError::NotFound("package")),
-            RemovedPackage::HasApks(apks) => Err(ServiceError::Conflict(format!("{name} still has {apks} APKs; delete them first"))),
+            RemovePackageOutcome::Removed => Ok(()),
+            RemovePackageOutcome::Unknown => Err(ServiceError::NotFound("package")),
+            RemovePackageOutcome::HasApks(apks) => Err(ServiceError::Conflict(format!("{name} still has {apks} APKs; delete them first"))),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{AccountService, ApiTokenService, AuthService};
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::metrics::Metrics;
 
-/// What the services for people work with.
+/// Dependencies of the services for people.
 pub(crate) struct PeopleParts {
     pub(crate) store: Store,
     pub(crate) signer: Arc<TokenSigner>,

@@ -56,9 +56,9 @@ pub struct EnrollmentSettings {
 /// Commands.
 #[derive(Debug, Clone)]
 pub struct CommandSettings {
-    /// How long each path is given.
+    /// Timeouts of the paths of a command.
     pub dispatch: DispatchPolicy,
-    /// When a command is worthless, unless told otherwise.
+    /// Default life of a command.
     pub expires_default_s: i64,
     /// The longest life of a command.
     pub expires_max_s: i64,
@@ -70,7 +70,7 @@ pub struct CommandSettings {
     pub open_per_device_max: i64,
     /// Largest parameters, as the device is sent them.
     pub params_max_bytes: usize,
-    /// How long commands that are over are kept.
+    /// Retention of finished commands.
     pub kept: chrono::TimeDelta,
     /// How long the key of an idempotent call is remembered.
     pub keys_kept: chrono::TimeDelta,

@@ -22,7 +22,7 @@ pub(crate) struct SignInGuard {
 
 /// An attempt that was let through and counted as failed.
 #[must_use]
-pub(crate) struct Counted {
+pub(crate) struct CountedAttempt {
     name: [u8; 32],
     address: String,
     failures: u32,
@@ -38,7 +38,7 @@ impl SignInGuard {
     ///
     /// # Errors
     /// Throttled, or the database is unavailable.
-    pub(crate) async fn attempt(&self, username: &str, origin: Origin) -> Result<Counted, ServiceError> {
+    pub(crate) async fn attempt(&self, username: &str, origin: Origin) -> Result<CountedAttempt, ServiceError> {
         let address = address_of(&origin);
         let (name, key) = (name_key(username), counted_as(address).to_string());
         if let Err(throttled) = self.addresses.attempt(&key) {
@@ -55,7 +55,7 @@ impl SignInGuard {
                     self.metrics.lockouts.inc();
                     tracing::warn!(event = "auth.locked", failures = counted.failures, %address);
                 }
-                Ok(Counted { name, address: key, failures: counted.failures })
+                Ok(CountedAttempt { name, address: key, failures: counted.failures })
             }
         }
     }
@@ -64,20 +64,20 @@ impl SignInGuard {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub(crate) async fn succeeded(&self, counted: Counted) -> Result<(), ServiceError> {
+    pub(crate) async fn succeeded(&self, counted: CountedAttempt) -> Result<(), ServiceError> {
         self.addresses.succeeded(&counted.address);
         Ok(self.store.clear_sign_in_failures(&counted.name).await?)
     }
 
     /// The attempt was never looked at, for want of time or of the database.
-    pub(crate) async fn not_looked_at(&self, counted: Counted) {
+    pub(crate) async fn not_looked_at(&self, counted: CountedAttempt) {
         self.addresses.succeeded(&counted.address);
         if let Err(cause) = self.store.uncount_sign_in_attempt(&counted.name, counted.failures).await {
             tracing::warn!(event = "auth.attempt_stays_counted", %cause);
         }
     }
 
-    /// Forgets the failures of a name.
+    /// Clears the failures of a name.
     ///
     /// # Errors
     /// The database is unavailable.

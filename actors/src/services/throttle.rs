@@ -23,7 +23,7 @@ impl FailureThrottle {
 
     /// Lets an attempt go on unless `key` failed too often lately, and counts it as
     /// failed already: attempts side by side must not all slip through while the
-    /// first is still being checked. One that succeeds is taken back.
+    /// first is still being checked. A success is subtracted again.
     pub(crate) fn attempt(&self, key: &str) -> Result<(), ServiceError> {
         let now = clock::now();
         let mut refused = None;

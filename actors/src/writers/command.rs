@@ -1,11 +1,11 @@
-//! Puts what happens to commands on record: a bounded queue in front of one batched transaction.
+//! Writer of command reports: a bounded queue in front of one batched transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::CommandId;
 use domain::command::{CommandState, Path};
-use store::{CommandReport, Reported, Store, StoreError};
+use store::{CommandReport, CommandReportOutcome, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -23,7 +23,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Job {
     report: CommandReport,
-    reply: Option<oneshot::Sender<Result<Reported, ServiceError>>>,
+    reply: Option<oneshot::Sender<Result<CommandReportOutcome, ServiceError>>>,
 }
 
 /// The queue.
@@ -47,18 +47,18 @@ impl CommandWriter {
     }
 
     /// Notes something that nobody waits for. If it is lost, the record says less than it could, and
-    /// nothing that is wrong: what the device says, and the end of its time, are put on record by others too.
+    /// nothing that is wrong: what the device says, and the end of its time, are stored by others, too.
     pub(crate) fn note(&self, report: CommandReport) {
         if self.queue(report.id).try_send(Job { report, reply: None }).is_err() {
             tracing::warn!(event = "command.report_dropped", cause = "the queue is full");
         }
     }
 
-    /// Puts a report on record; answers after its commit.
+    /// Records a report; returns after its commit.
     ///
     /// # Errors
     /// There is no room, or the database is unavailable.
-    pub(crate) async fn report(&self, report: CommandReport) -> Result<Reported, ServiceError> {
+    pub(crate) async fn report(&self, report: CommandReport) -> Result<CommandReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
         self.queue(report.id)
             .try_send(Job { report, reply: Some(reply) })
@@ -97,8 +97,8 @@ async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
     }
 }
 
-fn count(metrics: &Metrics, answer: &Reported) {
-    let Reported::Changed { action, created_at, before, after, .. } = answer else { return };
+fn count(metrics: &Metrics, answer: &CommandReportOutcome) {
+    let CommandReportOutcome::Changed { action, created_at, before, after, .. } = answer else { return };
     let path = after.path.map_or("none", Path::as_str);
     let since = |at: Option<domain::Timestamp>| at.map_or(0.0, |at| (at - *created_at).as_seconds_f64().max(0.0));
     if after.attempts > before.attempts {

@@ -1,7 +1,7 @@
 //! Records what happened to devices: a bounded queue in front of one batched statement.
 //!
 //! Nothing is lost when the queue is full or the database is away: a device compares itself with
-//! what is on record again at its next heartbeat or deadline.
+//! what is stored again at its next heartbeat or deadline.
 
 use std::time::Duration;
 

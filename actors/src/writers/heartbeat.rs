@@ -29,7 +29,7 @@ use crate::ownership::Ownership;
 /// Heartbeat intake and writing.
 #[derive(Debug, Clone)]
 pub struct HeartbeatSettings {
-    /// How often devices report.
+    /// Heartbeat interval.
     pub interval_s: u32,
     /// Most heartbeats between intake and commit.
     pub in_flight_max: usize,
@@ -63,7 +63,7 @@ pub struct WriteJob {
     pub reply: HeartbeatReply,
 }
 
-/// What a writer is told. Local to a node, and no actor's message.
+/// Message to a writer. Local to a node, and not an actor's message.
 enum WriterMsg {
     Write(WriteJob),
     /// Answered once all that was queued before is committed or refused.
@@ -206,8 +206,8 @@ impl Writer {
     async fn gather(&mut self, told: &mut Vec<WriterMsg>) {
         let until = Instant::now() + self.linger;
         while told.len() < self.batch_rows_max {
-            let room = self.batch_rows_max - told.len();
-            match tokio::time::timeout_at(until, self.queue.recv_many(told, room)).await {
+            let capacity = self.batch_rows_max - told.len();
+            match tokio::time::timeout_at(until, self.queue.recv_many(told, capacity)).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => break,
             }

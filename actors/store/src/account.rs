@@ -1,6 +1,6 @@
-//! Accounts as people manage them: listed, changed, and their sign-ins ended.
+//! Accounts: lists, changes, and ends of sign-ins.
 //!
-//! Whatever takes rights away is told to all nodes, which then read anew who may do what.
+//! Every change that takes rights away notifies all nodes, which then read sign-ins and API tokens anew.
 
 use domain::access::Principal;
 use domain::account::{Account, AccountChange, SignIn};
@@ -13,14 +13,14 @@ use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
 
-/// What became of a change.
+/// Outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountOutcome {
-    /// The account as it is now.
+    /// The account after the change.
     Changed(Account),
-    /// It is the last active admin and has to stay one; nothing changed.
+    /// The account is the last active admin; nothing changed.
     LastAdmin,
-    /// There is no such account.
+    /// The account does not exist.
     Unknown,
 }
 
@@ -48,7 +48,7 @@ impl StoredAccount {
     }
 }
 
-/// Tells all nodes, once the transaction is committed.
+/// Notifies all nodes, once the transaction is committed.
 pub(crate) async fn notify(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!("SELECT pg_notify($1, '')", channels::ACCOUNT).execute(connection).await?;
     Ok(())
@@ -80,7 +80,7 @@ impl Store {
         read(&mut connection, id).await
     }
 
-    /// Changes an account and tells all nodes; one that is disabled loses its sign-ins and API
+    /// Changes an account and notifies all nodes; one that is disabled loses its sign-ins and API
     /// tokens for good. Of any number of changes at once, none leaves the cluster without an
     /// active admin.
     ///
@@ -144,7 +144,7 @@ impl Store {
 
     /// Sets a new password, ends every sign-in of the account but `kept`, at once, and tells all
     /// nodes. When none is kept, somebody else takes the account back: its API tokens end as well.
-    /// Answers whether there is such an account.
+    /// Returns whether there is such an account.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -174,7 +174,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Sign-ins of an account that are in force, the one seen last first.
+    /// Active sign-ins of an account, the last used first.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -202,7 +202,7 @@ impl Store {
             .collect())
     }
 
-    /// Ends one sign-in of an account and tells all nodes. Answers whether it was in force.
+    /// Ends one sign-in of an account and notifies all nodes. Returns whether it was in force.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -225,7 +225,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Ends every sign-in of an account but `kept`, and tells all nodes. Answers how many.
+    /// Ends every sign-in of an account but `kept`, and notifies all nodes. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -254,7 +254,7 @@ async fn read(connection: &mut PgConnection, id: UserId) -> Result<Option<Accoun
     row.fetch_optional(connection).await?.map(StoredAccount::read).transpose()
 }
 
-/// What the audit trail tells of an account.
+/// Audit target of an account.
 fn rights(account: &Account) -> Value {
     json!({ "role": account.role.as_str(), "disabled": account.disabled_at.is_some() })
 }

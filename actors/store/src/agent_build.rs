@@ -1,18 +1,18 @@
-//! Builds of the agent: which there are, how they are offered, and the acts of people on them.
+//! Agent builds: lists, promotion, and actions of people on them.
 
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::rollout::{BuildState, HaltReason, Judged, Promotion};
+use domain::rollout::{BuildState, HaltReason, Promotion, RolloutResults};
 use domain::{AgentBuildId, ApkId, CommandBatchId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A build of the agent, and the APK behind it.
+/// Agent build with its APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentBuildRow {
-    /// Its id.
+    /// Id.
     pub id: AgentBuildId,
     /// The APK.
     pub apk: ApkId,
@@ -24,85 +24,85 @@ pub struct AgentBuildRow {
     pub version_name: String,
     /// SHA-256 of the file, hex.
     pub sha256: String,
-    /// Its length in bytes.
+    /// Size, bytes.
     pub size_bytes: i64,
-    /// Certificates that sign it, SHA-256 as hex.
+    /// Signing certificates, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
-    /// For people.
+    /// Internal note.
     pub release_notes: String,
-    /// What becomes of it.
+    /// State of the build.
     pub state: BuildState,
-    /// How it is or was offered; `None` for one that never was.
+    /// Last promotion; `None`: never promoted.
     pub promotion: Option<Promotion>,
-    /// Why the server took it out.
+    /// Why the server halted the build.
     pub halt_reason: Option<HaltReason>,
-    /// What devices told since it was promoted last.
-    pub judged: Judged,
-    /// Who added it.
+    /// Results of devices since the last promotion.
+    pub judged: RolloutResults,
+    /// Creator.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Who promoted it last.
+    /// Who promoted the build last.
     pub promoted_by: Option<String>,
-    /// When.
+    /// Time of the last promotion.
     pub promoted_at: Option<Timestamp>,
-    /// Who changed anything last.
+    /// Who changed the build last.
     pub changed_by: String,
-    /// When.
+    /// Time of the last change.
     pub changed_at: Timestamp,
-    /// Who told devices to look for it last.
+    /// Who notified devices of the build last.
     pub nudged_by: Option<String>,
-    /// When.
+    /// Time of the last notification.
     pub nudged_at: Option<Timestamp>,
 }
 
-/// An APK of the agent that may become a build.
+/// APK of the agent that may become a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildCandidate {
     /// The APK.
     pub id: ApkId,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
-    /// Its version name.
+    /// Version name.
     pub version_name: String,
-    /// Length of its file in bytes.
+    /// Size of the file, bytes.
     pub size_bytes: i64,
 }
 
-/// What became of adding a build.
+/// Outcome of adding a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildAdded {
-    /// It is there.
+pub enum AddBuildOutcome {
+    /// The build was added.
     New,
     /// This APK, or another of the same version, is a build already.
-    Known(AgentBuildId),
+    Existing(AgentBuildId),
     /// The APK is gone.
     NoApk,
-    /// There would be too many.
+    /// The limit of builds is reached.
     TooMany,
 }
 
-/// What a person does with a build.
+/// Action of a person on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildAct {
-    /// Offers it, or offers it in another way.
+pub enum BuildAction {
+    /// Promotes the build, or changes the promotion.
     Promote(Promotion),
-    /// Changes the size of its cohort.
+    /// Changes the percentage of the cohort.
     Rollout(u8),
-    /// Offers it no longer.
+    /// Rolls the build back: it is no longer offered.
     RollBack,
 }
 
-/// What became of an act.
+/// Outcome of an action on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildActed {
-    /// It is done.
+pub enum BuildActionOutcome {
+    /// The action is stored.
     Done,
-    /// There is no such build.
+    /// The build does not exist.
     NotFound,
-    /// Its state does not allow it.
+    /// The state of the build does not allow the action.
     WrongState(BuildState),
-    /// Its file is deleted.
+    /// The file of its APK was deleted.
     NoApk,
 }
 
@@ -122,7 +122,11 @@ macro_rules! agent_build {
             state: read_state(&row.state)?,
             promotion: promotion(row.rollout_percent, row.wifi_only, row.must_install, row.min_battery_pct),
             halt_reason: row.halt_reason.as_deref().and_then(HaltReason::parse),
-            judged: Judged { installs: row.judged_installs, failures: row.judged_failures, verify_failures: row.judged_verify_failures },
+            judged: RolloutResults {
+                installs: row.judged_installs,
+                failures: row.judged_failures,
+                verify_failures: row.judged_verify_failures,
+            },
             created_by: row.created_by,
             created_at: row.created_at,
             promoted_by: row.promoted_by,
@@ -160,7 +164,7 @@ impl Store {
         rows.into_iter().map(|row| Ok(agent_build!(row))).collect()
     }
 
-    /// The builds that are offered, and those that the server took out, the newest versions, at most `limit`.
+    /// Promoted and halted builds, the newest versions first, at most `limit`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -210,7 +214,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.version_name, row.size_bytes)).collect())
     }
 
-    /// Makes a build of an APK, unless there would be more than `most`.
+    /// Adds a build of an APK, unless there would be more than `most`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -222,11 +226,11 @@ impl Store {
         most: i64,
         by: &Principal,
         now: Timestamp,
-    ) -> Result<BuildAdded, StoreError> {
+    ) -> Result<AddBuildOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         // Held, so that its file is not deleted meanwhile.
         let found = sqlx::query!("SELECT package, version_code FROM apk WHERE apk_id = $1 AND deleted_at IS NULL FOR SHARE", apk.0);
-        let Some(found) = found.fetch_optional(&mut *tx).await? else { return Ok(BuildAdded::NoApk) };
+        let Some(found) = found.fetch_optional(&mut *tx).await? else { return Ok(AddBuildOutcome::NoApk) };
         let added = sqlx::query!(
             "INSERT INTO agent_build (build_id, apk_id, package, version_code, release_notes, state, created_by, created_at, changed_by, changed_at)
              SELECT $1, $2, $3, $4, $5, 'draft', $6, $7, $6, $7 WHERE (SELECT count(*) FROM agent_build) < $8
@@ -248,26 +252,26 @@ impl Store {
                 found.version_code
             );
             let known = known.fetch_optional(&mut *tx).await?;
-            return Ok(known.map_or(BuildAdded::TooMany, |known| BuildAdded::Known(AgentBuildId(known))));
+            return Ok(known.map_or(AddBuildOutcome::TooMany, |known| AddBuildOutcome::Existing(AgentBuildId(known))));
         }
         let told = json!({"apk_id": apk.to_string(), "package": found.package, "version_code": found.version_code});
         let entry = AuditEntry::new(by, "agent_build.added", target(id, &found.package, found.version_code)).after(told);
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
-        Ok(BuildAdded::New)
+        Ok(AddBuildOutcome::New)
     }
 
-    /// Does something with a build. Its row is locked meanwhile, so that a halt and a promotion cannot pass each other.
+    /// Applies an action to a build under the lock of its row, so that a halt and a promotion do not overtake each other.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn act_on_agent_build(
         &self,
         id: AgentBuildId,
-        act: BuildAct,
+        act: BuildAction,
         by: &Principal,
         now: Timestamp,
-    ) -> Result<BuildActed, StoreError> {
+    ) -> Result<BuildActionOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         let found = sqlx::query!(
             "SELECT b.package, b.version_code, b.state, b.rollout_percent, b.wifi_only, b.must_install, b.min_battery_pct, b.halt_reason,
@@ -277,24 +281,24 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(found) = found else { return Ok(BuildActed::NotFound) };
+        let Some(found) = found else { return Ok(BuildActionOutcome::NotFound) };
         let state = read_state(&found.state)?;
         let before = promotion(found.rollout_percent, found.wifi_only, found.must_install, found.min_battery_pct);
         let (action, after) = match (act, state) {
-            (BuildAct::Promote(_), _) if found.deleted_at.is_some() => return Ok(BuildActed::NoApk),
-            (BuildAct::Promote(promotion), _) => ("agent_build.promoted", (BuildState::Promoted, Some(promotion))),
-            (BuildAct::Rollout(percent), BuildState::Promoted) => {
+            (BuildAction::Promote(_), _) if found.deleted_at.is_some() => return Ok(BuildActionOutcome::NoApk),
+            (BuildAction::Promote(promotion), _) => ("agent_build.promoted", (BuildState::Promoted, Some(promotion))),
+            (BuildAction::Rollout(percent), BuildState::Promoted) => {
                 let changed = before.map(|before| Promotion { rollout_percent: percent, ..before });
                 ("agent_build.rollout_changed", (BuildState::Promoted, changed))
             }
-            (BuildAct::RollBack, BuildState::Promoted | BuildState::Halted) => {
+            (BuildAction::RollBack, BuildState::Promoted | BuildState::Halted) => {
                 ("agent_build.rolled_back", (BuildState::RolledBack, before))
             }
-            _ => return Ok(BuildActed::WrongState(state)),
+            _ => return Ok(BuildActionOutcome::WrongState(state)),
         };
         let (new_state, offered) = after;
         let Some(offered) = offered else { return Err(StoreError::Corrupt("agent_build.rollout_percent")) };
-        let promotes = matches!(act, BuildAct::Promote(_));
+        let promotes = matches!(act, BuildAction::Promote(_));
         // Whoever takes a build up again that was taken out knows what devices told of it.
         let judge_anew = promotes && state != BuildState::Promoted;
         sqlx::query!(
@@ -323,10 +327,10 @@ impl Store {
             .after(told(new_state, Some(offered), None));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
-        Ok(BuildActed::Done)
+        Ok(BuildActionOutcome::Done)
     }
 
-    /// Notes that devices were told to look for a build.
+    /// Stores that devices were notified of a build.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -359,7 +363,7 @@ pub(crate) fn target(id: AgentBuildId, package: &str, version_code: i64) -> Targ
     Target::Other { kind: "agent_build", id: Some(id.to_string()), name: Some(format!("{package} {version_code}")) }
 }
 
-/// What the audit trail tells of a build.
+/// Audit target of a build.
 pub(crate) fn told(state: BuildState, promotion: Option<Promotion>, halt_reason: Option<&str>) -> Value {
     let mut told = json!({"state": state.as_str()});
     if let (Some(promotion), Value::Object(fields)) = (promotion, &mut told) {

@@ -1,7 +1,7 @@
-//! What became of builds of the agent: counters by hour, what devices told, and which versions the fleet runs.
+//! Statistics of agent builds: counters by hour, reports of devices, and versions in the fleet.
 
 use domain::access::Principal;
-use domain::rollout::{BuildState, HaltPolicy, HaltReason, Judged, UpdateEvent, halt};
+use domain::rollout::{BuildState, HaltPolicy, HaltReason, RolloutResults, UpdateEvent, halt};
 use domain::shard::Epoch;
 use domain::{AgentBuildId, DeviceId, Timestamp};
 use serde_json::json;
@@ -13,62 +13,62 @@ use crate::{Store, StoreError};
 /// Counters of an hour, or of all hours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UpdateCounts {
-    /// Checks that were judged by the build.
+    /// Update checks that the build was considered for.
     pub checks: i64,
-    /// Checks that were answered with it.
+    /// Update checks that were answered with the build.
     pub eligible: i64,
-    /// Devices that downloaded it.
+    /// Devices that downloaded the build.
     pub downloads: i64,
-    /// Devices that installed it.
+    /// Devices that installed the build.
     pub installs: i64,
-    /// Devices that could not.
+    /// Devices whose installation failed.
     pub failures: i64,
-    /// Devices that could not verify it.
+    /// Devices whose verification failed.
     pub verify_failures: i64,
 }
 
 /// Checks of a build within an hour, to be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChecksCounted {
+pub struct UpdateCheckCount {
     /// The build.
     pub build: AgentBuildId,
     /// Beginning of the hour.
     pub hour: Timestamp,
-    /// Checks that were judged by it.
+    /// Update checks that the build was considered for.
     pub checks: i64,
-    /// Checks that were answered with it.
+    /// Update checks that were answered with the build.
     pub eligible: i64,
 }
 
-/// What a device tells of a build.
+/// Report of a device about a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateReport {
     /// The build.
     pub build: AgentBuildId,
     /// The device.
     pub device: DeviceId,
-    /// What.
+    /// Event.
     pub event: UpdateEvent,
-    /// What went wrong, in the agent's words.
+    /// Error of the agent.
     pub error: Option<String>,
-    /// The version that it runs now.
+    /// Version that the device runs now.
     pub version_code: Option<i64>,
 }
 
-/// What became of a report.
+/// Outcome of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReportTaken {
-    /// It counts.
+pub enum UpdateReportOutcome {
+    /// The report is counted.
     Counted,
-    /// It counts, and the build is taken out because of it.
+    /// The report is counted, and halts the build.
     Halted(HaltReason),
-    /// The device said so before.
-    Known,
-    /// There is no such build.
+    /// The device sent this report before.
+    Repeated,
+    /// The build does not exist.
     NotFound,
     /// The build was never offered.
     NeverOffered,
-    /// Another version was installed than the build's, which is this.
+    /// The device installed another version than that of the build.
     OtherVersion(i64),
 }
 
@@ -77,9 +77,9 @@ pub enum ReportTaken {
 pub struct VersionSample {
     /// Beginning of the hour.
     pub hour: Timestamp,
-    /// Version code; 0 for devices that do not tell it.
+    /// Version code; 0 for devices that do not report it.
     pub version_code: i64,
-    /// How many.
+    /// Number of devices.
     pub devices: i64,
 }
 
@@ -97,11 +97,11 @@ macro_rules! counts {
 }
 
 impl Store {
-    /// Adds checks that were counted in memory, all in one statement. Those of a build that is gone are left out.
+    /// Adds checks that were counted in memory, all in one statement. Checks of a removed build are left out.
     ///
     /// # Errors
     /// The database is unavailable; nothing was added.
-    pub async fn add_update_checks(&self, counted: &[ChecksCounted]) -> Result<(), StoreError> {
+    pub async fn add_update_checks(&self, counted: &[UpdateCheckCount]) -> Result<(), StoreError> {
         // In one order, so that two nodes that add at once wait for each other instead of locking up.
         let mut counted = counted.to_vec();
         counted.sort_unstable_by_key(|one| (one.build, one.hour));
@@ -125,12 +125,17 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what a device tells, counts it if the device did not say so before, and takes the build out if it does harm.
+    /// Stores a report, counts it unless it is repeated, and halts the build if its results require it.
     /// All of it is decided under the build's row lock, so that no halt is missed and none is told twice.
     ///
     /// # Errors
     /// The database is unavailable; the report does not count.
-    pub async fn report_update(&self, report: &UpdateReport, policy: HaltPolicy, now: Timestamp) -> Result<ReportTaken, StoreError> {
+    pub async fn report_update(
+        &self,
+        report: &UpdateReport,
+        policy: HaltPolicy,
+        now: Timestamp,
+    ) -> Result<UpdateReportOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         let build = sqlx::query!(
             "SELECT package, version_code, state, judged_installs, judged_failures, judged_verify_failures
@@ -139,13 +144,13 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(build) = build else { return Ok(ReportTaken::NotFound) };
+        let Some(build) = build else { return Ok(UpdateReportOutcome::NotFound) };
         let state = read_state(&build.state)?;
         if state == BuildState::Draft {
-            return Ok(ReportTaken::NeverOffered);
+            return Ok(UpdateReportOutcome::NeverOffered);
         }
         if report.event == UpdateEvent::Installed && report.version_code.is_some_and(|version| version != build.version_code) {
-            return Ok(ReportTaken::OtherVersion(build.version_code));
+            return Ok(UpdateReportOutcome::OtherVersion(build.version_code));
         }
         let noted = sqlx::query!(
             "INSERT INTO agent_update_outcome (build_id, device_id, event, at, error) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -156,7 +161,7 @@ impl Store {
             report.error
         );
         if noted.execute(&mut *tx).await?.rows_affected() == 0 {
-            return Ok(ReportTaken::Known);
+            return Ok(UpdateReportOutcome::Repeated);
         }
         let is = |event| i64::from(report.event == event);
         sqlx::query!(
@@ -173,9 +178,12 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let judged =
-            Judged { installs: build.judged_installs, failures: build.judged_failures, verify_failures: build.judged_verify_failures }
-                .and(report.event);
+        let judged = RolloutResults {
+            installs: build.judged_installs,
+            failures: build.judged_failures,
+            verify_failures: build.judged_verify_failures,
+        }
+        .and(report.event);
         let by = Principal::system();
         let reason = halt(policy, judged).filter(|_| state == BuildState::Promoted);
         sqlx::query!(
@@ -203,7 +211,7 @@ impl Store {
             append(&mut tx, &entry.before(json!({"state": state.as_str()})).after(told), now).await?;
         }
         tx.commit().await?;
-        Ok(reason.map_or(ReportTaken::Counted, ReportTaken::Halted))
+        Ok(reason.map_or(UpdateReportOutcome::Counted, UpdateReportOutcome::Halted))
     }
 
     /// Counters of a build over all hours that are kept.
@@ -239,7 +247,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.hour, counts!(row))).collect())
     }
 
-    /// What devices say went wrong with a build, most frequent first, at most `limit`.
+    /// Errors of a build as devices report them, most frequent first, at most `limit`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -283,7 +291,7 @@ impl Store {
         Ok(())
     }
 
-    /// How many devices ran which version since a time, oldest first.
+    /// Numbers of devices by version since a time, oldest first.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -296,7 +304,7 @@ impl Store {
         Ok(rows.fetch_all(&self.pool).await?)
     }
 
-    /// Forgets counters, samples and what devices told from before these times, at most `limit` of each. Answers how many
+    /// Deletes counters, samples and what devices told from before these times, at most `limit` of each. Returns how many
     /// rows the largest of them were, so that the caller knows whether there may be more.
     ///
     /// # Errors

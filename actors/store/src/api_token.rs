@@ -1,4 +1,4 @@
-//! API tokens: made, found by their secret, listed, revoked.
+//! API tokens: creation, search by secret, lists, revocation.
 
 use domain::access::{Principal, Role, Scopes};
 use domain::api_token::ApiToken;
@@ -9,64 +9,64 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A token to be recorded.
+/// New API token.
 pub struct NewApiToken<'a> {
-    /// Identity.
+    /// Id.
     pub id: ApiTokenId,
-    /// Whose it is.
+    /// Owner of the token.
     pub user_id: UserId,
-    /// The token that makes it.
+    /// API token that creates it.
     pub parent: Option<ApiTokenId>,
-    /// What it is for.
+    /// Name, which says what the token is for.
     pub name: &'a str,
-    /// Its first characters.
+    /// First characters.
     pub prefix: &'a str,
-    /// SHA-256 of all of it.
+    /// SHA-256 of the whole token.
     pub secret_sha256: &'a [u8],
-    /// What it may do.
+    /// Scopes.
     pub scopes: Scopes,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// What became of recording a token.
+/// Outcome of recording a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiTokenOutcome {
-    /// It is recorded.
-    Made,
-    /// Its owner has as many as they may; nothing was recorded.
+    /// The token is created.
+    Created,
+    /// The owner has the most tokens allowed; nothing was created.
     TooMany,
-    /// Its owner or its parent is in force no more; nothing was recorded.
+    /// The owner or the parent token is no longer valid; nothing was created.
     MakerGone,
 }
 
-/// A token that is in force, and its account.
+/// Valid API token and its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiTokenUser {
     /// The token.
     pub token_id: ApiTokenId,
-    /// Whose it is.
+    /// Owner of the token.
     pub user_id: UserId,
-    /// The owner's name.
+    /// Name of the owner.
     pub username: String,
-    /// What the owner may do.
+    /// Owner's role.
     pub role: Role,
-    /// What the token may do of that.
+    /// Scopes of the token.
     pub scopes: Scopes,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// When its use was noted last.
+    /// Time of last use, to about a minute.
     pub last_used_at: Option<Timestamp>,
 }
 
 /// Which tokens to list: newest first, behind `after`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ApiTokenQuery {
-    /// Only of this account.
+    /// Account.
     pub owner: Option<UserId>,
-    /// Behind this token.
+    /// Cursor: the last token of the page before.
     pub after: Option<ApiTokenId>,
-    /// At most so many.
+    /// Most rows.
     pub limit: i64,
 }
 
@@ -129,7 +129,7 @@ impl Store {
         let entry = AuditEntry::new(by, "api_token.made", Target::ApiToken(token.id, token.name.to_owned()));
         append(&mut tx, &entry.after(json!({ "scopes": token.scopes.names(), "expires_at": token.expires_at })), now).await?;
         tx.commit().await?;
-        Ok(ApiTokenOutcome::Made)
+        Ok(ApiTokenOutcome::Created)
     }
 
     /// The token with this secret and its account, if both are in force at `now`.
@@ -216,8 +216,8 @@ impl Store {
             .collect()
     }
 
-    /// Takes a token back, with all that it made, and tells all nodes. `owner`: only if it is
-    /// theirs. Answers whether there is such a token; taking it back again changes nothing.
+    /// Revokes a token with all that it created, and notifies all nodes. `owner`: only a token of this
+    /// account. Returns whether the token exists; revoking it again changes nothing.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -258,7 +258,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes tokens that ended before `before`. Answers how many.
+    /// Removes tokens that ended before `before`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

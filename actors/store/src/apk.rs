@@ -1,7 +1,7 @@
 //! APKs: what was uploaded, what uses it, and what is gone.
 
 use domain::access::Principal;
-use domain::apk::{ApkUse, Kept, Known, Offer, Refusal, Verdict, judge};
+use domain::apk::{ApkUse, Kept, LibraryApk, Offer, Refusal, Verdict, judge};
 use domain::audit::Target;
 use domain::{ApkId, ApkUploadId, Timestamp};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::{Store, StoreError};
 /// An uploaded APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkRow {
-    /// Its id.
+    /// Id of the APK.
     pub id: ApkId,
     /// Package name.
     pub package: String,
@@ -20,78 +20,78 @@ pub struct ApkRow {
     pub version_code: i64,
     /// Version name.
     pub version_name: String,
-    /// What people see below its icon.
+    /// Label of the app.
     pub label: String,
-    /// Oldest Android API level that it runs on.
+    /// Minimum Android API level.
     pub min_sdk: Option<i32>,
-    /// Android API level that it was made for.
+    /// Target Android API level.
     pub target_sdk: Option<i32>,
     /// SHA-256 of the file, hex.
     pub sha256: String,
-    /// Its length in bytes.
+    /// Size of the file, bytes.
     pub size_bytes: i64,
-    /// Certificates that sign it, SHA-256 as hex.
+    /// Signing certificates, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
-    /// Those before them, oldest first.
+    /// Former signing certificates, oldest first.
     pub lineage_sha256: Vec<String>,
-    /// The older APK that this one brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
     /// Whether there is an icon.
     pub has_icon: bool,
-    /// Who uploaded it.
+    /// Who uploaded the APK.
     pub uploaded_by: String,
-    /// When.
+    /// When it was uploaded.
     pub uploaded_at: Timestamp,
-    /// Its file is gone.
+    /// When its file was deleted.
     pub deleted_at: Option<Timestamp>,
 }
 
-/// An APK that was uploaded and read.
+/// New APK, uploaded and parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewApk {
-    /// Its id.
+    /// Id of the APK.
     pub id: ApkId,
-    /// What decides whether it is taken.
+    /// Attributes that decide whether it is accepted.
     pub offer: Offer,
     /// Version name.
     pub version_name: String,
-    /// What people see below its icon.
+    /// Label of the app.
     pub label: String,
-    /// Oldest Android API level that it runs on.
+    /// Minimum Android API level.
     pub min_sdk: Option<i32>,
-    /// Android API level that it was made for.
+    /// Target Android API level.
     pub target_sdk: Option<i32>,
-    /// Its length in bytes.
+    /// Size of the file, bytes.
     pub size_bytes: i64,
-    /// Its icon, and the media type of that.
+    /// Icon and its media type.
     pub icon: Option<(Vec<u8>, String)>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
-    /// The upload that it came with, if there was one.
+    /// Upload in parts that it came with, if any.
     pub upload: Option<ApkUploadId>,
 }
 
-/// What became of an uploaded APK.
+/// Outcome of adding an uploaded APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AddedApk {
-    /// It is in the library.
+pub enum AddApkOutcome {
+    /// The APK is in the library.
     Added,
-    /// The very same file was there already.
-    Known(ApkId),
-    /// It is not taken.
+    /// The same file is in the library already.
+    Existing(ApkId),
+    /// The APK is refused.
     Refused(Refusal),
 }
 
-/// What became of an attempt to delete an APK.
+/// Outcome of deleting an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeletedApk {
-    /// It is deleted; its file can go.
+    /// The APK is deleted, and its file can be removed.
     Deleted,
-    /// There is no such APK, or no more.
+    /// The APK does not exist, or was deleted before.
     Unknown,
-    /// These use it.
+    /// The APK is in use by these.
     InUse(Vec<ApkUse>),
 }
 
@@ -177,7 +177,7 @@ impl Store {
         let known = sqlx::query!("SELECT apk_id, version_code, sha256 FROM apk WHERE package = $1 AND deleted_at IS NULL", offer.package)
             .fetch_all(&self.pool)
             .await?;
-        let known = known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 });
+        let known = known.into_iter().map(|row| LibraryApk { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 });
         Ok(judge(offer, allowed.as_deref(), &known.collect::<Vec<_>>()))
     }
 
@@ -185,7 +185,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn add_apk(&self, new: &NewApk, by: &Principal, now: Timestamp) -> Result<AddedApk, StoreError> {
+    pub async fn add_apk(&self, new: &NewApk, by: &Principal, now: Timestamp) -> Result<AddApkOutcome, StoreError> {
         let offer = &new.offer;
         let mut tx = self.pool.begin().await?;
         // Uploads of one package come one after the other.
@@ -198,11 +198,11 @@ impl Store {
                 .fetch_all(&mut *tx)
                 .await?;
         let known: Vec<_> =
-            known.into_iter().map(|row| Known { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 }).collect();
+            known.into_iter().map(|row| LibraryApk { id: ApkId(row.apk_id), version_code: row.version_code, sha256: row.sha256 }).collect();
         let same = match judge(offer, allowed.as_deref(), &known) {
             Verdict::New => None,
             Verdict::Same(id) => Some(id),
-            Verdict::Refused(refusal) => return Ok(AddedApk::Refused(refusal)),
+            Verdict::Refused(refusal) => return Ok(AddApkOutcome::Refused(refusal)),
         };
         if let Some(upload) = new.upload {
             let id = same.unwrap_or(new.id);
@@ -212,7 +212,7 @@ impl Store {
         }
         if let Some(id) = same {
             tx.commit().await?;
-            return Ok(AddedApk::Known(id));
+            return Ok(AddApkOutcome::Existing(id));
         }
         let (icon, icon_type) = new.icon.clone().unzip();
         sqlx::query!(
@@ -247,10 +247,10 @@ impl Store {
         let entry = AuditEntry::new(by, "apk.uploaded", target(new.id, &offer.package, offer.version_code));
         append(&mut tx, &entry.after(told), now).await?;
         tx.commit().await?;
-        Ok(AddedApk::Added)
+        Ok(AddApkOutcome::Added)
     }
 
-    /// What an APK is needed for.
+    /// Use of an APK.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -4,53 +4,53 @@ use domain::{ApkId, ApkUploadId, Timestamp, UserId};
 
 use crate::{Store, StoreError};
 
-/// An upload.
+/// Stored upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadRow {
-    /// Its id.
+    /// Id.
     pub id: ApkUploadId,
-    /// Whose it is.
+    /// Owner of the upload.
     pub owner: UserId,
-    /// The name of the file, for people.
+    /// The name of the file, for display.
     pub file_name: String,
     /// The length of the whole file, bytes.
     pub size_bytes: i64,
-    /// Its SHA-256 as hex, where the sender told.
+    /// SHA-256 as hex, if the sender gave it.
     pub sha256: Option<String>,
-    /// The APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
-    /// Bytes that are there.
+    /// Bytes received.
     pub received: i64,
-    /// Names of the parts that they stand in, in their order.
+    /// Names of the received parts, in order.
     pub parts: Vec<String>,
-    /// What became of it, once it is over.
+    /// APK, once the upload is complete.
     pub apk: Option<ApkId>,
-    /// When it began.
+    /// Begin of the upload.
     pub created_at: Timestamp,
-    /// When a part came last.
+    /// Time of the last part.
     pub touched_at: Timestamp,
 }
 
-/// An upload that begins.
+/// New upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUpload {
-    /// Its id.
+    /// Id.
     pub id: ApkUploadId,
-    /// Whose it is.
+    /// Owner of the upload.
     pub owner: UserId,
-    /// Who that is, for people.
+    /// Name of the owner.
     pub created_by: String,
-    /// The name of the file, for people.
+    /// The name of the file, for display.
     pub file_name: String,
     /// The length of the whole file, bytes.
     pub size_bytes: i64,
-    /// Its SHA-256 as hex, where the sender told.
+    /// SHA-256 as hex, if the sender gave it.
     pub sha256: Option<String>,
-    /// The APK that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
-    /// For people.
+    /// Internal note.
     pub notes: String,
 }
 
@@ -111,7 +111,7 @@ impl Store {
         }))
     }
 
-    /// Adds a part of `length` bytes that begins at `offset`. `None`: that is not where the upload stands.
+    /// Adds a part of `length` bytes that begins at `offset`. `None`: the upload does not end there.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -129,7 +129,7 @@ impl Store {
         Ok(received.fetch_optional(&self.pool).await?)
     }
 
-    /// Forgets an upload. `false`: there is no such.
+    /// Deletes an upload. `false`: there is no such.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,9 +1,9 @@
-//! The audit trail: entries are added in the transaction of the act that they tell of, read in pages, and
+//! The audit trail: entries are inserted in the transaction of the change that they record, read in pages, and
 //! checked as a chain.
 
 use chrono::SubsecRound;
 use domain::access::{Origin, Principal};
-use domain::audit::{Actor, AuditFilter, Chained, Entry, Head, Target};
+use domain::audit::{Actor, AuditFilter, ChainedEntry, Entry, Head, Target};
 use domain::{DeviceId, Timestamp};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
@@ -19,7 +19,7 @@ const STATE_MAX_BYTES: usize = 200 << 10;
 /// How long a transaction that holds the head may wait for its node, ms. It has one statement and the commit left.
 const HELD_MAX_MS: &str = "3000";
 
-/// What is told of an act. It never holds a secret: whoever makes one names each field.
+/// Values of an audit entry, without secrets: each field is named explicitly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
     actor: Actor,
@@ -31,23 +31,23 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// An act of whoever a service acts for. An action is a thing and what became of it: `device.edited`.
+    /// Entry of a change by a principal. An action is a subject and a participle: `device.edited`.
     pub fn new(by: &Principal, action: &'static str, target: Target) -> Self {
         Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None }
     }
 
-    /// An act of a device.
+    /// Entry of a change by a device.
     pub fn of_device(id: DeviceId, alias: &str, origin: Origin, action: &'static str, target: Target) -> Self {
         Self { actor: Actor::device(id, alias), origin, action, target, before: None, after: None }
     }
 
-    /// What of the target was changed, as it was.
+    /// Changed values of the target, before.
     #[must_use]
     pub fn before(self, before: Value) -> Self {
         Self { before: Some(before), ..self }
     }
 
-    /// What of the target was changed, as it is now.
+    /// Changed values of the target, after.
     #[must_use]
     pub fn after(self, after: Value) -> Self {
         Self { after: Some(after), ..self }
@@ -75,7 +75,7 @@ impl AuditEntry {
     }
 }
 
-/// So much of a text as is kept. PostgreSQL takes no NUL.
+/// Stored part of a text. PostgreSQL takes no NUL.
 fn kept(text: &str, max_chars: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(max_chars).collect()
 }
@@ -141,7 +141,7 @@ pub(crate) async fn append(connection: &mut PgConnection, entry: &AuditEntry, no
     Ok(())
 }
 
-fn read(row: &PgRow) -> Result<Chained, StoreError> {
+fn read(row: &PgRow) -> Result<ChainedEntry, StoreError> {
     let entry = Entry {
         seq: row.try_get("seq")?,
         at: row.try_get("at")?,
@@ -157,7 +157,7 @@ fn read(row: &PgRow) -> Result<Chained, StoreError> {
         request_id: row.try_get("request_id")?,
         address: row.try_get("address")?,
     };
-    Ok(Chained { entry, prev_hash: row.try_get("prev_hash")?, hash: row.try_get("hash")? })
+    Ok(ChainedEntry { entry, prev_hash: row.try_get("prev_hash")?, hash: row.try_get("hash")? })
 }
 
 fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
@@ -195,7 +195,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable, or does not find them within `database.statement_timeout_ms`.
-    pub async fn audit_page(&self, filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> Result<Vec<Chained>, StoreError> {
+    pub async fn audit_page(&self, filter: &AuditFilter, older_than: Option<i64>, limit: i64) -> Result<Vec<ChainedEntry>, StoreError> {
         // Built at run time, so that each question is planned with the index that answers it.
         let mut query = QueryBuilder::new("SELECT * FROM audit_entry WHERE true");
         filtered(&mut query, filter);
@@ -210,10 +210,10 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn audit_batch(&self, after: i64, limit: i64) -> Result<Vec<Chained>, StoreError> {
+    pub async fn audit_batch(&self, after: i64, limit: i64) -> Result<Vec<ChainedEntry>, StoreError> {
         let rows =
             sqlx::query!("SELECT * FROM audit_entry WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit).fetch_all(&self.pool).await?;
-        let chained = rows.into_iter().map(|row| Chained {
+        let chained = rows.into_iter().map(|row| ChainedEntry {
             entry: Entry {
                 seq: row.seq,
                 at: row.at,

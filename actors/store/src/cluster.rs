@@ -1,12 +1,12 @@
-//! Nodes, their leases, and who owns which shard.
+//! Nodes, their leases, and the owners of the shards.
 //!
 //! ```text
 //! node row   active -> draining -> left          by the node itself
-//!            active | draining  -> expired       by whoever sees its lease run out
+//!            active | draining  -> expired       by the node that finds its lease expired
 //! shard row  owner, epoch                        claimed when free or its owner's row has ended
 //! ```
-//! Nobody takes a shard from a node whose row has not ended, and a row that has ended is never
-//! renewed: both meet on the row's lock. All times are the database's own.
+//! No node claims a shard of a node whose row has not ended, and a row that has ended is never
+//! renewed: both lock the row. All times are the database's own.
 
 use domain::access::Principal;
 use domain::audit::Target;
@@ -20,56 +20,56 @@ use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
 
-/// A node that wants to join.
+/// New node.
 #[derive(Debug, Clone)]
 pub struct NewNode {
-    /// This start of it.
+    /// Id of this start of the node.
     pub id: NodeId,
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// Where other nodes dial it.
+    /// Address that other nodes dial.
     pub cluster_addr: String,
-    /// Where devices and people reach it.
+    /// URL for devices and people.
     pub http_url: String,
-    /// Its build.
+    /// Version of the build.
     pub version: String,
-    /// Oldest protocol between nodes that it speaks.
+    /// Oldest node protocol that it speaks.
     pub protocol_min: i32,
-    /// Newest protocol between nodes that it speaks.
+    /// Newest node protocol that it speaks.
     pub protocol_max: i32,
-    /// The locked file in its data folder.
+    /// Identity of the lock file in its data folder.
     pub lock_identity: String,
 }
 
-/// Whether a node could join.
+/// Outcome of joining.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Joined {
-    /// It is a member.
-    Yes,
+pub enum JoinOutcome {
+    /// The node is a member.
+    Joined,
     /// A live node has this name.
     NameTaken {
-        /// Where that node is dialled.
+        /// Address of that node.
         cluster_addr: String,
-        /// When its lease ends unless it is renewed, ms from now.
+        /// Remaining time of its lease, ms.
         lease_left_ms: i64,
     },
 }
 
-/// State of a node's row.
+/// State of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
-    /// Takes shards.
+    /// Accepts shards.
     Active,
-    /// Hands its shards over and takes none.
+    /// Releases its shards and accepts none.
     Draining,
-    /// Its lease ran out, and somebody noted it.
+    /// Its lease ran out, and another node ended it.
     Expired,
-    /// It said goodbye.
+    /// Left by itself.
     Left,
 }
 
 impl NodeState {
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -79,112 +79,112 @@ impl NodeState {
         }
     }
 
-    fn read(text: &str) -> Result<Self, StoreError> {
+    fn parse(text: &str) -> Result<Self, StoreError> {
         [Self::Active, Self::Draining, Self::Expired, Self::Left]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or(StoreError::Corrupt("cluster_node.state"))
     }
 
-    /// Whether it may still own shards.
+    /// Whether the node may still own shards.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Active | Self::Draining)
     }
 }
 
-/// A node, as its row shows it.
+/// Stored node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRow {
-    /// This start of it.
+    /// Id of this start of the node.
     pub id: NodeId,
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// Where other nodes dial it.
+    /// Address that other nodes dial.
     pub cluster_addr: String,
-    /// Where devices and people reach it.
+    /// URL for devices and people.
     pub http_url: String,
-    /// Its build.
+    /// Version of the build.
     pub version: String,
-    /// Protocols between nodes that it speaks.
+    /// Oldest and newest node protocol that it speaks.
     pub protocols: (i32, i32),
-    /// Its state.
+    /// State of the node.
     pub state: NodeState,
     /// When it joined.
     pub joined_at: Timestamp,
-    /// When it ended, if it has.
+    /// When it left or was expired.
     pub ended_at: Option<Timestamp>,
-    /// What is left of its lease, ms; negative once it ran out.
+    /// Remaining time of its lease, ms; negative once it has run out.
     pub lease_left_ms: i64,
 }
 
-/// A shard, as its row shows it.
+/// Stored shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardRow {
-    /// Which.
+    /// The shard.
     pub shard: ShardId,
-    /// Whose, whether or not that node is still alive.
+    /// Owner, whether or not that node is live.
     pub owner: Option<NodeId>,
-    /// Counts its claims.
+    /// Epoch of the last claim.
     pub epoch: Epoch,
 }
 
-/// A shard that was just claimed.
+/// Claimed shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimedShard {
-    /// Which.
+    /// The shard.
     pub shard: ShardId,
     /// The epoch that began with the claim.
     pub epoch: Epoch,
 }
 
-/// One line of the journal of shards: many shards that moved together.
+/// Entry of the shard history: shards that moved together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardMoves {
-    /// Whose they were; `None` when they were nobody's.
+    /// Former owner; `None`: unassigned.
     pub from: Option<String>,
-    /// Whose they are since.
+    /// New owner.
     pub to: String,
-    /// Why: free, expired, left, released.
+    /// Reason: free, expired, left, released.
     pub reason: String,
-    /// How many.
+    /// Number of shards.
     pub shards: i64,
     /// When the last of them moved.
     pub at: Timestamp,
 }
 
-/// Notifications from other nodes.
+/// Listener for notifications of other nodes.
 pub struct Listener(PgListener);
 
-/// What was told.
+/// Notification of another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// Look at placement.
+pub enum Notification {
+    /// Placement may have changed.
     Placement,
-    /// Somebody changed this device; text of its id.
+    /// This device was changed; text of its id.
     Device(String),
-    /// A command was made for this device; text of its id.
+    /// A command was created for this device; text of its id.
     Command(String),
-    /// A batch of commands was made; text of its id.
+    /// A batch of commands was created; text of its id.
     CommandBatch(String),
-    /// Commands of a deployment were made; text of its id.
+    /// Commands of a deployment were created; text of its id.
     DeploymentCommands(String),
-    /// Something happened to a deployment; text of its id, empty when it may be any.
+    /// A deployment was changed; text of its id, empty when it may be any.
     Deployment(String),
-    /// An account, a sign-in or an API token lost something.
+    /// An account, a sign-in or an API token lost rights.
     Account,
-    /// The connection was lost in between: anything may have been missed.
+    /// The connection was lost: notifications may have been missed.
     Missed,
 }
 
 impl Listener {
-    /// Waits for the next.
+    /// Waits for the next notification.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn next(&mut self) -> Result<Notice, StoreError> {
+    pub async fn next(&mut self) -> Result<Notification, StoreError> {
         loop {
             match self.0.try_recv().await? {
-                None => return Ok(Notice::Missed),
+                None => return Ok(Notification::Missed),
                 Some(told) => {
                     if let Some(notice) = notice(&told) {
                         return Ok(notice);
@@ -194,23 +194,23 @@ impl Listener {
         }
     }
 
-    /// One that has arrived already.
-    pub fn waiting(&mut self) -> Option<Notice> {
+    /// Returns a notification that has arrived already.
+    pub fn waiting(&mut self) -> Option<Notification> {
         std::iter::from_fn(|| self.0.next_buffered()).find_map(|told| notice(&told))
     }
 }
 
-fn notice(told: &PgNotification) -> Option<Notice> {
+fn notice(told: &PgNotification) -> Option<Notification> {
     match told.channel() {
-        channels::PLACEMENT => Some(Notice::Placement),
-        channels::DEVICE => Some(Notice::Device(told.payload().to_owned())),
-        channels::ACCOUNT => Some(Notice::Account),
+        channels::PLACEMENT => Some(Notification::Placement),
+        channels::DEVICE => Some(Notification::Device(told.payload().to_owned())),
+        channels::ACCOUNT => Some(Notification::Account),
         channels::COMMAND => Some(match told.payload().split_once(':') {
-            Some(("deployment", id)) => Notice::DeploymentCommands(id.to_owned()),
-            Some((_, batch)) => Notice::CommandBatch(batch.to_owned()),
-            None => Notice::Command(told.payload().to_owned()),
+            Some(("deployment", id)) => Notification::DeploymentCommands(id.to_owned()),
+            Some((_, batch)) => Notification::CommandBatch(batch.to_owned()),
+            None => Notification::Command(told.payload().to_owned()),
         }),
-        channels::DEPLOYMENT => Some(Notice::Deployment(told.payload().to_owned())),
+        channels::DEPLOYMENT => Some(Notification::Deployment(told.payload().to_owned())),
         _ => None,
     }
 }
@@ -220,8 +220,8 @@ fn interval(ms: i64) -> PgInterval {
 }
 
 impl Store {
-    /// Enters the cluster's name and the digest of its keys on the first start. Answers those
-    /// that hold.
+    /// Stores the name of the cluster and the digest of its keys on the first start. Returns the stored
+    /// ones.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -238,7 +238,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn join_cluster(&self, node: &NewNode, ttl_ms: i64) -> Result<Joined, StoreError> {
+    pub async fn join_cluster(&self, node: &NewNode, ttl_ms: i64) -> Result<JoinOutcome, StoreError> {
         sqlx::query!(
             "UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
              WHERE state IN ('active', 'draining') AND (lock_identity = $1 OR (name = $2 AND expires_at <= clock_timestamp()))",
@@ -267,7 +267,7 @@ impl Store {
         .rows_affected();
         if entered == 1 {
             self.notify_placement().await?;
-            return Ok(Joined::Yes);
+            return Ok(JoinOutcome::Joined);
         }
         let taken = sqlx::query!(
             r#"SELECT cluster_addr, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint AS "lease_left_ms!"
@@ -277,14 +277,14 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         // Gone in between: as good as about to run out.
-        Ok(taken.map_or(Joined::NameTaken { cluster_addr: String::new(), lease_left_ms: 0 }, |row| Joined::NameTaken {
+        Ok(taken.map_or(JoinOutcome::NameTaken { cluster_addr: String::new(), lease_left_ms: 0 }, |row| JoinOutcome::NameTaken {
             cluster_addr: row.cluster_addr,
             lease_left_ms: row.lease_left_ms,
         }))
     }
 
     /// Renews a lease. A lease that ran out can be renewed as long as nobody noted that it did.
-    /// Answers the node's state; `None` when its row has ended.
+    /// Returns the node's state; `None` when its row has ended.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -297,7 +297,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        state.as_deref().map(NodeState::read).transpose()
+        state.as_deref().map(NodeState::parse).transpose()
     }
 
     /// The nodes: those that live, and those that ended within the last hour.
@@ -322,7 +322,7 @@ impl Store {
                     http_url: row.http_url,
                     version: row.version,
                     protocols: (row.protocol_min, row.protocol_max),
-                    state: NodeState::read(&row.state)?,
+                    state: NodeState::parse(&row.state)?,
                     joined_at: row.joined_at,
                     ended_at: row.ended_at,
                     lease_left_ms: row.lease_left_ms,
@@ -426,7 +426,7 @@ impl Store {
         Ok(released)
     }
 
-    /// Makes a live node drain, or take shards again. Answers whether there is such a node.
+    /// Makes a live node drain, or take shards again. Returns whether there is such a node.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -501,7 +501,7 @@ impl Store {
             .collect())
     }
 
-    /// Forgets moves and nodes that ended more than a month ago.
+    /// Deletes moves and nodes that ended more than a month ago.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -15,106 +15,106 @@ use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
 
-/// What the commands of one call have in common.
+/// Common values of the commands of a call.
 #[derive(Debug, Clone)]
 pub struct NewCommands {
     /// Name of the action.
     pub action: String,
-    /// JSON that devices are sent; may hold secrets.
+    /// Parameters that are sent, JSON; may hold secrets.
     pub params: String,
-    /// The same without secrets.
+    /// Parameters without secrets, for display.
     pub params_shown: String,
-    /// Who asked for it.
+    /// Who created the commands.
     pub created_by: String,
-    /// When.
+    /// When they were created.
     pub created_at: Timestamp,
-    /// When they are worthless.
+    /// Expiry of the commands.
     pub expires_at: Timestamp,
-    /// Each device with the command's id and when it is sent at the earliest.
+    /// Devices, each with the id of its command and the earliest time of sending.
     pub devices: Vec<(DeviceId, CommandId, Timestamp)>,
-    /// The batch that they are.
+    /// Batch of the commands.
     pub batch: Option<NewBatch>,
 }
 
-/// A batch, beyond its commands.
+/// New batch, without its commands.
 #[derive(Debug, Clone)]
 pub struct NewBatch {
-    /// Its id.
+    /// Id of the batch.
     pub id: CommandBatchId,
-    /// What was asked for, for people.
+    /// Requested target, for display.
     pub target: String,
-    /// Commands that are sent in a second.
+    /// Rate of sending, commands per second.
     pub rate_per_second: i32,
     /// Devices without a command and why, as JSON.
     pub refused: String,
-    /// How many of those.
+    /// Number of refused devices.
     pub refused_count: i32,
 }
 
-/// Makes a call happen once, however often it is made.
+/// Idempotency key with its owner.
 #[derive(Debug, Clone)]
-pub struct OnceKey {
-    /// Who calls.
+pub struct IdempotencyRecord {
+    /// User or API token that sent the request.
     pub owner: Uuid,
-    /// The key that the caller chose.
+    /// Key, chosen by the caller.
     pub key: String,
-    /// What the caller asked for.
+    /// SHA-256 of the request body.
     pub body_sha256: [u8; 32],
 }
 
-/// What became of a call.
+/// Outcome of inserting commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Created {
-    /// It is on record, with this many commands.
+pub enum InsertOutcome {
+    /// Inserted, with this many commands.
     New(u64),
-    /// It was before: the command or batch that was made then.
-    Known(Uuid),
-    /// The key was used for something else.
+    /// An earlier request with the same idempotency key created this command or batch.
+    Existing(Uuid),
+    /// The idempotency key was used for another request.
     OtherBody,
 }
 
-/// A command as its owner drives it.
+/// Unfinished command, as the owner of its device loads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenCommand {
-    /// Its id.
+    /// Id of the command.
     pub id: CommandId,
-    /// Whom it is for.
+    /// Device of the command.
     pub device_id: DeviceId,
     /// Name of the action.
     pub action: String,
-    /// JSON that the device is sent.
+    /// Parameters that are sent, JSON.
     pub params: String,
-    /// Where it stands.
+    /// State of the command.
     pub state: CommandState,
-    /// When it was made.
+    /// When the command was created.
     pub created_at: Timestamp,
-    /// When it is sent at the earliest.
+    /// Earliest time of sending.
     pub release_at: Timestamp,
-    /// When it is worthless.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// Which open commands are read.
+/// Scope of a read of open commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenOf {
-    /// All of some shards.
+pub enum OpenCommandScope {
+    /// All commands of the shards.
     Shards,
-    /// Those that were made within this time, s.
+    /// Commands that were created within this time, s.
     MadeWithin(i32),
-    /// Those of one device.
+    /// Commands of one device.
     Device(DeviceId),
-    /// Those of one batch.
+    /// Commands of one batch.
     Batch(CommandBatchId),
-    /// Those of one deployment that were made within the last half minute.
+    /// Commands of one deployment that were created within the last half minute.
     Deployment(DeploymentId),
 }
 
 pub(crate) fn state(name: &str) -> Result<CommandState, StoreError> {
-    CommandState::of_name(name).ok_or(StoreError::Corrupt("command.state"))
+    CommandState::parse(name).ok_or(StoreError::Corrupt("command.state"))
 }
 
 pub(crate) fn path(name: Option<&str>) -> Result<Option<Path>, StoreError> {
-    name.map(|name| Path::of_name(name).ok_or(StoreError::Corrupt("command.path"))).transpose()
+    name.map(|name| Path::parse(name).ok_or(StoreError::Corrupt("command.path"))).transpose()
 }
 
 /// A command's progress from its columns.
@@ -122,7 +122,7 @@ macro_rules! progress {
     ($row:expr) => {{
         let row = &$row;
         let ending =
-            row.outcome.as_deref().map(|name| domain::command::Ending::of_name(name).ok_or(StoreError::Corrupt("command.outcome")));
+            row.outcome.as_deref().map(|name| domain::command::CommandOutcome::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
         domain::command::Progress {
             state: $crate::command::state(&row.state)?,
             attempts: row.attempts,
@@ -137,42 +137,50 @@ macro_rules! progress {
 pub(crate) use progress;
 
 /// Takes a key, or says what it was taken for.
-pub(crate) async fn take_key(
+pub(crate) async fn claim_key(
     tx: &mut Transaction<'static, Postgres>,
-    once: &OnceKey,
+    idempotency_key: &IdempotencyRecord,
     resource: Uuid,
     now: Timestamp,
-) -> Result<Created, StoreError> {
+) -> Result<InsertOutcome, StoreError> {
     let taken = sqlx::query!(
         "INSERT INTO command_idempotency (owner_id, key, body_sha256, resource_id, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (owner_id, key) DO NOTHING",
-        once.owner,
-        once.key,
-        &once.body_sha256[..],
+        idempotency_key.owner,
+        idempotency_key.key,
+        &idempotency_key.body_sha256[..],
         resource,
         now
     );
     if taken.execute(&mut **tx).await?.rows_affected() > 0 {
-        return Ok(Created::New(0));
+        return Ok(InsertOutcome::New(0));
     }
-    let known =
-        sqlx::query!("SELECT body_sha256, resource_id FROM command_idempotency WHERE owner_id = $1 AND key = $2", once.owner, once.key)
-            .fetch_one(&mut **tx)
-            .await?;
-    Ok(if known.body_sha256 == once.body_sha256 { Created::Known(known.resource_id) } else { Created::OtherBody })
+    let known = sqlx::query!(
+        "SELECT body_sha256, resource_id FROM command_idempotency WHERE owner_id = $1 AND key = $2",
+        idempotency_key.owner,
+        idempotency_key.key
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(if known.body_sha256 == idempotency_key.body_sha256 { InsertOutcome::Existing(known.resource_id) } else { InsertOutcome::OtherBody })
 }
 
 impl Store {
-    /// Puts commands on record, and tells every node. A device that is deleted by now gets none.
+    /// Inserts commands, and notifies every node. A device that is deleted by now gets none.
     ///
     /// # Errors
-    /// The database is unavailable; nothing is on record then, or all of it.
-    pub async fn insert_commands(&self, new: &NewCommands, once: Option<&OnceKey>, audit: &AuditEntry) -> Result<Created, StoreError> {
+    /// The database is unavailable; nothing is stored then, or all of it.
+    pub async fn insert_commands(
+        &self,
+        new: &NewCommands,
+        idempotency_key: Option<&IdempotencyRecord>,
+        audit: &AuditEntry,
+    ) -> Result<InsertOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         let resource = new.batch.as_ref().map(|batch| batch.id.0).or(new.devices.first().map(|(_, id, _)| id.0)).unwrap_or_default();
-        if let Some(once) = once {
-            match take_key(&mut tx, once, resource, new.created_at).await? {
-                Created::New(_) => {}
+        if let Some(idempotency_key) = idempotency_key {
+            match claim_key(&mut tx, idempotency_key, resource, new.created_at).await? {
+                InsertOutcome::New(_) => {}
                 known => return Ok(known),
             }
         }
@@ -235,12 +243,12 @@ impl Store {
             None => devices.first().copied().unwrap_or_default().to_string(),
         };
         if made == 0 && new.batch.is_none() {
-            return Ok(Created::New(0));
+            return Ok(InsertOutcome::New(0));
         }
         sqlx::query!("SELECT pg_notify($1, $2)", channels::COMMAND, told).execute(&mut *tx).await?;
         append(&mut tx, audit, new.created_at).await?;
         tx.commit().await?;
-        Ok(Created::New(made))
+        Ok(InsertOutcome::New(made))
     }
 
     /// At most `limit` open commands for devices of these shards, in the order of their ids, behind `after`.
@@ -250,17 +258,17 @@ impl Store {
     pub async fn open_commands(
         &self,
         shards: &[ShardId],
-        of: OpenOf,
+        of: OpenCommandScope,
         after: Option<CommandId>,
         limit: i64,
     ) -> Result<Vec<OpenCommand>, StoreError> {
         let shards: Vec<_> = shards.iter().map(|shard| i32::from(shard.0)).collect();
         let (device, batch, deployment, within) = match of {
-            OpenOf::Shards => (None, None, None, None),
-            OpenOf::MadeWithin(seconds) => (None, None, None, Some(f64::from(seconds))),
-            OpenOf::Device(id) => (Some(id.0), None, None, None),
-            OpenOf::Batch(id) => (None, Some(id.0), None, None),
-            OpenOf::Deployment(id) => (None, None, Some(id.0), Some(30.0)),
+            OpenCommandScope::Shards => (None, None, None, None),
+            OpenCommandScope::MadeWithin(seconds) => (None, None, None, Some(f64::from(seconds))),
+            OpenCommandScope::Device(id) => (Some(id.0), None, None, None),
+            OpenCommandScope::Batch(id) => (None, Some(id.0), None, None),
+            OpenCommandScope::Deployment(id) => (None, None, Some(id.0), Some(30.0)),
         };
         let rows = sqlx::query!(
             "SELECT request_id, device_id, action, params, state, created_at, release_at, expires_at FROM command
@@ -313,7 +321,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), row.open)).collect())
     }
 
-    /// Ends at most `limit` open commands whose time was over at this moment. Answers how many.
+    /// Ends at most `limit` open commands whose time was over at this moment. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -337,8 +345,8 @@ impl Store {
         Ok(expired)
     }
 
-    /// Forgets at most `limit` commands that were made before this time, then batches that have none left,
-    /// and keys of idempotent calls from before `keys_before`. Answers how many commands.
+    /// Deletes at most `limit` commands that were made before this time, then batches that have none left,
+    /// and keys of idempotent calls from before `keys_before`. Returns how many commands.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -367,7 +375,7 @@ impl Store {
         Ok(purged)
     }
 
-    /// Forgets a push token that its service knows no more, unless the device has told another one since.
+    /// Deletes a push token that its service knows no more, unless the device has told another one since.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -387,5 +395,5 @@ fn by_system(action: &'static str, commands: u64) -> AuditEntry {
 
 /// What the page of a command shows of its progress is what its owner decides by.
 pub(crate) fn columns_of(progress: &Progress) -> (&'static str, Option<&'static str>, Option<&'static str>) {
-    (progress.state.as_str(), progress.path.map(Path::as_str), progress.ending.map(domain::command::Ending::as_str))
+    (progress.state.as_str(), progress.path.map(Path::as_str), progress.ending.map(domain::command::CommandOutcome::as_str))
 }

@@ -1,4 +1,4 @@
-//! Commands and batches as people see them: pages, one by one, and counted.
+//! Reads of commands and batches for display: pages, single ones, counts.
 
 use domain::command::{CommandState, Progress};
 use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
@@ -10,99 +10,99 @@ use crate::audit::{AuditEntry, append};
 use crate::command::{path, state};
 use crate::{Store, StoreError};
 
-/// A command as people see it.
+/// Stored command, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandRow {
-    /// Its id.
+    /// Id.
     pub id: CommandId,
-    /// Whom it is for.
+    /// Device of the command.
     pub device_id: DeviceId,
-    /// The device's alias by now.
+    /// Present alias of the device.
     pub alias: String,
-    /// The batch that it belongs to.
+    /// Batch of the command.
     pub batch_id: Option<CommandBatchId>,
     /// Name of the action.
     pub action: String,
-    /// Its parameters, JSON without secrets.
+    /// Parameters without secrets, JSON.
     pub params: String,
-    /// How far it got.
+    /// Progress.
     pub progress: Progress,
-    /// Who asked for it.
+    /// Creator.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it is sent at the earliest.
+    /// Earliest time of sending.
     pub release_at: Timestamp,
-    /// When it is worthless.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// Who took it back.
+    /// Who canceled the command.
     pub canceled_by: Option<String>,
-    /// What the device said of how it ended, for people.
+    /// Message of the device, for display.
     pub message: Option<String>,
-    /// The same for programs.
+    /// Code for programs.
     pub code: Option<String>,
-    /// What the action yielded, JSON.
+    /// Output of the action, JSON.
     pub data: Option<String>,
-    /// When the device was done, by its clock.
+    /// Completion, by the clock of the device.
     pub device_finished_at: Option<Timestamp>,
 }
 
-/// Which commands to show.
+/// Filter of commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommandQuery {
-    /// Only of this device.
+    /// Device.
     pub device: Option<DeviceId>,
-    /// Only of this batch.
+    /// Batch.
     pub batch: Option<CommandBatchId>,
-    /// Only those that are in no batch.
+    /// Only commands without a batch.
     pub single: bool,
-    /// Only in this state.
+    /// State.
     pub state: Option<CommandState>,
-    /// Only with this action.
+    /// Action.
     pub action: Option<String>,
-    /// Only that this account asked for.
+    /// Creator.
     pub created_by: Option<String>,
 }
 
-/// Where a page begins: behind this command.
+/// Cursor of a page of commands: the last one of the page before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandCursor {
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Its id.
+    /// Id.
     pub id: CommandId,
 }
 
-/// A batch as people see it.
+/// Stored batch, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchRow {
-    /// Its id.
+    /// Id.
     pub id: CommandBatchId,
     /// Name of the action.
     pub action: String,
-    /// Its parameters, JSON without secrets.
+    /// Parameters without secrets, JSON.
     pub params: String,
-    /// What was asked for, JSON.
+    /// Requested target, JSON.
     pub target: String,
-    /// Commands that are sent in a second.
+    /// Rate of sending, commands per second.
     pub rate_per_second: i32,
-    /// Devices that got a command.
+    /// Devices with a command.
     pub devices: i32,
-    /// Devices that did not and why, JSON.
+    /// Devices without a command and why, JSON.
     pub refused: String,
-    /// How many of those.
+    /// Number of refused devices.
     pub refused_count: i32,
-    /// Who asked for it.
+    /// Creator.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When its commands are worthless.
+    /// Expiry of its commands.
     pub expires_at: Timestamp,
-    /// When it was taken back.
+    /// Time of cancellation.
     pub canceled_at: Option<Timestamp>,
 }
 
-/// How many commands of a batch are in a state, by the path of their last attempt.
+/// Number of commands of a batch in a state, by the path of their last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchCount {
     /// The batch.
@@ -111,7 +111,7 @@ pub struct BatchCount {
     pub state: CommandState,
     /// The path; `None` when none was tried.
     pub path: Option<domain::command::Path>,
-    /// How many.
+    /// Number of commands.
     pub commands: i64,
 }
 
@@ -121,7 +121,7 @@ const COLUMNS: &str = "c.request_id, c.device_id, d.alias, c.batch_id, c.action,
 
 fn read(row: &PgRow) -> Result<CommandRow, StoreError> {
     let outcome: Option<&str> = row.try_get("outcome")?;
-    let ending = outcome.map(|name| domain::command::Ending::of_name(name).ok_or(StoreError::Corrupt("command.outcome")));
+    let ending = outcome.map(|name| domain::command::CommandOutcome::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
     Ok(CommandRow {
         id: CommandId(row.try_get("request_id")?),
         device_id: DeviceId(row.try_get("device_id")?),
@@ -274,7 +274,7 @@ impl Store {
             .collect()
     }
 
-    /// Notes that a batch is taken back, and answers its open commands. `None`: there is no such batch.
+    /// Marks a batch as canceled, and returns its open commands. `None`: there is no such batch.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,11 +1,11 @@
-//! What happens to commands: reports of owners, people and devices, each decided about under the row's lock.
+//! Reports about commands by owners, people and devices; each is decided under the lock of the row.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
-use domain::command::{CommandState, Ending, Progress, Report, Verdict, record};
-use domain::shard::{Epoch, ShardId};
+use domain::command::{CommandOutcome, CommandState, Progress, Report, Verdict, record};
+use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 
 use serde_json::json;
@@ -14,66 +14,66 @@ use crate::audit::{AuditEntry, append};
 use crate::command::{columns_of, progress};
 use crate::{Store, StoreError};
 
-/// What a device said beside how it ended.
+/// Payload of a device's result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
-    /// For people.
+pub struct ResultPayload {
+    /// Message for display.
     pub message: Option<String>,
-    /// For programs.
+    /// Code for programs.
     pub code: Option<String>,
-    /// What the action yields, JSON.
+    /// Output of the action, JSON.
     pub data: Option<String>,
-    /// When the device was done, by its clock.
+    /// Completion, by the clock of the device.
     pub finished_at: Option<Timestamp>,
 }
 
-/// Who reports.
+/// Author of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reporter {
-    /// The owner of the device's shard, in this epoch.
-    Owner(ShardId, Epoch),
+    /// Owner of the device's shard.
+    Owner(ShardLease),
     /// The device itself.
-    Device(DeviceId, Said),
-    /// Somebody by this name, and what the trail says of it unless that is said already.
+    Device(DeviceId, ResultPayload),
+    /// Person of this name, with the audit entry unless another one covers it.
     Person(String, Option<Box<AuditEntry>>),
 }
 
-/// A report.
+/// Report about a command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandReport {
-    /// Which command.
+    /// The command.
     pub id: CommandId,
-    /// Who says so.
+    /// Author of the report.
     pub by: Reporter,
-    /// What.
+    /// Reported event.
     pub report: Report,
-    /// When.
+    /// Time of the report.
     pub at: Timestamp,
 }
 
-/// What became of a report.
+/// Outcome of a report about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reported {
-    /// It is on record: whose command it is, its action, and where it stood and stands.
+pub enum CommandReportOutcome {
+    /// The report is stored, and the command has changed.
     Changed {
-        /// Whom the command is for.
+        /// Device of the command.
         device_id: DeviceId,
         /// Name of its action.
         action: String,
-        /// When it was made.
+        /// When the command was created.
         created_at: Timestamp,
-        /// Before.
+        /// Progress before the report.
         before: Progress,
-        /// From now on.
+        /// Progress after the report.
         after: Progress,
     },
-    /// It was on record, or changes nothing any more; this is.
+    /// The report changes nothing; the command is in this state.
     Nothing(CommandState),
-    /// The device said before that it ended otherwise.
-    Conflict(Ending),
-    /// There is no such command, or it is another device's.
+    /// The device has reported another outcome before.
+    Conflict(CommandOutcome),
+    /// The command does not exist, or belongs to another device.
     Unknown,
-    /// The shard has another owner by now.
+    /// The shard has another owner now.
     NotOwner,
 }
 
@@ -85,29 +85,29 @@ struct Row {
     params: String,
     created_at: Timestamp,
     now: Progress,
-    said: Option<Said>,
+    payload: Option<ResultPayload>,
     canceled_by: Option<String>,
     changed: bool,
     trail: Vec<(AuditEntry, Timestamp)>,
 }
 
 impl Store {
-    /// Puts reports on record, in their order. Each is answered in its place.
+    /// Records reports about commands, in their order. Outcomes are in the same order.
     ///
     /// # Errors
-    /// The database is unavailable; nothing is on record then, or all of it.
-    pub async fn report_commands(&self, reports: &[CommandReport]) -> Result<Vec<Reported>, StoreError> {
+    /// The database is unavailable; then either nothing is stored, or all reports are.
+    pub async fn report_commands(&self, reports: &[CommandReport]) -> Result<Vec<CommandReportOutcome>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let shards: Vec<i32> = reports
             .iter()
             .filter_map(|report| match report.by {
-                Reporter::Owner(shard, _) => Some(i32::from(shard.0)),
+                Reporter::Owner(lease) => Some(i32::from(lease.shard.0)),
                 _ => None,
             })
             .collect();
         let mut owned: HashSet<(i32, i64)> = HashSet::new();
         if !shards.is_empty() {
-            // Held until this is committed: nobody takes the shard in between.
+            // The rows are locked until the commit: no other node claims a shard in between.
             let rows = sqlx::query!("SELECT shard_id, epoch FROM shard WHERE shard_id = ANY($1) ORDER BY shard_id FOR SHARE", &shards)
                 .fetch_all(&mut *tx)
                 .await?;
@@ -133,7 +133,7 @@ impl Store {
                 params: row.params,
                 created_at: row.created_at,
                 now,
-                said: None,
+                payload: None,
                 canceled_by: None,
                 changed: false,
                 trail: Vec::new(),
@@ -154,37 +154,43 @@ impl Store {
     }
 }
 
-fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, told: &CommandReport) -> Reported {
-    let Some(row) = rows.get_mut(&told.id) else { return Reported::Unknown };
-    match &told.by {
-        Reporter::Owner(shard, epoch) if !owned.contains(&(i32::from(shard.0), epoch.0)) => return Reported::NotOwner,
-        Reporter::Device(device, _) if *device != row.device_id => return Reported::Unknown,
+fn decide(rows: &mut BTreeMap<CommandId, Row>, owned: &HashSet<(i32, i64)>, report: &CommandReport) -> CommandReportOutcome {
+    let Some(row) = rows.get_mut(&report.id) else { return CommandReportOutcome::Unknown };
+    match &report.by {
+        Reporter::Owner(lease) if !owned.contains(&(i32::from(lease.shard.0), lease.epoch.0)) => return CommandReportOutcome::NotOwner,
+        Reporter::Device(device, _) if *device != row.device_id => return CommandReportOutcome::Unknown,
         _ => {}
     }
-    match record(row.now, told.report, told.at) {
-        Verdict::Nothing => Reported::Nothing(row.now.state),
-        Verdict::Conflict(known) => Reported::Conflict(known),
+    match record(row.now, report.report, report.at) {
+        Verdict::Nothing => CommandReportOutcome::Nothing(row.now.state),
+        Verdict::Conflict(known) => CommandReportOutcome::Conflict(known),
         Verdict::Changed(after) => {
             let before = std::mem::replace(&mut row.now, after);
             row.changed = true;
-            match &told.by {
-                Reporter::Device(_, said) if matches!(told.report, Report::Ended(_)) => row.said = Some(said.clone()),
+            match &report.by {
+                Reporter::Device(_, payload) if matches!(report.report, Report::Ended(_)) => row.payload = Some(payload.clone()),
                 Reporter::Person(name, entry) => {
                     row.canceled_by = Some(name.clone());
-                    row.trail.extend(entry.as_ref().map(|entry| ((**entry).clone(), told.at)));
+                    row.trail.extend(entry.as_ref().map(|entry| ((**entry).clone(), report.at)));
                 }
                 _ => {}
             }
-            // Of a batch or a deployment the trail tells that it was made; what became of each is in its own record.
-            if !row.of_many && !matches!(told.by, Reporter::Person(..)) {
-                row.trail.extend(ended(told.id, row, before, after).map(|entry| (entry, told.at)));
+            // A batch or deployment has an audit entry of its creation; the outcome of each command is in its own row.
+            if !row.of_many && !matches!(report.by, Reporter::Person(..)) {
+                row.trail.extend(ended(report.id, row, before, after).map(|entry| (entry, report.at)));
             }
-            Reported::Changed { device_id: row.device_id, action: row.action.clone(), created_at: row.created_at, before, after }
+            CommandReportOutcome::Changed {
+                device_id: row.device_id,
+                action: row.action.clone(),
+                created_at: row.created_at,
+                before,
+                after,
+            }
         }
     }
 }
 
-/// What the trail says of a command that is over, or ended otherwise than it seemed.
+/// Audit entry of a command that has finished, or has another outcome than it seemed.
 fn ended(id: CommandId, row: &Row, before: Progress, after: Progress) -> Option<AuditEntry> {
     if after.state.is_open() || before.state == after.state {
         return None;
@@ -196,8 +202,8 @@ fn ended(id: CommandId, row: &Row, before: Progress, after: Progress) -> Option<
         _ => AuditEntry::new(&Principal::system(), "command.expired", target),
     };
     let (_, path, ending) = columns_of(&after);
-    let told = json!({ "request_id": id.to_string(), "action": row.action, "path": path, "outcome": ending, "attempts": after.attempts });
-    Some(entry.before(json!({ "state": before.state.as_str() })).after(told))
+    let report = json!({ "request_id": id.to_string(), "action": row.action, "path": path, "outcome": ending, "attempts": after.attempts });
+    Some(entry.before(json!({ "state": before.state.as_str() })).after(report))
 }
 
 async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {
@@ -206,8 +212,8 @@ async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTree
             rows.values().map(|$row| $value).collect::<Vec<_>>()
         };
     }
-    fn said<T: Clone>(row: &Row, part: impl Fn(&Said) -> Option<T>) -> Option<T> {
-        row.said.as_ref().and_then(part)
+    fn payload<T: Clone>(row: &Row, part: impl Fn(&ResultPayload) -> Option<T>) -> Option<T> {
+        row.payload.as_ref().and_then(part)
     }
     let ids: Vec<_> = rows.keys().map(|id| id.0).collect();
     let states = column!(row => columns_of(&row.now).0);
@@ -217,10 +223,10 @@ async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTree
     let delivered = column!(row => row.now.delivered_at);
     let finished = column!(row => row.now.finished_at);
     let outcomes = column!(row => columns_of(&row.now).2);
-    let messages = column!(row => said(row, |said| said.message.clone()));
-    let codes = column!(row => said(row, |said| said.code.clone()));
-    let data = column!(row => said(row, |said| said.data.clone()));
-    let device_finished = column!(row => said(row, |said| said.finished_at));
+    let messages = column!(row => payload(row, |payload| payload.message.clone()));
+    let codes = column!(row => payload(row, |payload| payload.code.clone()));
+    let data = column!(row => payload(row, |payload| payload.data.clone()));
+    let device_finished = column!(row => payload(row, |payload| payload.finished_at));
     let canceled_by = column!(row => row.canceled_by.clone());
     sqlx::query!(
         "UPDATE command c SET state = r.state, attempts = r.attempts, path = r.path, sent_at = r.sent_at, delivered_at = r.delivered_at,
@@ -253,7 +259,7 @@ async fn write(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTree
     Ok(())
 }
 
-/// A device that has taken its new key is sent everything else under it.
+/// Stores the new key version of devices that have taken it; later commands are signed with that key.
 async fn rotate_keys(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: &BTreeMap<CommandId, Row>) -> Result<(), StoreError> {
     let rotated: HashMap<_, _> = rows
         .values()
@@ -277,7 +283,7 @@ async fn rotate_keys(tx: &mut sqlx::Transaction<'static, sqlx::Postgres>, rows: 
     Ok(())
 }
 
-/// The version of a device's key that a command tells it to take.
+/// Version of the device key in the parameters of a `rotate_key` command.
 pub fn key_version(params: &str) -> Option<i32> {
     serde_json::from_str::<serde_json::Value>(params).ok()?.get("key_version")?.as_i64()?.try_into().ok()
 }

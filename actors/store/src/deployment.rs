@@ -1,4 +1,4 @@
-//! Deployments: made once with their set and its order, and read by people.
+//! Deployments: creation with all tasks, and reads for lists.
 
 use domain::access::Principal;
 use domain::deployment::{ConflictRule, DeploymentState, Options, PauseReason, Phase, Reason, Run, TaskState};
@@ -11,113 +11,113 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
-use crate::command::{Created, OnceKey, take_key};
+use crate::command::{IdempotencyRecord, InsertOutcome, claim_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
-use crate::deployment_steer::{Steer, Steered, steer_in};
+use crate::deployment_transition::{DeploymentTransition, TransitionOutcome, transition_in};
 use crate::{Store, StoreError};
 
-/// A deployment that is to be made.
+/// New deployment.
 #[derive(Debug, Clone)]
 pub struct NewDeployment {
-    /// Its id.
+    /// Id of the deployment.
     pub id: DeploymentId,
-    /// For people.
+    /// Display name.
     pub name: String,
-    /// What is installed.
+    /// APK to install.
     pub apk: ApkId,
-    /// Its package.
+    /// Package of the APK.
     pub package: String,
-    /// Its version code.
+    /// Version code of the APK.
     pub version_code: i64,
-    /// What was asked for, JSON.
+    /// Requested target, JSON.
     pub target: String,
-    /// What may be done and when.
+    /// Options.
     pub options: Options,
-    /// The flags of that moment.
+    /// Feature flags at the creation.
     pub flags: Flags,
-    /// What becomes of devices that an older one has.
+    /// Rule for devices that an older deployment has.
     pub conflict: ConflictRule,
-    /// The deployment that it takes back.
+    /// Deployment that this one rolls back.
     pub rolls_back: Option<DeploymentId>,
-    /// When what waits is skipped.
+    /// Deadline.
     pub expires_at: Timestamp,
-    /// The set in its order, with what each task begins as.
+    /// Tasks, in the order of the targets.
     pub tasks: Vec<NewTask>,
 }
 
-/// A device of the set.
+/// New task.
 #[derive(Debug, Clone)]
 pub struct NewTask {
     /// The device.
     pub device: DeviceId,
-    /// What people know it by.
+    /// Alias of the device.
     pub alias: String,
-    /// Whether it is one of the first.
+    /// Whether the device belongs to the canary.
     pub canary: bool,
-    /// Where it begins.
+    /// First state of the task.
     pub state: TaskState,
-    /// Why.
+    /// Reason of the state.
     pub reason: Option<Reason>,
 }
 
-/// A deployment as it is on record.
+/// Stored deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentRow {
-    /// Its id.
+    /// Id of the deployment.
     pub id: DeploymentId,
-    /// For people.
+    /// Display name.
     pub name: String,
-    /// What is installed.
+    /// APK to install.
     pub apk: ApkId,
-    /// Its package.
+    /// Package of the APK.
     pub package: String,
-    /// Its version code.
+    /// Version code of the APK.
     pub version_code: i64,
-    /// Its version name.
+    /// Version name of the APK.
     pub version_name: String,
-    /// Oldest Android API level that it runs on.
+    /// Oldest Android API level that the APK runs on.
     pub min_sdk: Option<i32>,
-    /// What was asked for, JSON.
+    /// Requested target, JSON.
     pub target: String,
-    /// What may be done and when.
+    /// Options.
     pub options: Options,
-    /// The flags of the moment it was made, JSON.
+    /// Feature flags at the creation, JSON.
     pub flags: String,
-    /// Devices of the set.
+    /// Number of targets.
     pub devices: i32,
-    /// The first of them.
+    /// Size of the canary.
     pub canary_size: i32,
-    /// Where it stands.
+    /// State of the deployment.
     pub state: DeploymentState,
-    /// How far it may go.
+    /// Phase of the deployment.
     pub phase: Phase,
-    /// Why it is paused.
+    /// Reason of the pause.
     pub pause_reason: Option<PauseReason>,
-    /// Since when.
+    /// When it was paused.
     pub paused_at: Option<Timestamp>,
-    /// Time that its first devices had, ms.
+    /// Running time of the canary, ms.
     pub canary_ms: i64,
     /// Failures from before do not count for the failure rate.
     pub judged_since: Timestamp,
-    /// What becomes of devices that an older one has.
+    /// Rule for devices that an older deployment has.
     pub conflict: ConflictRule,
-    /// The deployment that it takes back.
+    /// Deployment that this one rolls back.
     pub rolls_back: Option<DeploymentId>,
-    /// Who made it.
+    /// Who created the deployment.
     pub created_by: String,
-    /// When.
+    /// When the deployment was created.
     pub created_at: Timestamp,
-    /// When what waits is skipped.
+    /// Deadline.
     pub expires_at: Timestamp,
-    /// Who called it off.
+    /// Who canceled the deployment.
     pub canceled_by: Option<String>,
-    /// When everything was over.
+    /// When the deployment finished.
     pub finished_at: Option<Timestamp>,
 }
 
 impl DeploymentRow {
-    /// As decisions see it.
+    /// State of the deployment as the plan depends on it.
     pub fn run(&self) -> Run {
         Run {
             state: self.state,
@@ -131,40 +131,40 @@ impl DeploymentRow {
     }
 }
 
-/// Which deployments a list shows.
+/// Filter of a list of deployments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeploymentQuery {
-    /// Only in this state.
+    /// State.
     pub state: Option<DeploymentState>,
-    /// Only of this package.
+    /// Package.
     pub package: Option<String>,
-    /// Only of this APK.
+    /// APK.
     pub apk: Option<ApkId>,
-    /// Only this one.
+    /// Single deployment.
     pub id: Option<DeploymentId>,
 }
 
-/// What became of a deployment that was to be made.
+/// Outcome of creating a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Made {
-    /// It is made; these commands of others were taken back for it.
+pub enum CreateOutcome {
+    /// Created; these commands of older deployments were canceled.
     New(Vec<(DeviceId, CommandId)>),
-    /// An earlier call with the same key made this one.
-    Known(DeploymentId),
-    /// The key was used for something else.
+    /// An earlier call with the same idempotency key created this one.
+    Existing(DeploymentId),
+    /// The idempotency key was used for another request.
     OtherBody,
     /// The file of the APK was deleted.
     NoApk,
-    /// This one, which is under way, takes the same deployment back.
+    /// This deployment, which has not finished, rolls the same deployment back.
     TakenBackAlready(DeploymentId),
 }
 
-/// A deployment from its columns.
+/// Builds a deployment from its columns.
 macro_rules! deployment_row {
     ($row:expr) => {{
         let row = $row;
         let corrupt = crate::StoreError::Corrupt;
-        let pause = row.pause_reason.as_deref().map(|name| PauseReason::of_name(name).ok_or(corrupt("deployment.pause_reason")));
+        let pause = row.pause_reason.as_deref().map(|name| PauseReason::parse(name).ok_or(corrupt("deployment.pause_reason")));
         DeploymentRow {
             id: DeploymentId(row.deployment_id),
             name: row.name,
@@ -178,13 +178,13 @@ macro_rules! deployment_row {
             flags: row.flags,
             devices: row.devices,
             canary_size: row.canary_size,
-            state: DeploymentState::of_name(&row.state).ok_or(corrupt("deployment.state"))?,
-            phase: Phase::of_name(&row.phase).ok_or(corrupt("deployment.phase"))?,
+            state: DeploymentState::parse(&row.state).ok_or(corrupt("deployment.state"))?,
+            phase: Phase::parse(&row.phase).ok_or(corrupt("deployment.phase"))?,
             pause_reason: pause.transpose()?,
             paused_at: row.paused_at,
             canary_ms: row.canary_ms,
             judged_since: row.judged_since,
-            conflict: ConflictRule::of_name(&row.conflict).ok_or(corrupt("deployment.conflict"))?,
+            conflict: ConflictRule::parse(&row.conflict).ok_or(corrupt("deployment.conflict"))?,
             rolls_back: row.rolls_back.map(DeploymentId),
             created_by: row.created_by,
             created_at: row.created_at,
@@ -196,26 +196,26 @@ macro_rules! deployment_row {
 }
 
 impl Store {
-    /// Puts a deployment on record with all its tasks, and tells every node. One that takes another back calls that off
-    /// with it. With [`ConflictRule::Supersede`], older open deployments of the package lose those of its devices that they are
+    /// Inserts a deployment with all its tasks, and notifies every node. A rollback cancels the deployment that it rolls back.
+    /// With [`ConflictRule::Supersede`], older open deployments of the package lose those of its devices that they are
     /// not installing on.
     ///
     /// # Errors
-    /// The database is unavailable; nothing is on record then.
+    /// The database is unavailable; nothing is inserted then.
     pub async fn insert_deployment(
         &self,
         new: &NewDeployment,
-        once: Option<&OnceKey>,
+        idempotency_key: Option<&IdempotencyRecord>,
         by: &Principal,
         audit: &AuditEntry,
         now: Timestamp,
-    ) -> Result<Made, StoreError> {
+    ) -> Result<CreateOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
-        if let Some(once) = once {
-            match take_key(&mut tx, once, new.id.0, now).await? {
-                Created::New(_) => {}
-                Created::Known(id) => return Ok(Made::Known(DeploymentId(id))),
-                Created::OtherBody => return Ok(Made::OtherBody),
+        if let Some(idempotency_key) = idempotency_key {
+            match claim_key(&mut tx, idempotency_key, new.id.0, now).await? {
+                InsertOutcome::New(_) => {}
+                InsertOutcome::Existing(id) => return Ok(CreateOutcome::Existing(DeploymentId(id))),
+                InsertOutcome::OtherBody => return Ok(CreateOutcome::OtherBody),
             }
         }
         // Held until this is committed: nobody deletes the file in between.
@@ -223,17 +223,17 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         if there.is_none() {
-            return Ok(Made::NoApk);
+            return Ok(CreateOutcome::NoApk);
         }
         let mut taken_back = Vec::new();
         let mut called_off = None;
         if let Some(old) = new.rolls_back {
             hold_package(&mut tx, old, &new.package).await?;
             if let Some(by) = taken_back_by(&mut tx, old).await? {
-                return Ok(Made::TakenBackAlready(by));
+                return Ok(CreateOutcome::TakenBackAlready(by));
             }
-            let (steered, entry) = steer_in(&mut tx, old, Steer::Cancel, by, now).await?;
-            if let Steered::Done(commands) = steered {
+            let (outcome, entry) = transition_in(&mut tx, old, DeploymentTransition::Cancel, by, now).await?;
+            if let TransitionOutcome::Done(commands) = outcome {
                 taken_back.extend(commands);
             }
             called_off = entry;
@@ -278,7 +278,7 @@ impl Store {
         }
         append(&mut tx, audit, now).await?;
         tx.commit().await?;
-        Ok(Made::New(taken_back))
+        Ok(CreateOutcome::New(taken_back))
     }
 
     /// A page of deployments, newest first, behind `after`.
@@ -329,7 +329,7 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
     let canary: Vec<bool> = new.tasks.iter().map(|task| task.canary).collect();
     let states: Vec<&str> = new.tasks.iter().map(|task| task.state.as_str()).collect();
     let reasons: Vec<Option<&str>> = new.tasks.iter().map(|task| task.reason.map(Reason::as_str)).collect();
-    let over: Vec<bool> = new.tasks.iter().map(|task| task.state.is_over()).collect();
+    let over: Vec<bool> = new.tasks.iter().map(|task| task.state.is_finished()).collect();
     sqlx::query!(
         "INSERT INTO deployment_target (deployment_id, position, device_id, alias, canary)
          SELECT $1, t.n - 1, t.device_id, t.alias, t.canary
@@ -360,7 +360,7 @@ async fn insert_tasks(tx: &mut Transaction<'static, Postgres>, new: &NewDeployme
     Ok(())
 }
 
-/// Holds `old` and every open deployment of its package, in the order in which everybody locks them.
+/// Locks `old` and every open deployment of its package, in the lock order of deployments.
 async fn hold_package(tx: &mut Transaction<'static, Postgres>, old: DeploymentId, package: &str) -> Result<(), StoreError> {
     sqlx::query!(
         "SELECT FROM deployment WHERE deployment_id = $1 OR (package = $2 AND finished_at IS NULL)
@@ -373,13 +373,13 @@ async fn hold_package(tx: &mut Transaction<'static, Postgres>, old: DeploymentId
     Ok(())
 }
 
-/// Takes the devices of `new` away from older open deployments of its package that are not installing there.
+/// Supersedes the tasks of older open deployments of the package for the devices of `new`, unless they are installing.
 async fn supersede(
     tx: &mut Transaction<'static, Postgres>,
     new: &NewDeployment,
     now: Timestamp,
 ) -> Result<Vec<(DeviceId, CommandId)>, StoreError> {
-    let devices: Vec<Uuid> = new.tasks.iter().filter(|task| !task.state.is_over()).map(|task| task.device.0).collect();
+    let devices: Vec<Uuid> = new.tasks.iter().filter(|task| !task.state.is_finished()).map(|task| task.device.0).collect();
     // The order in which everybody locks: deployments, then tasks.
     let older = sqlx::query_scalar!(
         "SELECT deployment_id FROM deployment WHERE package = $1 AND finished_at IS NULL AND deployment_id <> $2

@@ -1,4 +1,4 @@
-//! What people see of a deployment: its tasks in pages, its counters, its events, and what was there before.
+//! Reads of a deployment for display: pages of tasks, counters, events and earlier versions.
 
 use std::collections::HashMap;
 
@@ -7,88 +7,88 @@ use domain::{ApkId, DeploymentId, DeviceId, Timestamp};
 
 use crate::{Store, StoreError};
 
-/// The task of one device, as people see it.
+/// Stored task of one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRow {
-    /// Its place in the set.
+    /// Index among the targets.
     pub position: i32,
     /// The device.
     pub device_id: DeviceId,
-    /// What people know it by; what they knew it by then, when it is gone.
+    /// Alias of the device; of a deleted device, the alias at the creation of the deployment.
     pub alias: String,
-    /// Whether it is one of the first.
+    /// Whether the device belongs to the canary.
     pub canary: bool,
-    /// Where it stands.
+    /// State of the task.
     pub state: TaskState,
-    /// Why.
+    /// Reason of the state.
     pub reason: Option<Reason>,
-    /// How far the device is.
+    /// Stage of the installation.
     pub stage: Option<Stage>,
-    /// How much of it is downloaded, percent.
+    /// Downloaded part of the file, percent.
     pub progress_pct: Option<i16>,
-    /// Times that it was started.
+    /// Number of starts.
     pub attempts: i32,
-    /// It is not started before.
+    /// Earliest next start.
     pub not_before: Option<Timestamp>,
-    /// When it was started last.
+    /// Time of the last start.
     pub started_at: Option<Timestamp>,
-    /// When the device took it.
+    /// When the device accepted the task.
     pub accepted_at: Option<Timestamp>,
-    /// When it was over.
+    /// When the task finished.
     pub finished_at: Option<Timestamp>,
-    /// What the last attempt failed with.
+    /// Error of the last attempt.
     pub error: Option<String>,
-    /// What the device said with it.
+    /// Message of the device.
     pub message: Option<String>,
-    /// Version code that was there before.
+    /// Version code that was installed before.
     pub version_before: Option<i64>,
-    /// Version that the device says it has now.
+    /// Installed version, as the device reports it.
     pub installed_version: Option<String>,
 }
 
-/// Which tasks a page shows.
+/// Filter of a page of tasks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskQuery {
-    /// Only in this state.
+    /// State.
     pub state: Option<TaskState>,
-    /// Only for this reason.
+    /// Reason of the state.
     pub reason: Option<Reason>,
-    /// Only of this device.
+    /// Device.
     pub device: Option<DeviceId>,
 }
 
-/// What happened to a deployment.
+/// Event of a deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentEventRow {
-    /// Its number.
+    /// Number of the event.
     pub id: i64,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What, in one word.
+    /// Kind of the event.
     pub kind: String,
-    /// To which device.
+    /// Device that it is about.
     pub device_id: Option<DeviceId>,
-    /// For people.
+    /// Detail for display.
     pub detail: String,
-    /// Who did it; `None`: the server, or the device.
+    /// Person who caused it; `None`: the server, or the device.
     pub by_whom: Option<String>,
 }
 
-/// Tasks of a deployment in one state.
+/// Number of tasks of a deployment in one state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskCount {
     /// The deployment.
     pub deployment: DeploymentId,
     /// The state.
     pub state: TaskState,
-    /// Whether they are of the first devices.
+    /// Whether the tasks belong to the canary.
     pub canary: bool,
-    /// How many.
+    /// Number of tasks.
     pub tasks: i64,
 }
 
 impl Store {
-    /// Tasks of these deployments by state.
+    /// Numbers of tasks of these deployments by state.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -105,7 +105,7 @@ impl Store {
             .map(|row| {
                 Ok(TaskCount {
                     deployment: DeploymentId(row.deployment_id),
-                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    state: TaskState::parse(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
                     canary: row.canary,
                     tasks: row.tasks,
                 })
@@ -113,7 +113,7 @@ impl Store {
             .collect()
     }
 
-    /// A page of tasks in the order of the set, behind `after`.
+    /// A page of tasks in the order of the targets, after `after`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -148,9 +148,9 @@ impl Store {
                     device_id: DeviceId(row.device_id),
                     alias: row.alias,
                     canary: row.canary,
-                    state: TaskState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
-                    reason: row.reason.as_deref().and_then(Reason::of_name),
-                    stage: row.stage.as_deref().and_then(Stage::of_name),
+                    state: TaskState::parse(&row.state).ok_or(StoreError::Corrupt("deployment_task.state"))?,
+                    reason: row.reason.as_deref().and_then(Reason::parse),
+                    stage: row.stage.as_deref().and_then(Stage::parse),
                     progress_pct: row.progress_pct,
                     attempts: row.attempts,
                     not_before: row.not_before,
@@ -166,7 +166,7 @@ impl Store {
             .collect()
     }
 
-    /// How many tasks match, and the place in the set of the one behind the first `skip` of them.
+    /// Number of tasks that match, and the index of the one after the first `skip` of them.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -186,7 +186,7 @@ impl Store {
         Ok((row.tasks, row.position))
     }
 
-    /// A page of what happened to a deployment, newest first, before `before`.
+    /// A page of events of a deployment, newest first, before `before`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -234,7 +234,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (DeploymentId(row.deployment_id), row.starts)).collect())
     }
 
-    /// Version codes that devices of a deployment had before it, the most frequent first.
+    /// Version codes that were installed before a deployment, the most frequent first.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -248,7 +248,7 @@ impl Store {
         .await?)
     }
 
-    /// The deployment that takes this one back and is not over.
+    /// Unfinished deployment that rolls this one back.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -256,7 +256,7 @@ impl Store {
         taken_back_by(&mut *self.pool.acquire().await?, id).await
     }
 
-    /// Devices that have, or may have, what a deployment installs, in the order of its set.
+    /// Devices on which a deployment has installed, or may have, in the order of its targets.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -271,7 +271,7 @@ impl Store {
         Ok(rows.into_iter().map(DeviceId).collect())
     }
 
-    /// The APKs of a package that are there, as far as a way back needs them.
+    /// APKs of a package whose files exist, as candidates of a rollback.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -283,7 +283,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.rollback_of)).collect())
     }
 
-    /// How many deployments are not over.
+    /// Number of unfinished deployments.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -291,7 +291,7 @@ impl Store {
         Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#).fetch_one(&self.pool).await?)
     }
 
-    /// Forgets at most `limit` deployments that were over before this time. Answers how many.
+    /// Deletes at most `limit` deployments that finished before this time. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

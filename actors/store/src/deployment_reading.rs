@@ -1,4 +1,4 @@
-//! What the owner of a deployment reads: the deployment, its tasks as they change, and what else touches its devices.
+//! Reads of the owner of a deployment: the deployment, changed tasks, deleted targets and other deployments of the same devices.
 
 use domain::deployment::Task;
 use domain::flag::Flags;
@@ -9,7 +9,7 @@ use crate::deployment::DeploymentRow;
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
-/// A deployment and everything that changes beside its tasks, of one moment of the database's clock.
+/// A deployment with everything a plan needs beside its tasks, at one time of the database's clock.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentReading {
     /// The deployment.
@@ -22,10 +22,10 @@ pub struct DeploymentReading {
     pub now: Timestamp,
 }
 
-/// A task with its place in the set.
+/// A task with its index among the targets.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlacedTask {
-    /// Its place.
+pub struct IndexedTask {
+    /// Index among the targets.
     pub position: i32,
     /// The task.
     pub task: Task,
@@ -36,9 +36,9 @@ pub struct PlacedTask {
 pub struct RefusedCommand {
     /// The device.
     pub device: DeviceId,
-    /// Why, in the device's words.
+    /// Error code of the device.
     pub code: Option<String>,
-    /// The same for people.
+    /// Error message of the device, for display.
     pub message: Option<String>,
 }
 
@@ -49,22 +49,22 @@ macro_rules! task {
         domain::deployment::Task {
             device: domain::DeviceId(row.device_id),
             canary: row.canary,
-            state: domain::deployment::TaskState::of_name(&row.state).ok_or($crate::StoreError::Corrupt("deployment_task.state"))?,
-            reason: row.reason.as_deref().and_then(domain::deployment::Reason::of_name),
-            stage: row.stage.as_deref().and_then(domain::deployment::Stage::of_name),
+            state: domain::deployment::TaskState::parse(&row.state).ok_or($crate::StoreError::Corrupt("deployment_task.state"))?,
+            reason: row.reason.as_deref().and_then(domain::deployment::Reason::parse),
+            stage: row.stage.as_deref().and_then(domain::deployment::Stage::parse),
             attempts: row.attempts.max(0) as u32,
             not_before: row.not_before,
             started_at: row.started_at,
             reported_at: $reported_at,
             finished_at: row.finished_at,
-            error: row.error.as_deref().and_then(domain::deployment::ErrorCode::of_name),
+            error: row.error.as_deref().and_then(domain::deployment::ErrorCode::parse),
         }
     }};
 }
 pub(crate) use task;
 
 impl Store {
-    /// Deployments of these shards that are not over.
+    /// Deployments of these shards that have not finished.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -76,7 +76,7 @@ impl Store {
         Ok(rows.into_iter().map(DeploymentId).collect())
     }
 
-    /// What is on record of a deployment beside its tasks. `None`: it is gone.
+    /// Reads a deployment without its tasks. `None`: it has been removed.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -100,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn tasks_changed(&self, id: DeploymentId, since: Option<Timestamp>) -> Result<Vec<PlacedTask>, StoreError> {
+    pub async fn tasks_changed(&self, id: DeploymentId, since: Option<Timestamp>) -> Result<Vec<IndexedTask>, StoreError> {
         let rows = sqlx::query!(
             "SELECT position, device_id, canary, state, reason, stage, attempts, not_before, started_at, reported_at, finished_at, error
              FROM deployment_task WHERE deployment_id = $1 AND ($2::timestamptz IS NULL OR changed_at >= $2)",
@@ -112,12 +112,12 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 let task = task!(row, row.reported_at);
-                Ok(PlacedTask { position: row.position, task })
+                Ok(IndexedTask { position: row.position, task })
             })
             .collect()
     }
 
-    /// Devices with an open task that are no more.
+    /// Deleted devices with an open task.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -133,7 +133,7 @@ impl Store {
         Ok(rows.into_iter().map(DeviceId).collect())
     }
 
-    /// Devices of a deployment that another one of the package has first: it is installing there, or is older and waits.
+    /// Devices of a deployment that another deployment of the package has first: it is installing there, or it is older.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -154,7 +154,7 @@ impl Store {
         Ok(rows.into_iter().map(DeviceId).collect())
     }
 
-    /// Devices whose command of a deployment ended without being taken: they refused it, or it ran out.
+    /// Devices whose command of a deployment failed before they accepted the task.
     ///
     /// # Errors
     /// The database is unavailable.

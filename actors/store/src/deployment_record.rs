@@ -1,4 +1,4 @@
-//! What every change of a deployment writes beside it: ends of attempts, commands that are taken back, events for people.
+//! Writes that go with every change of a deployment: ends of attempts, canceled commands, events.
 
 use domain::audit::Target;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::StoreError;
 
-/// What an audit entry about a deployment names.
+/// Target of an audit entry about a deployment.
 pub fn target(id: DeploymentId, name: &str) -> Target {
     Target::Other { kind: "deployment", id: Some(id.to_string()), name: Some(name.to_owned()) }
 }
 
-/// Has joins of this transaction planned for many rows, or for few again. The plan of a statement is made once on each connection,
-/// perhaps while its table was empty: a nested loop that is good for no rows takes seconds for thousands.
+/// Makes the planner expect many rows in the joins of this transaction, or few again. A statement is planned once per connection,
+/// perhaps while its table was empty, and a nested loop takes seconds for thousands of rows.
 pub(crate) async fn expect_many(tx: &mut Transaction<'static, Postgres>, many: bool) -> Result<(), StoreError> {
     let nested_loops = if many { "off" } else { "on" };
     sqlx::query_scalar!("SELECT set_config('enable_nestloop', $1, true)", nested_loops).fetch_one(&mut **tx).await?;
@@ -47,7 +47,7 @@ pub(crate) async fn end_attempts(
     Ok(())
 }
 
-/// Takes back commands that are not over. Answers which, and whose they are.
+/// Cancels unfinished commands. Returns them with their devices.
 pub(crate) async fn cancel_commands(
     tx: &mut Transaction<'static, Postgres>,
     ids: Vec<Uuid>,
@@ -69,7 +69,7 @@ pub(crate) async fn cancel_commands(
     Ok(rows.into_iter().map(|row| (DeviceId(row.device_id), CommandId(row.request_id))).collect())
 }
 
-/// Notes what happened to a deployment, for people.
+/// Inserts an event of a deployment.
 pub(crate) async fn note(
     tx: &mut Transaction<'static, Postgres>,
     id: DeploymentId,

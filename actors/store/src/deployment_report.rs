@@ -1,8 +1,10 @@
-//! What devices say of their tasks: each word decided about under the lock of its task, with the deployment held as it is.
+//! Task reports of devices: each is decided under the lock of its task, with the deployment locked for sharing.
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::deployment::{ErrorCode, Options, Reason, Refusal, Report, Run, Stage, Status, Task, TaskState, TaskUpdate, report};
+use domain::deployment::{
+    ErrorCode, Options, Reason, Refusal, ReportEffect, Run, Stage, Task, TaskState, TaskStatus, TaskUpdate, apply_report,
+};
 use domain::{DeploymentId, DeviceId, Timestamp};
 use uuid::Uuid;
 
@@ -12,42 +14,42 @@ use crate::deployment_record::{end_attempts, note};
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
-/// A device's word.
+/// A device's report of the progress of its task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DeploymentWord {
+pub struct TaskReport {
     /// The deployment.
     pub deployment: DeploymentId,
     /// The device.
     pub device: DeviceId,
-    /// What it says.
-    pub status: Status,
-    /// Of which attempt, if it says so.
+    /// Reported status.
+    pub status: TaskStatus,
+    /// Number of the attempt, if the device names it.
     pub attempt: Option<u32>,
-    /// How much of the file it has, percent.
+    /// Downloaded part of the file, percent.
     pub progress_pct: Option<i16>,
-    /// For people.
+    /// Message for display.
     pub message: Option<String>,
-    /// The version that it has now.
+    /// Version that is installed now.
     pub installed_version: Option<String>,
 }
 
-/// What became of a word.
+/// Outcome of a task report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WordTaken {
-    /// It is on record.
+pub enum TaskReportOutcome {
+    /// The report is stored.
     Changed {
-        /// Where the task stands now.
+        /// State of the task now.
         state: TaskState,
-        /// What it failed with.
+        /// Error of the attempt.
         error: Option<ErrorCode>,
-        /// How long the attempt took, ms, when this ended it.
+        /// Duration of the attempt, ms, when the report ended it.
         took_ms: Option<i64>,
     },
-    /// It was before.
+    /// The report repeats what is stored.
     Nothing,
-    /// It is refused; the device does not go on.
+    /// The report is refused; the device does not install.
     Refused(Refusal),
-    /// There is no such deployment, or the device is not part of it.
+    /// The deployment does not exist, or the device is not a target of it.
     Unknown,
 }
 
@@ -58,18 +60,18 @@ struct Row {
     installed_version: Option<String>,
     accepted_at: Option<Timestamp>,
     changed: bool,
-    over: Option<&'static str>,
+    outcome: Option<&'static str>,
 }
 
 impl Store {
-    /// Puts words of devices on record, in their order. Each is answered in its place.
+    /// Records task reports, in their order. Outcomes are in the same order.
     ///
     /// # Errors
-    /// The database is unavailable; nothing is on record then, or all of it.
-    pub async fn take_deployment_words(&self, words: &[DeploymentWord]) -> Result<Vec<WordTaken>, StoreError> {
+    /// The database is unavailable; then either nothing is stored, or all reports are.
+    pub async fn record_task_reports(&self, reports: &[TaskReport]) -> Result<Vec<TaskReportOutcome>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let ids: Vec<Uuid> = words.iter().map(|word| word.deployment.0).collect();
-        // Held until this is committed: whoever pauses waits for it, and nothing is let through afterwards.
+        let ids: Vec<Uuid> = reports.iter().map(|report| report.deployment.0).collect();
+        // Locked until the commit: a pause waits for it, and no installation is permitted afterwards.
         let deployments = sqlx::query!(
             "SELECT deployment_id, state, options FROM deployment WHERE deployment_id = ANY($1) ORDER BY deployment_id FOR SHARE",
             &ids
@@ -80,12 +82,12 @@ impl Store {
         for row in deployments {
             let corrupt = StoreError::Corrupt;
             let options: Options = serde_json::from_str(&row.options).map_err(|_| corrupt("deployment.options"))?;
-            let state = domain::deployment::DeploymentState::of_name(&row.state).ok_or(corrupt("deployment.state"))?;
-            runs.insert(row.deployment_id, (options, run_in(state)));
+            let state = domain::deployment::DeploymentState::parse(&row.state).ok_or(corrupt("deployment.state"))?;
+            runs.insert(row.deployment_id, (options, run_of(state)));
         }
         let blocked = flags(&mut tx, true).await?.blocked();
         let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *tx).await?;
-        let devices: Vec<Uuid> = words.iter().map(|word| word.device.0).collect();
+        let devices: Vec<Uuid> = reports.iter().map(|report| report.device.0).collect();
         let found = sqlx::query!(
             "SELECT t.deployment_id, t.device_id, t.canary, t.state, t.reason, t.stage, t.attempts, t.not_before, t.started_at,
                  t.accepted_at, t.finished_at, t.error
@@ -99,34 +101,37 @@ impl Store {
         .await?;
         let mut rows: BTreeMap<(Uuid, Uuid), Row> = BTreeMap::new();
         for row in found {
-            // What it said last does not matter to what it says now.
+            // The time of the last report does not matter here.
             let task = task!(row, None);
             let accepted_at = row.accepted_at;
-            let row_of = Row { task, progress_pct: None, message: None, installed_version: None, accepted_at, changed: false, over: None };
+            let row_of =
+                Row { task, progress_pct: None, message: None, installed_version: None, accepted_at, changed: false, outcome: None };
             rows.insert((row.deployment_id, row.device_id), row_of);
         }
-        let mut answers = Vec::with_capacity(words.len());
-        for word in words {
-            answers.push(match (runs.get(&word.deployment.0), rows.get_mut(&(word.deployment.0, word.device.0))) {
-                (Some((options, run)), Some(row)) => match report(options, run, blocked, &row.task, word.status, word.attempt, now) {
-                    Err(refusal) => WordTaken::Refused(refusal),
-                    Ok(Report::Nothing) => {
-                        // Progress is no step, and is shown all the same.
-                        row.changed |= word.progress_pct.is_some() && row.task.state == TaskState::Installing;
-                        row.progress_pct = word.progress_pct.or(row.progress_pct);
-                        WordTaken::Nothing
+        let mut answers = Vec::with_capacity(reports.len());
+        for report in reports {
+            answers.push(match (runs.get(&report.deployment.0), rows.get_mut(&(report.deployment.0, report.device.0))) {
+                (Some((options, run)), Some(row)) => {
+                    match apply_report(options, run, blocked, &row.task, report.status, report.attempt, now) {
+                        Err(refusal) => TaskReportOutcome::Refused(refusal),
+                        Ok(ReportEffect::Nothing) => {
+                            // Progress within a stage is stored, too.
+                            row.changed |= report.progress_pct.is_some() && row.task.state == TaskState::Installing;
+                            row.progress_pct = report.progress_pct.or(row.progress_pct);
+                            TaskReportOutcome::Nothing
+                        }
+                        Ok(ReportEffect::Changed(update)) => row.apply(report, update, now),
                     }
-                    Ok(Report::Changed(update)) => row.taken(word, update, now),
-                },
-                _ => WordTaken::Unknown,
+                }
+                _ => TaskReportOutcome::Unknown,
             });
         }
         rows.retain(|_, row| row.changed);
         if !rows.is_empty() {
             write(&mut tx, &rows, now).await?;
-            let mut told: Vec<Uuid> = rows.keys().map(|(deployment, _)| *deployment).collect();
-            told.dedup();
-            for id in told {
+            let mut notified: Vec<Uuid> = rows.keys().map(|(deployment, _)| *deployment).collect();
+            notified.dedup();
+            for id in notified {
                 sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut *tx).await?;
             }
         }
@@ -135,8 +140,8 @@ impl Store {
     }
 }
 
-/// A device's word needs no more of the deployment than its state.
-fn run_in(state: domain::deployment::DeploymentState) -> Run {
+/// A report depends only on the state of the deployment.
+fn run_of(state: domain::deployment::DeploymentState) -> Run {
     let never = Timestamp::UNIX_EPOCH;
     Run {
         state,
@@ -150,23 +155,23 @@ fn run_in(state: domain::deployment::DeploymentState) -> Run {
 }
 
 impl Row {
-    fn taken(&mut self, word: &DeploymentWord, update: TaskUpdate, now: Timestamp) -> WordTaken {
+    fn apply(&mut self, report: &TaskReport, update: TaskUpdate, now: Timestamp) -> TaskReportOutcome {
         let task = &mut self.task;
         if task.state == TaskState::Sending && update.state == TaskState::Installing {
             self.accepted_at = Some(now);
         }
         (task.state, task.reason, task.stage, task.error) = (update.state, update.reason, update.stage, update.error);
         task.not_before = update.not_before;
-        task.finished_at = update.state.is_over().then_some(now);
-        self.progress_pct = word.progress_pct;
-        self.message = word.message.clone();
-        self.installed_version = word.installed_version.clone();
+        task.finished_at = update.state.is_finished().then_some(now);
+        self.progress_pct = report.progress_pct;
+        self.message = report.message.clone();
+        self.installed_version = report.installed_version.clone();
         self.changed = true;
         if update.attempt_over {
-            self.over = Some(if update.state == TaskState::Succeeded { "succeeded" } else { "failed" });
+            self.outcome = Some(if update.state == TaskState::Succeeded { "succeeded" } else { "failed" });
         }
         let took_ms = task.started_at.filter(|_| update.attempt_over).map(|at| (now - at).num_milliseconds());
-        WordTaken::Changed { state: update.state, error: update.error, took_ms }
+        TaskReportOutcome::Changed { state: update.state, error: update.error, took_ms }
     }
 }
 
@@ -218,13 +223,13 @@ async fn write(
     .execute(&mut **tx)
     .await?;
     for outcome in ["succeeded", "failed"] {
-        let ended: Vec<_> = rows.iter().filter(|(_, row)| row.over == Some(outcome)).collect();
+        let ended: Vec<_> = rows.iter().filter(|(_, row)| row.outcome == Some(outcome)).collect();
         let ids: Vec<_> = ended.iter().map(|((deployment, _), _)| *deployment).collect();
         let devices: Vec<_> = ended.iter().map(|((_, device), _)| *device).collect();
         let attempts: Vec<_> = ended.iter().map(|(_, row)| row.task.attempts as i32).collect();
         end_attempts(tx, &ids, &devices, &attempts, outcome, now).await?;
     }
-    for ((deployment, device), row) in rows.iter().filter(|(_, row)| row.over == Some("failed")) {
+    for ((deployment, device), row) in rows.iter().filter(|(_, row)| row.outcome == Some("failed")) {
         let code = row.task.error.map_or("", ErrorCode::as_str);
         let kind = match row.task.state {
             TaskState::Failed => "task_failed",

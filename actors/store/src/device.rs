@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, KnownDevice, LastStatus, MonitoredApp};
+use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
@@ -16,47 +16,47 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use crate::heartbeat::read_details;
 use crate::{Store, StoreError};
 
-/// A device to be enrolled.
+/// New device.
 pub struct NewDevice {
-    /// Identity.
+    /// Id.
     pub id: DeviceId,
-    /// Name for people.
+    /// Alias.
     pub alias: String,
-    /// What it told of itself.
+    /// Registration.
     pub registration: Registration,
-    /// Public half of its token.
+    /// Public half of the device token.
     pub token_id: DeviceTokenId,
     /// bcrypt of the secret half.
     pub token_secret_bcrypt: String,
 }
 
-/// A device as the store knows it.
+/// Stored device.
 #[derive(Debug, Clone)]
 pub struct StoredDevice {
-    /// What people know it by.
+    /// Identity and labels of the device.
     pub identity: DeviceIdentity,
-    /// The generation of credentials that is valid.
+    /// Generation of the valid credentials.
     pub credential_generation: i32,
-    /// Its push token.
+    /// Push token.
     pub fcm_token: Option<String>,
     /// Version of the key that its commands are signed with.
     pub key_version: i32,
     /// The newest heartbeat.
     pub last: Option<LastStatus>,
-    /// When it was last heard from.
+    /// Last seen.
     pub last_seen_at: Option<Timestamp>,
-    /// When it was deleted.
+    /// Time of deletion.
     pub deleted_at: Option<Timestamp>,
-    /// The app that it is there to run.
+    /// Monitored app.
     pub monitored: Option<MonitoredApp>,
     /// The condition up to which its events are recorded, and its version.
     pub condition: Option<(i64, Condition)>,
 }
 
 impl StoredDevice {
-    /// What a device's actor works with.
-    pub fn known(self) -> KnownDevice {
-        KnownDevice {
+    /// Stored state, for the device actor.
+    pub fn known(self) -> PersistedDevice {
+        PersistedDevice {
             identity: self.identity,
             monitored: self.monitored,
             credential_generation: self.credential_generation,
@@ -67,30 +67,30 @@ impl StoredDevice {
     }
 }
 
-/// The limits of the moment that devices are judged by.
+/// Thresholds of the status of devices, at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judging {
+pub struct StatusThresholds {
     online_since: Timestamp,
     app_stale_after_s: i32,
 }
 
-impl Judging {
-    /// What holds at `now`.
+impl StatusThresholds {
+    /// Thresholds at `now`.
     pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
         Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
     }
 }
 
-/// Which devices a list is made of.
+/// Scope of a list of devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed {
-    /// Those of the fleet.
+pub enum DeviceListScope {
+    /// Devices of the fleet.
     Active,
-    /// Those that were deleted and can still be restored.
+    /// Deleted devices that can still be restored.
     Deleted,
 }
 
-impl Listed {
+impl DeviceListScope {
     fn condition(self) -> &'static str {
         match self {
             Self::Active => "d.deleted_at IS NULL",
@@ -99,29 +99,29 @@ impl Listed {
     }
 }
 
-/// What is needed to check a device token.
+/// Stored credential, for checking a device token.
 #[derive(Clone)]
 pub struct Credential {
-    /// Whose it is.
+    /// Device of the token.
     pub device_id: DeviceId,
     /// bcrypt of the secret half.
     pub secret_bcrypt: String,
-    /// The generation it was made in.
+    /// Generation of the token.
     pub generation: i32,
-    /// The generation that is valid.
+    /// Generation of the valid credentials.
     pub current_generation: i32,
     /// Whether the device is deleted.
     pub deleted: bool,
 }
 
-/// Whether and with which credentials a device may act.
+/// Access of a device: valid credentials, and whether it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceAccess {
     /// The device.
     pub id: DeviceId,
-    /// The generation of credentials that is valid.
+    /// Generation of the valid credentials.
     pub generation: i32,
-    /// Whether it is deleted.
+    /// Whether the device is deleted.
     pub deleted: bool,
 }
 
@@ -302,7 +302,7 @@ impl Store {
         query.build().fetch_optional(&self.pool).await?.map(|row| read(&row)).transpose()
     }
 
-    /// Those of these devices that there are, deleted or not.
+    /// Existing ones of these devices, deleted or not.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -333,13 +333,13 @@ impl Store {
     pub async fn device_ids(
         &self,
         filter: &DeviceFilter,
-        listed: Listed,
-        judging: Judging,
+        scope: DeviceListScope,
+        thresholds: StatusThresholds,
         limit: i64,
     ) -> Result<Vec<DeviceId>, StoreError> {
         let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
-        query.push(listed.condition());
-        push_filter(&mut query, filter, judging);
+        query.push(scope.condition());
+        push_filter(&mut query, filter, thresholds);
         query.push(" ORDER BY d.device_id LIMIT ").push_bind(limit);
         Ok(query.build_query_scalar().fetch_all(&self.pool).await?.into_iter().map(DeviceId).collect())
     }
@@ -352,15 +352,15 @@ impl Store {
     pub async fn devices_page(
         &self,
         filter: &DeviceFilter,
-        listed: Listed,
+        scope: DeviceListScope,
         sort: Sort,
         after: Option<&Cursor>,
-        judging: Judging,
+        thresholds: StatusThresholds,
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
         let mut query = select_devices();
-        query.push(listed.condition());
-        push_filter(&mut query, filter, judging);
+        query.push(scope.condition());
+        push_filter(&mut query, filter, thresholds);
         let (column, cast) = match sort.key {
             SortKey::Alias => ("d.alias", "text"),
             SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')", "timestamptz"),
@@ -378,7 +378,7 @@ impl Store {
         query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 
-    /// What is needed to check the token with this public half.
+    /// Finds the credential of a device token by its public half.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -399,7 +399,7 @@ impl Store {
         }))
     }
 
-    /// Which credentials of a device hold, and whether it is deleted; `None` when there is none.
+    /// Credential generation of a device and whether it is deleted; `None`: unknown device.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -439,8 +439,8 @@ impl Store {
 }
 
 /// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, judging: Judging) {
-    let Judging { online_since, app_stale_after_s } = judging;
+fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, thresholds: StatusThresholds) {
+    let StatusThresholds { online_since, app_stale_after_s } = thresholds;
     match filter.connectivity {
         Some(Connectivity::Online) => drop(query.push(" AND s.last_seen_at > ").push_bind(online_since)),
         Some(Connectivity::Offline) => drop(query.push(" AND s.last_seen_at <= ").push_bind(online_since)),

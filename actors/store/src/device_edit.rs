@@ -1,4 +1,4 @@
-//! What people do to devices: read under a lock, decided elsewhere, written as a set.
+//! Changes of devices by people: read under a lock and written as a set; the decisions are made by the caller.
 //!
 //! However many devices a call touches, it takes the same few statements. What happened to each is
 //! recorded in the same transaction, and every node is told of it when it commits.
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::bulk::DeviceFacts;
+use domain::bulk::DeviceRecord;
 use domain::edit::Editable;
 use domain::event::EventKind;
 use domain::{DeviceId, Timestamp};
@@ -19,13 +19,13 @@ use crate::audit::{AuditEntry, append};
 use crate::device::monitored_app;
 use crate::{Store, StoreError};
 
-/// A transaction over some devices. Nothing of it holds until [`Self::commit`].
+/// Transaction over devices; ends with [`Self::commit`].
 pub struct DeviceWork {
     tx: Transaction<'static, Postgres>,
 }
 
 impl Store {
-    /// Begins work on devices.
+    /// Begins a transaction over devices.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// Removes at most `limit` devices for good that were deleted at or before this time, and tells all
-    /// nodes. Answers how many.
+    /// nodes. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -76,7 +76,7 @@ fn uuids<'a>(ids: impl IntoIterator<Item = &'a DeviceId>) -> Vec<Uuid> {
 }
 
 impl DeviceWork {
-    /// Holds these devices until the transaction ends, so that nobody else changes them.
+    /// Locks these devices until the transaction ends.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -89,11 +89,11 @@ impl DeviceWork {
         Ok(())
     }
 
-    /// What these devices are like.
+    /// Stored values of these devices.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn facts(&mut self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, DeviceFacts>, StoreError> {
+    pub async fn device_records(&mut self, ids: &[DeviceId]) -> Result<HashMap<DeviceId, DeviceRecord>, StoreError> {
         let rows = sqlx::query!(
             "SELECT device_id, alias, tags, groups, monitored_package, monitored_stale_after_s, deleted_at FROM device
              WHERE device_id = ANY($1)",
@@ -101,7 +101,7 @@ impl DeviceWork {
         )
         .fetch_all(&mut *self.tx)
         .await?;
-        let read = rows.into_iter().map(|row| DeviceFacts {
+        let read = rows.into_iter().map(|row| DeviceRecord {
             id: DeviceId(row.device_id),
             editable: Editable {
                 alias: row.alias,
@@ -114,7 +114,7 @@ impl DeviceWork {
         Ok(read.map(|device| (device.id, device)).collect())
     }
 
-    /// Who has these aliases.
+    /// Devices that have these aliases.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -125,11 +125,11 @@ impl DeviceWork {
         Ok(rows.into_iter().map(|row| (row.alias, DeviceId(row.device_id))).collect())
     }
 
-    /// Makes devices what they are to be; the first of each pair is what they were.
+    /// Edits devices; each pair is the state before and after.
     ///
     /// # Errors
     /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
-    pub async fn edit(&mut self, devices: &[(&DeviceFacts, &Editable)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn edit(&mut self, devices: &[(&DeviceRecord, &Editable)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
         let ids = uuids(devices.iter().map(|(before, _)| &before.id));
         let renamed = uuids(devices.iter().filter(|(before, after)| before.editable.alias != after.alias).map(|(before, _)| &before.id));
         if renamed.len() > 1 {
@@ -162,8 +162,7 @@ impl DeviceWork {
         self.record(&ids, EventKind::Edited, by, now, &details).await
     }
 
-    /// Makes every credential of these devices worthless. Answers the generations that are valid
-    /// from now on.
+    /// Revokes the credentials of these devices. Returns the generations that are valid from now on.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -197,11 +196,11 @@ impl DeviceWork {
         self.record(&ids, EventKind::Deleted, by, now, &[]).await
     }
 
-    /// Takes deleted devices back, each under an alias.
+    /// Restores deleted devices, each under an alias.
     ///
     /// # Errors
     /// [`crate::Conflict::AliasInUse`], or the database is unavailable.
-    pub async fn restore(&mut self, devices: &[(&DeviceFacts, &str)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn restore(&mut self, devices: &[(&DeviceRecord, &str)], by: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
         let ids = uuids(devices.iter().map(|(device, _)| &device.id));
         let aliases: Vec<_> = devices.iter().map(|(_, alias)| (*alias).to_owned()).collect();
         sqlx::query!(
@@ -219,7 +218,7 @@ impl DeviceWork {
         self.record(&ids, EventKind::Restored, by, now, &details).await
     }
 
-    /// Records what happened, and tells all nodes of it once it holds.
+    /// Records what happened, and notifies all nodes of it once it holds.
     async fn record(
         &mut self,
         ids: &[Uuid],
@@ -243,7 +242,7 @@ impl DeviceWork {
         Ok(())
     }
 
-    /// Tells the audit trail of it: last of all, right before [`Self::commit`].
+    /// Adds an audit entry; the last step before [`Self::commit`].
     ///
     /// # Errors
     /// The database is unavailable.
@@ -251,7 +250,7 @@ impl DeviceWork {
         append(&mut self.tx, entry, now).await
     }
 
-    /// Makes it hold.
+    /// Commits the transaction.
     ///
     /// # Errors
     /// The database is unavailable; whether it holds is then unknown.

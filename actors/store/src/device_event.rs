@@ -1,4 +1,4 @@
-//! What happened to devices: recorded once, read newest first.
+//! Events of devices: recorded once, read newest first.
 
 use std::collections::HashSet;
 
@@ -13,24 +13,24 @@ use crate::{Store, StoreError};
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
-    /// Its number.
+    /// Number of the event.
     pub id: i64,
-    /// When it happened.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What happened: the name of an [`EventKind`], or one that a later build knows.
+    /// Name of an [`EventKind`], or one that a later build knows.
     pub kind: String,
-    /// Who did it, for what people do.
+    /// Person who caused it, if any.
     pub actor: Option<String>,
-    /// What there is to know about it, an object.
+    /// Details, a JSON object.
     pub detail: Value,
 }
 
-/// Where a page of events begins: behind this one.
+/// Cursor of a page of events: the last one of the page before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
-    /// When it happened.
+    /// Time of the event.
     pub at: Timestamp,
-    /// Its number.
+    /// Number of the event.
     pub id: i64,
 }
 
@@ -39,13 +39,13 @@ pub struct EventCursor {
 pub struct RecordedChange {
     /// The device.
     pub device_id: DeviceId,
-    /// The epoch of its shard in which its owner says so.
+    /// Epoch of the shard in which the owner records it.
     pub epoch: Epoch,
-    /// The version of the condition that this one follows; 0 when none is on record.
+    /// The version of the condition that this one follows; 0 when none is stored.
     pub follows: i64,
     /// The new condition.
     pub condition: Condition,
-    /// What happened.
+    /// Events.
     pub occurrences: Vec<Occurrence>,
 }
 
@@ -179,7 +179,7 @@ impl Store {
         Ok(read.collect())
     }
 
-    /// Forgets at most `limit` events that happened before this time. Answers how many.
+    /// Deletes at most `limit` events that happened before this time. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

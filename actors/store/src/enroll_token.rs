@@ -1,4 +1,4 @@
-//! Enrollment tokens: made, listed, revoked, and used exactly once.
+//! Enrollment tokens: creation, lists, revocation, and use exactly once.
 
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
@@ -10,65 +10,65 @@ use crate::audit::{AuditEntry, append};
 use crate::device::NewDevice;
 use crate::{Store, StoreError};
 
-/// A token to be recorded.
+/// New enrollment token.
 pub struct NewEnrollToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the secret.
     pub secret_sha256: Vec<u8>,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
 }
 
 /// Which tokens to list: newest first, behind `after`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenQuery {
-    /// Only in this state.
+    /// Status.
     pub status: Option<TokenStatus>,
-    /// Behind this token.
+    /// Cursor: the last token of the page before.
     pub after: Option<EnrollTokenId>,
-    /// At most so many.
+    /// Most rows.
     pub limit: i64,
 }
 
-/// What a token that can be used fixes.
+/// Usable token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsableToken {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
 }
 
-/// A token that can be used, found by its secret.
+/// Usable token, found by its secret.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TokenInHand {
-    /// Identity.
+pub struct PresentedToken {
+    /// Id.
     pub id: EnrollTokenId,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the secret.
     pub secret_sha256: Vec<u8>,
-    /// Alias the device gets.
+    /// Alias of the new device.
     pub alias: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expires_at: Timestamp,
 }
 
-/// What became of a token.
+/// Progress of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenProgress {
-    /// Identity.
+    /// Id.
     pub id: EnrollTokenId,
-    /// Its state.
+    /// Status of the token.
     pub status: TokenStatus,
-    /// The device that used it.
+    /// Device that enrolled with the token.
     pub device_id: Option<DeviceId>,
-    /// That device's alias, unless it was deleted.
+    /// Alias of the device, unless the device was deleted.
     pub device_alias: Option<String>,
-    /// When the oldest heartbeat that is still kept of the device was received.
+    /// When the oldest stored heartbeat of the device was received.
     pub first_heartbeat_at: Option<Timestamp>,
 }
 
-/// What became of an attempt to enroll.
+/// Outcome of an enrollment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnrollOutcome {
     /// The device is enrolled; the token is used up.
@@ -160,7 +160,7 @@ impl Store {
             .collect())
     }
 
-    /// Takes a token back. `None`: there is no such token. Else whether it is
+    /// Revokes a token. `None`: the token does not exist. Else whether it is
     /// revoked now: a used one stays used.
     ///
     /// # Errors
@@ -198,11 +198,11 @@ impl Store {
         Ok(row.map(|row| UsableToken { id: EnrollTokenId(row.enroll_token_id), alias: row.alias }))
     }
 
-    /// Those of the tokens with these secrets that can be used at `now`.
+    /// Usable ones, at `now`, of the tokens with these secrets.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn usable_enroll_tokens(&self, secrets_sha256: &[Vec<u8>], now: Timestamp) -> Result<Vec<TokenInHand>, StoreError> {
+    pub async fn usable_enroll_tokens(&self, secrets_sha256: &[Vec<u8>], now: Timestamp) -> Result<Vec<PresentedToken>, StoreError> {
         let rows = sqlx::query!(
             "SELECT enroll_token_id, secret_sha256, alias, expires_at FROM enroll_token
              WHERE secret_sha256 = ANY($1) AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $2",
@@ -211,7 +211,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let found = rows.into_iter().map(|row| TokenInHand {
+        let found = rows.into_iter().map(|row| PresentedToken {
             id: EnrollTokenId(row.enroll_token_id),
             secret_sha256: row.secret_sha256,
             alias: row.alias,
@@ -220,7 +220,7 @@ impl Store {
         Ok(found.collect())
     }
 
-    /// What became of the token with this secret.
+    /// Progress of the token with this secret.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -247,7 +247,7 @@ impl Store {
         }))
     }
 
-    /// What became of tokens. Those that are not there any more are left out.
+    /// Progress of tokens. Purged ones are left out.
     ///
     /// # Errors
     /// The database is unavailable.

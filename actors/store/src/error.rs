@@ -1,4 +1,4 @@
-//! What can go wrong with the database, in terms a caller can act on.
+//! Errors of the database, in terms a caller can act on.
 
 use sqlx::error::DatabaseError;
 

@@ -12,11 +12,11 @@ use crate::{Store, StoreError};
 /// An allowed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecCommandRow {
-    /// What it runs.
+    /// Program.
     pub command: ExecCommand,
-    /// Who allowed it, or changed it last.
+    /// Who allowed or changed it last.
     pub updated_by: String,
-    /// When.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
@@ -83,7 +83,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Allows a command no longer. `false`: there is no such command.
+    /// Removes an allowed command. `false`: there is none of this name.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,4 +1,4 @@
-//! Features that are on or off for the whole cluster.
+//! Feature flags of the cluster.
 
 use domain::Timestamp;
 use domain::access::Principal;
@@ -11,16 +11,16 @@ use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
 
-/// A flag that somebody set.
+/// Stored flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagRow {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// On or off.
     pub enabled: bool,
-    /// Who set it last.
+    /// Who changed the flag last.
     pub updated_by: String,
-    /// When.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
@@ -57,7 +57,7 @@ impl Store {
         flags(&mut connection, false).await
     }
 
-    /// Turns a flag on or off, and tells every node.
+    /// Sets a flag, and notifies every node.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -12,21 +12,21 @@ use serde_json::{Map, Value, json};
 
 use crate::{Store, StoreError};
 
-/// A heartbeat to be written.
+/// Row of a heartbeat.
 #[derive(Debug, Clone)]
 pub struct HeartbeatRow {
-    /// Whose it is.
+    /// Device that sent the heartbeat.
     pub device_id: DeviceId,
     /// The heartbeat.
     pub status: Arc<LastStatus>,
-    /// A push token to remember, if it changed.
+    /// Changed push token.
     pub fcm_token: Option<String>,
-    /// A newer heartbeat of the device was stored before this one came.
+    /// Whether a newer heartbeat of the device was stored before.
     pub late: bool,
-    /// Its details should be those that are stored already, so they need not travel again.
-    /// Where they are not, none are shown rather than wrong ones.
+    /// Whether its details should equal the stored ones, so that they are not sent again.
+    /// If they differ, none are shown rather than wrong ones.
     pub same_details: bool,
-    /// Digest of its details.
+    /// Digest of the details.
     details_hash: i64,
 }
 
@@ -232,7 +232,7 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
     Ok(())
 }
 
-/// Hands the names of the fields that are details to another macro.
+/// Passes the names of the detail fields to another macro.
 macro_rules! with_details {
     ($macro:ident) => {
         $macro!(
@@ -257,7 +257,7 @@ macro_rules! with_details {
     };
 }
 
-/// What is shown of a device but never searched, sorted or plotted, as JSON text.
+/// Details: values of a device that are never searched, sorted or plotted, as JSON text.
 /// What was not told is left out.
 fn details(telemetry: &Telemetry) -> String {
     let mut details = Map::new();

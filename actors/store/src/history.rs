@@ -202,7 +202,7 @@ impl Store {
         Ok(())
     }
 
-    /// Counts again what came late, at most `limit` notes of it. Answers how many notes there were.
+    /// Counts again what came late, at most `limit` notes of it. Returns how many notes there were.
     ///
     /// # Errors
     /// The database is unavailable; the notes stay.
@@ -233,7 +233,7 @@ impl Store {
         Ok(notes.len())
     }
 
-    /// Forgets at most `limit` hours that began before this time. Answers how many.
+    /// Deletes at most `limit` hours that began before this time. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -279,7 +279,7 @@ impl Store {
         Ok(sqlx::query_as!(FleetSample, "SELECT * FROM fleet_sample WHERE at >= $1 ORDER BY at", since).fetch_all(&self.pool).await?)
     }
 
-    /// Forgets samples of the fleet from before this time.
+    /// Deletes samples of the fleet from before this time.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -1,4 +1,4 @@
-//! Packages that may be deployed, and who may sign them.
+//! Managed packages and their allowed signers.
 
 use domain::Timestamp;
 use domain::access::Principal;
@@ -8,31 +8,31 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A package that may be deployed.
+/// Managed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageRow {
-    /// Its name.
+    /// Package.
     pub package: String,
-    /// Certificates that may sign it, SHA-256 as hex.
+    /// Allowed signing certificates, SHA-256 as hex.
     pub signers_sha256: Vec<String>,
-    /// For people.
+    /// Internal note.
     pub note: String,
-    /// APKs of it that are not deleted.
+    /// Number of its APKs that are not deleted.
     pub apks: i64,
-    /// Who allowed it, or changed it last.
+    /// Who allowed or changed it last.
     pub updated_by: String,
-    /// When.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// What became of an attempt to remove a package.
+/// Outcome of removing a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemovedPackage {
-    /// It is managed no more.
+pub enum RemovePackageOutcome {
+    /// The package is no longer managed.
     Removed,
-    /// There is no such package.
+    /// The package is not managed.
     Unknown,
-    /// It still has so many APKs.
+    /// The package still has this many APKs.
     HasApks(i64),
 }
 
@@ -109,28 +109,28 @@ impl Store {
         Ok(Some(new))
     }
 
-    /// Manages a package no longer.
+    /// Ends the management of a package.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn delete_package(&self, package: &str, by: &Principal, now: Timestamp) -> Result<RemovedPackage, StoreError> {
+    pub async fn delete_package(&self, package: &str, by: &Principal, now: Timestamp) -> Result<RemovePackageOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
         // Locked first: an upload that is about to be taken holds the same row.
         let before = sqlx::query!("SELECT signers_sha256, note FROM managed_package WHERE package = $1 FOR UPDATE", package)
             .fetch_optional(&mut *tx)
             .await?;
-        let Some(before) = before else { return Ok(RemovedPackage::Unknown) };
+        let Some(before) = before else { return Ok(RemovePackageOutcome::Unknown) };
         let apks = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM apk WHERE package = $1 AND deleted_at IS NULL"#, package)
             .fetch_one(&mut *tx)
             .await?;
         if apks > 0 {
-            return Ok(RemovedPackage::HasApks(apks));
+            return Ok(RemovePackageOutcome::HasApks(apks));
         }
         sqlx::query!("DELETE FROM managed_package WHERE package = $1", package).execute(&mut *tx).await?;
         let entry = AuditEntry::new(by, "package.removed", target(package));
         append(&mut tx, &entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note })), now).await?;
         tx.commit().await?;
-        Ok(RemovedPackage::Removed)
+        Ok(RemovePackageOutcome::Removed)
     }
 }
 

@@ -12,7 +12,7 @@ const PARTITION_LOCK: i64 = 0x6e65_786d_646d_0001;
 impl Store {
     /// Creates the partitions of `days` that do not exist, one transaction each.
     /// Rows of such a day that the default partition caught move along.
-    /// Answers which were created.
+    /// Returns which were created.
     ///
     /// # Errors
     /// The database is unavailable; partitions made before stay.

@@ -1,4 +1,4 @@
-//! Filters that people keep.
+//! Saved filters.
 
 use domain::access::Principal;
 use domain::audit::Target;
@@ -10,24 +10,24 @@ use serde_json::{Map, Value, json};
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A filter that somebody keeps.
+/// Saved filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedFilter {
-    /// Identity.
+    /// Id.
     pub id: SavedFilterId,
-    /// Whose it is.
+    /// Owner.
     pub owner: UserId,
-    /// The owner's name.
+    /// Name of the owner.
     pub owner_name: String,
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// Which devices it shows.
+    /// Filter of the devices.
     pub filter: DeviceFilter,
     /// Whether others see it.
     pub shared: bool,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub changed_at: Timestamp,
 }
 
@@ -45,7 +45,7 @@ fn write(filter: &DeviceFilter) -> Value {
     Value::Object(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
 }
 
-/// What the audit trail tells of a filter.
+/// Audit target of a filter.
 fn told(name: &str, filter: &Value, shared: bool) -> Value {
     json!({ "name": name, "filter": filter, "shared": shared })
 }
@@ -115,7 +115,7 @@ impl Store {
         Ok(row.map(|row| saved_filter!(row)))
     }
 
-    /// Keeps a filter, unless its owner has `owned_max` already. Answers whether it is kept.
+    /// Saves a filter, unless its owner has `owned_max` already. Returns whether it is saved.
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
@@ -146,7 +146,7 @@ impl Store {
         Ok(kept)
     }
 
-    /// Changes a filter of this owner. Answers whether there is one.
+    /// Changes a filter of this owner. Returns whether there is one.
     ///
     /// # Errors
     /// [`crate::Conflict::FilterNameInUse`], or the database is unavailable.
@@ -174,7 +174,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Forgets a filter of this owner. Answers whether there was one.
+    /// Deletes a filter of this owner. Returns whether there was one.
     ///
     /// # Errors
     /// The database is unavailable.

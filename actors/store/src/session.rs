@@ -9,22 +9,22 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
 
-/// A sign-in to be recorded.
+/// New session.
 pub struct NewSession<'a> {
-    /// Identity.
+    /// Id.
     pub id: SessionId,
-    /// Whose it is.
+    /// Account.
     pub user_id: UserId,
     /// The hash that the password was compared with: the sign-in is void if it is not the
     /// account's any more.
     pub password_bcrypt: &'a str,
     /// SHA-256 of the first refresh token.
     pub refresh_sha256: &'a [u8],
-    /// When it ends at the latest.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// Where it comes from.
+    /// Address of the client.
     pub address: &'a str,
-    /// What the client says of itself.
+    /// User agent.
     pub user_agent: Option<&'a str>,
 }
 
@@ -35,33 +35,33 @@ pub struct SessionUser {
     pub session_id: SessionId,
     /// The account.
     pub user_id: UserId,
-    /// Its name.
+    /// Name.
     pub username: String,
-    /// What it may do.
+    /// Role.
     pub role: Role,
-    /// When the session ends at the latest.
+    /// Expiry of the session.
     pub expires_at: Timestamp,
-    /// When its use was noted last.
+    /// Time of last use, to about a minute.
     pub last_seen_at: Option<Timestamp>,
 }
 
-/// What became of a refresh token.
+/// Outcome of a rotation of a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
-    /// It was the last one given out; the new one has taken its place.
+    /// The token was the current one, and has been replaced by the new one.
     Rotated(SessionUser),
-    /// It was replaced only moments ago, by a request that ran beside this one:
+    /// The token was replaced moments ago by a concurrent request:
     /// the session goes on, without a new token for this caller.
     JustRotated(SessionUser),
-    /// It was replaced long ago, so it leaked: the session is ended.
+    /// The token was replaced long ago, so it has leaked: the session is ended.
     Reused(SessionId),
-    /// It is not known, or its session has ended.
+    /// The token is unknown, or its session has ended.
     Unknown,
 }
 
 impl Store {
     /// Records a sign-in; of those of the account that are in force, the ones not seen for longest
-    /// end when there would be more than `kept_max`. Answers whether it holds: the account may have
+    /// end when there would be more than `kept_max`. Returns whether it holds: the account may have
     /// been disabled, or got another password, meanwhile.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes sessions that ended before `before`. Answers how many.
+    /// Removes sessions that ended before `before`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

@@ -88,7 +88,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the failures of a name: it signed in, or has a new password.
+    /// Clears the failures of a name after a sign-in or a new password.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -97,7 +97,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes failures older than `before`, and the oldest beyond `kept_max`. Answers how many.
+    /// Removes failures older than `before`, and the oldest beyond `kept_max`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.

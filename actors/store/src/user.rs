@@ -11,28 +11,28 @@ use crate::{Store, StoreError};
 
 /// An account to be made.
 pub struct NewUser<'a> {
-    /// Identity.
+    /// Id.
     pub id: UserId,
     /// Name; unique, ignoring case.
     pub username: &'a str,
     /// bcrypt of the password.
     pub password_bcrypt: &'a str,
-    /// What it may do.
+    /// Role.
     pub role: Role,
 }
 
 /// An account.
 #[derive(Debug, Clone)]
 pub struct UserRow {
-    /// Identity.
+    /// Id.
     pub id: UserId,
     /// Name.
     pub username: String,
     /// bcrypt of the password.
     pub password_bcrypt: String,
-    /// What it may do.
+    /// Role.
     pub role: Role,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// When it was disabled.
     pub disabled_at: Option<Timestamp>,
@@ -88,7 +88,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the first account, unless there is any. Answers whether it did.
+    /// Makes the first account, unless there is any. Returns whether it did.
     ///
     /// # Errors
     /// The database is unavailable.

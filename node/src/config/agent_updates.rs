@@ -32,7 +32,7 @@ impl AgentUpdates {
     pub(super) fn settings(&self) -> AgentUpdateSettings {
         AgentUpdateSettings {
             package: self.package.clone(),
-            reread: Duration::from_millis(self.reread_ms),
+            refresh_interval: Duration::from_millis(self.reread_ms),
             stale_after: Duration::from_millis(self.stale_after_ms),
             flush: Duration::from_millis(self.flush_ms),
             halt: HaltPolicy {

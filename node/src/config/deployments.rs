@@ -28,7 +28,7 @@ impl Deployments {
             devices_max: self.devices_max,
             open_max: self.open_max,
             starts_per_second: self.starts_per_second,
-            look_interval: Duration::from_millis(self.look_interval_ms),
+            reconcile_interval: Duration::from_millis(self.look_interval_ms),
             kept: TimeDelta::days(self.kept_days),
         }
     }

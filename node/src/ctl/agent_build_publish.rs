@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use actors::apk_library::reader;
 use anyhow::{Context, bail, ensure};
 use domain::ApkId;
-use domain::apk::{Known, Offer, Refusal, Verdict, judge};
+use domain::apk::{LibraryApk, Offer, Refusal, Verdict, judge};
 use domain::rollout::Promotion;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ struct KnownBuild {
 struct Library {
     /// Who may sign it; `None` when it is not managed.
     allowed: Option<Vec<String>>,
-    apks: Vec<Known>,
+    apks: Vec<LibraryApk>,
     builds: Vec<KnownBuild>,
 }
 
@@ -172,7 +172,7 @@ async fn library(api: &mut Api, package: &str) -> anyhow::Result<Library> {
     let allowed = packages.iter().find(|value| of_package(value)).map(|value| texts(&value["signers_sha256"]));
     let known = |apk: &Value| {
         let (id, sha256) = (text(apk, "id").parse().ok()?, text(apk, "sha256"));
-        Some(Known { id, version_code: apk["version_code"].as_i64()?, sha256 })
+        Some(LibraryApk { id, version_code: apk["version_code"].as_i64()?, sha256 })
     };
     let build = |build: &Value| {
         Some(KnownBuild {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn library(signer: Option<&str>, sha256: Option<&str>, builds: Vec<KnownBuild>) -> Library {
-        let apk = |sha256: &str| Known { id: APK, version_code: 121, sha256: sha256.into() };
+        let apk = |sha256: &str| LibraryApk { id: APK, version_code: 121, sha256: sha256.into() };
         Library { allowed: signer.map(|signer| vec![signer.into()]), apks: sha256.map(apk).into_iter().collect(), builds }
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn report(
     body: Body,
 ) -> Result<Json<ActionResultResponse>, ApiError> {
     let told: ActionResult = body::json(&app, &headers, body).await?;
-    app.system.agent.take_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }
 
@@ -51,6 +51,6 @@ pub(crate) async fn legacy(
         return Err(actors::ServiceError::ForeignDevice.into());
     }
     let told = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
-    app.system.agent.take_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }

@@ -20,7 +20,7 @@ use wire::agent_build::{
 };
 
 use super::command_batches::present_batch;
-use super::commands::once;
+use super::commands::idempotency_key;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App, body};
@@ -151,8 +151,8 @@ pub(crate) async fn nudge(
         let plan = NudgePlan { devices: plan.devices, online: plan.online, left_out: plan.left_out };
         return Ok((StatusCode::OK, Json(NudgeResponse::Plan(plan))));
     }
-    let once = once(&headers, &format!("agent-builds/{id}/nudge"), &bytes)?;
-    let (batch, new) = app.system.agent_builds.nudge(&principal, id, asked.rate_per_second, once).await?;
+    let idempotency_key = idempotency_key(&headers, &format!("agent-builds/{id}/nudge"), &bytes)?;
+    let (batch, new) = app.system.agent_builds.nudge(&principal, id, asked.rate_per_second, idempotency_key).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(NudgeResponse::Batch(Box::new(present_batch(batch))))))
 }

@@ -45,20 +45,20 @@ pub(crate) async fn upgrade(
     let upgrade =
         upgrade.map_err(|_| ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this route takes WebSocket upgrades only"))?;
     app.system.agent.check(credentials).await?;
-    let room = Arc::clone(&app.sockets).try_acquire_owned();
-    let room =
-        room.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later())?;
+    let permit = Arc::clone(&app.sockets).try_acquire_owned();
+    let permit = permit
+        .map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "socket.connections_max is reached").retry_later())?;
     let limit_bytes = app.config.socket.frame_limit_bytes;
     Ok(upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(limit_bytes)
         .max_frame_size(limit_bytes)
-        .on_upgrade(move |socket| run(app, credentials, socket, room)))
+        .on_upgrade(move |socket| run(app, credentials, socket, permit)))
 }
 
-async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, room: OwnedSemaphorePermit) {
-    let _room = room;
+async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, permit: OwnedSemaphorePermit) {
+    let _permit = permit;
     let gauge = app.observability.actors.agent_sockets.clone();
     gauge.inc();
     let mut session = Session {
@@ -153,7 +153,7 @@ impl Session {
             Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
             Err(error) => return self.bad_frame(id, error).await,
         };
-        match self.app.system.agent.take_result(self.credentials, result).await {
+        match self.app.system.agent.record_result(self.credentials, result).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;
@@ -166,14 +166,14 @@ impl Session {
     async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
         let told = parse_json::<DeploymentStatus>(text).and_then(|told| {
             let deployment = present::id("deployment", told.deployment_id.as_deref().unwrap_or_default())?;
-            Ok(deployment_params::word(deployment, self.credentials.device_id, told)?)
+            Ok(deployment_params::task_report(deployment, self.credentials.device_id, told)?)
         });
-        let word = match told {
-            Ok(word) => word,
+        let task_report = match told {
+            Ok(task_report) => task_report,
             Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
             Err(error) => return self.bad_frame(id, error).await,
         };
-        match self.app.system.agent.take_deployment_word(self.credentials, word).await {
+        match self.app.system.agent.record_task_report(self.credentials, task_report).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;

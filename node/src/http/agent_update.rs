@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actors::ServiceError;
-use actors::services::{UpdateCheck, UpdateTold};
+use actors::services::{UpdateCheck, UpdateProgress};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -104,7 +104,7 @@ pub(crate) async fn report(
     if told.build_id.is_empty() {
         return Err(Invalid::new("build_id", "required").into());
     }
-    let told = UpdateTold {
+    let told = UpdateProgress {
         event: UpdateEvent::parse("event", &told.event)?,
         build: present::id("build", &told.build_id)?,
         error: told.error,

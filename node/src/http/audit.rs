@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use chrono::SecondsFormat;
 use domain::Invalid;
-use domain::audit::{AuditFilter, Chained};
+use domain::audit::{AuditFilter, ChainedEntry};
 use domain::query::PAGE_DEFAULT;
 use serde::Deserialize;
 use serde_json::Value;
@@ -123,8 +123,8 @@ pub(crate) async fn head(State(app): State<Arc<App>>, Person(principal): Person)
     Ok(Json(AuditHead { seq: head.seq, hash: hex::encode(&head.hash), expect: head.to_string() }))
 }
 
-fn entry(row: Chained) -> AuditEntry {
-    let Chained { entry, prev_hash, hash } = row;
+fn entry(row: ChainedEntry) -> AuditEntry {
+    let ChainedEntry { entry, prev_hash, hash } = row;
     // What somebody changed in the database may be no JSON any more; it is shown as it is.
     let state = |text: Option<String>| text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
     AuditEntry {

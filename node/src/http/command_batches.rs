@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::command::{BatchCounts, BatchPlan, BatchResponse, CommandBatch, PathCounts, PlannedCommand};
 
-use super::commands::{once, read_parts, stored_json, write_cursor};
+use super::commands::{idempotency_key, read_parts, stored_json, write_cursor};
 use super::device_bulk::read_ids;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
@@ -49,7 +49,7 @@ pub(crate) async fn create(
     principal.require(Permission::SendCommands).map_err(ServiceError::from)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let asked: wire::command::BatchRequest = body::parse_object(&bytes)?;
-    let once = once(&headers, "command-batches", &bytes)?;
+    let idempotency_key = idempotency_key(&headers, "command-batches", &bytes)?;
     let target = match (asked.target.ids, asked.target.filter) {
         (Some(ids), None) => BulkTarget::Ids(read_ids(&ids)?),
         (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
@@ -62,7 +62,7 @@ pub(crate) async fn create(
         let planned = app.system.commands.plan(&principal, request).await?;
         return Ok((StatusCode::OK, Json(BatchResponse::Plan(plan(planned)))));
     }
-    let (details, new) = app.system.commands.send_many(&principal, request, once).await?;
+    let (details, new) = app.system.commands.send_many(&principal, request, idempotency_key).await?;
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(BatchResponse::Batch(Box::new(present_batch(details))))))
 }
 

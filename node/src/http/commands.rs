@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actors::services::{CommandRequest, Once};
+use actors::services::{CommandRequest, IdempotencyKey};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -30,11 +30,11 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 ///
 /// # Errors
 /// It is not 1..200 printable characters.
-pub(super) fn once(headers: &HeaderMap, scope: &str, bytes: &[u8]) -> Result<Option<Once>, Invalid> {
+pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str, bytes: &[u8]) -> Result<Option<IdempotencyKey>, Invalid> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     // A header that is not even text is no key either.
     let key = key.to_str().unwrap_or_default();
-    Once::new(key, &[scope.as_bytes(), b"\n", bytes].concat()).map(Some)
+    IdempotencyKey::new(key, &[scope.as_bytes(), b"\n", bytes].concat()).map(Some)
 }
 
 /// What a list of commands can be narrowed to.
@@ -60,7 +60,7 @@ impl CommandsQuery {
     ) -> Result<(CommandQuery, Option<CommandCursor>, Option<i64>), Invalid> {
         let state = |name: String| {
             let wanted = || Invalid::new("state", format!("not one of {}", CommandState::ALL.map(CommandState::as_str).join(", ")));
-            CommandState::of_name(&name).ok_or_else(wanted)
+            CommandState::parse(&name).ok_or_else(wanted)
         };
         for (field, value) in [("action", &self.action), ("created_by", &self.created_by)] {
             if let Some(value) = value {
@@ -102,9 +102,9 @@ pub(crate) async fn send(
     let id: DeviceId = present::id("device", &id)?;
     let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
     let request: wire::command::CommandRequest = body::parse_object(&bytes)?;
-    let once = once(&headers, &format!("devices/{id}/commands"), &bytes)?;
+    let idempotency_key = idempotency_key(&headers, &format!("devices/{id}/commands"), &bytes)?;
     let request = CommandRequest { action: action(&request.action, request.params)?, expires_in_s: request.expires_in_s };
-    let (row, new) = app.system.commands.send(&principal, id, request, once).await?;
+    let (row, new) = app.system.commands.send(&principal, id, request, idempotency_key).await?;
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(record(row))))
 }
 

@@ -13,7 +13,7 @@ use wire::deployment::{DeploymentStatus, DeploymentStatusResponse};
 use super::extract::Device;
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
 use super::{ApiError, App, body};
-use crate::deployment_params::word;
+use crate::deployment_params::task_report;
 use crate::present;
 
 /// Records the progress of a device's installation.
@@ -40,6 +40,6 @@ pub(crate) async fn report(
     }
     let id: DeploymentId = present::id("deployment", &deployment)?;
     let told: DeploymentStatus = body::json(&app, &headers, body).await?;
-    app.system.agent.take_deployment_word(credentials, word(id, credentials.device_id, told)?).await?;
+    app.system.agent.record_task_report(credentials, task_report(id, credentials.device_id, told)?).await?;
     Ok(Json(DeploymentStatusResponse { ok: true }))
 }

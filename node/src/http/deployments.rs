@@ -14,12 +14,12 @@ use domain::deployment::{DeploymentState, Reason, TaskState};
 use domain::text::bounded;
 use domain::{DeploymentId, Invalid};
 use serde::Deserialize;
-use store::{DeploymentQuery, Steer, TaskQuery};
+use store::{DeploymentQuery, DeploymentTransition, TaskQuery};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
 
-use super::commands::{once, read_parts, write_cursor};
+use super::commands::{idempotency_key, read_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::table::table;
@@ -51,14 +51,14 @@ pub(crate) async fn create(
     principal.require(Permission::ManageDeployments).map_err(ServiceError::from)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let asked: DeploymentRequest = body::parse_object(&bytes)?;
-    let once = once(&headers, "deployments", &bytes)?;
+    let idempotency_key = idempotency_key(&headers, "deployments", &bytes)?;
     let dry_run = asked.dry_run;
     let request = request(asked)?;
     if dry_run {
         let plan = app.system.deployments.plan(&principal, &request).await?;
         return Ok((StatusCode::OK, Json(DeploymentResponse::Plan(present_plan(plan)))));
     }
-    let (row, new) = app.system.deployments.create(&principal, request, once).await?;
+    let (row, new) = app.system.deployments.create(&principal, request, idempotency_key).await?;
     let details = app.system.deployments.one(&principal, row.id).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(DeploymentResponse::Deployment(Box::new(present_deployment(details))))))
@@ -92,7 +92,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Deployment>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let state =
-        |name: &str| DeploymentState::of_name(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
+        |name: &str| DeploymentState::parse(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
     if let Some(package) = &query.package {
         bounded("package", package, PACKAGE_MAX_CHARS)?;
     }
@@ -148,8 +148,8 @@ pub(crate) async fn tasks(
     let id: DeploymentId = present::id("deployment", &id)?;
     let Query(query) = query.map_err(present::query_refused)?;
     let names = || TaskState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
-    let state = |name: &str| TaskState::of_name(name).ok_or_else(|| Invalid::new("state", format!("not one of {}", names())));
-    let reason = |name: &str| Reason::of_name(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
+    let state = |name: &str| TaskState::parse(name).ok_or_else(|| Invalid::new("state", format!("not one of {}", names())));
+    let reason = |name: &str| Reason::parse(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
     let wanted = TaskQuery {
         state: query.state.as_deref().map(state).transpose()?,
         reason: query.reason.as_deref().map(reason).transpose()?,
@@ -201,9 +201,14 @@ pub(crate) async fn export(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(table(pieces, "deployment.csv"))
 }
 
-async fn steered(app: &App, principal: &domain::access::Principal, id: &str, steer: Steer) -> Result<Json<Deployment>, ApiError> {
+async fn transitioned(
+    app: &App,
+    principal: &domain::access::Principal,
+    id: &str,
+    transition: DeploymentTransition,
+) -> Result<Json<Deployment>, ApiError> {
     let id: DeploymentId = present::id("deployment", id)?;
-    app.system.deployments.steer(principal, id, steer).await?;
+    app.system.deployments.transition(principal, id, transition).await?;
     Ok(Json(present_deployment(app.system.deployments.one(principal, id).await?)))
 }
 
@@ -218,7 +223,7 @@ pub(crate) async fn pause(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<Json<Deployment>, ApiError> {
-    steered(&app, &principal, &id, Steer::Pause).await
+    transitioned(&app, &principal, &id, DeploymentTransition::Pause).await
 }
 
 /// Resumes a paused deployment. Failed canary devices are retried: the rollout requires a successful canary.
@@ -232,7 +237,7 @@ pub(crate) async fn resume(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<Json<Deployment>, ApiError> {
-    steered(&app, &principal, &id, Steer::Resume).await
+    transitioned(&app, &principal, &id, DeploymentTransition::Resume).await
 }
 
 /// Cancels a deployment. Installs in progress are left to finish and are reported.
@@ -246,7 +251,7 @@ pub(crate) async fn cancel(
     Person(principal): Person,
     PathId(id): PathId,
 ) -> Result<Json<Deployment>, ApiError> {
-    steered(&app, &principal, &id, Steer::Cancel).await
+    transitioned(&app, &principal, &id, DeploymentTransition::Cancel).await
 }
 
 /// Rolls a deployment back.

@@ -94,9 +94,9 @@ pub(crate) async fn import(
 ) -> Result<Json<wire::devices::ImportReport>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     // Who may not, or not now, does not send it all first.
-    let turn = app.system.devices.import_turn(&principal)?;
+    let permit = app.system.devices.import_permit(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.import_body_limit_bytes).await?;
-    let report = app.system.devices.import_in_turn(&principal, turn, bytes, query.dry_run.unwrap_or(true)).await?;
+    let report = app.system.devices.import_with_permit(&principal, permit, bytes, query.dry_run.unwrap_or(true)).await?;
     let ImportReport { rows, unchanged, changes, problems, problems_total, applied } = report;
     let field =
         |change: actors::services::FieldChange| FieldChange { field: change.field.to_owned(), before: change.before, after: change.after };

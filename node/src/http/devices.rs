@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use domain::query::{Cursor, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
-use store::Listed;
+use store::DeviceListScope;
 use utoipa::IntoParams;
 use wire::admin::{FleetStats, Page};
 use wire::devices::{DeviceDetails, DevicePatch, RestoreDevice};
@@ -65,9 +65,9 @@ pub(crate) async fn list(
         model: query.model,
         app_status: query.app_status,
     })?;
-    let listed = if query.deleted { Listed::Deleted } else { Listed::Active };
+    let scope = if query.deleted { DeviceListScope::Deleted } else { DeviceListScope::Active };
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let page = app.system.devices.page(&principal, filter, listed, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
+    let page = app.system.devices.page(&principal, filter, scope, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
     Ok(Json(Page { items: page.devices.iter().map(present::device_details).collect(), next_cursor: page.next.as_ref().map(write_cursor) }))
 }
 

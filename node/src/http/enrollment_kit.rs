@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actors::enrollment_kit::qr::Wifi;
 use actors::enrollment_kit::quote::Shell;
-use actors::services::ScriptOrder;
+use actors::services::ScriptOptions;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -49,7 +49,7 @@ pub(crate) async fn scripts(
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: EnrollScriptsRequest = body::json(&app, &headers, body).await?;
-    let order = ScriptOrder {
+    let order = ScriptOptions {
         tokens: request.tokens,
         shell: Shell::parse("shell", &request.shell)?,
         batch: request.batch,

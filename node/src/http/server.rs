@@ -39,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> bool {
             return false;
         }
     };
-    let room = Arc::new(Semaphore::new(app.config.http.connections_max));
+    let permits = Arc::new(Semaphore::new(app.config.http.connections_max));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -47,7 +47,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> bool {
             () = app.stopping.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&room).try_acquire_owned() {
+            Ok((stream, peer)) => match Arc::clone(&permits).try_acquire_owned() {
                 Ok(permit) => drop(connections.spawn(connection(stream, peer, tls.clone(), router.clone(), Arc::clone(&app), permit))),
                 Err(_) => {
                     app.observability.connections_refused.inc();

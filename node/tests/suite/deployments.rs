@@ -1,10 +1,10 @@
 //! Deployments, from whoever presses the button to the last device: the canary, the switches, the way back, and what comes in between.
 
 use domain::CommandId;
-use domain::deployment::{TaskChange, TaskState, Wait};
-use domain::shard::{Epoch, shard_of_deployment};
+use domain::deployment::{TaskChange, TaskReason, TaskState};
+use domain::shard::{Epoch, ShardLease, shard_of_deployment};
 use serde_json::{Value, json};
-use store::{Carry, ChangedTask, TaskStart};
+use store::{ApplyPlan, ChangedTask, TaskStart};
 
 use crate::common::deployments::{Shop, fit, flag};
 use crate::common::{apks, clock, eventually, heartbeat};
@@ -281,7 +281,7 @@ async fn room_that_did_not_come_about_is_not_used() {
     assert_eq!(shop.says_status(&id, told, "accepted").await, 200);
     // Whoever drives it saw the device before it took the task: it was to be over, and to make room for the other.
     let device = |place: usize| shop.devices[place].device_id.parse().unwrap();
-    let change = TaskChange::Over(TaskState::Succeeded, Wait::SeenInHeartbeat.into());
+    let change = TaskChange::Finish(TaskState::Succeeded, TaskReason::SeenInHeartbeat.into());
     let start = TaskStart {
         device: device(waits),
         command: CommandId(uuid::Uuid::now_v7()),
@@ -292,9 +292,9 @@ async fn room_that_did_not_come_about_is_not_used() {
     };
     let shard = shard_of_deployment(id.parse().unwrap());
     let epoch = shop.bench.sql(&format!("SELECT epoch FROM shard WHERE shard_id = {}", shard.0)).parse().unwrap();
-    let carry = Carry {
+    let plan = ApplyPlan {
         id: id.parse().unwrap(),
-        place: (shard, Epoch(epoch)),
+        lease: ShardLease { shard, epoch: Epoch(epoch) },
         changes: vec![ChangedTask { device: device(told), from: TaskState::Sending, attempts: 1, change, message: None }],
         starts: vec![start],
         concurrency: 1,
@@ -303,8 +303,8 @@ async fn room_that_did_not_come_about_is_not_used() {
         canary_ms: 0,
         now: clock(0),
     };
-    let carried = shop.bench.store().carry_deployment(&carry).await.unwrap().expect("the right epoch");
-    assert_eq!(carried.started, [], "one is at it, and no more may be");
+    let applied = shop.bench.store().apply_plan(&plan).await.unwrap().expect("the right epoch");
+    assert_eq!(applied.started, [], "one is at it, and no more may be");
     assert_eq!(shop.bench.sql("SELECT count(*) FROM deployment_attempt"), "1");
 }
 

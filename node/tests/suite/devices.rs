@@ -115,7 +115,7 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
             let sort = Sort::parse(sort).unwrap();
             let (mut from_store, mut after) = (Vec::new(), None);
             loop {
-                let page = system.devices.page(&principal, filter.clone(), store::Listed::Active, sort, after, 7).await.unwrap();
+                let page = system.devices.page(&principal, filter.clone(), store::DeviceListScope::Active, sort, after, 7).await.unwrap();
                 from_store.extend(page.devices.iter().map(|device| device.view.identity.id));
                 after = page.next;
                 if after.is_none() {

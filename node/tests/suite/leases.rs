@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::NodeId;
 use domain::shard::ShardId;
-use store::{ClaimedShard, Joined, NewNode, NodeState, PoolOptions, Store};
+use store::{ClaimedShard, JoinOutcome, NewNode, NodeState, PoolOptions, Store};
 
 use crate::common::{Database, clock};
 
@@ -15,7 +15,7 @@ async fn store(database: &Database) -> Store {
     store
 }
 
-async fn join(store: &Store, name: &str, lock: &str, ttl_ms: i64) -> (NodeId, Joined) {
+async fn join(store: &Store, name: &str, lock: &str, ttl_ms: i64) -> (NodeId, JoinOutcome) {
     let id = NodeId(uuid::Uuid::now_v7());
     let node = NewNode {
         id,
@@ -81,7 +81,7 @@ async fn renewing_and_taking_over_never_both_succeed() {
     let (mut renewed, mut taken) = (0, 0);
     for round in 0..60 {
         let (owner, joined) = join(&store, &format!("owner-{round}"), &format!("lock-{round}"), 3_600_000).await;
-        assert_eq!(joined, Joined::Yes);
+        assert_eq!(joined, JoinOutcome::Joined);
         // Whatever the taker has, it lets go, so that the owner can have it.
         let held: Vec<ClaimedShard> = store
             .shards()
@@ -119,17 +119,17 @@ async fn a_name_belongs_to_one_live_node() {
     let database = Database::start();
     let store = store(&database).await;
     let (first, joined) = join(&store, "kiosks", "lock-1", 60_000).await;
-    assert_eq!(joined, Joined::Yes);
+    assert_eq!(joined, JoinOutcome::Joined);
     let (_, joined) = join(&store, "kiosks", "lock-2", 60_000).await;
-    assert!(matches!(joined, Joined::NameTaken { lease_left_ms: 50_000..=60_000, .. }), "{joined:?}");
+    assert!(matches!(joined, JoinOutcome::NameTaken { lease_left_ms: 50_000..=60_000, .. }), "{joined:?}");
     // Whoever holds the same file lock knows that the last holder is dead.
     let (second, joined) = join(&store, "kiosks", "lock-1", 60_000).await;
-    assert_eq!(joined, Joined::Yes);
+    assert_eq!(joined, JoinOutcome::Joined);
     assert_eq!(store.renew_lease(first, 60_000).await.unwrap(), None);
     assert_eq!(store.renew_lease(second, 1).await.unwrap(), Some(NodeState::Active));
     ran_out(&store, second).await;
     let (_, joined) = join(&store, "kiosks", "lock-3", 60_000).await;
-    assert_eq!(joined, Joined::Yes, "its lease ran out");
+    assert_eq!(joined, JoinOutcome::Joined, "its lease ran out");
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actors::services::{BatchDetails, Refused};
+use actors::services::{BatchDetails, RefusalReason};
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::command::{CommandState, Ending, Path, Progress};
+use domain::command::{CommandOutcome, CommandState, Path, Progress};
 use serde_json::Value;
 
 use crate::components::{Glyph, icon};
@@ -118,8 +118,8 @@ pub(crate) fn state_text(state: CommandState) -> &'static str {
 /// Where a command stands, in a word; of those that failed, how.
 pub(crate) fn progress_text(progress: &Progress) -> &'static str {
     match progress.ending {
-        Some(Ending::Skipped) => "Skipped",
-        Some(Ending::Timeout) => "Timed out",
+        Some(CommandOutcome::Skipped) => "Skipped",
+        Some(CommandOutcome::Timeout) => "Timed out",
         _ => state_text(progress.state),
     }
 }
@@ -148,11 +148,12 @@ pub(crate) fn path_text(path: Path) -> &'static str {
 
 /// Why a device gets no command, by its name in the API.
 pub(crate) fn refused_text(reason: &str) -> String {
-    let known = [Refused::NotFound, Refused::Deleted, Refused::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
+    let known =
+        [RefusalReason::NotFound, RefusalReason::Deleted, RefusalReason::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
     match known {
-        Some(Refused::NotFound) => "device not found".into(),
-        Some(Refused::Deleted) => "device deleted".into(),
-        Some(Refused::TooManyOpen) => "too many pending commands".into(),
+        Some(RefusalReason::NotFound) => "device not found".into(),
+        Some(RefusalReason::Deleted) => "device deleted".into(),
+        Some(RefusalReason::TooManyOpen) => "too many pending commands".into(),
         None => reason.replace('_', " "),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actors::clock;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::command::Ending;
+use domain::command::CommandOutcome;
 use domain::{CommandId, Timestamp};
 use store::CommandRow;
 
@@ -121,7 +121,7 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
                 if let Some(by) = &row.canceled_by {
                     div { dt { "Canceled by" } dd { "{by}" } }
                 }
-                if let Some(ending @ (Ending::Skipped | Ending::Timeout)) = progress.ending {
+                if let Some(ending @ (CommandOutcome::Skipped | CommandOutcome::Timeout)) = progress.ending {
                     div { dt { "Outcome" } dd { "{progress_text(&progress)} " code { class: "muted", "{ending.as_str()}" } } }
                 }
                 if let Some(message) = &row.message {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
-use domain::deployment::{Blocked, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskState, Wait};
+use domain::deployment::{BlockReason, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
 
 use crate::format;
@@ -63,10 +63,10 @@ pub(crate) fn pause_text(reason: PauseReason) -> &'static str {
 }
 
 /// Why no deployment at all goes on.
-pub(crate) fn blocked_text(blocked: Blocked) -> &'static str {
+pub(crate) fn blocked_text(blocked: BlockReason) -> &'static str {
     match blocked {
-        Blocked::FlagOff => "Deployments are disabled on this server. No new installs start until they are enabled.",
-        Blocked::KillSwitch => "Emergency stop: all deployments are stopped. No new installs start until an admin resumes them.",
+        BlockReason::FlagOff => "Deployments are disabled on this server. No new installs start until they are enabled.",
+        BlockReason::KillSwitch => "Emergency stop: all deployments are stopped. No new installs start until an admin resumes them.",
     }
 }
 
@@ -110,30 +110,30 @@ pub(crate) fn stage_text(stage: Stage) -> &'static str {
 /// Why a task is where it is.
 pub(crate) fn reason_text(reason: Reason) -> &'static str {
     match reason {
-        Reason::Server(wait) => wait_text(wait),
+        Reason::Server(wait) => task_reason_text(wait),
         Reason::Device(code) => error_text(code),
     }
 }
 
-fn wait_text(wait: Wait) -> &'static str {
+fn task_reason_text(wait: TaskReason) -> &'static str {
     match wait {
-        Wait::Canary => "canary pending",
-        Wait::Offline => "device offline",
-        Wait::StaleHeartbeat => "heartbeat too old",
-        Wait::NotDozeExempt => "not exempt from Doze",
-        Wait::Backoff => "waiting to retry",
-        Wait::NoAnswer => "no acknowledgement",
-        Wait::OtherDeployment => "queued behind another deployment",
-        Wait::Rate => "rate limit",
-        Wait::Concurrency => "concurrency limit",
-        Wait::Paused => "paused before acceptance",
-        Wait::AlreadyInstalled => "this or a newer version is installed",
-        Wait::SeenInHeartbeat => "version confirmed by heartbeat",
-        Wait::DeviceDeleted => "device deleted",
-        Wait::SdkTooOld => "Android version too old for the app",
-        Wait::Deadline => "deadline passed",
-        Wait::Superseded => "superseded by a newer deployment",
-        Wait::Canceled => "canceled",
+        TaskReason::Canary => "canary pending",
+        TaskReason::Offline => "device offline",
+        TaskReason::StaleHeartbeat => "heartbeat too old",
+        TaskReason::NotDozeExempt => "not exempt from Doze",
+        TaskReason::Backoff => "waiting to retry",
+        TaskReason::NoAnswer => "no acknowledgement",
+        TaskReason::OtherDeployment => "queued behind another deployment",
+        TaskReason::Rate => "rate limit",
+        TaskReason::Concurrency => "concurrency limit",
+        TaskReason::Paused => "paused before acceptance",
+        TaskReason::AlreadyInstalled => "this or a newer version is installed",
+        TaskReason::SeenInHeartbeat => "version confirmed by heartbeat",
+        TaskReason::DeviceDeleted => "device deleted",
+        TaskReason::SdkTooOld => "Android version too old for the app",
+        TaskReason::Deadline => "deadline passed",
+        TaskReason::Superseded => "superseded by a newer deployment",
+        TaskReason::Canceled => "canceled",
     }
 }
 
@@ -174,8 +174,8 @@ pub(crate) fn event_text(kind: &str) -> String {
 
 /// What an event says about it: names of reasons become words.
 pub(crate) fn event_detail(detail: &str) -> String {
-    let pause = PauseReason::of_name(detail).map(pause_text);
-    pause.or_else(|| Reason::of_name(detail).map(reason_text)).map_or_else(|| detail.to_owned(), str::to_owned)
+    let pause = PauseReason::parse(detail).map(pause_text);
+    pause.or_else(|| Reason::parse(detail).map(reason_text)).map_or_else(|| detail.to_owned(), str::to_owned)
 }
 
 /// Which devices were asked for, in words.
@@ -207,7 +207,7 @@ pub(crate) fn target_text(target: &str) -> String {
 
 /// Tasks that are not over.
 pub(crate) fn open(details: &DeploymentDetails) -> u64 {
-    counted(details).filter(|(state, _)| !state.is_over()).map(|(_, count)| count).sum()
+    counted(details).filter(|(state, _)| !state.is_finished()).map(|(_, count)| count).sum()
 }
 
 /// States of the tasks that there are, with their counts.
@@ -226,7 +226,7 @@ pub(crate) fn deployment_bar(details: &DeploymentDetails) -> Element {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
     let mut parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
     // It fills from where one reads: what is over, what is at it, what waits.
-    parts.sort_by_key(|(state, _)| (!state.is_over(), !state.is_busy()));
+    parts.sort_by_key(|(state, _)| (!state.is_finished(), !state.is_busy()));
     let said: Vec<_> =
         counted(details).map(|(state, count)| format!("{} {}", format::number(count), task_state_text(state).to_lowercase())).collect();
     let said = if said.is_empty() { "no devices".to_owned() } else { said.join(", ") };
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn reasons_and_events_have_words_of_their_own() {
-        let waits = Wait::ALL.iter().copied().map(Reason::from);
+        let waits = TaskReason::ALL.iter().copied().map(Reason::from);
         let mut words: Vec<_> = waits.chain(ErrorCode::ALL.iter().copied().map(Reason::from)).map(reason_text).collect();
         let count = words.len();
         words.sort_unstable();

@@ -24,8 +24,8 @@ fn offer(version_code: i64, signers: &[u8], lineage: &[u8]) -> Offer {
     }
 }
 
-fn known(n: u128, version_code: i64) -> Known {
-    Known { id: id(n), version_code, sha256: hex(version_code as u8) }
+fn known(n: u128, version_code: i64) -> LibraryApk {
+    LibraryApk { id: id(n), version_code, sha256: hex(version_code as u8) }
 }
 
 #[test]

@@ -140,7 +140,7 @@ proptest! {
     }
 }
 
-fn chain(count: usize) -> Vec<Chained> {
+fn chain(count: usize) -> Vec<ChainedEntry> {
     let mut prev = GENESIS.to_vec();
     let row = |seq: i64| {
         let entry = Entry {
@@ -159,16 +159,16 @@ fn chain(count: usize) -> Vec<Chained> {
             address: Some("192.0.2.1".into()),
         };
         let hash = entry.hash(&prev).to_vec();
-        Chained { entry, prev_hash: std::mem::replace(&mut prev, hash.clone()), hash }
+        ChainedEntry { entry, prev_hash: std::mem::replace(&mut prev, hash.clone()), hash }
     };
     (1..=count as i64).map(row).collect()
 }
 
-fn head_of(rows: &[Chained]) -> Head {
+fn head_of(rows: &[ChainedEntry]) -> Head {
     rows.last().map_or(Head { seq: 0, hash: GENESIS.to_vec() }, |row| Head { seq: row.entry.seq, hash: row.hash.clone() })
 }
 
-fn checked(rows: &[Chained], head: &Head, expected: Option<Head>) -> Vec<Problem> {
+fn checked(rows: &[ChainedEntry], head: &Head, expected: Option<Head>) -> Vec<Problem> {
     let mut check = ChainCheck::new(expected);
     let mut found: Vec<_> = rows.iter().flat_map(|row| check.next(row)).collect();
     let newest = rows.last().map_or(0, |row| row.entry.seq);

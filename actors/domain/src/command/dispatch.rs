@@ -1,7 +1,7 @@
-//! What the owner of an open command does next to get it to its device.
+//! Dispatch of an open command: the next step of its owner to deliver it.
 //!
 //! ```text
-//! socket --- no word in time, or closed ---> push --- no word, refused ---> the next heartbeat asks for it
+//! socket --- no receipt, or closed -------> push --- no receipt, refused -> the next heartbeat asks for it
 //!    ^                                         |
 //!    +------------ a socket opens -------------+
 //! ```
@@ -11,30 +11,30 @@ use chrono::TimeDelta;
 use super::{CommandState, Path};
 use crate::Timestamp;
 
-/// How long paths are given.
+/// Timeouts of the paths of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DispatchPolicy {
-    /// Time for the device to say over its socket that it has a command.
+    /// Timeout of the receipt over a socket.
     pub socket_wait: TimeDelta,
-    /// Time for it to say so after a push message was accepted.
+    /// Timeout of the receipt after a push message was accepted.
     pub push_wait: TimeDelta,
-    /// Time for it to say so after it was in a heartbeat's answer.
+    /// Timeout of the receipt after the answer to a heartbeat.
     pub heartbeat_wait: TimeDelta,
     /// Push messages for one command, at most.
     pub pushes_max: u32,
 }
 
-/// Which ways to the device there are right now, beside its heartbeats.
+/// Channels to a device, beside its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reach {
-    /// A socket of it is open.
+pub struct Channels {
+    /// A socket of the device is open.
     pub socket: bool,
-    /// It has a push token, and push is configured.
+    /// The device has a push token, and push is configured.
     pub push: bool,
 }
 
-impl Reach {
-    /// The path that a command would take first.
+impl Channels {
+    /// First path of a command.
     pub fn best(self) -> Path {
         if self.socket {
             Path::Socket
@@ -46,55 +46,55 @@ impl Reach {
     }
 }
 
-/// What its owner knows of an open command.
+/// Dispatch state of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispatch {
-    /// The device has it.
+    /// Whether the device has received the command.
     pub delivered: bool,
-    /// Not sent before.
+    /// Earliest time of sending.
     pub release_at: Timestamp,
-    /// Worthless from then on.
+    /// Expiry.
     pub expires_at: Timestamp,
-    /// The path it was given to last, and until when the device may say that it has it.
+    /// Path of the last attempt, and the timeout of its receipt.
     waiting: Option<(Path, Timestamp)>,
-    /// This socket was tried in vain.
+    /// Whether the present socket was tried without a receipt.
     socket_tried: bool,
     pushes: u32,
     push_not_before: Option<Timestamp>,
 }
 
-/// What happened to an open command.
+/// Event of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchEvent {
-    /// It is new here, or time has passed.
-    Look,
+    /// The command is new at this owner, or a timer has expired.
+    Reconcile,
     /// The device opened a socket.
     SocketOpened,
     /// The device's socket is gone.
     SocketClosed,
-    /// The push service refused it for now, and may be asked again after this long.
+    /// The push service refused the message for now; it may be retried after this time.
     PushDelayed(TimeDelta),
-    /// The push service will never take it.
+    /// The push service refused the message for good.
     PushRefused,
     /// A heartbeat of the device is being answered.
     HeartbeatAnswered,
-    /// The device has it.
+    /// The device has received the command.
     Received,
 }
 
-/// What its owner does.
+/// Next step of the owner of an open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchAction {
-    /// Give it to this path, and look again then.
+    /// Send the command on this path, and decide again at this time.
     Send(Path, Timestamp),
-    /// Look again then.
-    LookAgain(Timestamp),
-    /// Its time is over.
+    /// Decide again at this time.
+    WakeAt(Timestamp),
+    /// The command has expired.
     Expire,
 }
 
 impl Dispatch {
-    /// Of a command in this state, as its owner finds it.
+    /// Dispatch of a command that its owner loads in this state.
     pub fn new(state: CommandState, release_at: Timestamp, expires_at: Timestamp) -> Self {
         Self {
             delivered: state == CommandState::Delivered,
@@ -108,9 +108,9 @@ impl Dispatch {
     }
 
     /// Decides what to do after `event`.
-    pub fn decide(&mut self, event: DispatchEvent, reach: Reach, policy: &DispatchPolicy, now: Timestamp) -> DispatchAction {
+    pub fn decide(&mut self, event: DispatchEvent, channels: Channels, policy: &DispatchPolicy, now: Timestamp) -> DispatchAction {
         match event {
-            DispatchEvent::Look | DispatchEvent::HeartbeatAnswered => {}
+            DispatchEvent::Reconcile | DispatchEvent::HeartbeatAnswered => {}
             DispatchEvent::SocketOpened => {
                 self.socket_tried = false;
                 self.waiting = self.waiting.filter(|(path, _)| *path != Path::Socket);
@@ -131,17 +131,17 @@ impl Dispatch {
             return DispatchAction::Expire;
         }
         if self.delivered {
-            return DispatchAction::LookAgain(self.expires_at);
+            return DispatchAction::WakeAt(self.expires_at);
         }
         if now < self.release_at {
-            return self.look_again(self.release_at);
+            return self.wake_at(self.release_at);
         }
         match self.waiting {
             // A device that is just being answered need not wait for a push message to arrive.
             Some((Path::Push, _)) if event == DispatchEvent::HeartbeatAnswered => {}
             // Nor for anything slower than a socket that is there from now on.
-            Some((Path::Push | Path::Heartbeat, _)) if event == DispatchEvent::SocketOpened && reach.socket => {}
-            Some((_, until)) if now < until => return self.look_again(until),
+            Some((Path::Push | Path::Heartbeat, _)) if event == DispatchEvent::SocketOpened && channels.socket => {}
+            Some((_, until)) if now < until => return self.wake_at(until),
             Some((Path::Socket, _)) => self.socket_tried = true,
             _ => {}
         }
@@ -149,20 +149,20 @@ impl Dispatch {
         if event == DispatchEvent::HeartbeatAnswered {
             return self.send(Path::Heartbeat, now + policy.heartbeat_wait);
         }
-        if reach.socket && !self.socket_tried {
+        if channels.socket && !self.socket_tried {
             return self.send(Path::Socket, now + policy.socket_wait);
         }
-        if reach.push && self.pushes < policy.pushes_max {
+        if channels.push && self.pushes < policy.pushes_max {
             match self.push_not_before {
-                Some(not_before) if now < not_before => return self.look_again(not_before),
+                Some(not_before) if now < not_before => return self.wake_at(not_before),
                 _ => {
                     self.pushes += 1;
                     return self.send(Path::Push, now + policy.push_wait);
                 }
             }
         }
-        // Its next heartbeat asks for it.
-        DispatchAction::LookAgain(self.expires_at)
+        // The next heartbeat of the device asks for it.
+        DispatchAction::WakeAt(self.expires_at)
     }
 
     fn send(&mut self, path: Path, until: Timestamp) -> DispatchAction {
@@ -170,8 +170,8 @@ impl Dispatch {
         DispatchAction::Send(path, until.min(self.expires_at))
     }
 
-    fn look_again(&self, at: Timestamp) -> DispatchAction {
-        DispatchAction::LookAgain(at.min(self.expires_at))
+    fn wake_at(&self, at: Timestamp) -> DispatchAction {
+        DispatchAction::WakeAt(at.min(self.expires_at))
     }
 }
 
@@ -190,9 +190,9 @@ mod tests {
         heartbeat_wait: TimeDelta::seconds(60),
         pushes_max: 2,
     };
-    const BOTH: Reach = Reach { socket: true, push: true };
-    const PUSH: Reach = Reach { socket: false, push: true };
-    const NONE: Reach = Reach { socket: false, push: false };
+    const BOTH: Channels = Channels { socket: true, push: true };
+    const PUSH: Channels = Channels { socket: false, push: true };
+    const NONE: Channels = Channels { socket: false, push: false };
 
     fn dispatch() -> Dispatch {
         Dispatch::new(CommandState::Queued, at(0), at(600))
@@ -201,24 +201,24 @@ mod tests {
     #[test]
     fn paths_are_tried_best_first_and_each_in_vain_only_once() {
         let mut command = dispatch();
-        let mut look = |second, event, reach| command.decide(event, reach, &POLICY, at(second));
-        assert_eq!(look(0, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Socket, at(5)));
-        assert_eq!(look(3, DispatchEvent::Look, BOTH), DispatchAction::LookAgain(at(5)), "still time to answer");
-        assert_eq!(look(5, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Push, at(35)));
-        assert_eq!(look(35, DispatchEvent::Look, BOTH), DispatchAction::Send(Path::Push, at(65)));
-        assert_eq!(look(65, DispatchEvent::Look, BOTH), DispatchAction::LookAgain(at(600)), "waits for a heartbeat");
-        assert_eq!(look(70, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::Send(Path::Heartbeat, at(130)));
-        assert_eq!(look(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::LookAgain(at(130)), "not in every answer");
-        assert_eq!(look(72, DispatchEvent::SocketOpened, BOTH), DispatchAction::Send(Path::Socket, at(77)), "a new socket");
-        assert_eq!(look(73, DispatchEvent::Received, BOTH), DispatchAction::LookAgain(at(600)));
-        assert_eq!(look(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::LookAgain(at(600)), "the device has it");
-        assert_eq!(look(600, DispatchEvent::Look, BOTH), DispatchAction::Expire);
+        let mut decide = |second, event, channels| command.decide(event, channels, &POLICY, at(second));
+        assert_eq!(decide(0, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Socket, at(5)));
+        assert_eq!(decide(3, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(5)), "still time to answer");
+        assert_eq!(decide(5, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(35)));
+        assert_eq!(decide(35, DispatchEvent::Reconcile, BOTH), DispatchAction::Send(Path::Push, at(65)));
+        assert_eq!(decide(65, DispatchEvent::Reconcile, BOTH), DispatchAction::WakeAt(at(600)), "waits for a heartbeat");
+        assert_eq!(decide(70, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::Send(Path::Heartbeat, at(130)));
+        assert_eq!(decide(71, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(130)), "not in every answer");
+        assert_eq!(decide(72, DispatchEvent::SocketOpened, BOTH), DispatchAction::Send(Path::Socket, at(77)), "a new socket");
+        assert_eq!(decide(73, DispatchEvent::Received, BOTH), DispatchAction::WakeAt(at(600)));
+        assert_eq!(decide(74, DispatchEvent::HeartbeatAnswered, BOTH), DispatchAction::WakeAt(at(600)), "the device has it");
+        assert_eq!(decide(600, DispatchEvent::Reconcile, BOTH), DispatchAction::Expire);
     }
 
     #[test]
     fn a_lost_socket_is_not_waited_for() {
         let mut command = dispatch();
-        command.decide(DispatchEvent::Look, BOTH, &POLICY, at(0));
+        command.decide(DispatchEvent::Reconcile, BOTH, &POLICY, at(0));
         assert_eq!(command.decide(DispatchEvent::SocketClosed, PUSH, &POLICY, at(1)), DispatchAction::Send(Path::Push, at(31)));
         assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, PUSH, &POLICY, at(2)), DispatchAction::Send(Path::Heartbeat, at(62)));
     }
@@ -226,24 +226,24 @@ mod tests {
     #[test]
     fn push_that_is_delayed_is_tried_again_then_and_one_that_is_refused_never() {
         let mut command = dispatch();
-        command.decide(DispatchEvent::Look, PUSH, &POLICY, at(0));
+        command.decide(DispatchEvent::Reconcile, PUSH, &POLICY, at(0));
         let delayed = DispatchEvent::PushDelayed(TimeDelta::seconds(20));
-        assert_eq!(command.decide(delayed, PUSH, &POLICY, at(1)), DispatchAction::LookAgain(at(21)));
-        assert_eq!(command.decide(DispatchEvent::Look, PUSH, &POLICY, at(21)), DispatchAction::Send(Path::Push, at(51)));
-        assert_eq!(command.decide(DispatchEvent::PushRefused, PUSH, &POLICY, at(22)), DispatchAction::LookAgain(at(600)));
-        assert_eq!(command.decide(DispatchEvent::Look, NONE, &POLICY, at(23)), DispatchAction::LookAgain(at(600)));
+        assert_eq!(command.decide(delayed, PUSH, &POLICY, at(1)), DispatchAction::WakeAt(at(21)));
+        assert_eq!(command.decide(DispatchEvent::Reconcile, PUSH, &POLICY, at(21)), DispatchAction::Send(Path::Push, at(51)));
+        assert_eq!(command.decide(DispatchEvent::PushRefused, PUSH, &POLICY, at(22)), DispatchAction::WakeAt(at(600)));
+        assert_eq!(command.decide(DispatchEvent::Reconcile, NONE, &POLICY, at(23)), DispatchAction::WakeAt(at(600)));
     }
 
     #[test]
     fn a_command_of_a_batch_waits_for_its_turn() {
         let mut command = Dispatch::new(CommandState::Queued, at(100), at(600));
-        assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, BOTH, &POLICY, at(50)), DispatchAction::LookAgain(at(100)));
-        assert_eq!(command.decide(DispatchEvent::Look, BOTH, &POLICY, at(100)), DispatchAction::Send(Path::Socket, at(105)));
+        assert_eq!(command.decide(DispatchEvent::HeartbeatAnswered, BOTH, &POLICY, at(50)), DispatchAction::WakeAt(at(100)));
+        assert_eq!(command.decide(DispatchEvent::Reconcile, BOTH, &POLICY, at(100)), DispatchAction::Send(Path::Socket, at(105)));
     }
 
     fn any_event() -> impl Strategy<Value = DispatchEvent> {
         prop_oneof![
-            Just(DispatchEvent::Look),
+            Just(DispatchEvent::Reconcile),
             Just(DispatchEvent::SocketOpened),
             Just(DispatchEvent::SocketClosed),
             Just(DispatchEvent::PushDelayed(TimeDelta::seconds(7))),
@@ -268,7 +268,7 @@ mod tests {
                 delivered |= event == DispatchEvent::Received;
                 if matches!(event, DispatchEvent::SocketOpened | DispatchEvent::SocketClosed) { sockets = 0; }
                 delays += u32::from(matches!(event, DispatchEvent::PushDelayed(_)));
-                match command.decide(event, Reach { socket, push }, &POLICY, at(now)) {
+                match command.decide(event, Channels { socket, push }, &POLICY, at(now)) {
                     DispatchAction::Send(path, again) => {
                         prop_assert!(now >= release && now < release + lasts && !delivered);
                         prop_assert!(again > at(now) && again <= command.expires_at);
@@ -278,7 +278,7 @@ mod tests {
                             Path::Heartbeat => prop_assert_eq!(event, DispatchEvent::HeartbeatAnswered),
                         }
                     }
-                    DispatchAction::LookAgain(again) => prop_assert!(again > at(now) && again <= command.expires_at),
+                    DispatchAction::WakeAt(again) => prop_assert!(again > at(now) && again <= command.expires_at),
                     DispatchAction::Expire => prop_assert!(now >= release + lasts),
                 }
                 prop_assert!(sockets <= 1, "twice to one socket");

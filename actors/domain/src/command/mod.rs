@@ -1,11 +1,11 @@
-//! A command's life: what is on record of it, and what a report changes.
+//! Life of a command: its stored progress, and the effect of reports.
 //!
 //! ```text
 //!             given to a path        device has it         device is done
 //!  queued ---------------------> sent -------------> delivered ---------> succeeded | failed
 //!    |                            |                      |
 //!    +------- time is over -------+----------------------+--------------> expired
-//!    +------- taken back ---------+----------------------+--------------> canceled
+//!    +------- canceled ---------+----------------------+--------------> canceled
 //! ```
 //! Whatever the device says of how it ended is the truth, also of a command that ran out or was taken
 //! back meanwhile: it had it already. Its word is taken once; another word later is refused.
@@ -14,24 +14,24 @@ mod dispatch;
 
 use crate::Timestamp;
 
-pub use dispatch::{Dispatch, DispatchAction, DispatchEvent, DispatchPolicy, Reach};
+pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPolicy};
 
-/// Where a command stands.
+/// State of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommandState {
-    /// Not given to any path.
+    /// Not sent on any path.
     Queued,
-    /// Given to a path at least once.
+    /// Sent on a path at least once.
     Sent,
-    /// The device has it.
+    /// The device has received the command.
     Delivered,
-    /// The device did it.
+    /// The device has run the command.
     Succeeded,
-    /// The device did not do it, or not to the end.
+    /// The device could not run the command, or not to the end.
     Failed,
-    /// Its time ran out without a word of how it ended.
+    /// The command expired without a result.
     Expired,
-    /// It was taken back.
+    /// The command was canceled.
     Canceled,
 }
 
@@ -39,7 +39,7 @@ impl CommandState {
     /// Every state, in the order of a command's life.
     pub const ALL: [Self; 7] = [Self::Queued, Self::Sent, Self::Delivered, Self::Succeeded, Self::Failed, Self::Expired, Self::Canceled];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -52,12 +52,12 @@ impl CommandState {
         }
     }
 
-    /// The state of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    /// State of this name.
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether its owner still has something to do for it.
+    /// Whether the command has not finished.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Queued | Self::Sent | Self::Delivered)
     }
@@ -78,7 +78,7 @@ impl Path {
     /// Every path, best first.
     pub const ALL: [Self; 3] = [Self::Socket, Self::Push, Self::Heartbeat];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Socket => "socket",
@@ -88,29 +88,29 @@ impl Path {
     }
 
     /// The path of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|path| path.as_str() == name)
     }
 }
 
-/// How a command ended, in the device's words.
+/// Outcome of a command, as its device reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
-    /// It did it.
+pub enum CommandOutcome {
+    /// The device ran the command.
     Success,
-    /// It tried and could not.
+    /// The command failed.
     Failed,
-    /// It would not.
+    /// The device did not run the command.
     Skipped,
-    /// It took too long.
+    /// The command did not end in time.
     Timeout,
 }
 
-impl Ending {
-    /// Every ending.
+impl CommandOutcome {
+    /// Every outcome.
     pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Skipped, Self::Timeout];
 
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -120,33 +120,33 @@ impl Ending {
         }
     }
 
-    /// The ending of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    /// Outcome of this name.
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.as_str() == name)
     }
 }
 
-/// What is on record of how far a command got.
+/// Stored progress of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Where it stands.
+    /// State.
     pub state: CommandState,
-    /// Times it was given to a path.
+    /// Number of attempts.
     pub attempts: i32,
-    /// The path of the last time.
+    /// Path of the last attempt.
     pub path: Option<Path>,
-    /// When it was given to a path first.
+    /// Time of the first attempt.
     pub sent_at: Option<Timestamp>,
-    /// When the device was first known to have it.
+    /// Time of the first receipt.
     pub delivered_at: Option<Timestamp>,
-    /// When it was over.
+    /// Time of completion.
     pub finished_at: Option<Timestamp>,
-    /// How it ended, in the device's words.
-    pub ending: Option<Ending>,
+    /// Outcome, as the device reports it.
+    pub ending: Option<CommandOutcome>,
 }
 
 impl Progress {
-    /// Of a command that was just made.
+    /// Progress of a new command.
     pub fn new() -> Self {
         Self { state: CommandState::Queued, attempts: 0, path: None, sent_at: None, delivered_at: None, finished_at: None, ending: None }
     }
@@ -158,33 +158,33 @@ impl Default for Progress {
     }
 }
 
-/// What is to be put on record.
+/// Reported event of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// Its owner gave it to a path.
+    /// The owner of the device sent the command on a path.
     Sent(Path),
-    /// Its owner found that its time is over.
+    /// The owner of the device found the command expired.
     Expired,
-    /// Somebody took it back.
+    /// A person canceled the command.
     Canceled,
-    /// The device has it.
+    /// The device has received the command.
     Received,
-    /// The device said how it ended.
-    Ended(Ending),
+    /// The device reported an outcome.
+    Ended(CommandOutcome),
 }
 
-/// What becomes of a report.
+/// Verdict about a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// This is on record from now on.
+    /// The command changes to this progress.
     Changed(Progress),
-    /// It is on record already, or says nothing that matters any more.
+    /// The report is stored already, or has become irrelevant.
     Nothing,
-    /// It contradicts what the device said before.
-    Conflict(Ending),
+    /// The report contradicts an earlier outcome of the device.
+    Conflict(CommandOutcome),
 }
 
-/// Decides what a report changes.
+/// Verdict about a report of a command in this progress.
 pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
     let mut next = progress;
     match report {
@@ -212,7 +212,7 @@ pub fn record(progress: Progress, report: Report, now: Timestamp) -> Verdict {
             Some(known) if known == ending => return Verdict::Nothing,
             Some(known) => return Verdict::Conflict(known),
             None => {
-                next.state = if ending == Ending::Success { CommandState::Succeeded } else { CommandState::Failed };
+                next.state = if ending == CommandOutcome::Success { CommandState::Succeeded } else { CommandState::Failed };
                 next.ending = Some(ending);
                 next.sent_at = next.sent_at.or(Some(now));
                 next.delivered_at = next.delivered_at.or(Some(now));
@@ -237,10 +237,10 @@ mod tests {
         let ended = |progress, ending| record(progress, Report::Ended(ending), at(9));
         for before in [Report::Sent(Path::Push), Report::Received, Report::Expired, Report::Canceled] {
             let Verdict::Changed(known) = record(Progress::new(), before, at(1)) else { panic!("{before:?}") };
-            let Verdict::Changed(done) = ended(known, Ending::Success) else { panic!("after {before:?}") };
-            assert_eq!((done.state, done.ending), (CommandState::Succeeded, Some(Ending::Success)));
-            assert_eq!(ended(done, Ending::Success), Verdict::Nothing);
-            assert_eq!(ended(done, Ending::Failed), Verdict::Conflict(Ending::Success));
+            let Verdict::Changed(done) = ended(known, CommandOutcome::Success) else { panic!("after {before:?}") };
+            assert_eq!((done.state, done.ending), (CommandState::Succeeded, Some(CommandOutcome::Success)));
+            assert_eq!(ended(done, CommandOutcome::Success), Verdict::Nothing);
+            assert_eq!(ended(done, CommandOutcome::Failed), Verdict::Conflict(CommandOutcome::Success));
             assert_eq!(record(done, Report::Expired, at(10)), Verdict::Nothing);
             assert_eq!(record(done, Report::Canceled, at(10)), Verdict::Nothing);
             assert_eq!(record(done, Report::Received, at(10)), Verdict::Nothing);
@@ -253,7 +253,7 @@ mod tests {
             Just(Report::Expired),
             Just(Report::Canceled),
             Just(Report::Received),
-            proptest::sample::select(&Ending::ALL[..]).prop_map(Report::Ended),
+            proptest::sample::select(&CommandOutcome::ALL[..]).prop_map(Report::Ended),
         ]
     }
 
@@ -270,8 +270,8 @@ mod tests {
                 prop_assert!(!next.state.is_open() || rank(next.state) >= rank(progress.state));
                 prop_assert!(progress.state.is_open() || !next.state.is_open());
                 prop_assert_eq!(next.state.is_open(), next.finished_at.is_none());
-                prop_assert_eq!(next.state == CommandState::Succeeded, next.ending == Some(Ending::Success));
-                prop_assert_eq!(next.state == CommandState::Failed, next.ending.is_some_and(|ending| ending != Ending::Success));
+                prop_assert_eq!(next.state == CommandState::Succeeded, next.ending == Some(CommandOutcome::Success));
+                prop_assert_eq!(next.state == CommandState::Failed, next.ending.is_some_and(|ending| ending != CommandOutcome::Success));
                 prop_assert!(next.state != CommandState::Queued || next.attempts == 0);
                 progress = next;
             }

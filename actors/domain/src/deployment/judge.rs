@@ -1,26 +1,26 @@
-//! Whether a deployment goes on: the gate behind its first devices, and the failures after it.
+//! Verdict of a deployment: whether its canary has passed or failed, and whether the failure rate pauses it.
 //!
 //! ```text
-//! of the first devices     done >= min_count and even if all others fail, threshold kept   -> the gate opens
+//! of the canary            done >= min_count and even if all others fail, threshold kept   -> passed
 //!                          even if all others succeed, threshold missed                    -> paused: canary_failed
-//!                          time is over: judged by those that are done, else               -> paused: canary_timeout
+//!                          timeout: judged by those that are done, else                    -> paused: canary_timeout
 //! of all, since resumed    done >= min_count and failed / done > threshold                 -> paused: failure_rate
 //! ```
-//! Done is what succeeded or failed; what was skipped says nothing about the APK.
+//! Done are tasks that succeeded or failed; skipped tasks say nothing about the APK.
 
 use chrono::TimeDelta;
 
 use super::{Options, PauseReason, Phase, Task, TaskState};
 use crate::Timestamp;
 
-/// Tasks by what they say about the APK.
+/// Numbers of tasks by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Installed.
     pub succeeded: u32,
-    /// Given up.
+    /// Failed, and not retried.
     pub failed: u32,
-    /// Not over.
+    /// Not finished.
     pub open: u32,
 }
 
@@ -32,27 +32,27 @@ impl Tally {
             match task.state {
                 TaskState::Succeeded => tally.succeeded += 1,
                 TaskState::Failed => tally.failed += 1,
-                state if !state.is_over() => tally.open += 1,
+                state if !state.is_finished() => tally.open += 1,
                 _ => {}
             }
         }
         tally
     }
 
-    /// Those that say something.
+    /// Tasks that succeeded or failed.
     pub fn counted(self) -> u32 {
         self.succeeded + self.failed
     }
 }
 
-/// What is to be done with the deployment.
+/// Verdict about a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
-    GoOn,
-    /// The others may follow.
+    /// The deployment continues.
+    Continue,
+    /// The canary has passed.
     OpenGate,
-    /// It pauses by itself.
+    /// The deployment pauses.
     Pause(PauseReason),
 }
 
@@ -60,7 +60,7 @@ fn reaches(succeeded: u32, of: u32, threshold_pct: u8) -> bool {
     of > 0 && u64::from(succeeded) * 100 >= u64::from(threshold_pct) * u64::from(of)
 }
 
-/// Judges a deployment in this phase, whose first devices had `canary_ran` so far. Failures from before `judged_since`
+/// Judges a deployment in this phase, whose canary has run for `canary_ran`. Failures from before `judged_since`
 /// do not count for the failure rate.
 pub fn judge(options: &Options, phase: Phase, canary_ran: TimeDelta, judged_since: Timestamp, tasks: &[Task]) -> Verdict {
     match (phase, options.canary) {
@@ -78,7 +78,7 @@ pub fn judge(options: &Options, phase: Phase, canary_ran: TimeDelta, judged_sinc
             match over {
                 true if enough && reaches(tally.succeeded, tally.counted()) => Verdict::OpenGate,
                 true => Verdict::Pause(PauseReason::CanaryTimeout),
-                false => Verdict::GoOn,
+                false => Verdict::Continue,
             }
         }
         // Without first devices there is nothing to wait for.
@@ -87,7 +87,7 @@ pub fn judge(options: &Options, phase: Phase, canary_ran: TimeDelta, judged_sinc
             let recent = tasks.iter().filter(|task| task.finished_at.is_some_and(|at| at >= judged_since));
             let (tally, pause) = (Tally::of(recent), options.failure_pause);
             let too_many = u64::from(tally.failed) * 100 > u64::from(pause.threshold_pct) * u64::from(tally.counted());
-            if tally.counted() >= pause.min_count && too_many { Verdict::Pause(PauseReason::FailureRate) } else { Verdict::GoOn }
+            if tally.counted() >= pause.min_count && too_many { Verdict::Pause(PauseReason::FailureRate) } else { Verdict::Continue }
         }
     }
 }
@@ -111,7 +111,7 @@ mod tests {
                 'k' => TaskState::Skipped,
                 _ => TaskState::Queued,
             };
-            let finished_at = state.is_over().then(|| at(n as i64));
+            let finished_at = state.is_finished().then(|| at(n as i64));
             Task { state, finished_at, ..Task::new(DeviceId(uuid::Uuid::from_u128(n as u128)), c.is_ascii_uppercase()) }
         };
         states.chars().enumerate().map(task).collect()
@@ -122,11 +122,11 @@ mod tests {
         let canary = CanaryOptions { size: 5, success_threshold_pct: 60, min_count: 3, timeout_minutes: 10 };
         let options = Options { canary: Some(canary), ..Options::careful(20) };
         let table = [
-            ("QQQQQqq", 0, Verdict::GoOn),
-            ("SSQQQqq", 0, Verdict::GoOn),
+            ("QQQQQqq", 0, Verdict::Continue),
+            ("SSQQQqq", 0, Verdict::Continue),
             // Three of five is what is asked for, whatever the others do.
             ("SSSQQqq", 0, Verdict::OpenGate),
-            ("SSFFQqq", 0, Verdict::GoOn),
+            ("SSFFQqq", 0, Verdict::Continue),
             ("SSFFSqq", 0, Verdict::OpenGate),
             ("FFFQQqq", 0, Verdict::Pause(PauseReason::CanaryFailed)),
             ("SSFFFqq", 0, Verdict::Pause(PauseReason::CanaryFailed)),
@@ -139,8 +139,8 @@ mod tests {
             ("SSFQQqq", 10, Verdict::OpenGate),
             ("SFFQQqq", 10, Verdict::Pause(PauseReason::CanaryTimeout)),
             // Others do not count.
-            ("SQQQQss", 0, Verdict::GoOn),
-            ("SQQQQff", 0, Verdict::GoOn),
+            ("SQQQQss", 0, Verdict::Continue),
+            ("SQQQQff", 0, Verdict::Continue),
         ];
         for (states, minutes, want) in table {
             let verdict = judge(&options, Phase::Canary, TimeDelta::minutes(minutes), at(0), &tasks(states));
@@ -155,9 +155,9 @@ mod tests {
     fn failures_pause_the_rollout_once_there_are_enough() {
         let options = Options::careful(100);
         let verdict = |states: &str, since| judge(&options, Phase::Rollout, TimeDelta::zero(), at(since), &tasks(states));
-        assert_eq!(verdict("SSff", 0), Verdict::GoOn, "four are too few");
-        assert_eq!(verdict("SSSSf", 0), Verdict::GoOn, "one in five is just allowed");
+        assert_eq!(verdict("SSff", 0), Verdict::Continue, "four are too few");
+        assert_eq!(verdict("SSSSf", 0), Verdict::Continue, "one in five is just allowed");
         assert_eq!(verdict("SSSff", 0), Verdict::Pause(PauseReason::FailureRate));
-        assert_eq!(verdict("SSSffsssss", 5), Verdict::GoOn, "resumed knowing of them");
+        assert_eq!(verdict("SSSffsssss", 5), Verdict::Continue, "resumed knowing of them");
     }
 }

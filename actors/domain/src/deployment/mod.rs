@@ -1,20 +1,20 @@
-//! Deployments: an APK on its way to a fixed set of devices, and what is decided about it.
+//! Deployments: an APK for a fixed set of devices under options, and the decisions about its tasks.
 //!
 //! ```text
-//!  waiting                        busy                          over
+//!  waiting                        busy                          finished
 //!  queued | waiting_window  --->  sending  --->  installing ---> succeeded | failed | skipped
-//!     ^   | throttled                |  not taken    |  failed, and may be tried again
+//!     ^   | throttled                |  not accepted |  failed, and may be retried
 //!     +------------------------------+---------------+
-//!  canceled: by people, by a newer deployment, from every waiting state and from sending
+//!  canceled: by people or by a newer deployment, from every waiting state and from sending
 //! ```
-//! `request` what was asked for; `options` the same whole, and its limits; `window` when installing is allowed; `readiness` whether a device is fit;
-//! `pace` how many may start; `judge` whether it goes on; `decide` what happens now; `report` what a device's word
-//! changes; `rollback` how to get back.
+//! `request` requested options; `options` all options with their limits; `window` maintenance window; `readiness` eligibility of a device;
+//! `rate_limit` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
+//! `rollback` choice of the APK to roll back to.
 
 mod decide;
 mod judge;
 mod options;
-mod pace;
+mod rate_limit;
 mod readiness;
 mod report;
 mod request;
@@ -23,12 +23,12 @@ mod window;
 
 use crate::{DeviceId, Timestamp};
 
-pub use decide::{Blocked, Decision, DeploymentChange, Run, Situation, TaskChange, decide};
+pub use decide::{BlockReason, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
-pub use pace::{allowance, portion};
-pub use readiness::{DeviceFacts, unready};
-pub use report::{AttemptEnd, Refusal, Report, Status, TaskUpdate, report};
+pub use rate_limit::{allowance, portion};
+pub use readiness::{DeviceSnapshot, ineligibility};
+pub use report::{AttemptEnd, Refusal, ReportEffect, TaskStatus, TaskUpdate, apply_report};
 pub use request::{CanaryRequest, OptionsRequest};
 pub use rollback::{Candidate, NoRollback, rollback};
 pub use window::MaintenanceWindow;
@@ -42,18 +42,18 @@ macro_rules! names {
         }
 
         impl $name {
-            /// Every one.
+            /// Every value.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Its name in the API and the database.
+            /// Name in the API and the database.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+
                 }
             }
 
-            /// The one of that name.
-            pub fn of_name(name: &str) -> Option<Self> {
+            /// Value of this name.
+            pub fn parse(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == name)
             }
         }
@@ -61,25 +61,25 @@ macro_rules! names {
 }
 
 names!(
-    /// Where a deployment stands.
+    /// State of a deployment.
     DeploymentState {
-        /// It goes on by itself.
+        /// Tasks start as the options allow.
         Running = "running",
-        /// Nothing starts until somebody resumes it.
+        /// Nothing starts until somebody resumes the deployment.
         Paused = "paused",
-        /// It was called off; what is installing is left to finish.
+        /// Nothing starts any more; installations under way finish.
         Canceled = "canceled",
-        /// Every task is over.
+        /// Every task has finished.
         Finished = "finished",
     }
 );
 
 names!(
-    /// How far a deployment may go.
+    /// Phase of a deployment.
     Phase {
-        /// Only its first devices.
+        /// Only the devices of the canary start.
         Canary = "canary",
-        /// All of them.
+        /// All devices start.
         Rollout = "rollout",
     }
 );
@@ -87,88 +87,88 @@ names!(
 names!(
     /// Why a deployment is paused.
     PauseReason {
-        /// Somebody paused it.
+        /// A person paused the deployment.
         Person = "person",
-        /// Too many of the first devices failed.
+        /// Too many devices of the canary failed.
         CanaryFailed = "canary_failed",
-        /// Too few of the first devices were done in time.
+        /// Too few devices of the canary were done in time.
         CanaryTimeout = "canary_timeout",
-        /// Too many devices failed.
+        /// The failure rate exceeded its threshold.
         FailureRate = "failure_rate",
     }
 );
 
 names!(
-    /// What becomes of devices that an older open deployment of the package has as well.
+    /// Rule for devices that an older open deployment of the package has as well.
     ConflictRule {
-        /// The older one goes first.
+        /// The task waits until the older deployment is done with the device.
         Wait = "wait",
-        /// The older one lets them go, unless it is installing there.
+        /// The task of the older deployment is canceled, unless it is installing.
         Supersede = "supersede",
     }
 );
 
 names!(
-    /// Where the task of one device stands.
+    /// State of the task of one device.
     TaskState {
-        /// It waits for the canary, for its device, or for its next try.
+        /// Waiting for the canary, for its device, or for a retry.
         Queued = "queued",
-        /// It waits for the maintenance window.
+        /// Waiting for the maintenance window.
         WaitingWindow = "waiting_window",
-        /// Its device is fit; it waits for its turn.
+        /// Its device is eligible; waiting for the rate or concurrency limit.
         Throttled = "throttled",
-        /// The device is told; it has not taken it yet.
+        /// The command was sent; the device has not accepted it yet.
         Sending = "sending",
-        /// The device has taken it.
+        /// The device has accepted the task.
         Installing = "installing",
         /// The version is installed.
         Succeeded = "succeeded",
-        /// It is given up.
+        /// The installation failed, and is not retried.
         Failed = "failed",
-        /// There was nothing to do, or it could not be done in time.
+        /// There was nothing to do, or the task could not begin in time.
         Skipped = "skipped",
-        /// It was called off.
+        /// The task was canceled.
         Canceled = "canceled",
     }
 );
 
 impl TaskState {
-    /// Whether nothing more happens to it.
-    pub fn is_over(self) -> bool {
+    /// Whether the state is final.
+    pub fn is_finished(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Skipped | Self::Canceled)
     }
 
-    /// Whether it counts for the concurrency.
+    /// Whether the task counts for the concurrency limit.
     pub fn is_busy(self) -> bool {
         matches!(self, Self::Sending | Self::Installing)
     }
 
-    /// Whether it may still start.
+    /// Whether the task may still start.
     pub fn is_waiting(self) -> bool {
-        !self.is_over() && !self.is_busy()
+        !self.is_finished() && !self.is_busy()
     }
 }
 
 names!(
-    /// How far the device is, in its own words; they only ever go forward.
+    /// Stage of an installation, as the device reports it; stages only go forward.
     Stage {
-        /// It takes the task.
+        /// The device accepts the task.
         Accepted = "accepted",
-        /// It fetches the file.
+        /// The device downloads the file.
         Downloading = "downloading",
-        /// It compares digest and signer.
+        /// The device compares digest and signer.
         Verifying = "verifying",
-        /// Android installs it.
+        /// Android installs the APK.
         Installing = "installing",
     }
 );
 
 names!(
-    /// Why a device did not install, in its own words.
+    /// Error of an installation, as the device reports it.
     ErrorCode {
-        /// The file is not the one that was announced.
+        /// The digest of the file differs from the announced one.
         ChecksumMismatch = "checksum_mismatch",
-        /// It is signed by somebody else.
+        /// The signer of the file differs from the announced one.
         SignerMismatch = "signer_mismatch",
         /// Android does not let the agent install.
         NotPermitted = "not_permitted",
@@ -178,27 +178,27 @@ names!(
         NoWifi = "no_wifi",
         /// The network is metered.
         Metered = "metered",
-        /// It does not charge.
+        /// The device is not charging.
         NotCharging = "not_charging",
         /// The maintenance window is closed.
         OutsideWindow = "outside_window",
-        /// There is no room.
+        /// There is too little free storage.
         LowStorage = "low_storage",
-        /// A call is going on.
+        /// A phone call is in progress.
         InCall = "in_call",
-        /// The file could not be fetched.
+        /// The file could not be downloaded.
         DownloadFailed = "download_failed",
-        /// Android refused it.
+        /// Android refused the APK.
         InstallFailed = "install_failed",
-        /// A newer version is installed, and Android does not go back.
+        /// A newer version is installed, and Android does not downgrade.
         DowngradeRefused = "downgrade_refused",
-        /// It took too long.
+        /// The device did not report in time.
         Timeout = "timeout",
     }
 );
 
 impl ErrorCode {
-    /// Whether the device may be fit later: it did not fail, it could not begin.
+    /// Whether a device requirement was not met: the installation could not begin, but may later.
     pub fn is_constraint(self) -> bool {
         matches!(
             self,
@@ -206,63 +206,63 @@ impl ErrorCode {
         )
     }
 
-    /// Whether trying again cannot help.
+    /// Whether a retry cannot help.
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::SignerMismatch | Self::NotPermitted | Self::DowngradeRefused)
     }
 }
 
 names!(
-    /// Why a task is where it is, beyond what the device says.
-    Wait {
-        /// The first devices have to be done before.
+    /// Reason of the state of a task, as the server sees it.
+    TaskReason {
+        /// The canary has not passed yet.
         Canary = "canary",
-        /// The device is not heard from.
+        /// The device is offline.
         Offline = "offline",
-        /// What is known of the device is too old.
+        /// The last heartbeat of the device is too old.
         StaleHeartbeat = "stale_heartbeat",
-        /// The device tells no exemption from Doze.
+        /// The device reports no exemption from Doze.
         NotDozeExempt = "not_doze_exempt",
-        /// It was tried, and is tried again later.
+        /// An attempt failed, and the task is retried later.
         Backoff = "backoff",
-        /// The device has not said that it takes it.
+        /// The device did not acknowledge the command in time.
         NoAnswer = "no_answer",
-        /// Another deployment of the package has the device.
+        /// An older deployment of the package has the device.
         OtherDeployment = "other_deployment",
-        /// Enough were started within the minute.
+        /// The rate limit is reached.
         Rate = "rate",
-        /// Enough are at it.
+        /// The concurrency limit is reached.
         Concurrency = "concurrency",
-        /// The deployment was paused before the device took it.
+        /// The deployment was paused before the device accepted the task.
         Paused = "paused",
-        /// The version or a newer one is there.
+        /// This version or a newer one is installed already.
         AlreadyInstalled = "already_installed",
-        /// The heartbeat shows it, though the device did not say so.
+        /// A heartbeat shows the version, though no report came.
         SeenInHeartbeat = "seen_in_heartbeat",
         /// The device was deleted.
         DeviceDeleted = "device_deleted",
         /// Its Android is older than the APK's minimum.
         SdkTooOld = "sdk_too_old",
-        /// The deployment's time was over.
+        /// The deadline of the deployment has passed.
         Deadline = "deadline",
-        /// A newer deployment took the device over.
+        /// A newer deployment superseded this one on the device.
         Superseded = "superseded",
-        /// Somebody called it off.
+        /// The deployment was canceled.
         Canceled = "canceled",
     }
 );
 
-/// Why a task is where it is.
+/// Reason of the state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// As the server sees it.
-    Server(Wait),
-    /// As the device says, or would say.
+    /// Known to the server.
+    Server(TaskReason),
+    /// Reported by the device, or foreseen by the server.
     Device(ErrorCode),
 }
 
 impl Reason {
-    /// Its name in the API and the database.
+    /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Server(wait) => wait.as_str(),
@@ -270,14 +270,14 @@ impl Reason {
         }
     }
 
-    /// The one of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
-        Wait::of_name(name).map(Self::Server).or_else(|| ErrorCode::of_name(name).map(Self::Device))
+    /// Reason of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        TaskReason::parse(name).map(Self::Server).or_else(|| ErrorCode::parse(name).map(Self::Device))
     }
 }
 
-impl From<Wait> for Reason {
-    fn from(wait: Wait) -> Self {
+impl From<TaskReason> for Reason {
+    fn from(wait: TaskReason) -> Self {
         Self::Server(wait)
     }
 }
@@ -288,35 +288,35 @@ impl From<ErrorCode> for Reason {
     }
 }
 
-/// The task of one device, as far as decisions need it.
+/// Task of one device, as far as the plan depends on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// The device.
     pub device: DeviceId,
-    /// Whether it is one of the first.
+    /// Whether the device belongs to the canary.
     pub canary: bool,
-    /// Where it stands.
+    /// State of the task.
     pub state: TaskState,
-    /// Why.
+    /// Reason of the state.
     pub reason: Option<Reason>,
-    /// How far the device is.
+    /// Stage of the installation.
     pub stage: Option<Stage>,
-    /// Times that it was started.
+    /// Number of starts.
     pub attempts: u32,
-    /// It is not started before.
+    /// Earliest next start.
     pub not_before: Option<Timestamp>,
-    /// When it was started last.
+    /// Time of the last start.
     pub started_at: Option<Timestamp>,
-    /// When the device last said something of this attempt.
+    /// Time of the last report of this attempt.
     pub reported_at: Option<Timestamp>,
-    /// When it was over.
+    /// When the task finished.
     pub finished_at: Option<Timestamp>,
-    /// What the last attempt failed with.
+    /// Error of the last attempt.
     pub error: Option<ErrorCode>,
 }
 
 impl Task {
-    /// Of a deployment that was just made.
+    /// Task of a new deployment.
     pub fn new(device: DeviceId, canary: bool) -> Self {
         Self {
             device,
@@ -341,12 +341,12 @@ mod tests {
     #[test]
     fn names_read_back_and_reasons_are_unambiguous() {
         for state in TaskState::ALL {
-            assert_eq!(TaskState::of_name(state.as_str()), Some(*state));
-            assert_eq!(u8::from(state.is_over()) + u8::from(state.is_busy()) + u8::from(state.is_waiting()), 1);
+            assert_eq!(TaskState::parse(state.as_str()), Some(*state));
+            assert_eq!(u8::from(state.is_finished()) + u8::from(state.is_busy()) + u8::from(state.is_waiting()), 1);
         }
-        let all = Wait::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from));
+        let all = TaskReason::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from));
         for reason in all {
-            assert_eq!(Reason::of_name(reason.as_str()), Some(reason));
+            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a deployment may do and when: its options, their limits, and the defaults, which are careful.
+//! Options of a deployment, their limits and their conservative defaults.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,29 @@ use crate::Invalid;
 use crate::invalid::in_range;
 use crate::text::bounded;
 
-/// Most first devices unless told otherwise.
+/// Largest default size of a canary.
 pub const CANARY_DEFAULT_MAX: u32 = 5;
-/// Most devices of one deployment at a time.
+/// Highest concurrency limit.
 const CONCURRENCY_MAX: u32 = 100_000;
-/// Most starts in a minute.
+/// Highest rate limit, starts per minute.
 const RATE_MAX: u32 = 1_000_000;
-/// Most further tries of one device.
+/// Most retries of one device.
 const RETRIES_MAX: u32 = 20;
-/// Longest time between two tries, s.
+/// Longest delay before a retry, s.
 const BACKOFF_MAX_S: u32 = 86_400;
-/// Longest life of a deployment, h.
+/// Latest deadline of a deployment, h.
 const DEADLINE_MAX_H: u32 = 24 * 90;
-/// Longest time for the first devices, minutes.
+/// Longest evaluation timeout of a canary, minutes.
 const CANARY_TIMEOUT_MAX: u32 = 60 * 24 * 30;
-/// Longest name of an intent or of what goes with it, in characters.
+/// Longest action of an intent, and longest name or value of an extra, in characters.
 const INTENT_MAX_CHARS: usize = 200;
 /// Most extras of an intent.
 const EXTRAS_MAX: usize = 20;
 
-/// What a deployment may do and when.
+/// Options of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// The first devices, and when the others may follow; `None`: all at once.
+    /// Canary; `None`: all devices may start at once.
     pub canary: Option<CanaryOptions>,
     /// Most installations that start within any minute; 0: no limit.
     pub rate_per_minute: u32,
@@ -39,67 +39,67 @@ pub struct Options {
     pub concurrency: u32,
     /// Only over Wi-Fi or a cable, and not over a metered network.
     pub wifi_only: bool,
-    /// Least charge, percent.
+    /// Minimum battery level, percent.
     pub min_battery_pct: u8,
     /// Only while charging.
     pub charging_only: bool,
-    /// Least free storage, MiB.
+    /// Minimum free storage, MiB.
     pub min_storage_free_mb: u32,
     /// Only devices whose last heartbeat is at most this old, s.
     pub heartbeat_max_age_s: u32,
-    /// Only devices that Doze leaves alone.
+    /// Only devices whose agent is exempt from Doze.
     pub doze_exempt_only: bool,
-    /// Only at this time of the day.
+    /// Maintenance window.
     pub window: Option<MaintenanceWindow>,
-    /// Further tries.
+    /// Retries.
     pub retries: Retries,
-    /// What is sent to the app once it is installed.
+    /// Intent that is sent to the app after the installation.
     pub restart_intent: Option<RestartIntent>,
-    /// Whether it may be rolled back.
+    /// Whether a rollback is allowed.
     pub rollback_allowed: bool,
-    /// When it pauses by itself after the first devices.
+    /// Failure rate at which the deployment pauses after the canary.
     pub failure_pause: FailurePause,
-    /// What is not done after this is skipped, h.
+    /// Deadline, h: tasks that have not started by then are skipped.
     pub deadline_h: u32,
 }
 
-/// The first devices.
+/// Options of the canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryOptions {
-    /// How many.
+    /// Number of devices.
     pub size: u32,
-    /// How many of a hundred of those that are done must have succeeded.
+    /// Success threshold: share of the completed devices that must have succeeded, percent.
     pub success_threshold_pct: u8,
-    /// How many must be done, skipped ones not counted.
+    /// Minimum of completed devices; skipped ones do not count.
     pub min_count: u32,
-    /// How long they have, not counting pauses, minutes.
+    /// Evaluation timeout, not counting pauses, minutes.
     pub timeout_minutes: u32,
 }
 
-/// Further tries on one device.
+/// Retries on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retries {
-    /// How many.
+    /// Maximum.
     pub max: u32,
-    /// Wait before the first of them, s; it doubles with each, up to an hour or this, whichever is more.
+    /// Delay before the first retry, s; it doubles with each, up to an hour or this, whichever is more.
     pub backoff_s: u32,
 }
 
-/// When failures pause a deployment.
+/// Failure rate that pauses a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailurePause {
-    /// More failures than this of a hundred.
+    /// Failure rate, percent.
     pub threshold_pct: u8,
-    /// Not before so many are done.
+    /// Minimum of completed devices.
     pub min_count: u32,
 }
 
-/// What is sent to an app once it is installed.
+/// Intent that is sent to an app after the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartIntent {
     /// The intent's action.
     pub action: String,
-    /// What goes with it.
+    /// Extras of the intent.
     pub extras: BTreeMap<String, String>,
 }
 

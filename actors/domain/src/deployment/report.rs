@@ -1,113 +1,113 @@
-//! What a device's word changes in its task: the only place where an installation is let through.
+//! Effect of a device's report on its task: the only place where an installation is permitted.
 //!
 //! ```text
-//! sending    --accepted..installing, and the gate is open--> installing      (the gate: running, no switch off, window open)
-//! installing --a later word of the same attempt-----------> installing
+//! sending    --accepted..installing, if permitted----------> installing      (permitted: running, not blocked, window open)
+//! installing --a later stage of the same attempt-----------> installing
 //! sending | installing --succeeded-----------------------> succeeded
-//!                      --failed | skipped----------------> tried again later | failed | skipped
+//!                      --failed | skipped----------------> retried later | failed | skipped
 //! ```
-//! A device installs only after its `accepted` was answered with 200, so whoever closes the gate knows that nothing begins
-//! any more, on whichever path the command is still under way. The same word again is fine; a step back is refused.
+//! A device installs only after its `accepted` was answered with 200, so once a pause is committed nothing begins
+//! any more, on whichever path the command is still under way. A repeated report is fine; a step back is refused.
 
 use chrono::TimeDelta;
 
-use super::{Blocked, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskState, Wait};
+use super::{BlockReason, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
 use crate::Timestamp;
 
-/// What a device says.
+/// Progress of a task as its device reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// It is at it.
-    At(Stage),
-    /// It is done.
+pub enum TaskStatus {
+    /// In progress, at this stage.
+    InProgress(Stage),
+    /// Installed.
     Succeeded,
-    /// It could not.
+    /// The installation failed.
     Failed(ErrorCode),
-    /// It would not.
+    /// The device did not begin, because a constraint was not met.
     Skipped(ErrorCode),
 }
 
-/// Why a device's word is refused.
+/// Why a device's report is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The deployment is paused.
     #[error("the deployment is paused; do not install")]
     Paused,
-    /// The deployment or the task was called off.
+    /// The deployment or the task was canceled.
     #[error("the deployment is canceled for this device; do not install")]
     Canceled,
-    /// Deployments are switched off.
+    /// Deployments are disabled by a flag.
     #[error("deployments are disabled; do not install")]
     SwitchedOff,
     /// The maintenance window is closed.
     #[error("the maintenance window is closed; do not install")]
     OutsideWindow,
-    /// The device was not told to, or the order was taken back.
+    /// No command to install was sent, or it was canceled.
     #[error("there is no such installation, or it was canceled; do not install")]
     NotOrdered,
-    /// It is about an attempt that is over.
+    /// The report is about an attempt that has ended.
     #[error("attempt: another attempt is in progress; do not install")]
     OtherAttempt,
-    /// The task is over.
+    /// The task has finished.
     #[error("this task has finished as {}", .0.as_str())]
-    Over(TaskState),
-    /// The device is further than that.
+    Finished(TaskState),
+    /// The device has reported a later stage.
     #[error("status: a step backwards; {} is on record", .0.as_str())]
     Backwards(Stage),
 }
 
-/// How an attempt ended, and what follows.
+/// Consequence of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// It is tried again, not before this time.
-    Again(Timestamp),
-    /// It is given up.
+    /// The task is retried, not before this time.
+    Retry(Timestamp),
+    /// The task has failed.
     Failed,
-    /// It could not begin, and is not tried again.
+    /// The task could not begin, and is not retried.
     Skipped,
 }
 
 impl AttemptEnd {
-    /// What follows an attempt that failed with `error`, the deployment being in `state`.
+    /// Consequence of an attempt that failed with `error` while the deployment was in `state`.
     pub fn of(options: &Options, state: DeploymentState, attempts: u32, error: ErrorCode, now: Timestamp) -> Self {
         if error.is_permanent() {
             return Self::Failed;
         }
-        // Called off meanwhile: there is no other try.
+        // Canceled meanwhile: there is no retry.
         if attempts < options.attempts_max() && state != DeploymentState::Canceled {
-            return Self::Again(now + TimeDelta::seconds(options.backoff_s(attempts).into()));
+            return Self::Retry(now + TimeDelta::seconds(options.backoff_s(attempts).into()));
         }
         if error.is_constraint() { Self::Skipped } else { Self::Failed }
     }
 }
 
-/// What a task becomes.
+/// New values of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskUpdate {
-    /// Where it stands.
+    /// State of the task.
     pub state: TaskState,
-    /// Why.
+    /// Reason of the state.
     pub reason: Option<Reason>,
-    /// How far the device is.
+    /// Stage of the device.
     pub stage: Option<Stage>,
-    /// It is not started before.
+    /// Earliest start.
     pub not_before: Option<Timestamp>,
-    /// What the attempt failed with.
+    /// Error of the attempt.
     pub error: Option<ErrorCode>,
-    /// The attempt is over.
+    /// Whether the attempt has ended.
     pub attempt_over: bool,
 }
 
-/// What a device's word changes.
+/// Effect of a device's report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
-    /// Nothing: it is on record.
+pub enum ReportEffect {
+    /// None: the report repeats what is stored.
     Nothing,
-    /// The task becomes this.
+    /// The task changes.
     Changed(TaskUpdate),
 }
 
-fn gate(options: &Options, run: &Run, blocked: Option<Blocked>, now: Timestamp) -> Result<(), Refusal> {
+fn check_permitted(options: &Options, run: &Run, blocked: Option<BlockReason>, now: Timestamp) -> Result<(), Refusal> {
     match run.state {
         DeploymentState::Paused => return Err(Refusal::Paused),
         DeploymentState::Canceled | DeploymentState::Finished => return Err(Refusal::Canceled),
@@ -122,68 +122,76 @@ fn gate(options: &Options, run: &Run, blocked: Option<Blocked>, now: Timestamp) 
     }
 }
 
-fn succeeded() -> Report {
+fn succeeded() -> ReportEffect {
     let stage = Some(Stage::Installing);
-    Report::Changed(TaskUpdate { state: TaskState::Succeeded, reason: None, stage, not_before: None, error: None, attempt_over: true })
+    ReportEffect::Changed(TaskUpdate {
+        state: TaskState::Succeeded,
+        reason: None,
+        stage,
+        not_before: None,
+        error: None,
+        attempt_over: true,
+    })
 }
 
-/// Decides about a device's word on its task, `attempt` being the one it speaks of, if it says so.
+/// Decides about a device's report of its task; `attempt` is the attempt that the report names, if it names one.
 ///
 /// # Errors
-/// The word is refused; a device that is told so does not install.
-pub fn report(
+/// The report is refused; a device that gets this answer does not install.
+pub fn apply_report(
     options: &Options,
     run: &Run,
-    blocked: Option<Blocked>,
+    blocked: Option<BlockReason>,
     task: &Task,
-    status: Status,
+    status: TaskStatus,
     attempt: Option<u32>,
     now: Timestamp,
-) -> Result<Report, Refusal> {
+) -> Result<ReportEffect, Refusal> {
     let other_attempt = attempt.is_some_and(|attempt| attempt != task.attempts);
     if !task.state.is_busy() {
         return not_busy(task, status, other_attempt);
     }
-    if other_attempt && status != Status::Succeeded {
+    if other_attempt && status != TaskStatus::Succeeded {
         return Err(Refusal::OtherAttempt);
     }
     match status {
-        Status::Succeeded => Ok(succeeded()),
-        Status::Failed(error) | Status::Skipped(error) => {
+        TaskStatus::Succeeded => Ok(succeeded()),
+        TaskStatus::Failed(error) | TaskStatus::Skipped(error) => {
             let (state, not_before) = match AttemptEnd::of(options, run.state, task.attempts, error, now) {
-                AttemptEnd::Again(at) => (TaskState::Queued, Some(at)),
+                AttemptEnd::Retry(at) => (TaskState::Queued, Some(at)),
                 AttemptEnd::Failed => (TaskState::Failed, None),
                 AttemptEnd::Skipped => (TaskState::Skipped, None),
             };
             let reason = Some(Reason::Device(error));
-            Ok(Report::Changed(TaskUpdate { state, reason, stage: None, not_before, error: Some(error), attempt_over: true }))
+            Ok(ReportEffect::Changed(TaskUpdate { state, reason, stage: None, not_before, error: Some(error), attempt_over: true }))
         }
-        Status::At(stage) => {
+        TaskStatus::InProgress(stage) => {
             match (task.state, task.stage) {
                 (TaskState::Installing, Some(known)) if (stage as u8) < known as u8 => return Err(Refusal::Backwards(known)),
-                (TaskState::Installing, Some(known)) if known == stage => return Ok(Report::Nothing),
+                (TaskState::Installing, Some(known)) if known == stage => return Ok(ReportEffect::Nothing),
                 (TaskState::Installing, _) => {}
-                _ => gate(options, run, blocked, now)?,
+                _ => check_permitted(options, run, blocked, now)?,
             }
             let (state, stage) = (TaskState::Installing, Some(stage));
-            Ok(Report::Changed(TaskUpdate { state, reason: None, stage, not_before: None, error: None, attempt_over: false }))
+            Ok(ReportEffect::Changed(TaskUpdate { state, reason: None, stage, not_before: None, error: None, attempt_over: false }))
         }
     }
 }
 
-/// The task is waiting, or over.
-fn not_busy(task: &Task, status: Status, other_attempt: bool) -> Result<Report, Refusal> {
-    let same_failure = matches!(status, Status::Failed(error) | Status::Skipped(error) if task.error == Some(error)) && !other_attempt;
+/// Decides about a report of a task that is waiting or has finished.
+fn not_busy(task: &Task, status: TaskStatus, other_attempt: bool) -> Result<ReportEffect, Refusal> {
+    let same_failure =
+        matches!(status, TaskStatus::Failed(error) | TaskStatus::Skipped(error) if task.error == Some(error)) && !other_attempt;
     match (task.state, status) {
-        (TaskState::Succeeded, Status::Succeeded) => Ok(Report::Nothing),
-        _ if same_failure && task.attempts > 0 => Ok(Report::Nothing),
+        (TaskState::Succeeded, TaskStatus::Succeeded) => Ok(ReportEffect::Nothing),
+        _ if same_failure && task.attempts > 0 => Ok(ReportEffect::Nothing),
         // The server gave up waiting; the device knows better.
-        (TaskState::Failed, Status::Succeeded) if task.error == Some(ErrorCode::Timeout) => Ok(succeeded()),
-        // It was taken back on its way, or waits for another try: what is installed is installed.
-        (state, Status::Succeeded) if state.is_waiting() && task.attempts > 0 => Ok(succeeded()),
+        (TaskState::Failed, TaskStatus::Succeeded) if task.error == Some(ErrorCode::Timeout) => Ok(succeeded()),
+        // Its command was canceled on the way, or it waits for a retry: the device has installed all the same.
+        (state, TaskStatus::Succeeded) if state.is_waiting() && task.attempts > 0 => Ok(succeeded()),
         (TaskState::Canceled, _) => Err(Refusal::Canceled),
-        (state, _) if state.is_over() => Err(Refusal::Over(state)),
-        _ if task.reason == Some(Reason::Server(Wait::Paused)) => Err(Refusal::Paused),
+        (state, _) if state.is_finished() => Err(Refusal::Finished(state)),
+        _ if task.reason == Some(Reason::Server(TaskReason::Paused)) => Err(Refusal::Paused),
         _ if other_attempt => Err(Refusal::OtherAttempt),
         _ => Err(Refusal::NotOrdered),
     }
@@ -216,13 +224,13 @@ mod tests {
         Task { state, stage, attempts, error, ..Task::new(DeviceId(uuid::Uuid::nil()), false) }
     }
 
-    fn told(task: &Task, status: Status) -> Result<Report, Refusal> {
-        report(&Options::careful(10), &run(DeploymentState::Running), None, task, status, None, at(10))
+    fn told(task: &Task, status: TaskStatus) -> Result<ReportEffect, Refusal> {
+        apply_report(&Options::careful(10), &run(DeploymentState::Running), None, task, status, None, at(10))
     }
 
-    fn becomes(report: Result<Report, Refusal>) -> (TaskState, Option<Timestamp>) {
+    fn becomes(report: Result<ReportEffect, Refusal>) -> (TaskState, Option<Timestamp>) {
         match report {
-            Ok(Report::Changed(update)) => (update.state, update.not_before),
+            Ok(ReportEffect::Changed(update)) => (update.state, update.not_before),
             other => panic!("{other:?}"),
         }
     }
@@ -230,38 +238,38 @@ mod tests {
     #[test]
     fn words_go_forward_only() {
         let sending = task(TaskState::Sending, None, 1, None);
-        assert_eq!(becomes(told(&sending, Status::At(Stage::Accepted))).0, TaskState::Installing);
-        assert_eq!(becomes(told(&sending, Status::At(Stage::Downloading))).0, TaskState::Installing, "its first word was lost");
+        assert_eq!(becomes(told(&sending, TaskStatus::InProgress(Stage::Accepted))).0, TaskState::Installing);
+        assert_eq!(becomes(told(&sending, TaskStatus::InProgress(Stage::Downloading))).0, TaskState::Installing, "its first word was lost");
         let verifying = task(TaskState::Installing, Some(Stage::Verifying), 1, None);
-        assert_eq!(told(&verifying, Status::At(Stage::Verifying)), Ok(Report::Nothing));
-        assert_eq!(told(&verifying, Status::At(Stage::Downloading)), Err(Refusal::Backwards(Stage::Verifying)));
-        assert_eq!(becomes(told(&verifying, Status::Succeeded)).0, TaskState::Succeeded);
+        assert_eq!(told(&verifying, TaskStatus::InProgress(Stage::Verifying)), Ok(ReportEffect::Nothing));
+        assert_eq!(told(&verifying, TaskStatus::InProgress(Stage::Downloading)), Err(Refusal::Backwards(Stage::Verifying)));
+        assert_eq!(becomes(told(&verifying, TaskStatus::Succeeded)).0, TaskState::Succeeded);
         let done = task(TaskState::Succeeded, Some(Stage::Installing), 1, None);
-        assert_eq!(told(&done, Status::Succeeded), Ok(Report::Nothing));
-        for status in [Status::At(Stage::Installing), Status::Failed(ErrorCode::InstallFailed)] {
-            assert_eq!(told(&done, status), Err(Refusal::Over(TaskState::Succeeded)));
+        assert_eq!(told(&done, TaskStatus::Succeeded), Ok(ReportEffect::Nothing));
+        for status in [TaskStatus::InProgress(Stage::Installing), TaskStatus::Failed(ErrorCode::InstallFailed)] {
+            assert_eq!(told(&done, status), Err(Refusal::Finished(TaskState::Succeeded)));
         }
     }
 
     #[test]
     fn failures_are_tried_again_given_up_or_skipped() {
         let sending = |attempts| task(TaskState::Installing, Some(Stage::Accepted), attempts, None);
-        assert_eq!(becomes(told(&sending(1), Status::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(70))));
-        assert_eq!(becomes(told(&sending(2), Status::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(130))));
-        assert_eq!(becomes(told(&sending(3), Status::Failed(ErrorCode::InstallFailed))).0, TaskState::Failed);
-        assert_eq!(becomes(told(&sending(3), Status::Skipped(ErrorCode::LowBattery))).0, TaskState::Skipped);
-        assert_eq!(becomes(told(&sending(1), Status::Failed(ErrorCode::SignerMismatch))).0, TaskState::Failed);
+        assert_eq!(becomes(told(&sending(1), TaskStatus::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(70))));
+        assert_eq!(becomes(told(&sending(2), TaskStatus::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(130))));
+        assert_eq!(becomes(told(&sending(3), TaskStatus::Failed(ErrorCode::InstallFailed))).0, TaskState::Failed);
+        assert_eq!(becomes(told(&sending(3), TaskStatus::Skipped(ErrorCode::LowBattery))).0, TaskState::Skipped);
+        assert_eq!(becomes(told(&sending(1), TaskStatus::Failed(ErrorCode::SignerMismatch))).0, TaskState::Failed);
         // Repeated, since the answer was lost.
         let again = task(TaskState::Queued, None, 1, Some(ErrorCode::InstallFailed));
-        assert_eq!(told(&again, Status::Failed(ErrorCode::InstallFailed)), Ok(Report::Nothing));
-        assert_eq!(told(&again, Status::Failed(ErrorCode::DownloadFailed)), Err(Refusal::NotOrdered));
-        assert_eq!(told(&task(TaskState::Queued, None, 0, None), Status::Succeeded), Err(Refusal::NotOrdered));
+        assert_eq!(told(&again, TaskStatus::Failed(ErrorCode::InstallFailed)), Ok(ReportEffect::Nothing));
+        assert_eq!(told(&again, TaskStatus::Failed(ErrorCode::DownloadFailed)), Err(Refusal::NotOrdered));
+        assert_eq!(told(&task(TaskState::Queued, None, 0, None), TaskStatus::Succeeded), Err(Refusal::NotOrdered));
         // Given up by the server, done by the device.
         let timed_out = task(TaskState::Failed, None, 3, Some(ErrorCode::Timeout));
-        assert_eq!(becomes(told(&timed_out, Status::Succeeded)).0, TaskState::Succeeded);
+        assert_eq!(becomes(told(&timed_out, TaskStatus::Succeeded)).0, TaskState::Succeeded);
         assert_eq!(
-            told(&task(TaskState::Failed, None, 3, Some(ErrorCode::InstallFailed)), Status::Succeeded),
-            Err(Refusal::Over(TaskState::Failed))
+            told(&task(TaskState::Failed, None, 3, Some(ErrorCode::InstallFailed)), TaskStatus::Succeeded),
+            Err(Refusal::Finished(TaskState::Failed))
         );
     }
 
@@ -272,24 +280,31 @@ mod tests {
         let sending = task(TaskState::Sending, None, 1, None);
         let installing = task(TaskState::Installing, Some(Stage::Accepted), 1, None);
         let accepted = |options: &Options, state, blocked, task: &Task| {
-            report(options, &run(state), blocked, task, Status::At(Stage::Downloading), None, noon)
+            apply_report(options, &run(state), blocked, task, TaskStatus::InProgress(Stage::Downloading), None, noon)
         };
         let options = Options::careful(10);
         let table = [
             (accepted(&options, DeploymentState::Paused, None, &sending), Refusal::Paused),
             (accepted(&options, DeploymentState::Canceled, None, &sending), Refusal::Canceled),
-            (accepted(&options, DeploymentState::Running, Some(Blocked::KillSwitch), &sending), Refusal::SwitchedOff),
-            (accepted(&options, DeploymentState::Running, Some(Blocked::FlagOff), &sending), Refusal::SwitchedOff),
+            (accepted(&options, DeploymentState::Running, Some(BlockReason::KillSwitch), &sending), Refusal::SwitchedOff),
+            (accepted(&options, DeploymentState::Running, Some(BlockReason::FlagOff), &sending), Refusal::SwitchedOff),
             (accepted(&night, DeploymentState::Running, None, &sending), Refusal::OutsideWindow),
         ];
         for (answer, refusal) in table {
             assert_eq!(answer, Err(refusal));
         }
         for state in [DeploymentState::Paused, DeploymentState::Canceled] {
-            assert_eq!(becomes(accepted(&options, state, Some(Blocked::KillSwitch), &installing)).0, TaskState::Installing);
+            assert_eq!(becomes(accepted(&options, state, Some(BlockReason::KillSwitch), &installing)).0, TaskState::Installing);
         }
-        let failed =
-            report(&options, &run(DeploymentState::Canceled), None, &installing, Status::Failed(ErrorCode::InstallFailed), None, noon);
+        let failed = apply_report(
+            &options,
+            &run(DeploymentState::Canceled),
+            None,
+            &installing,
+            TaskStatus::Failed(ErrorCode::InstallFailed),
+            None,
+            noon,
+        );
         assert_eq!(becomes(failed).0, TaskState::Failed, "no other try after it was called off");
     }
 
@@ -302,21 +317,21 @@ mod tests {
             let mut task = task(TaskState::Sending, None, 2, None);
             for (word, attempt) in words {
                 let status = [
-                    Status::At(Stage::Accepted), Status::At(Stage::Downloading), Status::At(Stage::Verifying), Status::At(Stage::Installing),
-                    Status::Succeeded, Status::Failed(ErrorCode::InstallFailed), Status::Skipped(ErrorCode::LowBattery),
-                    Status::Failed(ErrorCode::SignerMismatch),
+                    TaskStatus::InProgress(Stage::Accepted), TaskStatus::InProgress(Stage::Downloading), TaskStatus::InProgress(Stage::Verifying), TaskStatus::InProgress(Stage::Installing),
+                    TaskStatus::Succeeded, TaskStatus::Failed(ErrorCode::InstallFailed), TaskStatus::Skipped(ErrorCode::LowBattery),
+                    TaskStatus::Failed(ErrorCode::SignerMismatch),
                 ][word];
                 let before = task.clone();
-                if let Ok(Report::Changed(update)) = report(&options, &run(DeploymentState::Running), None, &task, status, attempt, at(5)) {
-                    prop_assert!(!before.state.is_over());
-                    if let Status::At(_) = status {
+                if let Ok(ReportEffect::Changed(update)) = apply_report(&options, &run(DeploymentState::Running), None, &task, status, attempt, at(5)) {
+                    prop_assert!(!before.state.is_finished());
+                    if let TaskStatus::InProgress(_) = status {
                         prop_assert!(before.state.is_busy() && attempt.is_none_or(|attempt| attempt == 2));
                         prop_assert!(update.stage.map(|stage| stage as u8) > before.stage.map(|stage| stage as u8) || before.stage.is_none());
                     }
                     (task.state, task.stage, task.error) = (update.state, update.stage, update.error);
                     task.not_before = update.not_before;
-                    let again = report(&options, &run(DeploymentState::Running), None, &task, status, attempt, at(5));
-                    prop_assert_eq!(again, Ok(Report::Nothing));
+                    let again = apply_report(&options, &run(DeploymentState::Running), None, &task, status, attempt, at(5));
+                    prop_assert_eq!(again, Ok(ReportEffect::Nothing));
                 }
             }
         }

@@ -1,13 +1,13 @@
-//! Options as somebody asks for them: what is not given is as careful as the defaults.
+//! Requested options of a deployment; the defaults replace what is not given.
 
 use super::options::{CanaryOptions, FailurePause, Options, RestartIntent, Retries};
 use super::window::MaintenanceWindow;
 use crate::Invalid;
 
-/// Options that were given.
+/// Options that a request gives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OptionsRequest {
-    /// The first devices.
+    /// The canary.
     pub canary: CanaryRequest,
     /// See [`Options::rate_per_minute`].
     pub rate_per_minute: Option<u32>,
@@ -43,10 +43,10 @@ pub struct OptionsRequest {
     pub deadline_h: Option<u32>,
 }
 
-/// The first devices as they were asked for.
+/// Canary that a request gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CanaryRequest {
-    /// How many; 0: none.
+    /// Number of devices; 0: no canary.
     pub size: Option<u32>,
     /// See [`CanaryOptions::success_threshold_pct`].
     pub success_threshold_pct: Option<u8>,
@@ -76,7 +76,7 @@ impl CanaryRequest {
 }
 
 impl OptionsRequest {
-    /// The options for so many devices; `fleet`: that is everybody.
+    /// Options for so many devices; `fleet`: the target is the whole fleet.
     ///
     /// # Errors
     /// Names the option that is out of its limits, or contradicts another.
@@ -111,7 +111,7 @@ impl OptionsRequest {
 }
 
 impl From<Options> for OptionsRequest {
-    /// The same again, for another set: its first devices are chosen anew.
+    /// The same options for other targets, with a new canary.
     fn from(options: Options) -> Self {
         let canary = match options.canary {
             None => CanaryRequest { size: Some(0), ..CanaryRequest::default() },

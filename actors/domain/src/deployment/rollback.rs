@@ -1,56 +1,56 @@
-//! How to get back: Android installs no older version code over a newer one, so the way back is an APK built from the old
-//! code under a higher version code, uploaded as "rollback of" the old one.
+//! Choice of the APK to roll back to. Android installs no older version code over a newer one, so this is an APK built from the
+//! old code under a higher version code, uploaded as rollback build of the old one.
 
 use crate::{ApkId, DeploymentId};
 
-/// An APK of the package, as far as it matters here.
+/// APK of the package in the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The APK.
     pub id: ApkId,
-    /// Its version code.
+    /// Version code of the APK.
     pub version_code: i64,
-    /// The older one that it brings back.
+    /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
 }
 
-/// Why there is no way back.
+/// Why a rollback is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRollback {
-    /// The options forbid it.
+    /// The options do not allow a rollback.
     #[error("this deployment does not allow rollback")]
     NotAllowed,
-    /// Nothing was installed by it.
+    /// The deployment has installed nothing.
     #[error("no device has the version that this deployment installs")]
     NothingInstalled,
-    /// Another deployment, which is not over, takes it back.
+    /// A rollback of the deployment is under way.
     #[error("deployment {by} is already a rollback of this one")]
     UnderWay {
-        /// That one.
+        /// Deployment that rolls back.
         by: DeploymentId,
     },
-    /// Nobody knows what was there before.
+    /// No earlier version is known.
     #[error("no earlier version is known to be good: no uploaded version was in use on these devices before")]
     NothingKnown,
-    /// Nobody uploaded a way back.
+    /// No rollback build was uploaded.
     #[error(
         "Android does not go back to version code {good}: build that code again with a version code above {current} and upload it as \
          rollback of version code {good}"
     )]
     NotUploaded {
-        /// The version that was good.
+        /// Version code of the last good version.
         good: i64,
-        /// The version to get away from.
+        /// Version code that is installed.
         current: i64,
     },
 }
 
-/// Picks the APK that brings back what was good: the newest rollback build of the newest known good version.
+/// Chooses the newest rollback build of the newest known good version.
 ///
 /// `good` are version codes that were in use before, the most used first; `library` the APKs of the package.
 ///
 /// # Errors
-/// There is none, and why.
+/// Why there is no rollback build.
 pub fn rollback(current: i64, good: &[i64], library: &[Candidate]) -> Result<ApkId, NoRollback> {
     let stored = |code: &i64| library.iter().find(|apk| apk.version_code == *code);
     let known = good.iter().filter(|code| **code < current).find_map(stored).ok_or(NoRollback::NothingKnown)?;

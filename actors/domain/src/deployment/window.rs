@@ -1,4 +1,4 @@
-//! The maintenance window: hours of the wall clock of one time zone in which installing is allowed.
+//! Maintenance window: the hours of the day, in a time zone, in which installations may start.
 
 use chrono::{NaiveTime, TimeDelta, Timelike};
 use chrono_tz::Tz;
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, Timestamp};
 
-/// From `start` until `end`, by the clock on the wall; across midnight when `end` is earlier. On days on which clocks
-/// change it is as long as the clock makes it: an hour that is left out is left out of it, one that comes twice is in it twice.
+/// From `start` until `end` in local time; across midnight when `end` is earlier. A change to or from daylight saving time
+/// within the window shortens or lengthens it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaintenanceWindow {
-    /// Minutes after midnight when it opens.
+    /// Opening time, minutes after midnight.
     start_minute: u16,
-    /// Minutes after midnight when it closes.
+    /// Closing time, minutes after midnight.
     end_minute: u16,
     tz: Tz,
 }
 
 impl MaintenanceWindow {
-    /// Reads `HH:MM`, `HH:MM` and a name of the IANA time zone database.
+    /// Parses `HH:MM`, `HH:MM` and a name of the IANA time zone database.
     ///
     /// # Errors
-    /// A time is not one, the window has no length, or there is no such time zone.
+    /// A time is malformed, the window has no length, or there is no such time zone.
     pub fn parse(start: &str, end: &str, tz: &str) -> Result<Self, Invalid> {
         let window = Self {
             start_minute: minute("options.window.start", start)?,
@@ -36,22 +36,22 @@ impl MaintenanceWindow {
         Ok(window)
     }
 
-    /// When it opens, `HH:MM`.
+    /// Opening time, `HH:MM`.
     pub fn start(&self) -> String {
         clock(self.start_minute)
     }
 
-    /// When it closes, `HH:MM`.
+    /// Closing time, `HH:MM`.
     pub fn end(&self) -> String {
         clock(self.end_minute)
     }
 
-    /// Name of its time zone.
+    /// Name of the time zone.
     pub fn tz(&self) -> &'static str {
         self.tz.name()
     }
 
-    /// Whether it is open.
+    /// Whether the window is open.
     pub fn is_open(&self, now: Timestamp) -> bool {
         let local = now.with_timezone(&self.tz).time();
         let minute = local.hour() * 60 + local.minute();
@@ -59,7 +59,7 @@ impl MaintenanceWindow {
         if start < end { (start..end).contains(&minute) } else { minute >= start || minute < end }
     }
 
-    /// When it opens next; now, if it is open. `None`: not within two days, which no clock change explains.
+    /// Next opening; now, if the window is open. `None`: not within two days, which no clock change explains.
     pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
         if self.is_open(now) {
             return Some(now);

@@ -1,26 +1,26 @@
-//! What an answer of Firebase Cloud Messaging means.
+//! Meaning of the answers of Firebase Cloud Messaging.
 //!
 //! Sources: <https://firebase.google.com/docs/cloud-messaging/error-codes>,
 //! <https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode>,
 //! <https://firebase.google.com/docs/cloud-messaging/scale-fcm>.
 
-mod pace;
+mod limits;
 
-pub use pace::{Gate, RecentSends, read_retry_after, renew_after, ttl_left_s};
+pub use limits::{CircuitBreaker, RecentSends, parse_retry_after, renew_after, ttl_left_s};
 
 /// Longest life of a message, seconds: 28 days (ErrorCode, "Invalid TTL").
 pub const TTL_MAX_S: u32 = 2_419_200;
 /// Largest `data`, bytes of keys and values together (ErrorCode, "Message too big").
 pub const DATA_MAX_BYTES: usize = 4096;
 
-/// Trouble that may be over later.
+/// Error that may pass: the message is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// The project sends too much.
+pub enum TransientError {
+    /// The quota of the project is exceeded.
     Quota,
-    /// One device is sent too much.
+    /// The quota of one device is exceeded.
     DeviceQuota,
-    /// FCM, or whoever gives out its access tokens, is overloaded.
+    /// FCM or its token endpoint is overloaded.
     Unavailable,
     /// FCM failed.
     Internal,
@@ -28,12 +28,12 @@ pub enum Trouble {
     Timeout,
     /// There was no connection, or it was lost.
     Network,
-    /// The answer is none of FCM's.
+    /// The answer is not one of FCM.
     Garbled,
 }
 
-impl Trouble {
-    /// Its name in metrics.
+impl TransientError {
+    /// Name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Quota => "quota",
@@ -47,7 +47,7 @@ impl Trouble {
     }
 }
 
-/// What an operator has to put right.
+/// Misconfiguration that an operator has to correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misconfiguration {
     /// The device's token belongs to another Firebase project.
@@ -60,14 +60,14 @@ pub enum Misconfiguration {
     PermissionDenied,
     /// There is no such project, or something else answers under this address.
     ProjectNotFound,
-    /// Something on the way sends requests elsewhere.
+    /// A proxy redirects requests.
     Redirected,
     /// The token endpoint refuses the service account.
     AccountRefused,
 }
 
 impl Misconfiguration {
-    /// Its name in metrics, logs and outcomes.
+    /// Name in metrics, logs and outcomes.
     pub fn name(self) -> &'static str {
         match self {
             Self::SenderIdMismatch => "sender_id_mismatch",
@@ -80,7 +80,7 @@ impl Misconfiguration {
         }
     }
 
-    /// What to do about it.
+    /// How to correct it.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::SenderIdMismatch => "a device's push token belongs to another Firebase project than the service account",
@@ -97,26 +97,26 @@ impl Misconfiguration {
         }
     }
 
-    /// Whether no message at all can go out until it is put right.
+    /// Whether no message can be sent until it is corrected.
     pub fn stops_all(self) -> bool {
         !matches!(self, Self::SenderIdMismatch | Self::ThirdPartyAuth)
     }
 }
 
-/// What is to be done after an answer.
+/// Verdict about an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// FCM has the message.
+    /// FCM accepted the message.
     Accepted,
-    /// The device is not reached under this token any more: forget it.
+    /// The push token is no longer valid, and is deleted.
     TokenGone,
-    /// This message is never taken; why.
+    /// The message is refused for good, for this reason.
     Refused(&'static str),
-    /// The access token is not good: one more try with a new one.
+    /// The access token is invalid: retry once with a new one.
     Unauthorized,
-    /// Later.
-    Retry(Trouble),
-    /// Not before an operator has acted.
+    /// Retry later.
+    Retry(TransientError),
+    /// Cannot be sent until an operator has corrected the configuration.
     Misconfigured(Misconfiguration),
 }
 
@@ -133,38 +133,38 @@ pub struct Refusal<'a> {
     pub about_device: bool,
 }
 
-/// What a refusal means. FCM's own code comes first, since a status alone may be anybody's: a 404
+/// Verdict about a refusal. The code of FCM comes first, since a status alone may come from a proxy: a 404
 /// without `UNREGISTERED` says nothing about a device.
 pub fn judge(refusal: &Refusal<'_>) -> Verdict {
     let invalid = if refusal.about_token { Verdict::TokenGone } else { Verdict::Refused("invalid_argument") };
-    let quota = Verdict::Retry(if refusal.about_device { Trouble::DeviceQuota } else { Trouble::Quota });
+    let quota = Verdict::Retry(if refusal.about_device { TransientError::DeviceQuota } else { TransientError::Quota });
     match (refusal.error_code, refusal.http_status) {
         ("UNREGISTERED", _) => Verdict::TokenGone,
         ("INVALID_ARGUMENT", _) => invalid,
         ("SENDER_ID_MISMATCH", _) => Verdict::Misconfigured(Misconfiguration::SenderIdMismatch),
         ("THIRD_PARTY_AUTH_ERROR", _) => Verdict::Misconfigured(Misconfiguration::ThirdPartyAuth),
         ("QUOTA_EXCEEDED", _) => quota,
-        ("UNAVAILABLE", _) => Verdict::Retry(Trouble::Unavailable),
-        ("INTERNAL", _) => Verdict::Retry(Trouble::Internal),
+        ("UNAVAILABLE", _) => Verdict::Retry(TransientError::Unavailable),
+        ("INTERNAL", _) => Verdict::Retry(TransientError::Internal),
         (_, 300..=399) => Verdict::Misconfigured(Misconfiguration::Redirected),
         (_, 400) => invalid,
         (_, 401) => Verdict::Unauthorized,
         (_, 403) => Verdict::Misconfigured(Misconfiguration::PermissionDenied),
         (_, 404) => Verdict::Misconfigured(Misconfiguration::ProjectNotFound),
-        (_, 408) => Verdict::Retry(Trouble::Timeout),
+        (_, 408) => Verdict::Retry(TransientError::Timeout),
         (_, 429) => quota,
-        (_, 503) => Verdict::Retry(Trouble::Unavailable),
-        (_, 500..=599) => Verdict::Retry(Trouble::Internal),
+        (_, 503) => Verdict::Retry(TransientError::Unavailable),
+        (_, 500..=599) => Verdict::Retry(TransientError::Internal),
         _ => Verdict::Refused("unexpected_answer"),
     }
 }
 
-/// What an answer of the token endpoint other than 2xx means (RFC 6749, section 5.2).
+/// Verdict about an answer of the token endpoint other than 2xx (RFC 6749, section 5.2).
 pub fn judge_token_answer(http_status: u16) -> Verdict {
     match http_status {
-        408 => Verdict::Retry(Trouble::Timeout),
-        429 | 503 => Verdict::Retry(Trouble::Unavailable),
-        500..=599 => Verdict::Retry(Trouble::Internal),
+        408 => Verdict::Retry(TransientError::Timeout),
+        429 | 503 => Verdict::Retry(TransientError::Unavailable),
+        500..=599 => Verdict::Retry(TransientError::Internal),
         300..=399 => Verdict::Misconfigured(Misconfiguration::Redirected),
         _ => Verdict::Misconfigured(Misconfiguration::AccountRefused),
     }
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn answers_mean_what_google_documents() {
         use Misconfiguration::{PermissionDenied, ProjectNotFound, Redirected, SenderIdMismatch, ThirdPartyAuth};
-        use Trouble::{Internal, Quota, Timeout, Unavailable};
+        use TransientError::{Internal, Quota, Timeout, Unavailable};
         for (http_status, error_code, wanted) in [
             (404, "UNREGISTERED", Verdict::TokenGone),
             (400, "INVALID_ARGUMENT", Verdict::Refused("invalid_argument")),
@@ -208,7 +208,7 @@ mod tests {
         let bad_token = Refusal { about_token: true, ..refusal(400, "INVALID_ARGUMENT") };
         assert_eq!(judge(&bad_token), Verdict::TokenGone);
         let one_device = Refusal { about_device: true, ..refusal(429, "QUOTA_EXCEEDED") };
-        assert_eq!(judge(&one_device), Verdict::Retry(Trouble::DeviceQuota));
+        assert_eq!(judge(&one_device), Verdict::Retry(TransientError::DeviceQuota));
     }
 
     #[test]
@@ -217,9 +217,9 @@ mod tests {
             (400, Verdict::Misconfigured(Misconfiguration::AccountRefused)),
             (401, Verdict::Misconfigured(Misconfiguration::AccountRefused)),
             (302, Verdict::Misconfigured(Misconfiguration::Redirected)),
-            (429, Verdict::Retry(Trouble::Unavailable)),
-            (500, Verdict::Retry(Trouble::Internal)),
-            (503, Verdict::Retry(Trouble::Unavailable)),
+            (429, Verdict::Retry(TransientError::Unavailable)),
+            (500, Verdict::Retry(TransientError::Internal)),
+            (503, Verdict::Retry(TransientError::Unavailable)),
         ] {
             assert_eq!(judge_token_answer(http_status), wanted, "{http_status}");
         }

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::*;
 
-fn build(version_code: i64, rollout_percent: u8) -> Promoted {
-    Promoted { build: id(version_code), version_code, rollout_percent }
+fn build(version_code: i64, rollout_percent: u8) -> PromotedBuild {
+    PromotedBuild { build: id(version_code), version_code, rollout_percent }
 }
 
 fn id(version_code: i64) -> AgentBuildId {
@@ -15,25 +15,25 @@ fn id(version_code: i64) -> AgentBuildId {
 
 /// A device at this place.
 fn device_at(place: u8) -> DeviceId {
-    (0..).map(|n| DeviceId(Uuid::from_u128(n))).find(|device| place_of(*device) == place).unwrap()
+    (0..).map(|n| DeviceId(Uuid::from_u128(n))).find(|device| cohort_slot(*device) == place).unwrap()
 }
 
 #[test]
 fn a_known_id_has_a_known_place() {
     // printf 00000000-0000-0000-0000-000000000000 | sha256sum -> 12b9377c..., 0x12b9377c = 314128252
-    assert_eq!(place_of(DeviceId(Uuid::nil())), 52);
+    assert_eq!(cohort_slot(DeviceId(Uuid::nil())), 52);
     // printf 0192f0c1-2345-7abc-8def-0123456789ab | sha256sum, whatever the case of what was read.
     let (lower, upper) = ("0192f0c1-2345-7abc-8def-0123456789ab", "0192F0C1-2345-7ABC-8DEF-0123456789AB");
     let digest = Sha256::digest(lower);
     let word = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    assert_eq!(place_of(upper.parse().unwrap()), (word % 100) as u8);
+    assert_eq!(cohort_slot(upper.parse().unwrap()), (word % 100) as u8);
 }
 
 #[test]
 fn cohorts_are_even() {
-    let mut places = [0u32; PLACES];
+    let mut places = [0u32; COHORT_SLOTS];
     for n in 0..100_000u128 {
-        places[usize::from(place_of(DeviceId(Uuid::from_u128(n))))] += 1;
+        places[usize::from(cohort_slot(DeviceId(Uuid::from_u128(n))))] += 1;
     }
     let (low, high) = (places.iter().min().unwrap(), places.iter().max().unwrap());
     assert!(*low > 850 && *high < 1150, "{low}..{high} around 1000");
@@ -44,23 +44,23 @@ fn who_is_offered_what() {
     let (inside, between, outside) = (device_at(9), device_at(30), device_at(80));
     let builds = [build(140, 100), build(150, 50), build(160, 10)];
     for (device, version, promoted, want) in [
-        (inside, 0, &builds[..0], Answer::NoCurrentBuild),
-        (inside, 160, &builds[..], Answer::AlreadyCurrent),
-        (inside, 999, &builds[..], Answer::AlreadyCurrent),
-        (outside, 160, &builds[..], Answer::AlreadyCurrent),
-        (inside, 130, &builds[..], Answer::Offer(id(160))),
-        (inside, 155, &builds[..], Answer::Offer(id(160))),
+        (inside, 0, &builds[..0], UpdateAnswer::NoCurrentBuild),
+        (inside, 160, &builds[..], UpdateAnswer::AlreadyCurrent),
+        (inside, 999, &builds[..], UpdateAnswer::AlreadyCurrent),
+        (outside, 160, &builds[..], UpdateAnswer::AlreadyCurrent),
+        (inside, 130, &builds[..], UpdateAnswer::Offer(id(160))),
+        (inside, 155, &builds[..], UpdateAnswer::Offer(id(160))),
         // Not in the newest one's cohort: the one before it, or the one before that.
-        (between, 130, &builds[..], Answer::Offer(id(150))),
-        (outside, 130, &builds[..], Answer::Offer(id(140))),
-        (between, 150, &builds[..], Answer::NotInCohort),
-        (outside, 140, &builds[..], Answer::NotInCohort),
+        (between, 130, &builds[..], UpdateAnswer::Offer(id(150))),
+        (outside, 130, &builds[..], UpdateAnswer::Offer(id(140))),
+        (between, 150, &builds[..], UpdateAnswer::NotInCohort),
+        (outside, 140, &builds[..], UpdateAnswer::NotInCohort),
         // 160 is taken out: who runs it stays, and nobody goes back.
-        (inside, 160, &builds[..2], Answer::AlreadyCurrent),
-        (inside, 150, &builds[..2], Answer::AlreadyCurrent),
-        (inside, 140, &builds[..2], Answer::Offer(id(150))),
+        (inside, 160, &builds[..2], UpdateAnswer::AlreadyCurrent),
+        (inside, 150, &builds[..2], UpdateAnswer::AlreadyCurrent),
+        (inside, 140, &builds[..2], UpdateAnswer::Offer(id(150))),
     ] {
-        assert_eq!(answer(device, version, promoted), want, "place {} with {version}", place_of(device));
+        assert_eq!(answer(device, version, promoted), want, "place {} with {version}", cohort_slot(device));
     }
 }
 
@@ -80,7 +80,7 @@ fn what_is_enough_to_halt() {
         (80, 20, 0, Some(HaltReason::FailureRate)),
         (8, 1, 1, Some(HaltReason::FailureRate)),
     ] {
-        let judged = Judged { installs, failures, verify_failures };
+        let judged = RolloutResults { installs, failures, verify_failures };
         assert_eq!(halt(policy, judged), want, "{judged:?}");
     }
 }
@@ -88,8 +88,8 @@ fn what_is_enough_to_halt() {
 #[test]
 fn a_failure_rate_of_zero_halts_at_the_first_failure_and_not_before() {
     let policy = HaltPolicy { verify_failures_max: 3, failure_rate_pct: 0, min_count: 1 };
-    assert_eq!(halt(policy, Judged { installs: 50, ..Judged::default() }), None);
-    assert_eq!(halt(policy, Judged { installs: 50, failures: 1, ..Judged::default() }), Some(HaltReason::FailureRate));
+    assert_eq!(halt(policy, RolloutResults { installs: 50, ..RolloutResults::default() }), None);
+    assert_eq!(halt(policy, RolloutResults { installs: 50, failures: 1, ..RolloutResults::default() }), Some(HaltReason::FailureRate));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn devices() -> impl Strategy<Value = DeviceId> {
     any::<u128>().prop_map(|n| DeviceId(Uuid::from_u128(n)))
 }
 
-fn promoted() -> impl Strategy<Value = Vec<Promoted>> {
+fn promoted() -> impl Strategy<Value = Vec<PromotedBuild>> {
     proptest::collection::btree_map(1i64..40, 1u8..=100, 0..6)
         .prop_map(|builds| builds.into_iter().map(|(version, percent)| build(version, percent)).collect())
 }
@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn nobody_is_offered_what_is_not_newer_or_not_for_it(device in devices(), version in 0i64..40, builds in promoted()) {
-        if let Answer::Offer(offered) = answer(device, version, &builds) {
+        if let UpdateAnswer::Offer(offered) = answer(device, version, &builds) {
             let offered = builds.iter().find(|build| build.build == offered).unwrap();
             prop_assert!(offered.version_code > version && in_cohort(device, offered.rollout_percent));
         }
@@ -146,7 +146,7 @@ proptest! {
     fn taking_a_build_out_never_leads_to_a_downgrade(device in devices(), version in 0i64..40, builds in promoted(), out in any::<prop::sample::Index>()) {
         // The device installs what it is offered, then any build is rolled back.
         let installed = match answer(device, version, &builds) {
-            Answer::Offer(offered) => builds.iter().find(|build| build.build == offered).unwrap().version_code,
+            UpdateAnswer::Offer(offered) => builds.iter().find(|build| build.build == offered).unwrap().version_code,
             _ => version,
         };
         let mut left = builds.clone();
@@ -154,7 +154,7 @@ proptest! {
             left.remove(out.index(builds.len()));
         }
         // Whatever it has is the best it can get, or what is left for it is newer still.
-        prop_assert!(!matches!(answer(device, installed, &left), Answer::Offer(_)));
+        prop_assert!(!matches!(answer(device, installed, &left), UpdateAnswer::Offer(_)));
     }
 
     #[test]
@@ -166,15 +166,15 @@ proptest! {
 
     #[test]
     fn installing_what_is_offered_ends_the_offers(device in devices(), version in 0i64..40, builds in promoted()) {
-        let Answer::Offer(offered) = answer(device, version, &builds) else { return Ok(()) };
+        let UpdateAnswer::Offer(offered) = answer(device, version, &builds) else { return Ok(()) };
         let version = builds.iter().find(|build| build.build == offered).unwrap().version_code;
-        prop_assert!(!matches!(answer(device, version, &builds), Answer::Offer(_)));
+        prop_assert!(!matches!(answer(device, version, &builds), UpdateAnswer::Offer(_)));
     }
 
     #[test]
     fn more_failures_never_undo_a_halt(installs in 0i64..200, failures in 0i64..200, verify in 0i64..10, max in 1i64..10, rate in 0i64..=100, least in 0i64..50) {
         let policy = HaltPolicy { verify_failures_max: max, failure_rate_pct: rate, min_count: least };
-        let judged = Judged { installs, failures, verify_failures: verify };
+        let judged = RolloutResults { installs, failures, verify_failures: verify };
         if halt(policy, judged).is_some() {
             prop_assert!(halt(policy, judged.and(UpdateEvent::Failed)).is_some());
             prop_assert!(halt(policy, judged.and(UpdateEvent::VerifyFailed)).is_some());

@@ -25,7 +25,7 @@ const VERSION_NAME: u32 = 0x0101_021c;
 const TARGET_SDK: u32 = 0x0101_0270;
 const VERSION_CODE_MAJOR: u32 = 0x0101_0576;
 
-/// What an attribute holds.
+/// Value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// Text.
@@ -38,7 +38,7 @@ pub(super) enum Value {
     Reference(u32),
 }
 
-/// What the manifest says.
+/// Attributes of the manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) package: String,

@@ -60,8 +60,8 @@ impl<'a> Resources<'a> {
                 PACKAGE => {
                     let id = u32_at(chunk.bytes, 8).unwrap_or_default();
                     let types = Chunks(chunk.body()).filter(|part| part.kind == TYPE).filter_map(|part| Type::of(id, part));
-                    let room = TYPES_MAX.saturating_sub(resources.types.len());
-                    resources.types.extend(types.take(room));
+                    let capacity = TYPES_MAX.saturating_sub(resources.types.len());
+                    resources.types.extend(types.take(capacity));
                 }
                 _ => {}
             }

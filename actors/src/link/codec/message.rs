@@ -1,4 +1,4 @@
-//! What can be written and read, and the macros that make it of a list of numbered fields.
+//! Messages of the link: encoding and decoding, and macros that derive it from a list of numbered fields.
 
 use std::sync::Arc;
 

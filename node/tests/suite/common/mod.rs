@@ -381,7 +381,7 @@ pub(crate) fn settings() -> actors::settings::Settings {
             devices_max: 10_000,
             open_max: 100,
             starts_per_second: 500,
-            look_interval: Duration::from_millis(500),
+            reconcile_interval: Duration::from_millis(500),
             kept: chrono::TimeDelta::days(365),
         },
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actors::{ServiceError, System, clock};
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
-use domain::audit::{AuditFilter, Chained, Entry};
+use domain::audit::{AuditFilter, ChainedEntry, Entry};
 use domain::query::PAGE_MAX;
 
 use crate::audit_url::{AuditUrl, Within};
@@ -40,7 +40,12 @@ const ACTIONS: [(&str, &str); 7] = [
     ("node.", "Nodes"),
 ];
 
-async fn read(system: Arc<System>, principal: Principal, filter: AuditFilter, wanted: i64) -> Result<(Vec<Chained>, bool), ServiceError> {
+async fn read(
+    system: Arc<System>,
+    principal: Principal,
+    filter: AuditFilter,
+    wanted: i64,
+) -> Result<(Vec<ChainedEntry>, bool), ServiceError> {
     let (mut entries, mut next) = (Vec::new(), None);
     loop {
         let limit = (wanted - entries.len() as i64).min(PAGE_MAX);
@@ -210,7 +215,7 @@ fn who(entry: &Entry) -> (String, Option<&'static str>) {
 }
 
 #[component]
-fn Row(row: Chained, ago: String, open: bool, ontoggle: EventHandler<i64>) -> Element {
+fn Row(row: ChainedEntry, ago: String, open: bool, ontoggle: EventHandler<i64>) -> Element {
     let entry = &row.entry;
     let seq = entry.seq;
     let (name, kind) = who(entry);
@@ -238,7 +243,7 @@ fn Row(row: Chained, ago: String, open: bool, ontoggle: EventHandler<i64>) -> El
 }
 
 #[component]
-fn Details(row: Chained) -> Element {
+fn Details(row: ChainedEntry) -> Element {
     let entry = &row.entry;
     let (changes, more) = difference(entry.before.as_deref(), entry.after.as_deref());
     let hash: String = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();

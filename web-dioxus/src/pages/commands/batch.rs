@@ -226,7 +226,7 @@ fn Items(id: CommandBatchId, query: BatchUrl, onchange: EventHandler<()>) -> Ele
                 h2 { id: "items-title", "Devices" }
                 select { class: if query.state.is_some() { "choice chosen" } else { "choice" }, name: "state", aria_label: "State",
                     onchange: move |event| {
-                        navigator.push(Route::CommandBatch { id: id.to_string(), query: BatchUrl { state: CommandState::of_name(&event.value()) } });
+                        navigator.push(Route::CommandBatch { id: id.to_string(), query: BatchUrl { state: CommandState::parse(&event.value()) } });
                     },
                     option { value: "", selected: query.state.is_none(), "State: any" }
                     for state in CommandState::ALL {

@@ -64,7 +64,7 @@ pub(super) fn Filters(query: CommandsUrl) -> Element {
     rsx! {
         div { class: "command-filters", role: "search", aria_label: "Filter the commands",
             select { class: if query.state.is_some() { "choice chosen" } else { "choice" }, name: "state", aria_label: "State",
-                onchange: move |event| go.call(CommandsUrl { state: CommandState::of_name(&event.value()), ..of_state.clone() }),
+                onchange: move |event| go.call(CommandsUrl { state: CommandState::parse(&event.value()), ..of_state.clone() }),
                 option { value: "", selected: query.state.is_none(), "State: any" }
                 for state in CommandState::ALL {
                     option { key: "{state.as_str()}", value: state.as_str(), selected: query.state == Some(state), {state_text(state)} }

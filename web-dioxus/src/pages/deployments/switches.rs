@@ -6,7 +6,7 @@ use actors::clock;
 use actors::services::FlagState;
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::deployment::Blocked;
+use domain::deployment::BlockReason;
 use domain::flag::{Flag, Flags};
 
 use crate::components::deployment_bits::blocked_text;
@@ -23,7 +23,7 @@ fn use_flags() -> Polling<Vec<FlagState>> {
     use_polling((), REREAD, |system, principal, ()| async move { system.flags.all(&principal).await })
 }
 
-fn blocked(flags: &[FlagState]) -> Option<Blocked> {
+fn blocked(flags: &[FlagState]) -> Option<BlockReason> {
     Flags::of(flags.iter().filter(|state| state.enabled).map(|state| state.flag.as_str())).blocked()
 }
 
@@ -38,14 +38,14 @@ pub(super) fn Switches() -> Element {
     let manages = session.may(Permission::ManageFlags);
     let now = clock::now();
     let (flag, on, action) = match blocked(states) {
-        Some(Blocked::KillSwitch) => (Flag::DeploymentsKillSwitch, false, "Resume deployments"),
-        Some(Blocked::FlagOff) => (Flag::DeploymentsEnabled, true, "Enable deployments"),
+        Some(BlockReason::KillSwitch) => (Flag::DeploymentsKillSwitch, false, "Resume deployments"),
+        Some(BlockReason::FlagOff) => (Flag::DeploymentsEnabled, true, "Enable deployments"),
         None => {
             return rsx! {};
         }
     };
     let set = states.iter().find(|state| state.flag == flag).and_then(|state| state.set.as_ref());
-    let kind = if flag == Flag::DeploymentsKillSwitch { Blocked::KillSwitch } else { Blocked::FlagOff };
+    let kind = if flag == Flag::DeploymentsKillSwitch { BlockReason::KillSwitch } else { BlockReason::FlagOff };
     rsx! {
         div { class: if flag == Flag::DeploymentsKillSwitch { "notice bad" } else { "notice warn" }, role: "status", "data-testid": "blocked", "data-blocked": kind.as_str(), {icon(Glyph::Alert)}
             span {

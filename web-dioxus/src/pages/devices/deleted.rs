@@ -10,7 +10,7 @@ use domain::access::{Permission, Principal};
 use domain::query::{DeviceFilter, PAGE_MAX, Sort};
 use domain::{DeviceId, Invalid};
 use std::sync::Arc;
-use store::Listed;
+use store::DeviceListScope;
 
 use crate::components::form::{FormDialog, TextField, some_of, use_submission};
 use crate::components::{EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
@@ -36,7 +36,7 @@ pub(crate) fn DeletedDevices() -> Element {
     let mut restoring = use_signal(|| None::<(DeviceId, String)>);
     let list = use_polling((text(), wanted()), REREAD, |system, principal, (text, wanted)| async move {
         let filter = DeviceFilter { text: Some(text).filter(|text| !text.is_empty()), ..DeviceFilter::default() };
-        let page = system.devices.page(&principal, filter, Listed::Deleted, Sort::default(), None, wanted).await?;
+        let page = system.devices.page(&principal, filter, DeviceListScope::Deleted, Sort::default(), None, wanted).await?;
         Ok((page.devices, page.next.is_some()))
     });
     let reading = list.read();

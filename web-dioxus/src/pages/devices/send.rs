@@ -276,7 +276,7 @@ fn Plan(planned: Rc<Vec<Planned>>) -> Element {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actors::services::{Expected, Refused};
+    use actors::services::{Expected, RefusalReason};
 
     #[test]
     fn every_device_is_counted_once() {
@@ -286,7 +286,7 @@ mod tests {
             one(1, expected(Path::Socket, true)),
             one(2, expected(Path::Heartbeat, false)),
             one(3, expected(Path::Heartbeat, true)),
-            one(4, Err(Refused::TooManyOpen)),
+            one(4, Err(RefusalReason::TooManyOpen)),
         ];
         assert_eq!(Tally::of(&planned), Tally { devices: 3, offline: 1, paths: [1, 0, 2], refused: 1 });
     }

@@ -2,7 +2,7 @@
 
 use actors::enrollment_kit::qr::Wifi;
 use actors::enrollment_kit::quote::Shell;
-use actors::services::{EnrollmentCode, Script, ScriptOrder};
+use actors::services::{EnrollmentCode, Script, ScriptOptions};
 use dioxus::html::{FormValue, Key};
 use dioxus::prelude::*;
 
@@ -111,7 +111,7 @@ fn ScriptPanel(tokens: Made, shell: Shell, installs: bool) -> Element {
             let page = session.clone();
             let made = session.call(move |system, principal| async move {
                 let server_url = server_url(&page, system.enrollment.public_url());
-                let order = ScriptOrder { batch: secrets.len() > 1, tokens: secrets, shell, install, server_url };
+                let order = ScriptOptions { batch: secrets.len() > 1, tokens: secrets, shell, install, server_url };
                 system.enrollment.script(&principal, order).await
             });
             made.await.map_err(|error| explain(&error))

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actors::clock;
-use actors::services::{ApiTokenOwner, MadeApiToken};
+use actors::services::{ApiTokenOwner, IssuedApiToken};
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::api_token::{ApiToken, ApiTokenRequest, ApiTokenStatus};
@@ -54,7 +54,7 @@ fn scope_text(permission: Permission) -> &'static str {
 
 /// A token that was just made; its secret is nowhere else.
 #[derive(Clone)]
-struct Made(Rc<MadeApiToken>);
+struct Made(Rc<IssuedApiToken>);
 
 impl PartialEq for Made {
     fn eq(&self, other: &Self) -> bool {

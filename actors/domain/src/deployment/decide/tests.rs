@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{CanaryOptions, FailurePause, MaintenanceWindow, Retries, Stage, Status, TaskUpdate, report};
+use super::super::{CanaryOptions, FailurePause, MaintenanceWindow, Retries, Stage, TaskStatus, TaskUpdate, apply_report};
 use super::*;
 use crate::heartbeat::Transport;
 
@@ -26,15 +26,15 @@ fn run() -> Run {
     }
 }
 
-fn fit(now: Timestamp) -> DeviceFacts {
-    DeviceFacts {
+fn fit(now: Timestamp) -> DeviceSnapshot {
+    DeviceSnapshot {
         online: true,
         received_at: Some(now),
         battery_pct: Some(90),
         transport: Some(Transport::Wifi),
         sdk_int: Some(33),
         version_code: Some(1),
-        ..DeviceFacts::default()
+        ..DeviceSnapshot::default()
     }
 }
 
@@ -42,7 +42,7 @@ struct Table {
     options: Options,
     run: Run,
     tasks: Vec<Task>,
-    blocked: Option<Blocked>,
+    blocked: Option<BlockReason>,
     now: Timestamp,
 }
 
@@ -53,8 +53,8 @@ impl Table {
         Self { options, run: Run { phase: Phase::Rollout, ..run() }, tasks, blocked: None, now: at(100) }
     }
 
-    fn decide(&self, facts: impl Fn(usize) -> DeviceFacts) -> Decision {
-        decide(&Situation {
+    fn decide(&self, snapshot: impl Fn(usize) -> DeviceSnapshot) -> Plan {
+        decide(&PlanInput {
             options: &self.options,
             run: self.run,
             blocked: self.blocked,
@@ -62,7 +62,7 @@ impl Table {
             silent_within: TimeDelta::seconds(1_800),
             tasks: &self.tasks,
             starts: &[],
-            facts: &|id| Some(facts(id.0.as_u128() as usize)),
+            snapshot: &|id| Some(snapshot(id.0.as_u128() as usize)),
             elsewhere: &|id| id.0.as_u128() == 99,
             now: self.now,
         })
@@ -79,22 +79,27 @@ impl Table {
 fn what_is_over_by_itself_ends_with_its_reason() {
     let now = at(100);
     let mut table = Table::new(6);
-    let facts = |n: usize| match n {
-        0 => DeviceFacts { version_code: Some(2), ..fit(now) },
-        1 => DeviceFacts { version_code: Some(7), ..fit(now) },
-        2 => DeviceFacts { deleted: true, ..fit(now) },
-        3 => DeviceFacts { sdk_int: Some(25), ..fit(now) },
+    let snapshot = |n: usize| match n {
+        0 => DeviceSnapshot { version_code: Some(2), ..fit(now) },
+        1 => DeviceSnapshot { version_code: Some(7), ..fit(now) },
+        2 => DeviceSnapshot { deleted: true, ..fit(now) },
+        3 => DeviceSnapshot { sdk_int: Some(25), ..fit(now) },
         _ => fit(now),
     };
-    let decision = table.decide(facts);
-    let over = |reason: Wait| TaskChange::Over(TaskState::Skipped, reason.into());
-    assert_eq!(decision.starts, [4, 5]);
+    let plan = table.decide(snapshot);
+    let over = |reason: TaskReason| TaskChange::Finish(TaskState::Skipped, reason.into());
+    assert_eq!(plan.starts, [4, 5]);
     assert_eq!(
-        decision.changes,
-        [(0, over(Wait::AlreadyInstalled)), (1, over(Wait::AlreadyInstalled)), (2, over(Wait::DeviceDeleted)), (3, over(Wait::SdkTooOld))]
+        plan.changes,
+        [
+            (0, over(TaskReason::AlreadyInstalled)),
+            (1, over(TaskReason::AlreadyInstalled)),
+            (2, over(TaskReason::DeviceDeleted)),
+            (3, over(TaskReason::SdkTooOld))
+        ]
     );
     table.run.expires_at = now;
-    assert!(table.decide(facts).changes.contains(&(4, over(Wait::Deadline))));
+    assert!(table.decide(snapshot).changes.contains(&(4, over(TaskReason::Deadline))));
 }
 
 #[test]
@@ -102,11 +107,11 @@ fn a_heartbeat_tells_what_the_device_forgot_to_say() {
     let mut table = Table::new(2);
     table.busy(0, TaskState::Installing, 50);
     table.busy(1, TaskState::Sending, 50);
-    let newer = |received| DeviceFacts { version_code: Some(2), received_at: Some(received), ..fit(at(100)) };
+    let newer = |received| DeviceSnapshot { version_code: Some(2), received_at: Some(received), ..fit(at(100)) };
     assert_eq!(table.decide(|_| newer(at(50))).changes, [], "told before it was started");
-    let seen = TaskChange::Over(TaskState::Succeeded, Wait::SeenInHeartbeat.into());
-    let decision = table.decide(|_| newer(at(51)));
-    assert_eq!((decision.changes, decision.deployment), (vec![(0, seen), (1, seen)], Some(DeploymentChange::Finish)));
+    let seen = TaskChange::Finish(TaskState::Succeeded, TaskReason::SeenInHeartbeat.into());
+    let plan = table.decide(|_| newer(at(51)));
+    assert_eq!((plan.changes, plan.deployment), (vec![(0, seen), (1, seen)], Some(DeploymentChange::Finish)));
 }
 
 #[test]
@@ -114,12 +119,12 @@ fn who_does_not_answer_is_tried_again_and_given_up_in_the_end() {
     let mut table = Table::new(2);
     table.busy(0, TaskState::Sending, -20);
     table.busy(1, TaskState::Installing, -1_700);
-    let decision = table.decide(|_| fit(at(100)));
-    assert_eq!(decision.changes[0], (0, TaskChange::Again(Wait::NoAnswer.into(), Some(at(160)))));
-    assert_eq!(decision.changes[1], (1, TaskChange::Again(ErrorCode::Timeout.into(), Some(at(160)))));
+    let plan = table.decide(|_| fit(at(100)));
+    assert_eq!(plan.changes[0], (0, TaskChange::Retry(TaskReason::NoAnswer.into(), Some(at(160)))));
+    assert_eq!(plan.changes[1], (1, TaskChange::Retry(ErrorCode::Timeout.into(), Some(at(160)))));
     table.tasks.iter_mut().for_each(|task| task.attempts = 3);
-    let decision = table.decide(|_| fit(at(100)));
-    assert_eq!(decision.changes[0], (0, TaskChange::Over(TaskState::Failed, ErrorCode::Timeout.into())));
+    let plan = table.decide(|_| fit(at(100)));
+    assert_eq!(plan.changes[0], (0, TaskChange::Finish(TaskState::Failed, ErrorCode::Timeout.into())));
     table.tasks[1].reported_at = Some(at(99));
     assert_eq!(table.decide(|_| fit(at(100))).changes.len(), 1, "it was heard of a second ago");
 }
@@ -128,23 +133,23 @@ fn who_does_not_answer_is_tried_again_and_given_up_in_the_end() {
 fn a_pause_takes_back_what_no_device_has_and_leaves_the_rest_to_finish() {
     for (state, blocked) in [
         (DeploymentState::Paused, None),
-        (DeploymentState::Running, Some(Blocked::KillSwitch)),
-        (DeploymentState::Running, Some(Blocked::FlagOff)),
+        (DeploymentState::Running, Some(BlockReason::KillSwitch)),
+        (DeploymentState::Running, Some(BlockReason::FlagOff)),
     ] {
         let mut table = Table::new(3);
         table.busy(0, TaskState::Sending, 90);
         table.busy(1, TaskState::Installing, 90);
         (table.run.state, table.blocked) = (state, blocked);
-        let decision = table.decide(|_| fit(at(100)));
-        assert_eq!((decision.starts, decision.changes), (vec![], vec![(0, TaskChange::Again(Wait::Paused.into(), None))]));
+        let plan = table.decide(|_| fit(at(100)));
+        assert_eq!((plan.starts, plan.changes), (vec![], vec![(0, TaskChange::Retry(TaskReason::Paused.into(), None))]));
     }
     let mut table = Table::new(3);
     table.busy(0, TaskState::Sending, 90);
     table.busy(1, TaskState::Installing, 90);
     table.run.state = DeploymentState::Canceled;
-    let canceled = TaskChange::Over(TaskState::Canceled, Wait::Canceled.into());
-    let decision = table.decide(|_| fit(at(100)));
-    assert_eq!((decision.starts, decision.changes, decision.deployment), (vec![], vec![(0, canceled), (2, canceled)], None));
+    let canceled = TaskChange::Finish(TaskState::Canceled, TaskReason::Canceled.into());
+    let plan = table.decide(|_| fit(at(100)));
+    assert_eq!((plan.starts, plan.changes, plan.deployment), (vec![], vec![(0, canceled), (2, canceled)], None));
     table.tasks.iter_mut().for_each(|task| task.state = TaskState::Canceled);
     assert_eq!(table.decide(|_| fit(at(100))).deployment, Some(DeploymentChange::Finish));
 }
@@ -155,27 +160,27 @@ fn each_task_says_why_it_waits() {
     let mut table = Table::new(100);
     table.options.concurrency = 1;
     table.tasks[1].not_before = Some(at(130));
-    let decision = table.decide(|n| DeviceFacts { online: n != 2, battery_pct: Some(if n == 3 { 10 } else { 90 }), ..fit(now) });
-    let waits = |n: usize| decision.changes.iter().find(|(place, _)| *place == n).map(|(_, change)| *change);
-    let says = |state, reason: Reason| Some(TaskChange::Waits(state, reason));
-    assert_eq!(decision.starts, [0]);
-    assert_eq!(waits(1), says(TaskState::Queued, Wait::Backoff.into()));
-    assert_eq!(waits(2), says(TaskState::Queued, Wait::Offline.into()));
+    let plan = table.decide(|n| DeviceSnapshot { online: n != 2, battery_pct: Some(if n == 3 { 10 } else { 90 }), ..fit(now) });
+    let waits = |n: usize| plan.changes.iter().find(|(index, _)| *index == n).map(|(_, change)| *change);
+    let says = |state, reason: Reason| Some(TaskChange::Wait(state, reason));
+    assert_eq!(plan.starts, [0]);
+    assert_eq!(waits(1), says(TaskState::Queued, TaskReason::Backoff.into()));
+    assert_eq!(waits(2), says(TaskState::Queued, TaskReason::Offline.into()));
     assert_eq!(waits(3), says(TaskState::Queued, ErrorCode::LowBattery.into()));
-    assert_eq!(waits(4), says(TaskState::Throttled, Wait::Concurrency.into()));
-    assert_eq!(waits(99), says(TaskState::Queued, Wait::OtherDeployment.into()));
-    assert_eq!(decision.look_again, at(105));
+    assert_eq!(waits(4), says(TaskState::Throttled, TaskReason::Concurrency.into()));
+    assert_eq!(waits(99), says(TaskState::Queued, TaskReason::OtherDeployment.into()));
+    assert_eq!(plan.next_wakeup, at(105));
 
     table.options = Options { rate_per_minute: 6, concurrency: 50, ..table.options };
     table.options.window = Some(MaintenanceWindow::parse("00:00", "23:59", "UTC").unwrap());
-    let decision = table.decide(|_| fit(now));
-    assert_eq!(decision.starts, [0], "one in ten seconds");
-    assert!(decision.changes.contains(&(4, TaskChange::Waits(TaskState::Throttled, Wait::Rate.into()))));
+    let plan = table.decide(|_| fit(now));
+    assert_eq!(plan.starts, [0], "one in ten seconds");
+    assert!(plan.changes.contains(&(4, TaskChange::Wait(TaskState::Throttled, TaskReason::Rate.into()))));
     table.now = "2026-11-22T23:59:10Z".parse().unwrap();
-    let decision = table.decide(|_| fit(table.now));
-    let outside = TaskChange::Waits(TaskState::WaitingWindow, ErrorCode::OutsideWindow.into());
-    assert!(decision.starts.is_empty() && decision.changes.contains(&(4, outside)));
-    assert_eq!(decision.look_again, table.now + TimeDelta::seconds(5));
+    let plan = table.decide(|_| fit(table.now));
+    let outside = TaskChange::Wait(TaskState::WaitingWindow, ErrorCode::OutsideWindow.into());
+    assert!(plan.starts.is_empty() && plan.changes.contains(&(4, outside)));
+    assert_eq!(plan.next_wakeup, table.now + TimeDelta::seconds(5));
 }
 
 /// A fleet that does what dice say, and a record of what was done with it.
@@ -183,9 +188,9 @@ struct Fleet {
     options: Options,
     run: Run,
     tasks: Vec<Task>,
-    facts: Vec<DeviceFacts>,
+    snapshot: Vec<DeviceSnapshot>,
     starts: Vec<(Timestamp, usize)>,
-    blocked: Option<Blocked>,
+    blocked: Option<BlockReason>,
     now: Timestamp,
     running_since: Option<Timestamp>,
     /// Attempts that a pause took back.
@@ -199,26 +204,26 @@ impl Fleet {
         // Things happen to devices.
         for _ in 0..1 + count / 8 {
             let n = dice(count as u32) as usize;
-            let facts = &mut self.facts[n];
+            let snapshot = &mut self.snapshot[n];
             match dice(12) {
-                0 => facts.online = !facts.online,
-                1 => facts.battery_pct = Some(dice(101) as i16),
-                2 => facts.transport = Some(if dice(3) == 0 { Transport::Cellular } else { Transport::Wifi }),
-                3 if dice(20) == 0 => facts.deleted = true,
-                4 if dice(10) == 0 => facts.version_code = Some(2),
-                _ => facts.received_at = Some(self.now),
+                0 => snapshot.online = !snapshot.online,
+                1 => snapshot.battery_pct = Some(dice(101) as i16),
+                2 => snapshot.transport = Some(if dice(3) == 0 { Transport::Cellular } else { Transport::Wifi }),
+                3 if dice(20) == 0 => snapshot.deleted = true,
+                4 if dice(10) == 0 => snapshot.version_code = Some(2),
+                _ => snapshot.received_at = Some(self.now),
             }
         }
         // Devices say something.
         for n in 0..count {
             if self.tasks[n].state.is_busy() && dice(3) == 0 {
                 let status = match dice(10) {
-                    0 => Status::Failed(ErrorCode::ALL[dice(ErrorCode::ALL.len() as u32) as usize]),
-                    1..=3 => Status::Succeeded,
-                    word => Status::At(Stage::ALL[word as usize % 4]),
+                    0 => TaskStatus::Failed(ErrorCode::ALL[dice(ErrorCode::ALL.len() as u32) as usize]),
+                    1..=3 => TaskStatus::Succeeded,
+                    word => TaskStatus::InProgress(Stage::ALL[word as usize % 4]),
                 };
-                if let Ok(super::super::Report::Changed(update)) =
-                    report(&self.options, &self.run, self.blocked, &self.tasks[n], status, None, self.now)
+                if let Ok(super::super::ReportEffect::Changed(update)) =
+                    apply_report(&self.options, &self.run, self.blocked, &self.tasks[n], status, None, self.now)
                 {
                     if self.tasks[n].state == TaskState::Sending && update.state == TaskState::Installing {
                         prop_assert!(self.run.state == DeploymentState::Running && self.blocked.is_none(), "let through a closed gate");
@@ -239,7 +244,7 @@ impl Fleet {
                 }
                 self.set(DeploymentState::Running);
             }
-            7 => self.blocked = self.blocked.is_none().then_some(Blocked::KillSwitch),
+            7 => self.blocked = self.blocked.is_none().then_some(BlockReason::KillSwitch),
             8 if dice(4) == 0 => self.set(DeploymentState::Canceled),
             _ => {}
         }
@@ -259,17 +264,17 @@ impl Fleet {
         let task = &mut self.tasks[n];
         (task.state, task.reason, task.stage, task.error) = (update.state, update.reason, update.stage, update.error);
         (task.not_before, task.reported_at) = (update.not_before, Some(self.now));
-        task.finished_at = update.state.is_over().then_some(self.now);
+        task.finished_at = update.state.is_finished().then_some(self.now);
         if update.state == TaskState::Succeeded {
-            self.facts[n].version_code = Some(2);
+            self.snapshot[n].version_code = Some(2);
         }
     }
 
     fn decide(&mut self) -> Result<(), TestCaseError> {
         let recent: Vec<_> =
             self.starts.iter().map(|(start, _)| *start).filter(|start| *start > self.now - TimeDelta::seconds(60)).collect();
-        let facts = self.facts.clone();
-        let decision = decide(&Situation {
+        let snapshot = self.snapshot.clone();
+        let plan = decide(&PlanInput {
             options: &self.options,
             run: self.run,
             blocked: self.blocked,
@@ -277,30 +282,30 @@ impl Fleet {
             silent_within: TimeDelta::seconds(60),
             tasks: &self.tasks,
             starts: &recent,
-            facts: &|id| Some(facts[id.0.as_u128() as usize]),
+            snapshot: &|id| Some(snapshot[id.0.as_u128() as usize]),
             elsewhere: &|_| false,
             now: self.now,
         });
-        for (place, change) in &decision.changes {
-            prop_assert!(!self.tasks[*place].state.is_over(), "what is over stays over");
-            self.taken_back[*place] += u32::from(*change == TaskChange::Again(Wait::Paused.into(), None));
-            apply(&mut self.tasks[*place], *change, self.now);
+        for (index, change) in &plan.changes {
+            prop_assert!(!self.tasks[*index].state.is_finished(), "what is over stays over");
+            self.taken_back[*index] += u32::from(*change == TaskChange::Retry(TaskReason::Paused.into(), None));
+            apply(&mut self.tasks[*index], *change, self.now);
         }
-        for place in decision.starts {
-            let (facts, task) = (self.facts[place], &self.tasks[place]);
+        for index in plan.starts {
+            let (snapshot, task) = (self.snapshot[index], &self.tasks[index]);
             prop_assert!(task.state.is_waiting() && task.not_before.is_none_or(|at| at <= self.now));
-            prop_assert!(task.attempts - self.taken_back[place] < self.options.attempts_max());
+            prop_assert!(task.attempts - self.taken_back[index] < self.options.attempts_max());
             prop_assert!(self.run.state == DeploymentState::Running && self.blocked.is_none());
             prop_assert!(task.canary || self.run.phase == Phase::Rollout, "it left its canary");
-            prop_assert_eq!(unready(&self.options, &facts, self.now), None);
+            prop_assert_eq!(ineligibility(&self.options, &snapshot, self.now), None);
             prop_assert!(self.options.window.as_ref().is_none_or(|window| window.is_open(self.now)));
-            prop_assert!(facts.version_code < Some(2) && !facts.deleted);
-            let task = &mut self.tasks[place];
+            prop_assert!(snapshot.version_code < Some(2) && !snapshot.deleted);
+            let task = &mut self.tasks[index];
             (task.state, task.started_at, task.reported_at, task.attempts) = (TaskState::Sending, Some(self.now), None, task.attempts + 1);
-            self.starts.push((self.now, place));
+            self.starts.push((self.now, index));
         }
         prop_assert!(self.tasks.iter().filter(|task| task.state.is_busy()).count() <= self.options.concurrency as usize);
-        match decision.deployment {
+        match plan.deployment {
             Some(DeploymentChange::OpenGate) => {
                 if let Some(canary) = self.options.canary {
                     let done = |state| self.tasks.iter().filter(|task| task.canary && task.state == state).count() as u32;
@@ -312,12 +317,12 @@ impl Fleet {
             }
             Some(DeploymentChange::Pause(_)) => self.set(DeploymentState::Paused),
             Some(DeploymentChange::Finish) => {
-                prop_assert!(self.tasks.iter().all(|task| task.state.is_over()));
+                prop_assert!(self.tasks.iter().all(|task| task.state.is_finished()));
                 self.set(DeploymentState::Finished);
             }
             None => {}
         }
-        prop_assert!(decision.look_again >= self.now);
+        prop_assert!(plan.next_wakeup >= self.now);
         Ok(())
     }
 
@@ -374,7 +379,7 @@ proptest! {
             run: Run { judged_since: now, expires_at: now + TimeDelta::hours(1), ..run() },
             options,
             tasks,
-            facts: vec![fit(now); devices],
+            snapshot: vec![fit(now); devices],
             starts: Vec::new(),
             blocked: None,
             now,
@@ -394,12 +399,12 @@ proptest! {
         let canary = CanaryOptions { size, min_count: size, ..CanaryOptions::careful(devices) };
         let options = Options { canary: Some(canary), rate_per_minute: 0, concurrency, ..Options::careful(devices) };
         let tasks = (0..devices).map(|n| Task::new(device(n), n < size as usize)).collect();
-        let mut fleet = Fleet { run: run(), options, tasks, facts: vec![fit(at(0)); devices], starts: Vec::new(), blocked: None, now: at(0), running_since: None, taken_back: vec![0; devices] };
+        let mut fleet = Fleet { run: run(), options, tasks, snapshot: vec![fit(at(0)); devices], starts: Vec::new(), blocked: None, now: at(0), running_since: None, taken_back: vec![0; devices] };
         for _ in 0..200 {
             fleet.now += TimeDelta::seconds(1);
             for n in 0..devices {
                 if fleet.tasks[n].state == TaskState::Sending {
-                    let Ok(super::super::Report::Changed(update)) = report(&fleet.options, &fleet.run, None, &fleet.tasks[n], Status::Succeeded, None, fleet.now) else {
+                    let Ok(super::super::ReportEffect::Changed(update)) = apply_report(&fleet.options, &fleet.run, None, &fleet.tasks[n], TaskStatus::Succeeded, None, fleet.now) else {
                         return Err(TestCaseError::fail("a device's word was refused"));
                     };
                     fleet.told(n, update);

@@ -107,7 +107,7 @@ impl Draft {
 
     /// What becomes of devices that an older deployment has.
     pub(super) fn conflict(&self) -> ConflictRule {
-        ConflictRule::of_name(self.get(field::CONFLICT)).unwrap_or(ConflictRule::Wait)
+        ConflictRule::parse(self.get(field::CONFLICT)).unwrap_or(ConflictRule::Wait)
     }
 
     /// A whole number, if the field holds anything. One that is too large for its type is out of every limit.

@@ -271,7 +271,7 @@ fn label(apk: &ApkRow) -> String {
 #[component]
 fn Where(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Option<usize>) -> Element {
     let mut draft = form.draft;
-    let kind = Kind::of_name(draft.read().get(field::TARGET));
+    let kind = Kind::parse(draft.read().get(field::TARGET));
     let words = |kind: Kind| match kind {
         Kind::Fleet => ("All devices", "Every device that is enrolled now.".to_owned()),
         Kind::Chosen => (

@@ -23,13 +23,13 @@ fn counts(tasks: &[PlannedTask]) -> Vec<(TaskState, Option<Reason>, usize)> {
             None => counts.push((task.state, task.reason, 1)),
         }
     }
-    counts.sort_by_key(|(state, _, count)| (*state != TaskState::Sending, state.is_over(), std::cmp::Reverse(*count)));
+    counts.sort_by_key(|(state, _, count)| (*state != TaskState::Sending, state.is_finished(), std::cmp::Reverse(*count)));
     counts
 }
 
 /// Devices that would get it at some time.
 pub(super) fn wanted(plan: &DeploymentPlan) -> usize {
-    plan.tasks.iter().filter(|task| !task.state.is_over()).count()
+    plan.tasks.iter().filter(|task| !task.state.is_finished()).count()
 }
 
 /// The first devices.
@@ -86,11 +86,11 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
 mod tests {
     use super::*;
     use domain::DeviceId;
-    use domain::deployment::Wait;
+    use domain::deployment::TaskReason;
 
     #[test]
     fn every_device_is_counted_once_and_those_that_start_stand_first() {
-        let one = |n, state, reason: Option<Wait>| PlannedTask {
+        let one = |n, state, reason: Option<TaskReason>| PlannedTask {
             id: DeviceId(uuid::Uuid::from_u128(n)),
             alias: String::new(),
             canary: false,
@@ -98,10 +98,10 @@ mod tests {
             reason: reason.map(Reason::from),
         };
         let tasks = [
-            one(1, TaskState::Skipped, Some(Wait::AlreadyInstalled)),
-            one(2, TaskState::Queued, Some(Wait::Canary)),
-            one(3, TaskState::Queued, Some(Wait::Offline)),
-            one(4, TaskState::Queued, Some(Wait::Canary)),
+            one(1, TaskState::Skipped, Some(TaskReason::AlreadyInstalled)),
+            one(2, TaskState::Queued, Some(TaskReason::Canary)),
+            one(3, TaskState::Queued, Some(TaskReason::Offline)),
+            one(4, TaskState::Queued, Some(TaskReason::Canary)),
             one(5, TaskState::Sending, None),
         ];
         let shown: Vec<_> = counts(&tasks).into_iter().map(|(state, reason, count)| (state, reason.map(Reason::as_str), count)).collect();

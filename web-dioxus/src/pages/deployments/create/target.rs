@@ -35,7 +35,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn of_name(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
@@ -43,7 +43,7 @@ impl Kind {
 /// Which devices are asked for; `Err`: the field, and what is missing.
 pub(super) fn scope(draft: &Draft, chosen: &Selection, saved: &[SavedFilter]) -> Result<Target, (&'static str, &'static str)> {
     let named = |name, missing| Some(draft.labels(name)).filter(|names| !names.is_empty()).ok_or((name, missing));
-    match Kind::of_name(draft.get(field::TARGET)) {
+    match Kind::parse(draft.get(field::TARGET)) {
         None => Err((field::TARGET, "choose a target")),
         Some(Kind::Fleet) => Ok(Target::Fleet),
         Some(Kind::Chosen) if chosen.is_empty() => Err((field::TARGET, "select devices in the table first")),

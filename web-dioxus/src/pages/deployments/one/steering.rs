@@ -4,7 +4,7 @@ use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
 use domain::deployment::{DeploymentState, NoRollback, Phase, TaskState};
-use store::{ApkRow, Steer};
+use store::{ApkRow, DeploymentTransition};
 
 use crate::components::deployment_bits::{devices, open, unsigned};
 use crate::components::{Confirm, Glyph, Go, icon};
@@ -38,14 +38,17 @@ pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -
     let mut busy = use_signal(|| false);
     let row = &details.row;
     let id = row.id;
-    let steer = use_callback(move |(steer, done): (Steer, &'static str)| {
+    let transition = use_callback(move |(transition, done): (DeploymentTransition, &'static str)| {
         if busy() {
             return;
         }
         busy.set(true);
         let session = session.clone();
         spawn(async move {
-            match session.call(move |system, principal| async move { system.deployments.steer(&principal, id, steer).await }).await {
+            match session
+                .call(move |system, principal| async move { system.deployments.transition(&principal, id, transition).await })
+                .await
+            {
                 Ok(_) => toasts.good(done),
                 Err(error) => toasts.failed(&error),
             }
@@ -61,10 +64,10 @@ pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -
     };
     rsx! {
         if steers && row.state == DeploymentState::Running {
-            button { class: "button", r#type: "button", disabled: busy(), "data-testid": "pause", onclick: move |_| steer.call((Steer::Pause, "Paused. No new installs start until the deployment is resumed.")), {icon(Glyph::Pause)} "Pause" }
+            button { class: "button", r#type: "button", disabled: busy(), "data-testid": "pause", onclick: move |_| transition.call((DeploymentTransition::Pause, "Paused. No new installs start until the deployment is resumed.")), {icon(Glyph::Pause)} "Pause" }
         }
         if steers && row.state == DeploymentState::Paused {
-            button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| steer.call((Steer::Resume, "Resumed.")), {icon(Glyph::Play)} "Resume" }
+            button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| transition.call((DeploymentTransition::Resume, "Resumed.")), {icon(Glyph::Play)} "Resume" }
         }
         if way(&details).is_some() {
             button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: move |_| asked.set(Some(Asked::RollBack)), {icon(Glyph::Restore)} "Roll back" }
@@ -101,7 +104,7 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         busy.set(true);
         let session = session.clone();
         spawn(async move {
-            match session.call(move |system, principal| async move { system.deployments.steer(&principal, id, Steer::Cancel).await }).await
+            match session.call(move |system, principal| async move { system.deployments.transition(&principal, id, DeploymentTransition::Cancel).await }).await
             {
                 Ok(_) => toasts.good("Canceled."),
                 Err(error) => toasts.failed(&error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actors::clock;
 use dioxus::prelude::*;
-use domain::deployment::{ErrorCode, Reason, TaskState, Wait};
+use domain::deployment::{ErrorCode, Reason, TaskReason, TaskState};
 use domain::{DeploymentId, Timestamp};
 use store::{TaskQuery, TaskRow};
 
@@ -61,14 +61,14 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
                 h2 { id: "tasks-title", "Devices" }
                 div { class: "task-filters",
                     select { class: if query.state.is_some() { "choice chosen" } else { "choice" }, name: "state", aria_label: "State",
-                        onchange: move |event| go(DeploymentUrl { state: TaskState::of_name(&event.value()), ..query }),
+                        onchange: move |event| go(DeploymentUrl { state: TaskState::parse(&event.value()), ..query }),
                         option { value: "", selected: query.state.is_none(), "State: any" }
                         for state in TaskState::ALL.iter().copied() {
                             option { key: "{state.as_str()}", value: state.as_str(), selected: query.state == Some(state), {task_state_text(state)} }
                         }
                     }
                     select { class: if query.reason.is_some() { "choice chosen" } else { "choice" }, name: "reason", aria_label: "Reason",
-                        onchange: move |event| go(DeploymentUrl { reason: Reason::of_name(&event.value()), ..query }),
+                        onchange: move |event| go(DeploymentUrl { reason: Reason::parse(&event.value()), ..query }),
                         option { value: "", selected: query.reason.is_none(), "Reason: any" }
                         for reason in reasons() {
                             option { key: "{reason.as_str()}", value: reason.as_str(), selected: query.reason == Some(reason), {reason_text(reason)} }
@@ -103,7 +103,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
 
 /// Every reason, those of the server first.
 fn reasons() -> impl Iterator<Item = Reason> {
-    Wait::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from))
+    TaskReason::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from))
 }
 
 #[component]
@@ -151,7 +151,7 @@ fn why(row: &TaskRow) -> String {
     } else if let Some(reason) = row.reason {
         parts.push(reason_text(reason).to_owned());
     }
-    let failed = row.error.as_deref().and_then(Reason::of_name).filter(|error| Some(*error) != row.reason && !row.state.is_busy());
+    let failed = row.error.as_deref().and_then(Reason::parse).filter(|error| Some(*error) != row.reason && !row.state.is_busy());
     parts.extend(failed.map(|error| reason_text(error).to_owned()));
     parts.extend(row.message.clone().filter(|message| !message.is_empty()));
     parts.join("; ")
@@ -208,7 +208,7 @@ mod tests {
             alias: "till-1".into(),
             canary: true,
             state: TaskState::Failed,
-            reason: Reason::of_name("low_storage"),
+            reason: Reason::parse("low_storage"),
             stage: None,
             progress_pct: None,
             attempts: 3,
@@ -222,7 +222,7 @@ mod tests {
             installed_version: None,
         };
         assert_eq!(why(&row), "insufficient storage; 12 MB left");
-        (row.state, row.reason, row.message) = (TaskState::Queued, Reason::of_name("backoff"), None);
+        (row.state, row.reason, row.message) = (TaskState::Queued, Reason::parse("backoff"), None);
         assert_eq!(why(&row), "waiting to retry; insufficient storage");
         (row.state, row.stage, row.progress_pct) = (TaskState::Installing, Some(domain::deployment::Stage::Downloading), Some(40));
         assert_eq!(why(&row), "downloading, 40 %");

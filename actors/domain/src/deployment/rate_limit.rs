@@ -1,15 +1,15 @@
-//! How many installations may start now, so that no window of time ever sees more than the rate.
+//! Rate limit of a deployment: how many installations may start now.
 
 use chrono::TimeDelta;
 
 use crate::Timestamp;
 
-/// The rate is per this.
+/// Period of the rate.
 pub(super) const MINUTE: TimeDelta = TimeDelta::seconds(60);
 /// Within this, at most a sixth of a minute's starts: they do not all come in its first second.
 const PART: TimeDelta = TimeDelta::seconds(10);
 
-/// How many may start in one look of a deployment that has no other limit, `since` the one before: so many that the fleet's
+/// Most starts of one reconcile of a deployment without other limits, `since` being the time from the last one: so many that the
 /// heartbeats are not crowded out by ten thousand devices that all report at once. At least one, at most a second's worth.
 pub fn portion(per_second: u32, since: TimeDelta) -> usize {
     let second = TimeDelta::seconds(1);
@@ -17,7 +17,7 @@ pub fn portion(per_second: u32, since: TimeDelta) -> usize {
     usize::try_from(u64::from(per_second) * ms / 1_000).unwrap_or(usize::MAX).max(1)
 }
 
-/// How many may start at `now`, and when it is worth looking again if that is fewer than are wanted.
+/// Number of starts that the rate allows at `now`, and when it allows more.
 ///
 /// `starts` are those of the last minute, oldest first. The answer keeps every 60 seconds at `rate_per_minute` and every
 /// 10 seconds at a sixth of it, rounded up; 0 means that the rate has no limit.
@@ -31,7 +31,7 @@ pub fn allowance(rate_per_minute: u32, starts: &[Timestamp], now: Timestamp) -> 
     if of_minute <= of_part { (of_minute, minute_at) } else { (of_part, part_at) }
 }
 
-/// How many more fit into the window that ends now, and when the oldest of it leaves.
+/// Number of starts left in the period that ends now, and when its oldest start leaves it.
 fn left(most: usize, window: TimeDelta, starts: &[Timestamp], now: Timestamp) -> (usize, Option<Timestamp>) {
     let first = starts.partition_point(|at| *at <= now - window);
     let within = &starts[first..];

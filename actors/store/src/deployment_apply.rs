@@ -1,9 +1,8 @@
-//! What the owner of a deployment writes: what it decided about it and its tasks, in one transaction that names the epoch
-//! of its shard.
+//! Writes of the owner of a deployment: it applies a plan in one transaction that checks the epoch of the shard.
 
 use domain::access::Principal;
 use domain::deployment::{DeploymentChange, DeploymentState, ErrorCode, PauseReason, Reason, TaskChange, TaskState};
-use domain::shard::{Epoch, ShardId, shard_of};
+use domain::shard::{ShardLease, shard_of};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
@@ -15,131 +14,131 @@ use crate::deployment_record::{cancel_commands, end_attempts, expect_many, note,
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
-/// Failures of one transaction that are told of one by one; the tasks tell of all.
+/// Most failures of one transaction that get an event each; the tasks show all.
 const FAILURES_TOLD_MAX: usize = 50;
 
-/// A start.
+/// Start of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskStart {
     /// The device.
     pub device: DeviceId,
-    /// The command that tells it.
+    /// Command that asks the device to install.
     pub command: CommandId,
-    /// Which attempt it is.
+    /// Number of the attempt.
     pub attempt: u32,
-    /// What the device is sent, JSON; the address in it is a secret of the device.
+    /// Parameters of the command, JSON; the download address in them is a secret of the device.
     pub params: String,
-    /// The same for people.
+    /// The same without the secret, for display.
     pub params_shown: String,
-    /// The version that is there.
+    /// Version code that is installed before.
     pub version_before: Option<i64>,
 }
 
-/// A change that was decided, and what it starts from: whatever moved on meanwhile is left alone.
+/// Change of a task, and the state that it starts from: a task that has changed meanwhile is left alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChangedTask {
     /// The device.
     pub device: DeviceId,
-    /// Where its task stood.
+    /// State of the task before.
     pub from: TaskState,
-    /// In which attempt.
+    /// Attempts of the task before.
     pub attempts: u32,
-    /// What becomes of it.
+    /// The change.
     pub change: TaskChange,
-    /// What the device said about it, for people.
+    /// Message of the device, for display.
     pub message: Option<String>,
 }
 
 impl ChangedTask {
-    /// What the attempt failed with, as far as the server knows it: the device's refusal, or that nothing came in time.
+    /// Error of the attempt, as far as the server knows it: the refusal of the device, or a timeout.
     fn error(&self) -> Option<ErrorCode> {
         match self.change {
             _ if !self.from.is_busy() => None,
-            TaskChange::Over(TaskState::Failed | TaskState::Skipped, Reason::Device(code)) => Some(code),
-            TaskChange::Again(Reason::Device(code), Some(_)) => Some(code),
-            TaskChange::Over(TaskState::Failed, _) | TaskChange::Again(_, Some(_)) => Some(ErrorCode::Timeout),
+            TaskChange::Finish(TaskState::Failed | TaskState::Skipped, Reason::Device(code)) => Some(code),
+            TaskChange::Retry(Reason::Device(code), Some(_)) => Some(code),
+            TaskChange::Finish(TaskState::Failed, _) | TaskChange::Retry(_, Some(_)) => Some(ErrorCode::Timeout),
             _ => None,
         }
     }
 }
 
-/// What was decided about a deployment.
+/// Request to apply a plan to a deployment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Carry {
+pub struct ApplyPlan {
     /// The deployment.
     pub id: DeploymentId,
-    /// Its shard, and the epoch in which it was decided.
-    pub place: (ShardId, Epoch),
-    /// Changes.
+    /// Shard of the deployment, and the epoch in which the plan was made.
+    pub lease: ShardLease,
+    /// Changes of tasks.
     pub changes: Vec<ChangedTask>,
-    /// Starts, the most urgent first.
+    /// Starts of tasks, the most urgent first.
     pub starts: Vec<TaskStart>,
-    /// Devices that may be at it at a time, those that start among them.
+    /// Concurrency limit; tasks that start count.
     pub concurrency: u32,
-    /// When their commands are worthless.
+    /// Expiry of the commands of the starts.
     pub commands_expire_at: Timestamp,
-    /// What becomes of the deployment.
+    /// Change of the deployment.
     pub deployment: Option<DeploymentChange>,
-    /// Time that its first devices had, ms.
+    /// Running time of the canary, ms.
     pub canary_ms: i64,
-    /// The moment.
+    /// Time of the plan.
     pub now: Timestamp,
 }
 
-/// What became of it.
+/// Outcome of applying a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Carried {
-    /// Devices that were really started.
+pub struct Applied {
+    /// Devices whose tasks were started.
     pub started: Vec<DeviceId>,
-    /// Commands that were taken back, and whose they are.
+    /// Commands that were canceled, with their devices.
     pub taken_back: Vec<(DeviceId, CommandId)>,
 }
 
 impl Store {
-    /// Does what was decided: all of it, or as much as still holds. `None`: the shard has another owner by now.
+    /// Applies a plan, as far as its tasks have not changed meanwhile. `None`: the shard has another owner now.
     ///
     /// # Errors
-    /// The database is unavailable; nothing is done then.
-    pub async fn carry_deployment(&self, carry: &Carry) -> Result<Option<Carried>, StoreError> {
+    /// The database is unavailable; nothing is changed then.
+    pub async fn apply_plan(&self, plan: &ApplyPlan) -> Result<Option<Applied>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        // Held until this is committed: nobody takes the shard in between.
-        let epoch = sqlx::query_scalar!("SELECT epoch FROM shard WHERE shard_id = $1 FOR SHARE", i32::from(carry.place.0.0))
+        // The row is locked until the commit: no other node claims the shard in between.
+        let epoch = sqlx::query_scalar!("SELECT epoch FROM shard WHERE shard_id = $1 FOR SHARE", i32::from(plan.lease.shard.0))
             .fetch_optional(&mut *tx)
             .await?;
-        if epoch != Some(carry.place.1.0) {
+        if epoch != Some(plan.lease.epoch.0) {
             return Ok(None);
         }
-        let found = if carry.deployment.is_some() {
-            sqlx::query_scalar!("SELECT state FROM deployment WHERE deployment_id = $1 FOR NO KEY UPDATE", carry.id.0)
+        let found = if plan.deployment.is_some() {
+            sqlx::query_scalar!("SELECT state FROM deployment WHERE deployment_id = $1 FOR NO KEY UPDATE", plan.id.0)
                 .fetch_optional(&mut *tx)
                 .await?
         } else {
-            sqlx::query_scalar!("SELECT state FROM deployment WHERE deployment_id = $1 FOR SHARE", carry.id.0)
+            sqlx::query_scalar!("SELECT state FROM deployment WHERE deployment_id = $1 FOR SHARE", plan.id.0)
                 .fetch_optional(&mut *tx)
                 .await?
         };
-        let Some(state) = found.as_deref().and_then(DeploymentState::of_name) else { return Ok(Some(Carried::default())) };
-        let mut carried = Carried::default();
-        change_tasks(&mut tx, carry, &mut carried).await?;
-        let runs = state == DeploymentState::Running && (carry.starts.is_empty() || flags(&mut tx, true).await?.blocked().is_none());
-        if runs && !carry.starts.is_empty() {
-            let most = free_slots(&mut tx, carry).await?;
-            // Later than every end that made room: on record no two that were never at it together overlap.
+        let Some(state) = found.as_deref().and_then(DeploymentState::parse) else { return Ok(Some(Applied::default())) };
+        let mut applied = Applied::default();
+        change_tasks(&mut tx, plan, &mut applied).await?;
+        let runs = state == DeploymentState::Running && (plan.starts.is_empty() || flags(&mut tx, true).await?.blocked().is_none());
+        if runs && !plan.starts.is_empty() {
+            let most = free_slots(&mut tx, plan).await?;
+            // Later than the end of every task that freed a slot, so that stored attempts overlap only if they did.
             let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&mut *tx).await?;
-            carried.started = start_tasks(&mut tx, carry, most, now).await?;
+            applied.started = start_tasks(&mut tx, plan, most, now).await?;
         }
-        let entry = match carry.deployment {
-            Some(change) => change_deployment(&mut tx, carry, state, change).await?,
+        let entry = match plan.deployment {
+            Some(change) => change_deployment(&mut tx, plan, state, change).await?,
             None => None,
         };
         if let Some(entry) = entry {
-            append(&mut tx, &entry, carry.now).await?;
+            append(&mut tx, &entry, plan.now).await?;
         }
         tx.commit().await?;
-        Ok(Some(carried))
+        Ok(Some(applied))
     }
 
-    /// Notes how long the first devices had so far.
+    /// Stores the running time of the canary.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -155,16 +154,16 @@ impl Store {
     }
 }
 
-async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, carried: &mut Carried) -> Result<(), StoreError> {
-    if carry.changes.is_empty() {
+async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan, applied: &mut Applied) -> Result<(), StoreError> {
+    if plan.changes.is_empty() {
         return Ok(());
     }
-    let mut changes: Vec<_> = carry.changes.iter().collect();
+    let mut changes: Vec<_> = plan.changes.iter().collect();
     // The order in which everybody locks tasks.
     changes.sort_unstable_by_key(|changed| changed.device);
     let becomes = |change: TaskChange| match change {
-        TaskChange::Waits(state, reason) | TaskChange::Over(state, reason) => (state, reason, None),
-        TaskChange::Again(reason, not_before) => (TaskState::Queued, reason, not_before),
+        TaskChange::Wait(state, reason) | TaskChange::Finish(state, reason) => (state, reason, None),
+        TaskChange::Retry(reason, not_before) => (TaskState::Queued, reason, not_before),
     };
     macro_rules! column {
         ($changed:ident => $value:expr) => {
@@ -176,14 +175,14 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
     let attempts = column!(changed => changed.attempts as i32);
     let states = column!(changed => becomes(changed.change).0.as_str());
     let reasons = column!(changed => becomes(changed.change).1.as_str());
-    let again = column!(changed => matches!(changed.change, TaskChange::Again(..)));
+    let again = column!(changed => matches!(changed.change, TaskChange::Retry(..)));
     let not_before = column!(changed => becomes(changed.change).2);
-    let over = column!(changed => matches!(changed.change, TaskChange::Over(..)));
+    let over = column!(changed => matches!(changed.change, TaskChange::Finish(..)));
     let errors = column!(changed => changed.error().map(ErrorCode::as_str));
     let messages = column!(changed => changed.message.as_deref());
     sqlx::query!(
         "SELECT FROM deployment_task WHERE deployment_id = $1 AND device_id = ANY($2) ORDER BY device_id FOR NO KEY UPDATE",
-        carry.id.0,
+        plan.id.0,
         &devices
     )
     .execute(&mut **tx)
@@ -200,8 +199,8 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
              $11::text[], $12::text[]) AS c(device_id, before, attempts, state, reason, again, not_before, over, error, message)
          WHERE t.deployment_id = $1 AND t.device_id = c.device_id AND t.state = c.before AND t.attempts = c.attempts
          RETURNING t.device_id, t.attempts, t.command_id, c.before, t.state, t.reason",
-        carry.id.0,
-        carry.now,
+        plan.id.0,
+        plan.now,
         &devices,
         &from as &[&str],
         &attempts,
@@ -227,7 +226,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
     let ended: Vec<Ended> = changed
         .into_iter()
         .filter_map(|row| {
-            let before = row.before.as_deref().and_then(TaskState::of_name).filter(|before| before.is_busy())?;
+            let before = row.before.as_deref().and_then(TaskState::parse).filter(|before| before.is_busy())?;
             let was_sending = before == TaskState::Sending;
             let (outcome, reason) = (outcome_of(&row.state), row.reason.unwrap_or_default());
             Some(Ended { device: row.device_id, attempt: row.attempts, command: row.command_id, was_sending, outcome, reason })
@@ -236,42 +235,43 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, carry: &Carry, ca
     for outcome in ["succeeded", "failed", "taken_back"] {
         let of = ended.iter().filter(|ended| ended.outcome == outcome);
         let (devices, attempts): (Vec<_>, Vec<_>) = of.map(|ended| (ended.device, ended.attempt)).unzip();
-        end_attempts(tx, &vec![carry.id.0; devices.len()], &devices, &attempts, outcome, carry.now).await?;
+        end_attempts(tx, &vec![plan.id.0; devices.len()], &devices, &attempts, outcome, plan.now).await?;
     }
     for failed in ended.iter().filter(|ended| ended.outcome == "failed").take(FAILURES_TOLD_MAX) {
-        note(tx, carry.id, carry.now, "task_failed", Some(DeviceId(failed.device)), &failed.reason, None).await?;
+        note(tx, plan.id, plan.now, "task_failed", Some(DeviceId(failed.device)), &failed.reason, None).await?;
     }
     let commands = ended.iter().filter(|ended| ended.was_sending).filter_map(|ended| ended.command).collect();
-    carried.taken_back = cancel_commands(tx, commands, carry.now).await?;
+    applied.taken_back = cancel_commands(tx, commands, plan.now).await?;
     Ok(())
 }
 
 fn outcome_of(state: &str) -> &'static str {
-    match TaskState::of_name(state) {
+    match TaskState::parse(state) {
         Some(TaskState::Succeeded) => "succeeded",
         Some(TaskState::Failed) => "failed",
         _ => "taken_back",
     }
 }
 
-/// How many may start. Counted anew: a change that was to make room may not have held, as when its device took the task just then.
-async fn free_slots(tx: &mut Transaction<'static, Postgres>, carry: &Carry) -> Result<usize, StoreError> {
+/// Number of tasks that may start. Counted anew: a change that should have freed a slot may not have been applied, as when its
+/// device accepted the task just then.
+async fn free_slots(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan) -> Result<usize, StoreError> {
     let busy = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM deployment_task WHERE deployment_id = $1 AND state IN ('sending', 'installing')"#,
-        carry.id.0
+        plan.id.0
     )
     .fetch_one(&mut **tx)
     .await?;
-    Ok((carry.concurrency as usize).saturating_sub(usize::try_from(busy).unwrap_or(usize::MAX)))
+    Ok((plan.concurrency as usize).saturating_sub(usize::try_from(busy).unwrap_or(usize::MAX)))
 }
 
 async fn start_tasks(
     tx: &mut Transaction<'static, Postgres>,
-    carry: &Carry,
+    plan: &ApplyPlan,
     most: usize,
     now: Timestamp,
 ) -> Result<Vec<DeviceId>, StoreError> {
-    let mut starts: Vec<_> = carry.starts.iter().take(most).collect();
+    let mut starts: Vec<_> = plan.starts.iter().take(most).collect();
     starts.sort_unstable_by_key(|start| start.device);
     let devices: Vec<Uuid> = starts.iter().map(|start| start.device.0).collect();
     let commands: Vec<Uuid> = starts.iter().map(|start| start.command.0).collect();
@@ -279,7 +279,7 @@ async fn start_tasks(
     let before: Vec<Option<i64>> = starts.iter().map(|start| start.version_before).collect();
     sqlx::query!(
         "SELECT FROM deployment_task WHERE deployment_id = $1 AND device_id = ANY($2) ORDER BY device_id FOR NO KEY UPDATE",
-        carry.id.0,
+        plan.id.0,
         &devices
     )
     .execute(&mut **tx)
@@ -296,7 +296,7 @@ async fn start_tasks(
              AND NOT EXISTS (SELECT FROM deployment_task o WHERE o.device_id = t.device_id AND o.package = t.package
                              AND o.state IN ('sending', 'installing'))
          RETURNING t.device_id",
-        carry.id.0,
+        plan.id.0,
         now,
         &devices,
         &commands,
@@ -317,7 +317,7 @@ async fn start_tasks(
     sqlx::query!(
         "INSERT INTO deployment_attempt (deployment_id, device_id, attempt, started_at)
          SELECT $1, s.device_id, s.attempt, $2 FROM UNNEST($3::uuid[], $4::integer[]) AS s(device_id, attempt)",
-        carry.id.0,
+        plan.id.0,
         now,
         &devices,
         &attempts
@@ -330,9 +330,9 @@ async fn start_tasks(
          SELECT s.request_id, s.device_id, s.shard_id, $1, 'deploy_apk', s.params, s.shown, 'queued', 'server', $2, $2, $3
          FROM UNNEST($4::uuid[], $5::uuid[], $6::integer[], $7::text[], $8::text[]) AS s(request_id, device_id, shard_id, params, shown)
          JOIN device d ON d.device_id = s.device_id AND d.deleted_at IS NULL",
-        carry.id.0,
+        plan.id.0,
         now,
-        carry.commands_expire_at,
+        plan.commands_expire_at,
         &commands,
         &devices,
         &shards,
@@ -341,13 +341,13 @@ async fn start_tasks(
     )
     .execute(&mut **tx)
     .await?;
-    sqlx::query!("SELECT pg_notify($1, $2)", channels::COMMAND, format!("deployment:{}", carry.id)).execute(&mut **tx).await?;
+    sqlx::query!("SELECT pg_notify($1, $2)", channels::COMMAND, format!("deployment:{}", plan.id)).execute(&mut **tx).await?;
     Ok(started.into_iter().map(DeviceId).collect())
 }
 
 async fn change_deployment(
     tx: &mut Transaction<'static, Postgres>,
-    carry: &Carry,
+    plan: &ApplyPlan,
     state: DeploymentState,
     change: DeploymentChange,
 ) -> Result<Option<AuditEntry>, StoreError> {
@@ -362,10 +362,10 @@ async fn change_deployment(
             sqlx::query_scalar!(
                 "UPDATE deployment SET state = 'paused', pause_reason = $2, paused_at = $3, canary_ms = greatest(canary_ms, $4)
              WHERE deployment_id = $1 RETURNING name",
-                carry.id.0,
+                plan.id.0,
                 PauseReason::as_str(reason),
-                carry.now,
-                carry.canary_ms
+                plan.now,
+                plan.canary_ms
             )
             .fetch_optional(&mut **tx)
             .await?
@@ -374,9 +374,9 @@ async fn change_deployment(
             sqlx::query_scalar!(
                 "UPDATE deployment SET phase = 'rollout', phase_since = $2, judged_since = $2, canary_ms = greatest(canary_ms, $3)
              WHERE deployment_id = $1 AND phase = 'canary' RETURNING name",
-                carry.id.0,
-                carry.now,
-                carry.canary_ms
+                plan.id.0,
+                plan.now,
+                plan.canary_ms
             )
             .fetch_optional(&mut **tx)
             .await?
@@ -388,16 +388,16 @@ async fn change_deployment(
              WHERE deployment_id = $1 AND finished_at IS NULL AND NOT EXISTS (
                  SELECT FROM deployment_task t WHERE t.deployment_id = d.deployment_id
                      AND t.state IN ('queued', 'waiting_window', 'throttled', 'sending', 'installing')) RETURNING name",
-                carry.id.0,
-                carry.now
+                plan.id.0,
+                plan.now
             )
             .fetch_optional(&mut **tx)
             .await?
         }
     };
     let Some(name) = changed else { return Ok(None) };
-    note(tx, carry.id, carry.now, kind, None, detail, None).await?;
-    sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, carry.id.to_string()).execute(&mut **tx).await?;
-    let entry = AuditEntry::new(&Principal::system(), action, target(carry.id, &name));
+    note(tx, plan.id, plan.now, kind, None, detail, None).await?;
+    sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, plan.id.to_string()).execute(&mut **tx).await?;
+    let entry = AuditEntry::new(&Principal::system(), action, target(plan.id, &name));
     Ok(Some(if detail.is_empty() { entry } else { entry.after(json!({ "reason": detail })) }))
 }

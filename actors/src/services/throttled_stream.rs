@@ -1,6 +1,6 @@
-//! A body that is read from the database as fast as its reader takes it, and no slower than a limit.
+//! Response body that is read from the database at the rate at which its reader takes it.
 //!
-//! Whoever reads slowly holds a permit, so a reader that takes nothing for a while loses its turn.
+//! A slow reader holds a permit, so a reader that takes nothing for a while loses it.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::ServiceError;
 /// Pieces that are read ahead.
 const AHEAD: usize = 2;
 
-/// What a body is made of: pieces, and the word that there are no more. Without that it was cut off.
+/// Part of a body: a piece, or the end. A body without the end was cut off.
 enum Part {
     Piece(Bytes),
     End,
 }
 
-/// The pieces of a body, read in a task of its own that holds `turn`. It gives up when nothing is taken
+/// Streams the pieces of a body, read in a task that holds `permit`. The task gives up when nothing is taken
 /// for `stall_timeout`; the body then ends with an error, never as if it were whole.
-pub(super) fn paced(
-    turn: OwnedSemaphorePermit,
+pub(super) fn throttled_stream(
+    permit: OwnedSemaphorePermit,
     stall_timeout: Duration,
     pieces: impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, ServiceError>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         use futures_util::StreamExt;
-        let _turn = turn;
+        let _permit = permit;
         let parts = pieces.map(|piece| piece.map(Part::Piece)).chain(stream::iter([Ok(Part::End)]));
         let mut parts = std::pin::pin!(parts);
         while let Some(part) = parts.next().await {
@@ -63,21 +63,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_loses_its_turn_and_sees_that_the_body_is_cut_off() {
-        let turns = Arc::new(Semaphore::new(1));
-        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
-        let body = paced(turn, Duration::from_secs(30), pieces(9));
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+        let body = throttled_stream(permit, Duration::from_secs(30), pieces(9));
         // The body is still held, as an idle connection would.
-        let _again = tokio::time::timeout(Duration::from_secs(60), turns.acquire()).await.unwrap().unwrap();
+        let _again = tokio::time::timeout(Duration::from_secs(60), permits.acquire()).await.unwrap().unwrap();
         let read: Vec<_> = body.collect().await;
         assert!(read.len() < 9 && read.last().is_some_and(Result::is_err), "{read:?}");
     }
 
     #[tokio::test]
     async fn a_body_that_is_read_is_whole_and_its_turn_is_given_back() {
-        let turns = Arc::new(Semaphore::new(1));
-        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
-        let read: Vec<_> = paced(turn, Duration::from_secs(30), pieces(9)).map(|piece| piece.unwrap()[0]).collect().await;
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+        let read: Vec<_> = throttled_stream(permit, Duration::from_secs(30), pieces(9)).map(|piece| piece.unwrap()[0]).collect().await;
         assert_eq!(read, (0..9).collect::<Vec<_>>());
-        drop(turns.acquire().await.unwrap());
+        drop(permits.acquire().await.unwrap());
     }
 }

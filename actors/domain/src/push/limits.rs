@@ -1,17 +1,17 @@
-//! How long to stay away after trouble, how many messages one device may get, and how long things live.
+//! Limits of sending: circuit breaker with backoff, rate limit per device, life of messages and access tokens.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime};
 
-use super::{TTL_MAX_S, Trouble};
+use super::{TTL_MAX_S, TransientError};
 use crate::Timestamp;
 
 /// First wait after `QUOTA_EXCEEDED`: "a minimum initial delay of 1 minute" (ErrorCode).
 const QUOTA_WAIT: Duration = Duration::from_secs(60);
-/// First wait after other trouble: an initial delay of one second (ErrorCode, `UNAVAILABLE`).
-const TROUBLE_WAIT: Duration = Duration::from_secs(1);
+/// First wait after another transient error: an initial delay of one second (ErrorCode, `UNAVAILABLE`).
+const ERROR_WAIT: Duration = Duration::from_secs(1);
 /// Waits double up to this.
 const WAIT_MAX: Duration = Duration::from_secs(900);
 /// A `Retry-After` beyond this is taken to have meant this.
@@ -23,7 +23,7 @@ const MINUTE_MS: u64 = 60_000;
 
 /// `Retry-After`: seconds or a date, in any of the three forms of RFC 9110, section 5.6.7. A date in
 /// the past is no wait. `None` for anything else.
-pub fn read_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs));
@@ -37,92 +37,92 @@ pub fn read_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some((date - now).to_std().unwrap_or_default())
 }
 
-/// How long to wait after the `rounds`-th failure in a row (from 1): what was asked for, else
-/// exponential back-off. Never less than that, and up to half more by `draw` (0..1), so that not
-/// all come back at once.
-fn wait_after(trouble: Trouble, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
+/// Wait after the `rounds`-th failure in a row (from 1): what the service asked for, else exponential
+/// backoff. Never less than that, and up to half more by `draw` (0..1) as jitter.
+fn backoff(error_kind: TransientError, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
     let draw = draw.clamp(0.0, 1.0);
     match retry_after {
         // "Now" would be a loop.
-        Some(asked) => asked.clamp(TROUBLE_WAIT, RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
+        Some(asked) => asked.clamp(ERROR_WAIT, RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
         None => {
-            let first = if matches!(trouble, Trouble::Quota | Trouble::DeviceQuota) { QUOTA_WAIT } else { TROUBLE_WAIT };
+            let first = if matches!(error_kind, TransientError::Quota | TransientError::DeviceQuota) { QUOTA_WAIT } else { ERROR_WAIT };
             first.saturating_mul(1 << rounds.saturating_sub(1).min(16)).min(WAIT_MAX).mul_f64(1.0 + draw * 0.5)
         }
     }
 }
 
-/// Whether messages may go out at all. Times are milliseconds of one clock that never steps back.
+/// Circuit breaker of a push service. Times are milliseconds of one monotonic clock.
 ///
-/// The quota is the project's, so one answer about it holds up everybody. After a pause messages go
-/// one at a time until one is accepted.
+/// The quota is that of the project, so one answer about it opens the breaker for all messages. After the pause it
+/// is half-open: messages go one at a time until one is accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Gate {
-    closed_until_ms: u64,
-    /// When the newest failure was seen. What was sent before it tells nothing new.
+pub struct CircuitBreaker {
+    open_until_ms: u64,
+    /// Time of the newest failure. A message that was sent before it says nothing new.
     failed_at_ms: u64,
     /// Failures since the last success.
     in_row: u32,
-    /// The same, those that were on their way together counted as one.
+    /// The same, with failures of messages that were under way together counted as one.
     rounds: u32,
-    probing: bool,
+    half_open: bool,
 }
 
-impl Gate {
-    /// How long nothing may be sent, if that is so.
-    pub fn closed_for(&self, now_ms: u64) -> Option<Duration> {
-        self.closed_until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0).map(Duration::from_millis)
+impl CircuitBreaker {
+    /// Remaining time for which the breaker is open, if it is.
+    pub fn open_for(&self, now_ms: u64) -> Option<Duration> {
+        self.open_until_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0).map(Duration::from_millis)
     }
 
-    /// Whether only one message at a time may be on its way.
-    pub fn is_probing(&self) -> bool {
-        self.probing
+    /// Whether only one message at a time may be under way.
+    pub fn is_half_open(&self) -> bool {
+        self.half_open
     }
 
-    /// After FCM took a message that was sent at `sent_at_ms`.
+    /// Breaker after FCM accepted a message that was sent at `sent_at_ms`.
     #[must_use]
     pub fn after_success(self, sent_at_ms: u64) -> Self {
-        if sent_at_ms < self.failed_at_ms { self } else { Self { closed_until_ms: self.closed_until_ms, ..Self::default() } }
+        if sent_at_ms < self.failed_at_ms { self } else { Self { open_until_ms: self.open_until_ms, ..Self::default() } }
     }
 
-    /// After trouble with a message that was sent at `sent_at_ms`; also how long that one has to wait.
+    /// Breaker after a transient error of a message that was sent at `sent_at_ms`, and the wait of that message.
     #[must_use]
-    pub fn after_trouble(
+    pub fn after_failure(
         self,
-        trouble: Trouble,
+        error_kind: TransientError,
         retry_after: Option<Duration>,
         sent_at_ms: u64,
         now_ms: u64,
         draw: f64,
     ) -> (Self, Duration) {
-        if trouble == Trouble::DeviceQuota {
-            return (self, wait_after(trouble, retry_after, 1, draw));
+        if error_kind == TransientError::DeviceQuota {
+            return (self, backoff(error_kind, retry_after, 1, draw));
         }
-        let news = self.in_row == 0 || sent_at_ms >= self.failed_at_ms;
-        let (in_row, rounds) = (self.in_row.saturating_add(1), self.rounds.saturating_add(u32::from(news)));
-        let wait = wait_after(trouble, retry_after, rounds, draw);
-        let closes = retry_after.is_some() || matches!(trouble, Trouble::Quota | Trouble::Unavailable) || in_row >= OUTAGE_AFTER;
+        let is_new = self.in_row == 0 || sent_at_ms >= self.failed_at_ms;
+        let (in_row, rounds) = (self.in_row.saturating_add(1), self.rounds.saturating_add(u32::from(is_new)));
+        let wait = backoff(error_kind, retry_after, rounds, draw);
+        let opens =
+            retry_after.is_some() || matches!(error_kind, TransientError::Quota | TransientError::Unavailable) || in_row >= OUTAGE_AFTER;
         let until_ms = now_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let gate = Self {
-            closed_until_ms: if closes { self.closed_until_ms.max(until_ms) } else { self.closed_until_ms },
+        let breaker = Self {
+            open_until_ms: if opens { self.open_until_ms.max(until_ms) } else { self.open_until_ms },
             failed_at_ms: now_ms,
             in_row,
             rounds,
-            probing: self.probing || closes,
+            half_open: self.half_open || opens,
         };
-        (gate, wait)
+        (breaker, wait)
     }
 }
 
-/// When a device was sent messages within the last minute.
+/// Times of the messages to a device within the last minute.
 #[derive(Debug, Clone, Default)]
 pub struct RecentSends(VecDeque<u64>);
 
 impl RecentSends {
-    /// Notes a message at `now_ms`, unless there were `per_minute` within the minute before it.
+    /// Admits a message at `now_ms`, unless there were `per_minute` within the minute before it.
     ///
     /// # Errors
-    /// Milliseconds until one is let through.
+    /// Milliseconds until the next message is admitted.
     pub fn admit(&mut self, per_minute: u32, now_ms: u64) -> Result<(), u64> {
         while self.0.front().is_some_and(|sent_ms| sent_ms + MINUTE_MS <= now_ms) {
             self.0.pop_front();
@@ -137,7 +137,7 @@ impl RecentSends {
     }
 }
 
-/// What is left of a message's life after it has waited here; `None` when nothing is. A life of 0
+/// Remaining life of a message after it has waited here; `None`: it has expired. A life of 0
 /// means now or never, and is left to FCM.
 pub fn ttl_left_s(ttl_s: u32, waited: Duration) -> Option<u32> {
     let left_s = u64::from(ttl_s).saturating_sub(waited.as_secs());
@@ -145,7 +145,7 @@ pub fn ttl_left_s(ttl_s: u32, waited: Duration) -> Option<u32> {
     (ttl_s == 0 || left_s > 0).then_some(left_s)
 }
 
-/// When an access token of this life is to be renewed: five minutes before its end, but not in the
+/// Age at which an access token of this life is renewed: five minutes before its end, but not in the
 /// first four fifths of a short one.
 pub fn renew_after(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(Duration::from_secs(300)).max(lifetime.mul_f64(0.8))
@@ -172,65 +172,66 @@ mod tests {
             ("1.5", None),
             ("soon", None),
         ] {
-            assert_eq!(read_retry_after(value, now), wanted_s.map(Duration::from_secs), "{value:?}");
+            assert_eq!(parse_retry_after(value, now), wanted_s.map(Duration::from_secs), "{value:?}");
         }
     }
 
     #[test]
     fn waits_are_as_asked_or_double_from_the_documented_first_one() {
-        let wait_s =
-            |trouble, asked_s: Option<u64>, rounds, draw| wait_after(trouble, asked_s.map(Duration::from_secs), rounds, draw).as_secs_f64();
-        for (trouble, asked_s, rounds, draw, wanted_s) in [
-            (Trouble::Quota, None, 1, 0.0, 60.0),
-            (Trouble::Quota, None, 1, 1.0, 90.0),
-            (Trouble::Quota, None, 2, 0.0, 120.0),
-            (Trouble::Quota, None, 40, 0.0, 900.0),
-            (Trouble::Unavailable, None, 1, 0.0, 1.0),
-            (Trouble::Internal, None, 3, 0.0, 4.0),
-            (Trouble::Timeout, None, u32::MAX, 0.0, 900.0),
-            (Trouble::Quota, Some(7), 9, 0.0, 7.0),
-            (Trouble::Unavailable, Some(100), 1, 1.0, 110.0),
-            (Trouble::Unavailable, Some(1 << 40), 1, 0.0, 3600.0),
-            (Trouble::Unavailable, Some(0), 5, 0.0, 1.0),
+        let wait_s = |error_kind, asked_s: Option<u64>, rounds, draw| {
+            backoff(error_kind, asked_s.map(Duration::from_secs), rounds, draw).as_secs_f64()
+        };
+        for (error_kind, asked_s, rounds, draw, wanted_s) in [
+            (TransientError::Quota, None, 1, 0.0, 60.0),
+            (TransientError::Quota, None, 1, 1.0, 90.0),
+            (TransientError::Quota, None, 2, 0.0, 120.0),
+            (TransientError::Quota, None, 40, 0.0, 900.0),
+            (TransientError::Unavailable, None, 1, 0.0, 1.0),
+            (TransientError::Internal, None, 3, 0.0, 4.0),
+            (TransientError::Timeout, None, u32::MAX, 0.0, 900.0),
+            (TransientError::Quota, Some(7), 9, 0.0, 7.0),
+            (TransientError::Unavailable, Some(100), 1, 1.0, 110.0),
+            (TransientError::Unavailable, Some(1 << 40), 1, 0.0, 3600.0),
+            (TransientError::Unavailable, Some(0), 5, 0.0, 1.0),
         ] {
-            assert_eq!(wait_s(trouble, asked_s, rounds, draw), wanted_s, "{trouble:?} {asked_s:?} {rounds} {draw}");
+            assert_eq!(wait_s(error_kind, asked_s, rounds, draw), wanted_s, "{error_kind:?} {asked_s:?} {rounds} {draw}");
         }
     }
 
     #[test]
     fn a_quota_answer_closes_the_gate_for_all_and_one_message_opens_it() {
-        let (gate, wait) = Gate::default().after_trouble(Trouble::Quota, Some(Duration::from_secs(5)), 10, 100, 0.0);
-        assert_eq!((wait, gate.closed_for(100)), (Duration::from_secs(5), Some(Duration::from_secs(5))));
-        assert_eq!((gate.closed_for(5_099), gate.closed_for(5_100)), (Some(Duration::from_millis(1)), None));
-        assert!(gate.is_probing());
+        let (breaker, wait) = CircuitBreaker::default().after_failure(TransientError::Quota, Some(Duration::from_secs(5)), 10, 100, 0.0);
+        assert_eq!((wait, breaker.open_for(100)), (Duration::from_secs(5), Some(Duration::from_secs(5))));
+        assert_eq!((breaker.open_for(5_099), breaker.open_for(5_100)), (Some(Duration::from_millis(1)), None));
+        assert!(breaker.is_half_open());
         // Sent before the trouble: no sign that it is over.
-        assert_eq!(gate.after_success(99), gate);
-        let open = gate.after_success(5_200);
-        assert!(!open.is_probing() && open.closed_for(5_200).is_none());
+        assert_eq!(breaker.after_success(99), breaker);
+        let closed = breaker.after_success(5_200);
+        assert!(!closed.is_half_open() && closed.open_for(5_200).is_none());
     }
 
     #[test]
     fn a_device_quota_or_one_failure_holds_up_nobody_else_and_an_outage_everybody() {
-        let (gate, wait) = Gate::default().after_trouble(Trouble::DeviceQuota, None, 0, 0, 0.0);
-        assert_eq!((gate, wait), (Gate::default(), Duration::from_secs(60)));
-        let mut gate = Gate::default();
+        let (breaker, wait) = CircuitBreaker::default().after_failure(TransientError::DeviceQuota, None, 0, 0, 0.0);
+        assert_eq!((breaker, wait), (CircuitBreaker::default(), Duration::from_secs(60)));
+        let mut breaker = CircuitBreaker::default();
         for n in 1..=5 {
-            assert_eq!(gate.closed_for(n), None, "{n}");
-            gate = gate.after_trouble(Trouble::Network, None, n, n, 0.0).0;
+            assert_eq!(breaker.open_for(n), None, "{n}");
+            breaker = breaker.after_failure(TransientError::Network, None, n, n, 0.0).0;
         }
-        assert_eq!(gate.closed_for(5), Some(Duration::from_secs(16)), "the fifth in a row");
-        let (gate, _) = Gate::default().after_trouble(Trouble::Network, None, 0, 0, 0.0);
-        assert_eq!(gate.after_success(1), Gate::default());
+        assert_eq!(breaker.open_for(5), Some(Duration::from_secs(16)), "the fifth in a row");
+        let (breaker, _) = CircuitBreaker::default().after_failure(TransientError::Network, None, 0, 0, 0.0);
+        assert_eq!(breaker.after_success(1), CircuitBreaker::default());
     }
 
     #[test]
     fn failures_that_were_on_their_way_together_count_once_for_the_wait() {
-        let (mut gate, mut wait) = (Gate::default(), Duration::ZERO);
+        let (mut breaker, mut wait) = (CircuitBreaker::default(), Duration::ZERO);
         for n in 0..64 {
-            (gate, wait) = gate.after_trouble(Trouble::Unavailable, None, 0, 100 + n, 0.0);
+            (breaker, wait) = breaker.after_failure(TransientError::Unavailable, None, 0, 100 + n, 0.0);
         }
         assert_eq!(wait, Duration::from_secs(1));
-        let (_, wait) = gate.after_trouble(Trouble::Unavailable, None, 5_000, 5_100, 0.0);
+        let (_, wait) = breaker.after_failure(TransientError::Unavailable, None, 5_000, 5_100, 0.0);
         assert_eq!(wait, Duration::from_secs(2));
     }
 
@@ -272,9 +273,9 @@ mod tests {
         #[test]
         fn nobody_is_bothered_earlier_than_asked(asked_s in 0u64..3600, draw in 0.0..1.0) {
             let asked = Duration::from_secs(asked_s);
-            let (gate, wait) = Gate::default().after_trouble(Trouble::Unavailable, Some(asked), 0, 1000, draw);
+            let (breaker, wait) = CircuitBreaker::default().after_failure(TransientError::Unavailable, Some(asked), 0, 1000, draw);
             prop_assert!(wait >= asked);
-            prop_assert!(gate.closed_for(1000).unwrap_or_default() + Duration::from_millis(1) >= asked);
+            prop_assert!(breaker.open_for(1000).unwrap_or_default() + Duration::from_millis(1) >= asked);
         }
     }
 }

@@ -1,30 +1,30 @@
-//! Takes what devices say of their deployments: a bounded queue in front of one batched transaction.
+//! Queue of task reports: bounded, and written in batches of one transaction each.
 
 use std::time::Duration;
-use store::{DeploymentWord, Store, StoreError, WordTaken};
+use store::{Store, StoreError, TaskReport, TaskReportOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::ServiceError;
 use crate::metrics::Metrics;
 
-/// Words that wait.
+/// Capacity of the queue.
 const QUEUE_MAX: usize = 16_384;
-/// Words of one transaction.
+/// Most reports of one transaction.
 const BATCH_MAX: usize = 500;
-/// How long a transaction may take.
+/// Timeout of a transaction.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Job {
-    word: DeploymentWord,
-    reply: oneshot::Sender<Result<WordTaken, ServiceError>>,
+    report: TaskReport,
+    reply: oneshot::Sender<Result<TaskReportOutcome, ServiceError>>,
 }
 
-/// The queue.
+/// Queue of task reports.
 #[derive(Clone)]
-pub(crate) struct DeploymentWords(mpsc::Sender<Job>);
+pub(crate) struct TaskReports(mpsc::Sender<Job>);
 
-impl DeploymentWords {
+impl TaskReports {
     /// Starts the writer on `tasks`.
     pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, metrics: Metrics) -> Self {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
@@ -32,13 +32,13 @@ impl DeploymentWords {
         Self(sender)
     }
 
-    /// Puts a word on record; answers after its commit.
+    /// Records a report; returns after its commit.
     ///
     /// # Errors
-    /// There is no room, or the database is unavailable.
-    pub(crate) async fn take(&self, word: DeploymentWord) -> Result<WordTaken, ServiceError> {
+    /// The queue is full, or the database is unavailable.
+    pub(crate) async fn record(&self, report: TaskReport) -> Result<TaskReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Job { word, reply }).map_err(|_| ServiceError::Overloaded("the queue of deployment reports"))?;
+        self.0.try_send(Job { report, reply }).map_err(|_| ServiceError::Overloaded("the queue of deployment reports"))?;
         answer.await.unwrap_or(Err(ServiceError::Unavailable))
     }
 }
@@ -46,8 +46,8 @@ impl DeploymentWords {
 async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
     let mut jobs = Vec::with_capacity(BATCH_MAX);
     while queue.recv_many(&mut jobs, BATCH_MAX).await > 0 {
-        let words: Vec<_> = jobs.iter().map(|job| job.word.clone()).collect();
-        let written = match tokio::time::timeout(WRITE_TIMEOUT, store.take_deployment_words(&words)).await {
+        let reports: Vec<_> = jobs.iter().map(|job| job.report.clone()).collect();
+        let written = match tokio::time::timeout(WRITE_TIMEOUT, store.record_task_reports(&reports)).await {
             Ok(written) => written,
             Err(_) => Err(StoreError::TimedOut(WRITE_TIMEOUT)),
         };
@@ -66,8 +66,8 @@ async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
     }
 }
 
-fn count(metrics: &Metrics, answer: &WordTaken) {
-    if let WordTaken::Changed { state, error, took_ms: Some(took_ms) } = answer {
+fn count(metrics: &Metrics, answer: &TaskReportOutcome) {
+    if let TaskReportOutcome::Changed { state, error, took_ms: Some(took_ms) } = answer {
         let error = error.map_or("", domain::deployment::ErrorCode::as_str);
         metrics.deployment_attempts_finished.with_label_values(&[state.as_str(), error]).inc();
         metrics.deployment_install_seconds.observe(*took_ms as f64 / 1000.0);

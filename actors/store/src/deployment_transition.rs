@@ -1,4 +1,4 @@
-//! How people steer a deployment: pausing, resuming, calling off.
+//! Transitions of a deployment that people ask for: pause, resume, cancel.
 
 use domain::access::Principal;
 use domain::deployment::{DeploymentState, Phase};
@@ -11,74 +11,82 @@ use crate::channels;
 use crate::deployment_record::{cancel_commands, end_attempts, note, target};
 use crate::{Store, StoreError};
 
-/// What people do to a deployment.
+/// Transition of a deployment that a person asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steer {
-    /// Nothing starts any more.
+pub enum DeploymentTransition {
+    /// Pause: nothing starts until it is resumed.
     Pause,
-    /// It goes on; first devices that failed are tried again.
+    /// Resume; failed devices of the canary are retried.
     Resume,
-    /// It is called off.
+    /// Cancel; installations under way finish.
     Cancel,
 }
 
-/// What became of it.
+/// Outcome of a transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Steered {
-    /// Done; these commands were taken back.
+pub enum TransitionOutcome {
+    /// The transition is stored, and these commands were canceled.
     Done(Vec<(DeviceId, CommandId)>),
-    /// It was so already.
+    /// The deployment was in that state already.
     Already,
-    /// It is over.
+    /// The deployment has finished.
     Over,
     /// There is no such deployment.
     Unknown,
 }
 
 impl Store {
-    /// Pauses, resumes or calls off a deployment. Once this is committed nothing of it begins on any device, whatever is
-    /// still under way: a device asks before it installs.
+    /// Pauses, resumes or cancels a deployment. After the commit of a pause or cancellation no installation of it begins on any
+    /// device, whatever is still under way: a device asks before it installs.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn steer_deployment(&self, id: DeploymentId, steer: Steer, by: &Principal, now: Timestamp) -> Result<Steered, StoreError> {
+    pub async fn transition_deployment(
+        &self,
+        id: DeploymentId,
+        transition: DeploymentTransition,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<TransitionOutcome, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let (steered, entry) = steer_in(&mut tx, id, steer, by, now).await?;
+        let (outcome, entry) = transition_in(&mut tx, id, transition, by, now).await?;
         if let Some(entry) = entry {
             append(&mut tx, &entry, now).await?;
             tx.commit().await?;
         }
-        Ok(steered)
+        Ok(outcome)
     }
 }
 
-/// [`Store::steer_deployment`] as a part of something larger, which writes the audit entry and commits.
-pub(crate) async fn steer_in(
+/// [`Store::transition_deployment`] within a transaction of the caller, who writes the audit entry and commits.
+pub(crate) async fn transition_in(
     tx: &mut Transaction<'static, Postgres>,
     id: DeploymentId,
-    steer: Steer,
+    transition: DeploymentTransition,
     by: &Principal,
     now: Timestamp,
-) -> Result<(Steered, Option<AuditEntry>), StoreError> {
+) -> Result<(TransitionOutcome, Option<AuditEntry>), StoreError> {
     let found = sqlx::query!("SELECT state, phase, name, finished_at FROM deployment WHERE deployment_id = $1 FOR NO KEY UPDATE", id.0)
         .fetch_optional(&mut **tx)
         .await?;
-    let Some(row) = found else { return Ok((Steered::Unknown, None)) };
-    let state = DeploymentState::of_name(&row.state).ok_or(StoreError::Corrupt("deployment.state"))?;
-    match (steer, state) {
-        (Steer::Pause, DeploymentState::Paused) | (Steer::Resume, DeploymentState::Running) => return Ok((Steered::Already, None)),
-        (Steer::Cancel, DeploymentState::Canceled) => return Ok((Steered::Already, None)),
-        (_, DeploymentState::Canceled | DeploymentState::Finished) => return Ok((Steered::Over, None)),
+    let Some(row) = found else { return Ok((TransitionOutcome::Unknown, None)) };
+    let state = DeploymentState::parse(&row.state).ok_or(StoreError::Corrupt("deployment.state"))?;
+    match (transition, state) {
+        (DeploymentTransition::Pause, DeploymentState::Paused) | (DeploymentTransition::Resume, DeploymentState::Running) => {
+            return Ok((TransitionOutcome::Already, None));
+        }
+        (DeploymentTransition::Cancel, DeploymentState::Canceled) => return Ok((TransitionOutcome::Already, None)),
+        (_, DeploymentState::Canceled | DeploymentState::Finished) => return Ok((TransitionOutcome::Over, None)),
         _ => {}
     }
-    let (kind, action) = match steer {
-        Steer::Pause => ("paused", "deployment.paused"),
-        Steer::Resume => ("resumed", "deployment.resumed"),
-        Steer::Cancel => ("canceled", "deployment.canceled"),
+    let (kind, action) = match transition {
+        DeploymentTransition::Pause => ("paused", "deployment.paused"),
+        DeploymentTransition::Resume => ("resumed", "deployment.resumed"),
+        DeploymentTransition::Cancel => ("canceled", "deployment.canceled"),
     };
     let mut taken_back = Vec::new();
-    match steer {
-        Steer::Pause => {
+    match transition {
+        DeploymentTransition::Pause => {
             sqlx::query!(
                 "UPDATE deployment SET state = 'paused', pause_reason = 'person', paused_at = $2 WHERE deployment_id = $1",
                 id.0,
@@ -88,7 +96,7 @@ pub(crate) async fn steer_in(
             .await?;
             taken_back = take_back(tx, id, "paused", now).await?;
         }
-        Steer::Resume => {
+        DeploymentTransition::Resume => {
             sqlx::query!(
                 "UPDATE deployment SET state = 'running', pause_reason = NULL, paused_at = NULL, judged_since = $2, canary_ms = 0,
                      phase_since = $2 WHERE deployment_id = $1",
@@ -98,7 +106,7 @@ pub(crate) async fn steer_in(
             .execute(&mut **tx)
             .await?;
             if row.phase == Phase::Canary.as_str() {
-                // The gate opens for devices that succeed, never by decree: those that failed get another chance.
+                // Only devices that succeed make a canary pass, so those that failed are retried.
                 sqlx::query!(
                     "UPDATE deployment_task SET state = 'queued', reason = NULL, stage = NULL, progress_pct = NULL, not_before = NULL,
                          finished_at = NULL, error = NULL, message = NULL, changed_at = clock_timestamp()
@@ -109,7 +117,7 @@ pub(crate) async fn steer_in(
                 .await?;
             }
         }
-        Steer::Cancel => {
+        DeploymentTransition::Cancel => {
             sqlx::query!(
                 "UPDATE deployment SET state = 'canceled', pause_reason = NULL, paused_at = NULL, canceled_by = $2
                  WHERE deployment_id = $1",
@@ -133,10 +141,10 @@ pub(crate) async fn steer_in(
     sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut **tx).await?;
     let entry = AuditEntry::new(by, action, target(id, &row.name)).before(json!({ "state": row.state }));
     let entry = entry.after(json!({ "state": if kind == "resumed" { "running" } else { kind } }));
-    Ok((Steered::Done(taken_back), Some(entry)))
+    Ok((TransitionOutcome::Done(taken_back), Some(entry)))
 }
 
-/// Takes back what was sent and no device has taken.
+/// Cancels the commands that were sent and that no device has accepted.
 async fn take_back(
     tx: &mut Transaction<'static, Postgres>,
     id: DeploymentId,

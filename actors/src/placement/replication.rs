@@ -1,4 +1,4 @@
-//! Keeps the view of the fleet in step with the other nodes: pulls what changed on each of them.
+//! Replication of the fleet view: pulls the changes of every other node.
 //!
 //! Pulling needs no list of subscribers and no resending: a reader that missed something asks for
 //! what came after the last number it has, and one that starts asks from the beginning.
@@ -15,26 +15,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fleet_view::FleetView;
 use crate::link::Links;
-use crate::messages::{Changes, ChangesWanted};
+use crate::messages::{Changes, ChangesRequest};
 use crate::ownership::ClusterView;
 
-/// How far this node is with one peer.
+/// Progress of the replication from one peer.
 #[derive(Default)]
 struct Progress {
-    wanted: Option<ChangesWanted>,
-    /// Devices told since the beginning, while the first reading is under way.
+    wanted: Option<ChangesRequest>,
+    /// Devices that were received during the first read of the log.
     first_reading: Option<HashSet<DeviceId>>,
     enrollment_revision: Option<u64>,
 }
 
-/// Pulls from every live peer at an interval, until `stopping`. `in_step` tells once every peer
-/// was read to its end.
-pub async fn keep_in_step(
+/// Pulls from every live peer at an interval, until `stopping`. `caught_up` becomes true once the log of
+/// every peer was read to its end.
+pub async fn replicate(
     fleet: Arc<FleetView>,
     links: Arc<Links>,
     view: watch::Receiver<ClusterView>,
     interval: Duration,
-    in_step: watch::Sender<bool>,
+    caught_up: watch::Sender<bool>,
     stopping: CancellationToken,
 ) {
     let mut progress: HashMap<NodeId, Progress> = HashMap::new();
@@ -67,15 +67,15 @@ pub async fn keep_in_step(
             progress.insert(node, state);
         }
         if all {
-            in_step.send_if_modified(|done| !std::mem::replace(done, true));
+            caught_up.send_if_modified(|done| !std::mem::replace(done, true));
         }
     }
 }
 
-/// Reads a peer's log to its end; false when it could not be reached.
+/// Reads the change log of a peer to its end; false when the peer is unreachable.
 async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<ClusterView>, node: NodeId, progress: &mut Progress) -> bool {
     loop {
-        let wanted = progress.wanted.unwrap_or(ChangesWanted { log: 0, after: 0 });
+        let wanted = progress.wanted.unwrap_or(ChangesRequest { log: 0, after: 0 });
         let Ok(changes) = links.changes(node, wanted).await else {
             fleet.rate_of(node, None);
             return false;
@@ -92,12 +92,12 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
         if progress.enrollment_revision.replace(enrollment_revision).is_some_and(|before| before != enrollment_revision) {
             fleet.enrollment_changed_elsewhere();
         }
-        progress.wanted = Some(ChangesWanted { log, after: last });
+        progress.wanted = Some(ChangesRequest { log, after: last });
         if more {
             continue;
         }
         if let Some(told) = progress.first_reading.take() {
-            // What the owner does not know any more was deleted while nobody told us.
+            // A device that the owner does not know was deleted while its change was missed.
             let (shards, epochs) = owned_by(node, &view.borrow());
             fleet.keep_only(
                 &shards,
@@ -111,9 +111,9 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
 
 fn owned_by(node: NodeId, view: &ClusterView) -> (HashSet<ShardId>, HashMap<ShardId, Epoch>) {
     let epochs: HashMap<ShardId, Epoch> = ShardId::all()
-        .map(|shard| (shard, view.place(shard)))
-        .filter(|(_, place)| place.owner == Some(node))
-        .map(|(shard, place)| (shard, place.epoch))
+        .map(|shard| (shard, view.shard(shard)))
+        .filter(|(_, shard_owner)| shard_owner.owner == Some(node))
+        .map(|(shard, shard_owner)| (shard, shard_owner.epoch))
         .collect();
     (epochs.keys().copied().collect(), epochs)
 }
