@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::clock::now;
 use crate::fleet::apk_signers;
 use crate::http::{Answer, Call, HttpLimits};
-use crate::oracle::{Act, Brake};
+use crate::oracle::{OperatorAction, StopEvent};
 
 /// Deadline of one try.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -134,24 +134,24 @@ impl Api {
     }
 
     /// Switches a flag, asked of this node first.
-    pub(crate) async fn switch(&self, node: usize, flag: &str, on: bool) -> Result<Act> {
-        let (brake, stops) = if flag == "deployments.kill_switch" { (Brake::KillSwitch, on) } else { (Brake::FlagOff, !on) };
+    pub(crate) async fn switch(&self, node: usize, flag: &str, on: bool) -> Result<OperatorAction> {
+        let (stop, stops) = if flag == "deployments.kill_switch" { (StopEvent::KillSwitch, on) } else { (StopEvent::FlagOff, !on) };
         let sent_us = now().timestamp_micros();
         let body = json!({"enabled": on}).to_string();
         let path = format!("/v1/flags/{flag}");
         let answer = self.call(node, Method::PUT, &path, body.as_bytes(), &[]).await?;
         ensure!(matches!(answer.status, 200 | 204), "PUT {path} answered {}: {}", answer.status, answer.detail());
-        Ok(Act { deployment: None, brake, on: stops, sent_us, answered_us: now().timestamp_micros() })
+        Ok(OperatorAction { deployment: None, stop, on: stops, sent_us, answered_us: now().timestamp_micros() })
     }
 
     /// `pause`, `resume` or `cancel`, asked of this node first.
-    pub(crate) async fn steer(&self, node: usize, id: &str, what: &str) -> Result<Act> {
-        let (brake, on) = if what == "cancel" { (Brake::Cancel, true) } else { (Brake::Pause, what == "pause") };
+    pub(crate) async fn steer(&self, node: usize, id: &str, what: &str) -> Result<OperatorAction> {
+        let (stop, on) = if what == "cancel" { (StopEvent::Cancel, true) } else { (StopEvent::Pause, what == "pause") };
         let sent_us = now().timestamp_micros();
         let path = format!("/v1/deployments/{id}/{what}");
         let answer = self.call(node, Method::POST, &path, &[], &[]).await?;
         ensure!(matches!(answer.status, 200 | 202 | 204), "POST {path} answered {}: {}", answer.status, answer.detail());
-        Ok(Act { deployment: Some(id.to_owned()), brake, on, sent_us, answered_us: now().timestamp_micros() })
+        Ok(OperatorAction { deployment: Some(id.to_owned()), stop, on, sent_us, answered_us: now().timestamp_micros() })
     }
 
     /// Creates a deployment.

@@ -9,7 +9,7 @@ use super::figure::{Figure, Limit, Value};
 use super::{BenchArgs, ClusterSite};
 use crate::faults::{Fault, Faults};
 use crate::fleet::Summary;
-use crate::oracle::{self, History, first_answers};
+use crate::oracle::{self, History, first_responses};
 
 const SECOND_US: f64 = 1_000_000.0;
 /// How long the fleet goes on after the kill.
@@ -52,10 +52,10 @@ pub(super) async fn failover(args: &BenchArgs) -> Result<Figure> {
 
     let mut history = History::default();
     history.read_record(&record)?;
-    history.take_faults(faults.spans());
+    history.add_faults(faults.spans());
     oracle::read_rows(&mut history, &site.cluster.psql()).await?;
-    let span = history.spans.first().context("nothing was killed")?;
-    let answers = first_answers(&history, span);
+    let span = history.fault_periods.first().context("nothing was killed")?;
+    let answers = first_responses(&history, span);
     let seconds = |place: usize| answers.waited_us.get(place).map_or(f64::NAN, |(us, _)| *us as f64 / SECOND_US);
     let failed = history.failures.iter().filter(|failure| failure.answered_us > span.began_us).count();
     let living =

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::stage::{Played, Site, Stage};
 use super::{DeployDrillArgs, Drill};
 use crate::faults::Fault;
-use crate::oracle::append_act;
+use crate::oracle::append_action;
 
 /// How long a deployment that is not slowed down may take.
 const SOON: Duration = Duration::from_secs(120);
@@ -150,10 +150,10 @@ async fn pause_cancel_kill(site: &mut Site, args: &DeployDrillArgs) -> Result<(S
     Ok((shown, stage.end().await?))
 }
 
-/// Whatever a drill left behind is put right, so that the next one finds all nodes and no brake on.
+/// Whatever a drill left behind is put right, so that the next one finds all nodes and no stop on.
 pub(super) async fn tidy_up(site: &mut Site, drill: Drill) -> Result<()> {
     site.faults.heal_all(&mut site.cluster).await?;
     let release = site.api.switch(0, "deployments.kill_switch", false).await?;
-    let acts = site.cluster.folder().join(drill.name()).join("acts.jsonl");
-    append_act(&acts, site.api.server(0), crate::clock::now(), &release)
+    let actions = site.cluster.folder().join(drill.name()).join("acts.jsonl");
+    append_action(&actions, site.api.server(0), crate::clock::now(), &release)
 }

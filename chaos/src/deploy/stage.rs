@@ -20,7 +20,7 @@ use crate::faults::Faults;
 use crate::fleet::{self, FleetArgs, Summary};
 use crate::harness::Cluster;
 use crate::operator::deployments::counts_of;
-use crate::oracle::{self, Act, Check, History, append_act, judge};
+use crate::oracle::{self, Check, History, OperatorAction, append_action, judge};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long enrolling and the first heartbeats may take.
@@ -167,8 +167,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until every node shows it; an error names the one that is late.
-    pub(super) async fn in_force(&self, id: &str, act: &Act, is_true: impl Fn(&Value) -> bool) -> Result<Duration> {
-        append_act(&self.record.with_file_name("acts.jsonl"), self.site.api.server(0), now(), act)?;
+    pub(super) async fn in_force(&self, id: &str, action: &OperatorAction, is_true: impl Fn(&Value) -> bool) -> Result<Duration> {
+        append_action(&self.record.with_file_name("acts.jsonl"), self.site.api.server(0), now(), action)?;
         let started = Instant::now();
         for node in 0..self.site.api.nodes() {
             loop {
@@ -178,7 +178,7 @@ impl<'a> Stage<'a> {
                     break;
                 }
                 let late = started.elapsed() > IN_FORCE_WITHIN;
-                ensure!(!late, "{} does not show {:?} after {IN_FORCE_WITHIN:?}", self.site.api.server(node), act.brake);
+                ensure!(!late, "{} does not show {:?} after {IN_FORCE_WITHIN:?}", self.site.api.server(node), action.stop);
                 sleep(LOOK_EVERY).await;
             }
         }
@@ -219,12 +219,12 @@ impl<'a> Stage<'a> {
         }
         let mut history = History::default();
         history.read_record(&self.record)?;
-        let acts = self.record.with_file_name("acts.jsonl");
-        if acts.exists() {
-            history.read_record(&acts)?;
+        let actions = self.record.with_file_name("acts.jsonl");
+        if actions.exists() {
+            history.read_record(&actions)?;
         }
         history.read_state_dir(&self.state_dir)?;
-        history.take_faults(self.site.faults.spans());
+        history.add_faults(self.site.faults.spans());
         oracle::read_rows(&mut history, &self.site.cluster.psql()).await?;
         // Other drills' deployments are none of this one's business.
         history.keep_deployments(&self.made);

@@ -168,15 +168,15 @@ mod tests {
         let later = now + TimeDelta::minutes(1);
         let (journal, nothing) = Journal::open(&state, now).unwrap();
         assert!(nothing.is_empty());
-        for (request_id, expires_at) in [("done_ids", later), ("untold", later), ("killed", later), ("old", now)] {
+        for (request_id, expires_at) in [("told", later), ("untold", later), ("killed", later), ("old", now)] {
             journal.seen("d1", request_id, "ping", expires_at).unwrap();
         }
         let result =
             |request_id: &str| ActionResult { request_id: request_id.into(), outcome: "success".into(), ..ActionResult::default() };
-        for request_id in ["done_ids", "untold", "old"] {
+        for request_id in ["told", "untold", "old"] {
             journal.result("d1", &result(request_id), (request_id == "untold").then_some("aa")).unwrap();
         }
-        journal.done("d1", "done_ids").unwrap();
+        journal.done("d1", "told").unwrap();
         journal.done("d1", "old").unwrap();
         // Twice: what is left out when it is opened must not matter.
         drop(Journal::open(&state, now).unwrap());
