@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::clock::now;
 use crate::duration::Interval;
 use crate::http::Http;
-use crate::identity::{Granted, Identity, Trouble, ask_for_session};
+use crate::identity::{Identity, RequestFailure, SessionToken, request_session};
 use crate::model::{self, Profile, State, Transport};
 use crate::push::push_token;
 
@@ -42,7 +42,7 @@ pub(super) struct Agent {
     server: usize,
     /// Index of the server that the open socket is connected to.
     pub(super) socket_server: Option<usize>,
-    session: Option<Granted>,
+    session: Option<SessionToken>,
     /// Consecutive 401 responses.
     refusals: u32,
     next_id: u64,
@@ -65,7 +65,7 @@ impl Agent {
         fleet: Arc<Fleet>,
         index: usize,
         identity: Identity,
-        session: Option<Granted>,
+        session: Option<SessionToken>,
         starts_at: Instant,
         restored: RestoredCommands,
         installed: Packages,
@@ -120,11 +120,11 @@ impl Agent {
 
     /// Bearer token: the session token while it is valid, else the device token.
     pub(super) fn bearer(&self) -> String {
-        let session = self.session.as_ref().filter(|granted| granted.is_good_at(now()));
-        session.map_or_else(|| self.identity.device_token.clone(), |granted| granted.token.clone())
+        let session = self.session.as_ref().filter(|session| session.is_good_at(now()));
+        session.map_or_else(|| self.identity.device_token.clone(), |session| session.token.clone())
     }
 
-    pub(super) fn take_session(&mut self) -> Option<Granted> {
+    pub(super) fn take_session(&mut self) -> Option<SessionToken> {
         self.session.take()
     }
 
@@ -320,15 +320,15 @@ impl Agent {
 
     /// Counts a failure and reacts as the agent API requires: 401 may mean an expired session, 410 ends the device, anything
     /// else backs off.
-    pub(super) fn failed(&mut self, trouble: &Trouble, sent: Instant) -> Result<(), EndReason> {
-        self.record_failure(sent, trouble.status(), &trouble.kind());
-        match trouble.status() {
+    pub(super) fn failed(&mut self, failure: &RequestFailure, sent: Instant) -> Result<(), EndReason> {
+        self.record_failure(sent, failure.status(), &failure.kind());
+        match failure.status() {
             Some(401) => return self.unauthorized(),
             Some(410) => return Err(EndReason::Deleted),
             Some(429 | 503) => {}
             _ => self.change_server(),
         }
-        self.back_off(trouble.retry_after());
+        self.back_off(failure.retry_after());
         Ok(())
     }
 
@@ -347,18 +347,18 @@ impl Agent {
 
     /// A valid session token, requested if necessary; `None` when the request failed.
     pub(super) async fn session_token(&mut self) -> Result<Option<String>, EndReason> {
-        if let Some(granted) = self.session.as_ref().filter(|granted| granted.is_good_at(now())) {
-            return Ok(Some(granted.token.clone()));
+        if let Some(session) = self.session.as_ref().filter(|session| session.is_good_at(now())) {
+            return Ok(Some(session.token.clone()));
         }
         let sent = Instant::now();
-        match Box::pin(ask_for_session(&self.http(), &self.identity.device_token, now())).await {
-            Ok(granted) => {
-                let token = granted.token.clone();
-                self.session = Some(granted);
+        match Box::pin(request_session(&self.http(), &self.identity.device_token, now())).await {
+            Ok(session) => {
+                let token = session.token.clone();
+                self.session = Some(session);
                 Ok(Some(token))
             }
-            Err(trouble) => {
-                self.failed(&trouble, sent)?;
+            Err(failure) => {
+                self.failed(&failure, sent)?;
                 if self.blocked_until.is_none_or(|until| until <= Instant::now()) {
                     self.back_off(None); // the session request itself was refused: an immediate retry is pointless
                 }

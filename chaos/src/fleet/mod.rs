@@ -36,7 +36,7 @@ use crate::duration::Interval;
 use crate::fcm::{FakeFcm, FakeFcmOptions};
 use crate::host_agent::{HostAgents, HostAgentsPlan, HostAgentsSummary, Jvm};
 use crate::http::{Http, HttpLimits, ServerUrl};
-use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, prepare_sessions};
+use crate::identity::{EnrollPlan, Identity, SessionToken, StateFile, enroll_missing, prepare_sessions};
 use crate::limits::allow_connections;
 use crate::model::Rates;
 use crate::progress::Progress;
@@ -133,7 +133,7 @@ enum EndReason {
 struct FinishedDevice {
     device_id: String,
     reason: EndReason,
-    session: Option<Granted>,
+    session: Option<SessionToken>,
 }
 
 /// Runs a fleet until its duration is over or `stop` is set.
@@ -277,7 +277,7 @@ fn start(
     fleet: &Arc<Fleet>,
     args: &FleetArgs,
     identities: Vec<Identity>,
-    sessions: &mut HashMap<String, Granted>,
+    sessions: &mut HashMap<String, SessionToken>,
     mut restored: HashMap<String, RestoredCommands>,
     mut packages: HashMap<String, Packages>,
 ) -> JoinSet<FinishedDevice> {
@@ -314,7 +314,7 @@ async fn live(
     mut stop: Stop,
     end: watch::Sender<bool>,
     state: &mut StateFile,
-    sessions: &mut HashMap<String, Granted>,
+    sessions: &mut HashMap<String, SessionToken>,
 ) -> Result<()> {
     let started = fleet.clock.started();
     // A century stands for never.
@@ -365,7 +365,7 @@ fn finish_device(
     finished: Result<FinishedDevice, tokio::task::JoinError>,
     fleet: &Fleet,
     state: &mut StateFile,
-    sessions: &mut HashMap<String, Granted>,
+    sessions: &mut HashMap<String, SessionToken>,
 ) -> Result<()> {
     let FinishedDevice { device_id, reason, session } = finished.context("a device's task has failed")?;
     match reason {

@@ -8,7 +8,7 @@ use super::commands::Path;
 use super::queue::Batch;
 use super::{EndReason, LIST_BYTES, LIST_ITEMS};
 use crate::http::{Answer, Call};
-use crate::identity::Trouble;
+use crate::identity::RequestFailure;
 use crate::signals::stopped;
 
 /// Header that names the owner that decided about a heartbeat, and its epoch.
@@ -156,11 +156,11 @@ fn handle_list_response(agent: &mut Agent, ids: &[u64], answer: &Answer, sent: I
 }
 
 fn refused(agent: &mut Agent, ids: &[u64], answer: &Answer, sent: Instant) -> Result<(), EndReason> {
-    let trouble = Trouble::from_answer(answer);
-    if trouble.passes() || matches!(answer.status, 401 | 410) {
-        return agent.failed(&trouble, sent);
+    let failure = RequestFailure::from_answer(answer);
+    if failure.is_temporary() || matches!(answer.status, 401 | 410) {
+        return agent.failed(&failure, sent);
     }
-    agent.record_failure(sent, Some(answer.status), &trouble.kind());
+    agent.record_failure(sent, Some(answer.status), &failure.kind());
     match ids {
         // The heartbeat itself is refused for good.
         [id] => agent.drop_heartbeat(*id),

@@ -17,7 +17,7 @@ use wire::socket::DownFrame;
 use super::agent::Agent;
 use super::commands::Path;
 use super::{EndReason, Fleet, over_http};
-use crate::identity::Trouble;
+use crate::identity::RequestFailure;
 use crate::signals::stopped;
 use crate::websocket;
 
@@ -154,7 +154,7 @@ async fn open(agent: &mut Agent) -> Result<Option<Link>, EndReason> {
         Err(WsError::Http(answer)) => {
             let retry_after =
                 answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-            agent.failed(&Trouble::Status { status: answer.status().as_u16(), retry_after, detail: String::new() }, sent)?;
+            agent.failed(&RequestFailure::Status { status: answer.status().as_u16(), retry_after, detail: String::new() }, sent)?;
             Ok(None)
         }
         Err(error) => {

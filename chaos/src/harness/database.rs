@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::node::forget_settings;
+use super::node::clear_settings;
 use super::{Psql, find_postmaster};
 use crate::network::Target;
 
@@ -53,7 +53,7 @@ impl DatabaseServer {
         let log_path = self.folder.join("database.log");
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         let mut command = Command::new(&self.binary);
-        forget_settings(&mut command);
+        clear_settings(&mut command);
         command
             .arg("database")
             .env("NEXMDM__DATA_DIR", &self.folder)

@@ -123,7 +123,7 @@ impl Node {
         let mut words = self.options.enter.iter().map(OsStr::new).chain([self.options.binary.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
-        forget_settings(&mut command);
+        clear_settings(&mut command);
         command
             .env("NEXMDM__HTTP__LISTEN", format!("{}:{}", self.options.host, self.port))
             .env("NEXMDM__DATA_DIR", &self.data_dir)
@@ -219,7 +219,7 @@ impl Node {
     }
 
     /// SIGTERM, without waiting.
-    pub fn ask_to_end(&self) -> Result<()> {
+    pub fn send_terminate(&self) -> Result<()> {
         self.signal(Signal::TERM)
     }
 
@@ -228,7 +228,7 @@ impl Node {
     pub fn suspend(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
         let deadline = Instant::now() + FREEZE_WITHIN;
-        while !self.pid().is_some_and(stands_still) {
+        while !self.pid().is_some_and(is_stopped) {
             ensure!(Instant::now() < deadline, "the node does not stand still");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -306,7 +306,7 @@ impl Drop for Node {
 }
 
 /// Only what is said to it reaches a node, not what a developer's shell has.
-pub(super) fn forget_settings(command: &mut Command) {
+pub(super) fn clear_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NEXMDM__") || name == "DATABASE_URL" {
             command.env_remove(name);
@@ -320,7 +320,7 @@ fn temporary(folder: io::Result<TempDir>) -> Result<(PathBuf, Option<TempDir>)> 
 }
 
 /// Whether all threads of a process are stopped, as `/proc` has it.
-fn stands_still(pid: u32) -> bool {
+fn is_stopped(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     let mut stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
     // The state follows the name, which may contain anything.

@@ -14,7 +14,7 @@ use super::connection::BUCKET_S;
 const HISTORY: TimeDelta = TimeDelta::minutes(9_936); // 6.9 days
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredCursor {
     next_bucket_s: i64,
 }
 
@@ -31,14 +31,14 @@ impl Cursor {
     /// The first bucket of a run at `now`: where the last run ended, but never
     /// further back than the server believes.
     pub(super) fn first_bucket_s(&self, now: DateTime<Utc>) -> i64 {
-        let kept = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        let kept = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<StoredCursor>(&bytes).ok());
         let earliest = full((now - HISTORY).timestamp()) + BUCKET_S;
         kept.map_or(earliest, |kept| full(kept.next_bucket_s).max(earliest))
     }
 
     pub(super) fn keep(&self, next_bucket_s: i64) -> Result<()> {
         let unfinished = self.path.with_extension("json.new");
-        fs::write(&unfinished, serde_json::to_vec(&Kept { next_bucket_s })?)?;
+        fs::write(&unfinished, serde_json::to_vec(&StoredCursor { next_bucket_s })?)?;
         fs::rename(&unfinished, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

@@ -53,7 +53,7 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// Lays the cables for this many nodes, numbered from 0.
-    pub fn lay(nodes: usize) -> Result<Self> {
+    pub fn create(nodes: usize) -> Result<Self> {
         ensure!((1..=NODES_MAX).contains(&nodes), "there are addresses for {NODES_MAX} nodes");
         ensure!(std::env::var_os(MOVED).is_some(), "this process is in no namespace of its own");
         let mut outside = String::new();

@@ -121,7 +121,7 @@ impl Proxy {
     }
 
     /// Leads new connections elsewhere.
-    pub fn lead_to(&self, target: Target) {
+    pub fn set_target(&self, target: Target) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 }
@@ -167,17 +167,17 @@ async fn accept(address: SocketAddrV4, listener: TcpListener, target: Arc<Mutex<
 
 /// One connection from its beginning to its end.
 async fn serve(mut client: TcpStream, target: Target, modes: watch::Receiver<Modes>) {
-    if through(&mut client, target, modes).await.is_err() {
+    if forward(&mut client, target, modes).await.is_err() {
         // Reset, not closed: the other end learns of it as of a crash. An end
         // that is gone already cannot be told.
         let _ = client.set_zero_linger();
     }
 }
 
-async fn through(client: &mut TcpStream, target: Target, mut modes: watch::Receiver<Modes>) -> io::Result<()> {
+async fn forward(client: &mut TcpStream, target: Target, mut modes: watch::Receiver<Modes>) -> io::Result<()> {
     client.set_nodelay(true)?;
     // A connection request would not get through either.
-    open_for(Direction::Forward, &mut modes).await;
+    wait_until_open(Direction::Forward, &mut modes).await;
     match target {
         Target::Tcp(address) => {
             let mut upstream = TcpStream::connect(address).await?;
@@ -221,18 +221,18 @@ async fn pump(
     direction: Direction,
 ) -> io::Result<()> {
     let (sender, chunks) = mpsc::channel(CHUNKS);
-    tokio::try_join!(take_in(from, sender, modes.clone(), direction), give_out(to, chunks, modes, direction)).map(drop)
+    tokio::try_join!(read_chunks(from, sender, modes.clone(), direction), write_chunks(to, chunks, modes, direction)).map(drop)
 }
 
 /// Reads, and notes when each chunk is due at the other end; an empty one is the end.
-async fn take_in(
+async fn read_chunks(
     mut from: impl AsyncRead + Unpin,
     chunks: mpsc::Sender<(Instant, Bytes)>,
     mut modes: watch::Receiver<Modes>,
     direction: Direction,
 ) -> io::Result<()> {
     loop {
-        open_for(direction, &mut modes).await;
+        wait_until_open(direction, &mut modes).await;
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
         tokio::select! {
             biased;
@@ -255,7 +255,7 @@ async fn take_in(
     }
 }
 
-async fn give_out(
+async fn write_chunks(
     mut to: impl AsyncWrite + Unpin,
     mut chunks: mpsc::Receiver<(Instant, Bytes)>,
     mut modes: watch::Receiver<Modes>,
@@ -265,7 +265,7 @@ async fn give_out(
         if due > Instant::now() {
             sleep_until(due).await;
         }
-        open_for(direction, &mut modes).await;
+        wait_until_open(direction, &mut modes).await;
         if chunk.is_empty() {
             break;
         }
@@ -275,7 +275,7 @@ async fn give_out(
 }
 
 /// Waits while the direction is silent.
-async fn open_for(direction: Direction, modes: &mut watch::Receiver<Modes>) {
+async fn wait_until_open(direction: Direction, modes: &mut watch::Receiver<Modes>) {
     // Without a proxy there is no connection either: its task is being ended.
     let _ = modes.wait_for(|modes| direction.of(modes) != Mode::Blackhole).await;
 }

@@ -59,11 +59,11 @@ fn executed_twice(history: &History) -> Vec<Violation> {
 /// Acknowledged outcome of each command.
 fn acknowledged<'h>(history: &'h History, violations: &mut Vec<Violation>) -> BTreeMap<(u32, &'h str), (&'h str, i64)> {
     let mut outcomes: BTreeMap<(u32, &str), (&str, i64)> = BTreeMap::new();
-    for told in history.results.iter().filter(|told| told.status == Some(200) && told.outcome != RECEIVED) {
-        let first = outcomes.entry((told.device, &told.request_id)).or_insert((&told.outcome, told.answered_us));
-        if first.0 != told.outcome {
-            let what = format!("was acknowledged both {} and {} of the command {}", first.0, told.outcome, told.request_id);
-            violations.push(violation(history, told.device, what));
+    for result in history.results.iter().filter(|result| result.status == Some(200) && result.outcome != RECEIVED) {
+        let first = outcomes.entry((result.device, &result.request_id)).or_insert((&result.outcome, result.answered_us));
+        if first.0 != result.outcome {
+            let what = format!("was acknowledged both {} and {} of the command {}", first.0, result.outcome, result.request_id);
+            violations.push(violation(history, result.device, what));
         }
     }
     outcomes
@@ -263,7 +263,7 @@ mod tests {
         for (outcome, status) in [("failed", Some(409)), ("success", None), ("received", Some(200))] {
             let mut history = history();
             let result = ReportedResult { outcome: outcome.into(), status, request_id: "r2".into(), ..history.results[0].clone() };
-            history.results.push(told);
+            history.results.push(result);
             assert!(check(&history).violations.is_empty(), "{outcome} {status:?}");
         }
     }
@@ -272,7 +272,7 @@ mod tests {
     fn two_outcomes_of_one_command_are_a_violation() {
         let mut history = history();
         let result = ReportedResult { outcome: "failed".into(), ..history.results[0].clone() };
-        history.results.push(told);
+        history.results.push(result);
         broken(&history, "both success and failed");
     }
 

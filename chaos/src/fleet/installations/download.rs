@@ -52,12 +52,12 @@ impl Source<'_> {
     /// # Errors
     /// The reason why the download was given up, as a message.
     pub(super) async fn fetch(&self, file: &Path, mut cut_at: Option<u64>) -> Result<Fetched, String> {
-        let trouble = |error: std::io::Error| format!("the device's storage: {error}");
+        let failure = |error: std::io::Error| format!("the device's storage: {error}");
         let mut have = fs::metadata(file).await.map_or(0, |known| known.len());
         let mut fetched = Fetched { resumed: u32::from(have > 0), ..Fetched::default() };
-        let mut out = fs::OpenOptions::new().create(true).append(true).open(file).await.map_err(trouble)?;
+        let mut out = fs::OpenOptions::new().create(true).append(true).open(file).await.map_err(failure)?;
         if have > self.size {
-            out.set_len(0).await.map_err(trouble)?;
+            out.set_len(0).await.map_err(failure)?;
             have = 0;
         }
         let mut etag: Option<String> = None;
@@ -80,7 +80,7 @@ impl Source<'_> {
             };
             let wait = match classify(&outcome, have, self.size) {
                 RangeResponse::Next(answer) => {
-                    out.write_all(&answer.body).await.map_err(trouble)?;
+                    out.write_all(&answer.body).await.map_err(failure)?;
                     have += answer.body.len() as u64;
                     etag = answer.header("etag").map(str::to_owned).or(etag);
                     fetched.bytes += answer.body.len() as u64;
@@ -91,8 +91,8 @@ impl Source<'_> {
                 }
                 RangeResponse::Whole(answer) => {
                     // The file has changed, or the server does not support ranges: start over.
-                    out.set_len(0).await.map_err(trouble)?;
-                    out.write_all(&answer.body).await.map_err(trouble)?;
+                    out.set_len(0).await.map_err(failure)?;
+                    out.write_all(&answer.body).await.map_err(failure)?;
                     have = answer.body.len() as u64;
                     etag = answer.header("etag").map(str::to_owned);
                     fetched.bytes += have;
@@ -117,7 +117,7 @@ impl Source<'_> {
                 sleep(wait).await;
             }
         }
-        out.flush().await.map_err(trouble)?;
+        out.flush().await.map_err(failure)?;
         Ok(fetched)
     }
 }

@@ -32,10 +32,10 @@ pub(super) enum Links {
 
 impl Links {
     /// Lays them between nodes with these cluster ports.
-    pub(super) async fn lay(network: Network, ports: &[u16]) -> Result<Self> {
+    pub(super) async fn create(network: Network, ports: &[u16]) -> Result<Self> {
         match network {
             Network::Plain => Ok(Self::Plain),
-            Network::Namespaces => Ok(Self::Namespaces { cables: Namespaces::lay(ports.len())?, nodes: ports.len() }),
+            Network::Namespaces => Ok(Self::Namespaces { cables: Namespaces::create(ports.len())?, nodes: ports.len() }),
             Network::Proxies => {
                 let mut links = BTreeMap::new();
                 for (a, b) in pairs(ports.len()) {

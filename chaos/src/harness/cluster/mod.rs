@@ -105,7 +105,7 @@ impl Cluster {
         let database = DatabaseServer::start(&options.binary, &folder.join("database"), &options.env).await?;
         let ports = distinct_ports(options.nodes + SPARE_NODES)?;
         let nodes = options.nodes;
-        let links = Links::lay(options.network, &ports).await?;
+        let links = Links::create(options.network, &ports).await?;
         let mut cluster = Self { options, secrets, members: Vec::new(), ports, links, database, folder, temporary };
         // The first one alone: it makes tables and the admin account.
         for n in 0..nodes {
@@ -166,9 +166,9 @@ impl Cluster {
             .env("NEXMDM__CLUSTER__LISTEN", format!("127.0.0.1:{cluster_port}"))
     }
 
-    /// How a node called `name` would be started over the same database by
-    /// somebody else: with a folder and a port of its own, not a member here.
-    pub fn stranger(&self, name: &str) -> Result<NodeOptions> {
+    /// Options of a foreign node called `name` on the same database, with a folder and a port of its own, which is not a member of
+    /// this cluster.
+    pub fn foreign_node_options(&self, name: &str) -> Result<NodeOptions> {
         let mut options = self.node_options(name, free_port()?, self.database.url().to_owned());
         options.env.extend(self.options.env.clone());
         Ok(options)
@@ -237,7 +237,7 @@ impl Cluster {
     pub async fn start_database(&mut self) -> Result<()> {
         self.database.start_again().await?;
         for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
-            proxy.lead_to(self.database.target()?);
+            proxy.set_target(self.database.target()?);
         }
         Ok(())
     }
@@ -325,7 +325,7 @@ impl Drop for Cluster {
         let _ = self.heal_links();
         for member in &mut self.members {
             if member.node.is_running() {
-                let _ = member.node.resume().and_then(|()| member.node.ask_to_end());
+                let _ = member.node.resume().and_then(|()| member.node.send_terminate());
             }
         }
     }
