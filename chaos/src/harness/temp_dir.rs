@@ -1,4 +1,4 @@
-//! Folders that are gone when their user is.
+//! Temporary folders.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -38,14 +38,14 @@ impl TempDir {
         }
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves it behind.
+    /// Keeps the folder.
     pub fn keep(mut self) -> PathBuf {
-        // What is removed on drop is then nothing.
+        // Drop then removes nothing.
         std::mem::take(&mut self.path)
     }
 }
@@ -55,7 +55,7 @@ impl Drop for TempDir {
         if self.path.as_os_str().is_empty() {
             return;
         }
-        // Nothing can be done about a folder that will not go.
+        // A failed removal is ignored.
         let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -1,5 +1,4 @@
-//! How far into the past's buckets earlier runs have come: no (device, bucket)
-//! is used twice, so that every heartbeat is a new row.
+//! Cursor over the buckets used by earlier runs, so that no (device, bucket) is used twice and every heartbeat is a new row.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::BUCKET_S;
 
-/// The server believes clocks up to seven days back; this keeps some distance.
+/// Oldest usable bucket; the server accepts clocks up to seven days back, with a margin here.
 const HISTORY: TimeDelta = TimeDelta::minutes(9_936); // 6.9 days
 
 #[derive(Serialize, Deserialize)]
@@ -18,7 +17,7 @@ struct StoredCursor {
     next_bucket_s: i64,
 }
 
-/// The file that keeps it.
+/// File of the cursor.
 pub(super) struct Cursor {
     path: PathBuf,
 }

@@ -14,22 +14,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Read at once.
+/// Bytes per read.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks on their way per direction: a slow link has room for this many.
+/// Buffered chunks per direction, which bounds a slow link.
 const CHUNKS: usize = 64;
-/// Between two tries to have the port back after a cut.
+/// Pause between attempts to rebind the port after a cut.
 const BIND_AGAIN: Duration = Duration::from_millis(20);
 
-/// What happens to the bytes of one direction.
+/// Mode of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// They pass.
+    /// Bytes pass.
     #[default]
     Pass,
-    /// They pass this much later, in order.
+    /// Bytes are delayed by this much, in order.
     Delay(Duration),
-    /// They are held: nothing arrives, not even the end of a connection, until the mode changes.
+    /// Bytes are held until the mode changes; not even the end of a connection arrives.
     Blackhole,
     /// Connections are reset and new ones refused, in both directions.
     Cut,
@@ -38,9 +38,9 @@ pub enum Mode {
 /// The modes of both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Modes {
-    /// From whoever connected to the target.
+    /// From client to target.
     pub forward: Mode,
-    /// From the target back.
+    /// From target to client.
     pub backward: Mode,
 }
 
@@ -55,7 +55,7 @@ impl Modes {
     }
 }
 
-/// What a proxy stands in front of.
+/// Target of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A TCP port.
@@ -64,7 +64,7 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Which direction a pump serves.
+/// Direction of a pump.
 #[derive(Debug, Clone, Copy)]
 enum Direction {
     Forward,
@@ -80,7 +80,7 @@ impl Direction {
     }
 }
 
-/// A port of this machine that leads to a target; gone, with its connections, on drop.
+/// Proxy on a local port; closed with its connections on drop.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddrV4,
@@ -90,7 +90,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a port of 127.0.0.1 of the system's choice.
+    /// Listens on any free port of 127.0.0.1.
     pub async fn start(target: Target) -> io::Result<Self> {
         Self::start_on(Ipv4Addr::LOCALHOST, target).await
     }
@@ -105,22 +105,22 @@ impl Proxy {
         Ok(Self { address, modes, target, task })
     }
 
-    /// Where it listens.
+    /// Listen address.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
     }
 
-    /// What happens to bytes from now on, on connections that are open too.
+    /// Sets the modes, also of open connections.
     pub fn set(&self, modes: Modes) {
         self.modes.send_replace(modes);
     }
 
-    /// What happens to them now.
+    /// The present modes.
     pub fn modes(&self) -> Modes {
         *self.modes.borrow()
     }
 
-    /// Leads new connections elsewhere.
+    /// Sets the target of new connections.
     pub fn set_target(&self, target: Target) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
@@ -165,7 +165,7 @@ async fn accept(address: SocketAddrV4, listener: TcpListener, target: Arc<Mutex<
     }
 }
 
-/// One connection from its beginning to its end.
+/// Serves one connection.
 async fn serve(mut client: TcpStream, target: Target, modes: watch::Receiver<Modes>) {
     if forward(&mut client, target, modes).await.is_err() {
         // Reset, not closed: the other end learns of it as of a crash. An end
@@ -213,7 +213,7 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// One direction of a connection, to its end.
+/// Forwards one direction of a connection until its end.
 async fn pump(
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
