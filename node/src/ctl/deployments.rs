@@ -96,13 +96,13 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
         DeploymentCommand::Pause { id } => steer(ctl, &id, "pause", "Paused").await,
         DeploymentCommand::Resume { id } => steer(ctl, &id, "resume", "It goes on").await,
         DeploymentCommand::Cancel { id, yes } => {
-            confirmed(&format!("Call the deployment {id} off?"), yes)?;
+            confirm(&format!("Call the deployment {id} off?"), yes)?;
             steer(ctl, &id, "cancel", "Called off").await
         }
         DeploymentCommand::Rollback { id, yes } => {
             let offer = ctl.api.get(&path(&id), &[]).await?["rollback"].clone();
             ensure!(offer["possible"] == true, "there is no way back: {}", text(&offer, "why_not"));
-            confirmed(&format!("Deploy {} to {} devices and call {id} off?", text(&offer, "version_name"), offer["devices"]), yes)?;
+            confirm(&format!("Deploy {} to {} devices and call {id} off?", text(&offer, "version_name"), offer["devices"]), yes)?;
             let made = ctl.api.call(Method::POST, &format!("{}/rollback", path(&id)), None).await?;
             output::done(ctl.format, &made, &format!("On the way back: {}", text(&made, "id")))
         }
@@ -160,7 +160,7 @@ async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     if new.dry_run {
         return planned(ctl.format, &plan);
     }
-    confirmed(&format!("Deploy to {} devices, {} of them first?", plan["devices"], plan["canary_size"]), new.yes)?;
+    confirm(&format!("Deploy to {} devices, {} of them first?", plan["devices"], plan["canary_size"]), new.yes)?;
     body.remove("dry_run");
     let made = ctl.api.call_once("/v1/deployments", &body, new.idempotency_key.as_deref()).await?;
     let said = format!("{} is on its way to {} devices: {}", text(&made, "name"), made["devices"], text(&made, "id"));
