@@ -1,14 +1,13 @@
-//! How long to stay away after a failure: jittered exponential back-off, and
-//! never shorter than the server asked for.
+//! Jittered exponential back-off, never shorter than the server asked for.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// A server that asks for more than this is taken to have meant this.
+/// Upper limit of a requested delay.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(600);
 
-/// Failures in a row, as waiting time.
+/// Back-off state: consecutive failures and delays.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     base: Duration,
@@ -17,12 +16,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits about `base` after the first failure, at most `cap` after many.
+    /// Back-off of about `base` after the first failure, up to `cap`.
     pub fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap: cap.max(base), failures: 0 }
     }
 
-    /// After a success.
+    /// Resets the state after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
@@ -32,12 +31,12 @@ impl Backoff {
         self.failures
     }
 
-    /// After a failure: how long to wait before the next try.
+    /// Delay before the next attempt after a failure.
     pub fn next<R: Rng>(&mut self, retry_after: Option<Duration>, rng: &mut R) -> Duration {
         let full = self.base.saturating_mul(1 << self.failures.min(20)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         match retry_after {
-            // Never earlier than asked; a little later, so that not all come at once.
+            // Never earlier than requested; slightly later, to spread the retries.
             Some(asked) => asked.min(RETRY_AFTER_LIMIT).mul_f64(rng.random_range(1.0..1.1)),
             None => full.mul_f64(rng.random_range(0.5..1.0)),
         }

@@ -23,12 +23,12 @@ use crate::websocket;
 /// How long a frame may take to arrive.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Calls to one node.
+/// Client of one node.
 pub struct Client {
     http: Http,
 }
 
-/// A device as it knows itself after enrollment.
+/// Credentials of an enrolled device.
 #[derive(Clone)]
 pub struct EnrolledDevice {
     /// Identity.
@@ -47,7 +47,7 @@ impl Client {
         Self::with_limits(url, HttpLimits::default())
     }
 
-    /// The same with other limits.
+    /// A client with other limits.
     pub fn with_limits(url: &str, limits: HttpLimits) -> Result<Self> {
         let url: ServerUrl = url.parse().map_err(anyhow::Error::msg)?;
         Ok(Self { http: Http::new(url, limits) })
@@ -201,7 +201,7 @@ impl AgentSocket {
         }
     }
 
-    /// Says goodbye.
+    /// Closes the socket.
     pub async fn close(mut self) -> Result<()> {
         timeout(FRAME_TIMEOUT, self.stream.close(None)).await.context("the socket does not close")??;
         Ok(())

@@ -1,4 +1,4 @@
-//! The admin API of deployments, asked of whichever node answers.
+//! Client of the admin API of deployments, which uses any node that responds.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -14,17 +14,17 @@ use crate::client::Client;
 use crate::clock::now;
 use crate::fleet::apk_signers;
 use crate::http::{Answer, Call, HttpLimits};
-use crate::oracle::{Act, Brake};
+use crate::oracle::{OperatorAction, StopEvent};
 
-/// Deadline of one try.
+/// Timeout of one attempt.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a call is repeated while nobody answers, and the pause in between.
+/// Time limit of retries while no node responds, and the pause in between.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(300);
 /// Most pages of a list.
 const PAGES: usize = 200;
 
-/// An APK that a node has.
+/// Uploaded APK.
 #[derive(Debug, Clone)]
 pub(crate) struct Apk {
     pub(crate) id: String,
@@ -32,7 +32,7 @@ pub(crate) struct Apk {
     pub(crate) version_code: i64,
 }
 
-/// An admin who asks the nodes of a cluster.
+/// Admin client of the nodes of a cluster.
 pub(crate) struct Api {
     clients: Vec<Client>,
     servers: Vec<String>,
@@ -41,12 +41,12 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Nobody is asked yet.
+    /// A client without a connection.
     pub(crate) fn new(servers: Vec<String>, password: &str) -> Result<Self> {
         Self::with_timeout(servers, password, TIMEOUT)
     }
 
-    /// The same with another deadline of one try.
+    /// A client with another timeout of one attempt.
     pub(crate) fn with_timeout(servers: Vec<String>, password: &str, timeout: Duration) -> Result<Self> {
         ensure!(!servers.is_empty(), "there is no node to ask");
         let limits = HttpLimits { timeout, ..HttpLimits::default() };
@@ -54,17 +54,17 @@ impl Api {
         Ok(Self { clients, servers, password: password.to_owned(), token: Mutex::new(None) })
     }
 
-    /// How many nodes there are to ask.
+    /// Number of nodes.
     pub(crate) fn nodes(&self) -> usize {
         self.clients.len()
     }
 
-    /// The address of a node.
+    /// URL of a node.
     pub(crate) fn server(&self, node: usize) -> &str {
         &self.servers[node % self.servers.len()]
     }
 
-    /// One try at one node; signs in when need be.
+    /// One attempt at one node; signs in if necessary.
     pub(crate) async fn ask(&self, node: usize, method: &Method, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Result<Answer> {
         let client = &self.clients[node % self.clients.len()];
         for again in [true, false] {
@@ -87,7 +87,7 @@ impl Api {
         bail!("unreachable: the second try always answers")
     }
 
-    /// Asks one node after the other, this one first, until one answers something that is meant.
+    /// Tries the nodes in turn, starting with this one, until one gives a definite response.
     pub(crate) async fn call(&self, first: usize, method: Method, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Result<Answer> {
         let deadline = Instant::now() + ANSWERED_WITHIN;
         let mut node = first;
@@ -105,7 +105,7 @@ impl Api {
         }
     }
 
-    /// The same with JSON, where only these statuses will do.
+    /// JSON call that requires one of these statuses.
     pub(crate) async fn json(&self, method: Method, path: &str, body: Option<&Value>, wanted: &[u16]) -> Result<Value> {
         let text = body.map(Value::to_string).unwrap_or_default();
         let key = Uuid::new_v4().to_string();
@@ -133,25 +133,25 @@ impl Api {
         })
     }
 
-    /// Switches a flag, asked of this node first.
-    pub(crate) async fn switch(&self, node: usize, flag: &str, on: bool) -> Result<Act> {
-        let (brake, stops) = if flag == "deployments.kill_switch" { (Brake::KillSwitch, on) } else { (Brake::FlagOff, !on) };
+    /// Sets a flag, trying this node first.
+    pub(crate) async fn switch(&self, node: usize, flag: &str, on: bool) -> Result<OperatorAction> {
+        let (stop, stops) = if flag == "deployments.kill_switch" { (StopEvent::KillSwitch, on) } else { (StopEvent::FlagOff, !on) };
         let sent_us = now().timestamp_micros();
         let body = json!({"enabled": on}).to_string();
         let path = format!("/v1/flags/{flag}");
         let answer = self.call(node, Method::PUT, &path, body.as_bytes(), &[]).await?;
         ensure!(matches!(answer.status, 200 | 204), "PUT {path} answered {}: {}", answer.status, answer.detail());
-        Ok(Act { deployment: None, brake, on: stops, sent_us, answered_us: now().timestamp_micros() })
+        Ok(OperatorAction { deployment: None, stop, on: stops, sent_us, answered_us: now().timestamp_micros() })
     }
 
-    /// `pause`, `resume` or `cancel`, asked of this node first.
-    pub(crate) async fn steer(&self, node: usize, id: &str, what: &str) -> Result<Act> {
-        let (brake, on) = if what == "cancel" { (Brake::Cancel, true) } else { (Brake::Pause, what == "pause") };
+    /// `pause`, `resume` or `cancel`, trying this node first.
+    pub(crate) async fn steer(&self, node: usize, id: &str, what: &str) -> Result<OperatorAction> {
+        let (stop, on) = if what == "cancel" { (StopEvent::Cancel, true) } else { (StopEvent::Pause, what == "pause") };
         let sent_us = now().timestamp_micros();
         let path = format!("/v1/deployments/{id}/{what}");
         let answer = self.call(node, Method::POST, &path, &[], &[]).await?;
         ensure!(matches!(answer.status, 200 | 202 | 204), "POST {path} answered {}: {}", answer.status, answer.detail());
-        Ok(Act { deployment: Some(id.to_owned()), brake, on, sent_us, answered_us: now().timestamp_micros() })
+        Ok(OperatorAction { deployment: Some(id.to_owned()), stop, on, sent_us, answered_us: now().timestamp_micros() })
     }
 
     /// Creates a deployment.
@@ -160,7 +160,7 @@ impl Api {
         self.json(Method::POST, "/v1/deployments", Some(&body), &[200, 201]).await
     }
 
-    /// A deployment as it is now.
+    /// Present state of a deployment.
     pub(crate) async fn deployment(&self, id: &str) -> Result<Value> {
         self.json(Method::GET, &format!("/v1/deployments/{id}"), None, &[200]).await
     }

@@ -1,11 +1,11 @@
-//! What the operating system lets this process have.
+//! Resource limits of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files that are not connections: standard streams, state, logs.
 const OTHER_FILES: u64 = 256;
 
-/// How many connections can be made possible at most.
+/// Most connections that the limits allow.
 pub fn connections_possible() -> u64 {
     getrlimit(Resource::Nofile).maximum.map_or(u64::MAX, |maximum| maximum.saturating_sub(OTHER_FILES))
 }

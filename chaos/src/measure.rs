@@ -1,4 +1,4 @@
-//! Latencies and error counts, and how they are written down.
+//! Latencies and error counts, and their text form.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Ten minutes: longer waits count as this.
+/// Ten minutes; longer latencies count as this.
 const LONGEST_US: u64 = 600_000_000;
 
 /// Latencies, microseconds to minutes, to three digits.
@@ -25,19 +25,19 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Notes one.
+    /// Records a latency.
     pub fn record(&mut self, latency: Duration) {
         let us = u64::try_from(latency.as_micros()).unwrap_or(LONGEST_US);
         self.histogram.saturating_record(us.clamp(1, LONGEST_US));
     }
 
-    /// Takes over those of another.
+    /// Adds the values of another one.
     pub fn add(&mut self, other: &Self) {
         // Both have the same bounds, so nothing can fall outside.
         let _ = self.histogram.add(&other.histogram);
     }
 
-    /// The percentiles people ask for.
+    /// The usual percentiles.
     pub fn percentiles(&self) -> Percentiles {
         let ms = |us: u64| us as f64 / 1_000.0;
         Percentiles {
@@ -53,7 +53,7 @@ impl Latencies {
 /// Percentiles of latencies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
-    /// How many were measured.
+    /// Number of values.
     pub count: u64,
     /// Median.
     pub p50_ms: f64,
@@ -61,7 +61,7 @@ pub struct Percentiles {
     pub p95_ms: f64,
     /// 99 of 100 are below.
     pub p99_ms: f64,
-    /// The worst.
+    /// Maximum.
     pub max_ms: f64,
 }
 
@@ -71,7 +71,7 @@ impl std::fmt::Display for Percentiles {
     }
 }
 
-/// Kinds of errors that are told apart; what comes later counts as `other`.
+/// Most distinct error kinds; further ones count as `other`.
 const KIND_LIMIT: usize = 64;
 
 /// Errors by kind, such as `connect` or `http_503`.
@@ -80,24 +80,24 @@ const KIND_LIMIT: usize = 64;
 pub struct Errors(BTreeMap<String, u64>);
 
 impl Errors {
-    /// Counts one.
+    /// Counts an error.
     pub fn count(&mut self, kind: &str) {
         self.count_n(kind, 1);
     }
 
-    /// Takes over those of another.
+    /// Adds the values of another one.
     pub fn add(&mut self, other: &Self) {
         for (kind, n) in &other.0 {
             self.count_n(kind, *n);
         }
     }
 
-    /// All together.
+    /// Total.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// Of one kind.
+    /// Count of one kind.
     pub fn of(&self, kind: &str) -> u64 {
         self.0.get(kind).copied().unwrap_or(0)
     }

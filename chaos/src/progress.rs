@@ -1,40 +1,39 @@
-//! One line on standard error that shows a run goes on: rewritten in place on a
-//! terminal, a new one every five seconds elsewhere.
+//! Progress line on standard error: rewritten in place on a terminal, a new line every five seconds elsewhere.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time between lines where they pile up.
+/// Interval of lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// Time between rewrites on a terminal.
+/// Interval of rewrites on a terminal.
 const REWRITE_EVERY: Duration = Duration::from_secs(1);
 
-/// The line.
+/// Progress line.
 pub struct Progress {
     terminal: bool,
     shown_at: Option<Instant>,
 }
 
 impl Progress {
-    /// Nothing shown yet.
+    /// A new line.
     pub fn new() -> Self {
         Self { terminal: stderr().is_terminal(), shown_at: None }
     }
 
-    /// Shows a line, unless one was shown a moment ago.
+    /// Shows a line, unless the interval has not passed.
     pub fn show(&mut self, line: impl FnOnce() -> String) {
         let every = if self.terminal { REWRITE_EVERY } else { LINE_EVERY };
         if self.shown_at.is_some_and(|at| at.elapsed() + Duration::from_millis(50) < every) {
             return;
         }
         self.shown_at = Some(Instant::now());
-        // Nobody to tell when standard error itself is gone.
+        // Errors of standard error are ignored.
         let _ = if self.terminal { write!(stderr(), "\r\x1b[2K{}", line()) } else { writeln!(stderr(), "{}", line()) };
     }
 
-    /// Leaves the last line standing.
+    /// Keeps the last line.
     pub fn finish(&mut self) {
         if self.terminal && self.shown_at.take().is_some() {
             let _ = writeln!(stderr());

@@ -1,4 +1,4 @@
-//! Push messages to simulated devices: what brings them, and a plain source in memory.
+//! Sources of push messages for simulated devices, and one in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -7,15 +7,15 @@ use crate::fcm::FakeFcm;
 use tokio::sync::mpsc;
 use wire::agent::Command;
 
-/// Messages that wait for one device; more are lost, as push messages may be.
+/// Queued messages per device; further ones are lost, as push messages may be.
 const WAITING_LIMIT: usize = 64;
 
 /// The `data` of a push message.
 pub type PushData = BTreeMap<String, String>;
 
-/// Whatever brings push messages to devices, such as a stand-in for FCM.
+/// Source of push messages, such as a fake FCM.
 pub trait PushSource: Send + Sync {
-    /// What is pushed to `push_token` from now on.
+    /// Subscribes to messages for `push_token`.
     fn subscribe(&self, push_token: &str) -> mpsc::Receiver<PushData>;
 }
 
@@ -39,7 +39,7 @@ pub fn push_token(alias: &str) -> String {
     format!("sim-{alias}")
 }
 
-/// The command that push data carries; what is missing is empty and will not be believed.
+/// Command in push data; missing fields are empty, so that it is refused.
 pub fn command_of(data: &PushData) -> Command {
     let field = |name: &str| data.get(name).cloned().unwrap_or_default();
     Command {
@@ -54,7 +54,7 @@ pub fn command_of(data: &PushData) -> Command {
     }
 }
 
-/// A command as push data carries it, without the `hmac` of earlier agents.
+/// Push data of a command, without the `hmac` of earlier agents.
 pub fn data_of(command: &Command) -> PushData {
     let Command { request_id, device_id, action, ts, expires_at, params, signature, v } = command;
     let fields = [
@@ -70,14 +70,14 @@ pub fn data_of(command: &Command) -> PushData {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
 }
 
-/// A source in memory: whoever holds it pushes.
+/// Source in memory.
 #[derive(Default)]
 pub struct PushHub {
     devices: Mutex<HashMap<String, mpsc::Sender<PushData>>>,
 }
 
 impl PushHub {
-    /// Pushes to a device; false when nobody with this token listens, or too much waits.
+    /// Pushes to a device; false without a subscriber or when its queue is full.
     pub fn push(&self, push_token: &str, data: PushData) -> bool {
         let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.get(push_token).is_some_and(|device| device.try_send(data).is_ok())

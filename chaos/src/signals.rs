@@ -3,11 +3,10 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Becomes true when the run is to end.
+/// Stop signal; becomes true when the run has to end.
 pub type Stop = watch::Receiver<bool>;
 
-/// A flag that turns true on Ctrl-C or SIGTERM; a second signal kills as usual
-/// would, with the shell's exit code, for whoever cannot wait.
+/// Stop signal for Ctrl-C and SIGTERM; a second signal kills the process with the usual exit code.
 pub fn stop_on_signal() -> std::io::Result<Stop> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -33,8 +32,7 @@ pub async fn stopped(stop: &mut Stop) {
     }
 }
 
-/// What `work` comes to, or `None` when `stop` is set before it has ended; the
-/// work is then dropped where it stands.
+/// Result of `work`, or `None` when `stop` is set first, in which case the work is dropped.
 pub async fn unless_stopped<T>(stop: &Stop, work: impl Future<Output = T>) -> Option<T> {
     let mut stop = stop.clone();
     tokio::select! {

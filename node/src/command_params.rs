@@ -21,7 +21,7 @@ const CODE_MAX_CHARS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoParams {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,28 +80,28 @@ pub(crate) fn action(name: &str, params: Option<Value>) -> Result<Action, Invali
         ActionKind::Update => none(params, Action::Update)?,
         ActionKind::RotateKey => none(params, Action::RotateKey)?,
         ActionKind::Sync => none(params, Action::Sync)?,
-        ActionKind::Ring => Action::Ring { duration_s: read::<Ring>(params)?.duration_s },
+        ActionKind::Ring => Action::Ring { duration_s: parse_params::<Ring>(params)?.duration_s },
         ActionKind::LaunchApp => {
-            let Launch { package, intent } = read(params)?;
+            let Launch { package, intent } = parse_params(params)?;
             Action::LaunchApp { package, intent }
         }
-        ActionKind::RestartApp => Action::RestartApp { package: read::<Package>(params)?.package },
-        ActionKind::ClearAppData => Action::ClearAppData { package: read::<Package>(params)?.package },
-        ActionKind::SetMonitoredApp => Action::SetMonitoredApp { package: read::<Package>(params)?.package },
+        ActionKind::RestartApp => Action::RestartApp { package: parse_params::<Package>(params)?.package },
+        ActionKind::ClearAppData => Action::ClearAppData { package: parse_params::<Package>(params)?.package },
+        ActionKind::SetMonitoredApp => Action::SetMonitoredApp { package: parse_params::<Package>(params)?.package },
         ActionKind::WifiConnect => {
-            let Wifi { ssid, security, password } = read(params)?;
+            let Wifi { ssid, security, password } = parse_params(params)?;
             Action::WifiConnect { ssid, security: WifiSecurity::parse("params.security", &security)?, password }
         }
-        ActionKind::Exec => Action::Exec { name: read::<Exec>(params)?.name },
+        ActionKind::Exec => Action::Exec { name: parse_params::<Exec>(params)?.name },
     };
     action.checked()
 }
 
 fn none(params: Value, action: Action) -> Result<Action, Invalid> {
-    read::<Nothing>(params).map(|_| action)
+    parse_params::<NoParams>(params).map(|_| action)
 }
 
-fn read<T: DeserializeOwned>(params: Value) -> Result<T, Invalid> {
+fn parse_params<T: DeserializeOwned>(params: Value) -> Result<T, Invalid> {
     serde_path_to_error::deserialize(params).map_err(|error| {
         let path = error.path().to_string();
         let told = error.into_inner().to_string();
@@ -148,7 +148,7 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
         Some(object @ Value::Object(_)) if !object.to_string().contains("\\u0000") => Some(object.to_string()),
         Some(_) => return Err(Invalid::new("data", "not an object, or with a NUL in it").into()),
     };
-    let finished_at = finished_at.map(|text| present::read_time("finished_at", &text)).transpose()?;
+    let finished_at = finished_at.map(|text| present::parse_time("finished_at", &text)).transpose()?;
     let id: CommandId = present::id("command of this device", &request_id)?;
     Ok(CommandResult { id, report, payload: ResultPayload { message, code, data, finished_at } })
 }

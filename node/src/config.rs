@@ -40,10 +40,10 @@ impl Config {
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
-        Self::read(file, variables)
+        Self::parse(file, variables)
     }
 
-    fn read(file: Option<&Path>, variables: std::collections::HashMap<String, String>) -> anyhow::Result<Self> {
+    fn parse(file: Option<&Path>, variables: std::collections::HashMap<String, String>) -> anyhow::Result<Self> {
         use config::{Environment, File, FileFormat};
         let mut sources = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(file) = file {
@@ -51,12 +51,12 @@ impl Config {
         }
         let variables = Environment::with_prefix("NEXMDM").prefix_separator("__").separator("__").source(Some(variables));
         let merged = sources.add_source(variables).build()?;
-        let read: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
+        let config: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
             let path = error.path().to_string();
             anyhow::anyhow!("configuration, at `{path}`: {}", error.into_inner())
         })?;
-        read.check().map_err(|invalid| anyhow::anyhow!("configuration, `{}`: {}", invalid.field, invalid.problem))?;
-        Ok(read)
+        config.check().map_err(|invalid| anyhow::anyhow!("configuration, `{}`: {}", invalid.field, invalid.problem))?;
+        Ok(config)
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -160,27 +160,27 @@ impl Config {
 mod tests {
     use super::*;
 
-    pub(super) fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
-        Config::read(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    pub(super) fn parse(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        Config::parse(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
     #[test]
     fn defaults_are_complete_and_variables_override_them() {
-        assert_eq!(read(&[]).unwrap().http.listen.port(), 8080);
-        let config = read(&[("NEXMDM__HTTP__LISTEN", "127.0.0.1:9"), ("NEXMDM__DATA_DIR", "/tmp/x"), ("HOME", "/")]).unwrap();
+        assert_eq!(parse(&[]).unwrap().http.listen.port(), 8080);
+        let config = parse(&[("NEXMDM__HTTP__LISTEN", "127.0.0.1:9"), ("NEXMDM__DATA_DIR", "/tmp/x"), ("HOME", "/")]).unwrap();
         assert_eq!((config.http.listen.port(), config.data_dir.as_path()), (9, Path::new("/tmp/x")));
     }
 
     #[test]
     fn proxies_are_addresses_and_networks() {
-        let config = read(&[("NEXMDM__HTTP__TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,2001:db8::/32")]).unwrap();
+        let config = parse(&[("NEXMDM__HTTP__TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,2001:db8::/32")]).unwrap();
         let networks: Vec<String> = config.http.trusted_networks().unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]);
     }
 
     #[test]
     fn a_password_of_digits_stays_as_it_is() {
-        let config = read(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "007")]).unwrap();
+        let config = parse(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "007")]).unwrap();
         assert_eq!(config.admin.initial_password.get(), Some("007"));
     }
 
@@ -204,7 +204,7 @@ mod tests {
             ("NEXMDM__APKS__DOWNLOAD_BYTES_PER_SECOND", "1000", "apks.download_bytes_per_second"),
             ("NEXMDM__ENROLLMENT__AGENT_SIGNER_SHA256", "ab:cd", "enrollment.agent_signer_sha256"),
         ] {
-            let error = read(&[(variable, value)]).unwrap_err().to_string();
+            let error = parse(&[(variable, value)]).unwrap_err().to_string();
             assert!(error.contains(wanted), "{variable}={value}: {error}");
         }
     }
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn secrets_are_never_printed() {
         let config =
-            read(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "hunter2"), ("NEXMDM__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
+            parse(&[("NEXMDM__ADMIN__INITIAL_PASSWORD", "hunter2"), ("NEXMDM__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
         assert!(!serde_json::to_string(&config).unwrap().contains("hunter2"));
         assert!(!format!("{config:?}").contains("hunter2"));
     }

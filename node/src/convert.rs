@@ -1,4 +1,4 @@
-//! From wire types to domain types: the edge where limits are checked.
+//! Conversion of wire types to domain types, with checks of limits.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ fn unknown_below_zero(field: &str, value: Option<Int>) -> Result<Option<i32>, In
     Ok(narrow::<i32>(field, value)?.filter(|seconds| *seconds != -1))
 }
 
-/// What a device tells when it enrolls.
+/// Registration of a device.
 ///
 /// # Errors
 /// Names the field that is out of its limits.
@@ -52,16 +52,16 @@ pub(crate) fn registration(request: RegisterRequest) -> Result<Registration, Inv
 ///
 /// # Errors
 /// Names the field that is out of its limits; 403 when it is another device's.
-pub(crate) fn heartbeat(device_id: DeviceId, told: wire::agent::Heartbeat, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
-    if let Some(claimed) = told.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
+pub(crate) fn heartbeat(device_id: DeviceId, reported: wire::agent::Heartbeat, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
+    if let Some(claimed) = reported.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
         let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
         if claimed != device_id {
             return Err(ServiceError::ForeignDevice.into());
         }
     }
-    let device_time = told.timestamp_utc.as_deref().map(time).transpose()?;
-    let fcm_token = text::optional("fcm_token", told.fcm_token.clone(), text::FCM_TOKEN_MAX_CHARS)?;
-    let telemetry = telemetry(told)?.checked()?;
+    let device_time = reported.timestamp_utc.as_deref().map(time).transpose()?;
+    let fcm_token = text::optional("fcm_token", reported.fcm_token.clone(), text::FCM_TOKEN_MAX_CHARS)?;
+    let telemetry = telemetry(reported)?.checked()?;
     Ok(IncomingHeartbeat { status: Arc::new(Heartbeat::new(device_id, device_time, telemetry, now).into()), fcm_token })
 }
 
@@ -71,7 +71,7 @@ fn time(text: &str) -> Result<Timestamp, Invalid> {
         .map_err(|_| Invalid::new("timestamp_utc", "not a time as in 2026-11-21T15:36:17Z"))
 }
 
-/// Which devices.
+/// Filter of devices.
 ///
 /// # Errors
 /// The status is unknown; other limits are the service's.
@@ -116,13 +116,13 @@ pub(crate) fn device_patch(patch: wire::devices::DevicePatch) -> Result<DevicePa
     })
 }
 
-fn telemetry(told: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {
-    let battery = told.battery.unwrap_or_default();
-    let system = told.system.unwrap_or_default();
-    let memory = told.memory.unwrap_or_default();
-    let network = told.network.unwrap_or_default();
-    let speedtest = told.speedtest_running_signals.unwrap_or_default();
-    let apps = told.app_versions.unwrap_or_default().into_iter().map(|(package, app)| {
+fn telemetry(reported: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {
+    let battery = reported.battery.unwrap_or_default();
+    let system = reported.system.unwrap_or_default();
+    let memory = reported.memory.unwrap_or_default();
+    let network = reported.network.unwrap_or_default();
+    let speedtest = reported.speedtest_running_signals.unwrap_or_default();
+    let apps = reported.app_versions.unwrap_or_default().into_iter().map(|(package, app)| {
         let app = app.unwrap_or_default();
         WatchedApp {
             package,
@@ -135,8 +135,8 @@ fn telemetry(told: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {
         battery_pct: narrow("battery.pct", battery.pct)?,
         charging: battery.charging,
         battery_temperature_c: battery.temperature_c.map(|celsius| celsius.0 as f32),
-        app_version: told.app_version,
-        agent_version_code: told.agent_version_code.map(|Int(code)| code),
+        app_version: reported.app_version,
+        agent_version_code: reported.agent_version_code.map(|Int(code)| code),
         android_version: system.android_version,
         sdk_int: narrow("system.sdk_int", system.sdk_int)?,
         patch_level: system.patch_level,
@@ -147,28 +147,28 @@ fn telemetry(told: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {
         ram_total_mb: narrow("memory.total_ram_mb", memory.total_ram_mb)?,
         ram_available_mb: narrow("memory.avail_ram_mb", memory.avail_ram_mb)?,
         ram_pressure_pct: narrow("memory.pressure_pct", memory.pressure_pct)?,
-        storage_free_mb: told.storage_free_mb.map(|Int(mb)| mb),
+        storage_free_mb: reported.storage_free_mb.map(|Int(mb)| mb),
         transport: network.transport.map(|name| Transport::parse("network.transport", &name)).transpose()?,
         ssid: network.ssid,
         carrier: network.carrier,
         ip: network.ip,
-        net_validated: told.net_validated,
-        metered: told.metered,
-        foreground_recent_s: unknown_below_zero("monitored_foreground_recent_s", told.monitored_foreground_recent_s)?,
-        app_running: told.unity_process_running,
+        net_validated: reported.net_validated,
+        metered: reported.metered,
+        foreground_recent_s: unknown_below_zero("monitored_foreground_recent_s", reported.monitored_foreground_recent_s)?,
+        app_running: reported.unity_process_running,
         speedtest_service_running: speedtest.has_service_notification,
         speedtest_foreground_recent_s: unknown_below_zero(
             "speedtest_running_signals.foreground_recent_seconds",
             speedtest.foreground_recent_seconds,
         )?,
-        power_ok: told.power_ok,
-        doze_whitelisted: told.doze_whitelisted,
-        is_device_owner: told.is_device_owner,
-        in_call: told.in_call,
-        queue_depth: narrow("queue_depth", told.queue_depth)?,
-        boot_id: told.boot_id,
-        seq: told.seq.map(|Int(seq)| seq),
-        self_heal_hints: told.self_heal_hints.map(|hints| hints.get().to_owned()),
+        power_ok: reported.power_ok,
+        doze_whitelisted: reported.doze_whitelisted,
+        is_device_owner: reported.is_device_owner,
+        in_call: reported.in_call,
+        queue_depth: narrow("queue_depth", reported.queue_depth)?,
+        boot_id: reported.boot_id,
+        seq: reported.seq.map(|Int(seq)| seq),
+        self_heal_hints: reported.self_heal_hints.map(|hints| hints.get().to_owned()),
         apps: apps.collect(),
     })
 }
@@ -188,16 +188,16 @@ mod tests {
     fn id() -> DeviceId {
         DeviceId(uuid::Uuid::from_u128(7))
     }
-    fn read(json: &str) -> Result<IncomingHeartbeat, ApiError> {
+    fn parse(json: &str) -> Result<IncomingHeartbeat, ApiError> {
         heartbeat(id(), serde_json::from_str(json).unwrap(), now())
     }
 
     #[test]
     fn every_field_of_the_example_arrives() {
-        let told = read(EXAMPLE).unwrap();
-        assert_eq!(told.status.bucket_at, "2026-11-21T15:36:10Z".parse::<Timestamp>().unwrap());
-        assert_eq!(told.fcm_token.as_deref(), Some("fcm-1"));
-        let telemetry = &told.status.telemetry;
+        let reported = parse(EXAMPLE).unwrap();
+        assert_eq!(reported.status.bucket_at, "2026-11-21T15:36:10Z".parse::<Timestamp>().unwrap());
+        assert_eq!(reported.fcm_token.as_deref(), Some("fcm-1"));
+        let telemetry = &reported.status.telemetry;
         assert_eq!((telemetry.battery_pct, telemetry.charging, telemetry.battery_temperature_c), (Some(83), Some(true), Some(31.5)));
         assert_eq!((telemetry.ram_total_mb, telemetry.ram_available_mb, telemetry.ram_pressure_pct), (Some(3891), Some(1210), Some(69)));
         assert_eq!((telemetry.transport, telemetry.ssid.as_deref()), (Some(Transport::Wifi), Some("shop")));
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_agent_of_the_earlier_server_is_understood() {
-        let telemetry = read(LEGACY).unwrap().status.telemetry.clone();
+        let telemetry = parse(LEGACY).unwrap().status.telemetry.clone();
         assert_eq!((telemetry.battery_pct, telemetry.uptime_s), (Some(87), Some(12_345_678)));
         assert_eq!((telemetry.ram_total_mb, telemetry.foreground_recent_s), (Some(3891), None));
         assert!(telemetry.apps.is_empty());
@@ -226,7 +226,7 @@ mod tests {
             (r#"{"device_id":"kiosk"}"#, "device_id"),
             (r#"{"monitored_foreground_recent_s":-2}"#, "monitored_foreground_recent_s"),
         ] {
-            let refused = read(json).err().unwrap();
+            let refused = parse(json).err().unwrap();
             assert_eq!(refused.status().as_u16(), 422, "{json}");
             assert!(refused.detail().starts_with(field), "{json}: {}", refused.detail());
         }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn another_devices_heartbeat_is_403() {
-        let refused = read(r#"{"device_id":"00000000-0000-0000-0000-000000000008"}"#).err().unwrap();
+        let refused = parse(r#"{"device_id":"00000000-0000-0000-0000-000000000008"}"#).err().unwrap();
         assert_eq!(refused.status().as_u16(), 403);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Database {
     embedded: Option<Mutex<EmbeddedPostgres>>,
 }
 
-/// How often the private PostgreSQL is looked after.
+/// Check interval of the private PostgreSQL.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Connections of the private PostgreSQL beyond the node's own: commands, psql, other nodes on this machine.
@@ -91,8 +91,8 @@ impl Database {
         }
     }
 
-    /// Starts the private PostgreSQL again whenever it has ended, for as long as it is polled.
-    pub(crate) async fn look_after(&self, config: &Config) {
+    /// Restarts the private PostgreSQL whenever it has ended; runs until dropped.
+    pub(crate) async fn supervise(&self, config: &Config) {
         let Some(embedded) = &self.embedded else { return std::future::pending().await };
         let mut looks = tokio::time::interval(WATCH_INTERVAL);
         loop {

@@ -1,4 +1,4 @@
-//! From domain types to wire types, and words for what a path or query gets wrong.
+//! Conversion of domain types to wire types, and errors of paths and queries.
 
 use std::str::FromStr;
 
@@ -172,47 +172,47 @@ pub(crate) fn device_details(details: &DeviceDetails) -> wire::devices::DeviceDe
     }
 }
 
-/// A time in a query.
-pub(crate) fn read_time(field: &str, text: &str) -> Result<Timestamp, Invalid> {
+/// Parses a time.
+pub(crate) fn parse_time(field: &str, text: &str) -> Result<Timestamp, Invalid> {
     chrono::DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|_| Invalid::new(field, "not a time as in 2026-11-21T15:36:17Z"))
 }
 
 fn last_status(last: &LastStatus) -> admin::LastStatus {
-    let told = last.telemetry.clone();
+    let reported = last.telemetry.clone();
     admin::LastStatus {
         bucket_at: time(last.bucket_at),
         device_time: last.device_time.map(time),
         clock_rejected: last.clock_rejected,
-        battery_pct: told.battery_pct,
-        charging: told.charging,
-        battery_temperature_c: told.battery_temperature_c,
-        app_version: told.app_version,
-        agent_version_code: told.agent_version_code,
-        android_version: told.android_version,
-        sdk_int: told.sdk_int,
-        patch_level: told.patch_level,
-        build_id: told.build_id,
-        uptime_s: told.uptime_s,
-        ram_total_mb: told.ram_total_mb,
-        ram_available_mb: told.ram_available_mb,
-        ram_pressure_pct: told.ram_pressure_pct,
-        storage_free_mb: told.storage_free_mb,
-        transport: told.transport.map(Transport::as_str).map(str::to_owned),
-        ssid: told.ssid,
-        carrier: told.carrier,
-        ip: told.ip,
-        net_validated: told.net_validated,
-        metered: told.metered,
-        foreground_recent_s: told.foreground_recent_s,
-        app_running: told.app_running,
-        power_ok: told.power_ok,
-        doze_whitelisted: told.doze_whitelisted,
-        is_device_owner: told.is_device_owner,
-        in_call: told.in_call,
-        queue_depth: told.queue_depth,
-        apps: told
+        battery_pct: reported.battery_pct,
+        charging: reported.charging,
+        battery_temperature_c: reported.battery_temperature_c,
+        app_version: reported.app_version,
+        agent_version_code: reported.agent_version_code,
+        android_version: reported.android_version,
+        sdk_int: reported.sdk_int,
+        patch_level: reported.patch_level,
+        build_id: reported.build_id,
+        uptime_s: reported.uptime_s,
+        ram_total_mb: reported.ram_total_mb,
+        ram_available_mb: reported.ram_available_mb,
+        ram_pressure_pct: reported.ram_pressure_pct,
+        storage_free_mb: reported.storage_free_mb,
+        transport: reported.transport.map(Transport::as_str).map(str::to_owned),
+        ssid: reported.ssid,
+        carrier: reported.carrier,
+        ip: reported.ip,
+        net_validated: reported.net_validated,
+        metered: reported.metered,
+        foreground_recent_s: reported.foreground_recent_s,
+        app_running: reported.app_running,
+        power_ok: reported.power_ok,
+        doze_whitelisted: reported.doze_whitelisted,
+        is_device_owner: reported.is_device_owner,
+        in_call: reported.in_call,
+        queue_depth: reported.queue_depth,
+        apps: reported
             .apps
             .into_iter()
             .map(|app| admin::App {

@@ -60,7 +60,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
 
     tokio::select! {
         signal = stop_signal() => signal?,
-        () = database.look_after(config) => {}
+        () = database.supervise(config) => {}
     }
     tracing::info!(event = "node.stopping");
     // Other nodes own the devices before this one closes: whoever is turned away finds them there.

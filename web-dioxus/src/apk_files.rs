@@ -1,4 +1,4 @@
-//! The bytes of APKs on their way in, a part at a time, and their icons on the way out.
+//! Upload of APKs in parts, and download of their icons.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use domain::{ApkId, ApkUploadId};
 
 use crate::context::explain;
-use crate::signin::Asked;
+use crate::signin::OriginExtension;
 use crate::{Dashboard, shell, signin};
 
-/// Where a part begins.
+/// Offset of a part.
 const UPLOAD_OFFSET: &str = "upload-offset";
 
 /// `POST /live/apk-uploads/{id}`: adds a part to an upload that a page began. Answers how many bytes are there then, with 409
@@ -22,14 +22,14 @@ const UPLOAD_OFFSET: &str = "upload-offset";
 pub(crate) async fn add_part(
     State(dashboard): State<Arc<Dashboard>>,
     Path(id): Path<String>,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     if !signin::same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let principal = match signin::principal(&dashboard, asked, &headers).await {
+    let principal = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => principal,
         Err(error) => return (signin::status_of(&error), explain(&error)).into_response(),
     };
@@ -39,7 +39,7 @@ pub(crate) async fn add_part(
     shell::protect(match added {
         Ok(received) => received.to_string().into_response(),
         Err(UploadError::Offset { received }) => (StatusCode::CONFLICT, received.to_string()).into_response(),
-        Err(error) => (status_of(&error), said(&error)).into_response(),
+        Err(error) => (status_of(&error), error_text(&error)).into_response(),
     })
 }
 
@@ -54,8 +54,8 @@ fn status_of(error: &UploadError) -> StatusCode {
     }
 }
 
-/// Why an upload does not go on, for people.
-pub(crate) fn said(error: &UploadError) -> String {
+/// Message for a failed upload.
+pub(crate) fn error_text(error: &UploadError) -> String {
     match error {
         UploadError::Service(error) => explain(error),
         UploadError::Offset { received } => format!("Only {received} bytes were received. Upload the file again."),
@@ -68,9 +68,14 @@ pub(crate) fn said(error: &UploadError) -> String {
 }
 
 /// `GET /live/apk-icons/{id}`: the icon of an APK.
-pub(crate) async fn icon(State(dashboard): State<Arc<Dashboard>>, Path(id): Path<String>, asked: Asked, headers: HeaderMap) -> Response {
+pub(crate) async fn icon(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(id): Path<String>,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+) -> Response {
     let Ok(id) = id.parse::<ApkId>() else { return StatusCode::NOT_FOUND.into_response() };
-    let found = match signin::principal(&dashboard, asked, &headers).await {
+    let found = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => dashboard.system.apks.icon(&principal, id).await,
         Err(error) => Err(error),
     };
@@ -80,7 +85,7 @@ pub(crate) async fn icon(State(dashboard): State<Arc<Dashboard>>, Path(id): Path
             let answer = response.headers_mut();
             answer.insert(header::CONTENT_TYPE, HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("image/png")));
             answer.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            // It never changes.
+            // The icon of an APK never changes.
             answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400, immutable"));
             response
         }

@@ -1,4 +1,4 @@
-//! Which component shows which page, and the frame around every page.
+//! Routing of pages to components, and the frame around every page.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use crate::components::{Glyph, Go, icon};
 use crate::context::{InitialPath, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentsUrl};
 use crate::history::{Address, LiveHistory};
-use crate::navigation::{Onward, Title};
+use crate::navigation::{PendingNavigation, Title};
 use crate::pages::{
     AgentBuilds, Apks, Audit, Cluster, CommandBatch, Commands, DeletedDevices, Deployment, Deployments, Device, Devices, Enrollment,
     ImportDevices, NewDeployment, NotFound, Overview, Packages, Settings,
@@ -22,7 +22,7 @@ use crate::toasts::{ToastRegion, use_toasts_provider};
 use crate::url_state::{DevicesUrl, EnrollmentUrl};
 
 impl Routable for Route {
-    // For lists of all pages, which nothing here makes.
+    // Only for lists of all pages, which do not exist here.
     const SITE_MAP: &'static [dioxus::router::routable::SiteMapSegment] = &[];
 
     fn render(&self, level: usize) -> Element {
@@ -58,7 +58,7 @@ fn page(route: Route) -> Element {
     }
 }
 
-/// The whole of a live page.
+/// Root component of a live page.
 pub(crate) fn app() -> Element {
     let address = use_signal(|| Address { path: consume_context::<InitialPath>().0, replace: true });
     let history = use_hook(|| {
@@ -69,7 +69,7 @@ pub(crate) fn app() -> Element {
     let title = use_signal(|| "NexMDM".to_owned());
     use_context_provider(|| Title(title));
     let onward = use_signal(|| None);
-    use_context_provider(|| Onward(onward));
+    use_context_provider(|| PendingNavigation(onward));
     use_toasts_provider();
     let Address { path, replace } = address();
     rsx! {
@@ -100,7 +100,7 @@ fn Frame() -> Element {
     let session = use_session();
     let route = use_route::<Route>();
     let navigator = use_navigator();
-    let Onward(mut onward) = use_context();
+    let PendingNavigation(mut onward) = use_context();
     use_effect(move || {
         if let Some(to) = onward() {
             onward.set(None);
@@ -119,7 +119,7 @@ fn Frame() -> Element {
                     img { src: "/favicon.svg", alt: "", width: "24", height: "24" }
                     span { "NexMDM" }
                 }
-                // Only small screens show it; the glue opens and closes the navigation.
+                // Only shown on small screens; the script opens and closes the navigation.
                 button { class: "nav-toggle", r#type: "button", "data-nav-toggle": "1", aria_expanded: "false", aria_controls: "nav",
                     {icon(Glyph::Menu)} "Menu"
                 }
@@ -168,7 +168,7 @@ fn Frame() -> Element {
     }
 }
 
-/// Who is signed in, the theme, and the way out.
+/// Signed-in account, theme switch and sign-out.
 #[component]
 fn Account() -> Element {
     let session = use_session();

@@ -1,4 +1,4 @@
-//! What the address of the audit page says: which entries are looked for.
+//! URL state of the audit page: the filter of entries.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use domain::audit::AuditFilter;
 
 use crate::url_state::{Query, pairs, percent_decoded};
 
-/// How far back is looked.
+/// Time range of the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Within {
+pub(crate) enum TimeRange {
     Hour,
     Day,
     Week,
     Month,
 }
 
-impl Within {
+impl TimeRange {
     pub(crate) const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::Month];
 
-    /// Its name in the address.
+    /// Name in the URL.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Hour => "1h",
@@ -49,32 +49,32 @@ impl Within {
     }
 }
 
-/// Which entries the page shows.
+/// Filter of entries in the URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AuditUrl {
-    /// By whom.
+    /// Actor.
     pub(crate) actor: Option<String>,
-    /// What was done: how it begins.
+    /// Prefix of the action.
     pub(crate) action: Option<String>,
-    /// To what.
+    /// Target.
     pub(crate) target: Option<String>,
-    /// What stands somewhere in it.
+    /// Text contained in the entry.
     pub(crate) text: Option<String>,
-    /// How far back; days below go first.
-    pub(crate) within: Option<Within>,
-    /// The first day, UTC.
+    /// Time range; explicit days below take precedence.
+    pub(crate) within: Option<TimeRange>,
+    /// First day, UTC.
     pub(crate) from: Option<NaiveDate>,
-    /// The last day, UTC.
+    /// Last day, UTC.
     pub(crate) to: Option<NaiveDate>,
 }
 
 impl AuditUrl {
-    /// Reads the query of an address as browsers send it.
+    /// Parses the query of a URL as browsers send it.
     pub(crate) fn from_address(query: &str) -> Self {
         Self::from(percent_decoded(query).as_str())
     }
 
-    /// The entries that it stands for at `now`.
+    /// The audit filter at `now`.
     pub(crate) fn filter(self, now: Timestamp) -> AuditFilter {
         let begins = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
         let from = self.from.map(begins).or_else(|| self.within.map(|within| now - within.time()));
@@ -85,7 +85,7 @@ impl AuditUrl {
 }
 
 impl From<&str> for AuditUrl {
-    /// Reads what it understands and leaves out the rest.
+    /// Parses known parameters and ignores the rest.
     fn from(query: &str) -> Self {
         let mut url = Self::default();
         for (key, value) in pairs(query) {
@@ -94,7 +94,7 @@ impl From<&str> for AuditUrl {
                 "what" => url.action = Some(value),
                 "target" => url.target = Some(value),
                 "q" => url.text = Some(value),
-                "within" => url.within = Within::ALL.into_iter().find(|within| within.as_str() == value),
+                "within" => url.within = TimeRange::ALL.into_iter().find(|within| within.as_str() == value),
                 "from" => url.from = value.parse().ok(),
                 "to" => url.to = value.parse().ok(),
                 _ => {}
@@ -111,7 +111,7 @@ impl fmt::Display for AuditUrl {
         query.pair("what", self.action.as_deref())?;
         query.pair("target", self.target.as_deref())?;
         query.pair("q", self.text.as_deref())?;
-        query.pair("within", self.within.map(Within::as_str))?;
+        query.pair("within", self.within.map(TimeRange::as_str))?;
         query.pair("from", self.from.map(|day| day.to_string()).as_deref())?;
         query.pair("to", self.to.map(|day| day.to_string()).as_deref())
     }
@@ -128,7 +128,7 @@ mod tests {
             action: Some("device.".into()),
             target: Some("käse <b>".into()),
             text: Some("a=b".into()),
-            within: Some(Within::Week),
+            within: Some(TimeRange::Week),
             from: NaiveDate::from_ymd_opt(2026, 11, 1),
             to: NaiveDate::from_ymd_opt(2026, 11, 2),
         };
@@ -141,10 +141,10 @@ mod tests {
     fn days_are_whole_and_go_before_a_range() {
         let now = Timestamp::from_timestamp(1_780_000_000, 0).unwrap();
         let day = |d| NaiveDate::from_ymd_opt(2026, 11, d);
-        let filter = AuditUrl { within: Some(Within::Hour), from: day(1), to: day(1), ..AuditUrl::default() }.filter(now);
+        let filter = AuditUrl { within: Some(TimeRange::Hour), from: day(1), to: day(1), ..AuditUrl::default() }.filter(now);
         let told = |at: Option<Timestamp>| at.unwrap().to_rfc3339();
         assert_eq!((told(filter.from), told(filter.to)), ("2026-11-01T00:00:00+00:00".into(), "2026-11-01T23:59:59.999999+00:00".into()));
-        let filter = AuditUrl { within: Some(Within::Hour), ..AuditUrl::default() }.filter(now);
+        let filter = AuditUrl { within: Some(TimeRange::Hour), ..AuditUrl::default() }.filter(now);
         assert_eq!((filter.from, filter.to), (Some(now - TimeDelta::hours(1)), None));
     }
 }

@@ -1,4 +1,4 @@
-//! What the addresses of the commands pages say about them: which list, and what narrows it down.
+//! URL state of the commands pages: list and filters.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use domain::command::CommandState;
 
 use crate::url_state::{Query, pairs};
 
-/// What the commands page lists.
+/// List on the commands page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CommandsView {
-    /// What was sent to many devices at once.
+    /// Batches.
     #[default]
     Batches,
-    /// What was sent to one device.
+    /// Commands sent to a single device.
     Single,
     /// Every command.
     All,
@@ -24,7 +24,7 @@ impl CommandsView {
     /// Every list.
     pub(crate) const ALL: [Self; 3] = [Self::Batches, Self::Single, Self::All];
 
-    /// Its name in an address.
+    /// Name in a URL.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Batches => "batches",
@@ -34,35 +34,35 @@ impl CommandsView {
     }
 }
 
-/// What the commands page shows.
+/// State of the commands page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CommandsUrl {
-    /// Which list.
+    /// List to show.
     pub(crate) view: CommandsView,
-    /// Only commands in this state.
+    /// Filter by state.
     pub(crate) state: Option<CommandState>,
-    /// Only commands with this action.
+    /// Filter by action.
     pub(crate) action: Option<ActionKind>,
-    /// Only what this account asked for.
+    /// Filter by requesting account.
     pub(crate) by: Option<String>,
-    /// Only commands of this device.
+    /// Filter by device.
     pub(crate) device: Option<DeviceId>,
 }
 
 impl CommandsUrl {
-    /// Another list, unfiltered.
+    /// A list without filters.
     pub(crate) fn of(view: CommandsView) -> Self {
         Self { view, ..Self::default() }
     }
 
-    /// Whether anything narrows the list down.
+    /// Whether any filter is set.
     pub(crate) fn is_filtered(&self) -> bool {
         *self != Self::of(self.view)
     }
 }
 
 impl From<&str> for CommandsUrl {
-    /// Reads what it understands and leaves out the rest.
+    /// Parses known parameters and ignores the rest.
     fn from(query: &str) -> Self {
         let mut url = Self::default();
         for (key, value) in pairs(query) {
@@ -90,7 +90,7 @@ impl fmt::Display for CommandsUrl {
     }
 }
 
-/// What the page of a batch shows.
+/// State of the page of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BatchUrl {
     /// Only commands in this state.

@@ -1,4 +1,4 @@
-//! What every page works with: the services, the fleet, and on whose behalf.
+//! Context of every page: services, fleet and principal.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -15,11 +15,11 @@ use crate::fleet_watch::FleetWatch;
 use crate::format;
 use crate::uploads::Uploads;
 
-/// The address that a page was opened at.
+/// Initial URL of a page.
 #[derive(Clone)]
 pub(crate) struct InitialPath(pub(crate) String);
 
-/// What a page works with.
+/// Context of a page.
 #[derive(Clone)]
 pub(crate) struct Session {
     /// Weak, so that a forgotten page does not keep a stopping system alive.
@@ -28,19 +28,19 @@ pub(crate) struct Session {
     pub(crate) runtime: tokio::runtime::Handle,
     /// The newest view of every device.
     pub(crate) fleet: Arc<FleetView>,
-    /// How devices are judged.
+    /// Policy for the state of devices.
     pub(crate) policy: DevicePolicy,
-    /// What all pages share.
+    /// Data shared by all pages.
     pub(crate) watch: Arc<FleetWatch>,
-    /// On whose behalf the page acts.
+    /// Principal of the page.
     pub(crate) principal: Principal,
-    /// Scheme and host by which the browser reaches the server.
+    /// Scheme and host of the server as seen by the browser.
     pub(crate) origin: String,
-    /// Where the browser is.
+    /// IP address of the browser.
     pub(crate) address: IpAddr,
     /// The limits in force.
     pub(crate) limits: Arc<[Limit]>,
-    /// Files that were sent for a page.
+    /// Uploaded files.
     pub(crate) uploads: Arc<Uploads>,
 }
 
@@ -63,12 +63,12 @@ impl Session {
     }
 }
 
-/// What the page works with.
+/// The context of the page.
 pub(crate) fn use_session() -> Session {
     use_context::<Session>()
 }
 
-/// Why a call was refused or failed, for people.
+/// Message for a refused or failed call.
 pub(crate) fn explain(error: &ServiceError) -> String {
     match error {
         ServiceError::Forbidden(_) => "Your role does not allow this.".into(),

@@ -1,4 +1,4 @@
-//! What the addresses of the pages about APKs and deployments say: which list, what narrows it down, what is to be deployed where.
+//! URL state of the pages about APKs and deployments: lists, filters, and the draft of a deployment.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use domain::deployment::{DeploymentState, Reason, TaskState};
 use crate::selection::Selection;
 use crate::url_state::{self, Query, pairs};
 
-/// What the page of deployments shows.
+/// State of the deployments page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct DeploymentsUrl {
-    /// Only deployments in this state.
+    /// Filter by state.
     pub(crate) state: Option<DeploymentState>,
 }
 
@@ -27,17 +27,17 @@ impl fmt::Display for DeploymentsUrl {
     }
 }
 
-/// What the page of a deployment shows.
+/// State of the page of a deployment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct DeploymentUrl {
-    /// Only devices in this state.
+    /// Filter of devices by state.
     pub(crate) state: Option<TaskState>,
-    /// Only devices that are there for this reason.
+    /// Filter of devices by reason.
     pub(crate) reason: Option<Reason>,
 }
 
 impl DeploymentUrl {
-    /// Whether anything narrows the devices down.
+    /// Whether any filter is set.
     pub(crate) fn is_filtered(self) -> bool {
         self != Self::default()
     }
@@ -60,12 +60,12 @@ impl fmt::Display for DeploymentUrl {
     }
 }
 
-/// What is to be deployed, and where.
+/// Initial values of a new deployment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NewDeploymentUrl {
-    /// What.
+    /// APK.
     pub(crate) apk: Option<ApkId>,
-    /// Where, if devices were chosen before.
+    /// Preselected devices.
     pub(crate) devices: Selection,
 }
 
@@ -83,10 +83,10 @@ impl fmt::Display for NewDeploymentUrl {
     }
 }
 
-/// What the page of APKs shows.
+/// State of the APKs page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ApksUrl {
-    /// Only those of this package.
+    /// Filter by package.
     pub(crate) package: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use domain::access::Permission;
 use domain::{CommandBatchId, DeploymentId};
 
 use crate::audit_url::AuditUrl;
-use crate::signin::Asked;
+use crate::signin::OriginExtension;
 use crate::url_state::DevicesUrl;
 use crate::{Dashboard, shell, signin};
 
@@ -20,11 +20,16 @@ use crate::{Dashboard, shell, signin};
 pub(crate) const UPLOAD_BYTES_MAX: usize = 8 << 20;
 
 /// `POST /live/upload`: answers the number under which a page of the same person finds the file.
-pub(crate) async fn upload(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap, file: Bytes) -> Response {
+pub(crate) async fn upload(
+    State(dashboard): State<Arc<Dashboard>>,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+    file: Bytes,
+) -> Response {
     if !signin::same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let principal = match signin::principal(&dashboard, asked, &headers).await {
+    let principal = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => principal,
         Err(error) => return signin::status_of(&error).into_response(),
     };
@@ -44,10 +49,10 @@ pub(crate) async fn upload(State(dashboard): State<Arc<Dashboard>>, asked: Asked
 pub(crate) async fn export(
     State(dashboard): State<Arc<Dashboard>>,
     RawQuery(query): RawQuery,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
 ) -> Response {
-    let exported = match signin::principal(&dashboard, asked, &headers).await {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => {
             let filter = DevicesUrl::from_address(query.as_deref().unwrap_or_default()).filter;
             dashboard.system.devices.export(&principal, filter, true).await
@@ -61,10 +66,10 @@ pub(crate) async fn export(
 pub(crate) async fn export_batch(
     State(dashboard): State<Arc<Dashboard>>,
     Path(file): Path<String>,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
 ) -> Response {
-    let exported = match signin::principal(&dashboard, asked, &headers).await {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => match id_of::<CommandBatchId>(&file) {
             Some(id) => dashboard.system.commands.batch_table(&principal, id).await,
             None => Err(ServiceError::NotFound("batch")),
@@ -78,10 +83,10 @@ pub(crate) async fn export_batch(
 pub(crate) async fn export_deployment(
     State(dashboard): State<Arc<Dashboard>>,
     Path(file): Path<String>,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
 ) -> Response {
-    let exported = match signin::principal(&dashboard, asked, &headers).await {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => match id_of::<DeploymentId>(&file) {
             Some(id) => dashboard.system.deployments.table(&principal, id).await,
             None => Err(ServiceError::NotFound("deployment")),
@@ -100,10 +105,10 @@ fn id_of<Id: std::str::FromStr>(file: &str) -> Option<Id> {
 pub(crate) async fn export_audit(
     State(dashboard): State<Arc<Dashboard>>,
     RawQuery(query): RawQuery,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
 ) -> Response {
-    let exported = match signin::principal(&dashboard, asked, &headers).await {
+    let exported = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => {
             let filter = AuditUrl::from_address(query.as_deref().unwrap_or_default()).filter(clock::now());
             dashboard.system.audit.export(&principal, filter).await

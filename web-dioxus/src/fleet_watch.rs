@@ -1,4 +1,4 @@
-//! What all open pages share: the recent heartbeat rate, and one look over the whole fleet at a time.
+//! Data shared by all open pages: the recent heartbeat rate and a cached digest of the fleet.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,24 +12,24 @@ use tokio_util::sync::CancellationToken;
 
 /// Seconds of heartbeat rate that are kept.
 pub(crate) const RATES_KEPT: usize = 120;
-/// Devices of each kind that need attention.
+/// Devices listed for each reason of attention.
 const ATTENTION_TOP: usize = 5;
-/// Values offered in one filter.
+/// Values per filter.
 const FACET_MAX: usize = 200;
-/// A look over the fleet is good for this long, or so many times its own duration.
+/// Lifetime of a digest, at least; a longer scan makes it a multiple of its duration.
 const DIGEST_AGE: Duration = Duration::from_secs(5);
 const DIGEST_COST_RATIO: u32 = 50;
 
 /// Devices that need attention for one reason.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Attention {
-    /// How many there are.
+    /// Number of devices.
     pub(crate) total: usize,
     /// The most urgent of them.
     pub(crate) top: Vec<DeviceView>,
 }
 
-/// What one look over the fleet tells.
+/// Digest of the fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Digest {
     /// Online, with the monitored app down.
@@ -48,19 +48,19 @@ pub(crate) struct Digest {
     pub(crate) models: Vec<String>,
 }
 
-struct Dated {
+struct CachedDigest {
     digest: Arc<Digest>,
     revision: u64,
     made: Instant,
     good_for: Duration,
 }
 
-/// What all open pages share.
+/// Data shared by all open pages.
 pub(crate) struct FleetWatch {
     fleet: Arc<FleetView>,
     policy: DevicePolicy,
     rates: Mutex<VecDeque<f64>>,
-    digest: tokio::sync::Mutex<Option<Dated>>,
+    digest: tokio::sync::Mutex<Option<CachedDigest>>,
 }
 
 impl FleetWatch {
@@ -68,7 +68,7 @@ impl FleetWatch {
         Arc::new(Self { fleet, policy, rates: Mutex::default(), digest: tokio::sync::Mutex::new(None) })
     }
 
-    /// Notes the heartbeat rate every second until `shutdown`.
+    /// Samples the heartbeat rate every second until `shutdown`.
     pub(crate) async fn keep_rates(self: Arc<Self>, shutdown: CancellationToken) {
         let stats = self.fleet.stats();
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -92,7 +92,7 @@ impl FleetWatch {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
-    /// What the last look over the fleet told; looks again when that is too old.
+    /// The latest digest, renewed when it is too old.
     pub(crate) async fn digest(&self) -> Arc<Digest> {
         let mut kept = self.digest.lock().await;
         let revision = self.fleet.revision();
@@ -102,11 +102,11 @@ impl FleetWatch {
             return Arc::clone(&dated.digest);
         }
         let (fleet, policy, began) = (Arc::clone(&self.fleet), self.policy, Instant::now());
-        // Off the pages' threads: a look at a hundred thousand devices takes a while.
-        let looked = tokio::task::spawn_blocking(move || look(&fleet, policy)).await;
+        // Off the pages' threads, as a scan of a hundred thousand devices takes a while.
+        let looked = tokio::task::spawn_blocking(move || scan(&fleet, policy)).await;
         let digest = Arc::new(looked.unwrap_or_default());
         let good_for = DIGEST_AGE.max(began.elapsed() * DIGEST_COST_RATIO);
-        *kept = Some(Dated { digest: Arc::clone(&digest), revision, made: Instant::now(), good_for });
+        *kept = Some(CachedDigest { digest: Arc::clone(&digest), revision, made: Instant::now(), good_for });
         digest
     }
 }
@@ -120,7 +120,7 @@ impl Attention {
     }
 }
 
-fn look(fleet: &FleetView, policy: DevicePolicy) -> Digest {
+fn scan(fleet: &FleetView, policy: DevicePolicy) -> Digest {
     let newest_first = Sort { key: SortKey::LastSeen, descending: true };
     let ids = fleet.order(&DeviceFilter::default(), newest_first);
     let mut digest = Digest::default();
@@ -151,7 +151,7 @@ fn look(fleet: &FleetView, policy: DevicePolicy) -> Digest {
     digest
 }
 
-/// Values in use, and how often.
+/// Values in use with their counts.
 #[derive(Default)]
 struct Facet(BTreeMap<String, usize>);
 
@@ -163,7 +163,7 @@ impl Facet {
         }
     }
 
-    /// The most used values, in order of their names.
+    /// The most frequent values, by name.
     fn values(self) -> Vec<String> {
         let mut counted: Vec<_> = self.0.into_iter().collect();
         counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

@@ -1,6 +1,6 @@
 //! The browser's address as the router sees it.
 //!
-//! The address lives here. The glue mirrors `#live-ctl[data-path]` into the
+//! The URL is kept here. The glue mirrors `#live-ctl[data-path]` into the
 //! address bar, and writes into `#live-nav` when the person goes back or forward.
 
 use std::cell::RefCell;

@@ -1,19 +1,19 @@
-//! What pages set beside their content: the title, and the page to go on to.
+//! Page title and programmatic navigation.
 
 use dioxus::prelude::*;
 
 use crate::route::Route;
 
-/// The title of the page, mirrored into the browser's by the glue.
+/// Page title, mirrored to the browser by the script.
 #[derive(Clone, Copy)]
 pub(crate) struct Title(pub(crate) Signal<String>);
 
-/// Where to go on to, for work that may outlive the page that began it.
+/// Pending navigation, for work that may outlive its page.
 #[derive(Clone, Copy)]
-pub(crate) struct Onward(pub(crate) Signal<Option<Route>>);
+pub(crate) struct PendingNavigation(pub(crate) Signal<Option<Route>>);
 
-impl Onward {
-    /// Goes to a page as soon as what is under way is shown.
+impl PendingNavigation {
+    /// Navigates after the current update is rendered.
     pub(crate) fn go(mut self, to: Route) {
         self.0.set(Some(to));
     }

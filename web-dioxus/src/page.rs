@@ -9,17 +9,23 @@ use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::shell::{live_page, protect, unavailable};
-use crate::signin::Asked;
+use crate::signin::OriginExtension;
 use crate::{Dashboard, cookies, signin};
 
 /// Any path that nothing else answers: the live page, for whoever is signed in.
-pub(crate) async fn page(State(dashboard): State<Arc<Dashboard>>, method: Method, uri: Uri, asked: Asked, headers: HeaderMap) -> Response {
+pub(crate) async fn page(
+    State(dashboard): State<Arc<Dashboard>>,
+    method: Method,
+    uri: Uri,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return protect(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
-    match signin::principal(&dashboard, asked.clone(), &headers).await {
+    match signin::principal(&dashboard, request_origin.clone(), &headers).await {
         Ok(_) => live_page(&dashboard.assets),
-        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, asked, &headers).await {
+        Err(ServiceError::Unauthorized) => match signin::renewed(&dashboard, request_origin, &headers).await {
             Ok((signed_in, _)) => {
                 let mut response = live_page(&dashboard.assets);
                 cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies);

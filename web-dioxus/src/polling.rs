@@ -75,7 +75,7 @@ where
 /// The same, as often as the newest answer calls for.
 pub(crate) fn use_paced_polling<K, T, F>(
     what: K,
-    pace: impl Fn(&T) -> Duration + 'static,
+    interval_for: impl Fn(&T) -> Duration + 'static,
     read: impl Fn(Arc<System>, Principal, K) -> F + 'static,
 ) -> Polling<T>
 where
@@ -84,11 +84,11 @@ where
     F: Future<Output = Result<T, ServiceError>> + Send + 'static,
 {
     let session = use_session();
-    let (read, pace) = (use_hook(|| Rc::new(read)), use_hook(|| Rc::new(pace)));
+    let (read, interval_for) = (use_hook(|| Rc::new(read)), use_hook(|| Rc::new(interval_for)));
     let mut reading = use_signal(|| Reading { value: None, problem: None, loading: true });
     let again = use_signal(|| 0u32);
     use_resource(use_reactive((&what,), move |(what,)| {
-        let (session, read, pace) = (session.clone(), Rc::clone(&read), Rc::clone(&pace));
+        let (session, read, interval_for) = (session.clone(), Rc::clone(&read), Rc::clone(&interval_for));
         again();
         async move {
             let mut period = AFTER_FAILURE;
@@ -101,7 +101,7 @@ where
                 let failed = answer.is_err();
                 match answer {
                     Ok(value) => {
-                        period = pace(&value);
+                        period = interval_for(&value);
                         reading.set(Reading { value: Some(Rc::new(value)), problem: None, loading: false });
                     }
                     Err(error) => {

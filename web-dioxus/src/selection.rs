@@ -11,13 +11,13 @@ pub(crate) const SELECTED_MAX: usize = 100;
 /// Selected devices.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Selection {
-    /// These.
+    /// Explicit devices.
     Devices(Vec<DeviceId>),
-    /// All that match when something is done with them.
+    /// All devices that match at the time of the action.
     Matching {
-        /// What they match.
+        /// Filter.
         filter: Box<DeviceFilter>,
-        /// All but these.
+        /// Excluded devices.
         except: Vec<DeviceId>,
     },
 }
@@ -29,7 +29,7 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// These devices, as many as can be.
+    /// Selection of these devices, up to the limit.
     pub(crate) fn of(ids: impl IntoIterator<Item = DeviceId>) -> Self {
         let mut selection = Self::default();
         for id in ids {
@@ -40,12 +40,12 @@ impl Selection {
         selection
     }
 
-    /// All that match.
+    /// Selection of all matching devices.
     pub(crate) fn matching(filter: DeviceFilter) -> Self {
         Self::Matching { filter: Box::new(filter), except: Vec::new() }
     }
 
-    /// Whether nothing can be selected.
+    /// Whether the selection is empty.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Devices(ids) if ids.is_empty())
     }
@@ -58,7 +58,7 @@ impl Selection {
         }
     }
 
-    /// Selects a device, or no longer. `false`: no more can be told apart.
+    /// Selects or deselects a device; `false` when the limit is reached.
     #[must_use]
     pub(crate) fn set(&mut self, id: DeviceId, on: bool) -> bool {
         let (named, add) = match self {
@@ -76,12 +76,12 @@ impl Selection {
     }
 }
 
-/// Ids as they stand in an address.
+/// Parses the ids in a URL.
 pub(crate) fn ids(text: &str) -> impl Iterator<Item = DeviceId> {
     text.split('.').filter_map(|id| id.parse().ok())
 }
 
-/// Ids for an address.
+/// Formats ids for a URL.
 pub(crate) fn names(ids: &[DeviceId]) -> String {
     ids.iter().map(|id| id.0.simple().to_string()).collect::<Vec<_>>().join(".")
 }

@@ -1,4 +1,4 @@
-//! Open pages: who may open one, how many, and when they end.
+//! Live sessions of open pages: admission, limits and end.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,25 +20,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::LocalPoolHandle;
 
 use crate::context::{InitialPath, Session};
-use crate::signin::Asked;
+use crate::signin::OriginExtension;
 use crate::{Dashboard, app, signin, transport};
 
-/// Largest message that a page may send.
+/// Largest message from a page.
 const MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// Small, because every open page has its own.
 const BUFFER_BYTES: usize = 8 << 10;
-/// Most bytes on their way to a page.
+/// Most unsent bytes per page.
 const WRITE_BYTES_MAX: usize = 8 << 20;
-/// Longest path that a page is opened at.
+/// Longest initial path.
 const PATH_BYTES_MAX: usize = 16 << 10;
-/// How often the sign-in behind an open page is looked at.
+/// Check interval of the sign-in of an open page.
 const SIGN_IN_CHECK: Duration = Duration::from_secs(15);
 /// Pages that one account may open at once, and how fast that many come back.
 /// A page that fails as soon as it is opened is opened again and again; this is
 /// what that may cost.
 const OPENINGS_MAX: f64 = 40.0;
 const OPENINGS_PER_SECOND: f64 = 1.0;
-/// Accounts whose openings are remembered without an open page.
+/// Accounts whose rate is kept without an open page.
 const ACCOUNTS_REMEMBERED: usize = 1000;
 
 /// Metrics of open pages.
@@ -51,10 +51,10 @@ pub struct DashboardMetrics {
 }
 
 impl DashboardMetrics {
-    /// Makes the metrics and registers them.
+    /// Creates and registers the metrics.
     ///
     /// # Errors
-    /// A name is registered already.
+    /// A name is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let sessions = IntGauge::new("nexmdm_dashboard_sessions", "Open dashboard sessions")?;
         let refused =
@@ -67,7 +67,7 @@ impl DashboardMetrics {
 
 /// The open pages of a node.
 pub(crate) struct Sessions {
-    /// Pages are single-threaded: each stays on the thread it began on.
+    /// Threads of the pages, each of which stays on one thread.
     pool: LocalPoolHandle,
     accounts: Mutex<Accounts>,
     max: usize,
@@ -87,7 +87,7 @@ struct Account {
     refilled: Instant,
 }
 
-/// Why a page was not opened.
+/// Reason for refusing a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     Origin,
@@ -110,7 +110,7 @@ impl Refusal {
 }
 
 impl Accounts {
-    /// Takes a place for a page of `user`, or says which limit is in the way.
+    /// Admits a page of `user`, or returns the exceeded limit.
     fn admit(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
         self.check(user, max, per_user_max, now)?;
         self.open += 1;
@@ -121,7 +121,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Says which limit is in the way of one more page of `user`.
+    /// Checks whether `user` may open one more page.
     fn check(&mut self, user: UserId, max: usize, per_user_max: usize, now: Instant) -> Result<(), Refusal> {
         if self.by_user.len() > ACCOUNTS_REMEMBERED {
             self.by_user.retain(|_, account| account.open > 0);
@@ -163,13 +163,13 @@ impl Sessions {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(self: &Arc<Self>, user: UserId) -> Result<Place, Refusal> {
+    fn admit(self: &Arc<Self>, user: UserId) -> Result<SessionPermit, Refusal> {
         self.accounts().admit(user, self.max, self.per_user_max, Instant::now())?;
         self.metrics.sessions.inc();
-        Ok(Place { sessions: Arc::clone(self), user })
+        Ok(SessionPermit { sessions: Arc::clone(self), user })
     }
 
-    /// Why `principal` could not open one more page right now, for people.
+    /// Message if `principal` cannot open one more page right now.
     pub(crate) fn in_the_way(&self, principal: &Principal) -> Option<String> {
         let user = principal.user_id()?;
         let checked = self.accounts().check(user, self.max, self.per_user_max, Instant::now());
@@ -197,13 +197,13 @@ impl Sessions {
     }
 }
 
-/// One open page's place; given back when dropped, however the page ended.
-struct Place {
+/// Permit of one open page; returned when dropped.
+struct SessionPermit {
     sessions: Arc<Sessions>,
     user: UserId,
 }
 
-impl Drop for Place {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
         self.sessions.accounts().leave(self.user);
         self.sessions.metrics.sessions.dec();
@@ -219,7 +219,7 @@ pub(crate) struct Mount {
 /// `GET /live/ws`
 pub(crate) async fn upgrade(
     State(dashboard): State<Arc<Dashboard>>,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
     mount: Result<Query<Mount>, QueryRejection>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -230,7 +230,7 @@ pub(crate) async fn upgrade(
     let Some(origin) = origin.filter(|_| signin::same_origin(&headers)).map(str::to_owned) else {
         return sessions.refuse(Refusal::Origin, StatusCode::FORBIDDEN);
     };
-    let principal = match signin::principal(&dashboard, asked, &headers).await {
+    let principal = match signin::principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => principal,
         Err(error) => return sessions.refuse(Refusal::SignIn, signin::status_of(&error)),
     };
@@ -281,7 +281,7 @@ pub(crate) async fn upgrade(
         })
 }
 
-/// Ends a page once its sign-in no longer holds.
+/// Ends a page once its sign-in is no longer valid.
 async fn watch_sign_in(system: Arc<System>, principal: Principal, ended: CancellationToken) {
     let mut changes = system.auth.changes();
     loop {

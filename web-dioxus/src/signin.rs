@@ -30,13 +30,17 @@ pub(crate) struct LoginForm {
     next: String,
 }
 
-/// On whose behalf a request with these cookies acts.
-pub(crate) async fn principal(dashboard: &Dashboard, asked: Asked, headers: &HeaderMap) -> Result<Principal, ServiceError> {
+/// Principal of a request with these cookies.
+pub(crate) async fn principal(
+    dashboard: &Dashboard,
+    request_origin: OriginExtension,
+    headers: &HeaderMap,
+) -> Result<Principal, ServiceError> {
     let access_token = cookies::read(headers, cookies::ACCESS).ok_or(ServiceError::Unauthorized)?;
-    dashboard.system.auth.authenticate(access_token, origin(asked)).await
+    dashboard.system.auth.authenticate(access_token, origin(request_origin)).await
 }
 
-/// Whether the request comes from a page of ours. A browser names the origin in
+/// Whether the request comes from a page of this server. A browser names the origin in
 /// every POST and socket upgrade; without one there must be no cookie to abuse.
 pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -47,14 +51,14 @@ pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The request, as the node that serves the dashboard noted it.
-pub(crate) type Asked = Option<Extension<Origin>>;
+/// Origin of the request, as recorded by the node.
+pub(crate) type OriginExtension = Option<Extension<Origin>>;
 
-fn origin(asked: Asked) -> Origin {
-    asked.map(|Extension(origin)| origin).unwrap_or_default()
+fn origin(request_origin: OriginExtension) -> Origin {
+    request_origin.map(|Extension(origin)| origin).unwrap_or_default()
 }
 
-/// A path on this server to go on to, else the overview.
+/// Path on this server to continue to, else the overview.
 pub(crate) fn local_path(next: &str) -> &str {
     let local = next.starts_with('/')
         && !next.starts_with("//")
@@ -66,9 +70,14 @@ pub(crate) fn local_path(next: &str) -> &str {
 }
 
 /// `GET /login`
-pub(crate) async fn form(State(dashboard): State<Arc<Dashboard>>, Query(query): Query<Next>, asked: Asked, headers: HeaderMap) -> Response {
+pub(crate) async fn form(
+    State(dashboard): State<Arc<Dashboard>>,
+    Query(query): Query<Next>,
+    request_origin: OriginExtension,
+    headers: HeaderMap,
+) -> Response {
     let next = local_path(&query.next);
-    match principal(&dashboard, asked, &headers).await {
+    match principal(&dashboard, request_origin, &headers).await {
         Ok(_) => Redirect::to(next).into_response(),
         Err(_) => LoginPage { next, username: "", error: None }.render(&dashboard.assets, StatusCode::OK),
     }
@@ -77,7 +86,7 @@ pub(crate) async fn form(State(dashboard): State<Arc<Dashboard>>, Query(query): 
 /// `POST /login`
 pub(crate) async fn login(
     State(dashboard): State<Arc<Dashboard>>,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: HeaderMap,
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
@@ -92,7 +101,7 @@ pub(crate) async fn login(
         return page(&form, "This request came from another origin and was rejected.".into(), StatusCode::FORBIDDEN);
     }
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let client = ClientInfo { origin: origin(asked), user_agent };
+    let client = ClientInfo { origin: origin(request_origin), user_agent };
     match dashboard.system.auth.login(&form.username, &form.password, client).await {
         Ok(signed_in) => {
             let mut response = Redirect::to(local_path(&form.next)).into_response();
@@ -119,14 +128,14 @@ pub(crate) async fn login(
 }
 
 /// `POST /logout`
-pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap) -> Response {
+pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, request_origin: OriginExtension, headers: HeaderMap) -> Response {
     if !same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     // An expired access token leaves the session to its refresh token, so that one is used to end it.
-    let principal = match principal(&dashboard, asked.clone(), &headers).await {
+    let principal = match principal(&dashboard, request_origin.clone(), &headers).await {
         Ok(principal) => Some(principal),
-        Err(_) => renewed(&dashboard, asked, &headers).await.ok().map(|(_, principal)| principal),
+        Err(_) => renewed(&dashboard, request_origin, &headers).await.ok().map(|(_, principal)| principal),
     };
     if let Some(principal) = principal
         && let Err(cause) = dashboard.system.auth.logout(&principal).await
@@ -139,22 +148,22 @@ pub(crate) async fn logout(State(dashboard): State<Arc<Dashboard>>, asked: Asked
     response
 }
 
-/// A new pair of tokens for the refresh cookie, and whose they are.
+/// A new pair of tokens for the refresh cookie, and its principal.
 pub(crate) async fn renewed(
     dashboard: &Dashboard,
-    asked: Asked,
+    request_origin: OriginExtension,
     headers: &HeaderMap,
 ) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
     let refresh_token = cookies::read(headers, cookies::REFRESH).ok_or(ServiceError::Unauthorized)?;
-    let origin = origin(asked);
+    let origin = origin(request_origin);
     let signed_in = dashboard.system.auth.refresh(refresh_token, origin.clone()).await?;
     let principal = dashboard.system.auth.authenticate(&signed_in.access_token, origin).await?;
     Ok((signed_in, principal))
 }
 
 /// `GET /live/check`
-pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap) -> Response {
-    match principal(&dashboard, asked, &headers).await {
+pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, request_origin: OriginExtension, headers: HeaderMap) -> Response {
+    match principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => {
             // A refused upgrade tells a browser nothing, so it is told here.
             let (status, text) = match dashboard.sessions.in_the_way(&principal) {
@@ -168,12 +177,12 @@ pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, asked: Asked,
 }
 
 /// `POST /live/refresh`
-pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, asked: Asked, headers: HeaderMap) -> Response {
+pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, request_origin: OriginExtension, headers: HeaderMap) -> Response {
     if !same_origin(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    match renewed(&dashboard, asked, &headers).await {
+    match renewed(&dashboard, request_origin, &headers).await {
         Ok((signed_in, _)) => cookies::set(response.headers_mut(), &signed_in, clock::now(), dashboard.secure_cookies),
         Err(error) => {
             *response.status_mut() = status_of(&error);
@@ -185,7 +194,7 @@ pub(crate) async fn refresh(State(dashboard): State<Arc<Dashboard>>, asked: Aske
     shell::protect(response)
 }
 
-/// What a refused or failed check means to the glue.
+/// Status of a refused or failed check for the script.
 pub(crate) fn status_of(error: &ServiceError) -> StatusCode {
     match error {
         ServiceError::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -1,4 +1,4 @@
-//! Short messages that say how an action went and go away by themselves.
+//! Toasts: short messages about the result of an action that disappear by themselves.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::context::{explain, use_session};
 use crate::format;
 use crate::icon::{Glyph, icon};
 
-/// How long a message stays.
+/// Display time of a message.
 const STAYS: Duration = Duration::from_secs(6);
-/// How long one stays that offers to take something back.
+/// Display time of a message with undo.
 const UNDO_STAYS: Duration = Duration::from_secs(15);
-/// Most messages at a time; older ones make room.
+/// Most messages at a time; older ones are dropped.
 const SHOWN_MAX: usize = 4;
 
-/// What a message offers to take back.
+/// Undo action of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Undo {
-    /// Takes deleted devices back into the fleet.
+    /// Restores deleted devices.
     Restore(Vec<DeviceId>),
 }
 
@@ -35,7 +35,7 @@ struct Toast {
     until: Instant,
 }
 
-/// The messages of a page.
+/// Messages of a page.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Toasts {
     shown: Signal<Vec<Toast>>,
@@ -43,22 +43,22 @@ pub(crate) struct Toasts {
 }
 
 impl Toasts {
-    /// Something worked.
+    /// Shows a success.
     pub(crate) fn good(self, text: impl Into<String>) {
         self.show(true, text.into(), None);
     }
 
-    /// Something worked, and can be taken back for a moment.
+    /// Shows a success that can be undone for a moment.
     pub(crate) fn undoable(self, text: impl Into<String>, undo: Undo) {
         self.show(true, text.into(), Some(undo));
     }
 
-    /// Something was refused or failed.
+    /// Shows the error of a service.
     pub(crate) fn failed(self, error: &ServiceError) {
         self.show(false, explain(error), None);
     }
 
-    /// Something went wrong that no service said.
+    /// Shows any other error.
     pub(crate) fn bad(self, text: impl Into<String>) {
         self.show(false, text.into(), None);
     }
@@ -75,7 +75,7 @@ impl Toasts {
     }
 }
 
-/// Makes the messages available to everything below.
+/// Provides the messages to all children.
 pub(crate) fn use_toasts_provider() -> Toasts {
     let (shown, count) = (use_signal(Vec::new), use_signal(|| 0));
     use_context_provider(|| Toasts { shown, count })
@@ -86,7 +86,7 @@ pub(crate) fn use_toasts() -> Toasts {
     use_context()
 }
 
-/// Where messages appear.
+/// Region in which messages appear.
 #[component]
 pub(crate) fn ToastRegion() -> Element {
     let toasts = use_toasts();

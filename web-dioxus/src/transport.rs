@@ -1,4 +1,4 @@
-//! One open page: a VirtualDom and the socket to the browser that shows it.
+//! Transport of one open page: a VirtualDom and the socket to its browser.
 //!
 //! What changed goes out as binary frames, first byte 1; events come in as JSON
 //! text. Nothing is ever evaluated on either side.
@@ -15,33 +15,33 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// What the browser sends to show that it is there, and what it gets back.
+/// Keep-alive message of the browser, and its reply.
 const PING: &str = "__ping__";
 const PONG: &[u8] = b"\0__pong__";
-/// How long a browser may take to accept a frame.
+/// Timeout for sending a frame.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a browser may be silent; it pings every 25 s.
+/// Idle timeout; the browser pings every 25 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(75);
-/// Least time between frames that nobody asked for.
+/// Minimum interval of unsolicited frames.
 const FRAME_INTERVAL: Duration = Duration::from_millis(50);
-/// For so long after an event frames are its consequences: they go out at once.
+/// Time after an event in which frames are sent at once, as its consequences.
 const QUICK: Duration = Duration::from_millis(500);
 const QUICK_INTERVAL: Duration = Duration::from_millis(2);
 /// Close code "going away": the browser comes back by itself.
 const GOING_AWAY: u16 = 1001;
 
-/// Why a page ended.
+/// Reason for the end of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The browser closed it or is gone.
+    /// Closed by the browser, or connection lost.
     Closed,
-    /// The browser was silent for too long.
+    /// Idle timeout.
     Silent,
-    /// The browser did not take what it was sent.
+    /// Send timeout.
     Slow,
-    /// The server ended it: shutdown, or the sign-in no longer holds.
+    /// Ended by the server: shutdown or invalid sign-in.
     Ended,
-    /// The browser sent what no glue of ours sends.
+    /// Invalid message from the browser.
     Garbage,
 }
 
@@ -109,7 +109,7 @@ pub(crate) async fn run(mut document: VirtualDom, mut socket: WebSocket, ended: 
     }
 }
 
-/// Hands an event to its handlers; one that cannot be read is left alone.
+/// Dispatches an event to its handlers; an invalid one is ignored.
 fn handle(document: &VirtualDom, text: &str) {
     let Ok(FromBrowser::Event(event)) = serde_json::from_str(text) else { return };
     // Elements are not reachable from here, so there is nothing to mount.

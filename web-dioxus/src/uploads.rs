@@ -1,4 +1,4 @@
-//! Files that were sent and wait for the page that asked for them.
+//! Uploaded files that wait for their page.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use domain::UserId;
 use domain::access::Principal;
 
-/// Files that wait at a time.
+/// Most waiting files.
 const WAITING_MAX: usize = 8;
-/// How long a file waits for its page.
+/// Lifetime of a waiting file.
 const WAITS: Duration = Duration::from_secs(60);
 
 struct Waiting {
@@ -18,12 +18,12 @@ struct Waiting {
     since: Instant,
 }
 
-/// Files that were sent and not yet taken by their page.
+/// Uploaded files not yet taken by their page.
 #[derive(Default)]
 pub(crate) struct Uploads(Mutex<HashMap<String, Waiting>>);
 
 impl Uploads {
-    /// Keeps a file of `user` for a moment; `None` when too many wait. One of the same person makes room.
+    /// Stores a file of `user` temporarily, in place of an earlier one; `None` when too many wait.
     pub(crate) fn keep(&self, id: String, user: UserId, file: &[u8], now: Instant) -> Option<()> {
         // Every step leaves the map whole, so a poisoned lock guards good data.
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +35,7 @@ impl Uploads {
         Some(())
     }
 
-    /// Hands a file to a page of the person who sent it, once.
+    /// Takes a file for a page of its uploader, once.
     pub(crate) fn take(&self, principal: &Principal, id: &str) -> Option<Arc<[u8]>> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = waiting.get(id).is_some_and(|file| Some(file.user) == principal.user_id());

@@ -1,5 +1,5 @@
-//! What the address of a page says about it: filter, order and selection, so
-//! that they survive a reload, a lost connection, and being sent to a colleague.
+//! URL state of pages: filter, order and selection, which thereby survive a reload and a lost connection and can be
+//! shared.
 //!
 //! The router decodes percent signs of the whole query before a page sees it, so
 //! values are written with `~` in their place: `a&b` is `a~26b`.
@@ -12,27 +12,27 @@ use domain::query::{DeviceFilter, Sort};
 
 use crate::selection::{self, SELECTED_MAX, Selection};
 
-/// Longest value that is read from an address.
+/// Longest accepted value.
 const VALUE_CHARS_MAX: usize = 200;
 
-/// What the devices page shows.
+/// State of the devices page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct DevicesUrl {
-    /// Which devices.
+    /// Filter.
     pub(crate) filter: DeviceFilter,
-    /// In which order.
+    /// Order.
     pub(crate) sort: Sort,
     /// Selected devices.
     pub(crate) selected: Selection,
 }
 
 impl DevicesUrl {
-    /// Reads the query of an address as browsers send it; the router does this for pages.
+    /// Parses the query of a URL as browsers send it; the router does this for pages.
     pub(crate) fn from_address(query: &str) -> Self {
         Self::from(percent_decoded(query).as_str())
     }
 
-    /// How many conditions the filter has.
+    /// Number of conditions of the filter.
     pub(crate) fn conditions(&self) -> usize {
         let filter = &self.filter;
         [
@@ -51,25 +51,25 @@ impl DevicesUrl {
     }
 }
 
-/// Reads the name of a connectivity.
+/// Parses the name of a connectivity.
 pub(crate) fn connectivity(name: &str) -> Option<Connectivity> {
     [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen].into_iter().find(|known| known.as_str() == name)
 }
 
-/// Reads the name of an app's state.
+/// Parses the name of an app status.
 pub(crate) fn app_status(name: &str) -> Option<AppStatus> {
     AppStatus::parse("app", name).ok()
 }
 
 impl From<&str> for DevicesUrl {
-    /// Reads what it understands and leaves out the rest.
+    /// Parses known parameters and ignores the rest.
     fn from(query: &str) -> Self {
         let sort = pairs(query).filter(|(key, _)| *key == "sort").last().and_then(|(_, value)| Sort::parse(&value).ok());
         Self { filter: filter_of(query), sort: sort.unwrap_or_default(), selected: selection_of(query) }
     }
 }
 
-/// Reads the devices that a query names or describes.
+/// Parses the selection of a query.
 pub(crate) fn selection_of(query: &str) -> Selection {
     let mut selected = Selection::default();
     for (key, value) in pairs(query) {
@@ -79,14 +79,14 @@ pub(crate) fn selection_of(query: &str) -> Selection {
             _ => {}
         }
     }
-    // Whatever the order they stand in.
+    // Independent of the order of parameters.
     if let Some((_, value)) = pairs(query).find(|(key, _)| *key == "not") {
         let _ = selection::ids(&value).all(|id| selected.set(id, false));
     }
     selected
 }
 
-/// Reads the conditions among the pairs of a query.
+/// Parses the filter conditions of a query.
 fn filter_of(query: &str) -> DeviceFilter {
     let mut filter = DeviceFilter::default();
     for (key, value) in pairs(query) {
@@ -105,7 +105,7 @@ fn filter_of(query: &str) -> DeviceFilter {
     filter
 }
 
-/// A filter as the part of a query.
+/// Filter in the form of query parameters.
 struct FilterQuery<'a>(&'a DeviceFilter);
 
 impl fmt::Display for FilterQuery<'_> {
@@ -126,7 +126,7 @@ impl fmt::Display for DevicesUrl {
     }
 }
 
-/// The length of time that plots show.
+/// Time range of plots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Range {
     /// The last 24 hours.
@@ -139,10 +139,10 @@ pub(crate) enum Range {
 }
 
 impl Range {
-    /// Every length, shortest first.
+    /// Every range, the shortest first.
     pub(crate) const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
 
-    /// Its name in an address.
+    /// Name in a URL.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Day => "24h",
@@ -152,10 +152,10 @@ impl Range {
     }
 }
 
-/// What the page of a device shows.
+/// State of the page of a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct DeviceUrl {
-    /// How far back its plots reach.
+    /// Time range of the plots.
     pub(crate) range: Range,
 }
 
@@ -174,10 +174,10 @@ impl fmt::Display for DeviceUrl {
     }
 }
 
-/// What the enrollment page shows.
+/// State of the enrollment page.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct EnrollmentUrl {
-    /// Tokens in this state; all when absent.
+    /// Filter of tokens by status.
     pub(crate) status: Option<TokenStatus>,
 }
 
@@ -199,14 +199,14 @@ pub(crate) fn percent_decoded(query: &str) -> String {
     percent_encoding::percent_decode_str(query).decode_utf8_lossy().into_owned()
 }
 
-/// Writes the pairs of a query.
+/// Writer of query parameters.
 pub(crate) struct Query<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
     first: bool,
 }
 
 impl<'a, 'f> Query<'a, 'f> {
-    /// A query of which nothing is written yet.
+    /// An empty query.
     pub(crate) fn new(f: &'a mut fmt::Formatter<'f>) -> Self {
         Self { f, first: true }
     }
@@ -222,21 +222,21 @@ impl<'a, 'f> Query<'a, 'f> {
         self.pair("app", filter.app_status.map(AppStatus::as_str))
     }
 
-    /// The pairs of selected devices.
+    /// Writes the parameters of a selection.
     pub(crate) fn selection(&mut self, selected: &Selection) -> fmt::Result {
         let ids = |ids: &[domain::DeviceId]| Some(selection::names(ids)).filter(|ids| !ids.is_empty());
         match selected {
             Selection::Devices(selected) => self.pair("sel", ids(selected).as_deref()),
             Selection::Matching { filter, except } => {
                 let conditions = FilterQuery(filter).to_string();
-                // A pair without a value says nothing.
+                // A pair without a value has no meaning.
                 self.pair("all", Some(if conditions.is_empty() { "devices" } else { &conditions }))?;
                 self.pair("not", ids(except).as_deref())
             }
         }
     }
 
-    /// A pair, unless it says nothing.
+    /// Writes a pair, unless it has no value.
     pub(crate) fn pair(&mut self, key: &str, value: Option<&str>) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         if !std::mem::take(&mut self.first) {
@@ -256,16 +256,16 @@ impl<'a, 'f> Query<'a, 'f> {
     }
 }
 
-/// The pairs of a query that have a value.
+/// Pairs of a query with a value.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key, read(key, value)))
+        .map(|(key, value)| (key, decode(key, value)))
         .filter(|(_, value)| !value.is_empty())
 }
 
-fn read(key: &str, value: &str) -> String {
+fn decode(key: &str, value: &str) -> String {
     let limit = match key {
         "sel" | "not" => SELECTED_MAX * 37,
         // A filter within a filter's query.

@@ -43,22 +43,22 @@ impl DeviceKey {
     }
 }
 
-/// The keys that a device takes: one, or two while it is changing over.
+/// Accepted keys of a device: one, or two during a rotation.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    /// The one it has proved to have.
+    /// Confirmed key.
     pub current: DeviceKey,
-    /// The one of a `rotate_key` whose result is not acknowledged yet.
+    /// Key of a `rotate_key` whose result is not acknowledged yet.
     pub next: Option<DeviceKey>,
 }
 
 impl Keys {
-    /// A single one.
+    /// A single key.
     pub fn of(current: DeviceKey) -> Self {
         Self { current, next: None }
     }
 
-    /// From now on `key` alone holds, unless a still newer one is on its way.
+    /// Makes `key` the only one, unless a newer one is pending.
     pub fn change_over(&mut self, key: DeviceKey) {
         if self.next.as_ref() == Some(&key) {
             self.next = None;
@@ -71,7 +71,7 @@ impl Keys {
     }
 }
 
-/// Why a command must not run; in this order, the first that is true.
+/// Reason for refusing a command; the first one in this order applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// `v` is not `1`.
@@ -80,11 +80,11 @@ pub enum Refusal {
     BadSignature,
     /// It is signed, but names another device.
     OtherDevice,
-    /// Its time is over, or is no time.
+    /// Expired, or without a valid expiry.
     Expired,
-    /// Its `request_id` was run before.
+    /// A command with this `request_id` was run before.
     SeenBefore,
-    /// So many are remembered that another could not be: it is left for later.
+    /// No capacity to store its id; the command is left for later.
     MemoryFull,
 }
 
@@ -102,12 +102,12 @@ impl Refusal {
     }
 }
 
-/// What a device is to do with a command.
+/// Verdict on a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Run it, now and never again: its id is remembered already.
+    /// Run the command; its id is stored already.
     Run,
-    /// Leave it.
+    /// Refuse the command.
     Refused(Refusal),
 }
 
@@ -126,7 +126,7 @@ impl Verdict {
 pub fn judge(keys: &Keys, device_id: &str, command: &Command, now: DateTime<Utc>, seen: &mut Seen) -> Verdict {
     let refusal = match () {
         () if command.v != VERSION => Refusal::UnknownVersion,
-        // Each key is tried whatever the first one says: who waits learns nothing.
+        // Every key is tried, so that timing reveals nothing.
         () if keys.iter().filter(|key| is_signed(key, command)).count() == 0 => Refusal::BadSignature,
         () if command.device_id != device_id => Refusal::OtherDevice,
         () => match expiry(command) {

@@ -1,4 +1,4 @@
-//! The ids that a device remembers so that it runs each command once.
+//! Ids of executed commands, so that a device runs each command once.
 
 use std::collections::HashMap;
 
@@ -6,18 +6,17 @@ use chrono::{DateTime, Utc};
 
 use super::Refusal;
 
-/// Ids remembered at the same time by one device.
+/// Capacity of one device.
 pub const SEEN_LIMIT: usize = 10_000;
 
-/// Ids of commands that were run, each until its command has expired: from then
-/// on the expiry alone keeps it from running.
+/// Ids of executed commands, each kept until its expiry, which prevents execution from then on.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     until: HashMap<String, DateTime<Utc>>,
 }
 
 impl Seen {
-    /// Remembers an id; an error when it was known, or when there is no room.
+    /// Stores an id; an error when it is known or the capacity is exhausted.
     pub fn remember(&mut self, request_id: &str, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Refusal> {
         if self.until.contains_key(request_id) {
             return Err(Refusal::SeenBefore);
@@ -37,12 +36,12 @@ impl Seen {
         self.until.contains_key(request_id)
     }
 
-    /// How many are remembered.
+    /// Number of ids.
     pub fn len(&self) -> usize {
         self.until.len()
     }
 
-    /// Whether none is.
+    /// Whether there are no ids.
     pub fn is_empty(&self) -> bool {
         self.until.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Whether nothing is under way any more for the devices of a seed, by the database.
+//! Detection of quiescence of the devices of a seed, from the database.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::harness::Psql;
 
-const LOOK_EVERY: Duration = Duration::from_millis(400);
+const POLL_INTERVAL: Duration = Duration::from_millis(400);
 
-/// Everything that still waits for a device with a tag: what, and how often. A device that lost its database says nothing more
-/// about what it had received before; a deployment that paused by itself starts nothing more.
-const WAITING: &str = "
+/// Unfinished work of the devices with a tag: kind and count. A device that lost its database reports nothing more about what it
+/// had received before; a deployment that paused by itself starts nothing more.
+const UNFINISHED: &str = "
     WITH ours AS (SELECT device_id FROM device WHERE :'tag' = ANY (tags) AND deleted_at IS NULL)
     SELECT 'commands ' || state, count(*) FROM command JOIN ours USING (device_id)
      WHERE state IN ('queued', 'sent', 'delivered')
@@ -26,13 +26,14 @@ const WAITING: &str = "
     SELECT 'devices with a queue', count(*) FROM device_last_status JOIN ours USING (device_id)
      WHERE queue_depth > 1 HAVING count(*) > 0";
 
-/// Waits until nothing is left; what is, after `within`. `lost` is the device that lost its database, and when (microseconds).
+/// Waits until no work is left; a description of the rest after `within`. `lost` is the device that lost its database, and when
+/// (microseconds).
 pub(super) async fn until_drained(psql: &Psql, tag: &str, lost: Option<(&str, i64)>, within: Duration) -> Result<Option<String>> {
     let started = Instant::now();
     let (lost, lost_at) = lost.map_or(("", 0.0), |(device, at_us)| (device, at_us as f64 / 1e6));
     let lost_at = lost_at.to_string();
     loop {
-        let rows = psql.run(WAITING, &[("tag", tag), ("lost", lost), ("lost_at", &lost_at)]).await?;
+        let rows = psql.run(UNFINISHED, &[("tag", tag), ("lost", lost), ("lost_at", &lost_at)]).await?;
         let waiting: Vec<String> = rows.lines().filter_map(|row| row.rsplit_once('|')).map(|(what, n)| format!("{n} {what}")).collect();
         if waiting.is_empty() {
             return Ok(None);
@@ -40,6 +41,6 @@ pub(super) async fn until_drained(psql: &Psql, tag: &str, lost: Option<(&str, i6
         if started.elapsed() > within {
             return Ok(Some(format!("not drained within {within:?}: {}", waiting.join(", "))));
         }
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

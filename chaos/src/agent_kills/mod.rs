@@ -1,10 +1,10 @@
 //! `chaos agent-kills`: host agents on a cluster of real nodes. Agents are killed at every step of a command, a deployment and an
-//! update of themselves, nodes and links go away meanwhile, and the oracle says whether every promise was kept.
+//! update of themselves while nodes and links fail, and the oracle checks the promises.
 
 mod drain;
+mod environment;
 mod schedule;
 mod seed_run;
-mod site;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::duration;
 use crate::host_agent::Jvm;
 use crate::limits::allow_connections;
 use crate::signals::{Stop, unless_stopped};
+use environment::Environment;
 use schedule::{Limits, Schedule};
-use site::Site;
 
-/// Connections by way of the proxies, both ends of each, and of whoever orders and deploys.
+/// Connections through the proxies, both ends of each, and of operator and deployer.
 const CONNECTIONS: u64 = 2_048;
-/// Builds of the agent that are there to be updated to when none is given.
+/// Default build for updates of the agent.
 const FIXTURE_BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks/agent-121.apk");
 
 /// Arguments of `chaos agent-kills`.
@@ -75,7 +75,7 @@ pub struct AgentKillsArgs {
 }
 
 impl AgentKillsArgs {
-    /// The build that agents update themselves to; `None`: there is none.
+    /// Build that agents update to, if there is one.
     fn agent_build(&self) -> Result<Option<PathBuf>> {
         if let Some(given) = &self.agent_apk {
             ensure!(given.is_file(), "{} is no file: name a signed APK of the agent with --agent-apk", given.display());
@@ -92,26 +92,26 @@ impl AgentKillsArgs {
 pub async fn run(args: AgentKillsArgs, stop: Stop) -> Result<bool> {
     allow_connections(args.agents as u64 * 16 + CONNECTIONS).map_err(anyhow::Error::msg)?;
     let jvm = Jvm::find(args.agent_jar.as_deref())?;
-    let Some(site) = unless_stopped(&stop, Box::pin(Site::start(&args, jvm))).await else { anyhow::bail!("interrupted") };
-    let mut site = site?;
-    let outcome = unless_stopped(&stop, Box::pin(run_seeds(&mut site, &args))).await;
+    let Some(environment) = unless_stopped(&stop, Box::pin(Environment::start(&args, jvm))).await else { anyhow::bail!("interrupted") };
+    let mut environment = environment?;
+    let outcome = unless_stopped(&stop, Box::pin(run_seeds(&mut environment, &args))).await;
     if !matches!(outcome, Some(Ok(true))) && args.data_dir.is_none() {
-        println!("logs, records and database stay in {}", site.cluster.folder().display());
-        site.cluster.keep_folder();
+        println!("logs, records and database stay in {}", environment.cluster.folder().display());
+        environment.cluster.keep_folder();
     }
     outcome.context("interrupted")?
 }
 
-async fn run_seeds(site: &mut Site, args: &AgentKillsArgs) -> Result<bool> {
+async fn run_seeds(environment: &mut Environment, args: &AgentKillsArgs) -> Result<bool> {
     let mut broken = Vec::new();
     let mut report = Vec::new();
-    for (place, seed) in (args.seed..).take(args.seeds as usize).enumerate() {
+    for (index, seed) in (args.seed..).take(args.seeds as usize).enumerate() {
         let started = Instant::now();
-        let limits = Limits { agents: args.agents, nodes: args.nodes, disturbed: args.disturbed, updates: site.build.is_some() };
+        let limits = Limits { agents: args.agents, nodes: args.nodes, disturbed: args.disturbed, updates: environment.build.is_some() };
         let schedule = Schedule::of(seed, limits);
         println!("seed {seed}:\n{schedule}");
-        let first_number = (place * args.agents) as u64 + 1;
-        let verdict = Box::pin(seed_run::run(site, args, &schedule, first_number)).await.with_context(|| format!("seed {seed}"))?;
+        let first_number = (index * args.agents) as u64 + 1;
+        let verdict = Box::pin(seed_run::run(environment, args, &schedule, first_number)).await.with_context(|| format!("seed {seed}"))?;
         let (kept, took_s) = (verdict.violations() == 0, started.elapsed().as_secs_f64());
         println!("{verdict}\nseed {seed}: {} ({took_s:.0} s)\n", if kept { "ok" } else { "BROKEN" });
         report.push(json!({"seed": seed, "ok": kept, "seconds": took_s, "schedule": schedule.to_string(), "verdict": verdict,

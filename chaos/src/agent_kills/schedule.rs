@@ -1,4 +1,4 @@
-//! What goes wrong when: a pure function of a seed.
+//! Schedule of kills and faults: a pure function of a seed.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::host_agent::HaltPoint;
 use crate::network::Mode;
-use crate::soak::{Kind, Step, place};
+use crate::soak::{Kind, Step, random_fault};
 
-/// Points of the agent's life, a command, a deployment and an update where its process is halted, each with the latest
-/// occurrence that is tried. Every agent of a seed begins with another one, and the next seed goes on from there.
+/// Points at which the process of an agent is halted, each with the latest occurrence to try. Every agent of a seed begins with
+/// another one, and the next seed continues from there.
 const HALTS: [(&str, u32); 24] = [
     ("command.received", 3),
     ("install.accepted", 1),
@@ -40,7 +40,7 @@ const HALTS: [(&str, u32); 24] = [
     ("install.installed", 2),
 ];
 
-/// Faults of nodes and their links that a run of this length has time for.
+/// Faults of nodes and links that fit into a run of this length.
 const NODE_FAULTS: [Kind; 10] = [
     Kind::Kill,
     Kind::Suspend,
@@ -54,31 +54,31 @@ const NODE_FAULTS: [Kind; 10] = [
     Kind::DatabaseSlow,
 ];
 
-/// How large a schedule is.
+/// Dimensions of a schedule.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) agents: usize,
     pub(super) nodes: usize,
-    /// All has ended by then, but for the last lives of the agents.
+    /// End of the schedule; only the last lives of the agents continue.
     pub(super) disturbed: Duration,
-    /// Whether there is a build to update to.
+    /// Whether the agent is updated.
     pub(super) updates: bool,
 }
 
-/// One life of an agent's process that ends by force.
+/// One run of the process of an agent, ended by a kill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Life {
-    /// It halts there, if it gets there.
+    /// Point at which the process halts, if it gets there.
     pub(super) halt_at: Option<HaltPoint>,
-    /// It is killed by then.
+    /// Latest time of the kill.
     pub(super) killed_after: Duration,
-    /// How long it stays dead.
+    /// Time until the next start.
     pub(super) down: Duration,
-    /// Whether its database file is damaged meanwhile.
+    /// Whether the database file is damaged before the next start.
     pub(super) database_damaged: bool,
 }
 
-/// What about a device is otherwise for a while.
+/// Temporary change of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeviceChange {
     StorageFull,
@@ -100,33 +100,33 @@ const CHANGES: [DeviceChange; 7] = [
     DeviceChange::NotPermitted,
 ];
 
-/// One agent.
+/// Schedule of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AgentSchedule {
     pub(super) clock_offset_ms: i64,
     pub(super) lives: Vec<Life>,
-    /// With beginning and end.
+    /// Start, end and kind of its temporary change.
     pub(super) change: Option<(Duration, Duration, DeviceChange)>,
 }
 
-/// The way from all agents to one node is disturbed.
+/// Fault of the connections from all agents to one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AccessFault {
     pub(super) at: Duration,
     pub(super) until: Duration,
-    /// Which node, from 0.
+    /// Index of the node.
     pub(super) node: usize,
     pub(super) mode: Mode,
 }
 
-/// All of it; times are from the moment that all agents are enrolled.
+/// Schedule of a seed; times count from the enrollment of the last agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
     pub(super) agents: Vec<AgentSchedule>,
     pub(super) faults: Vec<Step>,
     pub(super) access: Vec<AccessFault>,
-    /// When the build is promoted, if there is one.
+    /// Time at which the build is promoted, if there is one.
     pub(super) update_at: Option<Duration>,
 }
 
@@ -141,7 +141,7 @@ impl Schedule {
             .map(|n| {
                 let first = HALTS[(seed as usize).wrapping_mul(limits.agents).wrapping_add(n) % HALTS.len()];
                 let mut halts = vec![Some(first)];
-                // The second life begins in the middle, where deployment and update are under way.
+                // The second life starts in the middle, while deployment and update are in progress.
                 halts.push(rng.random_bool(0.6).then(|| HALTS[rng.random_range(0..HALTS.len())]));
                 if n != damaged && rng.random_bool(0.3) {
                     halts.truncate(1);
@@ -163,7 +163,7 @@ impl Schedule {
             let begins = free_at + rng.random_range(0.0..0.1);
             let lasts = rng.random_range(0.2..0.35);
             let kind = NODE_FAULTS[rng.random_range(0..NODE_FAULTS.len())];
-            faults.push(Step { at: at(begins), until: at(begins + lasts), fault: place(kind, limits.nodes, &mut rng) });
+            faults.push(Step { at: at(begins), until: at(begins + lasts), fault: random_fault(kind, limits.nodes, &mut rng) });
             free_at = begins + lasts + 0.05;
         }
         let access = (0..2)
@@ -187,7 +187,7 @@ impl Schedule {
     }
 }
 
-/// Most clocks are right, some are off by a little, by hours, by a year.
+/// Clock offset: mostly none, else seconds, hours or a year.
 fn clock_offset_ms(rng: &mut SmallRng) -> i64 {
     let sign = if rng.random_bool(0.5) { 1 } else { -1 };
     let off = match rng.random_range(0..20) {

@@ -1,4 +1,4 @@
-//! One seed from its agents' enrollment to its verdict.
+//! Run of one seed, from the enrollment of its agents to the verdict.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::AgentKillsArgs;
 use super::drain::until_drained;
+use super::environment::{CALL_TIMEOUT, EXEC, Environment, PACKAGE};
 use super::schedule::{AgentSchedule, DeviceChange, Schedule};
-use super::site::{ANSWER_WITHIN, EXEC, PACKAGE, Site};
 use crate::clock::now;
 use crate::host_agent::{AppVersion, DeviceProfile, ExitReason, HostAgent, HostAgents, HostAgentsPlan, HostAgentsSummary};
 use crate::identity::key_history;
 use crate::network::Modes;
 use crate::operator::deployments::{self, Deployer, DeployerPlan, versions_in};
-use crate::operator::{self, ActionMix, OperatorPlan, Running};
+use crate::operator::{self, ActionMix, OperatorPlan, RunningOperator};
 use crate::oracle::{self, Check, History, HostAgentFiles, Verdict, Violation};
 
-/// How long all agents may take to start and enroll.
+/// Time limit of start and enrollment of all agents.
 const ENROLLED_WITHIN: Duration = Duration::from_secs(120);
-/// Promises that are judged here; the others are about what this run does not do, or about agents that try again at once.
+/// Promises that are checked here; the others concern what this run does not do, or agents that retry at once.
 const PROMISES: [&str; 6] = ["P1", "P2", "P3", "P5", "P6", "P14"];
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long an agent is without network after all is healed, so that its return makes it deliver at once.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Duration of the network interruption after all faults are healed, whose end makes agents deliver at once.
 const NETWORK_GAP: Duration = Duration::from_millis(400);
 
-/// An agent, what happens to it, and what it believes to run on.
-struct Actor {
+/// An agent with its schedule and device profile.
+struct ScheduledAgent {
     agent: Arc<HostAgent>,
     schedule: AgentSchedule,
     profile: DeviceProfile,
@@ -39,16 +39,16 @@ struct Actor {
     damaged_us: Option<i64>,
 }
 
-pub(super) async fn run(site: &mut Site, args: &AgentKillsArgs, schedule: &Schedule, first_number: u64) -> Result<Verdict> {
+pub(super) async fn run(environment: &mut Environment, args: &AgentKillsArgs, schedule: &Schedule, first_number: u64) -> Result<Verdict> {
     let tag = format!("seed-{}-{first_number}", schedule.seed);
-    let folder = site.cluster.folder().join(&tag);
+    let folder = environment.cluster.folder().join(&tag);
     std::fs::create_dir_all(&folder)?;
-    let actors = actors(site, args, schedule, first_number, &tag, &folder).await?;
+    let agents = prepare_agents(environment, args, schedule, first_number, &tag, &folder).await?;
     let (begin, begins) = watch::channel(None);
-    let enrolling: Vec<Arc<HostAgent>> = actors.iter().map(|actor| Arc::clone(&actor.agent)).collect();
-    let mut living: JoinSet<Result<Actor>> = JoinSet::new();
-    for actor in actors {
-        living.spawn(Box::pin(live(actor, begins.clone())));
+    let enrolling: Vec<Arc<HostAgent>> = agents.iter().map(|scheduled| Arc::clone(&scheduled.agent)).collect();
+    let mut running: JoinSet<Result<ScheduledAgent>> = JoinSet::new();
+    for scheduled in agents {
+        running.spawn(Box::pin(run_lives(scheduled, begins.clone())));
     }
     let started = Instant::now();
     until_enrolled(&enrolling).await?;
@@ -57,52 +57,52 @@ pub(super) async fn run(site: &mut Site, args: &AgentKillsArgs, schedule: &Sched
     begin.send_replace(Some(Instant::now()));
 
     let orders = folder.join("orders.jsonl");
-    let operator = operator::start(operator_plan(site, args, schedule.seed, &tag), &orders)?;
-    let first = deploy_to_all(site, schedule.seed, &tag).await?;
-    let acts = folder.join("acts.jsonl");
-    let deploying = start_deployments(site, args, schedule.seed, &tag, &acts).await?;
-    let disturbed = disturb(site, args, schedule, &operator).await;
-    let died = site.heal().await?;
+    let operator = operator::start(operator_plan(environment, args, schedule.seed, &tag), &orders)?;
+    let first = deploy_to_all(environment, schedule.seed, &tag).await?;
+    let actions = folder.join("acts.jsonl");
+    let running_deployer = start_deployments(environment, args, schedule.seed, &tag, &actions).await?;
+    let disturbed = run_faults(environment, args, schedule, &operator).await;
+    let died = environment.heal().await?;
     disturbed?;
     println!("{}", operator.finish().await?);
-    let mut deployer = deploying.finish().await?;
+    let mut deployer = running_deployer.finish().await?;
     println!("{}", deployer.summary);
-    let mut actors = Vec::new();
-    while let Some(lived) = living.join_next().await {
-        actors.push(lived.context("an agent's task has failed")??);
+    let mut agents = Vec::new();
+    while let Some(finished) = running.join_next().await {
+        agents.push(finished.context("an agent's task has failed")??);
     }
     println!("all is healed and every agent lives after {:.1} s", started.elapsed().as_secs_f64());
-    come_back(&actors).await?;
-    let lost = actors.iter().find_map(|actor| actor.damaged_us.zip(device_id(&actor.agent)));
+    interrupt_network(&agents).await?;
+    let lost = agents.iter().find_map(|scheduled| scheduled.damaged_us.zip(device_id(&scheduled.agent)));
     let lost = lost.as_ref().map(|(at_us, device)| (device.as_str(), *at_us));
-    let unfinished = until_drained(&site.cluster.psql(), &tag, lost, args.drained_within).await?;
+    let unfinished = until_drained(&environment.cluster.psql(), &tag, lost, args.drained_within).await?;
     println!("drained after {:.1} s", started.elapsed().as_secs_f64());
-    // Only a device that lost its database can have left it unfinished; one that is over cannot be canceled any more.
-    let _ = site.api.steer(0, &first, "cancel").await;
+    // Only a device that lost its database can have left it unfinished; a finished deployment cannot be canceled.
+    let _ = environment.api.steer(0, &first, "cancel").await;
     deployer.summary.made.push(first);
-    if let Some(build) = &site.build {
-        build.roll_back(&site.api).await?;
+    if let Some(build) = &environment.build {
+        build.roll_back(&environment.api).await?;
     }
-    let summary = stop(&actors).await;
-    let aftermath = aftermath(&actors, &summary, unfinished, died);
-    judge(site, &actors, &folder, &deployer, aftermath).await
+    let summary = stop(&agents).await;
+    let recovery_check = recovery_check(&agents, &summary, unfinished, died);
+    judge(environment, &agents, &folder, &deployer, recovery_check).await
 }
 
-async fn actors(
-    site: &Site,
+async fn prepare_agents(
+    environment: &Environment,
     args: &AgentKillsArgs,
     schedule: &Schedule,
     first_number: u64,
     tag: &str,
     folder: &Path,
-) -> Result<Vec<Actor>> {
+) -> Result<Vec<ScheduledAgent>> {
     let plan = HostAgentsPlan {
-        jvm: &site.jvm,
+        jvm: &environment.jvm,
         count: args.agents,
         first_number,
-        servers: site.servers(),
-        enroll_at: site.cluster.members()[0].url().parse().map_err(anyhow::Error::msg)?,
-        credentials: Some(format!("admin:{}", site.cluster.admin_password()).parse().map_err(anyhow::Error::msg)?),
+        servers: environment.servers(),
+        enroll_at: environment.cluster.members()[0].url().parse().map_err(anyhow::Error::msg)?,
+        credentials: Some(format!("admin:{}", environment.cluster.admin_password()).parse().map_err(anyhow::Error::msg)?),
         tags: vec![tag.to_owned()],
         groups: Vec::new(),
         folder: folder.to_owned(),
@@ -114,7 +114,7 @@ async fn actors(
     let agents = HostAgents::prepare(plan, |number, profile| {
         profile.clock_offset_ms = schedule.agents[(number - first_number) as usize].clock_offset_ms;
         profile.sdk_int = profile.sdk_int.max(33);
-        if let Some(build) = &site.build {
+        if let Some(build) = &environment.build {
             profile.agent = build.before.clone();
         }
         let app = AppVersion { version_code: 1, version_name: "1.0".into(), signers: None };
@@ -123,47 +123,47 @@ async fn actors(
     })
     .await?;
     let schedules = schedule.agents.iter().cloned();
-    let actors = agents.into_shared().into_iter().zip(schedules).zip(profiles);
-    Ok(actors.map(|((agent, schedule), profile)| Actor { agent, schedule, profile, damaged_us: None }).collect())
+    let agents = agents.into_shared().into_iter().zip(schedules).zip(profiles);
+    Ok(agents.map(|((agent, schedule), profile)| ScheduledAgent { agent, schedule, profile, damaged_us: None }).collect())
 }
 
-/// The lives of an agent up to the beginning of its last one.
-async fn live(mut actor: Actor, mut begins: watch::Receiver<Option<Instant>>) -> Result<Actor> {
-    let changing = change_device(actor.agent.options().profile(), actor.profile.clone(), actor.schedule.change, begins.clone());
+/// Runs the lives of an agent up to the start of the last one.
+async fn run_lives(mut scheduled: ScheduledAgent, mut begins: watch::Receiver<Option<Instant>>) -> Result<ScheduledAgent> {
+    let changing = change_device(scheduled.agent.options().profile(), scheduled.profile.clone(), scheduled.schedule.change, begins.clone());
     let lives = async {
-        for life in &actor.schedule.lives {
-            actor.agent.start(life.halt_at.clone()).await?;
+        for life in &scheduled.schedule.lives {
+            scheduled.agent.start(life.halt_at.clone()).await?;
             let in_time = async {
-                // Its time runs from the beginning on, but a halt before that is one, too.
+                // The time counts from the start of the schedule, but an earlier halt ends the life as well.
                 tokio::select! {
-                    () = actor.agent.until_ended() => return,
+                    () = scheduled.agent.until_ended() => return,
                     begun = begins.wait_for(Option::is_some) => drop(begun),
                 }
-                // An agent that does not get to where it halts is killed wherever it is.
-                let _ = timeout(life.killed_after, actor.agent.until_ended()).await;
+                // An agent that does not reach its halting point is killed wherever it is.
+                let _ = timeout(life.killed_after, scheduled.agent.until_ended()).await;
             };
             in_time.await;
-            actor.agent.kill().await?;
+            scheduled.agent.kill().await?;
             if life.database_damaged {
-                damage_database(&actor.agent.options().state_dir())?;
-                actor.damaged_us = Some(now().timestamp_micros());
+                damage_database(&scheduled.agent.options().state_dir())?;
+                scheduled.damaged_us = Some(now().timestamp_micros());
             }
             sleep(life.down).await;
-            if !is_enrolled(&actor.agent) {
-                // It was halted while it enrolled: the beginning waits for it.
-                actor.agent.start(None).await?;
-                until_enrolled(std::slice::from_ref(&actor.agent)).await?;
-                actor.agent.kill().await?;
+            if !is_enrolled(&scheduled.agent) {
+                // It was halted while it enrolled: the schedule waits for it.
+                scheduled.agent.start(None).await?;
+                until_enrolled(std::slice::from_ref(&scheduled.agent)).await?;
+                scheduled.agent.kill().await?;
             }
         }
-        actor.agent.start(None).await
+        scheduled.agent.start(None).await
     };
-    let (changed, lived) = tokio::join!(changing, lives);
-    changed.and(lived)?;
-    Ok(actor)
+    let (changed, finished) = tokio::join!(changing, lives);
+    changed.and(finished)?;
+    Ok(scheduled)
 }
 
-/// Makes the device another one for a while.
+/// Applies the temporary change of a device.
 async fn change_device(
     path: std::path::PathBuf,
     profile: DeviceProfile,
@@ -201,7 +201,7 @@ fn damage_database(state_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the agent has kept who it is: from then on a kill costs it nothing.
+/// Whether the agent has stored its identity.
 fn is_enrolled(agent: &HostAgent) -> bool {
     let document = std::fs::read(agent.options().state_dir().join("identity.json")).unwrap_or_default();
     serde_json::from_slice::<serde_json::Value>(&document).is_ok_and(|vault| vault["identity"].is_object())
@@ -220,14 +220,14 @@ async fn until_enrolled(agents: &[Arc<HostAgent>]) -> Result<()> {
             anyhow::bail!("{} ended before it was enrolled: {:?}", missing.options().alias, exit.reason);
         }
         anyhow::ensure!(Instant::now() < deadline, "{} is not enrolled after {ENROLLED_WITHIN:?}", missing.options().alias);
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-fn operator_plan(site: &Site, args: &AgentKillsArgs, seed: u64, tag: &str) -> OperatorPlan {
+fn operator_plan(environment: &Environment, args: &AgentKillsArgs, seed: u64, tag: &str) -> OperatorPlan {
     OperatorPlan {
-        servers: site.cluster.members().iter().map(|member| member.url()).collect(),
-        admin_password: site.cluster.admin_password().to_owned(),
+        servers: environment.cluster.members().iter().map(|member| member.url()).collect(),
+        admin_password: environment.cluster.admin_password().to_owned(),
         pause: args.order_every,
         expires_in_s: 300,
         timeout: Duration::from_secs(5),
@@ -237,24 +237,30 @@ fn operator_plan(site: &Site, args: &AgentKillsArgs, seed: u64, tag: &str) -> Op
     }
 }
 
-async fn start_deployments(site: &Site, args: &AgentKillsArgs, seed: u64, tag: &str, acts: &Path) -> Result<deployments::Deploying> {
+async fn start_deployments(
+    environment: &Environment,
+    args: &AgentKillsArgs,
+    seed: u64,
+    tag: &str,
+    actions: &Path,
+) -> Result<deployments::RunningDeployer> {
     let plan = DeployerPlan {
-        servers: site.cluster.members().iter().map(|member| member.url()).collect(),
-        admin_password: site.cluster.admin_password().to_owned(),
+        servers: environment.cluster.members().iter().map(|member| member.url()).collect(),
+        admin_password: environment.cluster.admin_password().to_owned(),
         apks: versions_in(&args.apks),
         package: PACKAGE.into(),
         pause: Duration::from_secs(4),
         seed,
-        record: acts.to_owned(),
+        record: actions.to_owned(),
         tag: Some(tag.to_owned()),
         kill_switch: false,
-        timeout: ANSWER_WITHIN,
+        timeout: CALL_TIMEOUT,
     };
     deployments::start(plan).await
 }
 
-/// A deployment to every agent of the seed; of four seeds one begins with a few devices, and one keeps to a pace.
-async fn deploy_to_all(site: &Site, seed: u64, tag: &str) -> Result<String> {
+/// Creates a deployment to every agent of the seed; of four seeds one has a canary, and one a rate limit.
+async fn deploy_to_all(environment: &Environment, seed: u64, tag: &str) -> Result<String> {
     let (canary, rate, concurrency) = match seed % 4 {
         0 => (json!({"size": 3, "success_threshold_pct": 30, "min_count": 2, "timeout_minutes": 5}), 0, 1_000),
         1 => (json!({"size": 0}), 600, 8),
@@ -262,77 +268,77 @@ async fn deploy_to_all(site: &Site, seed: u64, tag: &str) -> Result<String> {
     };
     let options = json!({"canary": canary, "rate_per_minute": rate, "concurrency": concurrency, "wifi_only": false,
         "min_battery_pct": 0, "retries": {"max": 2, "backoff_seconds": 1}, "failure_pause": {"threshold_pct": 100, "min_count": 5}});
-    let made = site.api.deploy(&site.apk, tag, &json!({"tags": [tag]}), &options).await?;
+    let made = environment.api.deploy(&environment.apk, tag, &json!({"tags": [tag]}), &options).await?;
     Ok(made["id"].as_str().context("a deployment without id")?.to_owned())
 }
 
-/// A turn of the schedule.
-enum Turn {
+/// Event of the schedule.
+enum ScheduleEvent {
     Inject(usize),
     Heal(usize),
     Access(usize, Modes),
     End,
 }
 
-/// Does and undoes everything but what happens to agents, at its time.
-async fn disturb(site: &mut Site, args: &AgentKillsArgs, schedule: &Schedule, operator: &Running) -> Result<()> {
+/// Carries out all events but those of agents, at their times.
+async fn run_faults(environment: &mut Environment, args: &AgentKillsArgs, schedule: &Schedule, operator: &RunningOperator) -> Result<()> {
     let started = Instant::now();
-    let mut turns = vec![(args.disturbed, Turn::End)];
+    let mut events = vec![(args.disturbed, ScheduleEvent::End)];
     for (n, step) in schedule.faults.iter().enumerate() {
-        turns.push((step.at, Turn::Inject(n)));
-        turns.push((step.until, Turn::Heal(n)));
+        events.push((step.at, ScheduleEvent::Inject(n)));
+        events.push((step.until, ScheduleEvent::Heal(n)));
     }
     for fault in &schedule.access {
-        turns.push((fault.at, Turn::Access(fault.node, Modes::both(fault.mode))));
-        turns.push((fault.until, Turn::Access(fault.node, Modes::default())));
+        events.push((fault.at, ScheduleEvent::Access(fault.node, Modes::both(fault.mode))));
+        events.push((fault.until, ScheduleEvent::Access(fault.node, Modes::default())));
     }
-    turns.sort_by_key(|(at, _)| *at);
-    let Site { cluster, faults, access, api, build, .. } = site;
+    events.sort_by_key(|(at, _)| *at);
+    let Environment { cluster, faults, access, api, build, .. } = environment;
     let updating = async {
         let Some((at, build)) = schedule.update_at.zip(build.as_ref()) else { return Ok(()) };
         sleep_until(started + at).await;
         build.promote(api).await?;
         operator.order_for_all("update").await
     };
-    let disturbing = async {
+    let injecting = async {
         let mut numbers = vec![None; schedule.faults.len()];
-        for (at, turn) in turns {
+        for (at, event) in events {
             sleep_until(started + at).await;
-            match turn {
-                Turn::Inject(n) => numbers[n] = Some(faults.inject(cluster, schedule.faults[n].fault.clone()).await?),
-                Turn::Heal(n) => {
+            match event {
+                ScheduleEvent::Inject(n) => numbers[n] = Some(faults.inject(cluster, schedule.faults[n].fault.clone()).await?),
+                ScheduleEvent::Heal(n) => {
                     if let Some(number) = numbers[n] {
                         faults.heal(cluster, number).await?;
                     }
                 }
-                Turn::Access(node, modes) => access[node].set(modes),
-                Turn::End => {}
+                ScheduleEvent::Access(node, modes) => access[node].set(modes),
+                ScheduleEvent::End => {}
             }
         }
         anyhow::Ok(())
     };
-    // Beside each other: an answer may have to wait for the end of a fault.
-    let (updated, disturbed) = tokio::join!(updating, disturbing);
+    // Concurrently, as a response may have to wait for the end of a fault.
+    let (updated, disturbed) = tokio::join!(updating, injecting);
     disturbed.and(updated)
 }
 
-/// Takes the network from all agents for a moment: when it is back, they deliver at once whatever they were waiting for.
-async fn come_back(actors: &[Actor]) -> Result<()> {
+/// Interrupts the network of all agents; when it is back, they deliver at once whatever is queued.
+async fn interrupt_network(agents: &[ScheduledAgent]) -> Result<()> {
     for validated in [false, true] {
-        for actor in actors {
-            DeviceProfile { validated, ..actor.profile.clone() }.write(&actor.agent.options().profile())?;
+        for scheduled in agents {
+            DeviceProfile { validated, ..scheduled.profile.clone() }.write(&scheduled.agent.options().profile())?;
         }
         sleep(NETWORK_GAP).await;
     }
     Ok(())
 }
 
-async fn stop(actors: &[Actor]) -> HostAgentsSummary {
-    let stopping: Vec<JoinHandle<()>> = actors
+async fn stop(agents: &[ScheduledAgent]) -> HostAgentsSummary {
+    let stopping: Vec<JoinHandle<()>> = agents
         .iter()
-        .map(|actor| {
-            let agent = Arc::clone(&actor.agent);
-            // What went wrong is among its ends.
+        .map(|scheduled| {
+            let agent = Arc::clone(&scheduled.agent);
+            // Errors are among its exits.
             tokio::spawn(async move { drop(agent.stop().await) })
         })
         .collect();
@@ -340,14 +346,14 @@ async fn stop(actors: &[Actor]) -> HostAgentsSummary {
         let _ = stopped.await;
     }
     let mut summary = HostAgentsSummary::default();
-    actors.iter().for_each(|actor| summary.add(&actor.agent));
+    agents.iter().for_each(|scheduled| summary.add(&scheduled.agent));
     summary
 }
 
-/// All agents run to the end and finish what they have, and so do the nodes.
-fn aftermath(actors: &[Actor], summary: &HostAgentsSummary, unfinished: Option<String>, died: Vec<String>) -> Check {
+/// Check that all agents and nodes run to the end and finish their work.
+fn recovery_check(agents: &[ScheduledAgent], summary: &HostAgentsSummary, unfinished: Option<String>, died: Vec<String>) -> Check {
     let (mut halted, mut killed) = (Vec::new(), 0);
-    for exit in actors.iter().flat_map(|actor| actor.agent.exits()) {
+    for exit in agents.iter().flat_map(|scheduled| scheduled.agent.exits()) {
         match exit.reason {
             ExitReason::Halted(point) => halted.push(point.event),
             ExitReason::Killed => killed += 1,
@@ -371,15 +377,21 @@ fn aftermath(actors: &[Actor], summary: &HostAgentsSummary, unfinished: Option<S
     }
 }
 
-async fn judge(site: &Site, actors: &[Actor], folder: &Path, deployer: &Deployer, aftermath: Check) -> Result<Verdict> {
+async fn judge(
+    environment: &Environment,
+    agents: &[ScheduledAgent],
+    folder: &Path,
+    deployer: &Deployer,
+    recovery_check: Check,
+) -> Result<Verdict> {
     let mut history = History { orders_are_all: true, ..History::default() };
-    for actor in actors {
-        let options = actor.agent.options();
+    for scheduled in agents {
+        let options = scheduled.agent.options();
         history.read_host_agent(&HostAgentFiles {
             state_dir: &options.state_dir(),
             record: Some(&options.record),
-            first_version: Some(actor.profile.agent.version_code),
-            database_damaged_us: actor.damaged_us,
+            first_version: Some(scheduled.profile.agent.version_code),
+            database_damaged_us: scheduled.damaged_us,
         })?;
     }
     for name in ["orders.jsonl", "acts.jsonl"] {
@@ -388,11 +400,11 @@ async fn judge(site: &Site, actors: &[Actor], folder: &Path, deployer: &Deployer
             history.read_record(&record)?;
         }
     }
-    history.take_faults(site.faults.spans());
+    history.add_faults(environment.faults.spans());
     let counts = deployer.counts().await?;
-    oracle::read_rows(&mut history, &site.cluster.psql()).await?;
+    oracle::read_rows(&mut history, &environment.cluster.psql()).await?;
     history.keep_deployments(&deployer.summary.made);
     history.deployments.counts.extend(counts);
     let checks = oracle::judge(&history).checks.into_iter().filter(|check| PROMISES.contains(&check.promise));
-    Ok(Verdict { checks: checks.chain([aftermath]).collect() })
+    Ok(Verdict { checks: checks.chain([recovery_check]).collect() })
 }

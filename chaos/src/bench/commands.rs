@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::figure::{Figure, Limit, Value};
 use super::figures::WELL_BEHAVED;
-use super::generator::Running;
-use super::{BenchArgs, ClusterSite};
+use super::generator::RunningGenerator;
+use super::{BenchArgs, ClusterEnvironment};
 use crate::client::Client;
 use crate::clock::now;
 use crate::fleet::Summary;
@@ -40,18 +40,18 @@ const ENDED: &str = "SELECT count(*) FROM command WHERE state IN ('succeeded', '
 /// A ping to a device on a socket, ordered of a node that does not own it.
 pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
     let (devices, pings) = if args.quick { (50, 50) } else { (500, 1_000) };
-    let site = ClusterSite::build(args, 2).await?;
-    let generator = site.generator()?;
+    let environment = ClusterEnvironment::build(args, 2).await?;
+    let generator = environment.generator()?;
     let _: Summary = generator.run("fleet", devices, &["--enroll-only", "--sessions-first"]).await?;
-    site.until_balanced().await?;
-    let fleet = Fleet::start(&site, devices, &["--ramp-seconds", "2"]).await?;
+    environment.until_balanced().await?;
+    let fleet = Fleet::start(&environment, devices, &["--ramp-seconds", "2"]).await?;
 
-    let servers: Vec<String> = site.cluster.members().iter().map(|member| member.url()).collect();
+    let servers: Vec<String> = environment.cluster.members().iter().map(|member| member.url()).collect();
     let clients = servers.iter().map(|url| Client::new(url)).collect::<Result<Vec<_>>>()?;
-    let token = clients[0].access_token("admin", site.cluster.admin_password()).await?;
+    let token = clients[0].access_token("admin", environment.cluster.admin_password()).await?;
     let urls = servers.iter().map(|url| url.parse::<ServerUrl>().map_err(anyhow::Error::msg)).collect::<Result<Vec<_>>>()?;
     let owners = owners_of(&clients[0], &token, &urls).await?;
-    let mut ids: Vec<String> = key_history(&site.folder.path().join("state"))?.into_keys().collect();
+    let mut ids: Vec<String> = key_history(&environment.folder.path().join("state"))?.into_keys().collect();
     ids.sort();
     let mut ordered: HashMap<String, i64> = HashMap::new();
     let mut calls = Latencies::default();
@@ -65,12 +65,12 @@ pub(super) async fn ping(args: &BenchArgs) -> Result<Figure> {
         ordered.insert(created["request_id"].as_str().context("a command without request_id")?.to_owned(), sent_us);
         sleep(PING_EVERY).await;
     }
-    until_ended(&site, pings).await?;
+    until_ended(&environment, pings).await?;
     let (summary, history) = fleet.end().await?;
     let mut latencies = Latencies::default();
-    for told in history.results.iter().filter(|told| told.status == Some(200) && told.outcome != "received") {
-        if let Some(sent_us) = ordered.remove(&told.request_id) {
-            latencies.record(Duration::from_micros(told.answered_us.saturating_sub(sent_us).unsigned_abs()));
+    for result in history.results.iter().filter(|result| result.status == Some(200) && result.outcome != "received") {
+        if let Some(sent_us) = ordered.remove(&result.request_id) {
+            latencies.record(Duration::from_micros(result.answered_us.saturating_sub(sent_us).unsigned_abs()));
         }
     }
     let (latency, call) = (latencies.percentiles(), calls.percentiles());
@@ -102,26 +102,29 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
     // Node and generator inherit this process's limit of open files.
     let possible = usize::try_from(connections_possible().saturating_sub(OTHER_CONNECTIONS)).unwrap_or(usize::MAX);
     let devices = wanted.min(possible);
-    let site = ClusterSite::build(args, 1).await?;
-    let generator = site.generator()?;
+    let environment = ClusterEnvironment::build(args, 1).await?;
+    let generator = environment.generator()?;
     let enroll = ["--enroll-only", "--sessions-first", "--enroll-concurrency", "64", "--tags", BATCH_TAG];
     let _: Summary = generator.run("fleet", devices, &enroll).await?;
-    let mut fleet = Fleet::start(&site, devices, &["--ramp-seconds", "10"]).await?;
+    let mut fleet = Fleet::start(&environment, devices, &["--ramp-seconds", "10"]).await?;
     sleep(BEFORE).await;
     ensure!(!fleet.running.has_ended(), "the fleet has ended early");
 
-    let client = Client::new(&site.cluster.members()[0].url())?;
-    let token = client.access_token("admin", site.cluster.admin_password()).await?;
+    let client = Client::new(&environment.cluster.members()[0].url())?;
+    let token = client.access_token("admin", environment.cluster.admin_password()).await?;
     let target = json!({"filter": {"tag": BATCH_TAG}});
     let order = json!({"action": "ping", "params": {}, "target": target, "rate_per_second": args.batch_rate});
     let (began_us, started) = (now().timestamp_micros(), Instant::now());
     let created = create(&client, &token, "/v1/command-batches", &order).await?;
     let call = started.elapsed();
-    until_ended(&site, devices).await?;
+    until_ended(&environment, devices).await?;
     let (summary, history) = fleet.end().await?;
 
-    let ends = history.results.iter().filter(|told| told.status == Some(200) && told.outcome != "received" && told.answered_us >= began_us);
-    let mut ends_us: Vec<i64> = ends.map(|told| told.answered_us - began_us).collect();
+    let ends = history
+        .results
+        .iter()
+        .filter(|result| result.status == Some(200) && result.outcome != "received" && result.answered_us >= began_us);
+    let mut ends_us: Vec<i64> = ends.map(|result| result.answered_us - began_us).collect();
     ends_us.sort_unstable();
     let seconds = |place: usize| ends_us.get(place).map_or(f64::NAN, |us| *us as f64 / 1_000_000.0);
     let ended_us = began_us + ends_us.last().copied().unwrap_or_default();
@@ -163,17 +166,17 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
 
 /// A fleet on sockets that writes a record.
 pub(super) struct Fleet {
-    pub(super) running: Running,
+    pub(super) running: RunningGenerator,
     record: std::path::PathBuf,
 }
 
 impl Fleet {
     /// Starts it; every device has sent a heartbeat when this returns.
-    pub(super) async fn start(site: &ClusterSite, devices: usize, more: &[&str]) -> Result<Self> {
-        let record = site.folder.path().join("record.jsonl");
+    pub(super) async fn start(environment: &ClusterEnvironment, devices: usize, more: &[&str]) -> Result<Self> {
+        let record = environment.folder.path().join("record.jsonl");
         let record_text = record.display().to_string();
         let words = ["--transport", "socket", "--interval", "10s", "--ping-heartbeat-share", "0", "--record", &record_text];
-        let mut running = site.generator()?.start("fleet", devices, &[&words, more, &WELL_BEHAVED].concat())?;
+        let mut running = environment.generator()?.start("fleet", devices, &[&words, more, &WELL_BEHAVED].concat())?;
         sleep(Duration::from_secs(25)).await;
         ensure!(!running.has_ended(), "the fleet has ended early");
         Ok(Self { running, record })
@@ -199,10 +202,10 @@ async fn create(client: &Client, token: &str, path: &str, order: &Json) -> Resul
 }
 
 /// Waits until so many commands have ended.
-async fn until_ended(site: &ClusterSite, count: usize) -> Result<()> {
+async fn until_ended(environment: &ClusterEnvironment, count: usize) -> Result<()> {
     let deadline = Instant::now() + ENDS_WITHIN;
     loop {
-        let ended: usize = site.cluster.psql().run(ENDED, &[]).await?.trim().parse()?;
+        let ended: usize = environment.cluster.psql().run(ENDED, &[]).await?.trim().parse()?;
         if ended >= count {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::commands::{Fleet, heartbeats};
 use super::figure::{Figure, Limit, Value};
-use super::{BenchArgs, ClusterSite};
+use super::{BenchArgs, ClusterEnvironment};
 use crate::clock::now;
 use crate::deployment_api::{Api, Apk};
 use crate::fleet::Summary;
@@ -27,33 +27,33 @@ const TAG: &str = "bench";
 /// What is deployed, and its package.
 const APK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks/till-3.apk");
 const PACKAGE: &str = "com.example.till";
-/// The pace of the second figure.
+/// Rate limit of the second figure.
 const RATE_PER_MINUTE: u32 = 600;
 const CONCURRENCY: u32 = 50;
 
-/// Devices on sockets, an APK that may be deployed to them, and somebody who deploys it.
-struct Scene {
-    site: ClusterSite,
+/// Devices on sockets, an allowed APK, and an API client.
+struct DeploymentSetup {
+    environment: ClusterEnvironment,
     fleet: Fleet,
     api: Api,
     apk: Apk,
     devices: usize,
 }
 
-impl Scene {
+impl DeploymentSetup {
     async fn build(args: &BenchArgs, wanted: usize, profile: &[&str]) -> Result<Self> {
         let possible = usize::try_from(connections_possible().saturating_sub(OTHER_CONNECTIONS)).unwrap_or(usize::MAX);
         let devices = wanted.min(possible);
-        let site = ClusterSite::build(args, 1).await?;
-        let api = Api::new(vec![site.cluster.members()[0].url()], site.cluster.admin_password())?;
+        let environment = ClusterEnvironment::build(args, 1).await?;
+        let api = Api::new(vec![environment.cluster.members()[0].url()], environment.cluster.admin_password())?;
         let apk = api.prepare(Path::new(APK), PACKAGE).await?;
         let enroll = ["--enroll-only", "--sessions-first", "--enroll-concurrency", "64", "--tags", TAG];
-        let _: Summary = site.generator()?.run("fleet", devices, &enroll).await?;
-        let fleet = Fleet::start(&site, devices, &[&["--ramp-seconds", "10"], profile].concat()).await?;
-        Ok(Self { site, fleet, api, apk, devices })
+        let _: Summary = environment.generator()?.run("fleet", devices, &enroll).await?;
+        let fleet = Fleet::start(&environment, devices, &[&["--ramp-seconds", "10"], profile].concat()).await?;
+        Ok(Self { environment, fleet, api, apk, devices })
     }
 
-    /// Deploys to all of them; what was answered, and how long the call took.
+    /// Deploys to all devices; the response and the duration of the call.
     async fn deploy(&self, more: &Json) -> Result<(Json, Duration)> {
         let mut options = json!({"canary": {"size": 0}, "wifi_only": false, "min_battery_pct": 0, "retries": {"max": 0, "backoff_seconds": 1},
             "failure_pause": {"threshold_pct": 100, "min_count": 5}});
@@ -66,22 +66,22 @@ impl Scene {
     }
 }
 
-/// As fast as it goes: planned, done, and what heartbeats cost meanwhile.
+/// Figure: a deployment without rate limit, and its effect on heartbeats.
 pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
     let wanted = if args.quick { 1_000 } else { 10_000 };
-    let mut scene = Scene::build(args, wanted, &["--deploy-profile", "instant"]).await?;
+    let mut setup = DeploymentSetup::build(args, wanted, &["--deploy-profile", "instant"]).await?;
     sleep(BEFORE).await;
-    ensure!(!scene.fleet.running.has_ended(), "the fleet has ended early");
+    ensure!(!setup.fleet.running.has_ended(), "the fleet has ended early");
     let began_us = now().timestamp_micros();
-    let (made, planned) = scene.deploy(&json!({"rate_per_minute": 0, "concurrency": 100_000})).await?;
+    let (made, planned) = setup.deploy(&json!({"rate_per_minute": 0, "concurrency": 100_000})).await?;
     let id = made["id"].as_str().context("a deployment without id")?.to_owned();
-    let over = until_over(&scene, &id).await?;
+    let over = until_over(&setup, &id).await?;
     let ended_us = now().timestamp_micros();
     let mut rows = History::default();
-    read_rows(&mut rows, &scene.site.cluster.psql()).await?;
+    read_rows(&mut rows, &setup.environment.cluster.psql()).await?;
     let other = rows.deployments.tasks.iter().filter(|task| task.state != "succeeded");
     let other: Vec<_> = other.map(|task| format!("{} {}: {}", task.device_id, task.state, task.reason)).collect();
-    let (summary, history) = scene.fleet.end().await?;
+    let (summary, history) = setup.fleet.end().await?;
     let before = heartbeats(&history, began_us - BEFORE.as_micros() as i64, began_us).percentiles();
     let meanwhile = heartbeats(&history, began_us, ended_us).percentiles();
     let succeeded = over["counts"]["succeeded"].as_u64().unwrap_or(0);
@@ -90,7 +90,7 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
         how: format!(
             "one node, {} devices on sockets with heartbeats every 10 s, one deployment at unlimited rate whose installations succeed as \
              soon as they are accepted; until every task is over",
-            scene.devices
+            setup.devices
         ),
         values: vec![
             Value::new("planned: the call alone", planned.as_secs_f64(), "s").limit(Limit::Below(2.0)),
@@ -99,7 +99,7 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
             Value::new("heartbeats meanwhile, p99", meanwhile.p99_ms, "ms").limit(Limit::Below(150.0)),
             Value::new("heartbeats before, p50", before.p50_ms, "ms"),
             Value::new("heartbeats before, p99", before.p99_ms, "ms"),
-            Value::new("not succeeded", (scene.devices as u64).saturating_sub(succeeded) as f64, "").limit(Limit::Zero),
+            Value::new("not succeeded", (setup.devices as u64).saturating_sub(succeeded) as f64, "").limit(Limit::Zero),
             Value::new("errors", summary.errors.total() as f64, "").limit(Limit::Zero),
         ],
         notes: [
@@ -109,36 +109,36 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
         ]
         .into_iter()
         .chain((!other.is_empty()).then(|| format!("not succeeded: {}", other.join(", "))))
-        .chain((scene.devices < wanted).then(|| format!("NOT the {wanted} sockets that were meant: the limit of open files leaves less")))
+        .chain((setup.devices < wanted).then(|| format!("NOT the {wanted} sockets that were meant: the limit of open files leaves less")))
         .collect(),
     })
 }
 
-/// At a limited pace: the fastest minute and the most at a time, as recorded.
+/// Figure: a deployment with a rate limit, the fastest minute and the highest concurrency.
 pub(super) async fn deploy_rate(args: &BenchArgs) -> Result<Figure> {
     let (wanted, within) = if args.quick { (300, Duration::from_secs(90)) } else { (2_000, Duration::from_secs(240)) };
-    let scene = Scene::build(args, wanted, &["--install-time", "500ms..4s"]).await?;
+    let setup = DeploymentSetup::build(args, wanted, &["--install-time", "500ms..4s"]).await?;
     let options = json!({"rate_per_minute": RATE_PER_MINUTE, "concurrency": CONCURRENCY});
-    let (made, _) = scene.deploy(&options).await?;
+    let (made, _) = setup.deploy(&options).await?;
     let id = made["id"].as_str().context("a deployment without id")?.to_owned();
     let (started, mut over) = (Instant::now(), false);
     while !over && started.elapsed() < within {
         sleep(LOOK_EVERY).await;
-        over = !scene.api.deployment(&id).await?["finished_at"].is_null();
+        over = !setup.api.deployment(&id).await?["finished_at"].is_null();
     }
     let took = started.elapsed();
     let mut history = History::default();
-    read_rows(&mut history, &scene.site.cluster.psql()).await?;
+    read_rows(&mut history, &setup.environment.cluster.psql()).await?;
     let attempts: Vec<&AttemptRow> = history.deployments.attempts.iter().filter(|attempt| attempt.deployment == id).collect();
     let (minute, at_a_time) = (most_in_a_minute(&attempts).0, most_at_a_time(&attempts).0);
     let ended = attempts.iter().filter(|attempt| attempt.finished_us.is_some()).count();
-    let (summary, _) = scene.fleet.end().await?;
+    let (summary, _) = setup.fleet.end().await?;
     Ok(Figure {
         name: "deploy_rate",
         how: format!(
             "one node, {} devices on sockets that download and install for 0.5 to 4 s, one deployment with {RATE_PER_MINUTE} starts a minute \
              and {CONCURRENCY} at a time, {:.0} s of it",
-            scene.devices,
+            setup.devices,
             took.as_secs_f64()
         ),
         values: vec![
@@ -156,11 +156,11 @@ pub(super) async fn deploy_rate(args: &BenchArgs) -> Result<Figure> {
     })
 }
 
-/// Waits until every task is over.
-async fn until_over(scene: &Scene, id: &str) -> Result<Json> {
+/// Waits until every task has finished.
+async fn until_over(setup: &DeploymentSetup, id: &str) -> Result<Json> {
     let deadline = Instant::now() + ENDS_WITHIN;
     loop {
-        let deployment = scene.api.deployment(id).await?;
+        let deployment = setup.api.deployment(id).await?;
         if !deployment["finished_at"].is_null() {
             return Ok(deployment);
         }

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
 use super::figure::{Figure, Limit, Value};
-use super::{BenchArgs, ClusterSite};
+use super::{BenchArgs, ClusterEnvironment};
 use crate::faults::{Fault, Faults};
 use crate::fleet::Summary;
-use crate::oracle::{self, History, first_answers};
+use crate::oracle::{self, History, first_responses};
 
 const SECOND_US: f64 = 1_000_000.0;
 /// How long the fleet goes on after the kill.
@@ -18,11 +18,11 @@ const AFTERWARDS: Duration = Duration::from_secs(40);
 /// kill -9 of one of three nodes.
 pub(super) async fn failover(args: &BenchArgs) -> Result<Figure> {
     let devices = if args.quick { 1_000 } else { 10_000 };
-    let mut site = ClusterSite::build(args, 3).await?;
-    let generator = site.generator()?;
+    let mut environment = ClusterEnvironment::build(args, 3).await?;
+    let generator = environment.generator()?;
     let _: Summary = generator.run("fleet", devices, &["--enroll-only", "--sessions-first"]).await?;
-    site.until_balanced().await?;
-    let record = site.folder.path().join("record.jsonl");
+    environment.until_balanced().await?;
+    let record = environment.folder.path().join("record.jsonl");
     let record_text = record.display().to_string();
     let mut running = generator.start(
         "fleet",
@@ -45,17 +45,17 @@ pub(super) async fn failover(args: &BenchArgs) -> Result<Figure> {
     sleep(Duration::from_secs(30)).await; // every device has sent twice
     ensure!(!running.has_ended(), "the fleet has ended early");
     let mut faults = Faults::new();
-    faults.inject(&mut site.cluster, Fault::Kill { node: "node-2".into() }).await?;
+    faults.inject(&mut environment.cluster, Fault::Kill { node: "node-2".into() }).await?;
     sleep(AFTERWARDS).await;
     running.terminate()?;
     let summary: Summary = running.summary().await?;
 
     let mut history = History::default();
     history.read_record(&record)?;
-    history.take_faults(faults.spans());
-    oracle::read_rows(&mut history, &site.cluster.psql()).await?;
-    let span = history.spans.first().context("nothing was killed")?;
-    let answers = first_answers(&history, span);
+    history.add_faults(faults.spans());
+    oracle::read_rows(&mut history, &environment.cluster.psql()).await?;
+    let span = history.fault_periods.first().context("nothing was killed")?;
+    let answers = first_responses(&history, span);
     let seconds = |place: usize| answers.waited_us.get(place).map_or(f64::NAN, |(us, _)| *us as f64 / SECOND_US);
     let failed = history.failures.iter().filter(|failure| failure.answered_us > span.began_us).count();
     let living =

@@ -11,7 +11,7 @@ use super::database::Database;
 use super::figure::{Figure, Limit, Value};
 use super::generator::Generator;
 use super::process::{CpuWatch, cpu_s, resident_bytes};
-use super::{BenchArgs, Site};
+use super::{BenchArgs, NodeEnvironment};
 use crate::client::Client;
 use crate::fleet::Summary;
 use crate::limits::connections_possible;
@@ -28,12 +28,12 @@ pub(super) const WELL_BEHAVED: [&str; 8] =
 /// Durable heartbeats, closed loop.
 pub(super) async fn durable(args: &BenchArgs) -> Result<Figure> {
     let (devices, duration) = if args.quick { (500, "5s") } else { (2_000, "25s") };
-    let site = Site::build(args).await?;
-    let generator = site.generator()?;
+    let environment = NodeEnvironment::build(args).await?;
+    let generator = environment.generator()?;
     // Enrolls, gets sessions and warms caches up, so that the measured run only sends.
     let _: LoadSummary = generator.run("load", devices, &["--duration", "2s"]).await?;
     let running = generator.start("load", devices, &["--duration", duration, "--warm-up", "2s"])?;
-    let watch = site.watch(running.pid());
+    let watch = environment.watch(running.pid());
     let summary: LoadSummary = running.summary().await?;
     let cores = watch.cores().await;
     Ok(Figure {
@@ -57,15 +57,15 @@ pub(super) async fn durable(args: &BenchArgs) -> Result<Figure> {
 /// A fleet at a steady pace, open loop.
 pub(super) async fn steady(args: &BenchArgs) -> Result<Figure> {
     let (devices, duration) = if args.quick { (500, "20s") } else { (2_000, "130s") };
-    let site = Site::build(args).await?;
-    let generator = site.generator()?;
+    let environment = NodeEnvironment::build(args).await?;
+    let generator = environment.generator()?;
     let _: Summary = generator.run("fleet", devices, &["--enroll-only", "--sessions-first"]).await?;
     let running = generator.start(
         "fleet",
         devices,
         &[&["--interval", "10s", "--duration", duration, "--warm-up", "10s"][..], &WELL_BEHAVED].concat(),
     )?;
-    let watch = site.watch(running.pid());
+    let watch = environment.watch(running.pid());
     let summary: Summary = running.summary().await?;
     let cores = watch.cores().await;
     Ok(Figure {
@@ -90,11 +90,11 @@ pub(super) async fn capacity(args: &BenchArgs) -> Result<Figure> {
     let possible = usize::try_from(connections_possible().saturating_sub(OTHER_CONNECTIONS)).unwrap_or(usize::MAX);
     let sockets = wanted.min(possible);
     let seeded = devices - sockets;
-    let mut site = Site::build(args).await?;
-    let generator = site.generator()?;
+    let mut environment = NodeEnvironment::build(args).await?;
+    let generator = environment.generator()?;
     let _: Summary = generator.run("fleet", sockets, &["--enroll-only", "--sessions-first", "--enroll-concurrency", "64"]).await?;
-    Database::of_node(args.database_url.as_deref(), site.node.data_dir())?.seed(seeded).await.context("seeding devices")?;
-    let ready = site.node.restart().await?;
+    Database::of_node(args.database_url.as_deref(), environment.node.data_dir())?.seed(seeded).await.context("seeding devices")?;
+    let ready = environment.node.restart().await?;
     let mut running = generator.start(
         "fleet",
         sockets,
@@ -103,16 +103,16 @@ pub(super) async fn capacity(args: &BenchArgs) -> Result<Figure> {
     let generator_pid = running.pid().context("the generator has ended")?;
     // Sockets open over the ramp, then a while of ordinary life, sampled.
     let lives_until = Instant::now() + Duration::from_secs(if args.quick { 60 } else { 100 });
-    let node_pid = site.pid()?;
+    let node_pid = environment.pid()?;
     let mut most_bytes = 0;
     while Instant::now() < lives_until {
         ensure!(!running.has_ended(), "the fleet has ended early");
         most_bytes = most_bytes.max(resident_bytes(node_pid).unwrap_or(0));
         sleep(Duration::from_millis(500)).await;
     }
-    let list = list_pages(&site, if args.quick { 50 } else { 300 }).await?;
+    let list = list_pages(&environment, if args.quick { 50 } else { 300 }).await?;
     let generator_bytes = resident_bytes(generator_pid).unwrap_or(0);
-    let online = online(&site).await?;
+    let online = online(&environment).await?;
     running.terminate()?;
     let summary: Summary = running.summary().await?;
     let list = list.percentiles();
@@ -143,17 +143,17 @@ pub(super) async fn capacity(args: &BenchArgs) -> Result<Figure> {
 /// What one open dashboard costs.
 pub(super) async fn dashboard(args: &BenchArgs) -> Result<Figure> {
     let (devices, seeded, window) = if args.quick { (500, 1_500, Duration::from_secs(8)) } else { (2_000, 8_000, Duration::from_secs(30)) };
-    let mut site = Site::build(args).await?;
-    let generator = site.generator()?;
+    let mut environment = NodeEnvironment::build(args).await?;
+    let generator = environment.generator()?;
     let _: Summary = generator.run("fleet", devices, &["--enroll-only", "--sessions-first"]).await?;
-    Database::of_node(args.database_url.as_deref(), site.node.data_dir())?.seed(seeded).await.context("seeding devices")?;
-    site.node.restart().await?;
+    Database::of_node(args.database_url.as_deref(), environment.node.data_dir())?.seed(seeded).await.context("seeding devices")?;
+    environment.node.restart().await?;
     let mut running = generator.start("fleet", devices, &[&["--interval", "10s"][..], &WELL_BEHAVED].concat())?;
     sleep(Duration::from_secs(15)).await; // every device has sent one
     ensure!(!running.has_ended(), "the fleet has ended early");
-    let pid = site.pid()?;
+    let pid = environment.pid()?;
     let without = cores_over(pid, window).await?;
-    let page = Dashboard::open(&site.node.url(), "admin", site.node.admin_password(), "/devices").await?;
+    let page = Dashboard::open(&environment.node.url(), "admin", environment.node.admin_password(), "/devices").await?;
     sleep(Duration::from_secs(3)).await; // the first rendering is no running cost
     let with = cores_over(pid, window).await?;
     let received_bytes = page.close().await?;
@@ -194,9 +194,9 @@ async fn cores_over(pid: u32, window: Duration) -> Result<f64> {
 }
 
 /// Pages of the device list, one after the other, through the whole fleet.
-async fn list_pages(site: &Site, requests: usize) -> Result<Latencies> {
-    let client = Client::new(&site.node.url())?;
-    let token = client.access_token("admin", site.node.admin_password()).await?;
+async fn list_pages(environment: &NodeEnvironment, requests: usize) -> Result<Latencies> {
+    let client = Client::new(&environment.node.url())?;
+    let token = client.access_token("admin", environment.node.admin_password()).await?;
     let mut latencies = Latencies::default();
     let mut cursor: Option<String> = None;
     for _ in 0..requests {
@@ -213,9 +213,9 @@ async fn list_pages(site: &Site, requests: usize) -> Result<Latencies> {
     Ok(latencies)
 }
 
-async fn online(site: &Site) -> Result<f64> {
-    let client = Client::new(&site.node.url())?;
-    let token = client.access_token("admin", site.node.admin_password()).await?;
+async fn online(environment: &NodeEnvironment) -> Result<f64> {
+    let client = Client::new(&environment.node.url())?;
+    let token = client.access_token("admin", environment.node.admin_password()).await?;
     Ok(client.get_json("/v1/fleet/stats", &token).await?["online"].as_f64().unwrap_or(f64::NAN))
 }
 
@@ -224,7 +224,7 @@ fn busy(cores: &BTreeMap<&'static str, f64>) -> String {
     format!("cores busy: {}", parts.join(", "))
 }
 
-impl Site {
+impl NodeEnvironment {
     fn generator(&self) -> Result<Generator> {
         Generator::new(self.node.url(), self.node.admin_password(), self.folder.path())
     }

@@ -23,7 +23,7 @@ pub(super) struct Generator {
 }
 
 /// A generator that runs.
-pub(super) struct Running {
+pub(super) struct RunningGenerator {
     child: Child,
     summary: PathBuf,
 }
@@ -34,7 +34,7 @@ impl Generator {
     }
 
     /// Starts `chaos SUBCOMMAND …` with the state folder's devices.
-    pub(super) fn start(&self, subcommand: &str, devices: usize, arguments: &[&str]) -> Result<Running> {
+    pub(super) fn start(&self, subcommand: &str, devices: usize, arguments: &[&str]) -> Result<RunningGenerator> {
         let summary = self.folder.join(format!("{subcommand}.json"));
         let child = Command::new(&self.executable)
             .arg(subcommand)
@@ -50,7 +50,7 @@ impl Generator {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the generator")?;
-        Ok(Running { child, summary })
+        Ok(RunningGenerator { child, summary })
     }
 
     /// The same, and waits for its summary.
@@ -59,7 +59,7 @@ impl Generator {
     }
 }
 
-impl Running {
+impl RunningGenerator {
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
     }

@@ -90,13 +90,13 @@ struct Report {
     figures: Vec<Figure>,
 }
 
-/// A node for one figure and a folder for its generator.
-struct Site {
+/// Environment of one figure: a node, and a folder for the generator.
+struct NodeEnvironment {
     node: Node,
     folder: TempDir,
 }
 
-impl Site {
+impl NodeEnvironment {
     async fn build(args: &BenchArgs) -> Result<Self> {
         let mut options = NodeOptions::new(args.binary()?);
         options.database_url = args.database_url.clone();
@@ -108,14 +108,13 @@ impl Site {
     }
 }
 
-/// A cluster for one figure, nothing of ours between its processes, and a
-/// folder for the generator.
-struct ClusterSite {
+/// Environment of one figure: a cluster without proxies, and a folder for the generator.
+struct ClusterEnvironment {
     cluster: Cluster,
     folder: TempDir,
 }
 
-impl ClusterSite {
+impl ClusterEnvironment {
     async fn build(args: &BenchArgs, nodes: usize) -> Result<Self> {
         anyhow::ensure!(args.database_url.is_none(), "this figure starts a PostgreSQL of its own");
         let mut options = ClusterOptions::new(args.binary()?, nodes);
@@ -209,11 +208,11 @@ async fn measure(args: &BenchArgs) -> Result<()> {
 }
 
 async fn conditions(args: &BenchArgs) -> Result<Conditions> {
-    let site = Site::build(args).await?;
-    let settings = match Database::of_node(args.database_url.as_deref(), site.node.data_dir()) {
+    let environment = NodeEnvironment::build(args).await?;
+    let settings = match Database::of_node(args.database_url.as_deref(), environment.node.data_dir()) {
         Ok(database) => database.settings().await,
         Err(error) => Err(error),
     };
     let settings = settings.inspect_err(|error| eprintln!("PostgreSQL's settings cannot be read: {error:#}")).ok();
-    Ok(Conditions::read(&args.binary()?, site.node.data_dir(), settings))
+    Ok(Conditions::read(&args.binary()?, environment.node.data_dir(), settings))
 }

@@ -1,7 +1,7 @@
 //! `chaos cluster`: real nodes on this machine, and simple commands that
 //! disturb them.
 
-mod orders;
+mod console;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::faults::Faults;
 use crate::harness::{Cluster, ClusterOptions, Network, nexmdm_path};
 use crate::operator::{self, ActionMix, OperatorPlan};
 use crate::signals::{Stop, stopped, unless_stopped};
-use orders::Orders;
+use console::Console;
 
 /// How long orders that are on their way may take in the end.
 const ORDERS_END_WITHIN: Duration = Duration::from_secs(10);
@@ -73,18 +73,18 @@ pub async fn run(args: ClusterArgs, mut stop: Stop) -> Result<()> {
         actions: ActionMix::Few,
     };
     let operator = (!args.no_commands).then(|| operator::start(plan, &cluster.folder().join("orders.jsonl"))).transpose()?;
-    let mut orders = Orders::new(Faults::new());
+    let mut console = Console::new(Faults::new());
     let mut lines = BufReader::new(stdin()).lines();
     let mut open = true;
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
-            number = orders.next_due() => orders.heal(&mut cluster, number).await,
+            number = console.next_due() => console.heal_due(&mut cluster, number).await,
             line = lines.next_line(), if open => match line? {
                 Some(line) => {
                     // Boxed: most of the time there is none.
-                    if unless_stopped(&stop, Box::pin(orders.follow(&mut cluster, &line))).await.is_none() {
+                    if unless_stopped(&stop, Box::pin(console.run_line(&mut cluster, &line))).await.is_none() {
                         break;
                     }
                 }

@@ -1,8 +1,7 @@
-//! `chaos deploy`: deployments on a cluster of real nodes while something goes wrong, and whether every promise about
-//! them was kept.
+//! `chaos deploy`: deployments on a cluster of real nodes under faults, and a check of the promises about them.
 
+mod drill_run;
 mod drills;
-mod stage;
 
 use std::path::PathBuf;
 
@@ -18,13 +17,13 @@ use crate::harness::{Cluster, ClusterOptions, nexmdm_path};
 use crate::limits::allow_connections;
 use crate::oracle::Verdict;
 use crate::signals::{Stop, unless_stopped};
-use stage::Site;
+use drill_run::Environment;
 
 /// The APK that is deployed unless another is named.
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks/till-3.apk");
 /// Connections of proxies and of the fleet to all nodes.
 const CONNECTIONS: u64 = 4_096;
-/// What signing in costs is no part of a drill.
+/// Settings that make hashes cheap, as their cost is not under test.
 const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
 
 /// What goes wrong.
@@ -52,7 +51,7 @@ pub enum Drill {
 }
 
 impl Drill {
-    /// Its name on the command line.
+    /// Name on the command line.
     fn name(self) -> &'static str {
         match self {
             Self::CanaryFailure => "canary_failure",
@@ -100,7 +99,7 @@ pub struct DeployDrillArgs {
     pub json: Option<PathBuf>,
 }
 
-/// One drill or all of them.
+/// Selection of drills.
 #[derive(Debug, Clone)]
 pub struct Drills(Vec<Drill>);
 
@@ -112,23 +111,23 @@ fn drills_of(text: &str) -> Result<Drills, String> {
     Drill::from_str(text, false).map(|drill| Drills(vec![drill])).map_err(|_| format!("`{text}` is no drill; there are all, {}", names()))
 }
 
-/// Plays the drills; true when each went as it should and every promise was kept.
+/// Runs the drills; true when each had the expected result and every promise was kept.
 ///
 /// # Errors
 /// The cluster cannot be started, or the run was interrupted.
 pub async fn run(args: DeployDrillArgs, stop: Stop) -> Result<bool> {
     allow_connections(args.devices as u64 + CONNECTIONS).map_err(anyhow::Error::msg)?;
-    let Some(site) = unless_stopped(&stop, Box::pin(start(&args))).await else { anyhow::bail!("interrupted") };
-    let mut site = site?;
-    let outcome = unless_stopped(&stop, Box::pin(play_all(&mut site, &args))).await;
+    let Some(environment) = unless_stopped(&stop, Box::pin(start(&args))).await else { anyhow::bail!("interrupted") };
+    let mut environment = environment?;
+    let outcome = unless_stopped(&stop, Box::pin(run_all(&mut environment, &args))).await;
     if !matches!(outcome, Some(Ok(true))) && args.data_dir.is_none() {
-        println!("logs, records and database stay in {}", site.cluster.folder().display());
-        site.cluster.keep_folder();
+        println!("logs, records and database stay in {}", environment.cluster.folder().display());
+        environment.cluster.keep_folder();
     }
     outcome.context("interrupted")?
 }
 
-async fn start(args: &DeployDrillArgs) -> Result<Site> {
+async fn start(args: &DeployDrillArgs) -> Result<Environment> {
     ensure!(args.apk.is_file(), "{} is no file: name an APK with --apk", args.apk.display());
     let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
     options.data_dir.clone_from(&args.data_dir);
@@ -139,23 +138,23 @@ async fn start(args: &DeployDrillArgs) -> Result<Site> {
     let api = Api::new(cluster.members().iter().map(|member| member.url()).collect(), cluster.admin_password())?;
     let apk = api.prepare(&args.apk, &args.package).await?;
     println!("{} nodes are ready; {} {} is uploaded and allowed", args.nodes, apk.package, apk.version_code);
-    Ok(Site { cluster, api, apk, faults: Faults::new() })
+    Ok(Environment { cluster, api, apk, faults: Faults::new() })
 }
 
-async fn play_all(site: &mut Site, args: &DeployDrillArgs) -> Result<bool> {
+async fn run_all(environment: &mut Environment, args: &DeployDrillArgs) -> Result<bool> {
     let (mut all_well, mut report) = (true, Vec::new());
     for drill in args.drill.iter().flat_map(|drills| &drills.0) {
         let (name, started) = (drill.name(), Instant::now());
-        let outcome = Box::pin(drills::play(site, args, *drill)).await;
+        let outcome = Box::pin(drills::run_drill(environment, args, *drill)).await;
         let took_s = started.elapsed().as_secs_f64();
         match outcome {
-            Ok((shown, played)) => {
-                let verdict = Verdict { checks: played.checks };
+            Ok((shown, result)) => {
+                let verdict = Verdict { checks: result.checks };
                 let kept = verdict.violations() == 0;
                 all_well &= kept;
                 println!("\n{name}: {} ({took_s:.0} s): {shown}\n{verdict}", if kept { "ok" } else { "BROKEN" });
                 report.push(
-                    json!({"drill": name, "ok": kept, "seconds": took_s, "shown": shown, "verdict": verdict, "fleet": played.summary}),
+                    json!({"drill": name, "ok": kept, "seconds": took_s, "shown": shown, "verdict": verdict, "fleet": result.summary}),
                 );
             }
             Err(error) => {
@@ -164,7 +163,7 @@ async fn play_all(site: &mut Site, args: &DeployDrillArgs) -> Result<bool> {
                 report.push(json!({"drill": name, "ok": false, "seconds": took_s, "error": format!("{error:#}")}));
             }
         }
-        drills::tidy_up(site, *drill).await.context("tidying up after a drill")?;
+        drills::restore(environment, *drill).await.context("tidying up after a drill")?;
     }
     if let Some(path) = &args.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,5 +1,4 @@
-//! Doing faults to a cluster and undoing them, with a line for each and a
-//! record of when they were in force.
+//! Injection and healing of faults, with a log line for each and a record of when they were in force.
 
 use anyhow::{Context, Result};
 
@@ -8,24 +7,24 @@ use crate::clock::now;
 use crate::harness::Cluster;
 use crate::network::{Mode, Modes};
 
-/// What was done to a cluster.
+/// Faults injected into a cluster.
 #[derive(Debug, Default)]
 pub struct Faults {
     spans: Vec<FaultSpan>,
 }
 
 impl Faults {
-    /// Nothing done yet.
+    /// No faults yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Everything that was done, in order.
+    /// All injected faults, in order.
     pub fn spans(&self) -> &[FaultSpan] {
         &self.spans
     }
 
-    /// Does a fault; the number to heal it by.
+    /// Injects a fault; its number for healing.
     pub async fn inject(&mut self, cluster: &mut Cluster, fault: Fault) -> Result<usize> {
         say(&fault.to_string());
         let began_at = now();
@@ -40,7 +39,7 @@ impl Faults {
         Ok(self.spans.len() - 1)
     }
 
-    /// Undoes one, unless that is done already.
+    /// Heals a fault, unless it is healed already.
     pub async fn heal(&mut self, cluster: &mut Cluster, number: usize) -> Result<()> {
         let Some(span) = self.spans.get_mut(number).filter(|span| span.healed_at.is_none()) else { return Ok(()) };
         say(&format!("heal: {}", span.fault));
@@ -50,7 +49,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Undoes everything, the database first: nodes cannot start without it.
+    /// Heals all faults, the database first, as nodes cannot start without it.
     pub async fn heal_all(&mut self, cluster: &mut Cluster) -> Result<()> {
         cluster.heal_links()?;
         let mut open: Vec<usize> = (0..self.spans.len()).filter(|n| self.spans[*n].healed_at.is_none()).collect();
@@ -62,7 +61,7 @@ impl Faults {
     }
 }
 
-/// Does it; the name of a node that was added.
+/// Starts a fault; the name of a node that was added.
 async fn begin(cluster: &mut Cluster, fault: &Fault) -> Result<Option<String>> {
     match fault {
         Fault::Kill { node } => cluster.node_mut(node)?.kill9()?,
@@ -107,7 +106,7 @@ async fn end(cluster: &mut Cluster, fault: &Fault) -> Result<()> {
     }
 }
 
-/// One line with its time.
+/// Prints a line with the time.
 fn say(text: &str) {
     println!("{}  {text}", now().format("%H:%M:%S%.3f"));
 }

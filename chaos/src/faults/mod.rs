@@ -1,4 +1,4 @@
-//! What can be done to a cluster from outside, and how it is undone.
+//! Faults that are injected into a cluster from outside, and their healing.
 
 mod inject;
 
@@ -10,86 +10,86 @@ use serde::{Deserialize, Serialize};
 
 pub use inject::Faults;
 
-/// A trouble of a cluster; nodes are named.
+/// Fault of a cluster; nodes are given by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
     /// SIGKILL; healed by a start.
     Kill {
-        /// Who dies.
+        /// Killed node.
         node: String,
     },
     /// SIGSTOP; healed by SIGCONT.
     Suspend {
-        /// Who stands still.
+        /// Suspended node.
         node: String,
     },
     /// SIGTERM, the graceful stop; healed by a start.
     Stop {
-        /// Who ends.
+        /// Stopped node.
         node: String,
     },
-    /// SIGTERM and at once a new start.
+    /// SIGTERM followed by a start.
     Restart {
-        /// Who is started anew.
+        /// Restarted node.
         node: String,
     },
     /// Connections between two nodes are reset, new ones refused.
     CutLink {
-        /// One of them.
+        /// One node.
         a: String,
-        /// The other.
+        /// The other node.
         b: String,
     },
-    /// Nothing passes between two nodes, but their connections stay open.
+    /// No data passes between two nodes, but their connections stay open.
     SilenceLink {
-        /// One of them.
+        /// One node.
         a: String,
-        /// The other.
+        /// The other node.
         b: String,
     },
-    /// What one node says does not reach the other; what the other says does arrive.
+    /// Data of one node does not reach the other, while the opposite direction works.
     OneWay {
-        /// Who is not heard.
+        /// Sending node.
         from: String,
-        /// By whom.
+        /// Receiving node.
         to: String,
     },
-    /// Nothing passes between a node and any other; all keep the database.
+    /// No data passes between a node and all others; all keep the database.
     Isolate {
-        /// Who is alone.
+        /// Isolated node.
         node: String,
     },
-    /// Everything between two nodes comes late.
+    /// Data between two nodes is delayed.
     SlowLink {
-        /// One of them.
+        /// One node.
         a: String,
-        /// The other.
+        /// The other node.
         b: String,
-        /// How late, each way.
+        /// Delay in each direction.
         #[serde(with = "delay_ms", rename = "delay_ms")]
         delay: Duration,
     },
     /// A node cannot reach PostgreSQL, the others can.
     CutDatabase {
-        /// Who cannot.
+        /// Affected node.
         node: String,
     },
     /// Every statement of a node takes longer.
     SlowDatabase {
-        /// Whose statements.
+        /// Affected node.
         node: String,
-        /// How much longer.
+        /// Delay per statement.
         #[serde(with = "delay_ms", rename = "delay_ms")]
         delay: Duration,
     },
-    /// PostgreSQL is stopped under all nodes; healed by a start.
+    /// PostgreSQL is stopped for all nodes; healed by a start.
     StopDatabase,
-    /// One more node starts; it stays.
+    /// A node is added and stays.
     AddNode,
-    /// A node is told to hand its shards over; healed by telling it to resume.
+    /// A node is drained; healed by resuming it.
     Drain {
-        /// Who hands over.
+        /// Drained node.
         node: String,
     },
 }
@@ -116,7 +116,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The node that it is about, when it is about one.
+    /// The affected node, if it is a single one.
     pub fn node(&self) -> Option<&str> {
         match self {
             Self::Kill { node }
@@ -132,20 +132,20 @@ impl Fault {
     }
 }
 
-/// A fault as it happened, by the wall clock.
+/// Injected fault with its times by the wall clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultSpan {
-    /// What.
+    /// Fault.
     pub fault: Fault,
-    /// URL of the node that it is about, if it is about one.
+    /// URL of the affected node, if it is a single one.
     pub server: Option<String>,
-    /// Just before it was done.
+    /// Just before the injection.
     pub began_at: DateTime<Utc>,
-    /// Just after it was done: from here on it was surely in force.
+    /// Just after the injection, from when on it was certainly in force.
     pub in_force_at: DateTime<Utc>,
-    /// Just before it was undone.
+    /// Just before the healing.
     pub healing_at: Option<DateTime<Utc>>,
-    /// Just after it was undone.
+    /// Just after the healing.
     pub healed_at: Option<DateTime<Utc>>,
 }
 

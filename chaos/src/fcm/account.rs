@@ -1,13 +1,13 @@
-//! The service account: its key pair, its file, and whether an assertion is signed with it.
+//! Service account: key pair, file, and verification of assertions.
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::json;
 
-/// What an access token has to be asked for.
+/// Scope that access tokens are requested for.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
-/// Clocks may differ by so much, seconds.
+/// Tolerated clock difference, seconds.
 const LEEWAY_S: i64 = 60;
 
 /// A service account and the public half of its key.
@@ -40,12 +40,12 @@ impl Account {
         Ok(Self { json: json.to_string(), email, key_id, token_uri: token_uri.to_owned(), key })
     }
 
-    /// The file.
+    /// Content of the service account file.
     pub(super) fn json(&self) -> &str {
         &self.json
     }
 
-    /// Whether this form asks for an access token as RFC 7523 and Google want it; else why not.
+    /// Verifies a token request against RFC 7523 and the rules of Google.
     pub(super) fn verify(&self, form: &str, now: DateTime<Utc>) -> Result<(), String> {
         let field = |name: &str| form.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let grant = field("grant_type").unwrap_or("").replace("%3A", ":").replace("%3a", ":");

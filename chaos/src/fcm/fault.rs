@@ -1,11 +1,11 @@
-//! What goes wrong on demand, and how Google says so.
+//! Faults on demand, with the error responses of Google.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What goes wrong.
+/// Fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
@@ -45,10 +45,10 @@ pub enum Fault {
     Reset,
 }
 
-/// Which requests go wrong.
+/// Requests that a fault applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum FaultScope {
     /// Messages to this push token.
     Token(String),
     /// All messages.
@@ -57,7 +57,7 @@ pub enum Place {
     TokenEndpoint,
 }
 
-/// An answer that says what went wrong.
+/// Error response of a fault.
 pub(super) struct FaultAnswer {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
@@ -69,7 +69,7 @@ pub(super) fn error_body(status: u16, name: &str, message: &str, details: &Value
     json!({"error": {"code": status, "message": message, "status": name, "details": details}}).to_string()
 }
 
-/// A field that is wrong.
+/// Error body for an invalid field.
 pub(super) fn bad_request(field: &str, problem: &str) -> String {
     let violation = json!({
         "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [{"field": field, "description": problem}],
@@ -78,7 +78,7 @@ pub(super) fn bad_request(field: &str, problem: &str) -> String {
 }
 
 impl Fault {
-    /// What is answered; `None` where the fault is that nothing is.
+    /// Error response; `None` where the fault is a missing response.
     pub(super) fn answer(&self) -> Option<FaultAnswer> {
         let fcm = |code: &str| json!({"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": code});
         let said = |status, name: &str, message: &str, code: &str| {
@@ -125,23 +125,23 @@ impl Fault {
 
 /// The faults in force.
 #[derive(Debug, Default)]
-pub(super) struct Faults(HashMap<Place, (Fault, Option<u32>)>);
+pub(super) struct Faults(HashMap<FaultScope, (Fault, Option<u32>)>);
 
 impl Faults {
-    pub(super) fn set(&mut self, place: Place, fault: Fault, times: Option<u32>) {
-        self.0.insert(place, (fault, times));
+    pub(super) fn set(&mut self, scope: FaultScope, fault: Fault, times: Option<u32>) {
+        self.0.insert(scope, (fault, times));
     }
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The fault of a request at this place, counted.
-    pub(super) fn take(&mut self, place: &Place) -> Option<Fault> {
-        let (fault, left) = self.0.get_mut(place)?;
+    /// Takes the fault for a request of this scope and counts it.
+    pub(super) fn take(&mut self, scope: &FaultScope) -> Option<Fault> {
+        let (fault, left) = self.0.get_mut(scope)?;
         let fault = fault.clone();
         match left {
-            Some(0 | 1) => drop(self.0.remove(place)),
+            Some(0 | 1) => drop(self.0.remove(scope)),
             Some(left) => *left -= 1,
             None => {}
         }

@@ -1,4 +1,4 @@
-//! The shape of a message, as strict as FCM: what is unknown, of the wrong type or too large is refused.
+//! Validation of messages, as strict as FCM: unknown, wrongly typed and too large fields are refused.
 //!
 //! <https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages>; of the fields there, those that make up a
 //! data message to one Android device.
@@ -49,9 +49,9 @@ enum Priority {
     High,
 }
 
-/// A message that FCM would take.
+/// A message that FCM would accept.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Valid {
+pub(super) struct ValidMessage {
     pub(super) token: String,
     pub(super) data: BTreeMap<String, String>,
     pub(super) ttl_s: u32,
@@ -60,8 +60,8 @@ pub(super) struct Valid {
     pub(super) validate_only: bool,
 }
 
-/// Reads a request's body; else the field that is wrong and how.
-pub(super) fn read(body: &[u8]) -> Result<Valid, (&'static str, String)> {
+/// Parses a request body; the error names the invalid field and the problem.
+pub(super) fn parse(body: &[u8]) -> Result<ValidMessage, (&'static str, String)> {
     let request: Request = serde_json::from_slice(body).map_err(|error| ("message", format!("Invalid JSON payload received. {error}")))?;
     let Message { token, data, android } = request.message;
     if token.is_empty() || token.len() > 4096 || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -80,7 +80,7 @@ pub(super) fn read(body: &[u8]) -> Result<Valid, (&'static str, String)> {
         Some(text) => seconds(text).ok_or_else(|| ("message.android.ttl", format!("Illegal duration: {text}")))?,
     };
     let high_priority = android.priority == Priority::High;
-    Ok(Valid { token, data, ttl_s, high_priority, collapse_key: android.collapse_key, validate_only: request.validate_only })
+    Ok(ValidMessage { token, data, ttl_s, high_priority, collapse_key: android.collapse_key, validate_only: request.validate_only })
 }
 
 /// Seconds with up to nine decimals and an `s`, e.g. `3.5s`.
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_good_message_is_read_in_full() {
-        let wanted = Valid {
+        let wanted = ValidMessage {
             token: "t".into(),
             data: BTreeMap::from([("a".into(), "1".into())]),
             ttl_s: 60,
@@ -113,7 +113,7 @@ mod tests {
             collapse_key: Some("sync".into()),
             validate_only: false,
         };
-        assert_eq!(read(good().to_string().as_bytes()), Ok(wanted));
+        assert_eq!(parse(good().to_string().as_bytes()), Ok(wanted));
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
             let mut body = good();
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             body.pointer_mut(parent).unwrap()[key] = value;
-            let (refused, problem) = read(body.to_string().as_bytes()).unwrap_err();
+            let (refused, problem) = parse(body.to_string().as_bytes()).unwrap_err();
             assert_eq!(refused, field, "{body}: {problem}");
         }
     }

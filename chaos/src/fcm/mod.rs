@@ -29,24 +29,24 @@ use tokio::task::JoinHandle;
 use crate::duration;
 use crate::signals::{Stop, unless_stopped};
 use account::Account;
-pub use fault::{Fault, Place};
+pub use fault::{Fault, FaultScope};
 use server::State;
 
-/// Messages that wait for one subscriber; more are lost, as with a device that FCM gives up on.
+/// Queued messages per subscriber; further ones are lost.
 const SUBSCRIBER_QUEUE: usize = 256;
 
-/// How the fake behaves.
+/// Options of the fake.
 #[derive(Debug, Clone)]
 pub struct FakeFcmOptions {
-    /// Where it listens; port 0: any free one.
+    /// Listen address; port 0: any free one.
     pub listen: SocketAddr,
     /// The Firebase project.
     pub project_id: String,
-    /// How long access tokens hold, whole seconds.
+    /// Lifetime of access tokens, whole seconds.
     pub token_life: Duration,
-    /// Time before each answer to a message.
+    /// Delay of each response to a message.
     pub latency: Duration,
-    /// Push tokens that nobody has subscribed to are answered with `UNREGISTERED`, instead of taken.
+    /// Whether push tokens without a subscriber are answered with `UNREGISTERED`.
     pub strict: bool,
 }
 
@@ -62,35 +62,35 @@ impl Default for FakeFcmOptions {
     }
 }
 
-/// A message that reached its device.
+/// A message delivered to its device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Delivery {
     /// The device's push token.
     pub token: String,
-    /// What it got.
+    /// Data of the message.
     pub data: BTreeMap<String, String>,
-    /// How long FCM would have kept it, seconds.
+    /// Time to live, seconds.
     pub ttl_s: u32,
-    /// Whether it wakes a device that dozes.
+    /// Whether the priority is high.
     pub high_priority: bool,
-    /// Replaces earlier ones of this key that wait.
+    /// Collapse key.
     pub collapse_key: Option<String>,
-    /// When it was taken.
+    /// Time of acceptance.
     pub at: DateTime<Utc>,
 }
 
-/// What was asked of the fake so far.
+/// Counters of requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Access tokens asked for.
+    /// Access tokens requested.
     pub token_requests: u64,
-    /// Access tokens given out.
+    /// Access tokens issued.
     pub tokens_granted: u64,
     /// Messages sent to it, faults included.
     pub messages: u64,
-    /// Messages taken.
+    /// Messages accepted.
     pub accepted: u64,
-    /// Most messages at the same time.
+    /// Most concurrent messages.
     pub at_a_time_max: u64,
 }
 
@@ -153,33 +153,33 @@ impl FakeFcm {
         receiver
     }
 
-    /// The messages to everybody from now on; who reads too slowly misses some.
+    /// All messages from now on; a slow receiver misses some.
     pub fn deliveries(&self) -> broadcast::Receiver<Delivery> {
         self.state.everybody.subscribe()
     }
 
-    /// The newest messages that were taken, oldest first; at most 1,000.
+    /// The latest accepted messages, oldest first; at most 1,000.
     pub fn delivered(&self) -> Vec<Delivery> {
         self.state.inner().delivered.iter().cloned().collect()
     }
 
-    /// What was asked so far.
+    /// Counters so far.
     pub fn counts(&self) -> Counts {
         self.state.inner().counts
     }
 
-    /// From now on requests at this place fail like this, `times` times or until [`FakeFcm::heal`]. A fault of a
+    /// From now on requests of this scope fail like this, `times` times or until [`FakeFcm::heal`]. A fault of a
     /// token comes before one of everybody.
-    pub fn fail(&self, place: Place, fault: Fault, times: Option<u32>) {
-        self.state.inner().faults.set(place, fault, times);
+    pub fn fail(&self, scope: FaultScope, fault: Fault, times: Option<u32>) {
+        self.state.inner().faults.set(scope, fault, times);
     }
 
-    /// No more faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.state.inner().faults.clear();
     }
 
-    /// No access token given out so far is good any more.
+    /// Invalidates all issued access tokens.
     pub fn expire_access_tokens(&self) {
         self.state.inner().access_tokens.clear();
     }

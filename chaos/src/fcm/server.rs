@@ -24,21 +24,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::account::Account;
-use super::fault::{Fault, FaultAnswer, Faults, Place, bad_request, error_body};
-use super::message::{self, Valid};
+use super::fault::{Fault, FaultAnswer, FaultScope, Faults, bad_request, error_body};
+use super::message::{self, ValidMessage};
 use super::{Counts, Delivery, FakeFcmOptions};
 use crate::clock;
 
-/// Largest body that is read.
+/// Largest accepted body.
 const BODY_MAX_BYTES: usize = 64 << 10;
-/// Pause after a connection that could not be taken.
+/// Pause after a connection that could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
-/// Messages that are remembered.
+/// Messages that are kept.
 const DELIVERED_MAX: usize = 1000;
 
 type Answer = Response<Full<Bytes>>;
 
-/// What all connections share.
+/// State that all connections share.
 pub(super) struct State {
     pub(super) account: Account,
     pub(super) everybody: broadcast::Sender<Delivery>,
@@ -77,7 +77,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&state)))),
-            // Out of file descriptors, at worst: one may be free soon.
+            // Out of file descriptors, at worst; one may be free soon.
             Err(_) => sleep(ACCEPT_AGAIN).await,
         }
     }
@@ -135,14 +135,14 @@ async fn answer(state: &State, request: Request<Incoming>) -> Option<Answer> {
     let body = body.to_bytes();
     let send_path = format!("/v1/projects/{}/messages:send", state.options.project_id);
     match (&head.method, head.uri.path()) {
-        (&Method::POST, "/token") => grant(state, &body).await,
+        (&Method::POST, "/token") => issue_token(state, &body).await,
         (&Method::POST, path) if path == send_path => {
-            let _counted = AtATime::enter(state);
+            let _counted = ConcurrencyGuard::enter(state);
             let bearer = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
             let is_json = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
             send(state, bearer, is_json, &body).await
         }
-        (&Method::POST, "/fake/faults") => Some(order(state, &body)),
+        (&Method::POST, "/fake/faults") => Some(set_fault(state, &body)),
         (&Method::DELETE, "/fake/faults") => {
             state.inner().faults.clear();
             Some(reply(StatusCode::OK, "{}"))
@@ -156,10 +156,10 @@ async fn answer(state: &State, request: Request<Incoming>) -> Option<Answer> {
     }
 }
 
-/// Counts a message while it is worked on.
-struct AtATime<'a>(&'a State);
+/// Counts a message while it is processed.
+struct ConcurrencyGuard<'a>(&'a State);
 
-impl<'a> AtATime<'a> {
+impl<'a> ConcurrencyGuard<'a> {
     fn enter(state: &'a State) -> Self {
         let mut inner = state.inner();
         inner.counts.messages += 1;
@@ -169,17 +169,17 @@ impl<'a> AtATime<'a> {
     }
 }
 
-impl Drop for AtATime<'_> {
+impl Drop for ConcurrencyGuard<'_> {
     fn drop(&mut self) {
         self.0.inner().at_a_time -= 1;
     }
 }
 
-async fn grant(state: &State, body: &[u8]) -> Option<Answer> {
+async fn issue_token(state: &State, body: &[u8]) -> Option<Answer> {
     let fault = {
         let mut inner = state.inner();
         inner.counts.token_requests += 1;
-        inner.faults.take(&Place::TokenEndpoint)
+        inner.faults.take(&FaultScope::TokenEndpoint)
     };
     if let Some(fault) = fault {
         return fail(&fault).await;
@@ -208,13 +208,13 @@ async fn send(state: &State, bearer: Option<&str>, is_json: bool, body: &[u8]) -
     if !is_json {
         return Some(reply(StatusCode::BAD_REQUEST, bad_request("message", "Content-Type is not application/json")));
     }
-    let message = match message::read(body) {
+    let message = match message::parse(body) {
         Ok(message) => message,
         Err((field, problem)) => return Some(reply(StatusCode::BAD_REQUEST, bad_request(field, &problem))),
     };
     let fault = {
         let faults = &mut state.inner().faults;
-        faults.take(&Place::Token(message.token.clone())).or_else(|| faults.take(&Place::Everybody))
+        faults.take(&FaultScope::Token(message.token.clone())).or_else(|| faults.take(&FaultScope::Everybody))
     };
     match fault.or_else(|| deliver(state, message).err()) {
         Some(fault) => fail(&fault).await,
@@ -225,8 +225,8 @@ async fn send(state: &State, bearer: Option<&str>, is_json: bool, body: &[u8]) -
     }
 }
 
-fn deliver(state: &State, message: Valid) -> Result<(), Fault> {
-    let Valid { token, data, ttl_s, high_priority, collapse_key, validate_only } = message;
+fn deliver(state: &State, message: ValidMessage) -> Result<(), Fault> {
+    let ValidMessage { token, data, ttl_s, high_priority, collapse_key, validate_only } = message;
     let mut inner = state.inner();
     let subscriber = inner.subscribers.get(&token).cloned();
     if subscriber.as_ref().map_or(state.options.strict, mpsc::Sender::is_closed) {
@@ -241,7 +241,7 @@ fn deliver(state: &State, message: Valid) -> Result<(), Fault> {
         inner.delivered.pop_front();
     }
     inner.delivered.push_back(delivery.clone());
-    // Taken is not delivered: a device that does not read loses messages, and nobody may be watching.
+    // An accepted message may be lost: a device that does not read loses messages, and there may be no subscriber.
     if let Some(subscriber) = subscriber {
         let _ = subscriber.try_send(delivery.clone());
     }
@@ -249,19 +249,20 @@ fn deliver(state: &State, message: Valid) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `{"place": "everybody", "fault": {"kind": "unavailable", "retry_after": "3"}, "times": 2}`
+/// Body of a fault request, such as `{"place": "everybody", "fault": {"kind": "unavailable", "retry_after": "3"}, "times": 2}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
-    place: Place,
+struct FaultRequest {
+    #[serde(rename = "place")]
+    scope: FaultScope,
     fault: Fault,
     times: Option<u32>,
 }
 
-fn order(state: &State, body: &[u8]) -> Answer {
+fn set_fault(state: &State, body: &[u8]) -> Answer {
     match serde_json::from_slice(body) {
-        Ok(Order { place, fault, times }) => {
-            state.inner().faults.set(place, fault, times);
+        Ok(FaultRequest { scope, fault, times }) => {
+            state.inner().faults.set(scope, fault, times);
             reply(StatusCode::OK, "{}")
         }
         Err(error) => reply(StatusCode::BAD_REQUEST, error_body(400, "INVALID_ARGUMENT", &error.to_string(), &json!([]))),

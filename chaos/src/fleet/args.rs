@@ -1,4 +1,4 @@
-//! The words of `chaos fleet` on the command line.
+//! Command-line arguments of `chaos fleet`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::behaviour::Behaviours;
-use super::deploy::DeployArgs;
+use super::installations::DeployArgs;
 use crate::duration::{self, Interval};
 use crate::http::ServerUrl;
 use crate::identity::Credentials;

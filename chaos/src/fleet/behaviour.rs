@@ -1,29 +1,29 @@
-//! How devices take commands: as weights on the command line, and drawn for
-//! each command so that it comes out the same however often it arrives.
+//! Simulated reactions to commands: weights on the command line, and the reaction drawn for each command, the same for
+//! every repeat of it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a device does with a command that it may run.
+/// Reaction of a device to a valid command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behaviour {
-    /// Runs it and says so.
+    /// Runs it and reports success.
     Execute,
-    /// Leaves it and says `skipped`.
+    /// Does not run it and reports `skipped`.
     Refuse,
-    /// Runs it, in vain.
+    /// Runs it and reports failure.
     Fail,
-    /// Says `received`, and only after a while how it went.
+    /// Reports `received`, and the final result only after a delay.
     Late,
-    /// Runs it, and loses the connection before the answer is acknowledged.
+    /// Runs it and loses the connection before the result is acknowledged.
     LoseAnswer,
-    /// Runs it, says `received` and nothing more.
+    /// Runs it and reports `received`, but no final result.
     NeverAnswer,
-    /// Does not listen on the socket: it must come another way.
+    /// Ignores the socket, so that the command has to take another path.
     DeafSocket,
 }
 
-/// Their names, as they are given.
+/// Names on the command line.
 const NAMES: [(&str, Behaviour); 7] = [
     ("execute", Behaviour::Execute),
     ("refuse", Behaviour::Refuse),
@@ -34,12 +34,12 @@ const NAMES: [(&str, Behaviour); 7] = [
     ("deaf-socket", Behaviour::DeafSocket),
 ];
 
-/// How often each is drawn, relative to the others.
+/// Weights of the behaviours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behaviours([u32; NAMES.len()]);
 
 impl Behaviours {
-    /// What becomes of this command: always the same for the same seed.
+    /// Behaviour for a command, a function of the seed.
     pub(super) fn of(&self, seed: u64, request_id: &str) -> Behaviour {
         let total: u64 = self.0.iter().map(|weight| u64::from(*weight)).sum();
         let mut left = hash(seed, request_id) % total.max(1);
@@ -79,7 +79,7 @@ impl fmt::Display for Behaviours {
     }
 }
 
-/// FNV-1a, mixed at the end as in SplitMix64 so that close ids fall far apart.
+/// FNV-1a with the finalizer of SplitMix64, so that similar ids get unrelated hashes.
 pub(super) fn hash(seed: u64, text: &str) -> u64 {
     let mut hash = text.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_read_and_kept() {
+    fn weights_are_parsed_and_kept() {
         let text = "execute=80,refuse=5,fail=5,late=5,lose-answer=5";
         let behaviours: Behaviours = text.parse().unwrap();
         assert_eq!(behaviours.to_string(), text);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn invalid_weights_are_refused() {
         for text in ["", "execute", "execute=x", "explode=1", "execute=0", "execute=-1"] {
             assert!(text.parse::<Behaviours>().is_err(), "{text}");
         }

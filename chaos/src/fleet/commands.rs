@@ -1,5 +1,4 @@
-//! What a device does with the commands that reach it, whatever way they come:
-//! judges them, runs each once, and keeps what it has to say.
+//! Handling of commands on a device, whatever path they take: each is verified, run once, and its results are queued.
 
 use std::time::Duration;
 
@@ -11,24 +10,24 @@ use tokio::time::Instant;
 use wire::agent::Command;
 use wire::command::ActionResult;
 
-use super::Ending;
+use super::EndReason;
 use super::agent::Agent;
-use super::answers::{Answer, Answers, RECEIVED};
 use super::behaviour::Behaviour;
-use super::deploy::LastWord;
-use super::journal::Remembered;
+use super::installations::FinalResult;
+use super::journal::RestoredCommands;
+use super::results::{PendingResult, RECEIVED, ResultQueue};
 use crate::agent_command::{self, DeviceKey, Keys, Refusal, Seen, Verdict};
 use crate::clock::now;
 use crate::identity::Identity;
 use crate::model::MONITORED_PACKAGE;
 use crate::push::{PushData, command_of};
 
-/// The way a command came.
+/// Path by which a command arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Path {
-    /// A frame of its socket.
+    /// A socket frame.
     Socket,
-    /// The answer to a heartbeat.
+    /// The response to a heartbeat.
     Heartbeat,
     /// A push message.
     Push,
@@ -44,73 +43,73 @@ impl Path {
     }
 }
 
-/// What a device knows of commands.
+/// Command state of a device.
 pub(super) struct Commands {
-    /// `None` when what it was given as its key is none: it believes nobody then.
+    /// `None` when the device key is invalid; every command is then refused.
     keys: Option<Keys>,
     seen: Seen,
-    pub(super) answers: Answers,
-    /// Push messages that have arrived.
-    pub(super) inbox: Option<mpsc::Receiver<PushData>>,
+    pub(super) results: ResultQueue,
+    /// Incoming push messages.
+    pub(super) push_messages: Option<mpsc::Receiver<PushData>>,
 }
 
 impl Commands {
     pub(super) fn new(
         identity: &Identity,
-        remembered: Remembered,
-        inbox: Option<mpsc::Receiver<PushData>>,
+        restored: RestoredCommands,
+        push_messages: Option<mpsc::Receiver<PushData>>,
         next_id: &mut u64,
         starts_at: Instant,
     ) -> Self {
         let next = identity.next_device_key.as_deref().and_then(DeviceKey::from_hex);
         let keys = DeviceKey::from_hex(&identity.device_key).map(|current| Keys { current, next });
-        let (mut seen, mut answers) = (Seen::default(), Answers::default());
+        let (mut seen, mut results) = (Seen::default(), ResultQueue::default());
         let now = now();
-        for (request_id, (expires_at, _)) in &remembered.seen {
-            // Those beyond the limit were never taken.
+        for (request_id, (expires_at, _)) in &restored.seen {
+            // Commands beyond the limit were never taken.
             let _ = seen.remember(request_id, *expires_at, now);
         }
-        for (result, rotates_to) in remembered.results.into_values() {
+        for (result, rotates_to) in restored.results.into_values() {
             let rotates_to = rotates_to.as_deref().and_then(DeviceKey::from_hex);
-            answers.push(Answer { id: *next_id, result, not_before: starts_at, in_flight_since: None, lose: false, rotates_to });
+            results.push(PendingResult { id: *next_id, result, not_before: starts_at, in_flight_since: None, lose: false, rotates_to });
             *next_id += 1;
         }
-        Self { keys, seen, answers, inbox }
+        Self { keys, seen, results, push_messages }
     }
 
     fn judge(&mut self, device_id: &str, command: &Command, at: DateTime<Utc>) -> Verdict {
         match &self.keys {
-            Some(_) if self.answers.len() >= Answers::LIMIT => Verdict::Refused(Refusal::MemoryFull),
+            Some(_) if self.results.len() >= ResultQueue::LIMIT => Verdict::Refused(Refusal::MemoryFull),
             Some(keys) => agent_command::judge(keys, device_id, command, at, &mut self.seen),
             None => Verdict::Refused(Refusal::BadSignature),
         }
     }
 
-    /// The next push message; never, without a source of them.
+    /// The next push message; pends forever without a push source.
     pub(super) async fn pushed(&mut self) -> PushData {
-        if let Some(inbox) = &mut self.inbox
-            && let Some(data) = inbox.recv().await
+        if let Some(push_messages) = &mut self.push_messages
+            && let Some(data) = push_messages.recv().await
         {
             return data;
         }
-        self.inbox = None;
+        self.push_messages = None;
         std::future::pending().await
     }
 }
 
 /// Parameters of `rotate_key`.
 #[derive(Deserialize)]
-struct RotateKey {
+struct RotateKeyParams {
     device_key: String,
 }
 
-/// Parameters of the actions on an app, as far as a simulated device has a use for them.
+/// Parameters of the actions on an app that a simulated device uses.
 #[derive(Deserialize)]
-struct OfApp {
+struct AppParams {
     package: String,
 }
 
-/// How it went.
+/// Outcome of an execution.
 #[derive(Default)]
 struct Outcome {
     outcome: &'static str,
@@ -119,14 +118,13 @@ struct Outcome {
 }
 
 impl Agent {
-    /// A push message has arrived.
+    /// Handles a push message.
     pub(super) fn pushed(&mut self, data: &PushData) {
-        self.commanded(&[command_of(data)], Path::Push);
+        self.receive_commands(&[command_of(data)], Path::Push);
     }
 
-    /// Commands have arrived; with them, if the fleet is told so, what somebody in
-    /// between would slip in.
-    pub(super) fn commanded(&mut self, commands: &[Command], path: Path) {
+    /// Handles commands, with the forged ones that a hostile intermediary adds if one is configured.
+    pub(super) fn receive_commands(&mut self, commands: &[Command], path: Path) {
         for command in commands {
             let tampered = match &self.fleet.hostile {
                 Some(hostile) => hostile.tamper(command, &mut self.rng),
@@ -134,35 +132,34 @@ impl Agent {
             };
             let (before, after) = tampered.split_at(tampered.len() / 2);
             for command in before.iter().chain([command]).chain(after) {
-                self.take(command, path);
+                self.receive_command(command, path);
             }
         }
     }
 
-    fn take(&mut self, command: &Command, path: Path) {
+    fn receive_command(&mut self, command: &Command, path: Path) {
         self.fleet.stats.commands.add(1);
         let behaviour = self.fleet.settings.commands.of(self.fleet.settings.seed, &command.request_id);
         if behaviour == Behaviour::DeafSocket && path == Path::Socket {
-            return self.note(Instant::now(), |recorder, exchange| recorder.command(exchange, path.name(), "not_heard", command));
+            return self.record(Instant::now(), |recorder, exchange| recorder.command(exchange, path.name(), "not_heard", command));
         }
-        // The true time, as an agent has it that goes by the `server_time` of answers
-        // and not by its own clock.
+        // The true time, since an agent goes by the `server_time` of responses and not by its own clock.
         let at = now();
         let verdict = self.commands.judge(&self.identity.device_id, command, at);
-        self.note(Instant::now(), |recorder, exchange| recorder.command(exchange, path.name(), verdict.name(), command));
+        self.record(Instant::now(), |recorder, exchange| recorder.command(exchange, path.name(), verdict.name(), command));
         match verdict {
-            Verdict::Run => self.obey(command, behaviour),
-            // Its answer, if one is owed, is on its way anyhow.
+            Verdict::Run => self.run_command(command, behaviour),
+            // Its result, if still unacknowledged, is queued already.
             Verdict::Refused(Refusal::SeenBefore) => self.fleet.stats.duplicate_commands.add(1),
             Verdict::Refused(Refusal::MemoryFull) => self.fleet.stats.error("command_left_for_later"),
             Verdict::Refused(_) => self.fleet.stats.bad_commands.add(1),
         }
     }
 
-    /// Runs a command that may run, once and for all.
-    fn obey(&mut self, command: &Command, behaviour: Behaviour) {
+    /// Runs a verified command.
+    fn run_command(&mut self, command: &Command, behaviour: Behaviour) {
         let (device_id, expires_at) = (self.device_id().to_owned(), agent_command::expiry(command).unwrap_or_default());
-        // First: should this process be killed now, it is not run again.
+        // Written before the run, so that a killed process does not run it again.
         if self.fleet.journal.seen(&device_id, &command.request_id, &command.action, expires_at).is_err() {
             return self.fleet.stats.error("journal_not_written");
         }
@@ -170,10 +167,10 @@ impl Agent {
             Behaviour::Refuse => Outcome { outcome: "skipped", code: Some("refused"), rotates_to: None },
             _ => {
                 self.fleet.stats.commands_executed.add(1);
-                self.note(Instant::now(), |recorder, exchange| recorder.executed(exchange, command));
+                self.record(Instant::now(), |recorder, exchange| recorder.executed(exchange, command));
                 match behaviour {
                     Behaviour::Fail => Outcome { outcome: "failed", code: Some("simulated"), rotates_to: None },
-                    // What takes a while ends with a word of its own.
+                    // A long-running command queues its own final result.
                     _ if self.begin(command) => return,
                     _ => self.execute(command),
                 }
@@ -181,7 +178,7 @@ impl Agent {
         };
         let at = Instant::now();
         if matches!(behaviour, Behaviour::Late | Behaviour::NeverAnswer) {
-            self.say_received(command);
+            self.queue_received(command);
         }
         if behaviour == Behaviour::NeverAnswer {
             return self.journal_done(&command.request_id);
@@ -191,76 +188,76 @@ impl Agent {
             code: code.map(str::to_owned),
             finished_at: Some(now().to_rfc3339_opts(SecondsFormat::Micros, true)),
             device_id: Some(device_id.clone()),
-            ..result_of(command)
+            ..result_base(command)
         };
         if self.fleet.journal.result(&device_id, &result, rotates_to.as_ref().map(DeviceKey::text)).is_err() {
             self.fleet.stats.error("journal_not_written");
         }
         let not_before = if behaviour == Behaviour::Late { at + self.fleet.settings.answer_late } else { at };
-        self.say(result, not_before, behaviour == Behaviour::LoseAnswer, rotates_to);
+        self.queue_result(result, not_before, behaviour == Behaviour::LoseAnswer, rotates_to);
     }
 
-    /// Says that a command is there, long before its last word.
-    pub(super) fn say_received(&mut self, command: &Command) {
-        self.say(ActionResult { outcome: RECEIVED.into(), ..result_of(command) }, Instant::now(), false, None);
+    /// Queues the result `received`.
+    pub(super) fn queue_received(&mut self, command: &Command) {
+        self.queue_result(ActionResult { outcome: RECEIVED.into(), ..result_base(command) }, Instant::now(), false, None);
     }
 
-    /// Says how a command went that took a while: outcome, code and a text for people.
-    pub(super) fn conclude(&mut self, command: &Command, (outcome, code, message): LastWord) {
+    /// Queues the final result of a long-running command: outcome, code and message.
+    pub(super) fn queue_final_result(&mut self, command: &Command, (outcome, code, message): FinalResult) {
         let result = ActionResult {
             outcome: outcome.into(),
             code: code.map(str::to_owned),
             message: message.map(|text| text.chars().take(1_000).collect()),
             finished_at: Some(now().to_rfc3339_opts(SecondsFormat::Micros, true)),
             device_id: Some(self.device_id().to_owned()),
-            ..result_of(command)
+            ..result_base(command)
         };
         if self.fleet.journal.result(self.device_id(), &result, None).is_err() {
             self.fleet.stats.error("journal_not_written");
         }
-        self.say(result, Instant::now(), false, None);
+        self.queue_result(result, Instant::now(), false, None);
     }
 
-    /// Does what the action says, as far as a simulated device has anything to do.
+    /// Executes the action, as far as it has an effect on a simulated device.
     fn execute(&mut self, command: &Command) -> Outcome {
         match command.action.as_str() {
             "rotate_key" => return self.rotate_key(&command.params),
             "launch_app" | "restart_app" | "clear_app_data" if !self.has_app(&command.params) => {
                 return Outcome { outcome: "failed", code: Some("not_installed"), rotates_to: None };
             }
-            "ping" if self.rng.random_bool(self.fleet.settings.ping_heartbeat_share) => self.make_ping_response(&command.request_id),
+            "ping" if self.rng.random_bool(self.fleet.settings.ping_heartbeat_share) => self.create_ping_response(&command.request_id),
             _ => {}
         }
         Outcome { outcome: "success", ..Outcome::default() }
     }
 
-    /// Whether the app that the parameters name is on the device; those that are not understood name none.
+    /// Whether the app that the parameters name is installed; false for invalid parameters.
     fn has_app(&self, params: &str) -> bool {
-        let package = serde_json::from_str::<OfApp>(params).map(|params| params.package).unwrap_or_default();
-        self.deploys.has(&package) || (package == MONITORED_PACKAGE && self.profile.app.is_some())
+        let package = serde_json::from_str::<AppParams>(params).map(|params| params.package).unwrap_or_default();
+        self.installations.has(&package) || (package == MONITORED_PACKAGE && self.profile.app.is_some())
     }
 
-    /// Takes the new key beside the old one; the old one goes when the result is acknowledged.
+    /// Accepts the new key beside the old one, which is dropped when the result is acknowledged.
     fn rotate_key(&mut self, params: &str) -> Outcome {
-        let key = serde_json::from_str::<RotateKey>(params).ok().and_then(|params| DeviceKey::from_hex(&params.device_key));
+        let key = serde_json::from_str::<RotateKeyParams>(params).ok().and_then(|params| DeviceKey::from_hex(&params.device_key));
         let (Some(key), Some(keys)) = (key, &mut self.commands.keys) else {
             return Outcome { outcome: "failed", code: Some("bad_params"), rotates_to: None };
         };
         keys.next = Some(key.clone());
         let keys = keys.clone();
-        self.keep_keys(&keys);
+        self.store_keys(&keys);
         Outcome { outcome: "success", code: None, rotates_to: Some(key) }
     }
 
-    fn keep_keys(&self, keys: &Keys) {
+    fn store_keys(&self, keys: &Keys) {
         if self.fleet.journal.keys(self.device_id(), keys, now()).is_err() {
             self.fleet.stats.error("journal_not_written");
         }
     }
 
-    fn say(&mut self, result: ActionResult, not_before: Instant, lose: bool, rotates_to: Option<DeviceKey>) {
+    fn queue_result(&mut self, result: ActionResult, not_before: Instant, lose: bool, rotates_to: Option<DeviceKey>) {
         let id = self.take_id();
-        self.commands.answers.push(Answer { id, result, not_before, in_flight_since: None, lose, rotates_to });
+        self.commands.results.push(PendingResult { id, result, not_before, in_flight_since: None, lose, rotates_to });
     }
 
     pub(super) fn journal_done(&self, request_id: &str) {
@@ -269,65 +266,67 @@ impl Agent {
         }
     }
 
-    /// The server has acknowledged an answer; false when this id is none of an answer.
-    pub(super) fn answer_acknowledged(&mut self, id: u64, sent: Instant) -> bool {
-        let Some(answer) = self.commands.answers.take(id) else { return false };
-        self.note(answer.in_flight_since.unwrap_or(sent), |recorder, exchange| recorder.result(exchange, &answer.result, Some(200), None));
-        self.answered_well();
-        self.fleet.stats.results_acknowledged.add(u64::from(answer.is_final()));
-        if let Some((key, keys)) = answer.rotates_to.zip(self.commands.keys.as_mut()) {
+    /// Handles the acknowledgement of a result; false when the id does not belong to one.
+    pub(super) fn result_acknowledged(&mut self, id: u64, sent: Instant) -> bool {
+        let Some(pending) = self.commands.results.take(id) else { return false };
+        self.record(pending.in_flight_since.unwrap_or(sent), |recorder, exchange| {
+            recorder.result(exchange, &pending.result, Some(200), None)
+        });
+        self.reset_failures();
+        self.fleet.stats.results_acknowledged.add(u64::from(pending.is_final()));
+        if let Some((key, keys)) = pending.rotates_to.zip(self.commands.keys.as_mut()) {
             keys.change_over(key);
             let keys = keys.clone();
-            self.keep_keys(&keys);
+            self.store_keys(&keys);
         }
-        if answer.result.outcome != RECEIVED {
-            self.journal_done(&answer.result.request_id);
+        if pending.result.outcome != RECEIVED {
+            self.journal_done(&pending.result.request_id);
         }
         true
     }
 
-    /// An answer was not taken: for now, or for good; `None` when this id is none of an answer.
-    pub(super) fn answer_refused(
+    /// Handles the refusal of a result, temporary or final; `None` when the id does not belong to one.
+    pub(super) fn result_refused(
         &mut self,
         id: u64,
         status: u16,
         retry_after: Option<Duration>,
         sent: Instant,
-    ) -> Option<Result<(), Ending>> {
-        let answer = self.commands.answers.get(id)?.clone();
-        let sent = answer.in_flight_since.unwrap_or(sent);
-        self.note(sent, |recorder, exchange| recorder.result(exchange, &answer.result, Some(status), None));
+    ) -> Option<Result<(), EndReason>> {
+        let pending = self.commands.results.get(id)?.clone();
+        let sent = pending.in_flight_since.unwrap_or(sent);
+        self.record(sent, |recorder, exchange| recorder.result(exchange, &pending.result, Some(status), None));
         self.fleet.stats.error(&format!("result_{status}"));
-        self.commands.answers.land(Some(id));
+        self.commands.results.requeue(Some(id));
         match status {
             401 => return Some(self.unauthorized()),
-            408 | 425 | 429 | 500..=599 => self.block(retry_after),
+            408 | 425 | 429 | 500..=599 => self.back_off(retry_after),
             _ => {
-                self.commands.answers.take(id);
-                if answer.is_final() {
+                self.commands.results.take(id);
+                if pending.is_final() {
                     self.fleet.stats.results_refused.add(1);
-                    self.journal_done(&answer.result.request_id);
+                    self.journal_done(&pending.result.request_id);
                 }
             }
         }
         Some(Ok(()))
     }
 
-    /// The acknowledgement of an answer is never read: it goes out again after a while.
-    pub(super) fn answer_lost(&mut self, id: u64, sent: Instant) {
-        let Some(answer) = self.commands.answers.get(id).cloned() else { return };
+    /// Requeues a result whose acknowledgement is lost on purpose.
+    pub(super) fn result_ack_lost(&mut self, id: u64, sent: Instant) {
+        let Some(pending) = self.commands.results.get(id).cloned() else { return };
         self.fleet.stats.answers_lost.add(1);
-        self.note(sent, |recorder, exchange| recorder.result(exchange, &answer.result, None, Some("answer_lost")));
-        self.commands.answers.lose(id, Instant::now() + self.fleet.settings.retry_min);
+        self.record(sent, |recorder, exchange| recorder.result(exchange, &pending.result, None, Some("answer_lost")));
+        self.commands.results.requeue_later(id, Instant::now() + self.fleet.settings.retry_min);
     }
 
-    /// Counts answers that are put on the wire now.
-    pub(super) fn answering(&self) {
+    /// Counts a result that is sent.
+    pub(super) fn count_result_sent(&self) {
         self.fleet.stats.results_sent.add(1);
     }
 }
 
-/// What every word about a command has in common.
-fn result_of(command: &Command) -> ActionResult {
+/// Fields that every result of a command has in common.
+fn result_base(command: &Command) -> ActionResult {
     ActionResult { request_id: command.request_id.clone(), action: Some(command.action.clone()), ..ActionResult::default() }
 }

@@ -1,5 +1,4 @@
-//! Somebody between node and device: beside genuine commands the device gets
-//! altered, repeated and foreign ones, on the same path.
+//! Simulated attacker between node and device, who adds altered, repeated and foreign commands to the genuine ones.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,12 +6,12 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use wire::agent::Command;
 
-/// Commands of other devices that are kept to be slipped in elsewhere.
+/// Commands of other devices that are kept for replay elsewhere.
 const OVERHEARD: usize = 32;
 
-/// What the one in between knows.
+/// State of the attacker.
 pub(super) struct Hostile {
-    /// Share of genuine commands beside which something is slipped in.
+    /// Share of genuine commands that forged ones are added to.
     share: f64,
     overheard: Mutex<Vec<Command>>,
 }
@@ -22,7 +21,7 @@ impl Hostile {
         Self { share, overheard: Mutex::new(Vec::new()) }
     }
 
-    /// What comes besides this command: the first half before it, the others after it.
+    /// Forged commands to deliver with a genuine one: the first half before it, the rest after it.
     pub(super) fn tamper(&self, genuine: &Command, rng: &mut SmallRng) -> Vec<Command> {
         let foreign = {
             let mut overheard = self.overheard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,12 +49,12 @@ impl Hostile {
             altered(&|command| command.signature = "0".repeat(64)),
             altered(&|command| command.v = "0".into()),
         ];
-        // Another device's, as it is and made out to this one.
+        // A command of another device, as it is and readdressed to this one.
         if let Some(foreign) = foreign {
             slipped_in.push(Command { device_id: genuine.device_id.clone(), ..foreign.clone() });
             slipped_in.push(foreign);
         }
-        // Last, so that it comes after the genuine one: the very same again.
+        // Last, so that it follows the genuine one: an exact replay.
         slipped_in.push(genuine.clone());
         slipped_in
     }
@@ -69,7 +68,7 @@ mod tests {
     use crate::agent_command::{DeviceKey, Keys, Seen, Verdict, judge, sign};
 
     #[test]
-    fn of_all_that_is_slipped_in_a_device_runs_nothing() {
+    fn a_device_runs_no_forged_command() {
         let hostile = Hostile::new(1.0);
         let mut rng = SmallRng::seed_from_u64(1);
         let now = chrono::DateTime::from_timestamp(1_795_275_377, 0).unwrap();

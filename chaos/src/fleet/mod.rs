@@ -1,19 +1,19 @@
-//! `chaos fleet`: simulated devices that enroll, send heartbeats and keep the
-//! agent's rules, as an open loop against real nodes.
+//! `chaos fleet`: simulated devices that enroll, send heartbeats and follow the agent API, as an open-loop load on real
+//! nodes.
 
 mod agent;
-mod answers;
 mod args;
 mod behaviour;
 mod commands;
-mod deploy;
 mod hostile;
+mod inbox;
+mod installations;
 mod journal;
-mod news;
 mod over_http;
 mod over_socket;
 mod queue;
 mod record;
+mod results;
 mod stats;
 
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 pub use args::{AgentArgs, AgentMix, FleetArgs, TargetArgs, TransportChoice};
 pub use behaviour::Behaviours;
-pub use deploy::{Between, DeployArgs, DeployProfile, Failures, Window, apk_signers};
+pub use installations::{DeployArgs, DeployProfile, DurationRange, ErrorShares, Window, apk_signers};
 pub use stats::Summary;
 
 use crate::clock::{self, RunClock};
@@ -36,54 +36,53 @@ use crate::duration::Interval;
 use crate::fcm::{FakeFcm, FakeFcmOptions};
 use crate::host_agent::{HostAgents, HostAgentsPlan, HostAgentsSummary, Jvm};
 use crate::http::{Http, HttpLimits, ServerUrl};
-use crate::identity::{EnrollPlan, Granted, Identity, StateFile, enroll_missing, prepare_sessions};
+use crate::identity::{EnrollPlan, Identity, SessionToken, StateFile, enroll_missing, prepare_sessions};
 use crate::limits::allow_connections;
 use crate::model::Rates;
 use crate::progress::Progress;
 use crate::push::PushSource;
 use crate::signals::{Stop, stopped, unless_stopped};
 use agent::Agent;
-use deploy::{InstalledFile, Packages};
 use hostile::Hostile;
-use journal::{Journal, Remembered};
+use installations::{InstalledFile, Packages};
+use journal::{Journal, RestoredCommands};
 use record::Recorder;
-use stats::{RunFacts, Stats};
+use stats::{RunInfo, Stats};
 
-/// The most heartbeats in one list, and the most bytes: the server's limits,
-/// the latter with some room.
+/// Most heartbeats in one list, and most bytes: the server's limits, the latter with a margin.
 const LIST_ITEMS: usize = 100;
 const LIST_BYTES: usize = 60 << 10;
-/// How long devices have to finish what they are at when the run ends.
-const ENDING: Duration = Duration::from_secs(5);
+/// Time that devices have to finish when the run ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What all devices of a fleet share.
+/// State that all devices of a fleet share.
 struct Fleet {
     settings: Settings,
     servers: Vec<Arc<Http>>,
-    /// Their URLs, for the record.
+    /// URLs of the servers, for the record.
     server_names: Vec<String>,
     clock: RunClock,
-    /// Heartbeats intended from here on count for rate and latencies.
+    /// Start of the measurement: earlier heartbeats do not count for rate and latencies.
     measured_from: Instant,
     stats: Stats,
     recorder: Option<Recorder>,
-    /// Over restarts of the process, too.
+    /// Command state that survives restarts.
     journal: Journal,
-    /// What was installed, over restarts, too.
+    /// Installed versions that survive restarts.
     installed: InstalledFile,
-    /// Where devices keep what they download.
+    /// Folder of downloads.
     downloads_dir: PathBuf,
-    /// Whom they download from, by authority: apart from their other calls, so that neither waits for the other.
+    /// Download servers by authority, with connections of their own so that downloads and other calls do not wait for each other.
     sources: Mutex<HashMap<String, Arc<Http>>>,
-    /// What brings push messages, if anything does.
+    /// Source of push messages.
     push: Option<Arc<dyn PushSource>>,
     hostile: Option<Hostile>,
     stop: Stop,
 }
 
 impl Fleet {
-    /// Who serves an absolute address, and the path there; `None` for one that no plain HTTP server has. After the one that it
-    /// names come the device's own servers: every node answers for the same path.
+    /// Servers for an absolute URL and its path; `None` unless it is plain HTTP. The named server is followed by the device's
+    /// own servers, as every node serves the same path.
     fn download_from(&self, url: &str) -> Option<(Vec<Arc<Http>>, String)> {
         let rest = url.strip_prefix("http://")?;
         let (authority, path) = rest.split_at(rest.find('/')?);
@@ -97,7 +96,7 @@ impl Fleet {
     }
 }
 
-/// What the devices need of the arguments.
+/// Arguments that the devices use.
 struct Settings {
     interval: Interval,
     seed: u64,
@@ -114,27 +113,27 @@ struct Settings {
     commands: Behaviours,
     answer_late: Duration,
     ping_heartbeat_share: f64,
-    /// Whether push tokens are told.
+    /// Whether push tokens are reported.
     push: bool,
     deploy: DeployArgs,
 }
 
-/// Why a device has ended.
+/// Reason why a device has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// With the run.
+enum EndReason {
+    /// The run has ended.
     Stopped,
-    /// The server said that it is deleted.
+    /// The server reported the device as deleted.
     Deleted,
-    /// Five 401 in a row: it has forgotten who it is.
+    /// Five consecutive 401 responses: the identity was dropped.
     Forgotten,
 }
 
-/// What a device leaves behind.
-struct Ended {
+/// Final state of a device.
+struct FinishedDevice {
     device_id: String,
-    ending: Ending,
-    session: Option<Granted>,
+    reason: EndReason,
+    session: Option<SessionToken>,
 }
 
 /// Runs a fleet until its duration is over or `stop` is set.
@@ -148,7 +147,7 @@ pub async fn run(mut args: FleetArgs, stop: Stop) -> Result<Summary> {
     Box::pin(run_with(args, stop, Some(Arc::new(google)))).await
 }
 
-/// The same with something that brings push messages to devices with `--push`.
+/// Runs a fleet with a source of push messages for `--push`.
 pub async fn run_with_push(args: FleetArgs, stop: Stop, push: Arc<dyn PushSource>) -> Result<Summary> {
     Box::pin(run_with(args, stop, Some(push))).await
 }
@@ -183,7 +182,7 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
     }
     progress.finish();
 
-    let facts = |devices, elapsed, host_agents| RunFacts {
+    let facts = |devices, elapsed, host_agents| RunInfo {
         devices,
         host_agents,
         enrolled_now,
@@ -202,11 +201,11 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
         };
         let devices = identities.len() + args.agents.agent.jvm;
         let clock = RunClock::starting_at(clock::now());
-        let (end, ended) = watch::channel(false);
+        let (end, end_of_run) = watch::channel(false);
         let measured_from = clock.started() + args.warm_up;
         let server_names = servers.iter().map(|http| http.url().to_string()).collect();
         let (settings, stats) = (args.settings(), Stats::default());
-        let (journal, remembered) = Journal::open(&state, clock::now())?;
+        let (journal, restored) = Journal::open(&state, clock::now())?;
         let (installed, packages) = InstalledFile::open(state.folder())?;
         let downloads_dir = state.folder().join("downloads");
         std::fs::create_dir_all(&downloads_dir).with_context(|| format!("cannot make {}", downloads_dir.display()))?;
@@ -226,9 +225,9 @@ async fn run_with(args: FleetArgs, stop: Stop, push: Option<Arc<dyn PushSource>>
             sources: Mutex::default(),
             push,
             hostile,
-            stop: ended,
+            stop: end_of_run,
         });
-        let tasks = start(&fleet, &args, identities, &mut sessions, remembered, packages);
+        let tasks = start(&fleet, &args, identities, &mut sessions, restored, packages);
         live(&fleet, &args, tasks, stop, end, &mut state, &mut sessions).await?;
         let host_agents = match host_agents {
             Some(agents) => agents.stop().await,
@@ -273,15 +272,15 @@ async fn start_host_agents(args: &FleetArgs, mut jvm: Jvm, state: &StateFile) ->
     Ok(agents)
 }
 
-/// One task per device, their starts spread over the ramp.
+/// Starts one task per device, spread over the ramp.
 fn start(
     fleet: &Arc<Fleet>,
     args: &FleetArgs,
     identities: Vec<Identity>,
-    sessions: &mut HashMap<String, Granted>,
-    mut remembered: HashMap<String, Remembered>,
+    sessions: &mut HashMap<String, SessionToken>,
+    mut restored: HashMap<String, RestoredCommands>,
     mut packages: HashMap<String, Packages>,
-) -> JoinSet<Ended> {
+) -> JoinSet<FinishedDevice> {
     let count = identities.len();
     let ramp_s = args.ramp_seconds.unwrap_or((count as f64 / 500.0).min(60.0)).clamp(0.0, 86_400.0);
     let mut tasks = JoinSet::new();
@@ -293,32 +292,32 @@ fn start(
             TransportChoice::Socket => true,
             TransportChoice::Mix => index % 2 == 1,
         };
-        let remembered = remembered.remove(&identity.device_id).unwrap_or_default();
+        let restored = restored.remove(&identity.device_id).unwrap_or_default();
         let installed = packages.remove(&identity.device_id).unwrap_or_default();
-        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at, remembered, installed);
+        let mut agent = Agent::new(Arc::clone(fleet), index, identity, session, starts_at, restored, installed);
         tasks.spawn(async move {
-            let ending = if socket { over_socket::run(&mut agent, starts_at).await } else { over_http::run(&mut agent).await };
+            let reason = if socket { over_socket::run(&mut agent, starts_at).await } else { over_http::run(&mut agent).await };
             let waiting = agent.queue.len() as u64;
             agent.fleet.stats.unacknowledged.add(waiting);
-            agent.fleet.stats.results_waiting.add(agent.commands.answers.len() as u64);
-            Ended { device_id: agent.device_id().to_owned(), ending, session: agent.take_session() }
+            agent.fleet.stats.results_waiting.add(agent.commands.results.len() as u64);
+            FinishedDevice { device_id: agent.device_id().to_owned(), reason, session: agent.take_session() }
         });
     }
     tasks
 }
 
-/// Watches over the devices until the end, and gathers what they leave behind.
+/// Supervises the devices until the end and collects their final states.
 async fn live(
     fleet: &Fleet,
     args: &FleetArgs,
-    mut tasks: JoinSet<Ended>,
+    mut tasks: JoinSet<FinishedDevice>,
     mut stop: Stop,
     end: watch::Sender<bool>,
     state: &mut StateFile,
-    sessions: &mut HashMap<String, Granted>,
+    sessions: &mut HashMap<String, SessionToken>,
 ) -> Result<()> {
     let started = fleet.clock.started();
-    // A century is as good as never.
+    // A century stands for never.
     let ends_at = started + args.duration.unwrap_or(Duration::from_secs(100 * 365 * 86_400));
     let mut progress = Progress::new();
     let mut tick = interval(Duration::from_secs(1));
@@ -329,7 +328,7 @@ async fn live(
             () = sleep_until(ends_at) => break,
             () = stopped(&mut stop) => break,
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
-                note(ended, fleet, state, sessions)?;
+                finish_device(ended, fleet, state, sessions)?;
                 if tasks.is_empty() && args.agents.agent.jvm == 0 {
                     break; // no device is left
                 }
@@ -349,33 +348,33 @@ async fn live(
     }
     progress.finish();
     end.send_replace(true);
-    let farewell = async {
+    let remaining = async {
         while let Some(ended) = tasks.join_next().await {
-            note(ended, fleet, state, sessions)?;
+            finish_device(ended, fleet, state, sessions)?;
         }
         anyhow::Ok(())
     };
-    match timeout(ENDING, farewell).await {
+    match timeout(SHUTDOWN_TIMEOUT, remaining).await {
         Ok(outcome) => outcome?,
         Err(_) => fleet.stats.error("cut_off_at_end"),
     }
     Ok(())
 }
 
-fn note(
-    ended: Result<Ended, tokio::task::JoinError>,
+fn finish_device(
+    finished: Result<FinishedDevice, tokio::task::JoinError>,
     fleet: &Fleet,
     state: &mut StateFile,
-    sessions: &mut HashMap<String, Granted>,
+    sessions: &mut HashMap<String, SessionToken>,
 ) -> Result<()> {
-    let Ended { device_id, ending, session } = ended.context("a device's task has failed")?;
-    match ending {
-        Ending::Stopped => {}
-        Ending::Deleted => {
+    let FinishedDevice { device_id, reason, session } = finished.context("a device's task has failed")?;
+    match reason {
+        EndReason::Stopped => {}
+        EndReason::Deleted => {
             fleet.stats.deleted.add(1);
             return state.remove(&device_id, "deleted");
         }
-        Ending::Forgotten => {
+        EndReason::Forgotten => {
             fleet.stats.forgotten.add(1);
             return state.remove(&device_id, "forgotten");
         }
@@ -385,7 +384,7 @@ fn note(
 }
 
 impl FleetArgs {
-    /// Devices that are no host agents.
+    /// Number of simulated devices, without host agents.
     fn simulated(&self) -> Result<usize> {
         let (devices, jvm) = (self.target.devices, self.agents.agent.jvm);
         devices.checked_sub(jvm).with_context(|| format!("{jvm} of {devices} devices cannot be host agents: give more --devices"))

@@ -1,5 +1,5 @@
-//! A device that keeps a socket open: heartbeats are frames that the node
-//! acknowledges; a backlog goes out as lists over HTTP before the socket opens.
+//! Socket transport of a device: heartbeats are frames that the node acknowledges; a backlog is sent as lists over HTTP
+//! before the socket opens.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,24 +16,24 @@ use wire::socket::DownFrame;
 
 use super::agent::Agent;
 use super::commands::Path;
-use super::{Ending, Fleet, over_http};
-use crate::identity::Trouble;
+use super::{EndReason, Fleet, over_http};
+use crate::identity::RequestFailure;
 use crate::signals::stopped;
 use crate::websocket;
 
-/// Heartbeats on a socket at the same time.
+/// Heartbeats in flight on a socket at the same time.
 const WINDOW: usize = 8;
-/// A node pings every 30 s: after this long without a sign it is dead.
-const DEAD_AFTER: Duration = Duration::from_secs(90);
-/// How long a parting device waits for what the node still owes.
-const PARTING: Duration = Duration::from_secs(2);
+/// Time without a frame after which the socket is considered dead; a node pings every 30 s.
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+/// Time to wait for outstanding acknowledgements before the socket is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An open socket.
 struct Link {
     stream: WebSocketStream<TcpStream>,
-    heard_at: Instant,
-    /// Nothing more is sent; closed when all is answered, at this time at the latest.
-    parting_until: Option<Instant>,
+    received_at: Instant,
+    /// Deadline of a graceful close: nothing more is sent, and the socket closes once everything is acknowledged.
+    closing_until: Option<Instant>,
     fleet: Arc<Fleet>,
 }
 
@@ -43,20 +43,20 @@ impl Drop for Link {
     }
 }
 
-/// What became of the socket.
-enum Turn {
+/// Status of the socket after a step.
+enum SocketStatus {
     Keep,
     Close,
     Lost(&'static str),
-    /// Thrown away on purpose, with this answer on its way.
-    ThrownAway(u64, Instant),
+    /// Dropped on purpose while the acknowledgement of this result is outstanding.
+    Discarded(u64, Instant),
 }
 
-/// Lives until the run ends or the device does.
-pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
+/// Runs the device until it ends or the run does.
+pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> EndReason {
     let mut stop = agent.fleet.stop.clone();
     tokio::select! {
-        () = stopped(&mut stop) => return Ending::Stopped,
+        () = stopped(&mut stop) => return EndReason::Stopped,
         () = sleep_until(starts_at) => {}
     }
     let mut link: Option<Link> = None;
@@ -65,18 +65,18 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
     loop {
         let at = Instant::now();
         if !*stop.borrow() {
-            agent.make_due(at);
+            agent.create_due_heartbeats(at);
         }
-        let turn = match &mut link {
-            None if stopping => return Ending::Stopped,
-            None if agent.may_talk(at) => {
+        let status = match &mut link {
+            None if stopping => return EndReason::Stopped,
+            None if agent.may_send(at) => {
                 let step = if agent.queue.len() > 1 {
-                    Box::pin(over_http::deliver(agent)).await
-                } else if agent.commands.answers.ready(at) && agent.rng.random_bool(0.5) {
-                    // Answers need no socket; now and then they wait for it nevertheless.
-                    Box::pin(over_http::answer(agent)).await
-                } else if agent.deploys.reports.ready() && agent.rng.random_bool(0.5) {
-                    Box::pin(over_http::report(agent)).await
+                    Box::pin(over_http::send_heartbeats(agent)).await
+                } else if agent.commands.results.ready(at) && agent.rng.random_bool(0.5) {
+                    // Results need no socket; at random they wait for it nevertheless.
+                    Box::pin(over_http::send_result(agent)).await
+                } else if agent.installations.reports.ready() && agent.rng.random_bool(0.5) {
+                    Box::pin(over_http::send_report(agent)).await
                 } else {
                     Box::pin(open(agent)).await.map(|opened| link = opened)
                 };
@@ -93,53 +93,53 @@ pub(super) async fn run(agent: &mut Agent, starts_at: Instant) -> Ending {
             }
             None => wait(agent, &mut stop, &mut stopping).await,
             Some(open) => match serve(agent, open, &mut stop, &mut stopping).await {
-                Ok(turn) => turn,
+                Ok(status) => status,
                 Err(ending) => return ending,
             },
         };
-        match turn {
-            Turn::Keep => {}
-            Turn::Close => {
+        match status {
+            SocketStatus::Keep => {}
+            SocketStatus::Close => {
                 if let Some(mut closing) = link.take() {
-                    // A courtesy: the node notices the end of the connection anyway.
-                    let _ = timeout(PARTING, Box::pin(closing.stream.close(None))).await;
+                    // Best effort: the node notices the end of the connection anyway.
+                    let _ = timeout(CLOSE_TIMEOUT, Box::pin(closing.stream.close(None))).await;
                 }
-                agent.land();
+                agent.requeue();
             }
-            Turn::ThrownAway(id, sent) => {
+            SocketStatus::Discarded(id, sent) => {
                 link = None;
-                agent.answer_lost(id, sent);
-                agent.land();
+                agent.result_ack_lost(id, sent);
+                agent.requeue();
             }
-            Turn::Lost(kind) => {
+            SocketStatus::Lost(kind) => {
                 link = None;
-                // A socket that owed nothing is an error, but no try that failed.
+                // Without outstanding heartbeats it is an error, but not a failed attempt.
                 match agent.queue.in_flight_since() {
-                    Some(sent) => agent.note_failure(sent, None, kind),
+                    Some(sent) => agent.record_failure(sent, None, kind),
                     None => agent.fleet.stats.error(kind),
                 }
-                agent.land();
+                agent.requeue();
                 agent.change_server();
-                agent.block(None);
+                agent.back_off(None);
             }
         }
     }
 }
 
-/// Without a socket: until the next heartbeat is due, or talking is allowed.
-async fn wait(agent: &mut Agent, stop: &mut crate::signals::Stop, stopping: &mut bool) -> Turn {
-    let (wake, connected) = (agent.wakes_at(Instant::now(), true), agent.is_connected());
+/// Waits without a socket until the next heartbeat is due or the back-off ends.
+async fn wait(agent: &mut Agent, stop: &mut crate::signals::Stop, stopping: &mut bool) -> SocketStatus {
+    let (wake, connected) = (agent.next_wakeup(Instant::now(), true), agent.is_connected());
     tokio::select! {
         biased;
         () = stopped(stop) => *stopping = true,
-        news = agent.news(), if connected => agent.heard(news),
+        item = agent.next_inbox_item(), if connected => agent.handle_inbox_item(item),
         () = sleep_until(wake) => {}
     }
-    Turn::Keep
+    SocketStatus::Keep
 }
 
-/// Opens the socket; `None` when that failed and the agent is blocked.
-async fn open(agent: &mut Agent) -> Result<Option<Link>, Ending> {
+/// Opens the socket; `None` when that failed, after which the agent backs off.
+async fn open(agent: &mut Agent) -> Result<Option<Link>, EndReason> {
     let Some(token) = agent.session_token().await? else { return Ok(None) };
     let authorization = format!("Bearer {token}");
     let sent = Instant::now();
@@ -148,13 +148,13 @@ async fn open(agent: &mut Agent) -> Result<Option<Link>, Ending> {
     {
         Ok(stream) => {
             agent.fleet.stats.sockets.fetch_add(1, Ordering::Relaxed);
-            agent.linked();
-            Ok(Some(Link { stream, heard_at: Instant::now(), parting_until: None, fleet: Arc::clone(&agent.fleet) }))
+            agent.socket_opened();
+            Ok(Some(Link { stream, received_at: Instant::now(), closing_until: None, fleet: Arc::clone(&agent.fleet) }))
         }
         Err(WsError::Http(answer)) => {
             let retry_after =
                 answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-            agent.failed(&Trouble::Status { status: answer.status().as_u16(), retry_after, detail: String::new() }, sent)?;
+            agent.failed(&RequestFailure::Status { status: answer.status().as_u16(), retry_after, detail: String::new() }, sent)?;
             Ok(None)
         }
         Err(error) => {
@@ -163,168 +163,174 @@ async fn open(agent: &mut Agent) -> Result<Option<Link>, Ending> {
                 WsError::Io(_) => "connect",
                 _ => "upgrade",
             };
-            agent.note_failure(sent, None, kind);
+            agent.record_failure(sent, None, kind);
             agent.change_server();
-            agent.block(None);
+            agent.back_off(None);
             Ok(None)
         }
     }
 }
 
-/// Sends what may be sent, then waits for the next thing to happen.
-async fn serve(agent: &mut Agent, link: &mut Link, stop: &mut crate::signals::Stop, stopping: &mut bool) -> Result<Turn, Ending> {
-    if agent.deploys.take_restart() || !agent.is_connected() {
-        return Ok(Turn::Close); // the simulated network or the system is gone, and the socket with it
+/// Sends what is queued, then waits for the next event.
+async fn serve(
+    agent: &mut Agent,
+    link: &mut Link,
+    stop: &mut crate::signals::Stop,
+    stopping: &mut bool,
+) -> Result<SocketStatus, EndReason> {
+    if agent.installations.take_restart() || !agent.is_connected() {
+        return Ok(SocketStatus::Close); // the simulated network or system is down, and the socket with it
     }
-    if link.parting_until.is_none()
-        && let Some(lost) = send_waiting(agent, link).await
+    if link.closing_until.is_none()
+        && let Some(status) = send_queued(agent, link).await
     {
-        return Ok(lost);
+        return Ok(status);
     }
     let at = Instant::now();
-    if let Some(until) = link.parting_until
+    if let Some(until) = link.closing_until
         && (agent.in_flight() == 0 || until <= at)
     {
-        return Ok(Turn::Close);
+        return Ok(SocketStatus::Close);
     }
-    let reports_since = agent.deploys.reports.in_flight_since();
-    let owed_since = [agent.queue.in_flight_since(), agent.commands.answers.in_flight_since(), reports_since].into_iter().flatten().min();
-    let owed_until = owed_since.map(|since| since + agent.fleet.settings.timeout);
-    if owed_until.is_some_and(|until| until <= at) {
-        return Ok(Turn::Lost("ack_timeout"));
+    let reports_since = agent.installations.reports.in_flight_since();
+    let unacknowledged_since =
+        [agent.queue.in_flight_since(), agent.commands.results.in_flight_since(), reports_since].into_iter().flatten().min();
+    let ack_deadline = unacknowledged_since.map(|since| since + agent.fleet.settings.timeout);
+    if ack_deadline.is_some_and(|until| until <= at) {
+        return Ok(SocketStatus::Lost("ack_timeout"));
     }
-    let dead_at = link.heard_at + DEAD_AFTER;
-    if dead_at <= at {
-        return Ok(Turn::Lost("socket_silent"));
+    let silent_until = link.received_at + SILENCE_LIMIT;
+    if silent_until <= at {
+        return Ok(SocketStatus::Lost("socket_silent"));
     }
-    let talk = agent.queue.waiting() > 0 && agent.queue.in_flight() < WINDOW && link.parting_until.is_none();
-    // On a socket that is about to close answers wait as well.
-    let wakes_at = if link.parting_until.is_none() { agent.wakes_at(at, talk) } else { dead_at };
-    let wake = [Some(wakes_at), owed_until, link.parting_until].into_iter().flatten().fold(dead_at, Instant::min);
+    let has_heartbeats = agent.queue.waiting() > 0 && agent.queue.in_flight() < WINDOW && link.closing_until.is_none();
+    // Nothing more is sent on a socket that is about to close.
+    let wakes_at = if link.closing_until.is_none() { agent.next_wakeup(at, has_heartbeats) } else { silent_until };
+    let wake = [Some(wakes_at), ack_deadline, link.closing_until].into_iter().flatten().fold(silent_until, Instant::min);
     tokio::select! {
         biased;
         () = stopped(stop), if !*stopping => {
             *stopping = true;
-            link.parting_until = Some(at + PARTING);
-            Ok(Turn::Keep)
+            link.closing_until = Some(at + CLOSE_TIMEOUT);
+            Ok(SocketStatus::Keep)
         }
-        news = agent.news() => {
-            agent.heard(news);
-            Ok(Turn::Keep)
+        item = agent.next_inbox_item() => {
+            agent.handle_inbox_item(item);
+            Ok(SocketStatus::Keep)
         }
         message = link.stream.next() => {
-            link.heard_at = Instant::now();
+            link.received_at = Instant::now();
             match message {
                 Some(Ok(Message::Text(text))) => frame(agent, link, &text),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Turn::Keep), // answered on the way
-                Some(Ok(Message::Binary(_) | Message::Frame(_))) => Ok(Turn::Lost("frame_not_understood")),
-                None | Some(Err(_) | Ok(Message::Close(_))) if link.parting_until.is_some() => Ok(Turn::Close),
-                None | Some(Err(_) | Ok(Message::Close(_))) => Ok(Turn::Lost("socket_closed")),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(SocketStatus::Keep), // answered on the way
+                Some(Ok(Message::Binary(_) | Message::Frame(_))) => Ok(SocketStatus::Lost("frame_not_understood")),
+                None | Some(Err(_) | Ok(Message::Close(_))) if link.closing_until.is_some() => Ok(SocketStatus::Close),
+                None | Some(Err(_) | Ok(Message::Close(_))) => Ok(SocketStatus::Lost("socket_closed")),
             }
         }
-        () = sleep_until(wake) => Ok(Turn::Keep),
+        () = sleep_until(wake) => Ok(SocketStatus::Keep),
     }
 }
 
-async fn send_waiting(agent: &mut Agent, link: &mut Link) -> Option<Turn> {
+async fn send_queued(agent: &mut Agent, link: &mut Link) -> Option<SocketStatus> {
     loop {
         let at = Instant::now();
-        if !agent.may_talk(at) {
+        if !agent.may_send(at) {
             return None;
         }
-        let Some(answer) = agent.commands.answers.launch(at) else { break };
-        let (id, lose) = (answer.id, answer.lose);
-        // A result is text, numbers and a map with text keys: it always serialises.
-        let Ok(text) = serde_json::to_string(&ActionResultFrame { kind: "action_result", id, result: &answer.result }) else { break };
-        agent.answering();
-        if let Some(lost) = send(agent, link, text).await {
-            return Some(lost);
+        let Some(pending) = agent.commands.results.next_to_send(at) else { break };
+        let (id, lose) = (pending.id, pending.lose);
+        // Serialization cannot fail: text, numbers and a map with text keys.
+        let Ok(text) = serde_json::to_string(&ActionResultFrame { kind: "action_result", id, result: &pending.result }) else { break };
+        agent.count_result_sent();
+        if let Some(status) = send(agent, link, text).await {
+            return Some(status);
         }
         if lose {
-            return Some(Turn::ThrownAway(id, at));
+            return Some(SocketStatus::Discarded(id, at));
         }
     }
-    while agent.may_talk(Instant::now()) {
-        let Some(outgoing) = agent.deploys.reports.launch(Instant::now()) else { break };
-        // Text and numbers: it always serialises.
+    while agent.may_send(Instant::now()) {
+        let Some(outgoing) = agent.installations.reports.next_to_send(Instant::now()) else { break };
+        // Serialization cannot fail: text and numbers.
         let Ok(text) = serde_json::to_string(&outgoing.frame()) else { break };
-        if let Some(lost) = send(agent, link, text).await {
-            return Some(lost);
+        if let Some(status) = send(agent, link, text).await {
+            return Some(status);
         }
     }
     loop {
         let at = Instant::now();
-        if !agent.may_talk(at) {
+        if !agent.may_send(at) {
             return None;
         }
-        let entry = agent.queue.launch(WINDOW, at)?.clone();
-        agent.sending([&entry], at);
-        // The heartbeat's fields stand beside the frame's own.
+        let entry = agent.queue.next_to_send(WINDOW, at)?.clone();
+        agent.count_sent([&entry], at);
+        // The heartbeat's fields are merged into the frame object.
         let text = format!(r#"{{"type":"heartbeat","id":{},{}"#, entry.id, &entry.body[1..]);
-        if let Some(lost) = send(agent, link, text).await {
-            return Some(lost);
+        if let Some(status) = send(agent, link, text).await {
+            return Some(status);
         }
     }
 }
 
-async fn send(agent: &Agent, link: &mut Link, text: String) -> Option<Turn> {
+async fn send(agent: &Agent, link: &mut Link, text: String) -> Option<SocketStatus> {
     match timeout(agent.fleet.settings.timeout, link.stream.send(Message::text(text))).await {
         Ok(Ok(())) => None,
-        Ok(Err(_)) => Some(Turn::Lost("socket_closed")),
-        Err(_) => Some(Turn::Lost("timeout")),
+        Ok(Err(_)) => Some(SocketStatus::Lost("socket_closed")),
+        Err(_) => Some(SocketStatus::Lost("timeout")),
     }
 }
 
-fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<Turn, Ending> {
+fn frame(agent: &mut Agent, link: &mut Link, text: &str) -> Result<SocketStatus, EndReason> {
     match serde_json::from_str::<DownFrame>(text) {
         Ok(DownFrame::Ack { id, next_heartbeat_seconds, owner }) => {
             if let Some(id) = id.as_u64()
-                && !agent.answer_acknowledged(id, link.heard_at)
+                && !agent.result_acknowledged(id, link.received_at)
                 && !agent.report_acknowledged(id)
             {
-                let sent = agent.queue.sent(id).unwrap_or(link.heard_at);
+                let sent = agent.queue.sent(id).unwrap_or(link.received_at);
                 agent.acknowledged(id, sent, owner.as_deref());
             }
             if let Some(seconds) = next_heartbeat_seconds {
-                agent.told(seconds);
+                agent.set_next_heartbeat(seconds);
             }
         }
         Ok(DownFrame::Refused { id, status, retry_after_s, .. }) => return refused(agent, id.as_u64(), status, retry_after_s),
-        Ok(DownFrame::Command(command)) => agent.commanded(&[command], Path::Socket),
+        Ok(DownFrame::Command(command)) => agent.receive_commands(&[command], Path::Socket),
         Ok(DownFrame::Reconnect { after_ms }) => {
             agent.fleet.stats.reconnect_frames.add(1);
             agent.change_server();
-            agent.block_for(Duration::from_millis(after_ms.min(600_000)));
-            link.parting_until = Some(Instant::now() + PARTING);
+            agent.pause_for(Duration::from_millis(after_ms.min(600_000)));
+            link.closing_until = Some(Instant::now() + CLOSE_TIMEOUT);
         }
         Err(_) => agent.fleet.stats.error("frame_not_understood"),
     }
-    Ok(Turn::Keep)
+    Ok(SocketStatus::Keep)
 }
 
-fn refused(agent: &mut Agent, id: Option<u64>, status: u16, retry_after_s: Option<u32>) -> Result<Turn, Ending> {
+fn refused(agent: &mut Agent, id: Option<u64>, status: u16, retry_after_s: Option<u32>) -> Result<SocketStatus, EndReason> {
     let retry_after = retry_after_s.map(|seconds| Duration::from_secs(u64::from(seconds)));
-    if let Some(outcome) = id.and_then(|id| agent.answer_refused(id, status, retry_after, Instant::now())) {
-        return outcome.map(|()| if status == 401 { Turn::Close } else { Turn::Keep });
+    if let Some(outcome) = id.and_then(|id| agent.result_refused(id, status, retry_after, Instant::now())) {
+        return outcome.map(|()| if status == 401 { SocketStatus::Close } else { SocketStatus::Keep });
     }
     if let Some(outcome) = id.and_then(|id| agent.report_refused(id, status, retry_after)) {
-        return outcome.map(|()| if status == 401 { Turn::Close } else { Turn::Keep });
+        return outcome.map(|()| if status == 401 { SocketStatus::Close } else { SocketStatus::Keep });
     }
     let sent = id.and_then(|id| agent.queue.sent(id)).unwrap_or_else(Instant::now);
-    agent.note_failure(sent, Some(status), &format!("refused_{status}"));
+    agent.record_failure(sent, Some(status), &format!("refused_{status}"));
     match (status, id) {
-        (410, _) => return Err(Ending::Deleted),
+        (410, _) => return Err(EndReason::Deleted),
         (401, _) => {
             agent.unauthorized()?;
-            return Ok(Turn::Close);
+            return Ok(SocketStatus::Close);
         }
         (408 | 425 | 429 | 500..=599, _) => {
-            agent.queue.land(id);
-            agent.block(retry_after);
+            agent.queue.requeue(id);
+            agent.back_off(retry_after);
         }
-        (_, Some(id)) => agent.give_up(id),
-        // A frame without an id is none of ours: nothing to take back.
+        (_, Some(id)) => agent.drop_heartbeat(id),
+        // A frame without an id refers to nothing that was sent.
         (_, None) => {}
     }
-    Ok(Turn::Keep)
+    Ok(SocketStatus::Keep)
 }

@@ -1,4 +1,4 @@
-//! What a device keeps until the server has acknowledged it.
+//! Heartbeats of a device that the server has not acknowledged yet.
 
 use std::collections::VecDeque;
 
@@ -6,41 +6,41 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-/// Why a heartbeat is sent, which decides whether its latency counts.
+/// Origin of a heartbeat, which decides whether its latency is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// For the first time, at its intended moment.
+    /// First transmission, at its intended time.
     Fresh,
-    /// Made while the simulated network was away: late by design.
+    /// Created while the simulated network was down, and therefore late.
     Held,
-    /// Acknowledged before and sent again, as agents sometimes do.
+    /// Repeat of an acknowledged heartbeat.
     Repeat,
 }
 
-/// One heartbeat on the device.
+/// A queued heartbeat.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Counts from 1 on each device; also the id of its frame.
+    /// Id of the heartbeat and of its frame, counted from 1 on each device.
     pub(super) id: u64,
     pub(super) kind: Kind,
-    /// When it was to be sent.
+    /// Intended time of sending.
     pub(super) intended: Instant,
-    /// What the device's clock said then.
+    /// Device clock at that time.
     pub(super) device_time: DateTime<Utc>,
-    /// Its JSON object.
+    /// JSON object.
     pub(super) body: Box<str>,
-    /// When it went out on the socket that still owes the answer.
+    /// When it was sent, while its acknowledgement is outstanding.
     pub(super) in_flight_since: Option<Instant>,
 }
 
-/// Heartbeats in the order they were made, never more than the limit.
+/// Heartbeats in order of creation, up to a limit.
 #[derive(Debug)]
 pub(super) struct Queue {
     entries: VecDeque<Entry>,
     limit: usize,
 }
 
-/// Part of a queue as one request.
+/// Body of one request.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// Ids of the entries, in the order of the list.
@@ -62,20 +62,20 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Adds a heartbeat; gives back the oldest when there is no room for both.
+    /// Adds a heartbeat; returns the oldest when the queue is full.
     pub(super) fn push(&mut self, entry: Entry) -> Option<Entry> {
         let dropped = if self.entries.len() >= self.limit { self.entries.pop_front() } else { None };
         self.entries.push_back(entry);
         dropped
     }
 
-    /// Takes a heartbeat out for good.
+    /// Removes a heartbeat.
     pub(super) fn take(&mut self, id: u64) -> Option<Entry> {
         let place = self.entries.iter().position(|entry| entry.id == id)?;
         self.entries.remove(place)
     }
 
-    /// The oldest, up to `items` and `bytes`; one always, however large.
+    /// The oldest heartbeats, up to `items` and `bytes`, and at least one.
     pub(super) fn batch(&self, items: usize, bytes: usize) -> Option<Batch> {
         let first = self.entries.front()?;
         if items <= 1 || self.entries.len() == 1 {
@@ -84,7 +84,7 @@ impl Queue {
         let mut ids = Vec::new();
         let mut body = Vec::with_capacity(bytes.min(self.entries.len() * (first.body.len() + 1) + 2));
         for entry in self.entries.iter().take(items) {
-            // The brackets, or a comma and the closing one.
+            // The brackets, or a comma and the closing bracket.
             if !ids.is_empty() && body.len() + entry.body.len() + 2 > bytes {
                 break;
             }
@@ -99,14 +99,13 @@ impl Queue {
         Some(Batch { ids, body: body.into() })
     }
 
-    /// The oldest, as `batch` takes them.
+    /// The oldest heartbeats, in the order of `batch`.
     pub(super) fn oldest(&self, count: usize) -> impl Iterator<Item = &Entry> {
         self.entries.iter().take(count)
     }
 
-    /// The oldest that is on no socket, now marked as being on one, unless
-    /// `window` are already.
-    pub(super) fn launch(&mut self, window: usize, now: Instant) -> Option<&Entry> {
+    /// The oldest heartbeat that is not in flight, marked as in flight; `None` when `window` are in flight.
+    pub(super) fn next_to_send(&mut self, window: usize, now: Instant) -> Option<&Entry> {
         if self.in_flight() >= window {
             return None;
         }
@@ -115,29 +114,29 @@ impl Queue {
         Some(entry)
     }
 
-    /// Back to waiting: one, or with `None` all that were on the lost socket.
-    pub(super) fn land(&mut self, id: Option<u64>) {
+    /// Returns one heartbeat, or with `None` all heartbeats of a lost socket, to the queue.
+    pub(super) fn requeue(&mut self, id: Option<u64>) {
         for entry in self.entries.iter_mut().filter(|entry| id.is_none_or(|id| entry.id == id)) {
             entry.in_flight_since = None;
         }
     }
 
-    /// How many are on a socket.
+    /// Number of heartbeats in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.entries.iter().filter(|entry| entry.in_flight_since.is_some()).count()
     }
 
-    /// How many wait to be sent.
+    /// Number of heartbeats that are not in flight.
     pub(super) fn waiting(&self) -> usize {
         self.entries.len() - self.in_flight()
     }
 
-    /// When one went out on the socket that it is on.
+    /// When a heartbeat in flight was sent.
     pub(super) fn sent(&self, id: u64) -> Option<Instant> {
         self.entries.iter().find(|entry| entry.id == id)?.in_flight_since
     }
 
-    /// Since when the longest has been on the socket.
+    /// When the oldest heartbeat in flight was sent.
     pub(super) fn in_flight_since(&self) -> Option<Instant> {
         self.entries.iter().filter_map(|entry| entry.in_flight_since).min()
     }
@@ -190,13 +189,13 @@ mod tests {
     fn what_a_socket_owes_comes_back_when_it_is_lost() {
         let (mut queue, _) = queue(10, 4);
         let now = Instant::now();
-        assert_eq!(queue.launch(2, now).unwrap().id, 1);
-        assert_eq!(queue.launch(2, now).unwrap().id, 2);
-        assert!(queue.launch(2, now).is_none());
+        assert_eq!(queue.next_to_send(2, now).unwrap().id, 1);
+        assert_eq!(queue.next_to_send(2, now).unwrap().id, 2);
+        assert!(queue.next_to_send(2, now).is_none());
         assert_eq!((queue.in_flight(), queue.waiting()), (2, 2));
         assert_eq!(queue.take(1).unwrap().id, 1);
-        queue.land(None);
+        queue.requeue(None);
         assert_eq!((queue.in_flight(), queue.in_flight_since()), (0, None));
-        assert_eq!(queue.launch(2, now).unwrap().id, 2);
+        assert_eq!(queue.next_to_send(2, now).unwrap().id, 2);
     }
 }

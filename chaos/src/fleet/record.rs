@@ -1,6 +1,5 @@
-//! A line for every answer a device got, for every try that failed, and for
-//! every command, its run and its results: what an oracle compares with what is
-//! stored.
+//! Record of a fleet: a JSON line for every response, failed attempt, command, execution and result. The oracle compares
+//! it with the database.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -13,22 +12,22 @@ use serde::Serialize;
 use wire::agent::Command;
 use wire::command::ActionResult;
 
-use super::deploy::Step;
+use super::installations::Step;
 use crate::model::timestamp;
 
 /// Seconds of a bucket: the server stores one heartbeat per device in each.
 const BUCKET_S: i64 = 10;
 
-/// One line of the file; what does not belong to a kind of line is left out.
+/// One line of the record; fields that do not apply to its kind are omitted.
 #[derive(Default, Serialize)]
 struct Line<'a> {
     device_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp_utc: Option<String>,
-    /// Null when the device's clock is so far off that the server goes by its own.
+    /// Null when the device clock is so wrong that the server uses its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket_at: Option<Option<String>>,
-    /// Null when there was no answer; `error` then says why.
+    /// Null without a response; `error` then names the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,18 +54,18 @@ struct Line<'a> {
     /// Of a command: `run`, or why the device refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'a str>,
-    /// As it arrived, so that somebody else can judge it.
+    /// The command as received, to be verified independently.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a Command>,
-    /// Of a result: what the device said.
+    /// Of a result: its outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a str>,
-    /// Of a deployment: what was done or told.
+    /// Of a deployment: the step.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     deployment: Option<&'a Step>,
 }
 
-/// One exchange with a node: between whom, and when.
+/// Device, server and times of one exchange.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Exchange<'a> {
     pub(super) device_id: &'a str,
@@ -75,7 +74,7 @@ pub(super) struct Exchange<'a> {
     pub(super) answered_at: DateTime<Utc>,
 }
 
-/// The file, buffered; whole lines reach it about once a second.
+/// Writer of the record, buffered; flushed about once a second.
 pub(super) struct Recorder {
     writer: Mutex<BufWriter<File>>,
 }
@@ -84,13 +83,12 @@ impl Recorder {
     pub(super) fn create(path: &Path) -> Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
         drop(File::create(path).with_context(cannot)?);
-        // Host agents write to the end of the same file: whole lines, as the buffer hands on nothing else.
+        // Host agents append to the same file, also in whole lines.
         let file = OpenOptions::new().append(true).open(path).with_context(cannot)?;
         Ok(Self { writer: Mutex::new(BufWriter::with_capacity(1 << 16, file)) })
     }
 
-    /// The heartbeat with `device_time` was acknowledged; `decided_by` is what
-    /// the answer said about it.
+    /// Records the acknowledgement of the heartbeat with `device_time`; `decided_by` names the owner.
     pub(super) fn acknowledged(
         &self,
         exchange: Exchange<'_>,
@@ -110,29 +108,29 @@ impl Recorder {
         })
     }
 
-    /// A try came to nothing: a session, a socket or heartbeats.
+    /// Records a failed attempt: a session, a socket or heartbeats.
     pub(super) fn failed(&self, exchange: Exchange<'_>, status: Option<u16>, error: &str) -> Result<()> {
         self.write(&Line { status, error: Some(error), ..line("failure", exchange) })
     }
 
-    /// A command arrived by `path`, and the device came to `verdict`.
+    /// Records a command with its path and the verdict of the device.
     pub(super) fn command(&self, exchange: Exchange<'_>, path: &str, verdict: &str, command: &Command) -> Result<()> {
         let line = line("command", exchange);
         self.write(&Line { sent_at: None, path: Some(path), verdict: Some(verdict), command: Some(command), ..line })
     }
 
-    /// The device runs a command.
+    /// Records the execution of a command.
     pub(super) fn executed(&self, exchange: Exchange<'_>, command: &Command) -> Result<()> {
         self.write(&Line { sent_at: None, command: Some(command), ..line("executed", exchange) })
     }
 
-    /// What became of telling a result: acknowledged (200), refused, or lost.
+    /// Records the delivery of a result: acknowledged (200), refused or lost.
     pub(super) fn result(&self, exchange: Exchange<'_>, result: &ActionResult, status: Option<u16>, error: Option<&str>) -> Result<()> {
         let (request_id, outcome) = (Some(result.request_id.as_str()), Some(result.outcome.as_str()));
         self.write(&Line { request_id, outcome, action: result.action.as_deref(), status, error, ..line("result", exchange) })
     }
 
-    /// A step of an installation; `status` is the answer when it was told to a node.
+    /// Records a step of an installation; `status` is the response if it was reported.
     pub(super) fn deployment(&self, exchange: Exchange<'_>, step: &Step, status: Option<u16>) -> Result<()> {
         self.write(&Line { status, deployment: Some(step), ..line("deployment", exchange) })
     }
@@ -153,18 +151,18 @@ fn line<'a>(what: &'static str, exchange: Exchange<'a>) -> Line<'a> {
     Line { device_id, server, what, sent_at: Some(precise(sent_at)), answered_at: precise(answered_at), ..Line::default() }
 }
 
-/// To the microsecond, as PostgreSQL keeps times.
+/// Time in microseconds, the precision of PostgreSQL.
 fn precise(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// `node-1;epoch=7`; `-` means that no owner decided.
+/// Parses `node-1;epoch=7`; `-` means that no owner decided.
 fn owner_and_epoch(text: &str) -> Option<(&str, u64)> {
     let (owner, epoch) = text.split_once(';')?;
     Some((owner.trim(), epoch.trim().strip_prefix("epoch=")?.parse().ok()?))
 }
 
-/// The bucket that a believable device clock leads to.
+/// Bucket of a plausible device clock.
 fn bucket_at(device_time: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let believed = device_time >= now - TimeDelta::days(7) && device_time <= now + TimeDelta::minutes(5);
     let start_s = device_time.timestamp().div_euclid(BUCKET_S) * BUCKET_S;

@@ -1,4 +1,4 @@
-//! What a fleet counts, and the summary of a run.
+//! Counters of a fleet, and the summary of a run.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::host_agent::HostAgentsSummary;
 use crate::measure::{Errors, Latencies, Percentiles};
 
-/// Counted by all devices of a fleet.
+/// Counters of all devices of a fleet.
 #[derive(Default)]
 pub(super) struct Stats {
     pub(super) sent: Counter,
@@ -37,7 +37,7 @@ pub(super) struct Stats {
     measured: Mutex<Measured>,
 }
 
-/// Statuses of installations, as the server acknowledged them; and those that it refused for good.
+/// Installation statuses that the server acknowledged, and those it refused for good.
 #[derive(Default)]
 pub(super) struct Deployments {
     pub(super) accepted: Counter,
@@ -47,7 +47,7 @@ pub(super) struct Deployments {
     pub(super) refused: Counter,
 }
 
-/// A number that only grows.
+/// A monotonic counter.
 #[derive(Default)]
 pub(super) struct Counter(AtomicU64);
 
@@ -74,22 +74,22 @@ impl Stats {
         self.measured().errors.count(kind);
     }
 
-    /// A fresh heartbeat after warm-up: from its intended moment to the answer.
+    /// Records the latency of a fresh heartbeat after warm-up, from its intended time to the acknowledgement.
     pub(super) fn latency(&self, latency: Duration) {
         self.measured().latency.record(latency);
     }
 
-    /// How late the generator itself was with a fresh heartbeat.
+    /// Records the delay that the generator itself added to a fresh heartbeat.
     pub(super) fn send_lag(&self, lag: Duration) {
         self.measured().send_lag.record(lag);
     }
 
-    /// An acknowledgement after warm-up, for the rate.
+    /// Counts an acknowledgement after warm-up, for the rate.
     pub(super) fn acknowledged_in_time(&self) {
         self.measured().acknowledged += 1;
     }
 
-    /// The line that shows a run goes on.
+    /// Progress line.
     pub(super) fn line(&self, elapsed: Duration, acknowledged_per_s: f64) -> String {
         let (latency, errors) = {
             let measured = self.measured();
@@ -106,7 +106,7 @@ impl Stats {
         )
     }
 
-    pub(super) fn summary(&self, run: RunFacts) -> Summary {
+    pub(super) fn summary(&self, run: RunInfo) -> Summary {
         let measured = self.measured();
         let measured_s = run.elapsed.saturating_sub(run.warm_up).as_secs_f64();
         Summary {
@@ -153,8 +153,8 @@ impl Stats {
     }
 }
 
-/// What the summary says about the run itself.
-pub(super) struct RunFacts {
+/// Facts about the run for the summary.
+pub(super) struct RunInfo {
     pub(super) devices: usize,
     pub(super) enrolled_now: usize,
     pub(super) transport: String,
@@ -164,93 +164,93 @@ pub(super) struct RunFacts {
     pub(super) host_agents: HostAgentsSummary,
 }
 
-/// A run of a fleet, as its JSON file has it.
+/// Summary of a run, written as JSON.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Devices that took part.
     pub devices: usize,
-    /// How many of them were enrolled by this run.
+    /// Devices enrolled by this run.
     pub enrolled_now: usize,
     /// `http`, `socket` or `mix`.
     pub transport: String,
     /// Seconds, or `server`.
     pub interval: String,
-    /// From the first device's start to the end.
+    /// Duration from the start of the first device to the end.
     pub elapsed_s: f64,
-    /// The same without warm-up: what rate and latencies are about.
+    /// Duration without warm-up, to which rate and latencies refer.
     pub measured_s: f64,
-    /// Heartbeats put on the wire, retries and repeats included.
+    /// Heartbeats sent, including retries and repeats.
     pub sent: u64,
-    /// Heartbeats acknowledged, repeats not included.
+    /// Heartbeats acknowledged, without repeats.
     pub acknowledged: u64,
     /// Repeats acknowledged.
     pub repeats_acknowledged: u64,
-    /// Acknowledged per second.
+    /// Acknowledgements per second.
     pub rate_per_s: f64,
-    /// From the intended moment to the acknowledgement, retries included.
+    /// Latency from the intended time to the acknowledgement, including retries.
     pub latency: Percentiles,
-    /// From the intended moment to being sent: how late this generator was.
+    /// Delay from the intended time to sending: the lag of the generator.
     pub send_lag: Percentiles,
     /// Errors by kind.
     pub errors: Errors,
-    /// Sockets opened again.
+    /// Sockets reopened.
     pub reconnects: u64,
     /// `reconnect` frames received.
     pub reconnect_frames: u64,
-    /// Commands received, by whatever path, repeats included.
+    /// Commands received by any path, including repeats.
     #[serde(default)]
     pub commands_received: u64,
     /// Commands run.
     #[serde(default)]
     pub commands_executed: u64,
-    /// Commands that were altered, foreign or expired, and not run.
+    /// Commands refused as altered, foreign or expired.
     #[serde(default)]
     pub commands_refused_as_bad: u64,
-    /// Commands that had arrived before, and were not run again.
+    /// Duplicate commands, which were not run again.
     #[serde(default)]
     pub commands_seen_before: u64,
-    /// Results put on the wire, `received` and retries included.
+    /// Results sent, including `received` and retries.
     #[serde(default)]
     pub results_sent: u64,
-    /// Outcomes of commands that the server has acknowledged.
+    /// Final results acknowledged by the server.
     #[serde(default)]
     pub results_acknowledged: u64,
-    /// Outcomes that the server will never take.
+    /// Final results refused for good.
     #[serde(default)]
     pub results_refused: u64,
-    /// Results that nobody had acknowledged when the run ended.
+    /// Results still unacknowledged when the run ended.
     #[serde(default)]
     pub results_waiting_at_end: u64,
-    /// Acknowledgements of results that were thrown away unread, on purpose.
+    /// Acknowledgements of results that were dropped on purpose.
     #[serde(default)]
     pub answers_lost: u64,
-    /// Installations that the server let begin.
+    /// Installations accepted by the server.
     #[serde(default)]
     pub installs_accepted: u64,
-    /// Installations that went well.
+    /// Installations that succeeded.
     #[serde(default)]
     pub installs_succeeded: u64,
     /// Installations that failed.
     #[serde(default)]
     pub installs_failed: u64,
-    /// Installations that did not begin because a constraint did not hold.
+    /// Installations skipped because a constraint did not hold.
     #[serde(default)]
     pub installs_skipped: u64,
-    /// Statuses of installations that the server will never take.
+    /// Installation statuses refused for good.
     #[serde(default)]
     pub install_statuses_refused: u64,
-    /// Bytes of APKs, repeats included.
+    /// Downloaded bytes of APKs, including repeats.
     #[serde(default)]
     pub downloaded_bytes: u64,
-    /// Heartbeats lost on devices whose queue was full.
+    /// Heartbeats dropped by devices whose queue was full.
     pub dropped_on_device: u64,
-    /// Heartbeats still waiting when the run ended.
+    /// Heartbeats still unacknowledged when the run ended.
     pub unacknowledged_at_end: u64,
-    /// Devices that were told they are deleted.
+    /// Devices that the server reported as deleted.
     pub deleted: u64,
-    /// Devices that forgot who they are after five 401 in a row.
+    /// Devices that dropped their identity after five consecutive 401 responses.
     pub forgotten: u64,
-    /// Devices that are host agents, about which nothing above tells.
+    /// Host agents, which the counters above do not include.
     #[serde(default)]
     pub host_agents: HostAgentsSummary,
 }
@@ -319,7 +319,7 @@ mod tests {
             stats.latency(Duration::from_millis(5));
         }
         stats.error("http_503");
-        let facts = RunFacts {
+        let facts = RunInfo {
             devices: 3,
             enrolled_now: 0,
             transport: "mix".into(),

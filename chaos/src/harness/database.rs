@@ -1,5 +1,4 @@
-//! A PostgreSQL of its own process (`nexmdm database`) that nodes share and
-//! that can be stopped and started under them.
+//! Shared PostgreSQL in a process of its own (`nexmdm database`), which can be stopped and started while nodes run.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -13,19 +12,19 @@ use anyhow::{Context, Result, bail, ensure};
 use percent_encoding::percent_decode_str;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::node::forget_settings;
+use super::node::clear_settings;
 use super::{Psql, find_postmaster};
 use crate::network::Target;
 
-/// Enough for a handful of nodes.
+/// Connections for a small cluster.
 const CONNECTIONS: &str = "200";
-/// A first start makes the cluster; a later one may have to recover.
+/// Start timeout: a first start creates the cluster, a later one may have to recover.
 const START_WITHIN: Duration = Duration::from_secs(180);
-/// How long it may take to stop.
+/// Stop timeout.
 const STOP_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The server; it runs from `start` on and ends when this is dropped.
+/// The server, running from `start` on; stopped on drop.
 #[derive(Debug)]
 pub struct DatabaseServer {
     binary: PathBuf,
@@ -36,17 +35,17 @@ pub struct DatabaseServer {
 }
 
 impl DatabaseServer {
-    /// Starts a server with its data in `folder`, and waits until it serves.
+    /// Starts a server with its data in `folder`, and waits until it accepts connections.
     pub async fn start(binary: &Path, folder: &Path, env: &[(String, String)]) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        // It may run as another user than this process.
+        // The server may run as another user than this process.
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         let mut server = Self { binary: binary.to_owned(), folder: folder.to_owned(), env: env.to_vec(), child: None, url: String::new() };
         server.start_again().await?;
         Ok(server)
     }
 
-    /// Starts it with the same data, unless it runs.
+    /// Starts the server with the same data, unless it runs.
     pub async fn start_again(&mut self) -> Result<()> {
         if self.child.is_some() {
             return Ok(());
@@ -54,7 +53,7 @@ impl DatabaseServer {
         let log_path = self.folder.join("database.log");
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         let mut command = Command::new(&self.binary);
-        forget_settings(&mut command);
+        clear_settings(&mut command);
         command
             .arg("database")
             .env("NEXMDM__DATA_DIR", &self.folder)
@@ -80,7 +79,7 @@ impl DatabaseServer {
         Ok(())
     }
 
-    /// Stops it as an operator would; connections are cut.
+    /// Stops the server gracefully; connections are closed.
     pub async fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         kill_process(Pid::from_child(&child), Signal::TERM)?;
@@ -103,22 +102,22 @@ impl DatabaseServer {
         self.child.is_some()
     }
 
-    /// Its URL, as libpq reads it.
+    /// Database URL for libpq.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A way to look into it.
+    /// Access to the database.
     pub fn psql(&self) -> Psql {
         Psql::of_url(&self.url)
     }
 
-    /// Where it listens.
+    /// Listen address.
     pub fn target(&self) -> Result<Target> {
         Ok(UrlParts::of(&self.url)?.target())
     }
 
-    /// Its URL by way of another address.
+    /// Database URL through another address.
     pub fn url_by(&self, address: SocketAddrV4) -> Result<String> {
         let UrlParts { user, database, .. } = UrlParts::of(&self.url)?;
         Ok(format!("postgres://{user}@{address}/{database}?sslmode=disable"))
@@ -148,7 +147,7 @@ impl Drop for DatabaseServer {
     }
 }
 
-/// What a database URL says.
+/// Parts of a database URL.
 #[derive(Debug, PartialEq, Eq)]
 struct UrlParts {
     /// With its password, if there is one.

@@ -1,4 +1,4 @@
-//! One `nexmdm` process: started, watched, stopped, killed, frozen, restarted.
+//! A `nexmdm` process that can be started, watched, stopped, killed, suspended and restarted.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -15,31 +15,31 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{TempDir, find_postmaster, free_port};
 use crate::http::{Call, Http, HttpLimits, ServerUrl};
 
-/// Between two looks at a process or at `/readyz`.
+/// Poll interval of a process and of `/readyz`.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long a dropped node has to stop before it is killed.
+/// Stop timeout on drop, after which the node is killed.
 const DROP_WITHIN: Duration = Duration::from_secs(5);
-/// How long a process may take to stand still.
+/// Time limit for suspending a process.
 const FREEZE_WITHIN: Duration = Duration::from_secs(5);
-/// The end of the log that an error shows.
+/// Bytes of the log that an error shows.
 const LOG_TAIL_BYTES: usize = 4_096;
 
-/// How to start a node.
+/// Options of a node.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
     /// The `nexmdm` binary.
     pub binary: PathBuf,
     /// Password of `admin`.
     pub admin_password: String,
-    /// Database to use instead of the node's own.
+    /// Database URL instead of a private database.
     pub database_url: Option<String>,
-    /// More variables, e.g. `NEXMDM__DEVICES__HEARTBEAT_INTERVAL_S`.
+    /// Environment variables, e.g. `NEXMDM__DEVICES__HEARTBEAT_INTERVAL_S`.
     pub env: Vec<(String, String)>,
-    /// Where the data folder is made; the system's temporary folder otherwise.
+    /// Parent of the temporary data folder; the system default otherwise.
     pub parent_dir: Option<PathBuf>,
-    /// A folder that is used as it is and stays; a new one that goes otherwise.
+    /// Persistent data folder; a temporary one otherwise.
     pub kept_dir: Option<PathBuf>,
-    /// Where its HTTP listener is reached.
+    /// Address of its HTTP listener.
     pub host: Ipv4Addr,
     /// What stands before the binary on its command line, e.g. to enter a network namespace; it
     /// must become the node's process.
@@ -53,7 +53,7 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// A node with a database of its own.
+    /// Options with a private database.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self {
             binary: binary.into(),
@@ -70,20 +70,20 @@ impl NodeOptions {
         }
     }
 
-    /// With one more variable.
+    /// Adds an environment variable.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With a database that is there already.
+    /// Sets an existing database.
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.database_url = Some(url.into());
         self
     }
 }
 
-/// A node process and its folder; both are gone when this is dropped.
+/// Node process and its folder; both are removed on drop.
 pub struct Node {
     options: NodeOptions,
     port: u16,
@@ -123,7 +123,7 @@ impl Node {
         let mut words = self.options.enter.iter().map(OsStr::new).chain([self.options.binary.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
-        forget_settings(&mut command);
+        clear_settings(&mut command);
         command
             .env("NEXMDM__HTTP__LISTEN", format!("{}:{}", self.options.host, self.port))
             .env("NEXMDM__DATA_DIR", &self.data_dir)
@@ -132,7 +132,7 @@ impl Node {
         if let Some(url) = &self.options.database_url {
             command.env("DATABASE_URL", url);
         }
-        // Away from any folder with a config file of its own.
+        // Not in a folder that may contain a config file.
         command.current_dir(self.data_dir.parent().unwrap_or(&self.data_dir));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let binary = self.options.binary.display();
@@ -179,7 +179,7 @@ impl Node {
         &self.options.admin_password
     }
 
-    /// Changes what a restart starts with.
+    /// Options for the next start.
     pub fn options_mut(&mut self) -> &mut NodeOptions {
         &mut self.options
     }
@@ -189,12 +189,12 @@ impl Node {
         self.child.as_ref().map(Child::id)
     }
 
-    /// All it has written to standard output and standard error, over restarts.
+    /// Log of standard output and standard error, across restarts.
     pub fn log(&self) -> String {
         fs::read(&self.log_path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// SIGKILL; its PostgreSQL, if it has one, goes on as it would in earnest.
+    /// SIGKILL; a private PostgreSQL keeps running, as in production.
     pub fn kill9(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill()?;
@@ -203,7 +203,7 @@ impl Node {
         Ok(())
     }
 
-    /// SIGTERM, and waits for the end; one that does not come in time is an error.
+    /// SIGTERM, and waits for the end within the timeout.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         let deadline = Instant::now() + self.options.stop_within;
@@ -219,16 +219,15 @@ impl Node {
     }
 
     /// SIGTERM, without waiting.
-    pub fn ask_to_end(&self) -> Result<()> {
+    pub fn send_terminate(&self) -> Result<()> {
         self.signal(Signal::TERM)
     }
 
-    /// SIGSTOP: it is there but does nothing. Returns once every thread of it
-    /// stands still, which is a moment after the signal was taken.
+    /// SIGSTOP. Returns once every thread is stopped, which may be a moment after the signal.
     pub fn suspend(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
         let deadline = Instant::now() + FREEZE_WITHIN;
-        while !self.pid().is_some_and(stands_still) {
+        while !self.pid().is_some_and(is_stopped) {
             ensure!(Instant::now() < deadline, "the node does not stand still");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -240,7 +239,7 @@ impl Node {
         self.signal(Signal::CONT)
     }
 
-    /// Whether its process is there, frozen or not.
+    /// Whether the process exists, suspended or not.
     pub fn is_running(&mut self) -> bool {
         matches!(self.exit_status(), Ok(None))
     }
@@ -270,7 +269,7 @@ impl Node {
         Ok(kill_process(Pid::from_child(child), signal)?)
     }
 
-    /// The status of an ended process, which is then let go of.
+    /// Status of an ended process, which is then released.
     fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else { return Err(io::Error::other("the node does not run")) };
         let status = child.try_wait()?;
@@ -291,7 +290,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if self.child.is_some() {
-            // A frozen process takes no SIGTERM before it is thawed.
+            // A suspended process handles SIGTERM only after SIGCONT.
             let _ = self.resume().and_then(|()| self.signal(Signal::TERM));
             let deadline = Instant::now() + DROP_WITHIN;
             while matches!(self.exit_status(), Ok(None)) && Instant::now() < deadline {
@@ -305,8 +304,8 @@ impl Drop for Node {
     }
 }
 
-/// Only what is said to it reaches a node, not what a developer's shell has.
-pub(super) fn forget_settings(command: &mut Command) {
+/// Removes settings of the environment, so that only explicit ones reach a node.
+pub(super) fn clear_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NEXMDM__") || name == "DATABASE_URL" {
             command.env_remove(name);
@@ -320,7 +319,7 @@ fn temporary(folder: io::Result<TempDir>) -> Result<(PathBuf, Option<TempDir>)> 
 }
 
 /// Whether all threads of a process are stopped, as `/proc` has it.
-fn stands_still(pid: u32) -> bool {
+fn is_stopped(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     let mut stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
     // The state follows the name, which may contain anything.

@@ -1,4 +1,4 @@
-//! Ports that nobody has.
+//! Free ports.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,7 +10,7 @@ use rand::RngExt;
 const PORTS: std::ops::Range<u16> = 18_000..32_000;
 const TRIES: u32 = 200;
 
-/// A port of 127.0.0.1 that is free at this moment.
+/// A currently free port of 127.0.0.1.
 pub fn free_port() -> io::Result<u16> {
     let mut rng = rand::rng();
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);

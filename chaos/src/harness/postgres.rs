@@ -1,5 +1,4 @@
-//! The private PostgreSQL of a node, seen from outside: found by its pid file
-//! and stopped when a killed node could not do it.
+//! Private PostgreSQL of a node, found by its pid file and stopped when a killed node could not do so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-/// Levels of folders below the data folder that are looked through.
+/// Depth of the search below the data folder.
 const DEPTH: u32 = 4;
-/// How long a PostgreSQL may take for a fast shutdown.
+/// Time limit of a fast shutdown.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// A PostgreSQL as its `postmaster.pid` describes it.
+/// PostgreSQL server described by its `postmaster.pid`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Postmaster {
     /// Process id.

@@ -15,7 +15,7 @@ use super::find_postmaster;
 const OWN_ROLE: &str = "nexmdm";
 const SQL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How to reach it.
+/// Connection parameters.
 #[derive(Debug, Clone)]
 pub struct Psql {
     arguments: Vec<String>,
@@ -35,7 +35,7 @@ impl Psql {
         Ok(Self { arguments: arguments.into() })
     }
 
-    /// What statements answer: a line per row, columns separated by `|`.
+    /// Output of statements: a line per row, columns separated by `|`.
     pub async fn run(&self, sql: &str, variables: &[(&str, &str)]) -> Result<String> {
         let mut command = Command::new("psql");
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).args(&self.arguments);

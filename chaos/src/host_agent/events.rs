@@ -1,4 +1,4 @@
-//! The log of a host agent: one JSON line an event.
+//! Log of a host agent: one JSON line per event.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// An event that was logged.
+/// Logged event.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LogEvent {
     /// When.
@@ -32,7 +32,7 @@ impl LogEvent {
     }
 }
 
-/// All events of a log; lines that are no events, such as one that a kill cut off, are left out.
+/// All events of a log; invalid lines, such as one that was truncated by a kill, are skipped.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -41,47 +41,47 @@ pub fn read_events(path: &Path) -> Result<Vec<LogEvent>> {
     Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-/// Follows a log as it grows.
+/// Reader of a growing log.
 pub struct LogFollower {
     path: PathBuf,
     reader: Option<BufReader<File>>,
-    /// A line of which only the beginning is there.
-    begun: Vec<u8>,
+    /// Beginning of a line whose rest is not written yet.
+    partial_line: Vec<u8>,
 }
 
 impl LogFollower {
-    /// From the beginning of a log, which need not be there yet.
+    /// Follows a log from its beginning; the file need not exist yet.
     pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), reader: None, begun: Vec::new() }
+        Self { path: path.to_owned(), reader: None, partial_line: Vec::new() }
     }
 
-    /// The events since the last look.
+    /// Reads the events since the last call.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn look(&mut self) -> Result<Vec<LogEvent>> {
+    pub fn read_new_events(&mut self) -> Result<Vec<LogEvent>> {
         if self.reader.is_none() {
             self.reader = File::open(&self.path).ok().map(BufReader::new);
         }
         let Some(reader) = &mut self.reader else { return Ok(Vec::new()) };
         let mut events = Vec::new();
-        while reader.read_until(b'\n', &mut self.begun)? > 0 {
-            if self.begun.ends_with(b"\n") {
-                events.extend(serde_json::from_slice::<LogEvent>(&self.begun).ok());
-                self.begun.clear();
+        while reader.read_until(b'\n', &mut self.partial_line)? > 0 {
+            if self.partial_line.ends_with(b"\n") {
+                events.extend(serde_json::from_slice::<LogEvent>(&self.partial_line).ok());
+                self.partial_line.clear();
             }
         }
         Ok(events)
     }
 
-    /// Waits for an event of which this is true, from the last look on.
+    /// Waits for an event that satisfies a condition, from the last call on.
     ///
     /// # Errors
     /// It does not come in time, or the file cannot be read.
     pub async fn until(&mut self, what: &str, within: Duration, is_wanted: impl Fn(&LogEvent) -> bool) -> Result<LogEvent> {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(found) = self.look()?.into_iter().find(&is_wanted) {
+            if let Some(found) = self.read_new_events()?.into_iter().find(&is_wanted) {
                 return Ok(found);
             }
             if Instant::now() > deadline {
@@ -104,11 +104,11 @@ mod tests {
         let folder = TempDir::new("log").unwrap();
         let path = folder.path().join("agent.log");
         let mut follower = LogFollower::of(&path);
-        assert!(follower.look().unwrap().is_empty());
+        assert!(follower.read_new_events().unwrap().is_empty());
         let mut file = File::create(&path).unwrap();
         file.write_all(b"{\"ts\":\"2026-11-21T15:36:17.001Z\",\"level\":\"info\",\"event\":\"start\"}\nWARNING: x\n{\"ts\":\"2026-11")
             .unwrap();
-        let events: Vec<String> = follower.look().unwrap().into_iter().map(|event| event.event).collect();
+        let events: Vec<String> = follower.read_new_events().unwrap().into_iter().map(|event| event.event).collect();
         assert_eq!(events, ["start"]);
         file.write_all(b"-21T15:36:18Z\",\"level\":\"info\",\"event\":\"command.run\",\"action\":\"ping\"}\n").unwrap();
         let found = follower.until("a command", Duration::from_secs(5), |event| event.event == "command.run").await.unwrap();

@@ -1,4 +1,4 @@
-//! Host agents that take part in a run: enrolled where that is missing, started together, stopped together.
+//! Group of host agents of a run: enrolled if necessary, started and stopped together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use super::profile::DeviceProfile;
 use crate::http::{Http, HttpLimits, ServerUrl};
 use crate::identity::{Admin, Credentials};
 
-/// Aliases are this, a dash and a number; folders too.
+/// Prefix of aliases and folders, followed by a dash and a number.
 const ALIAS_PREFIX: &str = "jvm";
-/// How long enrollment tokens can be used.
+/// Lifetime of enrollment tokens.
 const TOKEN_LIFETIME_S: i64 = 3_600;
 
-/// Which agents there are, and whom they talk to.
+/// Plan of a group.
 pub struct HostAgentsPlan<'a> {
-    /// How they are started.
+    /// Java runtime.
     pub jvm: &'a Jvm,
-    /// How many.
+    /// Number of agents.
     pub count: usize,
     /// Number of the first one; aliases are `jvm-N`.
     pub first_number: u64,
-    /// Addresses that the agents are given, each beginning with another one.
+    /// URLs for the agents, each of which starts with another one.
     pub servers: Vec<String>,
-    /// Node that enrollment tokens are asked of.
+    /// Node that creates enrollment tokens.
     pub enroll_at: ServerUrl,
     /// Account that enrolls; not needed when all are enrolled.
     pub credentials: Option<Credentials>,
@@ -38,13 +38,13 @@ pub struct HostAgentsPlan<'a> {
     pub tags: Vec<String>,
     /// Groups of newly enrolled devices.
     pub groups: Vec<String>,
-    /// Folder below which each has one of its own.
+    /// Parent of the folders of the agents.
     pub folder: PathBuf,
-    /// One record for all; otherwise each has one in its folder.
+    /// Common record; otherwise each has its own.
     pub record: Option<PathBuf>,
-    /// Time between heartbeats; as the server says otherwise.
+    /// Heartbeat interval; that of the server otherwise.
     pub interval: Option<Duration>,
-    /// Decides the devices' properties.
+    /// Seed of the device properties.
     pub seed: u64,
 }
 
@@ -53,19 +53,19 @@ pub struct HostAgents {
     agents: Vec<HostAgent>,
 }
 
-/// Summary of a run of host agents: how many, their restarts, and ends that nobody asked for.
+/// Summary of a run of host agents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostAgentsSummary {
-    /// How many took part.
+    /// Number of agents.
     pub agents: usize,
-    /// Times that an update or a reboot restarted one.
+    /// Restarts by updates and reboots.
     pub restarts: usize,
-    /// Ends that nobody asked for, with the agents' names.
+    /// Unexpected ends, with the names of the agents.
     pub unexpected_ends: Vec<String>,
 }
 
 impl HostAgents {
-    /// Gets tokens for those that are not enrolled and writes profiles; `adjust` may change a profile first. None is started yet.
+    /// Creates tokens for agents that are not enrolled, and writes profiles after `adjust` has changed them. Starts no agent.
     ///
     /// # Errors
     /// No tokens are given, or files cannot be written.
@@ -114,17 +114,17 @@ impl HostAgents {
         &self.agents
     }
 
-    /// The same, to be shared with whoever does something to them.
+    /// The agents for shared use.
     pub fn into_shared(self) -> Vec<Arc<HostAgent>> {
         self.agents.into_iter().map(Arc::new).collect()
     }
 
-    /// Stops all at the same time, and tells what became of them.
+    /// Stops all agents concurrently; a summary.
     pub async fn stop(self) -> HostAgentsSummary {
         let mut stopping = JoinSet::new();
         for agent in self.agents {
             stopping.spawn(async move {
-                // What went wrong is among the ends.
+                // Errors are among the exits.
                 let _ = agent.stop().await;
                 agent
             });
@@ -183,7 +183,7 @@ fn folder_of(parent: &Path, number: u64) -> PathBuf {
     parent.join(alias_of(number))
 }
 
-/// A token for each of these numbers, which fixes its alias.
+/// A token for each of these numbers, bound to its alias.
 async fn enroll_tokens(plan: &HostAgentsPlan<'_>, numbers: &[u64]) -> Result<Vec<String>> {
     if numbers.is_empty() {
         return Ok(Vec::new());
@@ -194,7 +194,7 @@ async fn enroll_tokens(plan: &HostAgentsPlan<'_>, numbers: &[u64]) -> Result<Vec
     let http = Http::new(plan.enroll_at.clone(), HttpLimits { connections: 1, ..HttpLimits::default() });
     let mut admin = Admin::new(&http, credentials);
     let mut tokens = Vec::new();
-    // Runs of numbers without a gap, each by one call.
+    // One call per run of consecutive numbers.
     for run in numbers.chunk_by(|a, b| a + 1 == *b) {
         let wanted = CreateEnrollTokens {
             count: i64::try_from(run.len()).ok(),

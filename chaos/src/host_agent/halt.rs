@@ -1,9 +1,9 @@
-//! Where a host agent halts itself: just before a named event of its log is written.
+//! Halt point of a host agent: just before a named event of its log is written.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An event of the agent's log by its name, and which of its occurrences.
+/// Event of the agent log by name and occurrence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HaltPoint {
     /// Name of the event, such as `command.run`.

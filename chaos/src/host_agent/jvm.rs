@@ -1,4 +1,4 @@
-//! The Java runtime and the jar that host agents run on.
+//! Java runtime and jar of host agents.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,10 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// Where the build of the agent leaves the jar.
+/// Path of the jar from the build of the agent.
 pub const DEFAULT_JAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../android-agent/out/nexmdm-agent-host.jar");
 
-/// Small and quick to start: many of them share a machine.
+/// JVM options for a small footprint and quick start, as many agents share a machine.
 const FLAGS: [&str; 6] =
     ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx96m", "-Xss256k", "-XX:-UsePerfData", "-Djava.awt.headless=true"];
 /// How long the process lives that fills the archive of classes: it opens its store and tries to reach a server.
@@ -25,7 +25,7 @@ const ARCHIVED_AFTER: Duration = Duration::from_secs(4);
 /// How long writing the archive may take.
 const ARCHIVED_WITHIN: Duration = Duration::from_secs(60);
 
-/// How host agents are started.
+/// Java runtime with the jar of the host agent.
 #[derive(Debug, Clone)]
 pub struct Jvm {
     java: PathBuf,

@@ -1,5 +1,5 @@
-//! What the device under a host agent has gone through: the folder `platform` of its state, which survives kills and is not the
-//! agent's.
+//! State of the simulated platform of a host agent: the folder `platform`, which survives kills and is independent of the
+//! agent.
 
 use std::path::Path;
 
@@ -8,19 +8,19 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Something that the platform did for the agent.
+/// Action that the platform performed for the agent.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PlatformAction {
-    /// When.
+    /// Time.
     pub ts: DateTime<Utc>,
     /// Name of the action, such as `ring`.
     pub action: String,
-    /// What else is on record of it: its parameters, without secrets.
+    /// Recorded parameters, without secrets.
     #[serde(flatten)]
     pub fields: Map<String, Value>,
 }
 
-/// All actions of a state folder, the oldest first; a line that a kill cut off is left out.
+/// All actions of a state folder, the oldest first; a truncated line is skipped.
 ///
 /// # Errors
 /// The file is there and cannot be read.

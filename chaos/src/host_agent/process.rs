@@ -1,4 +1,4 @@
-//! One host agent: its process is started, watched, killed and stopped, and started again when its platform restarted it.
+//! Process of a host agent: started, watched, killed and stopped, and restarted when its platform demands it.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use super::halt::HaltPoint;
 use super::jvm::{Jvm, pid_of, spawn};
 use crate::clock::now;
 
-/// The agent was replaced by an update, or its device was rebooted: it is to be started again, as Android does.
+/// Exit code after an update or a reboot: the process is to be restarted, as Android does.
 const EXIT_RESTART: i32 = 75;
-/// `Runtime.halt` at the point that was asked for.
+/// Exit code of `Runtime.halt` at the halt point.
 const EXIT_HALTED: i32 = 137;
-/// How long an agent may take to end after SIGTERM.
+/// Stop timeout after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// Restarts in a row of processes that lived this short: such an agent is broken and is left alone.
+/// Consecutive restarts of short-lived processes after which an agent is considered broken.
 const RESTARTS_MAX: u32 = 5;
 const SHORT_LIFE: Duration = Duration::from_secs(3);
-/// The end of the log that an error shows.
+/// Bytes of the log that an error shows.
 const LOG_TAIL_BYTES: usize = 2_048;
 
-/// How a host agent is started, each time.
+/// Options of a host agent.
 #[derive(Clone)]
 pub struct HostAgentOptions {
     /// Name of the device.
@@ -42,24 +42,24 @@ pub struct HostAgentOptions {
     pub token: Option<String>,
     /// Folder of this agent: state, profile, log.
     pub folder: PathBuf,
-    /// Gets a line for everything that an oracle judges.
+    /// Record for the oracle.
     pub record: PathBuf,
-    /// Time between heartbeats; as the server says otherwise.
+    /// Heartbeat interval; that of the server otherwise.
     pub interval: Option<Duration>,
 }
 
 impl HostAgentOptions {
-    /// Folder of the agent's own state and of the device that it believes to run on.
+    /// Folder of the agent state and of the simulated platform.
     pub fn state_dir(&self) -> PathBuf {
         self.folder.join("state")
     }
 
-    /// The device's properties.
+    /// File of the device properties.
     pub fn profile(&self) -> PathBuf {
         self.folder.join("profile.json")
     }
 
-    /// A JSON line for every event, over all starts.
+    /// Log with a JSON line per event, across starts.
     pub fn log(&self) -> PathBuf {
         self.folder.join("agent.log")
     }
@@ -88,27 +88,27 @@ impl HostAgentOptions {
     }
 }
 
-/// Why a process has ended.
+/// Reason for the end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExitReason {
     /// Exit 0 after SIGTERM.
     Stopped,
     /// kill -9 from here.
     Killed,
-    /// It halted at the point that was asked for.
+    /// Halted at its halt point.
     Halted(HaltPoint),
-    /// An update replaced the agent, or its device was rebooted; it was started again at once.
+    /// Restarted at once after an update or a reboot.
     Restarted,
-    /// Anything else, in words.
+    /// Any other end, with a description.
     Unexpected(String),
 }
 
 /// The end of a process.
 #[derive(Debug, Clone)]
 pub struct ProcessExit {
-    /// When.
+    /// Time.
     pub at: DateTime<Utc>,
-    /// Why.
+    /// Reason.
     pub reason: ExitReason,
 }
 
@@ -118,7 +118,7 @@ enum Request {
     Stop { answer: oneshot::Sender<Result<()>> },
 }
 
-/// A host agent, running or not; its process is killed when this is dropped.
+/// Host agent, running or not; its process is killed on drop.
 pub struct HostAgent {
     options: HostAgentOptions,
     requests: mpsc::Sender<Request>,
@@ -138,7 +138,7 @@ impl HostAgent {
         Self { options, requests, exits, running, task: tokio::spawn(supervisor.run()) }
     }
 
-    /// What it is started with.
+    /// Options of the agent.
     pub fn options(&self) -> &HostAgentOptions {
         &self.options
     }
@@ -178,7 +178,7 @@ impl HostAgent {
         let _ = self.running.clone().wait_for(|running| !*running).await;
     }
 
-    /// All ends so far, in their order.
+    /// All ends so far, in order.
     pub fn exits(&self) -> Vec<ProcessExit> {
         lock(&self.exits).clone()
     }
@@ -202,7 +202,7 @@ fn lock(exits: &Mutex<Vec<ProcessExit>>) -> MutexGuard<'_, Vec<ProcessExit>> {
     exits.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Owner of the process: everything that is done to it happens in one task, so that no pid is used after its end.
+/// Owner of the process: a single task, so that no pid is used after its end.
 struct Supervisor {
     jvm: Jvm,
     options: HostAgentOptions,
@@ -242,7 +242,7 @@ impl Supervisor {
         spawn(command).await.context("cannot be started")
     }
 
-    /// From a start to an end that the platform had no part in.
+    /// Supervises the process from a start to an end that is not a restart by the platform.
     async fn watch(&mut self, mut child: Child, halt_at: Option<HaltPoint>) {
         let (mut restarts, mut started_at) = (0, Instant::now());
         loop {
@@ -263,7 +263,7 @@ impl Supervisor {
                         let stopped = self.stop(&mut child).await;
                         return drop(answer.send(stopped));
                     }
-                    // Nobody is left to want it: dropped, and killed with that.
+                    // No owner is left: the process is killed on drop.
                     None => return,
                 },
             };
@@ -290,7 +290,7 @@ impl Supervisor {
             bail!("did not end within {STOP_WITHIN:?} of SIGTERM; {}", self.log_tail());
         };
         let status = status?;
-        // A restart that was under way may have ended it first.
+        // A concurrent restart may have ended it first.
         let ended_well = matches!(status.code(), Some(0 | EXIT_RESTART));
         self.note(if ended_well { ExitReason::Stopped } else { ExitReason::Unexpected(format!("{status} after SIGTERM")) });
         ensure!(ended_well, "ended with {status} after SIGTERM; {}", self.log_tail());

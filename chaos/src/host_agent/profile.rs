@@ -1,4 +1,4 @@
-//! The device that a host agent believes to run on, as a file that it reads again when it changes.
+//! Simulated device of a host agent, in a file that is reloaded when it changes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::profile_of;
 use crate::model::Duty;
 
-/// An app that is on the device at first.
+/// Initially installed app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppVersion {
     /// Version code.
@@ -22,12 +22,12 @@ pub struct AppVersion {
     pub signers: Option<Vec<String>>,
 }
 
-/// How the device's package installer decides.
+/// Simulated behaviour of the package installer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallBehaviour {
     /// `installed`, `not_permitted`, `install_failed` or `hang`.
     pub verdict: String,
-    /// How long it takes.
+    /// Duration.
     pub ms: u64,
 }
 
@@ -48,17 +48,17 @@ pub struct DeviceProfile {
     pub ssid: String,
     pub storage_free_mb: i64,
     pub in_call: bool,
-    /// How far the device's clock is ahead of the true time.
+    /// Offset of the device clock from the true time.
     pub clock_offset_ms: i64,
-    /// Apps that are on the device at first, by package.
+    /// Initially installed apps by package.
     pub apps: BTreeMap<String, AppVersion>,
     pub install: InstallBehaviour,
-    /// The agent that is on the device at first.
+    /// Initially installed agent.
     pub agent: AppVersion,
 }
 
 impl DeviceProfile {
-    /// Device `number` of a seed: in good order, with a clock that is right.
+    /// Device `number` of a seed, without problems and with a correct clock.
     pub fn draw(seed: u64, number: u64) -> Self {
         let (profile, mut rng) = profile_of(seed, number, 0.0);
         Self {
@@ -82,7 +82,7 @@ impl DeviceProfile {
         }
     }
 
-    /// Writes it, so that a reader sees the old one or the new one whole.
+    /// Writes the file atomically.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, LoginRequest, LoginResponse};
 
-use super::Trouble;
+use super::RequestFailure;
 use crate::http::{Call, Http};
 
 /// What proves to a node that devices may be enrolled.
@@ -62,10 +62,10 @@ impl<'a> Admin<'a> {
 
     /// Creates enrollment tokens; signs in again, once, when the access token
     /// has expired in the meantime.
-    pub async fn create_tokens(&mut self, wanted: &CreateEnrollTokens) -> Result<Vec<CreatedEnrollToken>, Trouble> {
+    pub async fn create_tokens(&mut self, wanted: &CreateEnrollTokens) -> Result<Vec<CreatedEnrollToken>, RequestFailure> {
         let fresh = self.access_token.is_none();
         match self.try_create_tokens(wanted).await {
-            Err(trouble) if trouble.status() == Some(401) && !fresh && matches!(self.credentials, Credentials::Password { .. }) => {
+            Err(failure) if failure.status() == Some(401) && !fresh && matches!(self.credentials, Credentials::Password { .. }) => {
                 self.access_token = None;
                 self.try_create_tokens(wanted).await
             }
@@ -73,7 +73,7 @@ impl<'a> Admin<'a> {
         }
     }
 
-    async fn try_create_tokens(&mut self, wanted: &CreateEnrollTokens) -> Result<Vec<CreatedEnrollToken>, Trouble> {
+    async fn try_create_tokens(&mut self, wanted: &CreateEnrollTokens) -> Result<Vec<CreatedEnrollToken>, RequestFailure> {
         let token = match &self.access_token {
             Some(token) => token.clone(),
             None => self.sign_in().await?,
@@ -81,12 +81,12 @@ impl<'a> Admin<'a> {
         let body = serde_json::to_vec(wanted).map_err(|e| invalid(&e))?;
         let answer = self.http.send(Call::post("/v1/enroll-tokens", body).bearer(&token)).await?;
         if !matches!(answer.status, 200 | 201) {
-            return Err(Trouble::from_answer(&answer));
+            return Err(RequestFailure::from_answer(&answer));
         }
         answer.read::<CreatedEnrollTokens>().map(|created| created.tokens).map_err(|e| invalid(&e))
     }
 
-    async fn sign_in(&mut self) -> Result<String, Trouble> {
+    async fn sign_in(&mut self) -> Result<String, RequestFailure> {
         let token = match &self.credentials {
             Credentials::AccessToken(token) => token.clone(),
             Credentials::Password { username, password } => {
@@ -94,7 +94,7 @@ impl<'a> Admin<'a> {
                 let body = serde_json::to_vec(&body).map_err(|e| invalid(&e))?;
                 let answer = self.http.send(Call::post("/v1/auth/login", body)).await?;
                 if answer.status != 200 {
-                    return Err(Trouble::from_answer(&answer));
+                    return Err(RequestFailure::from_answer(&answer));
                 }
                 read_access_token(&answer.body).map_err(|e| invalid(&e))?
             }
@@ -112,8 +112,8 @@ fn read_access_token(body: &[u8]) -> Result<String> {
     json["access_token"].as_str().map(str::to_owned).context("the login's answer has no access_token")
 }
 
-fn invalid(error: &dyn fmt::Display) -> Trouble {
-    Trouble::NoAnswer(crate::http::HttpError::Invalid(error.to_string()))
+fn invalid(error: &dyn fmt::Display) -> RequestFailure {
+    RequestFailure::NoAnswer(crate::http::HttpError::Invalid(error.to_string()))
 }
 
 #[cfg(test)]

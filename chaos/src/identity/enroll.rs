@@ -1,5 +1,4 @@
-//! Enrolling the devices that are missing, through the API as an admin and the
-//! devices would.
+//! Enrollment of missing devices through the APIs of admins and agents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +11,39 @@ use wire::admin::{CreateEnrollTokens, CreatedEnrollToken};
 use wire::agent::{RegisterRequest, RegisterResponse};
 use wire::lenient::Int;
 
-use super::{Admin, Credentials, Identity, StateFile, Trouble};
+use super::{Admin, Credentials, Identity, RequestFailure, StateFile};
 use crate::backoff::Backoff;
 use crate::http::{Call, Http, HttpError};
 use crate::model::Profile;
 use crate::push::push_token;
 
-/// The most tokens that one call creates.
+/// Most tokens per call.
 const TOKENS_PER_CALL: usize = 500;
-/// How long the tokens can be used; what a killed run leaves expires by itself.
+/// Lifetime of the tokens; those of a killed run expire by themselves.
 const TOKEN_LIFETIME_S: i64 = 3_600;
-/// Rounds in which no device was enrolled before it is given up.
+/// Rounds without progress before enrollment is given up.
 const EMPTY_ROUNDS: u32 = 5;
-/// Tries of one call.
+/// Attempts of one call.
 const TRIES: u32 = 12;
 
-/// How the missing devices are to be enrolled.
+/// Plan of an enrollment.
 #[derive(Debug, Clone)]
 pub struct EnrollPlan {
-    /// Devices there should be.
+    /// Target number of devices.
     pub devices: usize,
-    /// Aliases are this, a dash and a number.
+    /// Prefix of aliases, followed by a dash and a number.
     pub alias_prefix: String,
-    /// Tags that they get.
+    /// Tags of the devices.
     pub tags: Vec<String>,
-    /// Groups that they get.
+    /// Groups of the devices.
     pub groups: Vec<String>,
-    /// Registrations at the same time.
+    /// Concurrent registrations.
     pub concurrency: usize,
     /// Seed of the fleet; decides model and version of a device.
     pub seed: u64,
-    /// Share of clocks that are off; part of what the seed decides.
+    /// Share of wrong clocks.
     pub clock_off_share: f64,
-    /// Whether devices can be pushed to.
+    /// Whether devices report a push token.
     pub push: bool,
 }
 
@@ -77,11 +76,11 @@ pub async fn enroll_missing(
         let tokens = match create_tokens(&mut admin, plan, count, first).await {
             Ok(tokens) => tokens,
             // The aliases are in use: by devices whose state folder is lost.
-            Err(trouble) if trouble.status() == Some(409) && empty_rounds < EMPTY_ROUNDS => {
+            Err(failure) if failure.status() == Some(409) && empty_rounds < EMPTY_ROUNDS => {
                 empty_rounds += 1;
                 continue;
             }
-            Err(trouble) => return Err(trouble).context("creating enrollment tokens"),
+            Err(failure) => return Err(failure).context("creating enrollment tokens"),
         };
         let mut registrations = stream::iter(tokens.into_iter().zip(first..))
             .map(|(token, number)| register(&servers[number as usize % servers.len()], token, number, plan))
@@ -96,8 +95,8 @@ pub async fn enroll_missing(
                     progress(state.identities().len());
                 }
                 // In use, or used up by a try whose answer was lost: another number will do.
-                Err(trouble) if matches!(trouble.status(), Some(401 | 409)) => refusal = Some(trouble),
-                Err(trouble) => return Err(trouble).context("registering a device"),
+                Err(failure) if matches!(failure.status(), Some(401 | 409)) => refusal = Some(failure),
+                Err(failure) => return Err(failure).context("registering a device"),
             }
         }
         empty_rounds = if enrolled == 0 { empty_rounds + 1 } else { 0 };
@@ -110,7 +109,12 @@ pub async fn enroll_missing(
     Ok(())
 }
 
-async fn create_tokens(admin: &mut Admin<'_>, plan: &EnrollPlan, count: usize, first: u64) -> Result<Vec<CreatedEnrollToken>, Trouble> {
+async fn create_tokens(
+    admin: &mut Admin<'_>,
+    plan: &EnrollPlan,
+    count: usize,
+    first: u64,
+) -> Result<Vec<CreatedEnrollToken>, RequestFailure> {
     let wanted = CreateEnrollTokens {
         count: i64::try_from(count).ok(),
         expires_in_seconds: Some(TOKEN_LIFETIME_S),
@@ -121,21 +125,21 @@ async fn create_tokens(admin: &mut Admin<'_>, plan: &EnrollPlan, count: usize, f
         groups: plan.groups.clone(),
     };
     let mut rng = SmallRng::seed_from_u64(first);
-    let mut backoff = patient();
+    let mut backoff = retry_backoff();
     loop {
         match admin.create_tokens(&wanted).await {
-            Err(trouble) if trouble.passes() && backoff.failures() < TRIES => {
+            Err(failure) if failure.is_temporary() && backoff.failures() < TRIES => {
                 if backoff.failures() == 0 {
-                    eprintln!("waiting for the node to create enrollment tokens: {trouble}");
+                    eprintln!("waiting for the node to create enrollment tokens: {failure}");
                 }
-                tokio::time::sleep(backoff.next(trouble.retry_after(), &mut rng)).await;
+                tokio::time::sleep(backoff.next(failure.retry_after(), &mut rng)).await;
             }
             outcome => return outcome,
         }
     }
 }
 
-async fn register(http: &Http, token: CreatedEnrollToken, number: u64, plan: &EnrollPlan) -> Result<Identity, Trouble> {
+async fn register(http: &Http, token: CreatedEnrollToken, number: u64, plan: &EnrollPlan) -> Result<Identity, RequestFailure> {
     let (profile, mut rng) = profile_of(plan.seed, number, plan.clock_off_share);
     let alias = token.alias.unwrap_or_else(|| format!("{}-{number}", plan.alias_prefix));
     let request = RegisterRequest {
@@ -150,24 +154,24 @@ async fn register(http: &Http, token: CreatedEnrollToken, number: u64, plan: &En
         fcm_token: plan.push.then(|| push_token(&alias)),
     };
     let body = bytes::Bytes::from(serde_json::to_vec(&request).map_err(|e| HttpError::Invalid(e.to_string()))?);
-    let mut backoff = patient();
+    let mut backoff = retry_backoff();
     loop {
-        let trouble = match http.send(Call::post("/v1/register", body.clone()).bearer(&token.token)).await {
+        let failure = match http.send(Call::post("/v1/register", body.clone()).bearer(&token.token)).await {
             Ok(answer) if matches!(answer.status, 200 | 201) => {
                 let RegisterResponse { device_id, device_token, device_key, .. } =
                     answer.read().map_err(|e| HttpError::Invalid(e.to_string()))?;
                 return Ok(Identity { number, device_id, alias, device_token, device_key, next_device_key: None });
             }
-            Ok(answer) => Trouble::from_answer(&answer),
+            Ok(answer) => RequestFailure::from_answer(&answer),
             Err(error) => error.into(),
         };
-        if !trouble.passes() || backoff.failures() >= TRIES {
-            return Err(trouble);
+        if !failure.is_temporary() || backoff.failures() >= TRIES {
+            return Err(failure);
         }
-        tokio::time::sleep(backoff.next(trouble.retry_after(), &mut rng)).await;
+        tokio::time::sleep(backoff.next(failure.retry_after(), &mut rng)).await;
     }
 }
 
-fn patient() -> Backoff {
+fn retry_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(250), Duration::from_secs(15))
 }

@@ -1,5 +1,4 @@
-//! Who the simulated devices are: enrolling them, keeping their secrets over
-//! restarts, and their sessions.
+//! Identities of the simulated devices: enrollment, secrets that survive restarts, and sessions.
 
 mod admin;
 mod enroll;
@@ -9,33 +8,33 @@ mod state_file;
 pub use admin::{Admin, Credentials};
 pub(crate) use enroll::profile_of;
 pub use enroll::{EnrollPlan, enroll_missing};
-pub use session::{Granted, ask_for_session, prepare_sessions};
-pub use state_file::{Identity, KeyWriter, KeysInForce, StateFile, key_history};
+pub use session::{SessionToken, prepare_sessions, request_session};
+pub use state_file::{AcceptedKeys, Identity, KeyWriter, StateFile, key_history};
 
 use std::time::Duration;
 
 use crate::http::{Answer, HttpError};
 
-/// A call that did not end in 200.
+/// Failed request.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// There was no answer.
+pub enum RequestFailure {
+    /// No response.
     #[error(transparent)]
     NoAnswer(#[from] HttpError),
-    /// There was another answer than wanted.
+    /// Response with an unexpected status.
     #[error("HTTP {status}: {detail}")]
     Status {
         /// HTTP status.
         status: u16,
-        /// How long the server asks to stay away.
+        /// Requested retry delay.
         retry_after: Option<Duration>,
-        /// What a person may read about it.
+        /// Message of the server.
         detail: String,
     },
 }
 
-impl Trouble {
-    /// What an answer other than 2xx means.
+impl RequestFailure {
+    /// The failure that a response other than 2xx stands for.
     pub fn from_answer(answer: &Answer) -> Self {
         Self::Status { status: answer.status, retry_after: answer.retry_after(), detail: answer.detail() }
     }
@@ -48,7 +47,7 @@ impl Trouble {
         }
     }
 
-    /// The status, if there was an answer.
+    /// HTTP status, if there was a response.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::NoAnswer(_) => None,
@@ -56,7 +55,7 @@ impl Trouble {
         }
     }
 
-    /// How long the server asks to stay away.
+    /// Requested retry delay.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NoAnswer(_) => None,
@@ -65,7 +64,7 @@ impl Trouble {
     }
 
     /// Whether the same request may succeed later.
-    pub fn passes(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         match self {
             Self::NoAnswer(HttpError::Invalid(_) | HttpError::TooLarge) => false,
             Self::NoAnswer(_) => true,

@@ -1,4 +1,4 @@
-//! The state folder: identities of the simulated devices, kept over restarts.
+//! State folder: identities of the simulated devices, kept across restarts.
 //!
 //! `identities.jsonl` only ever grows by whole lines, so that a killed process
 //! loses at most the line it was writing; `sessions.jsonl` is replaced as a
@@ -16,12 +16,12 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::Granted;
+use super::SessionToken;
 
 /// A device and its secrets.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Identity {
-    /// The `{n}` of its alias; its seed and its phase come from it.
+    /// Number in the alias, which determines seed and phase.
     pub number: u64,
     /// Identity.
     pub device_id: String,
@@ -39,62 +39,62 @@ pub struct Identity {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
-    /// Numbers below are taken, whether or not a device came of them.
+    /// Reservation of all numbers below, enrolled or not.
     Reserved {
         next_number: u64,
     },
     Device(Identity),
-    /// From now on the device takes these keys.
+    /// Key change of a device.
     Keys {
         device_id: String,
         #[serde(flatten)]
-        keys: KeysInForce,
+        keys: AcceptedKeys,
     },
-    /// The device was deleted or has forgotten who it is.
+    /// The device was deleted or has dropped its identity.
     Gone {
         device_id: String,
         why: String,
     },
 }
 
-/// The keys that a device took from a time on.
+/// Keys that a device accepts from a time on.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct KeysInForce {
-    /// Since when; `None` means since it was enrolled.
+pub struct AcceptedKeys {
+    /// Start; `None` means since enrollment.
     #[serde(rename = "at")]
     pub since: Option<DateTime<Utc>>,
     /// Hex.
     pub device_key: String,
-    /// A second one, while it was changing over.
+    /// Second key, during a rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_device_key: Option<String>,
 }
 
-/// Writes changes of keys down from whatever task a device runs in.
+/// Writer of key changes, usable from any task.
 pub struct KeyWriter(File);
 
 impl KeyWriter {
     /// Keeps the keys of a device; written when this returns, so that nothing is
     /// said to the server that a kill of this process would make untrue.
     pub fn keep(&self, device_id: &str, device_key: &str, next_device_key: Option<&str>, now: DateTime<Utc>) -> Result<()> {
-        let keys = KeysInForce { since: Some(now), device_key: device_key.to_owned(), next_device_key: next_device_key.map(str::to_owned) };
+        let keys =
+            AcceptedKeys { since: Some(now), device_key: device_key.to_owned(), next_device_key: next_device_key.map(str::to_owned) };
         append(&self.0, &Line::Keys { device_id: device_id.to_owned(), keys })
     }
 }
 
-/// All keys that the devices of a state folder have taken, the oldest first.
-/// Needs no lock: the fleet may be running.
-pub fn key_history(folder: &Path) -> Result<HashMap<String, Vec<KeysInForce>>> {
+/// All accepted keys of the devices of a state folder, the oldest first. Needs no lock, so the fleet may be running.
+pub fn key_history(folder: &Path) -> Result<HashMap<String, Vec<AcceptedKeys>>> {
     let path = folder.join("identities.jsonl");
     let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut history: HashMap<String, Vec<KeysInForce>> = HashMap::new();
+    let mut history: HashMap<String, Vec<AcceptedKeys>> = HashMap::new();
     for text in BufReader::new(file).lines() {
         match serde_json::from_str(&text?) {
             Ok(Line::Device(Identity { device_id, device_key, next_device_key, .. })) => {
-                history.entry(device_id).or_default().push(KeysInForce { since: None, device_key, next_device_key });
+                history.entry(device_id).or_default().push(AcceptedKeys { since: None, device_key, next_device_key });
             }
             Ok(Line::Keys { device_id, keys }) => history.entry(device_id).or_default().push(keys),
-            // The others, and what a kill cut off.
+            // Other lines, and a truncated one.
             _ => {}
         }
     }
@@ -105,7 +105,7 @@ pub fn key_history(folder: &Path) -> Result<HashMap<String, Vec<KeysInForce>>> {
 struct SessionLine {
     device_id: String,
     #[serde(flatten)]
-    granted: Granted,
+    session: SessionToken,
 }
 
 /// The state folder, open and locked against a second fleet.
@@ -117,7 +117,7 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Opens the folder and makes it if need be.
+    /// Opens the folder and creates it if necessary.
     pub fn open(folder: &Path) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
@@ -150,7 +150,7 @@ impl StateFile {
         &self.folder
     }
 
-    /// Takes `count` numbers that no device has had; the first of them.
+    /// Reserves `count` unused numbers; the first of them.
     pub fn reserve(&mut self, count: u64) -> Result<u64> {
         let first = self.next_number;
         self.append(&Line::Reserved { next_number: first + count })?;
@@ -158,35 +158,34 @@ impl StateFile {
         Ok(first)
     }
 
-    /// Keeps a new device.
+    /// Stores a new device.
     pub fn add(&mut self, identity: Identity) -> Result<()> {
         self.append(&Line::Device(identity.clone()))?;
         self.identities.push(identity);
         Ok(())
     }
 
-    /// Lets go of a device, as it does itself.
+    /// Removes a device.
     pub fn remove(&mut self, device_id: &str, why: &str) -> Result<()> {
         self.append(&Line::Gone { device_id: device_id.to_owned(), why: why.to_owned() })?;
         self.identities.retain(|identity| identity.device_id != device_id);
         Ok(())
     }
 
-    /// The sessions that the last run left behind.
-    pub fn sessions(&self) -> HashMap<String, Granted> {
+    /// Sessions of the last run.
+    pub fn sessions(&self) -> HashMap<String, SessionToken> {
         let Ok(file) = File::open(self.folder.join("sessions.jsonl")) else { return HashMap::new() };
         let lines = BufReader::new(file).lines().map_while(Result::ok);
-        lines.filter_map(|line| serde_json::from_str::<SessionLine>(&line).ok()).map(|s| (s.device_id, s.granted)).collect()
+        lines.filter_map(|line| serde_json::from_str::<SessionLine>(&line).ok()).map(|s| (s.device_id, s.session)).collect()
     }
 
-    /// Leaves sessions for the next run: making one costs the server a
-    /// password-grade hash each.
-    pub fn save_sessions(&self, sessions: impl IntoIterator<Item = (String, Granted)>) -> Result<()> {
+    /// Stores sessions for the next run, as each costs the server a password hash.
+    pub fn save_sessions(&self, sessions: impl IntoIterator<Item = (String, SessionToken)>) -> Result<()> {
         let unfinished = self.folder.join("sessions.jsonl.new");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         let mut writer = BufWriter::new(file);
-        for (device_id, granted) in sessions {
-            serde_json::to_writer(&mut writer, &SessionLine { device_id, granted })?;
+        for (device_id, session) in sessions {
+            serde_json::to_writer(&mut writer, &SessionLine { device_id, session })?;
             writer.write_all(b"\n")?;
         }
         writer.flush()?;
@@ -238,7 +237,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// What writes changes of keys to the same file.
+    /// Writer of key changes to the same file.
     pub fn key_writer(&self) -> Result<KeyWriter> {
         Ok(KeyWriter(self.file.try_clone()?))
     }
@@ -337,7 +336,7 @@ mod tests {
         let folder = TempDir::new("state").unwrap();
         let state = StateFile::open(&folder.path().join("fleet")).unwrap();
         let mode = |name: &str| fs::metadata(state.folder().join(name)).unwrap().permissions().mode() & 0o777;
-        state.save_sessions([("d1".to_owned(), Granted { token: "s".into(), expires_at: DateTime::UNIX_EPOCH })]).unwrap();
+        state.save_sessions([("d1".to_owned(), SessionToken { token: "s".into(), expires_at: DateTime::UNIX_EPOCH })]).unwrap();
         assert_eq!((mode("."), mode("identities.jsonl"), mode("sessions.jsonl")), (0o700, 0o600, 0o600));
         assert_eq!(state.sessions()["d1"].token, "s");
         assert!(StateFile::open(state.folder()).is_err());

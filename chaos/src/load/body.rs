@@ -1,5 +1,5 @@
-//! A device's request, written once and patched in place for every heartbeat:
-//! the generator shares its cores with the server it measures.
+//! Request template of a device, patched in place for every heartbeat, as the generator shares its cores with the server
+//! it measures.
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Datelike, Timelike, Utc};

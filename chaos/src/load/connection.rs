@@ -1,4 +1,4 @@
-//! One kept-alive connection in its closed loop: write, wait, next.
+//! Closed loop of one keep-alive connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,10 +17,10 @@ use crate::signals::Stop;
 
 /// Seconds of a bucket: the server stores one heartbeat per device in each.
 pub(super) const BUCKET_S: i64 = 10;
-/// Before connecting again.
+/// Pause before a reconnect.
 const RECONNECT: Duration = Duration::from_millis(100);
 
-/// What the connections of a run share.
+/// State that all connections of a run share.
 pub(super) struct Run {
     pub(super) timeout: Duration,
     /// After each answer, before the next request.
@@ -36,12 +36,12 @@ pub(super) struct Run {
     pub(super) stop: Stop,
 }
 
-/// What a connection measured.
+/// Measurements of a connection.
 #[derive(Default)]
 pub(super) struct Measured {
     pub(super) latency: Latencies,
     pub(super) errors: Errors,
-    /// Acknowledged after warm-up.
+    /// Acknowledgements after warm-up.
     pub(super) acknowledged: u64,
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn drive(run: Arc<Run>, url: ServerUrl, mut devices: Vec<Reques
     let mut bucket_s = first_bucket_s;
     let mut n = 0_u64;
     while bucket_s <= run.last_bucket_s {
-        // Noted before its first use: a killed run must not use it again.
+        // Stored before its first use, as a killed run must not use it again.
         run.next_bucket_s.fetch_max(bucket_s + BUCKET_S, Ordering::Relaxed);
         let time = DateTime::<Utc>::from_timestamp(bucket_s, 0).unwrap_or_default();
         for device in &mut devices {

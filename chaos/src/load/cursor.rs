@@ -1,5 +1,4 @@
-//! How far into the past's buckets earlier runs have come: no (device, bucket)
-//! is used twice, so that every heartbeat is a new row.
+//! Cursor over the buckets used by earlier runs, so that no (device, bucket) is used twice and every heartbeat is a new row.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::BUCKET_S;
 
-/// The server believes clocks up to seven days back; this keeps some distance.
+/// Oldest usable bucket; the server accepts clocks up to seven days back, with a margin here.
 const HISTORY: TimeDelta = TimeDelta::minutes(9_936); // 6.9 days
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredCursor {
     next_bucket_s: i64,
 }
 
-/// The file that keeps it.
+/// File of the cursor.
 pub(super) struct Cursor {
     path: PathBuf,
 }
@@ -31,14 +30,14 @@ impl Cursor {
     /// The first bucket of a run at `now`: where the last run ended, but never
     /// further back than the server believes.
     pub(super) fn first_bucket_s(&self, now: DateTime<Utc>) -> i64 {
-        let kept = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        let kept = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<StoredCursor>(&bytes).ok());
         let earliest = full((now - HISTORY).timestamp()) + BUCKET_S;
         kept.map_or(earliest, |kept| full(kept.next_bucket_s).max(earliest))
     }
 
     pub(super) fn keep(&self, next_bucket_s: i64) -> Result<()> {
         let unfinished = self.path.with_extension("json.new");
-        fs::write(&unfinished, serde_json::to_vec(&Kept { next_bucket_s })?)?;
+        fs::write(&unfinished, serde_json::to_vec(&StoredCursor { next_bucket_s })?)?;
         fs::rename(&unfinished, &self.path).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

@@ -68,7 +68,7 @@ pub struct LoadArgs {
     pub start: Option<DateTime<Utc>>,
 }
 
-/// A run of the closed loop, as its JSON file has it.
+/// Summary of a closed-loop run, written as JSON.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LoadSummary {
     /// Devices that took part.
@@ -131,10 +131,10 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
     let routes = args.route.routes(target, &identities).await?;
     let mut templates: Vec<Vec<RequestTemplate>> = target.servers.iter().map(|_| Vec::new()).collect();
     for (identity, server) in identities.iter().zip(routes) {
-        let granted = sessions
+        let session = sessions
             .get(&identity.device_id)
             .with_context(|| format!("{} gets no session: is its state folder of another server?", identity.alias))?;
-        templates[server].push(RequestTemplate::new(&target.servers[server], identity, &granted.token, target.seed)?);
+        templates[server].push(RequestTemplate::new(&target.servers[server], identity, &session.token, target.seed)?);
     }
     let cursor = Cursor::in_folder(&args.state_dir);
     let now = clock::now();
@@ -142,8 +142,8 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
     ensure!(first_bucket_s <= now.timestamp(), "all buckets of the last days are used up: take another --state-dir, or come back later");
 
     let devices = identities.len();
-    let hands = dealt(&target.servers, templates, args.connections);
-    let connections = hands.len();
+    let assignments = assign_connections(&target.servers, templates, args.connections);
+    let connections = assignments.len();
     let started = Instant::now();
     let run = Arc::new(Run {
         timeout: target.timeout,
@@ -156,7 +156,7 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
         failed: AtomicU64::new(0),
         stop,
     });
-    let measured = watch_over(&run, hands, first_bucket_s, &cursor).await?;
+    let measured = supervise(&run, assignments, first_bucket_s, &cursor).await?;
     let measured_s = Instant::now().min(run.ends_at).saturating_duration_since(run.measured_from).as_secs_f64();
     let summary = LoadSummary {
         devices,
@@ -174,28 +174,28 @@ pub async fn run(args: LoadArgs, stop: Stop) -> Result<LoadSummary> {
     Ok(summary)
 }
 
-/// What one connection sends, and where.
-type Hand = (ServerUrl, Vec<RequestTemplate>);
+/// Server and devices of one connection.
+type Assignment = (ServerUrl, Vec<RequestTemplate>);
 
-/// Every node gets its share of the connections, every connection of the node's devices.
-fn dealt(servers: &[ServerUrl], templates: Vec<Vec<RequestTemplate>>, connections: usize) -> Vec<Hand> {
+/// Distributes connections over nodes, and the devices of each node over its connections.
+fn assign_connections(servers: &[ServerUrl], templates: Vec<Vec<RequestTemplate>>, connections: usize) -> Vec<Assignment> {
     let devices: usize = templates.iter().map(Vec::len).sum();
     let mut all = Vec::new();
     for (url, templates) in servers.iter().zip(templates).filter(|(_, templates)| !templates.is_empty()) {
         let share = (connections * templates.len()).div_ceil(devices).clamp(1, templates.len());
-        let mut hands: Vec<Hand> = (0..share).map(|_| (url.clone(), Vec::new())).collect();
+        let mut assignments: Vec<Assignment> = (0..share).map(|_| (url.clone(), Vec::new())).collect();
         for (n, template) in templates.into_iter().enumerate() {
-            hands[n % share].1.push(template);
+            assignments[n % share].1.push(template);
         }
-        all.extend(hands);
+        all.extend(assignments);
     }
     all
 }
 
-async fn watch_over(run: &Arc<Run>, hands: Vec<Hand>, first_bucket_s: i64, cursor: &Cursor) -> Result<Measured> {
+async fn supervise(run: &Arc<Run>, assignments: Vec<Assignment>, first_bucket_s: i64, cursor: &Cursor) -> Result<Measured> {
     let started = Instant::now();
     let mut tasks: JoinSet<Measured> =
-        hands.into_iter().map(|(url, devices)| drive(Arc::clone(run), url, devices, first_bucket_s)).collect();
+        assignments.into_iter().map(|(url, devices)| drive(Arc::clone(run), url, devices, first_bucket_s)).collect();
     let mut all = Measured { latency: Latencies::default(), ..Measured::default() };
     let mut progress = Progress::new();
     let mut tick = interval(Duration::from_secs(1));

@@ -1,11 +1,11 @@
-//! Just enough of an HTTP/1.1 answer: where it ends and what it says.
+//! Minimal HTTP/1.1 response parser: status and length.
 
-/// The largest head that is read.
+/// Largest head.
 pub(super) const HEAD_BYTES: usize = 16 << 10;
-/// The largest body that is read.
+/// Largest body.
 pub(super) const BODY_BYTES: usize = 1 << 20;
 
-/// The head of an answer.
+/// Response head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
@@ -18,7 +18,7 @@ pub(super) struct Head {
     pub(super) retry_after_s: Option<u64>,
 }
 
-/// Reads a head; `Ok(None)` when more bytes have to come first.
+/// Parses a head; `Ok(None)` when it is incomplete.
 pub(super) fn read_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return if bytes.len() > HEAD_BYTES { Err("head_too_large") } else { Ok(None) };

@@ -1,5 +1,4 @@
-//! Which node gets the heartbeats of which device: any, the owner of its shard,
-//! or one that has to forward them.
+//! Routing of devices to nodes: any node, the owner of the shard, or a node that has to forward.
 
 use std::collections::HashMap;
 
@@ -15,7 +14,7 @@ use crate::fleet::TargetArgs;
 use crate::http::ServerUrl;
 use crate::identity::{Credentials, Identity};
 
-/// How devices choose their node.
+/// Routing of devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Route {
     /// Round robin
@@ -26,7 +25,7 @@ pub enum Route {
     Other,
 }
 
-/// What is needed of `GET /v1/cluster`.
+/// Required part of `GET /v1/cluster`.
 #[derive(Debug, Deserialize)]
 struct View {
     nodes: Vec<NodeView>,
@@ -47,7 +46,7 @@ struct ShardView {
 }
 
 impl Route {
-    /// The place of each device's node among the servers.
+    /// Index of the server for each device.
     pub(super) async fn routes(self, target: &TargetArgs, identities: &[Identity]) -> Result<Vec<usize>> {
         if self == Self::Spread {
             return Ok((0..identities.len()).map(|n| n % target.servers.len()).collect());
@@ -68,13 +67,13 @@ impl Route {
     }
 }
 
-/// The place of each shard's owner among the servers, as a node tells it.
+/// Server index of each shard owner, as reported by a node.
 pub(crate) async fn owners_of(client: &Client, token: &str, servers: &[ServerUrl]) -> Result<HashMap<u16, usize>> {
     let view = serde_json::from_value(client.get_json("/v1/cluster", token).await?).context("GET /v1/cluster is not understood")?;
     owners(&view, servers)
 }
 
-/// The place of each shard's owner among the servers.
+/// Server index of each shard owner.
 fn owners(view: &View, servers: &[ServerUrl]) -> Result<HashMap<u16, usize>> {
     let mut places = HashMap::new();
     for node in view.nodes.iter().filter(|node| node.state == "active") {

@@ -1,4 +1,4 @@
-//! A device's state as the heartbeat it sends.
+//! Heartbeat of the state of a device.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use wire::lenient::{Float, Int};
 
 use super::{Profile, State, Transport};
 
-/// The app that devices watch unless they are told otherwise.
+/// Default monitored app.
 pub(crate) const MONITORED_PACKAGE: &str = "io.unitynodes.unityapp";
 
-/// The heartbeat of `state`, stamped with the device's own clock.
+/// Heartbeat of `state`, with the time of the device clock.
 pub fn heartbeat(profile: &Profile, state: &State, alias: &str, device_time: DateTime<Utc>, queue_depth: usize) -> Heartbeat {
     let [a, b, c, d] = profile.ip;
     let on = |transport| state.transport == transport;

@@ -1,4 +1,4 @@
-//! What a device's telemetry does over time, as a pure function of a seed.
+//! Simulation of the telemetry of a device over time, a pure function of a seed.
 //!
 //! Events have rates per hour and steps have lengths, so that one step of an
 //! hour and sixty of a minute tell about the same story.
@@ -13,7 +13,7 @@ pub use heartbeat::heartbeat;
 pub(crate) use heartbeat::{MONITORED_PACKAGE, timestamp};
 pub use profile::{Duty, Profile};
 
-/// How often the rarer things happen to a device, per hour of its own time.
+/// Rates of rare events, per hour of simulated time.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
     /// The monitored app dies.
@@ -43,7 +43,7 @@ pub enum Transport {
     None,
 }
 
-/// Everything about a device that changes.
+/// Variable state of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// Charge, 0..100.
@@ -73,7 +73,7 @@ pub struct State {
 }
 
 impl State {
-    /// A device as it is found when the simulation begins.
+    /// Initial state of a device.
     pub fn draw<R: Rng>(profile: &Profile, rng: &mut R) -> Self {
         let kiosk = profile.duty == Duty::Kiosk;
         Self {
@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-/// The device `dt_s` seconds later, about to send its next heartbeat.
+/// State of the device `dt_s` seconds later.
 pub fn step<R: Rng>(profile: &Profile, state: &State, dt_s: f64, rates: &Rates, rng: &mut R) -> State {
     let dt_s = dt_s.max(0.0);
     let mut next = state.clone();
@@ -111,7 +111,7 @@ pub fn step<R: Rng>(profile: &Profile, state: &State, dt_s: f64, rates: &Rates, 
     next
 }
 
-/// The device restarts: its next heartbeat is the first of another boot.
+/// Restarts the device: its next heartbeat is the first of a new boot.
 pub fn reboot<R: Rng>(state: &mut State, rng: &mut R) {
     state.boot_id = boot_id(rng);
     state.seq = 0;
@@ -128,7 +128,7 @@ fn power<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {
     state.temperature_c += (ambient_c - state.temperature_c) * settled(900.0, dt_s) + rng.random_range(-0.2..0.2);
     state.temperature_c = state.temperature_c.clamp(5.0, 48.0);
     state.charging = if state.charging {
-        // A kiosk stays on its cable but for a cleaner now and then.
+        // A kiosk stays plugged in, with rare interruptions.
         let unplugs_per_hour = match profile.duty {
             Duty::Kiosk => 0.02,
             Duty::Handheld => {
@@ -151,7 +151,7 @@ fn power<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {
                 }
             }
         };
-        // Someone always notices in the end: a simulated battery never dies.
+        // A simulated battery never runs empty.
         state.battery_pct <= 3.0 || happens(plugs_per_hour, dt_s, rng)
     };
 }
@@ -189,7 +189,7 @@ fn happens<R: Rng>(per_hour: f64, dt_s: f64, rng: &mut R) -> bool {
     rng.random_bool((1.0 - (-per_hour.max(0.0) * dt_s / 3_600.0).exp()).clamp(0.0, 1.0))
 }
 
-/// The share of the way to rest that a value goes within the step.
+/// Share of the way to equilibrium that a value moves within the step.
 fn settled(time_constant_s: f64, dt_s: f64) -> f64 {
     1.0 - (-dt_s / time_constant_s).exp()
 }

@@ -1,17 +1,17 @@
-//! What about a device does not change while it is simulated.
+//! Constant properties of a simulated device.
 
 use rand::{Rng, RngExt};
 
-/// How a device is used.
+/// Usage of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duty {
-    /// Fixed in place and on its cable.
+    /// Stationary and plugged in.
     Kiosk,
-    /// Carried about and charged when it has to be.
+    /// Portable and charged when necessary.
     Handheld,
 }
 
-/// One kind of hardware and its system.
+/// Hardware model with its system.
 #[derive(Clone, Copy)]
 struct Hardware {
     model: &'static str,
@@ -42,10 +42,10 @@ const APP_VERSIONS: &[(&str, i64)] = &[("3.2.1", 321), ("3.2.1", 321), ("3.2.0",
 const CARRIERS: &[&str] = &["T-Mobile", "Verizon", "AT&T", "Vodafone"];
 const SITES: &[&str] = &["shop", "warehouse", "lobby", "depot", "clinic", "school"];
 
-/// Everything about a device that stays.
+/// Constant properties of a device.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// How it is used.
+    /// Usage.
     pub duty: Duty,
     /// Model.
     pub model: &'static str,
@@ -77,15 +77,15 @@ pub struct Profile {
     pub agent_version_code: i64,
     /// Monitored app: version name and code; none when it is not installed.
     pub app: Option<(&'static str, i64)>,
-    /// Loss off the cable.
+    /// Discharge rate.
     pub drain_pct_per_hour: f64,
-    /// Gain on the cable.
+    /// Charge rate.
     pub charge_pct_per_hour: f64,
     /// Whether the agent is exempt from Doze.
     pub doze_whitelisted: bool,
     /// Whether the agent is device owner.
     pub is_device_owner: bool,
-    /// How far its clock is ahead of the truth; 0 for almost all.
+    /// Clock offset; 0 for almost all devices.
     pub clock_offset_s: i64,
 }
 

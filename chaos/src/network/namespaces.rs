@@ -23,9 +23,9 @@ use super::{Mode, Modes};
 const MOVED: &str = "NEXMDM_CHAOS_NETWORK";
 /// Nodes that the addresses have room for.
 const NODES_MAX: usize = 15;
-/// An address that no cable leads to: a frame for it is dropped by whoever gets it.
+/// Address without a cable, whose frames are dropped by the receiver.
 const NOBODY: &str = "02:00:00:00:00:00";
-/// A full packet, for which a slowed link takes the delay that was asked for.
+/// Size of a full packet, which takes the requested delay on a slowed link.
 const PACKET_BITS: u128 = 1_500 * 8;
 
 /// Starts this very command anew in network and mount namespaces of its own,
@@ -52,8 +52,8 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Lays the cables for this many nodes, numbered from 0.
-    pub fn lay(nodes: usize) -> Result<Self> {
+    /// Creates the cables for this many nodes, numbered from 0.
+    pub fn create(nodes: usize) -> Result<Self> {
         ensure!((1..=NODES_MAX).contains(&nodes), "there are addresses for {NODES_MAX} nodes");
         ensure!(std::env::var_os(MOVED).is_some(), "this process is in no namespace of its own");
         let mut outside = String::new();
@@ -78,7 +78,7 @@ impl Namespaces {
         Ok(Self { nodes })
     }
 
-    /// Decides what happens between two nodes; `forward` is from `a` to `b`.
+    /// Sets the modes between two nodes; `forward` is from `a` to `b`.
     ///
     /// Cut is a cable that is out, silence is frames that arrive nowhere, and a
     /// delay is a line on which a full packet takes that long.
@@ -86,7 +86,7 @@ impl Namespaces {
         ensure!(a < self.nodes && b < self.nodes && a != b, "there is no such link");
         for (from, onto, mode) in [(a, b, modes.forward), (b, a, modes.backward)] {
             let (namespace, device, peer) = (name(from), to(onto), link_address(onto, from));
-            // Neither need be there.
+            // Neither need exist.
             let _ = run("tc", &["-n", &namespace, "qdisc", "del", "dev", &device, "root"]);
             let _ = run("ip", &["-n", &namespace, "neigh", "del", &peer.to_string(), "dev", &device]);
             match mode {

@@ -14,22 +14,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Read at once.
+/// Bytes per read.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks on their way per direction: a slow link has room for this many.
+/// Buffered chunks per direction, which bounds a slow link.
 const CHUNKS: usize = 64;
-/// Between two tries to have the port back after a cut.
+/// Pause between attempts to rebind the port after a cut.
 const BIND_AGAIN: Duration = Duration::from_millis(20);
 
-/// What happens to the bytes of one direction.
+/// Mode of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// They pass.
+    /// Bytes pass.
     #[default]
     Pass,
-    /// They pass this much later, in order.
+    /// Bytes are delayed by this much, in order.
     Delay(Duration),
-    /// They are held: nothing arrives, not even the end of a connection, until the mode changes.
+    /// Bytes are held until the mode changes; not even the end of a connection arrives.
     Blackhole,
     /// Connections are reset and new ones refused, in both directions.
     Cut,
@@ -38,9 +38,9 @@ pub enum Mode {
 /// The modes of both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Modes {
-    /// From whoever connected to the target.
+    /// From client to target.
     pub forward: Mode,
-    /// From the target back.
+    /// From target to client.
     pub backward: Mode,
 }
 
@@ -55,7 +55,7 @@ impl Modes {
     }
 }
 
-/// What a proxy stands in front of.
+/// Target of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A TCP port.
@@ -64,7 +64,7 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Which direction a pump serves.
+/// Direction of a pump.
 #[derive(Debug, Clone, Copy)]
 enum Direction {
     Forward,
@@ -80,7 +80,7 @@ impl Direction {
     }
 }
 
-/// A port of this machine that leads to a target; gone, with its connections, on drop.
+/// Proxy on a local port; closed with its connections on drop.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddrV4,
@@ -90,7 +90,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a port of 127.0.0.1 of the system's choice.
+    /// Listens on any free port of 127.0.0.1.
     pub async fn start(target: Target) -> io::Result<Self> {
         Self::start_on(Ipv4Addr::LOCALHOST, target).await
     }
@@ -105,23 +105,23 @@ impl Proxy {
         Ok(Self { address, modes, target, task })
     }
 
-    /// Where it listens.
+    /// Listen address.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
     }
 
-    /// What happens to bytes from now on, on connections that are open too.
+    /// Sets the modes, also of open connections.
     pub fn set(&self, modes: Modes) {
         self.modes.send_replace(modes);
     }
 
-    /// What happens to them now.
+    /// The present modes.
     pub fn modes(&self) -> Modes {
         *self.modes.borrow()
     }
 
-    /// Leads new connections elsewhere.
-    pub fn lead_to(&self, target: Target) {
+    /// Sets the target of new connections.
+    pub fn set_target(&self, target: Target) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 }
@@ -165,19 +165,19 @@ async fn accept(address: SocketAddrV4, listener: TcpListener, target: Arc<Mutex<
     }
 }
 
-/// One connection from its beginning to its end.
+/// Serves one connection.
 async fn serve(mut client: TcpStream, target: Target, modes: watch::Receiver<Modes>) {
-    if through(&mut client, target, modes).await.is_err() {
+    if forward(&mut client, target, modes).await.is_err() {
         // Reset, not closed: the other end learns of it as of a crash. An end
         // that is gone already cannot be told.
         let _ = client.set_zero_linger();
     }
 }
 
-async fn through(client: &mut TcpStream, target: Target, mut modes: watch::Receiver<Modes>) -> io::Result<()> {
+async fn forward(client: &mut TcpStream, target: Target, mut modes: watch::Receiver<Modes>) -> io::Result<()> {
     client.set_nodelay(true)?;
     // A connection request would not get through either.
-    open_for(Direction::Forward, &mut modes).await;
+    wait_until_open(Direction::Forward, &mut modes).await;
     match target {
         Target::Tcp(address) => {
             let mut upstream = TcpStream::connect(address).await?;
@@ -213,7 +213,7 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// One direction of a connection, to its end.
+/// Forwards one direction of a connection until its end.
 async fn pump(
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
@@ -221,18 +221,18 @@ async fn pump(
     direction: Direction,
 ) -> io::Result<()> {
     let (sender, chunks) = mpsc::channel(CHUNKS);
-    tokio::try_join!(take_in(from, sender, modes.clone(), direction), give_out(to, chunks, modes, direction)).map(drop)
+    tokio::try_join!(read_chunks(from, sender, modes.clone(), direction), write_chunks(to, chunks, modes, direction)).map(drop)
 }
 
 /// Reads, and notes when each chunk is due at the other end; an empty one is the end.
-async fn take_in(
+async fn read_chunks(
     mut from: impl AsyncRead + Unpin,
     chunks: mpsc::Sender<(Instant, Bytes)>,
     mut modes: watch::Receiver<Modes>,
     direction: Direction,
 ) -> io::Result<()> {
     loop {
-        open_for(direction, &mut modes).await;
+        wait_until_open(direction, &mut modes).await;
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
         tokio::select! {
             biased;
@@ -255,7 +255,7 @@ async fn take_in(
     }
 }
 
-async fn give_out(
+async fn write_chunks(
     mut to: impl AsyncWrite + Unpin,
     mut chunks: mpsc::Receiver<(Instant, Bytes)>,
     mut modes: watch::Receiver<Modes>,
@@ -265,7 +265,7 @@ async fn give_out(
         if due > Instant::now() {
             sleep_until(due).await;
         }
-        open_for(direction, &mut modes).await;
+        wait_until_open(direction, &mut modes).await;
         if chunk.is_empty() {
             break;
         }
@@ -275,7 +275,7 @@ async fn give_out(
 }
 
 /// Waits while the direction is silent.
-async fn open_for(direction: Direction, modes: &mut watch::Receiver<Modes>) {
+async fn wait_until_open(direction: Direction, modes: &mut watch::Receiver<Modes>) {
     // Without a proxy there is no connection either: its task is being ended.
     let _ = modes.wait_for(|modes| direction.of(modes) != Mode::Blackhole).await;
 }

@@ -1,30 +1,29 @@
-//! What the answer to one try of an order means.
+//! Classification of the response to one attempt of a command request.
 
-/// For the order, and for what is known about it.
+/// Outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// It exists.
+pub(super) enum AttemptOutcome {
+    /// The command exists.
     Accepted,
-    /// The access token has run out.
-    SignInAgain,
-    /// It was not looked at: the same again.
-    Later,
-    /// It may exist: the same again.
+    /// The access token has expired.
+    Unauthorized,
+    /// Not processed: to be retried.
+    Retry,
+    /// The command may exist: to be retried.
     Unknown,
-    /// It will never be taken.
+    /// Refused for good.
     Refused,
 }
 
-/// Of a status, or of no answer at all.
-pub(super) fn meaning(status: Option<u16>) -> Meaning {
+/// Classifies a status; `None` is a missing response.
+pub(super) fn classify(status: Option<u16>) -> AttemptOutcome {
     match status {
-        Some(200..=299) => Meaning::Accepted,
-        Some(401) => Meaning::SignInAgain,
-        Some(425 | 429) => Meaning::Later,
-        // A timeout, a lost connection, trouble half-way; 409 while a try with the same
-        // key is under way.
-        None | Some(408 | 409 | 500..=599) => Meaning::Unknown,
-        Some(_) => Meaning::Refused,
+        Some(200..=299) => AttemptOutcome::Accepted,
+        Some(401) => AttemptOutcome::Unauthorized,
+        Some(425 | 429) => AttemptOutcome::Retry,
+        // A timeout, a lost connection or an internal error; 409 while an attempt with the same key is in progress.
+        None | Some(408 | 409 | 500..=599) => AttemptOutcome::Unknown,
+        Some(_) => AttemptOutcome::Refused,
     }
 }
 
@@ -33,19 +32,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_surely_does_not_exist_is_refused() {
+    fn only_a_command_that_cannot_exist_is_refused() {
         for (status, want) in [
-            (Some(201), Meaning::Accepted),
-            (Some(200), Meaning::Accepted),
-            (Some(401), Meaning::SignInAgain),
-            (Some(429), Meaning::Later),
-            (Some(503), Meaning::Unknown),
-            (Some(409), Meaning::Unknown),
-            (None, Meaning::Unknown),
-            (Some(404), Meaning::Refused),
-            (Some(422), Meaning::Refused),
+            (Some(201), AttemptOutcome::Accepted),
+            (Some(200), AttemptOutcome::Accepted),
+            (Some(401), AttemptOutcome::Unauthorized),
+            (Some(429), AttemptOutcome::Retry),
+            (Some(503), AttemptOutcome::Unknown),
+            (Some(409), AttemptOutcome::Unknown),
+            (None, AttemptOutcome::Unknown),
+            (Some(404), AttemptOutcome::Refused),
+            (Some(422), AttemptOutcome::Refused),
         ] {
-            assert_eq!(meaning(status), want, "{status:?}");
+            assert_eq!(classify(status), want, "{status:?}");
         }
     }
 }

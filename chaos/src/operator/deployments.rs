@@ -1,5 +1,5 @@
-//! Somebody who deploys at random through the API of any node while things go wrong, pauses, resumes and cancels what is
-//! under way, pulls the kill switch now and then, and writes down when each stop was acknowledged.
+//! Simulated operator of deployments: creates, pauses, resumes and cancels deployments at random through the API of any node
+//! while faults are in force, engages the kill switch at times, and records when each stop was acknowledged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,73 +19,80 @@ use tokio::time::sleep;
 
 use crate::clock::now;
 use crate::deployment_api::{Api, Apk};
-use crate::oracle::{Act, append_act};
+use crate::oracle::{OperatorAction, append_action};
 use crate::signals::{Stop, stopped};
 
-/// Devices of one deployment, at most.
+/// Most devices of a deployment.
 const DEVICES: usize = 200;
-/// Tries to turn the kill switch off, each as long as a call is repeated.
-const RELEASE_TRIES: u32 = 5;
-/// How long the kill switch stays on: longer than it may take to be in force.
-const SWITCHED_OFF: Duration = Duration::from_secs(14);
+/// Attempts to turn the kill switch off, each with its own retries.
+const RELEASE_ATTEMPTS: u32 = 5;
+/// Time that the kill switch stays on; longer than it takes to be in force.
+const KILL_SWITCH_TIME: Duration = Duration::from_secs(14);
 
-/// What is deployed, how often, and where it is written down.
+/// Plan of a deployer.
 #[derive(Debug, Clone)]
 pub struct DeployerPlan {
     /// Nodes.
     pub servers: Vec<String>,
     /// Password of `admin`.
     pub admin_password: String,
-    /// Versions of one package, the oldest first.
+    /// APKs: versions of one package, the oldest first.
     pub apks: Vec<PathBuf>,
-    /// That package.
+    /// Package of the APKs.
     pub package: String,
-    /// Between two acts.
+    /// Pause between two actions.
     pub pause: Duration,
-    /// Decides everything.
+    /// Seed of all choices.
     pub seed: u64,
-    /// Gets a line for every stop.
+    /// Record that gets a line for every stop.
     pub record: PathBuf,
-    /// Only devices with this tag.
+    /// Restriction to devices with this tag.
     pub tag: Option<String>,
-    /// Whether the kill switch is pulled now and then.
+    /// Whether the kill switch is engaged at times.
     pub kill_switch: bool,
-    /// For one try of a call.
+    /// Timeout of one attempt of a call.
     pub timeout: Duration,
 }
 
-/// What came of it.
+/// Summary of a deployer.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct DeployerSummary {
-    /// Deployments, by id, in their order.
+    /// Ids of the created deployments, in order.
     pub made: Vec<String>,
-    /// Pauses, resumes, cancels and switches that were acknowledged.
-    pub acts: u64,
-    /// Acts that were refused, because there was nothing to do any more for instance.
+    /// Acknowledged pauses, resumptions, cancellations and flag changes.
+    #[serde(rename = "acts")]
+    pub actions: u64,
+    /// Refused actions, for instance on a finished deployment.
     pub refused: u64,
 }
 
 impl fmt::Display for DeployerSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "deployments: {} made, {} times one was stopped or let go on, {} acts refused", self.made.len(), self.acts, self.refused)
+        write!(
+            f,
+            "deployments: {} made, {} times one was stopped or let go on, {} acts refused",
+            self.made.len(),
+            self.actions,
+            self.refused
+        )
     }
 }
 
-/// Somebody at work.
-pub struct Deploying {
+/// Running deployer.
+pub struct RunningDeployer {
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<Deployer>>,
 }
 
-impl Deploying {
-    /// Deploys nothing more, cancels what is open, and leaves no brake on.
+impl RunningDeployer {
+    /// Ends the deployer, cancels unfinished deployments and releases the kill switch.
     ///
     /// # Errors
-    /// The cluster does not answer, or the record cannot be written.
+    /// The cluster does not respond, or the record cannot be written.
     pub async fn finish(self) -> Result<Deployer> {
         self.stop.send_replace(true);
         let mut deployer = self.task.await.context("the deployer has failed")??;
-        deployer.release(0).await?;
+        deployer.release_kill_switch(0).await?;
         for id in deployer.summary.made.clone() {
             deployer.steer(0, &id, "cancel").await?;
         }
@@ -93,11 +100,11 @@ impl Deploying {
     }
 }
 
-/// Uploads the APKs and starts to deploy.
+/// Uploads the APKs and starts a deployer.
 ///
 /// # Errors
-/// The cluster does not take them.
-pub async fn start(plan: DeployerPlan) -> Result<Deploying> {
+/// The cluster does not accept them.
+pub async fn start(plan: DeployerPlan) -> Result<RunningDeployer> {
     let api = Api::with_timeout(plan.servers.clone(), &plan.admin_password, plan.timeout)?;
     let mut apks = Vec::new();
     for file in &plan.apks {
@@ -106,16 +113,16 @@ pub async fn start(plan: DeployerPlan) -> Result<Deploying> {
     ensure!(!apks.is_empty(), "there is nothing to deploy");
     let (stop, stopped) = watch::channel(false);
     let deployer = Deployer { rng: SmallRng::seed_from_u64(plan.seed), api, apks, plan, summary: DeployerSummary::default() };
-    Ok(Deploying { stop, task: tokio::spawn(deployer.work(stopped)) })
+    Ok(RunningDeployer { stop, task: tokio::spawn(deployer.work(stopped)) })
 }
 
-/// Who deploys.
+/// Simulated operator of deployments.
 pub struct Deployer {
     plan: DeployerPlan,
     api: Api,
     apks: Vec<Apk>,
     rng: SmallRng,
-    /// What came of it.
+    /// Summary of the actions so far.
     pub summary: DeployerSummary,
 }
 
@@ -124,12 +131,12 @@ impl Deployer {
         let mut devices: Vec<String> = Vec::new();
         while !*stop.borrow() {
             if devices.is_empty() {
-                // Whoever is asked may be down: the next look asks somebody else.
+                // The node may be down: the next attempt uses another one.
                 devices = self.devices().await.unwrap_or_default();
             }
             let node = self.rng.random_range(0..self.api.nodes());
-            match (self.rng.random_range(0..20), self.any()) {
-                (0, _) if self.plan.kill_switch => self.pull_the_switch(node).await?,
+            match (self.rng.random_range(0..20), self.random_deployment()) {
+                (0, _) if self.plan.kill_switch => self.engage_kill_switch(node).await?,
                 (1..=4, Some(id)) => self.steer(node, &id, "pause").await?,
                 (5..=8, Some(id)) => self.steer(node, &id, "resume").await?,
                 (9..=10, Some(id)) => self.steer(node, &id, "cancel").await?,
@@ -143,8 +150,8 @@ impl Deployer {
         Ok(self)
     }
 
-    fn any(&mut self) -> Option<String> {
-        // Those that were made last are open most likely.
+    fn random_deployment(&mut self) -> Option<String> {
+        // The latest deployments are the most likely to be unfinished.
         let recent = &self.summary.made[self.summary.made.len().saturating_sub(4)..];
         (!recent.is_empty()).then(|| recent[self.rng.random_range(0..recent.len())].clone())
     }
@@ -164,56 +171,55 @@ impl Deployer {
         let apk = &self.apks[self.rng.random_range(0..self.apks.len())];
         match self.api.deploy(apk, "soak", &target, &options).await {
             Ok(made) => self.summary.made.extend(made["id"].as_str().map(str::to_owned)),
-            Err(error) => self.refuse(&error),
+            Err(error) => self.count_refusal(&error),
         }
         Ok(())
     }
 
     async fn steer(&mut self, node: usize, id: &str, what: &str) -> Result<()> {
         match self.api.steer(node, id, what).await {
-            Ok(act) => self.note(node, &act)?,
-            // It is over, most likely.
-            Err(error) => self.refuse(&error),
+            Ok(action) => self.record_action(node, &action)?,
+            // The deployment has finished, most likely.
+            Err(error) => self.count_refusal(&error),
         }
         Ok(())
     }
 
-    async fn pull_the_switch(&mut self, node: usize) -> Result<()> {
+    async fn engage_kill_switch(&mut self, node: usize) -> Result<()> {
         match self.api.switch(node, "deployments.kill_switch", true).await {
-            Ok(act) => self.note(node, &act)?,
-            // It may be on nevertheless.
-            Err(error) => self.refuse(&error),
+            Ok(action) => self.record_action(node, &action)?,
+            // The switch may be on nevertheless.
+            Err(error) => self.count_refusal(&error),
         }
-        sleep(SWITCHED_OFF).await;
-        self.release(node).await
+        sleep(KILL_SWITCH_TIME).await;
+        self.release_kill_switch(node).await
     }
 
-    /// Turns the kill switch off, however long it takes.
-    async fn release(&mut self, node: usize) -> Result<()> {
-        for _ in 0..RELEASE_TRIES {
+    /// Turns the kill switch off.
+    async fn release_kill_switch(&mut self, node: usize) -> Result<()> {
+        for _ in 0..RELEASE_ATTEMPTS {
             match self.api.switch(node, "deployments.kill_switch", false).await {
-                Ok(act) => return self.note(node, &act),
-                Err(error) => self.refuse(&error),
+                Ok(action) => return self.record_action(node, &action),
+                Err(error) => self.count_refusal(&error),
             }
         }
         anyhow::bail!("the kill switch cannot be turned off")
     }
 
-    fn note(&mut self, node: usize, act: &Act) -> Result<()> {
-        self.summary.acts += 1;
-        append_act(&self.plan.record, self.api.server(node), now(), act)
+    fn record_action(&mut self, node: usize, action: &OperatorAction) -> Result<()> {
+        self.summary.actions += 1;
+        append_action(&self.plan.record, self.api.server(node), now(), action)
     }
 
-    fn refuse(&mut self, error: &anyhow::Error) {
+    fn count_refusal(&mut self, error: &anyhow::Error) {
         self.summary.refused += 1;
         tracing::debug!(%error, "refused");
     }
 
-    /// Counters of the deployments that are over, as the API tells them: to be asked for once no device says anything
-    /// any more.
+    /// Counters of the finished deployments from the API, to be read at quiescence.
     ///
     /// # Errors
-    /// The cluster does not answer.
+    /// The cluster does not respond.
     pub async fn counts(&self) -> Result<Vec<(String, BTreeMap<String, u64>)>> {
         let mut counts = Vec::new();
         for id in &self.summary.made {
@@ -226,13 +232,13 @@ impl Deployer {
     }
 }
 
-/// The counters that a deployment's JSON tells.
+/// Counters in the JSON of a deployment.
 pub(crate) fn counts_of(deployment: &Value) -> BTreeMap<String, u64> {
-    let told = deployment["counts"].as_object().into_iter().flatten();
-    told.filter_map(|(state, count)| Some((state.clone(), count.as_u64()?))).collect()
+    let counts = deployment["counts"].as_object().into_iter().flatten();
+    counts.filter_map(|(state, count)| Some((state.clone(), count.as_u64()?))).collect()
 }
 
-/// A target and options, all of them valid.
+/// A random valid target and options.
 fn choose(devices: &[String], now: DateTime<Utc>, rng: &mut SmallRng) -> (Value, Value) {
     let wanted = rng.random_range(5..=DEVICES).min(devices.len());
     let first = rng.random_range(0..devices.len());
@@ -252,7 +258,7 @@ fn choose(devices: &[String], now: DateTime<Utc>, rng: &mut SmallRng) -> (Value,
         options["canary"] = json!({"size": 0});
     }
     if rng.random_bool(0.2) {
-        // It closes while the deployment is under way, or not.
+        // A window that may close while the deployment runs.
         let clock = |at: DateTime<Utc>| at.format("%H:%M").to_string();
         let end = now + TimeDelta::minutes(rng.random_range(1..10));
         options["window"] = json!({"start": clock(now - TimeDelta::hours(1)), "end": clock(end), "tz": "UTC"});
@@ -260,7 +266,7 @@ fn choose(devices: &[String], now: DateTime<Utc>, rng: &mut SmallRng) -> (Value,
     (json!({"ids": chosen}), options)
 }
 
-/// The APKs of a folder that are deployed in a soak: versions of one package, the oldest first.
+/// APKs of a folder for a soak: versions of one package, the oldest first.
 pub fn versions_in(folder: &Path) -> Vec<PathBuf> {
     ["till-1.apk", "till-2.apk", "till-3.apk", "till-9-v2.apk"]
         .map(|name| folder.join(name))

@@ -1,5 +1,5 @@
-//! Somebody who orders commands through the API of any node while things go
-//! wrong, and writes down what was accepted.
+//! Simulated operator, who requests commands through the API of random nodes while faults are in force, and records which
+//! were accepted.
 
 mod attempt;
 pub mod deployments;
@@ -25,69 +25,69 @@ use crate::client::Client;
 use crate::clock::now;
 use crate::http::{Answer, Call, HttpLimits};
 use crate::signals::{Stop, stopped};
-use attempt::{Meaning, meaning};
-use orders::{Ended, OrderLog};
+use attempt::{AttemptOutcome, classify};
+use orders::{OrderLog, OrderOutcome};
 
-/// Orders on their way at the same time.
+/// Concurrent requests.
 const CONCURRENT: usize = 8;
-/// Tries of one order, and the pause between two: together longer than a fault.
-const TRIES: u32 = 60;
+/// Attempts of one request, and the pause between two; together longer than a fault.
+const ATTEMPTS_MAX: u32 = 60;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Devices of one batch, at most.
+/// Most devices of a batch.
 const BATCH: usize = 20;
-/// One order of this many is a batch.
+/// One request of this many is a batch.
 const BATCH_OF: u32 = 10;
-/// Devices are looked up anew after this many orders.
-const LOOK_AFTER: u64 = 100;
-/// Refusals that are told.
-const TOLD: u64 = 3;
+/// Number of requests after which the device list is refreshed.
+const DEVICES_REFRESH_AFTER: u64 = 100;
+/// Most refusals that are logged.
+const LOGGED_REFUSALS_MAX: u64 = 3;
 
-/// Whom to ask, how often, and for what.
+/// Plan of an operator.
 #[derive(Debug, Clone)]
 pub struct OperatorPlan {
-    /// Nodes; each try asks one of them at random.
+    /// Nodes, of which each attempt uses a random one.
     pub servers: Vec<String>,
     /// Password of `admin`.
     pub admin_password: String,
-    /// Between two orders.
+    /// Pause between two requests.
     pub pause: Duration,
-    /// How long a command may run.
+    /// Time until a command expires.
     pub expires_in_s: u64,
-    /// For one try.
+    /// Timeout of one attempt.
     pub timeout: Duration,
-    /// Decides devices and actions.
+    /// Seed of devices and actions.
     pub seed: u64,
-    /// Only devices with this tag.
+    /// Restriction to devices with this tag.
     pub tag: Option<String>,
-    /// Which actions.
+    /// Actions to request.
     pub actions: ActionMix,
 }
 
-/// Which actions an operator orders.
+/// Actions that an operator requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ActionMix {
-    /// Those that simulated devices have something to do for.
+    /// Actions that have an effect on simulated devices.
     #[default]
     Few,
-    /// Every action, on this app and with this allowed command.
+    /// Every action.
     All {
-        /// A package.
+        /// Package for actions on an app.
         package: String,
-        /// Name for `exec`.
+        /// Name of the allowed command for `exec`.
         exec: String,
     },
 }
 
-/// What came of it.
+/// Summary of an operator.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct OperatorSummary {
-    /// Commands accepted, those of batches counted singly.
+    /// Commands accepted, including each one of a batch.
     pub accepted: u64,
-    /// Commands of which nobody knows whether they exist.
+    /// Commands that may or may not exist.
     pub unknown: u64,
-    /// Orders that were refused for good.
+    /// Requests refused for good.
     pub refused: u64,
-    /// Tries that were repeated with the same key because the answer was lost or none.
+    /// Retries with the same idempotency key after a lost or missing response.
     pub retries: u64,
 }
 
@@ -98,127 +98,127 @@ impl fmt::Display for OperatorSummary {
     }
 }
 
-/// An operator at work.
-pub struct Running {
-    desk: Arc<Desk>,
+/// Running operator.
+pub struct RunningOperator {
+    state: Arc<OperatorState>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<OperatorSummary>>,
 }
 
-impl Running {
-    /// Orders one command for every device, as a batch.
+impl RunningOperator {
+    /// Requests one command for every device, as a batch.
     ///
     /// # Errors
-    /// The devices cannot be looked up, or the order cannot be written down.
+    /// The devices cannot be listed, or the request cannot be recorded.
     pub async fn order_for_all(&self, action: &str) -> Result<()> {
-        let mut rng = SmallRng::seed_from_u64(self.desk.plan.seed);
-        let mut found = self.desk.devices(rng.random_range(0..self.desk.clients.len())).await;
-        for place in 0..self.desk.clients.len() {
+        let mut rng = SmallRng::seed_from_u64(self.state.plan.seed);
+        let mut found = self.state.devices(rng.random_range(0..self.state.clients.len())).await;
+        for node in 0..self.state.clients.len() {
             if found.is_ok() {
                 break;
             }
-            found = self.desk.devices(place).await;
+            found = self.state.devices(node).await;
         }
         let devices = found?;
-        let body = json!({"action": action, "params": {}, "target": {"ids": devices}, "expires_in_s": self.desk.plan.expires_in_s});
-        let order = Order { path: "/v1/command-batches".into(), body, devices, is_batch: true };
-        Box::pin(fulfil(Arc::clone(&self.desk), order, rng.random())).await
+        let body = json!({"action": action, "params": {}, "target": {"ids": devices}, "expires_in_s": self.state.plan.expires_in_s});
+        let request = CommandRequest { path: "/v1/command-batches".into(), body, devices, is_batch: true };
+        Box::pin(submit(Arc::clone(&self.state), request, rng.random())).await
     }
 
-    /// Orders nothing more, and waits for what is on its way.
+    /// Ends the operator after its pending requests.
     pub async fn finish(self) -> Result<OperatorSummary> {
         self.stop.send_replace(true);
         self.task.await.context("the operator has failed")?
     }
 }
 
-/// Starts to order; `record` gets a line for every command that exists or may exist.
-pub fn start(plan: OperatorPlan, record: &Path) -> Result<Running> {
+/// Starts an operator; `record` gets a line for every command that exists or may exist.
+pub fn start(plan: OperatorPlan, record: &Path) -> Result<RunningOperator> {
     ensure!(!plan.servers.is_empty(), "an operator needs a node to ask");
     let limits = HttpLimits { connections: CONCURRENT, timeout: plan.timeout, ..HttpLimits::default() };
     let clients = plan.servers.iter().map(|url| Client::with_limits(url, limits)).collect::<Result<Vec<_>>>()?;
     let log = OrderLog::append(record)?;
-    let desk = Desk { plan, clients, log, token: Mutex::new(None), counted: Counted::default() };
+    let state = OperatorState { plan, clients, log, token: Mutex::new(None), counters: Counters::default() };
     let (stop, stopped) = watch::channel(false);
-    let desk = Arc::new(desk);
-    Ok(Running { stop, task: tokio::spawn(work(Arc::clone(&desk), stopped)), desk })
+    let state = Arc::new(state);
+    Ok(RunningOperator { stop, task: tokio::spawn(work(Arc::clone(&state), stopped)), state })
 }
 
-/// What all orders share.
-struct Desk {
+/// State that all requests share.
+struct OperatorState {
     plan: OperatorPlan,
     clients: Vec<Client>,
     log: OrderLog,
     token: Mutex<Option<String>>,
-    counted: Counted,
+    counters: Counters,
 }
 
 #[derive(Default)]
-struct Counted {
+struct Counters {
     accepted: AtomicU64,
     unknown: AtomicU64,
     refused: AtomicU64,
     retries: AtomicU64,
 }
 
-/// What is wanted.
-struct Order {
+/// Request of one command or batch.
+struct CommandRequest {
     path: String,
     body: Value,
     devices: Vec<String>,
     is_batch: bool,
 }
 
-async fn work(desk: Arc<Desk>, mut stop: Stop) -> Result<OperatorSummary> {
-    let mut rng = SmallRng::seed_from_u64(desk.plan.seed);
-    let mut running: JoinSet<Result<()>> = JoinSet::new();
+async fn work(state: Arc<OperatorState>, mut stop: Stop) -> Result<OperatorSummary> {
+    let mut rng = SmallRng::seed_from_u64(state.plan.seed);
+    let mut submissions: JoinSet<Result<()>> = JoinSet::new();
     let mut devices = Vec::new();
     for number in 0_u64.. {
-        if devices.is_empty() || number % LOOK_AFTER == 0 {
-            let place = rng.random_range(0..desk.clients.len());
-            // Whoever is asked may be down: the next look asks somebody else.
-            devices = desk.devices(place).await.ok().filter(|found| !found.is_empty()).unwrap_or(devices);
+        if devices.is_empty() || number % DEVICES_REFRESH_AFTER == 0 {
+            let node = rng.random_range(0..state.clients.len());
+            // The node may be down: the next refresh uses another one.
+            devices = state.devices(node).await.ok().filter(|found| !found.is_empty()).unwrap_or(devices);
         }
         if !devices.is_empty() {
-            let order = choose(&devices, &desk.plan.actions, desk.plan.expires_in_s, &mut rng);
-            running.spawn(Box::pin(fulfil(Arc::clone(&desk), order, rng.random())));
+            let request = choose(&devices, &state.plan.actions, state.plan.expires_in_s, &mut rng);
+            submissions.spawn(Box::pin(submit(Arc::clone(&state), request, rng.random())));
         }
-        while running.len() >= CONCURRENT {
-            running.join_next().await.transpose()?.transpose()?;
+        while submissions.len() >= CONCURRENT {
+            submissions.join_next().await.transpose()?.transpose()?;
         }
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
-            () = sleep(desk.plan.pause) => {}
+            () = sleep(state.plan.pause) => {}
         }
     }
-    while let Some(ended) = running.join_next().await {
-        ended??;
+    while let Some(finished) = submissions.join_next().await {
+        finished??;
     }
-    let Counted { accepted, unknown, refused, retries } = &desk.counted;
+    let Counters { accepted, unknown, refused, retries } = &state.counters;
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Ok(OperatorSummary { accepted: get(accepted), unknown: get(unknown), refused: get(refused), retries: get(retries) })
 }
 
-fn choose(devices: &[String], actions: &ActionMix, expires_in_s: u64, rng: &mut SmallRng) -> Order {
+fn choose(devices: &[String], actions: &ActionMix, expires_in_s: u64, rng: &mut SmallRng) -> CommandRequest {
     let (action, params) = match actions {
-        ActionMix::Few => few(rng),
-        ActionMix::All { package, exec } => any(package, exec, rng),
+        ActionMix::Few => simulated_action(rng),
+        ActionMix::All { package, exec } => any_action(package, exec, rng),
     };
     let one = |rng: &mut SmallRng| devices[rng.random_range(0..devices.len())].clone();
     if rng.random_range(0..BATCH_OF) > 0 {
         let device = one(rng);
         let body = json!({"action": action, "params": params, "expires_in_s": expires_in_s});
-        return Order { path: format!("/v1/devices/{device}/commands"), body, devices: vec![device], is_batch: false };
+        return CommandRequest { path: format!("/v1/devices/{device}/commands"), body, devices: vec![device], is_batch: false };
     }
     let mut chosen: Vec<String> = (0..BATCH.min(devices.len())).map(|_| one(rng)).collect();
     chosen.sort();
     chosen.dedup();
     let body = json!({"action": "ping", "params": {}, "target": {"ids": chosen}, "expires_in_s": expires_in_s});
-    Order { path: "/v1/command-batches".into(), body, devices: chosen, is_batch: true }
+    CommandRequest { path: "/v1/command-batches".into(), body, devices: chosen, is_batch: true }
 }
 
-fn few(rng: &mut SmallRng) -> (&'static str, Value) {
+fn simulated_action(rng: &mut SmallRng) -> (&'static str, Value) {
     match rng.random_range(0..10) {
         0..6 => ("ping", json!({})),
         6..8 => ("ring", json!({"duration_s": rng.random_range(1..30)})),
@@ -227,8 +227,8 @@ fn few(rng: &mut SmallRng) -> (&'static str, Value) {
     }
 }
 
-/// Every action; where parameters may differ they do, so that one execution can be told from another.
-fn any(package: &str, exec: &str, rng: &mut SmallRng) -> (&'static str, Value) {
+/// Any action, with varied parameters where possible, so that executions can be distinguished.
+fn any_action(package: &str, exec: &str, rng: &mut SmallRng) -> (&'static str, Value) {
     let of_app = json!({"package": package});
     match rng.random_range(0..100) {
         0..20 => ("ping", json!({})),
@@ -251,99 +251,101 @@ fn any(package: &str, exec: &str, rng: &mut SmallRng) -> (&'static str, Value) {
     }
 }
 
-/// Orders until it is known what came of it, always with the same key.
-async fn fulfil(desk: Arc<Desk>, order: Order, seed: u64) -> Result<()> {
+/// Sends a request until its outcome is known, always with the same idempotency key.
+async fn submit(state: Arc<OperatorState>, request: CommandRequest, seed: u64) -> Result<()> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let key = Uuid::new_v4().to_string();
-    let body = serde_json::to_vec(&order.body)?;
+    let body = serde_json::to_vec(&request.body)?;
     let started_at = now();
-    let (mut may_exist, mut place) = (false, 0);
-    for number in 0..TRIES {
+    let (mut may_exist, mut node) = (false, 0);
+    for number in 0..ATTEMPTS_MAX {
         if number > 0 {
-            desk.counted.retries.fetch_add(1, Ordering::Relaxed);
+            state.counters.retries.fetch_add(1, Ordering::Relaxed);
             sleep(RETRY_AFTER).await;
         }
-        place = rng.random_range(0..desk.clients.len());
-        let Ok(token) = desk.token(place).await else { continue };
-        let call = Call::post(&order.path, body.clone()).bearer(&token).header("idempotency-key", &key);
-        let answer = desk.clients[place].send(call).await;
-        match meaning(answer.as_ref().map(|answer| answer.status).ok()) {
-            Meaning::Accepted => {
+        node = rng.random_range(0..state.clients.len());
+        let Ok(token) = state.token(node).await else { continue };
+        let call = Call::post(&request.path, body.clone()).bearer(&token).header("idempotency-key", &key);
+        let answer = state.clients[node].send(call).await;
+        match classify(answer.as_ref().map(|answer| answer.status).ok()) {
+            AttemptOutcome::Accepted => {
                 let Ok(answer) = answer else { continue };
-                let Some(id) = identity(&answer, order.is_batch) else { anyhow::bail!("{} answered 201 without an identity", order.path) };
-                // Of a batch some devices may get none, and are told.
-                let left_out = left_out(&answer);
-                let devices: Vec<String> = order.devices.into_iter().filter(|device| !left_out.contains(device)).collect();
-                desk.counted.accepted.fetch_add(devices.len() as u64, Ordering::Relaxed);
-                let ended = if order.is_batch { Ended::Batch(id) } else { Ended::Command(id) };
-                return desk.log.write(&devices, &desk.plan.servers[place], started_at, now(), &ended);
+                let Some(id) = created_id(&answer, request.is_batch) else {
+                    anyhow::bail!("{} answered 201 without an identity", request.path)
+                };
+                // A batch may exclude devices, which the response lists.
+                let refused_devices = refused_devices(&answer);
+                let devices: Vec<String> = request.devices.into_iter().filter(|device| !refused_devices.contains(device)).collect();
+                state.counters.accepted.fetch_add(devices.len() as u64, Ordering::Relaxed);
+                let finished = if request.is_batch { OrderOutcome::Batch(id) } else { OrderOutcome::Command(id) };
+                return state.log.write(&devices, &state.plan.servers[node], started_at, now(), &finished);
             }
-            Meaning::SignInAgain => desk.forget(&token),
-            Meaning::Later => {}
-            Meaning::Unknown => may_exist = true,
-            Meaning::Refused => {
-                if desk.counted.refused.fetch_add(1, Ordering::Relaxed) < TOLD
+            AttemptOutcome::Unauthorized => state.invalidate_token(&token),
+            AttemptOutcome::Retry => {}
+            AttemptOutcome::Unknown => may_exist = true,
+            AttemptOutcome::Refused => {
+                if state.counters.refused.fetch_add(1, Ordering::Relaxed) < LOGGED_REFUSALS_MAX
                     && let Ok(answer) = answer
                 {
-                    eprintln!("POST {} answered {}: {}", order.path, answer.status, answer.detail());
+                    eprintln!("POST {} answered {}: {}", request.path, answer.status, answer.detail());
                 }
                 break;
             }
         }
     }
     if may_exist {
-        desk.counted.unknown.fetch_add(order.devices.len() as u64, Ordering::Relaxed);
-        desk.log.write(&order.devices, &desk.plan.servers[place], started_at, now(), &Ended::Unknown)?;
+        state.counters.unknown.fetch_add(request.devices.len() as u64, Ordering::Relaxed);
+        state.log.write(&request.devices, &state.plan.servers[node], started_at, now(), &OrderOutcome::Unknown)?;
     }
     Ok(())
 }
 
-/// The id that a 201 names.
-fn identity(answer: &Answer, is_batch: bool) -> Option<String> {
+/// Id in a 201 response.
+fn created_id(answer: &Answer, is_batch: bool) -> Option<String> {
     let json = answer.json();
     let names: &[&str] = if is_batch { &["batch_id", "id"] } else { &["request_id", "id"] };
     names.iter().find_map(|name| json[*name].as_str().map(str::to_owned))
 }
 
-/// The devices of a batch that get no command.
-fn left_out(answer: &Answer) -> Vec<String> {
+/// Devices of a batch that get no command.
+fn refused_devices(answer: &Answer) -> Vec<String> {
     let json = answer.json();
     let refused = json["refused"].as_array().into_iter().flatten();
     refused.filter_map(|device| device["id"].as_str().map(str::to_owned)).collect()
 }
 
-impl Desk {
-    /// A good access token, asked of this node if there is none.
-    async fn token(&self, place: usize) -> Result<String> {
+impl OperatorState {
+    /// A valid access token, requested from this node if there is none.
+    async fn token(&self, node: usize) -> Result<String> {
         if let Some(token) = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(token);
         }
-        let answer = self.clients[place].login("admin", &self.plan.admin_password).await?;
+        let answer = self.clients[node].login("admin", &self.plan.admin_password).await?;
         ensure!(answer.status == 200, "login answered {}: {}", answer.status, answer.detail());
         let token = answer.json()["access_token"].as_str().context("the login's answer has no access_token")?.to_owned();
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(token)
     }
 
-    /// A token that has run out; another one may be there already.
-    fn forget(&self, token: &str) {
+    /// Drops an expired token, unless it has been replaced already.
+    fn invalidate_token(&self, token: &str) {
         let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() == Some(token) {
             *known = None;
         }
     }
 
-    async fn devices(&self, place: usize) -> Result<Vec<String>> {
-        let token = self.token(place).await?;
+    async fn devices(&self, node: usize) -> Result<Vec<String>> {
+        let token = self.token(node).await?;
         let (mut devices, mut cursor) = (Vec::new(), None::<String>);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let tag = self.plan.tag.as_ref().map(|tag| format!("&tag={tag}")).unwrap_or_default();
             let cursor_text = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
             let path = format!("/v1/devices?limit=500{tag}{cursor_text}");
-            let answer = self.clients[place].get(&path, Some(&token)).await?;
+            let answer = self.clients[node].get(&path, Some(&token)).await?;
             if answer.status == 401 {
-                self.forget(&token);
+                self.invalidate_token(&token);
             }
             ensure!(answer.status == 200, "GET {path} answered {}: {}", answer.status, answer.detail());
             let page = answer.json();
@@ -364,22 +366,22 @@ mod tests {
     fn orders_are_single_and_in_batches_and_name_their_devices_once() {
         let devices: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
         let mut rng = SmallRng::seed_from_u64(1);
-        let orders: Vec<Order> = (0..500).map(|_| choose(&devices, &ActionMix::Few, 60, &mut rng)).collect();
-        let batches = orders.iter().filter(|order| order.is_batch).count();
+        let orders: Vec<CommandRequest> = (0..500).map(|_| choose(&devices, &ActionMix::Few, 60, &mut rng)).collect();
+        let batches = orders.iter().filter(|request| request.is_batch).count();
         assert!((25..100).contains(&batches), "{batches}");
-        for order in &orders {
-            assert!(order.is_batch || order.path.contains(&order.devices[0]));
-            let mut once = order.devices.clone();
+        for request in &orders {
+            assert!(request.is_batch || request.path.contains(&request.devices[0]));
+            let mut once = request.devices.clone();
             once.dedup();
-            assert!(once.len() == order.devices.len() && order.devices.len() <= BATCH && order.body["expires_in_s"] == 60);
+            assert!(once.len() == request.devices.len() && request.devices.len() <= BATCH && request.body["expires_in_s"] == 60);
         }
         for action in ["ping", "ring", "sync", "rotate_key"] {
-            assert!(orders.iter().any(|order| order.body["action"] == action), "{action}");
+            assert!(orders.iter().any(|request| request.body["action"] == action), "{action}");
         }
         let all = ActionMix::All { package: "com.example".into(), exec: "status".into() };
-        let orders: Vec<Order> = (0..2_000).map(|_| choose(&devices, &all, 60, &mut rng)).collect();
+        let orders: Vec<CommandRequest> = (0..2_000).map(|_| choose(&devices, &all, 60, &mut rng)).collect();
         for kind in domain::action::ActionKind::ALL {
-            assert!(orders.iter().any(|order| order.body["action"] == kind.as_str()), "{}", kind.as_str());
+            assert!(orders.iter().any(|request| request.body["action"] == kind.as_str()), "{}", kind.as_str());
         }
     }
 }

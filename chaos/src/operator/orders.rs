@@ -1,5 +1,5 @@
-//! A line for every command that was ordered and exists, or may exist: what an
-//! oracle looks for in the database. In the form of a fleet's record.
+//! Record of requested commands that exist or may exist, in the format of a fleet's record, for the oracle to look up in the
+//! database.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-/// What is known of an order in the end.
-pub(super) enum Ended {
+/// Final outcome of a request.
+pub(super) enum OrderOutcome {
     /// Accepted under this `request_id`.
     Command(String),
     /// Accepted as this batch.
     Batch(String),
-    /// There was no answer that says so, nor one that says no.
+    /// Neither accepted nor refused by any response.
     Unknown,
 }
 
@@ -27,7 +27,7 @@ struct Line<'a> {
     server: &'a str,
     sent_at: String,
     answered_at: String,
-    /// 201, or null when nobody knows.
+    /// 201, or null when the outcome is unknown.
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
@@ -35,7 +35,7 @@ struct Line<'a> {
     batch_id: Option<&'a str>,
 }
 
-/// The file; each line is written at once.
+/// Writer of the record; each line is written at once.
 pub(super) struct OrderLog(Mutex<File>);
 
 impl OrderLog {
@@ -44,19 +44,19 @@ impl OrderLog {
         Ok(Self(Mutex::new(file.with_context(|| format!("cannot write {}", path.display()))?)))
     }
 
-    /// One line for each device that gets a command.
+    /// Writes one line for each device that gets a command.
     pub(super) fn write(
         &self,
         devices: &[String],
         server: &str,
         sent_at: DateTime<Utc>,
         answered_at: DateTime<Utc>,
-        ended: &Ended,
+        outcome: &OrderOutcome,
     ) -> Result<()> {
-        let (status, request_id, batch_id) = match ended {
-            Ended::Command(id) => (Some(201), Some(id.as_str()), None),
-            Ended::Batch(id) => (Some(201), None, Some(id.as_str())),
-            Ended::Unknown => (None, None, None),
+        let (status, request_id, batch_id) = match outcome {
+            OrderOutcome::Command(id) => (Some(201), Some(id.as_str()), None),
+            OrderOutcome::Batch(id) => (Some(201), None, Some(id.as_str())),
+            OrderOutcome::Unknown => (None, None, None),
         };
         let precise = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
         let mut text = Vec::new();
@@ -77,16 +77,16 @@ mod tests {
     use crate::oracle::History;
 
     #[test]
-    fn the_oracle_reads_what_was_ordered() {
+    fn the_oracle_reads_requested_commands() {
         let folder = TempDir::new("orders").unwrap();
         let path = folder.path().join("orders.jsonl");
         let (log, at) = (OrderLog::append(&path).unwrap(), DateTime::from_timestamp(1_795_275_377, 0).unwrap());
-        for (devices, ended) in [
-            (vec!["d1".to_owned()], Ended::Command("r1".into())),
-            (vec!["d1".to_owned(), "d2".to_owned()], Ended::Batch("b1".into())),
-            (vec!["d3".to_owned()], Ended::Unknown),
+        for (devices, outcome) in [
+            (vec!["d1".to_owned()], OrderOutcome::Command("r1".into())),
+            (vec!["d1".to_owned(), "d2".to_owned()], OrderOutcome::Batch("b1".into())),
+            (vec!["d3".to_owned()], OrderOutcome::Unknown),
         ] {
-            log.write(&devices, "http://n1", at, at, &ended).unwrap();
+            log.write(&devices, "http://n1", at, at, &outcome).unwrap();
         }
         let mut history = History::default();
         history.read_record(&path).unwrap();

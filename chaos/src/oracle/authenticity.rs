@@ -1,5 +1,5 @@
-//! P3: nothing ran that was unsigned, altered, expired or another device's, judged
-//! from the commands as they arrived and not by what the devices thought of them.
+//! P3: no command ran that was unsigned, altered, expired or for another device, checked on the commands as received and
+//! independently of the verdicts of the devices.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::history::clock_text;
 use super::{Check, History, Violation};
 use crate::agent_command::{DeviceKey, VERSION, expiry, is_signed};
 
-/// A change of keys and a command this close to each other cannot be told apart.
+/// Time within which the order of a key change and a command is undetermined.
 const SAME_MOMENT_US: i64 = 1_000;
 
-/// Each command that ran, against the keys its device took then, its time and the table.
+/// Checks each executed command against the keys of its device, its expiry and the table.
 pub(super) fn check(history: &History) -> Check {
     let mut violations = Vec::new();
     let mut without_key = 0_u64;
@@ -24,7 +24,7 @@ pub(super) fn check(history: &History) -> Check {
             what: format!("ran the command {} ({}) at {}: {fault}", ran.command.request_id, ran.command.action, clock_text(ran.at_us)),
         }));
     }
-    // What was tried, to show that there was something to refuse.
+    // Refused attempts are listed to show that there was something to refuse.
     let mut tried: BTreeMap<&str, u64> = BTreeMap::new();
     for received in &history.received {
         if let Some(fault) = fault(history, received.device, &received.command, received.at_us, &mut 0) {
@@ -51,7 +51,7 @@ pub(super) fn check(history: &History) -> Check {
     }
 }
 
-/// What is wrong with a command by itself.
+/// Fault of a command itself.
 fn fault(history: &History, device: u32, command: &Command, at_us: i64, without_key: &mut u64) -> Option<&'static str> {
     if command.v != VERSION {
         return Some("of an unknown version");
@@ -73,7 +73,7 @@ fn fault(history: &History, device: u32, command: &Command, at_us: i64, without_
     (!good).then_some("not signed with a key of its device")
 }
 
-/// Nobody ordered it, or something else.
+/// Fault of a command that was not requested, or not like this.
 fn not_ordered(history: &History, command: &Command) -> Option<&'static str> {
     let rows = history.stored.commands.as_ref()?;
     match rows.get(&command.request_id) {
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::agent_command::sign;
-    use crate::oracle::{CommandRow, Executed, KeyPeriod, Received};
+    use crate::oracle::{CommandRow, ExecutedCommand, KeyPeriod, ReceivedCommand};
 
     const SECOND_US: i64 = 1_000_000;
     const NOW_US: i64 = 1_795_275_377 * SECOND_US;
@@ -122,7 +122,7 @@ mod tests {
         let periods =
             vec![period(i64::MIN, &["11"]), period(NOW_US - 10 * SECOND_US, &["11", "22"]), period(NOW_US - 5 * SECOND_US, &["22"])];
         history.keys.insert(device, periods);
-        history.executed.push(Executed { device, at_us, command: ran });
+        history.executed.push(ExecutedCommand { device, at_us, command: ran });
         history
     }
 
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn what_was_tried_in_vain_is_told() {
         let mut history = history(command("22"), NOW_US);
-        history.received.push(Received { device: 0, at_us: NOW_US, command: command("33") });
-        history.received.push(Received { device: 0, at_us: NOW_US, command: command("22") });
+        history.received.push(ReceivedCommand { device: 0, at_us: NOW_US, command: command("33") });
+        history.received.push(ReceivedCommand { device: 0, at_us: NOW_US, command: command("22") });
         let found = check(&history);
         assert!(found.violations.is_empty() && found.looked_at.ends_with("1 bad ones arrived"), "{found:?}");
         assert_eq!(found.notes, ["arrived: 1 not signed with a key of its device"]);

@@ -1,4 +1,4 @@
-//! `chaos oracle`: judges a run that somebody else made.
+//! `chaos oracle`: checks a finished run.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ pub async fn run(args: OracleArgs) -> Result<bool> {
     if let Some(path) = &args.faults {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let spans: Vec<_> = serde_json::from_slice(&bytes).with_context(|| format!("{} is not understood", path.display()))?;
-        history.take_faults(&spans);
+        history.add_faults(&spans);
     }
     read_rows(&mut history, &Psql::of_url(&args.database_url)).await?;
     let verdict = judge(&history);

@@ -1,23 +1,22 @@
-//! P2: a command runs at most once on its device, what the server acknowledged of
-//! its result stays, and no command that was accepted vanishes.
+//! P2: a command runs at most once on its device, an acknowledged result is kept, and no accepted command is lost.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::history::clock_text;
 use super::{Check, CommandRow, History, Violation};
 
-/// How long after its end a command may still wait for being noted as expired.
+/// Time after its expiry within which a command is marked as expired.
 const EXPIRED_WITHIN_US: i64 = 60_000_000;
-/// States that nothing follows.
+/// Final states.
 const FINAL: [&str; 4] = ["succeeded", "failed", "expired", "canceled"];
-/// The others.
+/// States that are not final.
 const OPEN: [&str; 3] = ["queued", "sent", "delivered"];
-/// Said before the outcome.
+/// Outcome that is reported on receipt.
 const RECEIVED: &str = "received";
 
-/// What devices ran and were acknowledged, and what people ordered, against the table.
+/// Checks executions, acknowledged results and requested commands against the table.
 pub(super) fn check(history: &History) -> Check {
-    let mut violations = twice(history);
+    let mut violations = executed_twice(history);
     let mut notes = Vec::new();
     let acknowledged = acknowledged(history, &mut violations);
     match &history.stored.commands {
@@ -47,30 +46,30 @@ pub(super) fn check(history: &History) -> Check {
     Check { promise: "P2", looked_at, violations, notes }
 }
 
-/// No request id was run twice by the same device.
-fn twice(history: &History) -> Vec<Violation> {
+/// Request ids that a device ran executed_twice.
+fn executed_twice(history: &History) -> Vec<Violation> {
     let mut runs: HashMap<(u32, &str), u32> = HashMap::new();
     for ran in &history.executed {
         *runs.entry((ran.device, &ran.command.request_id)).or_default() += 1;
     }
-    let twice = runs.into_iter().filter(|(_, times)| *times > 1);
-    twice.map(|((device, id), times)| violation(history, device, format!("ran the command {id} {times} times"))).collect()
+    let executed_twice = runs.into_iter().filter(|(_, times)| *times > 1);
+    executed_twice.map(|((device, id), times)| violation(history, device, format!("ran the command {id} {times} times"))).collect()
 }
 
-/// The outcome of each command that was acknowledged to its device.
+/// Acknowledged outcome of each command.
 fn acknowledged<'h>(history: &'h History, violations: &mut Vec<Violation>) -> BTreeMap<(u32, &'h str), (&'h str, i64)> {
     let mut outcomes: BTreeMap<(u32, &str), (&str, i64)> = BTreeMap::new();
-    for told in history.results.iter().filter(|told| told.status == Some(200) && told.outcome != RECEIVED) {
-        let first = outcomes.entry((told.device, &told.request_id)).or_insert((&told.outcome, told.answered_us));
-        if first.0 != told.outcome {
-            let what = format!("was acknowledged both {} and {} of the command {}", first.0, told.outcome, told.request_id);
-            violations.push(violation(history, told.device, what));
+    for result in history.results.iter().filter(|result| result.status == Some(200) && result.outcome != RECEIVED) {
+        let first = outcomes.entry((result.device, &result.request_id)).or_insert((&result.outcome, result.answered_us));
+        if first.0 != result.outcome {
+            let what = format!("was acknowledged both {} and {} of the command {}", first.0, result.outcome, result.request_id);
+            violations.push(violation(history, result.device, what));
         }
     }
     outcomes
 }
 
-/// What was acknowledged is in the table, unchanged.
+/// Checks that acknowledged results are in the table, unchanged.
 fn results(
     history: &History,
     rows: &HashMap<String, CommandRow>,
@@ -91,7 +90,7 @@ fn results(
     }
 }
 
-/// What was accepted is there once, and has ended or may still end.
+/// Checks that each accepted command exists once and has finished or may still finish.
 fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mut Vec<Violation>) {
     let mut by_device: HashMap<&str, Vec<&CommandRow>> = HashMap::new();
     for row in rows.values() {
@@ -115,13 +114,13 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
         };
         let accepted = format!("{name}, accepted by {} at {}", history.names.text(order.server), clock_text(order.answered_us));
         match found[..] {
-            [row] => violations.extend(unended(history, row).map(|how| violation(history, order.device, format!("{accepted}, {how}")))),
+            [row] => violations.extend(overdue(history, row).map(|how| violation(history, order.device, format!("{accepted}, {how}")))),
             [] => violations.push(violation(history, order.device, format!("{accepted}, has vanished"))),
             _ => violations.push(violation(history, order.device, format!("{accepted}, is there {} times", found.len()))),
         }
     }
     for (device, orders) in ordered {
-        // Those of deployments are ordered by the server.
+        // Commands of deployments are created by the server.
         let rows = by_device.get(history.devices.text(device)).into_iter().flatten().filter(|row| row.action != "deploy_apk").count();
         if history.orders_are_all && rows > orders {
             violations.push(violation(
@@ -133,8 +132,8 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
     }
 }
 
-/// How a command should have ended by now, if it has not.
-fn unended(history: &History, row: &CommandRow) -> Option<String> {
+/// Reason why a command should have finished by now, if it has not.
+fn overdue(history: &History, row: &CommandRow) -> Option<String> {
     let state = row.state.as_str();
     if FINAL.contains(&state) {
         return None;
@@ -147,7 +146,7 @@ fn unended(history: &History, row: &CommandRow) -> Option<String> {
     overdue.then(|| format!("is still {state}, although it expired at {expired_at}"))
 }
 
-/// How many are in which state.
+/// Number of commands by state.
 fn states(rows: &HashMap<String, CommandRow>) -> String {
     let mut states: BTreeMap<&str, u32> = BTreeMap::new();
     for row in rows.values() {
@@ -164,7 +163,7 @@ fn violation(history: &History, device: u32, what: String) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{Executed, Order, Told};
+    use crate::oracle::{ExecutedCommand, OrderedCommand, ReportedResult};
     use wire::agent::Command;
 
     const SECOND_US: i64 = 1_000_000;
@@ -200,10 +199,11 @@ mod tests {
     fn history() -> History {
         let mut history = History::default();
         let (device, server) = (history.devices.number("d1"), history.names.number("http://n1"));
-        let order = |id: &str| Order { device, server, request_id: Some(id.into()), batch_id: None, accepted: true, answered_us: 0 };
+        let order =
+            |id: &str| OrderedCommand { device, server, request_id: Some(id.into()), batch_id: None, accepted: true, answered_us: 0 };
         history.orders = vec![order("r1"), order("r2")];
-        history.executed.push(Executed { device, at_us: 0, command: command("r1") });
-        history.results.push(Told {
+        history.executed.push(ExecutedCommand { device, at_us: 0, command: command("r1") });
+        history.results.push(ReportedResult {
             device,
             request_id: "r1".into(),
             outcome: "success".into(),
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_command_run_twice_is_a_violation() {
         let mut history = history();
-        history.executed.push(Executed { device: 0, at_us: 5, command: command("r1") });
+        history.executed.push(ExecutedCommand { device: 0, at_us: 5, command: command("r1") });
         broken(&history, "ran the command r1 2 times");
         history.executed[1].device = history.devices.number("d2");
         assert!(check(&history).violations.is_empty(), "another device's is another command");
@@ -262,8 +262,8 @@ mod tests {
     fn what_was_not_acknowledged_may_be_missing_or_different() {
         for (outcome, status) in [("failed", Some(409)), ("success", None), ("received", Some(200))] {
             let mut history = history();
-            let told = Told { outcome: outcome.into(), status, request_id: "r2".into(), ..history.results[0].clone() };
-            history.results.push(told);
+            let result = ReportedResult { outcome: outcome.into(), status, request_id: "r2".into(), ..history.results[0].clone() };
+            history.results.push(result);
             assert!(check(&history).violations.is_empty(), "{outcome} {status:?}");
         }
     }
@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn two_outcomes_of_one_command_are_a_violation() {
         let mut history = history();
-        let told = Told { outcome: "failed".into(), ..history.results[0].clone() };
-        history.results.push(told);
+        let result = ReportedResult { outcome: "failed".into(), ..history.results[0].clone() };
+        history.results.push(result);
         broken(&history, "both success and failed");
     }
 
@@ -299,14 +299,14 @@ mod tests {
         history.orders_are_all = true;
         broken(&history, "has 3 commands, but 2 were ordered");
         // Whose answer nobody saw: it may be there, and it may not.
-        history.orders.push(Order { request_id: None, accepted: false, ..history.orders[0].clone() });
+        history.orders.push(OrderedCommand { request_id: None, accepted: false, ..history.orders[0].clone() });
         assert!(check(&history).violations.is_empty());
     }
 
     #[test]
     fn each_device_of_a_batch_has_its_command_once() {
         let mut history = history();
-        history.orders[1] = Order { request_id: None, batch_id: Some("b1".into()), ..history.orders[0].clone() };
+        history.orders[1] = OrderedCommand { request_id: None, batch_id: Some("b1".into()), ..history.orders[0].clone() };
         broken(&history, "its command of the batch b1, accepted by http://n1 at 00:00:00.000000, has vanished");
         history.stored.commands.as_mut().unwrap().get_mut("r2").unwrap().batch_id = Some("b1".into());
         assert!(check(&history).violations.is_empty());

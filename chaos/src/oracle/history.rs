@@ -1,5 +1,5 @@
-//! What is known about a run: the record of the devices, the rows of the
-//! database, and what was done to the cluster; times are microseconds.
+//! History of a run: the records of devices and operators, the rows of the database, and the injected faults. Times are
+//! in microseconds.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -16,7 +16,7 @@ use crate::faults::{Fault, FaultSpan};
 use crate::host_agent::state_dirs;
 use crate::identity::key_history;
 
-/// Texts that come again and again, as numbers.
+/// String interner: repeated texts as numbers.
 #[derive(Debug, Default)]
 pub struct Names {
     texts: Vec<String>,
@@ -24,7 +24,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The number of a text.
+    /// The number of a text, assigned on first use.
     pub fn number(&mut self, text: &str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
@@ -45,232 +45,232 @@ impl Names {
         self.texts.get(number as usize).map_or("?", String::as_str)
     }
 
-    /// How many there are.
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.texts.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 }
 
-/// Who decided about a heartbeat as the owner of its shard.
+/// Owner of the shard that decided about a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deciding {
-    /// Number of the node's name.
+pub struct DecidingOwner {
+    /// Number of the node name.
     pub owner: u32,
     /// Epoch of the shard.
     pub epoch: u64,
 }
 
-/// A heartbeat that was acknowledged.
+/// Acknowledged heartbeat.
 #[derive(Debug, Clone, Copy)]
 pub struct Ack {
     /// Number of the device.
     pub device: u32,
-    /// Number of the URL that was asked.
+    /// Number of the requested URL.
     pub server: u32,
-    /// Start of its bucket in seconds; `None` when the server decided it.
+    /// Start of its bucket in seconds; `None` when the server determined the bucket.
     pub bucket_s: Option<i64>,
-    /// When it was sent.
+    /// Time of sending.
     pub sent_us: i64,
-    /// When the answer was there.
+    /// Time of the response.
     pub answered_us: i64,
-    /// `None` when no owner had a part in it.
-    pub decided: Option<Deciding>,
+    /// Deciding owner; `None` when no owner was involved.
+    pub decided: Option<DecidingOwner>,
 }
 
-/// A try that failed.
+/// Failed attempt of a device.
 #[derive(Debug, Clone, Copy)]
 pub struct Failure {
     /// Number of the device.
     pub device: u32,
-    /// Number of the URL that was asked.
+    /// Number of the requested URL.
     pub server: u32,
-    /// When it was sent.
+    /// Time of sending.
     pub sent_us: i64,
-    /// When it had failed.
+    /// Time of the failure.
     pub answered_us: i64,
     /// Number of the kind of error.
     pub error: u32,
 }
 
-/// A command that arrived at a device.
+/// Command received by a device.
 #[derive(Debug, Clone)]
-pub struct Received {
+pub struct ReceivedCommand {
     /// Number of the device.
     pub device: u32,
-    /// When it arrived.
+    /// Time of arrival.
     pub at_us: i64,
-    /// As it arrived.
+    /// The command as received.
     pub command: Command,
 }
 
-/// A command that a device ran.
+/// Command executed by a device.
 #[derive(Debug, Clone)]
-pub struct Executed {
+pub struct ExecutedCommand {
     /// Number of the device.
     pub device: u32,
-    /// When it ran.
+    /// Time of execution.
     pub at_us: i64,
-    /// As it arrived.
+    /// The command as received.
     pub command: Command,
 }
 
-/// A device has told how a command went.
+/// Command result reported by a device.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct ReportedResult {
     /// Number of the device.
     pub device: u32,
-    /// Identity of the command.
+    /// Id of the command.
     pub request_id: String,
-    /// What it said.
+    /// Reported outcome.
     pub outcome: String,
-    /// 200 when it was acknowledged; `None` when no answer was read.
+    /// HTTP status of the response; `None` when none was read.
     pub status: Option<u16>,
-    /// When it was sent.
+    /// Time of sending.
     pub sent_us: i64,
-    /// When the answer was there.
+    /// Time of the response.
     pub answered_us: i64,
 }
 
-/// A command for one device that was ordered through the API.
+/// Command for one device, requested through the API.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct OrderedCommand {
     /// Number of the device.
     pub device: u32,
-    /// Number of the URL that was asked last.
+    /// Number of the URL of the last request.
     pub server: u32,
-    /// Identity of the command, when it was ordered alone and accepted.
+    /// Id of the command, when it was accepted outside a batch.
     pub request_id: Option<String>,
-    /// Identity of the batch it belongs to.
+    /// Id of its batch.
     pub batch_id: Option<String>,
-    /// Whether the answer was 201; otherwise nobody knows whether it exists.
+    /// Whether the response was 201; otherwise it is unknown whether the command exists.
     pub accepted: bool,
-    /// When the answer was there.
+    /// Time of the response.
     pub answered_us: i64,
 }
 
-/// Keys that a device took from a time on.
+/// Keys that a device accepts from a time on.
 #[derive(Debug, Clone)]
 pub struct KeyPeriod {
-    /// Since when.
+    /// Start of the period.
     pub since_us: i64,
-    /// One, or two while it was changing over.
+    /// One key, or two during a rotation.
     pub keys: Vec<DeviceKey>,
 }
 
 /// A row of the table `command`.
 #[derive(Debug, Clone)]
 pub struct CommandRow {
-    /// Whose.
+    /// Id of the device.
     pub device_id: String,
-    /// Of which batch.
+    /// Id of the batch.
     pub batch_id: Option<String>,
-    /// What to do.
+    /// Action.
     pub action: String,
     /// `queued`, `sent`, `delivered`, `succeeded`, `failed`, `expired` or `canceled`.
     pub state: String,
-    /// What the device said in the end.
+    /// Final outcome that the device reported.
     pub outcome: Option<String>,
-    /// The same for programs, such as `interrupted`.
+    /// Machine-readable code of the outcome, such as `interrupted`.
     pub code: Option<String>,
-    /// When it must no longer run.
+    /// Expiry.
     pub expires_us: i64,
 }
 
-/// A claim of a shard, from `shard_move`.
+/// Claim of a shard, from `shard_move`.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim {
-    /// 0..255.
+    /// Shard id, 0..255.
     pub shard: u16,
-    /// Raised by each claim.
+    /// Epoch, raised by each claim.
     pub epoch: u64,
     /// Number of the new owner's name.
     pub owner: u32,
-    /// By the database's clock.
+    /// Time by the database clock.
     pub moved_us: i64,
 }
 
-/// Rows of `heartbeats` and `device_last_status`.
+/// Rows of the database.
 #[derive(Debug, Default)]
-pub struct Stored {
-    /// Rows per device and bucket (seconds).
+pub struct StoredRows {
+    /// Heartbeat rows per device and bucket (seconds).
     pub heartbeats: HashMap<(u32, i64), u32>,
-    /// Bucket of the newest status per device.
+    /// Bucket of the last status per device.
     pub last_status_s: HashMap<u32, i64>,
-    /// Claims of shards; none of a server that knows no shards.
+    /// Shard claims; empty for a server without shards.
     pub claims: Vec<Claim>,
-    /// Commands by `request_id`; `None` of a server that has no such table.
+    /// Commands by `request_id`; `None` for a server without that table.
     pub commands: Option<HashMap<String, CommandRow>>,
-    /// When the commands were read, by the database's clock.
+    /// When the commands were read, by the database clock.
     pub read_us: i64,
 }
 
-/// What kind of fault a span is, as far as promises differ.
+/// Kinds of faults that the promises distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpanKind {
+pub enum FaultPeriodKind {
     /// A node was killed.
     Killed,
     /// A node was stopped gracefully.
     Stopped,
     /// PostgreSQL was stopped.
     NoDatabase,
-    /// Any other.
+    /// Any other fault.
     Other,
 }
 
-/// A fault and when it was in force.
+/// A fault and the period in which it was in force.
 #[derive(Debug, Clone)]
-pub struct Span {
-    /// What kind.
-    pub kind: SpanKind,
-    /// In words.
+pub struct FaultPeriod {
+    /// Kind of the fault.
+    pub kind: FaultPeriodKind,
+    /// Description.
     pub text: String,
-    /// Number of the URL of the node it is about.
+    /// Number of the URL of the affected node.
     pub server: Option<u32>,
-    /// Number of that node's name.
+    /// Number of the name of the affected node.
     pub node: Option<u32>,
-    /// Just before it was done.
+    /// Just before the injection.
     pub began_us: i64,
-    /// Just after it was done.
+    /// Just after the injection.
     pub in_force_us: i64,
-    /// Just before it was undone.
+    /// Just before the healing.
     pub healing_us: i64,
-    /// Just after it was undone.
+    /// Just after the healing.
     pub healed_us: i64,
 }
 
-/// All that is known.
+/// Everything known about a run.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Devices that took part.
+    /// Devices of the run.
     pub devices: Names,
-    /// URLs, names of nodes, kinds of errors.
+    /// URLs, node names and error kinds.
     pub names: Names,
-    /// Acknowledged heartbeats, in the order of the record.
+    /// Acknowledged heartbeats, in record order.
     pub acks: Vec<Ack>,
-    /// Failed tries, in the order of the record.
+    /// Failed attempts, in record order.
     pub failures: Vec<Failure>,
-    /// Commands that arrived at devices, run or not, repeats included.
-    pub received: Vec<Received>,
-    /// Commands that devices ran.
-    pub executed: Vec<Executed>,
-    /// What devices told about commands.
-    pub results: Vec<Told>,
-    /// Commands that were ordered through the API.
-    pub orders: Vec<Order>,
-    /// Whether nobody else ordered any, by hand for instance.
+    /// Commands received by devices, including refused ones and repeats.
+    pub received: Vec<ReceivedCommand>,
+    /// Commands executed by devices.
+    pub executed: Vec<ExecutedCommand>,
+    /// Command results reported by devices.
+    pub results: Vec<ReportedResult>,
+    /// Commands requested through the API.
+    pub orders: Vec<OrderedCommand>,
+    /// Whether `orders` is complete, that is, no other commands were requested.
     pub orders_are_all: bool,
-    /// Keys of devices, the oldest first.
+    /// Key periods of devices, the oldest first.
     pub keys: HashMap<u32, Vec<KeyPeriod>>,
     /// Rows of the database.
-    pub stored: Stored,
-    /// What was done.
-    pub spans: Vec<Span>,
-    /// Installations.
+    pub stored: StoredRows,
+    /// Injected faults.
+    pub fault_periods: Vec<FaultPeriod>,
+    /// Deployments and their installations.
     pub deployments: Deployments,
     /// Devices that are host agents.
     pub host_agents: Vec<HostAgentFacts>,
@@ -304,7 +304,7 @@ struct Line<'a> {
 }
 
 impl History {
-    /// Takes over a record of a fleet.
+    /// Reads a record file.
     pub fn read_record(&mut self, path: &Path) -> Result<()> {
         let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
@@ -313,11 +313,11 @@ impl History {
         Ok(())
     }
 
-    /// Takes over one line of it.
+    /// Reads one line of a record.
     pub fn read_line(&mut self, text: &str) -> Result<()> {
         let line: Line<'_> = serde_json::from_str(text)?;
         if line.what == "act" {
-            return self.deployments.read_act(text);
+            return self.deployments.read_action(text);
         }
         let (device, server) = (self.devices.number(line.device_id), self.names.number(line.server));
         let answered_us = line.answered_at.timestamp_micros();
@@ -325,22 +325,22 @@ impl History {
         match line.what {
             "heartbeat" => {
                 let bucket_s = line.bucket_at.map(|at| at.timestamp());
-                let decided = line.owner.zip(line.epoch).map(|(owner, epoch)| Deciding { owner: self.names.number(owner), epoch });
+                let decided = line.owner.zip(line.epoch).map(|(owner, epoch)| DecidingOwner { owner: self.names.number(owner), epoch });
                 self.acks.push(Ack { device, server, bucket_s, sent_us, answered_us, decided });
             }
             "failure" => {
                 let error = self.names.number(line.error.unwrap_or("unknown"));
                 self.failures.push(Failure { device, server, sent_us, answered_us, error });
             }
-            "command" => self.received.extend(line.command.map(|command| Received { device, at_us: answered_us, command })),
-            "executed" => self.executed.extend(line.command.map(|command| Executed { device, at_us: answered_us, command })),
+            "command" => self.received.extend(line.command.map(|command| ReceivedCommand { device, at_us: answered_us, command })),
+            "executed" => self.executed.extend(line.command.map(|command| ExecutedCommand { device, at_us: answered_us, command })),
             "result" => {
                 let (request_id, outcome) = (line.request_id.unwrap_or_default(), line.outcome.unwrap_or_default());
-                self.results.push(Told { device, request_id, outcome, status: line.status, sent_us, answered_us });
+                self.results.push(ReportedResult { device, request_id, outcome, status: line.status, sent_us, answered_us });
             }
             "ordered" => {
                 let (request_id, batch_id, accepted) = (line.request_id, line.batch_id, line.status == Some(201));
-                self.orders.push(Order { device, server, request_id, batch_id, accepted, answered_us });
+                self.orders.push(OrderedCommand { device, server, request_id, batch_id, accepted, answered_us });
             }
             "deployment" => self.deployments.read_step(text, device, sent_us, answered_us)?,
             _ => {}
@@ -348,7 +348,7 @@ impl History {
         Ok(())
     }
 
-    /// Takes over what the state folder of a fleet tells: the keys of its devices, and what its host agents left behind.
+    /// Reads the state folder of a fleet: the device keys and the files of its host agents.
     pub fn read_state_dir(&mut self, state_dir: &Path) -> Result<()> {
         for host_agent in state_dirs(state_dir) {
             self.read_host_agent(&HostAgentFiles::of_state_dir(&host_agent))?;
@@ -356,7 +356,7 @@ impl History {
         self.read_keys(state_dir)
     }
 
-    /// Takes over the keys of devices.
+    /// Reads the device keys.
     pub(super) fn read_keys(&mut self, state_dir: &Path) -> Result<()> {
         for (device_id, periods) in key_history(state_dir)? {
             let Some(device) = self.devices.find(&device_id) else { continue };
@@ -373,25 +373,25 @@ impl History {
         Ok(())
     }
 
-    /// Leaves out the deployments that are not among these: their devices are in other records.
+    /// Drops all deployments but these; the devices of the others are in other records.
     pub fn keep_deployments(&mut self, ids: &[String]) {
         let facts = &mut self.deployments;
         facts.rows.retain(|id, _| ids.contains(id));
         facts.tasks.retain(|task| ids.contains(&task.deployment));
         facts.attempts.retain(|attempt| ids.contains(&attempt.deployment));
-        facts.acts.retain(|act| act.deployment.as_ref().is_none_or(|id| ids.contains(id)));
+        facts.operator_actions.retain(|action| action.deployment.as_ref().is_none_or(|id| ids.contains(id)));
     }
 
-    /// Takes over what was done to the cluster.
-    pub fn take_faults(&mut self, spans: &[FaultSpan]) {
+    /// Adds the faults that were injected into the cluster.
+    pub fn add_faults(&mut self, spans: &[FaultSpan]) {
         for span in spans {
             let end = |at: Option<DateTime<Utc>>| at.map_or(i64::MAX, |at| at.timestamp_micros());
-            self.spans.push(Span {
+            self.fault_periods.push(FaultPeriod {
                 kind: match &span.fault {
-                    Fault::Kill { .. } => SpanKind::Killed,
-                    Fault::Stop { .. } => SpanKind::Stopped,
-                    Fault::StopDatabase => SpanKind::NoDatabase,
-                    _ => SpanKind::Other,
+                    Fault::Kill { .. } => FaultPeriodKind::Killed,
+                    Fault::Stop { .. } => FaultPeriodKind::Stopped,
+                    Fault::StopDatabase => FaultPeriodKind::NoDatabase,
+                    _ => FaultPeriodKind::Other,
                 },
                 text: span.fault.to_string(),
                 server: span.server.as_deref().map(|server| self.names.number(server)),
@@ -405,7 +405,7 @@ impl History {
     }
 }
 
-/// A time for people.
+/// Time of day of a timestamp, for messages.
 pub(super) fn clock_text(at_us: i64) -> String {
     DateTime::<Utc>::from_timestamp_micros(at_us).map_or_else(|| "?".into(), |at| at.format("%H:%M:%S%.6f").to_string())
 }
@@ -415,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_of_a_record_are_understood() {
+    fn the_lines_of_a_record_are_parsed() {
         let mut history = History::default();
         for line in [
             r#"{"device_id":"d1","timestamp_utc":"2026-11-21T15:36:17Z","bucket_at":"2026-11-21T15:36:10Z","status":200,"repeat":false,"what":"heartbeat","sent_at":"2026-11-21T15:36:17.000001Z","answered_at":"2026-11-21T15:36:17.002001Z","server":"http://n1","owner":"node-2","epoch":3}"#,

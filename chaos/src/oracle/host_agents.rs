@@ -1,5 +1,5 @@
-//! P14: an agent loses no result and runs nothing twice, whenever its process is killed. Judged for host agents, whose platform
-//! keeps a record of its own.
+//! P14: an agent loses no result and runs no command twice, whenever its process is killed. Checked for host agents, whose
+//! platform keeps a record of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -16,83 +16,83 @@ use crate::harness::Psql;
 use crate::host_agent::{installed_version, read_actions, read_events};
 use crate::identity::key_history;
 
-/// Items that an agent's queue may hold.
+/// Limit of items in the queue of an agent.
 const QUEUE_ITEMS_MAX: u32 = 500;
-/// Bytes of the database of an agent, its log included: a queue of 10 MB, what else it keeps, and pages that are free.
+/// Limit of the database size of an agent, including its log: a queue of 10 MB, other data and free pages.
 const DATABASE_BYTES_MAX: u64 = 24 << 20;
 
 const QUEUE_DEPTHS: &str = "SELECT device_id, max(queue_depth) FROM heartbeats WHERE queue_depth IS NOT NULL GROUP BY 1";
 const UPDATES: &str = "
     SELECT device_id, version_code, event FROM agent_update_outcome JOIN agent_build USING (build_id) WHERE event = 'installed'";
 
-/// Something that a platform did for its agent.
+/// Action that a platform performed for its agent.
 #[derive(Debug, Clone)]
-pub struct Performed {
+pub struct PerformedAction {
     /// Name of the action.
     pub action: String,
-    /// Its parameters, as far as they are on record.
+    /// Recorded parameters.
     pub params: Map<String, Value>,
 }
 
-/// The end of a command, as the agent logged it.
+/// Conclusion of a command in the log of an agent.
 #[derive(Debug, Clone)]
-pub struct Concluded {
-    /// Identity of the command.
+pub struct ConcludedCommand {
+    /// Id of the command.
     pub request_id: String,
-    /// Outcome that is to be told.
+    /// Outcome to report.
     pub outcome: String,
     /// Code of the outcome.
     pub code: Option<String>,
-    /// When, by the agent's log.
+    /// Time in the agent's log.
     pub at_us: i64,
 }
 
-/// What is known of a host agent beside its record.
+/// Facts about a host agent beside its record.
 #[derive(Debug, Clone, Default)]
 pub struct HostAgentFacts {
     /// Number of the device.
     pub device: u32,
-    /// Actions of the platform, in their order.
-    pub performed: Vec<Performed>,
-    /// Ends of commands that it logged.
-    pub concluded: Vec<Concluded>,
-    /// When its database was damaged on purpose, the last time.
+    /// Actions of the platform, in order.
+    pub performed: Vec<PerformedAction>,
+    /// Conclusions of commands that it logged.
+    pub concluded: Vec<ConcludedCommand>,
+    /// Last time that its database was damaged on purpose.
     pub database_damaged_us: Option<i64>,
-    /// Bytes of its database at the end.
+    /// Size of its database at the end.
     pub database_bytes: u64,
-    /// Most items in its queue that a heartbeat told of.
+    /// Largest queue depth that a heartbeat reported.
     pub queue_depth_max: Option<u32>,
-    /// Version code of the agent on the device at the end, when an update brought it.
+    /// Version code of the agent at the end, when it was installed by an update.
     pub updated_to: Option<i64>,
-    /// Versions whose installation the server knows of.
+    /// Versions whose installation was reported to the server.
     pub updates_reported: HashSet<i64>,
 }
 
-/// Where a host agent's files are, and what was done to it.
+/// Files of a host agent and the damage done to it.
 #[derive(Debug, Clone)]
 pub struct HostAgentFiles<'a> {
-    /// Its state folder.
+    /// State folder.
     pub state_dir: &'a Path,
-    /// A record of its own, if it has one.
+    /// Record of its own, if it has one.
     pub record: Option<&'a Path>,
-    /// Version of the agent at first, if that is known.
+    /// Initial version of the agent, if known.
     pub first_version: Option<i64>,
     /// When its database was damaged, microseconds.
     pub database_damaged_us: Option<i64>,
 }
 
 impl<'a> HostAgentFiles<'a> {
-    /// Of an agent to which nothing was done, and whose record others write to as well.
+    /// Files of an undamaged agent whose record is shared with others.
     pub fn of_state_dir(state_dir: &'a Path) -> Self {
         Self { state_dir, record: None, first_version: None, database_damaged_us: None }
     }
 }
 
 impl History {
-    /// Takes over all that a host agent left behind; nothing of one that never enrolled.
+    /// Reads the files of a host agent; nothing of one that never enrolled.
     ///
     /// # Errors
-    /// A file cannot be read, or not understood.
+    /// A file cannot be read or parsed.
     pub fn read_host_agent(&mut self, files: &HostAgentFiles<'_>) -> Result<()> {
         if let Some(record) = files.record.filter(|record| record.exists()) {
             self.read_record(record)?;
@@ -107,12 +107,12 @@ impl History {
             let concluded = events.iter().filter(|event| event.event == "command.concluded").filter_map(|event| {
                 let (request_id, outcome) = (event.text("request_id")?.to_owned(), event.text("outcome")?.to_owned());
                 let code = event.text("code").map(str::to_owned);
-                Some(Concluded { request_id, outcome, code, at_us: event.ts.timestamp_micros() })
+                Some(ConcludedCommand { request_id, outcome, code, at_us: event.ts.timestamp_micros() })
             });
             self.host_agents.push(HostAgentFacts {
                 device,
                 concluded: concluded.collect(),
-                performed: actions.into_iter().map(|done| Performed { action: done.action, params: done.fields }).collect(),
+                performed: actions.into_iter().map(|done| PerformedAction { action: done.action, params: done.fields }).collect(),
                 database_damaged_us: files.database_damaged_us,
                 database_bytes: database_bytes(files.state_dir),
                 updated_to: files
@@ -130,7 +130,7 @@ fn database_bytes(state_dir: &Path) -> u64 {
     size("agent.db") + size("agent.db-wal")
 }
 
-/// What the server knows of host agents alone.
+/// Reads the database rows that concern host agents only.
 pub(super) async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
     if history.host_agents.is_empty() {
         return Ok(());
@@ -150,19 +150,19 @@ pub(super) async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> 
     Ok(())
 }
 
-/// Executions, results and bounds of every host agent.
+/// Checks executions, results and limits of every host agent.
 pub(super) fn check(history: &History) -> Check {
     let mut check = Check { promise: "P14", looked_at: String::new(), violations: Vec::new(), notes: Vec::new() };
     let (mut executed, mut performed, mut concluded) = (0, 0, 0);
     for facts in &history.host_agents {
-        let mut found = Found { history, device: facts.device, violations: Vec::new() };
-        executed += once(facts, &mut found);
+        let mut findings = Findings { history, device: facts.device, violations: Vec::new() };
+        executed += executed_once(facts, &mut findings);
         performed += facts.performed.len();
         concluded += facts.concluded.len();
-        results(facts, &mut found);
-        forgotten(facts, &mut found);
-        bounds(facts, &mut found);
-        check.violations.append(&mut found.violations);
+        results(facts, &mut findings);
+        memory_loss(facts, &mut findings);
+        bounds(facts, &mut findings);
+        check.violations.append(&mut findings.violations);
     }
     check.violations.sort_by(|a, b| (&a.device, &a.what).cmp(&(&b.device, &b.what)));
     check.looked_at = match history.host_agents.len() {
@@ -176,18 +176,18 @@ pub(super) fn check(history: &History) -> Check {
     if let Some(bytes) = bytes {
         let depths = depths.map_or_else(|| "unknown".to_owned(), |depth| depth.to_string());
         check.notes.push(format!("longest queue {depths}, largest database {} KiB", bytes >> 10));
-        check.notes.push(endings(history));
+        check.notes.push(outcome_counts(history));
     }
     check
 }
 
-struct Found<'h> {
+struct Findings<'h> {
     history: &'h History,
     device: u32,
     violations: Vec<Violation>,
 }
 
-impl Found<'_> {
+impl Findings<'_> {
     fn add(&mut self, what: String) {
         self.violations.push(Violation { promise: "P14", device: self.history.devices.text(self.device).to_owned(), what });
     }
@@ -197,19 +197,19 @@ impl Found<'_> {
     }
 }
 
-/// No command was executed twice, by the agent's word and by its platform's; how many were executed.
-fn once(facts: &HostAgentFacts, found: &mut Found<'_>) -> usize {
+/// Checks by the records of agent and platform that no command was executed twice; the number of executed commands.
+fn executed_once(facts: &HostAgentFacts, findings: &mut Findings<'_>) -> usize {
     let mut commands: BTreeMap<&str, (&Command, u32)> = BTreeMap::new();
-    for ran in found.history.executed.iter().filter(|ran| ran.device == facts.device) {
+    for ran in findings.history.executed.iter().filter(|ran| ran.device == facts.device) {
         commands.entry(&ran.command.request_id).or_insert((&ran.command, 0)).1 += 1;
     }
     for (request_id, (command, times)) in &commands {
         if *times > 1 {
-            found.add(format!("executed the command {request_id} ({}) {times} times", command.action));
+            findings.add(format!("executed the command {request_id} ({}) {times} times", command.action));
         }
     }
-    // Equal actions are told apart by nothing: there must be a command for each.
-    let mut groups: Vec<(&Performed, usize)> = Vec::new();
+    // Equal actions cannot be distinguished: their number must not exceed that of the commands.
+    let mut groups: Vec<(&PerformedAction, usize)> = Vec::new();
     for performed in &facts.performed {
         let known = groups.iter_mut().find(|(known, _)| known.action == performed.action && known.params == performed.params);
         match known {
@@ -221,36 +221,36 @@ fn once(facts: &HostAgentFacts, found: &mut Found<'_>) -> usize {
         let wanted = commands.values().filter(|(command, _)| explains(command, performed)).count();
         if times > wanted && is_of_a_command(&performed.action) {
             let params = Value::Object(performed.params.clone());
-            found.add(format!("its platform performed {} {params} {times} times for {wanted} executed commands", performed.action));
+            findings.add(format!("its platform performed {} {params} {times} times for {wanted} executed commands", performed.action));
         }
     }
     commands.len()
 }
 
-/// Whether an action is of a command of its own, and not a part of an installation.
+/// Whether an action belongs to a command of its own and is not part of an installation.
 fn is_of_a_command(action: &str) -> bool {
     domain::action::ActionKind::ALL.iter().any(|kind| kind.as_str() == action)
 }
 
-/// Whether a command is one that an action may have been performed for: what is on record of both is equal.
-fn explains(command: &Command, performed: &Performed) -> bool {
+/// Whether an action may have been performed for a command: the recorded fields agree.
+fn explains(command: &Command, performed: &PerformedAction) -> bool {
     let params: Value = serde_json::from_str(&command.params).unwrap_or_default();
     command.action == performed.action && performed.params.iter().all(|(name, value)| params.get(name).is_none_or(|wanted| wanted == value))
 }
 
-/// What was executed or concluded has reached the server, with the outcome that the agent came to.
-fn results(facts: &HostAgentFacts, found: &mut Found<'_>) {
-    if found.history.stored.commands.is_none() {
+/// Checks that every executed or concluded command has reached the server with the outcome of the agent.
+fn results(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
+    if findings.history.stored.commands.is_none() {
         return;
     }
-    // A result that waited in a damaged database went with it.
+    // Results that were queued in a damaged database are lost with it.
     let survived = |at_us: i64| facts.database_damaged_us.is_none_or(|damaged_us| at_us > damaged_us);
     let mut unknown = Vec::new();
     let mut seen = HashSet::new();
-    for ran in found.history.executed.iter().filter(|ran| ran.device == facts.device && survived(ran.at_us)) {
+    for ran in findings.history.executed.iter().filter(|ran| ran.device == facts.device && survived(ran.at_us)) {
         let id = ran.command.request_id.as_str();
-        if seen.insert(id) && found.row(id).is_none_or(|row| row.outcome.is_none()) {
-            let state = found.row(id).map_or("not in the table", |row| row.state.as_str());
+        if seen.insert(id) && findings.row(id).is_none_or(|row| row.outcome.is_none()) {
+            let state = findings.row(id).map_or("not in the table", |row| row.state.as_str());
             unknown.push(format!(
                 "executed the command {id} ({}) at {}, but its result never reached the server: it is {state}",
                 ran.command.action,
@@ -259,11 +259,11 @@ fn results(facts: &HostAgentFacts, found: &mut Found<'_>) {
         }
     }
     for end in facts.concluded.iter().filter(|end| survived(end.at_us)) {
-        match found.row(&end.request_id) {
+        match findings.row(&end.request_id) {
             Some(row) if row.outcome.as_deref() == Some(end.outcome.as_str()) => {}
-            // It told the outcome before its database was lost, and does not know that any more.
+            // The outcome was reported before the database was lost, and the agent no longer knows.
             Some(row) if row.outcome.is_some() && facts.database_damaged_us.is_some() && end.code.as_deref() == Some("memory_lost") => {}
-            // Said above.
+            // Reported above.
             Some(row) if row.outcome.is_none() && seen.contains(end.request_id.as_str()) => {}
             Some(row) => unknown.push(format!(
                 "concluded the command {} with {} at {}, but it has the outcome {} and is {} in the table",
@@ -276,27 +276,28 @@ fn results(facts: &HostAgentFacts, found: &mut Found<'_>) {
             None => unknown.push(format!("concluded the command {} with {}, which is not in the table", end.request_id, end.outcome)),
         }
     }
-    unknown.into_iter().for_each(|what| found.add(what));
+    unknown.into_iter().for_each(|what| findings.add(what));
     if let Some(version) = facts.updated_to.filter(|version| !facts.updates_reported.contains(version)) {
-        found.add(format!("was updated to {version}, but the server was never told"));
+        findings.add(format!("was updated to {version}, but the server was never told"));
     }
 }
 
-/// A memory that is lost is noticed: nothing from before runs any more. One that is not lost is not said to be.
-fn forgotten(facts: &HostAgentFacts, found: &mut Found<'_>) {
+/// Checks that a lost database is noticed, so that no earlier command runs again, and that an intact one is not reported as
+/// lost.
+fn memory_loss(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
     let Some(damaged_us) = facts.database_damaged_us else {
-        let device_id = found.history.devices.text(facts.device);
-        let rows = found.history.stored.commands.iter().flatten();
+        let device_id = findings.history.devices.text(facts.device);
+        let rows = findings.history.stored.commands.iter().flatten();
         let lost = rows.filter(|(_, row)| row.device_id == device_id && row.code.as_deref() == Some("memory_lost"));
         let lost: Vec<String> =
             lost.map(|(id, _)| format!("refused the command {id} as memory_lost, although nothing was done to it")).collect();
-        lost.into_iter().for_each(|what| found.add(what));
+        lost.into_iter().for_each(|what| findings.add(what));
         return;
     };
-    // One that had received nothing had nothing to forget: what was ordered before may run.
-    let had_memory = found.history.received.iter().any(|received| received.device == facts.device && received.at_us < damaged_us);
-    let old = found.history.executed.iter().filter(|ran| had_memory && ran.device == facts.device && ran.at_us > damaged_us);
-    let old = old.filter(|ran| made_us(&ran.command.request_id).is_some_and(|made_us| made_us < damaged_us));
+    // An agent that had received nothing lost nothing: earlier commands may run.
+    let had_memory = findings.history.received.iter().any(|received| received.device == facts.device && received.at_us < damaged_us);
+    let old = findings.history.executed.iter().filter(|ran| had_memory && ran.device == facts.device && ran.at_us > damaged_us);
+    let old = old.filter(|ran| created_us(&ran.command.request_id).is_some_and(|created_us| created_us < damaged_us));
     let old: Vec<String> = old
         .map(|ran| {
             format!(
@@ -307,27 +308,27 @@ fn forgotten(facts: &HostAgentFacts, found: &mut Found<'_>) {
             )
         })
         .collect();
-    old.into_iter().for_each(|what| found.add(what));
+    old.into_iter().for_each(|what| findings.add(what));
 }
 
-/// When a command was made, by its UUIDv7.
-fn made_us(request_id: &str) -> Option<i64> {
+/// Creation time of a command, from its UUIDv7.
+fn created_us(request_id: &str) -> Option<i64> {
     let (seconds, nanos) = Uuid::parse_str(request_id).ok()?.get_timestamp()?.to_unix();
     Some(i64::try_from(seconds).ok()? * 1_000_000 + i64::from(nanos) / 1_000)
 }
 
-/// The queue and what it is kept in stay within their limits.
-fn bounds(facts: &HostAgentFacts, found: &mut Found<'_>) {
+/// Checks the limits of the queue and of the database.
+fn bounds(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
     if let Some(depth) = facts.queue_depth_max.filter(|depth| *depth > QUEUE_ITEMS_MAX) {
-        found.add(format!("told of {depth} queued items, allowed are {QUEUE_ITEMS_MAX}"));
+        findings.add(format!("told of {depth} queued items, allowed are {QUEUE_ITEMS_MAX}"));
     }
     if facts.database_bytes > DATABASE_BYTES_MAX {
-        found.add(format!("has a database of {} KiB, allowed are {}", facts.database_bytes >> 10, DATABASE_BYTES_MAX >> 10));
+        findings.add(format!("has a database of {} KiB, allowed are {}", facts.database_bytes >> 10, DATABASE_BYTES_MAX >> 10));
     }
 }
 
 /// Outcomes and codes of the commands of host agents.
-fn endings(history: &History) -> String {
+fn outcome_counts(history: &History) -> String {
     let ours: HashSet<&str> = history.host_agents.iter().map(|facts| history.devices.text(facts.device)).collect();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for row in history.stored.commands.iter().flatten().map(|(_, row)| row).filter(|row| ours.contains(row.device_id.as_str())) {
@@ -343,7 +344,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::oracle::{Executed, Received};
+    use crate::oracle::{ExecutedCommand, ReceivedCommand};
 
     const SECOND_US: i64 = 1_000_000;
     /// 100 s after 1970, as a UUIDv7 tells it.
@@ -364,7 +365,7 @@ mod tests {
             signature: text(),
             v: text(),
         };
-        history.executed.push(Executed { device, at_us: at_s * SECOND_US, command });
+        history.executed.push(ExecutedCommand { device, at_us: at_s * SECOND_US, command });
     }
 
     fn row(history: &mut History, request_id: &str, state: &str, outcome: Option<&str>, code: Option<&str>) {
@@ -382,11 +383,11 @@ mod tests {
 
     fn performed(history: &mut History, action: &str, params: Value) {
         let Value::Object(params) = params else { panic!() };
-        history.host_agents[0].performed.push(Performed { action: action.into(), params });
+        history.host_agents[0].performed.push(PerformedAction { action: action.into(), params });
     }
 
     fn concluded(history: &mut History, request_id: &str, outcome: &str) {
-        let end = Concluded { request_id: request_id.into(), outcome: outcome.into(), code: None, at_us: 201 * SECOND_US };
+        let end = ConcludedCommand { request_id: request_id.into(), outcome: outcome.into(), code: None, at_us: 201 * SECOND_US };
         history.host_agents[0].concluded.push(end);
     }
 
@@ -480,7 +481,7 @@ mod tests {
         history.executed[1].at_us = 201 * SECOND_US;
         assert!(check(&history).violations.is_empty(), "nothing had arrived before: there was nothing to remember");
         let first = &history.executed[0];
-        let received = Received { device: first.device, at_us: first.at_us, command: first.command.clone() };
+        let received = ReceivedCommand { device: first.device, at_us: first.at_us, command: first.command.clone() };
         history.received.push(received);
         broken(&history, "from before its database was lost at 00:03:20.000001");
     }
@@ -489,8 +490,12 @@ mod tests {
     fn an_outcome_that_was_told_before_the_database_was_lost_stands() {
         let mut history = history();
         history.host_agents[0].database_damaged_us = Some(200 * SECOND_US);
-        let end =
-            Concluded { request_id: SECOND.into(), outcome: "failed".into(), code: Some("memory_lost".into()), at_us: 202 * SECOND_US };
+        let end = ConcludedCommand {
+            request_id: SECOND.into(),
+            outcome: "failed".into(),
+            code: Some("memory_lost".into()),
+            at_us: 202 * SECOND_US,
+        };
         history.host_agents[0].concluded.push(end);
         assert!(check(&history).violations.is_empty(), "{:?}", check(&history).violations);
         history.host_agents[0].concluded[2].code = Some("interrupted".into());

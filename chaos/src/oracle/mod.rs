@@ -1,5 +1,4 @@
-//! Decides, from what simulated devices recorded, what was done to the cluster
-//! and what the database holds, which promises were kept.
+//! Oracle: checks from the records of devices, the injected faults and the database rows which promises were kept.
 
 mod authenticity;
 mod command;
@@ -18,50 +17,52 @@ use serde::Serialize;
 
 pub use command::{OracleArgs, run};
 pub use deployments::{
-    Act, AttemptRow, Brake, DeploymentRow, Deployments, Limits, Step, TaskRow, append_act, most_at_a_time, most_in_a_minute,
+    AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, Step, StopEvent, TaskRow, append_action, most_at_a_time,
+    most_in_a_minute,
 };
 pub use history::{
-    Ack, Claim, CommandRow, Deciding, Executed, Failure, History, KeyPeriod, Names, Order, Received, Span, SpanKind, Stored, Told,
+    Ack, Claim, CommandRow, DecidingOwner, ExecutedCommand, Failure, FaultPeriod, FaultPeriodKind, History, KeyPeriod, Names,
+    OrderedCommand, ReceivedCommand, ReportedResult, StoredRows,
 };
-pub use host_agents::{Concluded, HostAgentFacts, HostAgentFiles, Performed};
+pub use host_agents::{ConcludedCommand, HostAgentFacts, HostAgentFiles, PerformedAction};
 pub use rows::read_rows;
-pub use takeover::{FirstAnswers, first_answers};
+pub use takeover::{FirstResponses, first_responses};
 
-/// Violations that are written out; the others are only counted.
+/// Most violations that are listed; further ones are only counted.
 const SHOWN: usize = 20;
 
-/// Something that must not have happened.
+/// Violation of a promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which promise it breaks, `P1` and so on.
+    /// Promise, such as `P1`.
     pub promise: &'static str,
-    /// Whose; empty when it is not about one device.
+    /// Device; empty when it does not concern a single one.
     pub device: String,
-    /// What happened.
+    /// Description.
     pub what: String,
 }
 
-/// One promise, checked.
+/// Result of checking one promise.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// Which.
+    /// Promise.
     pub promise: &'static str,
-    /// What was looked at.
+    /// What was checked.
     pub looked_at: String,
-    /// What broke it.
+    /// Violations.
     pub violations: Vec<Violation>,
-    /// What is worth knowing besides.
+    /// Notes.
     pub notes: Vec<String>,
 }
 
-/// All checks.
+/// Results of all checks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
     /// One per promise.
     pub checks: Vec<Check>,
 }
 
-/// Checks everything that can be checked from a history.
+/// Checks every promise that a history can prove.
 pub fn judge(history: &History) -> Verdict {
     Verdict {
         checks: vec![
@@ -79,12 +80,12 @@ pub fn judge(history: &History) -> Verdict {
 }
 
 impl Verdict {
-    /// How many violations there are.
+    /// Number of violations.
     pub fn violations(&self) -> usize {
         self.checks.iter().map(|check| check.violations.len()).sum()
     }
 
-    /// Adds what somebody else found.
+    /// Adds the result of another check.
     pub fn add(&mut self, check: Check) {
         self.checks.push(check);
     }

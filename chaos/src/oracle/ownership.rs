@@ -7,18 +7,18 @@ use domain::shard::shard_of;
 use uuid::Uuid;
 
 use super::history::clock_text;
-use super::{Ack, Check, Claim, Deciding, History, Violation};
+use super::{Ack, Check, Claim, DecidingOwner, History, Violation};
 
 /// Claims of one shard by epoch.
-type Reign = BTreeMap<u64, Claim>;
+type ClaimsByEpoch = BTreeMap<u64, Claim>;
 
-/// What answers say about their owner against who claimed what, and when.
+/// Checks the owners named in responses against the claims.
 pub(super) fn check(history: &History) -> Check {
-    let mut shards: HashMap<u16, Reign> = HashMap::new();
+    let mut shards: HashMap<u16, ClaimsByEpoch> = HashMap::new();
     for claim in &history.stored.claims {
         shards.entry(claim.shard).or_default().insert(claim.epoch, *claim);
     }
-    let mut violations = turned_back(history, &shards);
+    let mut violations = epoch_order_violations(history, &shards);
     let shard_of_device: Vec<Option<u16>> = (0..history.devices.len() as u32)
         .map(|device| Uuid::parse_str(history.devices.text(device)).ok().map(|id| shard_of(DeviceId(id)).0))
         .collect();
@@ -34,7 +34,7 @@ pub(super) fn check(history: &History) -> Check {
         let first = *spoke.entry((shard, by.epoch)).or_insert(by.owner);
         let what = (first != by.owner)
             .then(|| format!("two owners in one epoch: {} and {}", history.names.text(first), history.names.text(by.owner)))
-            .or_else(|| trespass(history, ack, by, shards.get(&shard)));
+            .or_else(|| ownership_fault(history, ack, by, shards.get(&shard)));
         if let Some(what) = what {
             let (owner, epoch, asked) = (history.names.text(by.owner), by.epoch, history.names.text(ack.server));
             let what = format!("shard {shard}, decided by {owner} in epoch {epoch}, asked {asked} at {}: {what}", clock_text(ack.sent_us));
@@ -54,9 +54,9 @@ pub(super) fn check(history: &History) -> Check {
     }
 }
 
-/// Why this answer should not have been given by this owner, if it should not.
-fn trespass(history: &History, ack: &Ack, by: Deciding, reign: Option<&Reign>) -> Option<String> {
-    let Some(claim) = reign.and_then(|reign| reign.get(&by.epoch)) else {
+/// Reason why this owner should not have given this response, if there is one.
+fn ownership_fault(history: &History, ack: &Ack, by: DecidingOwner, claims: Option<&ClaimsByEpoch>) -> Option<String> {
+    let Some(claim) = claims.and_then(|claims| claims.get(&by.epoch)) else {
         return Some("nobody claimed that epoch".into());
     };
     if claim.owner != by.owner {
@@ -65,18 +65,18 @@ fn trespass(history: &History, ack: &Ack, by: Deciding, reign: Option<&Reign>) -
     if ack.answered_us < claim.moved_us {
         return Some(format!("the claim came later, at {}", clock_text(claim.moved_us)));
     }
-    // Sent after a later epoch had begun: a deposed owner acted.
-    let mut later = reign?.range(by.epoch + 1..).map(|(_, claim)| claim).filter(|claim| claim.moved_us < ack.sent_us);
+    // Sent after a later epoch had begun: a fenced owner acted.
+    let mut later = claims?.range(by.epoch + 1..).map(|(_, claim)| claim).filter(|claim| claim.moved_us < ack.sent_us);
     let next = later.next()?;
     let (owner, began) = (history.names.text(next.owner), clock_text(next.moved_us));
     Some(format!("deposed: {owner} had begun epoch {} at {began}", next.epoch))
 }
 
-/// Epochs of a shard that did not begin in their order.
-fn turned_back(history: &History, shards: &HashMap<u16, Reign>) -> Vec<Violation> {
+/// Epochs of a shard that did not start in order.
+fn epoch_order_violations(history: &History, shards: &HashMap<u16, ClaimsByEpoch>) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (shard, reign) in shards {
-        for (earlier, later) in reign.values().zip(reign.values().skip(1)) {
+    for (shard, claims) in shards {
+        for (earlier, later) in claims.values().zip(claims.values().skip(1)) {
             if later.moved_us < earlier.moved_us {
                 let (owner, began) = (history.names.text(later.owner), clock_text(later.moved_us));
                 let what = format!("shard {shard}: epoch {} of {owner} began at {began}, before epoch {}", later.epoch, earlier.epoch);
@@ -105,7 +105,7 @@ mod tests {
         for (owner, epoch, sent_us) in acks {
             let decided = match *owner {
                 "-" => None,
-                name => Some(Deciding { owner: history.names.number(name), epoch: *epoch }),
+                name => Some(DecidingOwner { owner: history.names.number(name), epoch: *epoch }),
             };
             history.acks.push(Ack { device, server, bucket_s: None, sent_us: *sent_us, answered_us: sent_us + 100, decided });
         }

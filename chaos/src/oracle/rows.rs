@@ -1,4 +1,4 @@
-//! The rows that a history needs of the database.
+//! Database rows of a history.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{Claim, CommandRow, History};
 use crate::harness::Psql;
 
-/// Both in one statement: a heartbeat that is stored meanwhile is in both or in neither.
+/// Both tables in one statement, so that a concurrent heartbeat is in both or in neither.
 const STORED: &str = "
     SELECT 'row', device_id, extract(epoch FROM bucket_at)::bigint, count(*) FROM heartbeats GROUP BY 2, 3
     UNION ALL
@@ -22,11 +22,10 @@ const COMMANDS: &str = "
            coalesce(code, ''), action
       FROM command";
 
-/// Reads heartbeats and statuses of the devices of the record, all claims, all commands and
-/// all deployments.
+/// Reads heartbeats and last statuses of the recorded devices, and all claims, commands and deployments.
 pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
     for [what, device, bucket_s, copies] in columns(&psql.run(STORED, &[]).await?)? {
-        // Rows of devices that are not in the record are none of its business.
+        // Rows of devices that are not in the record are not checked.
         let Some(device) = history.devices.find(device) else { continue };
         if what == "row" {
             history.stored.heartbeats.insert((device, bucket_s.parse()?), copies.parse()?);
@@ -70,7 +69,7 @@ async fn read_commands(history: &mut History, psql: &Psql) -> Result<()> {
     Ok(())
 }
 
-/// `N` columns of every line; what `|` may stand in comes last.
+/// Splits every line into `N` columns; only the last one may contain `|`.
 pub(super) fn columns<const N: usize>(text: &str) -> Result<Vec<[&str; N]>> {
     text.lines()
         .map(|line| {

@@ -1,12 +1,11 @@
-//! P1: what was acknowledged is stored exactly once, and the status of a device
-//! is that of its newest heartbeat.
+//! P1: an acknowledged heartbeat is stored exactly once, and the last status of a device is that of its newest heartbeat.
 
 use std::collections::{HashMap, HashSet};
 
 use super::history::clock_text;
 use super::{Check, History, Violation};
 
-/// Acknowledged buckets against rows, and statuses against the newest row.
+/// Checks acknowledged buckets against rows, and last statuses against the newest rows.
 pub(super) fn check(history: &History) -> Check {
     let mut seen = HashSet::new();
     let mut violations = Vec::new();
@@ -45,7 +44,7 @@ pub(super) fn check(history: &History) -> Check {
     }
 }
 
-/// Every device with rows has the status of the newest one.
+/// Checks that every device with rows has the status of its newest one.
 fn statuses(history: &History, violations: &mut Vec<Violation>) -> usize {
     let mut newest: HashMap<u32, i64> = HashMap::new();
     for (device, bucket_s) in history.stored.heartbeats.keys() {

@@ -1,26 +1,25 @@
-//! P11 and P12: nothing is acknowledged without the database, and the devices
-//! of a node that is gone are acknowledged by another one in time.
+//! P11 and P12: nothing is acknowledged without the database, and the devices of a failed node are taken over by another
+//! node in time.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::history::clock_text;
-use super::{Ack, Check, Failure, History, Span, SpanKind, Violation};
+use super::{Ack, Check, Failure, FaultPeriod, FaultPeriodKind, History, Violation};
 
 const SECOND_US: i64 = 1_000_000;
-/// After a kill.
+/// Takeover time after a kill.
 const KILLED_WITHIN_US: i64 = 5 * SECOND_US;
-/// After a graceful stop.
+/// Takeover time after a graceful stop.
 const STOPPED_WITHIN_US: i64 = SECOND_US;
-/// A fault may show for this long after it was healed.
+/// Time after the healing during which a fault may still cause failures.
 const SETTLE_US: i64 = 10 * SECOND_US;
-/// Devices that are named as the slowest.
+/// Number of slowest devices to name.
 const SLOWEST: usize = 3;
 
-/// Nothing new that was sent after PostgreSQL was down was acknowledged before it
-/// was started. What was acknowledged before, or may have been stored without an
-/// answer, is a repeat, whose answer needs no database.
+/// Checks that no new heartbeat is acknowledged while PostgreSQL is down. A heartbeat that was acknowledged or may have been
+/// stored before is a repeat, whose acknowledgement needs no database.
 pub(super) fn without_database(history: &History) -> Check {
-    let down: Vec<&Span> = history.spans.iter().filter(|span| span.kind == SpanKind::NoDatabase).collect();
+    let down: Vec<&FaultPeriod> = history.fault_periods.iter().filter(|period| period.kind == FaultPeriodKind::NoDatabase).collect();
     let mut first_answer_us: HashMap<(u32, i64), i64> = HashMap::new();
     for ack in &history.acks {
         if let Some(bucket_s) = ack.bucket_s {
@@ -31,9 +30,9 @@ pub(super) fn without_database(history: &History) -> Check {
     let inside = |ack: &&Ack| {
         let Some(bucket_s) = ack.bucket_s else { return false };
         let known_us = first_answer_us.get(&(ack.device, bucket_s)).copied().unwrap_or(ack.answered_us);
-        down.iter().any(|span| {
+        down.iter().any(|period| {
             let sent_us = ack.sent_us.min(bucket_s * SECOND_US);
-            sent_us > span.in_force_us && known_us > span.in_force_us && ack.answered_us < span.healing_us
+            sent_us > period.in_force_us && known_us > period.in_force_us && ack.answered_us < period.healing_us
         })
     };
     let violations = history
@@ -57,38 +56,40 @@ pub(super) fn without_database(history: &History) -> Check {
     Check { promise: "P11", looked_at, violations, notes: Vec::new() }
 }
 
-/// After a node was gone for the time allowed, no try at a living node fails,
-/// as long as nothing else is wrong.
+/// Checks that no attempt at a live node fails after the takeover time of a failed node, while no other fault is in force.
 pub(super) fn check(history: &History) -> Check {
     let mut check = Check { promise: "P12", looked_at: String::new(), violations: Vec::new(), notes: Vec::new() };
     let mut windows = 0;
-    for span in &history.spans {
-        let within_us = match span.kind {
-            SpanKind::Killed => KILLED_WITHIN_US,
-            SpanKind::Stopped => STOPPED_WITHIN_US,
+    for period in &history.fault_periods {
+        let within_us = match period.kind {
+            FaultPeriodKind::Killed => KILLED_WITHIN_US,
+            FaultPeriodKind::Stopped => STOPPED_WITHIN_US,
             _ => continue,
         };
-        check.notes.push(first_answers_text(history, span));
-        let (from_us, until_us) = (span.in_force_us + within_us, alone_until(history, span));
+        check.notes.push(first_responses_text(history, period));
+        let (from_us, until_us) = (period.in_force_us + within_us, exclusive_until(history, period));
         if from_us >= until_us {
             check.notes.push(format!(
                 "{} at {}: other faults were in force, so failures prove nothing",
-                span.text,
-                clock_text(span.began_us)
+                period.text,
+                clock_text(period.began_us)
             ));
             continue;
         }
         windows += 1;
         let failures = history.failures.iter().filter(|failure| {
-            Some(failure.server) != span.server && failure.sent_us > from_us && failure.sent_us < until_us && failure.answered_us < until_us
+            Some(failure.server) != period.server
+                && failure.sent_us > from_us
+                && failure.sent_us < until_us
+                && failure.answered_us < until_us
         });
         check.violations.extend(failures.map(|failure| {
-            let late_s = (failure.sent_us - span.in_force_us) as f64 / SECOND_US as f64;
+            let late_s = (failure.sent_us - period.in_force_us) as f64 / SECOND_US as f64;
             let (asked, error) = (history.names.text(failure.server), history.names.text(failure.error));
             Violation {
                 promise: "P12",
                 device: history.devices.text(failure.device).to_owned(),
-                what: format!("asked {asked}, which lives, {late_s:.2} s after: {}; it failed with {error}", span.text),
+                what: format!("asked {asked}, which lives, {late_s:.2} s after: {}; it failed with {error}", period.text),
             }
         }));
     }
@@ -100,17 +101,17 @@ pub(super) fn check(history: &History) -> Check {
     check
 }
 
-/// What failed during each fault and a while after it, and what when nothing was wrong.
+/// Failures during and shortly after each fault, and failures without any fault.
 fn failures_by_fault(history: &History) -> Vec<String> {
     let mut left: Vec<&Failure> = history.failures.iter().collect();
     let mut notes = Vec::new();
-    for span in &history.spans {
-        let until_us = span.healed_us.saturating_add(SETTLE_US);
+    for period in &history.fault_periods {
+        let until_us = period.healed_us.saturating_add(SETTLE_US);
         let (mine, others): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|failure| failure.answered_us >= span.began_us && failure.sent_us < until_us);
+            left.into_iter().partition(|failure| failure.answered_us >= period.began_us && failure.sent_us < until_us);
         left = others;
         if !mine.is_empty() {
-            notes.push(format!("failed tries during and shortly after: {}: {}", span.text, by_error(history, span.server, &mine)));
+            notes.push(format!("failed tries during and shortly after: {}: {}", period.text, by_error(history, period.server, &mine)));
         }
     }
     if !left.is_empty() {
@@ -119,64 +120,64 @@ fn failures_by_fault(history: &History) -> Vec<String> {
     notes
 }
 
-/// How many of which kind, at the node that the fault was about and at others.
+/// Failures by kind, at the affected node and at others.
 fn by_error(history: &History, server: Option<u32>, failures: &[&Failure]) -> String {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for failure in failures {
-        let place = if Some(failure.server) == server { " at it" } else { "" };
-        *counts.entry((history.names.text(failure.error), place)).or_default() += 1;
+        let suffix = if Some(failure.server) == server { " at it" } else { "" };
+        *counts.entry((history.names.text(failure.error), suffix)).or_default() += 1;
     }
-    counts.into_iter().map(|((error, place), n)| format!("{error}{place} {n}")).collect::<Vec<_>>().join(", ")
+    counts.into_iter().map(|((error, suffix), n)| format!("{error}{suffix} {n}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Until when this is the only fault; before its beginning when it never was.
-fn alone_until(history: &History, span: &Span) -> i64 {
-    let mut until_us = span.healing_us;
-    for other in history.spans.iter().filter(|other| !std::ptr::eq(*other, span)) {
-        if other.healed_us.saturating_add(SETTLE_US) < span.began_us || other.began_us >= until_us {
+/// End of the time in which this is the only fault; before its start when it never is.
+fn exclusive_until(history: &History, period: &FaultPeriod) -> i64 {
+    let mut until_us = period.healing_us;
+    for other in history.fault_periods.iter().filter(|other| !std::ptr::eq(*other, period)) {
+        if other.healed_us.saturating_add(SETTLE_US) < period.began_us || other.began_us >= until_us {
             continue;
         }
-        until_us = until_us.min(other.began_us.max(span.began_us));
+        until_us = until_us.min(other.began_us.max(period.began_us));
     }
     until_us
 }
 
-/// How long the devices of a node that is gone waited for an answer.
+/// Time until the devices of a failed node were acknowledged again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirstAnswers {
-    /// Wait and number of each device that was answered, the shortest first.
+pub struct FirstResponses {
+    /// Wait and number of each acknowledged device, the shortest wait first.
     pub waited_us: Vec<(i64, u32)>,
-    /// Devices that were not answered again.
+    /// Devices that were not acknowledged again.
     pub never: usize,
 }
 
-/// Its devices are those that talked to it last and those that it owned.
-pub fn first_answers(history: &History, span: &Span) -> FirstAnswers {
+/// First responses to the devices of a failed node: those that used it last and those that it owned.
+pub fn first_responses(history: &History, period: &FaultPeriod) -> FirstResponses {
     let mut before: HashMap<u32, (i64, bool)> = HashMap::new();
     let mut after: HashMap<u32, i64> = HashMap::new();
     for ack in &history.acks {
-        if ack.answered_us < span.began_us {
-            let its = Some(ack.server) == span.server || ack.decided.is_some_and(|by| Some(by.owner) == span.node);
-            let known = before.entry(ack.device).or_insert((ack.answered_us, its));
+        if ack.answered_us < period.began_us {
+            let affected = Some(ack.server) == period.server || ack.decided.is_some_and(|by| Some(by.owner) == period.node);
+            let known = before.entry(ack.device).or_insert((ack.answered_us, affected));
             if ack.answered_us >= known.0 {
-                *known = (ack.answered_us, its);
+                *known = (ack.answered_us, affected);
             }
-        } else if ack.answered_us > span.in_force_us {
+        } else if ack.answered_us > period.in_force_us {
             let known = after.entry(ack.device).or_insert(ack.answered_us);
             *known = (*known).min(ack.answered_us);
         }
     }
-    let its: Vec<u32> = before.into_iter().filter(|(_, (_, its))| *its).map(|(device, _)| device).collect();
+    let affected: Vec<u32> = before.into_iter().filter(|(_, (_, affected))| *affected).map(|(device, _)| device).collect();
     let mut waited_us: Vec<(i64, u32)> =
-        its.iter().filter_map(|device| after.get(device).map(|at_us| (at_us - span.in_force_us, *device))).collect();
+        affected.iter().filter_map(|device| after.get(device).map(|at_us| (at_us - period.in_force_us, *device))).collect();
     waited_us.sort_unstable();
-    FirstAnswers { never: its.len() - waited_us.len(), waited_us }
+    FirstResponses { never: affected.len() - waited_us.len(), waited_us }
 }
 
-/// The same in words.
-fn first_answers_text(history: &History, span: &Span) -> String {
-    let FirstAnswers { waited_us, never } = first_answers(history, span);
-    let at = format!("{} at {}", span.text, clock_text(span.began_us));
+/// Text of the first responses.
+fn first_responses_text(history: &History, period: &FaultPeriod) -> String {
+    let FirstResponses { waited_us, never } = first_responses(history, period);
+    let at = format!("{} at {}", period.text, clock_text(period.began_us));
     let seconds = |us: i64| us as f64 / SECOND_US as f64;
     let (Some(median), Some(last)) = (waited_us.get(waited_us.len() / 2), waited_us.last()) else {
         return format!("{at}: of its {never} devices none was heard again");
@@ -201,19 +202,19 @@ mod tests {
     use super::*;
 
     /// node-1 at n1 is gone from 100 s to 130 s; n2 lives.
-    fn history(kind: SpanKind) -> History {
+    fn history(kind: FaultPeriodKind) -> History {
         let mut history = History::default();
         let (server, node) = (history.names.number("http://n1"), history.names.number("node-1"));
-        history.spans.push(span(kind, 100, 130));
-        history.spans[0].server = Some(server);
-        history.spans[0].node = Some(node);
+        history.fault_periods.push(period(kind, 100, 130));
+        history.fault_periods[0].server = Some(server);
+        history.fault_periods[0].node = Some(node);
         history
     }
 
-    fn span(kind: SpanKind, from_s: i64, until_s: i64) -> Span {
+    fn period(kind: FaultPeriodKind, from_s: i64, until_s: i64) -> FaultPeriod {
         let (began_us, healing_us) = (from_s * SECOND_US, until_s * SECOND_US);
         let text = format!("{kind:?}");
-        Span {
+        FaultPeriod {
             kind,
             text,
             server: None,
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn failures_in_time_at_the_dead_or_afterwards_are_fine() {
-        let mut history = history(SpanKind::Killed);
+        let mut history = history(FaultPeriodKind::Killed);
         for (server, sent_s) in [("http://n2", 104.9), ("http://n1", 120.0), ("http://n2", 130.5), ("http://n2", 99.0)] {
             failed(&mut history, server, sent_s);
         }
@@ -250,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_failure_at_a_living_node_six_seconds_after_a_kill_is_a_violation() {
-        let mut history = history(SpanKind::Killed);
+        let mut history = history(FaultPeriodKind::Killed);
         failed(&mut history, "http://n2", 106.0);
         let check = check(&history);
         assert_eq!(check.violations.len(), 1, "{check:?}");
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn after_a_graceful_stop_one_second_is_allowed() {
-        let mut history = history(SpanKind::Stopped);
+        let mut history = history(FaultPeriodKind::Stopped);
         failed(&mut history, "http://n2", 100.9);
         assert!(check(&history).violations.is_empty());
         failed(&mut history, "http://n2", 101.5);
@@ -271,8 +272,8 @@ mod tests {
         // In force all the time, ended a moment before, or begun half-way.
         for (from_s, until_s, failed_s, violations) in [(90, 140, 110.0, 0), (80, 95, 110.0, 0), (115, 120, 118.0, 0), (115, 120, 110.0, 1)]
         {
-            let mut history = history(SpanKind::Killed);
-            history.spans.push(span(SpanKind::Other, from_s, until_s));
+            let mut history = history(FaultPeriodKind::Killed);
+            history.fault_periods.push(period(FaultPeriodKind::Other, from_s, until_s));
             failed(&mut history, "http://n2", failed_s);
             assert_eq!(check(&history).violations.len(), violations, "{from_s} {until_s}");
         }
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn failures_are_told_by_fault() {
-        let mut history = history(SpanKind::Killed);
+        let mut history = history(FaultPeriodKind::Killed);
         for (server, sent_s) in [("http://n1", 101.0), ("http://n1", 102.0), ("http://n2", 102.0), ("http://n2", 50.0)] {
             failed(&mut history, server, sent_s);
         }
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_wait_of_its_devices_is_told() {
-        let mut history = history(SpanKind::Killed);
+        let mut history = history(FaultPeriodKind::Killed);
         for (device, server, sent_s) in [
             ("its", "http://n1", 95),
             ("its", "http://n2", 103),
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_without_the_database_is_a_violation() {
-        let mut history = history(SpanKind::NoDatabase);
+        let mut history = history(FaultPeriodKind::NoDatabase);
         for sent_s in [99, 100, 105, 130] {
             acked(&mut history, "d1", "http://n1", sent_s);
         }

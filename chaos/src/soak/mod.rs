@@ -1,7 +1,6 @@
-//! `chaos soak`: a cluster, a fleet against all of its nodes, a schedule of
-//! faults, and the oracle's verdict in the end.
+//! `chaos soak`: a cluster, a fleet on all of its nodes, a schedule of faults, and the verdict of the oracle at the end.
 
-mod calm;
+mod quiescence;
 mod run;
 mod schedule;
 
@@ -15,8 +14,8 @@ use crate::fleet::{AgentArgs, Behaviours, TransportChoice};
 use crate::harness::Network;
 
 pub use run::run;
-pub(crate) use schedule::place;
-pub use schedule::{Kind, Step, Word, scenario, seeded};
+pub(crate) use schedule::random_fault;
+pub use schedule::{Kind, ScenarioStep, Step, scenario, seeded};
 
 /// Arguments of `chaos soak`.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +28,7 @@ pub struct SoakArgs {
     pub seed: u64,
     /// Fixed sequence of faults instead of a random schedule, e.g. kill,suspend=10s,cut,db,add,drain
     #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
-    pub scenario: Vec<Word>,
+    pub scenario: Vec<ScenarioStep>,
     /// Duration of each fault of a sequence
     #[arg(long, value_name = "DURATION", default_value = "12s", value_parser = duration::parse)]
     pub lasts: Duration,

@@ -1,4 +1,4 @@
-//! A soak from its first node to its verdict.
+//! Run of a soak, from the first node to the verdict.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::SoakArgs;
-use super::calm::Follower;
+use super::quiescence::Follower;
 use super::schedule::{Step, scenario, seeded};
 use crate::deployment_api::TIMEOUT;
 use crate::faults::Faults;
@@ -24,20 +24,20 @@ use crate::operator::{self, ActionMix, OperatorPlan};
 use crate::oracle::{self, Check, History, Verdict, Violation};
 use crate::signals::{Stop, unless_stopped};
 
-/// How long enrolling and the first heartbeats may take.
-const FIRST_CALM_WITHIN: Duration = Duration::from_secs(600);
-/// Connections by way of the proxies, both ends of each, and the fleet's own to all nodes.
-const PROXIED: u64 = 4_096;
-/// Tokens of devices cost little to make here; what they cost is no part of this.
-const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
+/// Time limit of enrollment and first heartbeats.
+const FIRST_QUIESCENCE_WITHIN: Duration = Duration::from_secs(600);
+/// Connections through the proxies, both ends of each, and of the fleet to all nodes.
+const PROXY_CONNECTIONS: u64 = 4_096;
+/// Settings that make password and token hashes cheap, as their cost is not under test.
+const CHEAP_HASHING: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
 
 #[derive(Parser)]
-struct FleetWords {
+struct FleetCommandLine {
     #[command(flatten)]
     args: FleetArgs,
 }
 
-/// Runs it; true when every promise was kept.
+/// Runs a soak; true when every promise was kept.
 pub async fn run(args: SoakArgs, stop: Stop) -> Result<bool> {
     let steps = match args.scenario.is_empty() {
         true => seeded(args.seed, args.nodes, Duration::try_from_secs_f64(args.minutes * 60.0)?),
@@ -63,12 +63,12 @@ pub async fn run(args: SoakArgs, stop: Stop) -> Result<bool> {
 }
 
 async fn start(args: &SoakArgs) -> Result<Cluster> {
-    // Devices and proxies live in this very process.
-    allow_connections(args.devices as u64 + PROXIED).map_err(anyhow::Error::msg)?;
+    // Devices and proxies run in this process.
+    allow_connections(args.devices as u64 + PROXY_CONNECTIONS).map_err(anyhow::Error::msg)?;
     let mut options = ClusterOptions::new(args.nexmdm.clone().map_or_else(nexmdm_path, Ok)?, args.nodes);
     options.data_dir.clone_from(&args.data_dir);
     options.network = args.network;
-    for (name, value) in CHEAP {
+    for (name, value) in CHEAP_HASHING {
         options = options.env(name, value);
     }
     Cluster::start(options).await
@@ -81,47 +81,47 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
     let mut faults = Faults::new();
     let disturbed = async {
         let mut follower = Follower::of(&record).await?;
-        if let Some(trouble) = follower.until_calm(args.devices, FIRST_CALM_WITHIN).await? {
+        if let Some(trouble) = follower.until_quiescent(args.devices, FIRST_QUIESCENCE_WITHIN).await? {
             anyhow::bail!("before any fault: {trouble}");
         }
         println!("all {} devices are heard", args.devices);
-        let deploying = match deployer_plan(args, cluster)? {
+        let running_deployer = match deployer_plan(args, cluster)? {
             Some(plan) => Some(deployments::start(plan).await?),
             None => None,
         };
         let operator = (!args.no_commands).then(|| operator::start(operator_plan(args, cluster), &orders)).transpose()?;
-        disturb(cluster, &mut faults, steps).await?;
+        run_faults(cluster, &mut faults, steps).await?;
         faults.heal_all(cluster).await?;
-        let died = revive(cluster).await?;
+        let died = restart_ended_nodes(cluster).await?;
         if let Some(operator) = operator {
             println!("{}", operator.finish().await?);
         }
         let mut deployer = None;
-        if let Some(deploying) = deploying {
-            let finished = deploying.finish().await?;
+        if let Some(running_deployer) = running_deployer {
+            let finished = running_deployer.finish().await?;
             println!("{}", finished.summary);
             deployer = Some(finished);
         }
-        anyhow::Ok((follower.until_calm(args.devices, args.calm_within).await?, died, deployer))
+        anyhow::Ok((follower.until_quiescent(args.devices, args.calm_within).await?, died, deployer))
     };
     let found = unless_stopped(stop, Box::pin(disturbed)).await;
     end_fleet.send_replace(true);
     let summary = fleet.await.context("the fleet has failed")??;
     println!("\n{summary}\n");
-    let (unrest, died, deployer) = match found.context("interrupted")? {
+    let (unsettled, died, deployer) = match found.context("interrupted")? {
         Ok(found) => found,
-        // What is known is judged all the same.
+        // The record so far is checked all the same.
         Err(error) => {
             let healed = faults.heal_all(cluster).await;
             (Some(format!("{error:#}; healed afterwards: {healed:?}")), Vec::new(), None)
         }
     };
-    let acts = acts_file(cluster);
-    let records = [Some(record), orders.exists().then_some(orders), acts.exists().then_some(acts)];
+    let actions = actions_file(cluster);
+    let records = [Some(record), orders.exists().then_some(orders), actions.exists().then_some(actions)];
     let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref()).await?;
     let died = died.into_iter().map(|name| format!("{name} had ended by itself; its log says why"));
     let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
-    verdict.add(aftermath(unrest, died.chain(ended)));
+    verdict.add(recovery_check(unsettled, died.chain(ended)));
     println!("{verdict}");
     if let Some(path) = &args.json {
         let report =
@@ -143,11 +143,11 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
         ("--enroll-with", format!("admin:{}", cluster.admin_password())),
         ("--timeout", format!("{}ms", args.timeout.as_millis())),
         ("--seed", args.seed.to_string()),
-        // Impatient, so that an outage is seen from its beginning to its end.
+        // Short, so that an outage is seen from beginning to end.
         ("--retry-min", "300ms".into()),
         ("--retry-max", "3s".into()),
         ("--outages-per-hour", "0".into()),
-        // Otherwise those of a node that was down would stay with the others.
+        // Brings devices back to a node that was down.
         ("--roam-share", "0.03".into()),
         ("--commands", args.commands.to_string()),
         ("--hostile-share", args.hostile_share.to_string()),
@@ -159,10 +159,10 @@ fn fleet_args(args: &SoakArgs, cluster: &Cluster, record: &Path) -> Result<Fleet
     ];
     let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let all = ["fleet".to_owned(), "--sessions-first".into()].into_iter().chain(words);
-    Ok(FleetArgs { transport: args.transport, agents: args.agents.clone(), ..FleetWords::try_parse_from(all)?.args })
+    Ok(FleetArgs { transport: args.transport, agents: args.agents.clone(), ..FleetCommandLine::try_parse_from(all)?.args })
 }
 
-/// Commands may outlast a fault, and end before the verdict or soon after.
+/// Plan of the operator; commands may outlast a fault, but expire before the verdict or soon after.
 fn operator_plan(args: &SoakArgs, cluster: &Cluster) -> OperatorPlan {
     OperatorPlan {
         servers: cluster.members().iter().map(|member| member.url()).collect(),
@@ -176,11 +176,11 @@ fn operator_plan(args: &SoakArgs, cluster: &Cluster) -> OperatorPlan {
     }
 }
 
-fn acts_file(cluster: &Cluster) -> PathBuf {
+fn actions_file(cluster: &Cluster) -> PathBuf {
     cluster.folder().join("acts.jsonl")
 }
 
-/// What is deployed meanwhile; `None`: nothing, because nobody wants it.
+/// Plan of the deployer; `None` with `--no-deployments`.
 fn deployer_plan(args: &SoakArgs, cluster: &Cluster) -> Result<Option<DeployerPlan>> {
     if args.no_deployments {
         return Ok(None);
@@ -194,25 +194,25 @@ fn deployer_plan(args: &SoakArgs, cluster: &Cluster) -> Result<Option<DeployerPl
         package: "com.example.till".into(),
         pause: args.deploy_every,
         seed: args.seed,
-        record: acts_file(cluster),
+        record: actions_file(cluster),
         tag: None,
         kill_switch: true,
         timeout: TIMEOUT,
     }))
 }
 
-/// Does and undoes the faults at their times.
-async fn disturb(cluster: &mut Cluster, faults: &mut Faults, steps: &[Step]) -> Result<()> {
+/// Injects and heals the faults at their times.
+async fn run_faults(cluster: &mut Cluster, faults: &mut Faults, steps: &[Step]) -> Result<()> {
     let started = Instant::now();
-    // Time, end before beginning, step.
-    let mut turns: Vec<(Duration, bool, usize)> = steps
+    // Time, whether it is an injection, step; at equal times, healings come first.
+    let mut events: Vec<(Duration, bool, usize)> = steps
         .iter()
         .enumerate()
         .flat_map(|(n, step)| [(step.at, true, n), (step.until.max(step.at + Duration::from_millis(1)), false, n)])
         .collect();
-    turns.sort();
+    events.sort();
     let mut numbers = HashMap::new();
-    for (at, begins, n) in turns {
+    for (at, begins, n) in events {
         sleep_until(started + at).await;
         if begins {
             numbers.insert(n, faults.inject(cluster, steps[n].fault.clone()).await?);
@@ -223,8 +223,8 @@ async fn disturb(cluster: &mut Cluster, faults: &mut Faults, steps: &[Step]) -> 
     Ok(())
 }
 
-/// Starts nodes that have ended although nobody told them to; their names.
-async fn revive(cluster: &mut Cluster) -> Result<Vec<String>> {
+/// Restarts nodes that have ended unexpectedly; their names.
+async fn restart_ended_nodes(cluster: &mut Cluster) -> Result<Vec<String>> {
     let names: Vec<String> = cluster.members().iter().map(|member| member.name().to_owned()).collect();
     let mut died = Vec::new();
     for name in names {
@@ -244,7 +244,7 @@ async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item =
         history.read_record(&record)?;
     }
     history.read_state_dir(&cluster.folder().join("fleet"))?;
-    history.take_faults(faults.spans());
+    history.add_faults(faults.spans());
     if let Some(deployer) = deployer {
         history.deployments.counts.extend(deployer.counts().await?);
     }
@@ -252,13 +252,13 @@ async fn judge(cluster: &Cluster, faults: &Faults, records: impl Iterator<Item =
     Ok(oracle::judge(&history))
 }
 
-/// After everything was healed, everything works again by itself.
-fn aftermath(unrest: Option<String>, ended: impl Iterator<Item = String>) -> Check {
+/// Check that the system has recovered by itself after all faults were healed.
+fn recovery_check(unsettled: Option<String>, ended: impl Iterator<Item = String>) -> Check {
     let violation = |what| Violation { promise: "calm", device: String::new(), what };
     Check {
         promise: "calm",
         looked_at: "all nodes run and every device is heard when all is healed".into(),
-        violations: unrest.into_iter().chain(ended).map(violation).collect(),
+        violations: unsettled.into_iter().chain(ended).map(violation).collect(),
         notes: Vec::new(),
     }
 }

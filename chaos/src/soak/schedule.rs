@@ -1,4 +1,4 @@
-//! Which fault comes when: a pure function of a seed, or a list that somebody gave.
+//! Schedule of faults: a pure function of a seed, or a given scenario.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +11,16 @@ use rand::{RngExt, SeedableRng};
 use crate::duration;
 use crate::faults::Fault;
 
-/// The fleet runs undisturbed first.
+/// Time before the first fault.
 const FIRST_AT: Duration = Duration::from_secs(20);
-/// Nodes that a run adds at most.
+/// Most nodes that a run adds.
 const ADDED: usize = 2;
-/// How often two faults overlap.
+/// Probability that two faults overlap.
 const OVERLAP: f64 = 0.35;
-/// A slow database, per statement.
+/// Delay per statement of a slow database.
 const STATEMENT_DELAY: Duration = Duration::from_secs(2);
 
-/// A kind of fault, without its place.
+/// Kind of fault, without its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `kill`
@@ -53,7 +53,7 @@ pub enum Kind {
     Drain,
 }
 
-/// Every kind with its word.
+/// Every kind with its name.
 const KINDS: [(Kind, &str); 14] = [
     (Kind::Kill, "kill"),
     (Kind::Suspend, "suspend"),
@@ -71,14 +71,14 @@ const KINDS: [(Kind, &str); 14] = [
     (Kind::Drain, "drain"),
 ];
 
-/// A fault with its beginning and its end, from the start of the run on.
+/// A scheduled fault; times count from the start of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// When it is done.
+    /// Time of injection.
     pub at: Duration,
-    /// When it is undone.
+    /// Time of healing.
     pub until: Duration,
-    /// What.
+    /// Fault.
     pub fault: Fault,
 }
 
@@ -88,14 +88,14 @@ impl fmt::Display for Step {
     }
 }
 
-/// One word of a scenario: `kill`, or `suspend=10s` with how long it lasts.
+/// One step of a scenario: `kill`, or `suspend=10s` with a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
+pub struct ScenarioStep {
     kind: Kind,
     lasts: Option<Duration>,
 }
 
-impl FromStr for Word {
+impl FromStr for ScenarioStep {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -109,24 +109,22 @@ impl FromStr for Word {
     }
 }
 
-/// The given faults one after the other, with a rest in between; the seed
-/// decides about whom.
-pub fn scenario(words: &[Word], seed: u64, nodes: usize, lasts: Duration, rest: Duration) -> Vec<Step> {
+/// Schedule of the given faults one after the other, with a rest in between; the seed decides the targets.
+pub fn scenario(words: &[ScenarioStep], seed: u64, nodes: usize, lasts: Duration, rest: Duration) -> Vec<Step> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut nodes = nodes;
     let mut at = FIRST_AT.min(rest);
     let mut steps = Vec::new();
     for word in words {
-        let until = at + if is_short(word.kind) { Duration::ZERO } else { word.lasts.unwrap_or(lasts) };
-        steps.push(Step { at, until, fault: place(word.kind, nodes, &mut rng) });
+        let until = at + if is_instant(word.kind) { Duration::ZERO } else { word.lasts.unwrap_or(lasts) };
+        steps.push(Step { at, until, fault: random_fault(word.kind, nodes, &mut rng) });
         nodes += usize::from(word.kind == Kind::Add);
         at = until + rest;
     }
     steps
 }
 
-/// Faults for a run of this length: every kind comes before any comes again,
-/// and some come while another is in force.
+/// Random schedule for a run of this length: every kind occurs before any is repeated, and some faults overlap.
 pub fn seeded(seed: u64, nodes: usize, length: Duration) -> Vec<Step> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut steps = Vec::new();
@@ -142,11 +140,11 @@ pub fn seeded(seed: u64, nodes: usize, length: Duration) -> Vec<Step> {
             if until > length {
                 return steps;
             }
-            steps.push(Step { at, until, fault: place(kind, nodes, &mut rng) });
-            if may_be_joined(kind) && rng.random_bool(OVERLAP) {
-                let joining = [Kind::Cut, Kind::Silence, Kind::OneWay, Kind::Slow][rng.random_range(0..4)];
+            steps.push(Step { at, until, fault: random_fault(kind, nodes, &mut rng) });
+            if may_overlap(kind) && rng.random_bool(OVERLAP) {
+                let overlapping_kind = [Kind::Cut, Kind::Silence, Kind::OneWay, Kind::Slow][rng.random_range(0..4)];
                 let middle = at + (until - at) / 2;
-                let fault = place(joining, nodes, &mut rng);
+                let fault = random_fault(overlapping_kind, nodes, &mut rng);
                 steps.push(Step { at: middle, until: until + Duration::from_secs(rng.random_range(3..12)), fault });
             }
             if kind == Kind::Add {
@@ -157,19 +155,19 @@ pub fn seeded(seed: u64, nodes: usize, length: Duration) -> Vec<Step> {
     }
 }
 
-fn is_short(kind: Kind) -> bool {
+fn is_instant(kind: Kind) -> bool {
     matches!(kind, Kind::Restart | Kind::Add)
 }
 
-/// Whether a link may be disturbed at the same time.
-fn may_be_joined(kind: Kind) -> bool {
+/// Whether a link fault may overlap.
+fn may_overlap(kind: Kind) -> bool {
     matches!(kind, Kind::Kill | Kind::Suspend | Kind::Stop | Kind::DatabaseCut | Kind::DatabaseSlow | Kind::Drain)
 }
 
 fn lasts(kind: Kind, rng: &mut SmallRng) -> Duration {
     let seconds = match kind {
-        // Often little longer than a lease: devices still wait for the answer when
-        // the node goes on, so that a stale one would be seen.
+        // Often little longer than a lease, so that devices still wait for the response when the node resumes, and a stale
+        // one would be seen.
         Kind::Suspend if rng.random_bool(0.5) => rng.random_range(6..13),
         Kind::Suspend => rng.random_range(13..61),
         Kind::Restart | Kind::Add => 0,
@@ -178,11 +176,11 @@ fn lasts(kind: Kind, rng: &mut SmallRng) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A kind of fault, somewhere.
-pub(crate) fn place(kind: Kind, nodes: usize, rng: &mut SmallRng) -> Fault {
+/// A fault of a kind with random targets.
+pub(crate) fn random_fault(kind: Kind, nodes: usize, rng: &mut SmallRng) -> Fault {
     let name = |n: usize| format!("node-{}", n + 1);
     let first = rng.random_range(0..nodes.max(1));
-    // Another one, unless there is none.
+    // A different node, unless there is only one.
     let second = if nodes > 1 { (first + rng.random_range(1..nodes)) % nodes } else { first };
     let (node, a, b) = (name(first), name(first.min(second)), name(first.max(second)));
     match kind {
@@ -216,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_always_means_the_same_and_another_one_something_else() {
+    fn a_schedule_is_a_function_of_the_seed() {
         assert_eq!(seeded(7, 3, HALF_AN_HOUR), seeded(7, 3, HALF_AN_HOUR));
         assert_ne!(seeded(7, 3, HALF_AN_HOUR), seeded(8, 3, HALF_AN_HOUR));
     }
@@ -249,13 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_is_done_in_its_order_with_its_durations() {
-        let words: Vec<Word> = "kill,suspend=10s,add,db".split(',').map(|word| word.parse().unwrap()).collect();
+    fn a_scenario_keeps_its_order_and_durations() {
+        let words: Vec<ScenarioStep> = "kill,suspend=10s,add,db".split(',').map(|word| word.parse().unwrap()).collect();
         let steps = scenario(&words, 1, 3, Duration::from_secs(8), Duration::from_secs(5));
         let seconds: Vec<(u64, u64)> = steps.iter().map(|step| (step.at.as_secs(), step.until.as_secs())).collect();
         assert_eq!(seconds, [(5, 13), (18, 28), (33, 33), (38, 46)]);
         assert_eq!(steps[2].fault, Fault::AddNode);
-        assert!("explode".parse::<Word>().unwrap_err().contains("oneway"));
-        assert!("kill=x".parse::<Word>().is_err());
+        assert!("explode".parse::<ScenarioStep>().unwrap_err().contains("oneway"));
+        assert!("kill=x".parse::<ScenarioStep>().is_err());
     }
 }

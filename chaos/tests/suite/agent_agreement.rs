@@ -53,7 +53,7 @@ impl Pair {
     }
 
     /// The one row of each device, once both are over.
-    async fn ends(&self, what: &str, sql: &str) -> [Vec<String>; 2] {
+    async fn final_rows(&self, what: &str, sql: &str) -> [Vec<String>; 2] {
         let deadline = Instant::now() + WITHIN;
         loop {
             let rows = self.rows(sql).await;
@@ -78,7 +78,7 @@ impl Pair {
             "SELECT device_id, state, outcome, coalesce(code, '-') FROM command WHERE outcome IS NOT NULL AND request_id IN ({})",
             ids.join(",")
         );
-        self.ends(&format!("{action} {params}"), &sql).await
+        self.final_rows(&format!("{action} {params}"), &sql).await
     }
 
     /// Uploads an APK and allows its signers beside those that are; its id.
@@ -104,14 +104,14 @@ impl Pair {
             "SELECT device_id, state, coalesce(reason, '-'), coalesce(error, '-') FROM deployment_task
               WHERE deployment_id = '{id}' AND state IN ('succeeded', 'failed', 'skipped', 'canceled')"
         );
-        let [simulated, host] = self.ends(&format!("deployment of {apk}"), &sql).await;
+        let [simulated, host] = self.final_rows(&format!("deployment of {apk}"), &sql).await;
         // Their commands have to be over, too: they carry the outcome.
         let commands = format!(
             "SELECT device_id, state, outcome, coalesce(code, '-') FROM command WHERE deployment_id = '{id}' AND outcome IS NOT NULL"
         );
         let sent = self.rows(&format!("SELECT count(*) FROM command WHERE deployment_id = '{id}'")).await[0][0] != "0";
-        let [of_simulated, of_host] = if sent { self.ends("their commands", &commands).await } else { [Vec::new(), Vec::new()] };
-        self.heard_again().await;
+        let [of_simulated, of_host] = if sent { self.final_rows("their commands", &commands).await } else { [Vec::new(), Vec::new()] };
+        self.wait_for_heartbeats().await;
         let mut statuses = self.statuses(id).await;
         let mut told = |n: usize| statuses.remove(&self.devices[n]).unwrap_or_default();
         let (told_simulated, told_host) = (told(0), told(1));
@@ -119,9 +119,9 @@ impl Pair {
     }
 
     /// Waits until both have told what they have installed by now: the server decides by that.
-    async fn heard_again(&self) {
+    async fn wait_for_heartbeats(&self) {
         let since = self.rows("SELECT clock_timestamp()").await.remove(0).remove(0);
-        self.ends("a heartbeat", &format!("SELECT device_id, 1 FROM device_last_status WHERE last_seen_at > '{since}'")).await;
+        self.final_rows("a heartbeat", &format!("SELECT device_id, 1 FROM device_last_status WHERE last_seen_at > '{since}'")).await;
     }
 
     /// Statuses that were acknowledged, by device, from the record; it is a second behind.

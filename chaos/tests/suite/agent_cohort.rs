@@ -23,19 +23,19 @@ const VERSION_BEFORE: i64 = 120;
 /// How long enrolling, or asking all agents to look for an update, may take.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// Place of a device in a rollout, as docs/agent-updates.md defines it, computed apart from the product: `u32_be(sha256(device_id)[0..4]) % 100`.
-fn place_of(device_id: &str) -> u32 {
+/// Percentile of a device in a rollout, as docs/agent-updates.md defines it, computed apart from the product: `u32_be(sha256(device_id)[0..4]) % 100`.
+fn percentile_of(device_id: &str) -> u32 {
     let digest = Sha256::digest(device_id);
     u32::from_be_bytes(digest[..4].try_into().unwrap()) % 100
 }
 
-struct Site {
+struct Environment {
     cluster: Cluster,
     client: Client,
     token: String,
 }
 
-impl Site {
+impl Environment {
     /// What `nexmdm ctl` prints for these words, as JSON.
     async fn ctl(&self, words: &[&str]) -> Value {
         let mut command = Command::new(nexmdm_path().unwrap());
@@ -121,27 +121,27 @@ async fn exactly_the_agents_of_the_cohort_update_themselves() {
     });
     let agents = agents.await.unwrap();
     agents.start().await.unwrap();
-    let site = Site { cluster, client, token };
+    let environment = Environment { cluster, client, token };
     let deadline = Instant::now() + WITHIN;
-    while site.versions().await.len() < AGENTS {
+    while environment.versions().await.len() < AGENTS {
         assert!(Instant::now() < deadline, "not every agent was heard from");
         sleep(Duration::from_millis(200)).await;
     }
-    let devices: BTreeSet<String> = site.versions().await.into_keys().collect();
-    let cohort = |percent: u32| -> BTreeSet<String> { devices.iter().filter(|id| place_of(id) < percent).cloned().collect() };
+    let devices: BTreeSet<String> = environment.versions().await.into_keys().collect();
+    let cohort = |percent: u32| -> BTreeSet<String> { devices.iter().filter(|id| percentile_of(id) < percent).cloned().collect() };
 
     let file = apk.to_str().unwrap();
-    site.ctl(&["agent-builds", "publish", file, "--percent", "10", "--must-install", "--allow-package", "--yes"]).await;
-    let builds = site.ctl(&["agent-builds", "list"]).await;
+    environment.ctl(&["agent-builds", "publish", file, "--percent", "10", "--must-install", "--allow-package", "--yes"]).await;
+    let builds = environment.ctl(&["agent-builds", "list"]).await;
     let build = &builds.as_array().or(builds["items"].as_array()).unwrap()[0];
     let version_code = build["version_code"].as_i64().unwrap();
     assert!(version_code > VERSION_BEFORE && build["rollout_percent"] == 10, "{build}");
-    let updated = site.updated_after_asking_all(version_code).await;
+    let updated = environment.updated_after_asking_all(version_code).await;
     println!("10 %: {} of {AGENTS} agents", updated.len());
     assert_eq!(updated, cohort(10));
 
-    site.ctl(&["agent-builds", "rollout", build["id"].as_str().unwrap(), "60", "--yes"]).await;
-    let updated = site.updated_after_asking_all(version_code).await;
+    environment.ctl(&["agent-builds", "rollout", build["id"].as_str().unwrap(), "60", "--yes"]).await;
+    let updated = environment.updated_after_asking_all(version_code).await;
     println!("60 %: {} of {AGENTS} agents", updated.len());
     assert_eq!(updated, cohort(60));
     assert!(!updated.is_empty() && updated.len() < AGENTS, "this run shows nothing: {} of {AGENTS}", updated.len());

@@ -34,7 +34,7 @@ async fn the_oracle_sees_what_is_wrong_in_a_real_database() {
     let (_never, stop) = never();
     fleet::run(parse_args(words.split_whitespace()), stop).await.unwrap();
 
-    let verdict = look(&cluster).await;
+    let verdict = check(&cluster).await;
     assert_eq!(verdict.violations(), 0, "{verdict}");
     assert!(!verdict.to_string().contains("no answer named an owner"), "{verdict}");
 
@@ -45,14 +45,14 @@ async fn the_oracle_sees_what_is_wrong_in_a_real_database() {
     for statement in [usurped, lost] {
         cluster.psql().run(statement, &[]).await.unwrap();
     }
-    let verdict = look(&cluster).await;
+    let verdict = check(&cluster).await;
     let broken: Vec<&str> = verdict.checks.iter().filter(|check| !check.violations.is_empty()).map(|check| check.promise).collect();
     assert_eq!(broken, ["P1", "P4"], "{verdict}");
     let found = |what: &str| verdict.checks.iter().flat_map(|check| &check.violations).any(|violation| violation.what.contains(what));
     assert!(found("deposed: node-9 had begun") && found("has 0 rows"), "{verdict}");
 }
 
-async fn look(cluster: &Cluster) -> Verdict {
+async fn check(cluster: &Cluster) -> Verdict {
     let mut history = History::default();
     history.read_record(&cluster.folder().join("record.jsonl")).unwrap();
     read_rows(&mut history, &cluster.psql()).await.unwrap();

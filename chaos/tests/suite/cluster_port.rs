@@ -69,11 +69,11 @@ async fn strangers_do_not_disturb_a_cluster() {
     assert_eq!(cluster.add_node().await.unwrap(), "node-3");
     until_whole(&cluster, "node-2", &["node-1", "node-2", "node-3"]).await;
 
-    refused(cluster.stranger("node-1").unwrap(), "node-1").await;
+    refused(cluster.foreign_node_options("node-1").unwrap(), "node-1").await;
     let other_key = "ab".repeat(32);
-    refused(cluster.stranger("node-8").unwrap().env("NEXMDM__SECRETS__MASTER_KEY", &other_key), "key").await;
-    refused(cluster.stranger("node-7").unwrap().env("NEXMDM__SECRETS__CLUSTER_KEY", &other_key), "key").await;
-    refused(cluster.stranger("node-9").unwrap().env("NEXMDM__CLUSTER__NAME", "another"), "another").await;
+    refused(cluster.foreign_node_options("node-8").unwrap().env("NEXMDM__SECRETS__MASTER_KEY", &other_key), "key").await;
+    refused(cluster.foreign_node_options("node-7").unwrap().env("NEXMDM__SECRETS__CLUSTER_KEY", &other_key), "key").await;
+    refused(cluster.foreign_node_options("node-9").unwrap().env("NEXMDM__CLUSTER__NAME", "another"), "another").await;
 
     // A build so old, or so new, that nobody could talk to it: it is not waited for, and who starts beside it says why not.
     let ancient = "INSERT INTO cluster_node (node_id, name, cluster_addr, http_url, version, protocol_min, protocol_max, lock_identity,
@@ -81,7 +81,7 @@ async fn strangers_do_not_disturb_a_cluster() {
                    VALUES (gen_random_uuid(), 'node-0', '127.0.0.1:1', 'http://127.0.0.1:1', '0.0.1', 0, 0, 'elsewhere', 'active',
                        clock_timestamp() + interval '1 hour')";
     cluster.psql().run(ancient, &[]).await.unwrap();
-    refused(cluster.stranger("node-6").unwrap(), "speaks the protocols 0 to 0").await;
+    refused(cluster.foreign_node_options("node-6").unwrap(), "speaks the protocols 0 to 0").await;
     for name in ["node-1", "node-2", "node-3"] {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !cluster.member(name).unwrap().node().log().contains("link.no_common_protocol") {

@@ -18,13 +18,13 @@ async fn a_fleet_enrolls_once_and_goes_on_with_the_same_devices() {
     let first = run(&["--devices", "600", "--duration", "1s", "--interval", "300ms"]).await;
     assert_eq!((first.devices, first.enrolled_now, first.errors.total()), (600, 600, 0));
     assert!(first.acknowledged >= 1_200, "{first}");
-    assert_eq!(node.world().calls["/v1/enroll-tokens"], 2);
+    assert_eq!(node.state().calls["/v1/enroll-tokens"], 2);
 
-    let sessions = node.world().calls["/v1/agent/session"];
+    let sessions = node.state().calls["/v1/agent/session"];
     let second = run(&["--devices", "605", "--duration", "500ms", "--interval", "300ms"]).await;
     assert_eq!((second.devices, second.enrolled_now), (605, 5));
-    assert_eq!(node.world().devices.len(), 605);
-    assert_eq!(node.world().calls["/v1/agent/session"], sessions + 5, "sessions are kept too");
+    assert_eq!(node.state().devices.len(), 605);
+    assert_eq!(node.state().calls["/v1/agent/session"], sessions + 5, "sessions are kept too");
 }
 
 #[tokio::test]
@@ -60,18 +60,18 @@ async fn what_is_recorded_is_what_was_stored() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .map(|line| (line["device_id"].as_str().unwrap().to_owned(), line["timestamp_utc"].as_str().unwrap().to_owned()))
         .collect();
-    let world = node.world();
-    assert_eq!(recorded, world.stored.keys().cloned().collect());
+    let state = node.state();
+    assert_eq!(recorded, state.stored.keys().cloned().collect());
     let summary_file: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     assert_eq!(summary_file["acknowledged"], summary.acknowledged);
-    assert_eq!(u64::from(world.heartbeats()), summary.acknowledged + summary.repeats_acknowledged);
+    assert_eq!(u64::from(state.heartbeats()), summary.acknowledged + summary.repeats_acknowledged);
 }
 
 #[tokio::test]
 async fn what_is_refused_for_now_waits_and_goes_out_as_lists() {
     for transport in ["http", "socket"] {
         let (node, folder) = (FakeNode::start().await, folder());
-        node.world().refuse_heartbeats = Some(503);
+        node.state().refuse_heartbeats = Some(503);
         let args = fleet_args(&node, folder.path(), &["--devices", "3", "--interval", "20ms", "--transport", transport]);
         let (stop, stopped) = never();
         let run = tokio::spawn(fleet::run(args, stopped));
@@ -80,7 +80,7 @@ async fn what_is_refused_for_now_waits_and_goes_out_as_lists() {
         })
         .await;
         sleep(Duration::from_millis(500)).await; // the outage itself: a backlog grows
-        node.world().refuse_heartbeats = None;
+        node.state().refuse_heartbeats = None;
         node.until("heartbeats arrive", |w| w.heartbeats() > 60).await;
         stop.send_replace(true);
         let summary = run.await.unwrap().unwrap();
@@ -88,7 +88,7 @@ async fn what_is_refused_for_now_waits_and_goes_out_as_lists() {
         assert!(summary.errors.of(kind) > 0, "{transport}: {summary}");
         assert_eq!(summary.dropped_on_device, 0, "{transport}: {summary}");
         if transport == "http" {
-            assert!(node.world().lists.iter().any(|items| *items > 5), "{:?}", node.world().lists);
+            assert!(node.state().lists.iter().any(|items| *items > 5), "{:?}", node.state().lists);
         }
     }
 }
@@ -96,11 +96,11 @@ async fn what_is_refused_for_now_waits_and_goes_out_as_lists() {
 #[tokio::test]
 async fn retry_after_is_honoured() {
     let (node, folder) = (FakeNode::start().await, folder());
-    node.world().refuse_next.push_back(("/v1/heartbeat", 503, Some(1)));
+    node.state().refuse_next.push_back(("/v1/heartbeat", 503, Some(1)));
     let args = fleet_args(&node, folder.path(), &["--devices", "1", "--interval", "50ms", "--duration", "900ms"]);
     let summary = fleet::run(args, never().1).await.unwrap();
     assert_eq!(summary.errors.of("http_503"), 1);
-    assert_eq!(node.world().calls["/v1/heartbeat"], 1, "nothing was sent within the second asked for");
+    assert_eq!(node.state().calls["/v1/heartbeat"], 1, "nothing was sent within the second asked for");
     assert!(summary.unacknowledged_at_end > 5, "{summary}");
 }
 
@@ -116,7 +116,7 @@ async fn the_server_decides_when_the_next_heartbeat_comes() {
 #[tokio::test]
 async fn a_reconnect_frame_is_followed_and_nothing_is_lost() {
     let (node, folder) = (FakeNode::start().await, folder());
-    node.world().reconnect_after_first = true;
+    node.state().reconnect_after_first = true;
     let args = fleet_args(&node, folder.path(), &["--devices", "5", "--interval", "100ms", "--transport", "socket"]);
     let (stop, stopped) = never();
     let run = tokio::spawn(fleet::run(args, stopped));
@@ -125,18 +125,18 @@ async fn a_reconnect_frame_is_followed_and_nothing_is_lost() {
     let summary = run.await.unwrap().unwrap();
     assert!(summary.reconnect_frames >= 10 && summary.reconnects >= 10, "{summary}");
     assert_eq!(summary.errors.total(), 0, "{summary}");
-    assert_eq!(u64::from(node.world().heartbeats()), summary.acknowledged, "{summary}");
+    assert_eq!(u64::from(node.state().heartbeats()), summary.acknowledged, "{summary}");
 }
 
 #[tokio::test]
 async fn a_socket_that_answers_nothing_is_given_up_and_retried() {
     let (node, folder) = (FakeNode::start().await, folder());
-    node.world().mute = true;
+    node.state().mute = true;
     let args = fleet_args(&node, folder.path(), &["--devices", "2", "--transport", "socket", "--timeout", "200ms"]);
     let (stop, stopped) = never();
     let run = tokio::spawn(fleet::run(args, stopped));
     node.until("they have tried again", |w| w.sockets_opened >= 4).await;
-    node.world().mute = false;
+    node.state().mute = false;
     node.until("both are heard", |w| w.stored.len() >= 2).await;
     stop.send_replace(true);
     let summary = run.await.unwrap().unwrap();
@@ -149,14 +149,14 @@ async fn five_refusals_make_a_device_forget_who_it_is() {
         let (node, folder) = (FakeNode::start().await, folder());
         let enroll = fleet_args(&node, folder.path(), &["--devices", "4", "--enroll-only"]);
         fleet::run(enroll, never().1).await.unwrap();
-        node.world().refuse_devices = true;
+        node.state().refuse_devices = true;
         let args =
             fleet_args(&node, folder.path(), &["--devices", "4", "--interval", "20ms", "--duration", "8s", "--transport", transport]);
         let summary = fleet::run(args, never().1).await.unwrap();
         assert_eq!((summary.forgotten, summary.acknowledged), (4, 0), "{transport}: {summary}");
         assert_eq!(summary.errors.of("http_401"), 20, "{transport}: {summary}");
         // The next run enrolls others in their place.
-        node.world().refuse_devices = false;
+        node.state().refuse_devices = false;
         let args =
             fleet_args(&node, folder.path(), &["--devices", "4", "--interval", "100ms", "--duration", "500ms", "--transport", transport]);
         let summary = fleet::run(args, never().1).await.unwrap();
@@ -168,7 +168,7 @@ async fn five_refusals_make_a_device_forget_who_it_is() {
 async fn a_deleted_device_stops() {
     for transport in ["http", "socket"] {
         let (node, folder) = (FakeNode::start().await, folder());
-        node.world().refuse_heartbeats = Some(410);
+        node.state().refuse_heartbeats = Some(410);
         let args =
             fleet_args(&node, folder.path(), &["--devices", "3", "--interval", "20ms", "--duration", "8s", "--transport", transport]);
         let summary = fleet::run(args, never().1).await.unwrap();
@@ -180,23 +180,23 @@ async fn a_deleted_device_stops() {
 #[tokio::test]
 async fn an_old_session_costs_one_refusal() {
     let (node, folder) = (FakeNode::start().await, folder());
-    node.world().refuse_next.push_back(("/v1/heartbeat", 401, None));
+    node.state().refuse_next.push_back(("/v1/heartbeat", 401, None));
     let args = fleet_args(&node, folder.path(), &["--devices", "1", "--interval", "100ms", "--duration", "600ms"]);
     let summary = fleet::run(args, never().1).await.unwrap();
     assert_eq!((summary.errors.total(), summary.errors.of("http_401"), summary.forgotten), (1, 1, 0), "{summary}");
-    assert_eq!(node.world().calls["/v1/agent/session"], 2);
+    assert_eq!(node.state().calls["/v1/agent/session"], 2);
     assert!(summary.acknowledged >= 4, "{summary}");
 }
 
 #[tokio::test]
 async fn enrolling_waits_when_it_is_told_to_and_takes_other_names_when_these_are_in_use() {
     let (node, folder) = (FakeNode::start().await, folder());
-    node.world().refuse_next.extend([("/v1/register", 429, Some(0)), ("/v1/register", 503, None), ("/v1/enroll-tokens", 503, Some(0))]);
-    node.world().aliases.extend((1..=30).map(|n| format!("sim-{n}")));
+    node.state().refuse_next.extend([("/v1/register", 429, Some(0)), ("/v1/register", 503, None), ("/v1/enroll-tokens", 503, Some(0))]);
+    node.state().aliases.extend((1..=30).map(|n| format!("sim-{n}")));
     let args = fleet_args(&node, folder.path(), &["--devices", "30", "--duration", "100ms", "--interval", "1s"]);
     let summary = fleet::run(args, never().1).await.unwrap();
     assert_eq!(summary.enrolled_now, 30);
-    assert!(node.world().devices.contains_key("device-sim-31"));
+    assert!(node.state().devices.contains_key("device-sim-31"));
 }
 
 #[tokio::test]

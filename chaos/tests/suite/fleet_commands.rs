@@ -1,5 +1,4 @@
-//! Fleets that are sent commands by a small node in memory and by push, and what
-//! the oracle makes of their record.
+//! Fleets that get commands from a fake node and by push, and the checks of the oracle on their record.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +14,13 @@ use wire::agent::Command;
 
 use crate::support::{FakeNode, fleet_args, folder, never};
 
-/// A fleet that runs and writes a record.
-struct Running {
+/// Running fleet with a record.
+struct RunningFleet {
     stop: watch::Sender<bool>,
     task: JoinHandle<Summary>,
 }
 
-impl Running {
+impl RunningFleet {
     fn start(node: &FakeNode, folder: &Path, push: Option<Arc<PushHub>>, more: &[&str]) -> Self {
         let record = folder.join("record.jsonl").display().to_string();
         let mut words = vec!["--interval", "50ms", "--record", &record];
@@ -44,7 +43,7 @@ impl Running {
     }
 }
 
-/// P2 and P3 of a record.
+/// Checks of P2 and P3 on a record.
 fn verdict(folder: &Path) -> (Check, Check) {
     let mut history = History::default();
     history.read_record(&folder.join("record.jsonl")).unwrap();
@@ -55,25 +54,25 @@ fn verdict(folder: &Path) -> (Check, Check) {
     (p2, p3)
 }
 
-/// Four devices that are heard, and one command for each of this action.
-async fn commanded(node: &FakeNode, action: &str) -> Vec<String> {
+/// Waits for heartbeats of four devices and queues one command of this action for each.
+async fn command_all(node: &FakeNode, action: &str) -> Vec<String> {
     node.until("all are heard", |w| w.devices.len() == 4 && w.stored.len() >= 4).await;
-    let mut world = node.world();
-    let devices: Vec<String> = world.devices.values().cloned().collect();
-    devices.iter().map(|device| world.command(device, action, "{\"duration_s\": 1}")).collect()
+    let mut state = node.state();
+    let devices: Vec<String> = state.devices.values().cloned().collect();
+    devices.iter().map(|device| state.command(device, action, "{\"duration_s\": 1}")).collect()
 }
 
 #[tokio::test]
-async fn each_command_runs_once_however_often_and_by_whatever_way_it_comes() {
+async fn each_command_runs_once_on_repeats_and_on_every_path() {
     for transport in ["http", "socket"] {
         let (node, folder, hub) = (FakeNode::start().await, folder(), Arc::new(PushHub::default()));
         let more = ["--devices", "4", "--transport", transport, "--commands", "late=1", "--answer-late", "400ms"];
-        let fleet = Running::start(&node, folder.path(), Some(Arc::clone(&hub)), &more);
-        let ids = commanded(&node, "ring").await;
+        let fleet = RunningFleet::start(&node, folder.path(), Some(Arc::clone(&hub)), &more);
+        let ids = command_all(&node, "ring").await;
         node.until("push tokens are told", |w| w.push_tokens.len() == 4).await;
         let pushes: Vec<(String, Command)> = {
-            let world = node.world();
-            world.commands.iter().map(|(device, commands)| (world.push_tokens[device].clone(), commands[0].clone())).collect()
+            let state = node.state();
+            state.commands.iter().map(|(device, commands)| (state.push_tokens[device].clone(), commands[0].clone())).collect()
         };
         for (token, command) in &pushes {
             assert!(token.starts_with("sim-sim-"), "{token}");
@@ -83,7 +82,7 @@ async fn each_command_runs_once_however_often_and_by_whatever_way_it_comes() {
         let summary = fleet.end().await;
         assert_eq!((summary.commands_executed, summary.results_acknowledged), (4, 4), "{transport}: {summary}");
         assert!(summary.commands_seen_before >= 8 && summary.commands_refused_as_bad == 0, "{transport}: {summary}");
-        let told = node.world().told.clone();
+        let told = node.state().results.clone();
         assert!(ids.iter().all(|id| told[&(id.clone(), "received".into())] == 1), "{told:?}");
         let (p2, p3) = verdict(folder.path());
         assert!(
@@ -98,9 +97,9 @@ async fn a_lost_acknowledgement_costs_a_repeat_and_nothing_else() {
     for transport in ["http", "socket"] {
         let (node, folder) = (FakeNode::start().await, folder());
         let more = ["--devices", "4", "--transport", transport, "--commands", "lose-answer=1"];
-        let fleet = Running::start(&node, folder.path(), None, &more);
-        let ids = commanded(&node, "reboot").await;
-        node.until("all have told twice", |w| ids.iter().all(|id| w.told.get(&(id.clone(), "success".into())).is_some_and(|n| *n >= 2)))
+        let fleet = RunningFleet::start(&node, folder.path(), None, &more);
+        let ids = command_all(&node, "reboot").await;
+        node.until("all have told twice", |w| ids.iter().all(|id| w.results.get(&(id.clone(), "success".into())).is_some_and(|n| *n >= 2)))
             .await;
         let summary = fleet.end().await;
         assert_eq!((summary.commands_executed, summary.answers_lost, summary.results_acknowledged), (4, 4, 4), "{transport}: {summary}");
@@ -113,17 +112,17 @@ async fn a_lost_acknowledgement_costs_a_repeat_and_nothing_else() {
 #[tokio::test]
 async fn results_outlive_the_process_and_what_ran_does_not_run_again() {
     let (node, folder) = (FakeNode::start().await, folder());
-    node.world().refuse_results = Some(503);
-    let fleet = Running::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
-    let ids = commanded(&node, "ring").await;
+    node.state().refuse_results = Some(503);
+    let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
+    let ids = command_all(&node, "ring").await;
     node.until("results were tried", |w| w.calls.get("/v1/action-result").is_some_and(|n| *n >= 2)).await;
     let first = fleet.end().await;
     assert!(first.commands_executed >= 2 && first.results_acknowledged == 0, "{first}");
     assert_eq!(first.results_waiting_at_end, first.commands_executed, "{first}");
 
     // The commands go out again meanwhile, for nobody has told how they ended.
-    node.world().refuse_results = None;
-    let fleet = Running::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
+    node.state().refuse_results = None;
+    let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
     node.until("all have ended", |w| ids.iter().all(|id| w.outcomes.contains_key(id))).await;
     let second = fleet.end().await;
     assert_eq!(first.commands_executed + second.commands_executed, 4, "{second}");
@@ -132,35 +131,35 @@ async fn results_outlive_the_process_and_what_ran_does_not_run_again() {
 }
 
 #[tokio::test]
-async fn devices_refuse_fail_keep_silent_or_do_not_hear() {
+async fn devices_refuse_fail_stay_silent_or_ignore_the_socket() {
     for (behaviour, executed, outcome) in [("refuse", 0, Some("skipped")), ("fail", 4, Some("failed")), ("never-answer", 4, None)] {
         let (node, folder) = (FakeNode::start().await, folder());
         let weights = format!("{behaviour}=1");
-        let fleet = Running::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix", "--commands", &weights]);
-        let ids = commanded(&node, "ring").await;
+        let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix", "--commands", &weights]);
+        let ids = command_all(&node, "ring").await;
         node.until("all were told of", |w| {
-            let said = |id: &String| w.told.contains_key(&(id.clone(), outcome.unwrap_or("received").into()));
+            let said = |id: &String| w.results.contains_key(&(id.clone(), outcome.unwrap_or("received").into()));
             ids.iter().all(said)
         })
         .await;
         let summary = fleet.end().await;
         assert_eq!(summary.commands_executed, executed, "{behaviour}: {summary}");
-        assert!(node.world().outcomes.values().all(|known| Some(known.as_str()) == outcome), "{behaviour}");
-        assert_eq!(node.world().outcomes.len(), if outcome.is_some() { 4 } else { 0 }, "{behaviour}");
+        assert!(node.state().outcomes.values().all(|known| Some(known.as_str()) == outcome), "{behaviour}");
+        assert_eq!(node.state().outcomes.len(), if outcome.is_some() { 4 } else { 0 }, "{behaviour}");
     }
     let (node, folder) = (FakeNode::start().await, folder());
-    let fleet = Running::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix", "--commands", "deaf-socket=1"]);
-    let ids = commanded(&node, "ring").await;
+    let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix", "--commands", "deaf-socket=1"]);
+    let ids = command_all(&node, "ring").await;
     node.until("those without a socket have told", |w| ids.iter().filter(|id| w.outcomes.contains_key(*id)).count() == 2).await;
     assert_eq!(fleet.end().await.commands_executed, 2);
 }
 
 #[tokio::test]
-async fn of_what_somebody_slips_in_nothing_runs() {
+async fn no_forged_command_runs() {
     for transport in ["http", "socket"] {
         let (node, folder) = (FakeNode::start().await, folder());
-        let fleet = Running::start(&node, folder.path(), None, &["--devices", "4", "--transport", transport, "--hostile-share", "1"]);
-        let ids = commanded(&node, "ring").await;
+        let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", transport, "--hostile-share", "1"]);
+        let ids = command_all(&node, "ring").await;
         node.until("all have ended", |w| ids.iter().all(|id| w.outcomes.contains_key(id))).await;
         let summary = fleet.end().await;
         assert_eq!((summary.commands_executed, summary.results_acknowledged), (4, 4), "{summary}");
@@ -173,21 +172,21 @@ async fn of_what_somebody_slips_in_nothing_runs() {
 }
 
 #[tokio::test]
-async fn a_push_of_anybody_else_is_not_believed() {
+async fn a_forged_push_message_is_refused() {
     let (node, folder, hub) = (FakeNode::start().await, folder(), Arc::new(PushHub::default()));
-    let fleet = Running::start(&node, folder.path(), Some(Arc::clone(&hub)), &["--devices", "2"]);
+    let fleet = RunningFleet::start(&node, folder.path(), Some(Arc::clone(&hub)), &["--devices", "2"]);
     node.until("push tokens are told", |w| w.push_tokens.len() == 2).await;
     let (good, altered, foreign, expired) = {
-        let world = node.world();
-        let good = world.signed("id-of-sim-1", "ring", "{}");
+        let state = node.state();
+        let good = state.signed("id-of-sim-1", "ring", "{}");
         let altered = Command { action: "reboot".into(), ..good.clone() };
         let expired = Command { expires_at: "2020-01-01T00:00:00Z".into(), ..good.clone() };
-        (good, altered, world.signed("id-of-sim-2", "ring", "{}"), expired)
+        (good, altered, state.signed("id-of-sim-2", "ring", "{}"), expired)
     };
     for command in [&altered, &foreign, &expired, &good, &good] {
         assert!(hub.push("sim-sim-1", data_of(command)));
     }
-    node.until("the good one was told of", |w| w.told.contains_key(&(good.request_id.clone(), "success".into()))).await;
+    node.until("the good one was told of", |w| w.results.contains_key(&(good.request_id.clone(), "success".into()))).await;
     let summary = fleet.end().await;
     assert_eq!((summary.commands_received, summary.commands_executed, summary.commands_refused_as_bad), (5, 1, 3), "{summary}");
     assert_eq!((summary.results_refused, summary.results_waiting_at_end), (1, 0), "the node knows nothing of it: 404 ends it. {summary}");
@@ -195,23 +194,23 @@ async fn a_push_of_anybody_else_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_new_key_holds_beside_the_old_one_and_then_alone() {
+async fn a_new_key_is_valid_beside_the_old_one_and_then_alone() {
     let (node, folder) = (FakeNode::start().await, folder());
-    let fleet = Running::start(&node, folder.path(), None, &["--devices", "1", "--transport", "socket"]);
+    let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "1", "--transport", "socket"]);
     node.until("it is heard", |w| !w.stored.is_empty()).await;
     let device = "id-of-sim-1";
-    let (old, new) = (node.world().keys[device].clone(), "5a".repeat(32));
+    let (old, new) = (node.state().keys[device].clone(), "5a".repeat(32));
     let params = format!("{{\"key_version\":2,\"device_key\":\"{new}\"}}");
-    let rotation = node.world().command(device, "rotate_key", &params);
+    let rotation = node.state().command(device, "rotate_key", &params);
     node.until("it has rotated", |w| w.outcomes.contains_key(&rotation)).await;
-    node.world().keys.insert(device.into(), new.clone());
-    let with_new = node.world().command(device, "ring", "{}");
+    node.state().keys.insert(device.into(), new.clone());
+    let with_new = node.state().command(device, "ring", "{}");
     node.until("the new key is taken", |w| w.outcomes.contains_key(&with_new)).await;
-    node.world().keys.insert(device.into(), old);
-    let with_old = node.world().command(device, "ring", "{}");
-    let heartbeats = node.world().heartbeats();
+    node.state().keys.insert(device.into(), old);
+    let with_old = node.state().command(device, "ring", "{}");
+    let heartbeats = node.state().heartbeats();
     node.until("it had its chance", |w| w.heartbeats() > heartbeats + 5).await;
-    assert!(!node.world().outcomes.contains_key(&with_old), "the old key is good no more");
+    assert!(!node.state().outcomes.contains_key(&with_old), "the old key is good no more");
     let summary = fleet.end().await;
     assert!(summary.commands_executed == 2 && summary.commands_refused_as_bad > 0, "{summary}");
     let identities = std::fs::read_to_string(folder.path().join("identities.jsonl")).unwrap();
@@ -221,11 +220,11 @@ async fn a_new_key_holds_beside_the_old_one_and_then_alone() {
 }
 
 #[tokio::test]
-async fn an_order_whose_answer_is_lost_is_made_once() {
+async fn a_request_with_a_lost_response_creates_one_command() {
     let (node, folder) = (FakeNode::start().await, folder());
-    let fleet = Running::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
+    let fleet = RunningFleet::start(&node, folder.path(), None, &["--devices", "4", "--transport", "mix"]);
     node.until("all are heard", |w| w.devices.len() == 4 && w.stored.len() >= 4).await;
-    node.world().lose_orders = 5;
+    node.state().lose_orders = 5;
     let plan = OperatorPlan {
         servers: vec![node.url.clone()],
         admin_password: crate::support::PASSWORD.split_once(':').unwrap().1.to_owned(),
@@ -241,7 +240,7 @@ async fn an_order_whose_answer_is_lost_is_made_once() {
     node.until("some have ended", |w| w.lose_orders == 0 && w.outcomes.len() >= 10).await;
     let summary = running.finish().await.unwrap();
     assert!(summary.retries >= 5 && summary.unknown == 0 && summary.accepted >= 10, "{summary}");
-    let taken = node.world().orders.len() as u64;
+    let taken = node.state().orders.len() as u64;
     assert_eq!(summary.accepted, taken, "one command for each key: {summary}");
     fleet.end().await;
     let mut history = History::default();

@@ -27,17 +27,17 @@ async fn every_heartbeat_is_a_new_row_also_in_a_second_run() {
     assert!(first.acknowledged > 100 && second.acknowledged > 50, "{first}\n{second}");
     assert_eq!((first.errors.total(), second.errors.total()), (0, 0));
     assert!(first.next_bucket_at < second.next_bucket_at);
-    let world = node.world();
-    assert!(world.stored.len() as u64 >= first.acknowledged + second.acknowledged);
-    assert!(world.stored.values().all(|times| *times == 1), "a bucket was used twice");
-    assert!(world.stored.keys().all(|(_, timestamp)| timestamp.ends_with("0Z")), "every timestamp begins a bucket");
+    let state = node.state();
+    assert!(state.stored.len() as u64 >= first.acknowledged + second.acknowledged);
+    assert!(state.stored.values().all(|times| *times == 1), "a bucket was used twice");
+    assert!(state.stored.keys().all(|(_, timestamp)| timestamp.ends_with("0Z")), "every timestamp begins a bucket");
 }
 
 #[tokio::test]
 async fn refusals_are_counted_by_kind_and_the_loop_goes_on() {
     let (node, folder) = start().await;
     for _ in 0..5 {
-        node.world().refuse_next.push_back(("/v1/heartbeat", 503, Some(0)));
+        node.state().refuse_next.push_back(("/v1/heartbeat", 503, Some(0)));
     }
     let summary = run(&node, &folder, &["--duration", "500ms"]).await;
     assert_eq!(summary.errors.of("http_503"), 5, "{summary}");
@@ -50,5 +50,5 @@ async fn at_the_present_the_past_is_used_up() {
     let start = (chaos::clock::now() - chrono::TimeDelta::seconds(60)).to_rfc3339();
     let summary = run(&node, &folder, &["--duration", "20s", "--start", &start]).await;
     assert_eq!(summary.errors.of("history_used_up"), 8, "{summary}");
-    assert!(node.world().stored.len() >= 50 * 6);
+    assert!(node.state().stored.len() >= 50 * 6);
 }

@@ -32,9 +32,9 @@ struct LocalApk {
     version_name: String,
 }
 
-/// A build that the server has.
+/// Existing build on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct KnownBuild {
+struct ExistingBuild {
     id: String,
     apk: String,
     version_code: i64,
@@ -42,16 +42,16 @@ struct KnownBuild {
     rollout_percent: Option<i64>,
 }
 
-/// What the server has of the package.
+/// State of the package on the server.
 #[derive(Debug, Default)]
-struct Library {
+struct ServerPackage {
     /// Who may sign it; `None` when it is not managed.
     allowed: Option<Vec<String>>,
     apks: Vec<LibraryApk>,
-    builds: Vec<KnownBuild>,
+    builds: Vec<ExistingBuild>,
 }
 
-/// What is left to do before the build can be promoted.
+/// Remaining steps before the promotion.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
     /// The package has to be allowed.
@@ -59,7 +59,7 @@ struct Plan {
     /// The server's APK of this very file; `None`: it has to be uploaded.
     apk: Option<ApkId>,
     /// The build of it; `None`: it has to be added.
-    build: Option<KnownBuild>,
+    build: Option<ExistingBuild>,
 }
 
 /// Decides what has to be done.
@@ -67,7 +67,7 @@ struct Plan {
 /// # Errors
 /// The package is not allowed and is not to be, the server would not take the file, its version is a build of another file, or the
 /// build was taken out.
-fn plan(file: &LocalApk, server: &Library, allow_package: bool) -> anyhow::Result<Plan> {
+fn plan(file: &LocalApk, server: &ServerPackage, allow_package: bool) -> anyhow::Result<Plan> {
     let offer = &file.offer;
     let (package, version_code) = (&offer.package, offer.version_code);
     let allow = server.allowed.is_none();
@@ -83,7 +83,7 @@ fn plan(file: &LocalApk, server: &Library, allow_package: bool) -> anyhow::Resul
         Verdict::Refused(refusal) => bail!("the server would reject the file: {refusal}"),
     };
     let build = server.builds.iter().find(|build| build.version_code == version_code);
-    if let Some(KnownBuild { id, apk: of, state, .. }) = build {
+    if let Some(ExistingBuild { id, apk: of, state, .. }) = build {
         ensure!(
             apk.is_some_and(|apk| apk.to_string() == *of),
             "version code {version_code} is already a build of another file ({id}); use a higher version code"
@@ -108,7 +108,7 @@ pub(super) async fn publish(ctl: &mut Ctl, what: Publish) -> anyhow::Result<()> 
 
     let name = format!("{} ({})", file.version_name, file.offer.version_code);
     let now = build.as_ref().and_then(|build| build.rollout_percent).map(|percent| format!(", {percent} % until now"));
-    confirmed(&format!("Publish {name} of {package} and offer it to {percent} % of the devices{}?", now.unwrap_or_default()), yes)?;
+    confirm(&format!("Publish {name} of {package} and offer it to {percent} % of the devices{}?", now.unwrap_or_default()), yes)?;
 
     let mut done = Vec::new();
     if allow {
@@ -163,7 +163,7 @@ async fn local(path: &std::path::Path) -> anyhow::Result<LocalApk> {
 }
 
 /// Asks the server what it has of a package.
-async fn library(api: &mut Api, package: &str) -> anyhow::Result<Library> {
+async fn library(api: &mut Api, package: &str) -> anyhow::Result<ServerPackage> {
     let items = |page: &Value| page["items"].as_array().cloned().unwrap_or_default();
     let of_package = |value: &Value| value["package"] == package;
     let packages = items(&api.get("/v1/packages", &[]).await?);
@@ -175,7 +175,7 @@ async fn library(api: &mut Api, package: &str) -> anyhow::Result<Library> {
         Some(LibraryApk { id, version_code: apk["version_code"].as_i64()?, sha256 })
     };
     let build = |build: &Value| {
-        Some(KnownBuild {
+        Some(ExistingBuild {
             id: text(build, "id"),
             apk: text(build, "apk_id"),
             version_code: build["version_code"].as_i64()?,
@@ -183,7 +183,7 @@ async fn library(api: &mut Api, package: &str) -> anyhow::Result<Library> {
             rollout_percent: build["rollout_percent"].as_i64(),
         })
     };
-    Ok(Library {
+    Ok(ServerPackage {
         allowed,
         apks: apks.iter().filter_map(known).collect(),
         builds: builds.iter().filter(|value| of_package(value)).filter_map(build).collect(),
@@ -212,16 +212,16 @@ mod tests {
         LocalApk { offer, version_name: "1.0.121".into() }
     }
 
-    fn build(state: &str, of: ApkId) -> KnownBuild {
-        KnownBuild { id: "b".into(), apk: of.to_string(), version_code: 121, state: state.into(), rollout_percent: None }
+    fn build(state: &str, of: ApkId) -> ExistingBuild {
+        ExistingBuild { id: "b".into(), apk: of.to_string(), version_code: 121, state: state.into(), rollout_percent: None }
     }
 
-    fn library(signer: Option<&str>, sha256: Option<&str>, builds: Vec<KnownBuild>) -> Library {
+    fn library(signer: Option<&str>, sha256: Option<&str>, builds: Vec<ExistingBuild>) -> ServerPackage {
         let apk = |sha256: &str| LibraryApk { id: APK, version_code: 121, sha256: sha256.into() };
-        Library { allowed: signer.map(|signer| vec![signer.into()]), apks: sha256.map(apk).into_iter().collect(), builds }
+        ServerPackage { allowed: signer.map(|signer| vec![signer.into()]), apks: sha256.map(apk).into_iter().collect(), builds }
     }
 
-    fn refusal(server: &Library, allow_package: bool) -> String {
+    fn refusal(server: &ServerPackage, allow_package: bool) -> String {
         plan(&file(), server, allow_package).unwrap_err().to_string()
     }
 

@@ -9,7 +9,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Map, Value};
 use wire::problem::Problem;
 
-use super::session::Remembered;
+use super::session::StoredSignIn;
 
 /// How long a call may take; an export keeps the connection as long as data comes.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub(super) enum Credentials {
     /// An API token.
     Token(String),
     /// A sign-in that is kept in a file.
-    SignIn(Remembered),
+    SignIn(StoredSignIn),
     /// Nothing, to sign in.
     Nobody,
 }

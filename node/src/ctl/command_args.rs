@@ -8,7 +8,7 @@ use super::args::Filter;
 
 /// A command for one device.
 #[derive(Args)]
-pub(super) struct Order {
+pub(super) struct CommandArgs {
     /// ping, ring, wake, sync, launch_app, restart_app, set_monitored_app, wifi_connect, update, lock, reboot,
     /// clear_app_data, exec or rotate_key
     pub(super) action: String,
@@ -33,7 +33,7 @@ pub(super) enum CommandCommand {
         /// Id or alias
         device: String,
         #[command(flatten)]
-        order: Order,
+        order: CommandArgs,
         /// Wait for the outcome. Exit code 0 if the command succeeded
         #[arg(long)]
         wait: bool,
@@ -78,7 +78,7 @@ pub(super) enum CommandCommand {
 #[derive(Args)]
 pub(super) struct NewBatch {
     #[command(flatten)]
-    pub(super) order: Order,
+    pub(super) order: CommandArgs,
     /// Device, by id or alias; repeatable
     #[arg(long = "device", value_name = "DEVICE")]
     pub(super) devices: Vec<String>,

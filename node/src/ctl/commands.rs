@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::encoded;
 use super::args::Format;
-use super::command_args::{CommandCommand, ExecCommand, Order};
+use super::command_args::{CommandArgs, CommandCommand, ExecCommand};
 use super::devices::id_of;
 use super::output::{self, Column};
 use super::session::line;
@@ -127,7 +127,7 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// What the API is asked for.
-pub(super) fn body(order: Order) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn body(order: CommandArgs) -> anyhow::Result<Map<String, Value>> {
     let secret = order.param_stdin.map(|key| anyhow::Ok((key, line()?))).transpose()?;
     let mut params = Map::new();
     for param in &order.params {
@@ -157,7 +157,7 @@ fn value_of(key: &str, value: &str) -> Value {
 pub(super) fn ask_first(body: &Map<String, Value>, whom: &str, yes: bool) -> anyhow::Result<()> {
     let action = body.get("action").and_then(Value::as_str).unwrap_or_default();
     match ActionKind::parse("action", action) {
-        Ok(kind) if kind.asks_first() => confirmed(&format!("Send {action} to {whom}?"), yes),
+        Ok(kind) if kind.asks_first() => confirm(&format!("Send {action} to {whom}?"), yes),
         // A name that is not known here, the server refuses or knows.
         _ => Ok(()),
     }
@@ -178,7 +178,7 @@ pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<
             output::done(ctl.format, &answer, &format!("Allowed {name}."))
         }
         ExecCommand::Remove { name, yes } => {
-            confirmed(&format!("Remove {name} from the allowed commands?"), yes)?;
+            confirm(&format!("Remove {name} from the allowed commands?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &format!("/v1/exec-commands/{}", encoded(&name)), None).await?;
             output::done(ctl.format, &answer, &format!("Removed {name}."))
         }
@@ -189,9 +189,9 @@ pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<
 mod tests {
     use super::*;
 
-    fn order(params: &[&str]) -> Order {
+    fn order(params: &[&str]) -> CommandArgs {
         let params = params.iter().map(|param| (*param).to_owned()).collect();
-        Order { action: "ring".into(), params, param_stdin: None, expires_in: Some(60), yes: false }
+        CommandArgs { action: "ring".into(), params, param_stdin: None, expires_in: Some(60), yes: false }
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn only_what_may_cost_something_is_asked_about() {
-        let of = |action: &str| body(Order { action: action.into(), ..order(&[]) }).unwrap();
+        let of = |action: &str| body(CommandArgs { action: action.into(), ..order(&[]) }).unwrap();
         assert!(ask_first(&of("ring"), "kiosk-1", false).is_ok());
         assert!(ask_first(&of("reboot"), "kiosk-1", true).is_ok());
     }

@@ -73,7 +73,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             output::rows(ctl.format, &devices, LIST)
         }
         DeviceCommand::Show { device } => {
-            let device = found(&mut ctl.api, &device).await?;
+            let device = find_device(&mut ctl.api, &device).await?;
             output::one(ctl.format, &device, ONE)
         }
         DeviceCommand::Events { device, limit } => {
@@ -82,7 +82,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             output::rows(ctl.format, &events, &[("AT", "/at"), ("EVENT", "/kind"), ("DETAIL", "/detail")])
         }
         DeviceCommand::Edit { device, alias, add_tag, remove_tag, add_group, remove_group } => {
-            let known = found(&mut ctl.api, &device).await?;
+            let known = find_device(&mut ctl.api, &device).await?;
             let mut change = Map::new();
             change.extend(alias.map(|alias| ("alias".to_owned(), json!(alias))));
             for (name, add, remove) in [("tags", add_tag, remove_tag), ("groups", add_group, remove_group)] {
@@ -96,12 +96,12 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             output::done(ctl.format, &answer, &format!("Changed {device}."))
         }
         DeviceCommand::Revoke { devices, yes } => {
-            confirmed(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
-            each(ctl, &devices, Method::POST, "/revoke", "Revoked").await
+            confirm(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
+            for_each_device(ctl, &devices, Method::POST, "/revoke", "Revoked").await
         }
         DeviceCommand::Delete { devices, yes } => {
-            confirmed(&format!("Delete {}?", named(&devices)), yes)?;
-            each(ctl, &devices, Method::DELETE, "", "Deleted").await
+            confirm(&format!("Delete {}?", named(&devices)), yes)?;
+            for_each_device(ctl, &devices, Method::DELETE, "", "Deleted").await
         }
         DeviceCommand::Restore { devices } => {
             for device in devices {
@@ -167,8 +167,8 @@ fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same for each device, one after the other; the first that fails ends it.
-async fn each(ctl: &mut Ctl, devices: &[String], method: Method, what: &str, done: &str) -> anyhow::Result<()> {
+/// Calls the API for each device in turn, up to the first failure.
+async fn for_each_device(ctl: &mut Ctl, devices: &[String], method: Method, what: &str, done: &str) -> anyhow::Result<()> {
     for device in devices {
         let id = id_of(&mut ctl.api, device).await?;
         let answer = ctl.api.call(method.clone(), &format!("/v1/devices/{id}{what}"), None).await.with_context(|| device.clone())?;
@@ -184,8 +184,8 @@ fn named(devices: &[String]) -> String {
     }
 }
 
-/// A device by its id or its alias.
-async fn found(api: &mut Api, device: &str) -> anyhow::Result<Value> {
+/// Finds a device by id or alias.
+async fn find_device(api: &mut Api, device: &str) -> anyhow::Result<Value> {
     let id = id_of(api, device).await?;
     api.get(&format!("/v1/devices/{id}"), &[]).await
 }

@@ -28,7 +28,7 @@ use apk_args::ApkCommand;
 pub(crate) use args::CtlArgs;
 use args::{CtlCommand, Format};
 
-/// What every command works with.
+/// Context of a command.
 struct Ctl {
     api: Api,
     format: Format,
@@ -70,8 +70,8 @@ pub(crate) async fn run(args: CtlArgs, mut command_line: clap::Command) -> anyho
     }
 }
 
-/// Asks before something that cannot be taken back; a script says `--yes`.
-fn confirmed(question: &str, yes: bool) -> anyhow::Result<()> {
+/// Asks for confirmation, unless `--yes` is given.
+fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     use std::io::{BufRead, IsTerminal, Write};
     if yes {
         return Ok(());

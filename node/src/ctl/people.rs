@@ -40,7 +40,7 @@ pub(super) async fn users(ctl: &mut Ctl, command: UserCommand) -> anyhow::Result
             let given = if password_stdin { Some(line()?) } else { None };
             let body = json!({"username": username, "role": role, "password": given});
             let answer = ctl.api.call(Method::POST, "/v1/users", Some(&body)).await?;
-            made(ctl.format, &answer, &format!("Added {username} ({role})."))
+            print_created(ctl.format, &answer, &format!("Added {username} ({role})."))
         }
         UserCommand::Disable { username } => change(ctl, &username, &json!({"disabled": true}), "is disabled").await,
         UserCommand::Enable { username } => change(ctl, &username, &json!({"disabled": false}), "is enabled").await,
@@ -49,13 +49,13 @@ pub(super) async fn users(ctl: &mut Ctl, command: UserCommand) -> anyhow::Result
             let given = if password_stdin { Some(line()?) } else { None };
             let id = id_of(&mut ctl.api, &username).await?;
             let answer = ctl.api.call(Method::POST, &format!("/v1/users/{id}/reset-password"), Some(&json!({"password": given}))).await?;
-            made(ctl.format, &answer, &format!("Reset the password of {username}; all sessions have ended."))
+            print_created(ctl.format, &answer, &format!("Reset the password of {username}; all sessions have ended."))
         }
     }
 }
 
-/// Says what was done, and the password if the server chose one.
-fn made(format: Format, answer: &Value, sentence: &str) -> anyhow::Result<()> {
+/// Prints the result, and the password if the server generated one.
+fn print_created(format: Format, answer: &Value, sentence: &str) -> anyhow::Result<()> {
     match answer["password"].as_str() {
         Some(password) => output::done(format, answer, &format!("{sentence}\nPassword: {password}")),
         None => output::done(format, answer, sentence),

@@ -1,4 +1,4 @@
-//! Signing in, and remembering it: a file with a refresh token that only its owner can read.
+//! Sign-in, stored in a file with a refresh token that only its owner can read.
 
 use std::fs;
 use std::io::{BufRead, IsTerminal, Write};
@@ -16,7 +16,7 @@ use super::api::{Api, Credentials};
 /// An access token is renewed this long before it ends.
 const RENEW_BEFORE: TimeDelta = TimeDelta::seconds(20);
 
-/// What the file holds.
+/// Content of the file.
 #[derive(Serialize, Deserialize)]
 struct SignIn {
     server: String,
@@ -28,13 +28,13 @@ struct SignIn {
     refresh_token: String,
 }
 
-/// A sign-in, and where it is kept.
-pub(super) struct Remembered {
+/// Sign-in with the path of its file.
+pub(super) struct StoredSignIn {
     path: PathBuf,
     sign_in: SignIn,
 }
 
-impl Remembered {
+impl StoredSignIn {
     pub(super) fn access_token(&self) -> &str {
         &self.sign_in.access_token
     }
@@ -68,7 +68,7 @@ pub(super) async fn login(
     let server = server.or_else(|| read(&path).ok().map(|kept| kept.server)).context("which server? Give --server URL")?;
     let username = match username {
         Some(username) => username,
-        None => asked("User name: ")?,
+        None => prompt("User name: ")?,
     };
     let password = match password_stdin || !std::io::stdin().is_terminal() {
         true => line()?,
@@ -114,7 +114,7 @@ pub(super) fn connect(server: Option<String>, ca_file: Option<PathBuf>, token: O
         ensure!(server.trim_end_matches('/') == sign_in.server, "signed in to {}, not to {server}: `nexmdm ctl login`", sign_in.server);
     }
     let ca_file = ca_file.or_else(|| sign_in.ca_file.clone());
-    Api::new(&sign_in.server.clone(), ca_file.as_deref(), Credentials::SignIn(Remembered { path, sign_in }))
+    Api::new(&sign_in.server.clone(), ca_file.as_deref(), Credentials::SignIn(StoredSignIn { path, sign_in }))
 }
 
 /// What an answer to a sign-in says. One that names no refresh token leaves the one before in force.
@@ -155,7 +155,7 @@ fn write(path: &Path, sign_in: &SignIn) -> anyhow::Result<()> {
     fs::rename(&beside, path).with_context(|| path.display().to_string())
 }
 
-fn asked(question: &str) -> anyhow::Result<String> {
+fn prompt(question: &str) -> anyhow::Result<String> {
     eprint!("{question}");
     line()
 }

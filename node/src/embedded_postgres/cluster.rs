@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::binaries::Binaries;
-use super::place::{Place, create_new, open, own_dir, socket_file};
+use super::paths::{ServerPaths, create_new, open, own_dir, socket_file};
 use super::{DATABASE, Deadline, EmbeddedError, PORT, ServerSettings, USER, blocking};
 
 /// How often a server that is coming up or going down is looked at again.
@@ -40,7 +40,7 @@ const PREDECESSOR_LEAVING: &str = "pre-existing shared memory block";
 /// A cluster and the programs that run it.
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
-    place: Place,
+    paths: ServerPaths,
     binaries: Binaries,
 }
 
@@ -63,27 +63,27 @@ pub(super) enum State {
 }
 
 impl Cluster {
-    /// Finds the programs for the cluster in `place`, which need not exist yet.
-    pub(super) async fn open(place: Place, bin_dir: Option<&Path>) -> Result<Self, EmbeddedError> {
-        let version_file = place.data().join("PG_VERSION");
+    /// Finds the programs for the cluster in `paths`, which need not exist yet.
+    pub(super) async fn open(paths: ServerPaths, bin_dir: Option<&Path>) -> Result<Self, EmbeddedError> {
+        let version_file = paths.data().join("PG_VERSION");
         let major = blocking(move || Ok(std::fs::read_to_string(version_file).ok())).await?.and_then(|text| text.trim().parse().ok());
-        let binaries = Binaries::find(bin_dir, major, &place.runner()).await?;
-        Ok(Self { place, binaries })
+        let binaries = Binaries::find(bin_dir, major, &paths.runner()).await?;
+        Ok(Self { paths, binaries })
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    pub(super) fn paths(&self) -> &ServerPaths {
+        &self.paths
     }
 
     /// Makes the cluster with its database. It gets its name only when complete, so that an
     /// interruption at any point leaves nothing that looks like a cluster.
     pub(super) async fn create_if_missing(&self, deadline: Deadline) -> Result<(), EmbeddedError> {
-        let place = self.place.clone();
-        let Some(name) = blocking(move || new_init_dir(&place)).await? else {
+        let paths = self.paths.clone();
+        let Some(name) = blocking(move || new_init_dir(&paths)).await? else {
             return Ok(());
         };
         tracing::info!(
-            folder = %self.place.base().display(),
+            folder = %self.paths.base().display(),
             version = self.binaries.major(),
             "making a PostgreSQL cluster"
         );
@@ -92,14 +92,14 @@ impl Cluster {
         let single = ["--single", "-D", &name, "-c", "exit_on_error=on", "postgres"];
         let sql = format!("CREATE DATABASE {DATABASE};\n");
         let postgres = self.binaries.program("postgres");
-        let runner = self.place.runner();
+        let runner = self.paths.runner();
         let finished = runner.run(&postgres, single, &sql, deadline).await?;
         if !finished.status.success() {
             return Err(finished.error("postgres --single", String::new()));
         }
 
-        let place = self.place.clone();
-        blocking(move || finish_init(&place, &name)).await
+        let paths = self.paths.clone();
+        blocking(move || finish_init(&paths, &name)).await
     }
 
     async fn initdb(&self, name: &str, deadline: Deadline) -> Result<(), EmbeddedError> {
@@ -120,7 +120,7 @@ impl Cluster {
                 "--auth-host=reject",
                 "--no-instructions",
             ];
-            let finished = self.place.runner().run(&program, args, "", deadline).await?;
+            let finished = self.paths.runner().run(&program, args, "", deadline).await?;
             if finished.status.success() {
                 return Ok(());
             }
@@ -140,7 +140,7 @@ impl Cluster {
             match self.state().await? {
                 State::Running { socket_dir, ready } => {
                     if ready && answers(&socket_dir).await {
-                        let folder = self.place.base().display();
+                        let folder = self.paths.base().display();
                         if launched {
                             tracing::info!(%folder, "PostgreSQL started");
                         } else {
@@ -157,7 +157,7 @@ impl Cluster {
                 }
             }
             if deadline.is_over() {
-                let what = format!("PostgreSQL in {} to take connections", self.place.base().display());
+                let what = format!("PostgreSQL in {} to take connections", self.paths.base().display());
                 return Err(deadline.error(what, self.log_tail(0).await));
             }
             tokio::time::sleep(STATE_INTERVAL).await;
@@ -167,8 +167,8 @@ impl Cluster {
     /// One attempt; `Ok` also when another look at the state is worth it.
     async fn launch(&self, settings: &ServerSettings, deadline: Deadline) -> Result<(), EmbeddedError> {
         let log_start = {
-            let (place, settings) = (self.place.clone(), settings.clone());
-            blocking(move || prepare_start(&place, &settings)).await?
+            let (paths, settings) = (self.paths.clone(), settings.clone());
+            blocking(move || prepare_start(&paths, &settings)).await?
         };
         // pg_ctl hands paths to a shell, which would read ours wrongly if they had a `$` or a
         // quote; relative names are safe.
@@ -198,7 +198,7 @@ impl Cluster {
             let patience = Deadline::after(timeout + PG_CTL_OVERHEAD);
             let finished = self.pg_ctl(args, patience).await?;
             if finished.status.success() || !matches!(self.state().await?, State::Running { .. }) {
-                tracing::info!(folder = %self.place.base().display(), mode, "PostgreSQL stopped");
+                tracing::info!(folder = %self.paths.base().display(), mode, "PostgreSQL stopped");
                 // Only an emptied folder goes, and the next start makes it anew.
                 let _ = tokio::fs::remove_dir(socket_dir).await;
                 return Ok(());
@@ -209,38 +209,38 @@ impl Cluster {
                 "PostgreSQL did not stop"
             );
         }
-        let what = format!("PostgreSQL in {} to stop", self.place.base().display());
+        let what = format!("PostgreSQL in {} to stop", self.paths.base().display());
         let deadline = Deadline::after(timeout + IMMEDIATE_STOP_TIMEOUT);
         Err(deadline.error(what, self.log_tail(0).await))
     }
 
-    async fn pg_ctl<const N: usize>(&self, args: [&str; N], deadline: Deadline) -> Result<super::command::Finished, EmbeddedError> {
+    async fn pg_ctl<const N: usize>(&self, args: [&str; N], deadline: Deadline) -> Result<super::command::CommandOutput, EmbeddedError> {
         let program = self.binaries.program("pg_ctl");
-        self.place.runner().run(&program, args, "", deadline).await
+        self.paths.runner().run(&program, args, "", deadline).await
     }
 
     async fn state(&self) -> Result<State, EmbeddedError> {
-        let data = self.place.data();
+        let data = self.paths.data();
         blocking(move || read_state(&data.join("postmaster.pid"), &data)).await
     }
 
     async fn remove_pid_file(&self) -> Result<(), EmbeddedError> {
-        let file = self.place.data().join("postmaster.pid");
+        let file = self.paths.data().join("postmaster.pid");
         tracing::warn!(file = %file.display(), "removing the leftover of a crash");
         blocking(move || remove_file(&file)).await
     }
 
     /// Cuts the log when it is too long. Failure is only logged.
     pub(super) async fn rotate_log(&self) {
-        let place = self.place.clone();
-        if let Err(error) = blocking(move || rotate_log(&place, LOG_LIMIT_BYTES)).await {
+        let paths = self.paths.clone();
+        if let Err(error) = blocking(move || rotate_log(&paths, LOG_LIMIT_BYTES)).await {
             tracing::warn!(%error, "cannot cut PostgreSQL's log");
         }
     }
 
     /// The last lines of the log behind a byte position, as the end of an error message.
     async fn log_tail(&self, from: u64) -> String {
-        let log = self.place.log();
+        let log = self.paths.log();
         let tail = {
             let log = log.clone();
             blocking(move || read_tail(&log, from).map_err(EmbeddedError::io("read", &log))).await
@@ -254,8 +254,8 @@ impl Cluster {
 }
 
 /// Makes an empty folder for `initdb`, or returns `None` when there is a cluster.
-fn new_init_dir(place: &Place) -> Result<Option<String>, EmbeddedError> {
-    let base = place.base();
+fn new_init_dir(paths: &ServerPaths) -> Result<Option<String>, EmbeddedError> {
+    let base = paths.base();
     let mut number = 0;
     let entries = std::fs::read_dir(base).map_err(EmbeddedError::io("list", base))?;
     for entry in entries.flatten() {
@@ -271,7 +271,7 @@ fn new_init_dir(place: &Place) -> Result<Option<String>, EmbeddedError> {
             tracing::warn!(%error, folder = %folder.display(), "cannot remove a half-made cluster");
         }
     }
-    let data = place.data();
+    let data = paths.data();
     if data.join("PG_VERSION").exists() {
         return Ok(None);
     }
@@ -282,13 +282,13 @@ fn new_init_dir(place: &Place) -> Result<Option<String>, EmbeddedError> {
         Err(error) => return Err(EmbeddedError::io("list", &data)(error)),
     }
     let name = format!("{INIT_PREFIX}{number}");
-    own_dir(&base.join(&name), 0o700, place.server_owner())?;
+    own_dir(&base.join(&name), 0o700, paths.server_owner())?;
     Ok(Some(name))
 }
 
 /// Includes our settings and gives the cluster its name.
-fn finish_init(place: &Place, name: &str) -> Result<(), EmbeddedError> {
-    let from = place.base().join(name);
+fn finish_init(paths: &ServerPaths, name: &str) -> Result<(), EmbeddedError> {
+    let from = paths.base().join(name);
     let conf = from.join("postgresql.conf");
     open(&conf, OFlags::WRONLY | OFlags::APPEND)
         .and_then(|mut file| {
@@ -296,32 +296,32 @@ fn finish_init(place: &Place, name: &str) -> Result<(), EmbeddedError> {
             file.sync_all()
         })
         .map_err(EmbeddedError::io("write", &conf))?;
-    let to = place.data();
+    let to = paths.data();
     std::fs::rename(&from, &to).map_err(EmbeddedError::io("make", &to))?;
-    open(place.base(), OFlags::RDONLY | OFlags::DIRECTORY).and_then(|dir| dir.sync_all()).map_err(EmbeddedError::io("write", place.base()))
+    open(paths.base(), OFlags::RDONLY | OFlags::DIRECTORY).and_then(|dir| dir.sync_all()).map_err(EmbeddedError::io("write", paths.base()))
 }
 
 /// Writes the settings, makes the socket folder and the log, and returns the log's length.
-fn prepare_start(place: &Place, settings: &ServerSettings) -> Result<u64, EmbeddedError> {
-    let conf = place.conf();
-    let new_conf = place.base().join("nexmdm.conf.new");
+fn prepare_start(paths: &ServerPaths, settings: &ServerSettings) -> Result<u64, EmbeddedError> {
+    let conf = paths.conf();
+    let new_conf = paths.base().join("nexmdm.conf.new");
     remove_file(&new_conf)?;
-    create_new(&new_conf, 0o640, place.shared_owner())
-        .and_then(|mut file| file.write_all(conf_text(settings, place.socket_dir()).as_bytes()))
+    create_new(&new_conf, 0o640, paths.shared_owner())
+        .and_then(|mut file| file.write_all(conf_text(settings, paths.socket_dir()).as_bytes()))
         .and_then(|()| std::fs::rename(&new_conf, &conf))
         .map_err(EmbeddedError::io("write", &conf))?;
 
-    own_dir(place.socket_dir(), 0o700, place.server_owner())?;
-    let mut socket_lock = socket_file(place.socket_dir()).into_os_string();
+    own_dir(paths.socket_dir(), 0o700, paths.server_owner())?;
+    let mut socket_lock = socket_file(paths.socket_dir()).into_os_string();
     socket_lock.push(".lock");
     let socket_lock = Path::new(&socket_lock);
-    if let State::Stale | State::Empty = read_state(socket_lock, &place.data())? {
+    if let State::Stale | State::Empty = read_state(socket_lock, &paths.data())? {
         remove_file(socket_lock)?;
     }
 
-    rotate_log(place, LOG_LIMIT_BYTES)?;
-    let log = place.log();
-    match create_new(&log, 0o600, place.server_owner()) {
+    rotate_log(paths, LOG_LIMIT_BYTES)?;
+    let log = paths.log();
+    match create_new(&log, 0o600, paths.server_owner()) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(&log, OFlags::RDONLY),
         created => created,
     }
@@ -428,8 +428,8 @@ async fn answers(socket_dir: &Path) -> bool {
 
 /// Copies a log over the limit aside and empties it. The server appends, so it goes on at the new
 /// beginning; what it writes between the two steps is lost.
-pub(super) fn rotate_log(place: &Place, limit_bytes: u64) -> Result<(), EmbeddedError> {
-    let (log, old_log) = (place.log(), place.old_log());
+pub(super) fn rotate_log(paths: &ServerPaths, limit_bytes: u64) -> Result<(), EmbeddedError> {
+    let (log, old_log) = (paths.log(), paths.old_log());
     let mut file = match open(&log, OFlags::RDWR) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened.map_err(EmbeddedError::io("open", &log))?,
@@ -443,7 +443,7 @@ pub(super) fn rotate_log(place: &Place, limit_bytes: u64) -> Result<(), Embedded
         return Ok(());
     }
     remove_file(&old_log)?;
-    create_new(&old_log, 0o600, place.server_owner())
+    create_new(&old_log, 0o600, paths.server_owner())
         .and_then(|mut old| io::copy(&mut file, &mut old))
         .map_err(EmbeddedError::io("write", &old_log))?;
     file.set_len(0).map_err(EmbeddedError::io("empty", &log))

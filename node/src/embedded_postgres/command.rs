@@ -17,7 +17,7 @@ pub(super) struct ServerUser {
     pub(super) gid: u32,
 }
 
-/// How programs are started.
+/// Environment in which programs are started.
 #[derive(Clone, Debug)]
 pub(super) struct Runner {
     /// The working folder.
@@ -26,15 +26,15 @@ pub(super) struct Runner {
     pub(super) user: Option<ServerUser>,
 }
 
-/// What a program did.
+/// Exit status and output of a program.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(super) struct CommandOutput {
     pub(super) status: ExitStatus,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
 
-impl Finished {
+impl CommandOutput {
     /// An error for `program` with what it said.
     pub(super) fn error(&self, program: impl Into<String>, log_tail: String) -> EmbeddedError {
         let mut output = self.status.to_string();
@@ -57,7 +57,7 @@ impl Runner {
         args: impl IntoIterator<Item = S>,
         stdin: &str,
         deadline: Deadline,
-    ) -> Result<Finished, EmbeddedError> {
+    ) -> Result<CommandOutput, EmbeddedError> {
         let mut command = Command::new(program);
         command
             .args(args)
@@ -94,7 +94,7 @@ impl Runner {
                 let _ = pipe.write_all(stdin.as_bytes()).await;
             }
             let output = child.wait_with_output().await.map_err(failed)?;
-            Ok(Finished {
+            Ok(CommandOutput {
                 status: output.status,
                 stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
                 stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

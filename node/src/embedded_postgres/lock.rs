@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::place::LockFile;
+use super::paths::LockFile;
 use super::{Deadline, EmbeddedError, blocking};
 
 /// flock(2) knows no timeout, so a wait with a deadline has to ask again and again.

@@ -34,7 +34,7 @@ mod binaries;
 mod cluster;
 mod command;
 mod lock;
-mod place;
+mod paths;
 #[cfg(test)]
 mod tests;
 
@@ -283,10 +283,10 @@ impl EmbeddedPostgres {
 
     async fn ensure_running_in(options: &EmbeddedOptions, clusters_root: &Path) -> Result<Self, EmbeddedError> {
         let deadline = Deadline::after(options.start_timeout);
-        let place = place::prepare(&options.data_dir, clusters_root).await?;
-        let start_lock = FileLock::exclusive(place.start_lock(), deadline).await?;
-        let users_lock = FileLock::shared(place.users_lock(), deadline).await?;
-        let cluster = Cluster::open(place, options.bin_dir.as_deref()).await?;
+        let paths = paths::prepare(&options.data_dir, clusters_root).await?;
+        let start_lock = FileLock::exclusive(paths.start_lock(), deadline).await?;
+        let users_lock = FileLock::shared(paths.users_lock(), deadline).await?;
+        let cluster = Cluster::open(paths, options.bin_dir.as_deref()).await?;
         cluster.create_if_missing(deadline).await?;
         let socket_dir = cluster.start(&options.settings, deadline).await?;
         drop(start_lock);
@@ -333,7 +333,7 @@ impl EmbeddedPostgres {
     /// given up all the same.
     pub(crate) async fn stop(self) -> Result<StopOutcome, EmbeddedError> {
         let deadline = Deadline::after(self.stop_timeout);
-        let _start_lock = FileLock::exclusive(self.cluster.place().start_lock(), deadline).await?;
+        let _start_lock = FileLock::exclusive(self.cluster.paths().start_lock(), deadline).await?;
         // Nobody can become a user while we hold the start lock, so being alone now is final.
         if !self.users_lock.try_upgrade()? {
             return Ok(StopOutcome::OthersRemain);

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::binaries::parse_major;
 use super::cluster::{State, conf_text, parse_pid_file, rotate_log};
-use super::place::{parse_passwd, socket_dir, socket_file};
+use super::paths::{parse_passwd, socket_dir, socket_file};
 use super::*;
 
 /// A data folder for one test; a server left in it is killed with it.
@@ -304,15 +304,15 @@ async fn a_server_that_cannot_start_tells_why() {
 async fn long_logs_are_cut() {
     let dir = TestDir::new();
     let postgres = EmbeddedPostgres::ensure_running(&dir.options()).await.unwrap();
-    let place = postgres.cluster.place().clone();
-    let before = std::fs::read(place.log()).unwrap();
+    let paths = postgres.cluster.paths().clone();
+    let before = std::fs::read(paths.log()).unwrap();
     assert!(!before.is_empty());
-    rotate_log(&place, before.len() as u64).unwrap();
-    assert!(!place.old_log().exists());
-    rotate_log(&place, 1).unwrap();
-    assert_eq!(std::fs::read(place.old_log()).unwrap(), before);
+    rotate_log(&paths, before.len() as u64).unwrap();
+    assert!(!paths.old_log().exists());
+    rotate_log(&paths, 1).unwrap();
+    assert_eq!(std::fs::read(paths.old_log()).unwrap(), before);
     sql(&postgres, "DO $$ BEGIN RAISE WARNING 'after the cut'; END $$").await;
-    let after = std::fs::read_to_string(place.log()).unwrap();
+    let after = std::fs::read_to_string(paths.log()).unwrap();
     assert!(after.contains("after the cut") && !after.contains('\0'), "{after}");
     postgres.stop().await.unwrap();
 }

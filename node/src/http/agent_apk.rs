@@ -14,7 +14,7 @@ use wire::enrollment::{AgentApkInfo, AgentApkUpdate};
 
 use super::extract::Person;
 use super::openapi::{ConflictRefusal, DeviceRefusals, NotFoundRefusal, PersonRefusals, QueryRefusals};
-use super::ranges::{Whole, answer};
+use super::ranges::{FileResponse, answer};
 use super::{ApiError, App};
 use crate::present;
 
@@ -49,7 +49,7 @@ pub(crate) async fn download(
     let Query(query) = query.map_err(present::query_refused)?;
     let download = app.system.enrollment.agent_apk(query.expires, &query.signature).await?;
     let facts = Arc::clone(&download.facts);
-    let whole = Whole { size: facts.size, sha256: &facts.sha256, file_name: "nexmdm-agent.apk" };
+    let whole = FileResponse { size: facts.size, sha256: &facts.sha256, file_name: "nexmdm-agent.apk" };
     Ok(answer(&headers, &whole, |from, to| download.bytes(from, to)))
 }
 

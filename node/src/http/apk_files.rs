@@ -11,7 +11,7 @@ use domain::ApkId;
 use super::agent_apk::SignedQuery;
 use super::extract::PathId;
 use super::openapi::{DeviceRefusals, NotFoundRefusal, QueryRefusals};
-use super::ranges::{Whole, answer};
+use super::ranges::{FileResponse, answer};
 use super::{ApiError, App};
 use crate::present;
 
@@ -37,6 +37,6 @@ pub(crate) async fn download(
     let Query(query) = query.map_err(present::query_refused)?;
     let file = app.system.apks.file(id, query.expires, &query.signature).await?;
     let (sha256, file_name) = (file.apk.sha256.clone(), format!("{}-{}.apk", file.apk.package, file.apk.version_code));
-    let whole = Whole { size: file.apk.size_bytes.unsigned_abs(), sha256: &sha256, file_name: &file_name };
+    let whole = FileResponse { size: file.apk.size_bytes.unsigned_abs(), sha256: &sha256, file_name: &file_name };
     Ok(answer(&headers, &whole, |from, to| file.bytes(from, to)))
 }

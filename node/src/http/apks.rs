@@ -18,7 +18,7 @@ use wire::apk::{Apk, ApkDetails, DownloadUrl};
 
 use super::apk_uploads::facts;
 use super::body::let_go;
-use super::commands::{read_parts, write_cursor};
+use super::commands::{parse_cursor_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App};
@@ -91,7 +91,7 @@ pub(crate) async fn list(
     query: Result<Query<ApksQuery>, QueryRejection>,
 ) -> Result<Json<Page<Apk>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let after = query.cursor.as_deref().map(read_parts).transpose()?;
+    let after = query.cursor.as_deref().map(parse_cursor_parts).transpose()?;
     let (apks, next) = app.system.apks.apks(&principal, query.package.as_deref(), after, query.limit).await?;
     Ok(Json(Page { items: apks.into_iter().map(shown).collect(), next_cursor: next.map(|(at, id)| write_cursor(at, id)) }))
 }

@@ -69,9 +69,9 @@ pub(crate) struct ExportQuery {
 }
 
 impl ExportQuery {
-    fn read(self) -> Result<AuditFilter, Invalid> {
+    fn parse(self) -> Result<AuditFilter, Invalid> {
         let Self { actor, action, target, request_id, text, from, to } = self;
-        let time = |field: &str, text: Option<String>| text.map(|text| present::read_time(field, &text)).transpose();
+        let time = |field: &str, text: Option<String>| text.map(|text| present::parse_time(field, &text)).transpose();
         Ok(AuditFilter { actor, action, target, request_id, text, from: time("from", from)?, to: time("to", to)? })
     }
 }
@@ -89,7 +89,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<AuditEntry>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let AuditQuery { actor, action, target, request_id, text, from, to, limit, cursor } = query;
-    let filter = ExportQuery { actor, action, target, request_id, text, from, to }.read()?;
+    let filter = ExportQuery { actor, action, target, request_id, text, from, to }.parse()?;
     let older_than = cursor.map(|cursor| cursor.parse().map_err(|_| Invalid::new("cursor", "not a cursor of this list"))).transpose()?;
     let page = app.system.audit.page(&principal, filter, older_than, limit.unwrap_or(PAGE_DEFAULT)).await?;
     Ok(Json(Page { items: page.entries.into_iter().map(entry).collect(), next_cursor: page.next.map(|seq| seq.to_string()) }))
@@ -109,7 +109,7 @@ pub(crate) async fn export(
     query: Result<Query<ExportQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let pieces = app.system.audit.export(&principal, query.read()?).await?;
+    let pieces = app.system.audit.export(&principal, query.parse()?).await?;
     Ok(table(pieces, "audit.csv"))
 }
 

@@ -1,4 +1,4 @@
-//! Where a request really comes from: the peer, or what trusted proxies say of it.
+//! Client address of a request: the peer, or the address that trusted proxies report.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,15 +16,15 @@ pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[I
     let mut client = peer.ip();
     let mut hops = headers.get_all(FORWARDED_FOR).iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     while is_trusted(&client) {
-        // What does not read came from further away than anybody we trust can vouch for.
-        let Some(hop) = hops.next().and_then(read) else { break };
+        // An invalid hop was not written by a trusted proxy.
+        let Some(hop) = hops.next().and_then(parse_hop) else { break };
         client = hop;
     }
     if client == peer.ip() { peer } else { SocketAddr::new(client, 0) }
 }
 
-/// One hop; some proxies write a port as well.
-fn read(hop: &[u8]) -> Option<IpAddr> {
+/// Parses one hop; some proxies add a port.
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let hop = std::str::from_utf8(hop).ok()?.trim().trim_matches('"');
     let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|address| address.ip()));
     let address = address.or_else(|_| hop.trim_start_matches('[').trim_end_matches(']').parse());

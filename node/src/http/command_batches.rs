@@ -18,8 +18,8 @@ use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::command::{BatchCounts, BatchPlan, BatchResponse, CommandBatch, PathCounts, PlannedCommand};
 
-use super::commands::{idempotency_key, read_parts, stored_json, write_cursor};
-use super::device_bulk::read_ids;
+use super::commands::{idempotency_key, parse_cursor_parts, stored_json, write_cursor};
+use super::device_bulk::parse_ids;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::table::table;
@@ -51,7 +51,7 @@ pub(crate) async fn create(
     let asked: wire::command::BatchRequest = body::parse_object(&bytes)?;
     let idempotency_key = idempotency_key(&headers, "command-batches", &bytes)?;
     let target = match (asked.target.ids, asked.target.filter) {
-        (Some(ids), None) => BulkTarget::Ids(read_ids(&ids)?),
+        (Some(ids), None) => BulkTarget::Ids(parse_ids(&ids)?),
         (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
         (Some(_), Some(_)) => return Err(Invalid::new("target.filter", "give either ids or filter").into()),
         (None, None) => return Err(Invalid::new("target.ids", "required, unless there is a filter").into()),
@@ -87,7 +87,7 @@ pub(crate) async fn list(
     query: Result<Query<BatchesQuery>, QueryRejection>,
 ) -> Result<Json<Page<CommandBatch>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let after = query.cursor.as_deref().map(read_parts).transpose()?;
+    let after = query.cursor.as_deref().map(parse_cursor_parts).transpose()?;
     let (batches, next) = app.system.commands.batches(&principal, after, query.limit).await?;
     let next_cursor = next.map(|(at, id)| write_cursor(at, id));
     Ok(Json(Page { items: batches.into_iter().map(present_batch).collect(), next_cursor }))

@@ -53,7 +53,7 @@ pub(crate) struct CommandsQuery {
 }
 
 impl CommandsQuery {
-    fn read(
+    fn parse(
         self,
         device: Option<DeviceId>,
         batch: Option<CommandBatchId>,
@@ -75,7 +75,7 @@ impl CommandsQuery {
             action: self.action,
             created_by: self.created_by,
         };
-        Ok((query, self.cursor.as_deref().map(read_cursor).transpose()?, self.limit))
+        Ok((query, self.cursor.as_deref().map(parse_cursor).transpose()?, self.limit))
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) async fn of_device(
 ) -> Result<Json<Page<CommandRecord>>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     let Query(query) = query.map_err(present::query_refused)?;
-    page(&app, &principal, query.read(Some(id), None)?).await
+    page(&app, &principal, query.parse(Some(id), None)?).await
 }
 
 /// Lists all commands, newest first.
@@ -137,7 +137,7 @@ pub(crate) async fn list(
     query: Result<Query<CommandsQuery>, QueryRejection>,
 ) -> Result<Json<Page<CommandRecord>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    page(&app, &principal, query.read(None, None)?).await
+    page(&app, &principal, query.parse(None, None)?).await
 }
 
 /// Lists the commands of a batch, newest first.
@@ -154,7 +154,7 @@ pub(crate) async fn of_batch(
 ) -> Result<Json<Page<CommandRecord>>, ApiError> {
     let id: CommandBatchId = present::id("batch", &id)?;
     let Query(query) = query.map_err(present::query_refused)?;
-    let query = query.read(None, Some(id))?;
+    let query = query.parse(None, Some(id))?;
     app.system.commands.batch(&principal, id).await?;
     page(&app, &principal, query).await
 }
@@ -236,8 +236,8 @@ pub(super) fn write_cursor(at: Timestamp, id: impl std::fmt::Display) -> String 
     format!("{}.{id}", at.timestamp_micros())
 }
 
-/// Reads [`write_cursor`].
-pub(super) fn read_parts<T: std::str::FromStr>(text: &str) -> Result<(Timestamp, T), Invalid> {
+/// Parses the text of [`write_cursor`].
+pub(super) fn parse_cursor_parts<T: std::str::FromStr>(text: &str) -> Result<(Timestamp, T), Invalid> {
     let read = || {
         let (at, id) = text.split_once('.')?;
         // Before the year 2200, so that every database can take it.
@@ -247,8 +247,8 @@ pub(super) fn read_parts<T: std::str::FromStr>(text: &str) -> Result<(Timestamp,
     read().ok_or_else(|| Invalid::new("cursor", "not a cursor of this list"))
 }
 
-fn read_cursor(text: &str) -> Result<CommandCursor, Invalid> {
-    read_parts(text).map(|(created_at, id)| CommandCursor { created_at, id })
+fn parse_cursor(text: &str) -> Result<CommandCursor, Invalid> {
+    parse_cursor_parts(text).map(|(created_at, id)| CommandCursor { created_at, id })
 }
 
 #[cfg(test)]
@@ -259,9 +259,9 @@ mod tests {
     fn cursors_survive_the_trip_and_others_are_refused() {
         let at = chrono::DateTime::from_timestamp_micros(1_780_000_000_123_456).unwrap();
         let id = CommandId(uuid::Uuid::from_u128(7));
-        assert_eq!(read_cursor(&write_cursor(at, id)).unwrap(), CommandCursor { created_at: at, id });
+        assert_eq!(parse_cursor(&write_cursor(at, id)).unwrap(), CommandCursor { created_at: at, id });
         for bad in ["", "7", "7.7", "-1.00000000-0000-0000-0000-000000000007"] {
-            assert!(read_cursor(bad).is_err(), "{bad}");
+            assert!(parse_cursor(bad).is_err(), "{bad}");
         }
     }
 }

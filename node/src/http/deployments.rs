@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
 
-use super::commands::{idempotency_key, read_parts, write_cursor};
+use super::commands::{idempotency_key, parse_cursor_parts, write_cursor};
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::table::table;
@@ -102,7 +102,7 @@ pub(crate) async fn list(
         apk: query.apk_id.map(|id| id.parse().map_err(|_| Invalid::new("apk_id", "not the id of an APK"))).transpose()?,
         id: None,
     };
-    let after = query.cursor.as_deref().map(read_parts).transpose()?;
+    let after = query.cursor.as_deref().map(parse_cursor_parts).transpose()?;
     let (rows, next) = app.system.deployments.list(&principal, &wanted, after, query.limit).await?;
     let next_cursor = next.map(|(at, id)| write_cursor(at, id));
     Ok(Json(Page { items: rows.into_iter().map(present_deployment).collect(), next_cursor }))

@@ -35,17 +35,17 @@ pub(crate) async fn bulk(
 ) -> Result<Json<BulkResponse>, ApiError> {
     principal.require(Permission::ManageDevices).map_err(ServiceError::from)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
-    let request = read(body::parse_object(&bytes)?)?;
+    let request = parse(body::parse_object(&bytes)?)?;
     let dry_run = request.dry_run;
     let outcomes: Vec<_> = app.system.devices.bulk(&principal, request).await?.into_iter().map(outcome).collect();
     let count = |kind: &str| outcomes.iter().filter(|outcome| outcome.outcome == kind).count();
     Ok(Json(BulkResponse { dry_run, changed: count("changed"), unchanged: count("unchanged"), refused: count("refused"), outcomes }))
 }
 
-fn read(request: wire::devices::BulkRequest) -> Result<BulkRequest, Invalid> {
+fn parse(request: wire::devices::BulkRequest) -> Result<BulkRequest, Invalid> {
     let wire::devices::BulkRequest { ids, filter, action, tags, groups, monitored_app, dry_run } = request;
     let target = match (ids, filter) {
-        (Some(ids), None) => BulkTarget::Ids(read_ids(&ids)?),
+        (Some(ids), None) => BulkTarget::Ids(parse_ids(&ids)?),
         (None, Some(filter)) => BulkTarget::Filter(convert::filter(filter)?),
         (Some(_), Some(_)) => return Err(Invalid::new("filter", "give either ids or filter")),
         (None, None) => return Err(Invalid::new("ids", "required, unless there is a filter")),
@@ -87,7 +87,7 @@ fn read(request: wire::devices::BulkRequest) -> Result<BulkRequest, Invalid> {
     }
 }
 
-pub(super) fn read_ids(ids: &[String]) -> Result<Vec<DeviceId>, Invalid> {
+pub(super) fn parse_ids(ids: &[String]) -> Result<Vec<DeviceId>, Invalid> {
     let read = |(at, id): (usize, &String)| id.parse().map_err(|_| Invalid::new(format!("ids[{at}]"), "not a device id"));
     ids.iter().enumerate().map(read).collect()
 }
@@ -116,7 +116,7 @@ mod tests {
     use serde_json::json;
 
     fn field(request: serde_json::Value) -> String {
-        read(serde_json::from_value(request).unwrap()).unwrap_err().field
+        parse(serde_json::from_value(request).unwrap()).unwrap_err().field
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(field(json!({"action": "add_tags", "ids": [id], "tags": ["a"], "groups": ["b"]})), "groups");
         assert_eq!(field(json!({"action": "set_monitored_app", "ids": [id]})), "monitored_app");
         let clear = json!({"action": "set_monitored_app", "ids": [id], "monitored_app": null});
-        let read = read(serde_json::from_value(clear).unwrap()).unwrap();
+        let read = parse(serde_json::from_value(clear).unwrap()).unwrap();
         assert_eq!(read.action, BulkAction::Edit(DevicePatch { monitored: Some(None), ..Default::default() }));
     }
 }

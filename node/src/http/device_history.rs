@@ -64,8 +64,8 @@ pub(crate) async fn history(
     let Query(query) = query.map_err(present::query_refused)?;
     let metrics = wanted_metrics(query.metrics.as_deref())?;
     let request = HistoryRequest {
-        from: query.from.map(|text| present::read_time("from", &text)).transpose()?,
-        to: query.to.map(|text| present::read_time("to", &text)).transpose()?,
+        from: query.from.map(|text| present::parse_time("from", &text)).transpose()?,
+        to: query.to.map(|text| present::parse_time("to", &text)).transpose()?,
         points: query.points,
     };
     let history = app.system.history.device(&principal, id, request).await?;
@@ -152,7 +152,7 @@ pub(crate) async fn events(
         Some(names) => names.split(',').map(|name| EventKind::parse("kind", name.trim())).collect::<Result<Vec<_>, _>>()?,
         None => vec![],
     };
-    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
     let page = app.system.history.events(&principal, id, &kinds, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
     let items = page.events.into_iter().map(|event| DeviceEvent {
         at: present::time(event.at),
@@ -168,7 +168,7 @@ fn write_cursor(cursor: EventCursor) -> String {
     format!("{}-{}", cursor.at.timestamp_micros(), cursor.id)
 }
 
-fn read_cursor(text: &str) -> Result<EventCursor, Invalid> {
+fn parse_cursor(text: &str) -> Result<EventCursor, Invalid> {
     let read = || {
         let (at, id) = text.split_once('-')?;
         // Before the year 2200, so that every database can take it.
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn cursors_survive_the_trip_and_others_are_refused() {
         let cursor = EventCursor { at: chrono::DateTime::from_timestamp_micros(1_780_000_000_123_456).unwrap(), id: 7 };
-        assert_eq!(read_cursor(&write_cursor(cursor)).unwrap(), cursor);
+        assert_eq!(parse_cursor(&write_cursor(cursor)).unwrap(), cursor);
         for bad in ["", "7", "-1-7", "1-", "9223372036854775807-1", "1-99999999999999999999"] {
-            assert!(read_cursor(bad).is_err(), "{bad}");
+            assert!(parse_cursor(bad).is_err(), "{bad}");
         }
     }
 

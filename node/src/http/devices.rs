@@ -66,7 +66,7 @@ pub(crate) async fn list(
         app_status: query.app_status,
     })?;
     let scope = if query.deleted { DeviceListScope::Deleted } else { DeviceListScope::Active };
-    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
     let page = app.system.devices.page(&principal, filter, scope, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;
     Ok(Json(Page { items: page.devices.iter().map(present::device_details).collect(), next_cursor: page.next.as_ref().map(write_cursor) }))
 }
@@ -178,7 +178,7 @@ fn write_cursor(cursor: &Cursor) -> String {
     format!("{}{}", cursor.id.0.simple(), hex::encode(&cursor.key))
 }
 
-fn read_cursor(text: &str) -> Result<Cursor, Invalid> {
+fn parse_cursor(text: &str) -> Result<Cursor, Invalid> {
     let read = || {
         let (id, key) = text.split_at_checked(32)?;
         Some(Cursor { id: id.parse().ok()?, key: String::from_utf8(hex::decode(key).ok()?).ok()? })
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn cursors_survive_the_trip_and_others_are_refused() {
         let cursor = Cursor { key: "laden ä/1?&".into(), id: DeviceId(uuid::Uuid::from_u128(7)) };
-        assert_eq!(read_cursor(&write_cursor(&cursor)).unwrap(), cursor);
+        assert_eq!(parse_cursor(&write_cursor(&cursor)).unwrap(), cursor);
         for bad in ["", "abc", "ä".repeat(40).as_str(), &"z".repeat(64), "00000000000000000000000000000007ff"] {
-            assert!(read_cursor(bad).is_err(), "{bad}");
+            assert!(parse_cursor(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A file as an answer: all of it, a range of it, or the word that it is the one that is known (RFC 9110, 13 and 14).
+//! File responses with conditional and range requests (RFC 9110, 13 and 14).
 
 use std::ops::RangeInclusive;
 
@@ -16,19 +16,19 @@ use super::ApiError;
 const APK_TYPE: &str = "application/vnd.android.package-archive";
 
 /// A file that never changes under its SHA-256.
-pub(super) struct Whole<'a> {
+pub(super) struct FileResponse<'a> {
     /// Its length in bytes.
     pub(super) size: u64,
     /// Its SHA-256, hex.
     pub(super) sha256: &'a str,
-    /// What it is saved as; letters, digits, `.` and `-`.
+    /// File name; letters, digits, `.` and `-`.
     pub(super) file_name: &'a str,
 }
 
 /// The answer to a request for an APK. `bytes` makes the bytes of a range, if some are wanted.
 pub(super) fn answer(
     headers: &HeaderMap,
-    whole: &Whole<'_>,
+    whole: &FileResponse<'_>,
     bytes: impl FnOnce(u64, u64) -> mpsc::Receiver<std::io::Result<Bytes>>,
 ) -> Response {
     let size = whole.size;

@@ -83,7 +83,7 @@ async fn connection(
     permit: OwnedSemaphorePermit,
 ) {
     let _permit = permit;
-    let _open = Open::new(&app);
+    let _guard = ConnectionGuard::new(&app);
     // Small answers must not wait for an acknowledgement (Nagle).
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return http(stream, peer, router, &app).await };
@@ -138,10 +138,10 @@ where
     }
 }
 
-/// Counts a connection for as long as it lives.
-struct Open(prometheus::IntGauge);
+/// Guard that counts a connection while it is open.
+struct ConnectionGuard(prometheus::IntGauge);
 
-impl Open {
+impl ConnectionGuard {
     fn new(app: &App) -> Self {
         let gauge = app.observability.connections.clone();
         gauge.inc();
@@ -149,7 +149,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

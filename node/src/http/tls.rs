@@ -16,21 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
-/// How often the files are looked at.
+/// Check interval of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The certificate in force, and where it comes from.
+/// Certificate in force and its files, reloaded when they change.
 #[derive(Debug)]
-struct Renewable {
+struct ReloadableCertificate {
     certificate_file: PathBuf,
     key_file: PathBuf,
-    current: RwLock<(Arc<CertifiedKey>, Changed)>,
+    current: RwLock<(Arc<CertifiedKey>, ModifiedTimes)>,
 }
 
-/// When both files changed last.
-type Changed = [SystemTime; 2];
+/// Modification times of both files.
+type ModifiedTimes = [SystemTime; 2];
 
-impl Renewable {
+impl ReloadableCertificate {
     fn read(certificate_file: PathBuf, key_file: PathBuf) -> anyhow::Result<Self> {
         // The times first: what changes while it is read is read again.
         let changed = changed(&certificate_file, &key_file)?;
@@ -50,13 +50,13 @@ impl Renewable {
     }
 }
 
-impl ResolvesServerCert for Renewable {
+impl ResolvesServerCert for ReloadableCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).0))
     }
 }
 
-fn changed(certificate_file: &Path, key_file: &Path) -> anyhow::Result<Changed> {
+fn changed(certificate_file: &Path, key_file: &Path) -> anyhow::Result<ModifiedTimes> {
     let at = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).with_context(|| path.display().to_string());
     Ok([at(certificate_file)?, at(key_file)?])
 }
@@ -77,7 +77,7 @@ pub(crate) fn acceptor(config: &Config, stopping: CancellationToken) -> anyhow::
         return Ok(None);
     }
     let files = (PathBuf::from(&config.http.tls_certificate_file), PathBuf::from(&config.http.tls_key_file));
-    let renewable = Arc::new(Renewable::read(files.0, files.1)?);
+    let renewable = Arc::new(ReloadableCertificate::read(files.0, files.1)?);
     let mut tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -116,7 +116,7 @@ mod tests {
         let folder = chaos::harness::TempDir::new("tls").unwrap();
         let files = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
         let first = write(folder.path(), &["a.example"]);
-        let renewable = Renewable::read(files.0.clone(), files.1.clone()).unwrap();
+        let renewable = ReloadableCertificate::read(files.0.clone(), files.1.clone()).unwrap();
         let in_force = || renewable.current.read().unwrap().0.cert[0].to_vec();
         assert_eq!(in_force(), first);
         assert!(!renewable.renew().unwrap());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chaos::agent_command::{DeviceKey, Keys, Seen, Verdict, judge, judge_legacy};
 use chaos::client::{AgentSocket, Client, EnrolledDevice};
-use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, Place};
+use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, FaultScope};
 use chaos::harness::{Cluster, TempDir};
 use serde_json::{Value, json};
 use wire::agent::Command;
@@ -88,7 +88,7 @@ async fn without_its_socket_a_device_gets_a_push_message_and_without_that_its_he
     eventually("the record", async || (record(&bench.client, &bench.admin, &second).await["path"] == "push").then_some(())).await;
 
     // Google is down for the whole life of the next: its heartbeat brings it.
-    fake.fail(Place::Everybody, Fault::Unavailable { retry_after: None }, None);
+    fake.fail(FaultScope::Everybody, Fault::Unavailable { retry_after: None }, None);
     let third = send(&bench.client, &bench.admin, &device, json!({"action": "ring"})).await;
     eventually("its heartbeat brings it", async || {
         let answer = beat(-300).await;
@@ -100,7 +100,7 @@ async fn without_its_socket_a_device_gets_a_push_message_and_without_that_its_he
 
     // A token that Google knows no more is forgotten.
     fake.heal();
-    fake.fail(Place::Token("push-token".into()), Fault::Unregistered, None);
+    fake.fail(FaultScope::Token("push-token".into()), Fault::Unregistered, None);
     send(&bench.client, &bench.admin, &device, json!({"action": "ring"})).await;
     within(Duration::from_secs(60), "the token is forgotten", async || {
         (bench.sql("SELECT count(*) FROM device WHERE fcm_token IS NOT NULL") == "0").then_some(())

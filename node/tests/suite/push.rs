@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use actors::metrics::Metrics;
 use actors::push::{PushMessage, PushOutcome, PushSender};
 use actors::settings::FcmSettings;
-use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, Place};
+use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, FaultScope};
 use chaos::harness::TempDir;
 use domain::DeviceId;
 use domain::rate::RateLimit;
@@ -193,7 +193,7 @@ async fn each_fault_has_its_outcome() {
     ] {
         let push = Push::start().await;
         assert_eq!(push.send(message(2)).await, PushOutcome::Accepted);
-        push.fake.fail(Place::Token("push-token-1".into()), fault.clone(), None);
+        push.fake.fail(FaultScope::Token("push-token-1".into()), fault.clone(), None);
         match (push.send(message(1)).await, wanted) {
             // Up to half more, so that not all come back at once.
             (PushOutcome::RetryAfter(wait), PushOutcome::RetryAfter(least)) => {
@@ -210,7 +210,7 @@ async fn each_fault_has_its_outcome() {
 #[tokio::test]
 async fn the_alert_ends_with_the_next_message_that_is_taken() {
     let push = Push::start().await;
-    push.fake.fail(Place::Token("push-token-1".into()), Fault::SenderIdMismatch, None);
+    push.fake.fail(FaultScope::Token("push-token-1".into()), Fault::SenderIdMismatch, None);
     assert_eq!(push.send(message(1)).await, PushOutcome::Refused("sender_id_mismatch"));
     assert_eq!(push.misconfigured(), (1, Some("sender_id_mismatch")));
     assert_eq!(push.send(message(2)).await, PushOutcome::Accepted, "another device is not held up");
@@ -220,7 +220,7 @@ async fn the_alert_ends_with_the_next_message_that_is_taken() {
 #[tokio::test]
 async fn a_refused_account_is_asked_for_once_and_no_message_tried_with_it() {
     let push = Push::start().await;
-    push.fake.fail(Place::TokenEndpoint, Fault::InvalidGrant, None);
+    push.fake.fail(FaultScope::TokenEndpoint, Fault::InvalidGrant, None);
     let sent: Vec<_> = (0..30).map(|n| push.submit(message(n))).collect();
     for outcome in sent {
         assert_eq!(wait(outcome).await, PushOutcome::Refused("service_account_refused"));
@@ -233,7 +233,7 @@ async fn a_refused_account_is_asked_for_once_and_no_message_tried_with_it() {
 #[tokio::test]
 async fn an_outage_of_the_token_endpoint_is_no_misconfiguration() {
     let push = Push::start().await;
-    push.fake.fail(Place::TokenEndpoint, Fault::Unavailable { retry_after: Some("1".into()) }, Some(1));
+    push.fake.fail(FaultScope::TokenEndpoint, Fault::Unavailable { retry_after: Some("1".into()) }, Some(1));
     let PushOutcome::RetryAfter(pause) = push.send(message(1)).await else { panic!("not told to come back") };
     assert!(pause >= Duration::from_secs(1), "{pause:?}");
     assert_eq!(push.misconfigured(), (0, None));
@@ -246,7 +246,7 @@ async fn retry_after_holds_up_everybody_and_nothing_is_sent_meanwhile() {
     for as_date in [false, true] {
         let retry_after = if as_date { clock(3).format("%a, %d %b %Y %H:%M:%S GMT").to_string() } else { "1".to_owned() };
         let before = push.fake.counts();
-        push.fake.fail(Place::Everybody, Fault::QuotaExceeded { retry_after: Some(retry_after.clone()) }, Some(1));
+        push.fake.fail(FaultScope::Everybody, Fault::QuotaExceeded { retry_after: Some(retry_after.clone()) }, Some(1));
         let PushOutcome::RetryAfter(wait_for) = push.send(message(1)).await else { panic!("not told to come back") };
         let refused = Instant::now();
         let paused_for = push.sender.status().paused_for.expect("no pause");
@@ -266,7 +266,7 @@ async fn retry_after_holds_up_everybody_and_nothing_is_sent_meanwhile() {
 async fn after_a_pause_one_message_goes_ahead() {
     let push = Push::with(FakeFcmOptions { latency: Duration::from_millis(20), ..Default::default() }, |_| {}).await;
     assert_eq!(push.send(message(0)).await, PushOutcome::Accepted);
-    push.fake.fail(Place::Everybody, Fault::Unavailable { retry_after: Some("1".into()) }, None);
+    push.fake.fail(FaultScope::Everybody, Fault::Unavailable { retry_after: Some("1".into()) }, None);
     assert!(matches!(push.send(message(1)).await, PushOutcome::RetryAfter(_)));
     let mut sent: Vec<_> = (10..30).map(|n| push.submit(message(n))).collect();
     assert!(matches!(wait(sent.remove(0)).await, PushOutcome::RetryAfter(_)));
@@ -281,7 +281,7 @@ async fn after_a_pause_one_message_goes_ahead() {
 #[tokio::test]
 async fn a_message_whose_life_ends_in_the_queue_is_not_sent() {
     let push = Push::start().await;
-    push.fake.fail(Place::Everybody, Fault::Unavailable { retry_after: Some("2".into()) }, Some(1));
+    push.fake.fail(FaultScope::Everybody, Fault::Unavailable { retry_after: Some("2".into()) }, Some(1));
     assert!(matches!(push.send(message(1)).await, PushOutcome::RetryAfter(_)));
     let short = push.submit(PushMessage { ttl_s: 1, ..message(2) });
     let long = push.submit(PushMessage { ttl_s: 60, ..message(3) });
@@ -317,7 +317,7 @@ async fn no_more_than_so_many_a_second_go_out() {
 #[tokio::test]
 async fn a_hanging_answer_ends_with_the_timeout_and_the_next_goes_through() {
     let push = Push::with(FakeFcmOptions::default(), |settings| settings.timeout = Duration::from_millis(400)).await;
-    for (n, place) in [(1, Place::TokenEndpoint), (2, Place::Everybody)] {
+    for (n, place) in [(1, FaultScope::TokenEndpoint), (2, FaultScope::Everybody)] {
         push.fake.fail(place.clone(), Fault::Hang, Some(1));
         let PushOutcome::RetryAfter(wait) = push.send(message(n)).await else { panic!("{place:?}") };
         assert!(wait >= Duration::from_secs(1) && push.counted("timeout") == u64::try_from(n).unwrap(), "{place:?}: {wait:?}");
@@ -329,7 +329,7 @@ async fn a_hanging_answer_ends_with_the_timeout_and_the_next_goes_through() {
 async fn an_outage_stops_the_hammering() {
     let push = Push::start().await;
     assert_eq!(push.send(message(0)).await, PushOutcome::Accepted);
-    push.fake.fail(Place::Everybody, Fault::Internal, None);
+    push.fake.fail(FaultScope::Everybody, Fault::Internal, None);
     let sent: Vec<_> = (0..200).map(|n| push.submit(message(1000 + n))).collect();
     eventually("a pause", async || push.sender.status().paused_for).await;
     let tried = push.fake.counts().messages;
@@ -341,7 +341,7 @@ async fn an_outage_stops_the_hammering() {
 #[tokio::test]
 async fn a_full_queue_says_so_at_once_and_a_stop_tells_all_that_wait() {
     let mut push = Push::with(FakeFcmOptions::default(), |settings| (settings.concurrency, settings.queue_max) = (1, 3)).await;
-    push.fake.fail(Place::Everybody, Fault::Hang, None);
+    push.fake.fail(FaultScope::Everybody, Fault::Hang, None);
     let first = push.submit(message(0));
     eventually("the first on its way", async || (push.fake.counts().messages == 1).then_some(())).await;
     // One more is held by the dispatcher, three wait.
@@ -383,7 +383,7 @@ async fn no_secret_is_logged_and_an_alert_once_a_minute() {
     let account: serde_json::Value = serde_json::from_str(push.fake.account_json()).unwrap();
     assert_eq!(push.send(message(1)).await, PushOutcome::Accepted);
     for fault in [Fault::SenderIdMismatch, Fault::ThirdPartyAuth, Fault::Reset, Fault::Garbage, Fault::Unauthenticated] {
-        push.fake.fail(Place::Everybody, fault, None);
+        push.fake.fail(FaultScope::Everybody, fault, None);
         push.send(message(1)).await;
     }
     let log = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());

@@ -1,4 +1,4 @@
-//! The fields of an action's parameters, and what a filled form asks for.
+//! Form fields of action parameters, and the command request of a filled form.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::format;
 use crate::polling::use_polling;
 use crate::route::{Route, Section};
 
-/// How often the allowed commands are read again.
+/// Poll interval of the allowed commands.
 const REREAD: Duration = Duration::from_secs(15);
-/// Lives to choose from, s.
+/// Expiry choices, s.
 const LIVES: [i64; 6] = [60, 600, 3_600, 21_600, 86_400, 604_800];
-/// Fields of the forms, for what is wrong with none of them.
+/// Names of all fields, to find errors that belong to none of them.
 pub(crate) const FIELDS: [&str; 8] = [
     "params.duration_s",
     "params.package",
@@ -33,28 +33,28 @@ pub(crate) const FIELDS: [&str; 8] = [
     "expires_in_s",
 ];
 
-/// What a form held, so that it can be shown again. It may hold a secret.
+/// Field values of a form, so that it can be shown again. May contain a secret.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Draft(Rc<Vec<(String, String)>>);
 
 impl Draft {
-    /// What was sent.
+    /// Values of a submitted form.
     pub(crate) fn of(form: &FormEvent) -> Self {
         let text = |(name, value)| if let FormValue::Text(text) = value { Some((name, text)) } else { None };
         Self(Rc::new(form.values().into_iter().filter_map(text).collect()))
     }
 
-    /// These fields.
+    /// Draft with these values.
     pub(crate) fn with(fields: &[(&str, &str)]) -> Self {
         Self(Rc::new(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()))
     }
 
-    /// What a field held, as it is.
+    /// Value of a field, verbatim.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The same, trimmed, and `None` when nothing is left.
+    /// Trimmed value of a field; `None` if empty.
     pub(crate) fn some(&self, name: &str) -> Option<String> {
         self.get(name).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
     }
@@ -63,13 +63,13 @@ impl Draft {
         self.some(name).unwrap_or_default()
     }
 
-    /// A whole number, if the field holds anything.
+    /// Integer value of a field; `None` if empty.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Invalid> {
         let read = |text: String| text.parse().map_err(|_| Invalid::new(name, "must be a whole number"));
         self.some(name).map(read).transpose()
     }
 
-    /// The command that it asks for.
+    /// The command request of the form.
     ///
     /// # Errors
     /// Names the field.
@@ -91,7 +91,7 @@ impl Draft {
             ActionKind::WifiConnect => Action::WifiConnect {
                 ssid: self.get("params.ssid").unwrap_or_default().to_owned(),
                 security: WifiSecurity::parse("params.security", &self.or_empty("params.security"))?,
-                // Spaces belong to it.
+                // Spaces are significant.
                 password: self.get("params.password").filter(|password| !password.is_empty()).map(str::to_owned),
             },
             ActionKind::Exec => match self.some("params.name") {
@@ -220,20 +220,20 @@ fn ExecField(held: String, submission: Submission) -> Element {
     }
 }
 
-/// The limits of commands, as far as a form tells them.
+/// Limits of commands that forms display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct CommandLimits {
-    /// When a command is worthless unless told otherwise, s.
+    /// Default expiry, s.
     pub(crate) expires_default_s: i64,
-    /// The longest life, s.
+    /// Longest expiry, s.
     pub(crate) expires_max_s: i64,
-    /// Commands of a batch in a second unless told otherwise.
+    /// Default rate of a batch, commands per second.
     pub(crate) rate_default: i32,
-    /// The most to ask for.
+    /// Highest rate of a batch.
     pub(crate) rate_max: i32,
 }
 
-/// The limits in force; none are known while the server stops.
+/// The limits in force; empty while the server stops.
 pub(crate) fn use_command_limits() -> CommandLimits {
     let session = use_session();
     use_hook(|| {
@@ -250,8 +250,8 @@ pub(crate) fn use_command_limits() -> CommandLimits {
     })
 }
 
-/// Lives of a command: each with its value, the empty one is the server's own choice.
-pub(crate) fn lives(limits: &CommandLimits) -> Vec<(String, String)> {
+/// Expiry choices with value and text; the empty value is the default of the server.
+pub(crate) fn expiry_choices(limits: &CommandLimits) -> Vec<(String, String)> {
     let default = match limits.expires_default_s {
         0 => "Default".to_owned(),
         seconds => format!("{} (default)", format::duration(seconds)),
@@ -261,13 +261,13 @@ pub(crate) fn lives(limits: &CommandLimits) -> Vec<(String, String)> {
     std::iter::once((String::new(), default)).chain(others.map(|life| (life.to_string(), format::duration(life)))).collect()
 }
 
-/// How long a command is good for.
+/// Field for the expiry of a command.
 #[component]
 pub(crate) fn ExpiryField(chosen: String, limits: CommandLimits, #[props(default)] hint: String, submission: Submission) -> Element {
     rsx! {
         Field { name: "expires_in_s", label: "Expires after", hint, error: submission.error("expires_in_s"),
             select { id: "expires_in_s", name: "expires_in_s", aria_describedby: "expires_in_s-note",
-                for (value, text) in lives(&limits) {
+                for (value, text) in expiry_choices(&limits) {
                     option { key: "{value}", value: "{value}", selected: value == chosen, "{text}" }
                 }
             }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn lives_keep_to_the_limits() {
         let limits = CommandLimits { expires_default_s: 3_600, expires_max_s: 86_400, ..CommandLimits::default() };
-        let shown: Vec<_> = lives(&limits).into_iter().map(|(value, text)| format!("{value}={text}")).collect();
+        let shown: Vec<_> = expiry_choices(&limits).into_iter().map(|(value, text)| format!("{value}={text}")).collect();
         assert_eq!(shown, ["=1 h (default)", "60=1 min", "600=10 min", "21600=6 h", "86400=1 d"]);
     }
 }

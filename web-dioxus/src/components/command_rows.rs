@@ -1,4 +1,4 @@
-//! A list of commands: a line for each, which opens to all that is known of it, and taking one back.
+//! List of commands with expandable details, and cancellation.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use domain::command::CommandOutcome;
 use domain::{CommandId, Timestamp};
 use store::CommandRow;
 
-use crate::components::command_bits::{action_named, json_lines, params_line, path_text, progress_text, state_badge};
+use crate::components::command_widgets::{action_named, json_lines, params_line, path_text, progress_text, state_badge};
 use crate::components::{Confirm, CopyButton, Glyph, Go, LocalTime, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::route::Route;
 use crate::toasts::use_toasts;
 
-/// What a line begins with.
+/// Label at the start of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Named {
+pub(crate) enum RowLabel {
     /// The action: the list is of one device.
     Action,
     /// The device: the list is of one batch.
@@ -27,9 +27,9 @@ pub(crate) enum Named {
     Both,
 }
 
-/// Commands, and what becomes of them.
+/// Commands with their progress.
 #[component]
-pub(crate) fn CommandRows(rows: Arc<Vec<CommandRow>>, named: Named, label: String, onchange: EventHandler<()>) -> Element {
+pub(crate) fn CommandRows(rows: Arc<Vec<CommandRow>>, named: RowLabel, label: String, onchange: EventHandler<()>) -> Element {
     let mut asked = use_signal(|| None::<CommandRow>);
     let now = clock::now();
     rsx! {
@@ -50,7 +50,7 @@ pub(crate) fn CommandRows(rows: Arc<Vec<CommandRow>>, named: Named, label: Strin
 }
 
 #[component]
-fn Row(row: CommandRow, named: Named, now: Timestamp, oncancel: EventHandler<CommandRow>) -> Element {
+fn Row(row: CommandRow, named: RowLabel, now: Timestamp, oncancel: EventHandler<CommandRow>) -> Element {
     let progress = &row.progress;
     let (action, params) = (action_named(&row.action), params_line(&row.params));
     let at = progress.finished_at.unwrap_or(row.created_at);
@@ -67,9 +67,9 @@ fn Row(row: CommandRow, named: Named, now: Timestamp, oncancel: EventHandler<Com
                     span { class: "command-state", {state_badge(progress)} }
                     span { class: "command-what",
                         match named {
-                            Named::Action => rsx! { strong { "{action}" } span { class: "muted truncate", "{params}" } },
-                            Named::Device => rsx! { strong { class: "truncate", "{row.alias}" } },
-                            Named::Both => rsx! { strong { "{action}" } span { class: "muted truncate", "{row.alias}" } },
+                            RowLabel::Action => rsx! { strong { "{action}" } span { class: "muted truncate", "{params}" } },
+                            RowLabel::Device => rsx! { strong { class: "truncate", "{row.alias}" } },
+                            RowLabel::Both => rsx! { strong { "{action}" } span { class: "muted truncate", "{row.alias}" } },
                         }
                     }
                     span { class: "command-said muted truncate", "{said}" }
@@ -86,7 +86,7 @@ fn Row(row: CommandRow, named: Named, now: Timestamp, oncancel: EventHandler<Com
 fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) -> Element {
     let session = use_session();
     let progress = row.progress;
-    // What no build knows takes what the service demands then.
+    // An unknown action needs the permission that the service requires for it.
     let permission = ActionKind::parse("action", &row.action).map_or(domain::access::Permission::SendCommands, ActionKind::permission);
     let cancelable = progress.state.is_open() && session.may(permission);
     let tries = match (progress.attempts, progress.path) {
@@ -150,7 +150,7 @@ fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) 
     }
 }
 
-/// Asks before a command is taken back.
+/// Confirmation of a cancellation.
 #[component]
 pub(crate) fn Cancel(id: CommandId, what: String, alias: String, delivered: bool, onclose: EventHandler<()>) -> Element {
     let session = use_session();

@@ -13,8 +13,7 @@ pub(crate) fn Dialog(title: String, #[props(default)] wide: bool, onclose: Event
     }
 }
 
-/// Asks before something that has consequences. `mild`: it is easily taken back;
-/// `dismiss` is what the way out is called.
+/// Confirmation dialog. `mild`: the action is easily undone; `dismiss` is the label of the cancel button.
 #[component]
 pub(crate) fn Confirm(
     title: String,

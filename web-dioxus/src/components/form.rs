@@ -1,4 +1,4 @@
-//! Forms: fields with what is wrong with them, dialogs with fields, and how sending one went.
+//! Forms: fields with errors, form dialogs, and submission state.
 
 use actors::ServiceError;
 use dioxus::html::FormValue;
@@ -10,7 +10,7 @@ use crate::components::{Glyph, icon};
 use crate::field_labels::{field_name, labeled};
 use crate::toasts::{Toasts, use_toasts};
 
-/// What a field of a form holds; empty when there is no such field.
+/// Value of a form field; empty when there is no such field.
 pub(crate) fn text_of(form: &FormEvent, name: &str) -> String {
     match form.get_first(name) {
         Some(FormValue::Text(text)) => text,
@@ -18,12 +18,12 @@ pub(crate) fn text_of(form: &FormEvent, name: &str) -> String {
     }
 }
 
-/// The same, trimmed, and `None` when nothing is left.
+/// Trimmed value of a form field; `None` if empty.
 pub(crate) fn some_of(form: &FormEvent, name: &str) -> Option<String> {
     Some(text_of(form, name).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Every checked box of a name.
+/// Values of all checked boxes of a name.
 pub(crate) fn checked_of(form: &FormEvent, name: &str) -> Vec<String> {
     form.get(name).into_iter().filter_map(|value| if let FormValue::Text(text) = value { Some(text) } else { None }).collect()
 }
@@ -33,7 +33,7 @@ pub(crate) fn labels_of(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
 }
 
-/// How sending a form goes: is it on its way, and what was refused.
+/// Submission state of a form: whether it is in progress, and its errors.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Submission {
     refused: Signal<Option<Invalid>>,
@@ -43,13 +43,13 @@ pub(crate) struct Submission {
 }
 
 impl Submission {
-    /// Takes the form, unless it is on its way already.
+    /// Starts a submission, unless one is in progress.
     pub(crate) fn begin(mut self) -> bool {
         self.attempts += 1;
         !std::mem::replace(&mut *self.busy.write(), true)
     }
 
-    /// Notes how it went. What a field is to blame for is shown at the field, the rest as a message.
+    /// Ends a submission. Field errors are shown at the field, others as a message.
     pub(crate) fn done<T>(mut self, outcome: Result<T, ServiceError>) -> Option<T> {
         self.busy.set(false);
         match outcome {
@@ -69,40 +69,40 @@ impl Submission {
         }
     }
 
-    /// Forgets what was refused, because the form is opened anew.
+    /// Clears the errors when the form is reopened.
     pub(crate) fn reset(mut self) {
         self.busy.set(false);
         self.refused.set(None);
     }
 
-    /// Whether it is on its way.
+    /// Whether a submission is in progress.
     pub(crate) fn busy(self) -> bool {
         (self.busy)()
     }
 
-    /// What is wrong with a field.
+    /// Error of a field.
     pub(crate) fn error(self, name: &str) -> Option<String> {
         self.refused.read().as_ref().filter(|invalid| field_name(invalid) == name).map(|invalid| invalid.problem.clone())
     }
 
-    /// What is wrong with none of these fields: it has to be shown at the end of the form.
+    /// Error that belongs to none of these fields, to be shown at the end of the form.
     pub(crate) fn other_error(self, names: &[&str]) -> Option<String> {
         let refused = self.refused.read();
         refused.as_ref().filter(|invalid| !names.contains(&field_name(invalid))).map(labeled)
     }
 
-    /// Where the glue moves the focus; the number makes every attempt a change.
+    /// Focus target for the script; the number makes every attempt a change.
     pub(crate) fn focus(self) -> String {
         self.refused.read().as_ref().map_or_else(String::new, |invalid| format!("{}:{}", field_name(invalid), (self.attempts)()))
     }
 }
 
-/// A form that can be sent.
+/// Hook for a submission state.
 pub(crate) fn use_submission() -> Submission {
     Submission { refused: use_signal(|| None), attempts: use_signal(|| 0), busy: use_signal(|| false), toasts: use_toasts() }
 }
 
-/// A field with its label, and below it a hint or what is wrong with it.
+/// Field with label and hint or error.
 #[component]
 pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String, error: Option<String>, children: Element) -> Element {
     rsx! {
@@ -117,7 +117,7 @@ pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String,
     }
 }
 
-/// A field that takes one line of text.
+/// Single-line text field.
 #[component]
 pub(crate) fn TextField(
     name: String,
@@ -139,7 +139,7 @@ pub(crate) fn TextField(
     }
 }
 
-/// A dialog with a form in it. Enter sends it, Escape leaves it.
+/// Dialog with a form. Enter submits it, Escape closes it.
 #[component]
 pub(crate) fn FormDialog(
     title: String,

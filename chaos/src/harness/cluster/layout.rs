@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::harness::free_port;
 
-/// What nodes of a cluster share, kept beside their data.
+/// Shared keys of a cluster, stored beside its data.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Secrets {
     pub(super) admin_password: String,
@@ -24,7 +24,7 @@ pub(super) fn node_name(index: usize) -> String {
     format!("node-{}", char::from_digit(index as u32 + 1, 36).unwrap_or('z'))
 }
 
-/// The place of a node of [`node_name`].
+/// Index of a node of [`node_name`].
 pub(super) fn node_index(name: &str) -> Option<usize> {
     (0..36).find(|index| node_name(*index) == name)
 }

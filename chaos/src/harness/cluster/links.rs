@@ -1,5 +1,4 @@
-//! What lies between the nodes of a cluster: nothing, proxies of ours, or
-//! cables between network namespaces.
+//! Links between the nodes of a cluster: direct, through proxies, or cables between network namespaces.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +22,7 @@ pub enum Network {
     Namespaces,
 }
 
-/// The links between all nodes that there may be; the node with the lower name dials.
+/// Links between all possible nodes; the node with the lower name dials.
 pub(super) enum Links {
     Plain,
     Proxies(BTreeMap<(usize, usize), Proxy>),
@@ -31,11 +30,11 @@ pub(super) enum Links {
 }
 
 impl Links {
-    /// Lays them between nodes with these cluster ports.
-    pub(super) async fn lay(network: Network, ports: &[u16]) -> Result<Self> {
+    /// Creates the links between nodes with these cluster ports.
+    pub(super) async fn create(network: Network, ports: &[u16]) -> Result<Self> {
         match network {
             Network::Plain => Ok(Self::Plain),
-            Network::Namespaces => Ok(Self::Namespaces { cables: Namespaces::lay(ports.len())?, nodes: ports.len() }),
+            Network::Namespaces => Ok(Self::Namespaces { cables: Namespaces::create(ports.len())?, nodes: ports.len() }),
             Network::Proxies => {
                 let mut links = BTreeMap::new();
                 for (a, b) in pairs(ports.len()) {
@@ -46,7 +45,7 @@ impl Links {
         }
     }
 
-    /// Where `a` dials `b`, when that is not where `b` says that it is.
+    /// Address at which `a` dials `b`, if it differs from the published one.
     pub(super) fn address(&self, a: usize, b: usize, port: u16) -> Option<String> {
         match self {
             Self::Plain => None,
@@ -55,7 +54,7 @@ impl Links {
         }
     }
 
-    /// Decides what happens on one; `forward` is from the lower one.
+    /// Sets the modes of a link; `forward` is from the lower node.
     pub(super) fn set(&self, link: (usize, usize), modes: Modes) -> Result<()> {
         match self {
             Self::Plain => bail!("the links of this cluster cannot be disturbed"),
@@ -65,7 +64,7 @@ impl Links {
         Ok(())
     }
 
-    /// Lets everything pass on all of them.
+    /// Restores all links.
     pub(super) fn heal(&self) -> Result<()> {
         match self {
             Self::Plain => Ok(()),

@@ -22,23 +22,23 @@ use crate::http::Call;
 use crate::network::namespaces::{enter, hub_address, node_address};
 use crate::network::{Modes, Proxy};
 
-/// Nodes that can be added later: the links to them are laid in advance.
+/// Nodes that can be added later; their links are created in advance.
 const SPARE_NODES: usize = 4;
 
-/// How to start a cluster.
+/// Options of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
     /// The `nexmdm` binary.
     pub binary: PathBuf,
-    /// Nodes to begin with.
+    /// Initial number of nodes.
     pub nodes: usize,
-    /// Variables of every node.
+    /// Environment variables of every node.
     pub env: Vec<(String, String)>,
-    /// A folder that stays, to go on with the same data; otherwise a new one that goes.
+    /// Persistent folder; otherwise a temporary one.
     pub data_dir: Option<PathBuf>,
-    /// Where that new one is made.
+    /// Parent of the temporary folder.
     pub parent_dir: Option<PathBuf>,
-    /// What lies between nodes, and whether it can be disturbed.
+    /// Kind of links between nodes.
     pub network: Network,
     /// Deadline of a node's `/readyz`.
     pub ready_within: Duration,
@@ -47,7 +47,7 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
-    /// A cluster whose links and databases can be disturbed.
+    /// Options with links and databases that can be disturbed.
     pub fn new(binary: impl Into<PathBuf>, nodes: usize) -> Self {
         Self {
             binary: binary.into(),
@@ -61,7 +61,7 @@ impl ClusterOptions {
         }
     }
 
-    /// With one more variable for every node.
+    /// Adds a variable for every node.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
         self
@@ -72,11 +72,11 @@ impl ClusterOptions {
 pub struct Member {
     name: String,
     node: Node,
-    /// In front of its PostgreSQL.
+    /// Proxy in front of its PostgreSQL.
     database: Option<Proxy>,
 }
 
-/// Node processes, their database and what lies between; all is gone when this is dropped.
+/// Node processes, their database and links; stopped on drop.
 pub struct Cluster {
     options: ClusterOptions,
     secrets: Secrets,
@@ -105,9 +105,9 @@ impl Cluster {
         let database = DatabaseServer::start(&options.binary, &folder.join("database"), &options.env).await?;
         let ports = distinct_ports(options.nodes + SPARE_NODES)?;
         let nodes = options.nodes;
-        let links = Links::lay(options.network, &ports).await?;
+        let links = Links::create(options.network, &ports).await?;
         let mut cluster = Self { options, secrets, members: Vec::new(), ports, links, database, folder, temporary };
-        // The first one alone: it makes tables and the admin account.
+        // The first node alone, as it creates the tables and the admin account.
         for n in 0..nodes {
             cluster.spawn_next().await?;
             if n == 0 {
@@ -144,7 +144,7 @@ impl Cluster {
         }
         options.env.push(("NEXMDM__CLUSTER__PEER_ADDRESSES".into(), peers.join(",")));
         options.kept_dir = Some(self.folder.join(&name));
-        // The caller's word comes last and counts.
+        // The variables of the caller take precedence.
         options.env.extend(self.options.env.clone());
         let node = Node::spawn(options).with_context(|| name.clone())?;
         self.members.push(Member { name, node, database });
@@ -161,20 +161,20 @@ impl Cluster {
             .env("NEXMDM__SECRETS__JWT_KEY", &self.secrets.jwt_key)
             .env("NEXMDM__SECRETS__CLUSTER_KEY", &self.secrets.cluster_key)
             .env("NEXMDM__CLUSTER__NODE_NAME", name)
-            // One folder for all: whichever node drives a deployment hands its file out.
+            // One folder for all, as any node may serve the file of a deployment.
             .env("NEXMDM__APKS__STORE_URL", self.folder.join("apks").display().to_string())
             .env("NEXMDM__CLUSTER__LISTEN", format!("127.0.0.1:{cluster_port}"))
     }
 
-    /// How a node called `name` would be started over the same database by
-    /// somebody else: with a folder and a port of its own, not a member here.
-    pub fn stranger(&self, name: &str) -> Result<NodeOptions> {
+    /// Options of a foreign node called `name` on the same database, with a folder and a port of its own, which is not a member of
+    /// this cluster.
+    pub fn foreign_node_options(&self, name: &str) -> Result<NodeOptions> {
         let mut options = self.node_options(name, free_port()?, self.database.url().to_owned());
         options.env.extend(self.options.env.clone());
         Ok(options)
     }
 
-    /// Where a node listens for other nodes, past all proxies.
+    /// Cluster address of a node, bypassing proxies.
     pub fn cluster_address(&self, name: &str) -> Result<String> {
         let place = self.members.iter().position(|member| member.name == name);
         let port = place.and_then(|place| self.ports.get(place)).with_context(|| format!("there is no {name}"))?;
@@ -206,12 +206,12 @@ impl Cluster {
         member.map(|member| &mut member.node).with_context(|| format!("there is no {name}"))
     }
 
-    /// Changes what happens between two nodes; `forward` is from the one with the lower name.
+    /// Sets the modes between two nodes; `forward` is from the one with the lower name.
     pub fn set_link(&self, a: &str, b: &str, modes: Modes) -> Result<()> {
         self.links.set(link_of(a, b)?, modes)
     }
 
-    /// The same for all links of a node; `forward` is from it.
+    /// Sets the modes of all links of a node; `forward` is from it.
     pub fn set_links_of(&self, name: &str, modes: Modes) -> Result<()> {
         self.member(name)?;
         let turned = Modes { forward: modes.backward, backward: modes.forward };
@@ -221,14 +221,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// Changes what happens between a node and its database.
+    /// Sets the modes between a node and its database.
     pub fn set_database_link(&self, name: &str, modes: Modes) -> Result<()> {
         let proxy = self.member(name)?.database.as_ref();
         proxy.with_context(|| format!("the database of {name} cannot be disturbed"))?.set(modes);
         Ok(())
     }
 
-    /// Stops PostgreSQL under all nodes.
+    /// Stops PostgreSQL while all nodes run.
     pub async fn stop_database(&mut self) -> Result<()> {
         self.database.stop().await
     }
@@ -237,27 +237,27 @@ impl Cluster {
     pub async fn start_database(&mut self) -> Result<()> {
         self.database.start_again().await?;
         for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
-            proxy.lead_to(self.database.target()?);
+            proxy.set_target(self.database.target()?);
         }
         Ok(())
     }
 
-    /// Whether PostgreSQL is meant to run.
+    /// Whether PostgreSQL was started and not stopped.
     pub fn database_runs(&self) -> bool {
         self.database.is_running()
     }
 
-    /// The database past all proxies, as libpq reads it.
+    /// Database URL for libpq, bypassing proxies.
     pub fn database_url(&self) -> &str {
         self.database.url()
     }
 
-    /// A way to look into the database, past all proxies.
+    /// Access to the database, bypassing proxies.
     pub fn psql(&self) -> Psql {
         self.database.psql()
     }
 
-    /// Lets everything between processes pass again.
+    /// Restores all links between processes.
     pub fn heal_links(&self) -> Result<()> {
         for proxy in self.members.iter().filter_map(|member| member.database.as_ref()) {
             proxy.set(Modes::default());
@@ -270,12 +270,12 @@ impl Cluster {
         &self.secrets.admin_password
     }
 
-    /// Where everything lies: logs, data, secrets.
+    /// Folder of logs, data and secrets.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Leaves the folder behind, for whoever wants to know what happened.
+    /// Keeps the folder for analysis.
     pub fn keep_folder(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             temporary.keep();
@@ -288,10 +288,10 @@ impl Cluster {
         client.get_json("/v1/cluster", &token).await
     }
 
-    /// `POST /v1/cluster/nodes/{name}/drain` or `/resume`, asked of any node that runs.
+    /// `POST /v1/cluster/nodes/{name}/drain` or `/resume`, sent to any running node.
     pub async fn order(&mut self, name: &str, what: &str) -> Result<()> {
         let asked = self.members.iter_mut().filter_map(|member| member.node.is_running().then(|| member.name.clone()));
-        // The others first: a drained node may be on its way out.
+        // The other nodes first, as a drained node may be stopping.
         let mut asked: Vec<String> = asked.collect();
         asked.sort_by_key(|other| other == name);
         let mut trouble = anyhow::anyhow!("no node runs");
@@ -325,7 +325,7 @@ impl Drop for Cluster {
         let _ = self.heal_links();
         for member in &mut self.members {
             if member.node.is_running() {
-                let _ = member.node.resume().and_then(|()| member.node.ask_to_end());
+                let _ = member.node.resume().and_then(|()| member.node.send_terminate());
             }
         }
     }
@@ -337,12 +337,12 @@ impl Member {
         &self.name
     }
 
-    /// Where devices and people reach it.
+    /// URL for devices and people.
     pub fn url(&self) -> String {
         self.node.url()
     }
 
-    /// Its process.
+    /// Process of the node.
     pub fn node(&self) -> &Node {
         &self.node
     }

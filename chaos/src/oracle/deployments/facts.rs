@@ -1,4 +1,4 @@
-//! What is known about deployments: rows of the database, steps of devices, and what people did.
+//! Facts about deployments: rows of the database, steps of devices, and actions of operators.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -18,82 +18,82 @@ pub struct DeploymentRow {
     pub version_code: i64,
     /// `running`, `paused`, `canceled` or `finished`.
     pub state: String,
-    /// What it may do and when.
+    /// Options that are checked.
     pub options: Limits,
 }
 
-/// The options that are judged.
+/// Deployment options that the oracle checks.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Limits {
-    /// Success threshold in per cent and least number of first devices that are done; `None`: no first devices.
+    /// Success threshold in percent and minimum of completed canary devices; `None`: no canary.
     pub canary: Option<(u32, u32)>,
-    /// Starts in any minute; 0: no limit.
+    /// Most starts per minute; 0: unlimited.
     pub rate_per_minute: u32,
-    /// Attempts at a time.
+    /// Most concurrent attempts.
     pub concurrency: u32,
-    /// When devices may begin.
+    /// Maintenance window.
     pub window: Option<Window>,
 }
 
 /// A row of `deployment_task`.
 #[derive(Debug, Clone)]
 pub struct TaskRow {
-    /// Of which deployment.
+    /// Id of the deployment.
     pub deployment: String,
-    /// Whose.
+    /// Id of the device.
     pub device_id: String,
-    /// Whether it is one of the first.
+    /// Whether the device belongs to the canary.
     pub canary: bool,
-    /// Where it stands.
+    /// State of the task.
     pub state: String,
-    /// Why; empty without a reason.
+    /// Reason of the state; empty without one.
     pub reason: String,
-    /// When the device was let through last.
+    /// Last time that the device was accepted, microseconds.
     pub accepted_us: Option<i64>,
-    /// When it was over.
+    /// End, microseconds.
     pub finished_us: Option<i64>,
 }
 
 /// A row of `deployment_attempt`.
 #[derive(Debug, Clone)]
 pub struct AttemptRow {
-    /// Of which deployment.
+    /// Id of the deployment.
     pub deployment: String,
-    /// Whose.
+    /// Id of the device.
     pub device_id: String,
-    /// When it started.
+    /// Start, microseconds.
     pub started_us: i64,
-    /// When it was over; `None`: it is under way.
+    /// End, microseconds; `None` while it is in progress.
     pub finished_us: Option<i64>,
 }
 
-/// What a device did or told about an installation.
+/// Step of an installation, done or reported by a device.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// Number of the device.
     pub device: u32,
-    /// Of which deployment; empty for updates of the agent.
+    /// Id of the deployment; empty for updates of the agent.
     pub deployment: String,
-    /// Which try, when the device knew it.
+    /// Number of the attempt, when the device knew it.
     pub attempt: Option<u32>,
     /// A status, or `downloaded`, `installed`, `rebooted`, `hung`.
     pub step: String,
-    /// The answer, when it was told.
+    /// HTTP status, when the step was reported.
     pub status: Option<u16>,
-    /// When it was sent.
+    /// Time of sending, microseconds.
     pub sent_us: i64,
-    /// When the answer was there, or it was done.
+    /// Time of the response, or of the step itself, microseconds.
     pub answered_us: i64,
-    /// Package, when it was installed.
+    /// Installed package.
     pub package: Option<String>,
-    /// Version code, when it was installed.
+    /// Installed version code.
     pub version_code: Option<i64>,
 }
 
-/// Something that stops deployments, or its end.
+/// Event that stops deployments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Brake {
+pub enum StopEvent {
     /// The deployment is paused.
     Pause,
     /// The deployment is canceled.
@@ -104,35 +104,36 @@ pub enum Brake {
     FlagOff,
 }
 
-/// A brake that was put on or released.
+/// Operator action that starts or ends a stop of deployments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Act {
-    /// Of which deployment; `None`: of all.
+pub struct OperatorAction {
+    /// Id of the deployment; `None`: all deployments.
     pub deployment: Option<String>,
-    /// Which brake.
-    pub brake: Brake,
-    /// Whether it was put on.
+    /// Kind of stop.
+    #[serde(rename = "brake")]
+    pub stop: StopEvent,
+    /// Whether the stop starts; otherwise it ends.
     pub on: bool,
-    /// When it was asked for, microseconds.
+    /// Time of the request, microseconds.
     pub sent_us: i64,
-    /// When it was acknowledged, microseconds.
+    /// Time of the acknowledgement, microseconds.
     pub answered_us: i64,
 }
 
-/// All of it.
+/// All facts about deployments.
 #[derive(Debug, Default)]
 pub struct Deployments {
-    /// By id.
+    /// Deployments by id.
     pub rows: BTreeMap<String, DeploymentRow>,
     /// Tasks.
     pub tasks: Vec<TaskRow>,
     /// Attempts.
     pub attempts: Vec<AttemptRow>,
-    /// What devices did and told, in the order of the record.
+    /// Steps of devices, in the order of the record.
     pub steps: Vec<Step>,
-    /// What stopped deployments.
-    pub acts: Vec<Act>,
-    /// Counters as the API told them when nothing was under way, by deployment and state.
+    /// Actions that stop deployments or end a stop.
+    pub operator_actions: Vec<OperatorAction>,
+    /// Counters of the API at quiescence, by deployment and state.
     pub counts: HashMap<String, BTreeMap<String, u64>>,
 }
 
@@ -147,39 +148,40 @@ struct Line {
     version_code: Option<i64>,
 }
 
-/// A line of a record that says what was done to deployments; devices and servers have no part in it.
+/// Line of a record with an operator action; the device field is empty.
 #[derive(Serialize, Deserialize)]
-struct ActLine {
+struct ActionLine {
     what: String,
     device_id: String,
     server: String,
     answered_at: String,
-    act: Act,
+    #[serde(rename = "act")]
+    action: OperatorAction,
 }
 
 impl Deployments {
-    /// Takes over what a line of a record says about an installation.
+    /// Reads a record line with a step of an installation.
     pub(in crate::oracle) fn read_step(&mut self, text: &str, device: u32, sent_us: i64, answered_us: i64) -> Result<()> {
         let Line { step, deployment_id, attempt, status, package, version_code } = serde_json::from_str(text)?;
         self.steps.push(Step { device, deployment: deployment_id, attempt, step, status, sent_us, answered_us, package, version_code });
         Ok(())
     }
 
-    /// Takes over what a line of a record says that somebody did.
-    pub(in crate::oracle) fn read_act(&mut self, text: &str) -> Result<()> {
-        self.acts.push(serde_json::from_str::<ActLine>(text)?.act);
+    /// Reads a record line with an operator action.
+    pub(in crate::oracle) fn read_action(&mut self, text: &str) -> Result<()> {
+        self.operator_actions.push(serde_json::from_str::<ActionLine>(text)?.action);
         Ok(())
     }
 }
 
-/// Appends what was done to a record, for whoever judges it later.
+/// Appends an operator action to a record.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn append_act(path: &Path, server: &str, at: DateTime<Utc>, act: &Act) -> Result<()> {
+pub fn append_action(path: &Path, server: &str, at: DateTime<Utc>, action: &OperatorAction) -> Result<()> {
     use std::io::Write;
     let answered_at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let line = ActLine { what: "act".into(), device_id: String::new(), server: server.to_owned(), answered_at, act: act.clone() };
+    let line = ActionLine { what: "act".into(), device_id: String::new(), server: server.to_owned(), answered_at, action: action.clone() };
     let mut text = serde_json::to_vec(&line)?;
     text.push(b'\n');
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);

@@ -1,5 +1,5 @@
-//! P5: a deployment never does more at a time than its options allow, opens to all only after its first devices went
-//! well, and says what is true. P6: what stops it is in force within ten seconds.
+//! P5: a deployment respects the limits of its options, starts the rest only after its canary has passed, and reports correct
+//! states. P6: a stop is in force within ten seconds.
 
 mod facts;
 mod pace;
@@ -10,19 +10,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
-pub use facts::{Act, AttemptRow, Brake, DeploymentRow, Deployments, Limits, Step, TaskRow, append_act};
+pub use facts::{AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, Step, StopEvent, TaskRow, append_action};
 pub use pace::{most_at_a_time, most_in_a_minute};
 pub(super) use rows::read;
 
 use super::history::clock_text;
 use super::{Check, History, Violation};
 
-const OVER: [&str; 4] = ["succeeded", "failed", "skipped", "canceled"];
+const FINAL_STATES: [&str; 4] = ["succeeded", "failed", "skipped", "canceled"];
 
-/// Pace, gate, window, counters and versions.
+/// Checks rate, canary, window, counters and versions.
 pub(super) fn check(history: &History) -> Check {
     let facts = &history.deployments;
-    let mut found = Found { promise: "P5", violations: Vec::new() };
+    let mut findings = Findings { promise: "P5", violations: Vec::new() };
     let mut notes = Vec::new();
     for (id, row) in &facts.rows {
         let attempts: Vec<&AttemptRow> = facts.attempts.iter().filter(|attempt| attempt.deployment == *id).collect();
@@ -30,26 +30,26 @@ pub(super) fn check(history: &History) -> Check {
         let Limits { rate_per_minute, concurrency, .. } = row.options;
         let (minute, at_us) = most_in_a_minute(&attempts);
         if rate_per_minute > 0 && minute > rate_per_minute as usize {
-            found.add("", format!("{id} started {minute} in the minute up to {}, allowed are {rate_per_minute}", clock_text(at_us)));
+            findings.add("", format!("{id} started {minute} in the minute up to {}, allowed are {rate_per_minute}", clock_text(at_us)));
         }
         let (at_a_time, at_us) = most_at_a_time(&attempts);
         if at_a_time > concurrency as usize {
-            found.add("", format!("{id} had {at_a_time} under way at {}, allowed are {concurrency}", clock_text(at_us)));
+            findings.add("", format!("{id} had {at_a_time} under way at {}, allowed are {concurrency}", clock_text(at_us)));
         }
-        gate(id, row, &attempts, &tasks, &mut found);
+        canary_gate(id, row, &attempts, &tasks, &mut findings);
         for task in &tasks {
             if let (Some(window), Some(at_us)) = (&row.options.window, task.accepted_us)
                 && !window.is_open(time(at_us))
             {
-                found.add(&task.device_id, format!("was let through by {id} at {}, outside its window", clock_text(at_us)));
+                findings.add(&task.device_id, format!("was let through by {id} at {}, outside its window", clock_text(at_us)));
             }
         }
-        counters(facts, id, &tasks, &mut found);
+        counters(facts, id, &tasks, &mut findings);
         notes.push(states(id, row, &tasks, minute, at_a_time));
     }
-    accepted(history, &mut found);
-    versions(history, &mut found);
-    found.violations.sort_by(|a, b| (&a.device, &a.what).cmp(&(&b.device, &b.what)));
+    accepted(history, &mut findings);
+    versions(history, &mut findings);
+    findings.violations.sort_by(|a, b| (&a.device, &a.what).cmp(&(&b.device, &b.what)));
     let looked_at = if facts.rows.is_empty() && facts.steps.is_empty() {
         "nothing to check: there was no deployment".to_owned()
     } else {
@@ -61,25 +61,25 @@ pub(super) fn check(history: &History) -> Check {
             facts.steps.len()
         )
     };
-    Check { promise: "P5", looked_at, violations: found.violations, notes }
+    Check { promise: "P5", looked_at, violations: findings.violations, notes }
 }
 
-/// Nothing begins once a stop is in force.
+/// Checks that nothing starts once a stop is in force.
 pub(super) fn check_stops(history: &History) -> Check {
-    let mut found = Found { promise: "P6", violations: Vec::new() };
-    let stops = stopped::check(history, &mut found);
+    let mut findings = Findings { promise: "P6", violations: Vec::new() };
+    let stops = stopped::check(history, &mut findings);
     let looked_at =
         if stops == 0 { "nothing to check: nothing was stopped".to_owned() } else { format!("{stops} times something was stopped") };
-    Check { promise: "P6", looked_at, violations: found.violations, notes: Vec::new() }
+    Check { promise: "P6", looked_at, violations: findings.violations, notes: Vec::new() }
 }
 
-/// What broke a promise.
-struct Found {
+/// Violations of a promise.
+struct Findings {
     promise: &'static str,
     violations: Vec<Violation>,
 }
 
-impl Found {
+impl Findings {
     fn add(&mut self, device: &str, what: String) {
         self.violations.push(Violation { promise: self.promise, device: device.to_owned(), what });
     }
@@ -89,8 +89,8 @@ fn time(at_us: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(at_us).unwrap_or_default()
 }
 
-/// No other device starts before enough of the first ones succeeded.
-fn gate(id: &str, row: &DeploymentRow, attempts: &[&AttemptRow], tasks: &[&TaskRow], found: &mut Found) {
+/// Checks that no other device starts before enough canary devices have succeeded.
+fn canary_gate(id: &str, row: &DeploymentRow, attempts: &[&AttemptRow], tasks: &[&TaskRow], findings: &mut Findings) {
     let Some((threshold_pct, min_count)) = row.options.canary else { return };
     let first: HashSet<&str> = tasks.iter().filter(|task| task.canary).map(|task| task.device_id.as_str()).collect();
     let others = attempts.iter().filter(|attempt| !first.contains(attempt.device_id.as_str()));
@@ -107,31 +107,31 @@ fn gate(id: &str, row: &DeploymentRow, attempts: &[&AttemptRow], tasks: &[&TaskR
              least {min_count} are wanted",
             clock_text(opened.started_us)
         );
-        found.add(&opened.device_id, what);
+        findings.add(&opened.device_id, what);
     }
 }
 
-/// What the API counts is what the table holds.
-fn counters(facts: &Deployments, id: &str, tasks: &[&TaskRow], found: &mut Found) {
-    let Some(told) = facts.counts.get(id) else { return };
+/// Checks that the counters of the API agree with the table.
+fn counters(facts: &Deployments, id: &str, tasks: &[&TaskRow], findings: &mut Findings) {
+    let Some(reported) = facts.counts.get(id) else { return };
     let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
     for task in tasks {
         *counted.entry(&task.state).or_default() += 1;
     }
-    let states: HashSet<&str> = told.keys().map(String::as_str).chain(counted.keys().copied()).collect();
+    let states: HashSet<&str> = reported.keys().map(String::as_str).chain(counted.keys().copied()).collect();
     for state in states {
-        let (told, counted) = (told.get(state).copied().unwrap_or(0), counted.get(state).copied().unwrap_or(0));
-        if told != counted {
-            found.add("", format!("{id} tells of {told} devices that are {state}, the table has {counted}"));
+        let (reported, counted) = (reported.get(state).copied().unwrap_or(0), counted.get(state).copied().unwrap_or(0));
+        if reported != counted {
+            findings.add("", format!("{id} tells of {reported} devices that are {state}, the table has {counted}"));
         }
     }
 }
 
-/// Devices go on only after their `accepted` was acknowledged, and within the window. One that has the version already has
-/// nothing to install, and may report its success at once.
-fn accepted(history: &History, found: &mut Found) {
+/// Checks that devices continue only after their `accepted` was acknowledged, and within the window. A device that has the
+/// version already may report success at once.
+fn accepted(history: &History, findings: &mut Findings) {
     let facts = &history.deployments;
-    let mut let_through: HashSet<(u32, &str, Option<u32>)> = HashSet::new();
+    let mut accepted_attempts: HashSet<(u32, &str, Option<u32>)> = HashSet::new();
     let mut installed: HashMap<(u32, &str), i64> = HashMap::new();
     let has_version = |installed: &HashMap<(u32, &str), i64>, device: u32, deployment: &str| {
         let row = facts.rows.get(deployment);
@@ -140,23 +140,25 @@ fn accepted(history: &History, found: &mut Found) {
     for step in facts.steps.iter().filter(|step| !step.deployment.is_empty()) {
         let key = (step.device, step.deployment.as_str(), step.attempt);
         match (step.step.as_str(), step.status) {
-            ("succeeded", _) if !let_through.contains(&key) && has_version(&installed, step.device, &step.deployment) => {}
+            ("succeeded", _) if !accepted_attempts.contains(&key) && has_version(&installed, step.device, &step.deployment) => {}
             ("accepted", Some(200)) => {
-                let_through.insert(key);
+                accepted_attempts.insert(key);
                 let window = facts.rows.get(&step.deployment).and_then(|row| row.options.window.as_ref());
                 if window.is_some_and(|window| !window.is_open(time(step.sent_us)) && !window.is_open(time(step.answered_us))) {
                     let what = format!("was let through by {} at {}, outside its window", step.deployment, clock_text(step.answered_us));
-                    found.add(history.devices.text(step.device), what);
+                    findings.add(history.devices.text(step.device), what);
                 }
             }
-            ("downloading" | "verifying" | "installing" | "downloaded" | "installed" | "succeeded", _) if !let_through.contains(&key) => {
+            ("downloading" | "verifying" | "installing" | "downloaded" | "installed" | "succeeded", _)
+                if !accepted_attempts.contains(&key) =>
+            {
                 let what = format!("went on with {} ({}) without having been let through", step.deployment, step.step);
-                found.add(history.devices.text(step.device), what);
+                findings.add(history.devices.text(step.device), what);
             }
             _ => {}
         }
         if let ("installed", Some(package), Some(code)) = (step.step.as_str(), &step.package, step.version_code)
-            && let_through.contains(&key)
+            && accepted_attempts.contains(&key)
         {
             let newest = installed.entry((step.device, package)).or_insert(code);
             *newest = code.max(*newest);
@@ -164,8 +166,8 @@ fn accepted(history: &History, found: &mut Found) {
     }
 }
 
-/// Who succeeded has the version or a newer one, and whose success was acknowledged has succeeded.
-fn versions(history: &History, found: &mut Found) {
+/// Checks that devices which succeeded have the version or a newer one, and that acknowledged successes are stored.
+fn versions(history: &History, findings: &mut Findings) {
     let facts = &history.deployments;
     let mut newest: HashMap<(&str, &str), i64> = HashMap::new();
     let mut acknowledged: HashMap<(&str, &str), i64> = HashMap::new();
@@ -182,35 +184,35 @@ fn versions(history: &History, found: &mut Found) {
     }
     for task in &facts.tasks {
         let Some(row) = facts.rows.get(&task.deployment) else { continue };
-        // Devices that are not in the record are none of its business.
+        // Devices that are not in the record are not checked.
         if history.devices.find(&task.device_id).is_none() {
             continue;
         }
         let has = newest.get(&(task.device_id.as_str(), row.package.as_str())).is_some_and(|code| *code >= row.version_code);
         if task.state == "succeeded" && !has {
             let what = format!("succeeded in {}, but never installed {} of {}", task.deployment, row.version_code, row.package);
-            found.add(&task.device_id, what);
+            findings.add(&task.device_id, what);
         }
         if task.reason == "already_installed" && !has {
             let what =
                 format!("is said by {} to have {} of {} already, but never installed it", task.deployment, row.version_code, row.package);
-            found.add(&task.device_id, what);
+            findings.add(&task.device_id, what);
         }
-        let told = acknowledged.get(&(task.device_id.as_str(), task.deployment.as_str()));
-        if let Some(at_us) = told.filter(|_| task.state != "succeeded") {
+        let reported = acknowledged.get(&(task.device_id.as_str(), task.deployment.as_str()));
+        if let Some(at_us) = reported.filter(|_| task.state != "succeeded") {
             let what = format!("told {} of its success, acknowledged at {}, but is {}", task.deployment, clock_text(*at_us), task.state);
-            found.add(&task.device_id, what);
+            findings.add(&task.device_id, what);
         }
     }
 }
 
-/// A line about one deployment.
+/// Summary line of one deployment.
 fn states(id: &str, row: &DeploymentRow, tasks: &[&TaskRow], minute: usize, at_a_time: usize) -> String {
     let mut states: BTreeMap<&str, u32> = BTreeMap::new();
     for task in tasks {
         *states.entry(&task.state).or_default() += 1;
     }
-    let open = tasks.iter().filter(|task| !OVER.contains(&task.state.as_str())).count();
+    let open = tasks.iter().filter(|task| !FINAL_STATES.contains(&task.state.as_str())).count();
     let states: Vec<String> = states.into_iter().map(|(state, n)| format!("{n} {state}")).collect();
     format!(
         "{id} is {}: {}; {open} open; at most {minute} starts in a minute and {at_a_time} at a time",
@@ -373,9 +375,9 @@ pub(super) mod tests {
     }
 
     fn accepted_violations(history: &History) -> Vec<String> {
-        let mut found = Found { promise: "P5", violations: vec![] };
-        accepted(history, &mut found);
-        found.violations.into_iter().map(|violation| violation.what).collect()
+        let mut findings = Findings { promise: "P5", violations: vec![] };
+        accepted(history, &mut findings);
+        findings.violations.into_iter().map(|violation| violation.what).collect()
     }
 
     #[test]

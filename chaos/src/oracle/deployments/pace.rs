@@ -1,10 +1,10 @@
-//! How fast a deployment went, from its attempts.
+//! Rate and concurrency of a deployment, from its attempts.
 
 use super::facts::AttemptRow;
 
 const MINUTE_US: i64 = 60_000_000;
 
-/// The most starts within less than a minute, and when the last of them was, microseconds.
+/// The most starts within less than a minute, and the time of the last of them, microseconds.
 pub fn most_in_a_minute(attempts: &[&AttemptRow]) -> (usize, i64) {
     let mut starts: Vec<i64> = attempts.iter().map(|attempt| attempt.started_us).collect();
     starts.sort_unstable();
@@ -20,9 +20,9 @@ pub fn most_in_a_minute(attempts: &[&AttemptRow]) -> (usize, i64) {
     most
 }
 
-/// The most attempts under way at one moment, and when that was first so, microseconds.
+/// The most concurrent attempts, and the first time with so many, microseconds.
 pub fn most_at_a_time(attempts: &[&AttemptRow]) -> (usize, i64) {
-    // An end before a beginning of the same moment.
+    // At equal times, ends come before starts.
     let ends = attempts.iter().filter_map(|attempt| Some((attempt.finished_us?.max(attempt.started_us), false)));
     let mut turns: Vec<(i64, bool)> = ends.chain(attempts.iter().map(|attempt| (attempt.started_us, true))).collect();
     turns.sort_unstable();

@@ -1,9 +1,9 @@
-//! The rows of deployments.
+//! Database rows of deployments.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::facts::{Act, AttemptRow, Brake, DeploymentRow, Deployments, Limits, TaskRow};
+use super::facts::{AttemptRow, DeploymentRow, Deployments, Limits, OperatorAction, StopEvent, TaskRow};
 use crate::fleet::Window;
 use crate::harness::Psql;
 use crate::oracle::rows::columns;
@@ -22,9 +22,9 @@ const EVENTS: &str = "
     SELECT deployment_id, kind, (extract(epoch FROM at) * 1000000)::bigint
       FROM deployment_event WHERE kind IN ('paused', 'resumed', 'canceled') ORDER BY event_id";
 
-/// The options as they are stored.
+/// Deployment options as stored in the database.
 #[derive(Deserialize)]
-struct Stored {
+struct StoredOptions {
     canary: Option<Canary>,
     rate_per_minute: u32,
     concurrency: u32,
@@ -38,7 +38,7 @@ struct Canary {
     min_count: u32,
 }
 
-/// A window by minutes after midnight.
+/// Window in minutes after midnight.
 #[derive(Deserialize)]
 struct Minutes {
     start_minute: u16,
@@ -46,9 +46,9 @@ struct Minutes {
     tz: String,
 }
 
-/// Options that stand in the database.
+/// Parses the options of a row.
 pub(super) fn limits(text: &str) -> Result<Limits> {
-    let stored: Stored = serde_json::from_str(text).with_context(|| format!("the options `{text}` are not understood"))?;
+    let stored: StoredOptions = serde_json::from_str(text).with_context(|| format!("the options `{text}` are not understood"))?;
     let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
     Ok(Limits {
         canary: stored.canary.filter(|canary| canary.size > 0).map(|canary| (canary.success_threshold_pct, canary.min_count)),
@@ -58,10 +58,10 @@ pub(super) fn limits(text: &str) -> Result<Limits> {
     })
 }
 
-/// Reads all deployments, their tasks, their attempts, and when they were stopped; nothing of a server that knows none.
+/// Reads all deployments with their tasks, attempts and stops; nothing from a server without deployments.
 ///
 /// # Errors
-/// The database cannot be read, or not understood.
+/// The database cannot be read or parsed.
 pub(in crate::oracle) async fn read(deployments: &mut Deployments, psql: &Psql) -> Result<()> {
     if psql.run(HAS_DEPLOYMENTS, &[]).await?.trim() == "0" {
         return Ok(());
@@ -92,12 +92,12 @@ pub(in crate::oracle) async fn read(deployments: &mut Deployments, psql: &Psql) 
         deployments.attempts.push(AttemptRow { deployment, device_id, started_us: started.parse()?, finished_us: time(finished)? });
     }
     for [id, kind, at] in columns(&psql.run(EVENTS, &[]).await?)? {
-        let (brake, on) = match kind {
-            "canceled" => (Brake::Cancel, true),
-            kind => (Brake::Pause, kind == "paused"),
+        let (stop, on) = match kind {
+            "canceled" => (StopEvent::Cancel, true),
+            kind => (StopEvent::Pause, kind == "paused"),
         };
         let at_us = at.parse()?;
-        deployments.acts.push(Act { deployment: Some(id.to_owned()), brake, on, sent_us: at_us, answered_us: at_us });
+        deployments.operator_actions.push(OperatorAction { deployment: Some(id.to_owned()), stop, on, sent_us: at_us, answered_us: at_us });
     }
     Ok(())
 }

@@ -1,60 +1,66 @@
-//! Whether anything began although it was stopped.
+//! Check that nothing starts while deployments are stopped.
 
 use std::collections::BTreeSet;
 
-use super::Found;
-use super::facts::{Act, Brake};
+use super::Findings;
+use super::facts::{OperatorAction, StopEvent};
 use crate::oracle::History;
 use crate::oracle::history::clock_text;
 
-/// A stop is in force on every node this long after it was acknowledged.
+/// Time after the acknowledgement within which a stop is in force on every node.
 const IN_FORCE_WITHIN_US: i64 = 10_000_000;
 
-/// When nothing may begin: from, until.
-struct Span {
+/// Period in which nothing may start.
+struct StopPeriod {
     deployment: Option<String>,
-    brake: Brake,
+    stop: StopEvent,
     from_us: i64,
     until_us: i64,
 }
 
-/// Looks at every start and every accept; how many stops there were.
-pub(super) fn check(history: &History, found: &mut Found) -> usize {
+/// Checks every start and every acceptance; the number of stops.
+pub(super) fn check(history: &History, findings: &mut Findings) -> usize {
     let facts = &history.deployments;
-    let spans = spans(&facts.acts);
+    let periods = stop_periods(&facts.operator_actions);
     let stopped = |deployment: &str, at_us: i64| {
-        let concerns = |span: &&Span| span.deployment.as_deref().is_none_or(|id| id == deployment);
-        spans.iter().filter(concerns).find(|span| (span.from_us..span.until_us).contains(&at_us))
+        let concerns = |period: &&StopPeriod| period.deployment.as_deref().is_none_or(|id| id == deployment);
+        periods.iter().filter(concerns).find(|period| (period.from_us..period.until_us).contains(&at_us))
     };
-    let since = |span: &Span| format!("{:?} was acknowledged at {}", span.brake, clock_text(span.from_us - IN_FORCE_WITHIN_US));
+    let since = |period: &StopPeriod| format!("{:?} was acknowledged at {}", period.stop, clock_text(period.from_us - IN_FORCE_WITHIN_US));
     for attempt in &facts.attempts {
-        if let Some(span) = stopped(&attempt.deployment, attempt.started_us) {
-            let what = format!("was started by {} at {}, although {}", attempt.deployment, clock_text(attempt.started_us), since(span));
-            found.add(&attempt.device_id, what);
+        if let Some(period) = stopped(&attempt.deployment, attempt.started_us) {
+            let what = format!("was started by {} at {}, although {}", attempt.deployment, clock_text(attempt.started_us), since(period));
+            findings.add(&attempt.device_id, what);
         }
     }
     for step in facts.steps.iter().filter(|step| step.step == "accepted" && step.status == Some(200)) {
-        // It may have been decided as soon as it was sent.
-        if let Some(span) = stopped(&step.deployment, step.sent_us) {
-            let what = format!("was let through by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(span));
-            found.add(history.devices.text(step.device), what);
+        // The decision may have been made as soon as the report was sent.
+        if let Some(period) = stopped(&step.deployment, step.sent_us) {
+            let what = format!("was let through by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(period));
+            findings.add(history.devices.text(step.device), what);
         }
     }
-    facts.acts.iter().filter(|act| act.on).map(|act| (act.deployment.as_deref(), act.brake, act.answered_us)).collect::<BTreeSet<_>>().len()
+    facts
+        .operator_actions
+        .iter()
+        .filter(|action| action.on)
+        .map(|action| (action.deployment.as_deref(), action.stop, action.answered_us))
+        .collect::<BTreeSet<_>>()
+        .len()
 }
 
-/// From ten seconds after each acknowledgement until the next release was asked for.
-fn spans(acts: &[Act]) -> Vec<Span> {
-    let released = |act: &Act| {
-        let same = |other: &&Act| !other.on && other.brake == act.brake && other.deployment == act.deployment;
-        acts.iter().filter(same).map(|other| other.sent_us).filter(|at| *at > act.sent_us).min()
+/// Stop periods, from ten seconds after each acknowledgement until the end of the stop is requested.
+fn stop_periods(actions: &[OperatorAction]) -> Vec<StopPeriod> {
+    let released = |action: &OperatorAction| {
+        let same = |other: &&OperatorAction| !other.on && other.stop == action.stop && other.deployment == action.deployment;
+        actions.iter().filter(same).map(|other| other.sent_us).filter(|at| *at > action.sent_us).min()
     };
-    let on = acts.iter().filter(|act| act.on);
-    on.map(|act| Span {
-        deployment: act.deployment.clone(),
-        brake: act.brake,
-        from_us: act.answered_us.saturating_add(IN_FORCE_WITHIN_US),
-        until_us: released(act).unwrap_or(i64::MAX),
+    let on = actions.iter().filter(|action| action.on);
+    on.map(|action| StopPeriod {
+        deployment: action.deployment.clone(),
+        stop: action.stop,
+        from_us: action.answered_us.saturating_add(IN_FORCE_WITHIN_US),
+        until_us: released(action).unwrap_or(i64::MAX),
     })
     .collect()
 }
@@ -65,45 +71,49 @@ mod tests {
     use super::super::tests::{SECOND_US, history, step};
     use super::*;
 
-    fn act(brake: Brake, on: bool, deployment: Option<&str>, at_s: i64) -> Act {
+    fn action(stop: StopEvent, on: bool, deployment: Option<&str>, at_s: i64) -> OperatorAction {
         let at_us = at_s * SECOND_US;
-        Act { deployment: deployment.map(str::to_owned), brake, on, sent_us: at_us, answered_us: at_us }
+        OperatorAction { deployment: deployment.map(str::to_owned), stop, on, sent_us: at_us, answered_us: at_us }
     }
 
-    fn violations(acts: Vec<Act>) -> Vec<String> {
+    fn violations(actions: Vec<OperatorAction>) -> Vec<String> {
         let mut history = history();
-        history.deployments.acts = acts;
+        history.deployments.operator_actions = actions;
         check_stops(&history).violations.into_iter().map(|violation| violation.what).collect()
     }
 
     #[test]
     fn nothing_begins_ten_seconds_after_a_stop() {
-        // d4 is started at 61 s and let through at 62 s.
-        for brake in [Brake::Pause, Brake::Cancel, Brake::KillSwitch, Brake::FlagOff] {
-            let found = violations(vec![act(brake, true, None, 20)]);
+        // d4 is started at 61 s and accepted at 62 s.
+        for stop in [StopEvent::Pause, StopEvent::Cancel, StopEvent::KillSwitch, StopEvent::FlagOff] {
+            let found = violations(vec![action(stop, true, None, 20)]);
             assert!(found.len() == 2 && found[0].contains("was started") && found[1].contains("was let through"), "{found:?}");
             assert!(found[0].contains("acknowledged at 00:00:20"), "{found:?}");
         }
-        assert_eq!(violations(vec![act(Brake::Pause, true, Some("dep"), 51)]).len(), 2);
-        assert_eq!(violations(vec![act(Brake::Pause, true, Some("dep"), 52)]).len(), 1, "let through too late");
-        assert!(violations(vec![act(Brake::Pause, true, Some("dep"), 53)]).is_empty(), "within ten seconds");
+        assert_eq!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 51)]).len(), 2);
+        assert_eq!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 52)]).len(), 1, "let through too late");
+        assert!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 53)]).is_empty(), "within ten seconds");
     }
 
     #[test]
     fn a_stop_that_was_released_or_is_anothers_stops_nothing() {
-        assert!(violations(vec![act(Brake::Pause, true, Some("other"), 20)]).is_empty());
-        let released = vec![act(Brake::KillSwitch, true, None, 20), act(Brake::KillSwitch, false, None, 60)];
+        assert!(violations(vec![action(StopEvent::Pause, true, Some("other"), 20)]).is_empty());
+        let released = vec![action(StopEvent::KillSwitch, true, None, 20), action(StopEvent::KillSwitch, false, None, 60)];
         assert!(violations(released).is_empty());
-        let other_released = vec![act(Brake::KillSwitch, true, None, 20), act(Brake::Pause, false, None, 60)];
-        assert_eq!(violations(other_released).len(), 2, "another brake's release is none of this one");
-        let again = vec![act(Brake::Pause, true, None, 20), act(Brake::Pause, false, None, 30), act(Brake::Pause, true, None, 40)];
+        let other_released = vec![action(StopEvent::KillSwitch, true, None, 20), action(StopEvent::Pause, false, None, 60)];
+        assert_eq!(violations(other_released).len(), 2, "the end of another stop");
+        let again = vec![
+            action(StopEvent::Pause, true, None, 20),
+            action(StopEvent::Pause, false, None, 30),
+            action(StopEvent::Pause, true, None, 40),
+        ];
         assert_eq!(violations(again).len(), 2);
     }
 
     #[test]
     fn an_accept_that_was_refused_is_as_it_should_be() {
         let mut history = history();
-        history.deployments.acts = vec![act(Brake::Cancel, true, Some("dep"), 80)];
+        history.deployments.operator_actions = vec![action(StopEvent::Cancel, true, Some("dep"), 80)];
         history.deployments.steps.push(step(1, "accepted", Some(409), 95 * SECOND_US));
         assert!(check_stops(&history).violations.is_empty());
         history.deployments.steps.push(step(1, "accepted", Some(200), 95 * SECOND_US));

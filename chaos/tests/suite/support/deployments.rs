@@ -1,4 +1,4 @@
-//! The small node's part of deployments: a file that is served in ranges, and what devices say about installing it.
+//! Deployments of the fake node: a file served in ranges, and the statuses that devices report.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,36 @@ use hyper::{HeaderMap, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// What it knows of deployments, and how it is to behave.
+/// Deployment state of the fake node, and its configured behaviour.
 #[derive(Default)]
 pub(crate) struct Deployments {
-    /// The file behind every address.
+    /// File served at every URL.
     pub(crate) apk: Vec<u8>,
-    /// Ranges that were asked for.
+    /// Requested ranges.
     pub(crate) ranges: Vec<String>,
-    /// Requests for the file whose answer is 503.
+    /// Number of file requests to answer with 503.
     pub(crate) busy: u32,
-    /// What devices said, in its order.
-    pub(crate) told: Vec<Told>,
-    /// Answers to statuses, instead of 200.
+    /// Reported statuses, in order.
+    pub(crate) reported: Vec<ReportedStatus>,
+    /// Responses by status, instead of 200.
     pub(crate) refuse: BTreeMap<&'static str, u16>,
-    /// What is offered to agents that ask for an update.
+    /// Offer for update checks.
     pub(crate) offer: Option<Value>,
-    /// Queries of those that asked.
+    /// Queries of update checks.
     pub(crate) asked: Vec<String>,
     pub(crate) update_reports: Vec<Value>,
 }
 
-/// One word of a device.
+/// Status reported by a device.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct ReportedStatus {
     pub(crate) device: String,
     pub(crate) status: String,
     pub(crate) error: Option<String>,
     pub(crate) attempt: Option<u64>,
 }
 
-/// Deployment and device of a status call's path.
+/// Deployment and device in the path of a status call.
 pub(crate) fn status_path(path: &str) -> Option<(&str, &str)> {
     let (deployment, device) = path.strip_prefix("/v1/agent/deployments/")?.split_once("/devices/")?;
     Some((deployment, device.strip_suffix("/status")?))
@@ -71,7 +71,7 @@ impl Deployments {
         let status = text("status").unwrap();
         let answer = self.refuse.get(status.as_str()).copied().unwrap_or(200);
         assert!(deployment_id.starts_with("dep-"), "{deployment_id}");
-        self.told.push(Told { device: device_id.into(), status, error: text("error"), attempt: body["attempt"].as_u64() });
+        self.reported.push(ReportedStatus { device: device_id.into(), status, error: text("error"), attempt: body["attempt"].as_u64() });
         answer
     }
 
@@ -84,14 +84,14 @@ impl Deployments {
         }
     }
 
-    /// The statuses of a device, in their order.
+    /// Statuses of a device, in order.
     pub(crate) fn statuses(&self, device_id: &str) -> Vec<&str> {
-        self.told.iter().filter(|told| told.device == device_id).map(|told| told.status.as_str()).collect()
+        self.reported.iter().filter(|told| told.device == device_id).map(|told| told.status.as_str()).collect()
     }
 
-    /// The error that a device told last.
+    /// Last error that a device reported.
     pub(crate) fn error(&self, device_id: &str) -> Option<&str> {
-        self.told.iter().rfind(|told| told.device == device_id)?.error.as_deref()
+        self.reported.iter().rfind(|told| told.device == device_id)?.error.as_deref()
     }
 }
 

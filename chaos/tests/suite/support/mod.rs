@@ -1,5 +1,4 @@
-//! A small node that keeps to the agent API in memory, over real sockets, and
-//! can be told to misbehave.
+//! Fake node: an in-memory implementation of the agent API over real sockets, which can be configured to misbehave.
 
 pub(crate) mod deployments;
 pub(crate) mod scheduling;
@@ -35,9 +34,9 @@ use wire::agent::Command;
 /// That of `chaos::harness::NodeOptions` too, so that this node can stand in for a process.
 pub(crate) const PASSWORD: &str = "admin:correct-horse-battery-staple";
 
-/// What the node knows and how it is to behave.
+/// State of the fake node, and its configured behaviour.
 #[derive(Default)]
-pub(crate) struct World {
+pub(crate) struct NodeState {
     pub(crate) enroll_tokens: BTreeMap<String, String>,
     pub(crate) aliases: BTreeSet<String>,
     /// Device token to device id.
@@ -56,25 +55,25 @@ pub(crate) struct World {
     pub(crate) refuse_heartbeats: Option<u16>,
     pub(crate) refuse_devices: bool,
     pub(crate) next_heartbeat_seconds: u32,
-    /// Each socket gets a reconnect frame after its first acknowledgement.
+    /// Whether each socket gets a reconnect frame after its first acknowledgement.
     pub(crate) reconnect_after_first: bool,
-    /// Sockets acknowledge nothing.
+    /// Whether sockets acknowledge nothing.
     pub(crate) mute: bool,
     /// Device keys by device id, as enrollment hands them over.
     pub(crate) keys: BTreeMap<String, String>,
     /// Commands by device id: they go out with every acknowledgement until they have ended.
     pub(crate) commands: BTreeMap<String, Vec<Command>>,
-    /// Outcomes by request id, once they were told.
+    /// Final outcomes by request id.
     pub(crate) outcomes: BTreeMap<String, String>,
-    /// How often something was told: request id and outcome.
-    pub(crate) told: BTreeMap<(String, String), u32>,
+    /// Number of reports by request id and outcome.
+    pub(crate) results: BTreeMap<(String, String), u32>,
     /// Status for every action result.
     pub(crate) refuse_results: Option<u16>,
-    /// Push tokens by device id, as heartbeats told them.
+    /// Reported push tokens by device id.
     pub(crate) push_tokens: BTreeMap<String, String>,
-    /// Orders by idempotency key.
+    /// Command requests by idempotency key.
     pub(crate) orders: BTreeMap<String, String>,
-    /// Orders whose answer is 503 although they are taken.
+    /// Number of accepted command requests to answer with 503.
     pub(crate) lose_orders: u32,
     pub(crate) deployments: deployments::Deployments,
     /// The last heartbeat of each device.
@@ -84,7 +83,7 @@ pub(crate) struct World {
 #[derive(Clone)]
 pub(crate) struct FakeNode {
     pub(crate) url: String,
-    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<NodeState>>,
 }
 
 impl FakeNode {
@@ -96,20 +95,20 @@ impl FakeNode {
         scheduling::shared();
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let world = World { next_heartbeat_seconds: 1, ..World::default() };
-        let node = Self { url, world: Arc::new(Mutex::new(world)) };
+        let state = NodeState { next_heartbeat_seconds: 1, ..NodeState::default() };
+        let node = Self { url, state: Arc::new(Mutex::new(state)) };
         tokio::spawn(node.clone().accept(listener));
         node
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+    pub(crate) fn state(&self) -> MutexGuard<'_, NodeState> {
+        self.state.lock().unwrap()
     }
 
-    /// Looks until something is true of the world, or fails.
-    pub(crate) async fn until(&self, what: &str, is_true: impl Fn(&World) -> bool) {
+    /// Polls the state until a condition holds.
+    pub(crate) async fn until(&self, what: &str, is_true: impl Fn(&NodeState) -> bool) {
         for _ in 0..1_000 {
-            if is_true(&self.world()) {
+            if is_true(&self.state()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -143,7 +142,7 @@ impl FakeNode {
             request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
         let idempotency_key = request.headers().get("idempotency-key").map(|v| v.to_str().unwrap().to_owned());
         if path.ends_with("/file") {
-            return self.world().deployments.file(request.headers());
+            return self.state().deployments.file(request.headers());
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -151,7 +150,7 @@ impl FakeNode {
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (status, retry_after, answer) = match idempotency_key {
             Some(key) => self.order(&path, &key, &json),
-            None if path == "/v1/agent/update" => self.world().deployments.update(&query),
+            None if path == "/v1/agent/update" => self.state().deployments.update(&query),
             None => self.decide(&path, &bearer, &json),
         };
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
@@ -163,16 +162,16 @@ impl FakeNode {
     }
 
     fn decide(&self, path: &str, bearer: &str, body: &Value) -> (u16, Option<u32>, Value) {
-        let mut world = self.world();
-        *world.calls.entry(path.to_owned()).or_default() += 1;
-        if let Some(at) = world.refuse_next.iter().position(|(p, _, _)| *p == path) {
-            let (_, status, retry_after) = world.refuse_next.remove(at).unwrap();
+        let mut state = self.state();
+        *state.calls.entry(path.to_owned()).or_default() += 1;
+        if let Some(at) = state.refuse_next.iter().position(|(p, _, _)| *p == path) {
+            let (_, status, retry_after) = state.refuse_next.remove(at).unwrap();
             return (status, retry_after, json!({"detail": "told to"}));
         }
         match path {
             "/readyz" => (200, None, json!({})),
             "/v1/auth/login" => {
-                world.logins += 1;
+                state.logins += 1;
                 let known = body["username"] == "admin" && body["password"] == "correct-horse-battery-staple";
                 if known { (200, None, json!({"access_token": "access", "expires_in": 900})) } else { (401, None, json!({"detail": "no"})) }
             }
@@ -183,22 +182,22 @@ impl FakeNode {
                     .map(|n| {
                         let alias = body["alias_pattern"].as_str().unwrap().replace("{n}", &n.to_string());
                         let token = format!("enroll-{alias}");
-                        world.enroll_tokens.insert(token.clone(), alias.clone());
+                        state.enroll_tokens.insert(token.clone(), alias.clone());
                         json!({"id": n.to_string(), "token": token, "alias": alias, "expires_at": "2100-01-01T00:00:00Z"})
                     })
                     .collect();
                 (201, None, json!({"tokens": tokens}))
             }
             "/v1/register" => {
-                let Some(alias) = world.enroll_tokens.get(bearer).cloned() else { return (401, None, json!({})) };
-                if !world.aliases.insert(alias.clone()) {
+                let Some(alias) = state.enroll_tokens.get(bearer).cloned() else { return (401, None, json!({})) };
+                if !state.aliases.insert(alias.clone()) {
                     return (409, None, json!({"detail": "alias in use"}));
                 }
-                world.enroll_tokens.remove(bearer);
+                state.enroll_tokens.remove(bearer);
                 let device_id = format!("id-of-{alias}");
-                world.devices.insert(format!("device-{alias}"), device_id.clone());
+                state.devices.insert(format!("device-{alias}"), device_id.clone());
                 let device_key = hex::encode(format!("{alias:0>32}"));
-                world.keys.insert(device_id.clone(), device_key.clone());
+                state.keys.insert(device_id.clone(), device_key.clone());
                 (
                     200,
                     None,
@@ -206,29 +205,29 @@ impl FakeNode {
                     "heartbeat_interval_seconds": 300, "socket_url": ""}),
                 )
             }
-            "/v1/agent/session" => match world.devices.get(bearer) {
-                Some(id) if !world.refuse_devices => {
+            "/v1/agent/session" => match state.devices.get(bearer) {
+                Some(id) if !state.refuse_devices => {
                     (200, None, json!({"session_token": format!("session-{id}"), "expires_at": "2100-01-01T00:00:00Z"}))
                 }
                 _ => (401, None, json!({})),
             },
             "/v1/heartbeat" | "/v1/heartbeats" => {
-                let Some(id) = bearer.strip_prefix("session-").filter(|_| !world.refuse_devices).map(str::to_owned) else {
+                let Some(id) = bearer.strip_prefix("session-").filter(|_| !state.refuse_devices).map(str::to_owned) else {
                     return (401, None, json!({}));
                 };
-                if let Some(status) = world.refuse_heartbeats {
+                if let Some(status) = state.refuse_heartbeats {
                     return (status, None, json!({"detail": "told to"}));
                 }
-                let told = json!({"ok": true, "next_heartbeat_seconds": world.next_heartbeat_seconds,
-                    "commands": world.waiting(&id), "server_time": ""});
+                let told = json!({"ok": true, "next_heartbeat_seconds": state.next_heartbeat_seconds,
+                    "commands": state.waiting(&id), "server_time": ""});
                 if path == "/v1/heartbeat" {
-                    world.store(&id, body);
+                    state.store(&id, body);
                     return (200, None, told);
                 }
                 let items = body.as_array().unwrap();
                 assert!(items.len() <= 100);
-                world.lists.push(items.len());
-                items.iter().for_each(|item| world.store(&id, item));
+                state.lists.push(items.len());
+                items.iter().for_each(|item| state.store(&id, item));
                 let results: Vec<Value> = (0..items.len()).map(|index| json!({"index": index, "status": 200})).collect();
                 let mut answer = told;
                 answer["results"] = results.into();
@@ -236,19 +235,19 @@ impl FakeNode {
             }
             "/v1/action-result" => {
                 let Some(id) = bearer.strip_prefix("session-").map(str::to_owned) else { return (401, None, json!({})) };
-                (world.end(&id, body), None, json!({"ok": true}))
+                (state.end(&id, body), None, json!({"ok": true}))
             }
             "/v1/devices" => {
-                let ids: Vec<Value> = world.devices.values().map(|id| json!({"id": id})).collect();
+                let ids: Vec<Value> = state.devices.values().map(|id| json!({"id": id})).collect();
                 (200, None, json!({"items": ids, "next_cursor": null}))
             }
             "/v1/agent/update/report" => {
-                world.deployments.update_reports.push(body.clone());
+                state.deployments.update_reports.push(body.clone());
                 (200, None, json!({}))
             }
             _ => match deployments::status_path(path) {
                 Some((deployment_id, device_id)) if bearer == format!("session-{device_id}") => {
-                    (world.deployments.status(device_id, deployment_id, body), None, json!({"detail": "told to"}))
+                    (state.deployments.status(device_id, deployment_id, body), None, json!({"detail": "told to"}))
                 }
                 Some(_) => (403, None, json!({})),
                 None => (404, None, json!({})),
@@ -256,22 +255,22 @@ impl FakeNode {
         }
     }
 
-    /// An order of one command, taken once per key.
+    /// Handles a request of one command, accepted once per key.
     fn order(&self, path: &str, key: &str, body: &Value) -> (u16, Option<u32>, Value) {
         let Some(device_id) = path.strip_prefix("/v1/devices/").and_then(|rest| rest.strip_suffix("/commands")) else {
             return (404, None, json!({"detail": "no such thing here"}));
         };
-        let mut world = self.world();
-        let request_id = match world.orders.get(key) {
+        let mut state = self.state();
+        let request_id = match state.orders.get(key) {
             Some(known) => known.clone(),
             None => {
-                let request_id = world.command(device_id, body["action"].as_str().unwrap(), &body["params"].to_string());
-                world.orders.insert(key.to_owned(), request_id.clone());
+                let request_id = state.command(device_id, body["action"].as_str().unwrap(), &body["params"].to_string());
+                state.orders.insert(key.to_owned(), request_id.clone());
                 request_id
             }
         };
-        if world.lose_orders > 0 {
-            world.lose_orders -= 1;
+        if state.lose_orders > 0 {
+            state.lose_orders -= 1;
             return (503, None, json!({"detail": "told to"}));
         }
         (201, None, json!({"request_id": request_id}))
@@ -283,7 +282,7 @@ impl FakeNode {
         let check = |request: &server::Request, response: server::Response| {
             let bearer = request.headers().get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer session-"));
             device_id = bearer.map(str::to_owned);
-            if device_id.is_some() && !self.world().refuse_devices {
+            if device_id.is_some() && !self.state().refuse_devices {
                 return Ok(response);
             }
             let mut refusal = server::ErrorResponse::new(None);
@@ -292,7 +291,7 @@ impl FakeNode {
         };
         let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else { return };
         let Some(device_id) = device_id else { return };
-        self.world().sockets_opened += 1;
+        self.state().sockets_opened += 1;
         let _ = socket.send(Message::Ping(Bytes::new())).await;
         let mut first = true;
         while let Some(Ok(message)) = socket.next().await {
@@ -300,8 +299,8 @@ impl FakeNode {
             let frame: Value = serde_json::from_str(&text).unwrap();
             if frame["type"] == "action_result" || frame["type"] == "deployment_status" {
                 let status = match frame["deployment_id"].as_str() {
-                    Some(deployment_id) => self.world().deployments.status(&device_id, deployment_id, &frame),
-                    None => self.world().end(&device_id, &frame),
+                    Some(deployment_id) => self.state().deployments.status(&device_id, deployment_id, &frame),
+                    None => self.state().end(&device_id, &frame),
                 };
                 let answer = match status {
                     200 => json!({"type": "ack", "id": frame["id"]}),
@@ -314,8 +313,8 @@ impl FakeNode {
             }
             assert_eq!(frame["type"], "heartbeat");
             let (refuse, mute, told, reconnect) = {
-                let world = self.world();
-                (world.refuse_heartbeats, world.mute, world.next_heartbeat_seconds, world.reconnect_after_first)
+                let state = self.state();
+                (state.refuse_heartbeats, state.mute, state.next_heartbeat_seconds, state.reconnect_after_first)
             };
             if mute {
                 continue;
@@ -323,14 +322,14 @@ impl FakeNode {
             let answer = match refuse {
                 Some(status) => json!({"type": "refused", "id": frame["id"], "status": status, "detail": "told to"}),
                 None => {
-                    self.world().store(&device_id, &frame);
+                    self.state().store(&device_id, &frame);
                     json!({"type": "ack", "id": frame["id"], "next_heartbeat_seconds": told})
                 }
             };
             if socket.send(Message::text(answer.to_string())).await.is_err() {
                 return;
             }
-            let waiting = self.world().waiting(&device_id);
+            let waiting = self.state().waiting(&device_id);
             for command in waiting {
                 let mut frame = serde_json::to_value(&command).unwrap();
                 frame["type"] = "command".into();
@@ -345,7 +344,7 @@ impl FakeNode {
     }
 }
 
-impl World {
+impl NodeState {
     fn store(&mut self, device_id: &str, heartbeat: &Value) {
         assert!(heartbeat["battery"]["pct"].is_i64(), "{heartbeat}");
         let timestamp = heartbeat["timestamp_utc"].as_str().unwrap().to_owned();
@@ -356,7 +355,7 @@ impl World {
         }
     }
 
-    /// A signed command that goes out from now on; its request id.
+    /// Queues a signed command; its request id.
     pub(crate) fn command(&mut self, device_id: &str, action: &str, params: &str) -> String {
         let command = self.signed(device_id, action, params);
         let request_id = command.request_id.clone();
@@ -364,7 +363,7 @@ impl World {
         request_id
     }
 
-    /// A signed command that goes nowhere by itself.
+    /// A signed command that is not queued.
     pub(crate) fn signed(&self, device_id: &str, action: &str, params: &str) -> Command {
         let text = |at: DateTime<Utc>| at.to_rfc3339();
         let mut command = Command {
@@ -386,14 +385,14 @@ impl World {
         commands.filter(|command| !self.outcomes.contains_key(&command.request_id)).cloned().collect()
     }
 
-    /// Takes a result, as the agent API says.
+    /// Handles a result as the agent API requires.
     fn end(&mut self, device_id: &str, result: &Value) -> u16 {
         if let Some(status) = self.refuse_results {
             return status;
         }
         let text = |name: &str| result[name].as_str().unwrap().to_owned();
         let (request_id, outcome) = (text("request_id"), text("outcome"));
-        *self.told.entry((request_id.clone(), outcome.clone())).or_default() += 1;
+        *self.results.entry((request_id.clone(), outcome.clone())).or_default() += 1;
         if !self.commands.get(device_id).into_iter().flatten().any(|command| command.request_id == request_id) {
             return 404;
         }
@@ -418,7 +417,7 @@ pub(crate) fn parse_args<A: Args>(words: impl IntoIterator<Item: Into<OsString> 
     A::from_arg_matches(&matches).unwrap()
 }
 
-/// A folder of a test's own.
+/// A temporary folder for a test.
 pub(crate) fn folder() -> TempDir {
     TempDir::new("chaos-test").unwrap()
 }
@@ -434,7 +433,7 @@ pub(crate) fn fleet_args(node: &FakeNode, state_dir: &Path, more: &[&str]) -> Fl
     parse_args(common.into_iter().chain(defaults).chain(more.iter().copied()))
 }
 
-/// A stop that is never set, with what would set it.
+/// A stop signal that is never set, with its sender.
 pub(crate) fn never() -> (watch::Sender<bool>, Stop) {
     watch::channel(false)
 }

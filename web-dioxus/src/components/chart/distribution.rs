@@ -1,4 +1,4 @@
-//! How many there are of each kind: rows of bars, columns, one stacked bar. Every kind can lead to its list.
+//! Distributions: bars, columns and a stacked bar. Every part can link to its list.
 
 use dioxus::prelude::*;
 
@@ -6,20 +6,20 @@ use crate::components::Go;
 use crate::format;
 use crate::route::Route;
 
-/// One kind.
+/// Part of a distribution.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Part {
-    /// Its name.
+    /// Name.
     pub(crate) name: String,
-    /// How many there are.
+    /// Count.
     pub(crate) count: u64,
-    /// Its colour, a role of the style sheet.
+    /// Colour, a role of the style sheet.
     pub(crate) tone: &'static str,
-    /// The list of them, where there is one.
+    /// Link to the list, if there is one.
     pub(crate) to: Option<Route>,
 }
 
-/// A share in percent as people read it: whole, but never 0 for some nor 100 for not all.
+/// Share in percent, rounded, but never 0 for some nor 100 for not all.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     let pct = if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 };
     match pct {
@@ -37,7 +37,7 @@ fn whole(parts: &[Part]) -> u64 {
     parts.iter().map(|part| part.count).sum()
 }
 
-/// The name of a kind, leading to its list.
+/// Name of a part, linked to its list.
 fn name(part: &Part, class: &str) -> Element {
     match &part.to {
         Some(to) if part.count > 0 => rsx! { Go { to: to.clone(), class, "{part.name}" } },
@@ -45,7 +45,7 @@ fn name(part: &Part, class: &str) -> Element {
     }
 }
 
-/// A bar for each kind, as long as its share of the largest.
+/// Bar chart, scaled to the largest part.
 #[component]
 pub(crate) fn Bars(parts: Vec<Part>, testid: String) -> Element {
     let (all, most) = (whole(&parts), parts.iter().map(|part| part.count).max().unwrap_or_default());
@@ -62,7 +62,7 @@ pub(crate) fn Bars(parts: Vec<Part>, testid: String) -> Element {
     }
 }
 
-/// A column for each kind, as high as its share of the largest; for kinds that have an order.
+/// Column chart for ordered parts, scaled to the largest one.
 #[component]
 pub(crate) fn Columns(parts: Vec<Part>, testid: String) -> Element {
     let (all, most) = (whole(&parts), parts.iter().map(|part| part.count).max().unwrap_or_default());
@@ -79,7 +79,7 @@ pub(crate) fn Columns(parts: Vec<Part>, testid: String) -> Element {
     }
 }
 
-/// All kinds in one bar, and below it what they are.
+/// Stacked bar with a legend.
 #[component]
 pub(crate) fn Stack(parts: Vec<Part>, testid: String) -> Element {
     let all = whole(&parts);

@@ -6,8 +6,8 @@ use dioxus::prelude::*;
 
 use super::path::{HEIGHT, Sample, WIDTH, Window, paths};
 use super::scale::Scale;
-use super::summary::{Read, cursor_data, rows, words};
-use crate::components::bits::{LocalTime, local_time};
+use super::summary::{CursorSeries, cursor_data, rows, words};
+use crate::components::widgets::{LocalTime, local_time};
 
 /// What stands in an empty plot.
 pub(super) const NOTHING: &str = "No heartbeats in this period";
@@ -36,7 +36,7 @@ pub(crate) fn LineChart(
     #[props(default)] tall: bool,
     #[props(default = NOTHING.to_owned())] nothing: String,
 ) -> Element {
-    let reads: Vec<_> = series.iter().map(|series| Read { name: &series.name, samples: &series.samples }).collect();
+    let reads: Vec<_> = series.iter().map(|series| CursorSeries { name: &series.name, samples: &series.samples }).collect();
     let data = cursor_data(&reads, &window, &scale);
     let is_empty = series.iter().all(|series| series.samples.is_empty());
     let drawn: Vec<_> = series.iter().map(|series| (series.tone, series.filled, paths(&series.samples, &window, &scale))).collect();

@@ -11,4 +11,4 @@ pub(crate) use distribution::{Bars, Columns, Part, Stack};
 pub(crate) use line::{LineChart, Series};
 pub(crate) use path::{Sample, Window};
 pub(crate) use scale::{Scale, Unit};
-pub(crate) use strip::{Spell, Strip};
+pub(crate) use strip::{Strip, TimeSpan};

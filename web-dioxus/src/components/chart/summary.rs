@@ -1,4 +1,4 @@
-//! The same data for those who do not look at the picture: what the cursor reads out, and a short table.
+//! Accessible form of chart data: cursor texts and a short table.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,24 @@ use serde_json::{Value, json};
 use super::path::{Sample, Window};
 use super::scale::Scale;
 
-/// Most rows of a table: nobody listens to three hundred.
+/// Most rows of a table.
 const ROWS_MAX: i64 = 24;
 
-/// A series as the cursor reads it: its name, its samples, and what a sample says.
-pub(crate) struct Read<'a> {
+/// Series for the cursor: name and samples.
+pub(crate) struct CursorSeries<'a> {
     pub(crate) name: &'a str,
     pub(crate) samples: &'a [Sample],
 }
 
-/// A sample in words: the value, and what it varied between.
+/// Text of a sample: value and range.
 pub(crate) fn words(sample: &Sample, scale: &Scale) -> String {
     let (low, high, value) = (scale.format(sample.low), scale.format(sample.high), scale.format(sample.value));
     if low == high { value } else { format!("{value} ({low} to {high})") }
 }
 
-/// Everything the browser needs to move a cursor without asking: times in seconds, heights as
-/// parts of the plot, and what to say. Its shape is known to `chart.js`.
-pub(crate) fn cursor_data(series: &[Read<'_>], window: &Window, scale: &Scale) -> String {
+/// Data with which the browser moves a cursor by itself: times in seconds, relative heights, and texts. `chart.js` knows the
+/// format.
+pub(crate) fn cursor_data(series: &[CursorSeries<'_>], window: &Window, scale: &Scale) -> String {
     let mut points: BTreeMap<Timestamp, Vec<Option<&Sample>>> = BTreeMap::new();
     for (at, read) in series.iter().enumerate() {
         for sample in read.samples {
@@ -43,7 +43,7 @@ pub(crate) fn cursor_data(series: &[Read<'_>], window: &Window, scale: &Scale) -
     frame_data(window, series.iter().map(|read| read.name).collect(), points)
 }
 
-/// The same for a picture without heights.
+/// Cursor data of a chart without heights.
 pub(crate) fn frame_data(window: &Window, names: Vec<&str>, points: Vec<Value>) -> String {
     json!({
         "from": window.from.timestamp(), "to": window.to.timestamp(), "gap": window.gap.num_seconds(),
@@ -52,7 +52,7 @@ pub(crate) fn frame_data(window: &Window, names: Vec<&str>, points: Vec<Value>) 
     .to_string()
 }
 
-/// A few rows that say what the plot shows: for each part of the window its mean and its extremes.
+/// Table rows of a plot: mean and extremes for parts of the window.
 pub(crate) fn rows(samples: &[Sample], window: &Window) -> Vec<Sample> {
     let span = (window.to - window.from).num_seconds().max(1);
     // Whole steps, so that no sample is torn.
@@ -83,7 +83,7 @@ mod tests {
     fn the_cursor_reads_all_series_at_a_time() {
         let window = Window { from: at(0), to: at(60), step: TimeDelta::minutes(5), gap: TimeDelta::minutes(8) };
         let (a, b) = ([Sample::exact(at(0), 50.0), Sample::exact(at(5), 51.0)], [Sample { at: at(5), low: 1.0, value: 2.0, high: 3.0 }]);
-        let series = [Read { name: "a", samples: &a }, Read { name: "b", samples: &b }];
+        let series = [CursorSeries { name: "a", samples: &a }, CursorSeries { name: "b", samples: &b }];
         let data: Value = serde_json::from_str(&cursor_data(&series, &window, &Scale::percent())).unwrap();
         assert_eq!(data["names"], json!(["a", "b"]));
         assert_eq!(data["points"][0], json!([at(0).timestamp(), [0.5, null], ["50 %", null]]));

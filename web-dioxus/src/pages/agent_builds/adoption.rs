@@ -9,14 +9,14 @@ use dioxus::prelude::*;
 use domain::Timestamp;
 use store::VersionSample;
 
-use super::{Shown, name_of};
+use super::{PageData, name_of};
 use crate::components::chart::{LineChart, Sample, Scale, Series, Unit, Window};
 
 /// The colours of versions, the most frequent first; what is left is counted together.
 const TONES: [&str; 5] = ["accent", "good", "second", "warn", "third"];
 
 #[component]
-pub(super) fn Adoption(shown: Shown) -> Element {
+pub(super) fn Adoption(shown: PageData) -> Element {
     let step = TimeDelta::hours(1);
     // One sample may be missing, when the node that takes them changes.
     let window = Window { from: shown.at - TimeDelta::hours(STATS_HOURS_DEFAULT), to: shown.at, step, gap: step * 5 / 2 };

@@ -29,10 +29,10 @@ use nudge::Nudge;
 use promote::{Promote, Rollout};
 use stats::Statistics;
 
-/// How often the page is read again.
+/// Poll interval of the page.
 const REREAD: Duration = Duration::from_secs(3);
 
-/// What the page asks about.
+/// Open dialog.
 #[derive(Clone, PartialEq)]
 pub(super) enum Asked {
     Add,
@@ -42,9 +42,9 @@ pub(super) enum Asked {
     Nudge(BuildDetails),
 }
 
-/// What the page shows.
+/// Data of the page.
 #[derive(Clone, PartialEq)]
-pub(super) struct Shown {
+pub(super) struct PageData {
     pub(super) builds: Vec<BuildDetails>,
     pub(super) versions: Vec<VersionSample>,
     pub(super) at: Timestamp,
@@ -76,7 +76,7 @@ fn Page(manages: bool) -> Element {
     let page = use_polling((), REREAD, |system, principal, ()| async move {
         let builds = system.agent_builds.list(&principal).await?;
         let versions = system.agent_builds.adoption(&principal, STATS_HOURS_DEFAULT).await?;
-        Ok(Shown { builds, versions, at: clock::now() })
+        Ok(PageData { builds, versions, at: clock::now() })
     });
     let reading = page.read();
     let done = move |()| {

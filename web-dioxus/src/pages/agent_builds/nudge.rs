@@ -9,7 +9,7 @@ use super::name_of;
 use crate::components::Confirm;
 use crate::context::use_session;
 use crate::format;
-use crate::navigation::Onward;
+use crate::navigation::PendingNavigation;
 use crate::polling::use_polling;
 use crate::route::Route;
 use crate::toasts::use_toasts;
@@ -21,7 +21,7 @@ const RECOUNT: Duration = Duration::from_secs(5);
 pub(super) fn Nudge(details: BuildDetails, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let onward = use_context::<Onward>();
+    let onward = use_context::<PendingNavigation>();
     let mut busy = use_signal(|| false);
     let (id, name) = (details.build.id, name_of(&details));
     let plan = use_polling(id, RECOUNT, |system, principal, id| async move { system.agent_builds.nudge_plan(&principal, id).await });

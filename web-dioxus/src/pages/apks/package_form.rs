@@ -1,4 +1,4 @@
-//! The fields of a managed package: its name, who may sign it, and a note.
+//! Form of a managed package: name, signers and note.
 
 use dioxus::prelude::*;
 use store::PackageRow;
@@ -10,19 +10,19 @@ use crate::toasts::use_toasts;
 /// Names of the fields, as the service has them.
 const FIELDS: [&str; 3] = ["package", "signers_sha256", "note"];
 
-/// What the form begins with.
+/// Initial values of the form.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Given {
-    /// The package, unless it is to be typed.
+pub(super) struct PackageForm {
+    /// Package, unless it is to be entered.
     pub(super) package: Option<String>,
     /// Certificates, SHA-256 as hex.
     pub(super) signers: Vec<String>,
-    /// For people.
+    /// Internal note.
     pub(super) note: String,
 }
 
-impl Given {
-    /// What is on record of a package.
+impl PackageForm {
+    /// Values of an existing package.
     pub(super) fn of(row: &PackageRow) -> Self {
         Self { package: Some(row.package.clone()), signers: row.signers_sha256.clone(), note: row.note.clone() }
     }
@@ -33,9 +33,15 @@ fn signers_of(text: &str) -> Vec<String> {
     text.split([',', '\n']).map(str::trim).filter(|signer| !signer.is_empty()).map(str::to_owned).collect()
 }
 
-/// Allows a package, or changes who may sign it.
+/// Dialog that allows a package or changes its signers.
 #[component]
-pub(super) fn PackageDialog(title: String, action: String, given: Given, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+pub(super) fn PackageDialog(
+    title: String,
+    action: String,
+    given: PackageForm,
+    ondone: EventHandler<()>,
+    onclose: EventHandler<()>,
+) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let submission = use_submission();
@@ -66,7 +72,7 @@ pub(super) fn PackageDialog(title: String, action: String, given: Given, ondone:
 }
 
 #[component]
-fn PackageFields(given: Given, fixed: bool, submission: Submission) -> Element {
+fn PackageFields(given: PackageForm, fixed: bool, submission: Submission) -> Element {
     let error = submission.error("signers_sha256");
     let rows = given.signers.len().clamp(2, 6);
     rsx! {

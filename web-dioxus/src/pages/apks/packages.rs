@@ -9,7 +9,7 @@ use domain::Timestamp;
 use domain::access::Permission;
 use store::PackageRow;
 
-use super::package_form::{Given, PackageDialog};
+use super::package_form::{PackageDialog, PackageForm};
 use super::{Signers, Tabs};
 use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
 use crate::context::{explain, use_session};
@@ -79,8 +79,8 @@ pub(super) fn PackageList() -> Element {
         }
         match asked() {
             None => rsx! {},
-            Some(Asked::Allow) => rsx! { PackageDialog { title: "Allow a package", action: "Allow", given: Given::default(), ondone: close, onclose: close } },
-            Some(Asked::Change(row)) => rsx! { PackageDialog { title: "Change {row.package}", action: "Save", given: Given::of(&row), ondone: close, onclose: close } },
+            Some(Asked::Allow) => rsx! { PackageDialog { title: "Allow a package", action: "Allow", given: PackageForm::default(), ondone: close, onclose: close } },
+            Some(Asked::Change(row)) => rsx! { PackageDialog { title: "Change {row.package}", action: "Save", given: PackageForm::of(&row), ondone: close, onclose: close } },
             Some(Asked::Remove(row)) => rsx! { Remove { row, onclose: close } },
         }
     }

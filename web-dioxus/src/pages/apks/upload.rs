@@ -1,5 +1,5 @@
-//! An APK on its way in: the page begins the upload and ends it, the glue sends the bytes in parts; and what is offered when its
-//! package is not managed yet.
+//! Upload of an APK: the page starts and completes it, the script sends the parts; offers to allow a package that is not managed
+//! yet.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,44 +11,44 @@ use domain::access::Permission;
 use domain::{ApkId, ApkUploadId};
 use store::ApkRow;
 
-use super::package_form::{Given, PackageDialog};
-use crate::apk_files::said;
+use super::package_form::{PackageDialog, PackageForm};
+use crate::apk_files::error_text;
 use crate::components::form::{Field, some_of, text_of};
 use crate::components::{Dialog, Glyph, icon};
 use crate::context::{Session, explain, use_session};
 use crate::deployments_url::NewDeploymentUrl;
 use crate::field_labels::labeled;
 use crate::format;
-use crate::navigation::Onward;
+use crate::navigation::PendingNavigation;
 use crate::polling::use_polling;
 use crate::route::Route;
 use crate::selection::Selection;
 use crate::toasts::use_toasts;
 
-/// How often the versions to choose from are read again.
+/// Poll interval of the versions to choose from.
 const REREAD: Duration = Duration::from_secs(30);
 /// Versions to choose from.
 const APKS_MAX: i64 = 200;
 
-/// A file that was chosen; its bytes are in the browser.
+/// Chosen file, whose content is in the browser.
 #[derive(Debug, Clone, PartialEq)]
 struct Chosen {
     name: String,
     size: i64,
 }
 
-/// Where it stands.
+/// Stage of the upload.
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
-    /// The file and what is said of it are asked for.
+    /// File and metadata are being entered.
     Compose,
-    /// Its bytes are on their way.
+    /// Parts are being sent.
     Sending(ApkUploadId, i64),
-    /// All of them are there; it is read and verified.
+    /// All parts have arrived; the file is being verified.
     Checking(ApkUploadId),
-    /// It was not taken, and why. With a package and its signers it can be asked for again.
+    /// Refused with a message; with package and signers, the package can be allowed.
     Refused(ApkUploadId, String, Option<(String, Vec<String>)>),
-    /// It is in the library.
+    /// The APK is in the library.
     Done(Rc<ApkRow>, bool),
 }
 
@@ -61,17 +61,17 @@ impl Stage {
     }
 }
 
-/// What the glue tells.
+/// Message of the upload script.
 #[derive(Debug, PartialEq)]
-enum Told {
+enum UploadMessage {
     File(Chosen),
     Sent(i64),
     Done,
     Failed(String),
 }
 
-impl Told {
-    fn read(text: &str) -> Option<Self> {
+impl UploadMessage {
+    fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
         match kind {
             "file" => {
@@ -100,7 +100,7 @@ async fn complete(session: &Session, id: ApkUploadId) -> Stage {
             };
             Stage::Refused(id, sentence(&text), unknown)
         }
-        Err(error) => Stage::Refused(id, said(&error), None),
+        Err(error) => Stage::Refused(id, error_text(&error), None),
     }
 }
 
@@ -118,7 +118,7 @@ fn sentence(text: &str) -> String {
 pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let onward = use_context::<Onward>();
+    let onward = use_context::<PendingNavigation>();
     let mut stage = use_signal(|| Stage::Compose);
     let mut chosen = use_signal(|| None::<Chosen>);
     let mut problem = use_signal(|| None::<String>);
@@ -139,14 +139,14 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
     });
     let told = use_callback(move |text: String| {
         let before = stage.peek().clone();
-        match (Told::read(&text), before) {
-            (Some(Told::File(file)), Stage::Compose) => {
+        match (UploadMessage::parse(&text), before) {
+            (Some(UploadMessage::File(file)), Stage::Compose) => {
                 problem.set(None);
                 chosen.set(Some(file));
             }
-            (Some(Told::Sent(sent)), Stage::Sending(id, before)) if sent > before => stage.set(Stage::Sending(id, sent)),
-            (Some(Told::Done), Stage::Sending(id, _)) => check.call(id),
-            (Some(Told::Failed(why)), Stage::Sending(id, _)) => {
+            (Some(UploadMessage::Sent(sent)), Stage::Sending(id, before)) if sent > before => stage.set(Stage::Sending(id, sent)),
+            (Some(UploadMessage::Done), Stage::Sending(id, _)) => check.call(id),
+            (Some(UploadMessage::Failed(why)), Stage::Sending(id, _)) => {
                 problem.set(Some(why));
                 stage.set(Stage::Compose);
                 let session = of_told.clone();
@@ -181,7 +181,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
             }
         });
     });
-    // What is not in the library is given up with the dialog.
+    // An incomplete upload is discarded with the dialog.
     let close = use_callback(move |()| {
         if let Some(id) = stage.peek().upload() {
             let session = of_close.clone();
@@ -202,7 +202,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
     {
         // In its place: the bytes are on the server, and one dialog at a time is enough.
         return rsx! {
-            PackageDialog { title: "Allow {package}?", action: "Allow and add", given: Given { package: Some(package), signers, note: String::new() },
+            PackageDialog { title: "Allow {package}?", action: "Allow and add", given: PackageForm { package: Some(package), signers, note: String::new() },
                 ondone: move |()| {
                     allowing.set(false);
                     check.call(id);
@@ -248,7 +248,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
     }
 }
 
-/// What is said of the file.
+/// Metadata fields.
 #[component]
 fn Facts() -> Element {
     let list = use_polling((), REREAD, |system, principal, ()| async move {
@@ -295,7 +295,7 @@ fn Progress(stage: Stage, size: i64) -> Element {
     }
 }
 
-/// Why it was not taken, and the way on for whoever may go it.
+/// Refusal with its reason, and the option to allow the package.
 #[component]
 fn Refused(
     id: ApkUploadId,
@@ -324,11 +324,14 @@ mod tests {
     #[test]
     fn the_glue_is_understood_and_nobody_else() {
         let file = Chosen { name: "a b.apk".into(), size: 12 };
-        assert_eq!(Told::read("file 12 a b.apk"), Some(Told::File(file)));
-        assert_eq!(Told::read("sent 7"), Some(Told::Sent(7)));
-        assert_eq!(Told::read("done"), Some(Told::Done));
-        assert_eq!(Told::read("failed for a reason"), Some(Told::Failed("for a reason".into())));
-        assert_eq!([Told::read("file x"), Told::read("sent x"), Told::read("eval 1"), Told::read("")], [None, None, None, None]);
+        assert_eq!(UploadMessage::parse("file 12 a b.apk"), Some(UploadMessage::File(file)));
+        assert_eq!(UploadMessage::parse("sent 7"), Some(UploadMessage::Sent(7)));
+        assert_eq!(UploadMessage::parse("done"), Some(UploadMessage::Done));
+        assert_eq!(UploadMessage::parse("failed for a reason"), Some(UploadMessage::Failed("for a reason".into())));
+        assert_eq!(
+            [UploadMessage::parse("file x"), UploadMessage::parse("sent x"), UploadMessage::parse("eval 1"), UploadMessage::parse("")],
+            [None, None, None, None]
+        );
     }
 
     #[test]

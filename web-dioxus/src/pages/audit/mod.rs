@@ -11,7 +11,7 @@ use domain::access::{Permission, Principal};
 use domain::audit::{AuditFilter, ChainedEntry, Entry};
 use domain::query::PAGE_MAX;
 
-use crate::audit_url::{AuditUrl, Within};
+use crate::audit_url::{AuditUrl, TimeRange};
 use crate::components::form::some_of;
 
 use crate::components::{EmptyState, Glyph, Go, LocalTime, PageHeader, Problem, Skeleton, icon, local_time, time_ago};
@@ -94,7 +94,7 @@ fn Search(query: AuditUrl) -> Element {
             action: some_of(&event, "what"),
             target: some_of(&event, "target"),
             text: some_of(&event, "text"),
-            within: some_of(&event, "within").and_then(|name| Within::ALL.into_iter().find(|within| within.as_str() == name)),
+            within: some_of(&event, "within").and_then(|name| TimeRange::ALL.into_iter().find(|within| within.as_str() == name)),
             from: date("from"),
             to: date("to"),
         };
@@ -122,7 +122,7 @@ fn Search(query: AuditUrl) -> Element {
                     label { r#for: "within", "Time" }
                     select { id: "within", name: "within",
                         option { value: "", selected: query.within.is_none(), "Any time" }
-                        for within in Within::ALL {
+                        for within in TimeRange::ALL {
                             option { key: "{within.as_str()}", value: within.as_str(), selected: query.within == Some(within), {within.title()} }
                         }
                     }

@@ -1,4 +1,4 @@
-//! The cluster: its nodes, who owns which shard, and what moved.
+//! Cluster page: nodes, shards and shard history.
 
 mod moves;
 mod nodes;
@@ -22,17 +22,17 @@ use nodes::Nodes;
 use reconcilers::Reconcilers;
 use shards::Shards;
 
-/// Colours that nodes are told apart by; further nodes begin again, and their names tell them apart.
+/// Number of node colours; further nodes reuse them.
 const TONES: usize = 8;
 
-/// What the page shows, and when it was read.
+/// Cluster state and the time of reading it.
 #[derive(Clone, PartialEq)]
-struct Read {
+struct ClusterSnapshot {
     overview: Rc<ClusterOverview>,
     at: Timestamp,
 }
 
-impl Read {
+impl ClusterSnapshot {
     /// The live nodes, in the order of their names.
     fn live(&self) -> impl Iterator<Item = &ClusterNode> {
         self.overview.nodes.iter().filter(|node| node.row.state.is_live())
@@ -48,7 +48,7 @@ impl Read {
 pub(crate) fn Cluster() -> Element {
     use_title("Cluster");
     let session = use_session();
-    let mut read = use_signal(|| None::<Read>);
+    let mut snapshot = use_signal(|| None::<ClusterSnapshot>);
     let mut problem = use_signal(|| None::<String>);
     use_future(move || {
         let session = session.clone();
@@ -59,23 +59,23 @@ pub(crate) fn Cluster() -> Element {
                 let overview = session.call(|system, principal| async move { system.cluster.overview(&principal).await }).await;
                 match overview {
                     Ok(overview) => {
-                        read.set(Some(Read { overview: Rc::new(overview), at: clock::now() }));
+                        snapshot.set(Some(ClusterSnapshot { overview: Rc::new(overview), at: clock::now() }));
                         problem.set(None);
                     }
-                    // What was read last stays: it is the best there is while the database is away.
+                    // The last state stays while the database is unavailable.
                     Err(error) => problem.set(Some(explain(&error))),
                 }
             }
         }
     });
-    let shown = read();
+    let shown = snapshot();
     let lead = match &shown {
-        Some(read) => {
-            let owned = read.overview.shards.iter().filter(|shard| shard.owner.is_some()).count();
+        Some(snapshot) => {
+            let owned = snapshot.overview.shards.iter().filter(|shard| shard.owner.is_some()).count();
             Some(format!(
                 "{}, {owned} of {} shards owned",
-                format::count(read.live().count(), "live node", "live nodes"),
-                read.overview.shards.len()
+                format::count(snapshot.live().count(), "live node", "live nodes"),
+                snapshot.overview.shards.len()
             ))
         }
         None => None,
@@ -85,8 +85,8 @@ pub(crate) fn Cluster() -> Element {
         if let Some(problem) = problem() {
             div { class: "notice bad", role: "alert", "data-testid": "cluster-problem", {icon(Glyph::Alert)}
                 span { "{problem} "
-                    if let Some(read) = &shown {
-                        "Last read " {time_ago(read.at, &format::relative(clock::now(), read.at))} ". "
+                    if let Some(snapshot) = &shown {
+                        "Last read " {time_ago(snapshot.at, &format::relative(clock::now(), snapshot.at))} ". "
                     }
                     "Retrying every second."
                 }
@@ -95,16 +95,16 @@ pub(crate) fn Cluster() -> Element {
         match shown {
             None if problem().is_some() => rsx! {},
             None => rsx! { section { class: "card", div { class: "skeleton-lines", aria_hidden: "true", span {} span {} span {} } } },
-            Some(read) => rsx! {
-                if !read.overview.lease_holds {
+            Some(snapshot) => rsx! {
+                if !snapshot.overview.lease_holds {
                     div { class: "notice bad", role: "alert", {icon(Glyph::Alert)}
-                        span { "{read.overview.this} has no lease right now: it owns no devices until the lease is renewed, and forwards requests to other nodes." }
+                        span { "{snapshot.overview.this} has no lease right now: it owns no devices until the lease is renewed, and forwards requests to other nodes." }
                     }
                 }
-                Nodes { read: read.clone() }
-                Shards { read: read.clone() }
+                Nodes { snapshot: snapshot.clone() }
+                Shards { snapshot: snapshot.clone() }
                 Reconcilers { read: read.clone() }
-                Moves { read }
+                Moves { snapshot }
             },
         }
     }

@@ -3,7 +3,7 @@
 use dioxus::prelude::*;
 use store::ShardMoves;
 
-use super::Read;
+use super::ClusterSnapshot;
 use crate::components::{EmptyState, Glyph, time_ago};
 use crate::format;
 
@@ -21,8 +21,8 @@ fn sentence(moved: &ShardMoves) -> String {
 }
 
 #[component]
-pub(super) fn Moves(read: Read) -> Element {
-    let moves = &read.overview.moves;
+pub(super) fn Moves(snapshot: ClusterSnapshot) -> Element {
+    let moves = &snapshot.overview.moves;
     rsx! {
         section { class: "card", aria_labelledby: "moves-title",
             div { class: "card-head", h2 { id: "moves-title", "Shard history" } }
@@ -32,7 +32,7 @@ pub(super) fn Moves(read: Read) -> Element {
                 ul { class: "moves", "data-testid": "moves",
                     for moved in moves.iter() {
                         li { key: "{moved.at}{moved.to}{moved.reason}{moved.from:?}",
-                            span { class: "muted", {time_ago(moved.at, &format::relative(read.at, moved.at))} }
+                            span { class: "muted", {time_ago(moved.at, &format::relative(snapshot.at, moved.at))} }
                             span { {sentence(moved)} }
                         }
                     }

@@ -5,14 +5,14 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 use store::NodeState;
 
-use super::Read;
+use super::ClusterSnapshot;
 use crate::components::{Confirm, time_ago, unknown};
 use crate::context::use_session;
 use crate::format;
 use crate::toasts::use_toasts;
 
 #[component]
-pub(super) fn Nodes(read: Read) -> Element {
+pub(super) fn Nodes(snapshot: ClusterSnapshot) -> Element {
     let session = use_session();
     let manages = session.may(Permission::ManageCluster);
     let mut draining = use_signal(|| None::<String>);
@@ -28,8 +28,8 @@ pub(super) fn Nodes(read: Read) -> Element {
                         if manages { th { scope: "col", span { class: "visually-hidden", "Actions" } } }
                     } }
                     tbody {
-                        for node in read.overview.nodes.iter() {
-                            NodeRow { key: "{node.row.id}", read: read.clone(), node: node.clone(), manages, ondrain: move |name| draining.set(Some(name)) }
+                        for node in snapshot.overview.nodes.iter() {
+                            NodeRow { key: "{node.row.id}", snapshot: snapshot.clone(), node: node.clone(), manages, ondrain: move |name| draining.set(Some(name)) }
                         }
                     }
                 }
@@ -54,12 +54,12 @@ fn state_badge(node: &ClusterNode) -> (&'static str, &'static str) {
 }
 
 #[component]
-fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<String>) -> Element {
+fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain: EventHandler<String>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let (state, tone) = state_badge(&node);
     let live = node.row.state.is_live();
-    let mark = read.tone(node.row.id).map_or_else(String::new, |tone| format!("node-{tone}"));
+    let mark = snapshot.tone(node.row.id).map_or_else(String::new, |tone| format!("node-{tone}"));
     let since = node.row.ended_at.unwrap_or(node.row.joined_at);
     let lease = if live && node.row.lease_left_ms > 0 {
         format!("{:.1} s left", node.row.lease_left_ms as f64 / 1000.0)
@@ -104,7 +104,7 @@ fn NodeRow(read: Read, node: ClusterNode, manages: bool, ondrain: EventHandler<S
                 }
             }
             td { class: "truncate", title: node.row.version.clone(), {node.row.version.split('-').next().unwrap_or_default().to_owned()} }
-            td { {time_ago(since, &format::relative(read.at, since))} }
+            td { {time_ago(since, &format::relative(snapshot.at, since))} }
             if manages {
                 td { class: "row-action",
                     match node.row.state {

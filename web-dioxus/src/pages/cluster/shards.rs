@@ -2,18 +2,18 @@
 
 use dioxus::prelude::*;
 
-use super::Read;
+use super::ClusterSnapshot;
 
 #[component]
-pub(super) fn Shards(read: Read) -> Element {
-    let free = read.overview.shards.iter().filter(|shard| shard.owner.is_none_or(|owner| read.tone(owner).is_none())).count();
+pub(super) fn Shards(snapshot: ClusterSnapshot) -> Element {
+    let free = snapshot.overview.shards.iter().filter(|shard| shard.owner.is_none_or(|owner| snapshot.tone(owner).is_none())).count();
     rsx! {
         section { class: "card", aria_labelledby: "shards-title",
             div { class: "card-head", h2 { id: "shards-title", "Shards" } }
             ul { class: "legend", aria_label: "Shards per node",
-                for node in read.live() {
+                for node in snapshot.live() {
                     li { key: "{node.row.id}",
-                        span { class: "node-mark node-{read.tone(node.row.id).unwrap_or_default()}", aria_hidden: "true" }
+                        span { class: "node-mark node-{snapshot.tone(node.row.id).unwrap_or_default()}", aria_hidden: "true" }
                         "{node.row.name} " span { class: "count", "{node.shards}" }
                     }
                 }
@@ -23,10 +23,10 @@ pub(super) fn Shards(read: Read) -> Element {
             }
             // The legend says the same in words.
             div { class: "shards", aria_hidden: "true", "data-testid": "shards",
-                for shard in read.overview.shards.iter() {
+                for shard in snapshot.overview.shards.iter() {
                     span {
                         key: "{shard.shard.0}",
-                        class: shard.owner.and_then(|owner| read.tone(owner)).map_or_else(String::new, |tone| format!("node-{tone}")),
+                        class: shard.owner.and_then(|owner| snapshot.tone(owner)).map_or_else(String::new, |tone| format!("node-{tone}")),
                         title: "shard {shard.shard.0}, epoch {shard.epoch.0}",
                     }
                 }

@@ -14,8 +14,10 @@ use store::{CommandCursor, CommandQuery, CommandRow};
 
 use super::NotAllowed;
 use crate::commands_url::{BatchUrl, CommandsUrl};
-use crate::components::command_bits::{action_named, batch_bar, pace, params_line, path_text, percent_over, refused_text, state_text};
-use crate::components::command_rows::{CommandRows, Named};
+use crate::components::command_rows::{CommandRows, RowLabel};
+use crate::components::command_widgets::{
+    action_named, batch_bar, params_line, path_text, percent_finished, poll_interval, refused_text, state_text,
+};
 use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
@@ -55,7 +57,7 @@ fn Gone() -> Element {
 fn LiveBatch(id: CommandBatchId, query: BatchUrl) -> Element {
     let batch = use_paced_polling(
         id,
-        |details: &Option<BatchDetails>| pace(details.as_ref().is_some_and(|details| details.open() > 0)),
+        |details: &Option<BatchDetails>| poll_interval(details.as_ref().is_some_and(|details| details.open() > 0)),
         |system, principal, id| async move {
             match system.commands.batch(&principal, id).await {
                 Ok(details) => Ok(Some(details)),
@@ -147,7 +149,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
             div { class: "card-head",
                 h2 { id: "progress-title", "Progress" }
                 span { class: "batch-percent", role: "status", "data-testid": "batch-percent",
-                    if batch.canceled_at.is_some() { "Canceled" } else { "{percent_over(&details)} %" }
+                    if batch.canceled_at.is_some() { "Canceled" } else { "{percent_finished(&details)} %" }
                 }
             }
             {batch_bar(&details)}
@@ -212,7 +214,7 @@ fn Items(id: CommandBatchId, query: BatchUrl, onchange: EventHandler<()>) -> Ele
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, query, after),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| pace(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (id, query, after): (_, BatchUrl, _)| async move {
             let query = CommandQuery { batch: Some(id), state: query.state, ..CommandQuery::default() };
             let (rows, next) = system.commands.list(&principal, &query, after, Some(PAGE)).await?;
@@ -244,7 +246,7 @@ fn Items(id: CommandBatchId, query: BatchUrl, onchange: EventHandler<()>) -> Ele
                 Some((rows, next)) => {
                     let next = *next;
                     rsx! {
-                        CommandRows { rows: rows.clone(), named: Named::Device, label: "Devices of this batch",
+                        CommandRows { rows: rows.clone(), named: RowLabel::Device, label: "Devices of this batch",
                             onchange: move |()| {
                                 list.again();
                                 onchange.call(());

@@ -6,7 +6,7 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::{CommandBatchId, Timestamp};
 
-use crate::components::command_bits::{action_named, batch_bar, batch_counts, pace, params_line, percent_over};
+use crate::components::command_widgets::{action_named, batch_bar, batch_counts, params_line, percent_finished, poll_interval};
 use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::format;
@@ -27,7 +27,7 @@ pub(super) fn Batches() -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         after,
-        |(batches, _): &Page| pace(batches.iter().any(|batch| batch.open() > 0)),
+        |(batches, _): &Page| poll_interval(batches.iter().any(|batch| batch.open() > 0)),
         |system, principal, after| async move { system.commands.batches(&principal, after, Some(PAGE)).await },
     );
     let reading = list.read();
@@ -82,7 +82,7 @@ fn BatchRow(details: BatchDetails, now: Timestamp) -> Element {
                 if !params.is_empty() { span { class: "muted truncate", "{params}" } }
                 match (batch.canceled_at, open) {
                     (Some(_), _) => rsx! { span { class: "badge", "Canceled" } },
-                    (None, true) => rsx! { span { class: "badge info", "{percent_over(&details)} %" } },
+                    (None, true) => rsx! { span { class: "badge info", "{percent_finished(&details)} %" } },
                     (None, false) => rsx! {},
                 }
                 span { class: "batch-when muted", "{batch.created_by}, " {time_ago(batch.created_at, &format::relative(now, batch.created_at))} }

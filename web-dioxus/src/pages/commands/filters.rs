@@ -7,7 +7,7 @@ use domain::command::CommandState;
 use domain::query::{DeviceFilter, Sort};
 
 use crate::commands_url::CommandsUrl;
-use crate::components::command_bits::{action_title, state_text};
+use crate::components::command_widgets::{action_title, state_text};
 use crate::components::{Glyph, icon};
 use crate::context::{Session, use_session};
 use crate::route::Route;

@@ -8,8 +8,8 @@ use store::{CommandCursor, CommandQuery, CommandRow};
 
 use super::filters::Filters;
 use crate::commands_url::{CommandsUrl, CommandsView};
-use crate::components::command_bits::pace;
-use crate::components::command_rows::{CommandRows, Named};
+use crate::components::command_rows::{CommandRows, RowLabel};
+use crate::components::command_widgets::poll_interval;
 use crate::components::{EmptyState, Glyph, Pager, Problem, Skeleton};
 use crate::polling::use_paced_polling;
 
@@ -22,7 +22,7 @@ pub(super) fn List(query: CommandsUrl) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (query.clone(), after),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| pace(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (query, after): (CommandsUrl, _)| async move {
             let query = CommandQuery {
                 device: query.device,
@@ -55,7 +55,7 @@ pub(super) fn List(query: CommandsUrl) -> Element {
                 Some((rows, next)) => {
                     let next = *next;
                     rsx! {
-                        CommandRows { rows: rows.clone(), named: Named::Both, label: "Commands", onchange: move |()| list.again() }
+                        CommandRows { rows: rows.clone(), named: RowLabel::Both, label: "Commands", onchange: move |()| list.again() }
                         Pager { page: before.read().len(), more: next.is_some(),
                             onnewer: move |()| { before.write().pop(); },
                             onolder: move |()| before.write().extend(next),

@@ -9,7 +9,9 @@ use domain::Timestamp;
 use domain::access::Permission;
 use store::DeploymentQuery;
 
-use crate::components::deployment_bits::{deployment_badge, deployment_bar, deployment_counts, devices, open, pace, percent_over};
+use crate::components::deployment_widgets::{
+    deployment_badge, deployment_bar, deployment_counts, devices, open, percent_finished, poll_interval,
+};
 use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::deployments_url::{ApksUrl, DeploymentsUrl};
@@ -32,7 +34,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (query, after),
-        |(rows, _): &Page| pace(rows.iter().any(|details| details.row.finished_at.is_none())).max(REREAD),
+        |(rows, _): &Page| poll_interval(rows.iter().any(|details| details.row.finished_at.is_none())).max(REREAD),
         |system, principal, (query, after): (DeploymentsUrl, _)| async move {
             let query = DeploymentQuery { state: query.state, ..DeploymentQuery::default() };
             system.deployments.list(&principal, &query, after, Some(PAGE)).await
@@ -95,7 +97,7 @@ fn DeploymentRow(details: DeploymentDetails, now: Timestamp) -> Element {
                 Go { to: Route::deployment(row.id), class: "batch-link truncate", strong { "{row.name}" } }
                 {deployment_badge(row.state)}
                 if unfinished {
-                    span { class: "muted deployment-phase", "{phase}, {percent_over(&details)} %" }
+                    span { class: "muted deployment-phase", "{phase}, {percent_finished(&details)} %" }
                 }
                 span { class: "batch-when muted", "{row.created_by}, " {time_ago(row.created_at, &format::relative(now, row.created_at))} }
             }

@@ -1,15 +1,15 @@
-//! Deployments: every one with how far it got, the switches over all of them, each one live, and how a new one is made.
+//! Deployments: list with progress, kill switch, live pages and creation.
 
 mod create;
+mod kill_switch;
 mod list;
 mod one;
-mod switches;
 
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::deployment::DeploymentState;
 
-use crate::components::deployment_bits::deployment_state_text;
+use crate::components::deployment_widgets::deployment_state_text;
 use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::use_session;
 use crate::deployments_url::{DeploymentsUrl, NewDeploymentUrl};
@@ -17,9 +17,9 @@ use crate::navigation::use_title;
 use crate::route::Route;
 
 pub(crate) use create::NewDeployment;
+use kill_switch::{BlockedNotice, KillSwitch};
 use list::List;
 pub(crate) use one::Deployment;
-use switches::{StopAll, Switches};
 
 #[component]
 pub(crate) fn Deployments(query: DeploymentsUrl) -> Element {
@@ -31,12 +31,12 @@ pub(crate) fn Deployments(query: DeploymentsUrl) -> Element {
     let all = DeploymentsUrl::default();
     rsx! {
         PageHeader { title: "Deployments", lead: "Rollouts of app versions to devices.",
-            StopAll {}
+            KillSwitch {}
             if session.may(Permission::ManageDeployments) {
                 Go { to: Route::NewDeployment { query: NewDeploymentUrl::default() }, class: "button primary", testid: "new-deployment", {icon(Glyph::Plus)} "New deployment" }
             }
         }
-        Switches {}
+        BlockedNotice {}
         nav { class: "tabs settings-tabs", aria_label: "Deployments by state",
             Go { to: Route::Deployments { query: all }, current: query.state.is_none(), testid: "state-all", "All" }
             for state in DeploymentState::ALL {

@@ -11,7 +11,7 @@ use super::all_devices;
 use super::edit::Edit;
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
-use crate::navigation::Onward;
+use crate::navigation::PendingNavigation;
 use crate::polling::Polling;
 use crate::toasts::{Undo, use_toasts};
 
@@ -26,7 +26,7 @@ enum Asked {
 pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let onward: Onward = use_context();
+    let onward: PendingNavigation = use_context();
     let mut asked = use_signal(|| None::<Asked>);
     let mut busy = use_signal(|| false);
     let manages = session.may(Permission::ManageDevices);

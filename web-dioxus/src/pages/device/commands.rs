@@ -6,8 +6,8 @@ use dioxus::prelude::*;
 use domain::DeviceId;
 use store::{CommandCursor, CommandQuery, CommandRow};
 
-use crate::components::command_bits::pace;
-use crate::components::command_rows::{CommandRows, Named};
+use crate::components::command_rows::{CommandRows, RowLabel};
+use crate::components::command_widgets::poll_interval;
 use crate::components::{Pager, Problem, Skeleton};
 use crate::polling::use_paced_polling;
 
@@ -21,7 +21,7 @@ pub(super) fn Commands(id: DeviceId, sent: u32) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, after, sent),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| pace(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (id, after, _)| async move {
             let query = CommandQuery { device: Some(id), ..CommandQuery::default() };
             let (rows, next) = system.commands.list(&principal, &query, after, Some(PAGE)).await?;
@@ -40,7 +40,7 @@ pub(super) fn Commands(id: DeviceId, sent: u32) -> Element {
                 Some((rows, next)) => {
                     let next = *next;
                     rsx! {
-                        CommandRows { rows: rows.clone(), named: Named::Action, label: "Commands of this device", onchange: move |()| list.again() }
+                        CommandRows { rows: rows.clone(), named: RowLabel::Action, label: "Commands of this device", onchange: move |()| list.again() }
                         Pager { page: before.read().len(), more: next.is_some(),
                             onnewer: move |()| { before.write().pop(); },
                             onolder: move |()| before.write().extend(next),

@@ -125,7 +125,7 @@ fn EventRow(event: StoredEvent, ago: String) -> Element {
     }
 }
 
-fn look(kind: EventKind) -> (Glyph, &'static str) {
+fn icon_and_tone(kind: EventKind) -> (Glyph, &'static str) {
     match kind {
         EventKind::Enrolled => (Glyph::Plus, "good"),
         EventKind::CameOnline => (Glyph::Network, "good"),

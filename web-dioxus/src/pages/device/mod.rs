@@ -59,9 +59,9 @@ fn all_devices() -> Route {
     Route::Devices { query: DevicesUrl::default() }
 }
 
-/// What the page shows; relative times are part of it, because they age by themselves.
+/// Data of the page, including relative times, which change by themselves.
 #[derive(Clone, PartialEq)]
-struct Shown {
+struct PageData {
     view: DeviceView,
     seen: Option<String>,
     enrolled: String,
@@ -72,7 +72,7 @@ struct Shown {
 fn LiveDevice(id: DeviceId, query: DeviceUrl) -> Element {
     let shown = use_fleet(LIVE, move |fleet, now| {
         let view = fleet.device(id)?;
-        Some(Shown {
+        Some(PageData {
             seen: view.last_seen_at.map(|at| format::relative(now, at)),
             enrolled: format::relative(now, view.identity.enrolled_at),
             clock: view.last.as_deref().map(clock_text),
@@ -86,7 +86,7 @@ fn LiveDevice(id: DeviceId, query: DeviceUrl) -> Element {
 }
 
 #[component]
-fn Page(shown: Shown, query: DeviceUrl) -> Element {
+fn Page(shown: PageData, query: DeviceUrl) -> Element {
     let identity = shown.view.identity.clone();
     use_title(&identity.alias);
     let details =

@@ -1,4 +1,4 @@
-//! A device over time: battery, memory, storage and network.
+//! Plots of a device: battery, memory, storage and network over time.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use domain::DeviceId;
 use domain::heartbeat::Transport;
 use domain::history::{HistoryRequest, Point, Summary, TransportShares};
 
-use crate::components::chart::{LineChart, Sample, Scale, Series, Spell, Strip, Unit, Window};
+use crate::components::chart::{LineChart, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
 use crate::components::{Go, Problem};
 use crate::context::use_session;
 use crate::format;
@@ -19,7 +19,7 @@ use crate::polling::use_polling;
 use crate::route::Route;
 use crate::url_state::{DeviceUrl, Range};
 
-/// How often the plots are read again.
+/// Poll interval of the plots.
 const REREAD: Duration = Duration::from_secs(30);
 /// Kinds of network, in the order of their numbers in a strip.
 const NETWORKS: [Transport; 5] = [Transport::Wifi, Transport::Cellular, Transport::Ethernet, Transport::Other, Transport::None];
@@ -106,11 +106,11 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
             One { title: "Storage free", testid: "plot-storage", tone: "third", samples: storage, window, scale: storage_scale }
             div { class: "plot",
                 h3 { "Network" }
-                Strip { title: "Network", testid: "plot-network", states: NETWORKS.map(|network| (format::transport(network).to_owned(), format::transport_tone(network))).to_vec(), spells: Rc::new(spells(&history.points)), window }
+                Strip { title: "Network", testid: "plot-network", states: NETWORKS.map(|network| (format::transport(network).to_owned(), format::transport_tone(network))).to_vec(), spans: Rc::new(spans(&history.points)), window }
             }
             div { class: "plot",
                 h3 { "Online" }
-                Strip { title: "Online", testid: "plot-online", states: vec![("Online".into(), "good"), ("Offline".into(), "faint")], spells: Rc::new(online(&history.points)), window }
+                Strip { title: "Online", testid: "plot-online", states: vec![("Online".into(), "good"), ("Offline".into(), "faint")], spans: Rc::new(online(&history.points)), window }
             }
         }
     }
@@ -137,11 +137,11 @@ fn One(
 }
 
 /// The network that most heartbeats of each step came over.
-fn spells(points: &[Point]) -> Vec<Spell> {
+fn spans(points: &[Point]) -> Vec<TimeSpan> {
     let spell = |point: &Point| {
         let shares = by_network(point.transports.as_ref()?);
         let (state, share) = shares.into_iter().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        Some(Spell { at: point.at, state, note: (share < 0.995).then(|| format!("{:.0} % of the heartbeats", share * 100.0)) })
+        Some(TimeSpan { at: point.at, state, note: (share < 0.995).then(|| format!("{:.0} % of the heartbeats", share * 100.0)) })
     };
     points.iter().filter_map(spell).collect()
 }
@@ -152,12 +152,12 @@ fn by_network(shares: &TransportShares) -> [f64; NETWORKS.len()] {
 }
 
 /// Whether the device counted as online, from the first step on in which it did.
-fn online(points: &[Point]) -> Vec<Spell> {
+fn online(points: &[Point]) -> Vec<TimeSpan> {
     let seen = points.iter().skip_while(|point| point.online_share <= 0.0);
     seen.map(|point| {
         let share = point.online_share;
         let partly = (0.005..0.995).contains(&share).then(|| format!("{:.0} % of the time", share * 100.0));
-        Spell { at: point.at, state: usize::from(share < 0.5), note: partly }
+        TimeSpan { at: point.at, state: usize::from(share < 0.5), note: partly }
     })
     .collect()
 }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_network_of_most_heartbeats_is_shown() {
         let mixed = TransportShares { wifi: 0.25, cellular: 0.75, ethernet: 0.0, none: 0.0, other: 0.0 };
-        let found = spells(&[point(0, 1.0, Some(mixed)), point(5, 1.0, None)]);
+        let found = spans(&[point(0, 1.0, Some(mixed)), point(5, 1.0, None)]);
         assert_eq!(found.len(), 1, "a step without a word about it is left out");
         assert_eq!((NETWORKS[found[0].state], found[0].note.as_deref()), (Transport::Cellular, Some("75 % of the heartbeats")));
     }

@@ -1,4 +1,4 @@
-//! Telling a device to do something, and seeing what becomes of it right there.
+//! Sending commands to a device, with their live results.
 
 use std::rc::Rc;
 
@@ -9,11 +9,13 @@ use domain::action::ActionKind;
 use domain::{CommandId, DeviceId};
 use store::CommandRow;
 
-use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, has_fields, lives, use_command_limits};
-use crate::components::command_bits::{
-    action_glyph, action_hint, action_named, action_title, consequence, pace, params_line, progress_text, steps,
+use crate::components::action_form::{
+    ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, expiry_choices, has_fields, use_command_limits,
 };
 use crate::components::command_rows::Cancel;
+use crate::components::command_widgets::{
+    action_glyph, action_hint, action_named, action_title, consequence, params_line, poll_interval, progress_text, steps,
+};
 use crate::components::form::{FormDialog, use_submission};
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
@@ -25,13 +27,13 @@ use crate::toasts::use_toasts;
 /// Commands whose outcome is shown at a time; older ones are in the list below.
 const SHOWN_MAX: usize = 4;
 
-/// What stands between a button and its command.
+/// Step between a button and its command.
 #[derive(Clone, PartialEq)]
 enum Stage {
-    /// Parameters are asked for.
+    /// Input of parameters.
     Fields(ActionKind),
-    /// Somebody is asked whether it is meant.
-    Sure(CommandRequest),
+    /// Confirmation.
+    ConfirmSend(CommandRequest),
 }
 
 /// The buttons of all actions that somebody may use, and what became of those that were used.
@@ -85,7 +87,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
             stage.set(Some(Stage::Fields(kind)));
         } else {
             match fields.request(kind) {
-                Ok(request) if kind.asks_first() => stage.set(Some(Stage::Sure(request))),
+                Ok(request) if kind.asks_first() => stage.set(Some(Stage::ConfirmSend(request))),
                 Ok(request) => send.call(request),
                 Err(invalid) => toasts.bad(labeled(&invalid)),
             }
@@ -96,7 +98,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
         match draft.peek().request(kind) {
             Ok(request) if kind.asks_first() => {
                 submission.reset();
-                stage.set(Some(Stage::Sure(request)));
+                stage.set(Some(Stage::ConfirmSend(request)));
             }
             Ok(request) => send.call(request),
             Err(invalid) => {
@@ -115,7 +117,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
                 h2 { id: "actions-title", "Actions" }
                 label { class: "inline-field", "Expires after"
                     select { class: "choice", name: "expires", "data-testid": "expires", onchange: move |event| expires.set(event.value()),
-                        for (value, text) in lives(&limits) {
+                        for (value, text) in expiry_choices(&limits) {
                             option { key: "{value}", value: "{value}", selected: value == expires(), "{text}" }
                         }
                     }
@@ -142,8 +144,8 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
             Some(Stage::Fields(kind)) => rsx! {
                 Fields { kind, alias: alias.clone(), draft: draft(), packages: packages.clone(), limits, submission, onfilled: move |form| filled.call((kind, form)), onclose: move |()| stage.set(None) }
             },
-            Some(Stage::Sure(request)) => rsx! {
-                Sure { request: request.clone(), alias: alias.clone(), draft: draft(), limits, busy: submission.busy(), onconfirm: move |()| send.call(request.clone()), onclose: move |()| stage.set(None) }
+            Some(Stage::ConfirmSend(request)) => rsx! {
+                ConfirmSend { request: request.clone(), alias: alias.clone(), draft: draft(), limits, busy: submission.busy(), onconfirm: move |()| send.call(request.clone()), onclose: move |()| stage.set(None) }
             },
         }
     }
@@ -186,9 +188,9 @@ fn question(kind: ActionKind, alias: &str, draft: &Draft) -> String {
     }
 }
 
-/// Names the device and what will happen to it.
+/// Confirmation with the device and the consequence.
 #[component]
-fn Sure(
+fn ConfirmSend(
     request: CommandRequest,
     alias: String,
     draft: Draft,
@@ -210,12 +212,12 @@ fn Sure(
     }
 }
 
-/// What becomes of the commands that were just sent, live.
+/// Live results of the commands sent from this page.
 #[component]
 fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element {
     let rows = use_paced_polling(
         sent.clone(),
-        |rows: &Vec<CommandRow>| pace(rows.iter().any(|row| row.progress.state.is_open())),
+        |rows: &Vec<CommandRow>| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, sent: Vec<CommandId>| async move {
             let mut rows = Vec::new();
             for id in sent {

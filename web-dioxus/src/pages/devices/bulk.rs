@@ -1,4 +1,4 @@
-//! Doing something with many devices: what is wanted, what it would do, and what became of each.
+//! Bulk actions: input, preview and results.
 
 use std::rc::Rc;
 
@@ -20,43 +20,43 @@ const NAMED_MAX: usize = 8;
 /// Refusals that an answer lists.
 const REFUSED_MAX: usize = 100;
 
-/// What somebody wants to do with the selected devices.
+/// Kind of bulk action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum BulkKind {
     Tags,
     Groups,
     Revoke,
     Delete,
 }
 
-/// Where a bulk action stands.
+/// Stage of a bulk action.
 #[derive(Clone, PartialEq)]
 enum Stage {
-    /// Tags or groups are asked for.
+    /// Input of tags or groups.
     Labels,
-    /// What would be done is shown.
+    /// Preview.
     Check(BulkAction),
-    /// What was done is shown.
+    /// Results.
     Done(BulkAction, Rc<Vec<BulkOutcome>>),
 }
 
-/// What a bulk call does, or would do.
+/// Number of devices by outcome.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct OutcomeCounts {
     changed: usize,
     unchanged: usize,
     refused: usize,
 }
 
-impl Tally {
+impl OutcomeCounts {
     fn of(outcomes: &[BulkOutcome]) -> Self {
-        outcomes.iter().fold(Self::default(), |mut tally, outcome| {
+        outcomes.iter().fold(Self::default(), |mut counts, outcome| {
             match &outcome.decision {
-                Decision::Refused(_) => tally.refused += 1,
-                Decision::Unchanged => tally.unchanged += 1,
-                _ => tally.changed += 1,
+                Decision::Refused(_) => counts.refused += 1,
+                Decision::Unchanged => counts.unchanged += 1,
+                _ => counts.changed += 1,
             }
-            tally
+            counts
         })
     }
 }
@@ -67,11 +67,11 @@ fn devices(count: usize) -> String {
 
 /// The dialogs of one bulk action on these devices.
 #[component]
-pub(super) fn Bulk(wanted: Wanted, ids: Rc<Vec<DeviceId>>, onclose: EventHandler<()>, ondone: EventHandler<()>) -> Element {
+pub(super) fn Bulk(wanted: BulkKind, ids: Rc<Vec<DeviceId>>, onclose: EventHandler<()>, ondone: EventHandler<()>) -> Element {
     let mut stage = use_signal(|| match wanted {
-        Wanted::Tags | Wanted::Groups => Stage::Labels,
-        Wanted::Revoke => Stage::Check(BulkAction::RevokeCredentials),
-        Wanted::Delete => Stage::Check(BulkAction::Delete),
+        BulkKind::Tags | BulkKind::Groups => Stage::Labels,
+        BulkKind::Revoke => Stage::Check(BulkAction::RevokeCredentials),
+        BulkKind::Delete => Stage::Check(BulkAction::Delete),
     });
     match stage() {
         Stage::Labels => rsx! { AskLabels { wanted, count: ids.len(), onclose, onask: move |action| stage.set(Stage::Check(action)) } },
@@ -88,9 +88,9 @@ pub(super) fn Bulk(wanted: Wanted, ids: Rc<Vec<DeviceId>>, onclose: EventHandler
 
 /// Asks which tags or groups to add, remove or set.
 #[component]
-fn AskLabels(wanted: Wanted, count: usize, onask: EventHandler<BulkAction>, onclose: EventHandler<()>) -> Element {
+fn AskLabels(wanted: BulkKind, count: usize, onask: EventHandler<BulkAction>, onclose: EventHandler<()>) -> Element {
     let submission = use_submission();
-    let (what, example) = if wanted == Wanted::Tags { ("Tags", "till, ground-floor") } else { ("Groups", "berlin") };
+    let (what, example) = if wanted == BulkKind::Tags { ("Tags", "till, ground-floor") } else { ("Groups", "berlin") };
     let send = use_callback(move |form: FormEvent| {
         if !submission.begin() {
             return;
@@ -103,7 +103,7 @@ fn AskLabels(wanted: Wanted, count: usize, onask: EventHandler<BulkAction>, oncl
         };
         let refused = labels.is_empty() && !matches!(change, LabelChange::Set(_));
         let patch = match wanted {
-            Wanted::Tags => DevicePatch { tags: Some(change), ..DevicePatch::default() },
+            BulkKind::Tags => DevicePatch { tags: Some(change), ..DevicePatch::default() },
             _ => DevicePatch { groups: Some(change), ..DevicePatch::default() },
         };
         let outcome = match patch.checked() {
@@ -132,7 +132,7 @@ fn AskLabels(wanted: Wanted, count: usize, onask: EventHandler<BulkAction>, oncl
     }
 }
 
-/// Says what would be done, and does it once somebody agrees.
+/// Preview with confirmation.
 #[component]
 fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec<BulkOutcome>>>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
@@ -179,11 +179,11 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
             }
         });
     });
-    let tally = match &*preview.read() {
-        Some(Ok(outcomes)) => Some(Tally::of(outcomes)),
+    let counts = match &*preview.read() {
+        Some(Ok(outcomes)) => Some(OutcomeCounts::of(outcomes)),
         _ => None,
     };
-    let changed = tally.as_ref().map_or(0, |tally| tally.changed);
+    let changed = counts.as_ref().map_or(0, |counts| counts.changed);
     let (title, verb, text) = match &action {
         BulkAction::RevokeCredentials => (
             "Revoke credentials?",
@@ -226,16 +226,16 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
 /// How many change, stay, and are refused; and the first of those that change.
 #[component]
 fn TallyLine(outcomes: Rc<Vec<BulkOutcome>>, ahead: bool) -> Element {
-    let tally = Tally::of(&outcomes);
+    let counts = OutcomeCounts::of(&outcomes);
     let named = outcomes.iter().filter(|outcome| outcome.decision.changes());
     let names: Vec<_> = named.take(NAMED_MAX).map(|outcome| (outcome.id, outcome.alias.clone().unwrap_or_default())).collect();
-    let rest = tally.changed.saturating_sub(names.len());
+    let rest = counts.changed.saturating_sub(names.len());
     rsx! {
         div { role: "status",
         ul { class: "tally",
-            li { class: "good", "data-testid": "bulk-changed", strong { {format::number(tally.changed as u64)} } if ahead { " would change" } else { " changed" } }
-            li { strong { {format::number(tally.unchanged as u64)} } " unchanged" }
-            li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "bulk-refused", strong { {format::number(tally.refused as u64)} } " refused" }
+            li { class: "good", "data-testid": "bulk-changed", strong { {format::number(counts.changed as u64)} } if ahead { " would change" } else { " changed" } }
+            li { strong { {format::number(counts.unchanged as u64)} } " unchanged" }
+            li { class: if counts.refused > 0 { "bad" } else { "" }, "data-testid": "bulk-refused", strong { {format::number(counts.refused as u64)} } " refused" }
         }
         }
         if !names.is_empty() {
@@ -279,7 +279,7 @@ fn Refused(outcomes: Rc<Vec<BulkOutcome>>) -> Element {
     }
 }
 
-/// What became of each device.
+/// Result of each device.
 #[component]
 fn Outcomes(action: BulkAction, outcomes: Rc<Vec<BulkOutcome>>, onclose: EventHandler<()>) -> Element {
     let title = match action {
@@ -312,6 +312,6 @@ mod tests {
             outcome(3, Decision::Refused(Refusal::NotFound)),
             outcome(4, Decision::RevokeCredentials),
         ];
-        assert_eq!(Tally::of(&outcomes), Tally { changed: 2, unchanged: 1, refused: 1 });
+        assert_eq!(OutcomeCounts::of(&outcomes), OutcomeCounts { changed: 2, unchanged: 1, refused: 1 });
     }
 }

@@ -8,7 +8,7 @@ use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity};
 
 use super::DevicesState;
-use crate::components::device_bits::{app_text, connectivity_text};
+use crate::components::device_widgets::{app_text, connectivity_text};
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
 use crate::fleet_watch::Digest;

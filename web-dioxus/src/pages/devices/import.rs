@@ -1,4 +1,4 @@
-//! Devices from a table: chosen, looked at, and applied as a whole.
+//! Import of devices from a CSV file: upload, preview, and application as a whole.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::url_state::DevicesUrl;
 /// Rows of each kind on the page.
 const ROWS_MAX: usize = 200;
 
-/// A table that was read.
+/// Preview of an import.
 #[derive(Clone)]
-struct Looked {
+struct ImportPreview {
     file: Arc<[u8]>,
     report: Rc<ImportReport>,
 }
 
-impl PartialEq for Looked {
+impl PartialEq for ImportPreview {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.report, &other.report)
     }
@@ -37,14 +37,14 @@ pub(crate) fn ImportDevices() -> Element {
     use_title("Import devices");
     let session = use_session();
     let toasts = use_toasts();
-    let mut looked = use_signal(|| None::<Looked>);
+    let mut looked = use_signal(|| None::<ImportPreview>);
     let mut problem = use_signal(|| None::<String>);
     let mut busy = use_signal(|| false);
     let allowed = session.may(Permission::ManageDevices);
     let of_upload = session.clone();
     let uploaded = use_callback(move |told: String| {
         let session = of_upload.clone();
-        // The glue writes the number of an upload, or why there is none.
+        // The script writes the number of the upload, or an error.
         let (id, why) = told.split_once(' ').unwrap_or((told.as_str(), ""));
         if id == "failed" {
             problem.set(Some(why.to_owned()));
@@ -62,14 +62,14 @@ pub(crate) fn ImportDevices() -> Element {
             match report {
                 Ok(report) => {
                     problem.set(None);
-                    looked.set(Some(Looked { file, report: Rc::new(report) }));
+                    looked.set(Some(ImportPreview { file, report: Rc::new(report) }));
                 }
                 Err(error) => problem.set(Some(explain(&error))),
             }
         });
     });
     let apply = use_callback(move |()| {
-        let Some(Looked { file, .. }) = looked.peek().clone() else { return };
+        let Some(ImportPreview { file, .. }) = looked.peek().clone() else { return };
         if busy() {
             return;
         }
@@ -84,7 +84,7 @@ pub(crate) fn ImportDevices() -> Element {
                     if report.applied {
                         toasts.good(format!("Changed {}.", format::count(report.changes.len(), "device", "devices")));
                     }
-                    looked.set(Some(Looked { file, report: Rc::new(report) }));
+                    looked.set(Some(ImportPreview { file, report: Rc::new(report) }));
                 }
                 Err(error) => toasts.failed(&error),
             }
@@ -116,7 +116,7 @@ pub(crate) fn ImportDevices() -> Element {
                     div { class: "notice bad", role: "alert", "data-testid": "import-problem", {icon(Glyph::Alert)} span { "{problem}" } }
                 }
             }
-            if let Some(Looked { report, .. }) = looked() {
+            if let Some(ImportPreview { report, .. }) = looked() {
                 Report { report, busy: busy(), onapply: apply }
             }
         }

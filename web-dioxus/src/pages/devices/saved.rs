@@ -1,4 +1,4 @@
-//! Filters that people keep: chosen, kept, shared and forgotten.
+//! Saved filters: selection, saving, sharing and deletion.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ const REREAD: Duration = Duration::from_secs(30);
 #[derive(Clone, PartialEq)]
 enum Asked {
     Keep,
-    Forget(Rc<SavedFilter>),
+    DeleteFilter(Rc<SavedFilter>),
 }
 
-/// A menu of the kept filters.
+/// Menu of the saved filters.
 #[component]
 pub(super) fn SavedFilters(state: DevicesState) -> Element {
     let session = use_session();
@@ -55,7 +55,7 @@ pub(super) fn SavedFilters(state: DevicesState) -> Element {
                     Some(filters) => rsx! {
                         ul {
                             for filter in filters.iter() {
-                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), onforget: move |filter| asked.set(Some(Asked::Forget(Rc::new(filter)))) }
+                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), onforget: move |filter| asked.set(Some(Asked::DeleteFilter(Rc::new(filter)))) }
                             }
                         }
                     },
@@ -68,8 +68,8 @@ pub(super) fn SavedFilters(state: DevicesState) -> Element {
         }
         match asked() {
             None => rsx! {},
-            Some(Asked::Keep) => rsx! { Keep { filter: url.filter.clone(), list, onclose: move |()| asked.set(None) } },
-            Some(Asked::Forget(filter)) => rsx! { Forget { id: filter.id, name: filter.name.clone(), shared: filter.shared, list, onclose: move |()| asked.set(None) } },
+            Some(Asked::Keep) => rsx! { SaveFilter { filter: url.filter.clone(), list, onclose: move |()| asked.set(None) } },
+            Some(Asked::DeleteFilter(filter)) => rsx! { DeleteFilter { id: filter.id, name: filter.name.clone(), shared: filter.shared, list, onclose: move |()| asked.set(None) } },
         }
     }
 }
@@ -95,7 +95,7 @@ fn SavedItem(filter: SavedFilter, to: Route, own: bool, current: bool, onforget:
 }
 
 #[component]
-fn Keep(filter: DeviceFilter, list: Polling<Vec<SavedFilter>>, onclose: EventHandler<()>) -> Element {
+fn SaveFilter(filter: DeviceFilter, list: Polling<Vec<SavedFilter>>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let submission = use_submission();
@@ -126,7 +126,7 @@ fn Keep(filter: DeviceFilter, list: Polling<Vec<SavedFilter>>, onclose: EventHan
 }
 
 #[component]
-fn Forget(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec<SavedFilter>>, onclose: EventHandler<()>) -> Element {
+fn DeleteFilter(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec<SavedFilter>>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);

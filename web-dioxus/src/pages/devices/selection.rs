@@ -9,7 +9,7 @@ use domain::bulk::BULK_MAX;
 use domain::query::Sort;
 
 use super::DevicesState;
-use super::bulk::{Bulk, Wanted};
+use super::bulk::{Bulk, BulkKind};
 use super::send::SendMany;
 use crate::components::{Glyph, Go, icon};
 use crate::context::{Session, use_session};
@@ -22,7 +22,7 @@ use crate::selection::Selection;
 /// What the selection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
-    Change(Wanted),
+    Change(BulkKind),
     Send,
 }
 
@@ -109,10 +109,10 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
                     Go { to: to_deploy, class: "button", testid: "bulk-deploy", {icon(Glyph::Package)} "Deploy an app" }
                 }
                 if manages {
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(What::Change(Wanted::Tags)), {icon(Glyph::Tag)} "Tags" }
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| ask.call(What::Change(Wanted::Groups)), {icon(Glyph::Cluster)} "Groups" }
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-revoke", onclick: move |_| ask.call(What::Change(Wanted::Revoke)), {icon(Glyph::Key)} "Revoke credentials" }
-                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| ask.call(What::Change(Wanted::Delete)), {icon(Glyph::Trash)} "Delete" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(What::Change(BulkKind::Tags)), {icon(Glyph::Tag)} "Tags" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| ask.call(What::Change(BulkKind::Groups)), {icon(Glyph::Cluster)} "Groups" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-revoke", onclick: move |_| ask.call(What::Change(BulkKind::Revoke)), {icon(Glyph::Key)} "Revoke credentials" }
+                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| ask.call(What::Change(BulkKind::Delete)), {icon(Glyph::Trash)} "Delete" }
                 }
                 button { class: "button quiet", r#type: "button", "data-testid": "clear-selection", onclick: move |_| clear(()), "Clear selection" }
             }

@@ -1,4 +1,4 @@
-//! Telling many devices to do something: what, what it would come to, and off to the batch.
+//! Sending a command to many devices: form, preview and creation of the batch.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use domain::action::ActionKind;
 use domain::command::Path;
 
 use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, use_command_limits};
-use crate::components::command_bits::{action_hint, action_title, consequence, refused_text};
+use crate::components::command_widgets::{action_hint, action_title, consequence, refused_text};
 use crate::components::form::{Field, FormDialog, Submission, TextField, use_submission};
 use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
@@ -20,18 +20,18 @@ use crate::toasts::use_toasts;
 /// Refusals that an answer lists.
 const REFUSED_MAX: usize = 100;
 
-/// Where it stands.
+/// Stage of the dialog.
 #[derive(Clone, PartialEq)]
 enum Stage {
-    /// The action and its parameters are asked for.
+    /// Input of action and parameters.
     Compose,
-    /// What it would come to is shown.
+    /// Preview.
     Check(CommandRequest, Option<i32>),
 }
 
-/// What a batch would come to.
+/// Number of planned commands by path and refusal.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct BatchCounts {
     devices: usize,
     offline: usize,
     /// In the order of [`Path::ALL`].
@@ -39,22 +39,22 @@ struct Tally {
     refused: usize,
 }
 
-impl Tally {
+impl BatchCounts {
     fn of(planned: &[Planned]) -> Self {
-        let mut tally = Self::default();
+        let mut counts = Self::default();
         for one in planned {
             match one.outcome {
                 Ok(expected) => {
-                    tally.devices += 1;
-                    tally.offline += usize::from(!expected.online);
-                    for (path, count) in Path::ALL.into_iter().zip(&mut tally.paths) {
+                    counts.devices += 1;
+                    counts.offline += usize::from(!expected.online);
+                    for (path, count) in Path::ALL.into_iter().zip(&mut counts.paths) {
                         *count += usize::from(path == expected.path);
                     }
                 }
-                Err(_) => tally.refused += 1,
+                Err(_) => counts.refused += 1,
             }
         }
-        tally
+        counts
     }
 }
 
@@ -150,7 +150,7 @@ fn Compose(
     }
 }
 
-/// Says what it would come to, and does it once somebody agrees.
+/// Preview with confirmation.
 #[component]
 fn Check(
     ids: Rc<Vec<DeviceId>>,
@@ -196,11 +196,11 @@ fn Check(
             }
         });
     });
-    let tally = match &*preview.read() {
-        Some(Ok(planned)) => Some(Tally::of(planned)),
+    let counts = match &*preview.read() {
+        Some(Ok(planned)) => Some(BatchCounts::of(planned)),
         _ => None,
     };
-    let count = tally.as_ref().map_or(0, |tally| tally.devices);
+    let count = counts.as_ref().map_or(0, |counts| counts.devices);
     let danger = kind.asks_first();
     let rate = rate.unwrap_or(limits.rate_default).max(1);
     let lasts_s = count as u64 / u64::from(rate.unsigned_abs());
@@ -237,7 +237,7 @@ fn Check(
 /// How many, by which path, how many are not heard from; who gets none, and why.
 #[component]
 fn Plan(planned: Rc<Vec<Planned>>) -> Element {
-    let tally = Tally::of(&planned);
+    let counts = BatchCounts::of(&planned);
     let refused: Vec<_> = planned
         .iter()
         .filter_map(|one| {
@@ -245,17 +245,17 @@ fn Plan(planned: Rc<Vec<Planned>>) -> Element {
         })
         .take(REFUSED_MAX)
         .collect();
-    let rest = tally.refused.saturating_sub(refused.len());
-    let offline = format::number(tally.offline as u64);
+    let rest = counts.refused.saturating_sub(refused.len());
+    let offline = format::number(counts.offline as u64);
     rsx! {
         div { role: "status",
             ul { class: "tally",
-                li { class: "good", "data-testid": "plan-devices", strong { {format::number(tally.devices as u64)} } " to send" }
-                li { class: if tally.refused > 0 { "bad" } else { "" }, "data-testid": "plan-refused", strong { {format::number(tally.refused as u64)} } " skipped" }
+                li { class: "good", "data-testid": "plan-devices", strong { {format::number(counts.devices as u64)} } " to send" }
+                li { class: if counts.refused > 0 { "bad" } else { "" }, "data-testid": "plan-refused", strong { {format::number(counts.refused as u64)} } " skipped" }
             }
         }
         dl { class: "plan",
-            for (path, count) in Path::ALL.into_iter().zip(tally.paths) {
+            for (path, count) in Path::ALL.into_iter().zip(counts.paths) {
                 div { key: "{path.as_str()}", "data-testid": "plan-{path.as_str()}", dt { {path_title(path)} } dd { {format::number(count as u64)} } }
             }
             div { "data-testid": "plan-offline", dt { "Offline devices among these: sent if back online before the command expires" } dd { "{offline}" } }
@@ -288,6 +288,6 @@ mod tests {
             one(3, expected(Path::Heartbeat, true)),
             one(4, Err(RefusalReason::TooManyOpen)),
         ];
-        assert_eq!(Tally::of(&planned), Tally { devices: 3, offline: 1, paths: [1, 0, 2], refused: 1 });
+        assert_eq!(BatchCounts::of(&planned), BatchCounts { devices: 3, offline: 1, paths: [1, 0, 2], refused: 1 });
     }
 }

@@ -1,4 +1,4 @@
-//! The form that makes tokens.
+//! Form for creating tokens.
 
 use std::rc::Rc;
 
@@ -8,17 +8,17 @@ use dioxus::prelude::*;
 use domain::Invalid;
 use domain::enrollment::{BATCH_MAX, TokenRequest};
 
-use super::Made;
+use super::CreatedTokens;
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
 use crate::field_labels::field_name;
 use crate::format;
 use crate::toasts::use_toasts;
 
-/// Lives to choose from; the empty one is the server's own choice.
+/// Expiry choices; the empty one is the default of the server.
 const LIVES: [(&str, &str); 5] = [("", "Default"), ("3600", "1 hour"), ("86400", "1 day"), ("604800", "7 days"), ("2592000", "30 days")];
 
-/// What the form asks for, as the service takes it.
+/// Token request of the form.
 fn request(value: impl Fn(&str) -> String) -> Result<TokenRequest, Invalid> {
     let text = |name| Some(value(name).trim().to_owned()).filter(|text| !text.is_empty());
     let number = |name: &str, field: &str| match text_of(&value, name) {
@@ -41,7 +41,7 @@ fn text_of(value: &impl Fn(&str) -> String, name: &str) -> Option<String> {
     Some(value(name).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The field of the form that a refusal is about.
+/// Form field of an error.
 fn field_of(invalid: &Invalid) -> &str {
     match field_name(invalid) {
         "expires_in_seconds" => "expires",
@@ -50,7 +50,7 @@ fn field_of(invalid: &Invalid) -> &str {
 }
 
 #[component]
-pub(super) fn CreateForm(made: Signal<Option<Made>>) -> Element {
+pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut refused = use_signal(|| None::<Invalid>);
@@ -78,7 +78,7 @@ pub(super) fn CreateForm(made: Signal<Option<Made>>) -> Element {
                 Ok(tokens) => {
                     refused.set(None);
                     toasts.good(format!("Created {}.", format::count(tokens.len(), "token", "tokens")));
-                    made.set(Some(Made(Rc::new(tokens))));
+                    made.set(Some(CreatedTokens(Rc::new(tokens))));
                 }
                 Err(ServiceError::Invalid(invalid)) => refused.set(Some(invalid)),
                 Err(error) => {
@@ -129,7 +129,7 @@ pub(super) fn CreateForm(made: Signal<Option<Made>>) -> Element {
     }
 }
 
-/// A field with its label, and below it a hint or what is wrong with it.
+/// Field with label and hint or error.
 #[component]
 fn Field(name: String, label: String, hint: String, error: Option<String>, children: Element) -> Element {
     rsx! {

@@ -1,4 +1,4 @@
-//! How to use the tokens just made: a script per shell, or a code to scan.
+//! Instructions for newly created tokens: a script per shell, or a QR code.
 
 use actors::enrollment_kit::qr::Wifi;
 use actors::enrollment_kit::quote::Shell;
@@ -6,7 +6,7 @@ use actors::services::{EnrollmentCode, Script, ScriptOptions};
 use dioxus::html::{FormValue, Key};
 use dioxus::prelude::*;
 
-use super::Made;
+use super::CreatedTokens;
 use crate::components::{Glyph, icon};
 use crate::context::{Session, explain, use_session};
 
@@ -62,7 +62,7 @@ fn server_url(session: &Session, configured: Option<&str>) -> Option<String> {
 
 /// `installs`: this node has an agent to install.
 #[component]
-pub(super) fn Kit(tokens: Made, installs: bool) -> Element {
+pub(super) fn Kit(tokens: CreatedTokens, installs: bool) -> Element {
     let mut tab = use_signal(|| Tab::ALL[0]);
     // Counts the moves by key, so that the glue sees each and moves the focus along.
     let mut moves = use_signal(|| 0u32);
@@ -101,7 +101,7 @@ pub(super) fn Kit(tokens: Made, installs: bool) -> Element {
 }
 
 #[component]
-fn ScriptPanel(tokens: Made, shell: Shell, installs: bool) -> Element {
+fn ScriptPanel(tokens: CreatedTokens, shell: Shell, installs: bool) -> Element {
     let session = use_session();
     let count = tokens.0.len();
     let made = use_resource(use_reactive((&tokens, &shell, &installs), move |(tokens, shell, install)| {
@@ -147,7 +147,7 @@ fn ScriptPanel(tokens: Made, shell: Shell, installs: bool) -> Element {
 }
 
 #[component]
-fn CodePanel(tokens: Made) -> Element {
+fn CodePanel(tokens: CreatedTokens) -> Element {
     let session = use_session();
     let mut order = use_signal(|| (0usize, None::<Wifi>));
     let mut refused = use_signal(|| None::<String>);

@@ -1,4 +1,4 @@
-//! The tokens there are, newest first, and what became of each, live.
+//! Live list of tokens with their status, newest first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,23 +28,23 @@ const REREAD: Duration = Duration::from_secs(30);
 
 /// The newest tokens, and whether there are more.
 #[derive(Clone, PartialEq)]
-struct Listed {
+struct TokenPage {
     tokens: Vec<EnrollToken>,
     more: bool,
     at: Timestamp,
 }
 
-async fn read(system: Arc<System>, principal: Principal, status: Option<TokenStatus>, wanted: i64) -> Result<Listed, ServiceError> {
-    let mut listed = Listed { tokens: Vec::new(), more: false, at: clock::now() };
+async fn read(system: Arc<System>, principal: Principal, status: Option<TokenStatus>, wanted: i64) -> Result<TokenPage, ServiceError> {
+    let mut tokens_page = TokenPage { tokens: Vec::new(), more: false, at: clock::now() };
     let mut after = None;
     loop {
-        let limit = (wanted - listed.tokens.len() as i64).min(PAGE_MAX);
+        let limit = (wanted - tokens_page.tokens.len() as i64).min(PAGE_MAX);
         let page = system.enrollment.tokens(&principal, TokenQuery { status, after, limit }).await?;
-        listed.tokens.extend(page.tokens);
-        listed.more = page.next.is_some();
+        tokens_page.tokens.extend(page.tokens);
+        tokens_page.more = page.next.is_some();
         after = page.next;
-        if after.is_none() || listed.tokens.len() as i64 >= wanted {
-            return Ok(listed);
+        if after.is_none() || tokens_page.tokens.len() as i64 >= wanted {
+            return Ok(tokens_page);
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn TokenList(status: Option<TokenStatus>) -> Element {
     let session = use_session();
     let manages = session.may(Permission::ManageEnrollment);
     let mut wanted = use_signal(|| PAGE);
-    let mut listed = use_signal(|| None::<Result<Listed, String>>);
+    let mut tokens_page = use_signal(|| None::<Result<TokenPage, String>>);
     let mut again = use_signal(|| 0u32);
     let mut revoking = use_signal(|| None::<EnrollToken>);
     use_resource(use_reactive((&status,), move |(status,)| {
@@ -84,13 +84,13 @@ pub(super) fn TokenList(status: Option<TokenStatus>) -> Element {
                 // After a failure the next tick tries again.
                 read_at = new.is_ok().then(|| (revision, tokio::time::Instant::now()));
                 let new = Some(new.map_err(|error| explain(&error)));
-                if *listed.peek() != new {
-                    listed.set(new);
+                if *tokens_page.peek() != new {
+                    tokens_page.set(new);
                 }
             }
         }
     }));
-    let shown = listed.read();
+    let shown = tokens_page.read();
     rsx! {
         section { class: "card", aria_labelledby: "tokens-title",
             div { class: "card-head",
@@ -162,7 +162,7 @@ fn TokenRow(token: EnrollToken, status: TokenStatus, now: Timestamp, manages: bo
     };
     let when = token.used_at.or(token.revoked_at).unwrap_or(token.expires_at);
     let by = token.created_by_name.clone().unwrap_or_else(|| "console".into());
-    // The device's own name, if it is still there; it may not be the token's.
+    // The present alias of the device, if it exists; it may differ from that of the token.
     let device = token.device_id.map(|id| (id, session.fleet.device(id).map(|view| view.identity.alias.clone())));
     let mut both = token.groups.clone();
     both.extend(token.tags.iter().cloned());

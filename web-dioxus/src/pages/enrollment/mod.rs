@@ -1,10 +1,10 @@
-//! Enrollment: the agent that new devices get; tokens are made, handed out, and seen being used.
+//! Enrollment: agent for new devices, and creation, distribution and usage of tokens.
 
 mod agent;
+mod created;
 mod form;
 mod kit;
 mod list;
-mod made;
 mod progress;
 
 use std::rc::Rc;
@@ -21,19 +21,18 @@ use crate::polling::use_polling;
 use crate::url_state::EnrollmentUrl;
 
 use agent::Agent;
+use created::CreatedTokensPanel;
 use form::CreateForm;
 use list::TokenList;
-use made::MadeTokens;
 
-/// How often the agent's APK is looked for.
+/// Poll interval of the agent APK.
 const REREAD: Duration = Duration::from_secs(5);
 
-/// Tokens just made, with their secrets. They live in this page only: once it
-/// is left, nobody can see them again.
+/// Newly created tokens with their secrets. They exist only in this page and cannot be shown again.
 #[derive(Clone)]
-struct Made(Rc<Vec<NewToken>>);
+struct CreatedTokens(Rc<Vec<NewToken>>);
 
-impl PartialEq for Made {
+impl PartialEq for CreatedTokens {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -43,7 +42,7 @@ impl PartialEq for Made {
 pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
     use_title("Enrollment");
     let session = use_session();
-    let made = use_signal(|| None::<Made>);
+    let made = use_signal(|| None::<CreatedTokens>);
     let agent =
         use_polling((), REREAD, |system, principal, ()| async move { system.enrollment.agent(&principal, &system.agent_builds).await });
     let reading = agent.read();
@@ -55,7 +54,7 @@ pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
             CreateForm { made }
         }
         if let Some(tokens) = made() {
-            MadeTokens { key: "{tokens.0.first().map(|first| first.id.to_string()).unwrap_or_default()}", tokens, made, installs }
+            CreatedTokensPanel { key: "{tokens.0.first().map(|first| first.id.to_string()).unwrap_or_default()}", tokens, made, installs }
         }
         TokenList { status: query.status }
     }

@@ -1,4 +1,4 @@
-//! What becomes of the tokens just made, live.
+//! Live progress of newly created tokens.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::sampling::{CALM, ticks};
 /// A first heartbeat does not show in the revision of enrollment, so tokens are looked at again after this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
-/// What became of the tokens, for as long as something may still become of them.
+/// Polls the progress of the tokens until it is final.
 pub(super) fn use_progress(tokens: &[NewToken]) -> Signal<Vec<TokenProgress>> {
     let session = use_session();
     let mut progress = use_signal(Vec::new);
@@ -52,7 +52,7 @@ pub(super) fn use_progress(tokens: &[NewToken]) -> Signal<Vec<TokenProgress>> {
     progress
 }
 
-/// How many devices of the batch are there.
+/// Number of enrolled devices of the batch.
 #[component]
 pub(super) fn BatchProgress(total: usize, progress: Signal<Vec<TokenProgress>>) -> Element {
     let progress = progress.read();
@@ -67,7 +67,7 @@ pub(super) fn BatchProgress(total: usize, progress: Signal<Vec<TokenProgress>>) 
     }
 }
 
-/// What became of one token.
+/// Progress of one token.
 pub(super) fn state(progress: &[TokenProgress], id: EnrollTokenId) -> Element {
     let Some(token) = progress.iter().find(|token| token.id == id) else { return rsx! {} };
     let badge = |tone: &str, text: &str| rsx! { span { class: "badge {tone}", "{text}" } };

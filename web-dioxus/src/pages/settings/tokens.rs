@@ -54,9 +54,9 @@ fn scope_text(permission: Permission) -> &'static str {
 
 /// A token that was just made; its secret is nowhere else.
 #[derive(Clone)]
-struct Made(Rc<IssuedApiToken>);
+struct CreatedToken(Rc<IssuedApiToken>);
 
-impl PartialEq for Made {
+impl PartialEq for CreatedToken {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -68,7 +68,7 @@ pub(super) fn Tokens() -> Element {
     let everybody = session.may(Permission::ManageUsers);
     let mut wanted = use_signal(|| PAGE);
     let mut creating = use_signal(|| false);
-    let mut made = use_signal(|| None::<Made>);
+    let mut made = use_signal(|| None::<CreatedToken>);
     let mut revoking = use_signal(|| None::<ApiToken>);
     let list = use_polling(wanted(), REREAD, move |system, principal, wanted| async move {
         let owner = if everybody { ApiTokenOwner::All } else { ApiTokenOwner::Own };
@@ -79,7 +79,7 @@ pub(super) fn Tokens() -> Element {
     let now = clock::now();
     let own = session.principal.user_id();
     rsx! {
-        if let Some(Made(token)) = made() {
+        if let Some(CreatedToken(token)) = made() {
             MadeCard { secret: token.secret.expose_secret().to_owned(), name: token.token.name.clone(), origin: session.origin.clone(), onclose: move |()| made.set(None) }
         }
         section { class: "card", aria_labelledby: "api-tokens-title",
@@ -114,7 +114,7 @@ pub(super) fn Tokens() -> Element {
         if creating() {
             Create {
                 onclose: move |()| creating.set(false),
-                onmade: move |token: Made| {
+                onmade: move |token: CreatedToken| {
                     creating.set(false);
                     made.set(Some(token));
                     list.again();
@@ -202,7 +202,7 @@ fn TokenRow(token: ApiToken, status: ApiTokenStatus, foreign: bool, now: Timesta
 }
 
 #[component]
-fn Create(onmade: EventHandler<Made>, onclose: EventHandler<()>) -> Element {
+fn Create(onmade: EventHandler<CreatedToken>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let submission = use_submission();
     let scopes: Vec<_> = Permission::ALL.into_iter().filter(|permission| session.may(*permission)).collect();
@@ -222,7 +222,7 @@ fn Create(onmade: EventHandler<Made>, onclose: EventHandler<()>) -> Element {
             let request = ApiTokenRequest { name: text_of(&form, "name"), scopes: checked_of(&form, "scopes"), expires_in_s };
             let outcome = session.call(move |system, principal| async move { system.api_tokens.create(&principal, request).await }).await;
             if let Some(token) = submission.done(outcome) {
-                onmade.call(Made(Rc::new(token)));
+                onmade.call(CreatedToken(Rc::new(token)));
             }
         });
     });

@@ -1,4 +1,4 @@
-//! What the form of a deployment holds, and what is wrong with it while it is typed: the same checks that decide in the end.
+//! Draft of a deployment, validated while it is typed by the checks of the service.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use domain::deployment::{CanaryRequest, ConflictRule, MaintenanceWindow, Options
 
 use crate::components::form::labels_of;
 
-/// Devices that are assumed while nobody knows how many there are.
+/// Assumed number of devices while it is unknown.
 const DEVICES_UNKNOWN: usize = 1_000_000;
 
 /// Names of the fields; those of options are what the API calls them.
@@ -46,15 +46,15 @@ pub(super) mod field {
     pub(in super::super) const DEADLINE: &str = "options.deadline_hours";
 }
 
-/// What is wrong, by field.
+/// Problems by field.
 pub(super) type Problems = BTreeMap<String, String>;
 
-/// What the form holds, field by field, as it was typed.
+/// Field values of the form, as typed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Draft(BTreeMap<&'static str, String>);
 
 impl Draft {
-    /// The careful defaults. Those that depend on how many devices there are stay empty.
+    /// Conservative defaults; those that depend on the number of devices stay empty.
     pub(super) fn careful() -> Self {
         use field::*;
         let careful = Options::careful(DEVICES_UNKNOWN);
@@ -85,12 +85,12 @@ impl Draft {
         draft
     }
 
-    /// Notes what a field holds now.
+    /// Sets the value of a field.
     pub(super) fn set(&mut self, name: &'static str, value: String) {
         self.0.insert(name, value);
     }
 
-    /// What a field holds, trimmed.
+    /// Trimmed value of a field.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", |text| text.trim())
     }
@@ -105,12 +105,12 @@ impl Draft {
         labels_of(self.get(name))
     }
 
-    /// What becomes of devices that an older deployment has.
+    /// Rule for devices of older deployments.
     pub(super) fn conflict(&self) -> ConflictRule {
         ConflictRule::parse(self.get(field::CONFLICT)).unwrap_or(ConflictRule::Wait)
     }
 
-    /// A whole number, if the field holds anything. One that is too large for its type is out of every limit.
+    /// Integer value of a field, if not empty; one too large for its type exceeds every limit.
     fn number<T: TryFrom<u64> + Largest>(&self, name: &'static str, problems: &mut Problems) -> Option<T> {
         match self.get(name) {
             "" => None,
@@ -161,8 +161,8 @@ impl Draft {
         }
     }
 
-    /// The options that it asks for, and what cannot be read.
-    fn read(&self) -> (OptionsRequest, Problems) {
+    /// Parses the options; values that are invalid become problems.
+    fn parse(&self) -> (OptionsRequest, Problems) {
         use field::*;
         let mut problems = Problems::new();
         let mut read = |result: Invalid| problems.insert(result.field, result.problem);
@@ -190,11 +190,11 @@ impl Draft {
         (request, problems)
     }
 
-    /// The options that it asks for, and everything that is wrong with them for so many devices; `None`: nobody knows how many.
+    /// Options of the form and all problems for this number of devices; `None`: unknown number.
     pub(super) fn options(&self, devices: Option<usize>, fleet: bool) -> (OptionsRequest, Problems) {
-        let (request, mut problems) = self.read();
+        let (request, mut problems) = self.parse();
         let devices = devices.filter(|count| *count > 0).unwrap_or(DEVICES_UNKNOWN);
-        // Each by itself, so that all are told and not just the first; those of the canary contradict each other only.
+        // Each option by itself, so that all problems are found and not just the first.
         let none = OptionsRequest::default;
         let parts = [
             OptionsRequest { canary: request.canary, ..none() },

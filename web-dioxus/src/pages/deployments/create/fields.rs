@@ -1,4 +1,4 @@
-//! The fields of a deployment's options, by what they are about; each says what is wrong with it while it is typed.
+//! Form fields of the deployment options, grouped by topic and validated while typed.
 
 use dioxus::prelude::*;
 use domain::deployment::{CanaryOptions, ConflictRule};
@@ -7,12 +7,12 @@ use super::draft::{Draft, Problems, field};
 use crate::components::form::Field;
 use crate::components::{Glyph, icon};
 
-/// The form: what it holds, and what is wrong with it.
+/// State of the form: draft and problems.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Form {
-    /// What it holds.
+    /// Draft.
     pub(super) draft: Signal<Draft>,
-    /// What is wrong.
+    /// Problems by field.
     pub(super) problems: Memo<Problems>,
 }
 
@@ -30,7 +30,7 @@ impl Form {
     }
 }
 
-/// A line of text, a number as a rule.
+/// Single-line field, usually for a number.
 #[component]
 pub(super) fn Line(
     form: Form,
@@ -56,7 +56,7 @@ pub(super) fn Line(
     }
 }
 
-/// A box to check.
+/// Checkbox.
 #[component]
 pub(super) fn Check(form: Form, name: &'static str, label: String, #[props(default)] hint: String) -> Element {
     let error = form.error(name);
@@ -75,20 +75,20 @@ pub(super) fn Check(form: Form, name: &'static str, label: String, #[props(defau
     }
 }
 
-/// Every option.
+/// Fields of all options.
 #[component]
 pub(super) fn OptionFields(form: Form, devices: Option<usize>) -> Element {
     rsx! {
-        FirstDevices { form, devices }
-        Pace { form }
-        Conditions { form }
-        Times { form }
-        Afterwards { form }
+        CanaryFields { form, devices }
+        RateFields { form }
+        RequirementFields { form }
+        ScheduleFields { form }
+        AfterInstallFields { form }
     }
 }
 
 #[component]
-fn FirstDevices(form: Form, devices: Option<usize>) -> Element {
+fn CanaryFields(form: Form, devices: Option<usize>) -> Element {
     let size = devices.filter(|count| *count > 0).map(|count| CanaryOptions::careful(count).size);
     let (size_hint, placeholder) = match size {
         Some(size) => (format!("empty: {size} for this target (5 %, at most 5)"), size.to_string()),
@@ -111,7 +111,7 @@ fn FirstDevices(form: Form, devices: Option<usize>) -> Element {
 }
 
 #[component]
-fn Pace(form: Form) -> Element {
+fn RateFields(form: Form) -> Element {
     rsx! {
         fieldset { class: "card option-group",
             legend { "Rate and failure handling" }
@@ -128,7 +128,7 @@ fn Pace(form: Form) -> Element {
 }
 
 #[component]
-fn Conditions(form: Form) -> Element {
+fn RequirementFields(form: Form) -> Element {
     rsx! {
         fieldset { class: "card option-group",
             legend { "Device requirements" }
@@ -147,7 +147,7 @@ fn Conditions(form: Form) -> Element {
 }
 
 #[component]
-fn Times(form: Form) -> Element {
+fn ScheduleFields(form: Form) -> Element {
     rsx! {
         fieldset { class: "card option-group",
             legend { "Schedule" }
@@ -167,7 +167,7 @@ fn Times(form: Form) -> Element {
 }
 
 #[component]
-fn Afterwards(form: Form) -> Element {
+fn AfterInstallFields(form: Form) -> Element {
     let extras = form.error(field::EXTRAS);
     rsx! {
         fieldset { class: "card option-group",
@@ -185,7 +185,7 @@ fn Afterwards(form: Form) -> Element {
     }
 }
 
-/// What becomes of devices that an older open deployment has.
+/// Field for the rule on devices of older unfinished deployments.
 #[component]
 pub(super) fn ConflictField(form: Form) -> Element {
     let chosen = form.draft.read().conflict();

@@ -1,4 +1,4 @@
-//! A new deployment: what, where and how; what it would do; and off it goes, once somebody agrees.
+//! Creation of a deployment: form, preview and confirmation.
 
 mod draft;
 mod fields;
@@ -16,14 +16,14 @@ use domain::{ApkId, Invalid};
 use store::{ApkRow, SavedFilter};
 
 use super::NotAllowed;
-use crate::components::deployment_bits::devices as devices_text;
+use crate::components::deployment_widgets::devices as devices_text;
 use crate::components::form::Field;
 use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::field_labels::{field_name, labeled};
 use crate::format;
-use crate::navigation::{Onward, use_title};
+use crate::navigation::{PendingNavigation, use_title};
 use crate::polling::use_polling;
 use crate::route::Route;
 use crate::selection::Selection;
@@ -34,14 +34,14 @@ use fields::{ConflictField, Form, Line, OptionFields};
 use plan::Plan;
 use target::{Kind, scope};
 
-/// How often the lists to choose from are read again.
+/// Poll interval of the choices.
 const REREAD: Duration = Duration::from_secs(15);
 /// APKs to choose from.
 const APKS_MAX: i64 = 200;
 /// Longest name, in characters, as the service has it.
 const NAME_MAX_CHARS: usize = 200;
 
-/// A dry run: what was asked for, and what would become of it.
+/// Preview: the request and its plan.
 #[derive(Clone, PartialEq)]
 struct Planned {
     draft: Draft,
@@ -66,7 +66,7 @@ pub(crate) fn NewDeployment(query: NewDeploymentUrl) -> Element {
     }
 }
 
-/// Waits for what there is to choose from.
+/// Loads the choices of the form.
 #[component]
 fn Choices(query: NewDeploymentUrl) -> Element {
     let wanted = query.apk;
@@ -140,7 +140,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
         if let Some((_, invalid)) = refused.read().as_ref().filter(|(of, _)| *of == *draft) {
             problems.entry(field_of(invalid)).or_insert_with(|| invalid.problem.clone());
         }
-        // What is not filled in yet is wrong only once somebody asks.
+        // Missing values are errors only after an attempt.
         if asked() {
             if draft.get(field::APK).is_empty() {
                 problems.insert(field::APK.to_owned(), "choose one".to_owned());
@@ -181,14 +181,14 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
             }
         });
     });
-    // What was changed since is another deployment.
+    // A changed form needs a new preview.
     let current = planned.read().clone().filter(|planned| planned.draft == *draft.read());
     let wrong = problems.read();
-    let elsewhere: Vec<String> = unplaced(&wrong);
+    let elsewhere: Vec<String> = problems_without_field(&wrong);
     rsx! {
         form { class: "deployment-form", novalidate: true, "data-focus": focus.read().1.clone(), "data-testid": "deployment-form", onsubmit: move |_| check.call(()),
-            What { form, apks: apks.clone() }
-            Where { form, chosen: chosen.clone(), filters: filters.to_vec(), devices }
+            ApkSection { form, apks: apks.clone() }
+            TargetSection { form, chosen: chosen.clone(), filters: filters.to_vec(), devices }
             OptionFields { form, devices }
             for problem in elsewhere {
                 p { key: "{problem}", class: "field-error", role: "alert", "{problem}" }
@@ -219,14 +219,14 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
     }
 }
 
-/// The field on the page that a refusal is about, without the place within a list.
+/// Field of an error, without the index within a list.
 fn field_of(invalid: &Invalid) -> String {
     let name = field_name(invalid);
     if name == "target.ids" { field::TARGET.to_owned() } else { name.to_owned() }
 }
 
-/// What is wrong with none of the fields on the page.
-fn unplaced(problems: &Problems) -> Vec<String> {
+/// Problems that belong to no field on the page.
+fn problems_without_field(problems: &Problems) -> Vec<String> {
     let known =
         |name: &str| name.starts_with("options.") || name.starts_with("target") || [field::APK, field::NAME, field::CANARY].contains(&name);
     problems
@@ -237,7 +237,7 @@ fn unplaced(problems: &Problems) -> Vec<String> {
 }
 
 #[component]
-fn What(form: Form, apks: Vec<ApkRow>) -> Element {
+fn ApkSection(form: Form, apks: Vec<ApkRow>) -> Element {
     let error = form.error(field::APK);
     let chosen = form.draft.read().get(field::APK).to_owned();
     let mut draft = form.draft;
@@ -269,7 +269,7 @@ fn label(apk: &ApkRow) -> String {
 }
 
 #[component]
-fn Where(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Option<usize>) -> Element {
+fn TargetSection(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Option<usize>) -> Element {
     let mut draft = form.draft;
     let kind = Kind::parse(draft.read().get(field::TARGET));
     let words = |kind: Kind| match kind {
@@ -333,12 +333,12 @@ fn Where(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devices: Opti
     }
 }
 
-/// Asks, and starts it.
+/// Confirmation that starts the deployment.
 #[component]
 fn Start(planned: Planned, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let onward = use_context::<Onward>();
+    let onward = use_context::<PendingNavigation>();
     let mut busy = use_signal(|| false);
     let (plan, request) = (planned.plan.clone(), planned.request.clone());
     let (count, first) = (plan::wanted(&plan), plan::canary(&plan));

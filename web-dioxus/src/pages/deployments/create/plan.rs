@@ -1,4 +1,4 @@
-//! What a deployment would begin with: how many devices where and why, and the first of them.
+//! Preview of a deployment: number of devices by state and reason, and the first devices.
 
 use std::rc::Rc;
 
@@ -7,14 +7,14 @@ use dioxus::prelude::*;
 use domain::deployment::{Reason, TaskState};
 
 use crate::components::Go;
-use crate::components::deployment_bits::{reason_text, task_badge, task_state_text};
+use crate::components::deployment_widgets::{reason_text, task_badge, task_state_text};
 use crate::format;
 use crate::route::Route;
 
 /// Devices that are listed.
 const SHOWN_MAX: usize = 100;
 
-/// Where tasks would stand, with how many do so: those that would start first.
+/// Number of planned tasks by state and reason, those to start first.
 fn counts(tasks: &[PlannedTask]) -> Vec<(TaskState, Option<Reason>, usize)> {
     let mut counts: Vec<(TaskState, Option<Reason>, usize)> = Vec::new();
     for task in tasks {
@@ -27,12 +27,12 @@ fn counts(tasks: &[PlannedTask]) -> Vec<(TaskState, Option<Reason>, usize)> {
     counts
 }
 
-/// Devices that would get it at some time.
+/// Number of devices that would get the deployment.
 pub(super) fn wanted(plan: &DeploymentPlan) -> usize {
     plan.tasks.iter().filter(|task| !task.state.is_finished()).count()
 }
 
-/// The first devices.
+/// Number of canary devices.
 pub(super) fn canary(plan: &DeploymentPlan) -> usize {
     plan.tasks.iter().filter(|task| task.canary).count()
 }

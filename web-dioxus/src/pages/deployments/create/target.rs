@@ -1,4 +1,4 @@
-//! Which devices a deployment is for: said in the form, and counted while it is typed.
+//! Target of a deployment: choice in the form, counted while typed.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// Which devices are asked for; `Err`: the field, and what is missing.
+/// Target of the draft; `Err`: the field and what is missing.
 pub(super) fn scope(draft: &Draft, chosen: &Selection, saved: &[SavedFilter]) -> Result<Target, (&'static str, &'static str)> {
     let named = |name, missing| Some(draft.labels(name)).filter(|names| !names.is_empty()).ok_or((name, missing));
     match Kind::parse(draft.get(field::TARGET)) {
@@ -57,7 +57,7 @@ pub(super) fn scope(draft: &Draft, chosen: &Selection, saved: &[SavedFilter]) ->
     }
 }
 
-/// Which devices are asked for.
+/// Target of a deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Target {
     Fleet,
@@ -68,7 +68,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// The devices right now, as far as the fleet is known here.
+    /// Devices that match now in the fleet view.
     pub(super) async fn devices(self, session: &Session) -> Vec<DeviceId> {
         let fleet = session.fleet.clone();
         // Off the pages' threads: a look at a hundred thousand devices takes a while.
@@ -93,7 +93,7 @@ impl Target {
         looked.await.unwrap_or_default()
     }
 
-    /// What the service is asked for. A filter is settled there, what was picked here is told by name.
+    /// Scope for the service, which resolves filters; selected devices are listed by id.
     pub(super) async fn scope(self, session: &Session) -> DeploymentScope {
         match self {
             Self::Fleet => DeploymentScope::Fleet,

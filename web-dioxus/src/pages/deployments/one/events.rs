@@ -5,7 +5,7 @@ use dioxus::prelude::*;
 use domain::{DeploymentId, Timestamp};
 use store::DeploymentEventRow;
 
-use crate::components::deployment_bits::{event_detail, event_text, pace};
+use crate::components::deployment_widgets::{event_detail, event_text, poll_interval};
 use crate::components::{Go, Pager, Problem, Skeleton, time_ago};
 use crate::format;
 use crate::polling::use_paced_polling;
@@ -20,7 +20,7 @@ pub(super) fn Events(id: DeploymentId, unfinished: bool) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, unfinished, after),
-        move |_: &(Vec<DeploymentEventRow>, Option<i64>)| pace(unfinished) * 2,
+        move |_: &(Vec<DeploymentEventRow>, Option<i64>)| poll_interval(unfinished) * 2,
         |system, principal, (id, _, after): (_, bool, _)| async move { system.deployments.events(&principal, id, after, Some(PAGE)).await },
     );
     let reading = list.read();

@@ -1,8 +1,8 @@
-//! One deployment, live: how its first devices did, how fast it goes, how far it got, and each device.
+//! Live page of a deployment: canary, rate, progress and devices.
 
+mod controls;
 mod events;
-mod phases;
-mod steering;
+mod progress;
 mod tasks;
 
 use actors::clock;
@@ -13,8 +13,9 @@ use domain::access::Permission;
 use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState};
 
 use super::NotAllowed;
-use crate::components::deployment_bits::{
-    blocked_text, deployment_badge, deployment_bar, devices, open, pace, pause_text, percent_over, target_text, task_state_text, unsigned,
+use crate::components::deployment_widgets::{
+    blocked_text, deployment_badge, deployment_bar, devices, open, pause_text, percent_finished, poll_interval, target_text,
+    task_state_text, unsigned,
 };
 use crate::components::{EmptyState, Glyph, Go, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
@@ -23,9 +24,9 @@ use crate::format;
 use crate::navigation::use_title;
 use crate::polling::use_paced_polling;
 use crate::route::Route;
+use controls::{Controls, RollbackOfferLine};
 use events::Events;
-use phases::Phases;
-use steering::{Steering, WayBack};
+use progress::DeploymentProgress;
 use tasks::Tasks;
 
 #[component]
@@ -56,7 +57,7 @@ fn Gone() -> Element {
 fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
     let one = use_paced_polling(
         id,
-        |details: &Option<DeploymentDetails>| pace(details.as_ref().is_some_and(|details| details.row.finished_at.is_none())),
+        |details: &Option<DeploymentDetails>| poll_interval(details.as_ref().is_some_and(|details| details.row.finished_at.is_none())),
         |system, principal, id| async move {
             match system.deployments.one(&principal, id).await {
                 Ok(details) => Ok(Some(details)),
@@ -117,7 +118,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
             div { class: "page-actions",
                 a { class: "button", href: "/export/deployments/{id}.csv", download: "deployment.csv", "data-testid": "deployment-csv", {icon(Glyph::Download)} "CSV" }
                 if manages {
-                    Steering { details: details.clone(), onchange }
+                    Controls { details: details.clone(), onchange }
                 }
             }
         }
@@ -140,12 +141,12 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
                 span { "Canceled by {row.canceled_by.as_deref().unwrap_or(\"the server\")}." if unfinished { " Installs in progress are left to finish." } }
             }
         }
-        WayBack { details: details.clone() }
-        Phases { details: details.clone() }
+        RollbackOfferLine { details: details.clone() }
+        DeploymentProgress { details: details.clone() }
         section { class: "card", aria_labelledby: "progress-title", "data-testid": "deployment-progress", "data-open": "{open(&details)}",
             div { class: "card-head",
                 h2 { id: "progress-title", "Progress" }
-                span { class: "batch-percent", role: "status", "data-testid": "deployment-percent", "{percent_over(&details)} %" }
+                span { class: "batch-percent", role: "status", "data-testid": "deployment-percent", "{percent_finished(&details)} %" }
             }
             {deployment_bar(&details)}
             ul { class: "batch-states task-states",
@@ -168,7 +169,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
     }
 }
 
-/// How it was asked for.
+/// Options of the deployment.
 #[component]
 fn OptionsCard(options: Options, conflict: ConflictRule) -> Element {
     rsx! {
@@ -183,7 +184,7 @@ fn OptionsCard(options: Options, conflict: ConflictRule) -> Element {
     }
 }
 
-/// Every option with its value, in words.
+/// Every option with its value as text.
 pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'static str, String)> {
     let number = |value: u32| format::number(value.into());
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();

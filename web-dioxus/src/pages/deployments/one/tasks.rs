@@ -9,7 +9,7 @@ use domain::deployment::{ErrorCode, Reason, TaskReason, TaskState};
 use domain::{DeploymentId, Timestamp};
 use store::{TaskQuery, TaskRow};
 
-use crate::components::deployment_bits::{pace, reason_text, stage_text, task_badge, task_state_text};
+use crate::components::deployment_widgets::{poll_interval, reason_text, stage_text, task_badge, task_state_text};
 use crate::components::{Go, Problem, Skeleton, time_ago};
 use crate::deployments_url::DeploymentUrl;
 use crate::format;
@@ -44,7 +44,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
     use_effect(use_reactive((&shown,), move |_| start.set(0)));
     let list = use_paced_polling(
         (id, query, unfinished, start()),
-        move |_: &Window| pace(unfinished),
+        move |_: &Window| poll_interval(unfinished),
         |system, principal, (id, query, _, start): (_, DeploymentUrl, bool, usize)| async move {
             let query = TaskQuery { state: query.state, reason: query.reason, device: None };
             let (all, rows) = system.deployments.task_window(&principal, id, query, start as i64, WINDOW_ROWS as i64).await?;

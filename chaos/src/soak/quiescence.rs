@@ -1,4 +1,4 @@
-//! Whether a fleet is calm again, from the record it is writing.
+//! Detection of quiescence: whether every device of a fleet is acknowledged again, from the record that the fleet writes.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,15 +10,15 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-/// Without a failed try for this long.
+/// Time without a failed attempt.
 const WITHOUT_FAILURE: Duration = Duration::from_secs(8);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Follows a record as it grows.
+/// Reader of a growing record.
 pub(super) struct Follower {
     reader: BufReader<File>,
-    /// A line of which only the beginning is there.
-    begun: String,
+    /// Beginning of a line whose rest is not written yet.
+    partial_line: String,
 }
 
 #[derive(Deserialize)]
@@ -28,46 +28,46 @@ struct Line<'a> {
 }
 
 impl Follower {
-    /// From the beginning of a record that exists, or will in a moment.
+    /// Opens a record at its beginning, once it exists.
     pub(super) async fn of(path: &Path) -> Result<Self> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             match File::open(path) {
-                Ok(file) => return Ok(Self { reader: BufReader::new(file), begun: String::new() }),
+                Ok(file) => return Ok(Self { reader: BufReader::new(file), partial_line: String::new() }),
                 Err(error) if Instant::now() > deadline => return Err(error).with_context(|| format!("no record at {}", path.display())),
-                Err(_) => sleep(LOOK_EVERY).await,
+                Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
     }
 
-    /// What has been written since the last look: devices acknowledged, and how many tries failed.
-    pub(super) fn look(&mut self) -> Result<(HashSet<String>, u64)> {
+    /// Reads the new lines: acknowledged devices, and the number of failed attempts.
+    pub(super) fn read_new_lines(&mut self) -> Result<(HashSet<String>, u64)> {
         let (mut acknowledged, mut failed) = (HashSet::new(), 0);
         loop {
-            if self.reader.read_line(&mut self.begun)? == 0 {
+            if self.reader.read_line(&mut self.partial_line)? == 0 {
                 return Ok((acknowledged, failed));
             }
-            if !self.begun.ends_with('\n') {
-                continue; // the rest comes with a later look
+            if !self.partial_line.ends_with('\n') {
+                continue; // the rest comes with a later call
             }
-            let line: Line<'_> = serde_json::from_str(&self.begun)?;
+            let line: Line<'_> = serde_json::from_str(&self.partial_line)?;
             match line.what {
                 "heartbeat" => drop(acknowledged.insert(line.device_id.to_owned())),
                 "failure" => failed += 1,
                 _ => {}
             }
-            self.begun.clear();
+            self.partial_line.clear();
         }
     }
 
-    /// Waits until, from now on, every device was acknowledged and for a while
-    /// no try has failed; what is missing after `within`.
-    pub(super) async fn until_calm(&mut self, devices: usize, within: Duration) -> Result<Option<String>> {
-        self.look()?;
+    /// Waits until every device has been acknowledged since the call and no attempt has failed for a while; a description of
+    /// what is missing after `within`.
+    pub(super) async fn until_quiescent(&mut self, devices: usize, within: Duration) -> Result<Option<String>> {
+        self.read_new_lines()?;
         let (started, mut last_failure) = (Instant::now(), Instant::now());
         let (mut heard, mut failures) = (HashSet::new(), 0);
         loop {
-            let (acknowledged, failed) = self.look()?;
+            let (acknowledged, failed) = self.read_new_lines()?;
             heard.extend(acknowledged);
             failures += failed;
             if failed > 0 {
@@ -80,7 +80,7 @@ impl Follower {
                 let silent = devices.saturating_sub(heard.len());
                 return Ok(Some(format!("not calm within {within:?}: {silent} of {devices} devices not heard, {failures} tries failed")));
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -99,10 +99,10 @@ mod tests {
         let mut file = File::create(&path).unwrap();
         let mut follower = Follower::of(&path).await.unwrap();
         file.write_all(b"{\"what\":\"heartbeat\",\"device_id\":\"d1\"}\n{\"what\":\"failure\",\"dev").unwrap();
-        assert_eq!(follower.look().unwrap(), (HashSet::from(["d1".to_owned()]), 0));
+        assert_eq!(follower.read_new_lines().unwrap(), (HashSet::from(["d1".to_owned()]), 0));
         file.write_all(b"ice_id\":\"d2\"}\n").unwrap();
-        assert_eq!(follower.look().unwrap(), (HashSet::new(), 1));
-        let missing = follower.until_calm(2, Duration::from_millis(10)).await.unwrap().unwrap();
+        assert_eq!(follower.read_new_lines().unwrap(), (HashSet::new(), 1));
+        let missing = follower.until_quiescent(2, Duration::from_millis(10)).await.unwrap().unwrap();
         assert!(missing.contains("2 of 2 devices"), "{missing}");
     }
 }

@@ -1,9 +1,9 @@
-//! Tokens just made: the only time that they can be seen.
+//! Newly created tokens, which are shown only once.
 
 use actors::services::NewToken;
 use dioxus::prelude::*;
 
-use super::Made;
+use super::CreatedTokens;
 use super::kit::Kit;
 use super::progress::{BatchProgress, state, use_progress};
 use crate::components::{CopyButton, Curl, Glyph, Skeleton, icon};
@@ -11,7 +11,7 @@ use crate::context::use_session;
 use crate::format;
 use crate::pages::overview::register_command;
 
-/// The tokens as a table for a spreadsheet.
+/// Tokens as CSV.
 fn csv(tokens: &[NewToken]) -> String {
     let row = |token: &NewToken| {
         let cells = [token.alias.as_deref().unwrap_or_default(), &token.token, &format::iso(token.expires_at)].map(format::csv_cell);
@@ -21,7 +21,7 @@ fn csv(tokens: &[NewToken]) -> String {
 }
 
 #[component]
-pub(super) fn MadeTokens(tokens: Made, made: Signal<Option<Made>>, installs: Option<bool>) -> Element {
+pub(super) fn CreatedTokensPanel(tokens: CreatedTokens, made: Signal<Option<CreatedTokens>>, installs: Option<bool>) -> Element {
     let origin = use_session().origin;
     let kit = tokens.clone();
     let tokens = &tokens.0;

@@ -1,4 +1,4 @@
-//! What is typed into `chaos cluster`, and doing it.
+//! Console of `chaos cluster`: parses and executes typed commands.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ const HELP: &str = "\
   db stop|start     PostgreSQL for all
   heal              undo everything            status       who owns how much";
 
-/// One line, understood.
+/// Parsed console command.
 #[derive(Debug, PartialEq, Eq)]
-enum Order {
-    /// Done, and undone after a while if one was given.
+enum ConsoleCommand {
+    /// Injection of a fault, healed after the given duration.
     Do(Fault, Option<Duration>),
     Start(String),
     Resume(String),
@@ -35,19 +35,19 @@ enum Order {
     Nothing,
 }
 
-/// What has been ordered so far.
-pub(super) struct Orders {
+/// State of the console: injected faults.
+pub(super) struct Console {
     faults: Faults,
-    /// Faults that are to be undone at a time.
+    /// Faults with the time of their healing.
     due: Vec<(Instant, usize)>,
 }
 
-impl Orders {
+impl Console {
     pub(super) fn new(faults: Faults) -> Self {
         Self { faults, due: Vec::new() }
     }
 
-    /// The number of the fault whose time is over first; never, when there is none.
+    /// Waits for the next fault that is due to be healed; its number. Pends forever without one.
     pub(super) async fn next_due(&self) -> usize {
         match self.due.iter().min() {
             Some((at, number)) => {
@@ -58,58 +58,59 @@ impl Orders {
         }
     }
 
-    /// Undoes a fault whose time is over.
-    pub(super) async fn heal(&mut self, cluster: &mut Cluster, number: usize) {
+    /// Heals a fault that is due.
+    pub(super) async fn heal_due(&mut self, cluster: &mut Cluster, number: usize) {
         self.due.retain(|(_, other)| *other != number);
         report(self.faults.heal(cluster, number).await);
-        report(self.note(cluster));
+        report(self.write_faults(cluster));
     }
 
-    /// Does what a line says, or says what is wrong with it.
-    pub(super) async fn follow(&mut self, cluster: &mut Cluster, line: &str) {
-        match read(line) {
-            Ok(order) => {
-                report(self.obey(cluster, order).await);
-                report(self.note(cluster));
+    /// Executes a line, or prints why it is invalid.
+    pub(super) async fn run_line(&mut self, cluster: &mut Cluster, line: &str) {
+        match parse(line) {
+            Ok(command) => {
+                report(self.execute(cluster, command).await);
+                report(self.write_faults(cluster));
             }
             Err(error) => println!("{error:#}; `help` lists the commands"),
         }
     }
 
-    /// Writes down what was done, for `chaos oracle`.
-    fn note(&self, cluster: &Cluster) -> Result<()> {
+    /// Writes the injected faults to a file for `chaos oracle`.
+    fn write_faults(&self, cluster: &Cluster) -> Result<()> {
         Ok(std::fs::write(cluster.folder().join("faults.json"), serde_json::to_vec_pretty(self.faults.spans())?)?)
     }
 
-    async fn obey(&mut self, cluster: &mut Cluster, order: Order) -> Result<()> {
-        match order {
-            Order::Do(fault, lasts) => {
+    async fn execute(&mut self, cluster: &mut Cluster, command: ConsoleCommand) -> Result<()> {
+        match command {
+            ConsoleCommand::Do(fault, lasts) => {
                 let number = self.faults.inject(cluster, fault).await?;
                 self.due.extend(lasts.map(|lasts| (Instant::now() + lasts, number)));
             }
-            Order::Start(node) => {
-                self.heal_those(cluster, |fault| matches!(fault, Fault::Kill { node: n } | Fault::Stop { node: n } if *n == node)).await?;
+            ConsoleCommand::Start(node) => {
+                self.heal_matching(cluster, |fault| matches!(fault, Fault::Kill { node: n } | Fault::Stop { node: n } if *n == node))
+                    .await?;
                 let process = cluster.node_mut(&node)?;
                 process.start_again()?;
                 process.wait_ready().await?;
             }
-            Order::Resume(node) => {
-                self.heal_those(cluster, |fault| matches!(fault, Fault::Suspend { node: n } | Fault::Drain { node: n } if *n == node))
+            ConsoleCommand::Resume(node) => {
+                self.heal_matching(cluster, |fault| matches!(fault, Fault::Suspend { node: n } | Fault::Drain { node: n } if *n == node))
                     .await?;
             }
-            Order::StartDatabase => self.heal_those(cluster, |fault| *fault == Fault::StopDatabase).await?,
-            Order::Heal => {
+            ConsoleCommand::StartDatabase => self.heal_matching(cluster, |fault| *fault == Fault::StopDatabase).await?,
+            ConsoleCommand::Heal => {
                 self.due.clear();
                 self.faults.heal_all(cluster).await?;
             }
-            Order::Status => status(cluster).await,
-            Order::Help => println!("{HELP}"),
-            Order::Nothing => {}
+            ConsoleCommand::Status => status(cluster).await,
+            ConsoleCommand::Help => println!("{HELP}"),
+            ConsoleCommand::Nothing => {}
         }
         Ok(())
     }
 
-    async fn heal_those(&mut self, cluster: &mut Cluster, which: impl Fn(&Fault) -> bool) -> Result<()> {
+    async fn heal_matching(&mut self, cluster: &mut Cluster, which: impl Fn(&Fault) -> bool) -> Result<()> {
         let spans = self.faults.spans().iter().enumerate();
         let those: Vec<usize> = spans.filter(|(_, span)| span.healed_at.is_none() && which(&span.fault)).map(|(n, _)| n).collect();
         for number in those {
@@ -126,17 +127,17 @@ fn report(outcome: Result<()>) {
     }
 }
 
-fn read(line: &str) -> Result<Order> {
+fn parse(line: &str) -> Result<ConsoleCommand> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let node = |at: usize| words.get(at).map(|word| node_name(word)).with_context(|| format!("`{line}` lacks the number of a node"));
     let time = |at: usize| words.get(at).map(|word| duration::parse(word).map_err(anyhow::Error::msg)).transpose();
-    let fault = |fault| Ok(Order::Do(fault, None));
+    let fault = |fault| Ok(ConsoleCommand::Do(fault, None));
     match words.first().copied().unwrap_or_default() {
-        "" => Ok(Order::Nothing),
+        "" => Ok(ConsoleCommand::Nothing),
         "kill" => fault(Fault::Kill { node: node(1)? }),
         "stop" => fault(Fault::Stop { node: node(1)? }),
         "restart" => fault(Fault::Restart { node: node(1)? }),
-        "suspend" => Ok(Order::Do(Fault::Suspend { node: node(1)? }, time(2)?)),
+        "suspend" => Ok(ConsoleCommand::Do(Fault::Suspend { node: node(1)? }, time(2)?)),
         "drain" => fault(Fault::Drain { node: node(1)? }),
         "add" => fault(Fault::AddNode),
         "cut" => fault(Fault::CutLink { a: node(1)?, b: node(2)? }),
@@ -148,14 +149,14 @@ fn read(line: &str) -> Result<Order> {
         "dbslow" => fault(Fault::SlowDatabase { node: node(1)?, delay: time(2)?.unwrap_or(Duration::from_secs(2)) }),
         "db" => match words.get(1).copied() {
             Some("stop") => fault(Fault::StopDatabase),
-            Some("start") => Ok(Order::StartDatabase),
+            Some("start") => Ok(ConsoleCommand::StartDatabase),
             _ => bail!("`db stop` or `db start`"),
         },
-        "start" => Ok(Order::Start(node(1)?)),
-        "resume" => Ok(Order::Resume(node(1)?)),
-        "heal" => Ok(Order::Heal),
-        "status" => Ok(Order::Status),
-        "help" => Ok(Order::Help),
+        "start" => Ok(ConsoleCommand::Start(node(1)?)),
+        "resume" => Ok(ConsoleCommand::Resume(node(1)?)),
+        "heal" => Ok(ConsoleCommand::Heal),
+        "status" => Ok(ConsoleCommand::Status),
+        "help" => Ok(ConsoleCommand::Help),
         other => bail!("`{other}` is no command"),
     }
 }
@@ -165,7 +166,7 @@ fn node_name(word: &str) -> String {
     if word.starts_with("node-") { word.to_owned() } else { format!("node-{word}") }
 }
 
-/// What each node's process does, and the cluster as one that answers sees it.
+/// Prints the state of each process, and the cluster as seen by a node that responds.
 async fn status(cluster: &mut Cluster) {
     let names: Vec<String> = cluster.members().iter().map(|member| member.name().to_owned()).collect();
     for name in &names {
@@ -216,17 +217,20 @@ mod tests {
             "help",
             "",
         ] {
-            assert!(read(line).is_ok(), "{line}");
+            assert!(parse(line).is_ok(), "{line}");
             assert!(line == "help" || HELP.contains(line.split(' ').next().unwrap()), "{line}");
         }
-        assert_eq!(read(" suspend  2 60s").unwrap(), Order::Do(Fault::Suspend { node: "node-2".into() }, Some(Duration::from_secs(60))));
-        assert_eq!(read("kill node-2").unwrap(), read("kill 2").unwrap());
+        assert_eq!(
+            parse(" suspend  2 60s").unwrap(),
+            ConsoleCommand::Do(Fault::Suspend { node: "node-2".into() }, Some(Duration::from_secs(60)))
+        );
+        assert_eq!(parse("kill node-2").unwrap(), parse("kill 2").unwrap());
     }
 
     #[test]
     fn what_is_not_understood_is_said() {
         for line in ["explode", "kill", "cut 1", "suspend 2 60", "db", "slow 1 2 fast"] {
-            assert!(read(line).is_err(), "{line}");
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What all seeds share: a cluster, the ways of the agents to its nodes, APKs, a build of the agent, an allowed command.
+//! Environment that all seeds share: a cluster, proxies between agents and nodes, APKs, a build of the agent, an allowed command.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,56 +16,55 @@ use crate::host_agent::{AppVersion, Jvm};
 use crate::network::{Modes, Proxy, Target};
 use crate::operator::deployments::versions_in;
 
-/// Tokens of devices cost little to make here; what they cost is no part of this. A task that an agent
-/// does not take is told again soon.
+/// Settings that make hashes cheap, as their cost is not under test, and resend unacknowledged tasks soon.
 const SETTINGS: [(&str, &str); 3] = [
     ("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"),
     ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4"),
     ("NEXMDM__DEPLOYMENTS__ACCEPT_WITHIN_SECONDS", "10"),
 ];
-/// For one try of a call; a node that stands still answers none in the meantime.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// The app that is deployed.
+/// Timeout of one attempt of a call; a suspended node does not respond.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Package of the deployed app.
 pub(super) const PACKAGE: &str = "com.example.till";
-/// The agent.
+/// Package of the agent.
 const AGENT_PACKAGE: &str = "com.nexmdm";
-/// Name of the command that `exec` may run.
+/// Name of the allowed command of `exec`.
 pub(super) const EXEC: &str = "uptime";
 
-/// A build of the agent that agents are offered.
+/// Build of the agent that is offered as an update.
 pub(super) struct Build {
     pub(super) id: String,
-    /// The one before it, which agents begin with.
+    /// Previous version, which agents start with.
     pub(super) before: AppVersion,
 }
 
 impl Build {
-    /// Offers it to every agent.
+    /// Offers the build to every agent.
     pub(super) async fn promote(&self, api: &Api) -> Result<()> {
         let body = json!({"rollout_percent": 100, "wifi_only": false, "must_install": true});
         api.json(Method::POST, &format!("/v1/agent-builds/{}/promote", self.id), Some(&body), &[200]).await.map(drop)
     }
 
-    /// Offers it to nobody, so that the agents of the next seed begin with the version before.
+    /// Withdraws the build, so that the agents of the next seed start with the previous version.
     pub(super) async fn roll_back(&self, api: &Api) -> Result<()> {
-        // 409: it was not promoted, or the server has taken it out by itself.
+        // 409: it was not promoted, or the server has withdrawn it by itself.
         api.json(Method::POST, &format!("/v1/agent-builds/{}/rollback", self.id), None, &[200, 409]).await.map(drop)
     }
 }
 
-/// What the seeds run on.
-pub(super) struct Site {
+/// Environment of the seeds.
+pub(super) struct Environment {
     pub(super) cluster: Cluster,
     pub(super) api: Api,
     pub(super) apk: Apk,
     pub(super) build: Option<Build>,
     pub(super) faults: Faults,
     pub(super) jvm: Jvm,
-    /// In front of each node, for agents only.
+    /// Proxy in front of each node, for agents only.
     pub(super) access: Vec<Proxy>,
 }
 
-impl Site {
+impl Environment {
     pub(super) async fn start(args: &AgentKillsArgs, mut jvm: Jvm) -> Result<Self> {
         let apks = versions_in(&args.apks);
         let first = apks.first().with_context(|| format!("there are no APKs in {}: name their folder with --apks", args.apks.display()))?;
@@ -77,7 +76,7 @@ impl Site {
         let cluster = Cluster::start(options).await?;
         jvm.archive_classes(cluster.folder()).await;
         let servers = cluster.members().iter().map(|member| member.url()).collect();
-        let api = Api::with_timeout(servers, cluster.admin_password(), ANSWER_WITHIN)?;
+        let api = Api::with_timeout(servers, cluster.admin_password(), CALL_TIMEOUT)?;
         let apk = api.prepare(first, PACKAGE).await?;
         let exec = json!({"argv": ["/system/bin/uptime"], "description": "How long the device has been up"});
         api.json(Method::PUT, &format!("/v1/exec-commands/{EXEC}"), Some(&exec), &[204]).await?;
@@ -97,12 +96,12 @@ impl Site {
         Ok(Self { cluster, api, apk, build, faults: Faults::new(), jvm, access })
     }
 
-    /// Addresses that agents are given.
+    /// URLs for the agents.
     pub(super) fn servers(&self) -> Vec<String> {
         urls(&self.access)
     }
 
-    /// Heals everything between processes, and starts nodes that have ended; their names, if nobody told them to.
+    /// Heals all faults and restarts nodes that have ended; the names of those that ended unexpectedly.
     pub(super) async fn heal(&mut self) -> Result<Vec<String>> {
         for proxy in &self.access {
             proxy.set(Modes::default());

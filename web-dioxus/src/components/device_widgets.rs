@@ -1,5 +1,4 @@
-//! Small parts that show a device's state. Plain functions: a table of them
-//! would pay for every component.
+//! Widgets of the state of a device. Plain functions, because a component per table cell would be costly.
 
 use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity};
@@ -7,7 +6,7 @@ use domain::device::{AppStatus, Connectivity};
 use crate::components::{Glyph, icon};
 use crate::format;
 
-/// A connectivity in words.
+/// Text of a connectivity.
 pub(crate) fn connectivity_text(connectivity: Connectivity) -> &'static str {
     match connectivity {
         Connectivity::Online => "Online",
@@ -16,7 +15,7 @@ pub(crate) fn connectivity_text(connectivity: Connectivity) -> &'static str {
     }
 }
 
-/// A state of the monitored app in words.
+/// Text of the state of the monitored app.
 pub(crate) fn app_text(status: AppStatus) -> &'static str {
     match status {
         AppStatus::Up => "Up",
@@ -25,7 +24,7 @@ pub(crate) fn app_text(status: AppStatus) -> &'static str {
     }
 }
 
-/// Whether a device is heard from: a dot and a word.
+/// Connectivity as a dot with text.
 pub(crate) fn status_dot(connectivity: Connectivity) -> Element {
     let text = connectivity_text(connectivity);
     rsx! {
@@ -36,7 +35,7 @@ pub(crate) fn status_dot(connectivity: Connectivity) -> Element {
     }
 }
 
-/// A charge as a bar and a number.
+/// Battery level as a bar with a number.
 pub(crate) fn battery_bar(pct: Option<i16>, charging: Option<bool>, low: bool) -> Element {
     let Some(pct) = pct else { return unknown() };
     let charging = charging == Some(true);
@@ -57,7 +56,7 @@ pub(crate) fn battery_bar(pct: Option<i16>, charging: Option<bool>, low: bool) -
     }
 }
 
-/// The state of the monitored app.
+/// Badge of the state of the monitored app.
 pub(crate) fn app_badge(status: AppStatus) -> Element {
     match status {
         AppStatus::Up => rsx! { span { class: "badge good", "Up" } },
@@ -66,7 +65,7 @@ pub(crate) fn app_badge(status: AppStatus) -> Element {
     }
 }
 
-/// Tags or groups, the first few of them.
+/// The first tags or groups of a list.
 pub(crate) fn labels(labels: &[String], most: usize) -> Element {
     let more = labels.len().saturating_sub(most);
     let all = (more > 0).then(|| labels.join(", "));
@@ -82,7 +81,7 @@ pub(crate) fn labels(labels: &[String], most: usize) -> Element {
     }
 }
 
-/// Stands where nothing is known.
+/// Placeholder for an unknown value.
 pub(crate) fn unknown() -> Element {
     rsx! { span { class: "muted", {format::UNKNOWN} } }
 }

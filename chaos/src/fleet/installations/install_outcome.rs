@@ -1,5 +1,5 @@
-//! How deployments go on simulated devices: as words on the command line, and drawn for each try so that the same seed
-//! tells the same story.
+//! Simulated outcomes of installations: the options on the command line, and the outcome drawn for each attempt, which
+//! depends on the seed alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,8 +13,7 @@ use crate::duration;
 use crate::fleet::args::share;
 use crate::fleet::behaviour::hash;
 
-/// Every error code of the agent API; those up to and without `download_failed`, but for the two mismatches and
-/// `not_permitted`, are said before anything begins.
+/// Error codes of the agent API that an installation can end with.
 const ERROR_CODES: [&str; 14] = [
     "checksum_mismatch",
     "signer_mismatch",
@@ -31,10 +30,10 @@ const ERROR_CODES: [&str; 14] = [
     "downgrade_refused",
     "timeout",
 ];
-/// Those that a device says before it has accepted.
+/// Error codes that a device reports instead of `accepted`.
 const OBSTACLES: [&str; 7] = ["low_battery", "no_wifi", "metered", "not_charging", "outside_window", "low_storage", "in_call"];
 
-/// How much of an installation is done.
+/// Part of an installation that is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeployProfile {
     /// Immediate success after acceptance
@@ -43,7 +42,7 @@ pub enum DeployProfile {
     Real,
 }
 
-/// How devices take deployments and updates of the agent.
+/// Options for the simulation of deployments and agent updates.
 #[derive(Debug, Clone, Args)]
 pub struct DeployArgs {
     /// Detail of the simulated installation
@@ -51,7 +50,7 @@ pub struct DeployArgs {
     pub deploy_profile: DeployProfile,
     /// Share of installations per error code of the agent API, e.g. install_failed=0.1,in_call=0.05
     #[arg(long, value_name = "CODE=0..1", default_value = "", hide_default_value = true)]
-    pub deploy_fail: Failures,
+    pub deploy_fail: ErrorShares,
     /// Share of installations without further reports after acceptance
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = share)]
     pub deploy_hang: f64,
@@ -66,7 +65,7 @@ pub struct DeployArgs {
     pub deploy_drop: f64,
     /// Duration of an installation
     #[arg(long, value_name = "DURATION[..DURATION]", default_value = "200ms..2s")]
-    pub install_time: Between,
+    pub install_time: DurationRange,
     /// Bytes per range request
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 10, value_parser = clap::value_parser!(u64).range(1..=4 << 20))]
     pub download_piece: u64,
@@ -84,11 +83,11 @@ pub struct DeployArgs {
     pub agent_package: String,
 }
 
-/// A duration, or anything from one to another.
+/// A duration, or a range from which one is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Between(Duration, Duration);
+pub struct DurationRange(Duration, Duration);
 
-impl FromStr for Between {
+impl FromStr for DurationRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -98,18 +97,18 @@ impl FromStr for Between {
     }
 }
 
-impl Between {
+impl DurationRange {
     fn draw(self, rng: &mut SmallRng) -> Duration {
         let Self(from, to) = self;
         from + (to - from).mul_f64(rng.random_range(0.0..=1.0))
     }
 }
 
-/// How often each error code comes.
+/// Share of installations that end with each error code.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Failures(Vec<(&'static str, f64)>);
+pub struct ErrorShares(Vec<(&'static str, f64)>);
 
-impl FromStr for Failures {
+impl FromStr for ErrorShares {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -125,13 +124,13 @@ impl FromStr for Failures {
     }
 }
 
-impl fmt::Display for Failures {
+impl fmt::Display for ErrorShares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.iter().map(|(code, probability)| format!("{code}={probability}")).collect::<Vec<_>>().join(","))
     }
 }
 
-/// A point of an installation.
+/// Stage of an installation at which something can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Downloading,
@@ -139,57 +138,58 @@ pub(super) enum Stage {
     Installing,
 }
 
-/// How one try goes.
+/// Predetermined outcome of one installation attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fate {
-    /// It ends with this error code.
-    pub(super) fails: Option<&'static str>,
-    /// From here on nothing more is said.
-    pub(super) hangs: Option<Stage>,
-    /// The device reboots here; whether it goes on afterwards.
-    pub(super) reboots: Option<(Stage, bool)>,
-    /// The network goes away once this share of the file is there.
-    pub(super) drops: Option<f64>,
-    pub(super) tells_twice: bool,
+pub(super) struct InstallOutcome {
+    /// Error code that ends the attempt; `None` for success.
+    pub(super) error_code: Option<&'static str>,
+    /// Stage after which no report follows.
+    pub(super) hangs_at: Option<Stage>,
+    /// Stage at which the device reboots, and whether the installation resumes afterwards.
+    pub(super) reboots_at: Option<(Stage, bool)>,
+    /// Share of the file after which the network connection is lost.
+    pub(super) connection_lost_at: Option<f64>,
+    /// Whether each status is reported twice.
+    pub(super) reports_twice: bool,
     pub(super) install_time: Duration,
 }
 
-impl Fate {
-    /// The fate of a try: the same for the same seed, device, version and number of the try.
+impl InstallOutcome {
+    /// The outcome of an attempt: a function of seed, device, version and number of the attempt.
     pub(super) fn draw(args: &DeployArgs, seed: u64, device: u64, package: &str, version_code: i64, attempt: u32) -> Self {
         let mut rng = SmallRng::seed_from_u64(hash(seed, &format!("{device}|{package}|{version_code}|{attempt}")));
         let stage = |rng: &mut SmallRng| [Stage::Downloading, Stage::Verifying, Stage::Installing][rng.random_range(0..3)];
         let mut left: f64 = rng.random_range(0.0..1.0);
-        let mut fails = None;
+        let mut error_code = None;
         for (code, probability) in &args.deploy_fail.0 {
             left -= probability;
             if left < 0.0 {
-                fails = Some(*code);
+                error_code = Some(*code);
                 break;
             }
         }
-        // All are drawn, whatever comes of them: one option does not change what the others do.
-        let (hangs, hangs_at) = (rng.random_bool(args.deploy_hang), stage(&mut rng));
-        let (reboots, reboots_at, goes_on) = (rng.random_bool(args.deploy_reboot), stage(&mut rng), rng.random_bool(0.5));
-        let (drops, drops_at) = (rng.random_bool(args.deploy_drop), rng.random_range(0.1..0.9));
+        // Every value is drawn, used or not, so that one option does not change the effect of the others.
+        let (hangs, hang_stage) = (rng.random_bool(args.deploy_hang), stage(&mut rng));
+        let (reboots, reboot_stage, resumes) = (rng.random_bool(args.deploy_reboot), stage(&mut rng), rng.random_bool(0.5));
+        let (connection_lost, lost_share) = (rng.random_bool(args.deploy_drop), rng.random_range(0.1..0.9));
         Self {
-            fails,
-            hangs: hangs.then_some(hangs_at),
-            reboots: reboots.then_some((reboots_at, goes_on)),
-            drops: drops.then_some(drops_at),
-            tells_twice: rng.random_bool(args.deploy_report_twice),
+            error_code,
+            hangs_at: hangs.then_some(hang_stage),
+            reboots_at: reboots.then_some((reboot_stage, resumes)),
+            connection_lost_at: connection_lost.then_some(lost_share),
+            reports_twice: rng.random_bool(args.deploy_report_twice),
             install_time: args.install_time.draw(&mut rng),
         }
     }
 
-    /// The error code that is said instead of accepting.
+    /// The error code that is reported instead of `accepted`.
     pub(super) fn obstacle(&self) -> Option<&'static str> {
-        self.fails.filter(|code| OBSTACLES.contains(code))
+        self.error_code.filter(|code| OBSTACLES.contains(code))
     }
 
-    /// Whether it ends with this error code.
+    /// Whether the attempt ends with this error code.
     pub(super) fn fails_with(&self, code: &str) -> bool {
-        self.fails == Some(code)
+        self.error_code == Some(code)
     }
 }
 
@@ -210,38 +210,47 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_tells_the_same_story_and_shares_are_kept() {
+    fn an_outcome_depends_on_the_seed_alone_and_shares_are_kept() {
         let args = args("--deploy-fail install_failed=0.2,low_battery=0.1 --deploy-hang 0.1 --deploy-reboot 0.3 --install-time 1s..3s");
         let (mut failed, mut obstacles, mut hangs, mut reboots) = (0, 0, 0, 0);
         for device in 0..10_000 {
-            let fate = Fate::draw(&args, 7, device, "com.example", 3, 1);
-            assert_eq!(fate, Fate::draw(&args, 7, device, "com.example", 3, 1));
-            assert!((Duration::from_secs(1)..=Duration::from_secs(3)).contains(&fate.install_time) && fate.drops.is_none());
-            failed += u32::from(fate.fails_with("install_failed"));
-            obstacles += u32::from(fate.obstacle() == Some("low_battery"));
-            hangs += u32::from(fate.hangs.is_some());
-            reboots += u32::from(fate.reboots.is_some());
+            let outcome = InstallOutcome::draw(&args, 7, device, "com.example", 3, 1);
+            assert_eq!(outcome, InstallOutcome::draw(&args, 7, device, "com.example", 3, 1));
+            assert!(
+                (Duration::from_secs(1)..=Duration::from_secs(3)).contains(&outcome.install_time) && outcome.connection_lost_at.is_none()
+            );
+            failed += u32::from(outcome.fails_with("install_failed"));
+            obstacles += u32::from(outcome.obstacle() == Some("low_battery"));
+            hangs += u32::from(outcome.hangs_at.is_some());
+            reboots += u32::from(outcome.reboots_at.is_some());
         }
         for (count, about) in [(failed, 2_000), (obstacles, 1_000), (hangs, 1_000), (reboots, 3_000)] {
             assert!(u32::abs_diff(count, about) < 200, "{count} where {about} belong");
         }
-        let other_try = (0..100).any(|n| Fate::draw(&args, 7, n, "p", 3, 1).fails != Fate::draw(&args, 7, n, "p", 3, 2).fails);
-        assert!(other_try, "another try may end otherwise");
+        let other_attempt = (0..100)
+            .any(|n| InstallOutcome::draw(&args, 7, n, "p", 3, 1).error_code != InstallOutcome::draw(&args, 7, n, "p", 3, 2).error_code);
+        assert!(other_attempt, "another attempt may end otherwise");
     }
 
     #[test]
-    fn without_options_all_goes_well() {
-        let fate = Fate::draw(&args(""), 1, 1, "p", 1, 1);
-        assert!(fate.fails.is_none() && fate.hangs.is_none() && fate.reboots.is_none() && fate.drops.is_none() && !fate.tells_twice);
+    fn without_options_every_attempt_succeeds() {
+        let outcome = InstallOutcome::draw(&args(""), 1, 1, "p", 1, 1);
+        assert!(
+            outcome.error_code.is_none()
+                && outcome.hangs_at.is_none()
+                && outcome.reboots_at.is_none()
+                && outcome.connection_lost_at.is_none()
+                && !outcome.reports_twice
+        );
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn invalid_values_are_refused() {
         for text in ["install_failed", "explode=0.1", "install_failed=2", "install_failed=0.6,in_call=0.6"] {
-            assert!(text.parse::<Failures>().is_err(), "{text}");
+            assert!(text.parse::<ErrorShares>().is_err(), "{text}");
         }
-        assert_eq!("in_call=0.5,timeout=0.5".parse::<Failures>().unwrap().to_string(), "in_call=0.5,timeout=0.5");
-        assert!("3s..1s".parse::<Between>().is_err() && "x".parse::<Between>().is_err());
-        assert_eq!("2s".parse::<Between>().unwrap(), "2s..2s".parse().unwrap());
+        assert_eq!("in_call=0.5,timeout=0.5".parse::<ErrorShares>().unwrap().to_string(), "in_call=0.5,timeout=0.5");
+        assert!("3s..1s".parse::<DurationRange>().is_err() && "x".parse::<DurationRange>().is_err());
+        assert_eq!("2s".parse::<DurationRange>().unwrap(), "2s..2s".parse().unwrap());
     }
 }

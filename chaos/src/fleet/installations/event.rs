@@ -1,4 +1,4 @@
-//! What installations have their device do, and the lines that tell of them in the record.
+//! Requests of an installation to its device, and the lines about installations in the record.
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -6,49 +6,49 @@ use wire::agent::Command;
 
 use super::constraints::Condition;
 use super::installed::Version;
-use super::job::LastWord;
-use super::reports::{Report, Said};
+use super::job::FinalResult;
+use super::reports::{Report, ReportReply};
 
-/// What an installation wants of its device.
+/// Request of an installation to its device.
 pub(in crate::fleet) enum Event {
-    /// Tell the server, and pass on what it says.
-    Tell { deployment_id: String, report: Report, tell: oneshot::Sender<Said> },
-    /// Say how the device is now.
-    Look(oneshot::Sender<Condition>),
+    /// Report to the server and pass on the reply.
+    Report { deployment_id: String, report: Report, reply: oneshot::Sender<ReportReply> },
+    /// Return the present condition of the device.
+    Inspect(oneshot::Sender<Condition>),
     /// A version is installed.
     Installed { package: String, version: Version },
-    /// Restart.
+    /// The device restarts.
     Rebooted,
-    /// Put this on record.
-    Note(Step),
-    /// It is over; the last word about its command, if it has one and if there is something to say.
-    Ended { command: Option<Box<Command>>, last_word: Option<LastWord> },
+    /// Append a line to the record.
+    Record(Step),
+    /// The installation has ended, with the final result of its command if it has one and did not hang.
+    Ended { command: Option<Box<Command>>, result: Option<FinalResult> },
 }
 
 /// A line of the record about an installation.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(in crate::fleet) struct Step {
-    /// A status that was told, or `downloaded`, `installed`, `rebooted`, `hung`, `update_...`.
+    /// A reported status, or `downloaded`, `installed`, `rebooted`, `hung`, `update_...`.
     pub(in crate::fleet) step: &'static str,
     /// Empty for updates of the agent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(in crate::fleet) deployment_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) attempt: Option<u32>,
-    /// The error code that was told.
+    /// Reported error code.
     #[serde(rename = "code", skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) package: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) version_code: Option<i64>,
-    /// Of a download: bytes that came.
+    /// Bytes received by a download.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) bytes: Option<u64>,
-    /// Of a download: requests that brought some.
+    /// Requests of a download that yielded data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) pieces: Option<u32>,
-    /// Of a download: times that it went on where it had been cut off.
+    /// Times that a download resumed after an interruption.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::fleet) resumed: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! Small parts that show deployments: where they stand and why, in words, and how far they got.
+//! Widgets and texts of deployments: states, reasons, progress.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use serde_json::Value;
 
 use crate::format;
 
-/// How often what is under way is looked at.
+/// Poll interval of unfinished deployments.
 const OPEN_REREAD: Duration = Duration::from_millis(450);
-/// How often what is over is looked at.
+/// Poll interval of finished deployments.
 const OVER_REREAD: Duration = Duration::from_secs(3);
 
-/// How soon to look again.
-pub(crate) fn pace(any_open: bool) -> Duration {
+/// Interval until the next poll.
+pub(crate) fn poll_interval(any_open: bool) -> Duration {
     if any_open { OPEN_REREAD } else { OVER_REREAD }
 }
 
-/// So many devices.
+/// Count of devices as text.
 pub(crate) fn devices(count: usize) -> String {
     format::count(count, "device", "devices")
 }
 
-/// A count that the database keeps with a sign.
+/// Converts a signed count of the database.
 pub(crate) fn unsigned(count: i64) -> u64 {
     count.max(0).unsigned_abs()
 }
 
-/// Where a deployment stands, in a word.
+/// Text of the state of a deployment.
 pub(crate) fn deployment_state_text(state: DeploymentState) -> &'static str {
     match state {
         DeploymentState::Running => "Running",
@@ -39,7 +39,7 @@ pub(crate) fn deployment_state_text(state: DeploymentState) -> &'static str {
     }
 }
 
-/// The same as a badge.
+/// Badge of the state of a deployment.
 pub(crate) fn deployment_badge(state: DeploymentState) -> Element {
     let tone = match state {
         DeploymentState::Running => "info",
@@ -50,7 +50,7 @@ pub(crate) fn deployment_badge(state: DeploymentState) -> Element {
     rsx! { span { class: "badge {tone}", "data-testid": "deployment-state", {deployment_state_text(state)} } }
 }
 
-/// Why a deployment is paused.
+/// Text of the reason of a pause.
 pub(crate) fn pause_text(reason: PauseReason) -> &'static str {
     match reason {
         PauseReason::Person => "Paused manually. No new installs start until the deployment is resumed.",
@@ -62,7 +62,7 @@ pub(crate) fn pause_text(reason: PauseReason) -> &'static str {
     }
 }
 
-/// Why no deployment at all goes on.
+/// Text of the reason why all deployments are blocked.
 pub(crate) fn blocked_text(blocked: BlockReason) -> &'static str {
     match blocked {
         BlockReason::FlagOff => "Deployments are disabled on this server. No new installs start until they are enabled.",
@@ -70,7 +70,7 @@ pub(crate) fn blocked_text(blocked: BlockReason) -> &'static str {
     }
 }
 
-/// Where the task of a device stands, in a word or two.
+/// Text of the state of a task.
 pub(crate) fn task_state_text(state: TaskState) -> &'static str {
     match state {
         TaskState::Queued => "Waiting",
@@ -85,7 +85,7 @@ pub(crate) fn task_state_text(state: TaskState) -> &'static str {
     }
 }
 
-/// The same as a badge.
+/// Badge of the state of a task.
 pub(crate) fn task_badge(state: TaskState) -> Element {
     let tone = match state {
         TaskState::Sending | TaskState::Installing => "info",
@@ -97,7 +97,7 @@ pub(crate) fn task_badge(state: TaskState) -> Element {
     rsx! { span { class: "badge {tone}", "data-testid": "task-state", {task_state_text(state)} } }
 }
 
-/// How far a device is.
+/// Text of the stage of an installation.
 pub(crate) fn stage_text(stage: Stage) -> &'static str {
     match stage {
         Stage::Accepted => "accepted",
@@ -107,7 +107,7 @@ pub(crate) fn stage_text(stage: Stage) -> &'static str {
     }
 }
 
-/// Why a task is where it is.
+/// Text of the reason of a task state.
 pub(crate) fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::Server(wait) => task_reason_text(wait),
@@ -156,7 +156,7 @@ fn error_text(code: ErrorCode) -> &'static str {
     }
 }
 
-/// What happened to a deployment, by the name of the event; one of a later build has no words yet.
+/// Text of an event by name; the name itself for an event of a later build.
 pub(crate) fn event_text(kind: &str) -> String {
     let known = match kind {
         "created" => "Created",
@@ -172,13 +172,13 @@ pub(crate) fn event_text(kind: &str) -> String {
     known.to_owned()
 }
 
-/// What an event says about it: names of reasons become words.
+/// Text of the detail of an event, with reasons spelled out.
 pub(crate) fn event_detail(detail: &str) -> String {
     let pause = PauseReason::parse(detail).map(pause_text);
     pause.or_else(|| Reason::parse(detail).map(reason_text)).map_or_else(|| detail.to_owned(), str::to_owned)
 }
 
-/// Which devices were asked for, in words.
+/// Text of the target of a deployment.
 pub(crate) fn target_text(target: &str) -> String {
     let Ok(Value::Object(target)) = serde_json::from_str(target) else { return String::new() };
     let names = |value: &Value| {
@@ -205,27 +205,27 @@ pub(crate) fn target_text(target: &str) -> String {
     }
 }
 
-/// Tasks that are not over.
+/// Number of unfinished tasks.
 pub(crate) fn open(details: &DeploymentDetails) -> u64 {
     counted(details).filter(|(state, _)| !state.is_finished()).map(|(_, count)| count).sum()
 }
 
-/// States of the tasks that there are, with their counts.
+/// Number of tasks by state, without empty states.
 pub(crate) fn counted(details: &DeploymentDetails) -> impl Iterator<Item = (TaskState, u64)> {
     TaskState::ALL.iter().map(|state| (*state, unsigned(details.count(*state)))).filter(|(_, count)| *count > 0)
 }
 
-/// How many of its devices are done with, in percent, rounded down: 100 only when all are.
-pub(crate) fn percent_over(details: &DeploymentDetails) -> u64 {
+/// Share of finished tasks in percent, rounded down, so that 100 means all.
+pub(crate) fn percent_finished(details: &DeploymentDetails) -> u64 {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
     (all.saturating_sub(open(details)) * 100).checked_div(all).unwrap_or(100)
 }
 
-/// How far a deployment got, drawn: a part of the bar for each state.
+/// Progress bar of a deployment, with a segment per state.
 pub(crate) fn deployment_bar(details: &DeploymentDetails) -> Element {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
     let mut parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
-    // It fills from where one reads: what is over, what is at it, what waits.
+    // In reading order: finished, in progress, waiting.
     parts.sort_by_key(|(state, _)| (!state.is_finished(), !state.is_busy()));
     let said: Vec<_> =
         counted(details).map(|(state, count)| format!("{} {}", format::number(count), task_state_text(state).to_lowercase())).collect();
@@ -239,7 +239,7 @@ pub(crate) fn deployment_bar(details: &DeploymentDetails) -> Element {
     }
 }
 
-/// The same in words.
+/// Counts of a deployment as text.
 pub(crate) fn deployment_counts(details: &DeploymentDetails) -> Element {
     rsx! {
         span { class: "batch-counts",

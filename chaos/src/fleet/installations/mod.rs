@@ -1,10 +1,10 @@
-//! What a device does with deployments: takes `deploy_apk` and updates of the agent, runs them beside its heartbeats, and
-//! remembers what is installed.
+//! Deployments on a simulated device: handles `deploy_apk` and updates of the agent, runs them beside the heartbeats, and
+//! keeps the installed versions.
 
 mod constraints;
 mod download;
 mod event;
-mod fate;
+mod install_outcome;
 mod installed;
 mod job;
 mod params;
@@ -25,53 +25,53 @@ use wire::agent::{AppVersion, Command, Heartbeat};
 use wire::lenient::Int;
 
 pub(in crate::fleet) use event::{Event, Step};
-pub use fate::{Between, DeployArgs, DeployProfile, Failures};
+pub use install_outcome::{DeployArgs, DeployProfile, DurationRange, ErrorShares};
 pub(in crate::fleet) use installed::{InstalledFile, Packages};
-pub(in crate::fleet) use job::LastWord;
+pub(in crate::fleet) use job::FinalResult;
 pub(in crate::fleet) use reports::Reports;
 pub use signer::apk_signers;
 pub use window::Window;
 
-use super::Ending;
+use super::EndReason;
 use super::agent::Agent;
 use crate::model;
 use constraints::Condition;
-use fate::Fate;
+use install_outcome::InstallOutcome;
 use job::Job;
 use params::DeployParams;
-use reports::{Outgoing, Said};
+use reports::{Outgoing, ReportReply};
 
 /// Installations of one device at the same time.
 const JOBS: usize = 8;
-/// Wishes of installations that wait for their device.
+/// Queued requests of installations to their device.
 const EVENTS: usize = 16;
 
-/// What a device knows of deployments.
-pub(super) struct Deploys {
+/// Installations of a device: reports, installed versions and running attempts.
+pub(super) struct Installations {
     pub(super) reports: Reports,
     installed: Packages,
-    /// Only while there is something to do: most devices have nothing most of the time.
+    /// Present only while attempts run, to keep idle devices small.
     running: Option<Box<Running>>,
-    /// The device restarts: its socket is gone.
-    restarts: bool,
-    /// When it looks for an update of the agent next.
+    /// Whether the device has restarted and lost its socket.
+    restarted: bool,
+    /// Time of the next update check.
     next_update: Option<Instant>,
 }
 
 struct Running {
     sender: mpsc::Sender<Event>,
     receiver: mpsc::Receiver<Event>,
-    /// Ended with their device.
+    /// Tasks of the attempts; dropped with their device.
     tasks: JoinSet<()>,
     count: usize,
 }
 
-impl Deploys {
+impl Installations {
     pub(super) fn new(installed: Packages, next_update: Option<Instant>) -> Self {
-        Self { reports: Reports::default(), installed, running: None, restarts: false, next_update }
+        Self { reports: Reports::default(), installed, running: None, restarted: false, next_update }
     }
 
-    /// The next wish of an installation; never, without one.
+    /// The next request of an installation; pends forever without one.
     pub(super) async fn event(&mut self) -> Event {
         if let Some(running) = &mut self.running
             && let Some(event) = running.receiver.recv().await
@@ -86,14 +86,14 @@ impl Deploys {
         self.installed.contains_key(package)
     }
 
-    /// When there is something to do by itself.
-    pub(super) fn wakes_at(&self) -> Option<Instant> {
+    /// Next wake-up time.
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
         self.next_update
     }
 
-    /// Whether the device has restarted since it was asked last.
+    /// Whether the device has restarted since the last call.
     pub(super) fn take_restart(&mut self) -> bool {
-        std::mem::take(&mut self.restarts)
+        std::mem::take(&mut self.restarted)
     }
 
     fn spawn<F>(&mut self, job: impl FnOnce(mpsc::Sender<Event>) -> F) -> bool
@@ -112,7 +112,7 @@ impl Deploys {
         true
     }
 
-    fn one_ended(&mut self) {
+    fn attempt_ended(&mut self) {
         if let Some(running) = &mut self.running {
             running.count = running.count.saturating_sub(1);
             if running.count == 0 {
@@ -123,25 +123,25 @@ impl Deploys {
 }
 
 impl Agent {
-    /// The heartbeat of this moment.
+    /// A heartbeat of the present state.
     pub(super) fn heartbeat(&self, device_time: DateTime<Utc>) -> Heartbeat {
         let mut heartbeat = model::heartbeat(&self.profile, &self.state, &self.identity.alias, device_time, self.queue.len());
-        for (package, version) in &self.deploys.installed {
+        for (package, version) in &self.installations.installed {
             if *package == self.fleet.settings.deploy.agent_package {
                 heartbeat.app_version = Some(version.version_name.clone());
                 heartbeat.agent_version_code = Some(Int(version.version_code));
             }
-            let told = AppVersion {
+            let app_version = AppVersion {
                 installed: Some(true),
                 version_name: Some(version.version_name.clone()),
                 version_code: Some(Int(version.version_code)),
             };
-            heartbeat.app_versions.get_or_insert_default().insert(package.clone(), Some(told));
+            heartbeat.app_versions.get_or_insert_default().insert(package.clone(), Some(app_version));
         }
         heartbeat
     }
 
-    /// Begins what takes a while; false when it is no such command.
+    /// Starts a long-running command; false when it is not one.
     pub(super) fn begin(&mut self, command: &Command) -> bool {
         let begun = match command.action.as_str() {
             "deploy_apk" => self.begin_deployment(command),
@@ -149,44 +149,44 @@ impl Agent {
             _ => return false,
         };
         match begun {
-            Ok(()) => self.say_received(command),
-            Err(code) => self.conclude(command, ("failed", Some(code), None)),
+            Ok(()) => self.queue_received(command),
+            Err(code) => self.queue_final_result(command, ("failed", Some(code), None)),
         }
         true
     }
 
     fn begin_deployment(&mut self, command: &Command) -> Result<(), &'static str> {
-        let params = DeployParams::read(&command.params).ok_or("bad_params")?;
+        let params = DeployParams::parse(&command.params).ok_or("bad_params")?;
         let apk = &params.apk;
         let settings = &self.fleet.settings;
         let attempt = params.attempt.unwrap_or(1);
-        let fate = Fate::draw(&settings.deploy, settings.seed, self.identity.number, &apk.package, apk.version_code, attempt);
-        let installed = self.deploys.installed.get(&apk.package).map(|version| version.version_code);
+        let outcome = InstallOutcome::draw(&settings.deploy, settings.seed, self.identity.number, &apk.package, apk.version_code, attempt);
+        let installed = self.installations.installed.get(&apk.package).map(|version| version.version_code);
         let (fleet, device_id, condition) = (Arc::clone(&self.fleet), self.device_id().to_owned(), Condition::of(&self.state));
         let command = Box::new(command.clone());
-        let begun = self.deploys.spawn(|events| async move {
-            let job = Job { fleet, device_id, params, fate, condition, installed, events };
-            let last_word = Box::pin(job.run()).await;
-            // Nobody hears it when the device has ended.
-            let _ = job.events.send(Event::Ended { command: Some(command), last_word }).await;
+        let begun = self.installations.spawn(|events| async move {
+            let job = Job { fleet, device_id, params, outcome, condition, installed, events };
+            let result = Box::pin(job.run()).await;
+            // No receiver is left when the device has ended.
+            let _ = job.events.send(Event::Ended { command: Some(command), result }).await;
         });
         if begun { Ok(()) } else { Err("busy") }
     }
 
-    /// Looks for an update of the agent when its time has come.
+    /// Starts an update check when it is due.
     pub(super) fn update_due(&mut self, at: Instant) {
         let Some(every) = self.fleet.settings.deploy.update_interval else { return };
-        if self.deploys.next_update.is_some_and(|due| due <= at) {
-            self.deploys.next_update = Some(at + every.max(Duration::from_millis(100)));
-            // Too busy: the next look is soon enough.
+        if self.installations.next_update.is_some_and(|due| due <= at) {
+            self.installations.next_update = Some(at + every.max(Duration::from_millis(100)));
+            // When the device is busy, the next check is soon enough.
             let _ = self.begin_update(None);
         }
     }
 
     fn begin_update(&mut self, command: Option<&Command>) -> Result<(), &'static str> {
         let package = self.fleet.settings.deploy.agent_package.clone();
-        let current = self.deploys.installed.get(&package).map_or(self.profile.agent_version_code, |version| version.version_code);
-        let job = update::Look {
+        let current = self.installations.installed.get(&package).map_or(self.profile.agent_version_code, |version| version.version_code);
+        let job = update::UpdateCheck {
             fleet: Arc::clone(&self.fleet),
             http: self.http(),
             bearer: self.bearer(),
@@ -197,38 +197,38 @@ impl Agent {
             condition: Condition::of(&self.state),
         };
         let command = command.cloned().map(Box::new);
-        let begun = self.deploys.spawn(|events| async move {
-            let last_word = Box::pin(job.run(&events)).await;
-            let _ = events.send(Event::Ended { command, last_word }).await;
+        let begun = self.installations.spawn(|events| async move {
+            let result = Box::pin(job.run(&events)).await;
+            let _ = events.send(Event::Ended { command, result }).await;
         });
         if begun { Ok(()) } else { Err("busy") }
     }
 
-    /// Does what an installation wants.
-    pub(super) fn grant(&mut self, event: Event) {
+    /// Carries out a request of an installation.
+    pub(super) fn handle_install_event(&mut self, event: Event) {
         match event {
-            Event::Tell { deployment_id, report, tell } => {
+            Event::Report { deployment_id, report, reply } => {
                 let id = self.take_id();
-                self.deploys.reports.push(Outgoing { id, deployment_id, report, in_flight_since: None, tell });
+                self.installations.reports.push(Outgoing { id, deployment_id, report, in_flight_since: None, reply });
             }
-            Event::Look(tell) => drop(tell.send(Condition::of(&self.state))),
+            Event::Inspect(reply) => drop(reply.send(Condition::of(&self.state))),
             Event::Installed { package, version } => {
                 if self.fleet.installed.keep(self.device_id(), &package, &version).is_err() {
                     self.fleet.stats.error("installed_not_written");
                 }
-                self.deploys.installed.insert(package, version);
+                self.installations.installed.insert(package, version);
             }
             Event::Rebooted => {
                 model::reboot(&mut self.state, &mut self.rng);
-                self.deploys.restarts = true;
+                self.installations.restarted = true;
                 let away = Duration::from_millis(self.rng.random_range(1_000..3_000));
-                self.block_for(away);
+                self.pause_for(away);
             }
-            Event::Note(step) => self.note_step(Instant::now(), &step, None),
-            Event::Ended { command, last_word } => {
-                self.deploys.one_ended();
-                match (command, last_word) {
-                    (Some(command), Some(word)) => self.conclude(&command, word),
+            Event::Record(step) => self.record_step(Instant::now(), &step, None),
+            Event::Ended { command, result } => {
+                self.installations.attempt_ended();
+                match (command, result) {
+                    (Some(command), Some(result)) => self.queue_final_result(&command, result),
                     (Some(command), None) => self.journal_done(&command.request_id),
                     (None, _) => {}
                 }
@@ -236,29 +236,29 @@ impl Agent {
         }
     }
 
-    fn note_step(&self, sent: Instant, step: &Step, status: Option<u16>) {
-        self.note(sent, |recorder, exchange| recorder.deployment(exchange, step, status));
+    fn record_step(&self, sent: Instant, step: &Step, status: Option<u16>) {
+        self.record(sent, |recorder, exchange| recorder.deployment(exchange, step, status));
     }
 
-    /// The server has acknowledged a report; false when this id is none of a report.
+    /// Handles the acknowledgement of a report; false when the id does not belong to one.
     pub(super) fn report_acknowledged(&mut self, id: u64) -> bool {
-        let Some(outgoing) = self.deploys.reports.take(id) else { return false };
-        self.answered_well();
+        let Some(outgoing) = self.installations.reports.take(id) else { return false };
+        self.reset_failures();
         self.report_answered(outgoing, 200);
         true
     }
 
-    /// A report was not taken: for now, or for good; `None` when this id is none of a report.
-    pub(super) fn report_refused(&mut self, id: u64, status: u16, retry_after: Option<Duration>) -> Option<Result<(), Ending>> {
-        self.deploys.reports.get(id)?;
-        self.deploys.reports.land(Some(id));
+    /// Handles the refusal of a report, temporary or final; `None` when the id does not belong to one.
+    pub(super) fn report_refused(&mut self, id: u64, status: u16, retry_after: Option<Duration>) -> Option<Result<(), EndReason>> {
+        self.installations.reports.get(id)?;
+        self.installations.reports.requeue(Some(id));
         self.fleet.stats.error(&format!("deployment_status_{status}"));
         match status {
             401 => return Some(self.unauthorized()),
-            410 => return Some(Err(Ending::Deleted)),
-            408 | 425 | 429 | 500..=599 => self.block(retry_after),
+            410 => return Some(Err(EndReason::Deleted)),
+            408 | 425 | 429 | 500..=599 => self.back_off(retry_after),
             _ => {
-                if let Some(outgoing) = self.deploys.reports.take(id) {
+                if let Some(outgoing) = self.installations.reports.take(id) {
                     self.report_answered(outgoing, status);
                 }
             }
@@ -267,7 +267,7 @@ impl Agent {
     }
 
     fn report_answered(&self, outgoing: Outgoing, status: u16) {
-        let Outgoing { deployment_id, report, in_flight_since, tell, .. } = outgoing;
+        let Outgoing { deployment_id, report, in_flight_since, reply, .. } = outgoing;
         let counted = &self.fleet.stats.deployments;
         match (status, report.status) {
             (200, "accepted") => counted.accepted.add(1),
@@ -278,8 +278,8 @@ impl Agent {
             _ => counted.refused.add(1),
         }
         let step = Step { step: report.status, deployment_id, attempt: report.attempt, error: report.error, ..Step::default() };
-        self.note_step(in_flight_since.unwrap_or_else(Instant::now), &step, Some(status));
-        // It may have ended meanwhile.
-        let _ = tell.send(if status == 200 { Said::Acknowledged } else { Said::Refused(status) });
+        self.record_step(in_flight_since.unwrap_or_else(Instant::now), &step, Some(status));
+        // The attempt may have ended meanwhile.
+        let _ = reply.send(if status == 200 { ReportReply::Acknowledged } else { ReportReply::Refused(status) });
     }
 }

@@ -1,19 +1,19 @@
-//! The phases of a deployment, drawn: first devices against their threshold, the gate, and the pace of the others.
+//! Progress of a deployment by phase: canary with its threshold, verdict, and rollout with its rate.
 
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::deployment::{Phase, TaskState};
 
-use crate::components::deployment_bits::{open, unsigned};
+use crate::components::deployment_widgets::{open, unsigned};
 use crate::components::{Glyph, icon};
 use crate::format;
 
-/// What the drawings of a phase are made from.
+/// Values of a meter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Share {
     good: f64,
     bad: f64,
-    /// Where it has to get to, if there is such a place.
+    /// Position of the threshold, if there is one.
     mark: Option<f64>,
 }
 
@@ -22,7 +22,7 @@ fn percent(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { (part as f64 * 100.0 / all as f64).min(100.0) }
 }
 
-/// A bar with what is good, what is bad, and a mark.
+/// Meter with succeeded and failed shares and a mark.
 fn meter(share: Share, said: &str) -> Element {
     let bad_at = share.good.min(100.0);
     let bad = share.bad.min(100.0 - bad_at);
@@ -39,7 +39,7 @@ fn meter(share: Share, said: &str) -> Element {
 }
 
 #[component]
-pub(super) fn Phases(details: DeploymentDetails) -> Element {
+pub(super) fn DeploymentProgress(details: DeploymentDetails) -> Element {
     let row = &details.row;
     let rollout = row.phase == Phase::Rollout;
     let over = row.finished_at.is_some();

@@ -1,4 +1,4 @@
-//! Small parts that show commands: what they are called, where they stand, how far a batch got.
+//! Widgets and texts of commands: titles, states, progress of batches.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::components::{Glyph, icon};
 use crate::format;
 
-/// How often what is under way is looked at.
+/// Poll interval of unfinished commands.
 const OPEN_REREAD: Duration = Duration::from_millis(400);
-/// How often what is over is looked at.
+/// Poll interval of finished commands.
 const OVER_REREAD: Duration = Duration::from_secs(3);
 
-/// How soon to look again.
-pub(crate) fn pace(any_open: bool) -> Duration {
+/// Interval until the next poll.
+pub(crate) fn poll_interval(any_open: bool) -> Duration {
     if any_open { OPEN_REREAD } else { OVER_REREAD }
 }
 
-/// An action in words.
+/// Title of an action.
 pub(crate) fn action_title(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Ping => "Ping",
@@ -41,12 +41,12 @@ pub(crate) fn action_title(kind: ActionKind) -> &'static str {
     }
 }
 
-/// The same by its name; one of a later build has no words yet.
+/// Title of an action by name; the name itself for an action of a later build.
 pub(crate) fn action_named(name: &str) -> String {
     ActionKind::parse("action", name).map_or_else(|_| name.replace('_', " "), |kind| action_title(kind).to_owned())
 }
 
-/// What an action does.
+/// Description of an action.
 pub(crate) fn action_hint(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Ping => "Checks whether the device responds.",
@@ -66,7 +66,7 @@ pub(crate) fn action_hint(kind: ActionKind) -> &'static str {
     }
 }
 
-/// What it may cost, for those that are asked first.
+/// Warning of an action that asks for confirmation.
 pub(crate) fn consequence(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Reboot => {
@@ -82,7 +82,7 @@ pub(crate) fn consequence(kind: ActionKind) -> &'static str {
     }
 }
 
-/// The icon of an action.
+/// Icon of an action.
 pub(crate) fn action_glyph(kind: ActionKind) -> Glyph {
     match kind {
         ActionKind::Ping => Glyph::Chart,
@@ -102,7 +102,7 @@ pub(crate) fn action_glyph(kind: ActionKind) -> Glyph {
     }
 }
 
-/// A state in words.
+/// Text of a state.
 pub(crate) fn state_text(state: CommandState) -> &'static str {
     match state {
         CommandState::Queued => "Queued",
@@ -115,7 +115,7 @@ pub(crate) fn state_text(state: CommandState) -> &'static str {
     }
 }
 
-/// Where a command stands, in a word; of those that failed, how.
+/// Text of the progress of a command, including how it failed.
 pub(crate) fn progress_text(progress: &Progress) -> &'static str {
     match progress.ending {
         Some(CommandOutcome::Skipped) => "Skipped",
@@ -124,7 +124,7 @@ pub(crate) fn progress_text(progress: &Progress) -> &'static str {
     }
 }
 
-/// Where a command stands, as a badge.
+/// Badge of the state of a command.
 pub(crate) fn state_badge(progress: &Progress) -> Element {
     let tone = match progress.state {
         CommandState::Queued => "",
@@ -137,7 +137,7 @@ pub(crate) fn state_badge(progress: &Progress) -> Element {
     rsx! { span { class: "badge {tone}", "data-testid": "command-state", {progress_text(progress)} } }
 }
 
-/// A path in words.
+/// Text of a path.
 pub(crate) fn path_text(path: Path) -> &'static str {
     match path {
         Path::Socket => "via socket",
@@ -146,7 +146,7 @@ pub(crate) fn path_text(path: Path) -> &'static str {
     }
 }
 
-/// Why a device gets no command, by its name in the API.
+/// Text of the reason why a device gets no command, by its name in the API.
 pub(crate) fn refused_text(reason: &str) -> String {
     let known =
         [RefusalReason::NotFound, RefusalReason::Deleted, RefusalReason::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
@@ -186,19 +186,19 @@ pub(crate) fn json_lines(text: &str) -> String {
     serde_json::from_str::<Value>(text).and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| text.to_owned())
 }
 
-/// States of a batch's commands that there are, with their counts.
+/// Number of commands of a batch by state, without empty states.
 fn counted(details: &BatchDetails) -> impl Iterator<Item = (CommandState, u64)> {
     CommandState::ALL.into_iter().map(|state| (state, details.count(state).max(0).unsigned_abs())).filter(|(_, count)| *count > 0)
 }
 
-/// How many of a batch's commands are over, in percent, rounded down: 100 only when all are.
-pub(crate) fn percent_over(details: &BatchDetails) -> u64 {
+/// Share of finished commands of a batch in percent, rounded down, so that 100 means all.
+pub(crate) fn percent_finished(details: &BatchDetails) -> u64 {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
     let over = all.saturating_sub(details.open().max(0).unsigned_abs());
     (over * 100).checked_div(all).unwrap_or(100)
 }
 
-/// How far a batch got, drawn: a part of the bar for each state.
+/// Progress bar of a batch, with a segment per state.
 pub(crate) fn batch_bar(details: &BatchDetails) -> Element {
     let all: u64 = counted(details).map(|(_, count)| count).sum();
     let parts: Vec<_> = counted(details).map(|(state, count)| (state, count as f64 * 100.0 / all.max(1) as f64)).collect();
@@ -215,7 +215,7 @@ pub(crate) fn batch_bar(details: &BatchDetails) -> Element {
     }
 }
 
-/// The same in words.
+/// Counts of a batch as text.
 pub(crate) fn batch_counts(details: &BatchDetails) -> Element {
     rsx! {
         span { class: "batch-counts",
@@ -226,7 +226,7 @@ pub(crate) fn batch_counts(details: &BatchDetails) -> Element {
     }
 }
 
-/// How far one command got: the steps behind it, and the one that it is at.
+/// Progress steps of a command.
 pub(crate) fn steps(progress: &Progress) -> Element {
     let path = progress.path.map_or("", path_text);
     let last = match progress.state {

@@ -1,4 +1,4 @@
-//! Downloads as a device makes them: in pieces, going on where they were cut off, and verified when they are whole.
+//! Resumable downloads in ranges, verified when complete.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -17,47 +17,47 @@ use super::signer::signers;
 use crate::backoff::Backoff;
 use crate::http::{Answer, Call, Http, HttpError};
 
-/// Pieces in a row that come to nothing before a download is given up.
-const TRIES: u32 = 20;
-/// How long the network stays away when it is lost on purpose.
+/// Consecutive failed requests before a download is given up.
+const ATTEMPTS_MAX: u32 = 20;
+/// Duration of a simulated network loss.
 const NETWORK_AWAY: Duration = Duration::from_millis(700);
 
-/// Where a file is, and how it is fetched.
+/// Location of a file and parameters of its download.
 pub(super) struct Source<'a> {
     pub(super) servers: &'a [Arc<Http>],
     /// Path and query.
     pub(super) path: &'a str,
-    /// Bytes of the whole file.
+    /// Size of the file in bytes.
     pub(super) size: u64,
-    /// Bytes that are asked for at a time.
+    /// Bytes per range request.
     pub(super) piece: u64,
     pub(super) retry_min: Duration,
     pub(super) retry_max: Duration,
 }
 
-/// What a download took.
+/// Statistics of a download.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Fetched {
-    /// Bytes that came, those thrown away included.
+    /// Bytes received, including discarded ones.
     pub(super) bytes: u64,
-    /// Requests that brought some.
+    /// Requests that yielded data.
     pub(super) pieces: u32,
-    /// Times that it went on where it had been cut off.
+    /// Times that the download resumed after an interruption.
     pub(super) resumed: u32,
 }
 
 impl Source<'_> {
-    /// Fetches what `file` does not hold yet; `cut_at` is the byte at which the connection is lost once.
+    /// Fetches the missing part of `file`; the connection is lost once at the byte `cut_at`.
     ///
     /// # Errors
-    /// Why it was given up, for people.
+    /// The reason why the download was given up, as a message.
     pub(super) async fn fetch(&self, file: &Path, mut cut_at: Option<u64>) -> Result<Fetched, String> {
-        let trouble = |error: std::io::Error| format!("the device's storage: {error}");
+        let failure = |error: std::io::Error| format!("the device's storage: {error}");
         let mut have = fs::metadata(file).await.map_or(0, |known| known.len());
         let mut fetched = Fetched { resumed: u32::from(have > 0), ..Fetched::default() };
-        let mut out = fs::OpenOptions::new().create(true).append(true).open(file).await.map_err(trouble)?;
+        let mut out = fs::OpenOptions::new().create(true).append(true).open(file).await.map_err(failure)?;
         if have > self.size {
-            out.set_len(0).await.map_err(trouble)?;
+            out.set_len(0).await.map_err(failure)?;
             have = 0;
         }
         let mut etag: Option<String> = None;
@@ -78,9 +78,9 @@ impl Source<'_> {
                 Some(at) => http.send_part(call, usize::try_from(at - have).unwrap_or(usize::MAX)).await,
                 None => http.send(call).await,
             };
-            let wait = match judge(&outcome, have, self.size) {
-                Piece::Next(answer) => {
-                    out.write_all(&answer.body).await.map_err(trouble)?;
+            let wait = match classify(&outcome, have, self.size) {
+                RangeResponse::Next(answer) => {
+                    out.write_all(&answer.body).await.map_err(failure)?;
                     have += answer.body.len() as u64;
                     etag = answer.header("etag").map(str::to_owned).or(etag);
                     fetched.bytes += answer.body.len() as u64;
@@ -89,10 +89,10 @@ impl Source<'_> {
                     backoff.reset();
                     cut.map(|_| NETWORK_AWAY)
                 }
-                Piece::Whole(answer) => {
-                    // Another file than before, or a server that knows no ranges: from the beginning.
-                    out.set_len(0).await.map_err(trouble)?;
-                    out.write_all(&answer.body).await.map_err(trouble)?;
+                RangeResponse::Whole(answer) => {
+                    // The file has changed, or the server does not support ranges: start over.
+                    out.set_len(0).await.map_err(failure)?;
+                    out.write_all(&answer.body).await.map_err(failure)?;
                     have = answer.body.len() as u64;
                     etag = answer.header("etag").map(str::to_owned);
                     fetched.bytes += have;
@@ -102,46 +102,46 @@ impl Source<'_> {
                     }
                     None
                 }
-                Piece::Later(retry_after) => {
-                    if backoff.failures() >= TRIES {
-                        return Err(format!("{TRIES} tries in a row came to nothing"));
+                RangeResponse::Retry(retry_after) => {
+                    if backoff.failures() >= ATTEMPTS_MAX {
+                        return Err(format!("{ATTEMPTS_MAX} tries in a row came to nothing"));
                     }
-                    // One that does not answer at all may be gone for good.
+                    // A server that does not respond may be gone for good.
                     server += usize::from(outcome.is_err() && cut.is_none());
                     Some(backoff.next(retry_after, &mut rng))
                 }
-                Piece::Never(why) => return Err(why),
+                RangeResponse::GiveUp(why) => return Err(why),
             };
             if let Some(wait) = wait {
                 interrupted = true;
                 sleep(wait).await;
             }
         }
-        out.flush().await.map_err(trouble)?;
+        out.flush().await.map_err(failure)?;
         Ok(fetched)
     }
 }
 
-/// What an answer to a request for a piece means.
-enum Piece<'a> {
+/// Classified response to a range request.
+enum RangeResponse<'a> {
     Next(&'a Answer),
     Whole(&'a Answer),
-    Later(Option<Duration>),
-    Never(String),
+    Retry(Option<Duration>),
+    GiveUp(String),
 }
 
-fn judge(outcome: &Result<Answer, HttpError>, have: u64, size: u64) -> Piece<'_> {
+fn classify(outcome: &Result<Answer, HttpError>, have: u64, size: u64) -> RangeResponse<'_> {
     match outcome {
         Ok(answer) if answer.status == 206 => match answer.header("content-range").and_then(content_range) {
-            Some((from, total)) if from == have && total == size => Piece::Next(answer),
-            Some((_, total)) if total != size => Piece::Never(format!("the file has {total} bytes, {size} were announced")),
-            _ => Piece::Never("the answer is about another range".into()),
+            Some((from, total)) if from == have && total == size => RangeResponse::Next(answer),
+            Some((_, total)) if total != size => RangeResponse::GiveUp(format!("the file has {total} bytes, {size} were announced")),
+            _ => RangeResponse::GiveUp("the answer is about another range".into()),
         },
-        Ok(answer) if answer.status == 200 => Piece::Whole(answer),
-        Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) => Piece::Later(answer.retry_after()),
-        Ok(answer) => Piece::Never(format!("HTTP {}: {}", answer.status, answer.detail())),
-        Err(HttpError::Invalid(_) | HttpError::TooLarge) => Piece::Never("the answer is not understood".into()),
-        Err(_) => Piece::Later(None),
+        Ok(answer) if answer.status == 200 => RangeResponse::Whole(answer),
+        Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) => RangeResponse::Retry(answer.retry_after()),
+        Ok(answer) => RangeResponse::GiveUp(format!("HTTP {}: {}", answer.status, answer.detail())),
+        Err(HttpError::Invalid(_) | HttpError::TooLarge) => RangeResponse::GiveUp("the answer is not understood".into()),
+        Err(_) => RangeResponse::Retry(None),
     }
 }
 
@@ -151,18 +151,18 @@ fn content_range(text: &str) -> Option<(u64, u64)> {
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
 }
 
-/// What the file has to be.
+/// Expected properties of the file.
 pub(super) struct Expected {
     /// Hex.
     pub(super) sha256: String,
-    /// One of these certificates signed it: SHA-256, hex.
+    /// Accepted signing certificates: SHA-256, hex.
     pub(super) signers: Vec<String>,
 }
 
-/// Whether the file is what was announced.
+/// Verifies a file.
 ///
 /// # Errors
-/// The error code of the agent API, and what is wrong for people.
+/// The error code of the agent API, and a message.
 pub(super) fn verify(file: &Path, expected: &Expected) -> Result<(), (&'static str, String)> {
     let unreadable = |error: std::io::Error| ("install_failed", format!("the device's storage: {error}"));
     let mut file = File::open(file).map_err(unreadable)?;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_of_answers_are_understood() {
+    fn content_ranges_are_parsed() {
         assert_eq!(content_range("bytes 5-9/1000"), Some((5, 1000)));
         for text in ["bytes */1000", "5-9/1000", "bytes 5-9", ""] {
             assert_eq!(content_range(text), None, "{text}");
@@ -199,16 +199,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_another_range_or_file_ends_the_download() {
+    fn a_response_for_another_range_or_file_ends_the_download() {
         let answer = |status: u16, range: &'static str| {
             let headers = [(hyper::header::CONTENT_RANGE, hyper::header::HeaderValue::from_static(range))].into_iter().collect();
             Ok(Answer { status, headers, body: bytes::Bytes::new() })
         };
-        assert!(matches!(judge(&answer(206, "bytes 5-9/10"), 5, 10), Piece::Next(_)));
-        assert!(matches!(judge(&answer(206, "bytes 0-9/10"), 5, 10), Piece::Never(_)));
-        assert!(matches!(judge(&answer(206, "bytes 5-9/11"), 5, 10), Piece::Never(why) if why.contains("11 bytes")));
-        assert!(matches!(judge(&answer(503, ""), 5, 10), Piece::Later(_)));
-        assert!(matches!(judge(&answer(401, ""), 5, 10), Piece::Never(_)), "an expired address stays expired");
-        assert!(matches!(judge(&Err(HttpError::Timeout), 5, 10), Piece::Later(_)));
+        assert!(matches!(classify(&answer(206, "bytes 5-9/10"), 5, 10), RangeResponse::Next(_)));
+        assert!(matches!(classify(&answer(206, "bytes 0-9/10"), 5, 10), RangeResponse::GiveUp(_)));
+        assert!(matches!(classify(&answer(206, "bytes 5-9/11"), 5, 10), RangeResponse::GiveUp(why) if why.contains("11 bytes")));
+        assert!(matches!(classify(&answer(503, ""), 5, 10), RangeResponse::Retry(_)));
+        assert!(matches!(classify(&answer(401, ""), 5, 10), RangeResponse::GiveUp(_)), "an expired address stays expired");
+        assert!(matches!(classify(&Err(HttpError::Timeout), 5, 10), RangeResponse::Retry(_)));
     }
 }

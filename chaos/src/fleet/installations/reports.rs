@@ -1,4 +1,4 @@
-//! What a device has to say about deployments, until the server has acknowledged or refused it.
+//! Deployment reports of a device that the server has neither acknowledged nor refused.
 
 use std::collections::VecDeque;
 
@@ -33,26 +33,26 @@ pub(in crate::fleet) struct ReportFrame<'a> {
     report: &'a Report,
 }
 
-/// What the server says to a report.
+/// Reply of the server to a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::fleet) enum Said {
-    /// It is on record.
+pub(in crate::fleet) enum ReportReply {
+    /// The report is stored.
     Acknowledged,
-    /// Never, with this status.
+    /// Refused for good, with this HTTP status.
     Refused(u16),
 }
 
-/// One report on its way.
+/// A report that is queued or in flight.
 #[derive(Debug)]
 pub(in crate::fleet) struct Outgoing {
-    /// Also the id of its frame.
+    /// Id of the report and of its frame.
     pub(super) id: u64,
     pub(super) deployment_id: String,
     pub(super) report: Report,
-    /// When it went out, while the answer is owed.
+    /// When it was sent, while the reply is outstanding.
     pub(super) in_flight_since: Option<Instant>,
-    /// Whoever waits for the answer.
-    pub(super) tell: oneshot::Sender<Said>,
+    /// Receives the reply.
+    pub(super) reply: oneshot::Sender<ReportReply>,
 }
 
 impl Outgoing {
@@ -73,8 +73,7 @@ impl Outgoing {
     }
 }
 
-/// Reports in the order they were made. Each installation has one at a time, so there are never more than
-/// installations.
+/// Queue of reports in order of creation. Each installation has one at a time, which bounds its length.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct Reports(VecDeque<Outgoing>);
 
@@ -83,20 +82,20 @@ impl Reports {
         self.0.push_back(outgoing);
     }
 
-    /// Whether one waits to be sent.
+    /// Whether a report is queued.
     pub(in crate::fleet) fn ready(&self) -> bool {
         self.0.iter().any(|outgoing| outgoing.in_flight_since.is_none())
     }
 
-    /// The oldest that waits, now marked as being on its way.
-    pub(in crate::fleet) fn launch(&mut self, at: Instant) -> Option<&Outgoing> {
+    /// The oldest queued report, marked as in flight.
+    pub(in crate::fleet) fn next_to_send(&mut self, at: Instant) -> Option<&Outgoing> {
         let outgoing = self.0.iter_mut().find(|outgoing| outgoing.in_flight_since.is_none())?;
         outgoing.in_flight_since = Some(at);
         Some(outgoing)
     }
 
-    /// Back to waiting: one, or with `None` all that were on the lost socket.
-    pub(in crate::fleet) fn land(&mut self, id: Option<u64>) {
+    /// Returns one report, or with `None` all reports of a lost socket, to the queue.
+    pub(in crate::fleet) fn requeue(&mut self, id: Option<u64>) {
         for outgoing in self.0.iter_mut().filter(|outgoing| id.is_none_or(|id| outgoing.id == id)) {
             outgoing.in_flight_since = None;
         }
@@ -111,12 +110,12 @@ impl Reports {
         self.0.remove(place)
     }
 
-    /// How many are on their way.
+    /// Number of reports in flight.
     pub(in crate::fleet) fn in_flight(&self) -> usize {
         self.0.iter().filter(|outgoing| outgoing.in_flight_since.is_some()).count()
     }
 
-    /// Since when the longest has been on its way.
+    /// When the oldest report in flight was sent.
     pub(in crate::fleet) fn in_flight_since(&self) -> Option<Instant> {
         self.0.iter().filter_map(|outgoing| outgoing.in_flight_since).min()
     }
@@ -128,9 +127,9 @@ mod tests {
 
     #[test]
     fn a_frame_has_the_reports_fields_beside_its_own() {
-        let (tell, _told) = oneshot::channel();
+        let (reply, _answer) = oneshot::channel();
         let report = Report { status: "failed", error: Some("install_failed"), attempt: Some(2), ..Report::default() };
-        let outgoing = Outgoing { id: 7, deployment_id: "d".into(), report, in_flight_since: None, tell };
+        let outgoing = Outgoing { id: 7, deployment_id: "d".into(), report, in_flight_since: None, reply };
         assert_eq!(
             serde_json::to_string(&outgoing.frame()).unwrap(),
             r#"{"type":"deployment_status","id":7,"deployment_id":"d","status":"failed","error":"install_failed","attempt":2}"#
@@ -140,13 +139,13 @@ mod tests {
 
     #[test]
     fn a_report_comes_back_from_a_lost_socket() {
-        let (tell, _told) = oneshot::channel();
+        let (reply, _answer) = oneshot::channel();
         let mut reports = Reports::default();
-        reports.push(Outgoing { id: 1, deployment_id: "d".into(), report: Report::default(), in_flight_since: None, tell });
+        reports.push(Outgoing { id: 1, deployment_id: "d".into(), report: Report::default(), in_flight_since: None, reply });
         let now = Instant::now();
-        assert_eq!(reports.launch(now).unwrap().id(), 1);
-        assert!(reports.launch(now).is_none() && !reports.ready() && reports.in_flight_since() == Some(now));
-        reports.land(None);
+        assert_eq!(reports.next_to_send(now).unwrap().id(), 1);
+        assert!(reports.next_to_send(now).is_none() && !reports.ready() && reports.in_flight_since() == Some(now));
+        reports.requeue(None);
         assert!(reports.ready() && reports.in_flight() == 0);
         assert!(reports.take(1).is_some() && reports.take(1).is_none());
     }

@@ -1,4 +1,4 @@
-//! A maintenance window as a device understands it: hours of the clock on the wall of one time zone.
+//! Maintenance window: local hours of one time zone.
 
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
@@ -13,12 +13,12 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window of these hours.
+    /// A window from `start` to `end` in the time zone `tz`.
     pub fn new(start: String, end: String, tz: String) -> Self {
         Self { start, end, tz }
     }
 
-    /// Whether it is open; one that is not understood never is.
+    /// Whether the window is open; an invalid one never is.
     pub fn is_open(&self, now: DateTime<Utc>) -> bool {
         let time = |text: &str| NaiveTime::parse_from_str(text, "%H:%M").ok();
         let (Some(start), Some(end), Ok(tz)) = (time(&self.start), time(&self.end), self.tz.parse::<Tz>()) else { return false };
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_goes_by_the_clock_on_the_wall() {
+    fn a_window_uses_local_time() {
         // Berlin is an hour ahead of UTC in winter, two in summer.
         for (at, is_open) in [
             ("2026-01-10T20:59:59Z", false),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_understood_is_shut() {
+    fn an_invalid_window_is_closed() {
         for (start, end, tz) in [("25:00", "05:00", "UTC"), ("22:00", "x", "UTC"), ("00:00", "23:59", "Mars/Olympus")] {
             assert!(!open(start, end, tz, "2026-01-10T12:00:00Z"), "{start} {end} {tz}");
         }

@@ -1,4 +1,4 @@
-//! What was installed on devices, kept over restarts: `installed.jsonl` in the state folder.
+//! Installed versions of all devices, kept across restarts: `installed.jsonl` in the state folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +16,7 @@ pub(in crate::fleet) struct Version {
     pub(in crate::fleet) version_name: String,
 }
 
-/// What one device has installed, by package.
+/// Installed versions of one device, by package.
 pub(in crate::fleet) type Packages = BTreeMap<String, Version>;
 
 #[derive(Serialize, Deserialize)]
@@ -31,14 +31,14 @@ struct Line {
 pub(in crate::fleet) struct InstalledFile(Mutex<File>);
 
 impl InstalledFile {
-    /// Opens the file of a state folder; what each device has installed.
+    /// Opens the file of a state folder; the installed versions by device.
     ///
     /// # Errors
     /// It cannot be written.
     pub(in crate::fleet) fn open(folder: &Path) -> Result<(Self, HashMap<String, Packages>)> {
         let path = folder.join("installed.jsonl");
         let devices = load(&path);
-        // Only the newest of each package is written again.
+        // Compaction: only the newest version of each package is kept.
         let unfinished = folder.join("installed.jsonl.new");
         let mut writer = BufWriter::new(File::create(&unfinished)?);
         for (device_id, packages) in &devices {
@@ -52,7 +52,7 @@ impl InstalledFile {
         Ok((Self(Mutex::new(file)), devices))
     }
 
-    /// A version is installed.
+    /// Records an installed version.
     ///
     /// # Errors
     /// It cannot be written.
@@ -72,7 +72,7 @@ fn load(path: &Path) -> HashMap<String, Packages> {
     let mut devices: HashMap<String, Packages> = HashMap::new();
     let Ok(file) = File::open(path) else { return devices };
     for text in BufReader::new(file).lines().map_while(Result::ok) {
-        // A line that a kill cut off is none.
+        // A line that was truncated by a kill is skipped.
         if let Ok(Line { device_id, package, version }) = serde_json::from_str(&text) {
             devices.entry(device_id).or_default().insert(package, version);
         }
@@ -86,7 +86,7 @@ mod tests {
     use crate::harness::TempDir;
 
     #[test]
-    fn the_newest_version_outlives_the_process() {
+    fn the_newest_version_survives_a_restart() {
         let folder = TempDir::new("installed").unwrap();
         let version = |code: i64| Version { version_code: code, version_name: format!("1.{code}") };
         let (file, nothing) = InstalledFile::open(folder.path()).unwrap();

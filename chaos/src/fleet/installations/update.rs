@@ -1,4 +1,4 @@
-//! A look for an update of the agent: what the server offers is downloaded, verified, installed and reported.
+//! Check for an update of the agent: the build that the server offers is downloaded, verified, installed and reported.
 
 use std::sync::Arc;
 
@@ -12,30 +12,30 @@ use tokio::time::sleep;
 use super::constraints::Condition;
 use super::download::{Expected, Source, verify};
 use super::event::{Event, Step};
-use super::fate::Fate;
+use super::install_outcome::InstallOutcome;
 use super::installed::Version;
-use super::job::LastWord;
+use super::job::FinalResult;
 use super::params::{ApkRef, Constraints, DeployParams};
 use crate::backoff::Backoff;
 use crate::clock::now;
 use crate::fleet::Fleet;
 use crate::http::{Call, Http};
 
-/// Tries to tell the server how it went.
+/// Attempts to report the result to the server.
 const REPORT_TRIES: u32 = 10;
 
-/// What a device needs for one look.
-pub(super) struct Look {
+/// One update check of a device.
+pub(super) struct UpdateCheck {
     pub(super) fleet: Arc<Fleet>,
-    /// The server it talks to now.
+    /// Server that the device uses at present.
     pub(super) http: Arc<Http>,
     /// Session or device token.
     pub(super) bearer: String,
     pub(super) device_id: String,
-    /// Of the identity: its fate comes from it.
+    /// Number of the identity, from which the install outcome is drawn.
     pub(super) number: u64,
     pub(super) package: String,
-    /// Version code of the agent that runs.
+    /// Version code of the running agent.
     pub(super) current: i64,
     pub(super) condition: Condition,
 }
@@ -57,9 +57,9 @@ struct Offer {
     min_battery: Option<f64>,
 }
 
-impl Look {
-    /// Looks, and installs what is offered; the last word about the command that asked for it.
-    pub(super) async fn run(&self, events: &mpsc::Sender<Event>) -> Option<LastWord> {
+impl UpdateCheck {
+    /// Asks for an update and installs the offered build; the final result of the `update` command.
+    pub(super) async fn run(&self, events: &mpsc::Sender<Event>) -> Option<FinalResult> {
         let (package, current, device) = (&self.package, self.current, &self.device_id);
         let path = format!("/v1/agent/update?package_name={package}&current_version_code={current}&device_id={device}");
         let answer = match self.http.send(Call::get(&path).bearer(&self.bearer)).await {
@@ -79,7 +79,7 @@ impl Look {
         Some(self.take(offer, events).await)
     }
 
-    async fn take(&self, offer: Offer, events: &mpsc::Sender<Event>) -> LastWord {
+    async fn take(&self, offer: Offer, events: &mpsc::Sender<Event>) -> FinalResult {
         let constraints = Constraints { wifi_only: offer.wifi_only, min_battery: offer.min_battery, ..Constraints::default() };
         let apk = ApkRef {
             package: offer.package_name.clone(),
@@ -92,21 +92,21 @@ impl Look {
         };
         let params = DeployParams { deployment_id: String::new(), attempt: None, apk, constraints };
         let settings = &self.fleet.settings;
-        let fate = Fate::draw(&settings.deploy, settings.seed, self.number, &offer.package_name, offer.version_code, 1);
-        if let Some(code) = self.condition.obstacle(&params, now()).or(fate.obstacle()) {
+        let outcome = InstallOutcome::draw(&settings.deploy, settings.seed, self.number, &offer.package_name, offer.version_code, 1);
+        if let Some(code) = self.condition.obstacle(&params, now()).or(outcome.obstacle()) {
             return ("skipped", Some(code), None);
         }
         let note = |step: &'static str, more: Step| {
             let (package, version_code) = (Some(offer.package_name.clone()), Some(offer.version_code));
-            events.send(Event::Note(Step { step, package, version_code, ..more }))
+            events.send(Event::Record(Step { step, package, version_code, ..more }))
         };
         let file = self.fleet.downloads_dir.join(format!("{}-update-{}.apk", self.device_id, offer.version_code));
-        let installed = self.install(&offer, &params, &fate, &file, &note).await;
+        let installed = self.install(&offer, &params, &outcome, &file, &note).await;
         let _ = tokio::fs::remove_file(&file).await;
         match installed {
             Ok(()) => {
                 let version = Version { version_code: offer.version_code, version_name: offer.version_name.clone() };
-                // Nobody hears it when the device has ended.
+                // No receiver is left when the device has ended.
                 let _ = events.send(Event::Installed { package: offer.package_name.clone(), version }).await;
                 let _ = note("update_installed", Step::default()).await;
                 self.report(&offer, "installed", None).await;
@@ -125,7 +125,7 @@ impl Look {
         &self,
         offer: &Offer,
         params: &DeployParams,
-        fate: &Fate,
+        outcome: &InstallOutcome,
         file: &std::path::Path,
         note: &impl Fn(&'static str, Step) -> F,
     ) -> Result<(), (&'static str, String)>
@@ -134,7 +134,7 @@ impl Look {
     {
         let apk = &params.apk;
         let simulated = || "as the simulation wants it".to_owned();
-        let Some((servers, path)) = self.fleet.download_from(&apk.url).filter(|_| !fate.fails_with("download_failed")) else {
+        let Some((servers, path)) = self.fleet.download_from(&apk.url).filter(|_| !outcome.fails_with("download_failed")) else {
             return Err(("download_failed", "the address is none that a simulated device can reach".into()));
         };
         let settings = &self.fleet.settings;
@@ -146,13 +146,13 @@ impl Look {
             retry_min: settings.retry_min,
             retry_max: settings.retry_max,
         };
-        let cut_at = fate.drops.map(|part| (apk.size as f64 * part) as u64);
+        let cut_at = outcome.connection_lost_at.map(|part| (apk.size as f64 * part) as u64);
         let fetched = source.fetch(file, cut_at).await.map_err(|why| ("download_failed", why))?;
         self.fleet.stats.downloaded_bytes.add(fetched.bytes);
-        let told = Step { bytes: Some(fetched.bytes), pieces: Some(fetched.pieces), resumed: Some(fetched.resumed), ..Step::default() };
-        note("update_downloaded", told).await;
+        let download = Step { bytes: Some(fetched.bytes), pieces: Some(fetched.pieces), resumed: Some(fetched.resumed), ..Step::default() };
+        note("update_downloaded", download).await;
         self.report(offer, "downloaded", None).await;
-        let altered = |code: &str, given: &str| if fate.fails_with(code) { "00".repeat(32) } else { given.to_owned() };
+        let altered = |code: &str, given: &str| if outcome.fails_with(code) { "00".repeat(32) } else { given.to_owned() };
         let expected = Expected {
             sha256: altered("checksum_mismatch", &apk.sha256),
             signers: apk.signer_sha256.iter().map(|signer| altered("signer_mismatch", signer)).collect(),
@@ -160,14 +160,14 @@ impl Look {
         let path = file.to_owned();
         let verified = tokio::task::spawn_blocking(move || verify(&path, &expected)).await;
         verified.unwrap_or_else(|_| Err(("install_failed", "verifying broke off".into())))?;
-        sleep(fate.install_time).await;
-        match fate.fails {
+        sleep(outcome.install_time).await;
+        match outcome.error_code {
             Some(code @ ("not_permitted" | "install_failed" | "timeout" | "downgrade_refused")) => Err((code, simulated())),
             _ => Ok(()),
         }
     }
 
-    /// Tells the server how it went, until it is acknowledged or refused.
+    /// Reports to the server, until the report is acknowledged or refused.
     async fn report(&self, offer: &Offer, event: &str, error: Option<&str>) {
         let mut body = json!({"build_id": offer.build_id, "event": event, "version_code": offer.version_code});
         if let Some(error) = error {

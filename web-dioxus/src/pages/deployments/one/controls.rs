@@ -1,4 +1,4 @@
-//! Pausing, resuming, calling off and taking back a deployment; the last two ask first.
+//! Controls of a deployment: pause, resume, cancel and roll back; the last two ask for confirmation.
 
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
@@ -6,23 +6,23 @@ use domain::DeploymentId;
 use domain::deployment::{DeploymentState, NoRollback, Phase, TaskState};
 use store::{ApkRow, DeploymentTransition};
 
-use crate::components::deployment_bits::{devices, open, unsigned};
+use crate::components::deployment_widgets::{devices, open, unsigned};
 use crate::components::{Confirm, Glyph, Go, icon};
 use crate::context::use_session;
 use crate::format;
-use crate::navigation::Onward;
+use crate::navigation::PendingNavigation;
 use crate::route::Route;
 use crate::toasts::use_toasts;
 
-/// What is asked before it is done.
+/// Action with a confirmation.
 #[derive(Clone, Copy, PartialEq)]
 enum Asked {
     Cancel,
     RollBack,
 }
 
-/// What a rollback would install, on how many devices; `None`: there is no way back.
-fn way(details: &DeploymentDetails) -> Option<(ApkRow, usize)> {
+/// APK that a rollback would install, and number of devices; `None` without a rollback.
+fn rollback_target(details: &DeploymentDetails) -> Option<(ApkRow, usize)> {
     details.rollback.as_ref().and_then(|offer| offer.way.clone().ok())
 }
 
@@ -31,7 +31,7 @@ fn version(apk: &ApkRow) -> String {
 }
 
 #[component]
-pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -> Element {
+pub(super) fn Controls(details: DeploymentDetails, onchange: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut asked = use_signal(|| None::<Asked>);
@@ -69,7 +69,7 @@ pub(super) fn Steering(details: DeploymentDetails, onchange: EventHandler<()>) -
         if steers && row.state == DeploymentState::Paused {
             button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| transition.call((DeploymentTransition::Resume, "Resumed.")), {icon(Glyph::Play)} "Resume" }
         }
-        if way(&details).is_some() {
+        if rollback_target(&details).is_some() {
             button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: move |_| asked.set(Some(Asked::RollBack)), {icon(Glyph::Restore)} "Roll back" }
         }
         if steers {
@@ -126,7 +126,7 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
 fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let onward = use_context::<Onward>();
+    let onward = use_context::<PendingNavigation>();
     let mut busy = use_signal(|| false);
     let (id, ends): (DeploymentId, bool) = (details.row.id, details.row.finished_at.is_none());
     let confirmed = use_callback(move |()| {
@@ -147,7 +147,7 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         });
     });
     // It may have gone while the question stood.
-    let Some((apk, count)) = way(&details) else { return rsx! {} };
+    let Some((apk, count)) = rollback_target(&details) else { return rsx! {} };
     rsx! {
         Confirm { title: "Roll back “{details.row.name}”?", action: "Roll back", busy: busy(), onconfirm: confirmed, onclose,
             p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that got {details.row.version_name} ({details.row.version_code}) from this deployment, with the same options." }
@@ -158,9 +158,9 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     }
 }
 
-/// What a rollback would do, or why there is none; said before anybody asks when it is time for one.
+/// Line about the possible rollback, highlighted when it is recommended.
 #[component]
-pub(super) fn WayBack(details: DeploymentDetails) -> Element {
+pub(super) fn RollbackOfferLine(details: DeploymentDetails) -> Element {
     let Some(offer) = &details.rollback else { return rsx! {} };
     let said = match &offer.way {
         Err(NoRollback::UnderWay { by }) => {

@@ -1,4 +1,4 @@
-//! Small parts that any page uses.
+//! General widgets.
 
 use dioxus::prelude::*;
 use domain::Timestamp;
@@ -7,7 +7,7 @@ use crate::components::{Glyph, Go, icon};
 use crate::format;
 use crate::route::Route;
 
-/// The head of a page. Its heading takes the focus after a change of page.
+/// Page header. Its heading takes the focus after navigation.
 #[component]
 pub(crate) fn PageHeader(title: String, #[props(default)] lead: Option<String>, #[props(default)] children: Element) -> Element {
     rsx! {
@@ -23,7 +23,7 @@ pub(crate) fn PageHeader(title: String, #[props(default)] lead: Option<String>, 
     }
 }
 
-/// One number of the overview, a link to what it counts where there is such a list.
+/// Tile with one number, linked to the list that it counts if there is one.
 #[component]
 pub(crate) fn StatTile(
     testid: String,
@@ -33,7 +33,7 @@ pub(crate) fn StatTile(
     #[props(default)] hint: Option<String>,
     to: Option<Route>,
 ) -> Element {
-    // Nothing wrong is nothing to shout about.
+    // Zero problems are not highlighted.
     let tone = if value == 0 { "quiet".to_owned() } else { tone };
     let content = rsx! {
         span { class: "stat-label", span { class: "stat-mark" } "{label}" }
@@ -48,12 +48,12 @@ pub(crate) fn StatTile(
     }
 }
 
-/// A relative time; the glue makes its exact value, in the viewer's zone, its title.
+/// Relative time; the script sets the exact local time as its title.
 pub(crate) fn time_ago(at: Timestamp, text: &str) -> Element {
     rsx! { time { datetime: format::iso(at), "{text}" } }
 }
 
-/// How exactly a time is shown.
+/// Precision of a displayed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LocalTime {
     /// Day and minute.
@@ -62,7 +62,7 @@ pub(crate) enum LocalTime {
     Day,
 }
 
-/// A time in the viewer's zone, which only the browser knows: the glue fills it in.
+/// Time in the viewer's time zone, filled in by the script as only the browser knows the zone.
 pub(crate) fn local_time(at: Timestamp, exactness: LocalTime) -> Element {
     let exactness = match exactness {
         LocalTime::Minute => "minute",
@@ -71,7 +71,7 @@ pub(crate) fn local_time(at: Timestamp, exactness: LocalTime) -> Element {
     rsx! { time { datetime: format::iso(at), "data-local": exactness } }
 }
 
-/// Copies a text.
+/// Button that copies a text.
 #[component]
 pub(crate) fn CopyButton(text: String, label: String, #[props(default)] wide: bool) -> Element {
     rsx! {
@@ -89,7 +89,7 @@ pub(crate) fn CopyButton(text: String, label: String, #[props(default)] wide: bo
     }
 }
 
-/// A command to run elsewhere.
+/// Shell command to copy.
 #[component]
 pub(crate) fn Curl(command: String, testid: Option<String>) -> Element {
     rsx! {
@@ -100,7 +100,7 @@ pub(crate) fn Curl(command: String, testid: Option<String>) -> Element {
     }
 }
 
-/// Says that something could not be read, and offers to try again.
+/// Error message with a retry button.
 #[component]
 pub(crate) fn Problem(text: String, onretry: EventHandler<()>) -> Element {
     rsx! {
@@ -110,7 +110,7 @@ pub(crate) fn Problem(text: String, onretry: EventHandler<()>) -> Element {
     }
 }
 
-/// Steps through the pages of a list, newest first. `page` counts from 0.
+/// Pagination of a list, newest first. `page` counts from 0.
 #[component]
 pub(crate) fn Pager(page: usize, more: bool, onnewer: EventHandler<()>, onolder: EventHandler<()>) -> Element {
     if page == 0 && !more {
@@ -125,13 +125,13 @@ pub(crate) fn Pager(page: usize, more: bool, onnewer: EventHandler<()>, onolder:
     }
 }
 
-/// Stands where something is about to appear.
+/// Placeholder while content loads.
 #[component]
 pub(crate) fn Skeleton() -> Element {
     rsx! { div { class: "skeleton-lines", aria_busy: "true", aria_label: "Loading", role: "status", span {} span {} span {} } }
 }
 
-/// Says that there is nothing, and what to do about it.
+/// Empty state with a hint.
 #[component]
 pub(crate) fn EmptyState(glyph: Glyph, title: String, text: String, #[props(default)] children: Element) -> Element {
     rsx! {

@@ -1,4 +1,4 @@
-//! Whether a device may install now, by its own state.
+//! Check of the install constraints against the state of a device.
 
 use chrono::{DateTime, Utc};
 
@@ -7,7 +7,7 @@ use crate::model::{State, Transport};
 
 const MIB: f64 = (1_u64 << 20) as f64;
 
-/// What a device looks at before it installs.
+/// State of a device that constraints refer to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::fleet) struct Condition {
     /// 0..100.
@@ -23,7 +23,7 @@ pub(in crate::fleet) struct Condition {
 impl Condition {
     pub(super) fn of(state: &State) -> Self {
         Self {
-            // As the heartbeat tells it: the server and the device go by the same number.
+            // Rounded as in the heartbeat, so that server and device decide on the same number.
             battery_pct: state.battery_pct.round(),
             charging: state.charging,
             transport: state.transport,
@@ -33,10 +33,10 @@ impl Condition {
         }
     }
 
-    /// The error code of the first constraint that does not hold.
+    /// Error code of the first constraint that does not hold.
     pub(super) fn obstacle(&self, params: &DeployParams, now: DateTime<Utc>) -> Option<&'static str> {
         let wanted = &params.constraints;
-        // The download, and what it becomes once it is installed.
+        // Space for the download and for the installed app.
         let needed_mb = wanted.min_storage_free_mb.unwrap_or(0.0) + 2.0 * params.apk.size as f64 / MIB;
         match () {
             () if wanted.window.as_ref().is_some_and(|window| !window.is_open(now)) => Some("outside_window"),
@@ -60,11 +60,11 @@ mod tests {
             r#"{{"deployment_id":"d","apk":{{"package":"p","version_code":1,"version_name":"1","url":"u","sha256":"s","size":10485760}},
                 "constraints":{constraints}}}"#
         );
-        DeployParams::read(&text).unwrap()
+        DeployParams::parse(&text).unwrap()
     }
 
     #[test]
-    fn each_constraint_stands_in_the_way_by_itself() {
+    fn each_constraint_blocks_by_itself() {
         let good = Condition {
             battery_pct: 50.0,
             charging: true,

@@ -1,4 +1,4 @@
-//! The switches over all deployments: whether they go on at all, and the one that stops every one of them.
+//! Kill switch and enablement of all deployments.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use domain::access::Permission;
 use domain::deployment::BlockReason;
 use domain::flag::{Flag, Flags};
 
-use crate::components::deployment_bits::blocked_text;
+use crate::components::deployment_widgets::blocked_text;
 use crate::components::{Confirm, Glyph, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::{Polling, use_polling};
 use crate::toasts::use_toasts;
 
-/// How often the switches are looked at.
+/// Poll interval of the flags.
 const REREAD: Duration = Duration::from_secs(2);
 
 fn use_flags() -> Polling<Vec<FlagState>> {
@@ -27,9 +27,9 @@ fn blocked(flags: &[FlagState]) -> Option<BlockReason> {
     Flags::of(flags.iter().filter(|state| state.enabled).map(|state| state.flag.as_str())).blocked()
 }
 
-/// Says that nothing goes on, who saw to it, and offers the way out to whoever may take it.
+/// Notice that all deployments are blocked, by whom, with a button to resume for those who may.
 #[component]
-pub(super) fn Switches() -> Element {
+pub(super) fn BlockedNotice() -> Element {
     let session = use_session();
     let flags = use_flags();
     let mut asked = use_signal(|| None::<(Flag, bool)>);
@@ -69,9 +69,9 @@ pub(super) fn Switches() -> Element {
     }
 }
 
-/// Stops every deployment at once, for whoever deploys; or turns them off, for whoever may set flags.
+/// Buttons that stop all deployments or disable them, by permission.
 #[component]
-pub(super) fn StopAll() -> Element {
+pub(super) fn KillSwitch() -> Element {
     let session = use_session();
     let flags = use_flags();
     let mut asked = use_signal(|| None::<(Flag, bool)>);

@@ -1,4 +1,4 @@
-//! Where the private server's files are and whose they are.
+//! Paths and ownership of the private server's files.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io;
@@ -20,15 +20,15 @@ const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 /// Changing into a folder takes long only if its file system hangs.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The private server's folders, made and owned as they have to be.
+/// Folders of the private server, created with the required owners.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct ServerPaths {
     /// What `DATA_DIR/postgres` is or leads to, without links.
     base: PathBuf,
     socket_dir: PathBuf,
-    /// As whom the server runs when we are root, else `None`.
+    /// User that the server runs as when we are root, else `None`.
     user: Option<ServerUser>,
-    /// Who gets our own files when we are root, else `None`.
+    /// Owner of our own files when we are root, else `None`.
     files_owner: Option<Owner>,
 }
 
@@ -68,7 +68,7 @@ impl LockFile {
     }
 }
 
-impl Place {
+impl ServerPaths {
     pub(super) fn base(&self) -> &Path {
         &self.base
     }
@@ -123,7 +123,7 @@ impl Place {
 
 /// Makes the folders of the private server under `data_dir`. When we are root and the server's
 /// user cannot get there, they are made under `clusters_root`, with a link in the data folder.
-pub(super) async fn prepare(data_dir: &Path, clusters_root: &Path) -> Result<Place, EmbeddedError> {
+pub(super) async fn prepare(data_dir: &Path, clusters_root: &Path) -> Result<ServerPaths, EmbeddedError> {
     let data_dir = {
         let data_dir = data_dir.to_path_buf();
         blocking(move || canonical_data_dir(&data_dir)).await?
@@ -159,19 +159,20 @@ pub(super) async fn prepare(data_dir: &Path, clusters_root: &Path) -> Result<Pla
         Some(_) => None,
         None => std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
     };
-    let place = Place { socket_dir: socket_dir(&base, &hash, runtime_dir.filter(|dir| dir.is_dir()).as_deref()), base, user, files_owner };
-    let place = blocking(move || {
-        own_base(&place)?;
-        own_dir(&place.socket_dir, 0o700, place.server_owner())?;
-        Ok(place)
+    let paths =
+        ServerPaths { socket_dir: socket_dir(&base, &hash, runtime_dir.filter(|dir| dir.is_dir()).as_deref()), base, user, files_owner };
+    let paths = blocking(move || {
+        own_base(&paths)?;
+        own_dir(&paths.socket_dir, 0o700, paths.server_owner())?;
+        Ok(paths)
     })
     .await?;
-    if let Some(user) = &place.user
-        && !can_enter(user, &place.base).await?
+    if let Some(user) = &paths.user
+        && !can_enter(user, &paths.base).await?
     {
-        return Err(EmbeddedError::NotEnterable { path: place.base, user: user.name.clone() });
+        return Err(EmbeddedError::NotEnterable { path: paths.base, user: user.name.clone() });
     }
-    Ok(place)
+    Ok(paths)
 }
 
 fn canonical_data_dir(data_dir: &Path) -> Result<PathBuf, EmbeddedError> {
@@ -264,15 +265,15 @@ fn make_elsewhere(base: &Path, link: &Path) -> Result<PathBuf, EmbeddedError> {
     }
 }
 
-fn own_base(place: &Place) -> Result<(), EmbeddedError> {
+fn own_base(paths: &ServerPaths) -> Result<(), EmbeddedError> {
     // Root's own folder lets the server's group through to what is the server's in it.
-    let mode = match (place.files_owner, place.server_owner()) {
+    let mode = match (paths.files_owner, paths.server_owner()) {
         (Some(us), Some(server)) if us != server => 0o710,
         _ => 0o700,
     };
-    own_dir(&place.base, mode, place.shared_owner())?;
-    match std::fs::symlink_metadata(place.data()) {
-        Ok(meta) => check_owner(&place.data(), &meta, place.server_owner()),
+    own_dir(&paths.base, mode, paths.shared_owner())?;
+    match std::fs::symlink_metadata(paths.data()) {
+        Ok(meta) => check_owner(&paths.data(), &meta, paths.server_owner()),
         Err(_) => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! Who signed an APK, read from its APK Signing Block as a device does; written from the format's description alone.
+//! Signers of an APK, parsed from its APK Signing Block; written from the format's specification alone, independently of the
+//! server.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,13 +14,13 @@ const ZIP_END_MAGIC: [u8; 4] = *b"PK\x05\x06";
 const BLOCK_MAGIC: &[u8; 16] = b"APK Sig Block 42";
 /// Largest signing block that is read.
 const BLOCK_MAX_BYTES: u64 = 16 << 20;
-/// Schemes by their ids, the newest first: a device goes by the newest that it knows.
+/// Schemes by id, the newest first: the newest known scheme counts.
 const SCHEMES: [(u32, &str); 3] = [(0x1b93_ad61, "v3.1"), (0xf053_68c0, "v3"), (0x7109_871a, "v2")];
 
 /// SHA-256 of the certificates that signed the APK, hex, by the newest scheme that it is signed with.
 ///
 /// # Errors
-/// It cannot be read, is no ZIP file, or has no signing block of a known scheme; says which.
+/// The file cannot be read, is not a ZIP file, or has no signing block of a known scheme.
 pub(super) fn signers(file: &mut (impl Read + Seek)) -> Result<Vec<String>, String> {
     let block = signing_block(file).map_err(|error| error.to_string())?.ok_or("it has no APK Signing Block")?;
     for (id, name) in SCHEMES {
@@ -30,7 +31,7 @@ pub(super) fn signers(file: &mut (impl Read + Seek)) -> Result<Vec<String>, Stri
     Err("it is signed with no known scheme".into())
 }
 
-/// The same of a file on disk.
+/// Signers of a file on disk, as [`signers`].
 ///
 /// # Errors
 /// As [`signers`].
@@ -82,7 +83,7 @@ fn pair(block: &[u8], wanted: u32) -> Option<&[u8]> {
     None
 }
 
-/// Of each signer its own certificate, which comes first: v2 and v3 agree up to there.
+/// The first certificate of each signer; v2 and v3 have the same layout up to there.
 fn certificates(value: &[u8]) -> Option<Vec<String>> {
     let (mut signers, _) = prefixed(value)?;
     let mut found = Vec::new();
@@ -98,7 +99,7 @@ fn certificates(value: &[u8]) -> Option<Vec<String>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// What a length of four bytes stands before, and what follows it.
+/// Splits off a field with a four-byte length prefix.
 fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     bytes.get(4..)?.split_at_checked(length)
