@@ -51,7 +51,7 @@ pub enum ServiceError {
     /// A device's word about a deployment is refused.
     #[error(transparent)]
     DeploymentRefused(Refusal),
-    /// It does not go together with something that is there, which is named.
+    /// Conflict with something that exists, which is named.
     #[error("{0}")]
     Conflict(String),
     /// The device is deleted; its agent stops.

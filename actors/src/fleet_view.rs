@@ -230,13 +230,13 @@ impl FleetView {
         self.heartbeats_stored.fetch_add(heartbeats, Ordering::Relaxed);
     }
 
-    /// Tells readers, here and on other nodes, that enrollment tokens were made, used or revoked here.
+    /// Notifies readers, here and on other nodes, that enrollment tokens were created, used or revoked here.
     pub fn enrollment_changed(&self) {
         self.own_enrollment_revision.fetch_add(1, Ordering::Release);
         self.enrollment_changed_elsewhere();
     }
 
-    /// Tells readers here that enrollment tokens were made, used or revoked on another node.
+    /// Notifies readers here that enrollment tokens were created, used or revoked on another node.
     pub(crate) fn enrollment_changed_elsewhere(&self) {
         self.enrollment_revision.fetch_add(1, Ordering::Release);
     }
@@ -266,7 +266,7 @@ impl FleetView {
         ids.iter().filter_map(|id| self.device(*id)).collect()
     }
 
-    /// Looks at every device, in no order.
+    /// Visits every device, in no order.
     pub(crate) fn visit(&self, mut look: impl FnMut(&DeviceView)) {
         self.devices.iter().for_each(|shown| look(&shown.view));
     }
@@ -301,7 +301,7 @@ impl FleetView {
         self.stats.subscribe()
     }
 
-    /// Makes the counts anew every second, for as long as the view lives.
+    /// Recounts every second, for as long as the view lives.
     pub(crate) async fn keep_counting(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(COUNT_INTERVAL);
         let mut totals: VecDeque<u64> = VecDeque::with_capacity(RATE_WINDOW_S + 1);

@@ -97,14 +97,14 @@ pub struct Metrics {
     pub fcm_token_requests: IntCounterVec,
     /// Checks for an update of the agent, by answer.
     pub agent_update_checks: IntCounterVec,
-    /// What devices told of updates of the agent, by event; repeats are not counted.
+    /// Reports of agent updates, by event; repeats are not counted.
     pub agent_update_reports: IntCounterVec,
     /// Builds of the agent that the server took out.
     pub agent_builds_halted: IntGauge,
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them.
+    /// Creates and registers the metrics.
     ///
     /// # Errors
     /// A name is registered already.

@@ -73,7 +73,7 @@ pub struct RouterParts {
     pub view: watch::Receiver<ClusterView>,
     /// The way to other nodes; none for a console.
     pub links: Option<Arc<Links>>,
-    /// Where rows are written when the owner cannot be reached.
+    /// Writers for heartbeats whose owner is unreachable.
     pub writers: Option<HeartbeatWriters>,
     /// The database.
     pub store: Store,
@@ -153,7 +153,7 @@ impl DeviceRouter {
     /// Asks a device something, wherever its owner is.
     ///
     /// # Errors
-    /// What the device answers; [`ServiceError::NotOwner`] when its owner could not be reached in time.
+    /// The error of the device actor; [`ServiceError::NotOwner`]: its owner was unreachable.
     pub async fn request(&self, id: DeviceId, request: DeviceRequest) -> Result<DeviceReply, ServiceError> {
         let until = Instant::now() + self.0.owner_wait;
         loop {
@@ -175,7 +175,7 @@ impl DeviceRouter {
     /// Whether credentials hold: the owner's word, or the store's when the owner cannot be reached.
     ///
     /// # Errors
-    /// They do not, the device is deleted, or neither could be asked.
+    /// The credentials are revoked, the device is deleted, or neither owner nor database could be asked.
     pub async fn check(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
         let DeviceCredentials { device_id, generation } = credentials;
         match self.request(device_id, DeviceRequest::CheckCredentials { generation }).await {

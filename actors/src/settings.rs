@@ -27,7 +27,7 @@ pub struct Settings {
     pub enrollment: EnrollmentSettings,
     /// History and events.
     pub history: HistorySettings,
-    /// What devices are enrolled with in the field.
+    /// Enrollment kit.
     pub kit: KitSettings,
     /// How long an export of devices may stand still.
     pub export_stall_timeout: Duration,

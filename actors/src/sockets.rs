@@ -59,7 +59,7 @@ impl SocketHub {
         SocketEntry { hub: Arc::clone(self), number }
     }
 
-    /// Tells a socket of this node something.
+    /// Sends a message to a socket of this node.
     ///
     /// # Errors
     /// There is no such socket; what it was to be told.
@@ -75,7 +75,7 @@ impl SocketHub {
         }
     }
 
-    /// Tells owners of the sockets here whenever shards have moved, for as long as the cluster is watched.
+    /// Announces the sockets of this node to their owners whenever shards have moved.
     pub(crate) async fn keep_announced(self: Arc<Self>, router: DeviceRouter, mut view: watch::Receiver<ClusterView>) {
         let mut known: (NodeId, Arc<[ShardOwner]>) = (view.borrow().me, Arc::from([]));
         let mut unheard = HashSet::new();

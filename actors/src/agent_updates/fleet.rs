@@ -10,15 +10,15 @@ use crate::fleet_view::FleetView;
 
 /// Most versions that are told apart; of more, those that most devices run.
 const VERSIONS_MAX: usize = 50;
-/// What stands for a version that a device does not tell.
+/// Version code of devices that report none.
 const UNKNOWN: i64 = 0;
 
 /// A device, as far as updates go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunningAgent {
-    /// Which.
+    /// The device.
     pub(crate) id: DeviceId,
-    /// Its place, 0..99.
+    /// Cohort slot, 0..99.
     pub(crate) slot: u8,
     /// Version code of its agent, if it told.
     pub(crate) version_code: Option<i64>,

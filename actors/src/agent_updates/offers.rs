@@ -11,15 +11,15 @@ use store::{AgentBuildRow, Store, StoreError};
 /// Most builds there may be.
 pub(crate) const BUILDS_MAX: i64 = 500;
 
-/// What was read at a moment.
+/// Builds that were read at a time.
 pub(crate) struct CirculatingBuilds {
-    /// When the database was asked.
+    /// Time of the read.
     asked_at: Instant,
     /// The builds that are promoted.
     pub(crate) builds: Vec<AgentBuildRow>,
 }
 
-/// What decides about an offer, of the promoted ones among these builds of a package.
+/// Promoted ones among these builds of a package.
 pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<PromotedBuild> {
     let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
     let decides = |build: &AgentBuildRow| {
@@ -30,7 +30,7 @@ pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<Promot
 }
 
 impl CirculatingBuilds {
-    /// One of them.
+    /// Circulating build of this id.
     pub(crate) fn build(&self, id: AgentBuildId) -> Option<&AgentBuildRow> {
         self.builds.iter().find(|build| build.id == id)
     }

@@ -16,7 +16,7 @@ use crate::ServiceError;
 /// Files that are fetched from the store at a time.
 const FETCHES_MAX: usize = 2;
 
-/// What is here.
+/// Cached files.
 pub(super) struct Cache {
     folder: PathBuf,
     limit_bytes: u64,
@@ -27,7 +27,7 @@ pub(super) struct Cache {
 #[derive(Default)]
 struct CacheIndex {
     files: HashMap<ApkId, Held>,
-    /// Those that are on their way, and how that ends.
+    /// Downloads under way, with their outcomes.
     coming: HashMap<ApkId, watch::Receiver<Option<bool>>>,
     /// Counts uses.
     clock: u64,
@@ -47,7 +47,7 @@ pub(super) struct Wanted {
 }
 
 impl Cache {
-    /// What an earlier start left in this folder counts, oldest first.
+    /// Files of an earlier start in this folder count, oldest first.
     pub(super) fn open(folder: PathBuf, limit_bytes: u64) -> std::io::Result<Self> {
         let mut left = Vec::new();
         for file in std::fs::read_dir(&folder)? {
@@ -88,7 +88,7 @@ impl Cache {
         }
     }
 
-    /// Takes over a file that belongs here.
+    /// Adds a file to the cache.
     pub(super) async fn adopt(&self, apk: ApkId, size: u64, from: &Path) -> std::io::Result<()> {
         tokio::fs::rename(from, self.path(apk)).await?;
         self.note(apk, size);
@@ -141,7 +141,7 @@ impl Cache {
         self.evict(Some(apk));
     }
 
-    /// Notes a use. `false`: it is not here.
+    /// Marks a file as used. `false`: it is not cached.
     fn touch(&self, apk: ApkId) -> bool {
         let mut index = self.lock();
         index.clock += 1;

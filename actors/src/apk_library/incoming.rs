@@ -56,7 +56,7 @@ impl Incoming {
 }
 
 impl Whole {
-    /// Where it is.
+    /// Path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -94,7 +94,7 @@ impl ApkLibrary {
         }))
     }
 
-    /// Where an APK can be fetched for a while, by whoever has the address; and until when.
+    /// Signed download address of an APK, and its expiry.
     pub fn download_url(&self, apk: ApkId, now: Timestamp) -> (String, Timestamp) {
         let expires_at = now + self.settings.download_url_life;
         let (path, expires) = (file_path(apk), expires_at.timestamp());
@@ -144,7 +144,7 @@ impl ApkLibrary {
         Ok(IncomingFile(Incoming::begin(&self.incoming).await.map_err(disk)?))
     }
 
-    /// Keeps a part of an upload. Answers its name.
+    /// Stores a part of an upload. Returns its name.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -189,7 +189,7 @@ impl ApkLibrary {
         read.await.map_err(|_| ServiceError::Internal)?
     }
 
-    /// Keeps a file as that of an APK.
+    /// Stores the file of an APK.
     ///
     /// # Errors
     /// The store is unavailable.

@@ -61,7 +61,7 @@ impl Objects {
         self.folder.as_ref().map(|folder| folder.join("apks").join(file_name(apk)))
     }
 
-    /// Keeps a part of an upload.
+    /// Stores a part of an upload.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -94,7 +94,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Keeps a file as that of an APK. It may be moved.
+    /// Stores the file of an APK. The file may be moved.
     ///
     /// # Errors
     /// The store is unavailable.
@@ -197,7 +197,7 @@ pub(super) fn part_name() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// What the store answers, if it does in time.
+/// Awaits an answer of the store, within a timeout.
 async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, ServiceError> {
     match tokio::time::timeout(PIECE_TIMEOUT, call).await {
         Ok(answer) => answer.map_err(|cause| unavailable(&cause)),

@@ -42,7 +42,7 @@ pub struct ApkFacts {
     pub size: u64,
     /// SHA-256 of the certificate that signed it (APK signature scheme v2, else v3), if that can be read.
     pub signer_sha256: Option<[u8; 32]>,
-    /// What its manifest says, once its signatures were verified; else what is wrong with the file.
+    /// Version from the manifest of a verified file; else the problem of the file.
     pub version: Result<ApkVersion, String>,
 }
 
@@ -59,7 +59,7 @@ pub struct ApkVersion {
     pub debuggable: Option<bool>,
 }
 
-/// Tells a file from its successor without reading it.
+/// Identity of a file, to notice a change without reading the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     device: u64,
@@ -107,7 +107,7 @@ impl AgentApk {
         Self { locations, reading: Mutex::new(None), downloads: Arc::new(Semaphore::new(downloads_max)), stall_timeout }
     }
 
-    /// Where the APK is now. It is looked for each time, so a file that was just built counts at once.
+    /// Location of the APK. It is searched each time, so a file that was just built counts at once.
     pub(crate) async fn location(&self) -> Option<&ApkLocation> {
         for location in &self.locations {
             let is_file = async || tokio::fs::metadata(&location.file).await.is_ok_and(|metadata| metadata.is_file());

@@ -5,11 +5,11 @@
 pub struct Failure {
     /// The script's exit code.
     pub code: u8,
-    /// Its stable name.
+    /// Stable name.
     pub name: &'static str,
     /// Meaning of the failure.
     pub meaning: &'static str,
-    /// What to do.
+    /// Remedy.
     pub remedy: &'static str,
 }
 

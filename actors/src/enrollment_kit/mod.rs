@@ -76,7 +76,7 @@ impl EnrollmentKit {
         }
     }
 
-    /// Where the APK can be fetched until `expires_at`.
+    /// Download address of the APK, valid until `expires_at`.
     pub(crate) fn apk_url(&self, server_url: &str, expires_at: Timestamp) -> String {
         let expires = expires_at.timestamp();
         format!("{server_url}{0}?expires={expires}&signature={1}", AGENT_APK.1, self.signer.sign(AGENT_APK.1, expires))

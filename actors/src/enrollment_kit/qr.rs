@@ -34,7 +34,7 @@ pub struct Wifi {
     pub ssid: String,
     /// Security.
     pub security: WifiSecurity,
-    /// Its password.
+    /// Password.
     pub password: Option<String>,
     /// Whether it does not announce its name.
     pub hidden: bool,

@@ -14,7 +14,7 @@ const BASH: &str = include_str!("templates/enroll.sh");
 const POWERSHELL: &str = include_str!("templates/enroll.ps1");
 const CMD: &str = include_str!("templates/enroll.cmd");
 
-/// What the scripts of all shells run on the device; no double quote is in them, which Windows would eat.
+/// Commands that the scripts of all shells run on the device; without double quotes, which Windows would remove.
 pub fn device_calls() -> Vec<(&'static str, String)> {
     vec![
         ("CALL_SDK", "getprop ro.build.version.sdk".into()),
@@ -51,7 +51,7 @@ pub struct ScriptRequest<'a> {
     pub shell: Shell,
     /// How devices reach the server.
     pub server_url: &'a str,
-    /// Where the APK is and its SHA-256 in hex, when there is one.
+    /// Address of the APK and its SHA-256 in hex, if there is one.
     pub apk: Option<(&'a str, &'a str)>,
     /// One token per device.
     pub tokens: &'a [ScriptToken],
@@ -169,7 +169,7 @@ fn owner_refusals(shell: Shell) -> String {
     })
 }
 
-/// Puts the values in their places in one pass, so that a value is never taken for a place.
+/// Replaces the placeholders by values in one pass, so that a value is never taken for a placeholder.
 fn fill(template: &str, values: &[(&str, String)]) -> String {
     let mut filled = String::with_capacity(template.len() * 2);
     let mut rest = template;

@@ -11,7 +11,7 @@ pub struct KitSettings {
     pub public_url: Option<String>,
     /// How this node is reached otherwise.
     pub listen_url: String,
-    /// Where the agent's APK is looked for, in this order.
+    /// Locations that are searched for the agent's APK, in this order.
     pub agent_apk_locations: Vec<ApkLocation>,
     /// SHA-256 of the certificate that signs it, where the file does not tell.
     pub agent_signer_sha256: Option<[u8; 32]>,

@@ -139,7 +139,7 @@ fn changes(links: &Arc<Links>, protocol: u16, wanted: ChangesRequest, reply: Rpc
     });
 }
 
-/// Takes a batch in, says so at once, and tells what became of each once it is committed.
+/// Receives a batch: sends the receipt at once, and the outcomes after the commits.
 fn heartbeats(links: &Arc<Links>, local: &Arc<dyn LocalNode>, protocol: u16, batch: Heartbeats, reply: RpcReplyPort<Envelope>) {
     let Ok(permit) = Arc::clone(&links.taken).try_acquire_many_owned(batch.items.len() as u32) else {
         return send(reply, envelope_of::<()>(protocol, Err(Refusal::Overloaded)));

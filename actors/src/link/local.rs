@@ -25,10 +25,10 @@ pub trait LocalNode: Send + Sync {
     fn take_running(&self, heartbeat: ForwardedHeartbeat) -> Result<HeartbeatAnswer, Box<ForwardedHeartbeat>>;
     /// Sends a heartbeat to its device actor, which is started from the store.
     fn take(&self, heartbeat: ForwardedHeartbeat) -> BoxFuture<'_, Result<HeartbeatAnswer, ServiceError>>;
-    /// Tells a socket of this node something; nothing happens when it is gone.
+    /// Sends a message to a socket of this node; a closed socket is ignored.
     fn push_socket(&self, number: u64, push: SocketPush);
     /// At most `limit` changes of this node's devices.
     fn changes(&self, wanted: ChangesRequest, limit: usize) -> Changes;
-    /// What the Cluster page shows of this node.
+    /// Statistics of this node.
     fn stats(&self) -> NodeStats;
 }

@@ -12,7 +12,7 @@ use crate::messages::{Change, Changes, DeviceRequest, ForwardedHeartbeat, Signed
 /// Heartbeats for devices of one owner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeats {
-    /// Who sends it and wants the outcomes.
+    /// Node that sends the batch and receives the outcomes.
     pub from: NodeId,
     /// Number of the batch at the sender; the outcomes name it.
     pub batch: u64,
@@ -20,7 +20,7 @@ pub struct Heartbeats {
     pub items: Vec<ForwardedHeartbeat>,
 }
 
-/// Tells that a batch arrived; the outcomes follow after commit.
+/// Receipt of a batch; the outcomes follow after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatsReceived {
     /// Places of those that this node does not own.
@@ -32,7 +32,7 @@ pub struct HeartbeatsReceived {
 pub enum ForwardOutcome {
     /// Committed, decided in this epoch.
     Stored(Epoch),
-    /// Its bucket was committed before, decided in this epoch.
+    /// The bucket was committed before; decided in this epoch.
     Repeat(Epoch),
     /// Refused.
     Refused(Refusal),

@@ -333,7 +333,7 @@ impl Links {
         message::decode_changes(format_of(peer.protocol()), &body).map_err(|_| LinkError::Unsupported)
     }
 
-    /// Tells a socket that hangs on a peer something; nobody waits for it.
+    /// Sends a message to a socket of a peer without waiting for a reply.
     pub fn push_socket(&self, socket: SocketRef, push: SocketPush) {
         if let Ok(peer) = self.peer(socket.node) {
             peer.tell(Kind::SocketPush, &SocketMessage { socket: socket.socket, push });
@@ -350,7 +350,7 @@ impl Links {
         self.local().map(|local| local.stats()).unwrap_or_default()
     }
 
-    /// What was forwarded to a peer that is gone has an unknown outcome.
+    /// Heartbeats that were forwarded to a lost peer have an unknown outcome.
     fn fail_pending(&self, node: NodeId) {
         self.pending.retain(|_, pending| pending.node != node);
     }

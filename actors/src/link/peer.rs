@@ -254,7 +254,7 @@ impl Peer {
         self.protocol
     }
 
-    /// Tells the peer something that nobody waits for.
+    /// Sends a message to the peer without waiting for a reply.
     pub(super) fn tell<T: Message>(&self, kind: Kind, body: &T) {
         match Envelope::of(self.protocol, kind, body) {
             // Without a link it is lost, as it would be on the way.
@@ -398,7 +398,7 @@ impl Links {
         self.drop_if_answered(told.batch);
     }
 
-    /// Nobody waits any more for what was lost on the way.
+    /// Removes calls whose callers no longer wait.
     fn forget_abandoned(&self, node: NodeId) {
         self.pending.retain(|_, pending| pending.node != node || pending.replies.iter().flatten().any(|reply| !reply.is_closed()));
     }

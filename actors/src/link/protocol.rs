@@ -106,7 +106,7 @@ impl Envelope {
         Self { protocol, kind: kind as u16, body }
     }
 
-    /// One with this body.
+    /// Envelope with this body.
     pub(crate) fn of<T: Message>(protocol: u16, kind: Kind, body: &T) -> Result<Self, BadBody> {
         Ok(Self::new(protocol, kind, codec::encode(format_of(protocol), body)?))
     }

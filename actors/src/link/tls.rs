@@ -46,7 +46,7 @@ pub struct NodeCertificate {
     pub ca_pem: String,
     /// The node's certificate.
     pub certificate_pem: String,
-    /// Its key.
+    /// Private key.
     pub key_pem: SecretBox<String>,
 }
 

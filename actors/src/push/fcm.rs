@@ -22,7 +22,7 @@ const ANSWER_MAX_BYTES: usize = 65_536;
 /// How long a connection may take to come about, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of one message, and for how long the server wants to be left alone.
+/// Verdict about a message, and the pause that the server asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SendResult {
     pub(super) verdict: Verdict,
@@ -133,7 +133,7 @@ impl FcmClient {
     }
 }
 
-/// What kind of trouble an error of the HTTP client is. Its words are not kept: they name addresses.
+/// Kind of an error of the HTTP client. Its text is dropped, because it names addresses.
 pub(super) fn transient_error_of(error: &reqwest::Error) -> TransientError {
     if error.is_timeout() { TransientError::Timeout } else { TransientError::Network }
 }

@@ -14,7 +14,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Notes what is wrong; answers whether it is to be logged now.
+    /// Records a misconfiguration; returns whether it is to be logged now.
     pub(super) fn note(&mut self, reason: Misconfiguration, now_ms: u64) -> bool {
         self.wrong = Some(reason);
         if reason.stops_all() {

@@ -75,9 +75,9 @@ pub enum PushOutcome {
     Accepted,
     /// The device is not reached under this token any more: forget it.
     TokenGone,
-    /// It was not sent; worth another try after this time.
+    /// Not sent; may be retried after this time.
     RetryAfter(Duration),
-    /// It is not sent; why, for people and metrics.
+    /// Not sent, for this reason, for display and metrics.
     Refused(&'static str),
     /// This server has no push.
     Off,
@@ -88,7 +88,7 @@ pub enum PushOutcome {
 pub struct PushStatus {
     /// Whether FCM is configured.
     pub on: bool,
-    /// What an operator has to put right, by its name in `docs/operate.md`; `None` once a message was accepted.
+    /// Misconfiguration, by its name in `docs/operate.md`; `None` once a message was accepted.
     pub misconfigured: Option<&'static str>,
     /// How long nothing is sent because FCM asked for a pause or is out of reach.
     pub paused_for: Option<Duration>,

@@ -31,7 +31,7 @@ pub(super) enum TokenError {
 #[derive(Clone)]
 pub(super) struct AccessToken {
     pub(super) header: HeaderValue,
-    /// Tells it from those before and after it.
+    /// Number of the token.
     number: u64,
 }
 

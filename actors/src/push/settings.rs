@@ -10,7 +10,7 @@ use domain::rate::RateLimit;
 pub struct FcmSettings {
     /// The service account, JSON as Google makes it.
     pub service_account_file: PathBuf,
-    /// Where FCM answers.
+    /// Base URL of FCM.
     pub base_url: String,
     /// How long a request may take, connecting included.
     pub timeout: Duration,

@@ -140,7 +140,7 @@ impl UnifiedPush {
     }
 }
 
-/// What the answer of a push server means: its name in metrics, and the outcome.
+/// Verdict about the answer of a push server: its name in metrics, and the outcome.
 fn judge(status: StatusCode, retry_after: Option<Duration>) -> (&'static str, PushOutcome) {
     match status.as_u16() {
         200..=299 => ("accepted", PushOutcome::Accepted),

@@ -182,7 +182,7 @@ mod tests {
 
     fn reconcilers(ownership: Arc<Ownership>) -> (Reconcilers, CancellationToken) {
         let settings = ReconcileSettings { run_timeout: MINUTE, backoff_max: 4 * MINUTE };
-        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let stopping = CancellationToken::new();
         (Reconcilers::new(ownership, settings, metrics, stopping.clone()), stopping)
     }

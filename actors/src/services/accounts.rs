@@ -88,7 +88,7 @@ impl AccountService {
         self.store.account(id).await?.ok_or(ServiceError::Unauthorized)
     }
 
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
     /// Forbidden, a value out of its limits, or the name is taken.
@@ -103,7 +103,7 @@ impl AccountService {
         self.account(principal, id).await
     }
 
-    /// Makes the first account, an admin, unless there is any. Returns whether it did.
+    /// Creates the first account, an admin, unless there is any. Returns whether it was created.
     ///
     /// # Errors
     /// A value out of its limits.

@@ -90,7 +90,7 @@ impl AgentService {
         }
     }
 
-    /// Who the bearer of a device token is; a session token is not taken, or it
+    /// Authenticates the bearer of a device token; a session token is refused, or it
     /// could renew itself for ever.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl AgentService {
         }
     }
 
-    /// Who the bearer of a device token or session token is. Costs no look-up
+    /// Authenticates the bearer of a device token or session token. Costs no look-up
     /// for a session token, and none for a device token seen before.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl AgentService {
     /// Whether credentials still hold.
     ///
     /// # Errors
-    /// They do not, or the device is deleted.
+    /// The credentials are revoked, or the device is deleted.
     pub async fn check(&self, credentials: DeviceCredentials) -> Result<(), ServiceError> {
         self.router.check(credentials).await.map_err(unknown_is_unauthorized)
     }
@@ -281,7 +281,7 @@ impl AgentService {
         self.heartbeat.interval_s
     }
 
-    /// When a device should send its next heartbeat, jittered.
+    /// Interval until the next heartbeat of a device, with jitter.
     pub fn next_heartbeat_s(&self) -> u32 {
         next_heartbeat_seconds(self.heartbeat.interval_s, rand::random())
     }

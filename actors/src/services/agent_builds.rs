@@ -48,7 +48,7 @@ pub struct BuildDetails {
     pub build: AgentBuildRow,
     /// Counters over all hours that are kept.
     pub counts: UpdateCounts,
-    /// Its cohort, of the fleet as it is now; nobody while it is not promoted.
+    /// Cohort in the present fleet; empty while the build is not promoted.
     pub cohort: CohortCounts,
     /// Devices that run it now.
     pub running: u64,
@@ -61,7 +61,7 @@ pub struct BuildStats {
     pub details: BuildDetails,
     /// Counters by hour, oldest first; hours without any are left out.
     pub hours: Vec<(Timestamp, UpdateCounts)>,
-    /// What devices say went wrong, and how many say so.
+    /// Errors that devices report, with their numbers.
     pub errors: Vec<(String, i64)>,
     /// Versions that the fleet ran, by hour, oldest first; the last is the present.
     pub versions: Vec<VersionSample>,
@@ -152,7 +152,7 @@ impl AgentBuildService {
         Ok(self.parts.store.agent_build_candidates(self.package(), CANDIDATES_MAX).await?)
     }
 
-    /// Makes an APK of the agent a build, which is not offered yet.
+    /// Adds a build of an APK of the agent, not promoted yet.
     ///
     /// # Errors
     /// Forbidden, the notes are too long, there is no such APK, it is no agent, its version is a build already, or there are
@@ -228,7 +228,7 @@ impl AgentBuildService {
         }
     }
 
-    /// How many devices a cohort of each percentage would have.
+    /// Size of the cohort of each percentage.
     ///
     /// # Errors
     /// Forbidden, or there is no such build.
@@ -238,7 +238,7 @@ impl AgentBuildService {
         Ok(cohorts(&self.fleet().await?, build.version_code))
     }
 
-    /// Says whom a nudge would be for, and does nothing.
+    /// Previews a notification of devices about a build.
     ///
     /// # Errors
     /// Forbidden, there is no such build, or it is not promoted.
@@ -247,7 +247,7 @@ impl AgentBuildService {
         Ok(self.nudged(id).await?.1)
     }
 
-    /// Tells devices that are offered the build and run an older version to look for it now. Of more than one call may address,
+    /// Notifies devices that are offered the build and run an older version to check for it now. Of more than one call may address,
     /// online ones come first. Takes the permission to send commands as well.
     ///
     /// # Errors

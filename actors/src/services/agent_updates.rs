@@ -48,7 +48,7 @@ pub struct UpdateProgress {
     pub build: AgentBuildId,
     /// Event.
     pub event: UpdateEvent,
-    /// What went wrong.
+    /// Error.
     pub error: Option<String>,
     /// The version that it runs now.
     pub version_code: Option<i64>,
@@ -107,7 +107,7 @@ impl AgentBuildService {
         Ok(Ok(UpdateOffer { build, promotion, url, url_expires_at }))
     }
 
-    /// Notes what became of an update on a device. The same again counts once. A build that does harm is taken out at once.
+    /// Stores the report of an update on a device. A repeated report counts once. A build with too many failures is halted at once.
     ///
     /// # Errors
     /// The credentials no longer hold, the device is deleted, there is no such build, it was never offered, or another version

@@ -56,7 +56,7 @@ impl ApiTokenService {
         Self { store, credentials, lifetime, per_user_max }
     }
 
-    /// Makes a token of the account that acts.
+    /// Creates a token of the calling account.
     ///
     /// # Errors
     /// Forbidden, also when it would do more than its maker; a value out of its limits; or the
@@ -133,7 +133,7 @@ impl ApiTokenService {
         Ok(ApiTokenPage { tokens, next })
     }
 
-    /// Takes a token back, with all that were made with it; it works on no node any more. Those of
+    /// Revokes a token, with all that were created with it, on every node. Those of
     /// others take the permission to manage accounts; a token may always revoke itself.
     ///
     /// # Errors

@@ -33,13 +33,13 @@ pub enum UploadError {
     /// The body ended early.
     #[error("the body ended early; the part is discarded")]
     CutOff,
-    /// Nothing came for a while.
+    /// The upload stalled.
     #[error("the body stalled for too long")]
     Stalled,
     /// The part does not begin where the upload stands.
     #[error("the upload is at {received} bytes; continue from there")]
     Offset {
-        /// Where it stands.
+        /// Bytes received so far.
         received: i64,
     },
 }
@@ -56,10 +56,10 @@ impl From<StoreError> for UploadError {
     }
 }
 
-/// What is said of a file that is uploaded.
+/// Attributes that a request gives of an uploaded file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UploadFacts {
-    /// Its SHA-256, hex; checked at the end.
+    /// SHA-256 of the file, hex; checked at the end.
     pub sha256: Option<String>,
     /// Older APK whose code this rollback build contains.
     pub rollback_of: Option<ApkId>,
@@ -76,7 +76,7 @@ impl UploadFacts {
 }
 
 impl ApkService {
-    /// Takes a whole file in. The flag: it is new; otherwise the very same file was there already.
+    /// Uploads a whole file. The flag: the APK is new; otherwise the library had the same file already.
     ///
     /// # Errors
     /// Forbidden, too large, cut off, too slow; not an APK, or one that is not taken; too many uploads at a time.
@@ -159,7 +159,7 @@ impl ApkService {
         self.library.settings.part_max_bytes
     }
 
-    /// Takes a part in that begins at `offset`, whole or not at all. Returns how many bytes are there then.
+    /// Adds a part that begins at `offset`, whole or not at all. Returns the number of bytes received so far.
     ///
     /// # Errors
     /// As [`Self::upload_whole`]; or that is not where the upload stands, or the part is too small.
@@ -218,7 +218,7 @@ impl ApkService {
         Ok(())
     }
 
-    /// Puts the parts together and takes the file in. The flag: it is new. What is refused can be asked for again, once
+    /// Joins the parts and adds the APK. The flag: the APK is new. A refused upload can be completed again, once
     /// its package is allowed; what was taken is answered with once more.
     ///
     /// # Errors

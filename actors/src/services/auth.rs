@@ -292,7 +292,7 @@ impl AuthService {
     }
 }
 
-/// Where a request comes from; one whose address is not known shares one with all of those.
+/// Address of a request; requests without a known address share one.
 pub(super) fn address_of(origin: &Origin) -> IpAddr {
     origin.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
@@ -301,7 +301,7 @@ fn is_due(noted_at: Option<Timestamp>, now: Timestamp) -> bool {
     noted_at.is_none_or(|noted_at| noted_at <= now - NOTED_EVERY)
 }
 
-/// What lists show of a last use is no reason to refuse anybody.
+/// A failed update of the time of last use refuses nobody.
 fn noted(outcome: Result<(), StoreError>) {
     if let Err(cause) = outcome {
         tracing::warn!(event = "auth.use_not_noted", %cause);

@@ -20,7 +20,7 @@ const MOVES_MAX: i64 = 50;
 /// A node as this one sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterNode {
-    /// Its row.
+    /// Stored node.
     pub row: NodeRow,
     /// Shards that it owns.
     pub shards: usize,
@@ -37,7 +37,7 @@ pub struct ClusterNode {
 pub struct ClusterShard {
     /// Shard.
     pub shard: ShardId,
-    /// Its owner.
+    /// Owner.
     pub owner: Option<NodeId>,
     /// Counts its claims.
     pub epoch: Epoch,
@@ -138,7 +138,7 @@ impl ClusterService {
         Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves, reconcilers })
     }
 
-    /// Makes a node hand its shards over and take none, or take its part again.
+    /// Drains a node, or ends its draining.
     ///
     /// # Errors
     /// Forbidden, there is no such live node, or the database is unavailable.

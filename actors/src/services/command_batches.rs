@@ -35,7 +35,7 @@ const REFUSED_NAMED_MAX: usize = 1_000;
 /// Request for a batch of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRequest {
-    /// Which.
+    /// The device.
     pub target: BulkTarget,
     /// Command.
     pub command: CommandRequest,
@@ -48,13 +48,13 @@ pub struct BatchRequest {
 pub struct Planned {
     /// The device.
     pub id: DeviceId,
-    /// Its alias; `None` when there is no such device.
+    /// Alias; `None`: the device does not exist.
     pub alias: Option<String>,
     /// The way that the command would take first, or why it gets none.
     pub outcome: Result<Expected, RefusalReason>,
 }
 
-/// How a command would reach its device.
+/// First path of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// The way that it would take first.
@@ -90,9 +90,9 @@ impl RefusalReason {
 pub struct BatchDetails {
     /// Stored row.
     pub batch: BatchRow,
-    /// Its commands by state.
+    /// Numbers of commands by state.
     pub states: HashMap<CommandState, i64>,
-    /// Its commands by the path of the last attempt, those that were sent at all.
+    /// Numbers of sent commands by the path of their last attempt.
     pub paths: HashMap<Path, i64>,
 }
 
@@ -109,7 +109,7 @@ impl BatchDetails {
 }
 
 impl CommandService {
-    /// Says what a batch would do, and does nothing.
+    /// Previews a batch.
     ///
     /// # Errors
     /// As [`Self::send_many`].
@@ -121,7 +121,7 @@ impl CommandService {
         self.planned(request.target).await
     }
 
-    /// Tells many devices to do something, at a rate. `false`: the batch was made by an earlier call with the same key.
+    /// Sends a command to many devices, at a rate. `false`: an earlier call with the same idempotency key created the batch.
     ///
     /// # Errors
     /// Forbidden, a parameter, the rate or the expiry out of its limits, too many devices or none at all, or the key was

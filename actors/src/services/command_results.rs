@@ -16,7 +16,7 @@ pub struct CommandResult {
     pub id: CommandId,
     /// Receipt or outcome.
     pub report: Report,
-    /// What else it says.
+    /// Message, code, output and time of completion.
     pub payload: ResultPayload,
 }
 

@@ -278,7 +278,7 @@ pub(super) fn stored(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// What it takes to take back a command with this action.
+/// Permission that canceling a command with this action requires.
 pub(super) fn permission_of(action: Option<&str>) -> Permission {
     let kind = action.and_then(|name| ActionKind::parse("action", name).ok());
     kind.map_or(Permission::SendCommands, ActionKind::permission)

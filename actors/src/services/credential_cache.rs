@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// Sign-ins, and API tokens, whose state is remembered.
 const REMEMBERED_MAX: u64 = 10_000;
 
-/// What was read of sign-ins and API tokens. Every node forgets all of it as soon as the database
+/// Cache of sign-ins and API tokens. Every node clears it as soon as the database
 /// tells that any account lost something, and each entry after its time at the latest.
 pub(crate) struct CredentialCache {
     sessions: Cache<SessionId, SessionUser>,

@@ -84,7 +84,7 @@ fn action(decision: &Decision) -> &'static str {
     }
 }
 
-/// What a decision changes of a device: as it was, and as it becomes.
+/// Changed values of a device by a decision: before and after.
 fn states(device: &DeviceRecord, decision: &Decision, generation: Option<i32>) -> (Map<String, Value>, Map<String, Value>) {
     let pairs: Vec<(&str, Value, Value)> = match decision {
         Decision::Edit(next) => fields(&device.editable)

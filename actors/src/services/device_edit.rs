@@ -33,7 +33,7 @@ const ROWS_AT_ONCE: usize = 100;
 /// Target of a bulk call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkTarget {
-    /// These.
+    /// These devices.
     Ids(Vec<DeviceId>),
     /// All that match: deleted ones for a restore, those of the fleet for everything else.
     Filter(DeviceFilter),
@@ -42,7 +42,7 @@ pub enum BulkTarget {
 /// A bulk call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BulkRequest {
-    /// Which devices.
+    /// Target.
     pub target: BulkTarget,
     /// Action.
     pub action: BulkAction,
@@ -197,7 +197,7 @@ impl DeviceService {
         self.details(principal, id).await
     }
 
-    /// Makes every credential of a device worthless, at once. The device has to be enrolled again.
+    /// Revokes all credentials of a device, at once. The device has to be enrolled again.
     ///
     /// # Errors
     /// Forbidden, or there is no such device.
@@ -219,7 +219,7 @@ impl DeviceService {
         }
     }
 
-    /// Takes a deleted device back into the fleet, under another alias if one is given. Its credentials
+    /// Restores a deleted device, under another alias if one is given. Its credentials
     /// hold again, unless they were revoked: an agent that kept them goes on by itself.
     ///
     /// # Errors
@@ -323,7 +323,7 @@ pub(super) async fn run_detached<T: Send + 'static>(
     tokio::spawn(work).await.unwrap_or(Err(ServiceError::Internal))
 }
 
-/// Tells the owner what the store holds already. The store told every node of it too, so an owner
+/// Notifies the owner of a stored change. The store has notified every node, too, so an owner
 /// that cannot be reached over the link learns of it all the same, a moment later.
 async fn notify_owner(router: &DeviceRouter, id: DeviceId, request: DeviceRequest) -> Result<(), ServiceError> {
     match router.request(id, request).await {

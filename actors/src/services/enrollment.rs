@@ -52,7 +52,7 @@ pub struct Enrolled {
     pub device_token: String,
     /// Key of command signatures, hex.
     pub device_key: String,
-    /// When it enrolled.
+    /// Time of enrollment.
     pub enrolled_at: Timestamp,
 }
 
@@ -91,7 +91,7 @@ impl EnrollmentService {
         Self { store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
     }
 
-    /// Makes tokens.
+    /// Creates tokens.
     ///
     /// # Errors
     /// Forbidden, or a value out of its limits; none is made then.

@@ -14,7 +14,7 @@ use crate::enrollment_kit::location::{ApkSource, how_to_get_one};
 /// The agent that scripts and codes install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentAgent {
-    /// Its APK; `None` when this node has none.
+    /// APK; `None`: this node has none.
     pub apk: Option<EnrollmentApk>,
     /// Why new devices cannot be enrolled with it, and what to do.
     pub problem: Option<String>,
@@ -27,7 +27,7 @@ pub struct EnrollmentAgent {
 pub struct EnrollmentApk {
     /// Setting or folder that names the location.
     pub source: ApkSource,
-    /// Its path on the node, for those who manage builds of the agent.
+    /// Path on the node, for principals that manage agent builds.
     pub file: Option<PathBuf>,
     /// Properties; `None`: it cannot be read.
     pub facts: Option<Arc<ApkFacts>>,

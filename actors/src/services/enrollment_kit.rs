@@ -42,16 +42,16 @@ pub struct ScriptOptions {
 pub struct Script {
     /// A name for its file.
     pub file_name: String,
-    /// Its text. It holds the tokens.
+    /// Text, with the tokens in it.
     pub text: String,
 }
 
 /// A provisioning code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnrollmentCode {
-    /// What it says. It holds the token.
+    /// Content, with the token in it.
     pub payload: serde_json::Value,
-    /// Its picture, SVG.
+    /// Image, SVG.
     pub svg: String,
     /// Expiry of the token and the download address.
     pub expires_at: Timestamp,

@@ -81,7 +81,7 @@ impl FilterService {
         Ok(self.store.saved_filters(account(principal)?, LISTED_MAX).await?)
     }
 
-    /// One of those.
+    /// A filter that the caller sees.
     ///
     /// # Errors
     /// As [`Self::list`], or the caller sees no such filter.
@@ -89,7 +89,7 @@ impl FilterService {
         self.store.saved_filter(id, account(principal)?).await?.ok_or(ServiceError::NotFound("filter"))
     }
 
-    /// Keeps a filter.
+    /// Saves a filter.
     ///
     /// # Errors
     /// Forbidden, a value is out of its limits, another filter of the caller has the name, or there are too many.

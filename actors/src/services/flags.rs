@@ -9,7 +9,7 @@ use crate::{ServiceError, clock};
 /// A flag as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagState {
-    /// Which.
+    /// The flag.
     pub flag: Flag,
     /// On or off.
     pub enabled: bool,

@@ -26,7 +26,7 @@ pub const FLEET_HOURS_DEFAULT: i64 = 24;
 /// History of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceHistory {
-    /// What it covers, and how far its points are apart.
+    /// Range and step.
     pub plan: HistoryPlan,
     /// One point for each step, oldest first.
     pub points: Vec<Point>,
@@ -54,7 +54,7 @@ impl HistoryService {
         Self { store, view, policy }
     }
 
-    /// What a device told over time, as evenly spaced points. Also of a device that was deleted, for
+    /// History of a device, as evenly spaced points. Also of a device that was deleted, for
     /// as long as it can be restored.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl HistoryService {
         Ok(slots)
     }
 
-    /// What happened to a device, newest first; only events of `kinds` if any are named. Also of a
+    /// Events of a device, newest first; only those of `kinds` if any are named. Also of a
     /// device that was deleted, for as long as it can be restored.
     ///
     /// # Errors

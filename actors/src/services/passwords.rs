@@ -23,7 +23,7 @@ impl Passwords {
     /// The hash of a new password.
     ///
     /// # Errors
-    /// It breaks its limits, named by `field`; or overloaded.
+    /// The password breaks its limits, named by `field`; or overloaded.
     pub(crate) async fn hash(&self, field: &str, password: &SecretString) -> Result<String, ServiceError> {
         let password = password.expose_secret();
         if password.chars().count() < PASSWORD_MIN_CHARS || password.len() > PASSWORD_MAX_BYTES {

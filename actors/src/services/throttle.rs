@@ -35,7 +35,7 @@ impl FailureThrottle {
         refused.map_or(Ok(()), |retry_after_s| Err(ServiceError::Throttled { retry_after_s }))
     }
 
-    /// Takes back the attempt of `key` that succeeded.
+    /// Uncounts the attempt of `key`, which succeeded.
     pub(crate) fn succeeded(&self, key: &str) {
         let now = clock::now();
         self.failures.entry_by_ref(key).and_compute_with(|known| match known {

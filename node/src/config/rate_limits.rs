@@ -74,6 +74,6 @@ impl RateLimits {
 impl RateLimits {
     /// The defaults.
     pub(crate) fn for_tests() -> Self {
-        super::tests::read(&[]).unwrap().rate_limits
+        super::tests::parse(&[]).unwrap().rate_limits
     }
 }

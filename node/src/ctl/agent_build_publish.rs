@@ -108,7 +108,7 @@ pub(super) async fn publish(ctl: &mut Ctl, what: Publish) -> anyhow::Result<()> 
 
     let name = format!("{} ({})", file.version_name, file.offer.version_code);
     let now = build.as_ref().and_then(|build| build.rollout_percent).map(|percent| format!(", {percent} % until now"));
-    confirm(&format!("Publish {name} of {package} and offer it to {percent} % of the devices{}?", now.unwrap_or_default()), yes)?;
+    confirmed(&format!("Publish {name} of {package} and offer it to {percent} % of the devices{}?", now.unwrap_or_default()), yes)?;
 
     let mut done = Vec::new();
     if allow {

@@ -114,7 +114,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             output::rows(ctl.format, &items, ITEMS)
         }
         BatchCommand::Cancel { id, yes } => {
-            confirm(&format!("Cancel the pending commands of batch {id}?"), yes)?;
+            confirmed(&format!("Cancel the pending commands of batch {id}?"), yes)?;
             let answer = ctl.api.call(Method::POST, &format!("/v1/command-batches/{}/cancel", encoded(&id)), None).await?;
             output::done(ctl.format, &answer, &format!("Canceled: {}.", progress(&answer)))
         }

@@ -157,7 +157,7 @@ fn value_of(key: &str, value: &str) -> Value {
 pub(super) fn ask_first(body: &Map<String, Value>, whom: &str, yes: bool) -> anyhow::Result<()> {
     let action = body.get("action").and_then(Value::as_str).unwrap_or_default();
     match ActionKind::parse("action", action) {
-        Ok(kind) if kind.asks_first() => confirm(&format!("Send {action} to {whom}?"), yes),
+        Ok(kind) if kind.asks_first() => confirmed(&format!("Send {action} to {whom}?"), yes),
         // A name that is not known here, the server refuses or knows.
         _ => Ok(()),
     }
@@ -178,7 +178,7 @@ pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<
             output::done(ctl.format, &answer, &format!("Allowed {name}."))
         }
         ExecCommand::Remove { name, yes } => {
-            confirm(&format!("Remove {name} from the allowed commands?"), yes)?;
+            confirmed(&format!("Remove {name} from the allowed commands?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &format!("/v1/exec-commands/{}", encoded(&name)), None).await?;
             output::done(ctl.format, &answer, &format!("Removed {name}."))
         }

@@ -96,13 +96,13 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
         DeploymentCommand::Pause { id } => steer(ctl, &id, "pause", "Paused").await,
         DeploymentCommand::Resume { id } => steer(ctl, &id, "resume", "Resumed").await,
         DeploymentCommand::Cancel { id, yes } => {
-            confirm(&format!("Cancel deployment {id}?"), yes)?;
+            confirmed(&format!("Cancel deployment {id}?"), yes)?;
             steer(ctl, &id, "cancel", "Canceled").await
         }
         DeploymentCommand::Rollback { id, yes } => {
             let offer = ctl.api.get(&path(&id), &[]).await?["rollback"].clone();
             ensure!(offer["possible"] == true, "rollback unavailable: {}", text(&offer, "why_not"));
-            confirm(&format!("Deploy {} to {} devices and cancel {id}?", text(&offer, "version_name"), offer["devices"]), yes)?;
+            confirmed(&format!("Deploy {} to {} devices and cancel {id}?", text(&offer, "version_name"), offer["devices"]), yes)?;
             let made = ctl.api.call(Method::POST, &format!("{}/rollback", path(&id)), None).await?;
             output::done(ctl.format, &made, &format!("Rollback started: {}", text(&made, "id")))
         }
@@ -160,7 +160,7 @@ async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     if new.dry_run {
         return planned(ctl.format, &plan);
     }
-    confirm(&format!("Deploy to {} devices with a canary of {}?", plan["devices"], plan["canary_size"]), new.yes)?;
+    confirmed(&format!("Deploy to {} devices with a canary of {}?", plan["devices"], plan["canary_size"]), new.yes)?;
     body.remove("dry_run");
     let made = ctl.api.call_once("/v1/deployments", &body, new.idempotency_key.as_deref()).await?;
     let said = format!("Deploying {} to {} devices: {}", text(&made, "name"), made["devices"], text(&made, "id"));

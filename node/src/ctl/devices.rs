@@ -96,11 +96,11 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             output::done(ctl.format, &answer, &format!("Changed {device}."))
         }
         DeviceCommand::Revoke { devices, yes } => {
-            confirm(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
+            confirmed(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
             for_each_device(ctl, &devices, Method::POST, "/revoke", "Revoked").await
         }
         DeviceCommand::Delete { devices, yes } => {
-            confirm(&format!("Delete {}?", named(&devices)), yes)?;
+            confirmed(&format!("Delete {}?", named(&devices)), yes)?;
             for_each_device(ctl, &devices, Method::DELETE, "", "Deleted").await
         }
         DeviceCommand::Restore { devices } => {

@@ -7,7 +7,7 @@ use chaos::client::{Client, EnrolledDevice};
 use chaos::harness::{Cluster, NodeOptions};
 use chaos::http::{Answer, Call};
 use domain::DeviceId;
-use domain::rollout::place_of;
+use domain::rollout::cohort_slot;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -75,7 +75,7 @@ async fn one(bench: &Bench, id: &str) -> Value {
 }
 
 fn place(device: &EnrolledDevice) -> u8 {
-    place_of(DeviceId(device.device_id.parse().unwrap()))
+    cohort_slot(DeviceId(device.device_id.parse().unwrap()))
 }
 
 fn reason(text: &str) -> Result<i64, String> {

@@ -38,7 +38,7 @@ impl<'a> Front<'a> {
         u32_at(self.take(4)?, 0)
     }
 
-    /// What follows a length of four bytes.
+    /// Bytes after a length of four bytes.
     pub(super) fn sized(&mut self) -> Option<Front<'a>> {
         let length = index(self.u32()?);
         self.take(length).map(Front)
@@ -53,9 +53,9 @@ impl<'a> Front<'a> {
 /// The chunks of Android's resource formats: type, length of the header, all of the chunk.
 pub(super) struct Chunks<'a>(pub(super) &'a [u8]);
 
-/// One of them.
+/// Chunk of binary XML or resources.
 pub(super) struct Chunk<'a> {
-    /// Its type.
+    /// Type of the chunk.
     pub(super) kind: u16,
     /// Length of its header.
     pub(super) header: usize,
@@ -79,7 +79,7 @@ impl<'a> Iterator for Chunks<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// What follows the header.
+    /// Bytes after the header.
     pub(super) fn body(&self) -> &'a [u8] {
         self.bytes.get(self.header..).unwrap_or_default()
     }

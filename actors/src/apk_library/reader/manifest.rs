@@ -54,7 +54,7 @@ pub(super) struct Manifest {
 /// Reads a manifest.
 ///
 /// # Errors
-/// It is no binary XML, has no `manifest` element or no package.
+/// The file is no binary XML, or has no `manifest` element or no package.
 pub(super) fn read(bytes: &[u8], deadline: Deadline) -> Result<Manifest, Invalid> {
     let document = Chunks(bytes).next().filter(|chunk| chunk.kind == XML);
     let document = document.ok_or_else(|| refused("AndroidManifest.xml is not in Android's binary format"))?;

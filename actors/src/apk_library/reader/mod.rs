@@ -54,7 +54,7 @@ pub struct ApkFacts {
     pub version_code: i64,
     /// Version name; empty when there is none.
     pub version_name: String,
-    /// Its name for people; the package when it has none.
+    /// Label; the package when it has none.
     pub label: String,
     /// Oldest Android API level that it runs on.
     pub min_sdk: Option<i32>,
@@ -62,13 +62,13 @@ pub struct ApkFacts {
     pub target_sdk: Option<i32>,
     /// Whether a debugger may attach to it, which a release forbids; `None` where a resource decides that.
     pub debuggable: Option<bool>,
-    /// Its icon and the media type of that, where it has one that is a picture.
+    /// Icon and its media type, if it is an image.
     pub icon: Option<(Vec<u8>, &'static str)>,
     /// Who signed it: every signature and every digest was verified.
     pub signing: Signing,
 }
 
-/// When reading has to be done.
+/// Deadline of reading.
 #[derive(Clone, Copy)]
 struct Deadline(Instant);
 
@@ -135,7 +135,7 @@ fn line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(TEXT_MAX_CHARS).collect::<String>().trim().to_owned()
 }
 
-/// What a picture is, by its first bytes. Nothing that could hold a script is one.
+/// Media type of an image, by its first bytes. Formats that could hold a script are none.
 fn picture_type(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         Some("image/png")

@@ -49,7 +49,7 @@ impl<'a> Resources<'a> {
     /// Reads where things are; values are read when they are asked for.
     ///
     /// # Errors
-    /// It takes too long.
+    /// The deadline has passed.
     pub(super) fn read(bytes: &'a [u8], deadline: Deadline) -> Result<Self, Invalid> {
         let mut resources = Self::default();
         let Some(table) = Chunks(bytes).next().filter(|chunk| chunk.kind == TABLE) else { return Ok(resources) };

@@ -31,18 +31,18 @@ const UNPACKED_FREE_BYTES: u64 = 64 << 20;
 /// An archive whose directory was read.
 pub(super) struct Archive<'a> {
     file: &'a File,
-    /// Where the directory begins.
+    /// Offset of the directory.
     pub(super) directory_at: u64,
     /// The directory as it stands in the file.
     pub(super) directory: Vec<u8>,
-    /// What follows the directory, to the end of the file.
+    /// Bytes after the directory, to the end of the file.
     pub(super) end: Vec<u8>,
-    /// Where the last entry ends.
+    /// Offset of the end of the last entry.
     pub(super) entries_end: u64,
     entries: HashMap<Vec<u8>, Entry>,
 }
 
-/// One entry, as the directory describes it.
+/// Entry, as the directory describes it.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
     method: u16,
@@ -58,7 +58,7 @@ impl<'a> Archive<'a> {
     /// Reads the directory.
     ///
     /// # Errors
-    /// It is no ZIP file, cut off, or one that unpacks to far more than it should.
+    /// The file is no ZIP file, is truncated, or unpacks to far more than it should.
     pub(super) fn open(file: &'a File, deadline: Deadline) -> Result<Self, Invalid> {
         let unreadable = |_| refused("the file cannot be read");
         let size = file.metadata().map_err(unreadable)?.len();
@@ -112,7 +112,7 @@ impl<'a> Archive<'a> {
     /// The bytes at a place of the file.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// The bytes cannot be read.
     pub(super) fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>, Invalid> {
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, at).map_err(|_| refused("truncated file"))?;
@@ -127,7 +127,7 @@ impl<'a> Archive<'a> {
     /// An entry, unpacked.
     ///
     /// # Errors
-    /// It is damaged, or larger than `limit` bytes, whatever the directory says.
+    /// The entry is damaged, or larger than `limit` bytes, whatever the directory says.
     pub(super) fn inflate(&self, entry: Entry, limit: usize) -> Result<Vec<u8>, Invalid> {
         let damaged = || refused("a ZIP entry is damaged");
         if entry.encrypted {

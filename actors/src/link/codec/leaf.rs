@@ -23,7 +23,7 @@ pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "{written:?}");
 }
 
-/// Takes a value from the front.
+/// Decodes a value at the front.
 pub(super) fn read<T: DeserializeOwned>(input: &mut &[u8]) -> Result<T, BadBody> {
     let (value, read) = bincode::serde::decode_from_slice(input, CONFIG.with_limit::<VALUE_MAX_BYTES>()).map_err(|_| BadBody)?;
     *input = input.get(read..).ok_or(BadBody)?;

@@ -11,7 +11,7 @@ use super::{BadBody, Format, leaf};
 pub(crate) trait Message: Sized {
     /// Appends the value.
     fn write(&self, out: &mut Writer);
-    /// Takes the value from the front.
+    /// Decodes the value at the front.
     fn read(input: &mut Reader<'_>) -> Result<Self, BadBody>;
     /// The value of a field that was not sent: an error for those that have no default.
     fn absent() -> Result<Self, BadBody> {
@@ -282,7 +282,7 @@ impl<T: Message> Message for Arc<T> {
     }
 }
 
-/// Nothing but that there is an answer.
+/// Empty answer.
 impl Message for () {
     fn write(&self, _out: &mut Writer) {}
     fn read(_input: &mut Reader<'_>) -> Result<Self, BadBody> {

@@ -103,7 +103,7 @@ pub(crate) fn Cluster() -> Element {
                 }
                 Nodes { snapshot: snapshot.clone() }
                 Shards { snapshot: snapshot.clone() }
-                Reconcilers { read: read.clone() }
+                Reconcilers { snapshot: snapshot.clone() }
                 Moves { snapshot }
             },
         }

@@ -3,7 +3,7 @@
 use actors::services::NodeReconciler;
 use dioxus::prelude::*;
 
-use super::Read;
+use super::ClusterSnapshot;
 use crate::components::{EmptyState, Glyph, time_ago, unknown};
 use crate::format;
 
@@ -18,8 +18,8 @@ fn state_badge(shown: &NodeReconciler) -> (String, &'static str) {
 }
 
 #[component]
-pub(super) fn Reconcilers(read: Read) -> Element {
-    let reconcilers = &read.overview.reconcilers;
+pub(super) fn Reconcilers(snapshot: ClusterSnapshot) -> Element {
+    let reconcilers = &snapshot.overview.reconcilers;
     rsx! {
         section { class: "card", aria_labelledby: "reconcilers-title",
             div { class: "card-head", h2 { id: "reconcilers-title", "Reconcilers" } }
@@ -35,7 +35,7 @@ pub(super) fn Reconcilers(read: Read) -> Element {
                         } }
                         tbody {
                             for shown in reconcilers.iter() {
-                                ReconcilerRow { key: "{shown.status.name}@{shown.node}", read: read.clone(), shown: shown.clone() }
+                                ReconcilerRow { key: "{shown.status.name}@{shown.node}", snapshot: snapshot.clone(), shown: shown.clone() }
                             }
                         }
                     }
@@ -46,7 +46,7 @@ pub(super) fn Reconcilers(read: Read) -> Element {
 }
 
 #[component]
-fn ReconcilerRow(read: Read, shown: NodeReconciler) -> Element {
+fn ReconcilerRow(snapshot: ClusterSnapshot, shown: NodeReconciler) -> Element {
     let (state, tone) = state_badge(&shown);
     let status = &shown.status;
     let has_run = status.last_run_at.is_some();
@@ -58,7 +58,7 @@ fn ReconcilerRow(read: Read, shown: NodeReconciler) -> Element {
             td { "{shown.node}" }
             td { span { class: "badge {tone}", title: status.last_error.clone(), "{state}" } }
             td { match status.last_run_at {
-                Some(at) => rsx! { {time_ago(at, &format::relative(read.at, at))} },
+                Some(at) => rsx! { {time_ago(at, &format::relative(snapshot.at, at))} },
                 None => unknown(),
             } }
             td { class: "number", if has_run { "{format::number(status.duration_ms)} ms" } else { {unknown()} } }

@@ -108,7 +108,7 @@ pub(super) fn Events(id: DeviceId) -> Element {
 fn EventRow(event: StoredEvent, ago: String) -> Element {
     // One of a later build has a name and no words yet.
     let kind = EventKind::parse("kind", &event.kind).ok();
-    let (glyph, tone) = kind.map_or((Glyph::Check, ""), look);
+    let (glyph, tone) = kind.map_or((Glyph::Check, ""), icon_and_tone);
     let told = kind.map_or_else(|| event.kind.replace('_', " "), |kind| words(kind, &event.detail));
     let at: Timestamp = event.at;
     rsx! {
