@@ -272,3 +272,12 @@ fn what_this_build_writes_is_recorded() {
         }
     }
 }
+
+/// Prints what this build would record, for a new edition.
+#[test]
+#[ignore = "prints only"]
+fn print_recordings() {
+    for recording in &RECORDINGS {
+        println!("== {}\n{}", recording.name, recording.anew());
+    }
+}
