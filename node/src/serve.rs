@@ -48,7 +48,9 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| format!("http.listen {}", config.http.listen))?;
     let observability = Observability::new()?;
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
-    let system = System::start(database.store.clone(), config.settings(), secrets, cluster, observability.actors.clone()).await?;
+    // Large, and awaited once.
+    let starting = System::start(database.store.clone(), config.settings(), secrets, cluster, observability.actors.clone());
+    let system = Box::pin(starting).await?;
     let password = first_admin(&system, config).await?;
     system.enrollment.prepare().await;
 

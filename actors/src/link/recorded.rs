@@ -93,8 +93,11 @@ fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
 struct Sample {
     name: &'static str,
     bytes: Vec<u8>,
-    reads: Box<dyn Fn(&[u8]) -> Result<(), String>>,
+    reads: ReadsAs,
 }
+
+/// An error with what was read instead.
+type ReadsAs = Box<dyn Fn(&[u8]) -> Result<(), String>>;
 
 fn sample<T: Message + Debug + PartialEq + 'static>(format: Format, name: &'static str, message: T) -> Sample {
     let bytes = encode(format, &message).unwrap();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use domain::reconcile::ReconcilerStatus;
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use ractor::{Actor, ActorRef};
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +95,7 @@ impl Reconcilers {
     ///
     /// # Errors
     /// Its actor does not start.
-    pub(crate) async fn start(&self, reconciler: Reconciler) -> Result<(), ServiceError> {
+    pub(crate) fn start(&self, reconciler: Reconciler) -> BoxFuture<'_, Result<(), ServiceError>> {
         let name = reconciler.name;
         let status = ReconcilerStatus {
             name: name.to_owned(),
@@ -104,16 +105,19 @@ impl Reconcilers {
         self.shared.statuses().insert(name, status);
         let woken = Arc::new(AtomicBool::new(false));
         let running = Running { reconciler, shared: Arc::clone(&self.shared), woken: Arc::clone(&woken), timer: 0 };
-        match Actor::spawn(None, ReconcilerActor, running).await {
-            Ok((actor, _)) => {
-                self.handles().push(Handle { name, actor, woken });
-                Ok(())
-            }
-            Err(cause) => {
-                tracing::error!(event = "actor.start_failed", reconciler = name, %cause);
-                Err(ServiceError::Internal)
+        async move {
+            match Actor::spawn(None, ReconcilerActor, running).await {
+                Ok((actor, _)) => {
+                    self.handles().push(Handle { name, actor, woken });
+                    Ok(())
+                }
+                Err(cause) => {
+                    tracing::error!(event = "actor.start_failed", reconciler = name, %cause);
+                    Err(ServiceError::Internal)
+                }
             }
         }
+        .boxed()
     }
 
     /// Runs one as soon as it can; nothing happens when it is about to run already.
@@ -143,8 +147,6 @@ mod tests {
     use super::*;
     use crate::reconcile::{Reconcile, Run};
     use domain::shard::{Epoch, ShardId};
-    use futures_util::FutureExt;
-    use futures_util::future::BoxFuture;
     use std::sync::atomic::AtomicU64;
     use tokio::sync::mpsc;
 
