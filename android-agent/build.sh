@@ -26,7 +26,7 @@ check_mode "$mode"
 version=$("$scripts_dir/version.sh")
 # Left-overs of an earlier build would be packaged with this one, or compared with the next.
 rm -rf "$app_dir/target/libs" "$app_dir"/target/app-*.jar "$agent_dir"/host/target/libs "$agent_dir"/host/target/host-*.jar "$fcm_dir/target/libs" "$fcm_dir"/target/fcm-*.jar \
-    "$app_dir/target/apk-release-fcm"
+    "$app_dir/target/apk-release-fcm" "$agent_dir"/{core,host,app,fcm}/target/classes
 goals=(package -Dagent.versionCode="$(field version_code <<<"$version")" -Dagent.versionName="$(field version_name <<<"$version")")
 [ "$tests" = true ] || goals+=(-DskipTests -Dmaven.test.skip=true)
 [ -z "$google_services" ] || goals+=(-Pfcm)
