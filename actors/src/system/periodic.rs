@@ -1,0 +1,64 @@
+//! The reconcilers of a node, all of them.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+
+use super::runtime::Core;
+use crate::ServiceError;
+use crate::agent_updates::{self, CheckCounters, Offers};
+use crate::apk_library::{self, ApkLibrary};
+use crate::history::{self, RetentionPeriods};
+use crate::housekeeping::{self, FailuresKept};
+use crate::partition;
+use crate::settings::Settings;
+
+/// What a node answers agent updates from.
+pub(super) struct AgentBuilds {
+    pub(super) offers: Arc<Offers>,
+    pub(super) counters: Arc<CheckCounters>,
+}
+
+/// Starts every reconciler. The builds that are offered are known when this returns.
+pub(super) async fn start_reconcilers(
+    core: &Core,
+    library: &Arc<ApkLibrary>,
+    caught_up: &watch::Receiver<bool>,
+    settings: &Settings,
+) -> Result<AgentBuilds, ServiceError> {
+    let (store, updates) = (&core.store, &settings.agent_updates);
+    let builds = AgentBuilds {
+        offers: Arc::new(Offers::new(updates.stale_after, core.metrics.agent_builds_halted.clone())),
+        counters: Arc::default(),
+    };
+    // Known before the first device asks.
+    builds.offers.refresh(store).await?;
+    let mut reconcilers = vec![partition::reconciler(store, &core.metrics, settings.partition_interval)];
+    let interval = settings.history.interval;
+    reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
+    reconcilers.extend(apk_library::retention::reconcilers(store, library, interval));
+    reconcilers.extend(housekeeping::reconcilers(store, failures_kept(settings)));
+    reconcilers.extend(agent_updates::reconcilers(store, &builds.offers, &builds.counters, updates));
+    for reconciler in reconcilers {
+        core.reconcilers.start(reconciler).await?;
+    }
+    Ok(builds)
+}
+
+fn periods(settings: &Settings) -> RetentionPeriods {
+    RetentionPeriods {
+        deleted_devices: settings.history.restore_within,
+        events: settings.history.events_kept,
+        hours: settings.history.hours_kept,
+        commands: settings.commands.kept,
+        idempotency_keys: settings.commands.keys_kept,
+        deployments: settings.deployments.kept,
+        update_counters: settings.agent_updates.counters_kept,
+        update_outcomes: settings.agent_updates.outcomes_kept,
+    }
+}
+
+fn failures_kept(settings: &Settings) -> FailuresKept {
+    FailuresKept { age: TimeDelta::seconds(i64::from(settings.auth.lockout.forget_after_s)), names_max: settings.auth.lockout_names_max }
+}

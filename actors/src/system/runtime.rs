@@ -1,0 +1,286 @@
+//! Builders of the runtime, in the order in which it starts: writers, cluster, deployments, notifications, replication.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use ractor::{Actor, ActorRef};
+use secrecy::SecretBox;
+use store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::start::{ClusterStart, StartError};
+use crate::ServiceError;
+use crate::apk_library::ApkLibrary;
+use crate::deployment::reports::TaskReports;
+use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
+use crate::device::DeviceContext;
+use crate::fleet_view::FleetView;
+use crate::link::Links;
+use crate::local_node::ThisNode;
+use crate::metrics::Metrics;
+use crate::ownership::{ClusterView, Ownership};
+use crate::placement::{Membership, NotifyListener, PlacementActor, PlacementArguments, PlacementMsg, replication};
+use crate::push::{PushSender, PushSetupError};
+use crate::reconcile::Reconcilers;
+use crate::router::{DeviceRouter, RouterParts};
+use crate::rpc::call;
+use crate::services::credential_cache::CredentialCache;
+use crate::settings::Settings;
+use crate::sockets::SocketHub;
+use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
+
+/// How long a starting node tries to reach every other node before it serves without them.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts to get the shards that this node can have.
+const FIRST_RECONCILES_MAX: usize = 24;
+
+/// State that every subsystem shares, and the tasks of all of them.
+pub(super) struct Core {
+    pub(super) store: Store,
+    pub(super) metrics: Metrics,
+    pub(super) master_key: Arc<SecretBox<Vec<u8>>>,
+    pub(super) view: Arc<FleetView>,
+    pub(super) ownership: Arc<Ownership>,
+    pub(super) sockets: Arc<SocketHub>,
+    pub(super) reconcilers: Arc<Reconcilers>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) stopping: CancellationToken,
+}
+
+impl Core {
+    pub(super) fn new(store: Store, metrics: Metrics, master_key: SecretBox<Vec<u8>>, settings: &Settings) -> Self {
+        let (mut tasks, stopping) = (JoinSet::new(), CancellationToken::new());
+        let view = FleetView::new(settings.device);
+        tasks.spawn(Arc::clone(&view).keep_counting());
+        let ownership = Arc::new(Ownership::default());
+        let reconcilers = Reconcilers::new(Arc::clone(&ownership), settings.reconcile, metrics.clone(), stopping.clone());
+        Self {
+            store,
+            metrics,
+            master_key: Arc::new(master_key),
+            view,
+            ownership,
+            sockets: Arc::default(),
+            reconcilers: Arc::new(reconcilers),
+            tasks,
+            stopping,
+        }
+    }
+}
+
+/// Bounded queues in front of the database, and push.
+pub(super) struct Writers {
+    pub(super) heartbeats: HeartbeatWriters,
+    /// Ends once what was queued is written.
+    pub(super) heartbeat_tasks: JoinSet<()>,
+    pub(super) commands: CommandWriter,
+    pub(super) task_reports: TaskReports,
+    push: PushSender,
+}
+
+/// Starts the writers, and push.
+pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, PushSetupError> {
+    let mut heartbeat_tasks = JoinSet::new();
+    let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics)?;
+    let heartbeats =
+        HeartbeatWriters::start(&mut heartbeat_tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &core.metrics);
+    let commands = CommandWriter::start(&mut core.tasks, core.store.clone(), &core.metrics);
+    let task_reports = TaskReports::start(&mut core.tasks, core.store.clone(), core.metrics.clone());
+    Ok(Writers { heartbeats, heartbeat_tasks, commands, task_reports, push })
+}
+
+/// This node's part in the cluster: its membership, its shards, its links to the other nodes.
+pub(super) struct Members {
+    pub(super) name: String,
+    pub(super) membership: Arc<Membership>,
+    pub(super) placement: ActorRef<PlacementMsg>,
+    pub(super) links: Arc<Links>,
+    pub(super) router: DeviceRouter,
+    pub(super) view: watch::Receiver<ClusterView>,
+    /// Cancelled once this node leaves the cluster.
+    pub(super) leaving: CancellationToken,
+    parts: PlacementParts,
+    replication_interval: Duration,
+}
+
+/// What placement shares with the listener for notifications.
+struct PlacementParts {
+    cluster_store: Store,
+    directory: crate::shard::Directory,
+    shards: crate::shard::ShardTable,
+    reconcile_pending: Arc<AtomicBool>,
+}
+
+/// Joins the cluster, links to the other nodes, and waits until the shards that this node can have are active.
+pub(super) async fn join_cluster(
+    core: &mut Core,
+    writers: &Writers,
+    cluster: ClusterStart,
+    settings: &Settings,
+) -> Result<Members, StartError> {
+    let ClusterStart { options, link, listener, tls, store: cluster_store, feed_interval, owner_wait } = cluster;
+    let name = options.node.clone();
+    let membership = Membership::join(options, cluster_store.clone(), Arc::clone(&core.ownership), core.metrics.clone()).await?;
+    let (publish_view, view) = watch::channel(ClusterView::unknown(membership.node()));
+    let parts = PlacementParts {
+        cluster_store,
+        directory: Arc::new(DashMap::new()),
+        shards: Arc::new(DashMap::new()),
+        reconcile_pending: Arc::new(AtomicBool::new(false)),
+    };
+    let arguments = PlacementArguments {
+        membership: Arc::clone(&membership),
+        ownership: Arc::clone(&core.ownership),
+        cluster_store: parts.cluster_store.clone(),
+        store: core.store.clone(),
+        directory: Arc::clone(&parts.directory),
+        shards: Arc::clone(&parts.shards),
+        context: device_context(core, writers, settings),
+        view: publish_view,
+        metrics: core.metrics.clone(),
+        reconcile_pending: Arc::clone(&parts.reconcile_pending),
+    };
+    let placement = Actor::spawn(None, PlacementActor, arguments).await.map_err(not_started)?.0;
+    let leaving = CancellationToken::new();
+    core.tasks.spawn(Arc::clone(&membership).keep_renewed(placement.clone(), leaving.clone()));
+
+    let refresh = placement.clone();
+    // A peer that was out of reach may have written for our devices.
+    let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
+    let links = Links::start(&name, listener, tls, link, view.clone(), on_up, core.metrics.clone()).await?;
+    core.sockets.connect(&links);
+    let router = DeviceRouter::new(RouterParts {
+        ownership: Arc::clone(&core.ownership),
+        directory: Arc::clone(&parts.directory),
+        shards: Arc::clone(&parts.shards),
+        view: view.clone(),
+        links: Some(Arc::clone(&links)),
+        writers: Some(writers.heartbeats.clone()),
+        store: core.store.clone(),
+        name: name.as_str().into(),
+        owner_wait,
+        metrics: core.metrics.clone(),
+    });
+    links.open(Arc::new(ThisNode {
+        router: router.clone(),
+        ownership: Arc::clone(&core.ownership),
+        sockets: Arc::clone(&core.sockets),
+        fleet: Arc::clone(&core.view),
+        metrics: core.metrics.clone(),
+        reconcilers: Arc::clone(&core.reconcilers),
+    }));
+    core.tasks.spawn(Arc::clone(&core.sockets).keep_announced(router.clone(), view.clone()));
+    first_reconcile(&placement).await?;
+    Ok(Members { name, membership, placement, links, router, view, leaving, parts, replication_interval: feed_interval })
+}
+
+/// What every device actor of this node shares.
+fn device_context(core: &mut Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
+    Arc::new(DeviceContext {
+        dispatch: settings.commands.dispatch,
+        commands: writers.commands.clone(),
+        master_key: Arc::clone(&core.master_key),
+        metrics: core.metrics.clone(),
+        store: core.store.clone(),
+        writers: writers.heartbeats.clone(),
+        events: EventWriter::start(&mut core.tasks, core.store.clone()),
+        view: Arc::clone(&core.view),
+        policy: settings.device,
+        ownership: Arc::clone(&core.ownership),
+        sockets: Arc::<SocketHub>::clone(&core.sockets),
+        push: writers.push.clone(),
+    })
+}
+
+/// Starts what drives the deployments of this node's shards.
+pub(super) async fn start_deployments(
+    core: &Core,
+    members: &Members,
+    library: &Arc<ApkLibrary>,
+    settings: &Settings,
+) -> Result<ActorRef<ManagerMsg>, ServiceError> {
+    let addresses = Arc::clone(library);
+    let context = Arc::new(DeploymentContext {
+        store: core.store.clone(),
+        view: Arc::clone(&core.view),
+        ownership: Arc::clone(&core.ownership),
+        router: members.router.clone(),
+        settings: settings.deployments.clone(),
+        download_url: Arc::new(move |apk, now| addresses.download_url(apk, now)),
+        metrics: core.metrics.clone(),
+        gauges: Gauges::default(),
+    });
+    Ok(Actor::spawn(None, DeploymentManager, context).await.map_err(not_started)?.0)
+}
+
+/// Listens to the notifications of the other nodes. Answers the cache of credentials that they empty.
+pub(super) fn listen_for_notifications(
+    core: &mut Core,
+    members: &Members,
+    deployments: &ActorRef<ManagerMsg>,
+    settings: &Settings,
+) -> Arc<CredentialCache> {
+    let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
+    let (cache, manager) = (Arc::clone(&credentials), deployments.clone());
+    let listener = NotifyListener {
+        store: members.parts.cluster_store.clone(),
+        directory: Arc::clone(&members.parts.directory),
+        shards: Arc::clone(&members.parts.shards),
+        forget_people: Box::new(move || cache.forget()),
+        wake: waking(members.placement.clone(), Arc::clone(&members.parts.reconcile_pending)),
+        // A manager that is stopping drives nothing any more.
+        on_deployment: Box::new(move |id| drop(manager.cast(ManagerMsg::Changed(id)))),
+    };
+    core.tasks.spawn(listener.keep_listening(core.stopping.clone()));
+    credentials
+}
+
+/// Pulls the changes of the other nodes' devices. Answers whether the view has all of them.
+pub(super) fn replicate_fleet_view(core: &mut Core, members: &Members) -> watch::Receiver<bool> {
+    let (publish, caught_up) = watch::channel(false);
+    core.tasks.spawn(replication::replicate(
+        Arc::clone(&core.view),
+        Arc::clone(&members.links),
+        members.view.clone(),
+        members.replication_interval,
+        publish,
+        core.stopping.clone(),
+    ));
+    caught_up
+}
+
+/// Waits until the view has the devices of all nodes, for a while.
+pub(super) async fn wait_until_caught_up(mut caught_up: watch::Receiver<bool>) {
+    if tokio::time::timeout(CATCH_UP_TIMEOUT, caught_up.wait_for(|done| *done)).await.is_err() {
+        tracing::warn!(event = "cluster.not_in_step", cause = "another node cannot be reached; its devices are shown as they become known");
+    }
+}
+
+fn not_started(cause: ractor::SpawnErr) -> ServiceError {
+    tracing::error!(event = "actor.start_failed", %cause);
+    ServiceError::Internal
+}
+
+/// Waits until this node runs the shards it can have right now.
+async fn first_reconcile(placement: &ActorRef<PlacementMsg>) -> Result<(), ServiceError> {
+    for _ in 0..FIRST_RECONCILES_MAX {
+        if matches!(call(placement, PlacementMsg::ReconcileAndReply).await, Ok(true)) {
+            return Ok(());
+        }
+    }
+    Err(ServiceError::Unavailable)
+}
+
+/// Wakes placement; a reconcile that is pending already is not asked for again.
+fn waking(placement: ActorRef<PlacementMsg>, pending: Arc<AtomicBool>) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || {
+        if !pending.swap(true, Ordering::AcqRel) {
+            // A placement that is stopping reconciles no more.
+            let _ = placement.cast(PlacementMsg::Reconcile);
+        }
+    })
+}

@@ -1,0 +1,65 @@
+//! What a node is started with, and why it does not start.
+
+use std::time::Duration;
+
+use secrecy::SecretBox;
+use store::Store;
+use tokio::net::TcpListener;
+
+use crate::ServiceError;
+use crate::link::tls::LinkTls;
+use crate::link::{LinkSettings, LinkStartError};
+use crate::placement::{ClusterOptions, JoinError};
+use crate::push::PushSetupError;
+
+/// The keys of the cluster.
+pub struct Secrets {
+    /// Device keys are derived from it.
+    pub master_key: SecretBox<Vec<u8>>,
+    /// Signs access and session tokens.
+    pub jwt_key: SecretBox<Vec<u8>>,
+}
+
+/// What a node needs to take part in a cluster.
+pub struct ClusterStart {
+    /// How it takes part.
+    pub options: ClusterOptions,
+    /// Limits and deadlines of the link.
+    pub link: LinkSettings,
+    /// Where peers connect.
+    pub listener: TcpListener,
+    /// What it shows and checks on the link.
+    pub tls: LinkTls,
+    /// The database over connections of its own, so that a flood of heartbeats does not cost the lease.
+    pub store: Store,
+    /// How often the other nodes are asked what changed.
+    pub feed_interval: Duration,
+    /// How long the owner of a device is waited for.
+    pub owner_wait: Duration,
+}
+
+/// Why a system does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A service or the database failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The node cannot join its cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The link between nodes does not start.
+    #[error(transparent)]
+    Link(#[from] LinkStartError),
+    /// Push is configured and does not start.
+    #[error(transparent)]
+    Push(#[from] PushSetupError),
+    /// The store of APKs does not do.
+    #[error(transparent)]
+    Apks(#[from] domain::Invalid),
+}
+
+impl From<store::StoreError> for StartError {
+    fn from(error: store::StoreError) -> Self {
+        Self::Service(error.into())
+    }
+}
