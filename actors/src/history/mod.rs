@@ -21,14 +21,12 @@ use retention::Retention;
 pub(crate) use retention::RetentionPeriods;
 use samples::{FleetSamples, VersionSamples};
 
-/// Name of what counts the versions of the agent; woken once the view has caught up.
-pub(crate) const AGENT_VERSION_SAMPLES: &str = "agent_version_samples";
+/// Name of what counts the hours of devices; woken when a node starts.
+pub(crate) const DEVICE_HOURS: &str = "device_hours";
 /// The shard whose epoch the statements that write samples compare.
 const SAMPLES_SHARD: ShardId = ShardId(0);
-/// How often a sample of the fleet is looked for that is due.
+/// How often it is checked whether a sample is due.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the versions of the agent that the fleet runs are counted.
-const VERSIONS_INTERVAL: Duration = Duration::from_secs(60);
 /// Statements of one kind in one run.
 const ROUNDS_MAX: usize = 10_000;
 
@@ -56,12 +54,12 @@ pub(crate) fn reconcilers(
 ) -> [Reconciler; 4] {
     let offline_after_s = i32::try_from(policy.offline_after.num_seconds()).unwrap_or(i32::MAX);
     let samples = FleetSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone(), last: None };
-    let versions = VersionSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone() };
-    let (hours, retention) = ("device_hours", "history_retention");
+    let versions = VersionSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone(), last: None };
+    let retention = "history_retention";
     [
         Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples),
-        Reconciler::per_cluster(AGENT_VERSION_SAMPLES, SAMPLES_SHARD, VERSIONS_INTERVAL, versions),
-        Reconciler::per_cluster(hours, shard_of_name(hours), interval, Hours { store: store.clone(), offline_after_s }),
+        Reconciler::per_cluster("agent_version_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, versions),
+        Reconciler::per_cluster(DEVICE_HOURS, shard_of_name(DEVICE_HOURS), interval, Hours { store: store.clone(), offline_after_s }),
         Reconciler::per_cluster(retention, shard_of_name(retention), interval, Retention { store: store.clone(), periods }),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use domain::Timestamp;
 use domain::history::{FleetSample, sample_time};
 use futures_util::FutureExt;
@@ -13,6 +14,9 @@ use crate::ServiceError;
 use crate::agent_updates::{hour_of, running, versions};
 use crate::fleet_view::FleetView;
 use crate::reconcile::{Reconcile, Run};
+
+/// Time between two samples of the versions that the fleet runs.
+const VERSIONS_EVERY: TimeDelta = TimeDelta::seconds(60);
 
 /// Keeps the sample of the fleet that is due.
 pub(super) struct FleetSamples {
@@ -55,16 +59,23 @@ pub(super) struct VersionSamples {
     pub(super) store: Store,
     pub(super) view: Arc<FleetView>,
     pub(super) caught_up: watch::Receiver<bool>,
+    /// Time of the last sample with a version in it that this node kept.
+    pub(super) last: Option<Timestamp>,
 }
 
 impl Reconcile for VersionSamples {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
             let (Some(epoch), true) = (run.epoch(), *self.caught_up.borrow()) else { return Ok(0) };
+            if self.last.is_some_and(|at| run.now - at < VERSIONS_EVERY) {
+                return Ok(0);
+            }
             let view = Arc::clone(&self.view);
             let Ok(counted) = tokio::task::spawn_blocking(move || versions(&running(&view))).await else { return Ok(0) };
             let counted: Vec<_> = counted.into_iter().map(|(version, devices)| (version, devices as i64)).collect();
             self.store.keep_version_sample(hour_of(run.now), &counted, epoch).await?;
+            // A fleet that reported nothing yet is looked at again soon.
+            self.last = (!counted.is_empty()).then_some(run.now);
             Ok(counted.len() as u64)
         }
         .boxed()

@@ -111,7 +111,8 @@ impl System {
         let caught_up = runtime::replicate_fleet_view(&mut core, &members);
         let agent_builds = periodic::start_reconcilers(&core, &library, &caught_up, &settings).await?;
         runtime::wait_until_caught_up(caught_up).await;
-        core.reconcilers.wake(history::AGENT_VERSION_SAMPLES);
+        // A day may have ended while no node ran.
+        core.reconcilers.wake(history::DEVICE_HOURS);
 
         Ok(services::assemble(core, writers, members, deployments, library, credentials, agent_builds, &secrets.jwt_key, settings))
     }
