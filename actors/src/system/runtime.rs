@@ -209,7 +209,7 @@ pub(super) async fn start_deployments(
         view: Arc::clone(&core.view),
         ownership: Arc::clone(&core.ownership),
         router: members.router.clone(),
-        settings: settings.deployments.clone(),
+        settings: settings.deployments,
         download_url: Arc::new(move |apk, now| addresses.download_url(apk, now)),
         metrics: core.metrics.clone(),
         gauges: Gauges::default(),
