@@ -3,14 +3,16 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
 ENV SQLX_OFFLINE=true
-RUN cargo build --profile dist --locked -p node --features jemalloc && cp target/dist/nexmdm /nexmdm
+RUN cargo build --profile dist --locked -p node --features jemalloc \
+    && objcopy --only-keep-debug target/dist/nexmdm /nexmdm.debug \
+    && objcopy --strip-all --add-gnu-debuglink=/nexmdm.debug target/dist/nexmdm /nexmdm
 
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends postgresql ca-certificates tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --home-dir /data --create-home nexmdm
-COPY --from=build /nexmdm /usr/local/bin/nexmdm
+COPY --from=build /nexmdm /nexmdm.debug /usr/local/bin/
 USER nexmdm
 VOLUME /data
 ENV NEXMDM__DATA_DIR=/data NEXMDM__HTTP__LISTEN=0.0.0.0:8080

@@ -26,7 +26,7 @@ pub(crate) struct FailuresKept {
     pub(crate) names_max: i64,
 }
 
-/// The reconcilers of accounts and of the audit trail. Every node runs them; the second finds nothing to remove.
+/// The reconcilers of accounts and of the audit trail. Every node runs both: what one node removed, another does not find.
 pub(crate) fn reconcilers(store: &Store, failures: FailuresKept) -> [Reconciler; 2] {
     [
         Reconciler::per_node("sign_in_retention", SIGN_INS_INTERVAL, SignInRetention { store: store.clone(), failures }).at_start(),

@@ -279,7 +279,7 @@ impl Metrics {
                 registry,
                 prometheus::HistogramVec::new(
                     HistogramOpts::new("nexmdm_reconciler_run_seconds", "Duration of a reconciler's run")
-                        .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0]),
+                        .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0]),
                     &["reconciler"],
                 )?,
             )?,

@@ -28,12 +28,15 @@ pub struct ReconcilerStatus {
     pub last_error: Option<String>,
 }
 
-/// The wait before the next run: the interval, doubled with each failure in a row up to `backoff_max` (never less than the interval),
-/// moved by up to ±10 %.
+/// Doublings of the interval at most: what runs every second must not wait for minutes once its cause of failure is gone.
+const DOUBLINGS_MAX: u32 = 2;
+
+/// The wait before the next run: the interval, doubled with the first two failures in a row, at most `backoff_max` (never less than
+/// the interval), moved by up to ±10 %.
 ///
 /// `draw` is uniform in 0..1.
 pub fn wait_before_next_run(interval: Duration, failures_in_a_row: u32, backoff_max: Duration, draw: f64) -> Duration {
-    let doubled = interval.saturating_mul(1 << failures_in_a_row.min(16));
+    let doubled = interval.saturating_mul(1 << failures_in_a_row.min(DOUBLINGS_MAX));
     let wait = doubled.min(backoff_max.max(interval));
     let reach = f64::from(JITTER_PCT) / 100.0;
     wait.mul_f64(1.0 - reach + 2.0 * reach * draw.clamp(0.0, 1.0))
@@ -49,7 +52,7 @@ mod tests {
     #[test]
     fn the_wait_doubles_with_each_failure_up_to_its_limit() {
         for (interval_s, failures, wait_s) in
-            [(5, 0, 5), (5, 1, 10), (5, 3, 40), (5, 6, 300), (5, 60, 300), (3600, 0, 3600), (3600, 4, 3600)]
+            [(5, 0, 5), (5, 1, 10), (5, 2, 20), (5, 60, 20), (100, 1, 200), (100, 2, 300), (3600, 0, 3600), (3600, 4, 3600)]
         {
             let wait = wait_before_next_run(interval_s * SECOND, failures, 300 * SECOND, 0.5);
             assert!(wait.abs_diff(wait_s * SECOND) < Duration::from_millis(1), "{interval_s} s after {failures}: {wait:?}");

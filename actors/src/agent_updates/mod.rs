@@ -10,7 +10,7 @@ use std::sync::Arc;
 use domain::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use store::{Store, StoreError};
+use store::{Store, StoreError, UpdateCheckCount};
 
 pub(crate) use counters::CheckCounters;
 pub use fleet::{CohortCounts, Cohorts};
@@ -32,7 +32,7 @@ pub(crate) fn reconcilers(
     let flush = CounterFlush { store: store.clone(), counters: Arc::clone(counters) };
     [
         Reconciler::per_node("agent_build_refresh", settings.refresh_interval, refresh),
-        // Those of the last interval before a stop count too.
+        // Checks of the last interval before a stop count too.
         Reconciler::per_node("agent_update_counters", settings.flush, flush).at_stop(),
     ]
 }
@@ -53,6 +53,18 @@ impl Reconcile for OfferRefresh {
     }
 }
 
+/// Counts that are put back when they were not written, also when the run is given up.
+struct Unwritten<'a> {
+    counters: &'a CheckCounters,
+    counted: Vec<UpdateCheckCount>,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        self.counters.put_back(std::mem::take(&mut self.counted));
+    }
+}
+
 /// Writes the checks that were counted.
 struct CounterFlush {
     store: Store,
@@ -62,19 +74,18 @@ struct CounterFlush {
 impl Reconcile for CounterFlush {
     fn reconcile<'a>(&'a mut self, _run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
-            let counted = self.counters.take();
-            if counted.is_empty() {
+            let mut unwritten = Unwritten { counters: &self.counters, counted: self.counters.take() };
+            if unwritten.counted.is_empty() {
                 return Ok(0);
             }
-            let counters = counted.len() as u64;
-            if let Err(cause) = self.store.add_update_checks(&counted).await {
-                // A commit whose answer was lost then counts twice, which is rare; an outage would lose every count.
-                if matches!(cause, StoreError::Unavailable(_)) {
-                    self.counters.put_back(counted);
+            match self.store.add_update_checks(&unwritten.counted).await {
+                // They are put back: a commit whose answer was lost then counts twice, which is rare; an outage would lose all counts.
+                Err(cause @ StoreError::Unavailable(_)) => Err(cause.into()),
+                written => {
+                    let counters = std::mem::take(&mut unwritten.counted).len() as u64;
+                    Ok(written.map(|()| counters)?)
                 }
-                return Err(cause.into());
             }
-            Ok(counters)
         }
         .boxed()
     }

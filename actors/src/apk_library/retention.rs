@@ -55,6 +55,9 @@ impl Reconcile for Retention {
         async {
             let mut removed = 0;
             for upload in self.store.stale_uploads(run.now - self.library.settings.upload_kept, UPLOADS_MAX).await? {
+                if !run.may_go_on() {
+                    return Ok(removed);
+                }
                 // Its row goes last: as long as it is there, somebody comes back for the parts.
                 self.library.forget_parts(upload).await?;
                 self.store.delete_upload(upload).await?;
@@ -63,6 +66,9 @@ impl Reconcile for Retention {
             }
             let by = Principal::System { origin: Origin::default() };
             for apk in superfluous(&self.store.apks_kept().await?, self.library.settings.versions_kept) {
+                if !run.may_go_on() {
+                    return Ok(removed);
+                }
                 // Somebody may have begun to use it meanwhile.
                 if self.store.delete_apk(apk, &by, run.now).await? == DeletedApk::Deleted {
                     self.library.remove(apk).await?;

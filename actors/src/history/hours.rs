@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{Days, NaiveDate, NaiveTime};
+use domain::DeviceId;
 use domain::history::{first_open_day, first_unsettled_day};
 use domain::partition::day_of;
 use futures_util::FutureExt;
@@ -13,15 +14,17 @@ use super::ROUNDS_MAX;
 use crate::ServiceError;
 use crate::reconcile::{Reconcile, Run};
 
-/// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 30 ms.
+/// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 45 ms.
 const DEVICES_MAX: i64 = 50;
-/// Late notes that are worked off in one transaction.
+/// Notes about late heartbeats that are processed in one transaction.
 const NOTES_MAX: i64 = 100;
 
 /// Counts hours.
 pub(super) struct Hours {
     pub(super) store: Store,
     pub(super) offline_after_s: i32,
+    /// Last device that was counted of a day that is not done: a run that is given up is not for nothing.
+    pub(super) resume: Option<(NaiveDate, DeviceId)>,
 }
 
 impl Reconcile for Hours {
@@ -43,7 +46,7 @@ impl Reconcile for Hours {
 
 impl Hours {
     /// Counts the days that are over and have heartbeats, the newest first: people look at those. Answers how many.
-    async fn count_days(&self, run: &Run) -> Result<u64, StoreError> {
+    async fn count_days(&mut self, run: &Run) -> Result<u64, StoreError> {
         let unsettled = first_unsettled_day(run.now);
         let mut over: Vec<_> =
             self.store.partitions().await?.iter().filter_map(|table| day_of(table)).filter(|day| *day < unsettled).collect();
@@ -64,7 +67,7 @@ impl Hours {
 
     /// Counts days once more that no heartbeat can come for any more. One that came late through a node
     /// of an earlier build left no note. Answers how many.
-    async fn close_days(&self, run: &Run) -> Result<u64, StoreError> {
+    async fn close_days(&mut self, run: &Run) -> Result<u64, StoreError> {
         let kept: HashSet<_> = self.store.partitions().await?.iter().filter_map(|table| day_of(table)).collect();
         let mut days = 0;
         for day in self.store.unclosed_days(first_open_day(run.now)).await? {
@@ -79,9 +82,10 @@ impl Hours {
     }
 
     /// Counts a day for every device. `false`: another node runs this by now.
-    async fn count_day(&self, day: NaiveDate, run: &Run) -> Result<bool, StoreError> {
+    async fn count_day(&mut self, day: NaiveDate, run: &Run) -> Result<bool, StoreError> {
         let started = tokio::time::Instant::now();
-        let (mut after, mut devices) = (None, 0);
+        let mut after = self.resume.filter(|(resumed, _)| *resumed == day).map(|(_, device)| device);
+        let mut devices = 0;
         let ended = (day + Days::new(1)).and_time(NaiveTime::MIN).and_utc();
         loop {
             if !run.may_go_on() {
@@ -92,7 +96,9 @@ impl Hours {
             after = Some(*last);
             devices += ids.len();
             self.store.count_hours(&ids, day, self.offline_after_s).await?;
+            self.resume = Some((day, *last));
         }
+        self.resume = None;
         tracing::info!(event = "history.day_counted", %day, devices, duration_ms = started.elapsed().as_millis() as u64);
         Ok(true)
     }

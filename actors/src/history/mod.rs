@@ -39,7 +39,7 @@ pub struct HistorySettings {
     pub events_kept: chrono::TimeDelta,
     /// Retention of hours of devices, and of samples of the fleet.
     pub hours_kept: chrono::TimeDelta,
-    /// Time between two runs of what counts and what removes.
+    /// Interval of the reconcilers of hours and of retention.
     pub interval: Duration,
 }
 
@@ -59,7 +59,12 @@ pub(crate) fn reconcilers(
     [
         Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples),
         Reconciler::per_cluster("agent_version_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, versions),
-        Reconciler::per_cluster(DEVICE_HOURS, shard_of_name(DEVICE_HOURS), interval, Hours { store: store.clone(), offline_after_s }),
+        Reconciler::per_cluster(
+            DEVICE_HOURS,
+            shard_of_name(DEVICE_HOURS),
+            interval,
+            Hours { store: store.clone(), offline_after_s, resume: None },
+        ),
         Reconciler::per_cluster(retention, shard_of_name(retention), interval, Retention { store: store.clone(), periods }),
     ]
 }

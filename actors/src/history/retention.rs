@@ -1,4 +1,4 @@
-//! Retention: removes devices that were deleted long ago, and what is older than it is kept.
+//! Retention: removes devices that were deleted long ago, and rows beyond their retention period.
 
 use chrono::TimeDelta;
 use domain::Timestamp;
@@ -40,7 +40,7 @@ pub(crate) struct RetentionPeriods {
     pub(crate) update_outcomes: TimeDelta,
 }
 
-/// Removes what is older than it is kept.
+/// Removes rows beyond their retention period.
 pub(super) struct Retention {
     pub(super) store: Store,
     pub(super) periods: RetentionPeriods,
@@ -80,9 +80,12 @@ impl Reconcile for Retention {
             let mut total = 0;
             for kind in Kind::ALL {
                 for _ in 0..ROUNDS_MAX {
+                    if !run.may_go_on() {
+                        return Ok(total);
+                    }
                     let removed = self.remove(kind, run.now).await?;
                     total += removed;
-                    if !run.may_go_on() || (removed as i64) < kind.batch_max() {
+                    if (removed as i64) < kind.batch_max() {
                         break;
                     }
                 }

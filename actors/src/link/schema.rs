@@ -2,7 +2,7 @@
 //!
 //! A number is never used again for something else. A new field gets the next number, after the `;` that ends the fields of
 //! protocol 3, and a type with a default ([`Message::absent`](super::codec::Message::absent)): nodes of other builds skip it, or read its default.
-//! A new variant is refused by name by nodes that do not know it. Recorded bytes hold all of that: [`super::recorded`].
+//! A message with a new variant is refused as malformed by nodes that do not know it. Recorded bytes hold all of that: [`super::recorded`].
 
 use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};

@@ -46,13 +46,13 @@ impl Running {
             Scope::Node => None,
             Scope::Cluster(shard) => match self.shared.ownership.acting(shard) {
                 Some(epoch) => Some(ShardLease { ownership: Arc::clone(&self.shared.ownership), shard, epoch }),
-                None => return,
+                None => return self.shared.forget_failures(self.reconciler.name),
             },
         };
         let run = Run { now: clock::now(), lease };
         let started = Instant::now();
         // Every run begins by reading what there is, so what a panic left behind does not matter.
-        let work = AssertUnwindSafe(self.reconciler.work.reconcile(&run)).catch_unwind();
+        let work = AssertUnwindSafe(async { self.reconciler.work.reconcile(&run).await }).catch_unwind();
         let limited = timeout(self.shared.settings.run_timeout, work);
         let ended = tokio::select! {
             ended = limited => ended,

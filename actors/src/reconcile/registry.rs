@@ -39,6 +39,14 @@ impl Shared {
         self.statuses().get(name).map_or(0, |status| status.failures_in_a_row)
     }
 
+    /// Another node runs it for the cluster: failures here are of the past.
+    pub(super) fn forget_failures(&self, name: &'static str) {
+        if let Some(status) = self.statuses().get_mut(name).filter(|status| status.failures_in_a_row > 0) {
+            (status.failures_in_a_row, status.last_error) = (0, None);
+            self.metrics.reconciler_failures_in_a_row.with_label_values(&[name]).set(0);
+        }
+    }
+
     /// Keeps the outcome of a run, for metrics and people.
     pub(super) fn record(&self, name: &'static str, at: Timestamp, duration: Duration, outcome: Result<u64, String>) {
         let mut statuses = self.statuses();
@@ -135,10 +143,17 @@ impl Reconcilers {
         self.shared.statuses().values().cloned().collect()
     }
 
-    /// Stops them all; those that run at the end do so within `patience`.
-    pub(crate) async fn stop(&self, patience: Duration) {
+    /// Stops them all; those that run at the end do so within `patience`. Answers whether all of them stopped.
+    pub(crate) async fn stop(&self, patience: Duration) -> bool {
         let handles = std::mem::take(&mut *self.handles());
-        join_all(handles.into_iter().map(|handle| async move { handle.actor.stop_and_wait(None, Some(patience)).await })).await;
+        let stopping = handles.into_iter().map(|handle| async move {
+            let stopped = handle.actor.stop_and_wait(None, Some(patience)).await.is_ok();
+            if !stopped {
+                tracing::warn!(event = "reconcile.not_stopped", reconciler = handle.name);
+            }
+            stopped
+        });
+        join_all(stopping).await.into_iter().all(|stopped| stopped)
     }
 }
 
@@ -254,13 +269,19 @@ mod tests {
     async fn one_per_cluster_runs_where_its_shard_is_owned() {
         let ownership = Arc::new(Ownership::default());
         let (reconcilers, _stopping) = reconcilers(Arc::clone(&ownership));
-        let (work, mut runs) = work(Behaviour::Change);
+        let (work, mut runs) = work(|_| Behaviour::Fail);
         reconcilers.start(Reconciler::per_cluster("tests", ShardId(7), MINUTE, work)).await.unwrap();
         tokio::time::sleep(10 * MINUTE).await;
         assert!(runs.try_recv().is_err(), "another node runs it");
         ownership.renewed(crate::ownership::Moment::now(), Duration::from_secs(3600));
         ownership.begin(ShardId(7), Epoch(3));
         assert_eq!(runs.recv().await.unwrap(), (1, Some(Epoch(3))));
+        assert_eq!(recorded(&reconcilers, 1).await.failures_in_a_row, 1);
+        // The shard goes to another node, and with it the reason to warn about this one.
+        ownership.end(ShardId(7));
+        tokio::time::sleep(5 * MINUTE).await;
+        let status = reconcilers.statuses().remove(0);
+        assert_eq!((status.runs, status.failures_in_a_row, status.last_error), (1, 0, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -277,7 +298,7 @@ mod tests {
         runs.recv().await.unwrap();
         let before = tokio::time::Instant::now();
         stopping.cancel();
-        reconcilers.stop(MINUTE).await;
+        assert!(reconcilers.stop(MINUTE).await);
         assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
         assert_eq!((flushed.try_recv().unwrap().0, LAST.load(Ordering::Acquire)), (1, 1));
         assert!(runs.try_recv().is_err());

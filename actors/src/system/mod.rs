@@ -131,7 +131,7 @@ impl System {
         let left = tokio::time::timeout(patience, placement.call(PlacementMsg::Leave, None)).await;
         running.leaving.cancel();
         running.membership.leave(LEAVE_TIMEOUT).await;
-        // It goes on to watch who owns what.
+        // Placement goes on to watch who owns what.
         let _ = placement.cast(PlacementMsg::Reconcile);
         left.is_ok()
     }
@@ -148,12 +148,12 @@ impl System {
         if let Some(deployments) = running.deployments.take() {
             deployments.stop(None);
         }
-        running.reconcilers.stop(RECONCILERS_STOP_TIMEOUT).await;
+        let reconciled = running.reconcilers.stop(RECONCILERS_STOP_TIMEOUT).await;
         running.writer_queues.close();
         let drained = tokio::time::timeout(patience, async { while running.writers.join_next().await.is_some() {} }).await.is_ok();
         running.links.stop().await;
         running.writers.abort_all();
         running.tasks.abort_all();
-        handed_over && drained
+        handed_over && reconciled && drained
     }
 }
