@@ -159,7 +159,7 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
             format!("errors: {}", summary.errors),
         ]
         .into_iter()
-        .chain((devices < wanted).then(|| format!("NOT the {wanted} sockets that were meant: the limit of open files leaves {devices}")))
+        .chain((devices < wanted).then(|| format!("fewer than the {wanted} sockets intended: the limit of open files leaves {devices}")))
         .collect(),
     })
 }
@@ -210,7 +210,7 @@ async fn until_ended(environment: &ClusterEnvironment, count: usize) -> Result<(
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("only {ended} of {count} commands have ended within {ENDS_WITHIN:?}");
+            bail!("only {ended} of {count} commands finished within {ENDS_WITHIN:?}");
         }
         sleep(Duration::from_secs(1)).await;
     }

@@ -94,7 +94,10 @@ pub struct OperatorSummary {
 impl fmt::Display for OperatorSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { accepted, unknown, refused, retries } = self;
-        write!(f, "commands ordered: {accepted} accepted, {unknown} of unknown fate, {refused} orders refused; {retries} tries repeated")
+        write!(
+            f,
+            "commands requested: {accepted} accepted, {unknown} of unknown outcome, {refused} requests refused; {retries} attempts repeated"
+        )
     }
 }
 
@@ -322,7 +325,7 @@ impl OperatorState {
         }
         let answer = self.clients[node].login("admin", &self.plan.admin_password).await?;
         ensure!(answer.status == 200, "login answered {}: {}", answer.status, answer.detail());
-        let token = answer.json()["access_token"].as_str().context("the login's answer has no access_token")?.to_owned();
+        let token = answer.json()["access_token"].as_str().context("the sign-in response has no access_token")?.to_owned();
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(token)
     }

@@ -36,7 +36,7 @@ pub(super) fn check(history: &History) -> Check {
         "nothing to check: no command was sent".to_owned()
     } else {
         format!(
-            "{accepted} commands accepted of {} ordered, {} received, {} run, {} results acknowledged",
+            "{accepted} commands accepted of {} requested, {} received, {} run, {} results acknowledged",
             history.orders.len(),
             history.received.len(),
             history.executed.len(),
@@ -115,8 +115,8 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
         let accepted = format!("{name}, accepted by {} at {}", history.names.text(order.server), clock_text(order.answered_us));
         match found[..] {
             [row] => violations.extend(overdue(history, row).map(|how| violation(history, order.device, format!("{accepted}, {how}")))),
-            [] => violations.push(violation(history, order.device, format!("{accepted}, has vanished"))),
-            _ => violations.push(violation(history, order.device, format!("{accepted}, is there {} times", found.len()))),
+            [] => violations.push(violation(history, order.device, format!("{accepted}, is missing"))),
+            _ => violations.push(violation(history, order.device, format!("{accepted}, exists {} times", found.len()))),
         }
     }
     for (device, orders) in ordered {
@@ -126,7 +126,7 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
             violations.push(violation(
                 history,
                 device,
-                format!("has {rows} commands, but {orders} were ordered: a retry made another one"),
+                format!("has {rows} commands, but {orders} were requested: a retry created another"),
             ));
         }
     }
@@ -140,7 +140,7 @@ fn overdue(history: &History, row: &CommandRow) -> Option<String> {
     }
     let expired_at = clock_text(row.expires_us);
     if !OPEN.contains(&state) {
-        return Some(format!("is `{state}`, which is no state"));
+        return Some(format!("has the unknown state `{state}`"));
     }
     let overdue = history.stored.read_us > row.expires_us.saturating_add(EXPIRED_WITHIN_US);
     overdue.then(|| format!("is still {state}, although it expired at {expired_at}"))

@@ -74,7 +74,7 @@ pub(super) fn columns<const N: usize>(text: &str) -> Result<Vec<[&str; N]>> {
     text.lines()
         .map(|line| {
             let parts: Vec<&str> = line.splitn(N, '|').collect();
-            parts.try_into().ok().with_context(|| format!("psql answered `{line}` where {N} columns belong"))
+            parts.try_into().ok().with_context(|| format!("psql answered `{line}`, expected {N} columns"))
         })
         .collect()
 }

@@ -58,10 +58,10 @@ fn statuses(history: &History, violations: &mut Vec<Violation>) -> usize {
         match history.stored.last_status_s.get(device) {
             Some(status_s) if status_s == newest_s => {}
             Some(status_s) => {
-                let what = format!("has the status of {}, but its newest row is of {newest}", clock_text(status_s * 1_000_000));
+                let what = format!("has the status of {}, but a newer row of {newest}", clock_text(status_s * 1_000_000));
                 violations.push(violation(history, *device, what));
             }
-            None => violations.push(violation(history, *device, format!("has no status, but its newest row is of {newest}"))),
+            None => violations.push(violation(history, *device, format!("has no status, but a row of {newest}"))),
         }
     }
     devices.len()

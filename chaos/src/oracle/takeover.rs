@@ -111,11 +111,11 @@ fn failures_by_fault(history: &History) -> Vec<String> {
             left.into_iter().partition(|failure| failure.answered_us >= period.began_us && failure.sent_us < until_us);
         left = others;
         if !mine.is_empty() {
-            notes.push(format!("failed tries during and shortly after: {}: {}", period.text, by_error(history, period.server, &mine)));
+            notes.push(format!("failed attempts during and shortly after: {}: {}", period.text, by_error(history, period.server, &mine)));
         }
     }
     if !left.is_empty() {
-        notes.push(format!("failed tries with nothing wrong: {}", by_error(history, None, &left)));
+        notes.push(format!("failed attempts without a fault: {}", by_error(history, None, &left)));
     }
     notes
 }
@@ -180,7 +180,7 @@ fn first_responses_text(history: &History, period: &FaultPeriod) -> String {
     let at = format!("{} at {}", period.text, clock_text(period.began_us));
     let seconds = |us: i64| us as f64 / SECOND_US as f64;
     let (Some(median), Some(last)) = (waited_us.get(waited_us.len() / 2), waited_us.last()) else {
-        return format!("{at}: of its {never} devices none was heard again");
+        return format!("{at}: none of its {never} devices was acknowledged again");
     };
     let slowest: Vec<String> = waited_us
         .iter()

@@ -36,7 +36,7 @@ pub(super) fn check(history: &History, findings: &mut Findings) -> usize {
     for step in facts.steps.iter().filter(|step| step.step == "accepted" && step.status == Some(200)) {
         // The decision may have been made as soon as the report was sent.
         if let Some(period) = stopped(&step.deployment, step.sent_us) {
-            let what = format!("was let through by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(period));
+            let what = format!("was started by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(period));
             findings.add(history.devices.text(step.device), what);
         }
     }
