@@ -35,6 +35,7 @@ pub mod reconcile;
 pub mod rollout;
 pub mod shard;
 pub mod spreadsheet;
+pub mod telemetry;
 pub mod text;
 pub mod throttle;
 
