@@ -1,7 +1,10 @@
-//! The JSON types of the agent and admin API: shapes only, no rules.
+//! The JSON types of the agent and admin API: shapes only, no rules. Those of readings are made of `domain`'s telemetry table.
 //!
 //! Unknown fields are tolerated everywhere; limits and ranges are checked where
 //! these types become domain types. Times are RFC 3339 text.
+
+#[macro_use]
+mod reading;
 
 pub mod admin;
 pub mod agent;
