@@ -5,7 +5,6 @@ use std::sync::Arc;
 use domain::condition::Condition;
 use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
-use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
 use domain::shard::ShardId;
 use domain::{DeviceId, DeviceTokenId, Timestamp};
@@ -13,7 +12,8 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
-use crate::heartbeat::read_details;
+use crate::details::read_details;
+use crate::telemetry_column::{SELECTED, read_columns};
 use crate::{Store, StoreError};
 
 /// New device.
@@ -127,9 +127,7 @@ pub struct DeviceAccess {
 
 const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.model AS enrolled_model, d.manufacturer AS \
      enrolled_manufacturer, d.enrolled_at, d.credential_generation, d.fcm_token, d.key_version, d.deleted_at, s.bucket_at, s.received_at, \
-     s.last_seen_at, s.device_time, s.clock_rejected, s.battery_pct, s.charging, s.battery_temperature_c, s.app_version, \
-     s.agent_version_code, s.model, s.uptime_s, s.ram_available_mb, s.ram_pressure_pct, s.storage_free_mb, s.transport, \
-     s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details, d.monitored_package, \
+     s.last_seen_at, s.device_time, s.clock_rejected, s.details, d.monitored_package, \
      d.monitored_stale_after_s, c.version AS condition_version, c.online, c.low_battery, c.app_down, c.boot_id AS condition_boot_id, \
      c.agent_version AS condition_agent_version, c.agent_version_code AS condition_agent_version_code, \
      c.app_package AS condition_app_package, c.app_version AS condition_app_version";
@@ -137,6 +135,7 @@ const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.
 fn select_devices() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(COLUMNS);
+    query.push(SELECTED);
     query.push(" FROM device d LEFT JOIN device_last_status s USING (device_id) LEFT JOIN device_condition c USING (device_id) WHERE ");
     query
 }
@@ -146,27 +145,7 @@ fn read(row: &PgRow) -> Result<StoredDevice, StoreError> {
     let last = match received_at {
         None => None,
         Some(received_at) => {
-            let transport: Option<&str> = row.try_get("transport")?;
-            let mut telemetry = Telemetry {
-                battery_pct: row.try_get("battery_pct")?,
-                charging: row.try_get("charging")?,
-                battery_temperature_c: row.try_get("battery_temperature_c")?,
-                app_version: row.try_get("app_version")?,
-                agent_version_code: row.try_get("agent_version_code")?,
-                model: row.try_get("model")?,
-                uptime_s: row.try_get("uptime_s")?,
-                ram_available_mb: row.try_get("ram_available_mb")?,
-                ram_pressure_pct: row.try_get("ram_pressure_pct")?,
-                storage_free_mb: row.try_get("storage_free_mb")?,
-                transport: transport.and_then(|name| Transport::parse("transport", name).ok()),
-                net_validated: row.try_get("net_validated")?,
-                foreground_recent_s: row.try_get("foreground_recent_s")?,
-                app_running: row.try_get("app_running")?,
-                queue_depth: row.try_get("queue_depth")?,
-                boot_id: row.try_get("boot_id")?,
-                seq: row.try_get("seq")?,
-                ..Default::default()
-            };
+            let mut telemetry = read_columns(row)?;
             if let Some(details) = row.try_get::<Option<serde_json::Value>, _>("details")? {
                 read_details(&details, &mut telemetry);
             }

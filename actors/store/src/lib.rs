@@ -4,6 +4,9 @@
 //! checked at compile time against the committed schema, except those that
 //! are built at run time: what the filters of two lists select, and a partition's name.
 
+#[macro_use]
+mod telemetry_column;
+
 mod account;
 mod agent_build;
 mod agent_build_stat;
@@ -23,6 +26,7 @@ mod deployment_reading;
 mod deployment_record;
 mod deployment_report;
 mod deployment_transition;
+mod details;
 mod device;
 mod device_edit;
 mod device_event;
@@ -62,6 +66,7 @@ pub use deployment_reading::{DeploymentReading, IndexedTask, RefusedCommand};
 pub use deployment_record::target as deployment_target;
 pub use deployment_report::{TaskReport, TaskReportOutcome};
 pub use deployment_transition::{DeploymentTransition, TransitionOutcome};
+pub use details::same_details;
 pub use device::{Credential, DeviceAccess, DeviceListScope, NewDevice, StatusThresholds, StoredDevice};
 pub use device_edit::DeviceWork;
 pub use device_event::{EventCursor, RecordedChange, StoredEvent};
@@ -69,7 +74,7 @@ pub use enroll_token::{EnrollOutcome, NewEnrollToken, PresentedToken, TokenProgr
 pub use error::{Conflict, StoreError};
 pub use exec_command::ExecCommandRow;
 pub use flag::FlagRow;
-pub use heartbeat::{HeartbeatRow, same_details};
+pub use heartbeat::HeartbeatRow;
 pub use managed_package::{PackageRow, RemovePackageOutcome};
 pub use saved_filter::SavedFilter;
 pub use session::{NewSession, Rotation, SessionUser};
