@@ -1,6 +1,6 @@
 //! Field numbers of every message between nodes.
 //!
-//! A number is never used again for something else. A new field gets the next number, after the `;` that ends the fields of
+//! A number is never used again for something else (those of readings are in `domain`'s telemetry table). A new field gets the next number, after the `;` that ends the fields of
 //! protocol 3, and a type with a default ([`Message::absent`](super::codec::Message::absent)): nodes of other builds skip it, or read its default.
 //! A message with a new variant is refused as malformed by nodes that do not know it. Recorded bytes hold all of that: [`super::recorded`].
 
@@ -8,6 +8,7 @@ use domain::command::Channels;
 use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::reconcile::ReconcilerStatus;
+use domain::telemetry;
 
 use super::codec::{BadBody, Message, message, message_enum, message_struct};
 use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage};
@@ -76,43 +77,38 @@ message_struct!(WatchedApp { 1: package, 2: installed, 3: version_name, 4: versi
 message_enum!(Connectivity { 0: Online, 1: Offline, 2: NeverSeen });
 message_enum!(AppStatus { 0: Up, 1: Down, 2: Unknown });
 message_enum!(Transport { 0: Wifi, 1: Cellular, 2: Ethernet, 3: None, 4: Other });
-message_struct!(Telemetry {
-    1: battery_pct,
-    2: charging,
-    3: battery_temperature_c,
-    4: app_version,
-    5: agent_version_code,
-    6: android_version,
-    7: sdk_int,
-    8: patch_level,
-    9: build_id,
-    10: model,
-    11: manufacturer,
-    12: uptime_s,
-    13: ram_total_mb,
-    14: ram_available_mb,
-    15: ram_pressure_pct,
-    16: storage_free_mb,
-    17: transport,
-    18: ssid,
-    19: carrier,
-    20: ip,
-    21: net_validated,
-    22: metered,
-    23: foreground_recent_s,
-    24: app_running,
-    25: speedtest_service_running,
-    26: speedtest_foreground_recent_s,
-    27: power_ok,
-    28: doze_whitelisted,
-    29: is_device_owner,
-    30: in_call,
-    31: queue_depth,
-    32: boot_id,
-    33: seq,
-    34: self_heal_hints,
-    35: apps,
-});
+/// Number of the watched packages, the last field of protocol 3; the others have the numbers of the telemetry table.
+const APPS: u16 = 35;
+
+macro_rules! telemetry_message {
+    ({} $( { $number:literal $field:ident } )*) => {
+        impl Message for Telemetry {
+            fn write(&self, out: &mut message::Writer) {
+                $(if $number < APPS { out.field($number, &self.$field); })*
+                out.field(APPS, &self.apps);
+                $(if $number > APPS { out.later_field($number, &self.$field); })*
+                out.end();
+            }
+            fn read(input: &mut message::Reader<'_>) -> Result<Self, BadBody> {
+                let mut telemetry = Self::default();
+                if input.is_positional() {
+                    $(if $number < APPS { telemetry.$field = Message::read(input)?; })*
+                    telemetry.apps = Message::read(input)?;
+                } else {
+                    while let Some((number, value)) = input.next_field()? {
+                        match number {
+                            $($number => telemetry.$field = value.whole()?,)*
+                            APPS => telemetry.apps = value.whole()?,
+                            _ => {}
+                        }
+                    }
+                }
+                Ok(telemetry)
+            }
+        }
+    };
+}
+telemetry! { numbers => telemetry_message {} }
 
 /// Absent in protocol 3, which has it beside the view.
 impl Message for Channels {
