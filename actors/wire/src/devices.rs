@@ -1,5 +1,7 @@
 //! What people and scripts do with devices: edits, bulk calls, tables, filters, history and events.
 
+use domain::history::{Measures, Shares};
+use domain::telemetry;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -238,49 +240,53 @@ pub struct DeviceHistory {
     pub points: Vec<HistoryPoint>,
 }
 
-/// A point. Measures that were not asked for are left out.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
-pub struct HistoryPoint {
-    /// Start time.
-    pub at: String,
-    /// Heartbeats in it.
-    pub heartbeats: i64,
-    /// Part of the time in which the device was online, 0..1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub online_share: Option<f64>,
-    /// Charge, percent.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub battery_pct: Option<Option<Summary>>,
-    /// Battery temperature, degrees Celsius.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub battery_temperature_c: Option<Option<Summary>>,
-    /// Available memory, MiB.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub ram_available_mb: Option<Option<Summary>>,
-    /// Memory pressure, percent.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub ram_pressure_pct: Option<Option<Summary>>,
-    /// Free storage, MiB.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub storage_free_mb: Option<Option<Summary>>,
-    /// Part of the heartbeats in which it charged, 0..1.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
-    pub charging_share: Option<Option<f64>>,
-    /// Part of the heartbeats in which Android had validated the network, 0..1.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
-    pub net_validated_share: Option<Option<f64>>,
-    /// Parts of the heartbeats by kind of network.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<TransportShares>)]
-    pub transport_shares: Option<Option<TransportShares>>,
+macro_rules! history_point {
+    ({}
+        measures { $( { $field:ident $column:tt $prefix:tt $about:tt $label:tt $unit:ident $tone:tt } )* }
+        shares { $( { $answer:ident $share:ident $answer_column:tt $answer_prefix:tt $answer_about:tt } )* }
+    ) => {
+        /// A point. Measures that were not asked for are left out.
+        #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+        pub struct HistoryPoint {
+            /// Start time.
+            pub at: String,
+            /// Heartbeats in it.
+            pub heartbeats: i64,
+            /// Part of the time in which the device was online, 0..1.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub online_share: Option<f64>,
+            $(
+                #[doc = $about]
+                #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+                #[schema(value_type = Option<Summary>)]
+                pub $field: Option<Option<Summary>>,
+            )*
+            $(
+                #[doc = "Part of the heartbeats with yes, 0..1."]
+                #[doc = $answer_about]
+                #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+                #[schema(value_type = Option<f64>)]
+                pub $share: Option<Option<f64>>,
+            )*
+            /// Parts of the heartbeats by kind of network.
+            #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+            #[schema(value_type = Option<TransportShares>)]
+            pub transport_shares: Option<Option<TransportShares>>,
+        }
+
+        impl HistoryPoint {
+            /// What can be asked for.
+            pub const METRICS: &[&str] = &["online_share", $(stringify!($field),)* $(stringify!($share),)* "transport_shares"];
+
+            /// Sets those measures of the telemetry table that are wanted.
+            pub fn set(&mut self, wanted: impl Fn(&str) -> bool, measures: Measures<Option<Summary>>, shares: Shares<Option<f64>>) {
+                $(self.$field = wanted(stringify!($field)).then_some(measures.$field);)*
+                $(self.$share = wanted(stringify!($share)).then_some(shares.$answer);)*
+            }
+        }
+    };
 }
+telemetry! { history => history_point {} }
 
 /// A measure at a point.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]

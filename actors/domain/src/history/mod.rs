@@ -7,7 +7,11 @@
 //! Sums can be added, averages cannot, so slots carry sums and points are averaged last: it makes
 //! no difference how a point was cut into slots.
 
+mod measure;
+
 use chrono::{DateTime, TimeDelta};
+
+pub use measure::{Answers, CHARTS, Chart, Measure, Measures, Shares, Summary};
 
 use crate::invalid::{Invalid, in_range};
 use crate::{Timestamp, heartbeat};
@@ -119,54 +123,6 @@ pub fn is_after_settling(bucket_at: Timestamp, received_at: Timestamp) -> bool {
     bucket_at.date_naive() < (received_at - DAY_SETTLES_AFTER + SETTLING_MARGIN).date_naive()
 }
 
-/// A measure over some heartbeats.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Measure {
-    /// Number of values.
-    pub n: i64,
-    /// The least.
-    pub min: f64,
-    /// The sum.
-    pub sum: f64,
-    /// The most.
-    pub max: f64,
-}
-
-impl Measure {
-    fn add(&mut self, other: &Self) {
-        if other.n > 0 {
-            (self.min, self.max) = if self.n == 0 { (other.min, other.max) } else { (self.min.min(other.min), self.max.max(other.max)) };
-            self.n += other.n;
-            self.sum += other.sum;
-        }
-    }
-
-    fn summary(&self) -> Option<Summary> {
-        // A sum of rounded values may leave an average a hair outside.
-        (self.n > 0).then(|| Summary { min: self.min, avg: (self.sum / self.n as f64).clamp(self.min, self.max), max: self.max })
-    }
-}
-
-/// A question over some heartbeats.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Answers {
-    /// Number of answers.
-    pub n: i64,
-    /// Number of positive answers.
-    pub yes: i64,
-}
-
-impl Answers {
-    fn add(&mut self, other: Self) {
-        self.n += other.n;
-        self.yes += other.yes;
-    }
-
-    fn share(self) -> Option<f64> {
-        (self.n > 0).then(|| self.yes as f64 / self.n as f64)
-    }
-}
-
 /// Heartbeats by kind of network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transports {
@@ -195,33 +151,12 @@ pub struct Slot {
     pub last_at: Timestamp,
     /// Seconds between the first and the last in which the device counted as online.
     pub online_s: i64,
-    /// Charge, percent.
-    pub battery_pct: Measure,
-    /// Battery temperature, degrees Celsius.
-    pub battery_temperature_c: Measure,
-    /// Available memory, MiB.
-    pub ram_available_mb: Measure,
-    /// Memory pressure, percent.
-    pub ram_pressure_pct: Measure,
-    /// Free storage, MiB.
-    pub storage_free_mb: Measure,
-    /// Whether it charged.
-    pub charging: Answers,
-    /// Whether Android validated the network.
-    pub net_validated: Answers,
+    /// The measures of the telemetry table.
+    pub measures: Measures<Measure>,
+    /// The questions of the telemetry table.
+    pub answers: Shares<Answers>,
     /// Kinds of network.
     pub transports: Transports,
-}
-
-/// A measure at a point.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Summary {
-    /// The least.
-    pub min: f64,
-    /// The average.
-    pub avg: f64,
-    /// The most.
-    pub max: f64,
 }
 
 /// Parts of the heartbeats at a point by kind of network, each 0..1; together 1.
@@ -248,20 +183,10 @@ pub struct Point {
     pub heartbeats: i64,
     /// Part of the time in which the device counted as online, 0..1.
     pub online_share: f64,
-    /// Charge, percent.
-    pub battery_pct: Option<Summary>,
-    /// Battery temperature, degrees Celsius.
-    pub battery_temperature_c: Option<Summary>,
-    /// Available memory, MiB.
-    pub ram_available_mb: Option<Summary>,
-    /// Memory pressure, percent.
-    pub ram_pressure_pct: Option<Summary>,
-    /// Free storage, MiB.
-    pub storage_free_mb: Option<Summary>,
-    /// Part of the heartbeats in which it charged, 0..1.
-    pub charging_share: Option<f64>,
-    /// Part of the heartbeats in which Android had validated the network, 0..1.
-    pub net_validated_share: Option<f64>,
+    /// The measures of the telemetry table.
+    pub measures: Measures<Option<Summary>>,
+    /// Part of the heartbeats with yes, 0..1, of each question of the telemetry table.
+    pub shares: Shares<Option<f64>>,
     /// Kinds of network.
     pub transports: Option<TransportShares>,
 }
@@ -270,13 +195,8 @@ pub struct Point {
 struct Bin {
     heartbeats: i64,
     online_ms: i64,
-    battery_pct: Measure,
-    battery_temperature_c: Measure,
-    ram_available_mb: Measure,
-    ram_pressure_pct: Measure,
-    storage_free_mb: Measure,
-    charging: Answers,
-    net_validated: Answers,
+    measures: Measures<Measure>,
+    answers: Shares<Answers>,
     transports: Transports,
 }
 
@@ -284,13 +204,8 @@ impl Bin {
     fn add(&mut self, slot: &Slot) {
         self.heartbeats += slot.heartbeats;
         self.online_ms += slot.online_s * 1000;
-        self.battery_pct.add(&slot.battery_pct);
-        self.battery_temperature_c.add(&slot.battery_temperature_c);
-        self.ram_available_mb.add(&slot.ram_available_mb);
-        self.ram_pressure_pct.add(&slot.ram_pressure_pct);
-        self.storage_free_mb.add(&slot.storage_free_mb);
-        self.charging.add(slot.charging);
-        self.net_validated.add(slot.net_validated);
+        self.measures.add(&slot.measures);
+        self.answers.add(&slot.answers);
         let (to, from) = (&mut self.transports, slot.transports);
         to.wifi += from.wifi;
         to.cellular += from.cellular;
@@ -307,13 +222,8 @@ impl Bin {
             at,
             heartbeats: self.heartbeats,
             online_share: (self.online_ms as f64 / lasts_ms.max(1) as f64).clamp(0.0, 1.0),
-            battery_pct: self.battery_pct.summary(),
-            battery_temperature_c: self.battery_temperature_c.summary(),
-            ram_available_mb: self.ram_available_mb.summary(),
-            ram_pressure_pct: self.ram_pressure_pct.summary(),
-            storage_free_mb: self.storage_free_mb.summary(),
-            charging_share: self.charging.share(),
-            net_validated_share: self.net_validated.share(),
+            measures: self.measures.map(|measure| measure.summary()),
+            shares: self.answers.map(Answers::share),
             transports: (told > 0).then(|| TransportShares {
                 wifi: share(wifi),
                 cellular: share(cellular),
@@ -415,7 +325,7 @@ mod tests {
                     slot.online_s += (at(*second) - slot.last_at).num_seconds().min(offline_after_s);
                     slot.last_at = at(*second);
                     slot.heartbeats += 1;
-                    slot.battery_pct.add(&measure);
+                    slot.measures.battery_pct.add(&measure);
                 }
                 None => slots.push(Slot {
                     at: start,
@@ -423,13 +333,8 @@ mod tests {
                     first_at: at(*second),
                     last_at: at(*second),
                     online_s: 0,
-                    battery_pct: measure,
-                    battery_temperature_c: Measure::default(),
-                    ram_available_mb: Measure::default(),
-                    ram_pressure_pct: Measure::default(),
-                    storage_free_mb: Measure::default(),
-                    charging: Answers::default(),
-                    net_validated: Answers::default(),
+                    measures: Measures { battery_pct: measure, ..Default::default() },
+                    answers: Shares::default(),
                     transports: Transports { wifi: 1, ..Default::default() },
                 }),
             }
@@ -477,7 +382,7 @@ mod tests {
         assert_eq!(plan.step_s, 900);
         let told = [(0, Some(50)), (600, Some(40)), (2700, Some(10))];
         let points = downsample(&plan, &slots(&told, 900, 900), TimeDelta::seconds(900));
-        let average = |n: usize| points[n].battery_pct.map(|summary: Summary| summary.avg);
+        let average = |n: usize| points[n].measures.battery_pct.map(|summary: Summary| summary.avg);
         assert_eq!((average(0), average(1), average(2), average(3)), (Some(45.0), None, None, Some(10.0)));
         let online: Vec<f64> = points.iter().map(|point| point.online_share).collect();
         assert_eq!(online, [1.0, 600.0 / 900.0, 0.0, 1.0]);
@@ -517,8 +422,8 @@ mod tests {
             let fine = downsample(&plan, &slots(&told, 10, 900), offline_after);
             for (one, other) in coarse.iter().zip(&fine) {
                 prop_assert!((one.online_share - other.online_share).abs() < 1e-9);
-                prop_assert_eq!(one.battery_pct.map(|s| (s.min, s.max)), other.battery_pct.map(|s| (s.min, s.max)));
-                if let (Some(a), Some(b)) = (one.battery_pct, other.battery_pct) {
+                prop_assert_eq!(one.measures.battery_pct.map(|s| (s.min, s.max)), other.measures.battery_pct.map(|s| (s.min, s.max)));
+                if let (Some(a), Some(b)) = (one.measures.battery_pct, other.measures.battery_pct) {
                     prop_assert!((a.avg - b.avg).abs() < 1e-9 && a.min <= a.avg && a.avg <= a.max);
                 }
             }
