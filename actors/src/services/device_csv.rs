@@ -10,9 +10,9 @@ use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::bulk::{BULK_MAX, BulkAction, Decision};
 use domain::edit::{DevicePatch, Editable};
-use domain::heartbeat::Transport;
 use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
+use domain::telemetry::{Field, Reading};
 use domain::{DeviceId, Invalid};
 use futures_util::stream::{self, Stream, StreamExt};
 use store::{DeviceListScope, StatusThresholds};
@@ -33,28 +33,15 @@ const BATCH: i64 = 500;
 /// Marks a file as UTF-8 for programs that would guess otherwise (RFC 3629, section 6).
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-const COLUMNS: [&str; 20] = [
-    "id",
-    "alias",
-    "tags",
-    "groups",
-    "status",
-    "app_status",
-    "model",
-    "manufacturer",
-    "hardware_id",
-    "android_version",
-    "app_version",
-    "agent_version_code",
-    "battery_pct",
-    "charging",
-    "transport",
-    "storage_free_mb",
-    "monitored_app",
-    "monitored_stale_after_s",
-    "enrolled_at",
-    "last_seen_at",
-];
+/// Columns before those of the telemetry table.
+const FIRST_COLUMNS: [&str; 9] = ["id", "alias", "tags", "groups", "status", "app_status", "model", "manufacturer", "hardware_id"];
+/// Columns behind them.
+const LAST_COLUMNS: [&str; 4] = ["monitored_app", "monitored_stale_after_s", "enrolled_at", "last_seen_at"];
+
+fn columns() -> Vec<String> {
+    let telemetry = Field::exported().into_iter().map(|field| field.name);
+    FIRST_COLUMNS.into_iter().chain(telemetry).chain(LAST_COLUMNS).map(str::to_owned).collect()
+}
 
 /// Result of an import, carried out or previewed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -146,7 +133,7 @@ impl DeviceService {
         let filter = filter.checked()?;
         let permit =
             Arc::clone(&self.exports).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
-        let mut head = Bytes::from(table([COLUMNS.map(str::to_owned)])?);
+        let mut head = Bytes::from(table([columns()])?);
         if byte_order_mark {
             head = [BYTE_ORDER_MARK.as_bytes(), &head].concat().into();
         }
@@ -350,25 +337,22 @@ fn field_changes(before: &Editable, after: &Editable) -> Vec<FieldChange> {
 }
 
 /// Rows as text. Every cell is quoted, so that whatever a program takes for a separator is none.
-pub(super) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Result<Vec<u8>, ServiceError> {
+pub(super) fn table(rows: impl IntoIterator<Item = impl AsRef<[String]>>) -> Result<Vec<u8>, ServiceError> {
     let mut writer =
         csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for row in rows {
         // Writing to memory fails on rows of different lengths only, and these have one.
-        writer.write_record(&row).map_err(|_| ServiceError::Internal)?;
+        writer.write_record(row.as_ref()).map_err(|_| ServiceError::Internal)?;
     }
     writer.into_inner().map_err(|_| ServiceError::Internal)
 }
 
-fn cells(device: &DeviceDetails) -> [String; COLUMNS.len()] {
+fn cells(device: &DeviceDetails) -> Vec<String> {
     let (view, identity) = (&device.view, &device.view.identity);
     let told = view.last.as_deref().map(|last| &last.telemetry);
     let text = |text: Option<&str>| text.map(neutralised).unwrap_or_default();
-    fn shown(value: Option<impl ToString>) -> String {
-        value.map(|value| value.to_string()).unwrap_or_default()
-    }
     let time = |at: domain::Timestamp| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-    [
+    let first = [
         identity.id.to_string(),
         neutralised(&identity.alias),
         neutralised(&joined(&identity.tags)),
@@ -378,18 +362,18 @@ fn cells(device: &DeviceDetails) -> [String; COLUMNS.len()] {
         text(view.model()),
         text(identity.manufacturer.as_deref()),
         text(identity.hardware_id.as_deref()),
-        text(told.and_then(|told| told.android_version.as_deref())),
-        text(view.app_version()),
-        shown(told.and_then(|told| told.agent_version_code)),
-        shown(view.battery_pct()),
-        shown(told.and_then(|told| told.charging)),
-        shown(told.and_then(|told| told.transport).map(Transport::as_str)),
-        shown(told.and_then(|told| told.storage_free_mb)),
+    ];
+    let telemetry = Field::exported().into_iter().map(|field| match told.and_then(field.get) {
+        Some(Reading::Text(words)) => neutralised(words),
+        reading => reading.map(|reading| reading.to_string()).unwrap_or_default(),
+    });
+    let last = [
         text(device.monitored.as_ref().map(|app| app.package.as_str())),
-        shown(device.monitored.as_ref().and_then(|app| app.stale_after_s)),
+        device.monitored.as_ref().and_then(|app| app.stale_after_s).map(|seconds| seconds.to_string()).unwrap_or_default(),
         time(identity.enrolled_at),
         view.last_seen_at.map(time).unwrap_or_default(),
-    ]
+    ];
+    first.into_iter().chain(telemetry).chain(last).collect()
 }
 
 #[cfg(test)]
@@ -423,7 +407,7 @@ mod tests {
 
     #[test]
     fn every_cell_is_quoted_and_lines_end_as_the_format_says() {
-        let row: [String; COLUMNS.len()] = std::array::from_fn(|n| if n == 0 { "a\"b".to_owned() } else { String::new() });
+        let row: Vec<String> = (0..columns().len()).map(|n| if n == 0 { "a\"b".to_owned() } else { String::new() }).collect();
         let text = String::from_utf8(table([row]).unwrap()).unwrap();
         assert!(text.starts_with("\"a\"\"b\",\"\",") && text.ends_with("\"\"\r\n"), "{text}");
     }
