@@ -6,6 +6,7 @@
 mod heartbeat;
 mod profile;
 
+use domain::telemetry::Telemetry;
 use rand::{Rng, RngExt};
 use uuid::Uuid;
 
@@ -70,6 +71,8 @@ pub struct State {
     pub storage_free_mb: f64,
     /// Whether a call is going on.
     pub in_call: bool,
+    /// Readings that matter to nothing but the heartbeat, as it has them.
+    pub readings: Telemetry,
 }
 
 impl State {
@@ -89,6 +92,7 @@ impl State {
             ram_available_mb: profile.ram_total_mb as f64 * rng.random_range(0.25..0.5),
             storage_free_mb: profile.storage_total_mb as f64 * rng.random_range(0.15..0.7),
             in_call: false,
+            readings: Telemetry::default(),
         }
     }
 }
