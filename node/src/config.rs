@@ -21,12 +21,13 @@ mod heartbeat;
 mod http;
 mod rate_limits;
 mod sections;
+mod telemetry;
 mod unified_push;
 
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
     AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
-    UnifiedPush,
+    Telemetry, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -69,6 +70,7 @@ impl Config {
         self.rate_limits.check()?;
         self.enrollment.check()?;
         self.heartbeat.check()?;
+        self.telemetry.opted_in()?;
         in_range("device.offline_after_seconds", self.device.offline_after_seconds, 1, 31_536_000)?;
         in_range("device.low_battery_pct", self.device.low_battery_pct, 0, 100)?;
         in_range("device.app_stale_after_seconds", self.device.app_stale_after_seconds, 1, i32::MAX)?;
@@ -194,6 +196,7 @@ mod tests {
             ("NEXMDM__HEARTBEAT__WRITERS", "0", "heartbeat.writers"),
             ("NEXMDM__HEARTBEAT__WRITERS", "-1", "heartbeat.writers"),
             ("NEXMDM__LOG__FORMAT", "xml", "log.format"),
+            ("NEXMDM__TELEMETRY__OPT_IN", "location, mood", "telemetry.opt_in"),
             ("NEXMDM__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, proxy", "http.trusted_proxies"),
             ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
             ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),

@@ -10,6 +10,7 @@ use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
 use domain::heartbeat::Heartbeat;
 use domain::query::DeviceFilter;
+use domain::telemetry::OptIn;
 use domain::{DeviceId, Invalid, Timestamp, text};
 use wire::agent::RegisterRequest;
 use wire::lenient::Int;
@@ -43,11 +44,16 @@ pub(crate) fn registration(request: RegisterRequest) -> Result<Registration, Inv
     .checked()
 }
 
-/// A heartbeat of `device_id`, received at `now`.
+/// A heartbeat of `device_id`, received at `now`, without opt-in readings that are not kept.
 ///
 /// # Errors
 /// Names the field that is out of its limits; 403 when it is another device's.
-pub(crate) fn heartbeat(device_id: DeviceId, mut reported: wire::agent::Heartbeat, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
+pub(crate) fn heartbeat(
+    device_id: DeviceId,
+    mut reported: wire::agent::Heartbeat,
+    kept: &OptIn,
+    now: Timestamp,
+) -> Result<IncomingHeartbeat, ApiError> {
     if let Some(claimed) = reported.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
         let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
         if claimed != device_id {
@@ -56,7 +62,7 @@ pub(crate) fn heartbeat(device_id: DeviceId, mut reported: wire::agent::Heartbea
     }
     let device_time = reported.timestamp_utc.as_deref().map(time).transpose()?;
     let fcm_token = text::optional("fcm_token", reported.fcm_token.take(), text::FCM_TOKEN_MAX_CHARS)?;
-    let telemetry = reported.telemetry()?;
+    let telemetry = reported.telemetry(kept)?;
     Ok(IncomingHeartbeat { status: Arc::new(Heartbeat::new(device_id, device_time, telemetry, now).into()), fcm_token })
 }
 
@@ -128,7 +134,7 @@ mod tests {
         DeviceId(uuid::Uuid::from_u128(7))
     }
     fn parse(json: &str) -> Result<IncomingHeartbeat, ApiError> {
-        heartbeat(id(), serde_json::from_str(json).unwrap(), now())
+        heartbeat(id(), serde_json::from_str(json).unwrap(), &OptIn::default(), now())
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub(crate) fn reading(reading: Reading<'_>, unit: Unit) -> String {
         (Reading::Integer(mib), Unit::Mebibytes) => mebibytes(mib),
         (Reading::Integer(count), Unit::Count) => number(count.unsigned_abs()),
         (Reading::Single(celsius), Unit::Celsius) => format!("{celsius:.1} °C"),
+        (reading, Unit::Degrees) => format!("{reading}°"),
         (Reading::Time(at), _) => iso(at),
         (reading, unit) if unit.symbol().is_empty() => reading.to_string(),
         (reading, unit) => format!("{reading} {}", unit.symbol()),

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use domain::heartbeat::{Telemetry, WatchedApp};
-use domain::telemetry;
+use domain::{Timestamp, telemetry};
 use serde_json::{Map, Value, json};
 
 /// The last field that was there when digests were stored first. Later ones take part when they are reported only, so that a
@@ -50,6 +50,35 @@ impl Detail for i32 {
     }
     fn digest(&self, hasher: &mut Fnv) {
         self.hash(hasher);
+    }
+}
+
+macro_rules! number_details {
+    ($($type:ty),+) => {$(
+        impl Detail for $type {
+            fn json(&self) -> Value {
+                json!(self)
+            }
+            fn read(json: &Value) -> Option<Self> {
+                json.as_f64().map(|number| number as Self)
+            }
+            fn digest(&self, hasher: &mut Fnv) {
+                self.to_bits().hash(hasher);
+            }
+        }
+    )+};
+}
+number_details!(f32, f64);
+
+impl Detail for Timestamp {
+    fn json(&self) -> Value {
+        json!(self.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+    }
+    fn read(json: &Value) -> Option<Self> {
+        json.as_str()?.parse().ok()
+    }
+    fn digest(&self, hasher: &mut Fnv) {
+        self.timestamp_micros().hash(hasher);
     }
 }
 

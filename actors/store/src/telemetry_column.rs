@@ -1,7 +1,7 @@
 //! Readings of the telemetry table as columns: their types in the database, and the way there and back.
 
 use domain::heartbeat::{Telemetry, Transport};
-use domain::telemetry;
+use domain::{Timestamp, telemetry};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -17,9 +17,11 @@ macro_rules! numbered {
     (@ i32 $($all:tt)*) => { numbered! { @@ "integer" $($all)* } };
     (@ i64 $($all:tt)*) => { numbered! { @@ "bigint" $($all)* } };
     (@ f32 $($all:tt)*) => { numbered! { @@ "real" $($all)* } };
+    (@ f64 $($all:tt)*) => { numbered! { @@ "double precision" $($all)* } };
     (@ bool $($all:tt)*) => { numbered! { @@ "boolean" $($all)* } };
     (@ String $($all:tt)*) => { numbered! { @@ "text" $($all)* } };
     (@ Transport $($all:tt)*) => { numbered! { @@ "text" $($all)* } };
+    (@ Timestamp $($all:tt)*) => { numbered! { @@ "timestamptz" $($all)* } };
     (@@ $type:tt $then:ident $args:tt [$($done:tt)*] $left:tt { $field:ident $next:tt { $($row:tt)* } } $($rest:tt)*) => {
         numbered! { $then $args [$($done)* { $field $next $type $($row)* }] $left $($rest)* }
     };
@@ -50,7 +52,7 @@ macro_rules! stored_as_they_are {
         }
     )+};
 }
-stored_as_they_are!(i16, i32, i64, f32, bool);
+stored_as_they_are!(i16, i32, i64, f32, f64, bool, Timestamp);
 
 impl ColumnValue for String {
     type Stored<'a> = &'a str;

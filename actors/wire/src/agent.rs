@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::telemetry::{Telemetry, WatchedApp};
+use domain::telemetry::{OptIn, Telemetry, WatchedApp};
 use domain::{Invalid, telemetry};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -116,19 +116,20 @@ macro_rules! heartbeat {
         }
 
         impl Heartbeat {
-            /// The readings, each checked against its range.
+            /// The readings that are kept, each checked against its range.
             ///
             /// # Errors
             /// Names the first field that breaks its limit, and the limit.
-            pub fn telemetry(self) -> Result<Telemetry, Invalid> {
+            pub fn telemetry(self, kept: &OptIn) -> Result<Telemetry, Invalid> {
                 $(let $object = self.$object.unwrap_or_default();)*
                 let apps = self.app_versions.unwrap_or_default().into_iter().map(|(package, app)| app.unwrap_or_default().watched(package));
-                Telemetry {
+                let mut telemetry = Telemetry {
                     $($($part: received(concat!(stringify!($object), ".", stringify!($part_key)), known!($part_range $object.$part_key))?,)*)*
                     $($field: received(stringify!($key), known!($range self.$key))?,)*
                     apps: apps.collect(),
-                }
-                .checked()
+                };
+                telemetry.drop_unless(kept);
+                telemetry.checked()
             }
 
             /// The heartbeat of a device with these readings.
@@ -242,18 +243,18 @@ mod tests {
     #[test]
     fn every_field_arrives_and_goes_back() {
         let told: Heartbeat = serde_json::from_str(include_str!("../fixtures/heartbeat-full.json")).unwrap();
-        let telemetry = told.telemetry().unwrap();
+        let telemetry = told.telemetry(&OptIn::all()).unwrap();
         for field in FIELDS {
             assert!((field.get)(&telemetry).is_some(), "heartbeat-full.json lacks {}", field.path);
         }
         assert_eq!((telemetry.battery_temperature_c, telemetry.foreground_recent_s), (Some(31.1), Some(12)));
         let text = serde_json::to_string(&Heartbeat::of(&telemetry)).unwrap();
-        assert_eq!(serde_json::from_str::<Heartbeat>(&text).unwrap().telemetry().unwrap(), telemetry, "{text}");
+        assert_eq!(serde_json::from_str::<Heartbeat>(&text).unwrap().telemetry(&OptIn::all()).unwrap(), telemetry, "{text}");
     }
 
     #[test]
     fn a_number_that_means_unknown_is_none() {
-        let telemetry = |text: &str| serde_json::from_str::<Heartbeat>(text).unwrap().telemetry();
+        let telemetry = |text: &str| serde_json::from_str::<Heartbeat>(text).unwrap().telemetry(&OptIn::default());
         assert_eq!(telemetry(r#"{"monitored_foreground_recent_s":-1}"#).unwrap().foreground_recent_s, None);
         assert_eq!(telemetry(r#"{"monitored_foreground_recent_s":-2}"#).unwrap_err().field, "monitored_foreground_recent_s");
         assert_eq!(telemetry(r#"{"seq":-1}"#).unwrap_err().field, "seq");

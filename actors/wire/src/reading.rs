@@ -1,7 +1,8 @@
 //! A reading of the telemetry table in JSON: its types, and the way to the server's type and back.
 
-use domain::Invalid;
+use chrono::{DateTime, SecondsFormat};
 use domain::telemetry::Transport;
+use domain::{Invalid, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::lenient::{Float, Int};
@@ -16,9 +17,11 @@ macro_rules! typed {
     (@ i32 $($all:tt)*) => { typed! { @@ [Int] [i32] [] $($all)* } };
     (@ i64 $($all:tt)*) => { typed! { @@ [Int] [i64] [] $($all)* } };
     (@ f32 $($all:tt)*) => { typed! { @@ [Float] [f32] [] $($all)* } };
+    (@ f64 $($all:tt)*) => { typed! { @@ [Float] [f64] [] $($all)* } };
     (@ bool $($all:tt)*) => { typed! { @@ [bool] [bool] [] $($all)* } };
     (@ String $($all:tt)*) => { typed! { @@ [String] [String] [] $($all)* } };
     (@ Transport $($all:tt)*) => { typed! { @@ [String] [String] [] $($all)* } };
+    (@ Timestamp $($all:tt)*) => { typed! { @@ [String] [String] [] $($all)* } };
     (@ JsonText $($all:tt)*) => {
         typed! { @@ [Box<RawValue>] [String] [#[schema(value_type = Option<serde_json::Value>)]] $($all)* }
     };
@@ -82,6 +85,15 @@ impl Reading<Float> for f32 {
     }
 }
 
+impl Reading<Float> for f64 {
+    fn received(_path: &str, sent: Float) -> Result<Self, Invalid> {
+        Ok(sent.0)
+    }
+    fn sent(&self) -> Float {
+        Float(*self)
+    }
+}
+
 impl Reading<bool> for bool {
     fn received(_path: &str, sent: bool) -> Result<Self, Invalid> {
         Ok(sent)
@@ -106,6 +118,16 @@ impl Reading<String> for Transport {
     }
     fn sent(&self) -> String {
         self.as_str().to_owned()
+    }
+}
+
+impl Reading<String> for Timestamp {
+    fn received(path: &str, sent: String) -> Result<Self, Invalid> {
+        let time = DateTime::parse_from_rfc3339(&sent);
+        time.map(|time| time.to_utc()).map_err(|_| Invalid::new(path, "not a time as in 2026-11-21T15:36:17Z"))
+    }
+    fn sent(&self) -> String {
+        self.to_rfc3339_opts(SecondsFormat::AutoSi, true)
     }
 }
 
@@ -138,10 +160,16 @@ macro_rules! shown_as_they_are {
         }
     )+};
 }
-shown_as_they_are!(i16, i32, i64, f32, bool, String);
+shown_as_they_are!(i16, i32, i64, f32, f64, bool, String);
 
 impl Shown<String> for Transport {
     fn shown(&self) -> String {
         self.as_str().to_owned()
+    }
+}
+
+impl Shown<String> for Timestamp {
+    fn shown(&self) -> String {
+        self.to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 }

@@ -184,7 +184,8 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let told = parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
+        let told = parse_json::<Heartbeat>(text)
+            .and_then(|told| convert::heartbeat(self.credentials.device_id, told, &self.app.opted_in, clock::now()));
         let incoming = match told {
             Ok(incoming) => incoming,
             Err(error) => return self.bad_frame(id, error).await,

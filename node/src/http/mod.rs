@@ -55,6 +55,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use domain::Invalid;
+use domain::telemetry::OptIn;
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +87,8 @@ pub(crate) struct App {
     pub(crate) rate_limits: RateLimits,
     /// Whose word on where a request comes from is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Opt-in readings that are kept.
+    pub(crate) opted_in: OptIn,
     /// How devices and people reach the server.
     pub(crate) public_url: String,
     /// The configuration.
@@ -104,6 +107,7 @@ impl App {
             system,
             rate_limits: RateLimits::new(&config.rate_limits, &observability.rate_limited),
             trusted_proxies: config.http.trusted_networks()?,
+            opted_in: config.telemetry.opted_in()?,
             observability,
             stopping,
             sockets: Arc::new(Semaphore::new(config.socket.connections_max)),

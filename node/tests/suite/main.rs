@@ -29,4 +29,5 @@ mod outage;
 mod people;
 mod push;
 mod task_reports;
+mod telemetry;
 mod unified_push;

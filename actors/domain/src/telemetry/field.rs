@@ -38,6 +38,8 @@ pub struct Field {
     pub opt_in: Option<&'static str>,
     /// The reading of a device.
     pub get: fn(&Telemetry) -> Option<Reading<'_>>,
+    /// Drops the reading.
+    pub clear: fn(&mut Telemetry),
 }
 
 impl Field {
@@ -62,6 +64,10 @@ pub enum Unit {
     Seconds,
     /// MiB.
     Mebibytes,
+    /// Degrees of an angle.
+    Degrees,
+    /// Meters.
+    Meters,
     /// Things.
     Count,
 }
@@ -75,6 +81,8 @@ impl Unit {
             Self::Celsius => "°C",
             Self::Seconds => "s",
             Self::Mebibytes => "MiB",
+            Self::Degrees => "°",
+            Self::Meters => "m",
         }
     }
 }

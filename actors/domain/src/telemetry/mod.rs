@@ -1,9 +1,14 @@
 //! Telemetry: what a heartbeat says about its device, and what is known about each of its fields.
 
 mod field;
+mod opt_in;
 mod table;
 
 pub use field::{Field, Page, Reading, Section, Storage, Unit};
+pub use opt_in::OptIn;
+
+/// Types that rows name.
+pub use crate::Timestamp;
 
 use crate::invalid::{Invalid, in_range};
 use crate::telemetry;
@@ -175,6 +180,7 @@ macro_rules! field_list {
             page: field::page!($page),
             opt_in: field::option!($($kept)?),
             get: |telemetry| telemetry.$field.as_ref().map(field::AsReading::reading),
+            clear: |telemetry| telemetry.$field = None,
         }),*];
     };
 }

@@ -126,7 +126,7 @@ fn scale(unit: domain::telemetry::Unit, samples: &[Sample]) -> Scale {
         Of::Percent => Scale::percent(),
         Of::Celsius => Scale::around(lowest, highest, Unit::Celsius, 4),
         Of::Mebibytes => Scale::from_zero(highest, Unit::Mebibytes, 4),
-        Of::None | Of::Seconds | Of::Count => Scale::from_zero(highest, Unit::Count, 4),
+        Of::None | Of::Seconds | Of::Degrees | Of::Meters | Of::Count => Scale::from_zero(highest, Unit::Count, 4),
     }
 }
 

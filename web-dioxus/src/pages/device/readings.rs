@@ -97,7 +97,13 @@ fn listed(section: Section, telemetry: &Telemetry) -> Vec<(&'static str, Option<
         };
         (field.label, shown)
     };
-    FIELDS.iter().enumerate().filter(|(_, field)| field.page == Page::Listed(section)).map(at).collect()
+    let listed = FIELDS.iter().enumerate().filter(|(_, field)| field.page == Page::Listed(section));
+    // An opt-in reading is not missed where nobody asked for it.
+    listed
+        .map(|(n, field)| (field, at((n, field))))
+        .filter(|(field, (_, value))| field.opt_in.is_none() || value.is_some())
+        .map(|(_, row)| row)
+        .collect()
 }
 
 /// One reading, large.
