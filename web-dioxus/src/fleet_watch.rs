@@ -213,6 +213,7 @@ pub(crate) mod tests {
             ram_pressure_pct: Some(69),
             storage_free_mb: Some(5120),
             uptime_s: Some(86_400 + 3700),
+            cpu_load_pct: Some(37),
             app_running: Some(!n.is_multiple_of(5)),
             apps: vec![WatchedApp {
                 package: "io.example".into(),

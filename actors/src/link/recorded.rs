@@ -26,7 +26,7 @@ use crate::messages::{
 };
 
 /// Every field set, so that none can change unnoticed.
-fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
+fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
     let at = |second: i64| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
     let id = DeviceId(uuid::Uuid::from_u128(7));
     let text = |text: &str| Some(text.to_owned());
@@ -64,6 +64,7 @@ fn full() -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView) {
         queue_depth: Some(3),
         boot_id: text("boot"),
         seq: Some(4711),
+        cpu_load_pct: recording.has_edition(3).then_some(37),
         self_heal_hints: text("{}"),
         apps: vec![WatchedApp { package: "a.b".into(), installed: Some(true), version_name: text("3"), version_code: Some(321) }],
     };
@@ -111,7 +112,7 @@ fn sample<T: Message + Debug + PartialEq + 'static>(format: Format, name: &'stat
 /// Every message, with every variant and every field that a recording has.
 fn messages(recording: &Recording) -> Vec<Sample> {
     let format = recording.format;
-    let (device, node, status, view) = full();
+    let (device, node, status, view) = full(recording);
     let time = chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap();
     let socket = SocketRef { node, socket: 5 };
     let item = ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket) };
@@ -245,10 +246,11 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 3] = [
+const RECORDINGS: [Recording; 4] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
+    Recording { name: "4-3", format: Format::Numbered, edition: 3, text: include_str!("recorded/4-3.txt") },
 ];
 
 #[test]

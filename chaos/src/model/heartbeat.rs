@@ -101,6 +101,7 @@ mod tests {
             assert_eq!(json["timestamp_utc"], "2026-11-21T15:36:17Z");
             assert!((0..=100).contains(&json["battery"]["pct"].as_i64().unwrap()), "{text}");
             assert!((0..=100).contains(&json["memory"]["pressure_pct"].as_i64().unwrap()), "{text}");
+            assert!((0..=100).contains(&json["cpu_load_pct"].as_i64().unwrap()), "{text}");
             assert!(json["monitored_foreground_recent_s"].as_i64().unwrap() >= -1, "{text}");
             assert_eq!(json["queue_depth"], 3);
             assert!(json.get("device_id").is_none());

@@ -77,6 +77,7 @@ macro_rules! telemetry {
   { 32  boot_id                       String     boot_id                    "Changes with every boot."                                        "Boot id"                   None      [64]                             [column "boot_id"]               []                                          []    []   []              [] }
   { 33  seq                           i64        seq                        "Counts heartbeats within a boot."                                "Sequence number"           None      [0, 9223372036854775807]         [column "seq"]                   []                                          []    []   []              [] }
   { 34  self_heal_hints               JsonText   self_heal_hints            "Opaque hints of the agent's self-repair."                        "Self-repair hints"         None      [bytes 4096]                     [detail "self_heal_hints"]       []                                          []    []   []              [] }
+  { 36  cpu_load_pct                  i16        cpu_load_pct               "Load of the processors, 0..100."                                  "Processor load"            Percent   [0, 100]                         [column "cpu_load_pct"]          [measure "cpu_load" charted "good"]         [pub] [7]  [System]        [] }
 } }
         }
     };

@@ -212,10 +212,17 @@ mod tests {
             app_version: Some("1.4.0".into()),
             metered: Some(false),
             queue_depth: Some(1_234),
+            cpu_load_pct: Some(37),
             ..Telemetry::default()
         };
-        let wanted =
-            [("Android", "13 (API 33)"), ("Uptime", "1 d 1 h"), ("Version", "1.4.0"), ("Metered", "No"), ("Queued heartbeats", "1,234")];
+        let wanted = [
+            ("Android", "13 (API 33)"),
+            ("Uptime", "1 d 1 h"),
+            ("Processor load", "37 %"),
+            ("Version", "1.4.0"),
+            ("Metered", "No"),
+            ("Queued heartbeats", "1,234"),
+        ];
         assert_eq!(shown(&told), wanted.map(|(name, value)| (name, value.to_owned())));
     }
 
