@@ -65,6 +65,10 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
         boot_id: text("boot"),
         seq: Some(4711),
         cpu_load_pct: recording.has_edition(3).then_some(37),
+        location_lat: recording.has_edition(4).then_some(52.520_008),
+        location_lon: recording.has_edition(4).then_some(13.404_954),
+        location_accuracy_m: recording.has_edition(4).then_some(12.5),
+        location_at: recording.has_edition(4).then(|| at(1)),
         self_heal_hints: text("{}"),
         apps: vec![WatchedApp { package: "a.b".into(), installed: Some(true), version_name: text("3"), version_code: Some(321) }],
     };
@@ -246,11 +250,12 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 4] = [
+const RECORDINGS: [Recording; 5] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
     Recording { name: "4-3", format: Format::Numbered, edition: 3, text: include_str!("recorded/4-3.txt") },
+    Recording { name: "4-4", format: Format::Numbered, edition: 4, text: include_str!("recorded/4-4.txt") },
 ];
 
 #[test]

@@ -32,6 +32,7 @@ async fn malformed_oversized_and_out_of_range_heartbeats_are_refused_by_name() {
         (r#"{"battery":{"pct":101}}"#, 422, "battery.pct"),
         (r#"{"battery":{"pct":-1}}"#, 422, "battery.pct"),
         (r#"{"cpu_load_pct":101}"#, 422, "cpu_load_pct"),
+        (r#"{"location":{"at":"noon"}}"#, 422, "location.at"),
         (r#"{"battery":{"pct":1e99}}"#, 422, "battery.pct"),
         (r#"{"battery":{"pct":"full"}}"#, 422, "battery.pct"),
         (r#"{"battery":{"temperature_c":"NaN"}}"#, 422, "battery.temperature_c"),

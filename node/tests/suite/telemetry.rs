@@ -1,7 +1,7 @@
 //! Readings of heartbeats: from the device into the store, the API, the export and the history.
 
 use domain::telemetry::{FIELDS, Storage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{Bench, options};
 
@@ -47,4 +47,32 @@ async fn every_reading_is_stored_shown_and_exported() {
     }
     bench.node.restart().await.unwrap();
     assert_eq!(bench.client.get_json(&path, &bench.admin).await.unwrap(), shown, "read back");
+}
+
+#[tokio::test]
+async fn a_position_is_dropped_unless_it_is_configured() {
+    let position =
+        |bench: &Bench| bench.sql("SELECT count(*) FROM device_last_status WHERE details::text LIKE '%52.52%' OR details ? 'location_at'");
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk").await;
+    let outside = json!({"location": {"lat": 91, "lon": 13.4}});
+    for heartbeat in [full(), outside.clone()] {
+        let answer = bench.client.post("/v1/heartbeat", Some(&device.session_token), &heartbeat).await.unwrap();
+        assert_eq!(answer.status, 200, "what is not kept is not checked either: {}", answer.detail());
+    }
+    assert_eq!(position(&bench), "0");
+    let shown = bench.client.get_json(&format!("/v1/devices/{}", device.device_id), &bench.admin).await.unwrap();
+    assert!(shown["last"]["location_lat"].is_null() && shown["last"]["cpu_load_pct"] == 37, "{shown}");
+
+    let bench = Bench::with(options().env("NEXMDM__TELEMETRY__OPT_IN", "location")).await;
+    let device = bench.enroll("kiosk").await;
+    let answer = bench.client.post("/v1/heartbeat", Some(&device.session_token), &outside).await.unwrap();
+    assert_eq!((answer.status, answer.detail().starts_with("location.lat")), (422, true), "{}", answer.detail());
+    assert_eq!(bench.client.post("/v1/heartbeat", Some(&device.session_token), &full()).await.unwrap().status, 200);
+    assert_eq!(position(&bench), "1");
+    let shown = bench.client.get_json(&format!("/v1/devices/{}", device.device_id), &bench.admin).await.unwrap();
+    assert_eq!(
+        (&shown["last"]["location_lon"], &shown["last"]["location_accuracy_m"], &shown["last"]["location_at"]),
+        (&json!(13.404954), &json!(12.5), &json!("2026-11-21T15:36:02.000Z"))
+    );
 }

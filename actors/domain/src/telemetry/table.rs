@@ -79,6 +79,12 @@ macro_rules! telemetry {
   { 34  self_heal_hints               JsonText   self_heal_hints            "Opaque hints of the agent's self-repair."                        "Self-repair hints"         None      [bytes 4096]                     [detail "self_heal_hints"]       []                                          []    []   []              [] }
   { 36  cpu_load_pct                  i16        cpu_load_pct               "Load of the processors, 0..100."                                  "Processor load"            Percent   [0, 100]                         [column "cpu_load_pct"]          [measure "cpu_load" charted "good"]         [pub] [7]  [System]        [] }
 } }
+{ location Location "Position of the device, where the server is configured to keep it." {
+  { 37  location_lat                  f64        lat                        "Latitude in degrees, north positive."                            "Latitude"                  Degrees   [-90.0, 90.0]                    [detail "location_lat"]          []                                          [pub] [8]  [System]        [opt_in "location"] }
+  { 38  location_lon                  f64        lon                        "Longitude in degrees, east positive."                            "Longitude"                 Degrees   [-180.0, 180.0]                  [detail "location_lon"]          []                                          [pub] [9]  [System]        [opt_in "location"] }
+  { 39  location_accuracy_m           f32        accuracy_m                 "Radius around the position in which the device is with a probability of 68 %, m." "Location accuracy" Meters [0.0, 100000000.0]          [detail "location_accuracy_m"]   []                                          [pub] [10] [System]        [opt_in "location"] }
+  { 40  location_at                   Timestamp  at                         "Time of the position."                                           "Location time"             None      []                               [detail "location_at"]           []                                          [pub] [11] [System]        [opt_in "location"] }
+} }
         }
     };
 }

@@ -213,12 +213,16 @@ mod tests {
             metered: Some(false),
             queue_depth: Some(1_234),
             cpu_load_pct: Some(37),
+            location_lat: Some(52.520008),
+            location_accuracy_m: Some(12.5),
             ..Telemetry::default()
         };
         let wanted = [
             ("Android", "13 (API 33)"),
             ("Uptime", "1 d 1 h"),
             ("Processor load", "37 %"),
+            ("Latitude", "52.520008°"),
+            ("Location accuracy", "12.5 m"),
             ("Version", "1.4.0"),
             ("Metered", "No"),
             ("Queued heartbeats", "1,234"),
