@@ -317,7 +317,7 @@ mod tests {
                 model: Some("Joy 2".into()),
                 app_status: Some(AppStatus::Down),
             },
-            sort: Sort { key: SortKey::Battery, descending: true },
+            sort: Sort { key: SortKey::BATTERY, descending: true },
             selected: Selection::of([id(1), id(2)]),
         }
     }

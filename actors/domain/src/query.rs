@@ -6,6 +6,7 @@ use chrono::Datelike;
 
 use crate::device::{AppStatus, Connectivity, DeviceView};
 use crate::invalid::in_range;
+use crate::telemetry::{FIELDS, Field};
 use crate::text::bounded;
 use crate::{DeviceId, Invalid, Timestamp};
 
@@ -86,19 +87,30 @@ pub enum SortKey {
     Alias,
     /// Last seen; never comes first.
     LastSeen,
-    /// Battery level; unknown comes first.
-    Battery,
+    /// A reading of the telemetry table; unknown comes first.
+    Reading(&'static Field),
     /// Time of enrollment.
     Enrolled,
 }
 
 impl SortKey {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Alias, "alias"), (Self::LastSeen, "last_seen_at"), (Self::Battery, "battery_pct"), (Self::Enrolled, "enrolled_at")];
+    /// Battery level.
+    pub const BATTERY: Self = Self::Reading(Field::numbered(1));
+
+    /// Every sort key.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let readings = FIELDS.iter().filter(|field| field.sortable).map(Self::Reading);
+        [Self::Alias, Self::LastSeen].into_iter().chain(readings).chain([Self::Enrolled])
+    }
 
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(key, _)| *key == self).map_or("alias", |(_, name)| name)
+        match self {
+            Self::Alias => "alias",
+            Self::LastSeen => "last_seen_at",
+            Self::Reading(field) => field.name,
+            Self::Enrolled => "enrolled_at",
+        }
     }
 }
 
@@ -118,11 +130,10 @@ impl Sort {
     /// The key is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
-        SortKey::ALL
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(key, _)| Self { key: *key, descending })
-            .ok_or_else(|| Invalid::new("sort", "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)"))
+        SortKey::all().find(|key| key.as_str() == name).map(|key| Self { key, descending }).ok_or_else(|| {
+            let known = SortKey::all().map(SortKey::as_str).collect::<Vec<_>>().join(", ");
+            Invalid::new("sort", format!("not one of {known} (a leading - reverses)"))
+        })
     }
 
     /// Compares two devices in this order.
@@ -130,12 +141,18 @@ impl Sort {
         let by_key = match self.key {
             SortKey::Alias => a.identity.alias.as_bytes().cmp(b.identity.alias.as_bytes()),
             SortKey::LastSeen => a.last_seen_at.cmp(&b.last_seen_at),
-            SortKey::Battery => a.battery_pct().cmp(&b.battery_pct()),
+            SortKey::Reading(field) => rank(field, a).cmp(&rank(field, b)),
             SortKey::Enrolled => a.identity.enrolled_at.cmp(&b.identity.enrolled_at),
         };
         let ascending = by_key.then_with(|| a.identity.id.cmp(&b.identity.id));
         if self.descending { ascending.reverse() } else { ascending }
     }
+}
+
+/// Place of a device in the order of a reading.
+pub fn rank(field: &Field, view: &DeviceView) -> i64 {
+    let telemetry = view.last.as_deref().map(|last| &last.telemetry);
+    field.rank(telemetry)
 }
 
 /// Cursor of a page of devices: the last one of the page before.
@@ -165,7 +182,7 @@ impl Cursor {
         let reads = match sort.key {
             SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
             SortKey::LastSeen => self.key == NEVER || is_time(&self.key),
-            SortKey::Battery => self.key.parse::<i16>().is_ok(),
+            SortKey::Reading(field) => field.is_rank(&self.key),
             SortKey::Enrolled => is_time(&self.key),
         };
         if reads { Ok(self) } else { Err(Invalid::new("cursor", "not a cursor of this list and order")) }
@@ -249,6 +266,16 @@ mod tests {
         let filter = DeviceFilter { text: Some("a\0".into()), ..Default::default() };
         assert_eq!(filter.checked().unwrap_err().field, "text");
         assert!(DeviceFilter { battery_below: Some(102), ..Default::default() }.checked().is_err());
+    }
+
+    #[test]
+    fn every_sort_key_reads_by_its_name() {
+        assert_eq!(SortKey::BATTERY.as_str(), "battery_pct");
+        for key in SortKey::all() {
+            assert_eq!(Sort::parse(&format!("-{}", key.as_str())), Ok(Sort { key, descending: true }));
+        }
+        let refused = Sort::parse("mood").unwrap_err();
+        assert_eq!(refused.problem, "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)");
     }
 
     #[test]

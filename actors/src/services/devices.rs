@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
-use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
+use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey, rank};
 use domain::{DeviceId, Timestamp};
 use store::{DeviceListScope, StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
@@ -163,7 +163,7 @@ pub(super) fn cursor(last: &DeviceView, sort: Sort) -> Cursor {
     let key = match sort.key {
         SortKey::Alias => last.identity.alias.clone(),
         SortKey::LastSeen => last.last_seen_at.map_or_else(|| NEVER.to_owned(), Cursor::time_key),
-        SortKey::Battery => last.battery_pct().unwrap_or(-1).to_string(),
+        SortKey::Reading(field) => rank(field, last).to_string(),
         SortKey::Enrolled => Cursor::time_key(last.identity.enrolled_at),
     };
     Cursor { key, id: last.identity.id }

@@ -7,6 +7,7 @@ use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, Mon
 use domain::enrollment::Registration;
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
 use domain::shard::ShardId;
+use domain::telemetry::UNKNOWN_RANK;
 use domain::{DeviceId, DeviceTokenId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
@@ -341,10 +342,11 @@ impl Store {
         query.push(scope.condition());
         push_filter(&mut query, filter, thresholds);
         let (column, cast) = match sort.key {
-            SortKey::Alias => ("d.alias", "text"),
-            SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')", "timestamptz"),
-            SortKey::Battery => ("coalesce(s.battery_pct, -1)", "smallint"),
-            SortKey::Enrolled => ("d.enrolled_at", "timestamptz"),
+            SortKey::Alias => ("d.alias".to_owned(), "text"),
+            SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')".to_owned(), "timestamptz"),
+            // The name of a row of the telemetry table, which is its column's.
+            SortKey::Reading(field) => (format!("coalesce(s.{}, {UNKNOWN_RANK})", field.name), "bigint"),
+            SortKey::Enrolled => ("d.enrolled_at".to_owned(), "timestamptz"),
         };
         let (comparison, direction) = if sort.descending { ("<", "DESC") } else { (">", "ASC") };
         if let Some(after) = after {

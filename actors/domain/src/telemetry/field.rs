@@ -1,9 +1,13 @@
 //! A row of the telemetry table at run time: what pages, exports and documents need to know of a field.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::{Telemetry, Transport};
 use crate::Timestamp;
+
+/// Rank of what is unknown: before everything that is known.
+pub const UNKNOWN_RANK: i64 = -1;
 
 /// A field of the telemetry.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,8 @@ pub struct Field {
     pub in_api: bool,
     /// Place among the telemetry of the device export.
     pub csv: Option<u8>,
+    /// Whether lists of devices can be sorted by it.
+    pub sortable: bool,
     /// Place on the device page.
     pub page: Page,
     /// Name by which the configuration asks for it; `None` for what is always kept.
@@ -42,7 +48,52 @@ pub struct Field {
     pub clear: fn(&mut Telemetry),
 }
 
+/// By the number, which no other field has.
+impl PartialEq for Field {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Field {}
+
+impl Hash for Field {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
 impl Field {
+    /// The field of this number; there has to be one.
+    #[allow(clippy::panic, reason = "for constants: a number that is not in the table does not compile")]
+    pub const fn numbered(number: u16) -> &'static Self {
+        let mut at = 0;
+        while at < super::FIELDS.len() {
+            if super::FIELDS[at].number == number {
+                return &super::FIELDS[at];
+            }
+            at += 1;
+        }
+        panic!("no field has this number")
+    }
+
+    /// Place of a device in the order of this field: the value, -1 when it is unknown.
+    pub fn rank(&self, telemetry: Option<&Telemetry>) -> i64 {
+        match telemetry.and_then(self.get) {
+            Some(Reading::Integer(number)) => number,
+            _ => UNKNOWN_RANK,
+        }
+    }
+
+    /// Whether a text is a rank of this field.
+    pub fn is_rank(&self, text: &str) -> bool {
+        match self.kind {
+            "i16" => text.parse::<i16>().is_ok(),
+            "i32" => text.parse::<i32>().is_ok(),
+            _ => text.parse::<i64>().is_ok(),
+        }
+    }
+
     /// The fields of the device export, in its order.
     pub fn exported() -> Vec<&'static Self> {
         let mut fields: Vec<_> = super::FIELDS.iter().filter(|field| field.csv.is_some()).collect();

@@ -4,7 +4,7 @@ mod field;
 mod opt_in;
 mod table;
 
-pub use field::{Field, Page, Reading, Section, Storage, Unit};
+pub use field::{Field, Page, Reading, Section, Storage, UNKNOWN_RANK, Unit};
 pub use opt_in::OptIn;
 
 /// Types that rows name.
@@ -161,7 +161,7 @@ fn checked_apps(apps: Vec<WatchedApp>) -> Result<Vec<WatchedApp>, Invalid> {
 macro_rules! field_list {
     ({} $( {
         $object:tt $no:tt $field:ident $type:ident $key:ident $about:tt $label:tt $unit:ident $range:tt [$stored:ident $name:tt]
-        $history:tt $api:tt [$($csv:tt)?] $page:tt [$(opt_in $kept:tt)?]
+        $history:tt $api:tt [$($csv:tt)?] $sort:tt $page:tt [$(opt_in $kept:tt)?]
     } )*) => {
         /// The rows of the telemetry table, in its order.
         pub const FIELDS: &[Field] = &[$(Field {
@@ -177,6 +177,7 @@ macro_rules! field_list {
             plotted: field::given!($history),
             in_api: field::given!($api),
             csv: field::option!($($csv)?),
+            sortable: field::given!($sort),
             page: field::page!($page),
             opt_in: field::option!($($kept)?),
             get: |telemetry| telemetry.$field.as_ref().map(field::AsReading::reading),

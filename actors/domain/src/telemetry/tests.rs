@@ -38,6 +38,12 @@ fn rows_are_told_apart_by_number_name_path_and_place() {
     for field in FIELDS {
         let (Storage::column(name) | Storage::status(name) | Storage::detail(name)) = field.storage;
         assert_eq!(name, field.name, "one name from the heartbeat's arrival to the API");
+        let whole_from_zero = matches!(field.kind, "i16" | "i32" | "i64") && field.range.starts_with("0..");
+        assert!(
+            !field.sortable || (whole_from_zero && !matches!(field.storage, Storage::detail(_))),
+            "{}: not to be sorted by",
+            field.name
+        );
         assert!(!field.plotted || matches!(field.storage, Storage::column(_)), "{}: a plot reads stored heartbeats", field.name);
     }
 }
