@@ -137,7 +137,7 @@ macro_rules! heartbeat {
                 let apps = telemetry.apps.iter().map(|app| (app.package.clone(), Some(AppVersion::of(app))));
                 Self {
                     app_versions: Some(apps.collect()),
-                    $($object: Some($Object { $($part_key: sent(&telemetry.$part),)* }),)*
+                    $($object: [$(telemetry.$part.is_some()),*].contains(&true).then(|| $Object { $($part_key: sent(&telemetry.$part),)* }),)*
                     $($key: sent(&telemetry.$field),)*
                     ..Self::default()
                 }
@@ -250,6 +250,12 @@ mod tests {
         assert_eq!((telemetry.battery_temperature_c, telemetry.foreground_recent_s), (Some(31.1), Some(12)));
         let text = serde_json::to_string(&Heartbeat::of(&telemetry)).unwrap();
         assert_eq!(serde_json::from_str::<Heartbeat>(&text).unwrap().telemetry(&OptIn::all()).unwrap(), telemetry, "{text}");
+    }
+
+    #[test]
+    fn an_object_without_a_reading_is_left_out() {
+        let told = Heartbeat::of(&Telemetry { battery_pct: Some(50), ..Telemetry::default() });
+        assert!(told.battery.is_some() && told.memory.is_none() && told.location.is_none());
     }
 
     #[test]
