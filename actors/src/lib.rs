@@ -17,13 +17,11 @@
 
 pub mod agent_updates;
 pub mod apk_library;
-pub mod clock;
 pub mod console;
 pub mod crypto;
 pub mod deployment;
 pub mod device;
 pub mod enrollment_kit;
-mod error;
 mod file_sender;
 pub mod fleet_view;
 mod history;
@@ -47,5 +45,4 @@ pub mod sockets;
 mod system;
 pub mod writers;
 
-pub use error::ServiceError;
 pub use system::{ClusterStart, Secrets, StartError, System};

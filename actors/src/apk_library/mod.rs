@@ -24,12 +24,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::{ApkId, ApkUploadId, Invalid, Timestamp};
+use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
 use secrecy::SecretBox;
 use store::ApkRow;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::ServiceError;
 use crate::file_sender::{RateLimiter, send_file};
 use crate::signed_url::{APK_FILES, UrlSigner};
 use cache::{Cache, Wanted};

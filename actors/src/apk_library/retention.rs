@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::ServiceError;
 use domain::access::{Origin, Principal};
 use domain::apk::superfluous;
 use domain::shard::shard_of_name;
@@ -15,7 +16,6 @@ use futures_util::future::BoxFuture;
 use store::{DeletedApk, Store};
 
 use super::ApkLibrary;
-use crate::ServiceError;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 
 /// Uploads that are removed in one run.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use apksig::{SigningBlock, ValueSigningBlock};
 use bytes::Bytes;
+use domain::ServiceError;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::location::{ApkLocation, ApkSource, how_to_get_one};
-use crate::ServiceError;
 use crate::apk_library::reader;
 use crate::file_sender::send_file;
 

@@ -4,14 +4,13 @@ use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::apk::{NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
 use domain::text::bounded;
-use domain::{ApkId, ApkUploadId, Invalid, UserId};
+use domain::{ApkId, ApkUploadId, Invalid, ServiceError, UserId};
 use futures_util::{Stream, StreamExt};
 use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
 use uuid::Uuid;
 
 use super::ApkService;
 use crate::apk_library::UploadedFile;
-use crate::{ServiceError, clock};
 
 /// Longest name of a file, in characters.
 const FILE_NAME_MAX_CHARS: usize = 255;

@@ -6,7 +6,7 @@ use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
-use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, Timestamp};
+use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, ServiceError, Timestamp};
 use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
 use uuid::Uuid;
@@ -21,7 +21,6 @@ use crate::fleet_view::FleetView;
 use crate::messages::DeviceRequest;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
 
 /// A token just made; the only time its secret is known.
 #[derive(Clone)]

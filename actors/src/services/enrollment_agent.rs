@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 
 use super::{AgentBuildService, EnrollmentService};
-use crate::ServiceError;
 use crate::enrollment_kit::PACKAGE;
 use crate::enrollment_kit::apk::ApkFacts;
 use crate::enrollment_kit::location::{ApkSource, how_to_get_one};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use domain::access::{Permission, Principal};
 use domain::enrollment::{BATCH_MAX, TokenStatus};
-use domain::{EnrollTokenId, Invalid, Timestamp};
+use domain::{EnrollTokenId, Invalid, ServiceError, Timestamp};
 use store::{PresentedToken, TokenProgress};
 
 use super::EnrollmentService;
@@ -13,7 +13,6 @@ use crate::enrollment_kit::apk::ApkDownload;
 use crate::enrollment_kit::qr::{self, Provisioning, Wifi};
 use crate::enrollment_kit::quote::Shell;
 use crate::enrollment_kit::script::{self, ScriptRequest, ScriptToken};
-use crate::{ServiceError, clock};
 
 /// Longest enrollment token, in bytes; ours have 43.
 const TOKEN_MAX_BYTES: usize = 200;

@@ -26,7 +26,7 @@ use crate::services::{
 };
 use crate::settings::Settings;
 use crate::writers::HeartbeatWriters;
-use crate::{clock, history, partition};
+use crate::{history, partition};
 pub use start::{ClusterStart, Secrets, StartError};
 
 /// How long the database may take to note that this node leaves.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use domain::ServiceError;
 use tokio::sync::watch;
 
 use super::runtime::Core;
-use crate::ServiceError;
 use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_library::{self, ApkLibrary};
 use crate::history::{self, RetentionPeriods};
