@@ -16,13 +16,12 @@
 //! ```
 
 pub mod agent_updates;
-pub mod apk_library;
+mod apk_retention;
 pub mod console;
 pub mod crypto;
 pub mod deployment;
 pub mod device;
 pub mod enrollment_kit;
-mod file_sender;
 pub mod fleet_view;
 mod history;
 mod housekeeping;
@@ -40,7 +39,6 @@ mod rpc;
 pub mod services;
 pub mod settings;
 pub mod shard;
-pub mod signed_url;
 pub mod sockets;
 mod system;
 pub mod writers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::device::DevicePolicy;
 
 pub use crate::agent_updates::AgentUpdateSettings;
-pub use crate::apk_library::ApkSettings;
+
 pub use crate::deployment::DeploymentSettings;
 pub use crate::enrollment_kit::KitSettings;
 pub use crate::history::HistorySettings;
@@ -46,5 +46,5 @@ pub struct Settings {
     /// Deployments.
     pub deployments: DeploymentSettings,
     /// The APK library.
-    pub apks: ApkSettings,
+    pub apks: apk::ApkSettings,
 }

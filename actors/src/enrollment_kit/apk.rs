@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::location::{ApkLocation, ApkSource, how_to_get_one};
-use crate::apk_library::reader;
-use crate::file_sender::send_file;
+use apk::file_sender::send_file;
+use apk::reader;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -21,8 +21,8 @@ mod settings;
 use domain::{Invalid, Timestamp};
 use secrecy::SecretBox;
 
-use crate::signed_url::{AGENT_APK, UrlSigner};
 use apk::AgentApk;
+use ::apk::signed_url::{AGENT_APK, UrlSigner};
 pub use settings::KitSettings;
 
 /// The agent's package.

@@ -22,10 +22,10 @@ use crate::agent_updates::AgentUpdateSettings;
 use crate::agent_updates::{
     BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, RunningAgent, cohorts, hour_of, promoted_of, running, versions,
 };
-use crate::apk_library::ApkLibrary;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
+use apk::ApkLibrary;
 
 /// Longest release notes, in characters; the same is a CHECK.
 const NOTES_MAX_CHARS: usize = 4_000;

@@ -8,7 +8,7 @@ use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{ApkId, ServiceError, Timestamp};
 use store::{ApkRow, DeletedApk, Store};
 
-use crate::apk_library::{ApkLibrary, LibraryFile};
+use apk::{ApkLibrary, LibraryFile};
 
 /// APKs and managed packages, for people; and their files, for whoever has a signed address.
 #[derive(Clone)]

@@ -170,7 +170,7 @@ impl EnrollmentService {
     /// Unauthorized when the address is not ours or has expired; not found when there is no APK;
     /// overloaded when too many downloads run.
     pub async fn agent_apk(&self, expires: i64, signature: &str) -> Result<ApkDownload, ServiceError> {
-        if !self.kit.signer.holds(crate::signed_url::AGENT_APK.1, expires, signature, clock::now()) {
+        if !self.kit.signer.holds(apk::signed_url::AGENT_APK.1, expires, signature, clock::now()) {
             return Err(ServiceError::Unauthorized);
         }
         self.kit.apk.open().await
