@@ -21,7 +21,6 @@ pub mod console;
 pub mod crypto;
 pub mod deployment;
 pub mod device;
-pub mod enrollment_kit;
 pub mod fleet_view;
 mod history;
 mod housekeeping;

@@ -9,10 +9,10 @@ use store::{PresentedToken, TokenProgress};
 
 use super::EnrollmentService;
 use crate::crypto::sha256;
-use crate::enrollment_kit::apk::ApkDownload;
-use crate::enrollment_kit::qr::{self, Provisioning, Wifi};
-use crate::enrollment_kit::quote::Shell;
-use crate::enrollment_kit::script::{self, ScriptRequest, ScriptToken};
+use enrollment_kit::agent_apk::ApkDownload;
+use enrollment_kit::qr::{self, Provisioning, Wifi};
+use enrollment_kit::quote::Shell;
+use enrollment_kit::script::{self, ScriptRequest, ScriptToken};
 
 /// Longest enrollment token, in bytes; ours have 43.
 const TOKEN_MAX_BYTES: usize = 200;
