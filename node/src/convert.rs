@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
 use domain::device::{AppStatus, Connectivity, MonitoredApp};
@@ -11,7 +10,7 @@ use domain::enrollment::Registration;
 use domain::heartbeat::Heartbeat;
 use domain::query::DeviceFilter;
 use domain::telemetry::OptIn;
-use domain::{DeviceId, Invalid, Timestamp, text};
+use domain::{DeviceId, Invalid, ServiceError, Timestamp, text};
 use wire::agent::RegisterRequest;
 use wire::lenient::Int;
 
