@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
-use domain::device::{AppStatus, Connectivity, MonitoredApp};
+use domain::device::MonitoredApp;
 use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
@@ -73,24 +73,9 @@ fn time(text: &str) -> Result<Timestamp, Invalid> {
 /// Filter of devices.
 ///
 /// # Errors
-/// The status is unknown; other limits are the service's.
-pub(crate) fn filter(filter: wire::devices::Filter) -> Result<DeviceFilter, Invalid> {
-    let connectivity = |name: &str| {
-        [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen]
-            .into_iter()
-            .find(|known| known.as_str() == name)
-            .ok_or_else(|| Invalid::new("status", "not one of online, offline, never_seen"))
-    };
-    Ok(DeviceFilter {
-        connectivity: filter.status.as_deref().map(connectivity).transpose()?,
-        tag: filter.tag,
-        group: filter.group,
-        text: filter.text,
-        battery_below: filter.battery_below,
-        app_version: filter.app_version,
-        model: filter.model,
-        app_status: filter.app_status.as_deref().map(|name| AppStatus::parse("app_status", name)).transpose()?,
-    })
+/// Names the filter whose value is of another kind or out of its limits.
+pub(crate) fn filter(filter: wire::device_filter::Filter) -> Result<DeviceFilter, Invalid> {
+    DeviceFilter::of(filter.0)
 }
 
 /// The app that a device is there to run.

@@ -24,6 +24,7 @@ mod cookies;
 mod deployments_url;
 mod field_labels;
 mod files;
+mod filter_text;
 mod fleet_watch;
 mod format;
 mod history;

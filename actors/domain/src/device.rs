@@ -81,6 +81,29 @@ pub enum Connectivity {
 }
 
 impl Connectivity {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Online, Self::Offline, Self::NeverSeen];
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// The name is not one of the three.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == name)
+            .ok_or_else(|| Invalid::new(field, "not one of online, offline, never_seen"))
+    }
+
+    /// Title on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Online => "Online",
+            Self::Offline => "Offline",
+            Self::NeverSeen => "Never seen",
+        }
+    }
+
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -112,6 +135,15 @@ impl AppStatus {
     /// The name is not one of the three.
     pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
         Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Invalid::new(field, "not one of up, down, unknown"))
+    }
+
+    /// Title on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Up => "Up",
+            Self::Down => "Down",
+            Self::Unknown => "Unknown",
+        }
     }
 
     /// Name in the API.

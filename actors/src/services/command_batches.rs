@@ -336,18 +336,20 @@ fn target_shown(target: &BulkTarget) -> String {
     }
 }
 
-/// A filter, for people and the record.
+/// A filter, for people and the record. Every value is text, as builds before have written them.
 pub(super) fn filter_shown(filter: &DeviceFilter) -> serde_json::Value {
-    let wanted = [
-        ("status", filter.connectivity.map(|one| one.as_str().to_owned())),
-        ("tag", filter.tag.clone()),
-        ("group", filter.group.clone()),
-        ("text", filter.text.clone()),
-        ("battery_below", filter.battery_below.map(|pct| pct.to_string())),
-        ("app_version", filter.app_version.clone()),
-        ("model", filter.model.clone()),
-        ("app_status", filter.app_status.map(|one| one.as_str().to_owned())),
-    ];
-    let wanted: serde_json::Map<_, _> = wanted.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect();
-    json!(wanted)
+    let shown: serde_json::Map<_, _> = filter.values().map(|(key, value)| (key.spec().name.to_owned(), json!(value.to_string()))).collect();
+    json!(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_trail_names_a_filter_as_it_always_did() {
+        let filter = DeviceFilter { tag: Some("till".into()), battery_below: Some(20), ..DeviceFilter::default() };
+        assert_eq!(target_shown(&BulkTarget::Filter(filter)), r#"{"filter":{"battery_below":"20","tag":"till"}}"#);
+        assert_eq!(target_shown(&BulkTarget::Filter(DeviceFilter::default())), r#"{"filter":{}}"#);
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
+use domain::device::{DeviceIdentity, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
@@ -13,6 +13,7 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
+use crate::device_filter::{StatusThresholds, push_filter};
 use crate::heartbeat::read_details;
 use crate::{Store, StoreError};
 
@@ -64,20 +65,6 @@ impl StoredDevice {
             last: self.last.map(Arc::new),
             last_seen_at: self.last_seen_at,
         }
-    }
-}
-
-/// Thresholds of the status of devices, at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusThresholds {
-    online_since: Timestamp,
-    app_stale_after_s: i32,
-}
-
-impl StatusThresholds {
-    /// Thresholds at `now`.
-    pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
-        Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
     }
 }
 
@@ -435,49 +422,5 @@ impl Store {
     pub async fn set_fcm_token(&self, id: DeviceId, fcm_token: &str) -> Result<(), StoreError> {
         sqlx::query!("UPDATE device SET fcm_token = $2 WHERE device_id = $1", id.0, fcm_token).execute(&self.pool).await?;
         Ok(())
-    }
-}
-
-/// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, thresholds: StatusThresholds) {
-    let StatusThresholds { online_since, app_stale_after_s } = thresholds;
-    match filter.connectivity {
-        Some(Connectivity::Online) => drop(query.push(" AND s.last_seen_at > ").push_bind(online_since)),
-        Some(Connectivity::Offline) => drop(query.push(" AND s.last_seen_at <= ").push_bind(online_since)),
-        Some(Connectivity::NeverSeen) => drop(query.push(" AND s.device_id IS NULL")),
-        None => {}
-    }
-    if let Some(tag) = &filter.tag {
-        query.push(" AND d.tags @> ARRAY[").push_bind(tag.clone()).push("]");
-    }
-    if let Some(group) = &filter.group {
-        query.push(" AND d.groups @> ARRAY[").push_bind(group.clone()).push("]");
-    }
-    if let Some(limit) = filter.battery_below {
-        query.push(" AND s.battery_pct < ").push_bind(limit);
-    }
-    if let Some(version) = &filter.app_version {
-        query.push(" AND s.app_version = ").push_bind(version.clone());
-    }
-    if let Some(model) = &filter.model {
-        query.push(" AND coalesce(s.model, d.model) = ").push_bind(model.clone());
-    }
-    if let Some(status) = filter.app_status {
-        // The SQL twin of `DevicePolicy::app_status`.
-        query.push(" AND CASE WHEN s.app_running = false OR s.foreground_recent_s > coalesce(d.monitored_stale_after_s, ");
-        query.push_bind(app_stale_after_s);
-        query.push(
-            ") OR EXISTS (SELECT 1 FROM jsonb_array_elements(s.details->'apps') app \
-             WHERE app->>0 = d.monitored_package AND app->>1 = 'false') THEN 'down' \
-             WHEN s.app_running IS NULL AND s.foreground_recent_s IS NULL THEN 'unknown' ELSE 'up' END = ",
-        );
-        query.push_bind(status.as_str());
-    }
-    if let Some(text) = &filter.text {
-        let needle = text.to_ascii_lowercase();
-        query.push(" AND (strpos(lower(d.alias), ").push_bind(needle.clone());
-        query.push(") > 0 OR strpos(lower(coalesce(s.model, d.model, '')), ").push_bind(needle.clone());
-        query.push(") > 0 OR strpos(lower(coalesce(d.hardware_id, '')), ").push_bind(needle.clone());
-        query.push(") > 0 OR strpos(d.device_id::text, ").push_bind(needle).push(") > 0)");
     }
 }

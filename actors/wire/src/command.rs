@@ -122,7 +122,7 @@ pub struct BatchTarget {
     pub ids: Option<Vec<String>>,
     /// Filter, evaluated now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter: Option<crate::devices::Filter>,
+    pub filter: Option<crate::device_filter::Filter>,
 }
 
 /// Body of `POST /v1/command-batches`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::devices::Filter;
+use crate::device_filter::Filter;
 use crate::lenient::Int;
 
 /// Body of `POST /v1/deployments`.

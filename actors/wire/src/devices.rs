@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::admin::Device;
+use crate::device_filter::Filter;
 
 /// Distinguishes `null` from an absent field.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
@@ -66,36 +67,6 @@ pub struct DevicePatch {
 pub struct RestoreDevice {
     /// New alias, if its own is in use.
     pub alias: Option<String>,
-}
-
-/// Device filter; an empty one matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// `online`, `offline` or `never_seen`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// With this tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// In this group.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Text in alias, model, hardware id or id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// With a charge below this, percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub battery_below: Option<i16>,
-    /// With this agent version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_version: Option<String>,
-    /// Of this model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// `up`, `down` or `unknown`: the monitored app.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_status: Option<String>,
 }
 
 /// Body of `POST /v1/devices/bulk`: either `ids` or `filter`, and what its action needs.

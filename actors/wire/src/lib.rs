@@ -10,6 +10,7 @@ pub mod apk;
 pub mod audit;
 pub mod command;
 pub mod deployment;
+pub mod device_filter;
 pub mod devices;
 pub mod enrollment;
 pub mod lenient;

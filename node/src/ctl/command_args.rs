@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::Filter;
+use super::filter_args::Filter;
 
 /// A command for one device.
 #[derive(Args)]

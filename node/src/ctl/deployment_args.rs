@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::Filter;
+use super::filter_args::Filter;
 
 #[derive(Subcommand)]
 pub(super) enum DeploymentCommand {

@@ -143,7 +143,7 @@ fn path(id: &str) -> String {
 
 async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     let target = if new.fleet {
-        ensure!(new.devices.is_empty() && new.filter.query().is_empty(), "give either --fleet, --device or a filter");
+        ensure!(new.devices.is_empty() && new.filter.is_empty(), "give either --fleet, --device or a filter");
         json!({"fleet": true})
     } else {
         target(&mut ctl.api, &new.devices, false, &new.filter).await.context("or give --fleet")?

@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::SavedFilterId;
 use domain::access::Principal;
-use wire::devices::{Filter, FilterList, NewFilter, SavedFilter};
+use wire::device_filter::Filter;
+use wire::devices::{FilterList, NewFilter, SavedFilter};
 
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals};
@@ -94,16 +95,7 @@ fn shown(kept: store::SavedFilter, viewer: &Principal) -> SavedFilter {
         own: viewer.user_id() == Some(kept.owner),
         owner: kept.owner_name,
         shared: kept.shared,
-        filter: Filter {
-            status: kept.filter.connectivity.map(|connectivity| connectivity.as_str().to_owned()),
-            tag: kept.filter.tag,
-            group: kept.filter.group,
-            text: kept.filter.text,
-            battery_below: kept.filter.battery_below,
-            app_version: kept.filter.app_version,
-            model: kept.filter.model,
-            app_status: kept.filter.app_status.map(|status| status.as_str().to_owned()),
-        },
+        filter: Filter(kept.filter.values().collect()),
         created_at: present::time(kept.created_at),
         changed_at: present::time(kept.changed_at),
     }

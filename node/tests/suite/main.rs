@@ -17,6 +17,7 @@ mod ctl;
 mod deployment_cluster;
 mod deployments;
 mod device_edit;
+mod device_filters;
 mod device_history;
 mod devices;
 mod enroll_scripts;

@@ -7,6 +7,7 @@ use dioxus::prelude::*;
 use domain::deployment::{BlockReason, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
 
+use crate::filter_text::matching_text;
 use crate::format;
 
 /// Poll interval of unfinished deployments.
@@ -191,15 +192,7 @@ pub(crate) fn target_text(target: &str) -> String {
             "ids" => format!("{} selected", devices(value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX))),
             "tags" => format!("devices tagged {}", names(value)),
             "groups" => format!("devices in {}", names(value)),
-            _ => {
-                let conditions = value.as_object().into_iter().flatten();
-                let said: Vec<_> = conditions
-                    .map(|(name, value)| {
-                        format!("{} {}", name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                    })
-                    .collect();
-                if said.is_empty() { "all devices".into() } else { format!("all devices with {}", said.join(", ")) }
-            }
+            _ => matching_text(value),
         },
         None => String::new(),
     }
@@ -259,7 +252,7 @@ mod tests {
         assert_eq!(target_text(r#"{"fleet":true}"#), "all devices");
         assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
         assert_eq!(target_text(r#"{"tags":["till","ground floor"]}"#), "devices tagged till, ground floor");
-        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20, tag till");
+        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
         assert_eq!([target_text("{}"), target_text("nonsense")], ["", ""]);
     }
 

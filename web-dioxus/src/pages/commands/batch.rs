@@ -19,6 +19,7 @@ use crate::components::command_widgets::{
 };
 use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
+use crate::filter_text::matching_text;
 use crate::format;
 use crate::navigation::use_title;
 use crate::polling::use_paced_polling;
@@ -90,11 +91,7 @@ fn target_text(target: &str) -> String {
     if let Some(count) = target.get("ids").and_then(Value::as_u64) {
         return format!("{} selected", format::count(usize::try_from(count).unwrap_or(usize::MAX), "device", "devices"));
     }
-    let conditions = target.get("filter").and_then(Value::as_object).into_iter().flatten();
-    let said: Vec<_> = conditions
-        .map(|(name, value)| format!("{} {}", name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect();
-    if said.is_empty() { "all devices".into() } else { format!("all devices with {}", said.join(", ")) }
+    matching_text(target.get("filter").unwrap_or(&Value::Null))
 }
 
 /// Devices that got nothing: id, name and why.
@@ -300,7 +297,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_reads_as_words() {
         assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
-        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20, tag till");
+        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
         assert_eq!(target_text(r#"{"filter":{}}"#), "all devices");
     }
 
