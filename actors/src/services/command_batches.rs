@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::expiry;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::command::{Channels, CommandState, Path, Report};
 use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
@@ -169,7 +169,7 @@ impl CommandService {
             "batch_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "target": stored(&shown),
             "rate_per_second": rate_per_second, "refused": refused.len()
         });
-        let entry = AuditEntry::new(principal, "command_batch.sent", Target::Devices(good.len())).after(told);
+        let entry = AuditEntry::new(principal, AuditAction::CommandBatchSent, Target::Devices(good.len())).after(told);
         let (id, new) = match self.insert(principal, new, idempotency_key, entry).await? {
             InsertOutcome::Existing(id) => (CommandBatchId(id), false),
             _ => (id, true),
@@ -264,7 +264,7 @@ impl CommandService {
         let known = self.store.command_batch(id).await?;
         principal.require(permission_of(known.as_ref().map(|batch| batch.action.as_str())))?;
         let target = Target::Devices(known.map_or(0, |batch| batch.devices.max(0) as usize));
-        let entry = AuditEntry::new(principal, "command_batch.canceled", target).after(json!({"batch_id": id.to_string()}));
+        let entry = AuditEntry::new(principal, AuditAction::CommandBatchCanceled, target).after(json!({"batch_id": id.to_string()}));
         let open = self.store.cancel_batch(id, &entry, clock::now()).await?.ok_or(ServiceError::NotFound("batch"))?;
         for some in open.chunks(CANCELED_TOGETHER) {
             // The trail has it already.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::bulk::DeviceRecord;
 use domain::command::{CommandState, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
@@ -133,7 +133,7 @@ impl CommandService {
         let alias = records.get(&device).map(|record| record.editable.alias.clone()).unwrap_or_default();
         let told =
             json!({"request_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "expires_at": expires_at});
-        let entry = AuditEntry::new(principal, "command.sent", Target::Device(device, alias)).after(told);
+        let entry = AuditEntry::new(principal, AuditAction::CommandSent, Target::Device(device, alias)).after(told);
         let made = self.insert(principal, new, idempotency_key, entry).await?;
         let (id, new) = match made {
             InsertOutcome::Existing(id) => (CommandId(id), false),
@@ -253,7 +253,7 @@ impl CommandService {
         principal.require(permission_of(known.as_ref().map(|row| row.action.as_str())))?;
         let entry = known.map(|row| {
             let told = json!({"request_id": id.to_string(), "action": row.action});
-            Box::new(AuditEntry::new(principal, "command.canceled", Target::Device(row.device_id, row.alias)).after(told))
+            Box::new(AuditEntry::new(principal, AuditAction::CommandCanceled, Target::Device(row.device_id, row.alias)).after(told))
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {

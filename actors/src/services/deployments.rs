@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
+use domain::audit::AuditAction;
 use domain::bulk::DeviceRecord;
 use domain::deployment::{
     ConflictRule, DeploymentState, NoRollback, Options, OptionsRequest, PauseReason, Phase, PlanInput, Reason, Run, Task, TaskChange,
@@ -168,7 +169,7 @@ impl DeploymentService {
             "apk_id": plan.apk.id.to_string(), "package": plan.apk.package, "version_code": plan.apk.version_code, "target": target,
             "devices": plan.tasks.len(), "conflict": request.conflict.as_str(), "rolls_back": rolls_back.map(|id| id.to_string()),
         });
-        let entry = AuditEntry::new(principal, "deployment.created", store::deployment_target(id, &name)).after(told);
+        let entry = AuditEntry::new(principal, AuditAction::DeploymentCreated, store::deployment_target(id, &name)).after(told);
         let new = NewDeployment {
             id,
             name,

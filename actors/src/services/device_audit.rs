@@ -2,7 +2,7 @@
 
 use domain::DeviceId;
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::bulk::{Decision, DeviceRecord};
 use domain::edit::Editable;
 use serde_json::{Map, Value, json};
@@ -64,23 +64,23 @@ pub(super) fn entry(by: &Principal, context: AuditContext, acted: &ActionsOutcom
         "devices_left_out": changed.len() - told,
     });
     let action = match context {
-        AuditContext::Import => "devices.imported",
+        AuditContext::Import => AuditAction::DevicesImported,
         _ => match decision {
-            Decision::RevokeCredentials => "devices.revoked",
-            Decision::Delete => "devices.deleted",
-            Decision::Restore(_) => "devices.restored",
-            Decision::Edit(_) | Decision::Unchanged | Decision::Refused(_) => "devices.edited",
+            Decision::RevokeCredentials => AuditAction::DevicesRevoked,
+            Decision::Delete => AuditAction::DevicesDeleted,
+            Decision::Restore(_) => AuditAction::DevicesRestored,
+            Decision::Edit(_) | Decision::Unchanged | Decision::Refused(_) => AuditAction::DevicesEdited,
         },
     };
     Some(AuditEntry::new(by, action, Target::Devices(changed.len())).before(json!({ "devices": before })).after(summary))
 }
 
-fn action(decision: &Decision) -> &'static str {
+fn action(decision: &Decision) -> AuditAction {
     match decision {
-        Decision::RevokeCredentials => "device.revoked",
-        Decision::Delete => "device.deleted",
-        Decision::Restore(_) => "device.restored",
-        Decision::Edit(_) | Decision::Unchanged | Decision::Refused(_) => "device.edited",
+        Decision::RevokeCredentials => AuditAction::DeviceRevoked,
+        Decision::Delete => AuditAction::DeviceDeleted,
+        Decision::Restore(_) => AuditAction::DeviceRestored,
+        Decision::Edit(_) | Decision::Unchanged | Decision::Refused(_) => AuditAction::DeviceEdited,
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     fn one_device_tells_what_changed_and_nothing_else() {
         let told = entry(&Principal::system(), AuditContext::One, &acted(1, tagged)).unwrap();
         let target = Target::Device(DeviceId(uuid::Uuid::nil()), "d0".into());
-        let wanted = AuditEntry::new(&Principal::system(), "device.edited", target);
+        let wanted = AuditEntry::new(&Principal::system(), AuditAction::DeviceEdited, target);
         assert_eq!(told, wanted.before(json!({"tags": ["old"]})).after(json!({"tags": ["new"]})));
         assert_eq!(entry(&Principal::system(), AuditContext::One, &acted(1, |_| Decision::Unchanged)), None);
     }
@@ -152,7 +152,7 @@ mod tests {
     fn many_devices_are_one_entry_of_bounded_size() {
         let told = entry(&Principal::system(), AuditContext::Bulk, &acted(10_000, tagged)).unwrap();
         let text = format!("{told:?}");
-        assert!(text.contains("devices.edited") && text.contains("Devices(10000)"), "{}", &text[..300]);
+        assert!(text.contains("DevicesEdited") && text.contains("Devices(10000)"), "{}", &text[..300]);
         assert!(text.contains("\"ids_left_out\": Number(9000)") && text.contains("\"devices_left_out\": Number(9900)"));
         assert!(text.len() < 400_000, "{}", text.len());
     }

@@ -1,7 +1,7 @@
 //! Agent builds: lists, promotion, and actions of people on them.
 
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::rollout::{BuildState, HaltReason, Promotion, RolloutResults};
 use domain::{AgentBuildId, ApkId, CommandBatchId, Timestamp};
 use serde_json::{Value, json};
@@ -255,7 +255,7 @@ impl Store {
             return Ok(known.map_or(AddBuildOutcome::TooMany, |known| AddBuildOutcome::Existing(AgentBuildId(known))));
         }
         let told = json!({"apk_id": apk.to_string(), "package": found.package, "version_code": found.version_code});
-        let entry = AuditEntry::new(by, "agent_build.added", target(id, &found.package, found.version_code)).after(told);
+        let entry = AuditEntry::new(by, AuditAction::AgentBuildAdded, target(id, &found.package, found.version_code)).after(told);
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
         Ok(AddBuildOutcome::New)
@@ -286,13 +286,13 @@ impl Store {
         let before = promotion(found.rollout_percent, found.wifi_only, found.must_install, found.min_battery_pct);
         let (action, after) = match (act, state) {
             (BuildAction::Promote(_), _) if found.deleted_at.is_some() => return Ok(BuildActionOutcome::NoApk),
-            (BuildAction::Promote(promotion), _) => ("agent_build.promoted", (BuildState::Promoted, Some(promotion))),
+            (BuildAction::Promote(promotion), _) => (AuditAction::AgentBuildPromoted, (BuildState::Promoted, Some(promotion))),
             (BuildAction::Rollout(percent), BuildState::Promoted) => {
                 let changed = before.map(|before| Promotion { rollout_percent: percent, ..before });
-                ("agent_build.rollout_changed", (BuildState::Promoted, changed))
+                (AuditAction::AgentBuildRolloutChanged, (BuildState::Promoted, changed))
             }
             (BuildAction::RollBack, BuildState::Promoted | BuildState::Halted) => {
-                ("agent_build.rolled_back", (BuildState::RolledBack, before))
+                (AuditAction::AgentBuildRolledBack, (BuildState::RolledBack, before))
             }
             _ => return Ok(BuildActionOutcome::WrongState(state)),
         };
@@ -350,7 +350,7 @@ impl Store {
             now
         );
         let Some(noted) = noted.fetch_optional(&mut *tx).await? else { return Ok(()) };
-        let entry = AuditEntry::new(by, "agent_build.nudged", target(id, &noted.package, noted.version_code))
+        let entry = AuditEntry::new(by, AuditAction::AgentBuildNudged, target(id, &noted.package, noted.version_code))
             .after(json!({"batch_id": batch.to_string(), "devices": devices}));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;

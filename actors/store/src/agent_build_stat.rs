@@ -1,6 +1,7 @@
 //! Statistics of agent builds: counters by hour, reports of devices, and versions in the fleet.
 
 use domain::access::Principal;
+use domain::audit::AuditAction;
 use domain::rollout::{BuildState, HaltPolicy, HaltReason, RolloutResults, UpdateEvent, halt};
 use domain::shard::Epoch;
 use domain::{AgentBuildId, DeviceId, Timestamp};
@@ -207,7 +208,7 @@ impl Store {
                 "state": BuildState::Halted.as_str(), "halt_reason": reason.as_str(), "installs": judged.installs, "failures": judged.failures,
                 "verify_failures": judged.verify_failures
             });
-            let entry = AuditEntry::new(&by, "agent_build.halted", target(report.build, &build.package, build.version_code));
+            let entry = AuditEntry::new(&by, AuditAction::AgentBuildHalted, target(report.build, &build.package, build.version_code));
             append(&mut tx, &entry.before(json!({"state": state.as_str()})).after(told), now).await?;
         }
         tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use domain::access::Principal;
 use domain::apk::{ApkUse, Kept, LibraryApk, Offer, Refusal, Verdict, judge};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::{ApkId, ApkUploadId, Timestamp};
 use serde_json::json;
 
@@ -244,7 +244,7 @@ impl Store {
             "size_bytes": new.size_bytes, "signers_sha256": offer.signing.signers, "lineage_sha256": offer.signing.lineage,
             "rollback_of": offer.rollback_of.map(|id| id.to_string()), "notes": new.notes
         });
-        let entry = AuditEntry::new(by, "apk.uploaded", target(new.id, &offer.package, offer.version_code));
+        let entry = AuditEntry::new(by, AuditAction::ApkUploaded, target(new.id, &offer.package, offer.version_code));
         append(&mut tx, &entry.after(told), now).await?;
         tx.commit().await?;
         Ok(AddApkOutcome::Added)
@@ -275,7 +275,7 @@ impl Store {
             return Ok(DeletedApk::InUse(uses));
         }
         sqlx::query!("UPDATE apk SET deleted_at = $2 WHERE apk_id = $1", id.0, now).execute(&mut *tx).await?;
-        let entry = AuditEntry::new(by, "apk.deleted", target(id, &row.package, row.version_code));
+        let entry = AuditEntry::new(by, AuditAction::ApkDeleted, target(id, &row.package, row.version_code));
         append(&mut tx, &entry.before(json!({ "sha256": row.sha256 })), now).await?;
         tx.commit().await?;
         Ok(DeletedApk::Deleted)

@@ -9,7 +9,7 @@
 //! renewed: both lock the row. All times are the database's own.
 
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::shard::{Epoch, ShardId};
 use domain::{NodeId, Timestamp};
 use serde_json::json;
@@ -444,7 +444,7 @@ impl Store {
         .await?;
         let Some(before) = before else { return Ok(false) };
         if before != state {
-            let action = if draining { "node.drained" } else { "node.resumed" };
+            let action = if draining { AuditAction::NodeDrained } else { AuditAction::NodeResumed };
             let entry = AuditEntry::new(by, action, Target::Node(name.to_owned()));
             append(&mut tx, &entry.before(json!({ "state": before })).after(json!({ "state": state })), now).await?;
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::access::{Origin, Principal};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::command::{CommandOutcome, CommandState, Progress, Report, Verdict, record};
 use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
@@ -197,9 +197,11 @@ fn ended(id: CommandId, row: &Row, before: Progress, after: Progress) -> Option<
     }
     let target = Target::Device(row.device_id, row.alias.clone());
     let entry = match after.state {
-        CommandState::Succeeded => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), "command.succeeded", target),
-        CommandState::Failed => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), "command.failed", target),
-        _ => AuditEntry::new(&Principal::system(), "command.expired", target),
+        CommandState::Succeeded => {
+            AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), AuditAction::CommandSucceeded, target)
+        }
+        CommandState::Failed => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), AuditAction::CommandFailed, target),
+        _ => AuditEntry::new(&Principal::system(), AuditAction::CommandExpired, target),
     };
     let (_, path, ending) = columns_of(&after);
     let report = json!({ "request_id": id.to_string(), "action": row.action, "path": path, "outcome": ending, "attempts": after.attempts });

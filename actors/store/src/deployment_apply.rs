@@ -1,6 +1,7 @@
 //! Writes of the owner of a deployment: it applies a plan in one transaction that checks the epoch of the shard.
 
 use domain::access::Principal;
+use domain::audit::AuditAction;
 use domain::deployment::{DeploymentChange, DeploymentState, ErrorCode, PauseReason, Reason, TaskChange, TaskState};
 use domain::shard::{ShardLease, shard_of};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
@@ -353,9 +354,9 @@ async fn change_deployment(
 ) -> Result<Option<AuditEntry>, StoreError> {
     let (kind, action, detail) = match change {
         DeploymentChange::Pause(_) | DeploymentChange::OpenGate if state != DeploymentState::Running => return Ok(None),
-        DeploymentChange::Pause(reason) => ("paused", "deployment.paused", reason.as_str()),
-        DeploymentChange::OpenGate => ("gate_opened", "deployment.gate_opened", ""),
-        DeploymentChange::Finish => ("finished", "deployment.finished", ""),
+        DeploymentChange::Pause(reason) => ("paused", AuditAction::DeploymentPaused, reason.as_str()),
+        DeploymentChange::OpenGate => ("gate_opened", AuditAction::DeploymentGateOpened, ""),
+        DeploymentChange::Finish => ("finished", AuditAction::DeploymentFinished, ""),
     };
     let changed = match change {
         DeploymentChange::Pause(reason) => {

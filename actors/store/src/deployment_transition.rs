@@ -1,6 +1,7 @@
 //! Transitions of a deployment that people ask for: pause, resume, cancel.
 
 use domain::access::Principal;
+use domain::audit::AuditAction;
 use domain::deployment::{DeploymentState, Phase};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
@@ -80,9 +81,9 @@ pub(crate) async fn transition_in(
         _ => {}
     }
     let (kind, action) = match transition {
-        DeploymentTransition::Pause => ("paused", "deployment.paused"),
-        DeploymentTransition::Resume => ("resumed", "deployment.resumed"),
-        DeploymentTransition::Cancel => ("canceled", "deployment.canceled"),
+        DeploymentTransition::Pause => ("paused", AuditAction::DeploymentPaused),
+        DeploymentTransition::Resume => ("resumed", AuditAction::DeploymentResumed),
+        DeploymentTransition::Cancel => ("canceled", AuditAction::DeploymentCanceled),
     };
     let mut taken_back = Vec::new();
     match transition {

@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use domain::access::Principal;
 use domain::action::ExecCommand;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
@@ -74,7 +74,7 @@ impl Store {
         if put.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let mut entry = AuditEntry::new(by, "exec_command.allowed", target(&command.name));
+        let mut entry = AuditEntry::new(by, AuditAction::ExecCommandAllowed, target(&command.name));
         if let Some(before) = before {
             entry = entry.before(json!({ "argv": before.argv, "description": before.description }));
         }
@@ -92,7 +92,7 @@ impl Store {
         let gone =
             sqlx::query!("DELETE FROM exec_command WHERE name = $1 RETURNING argv, description", name).fetch_optional(&mut *tx).await?;
         let Some(gone) = gone else { return Ok(false) };
-        let entry = AuditEntry::new(by, "exec_command.removed", target(name));
+        let entry = AuditEntry::new(by, AuditAction::ExecCommandRemoved, target(name));
         append(&mut tx, &entry.before(json!({ "argv": gone.argv, "description": gone.description })), now).await?;
         tx.commit().await?;
         Ok(true)

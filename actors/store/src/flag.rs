@@ -2,7 +2,7 @@
 
 use domain::Timestamp;
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::flag::{Flag, Flags};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -79,7 +79,8 @@ impl Store {
         .await?;
         sqlx::query!("SELECT pg_notify($1, '')", channels::DEPLOYMENT).execute(&mut *tx).await?;
         let target = Target::Other { kind: "flag", id: None, name: Some(flag.as_str().to_owned()) };
-        let entry = AuditEntry::new(by, "flag.set", target).before(json!({ "enabled": before })).after(json!({ "enabled": enabled }));
+        let entry =
+            AuditEntry::new(by, AuditAction::FlagSet, target).before(json!({ "enabled": before })).after(json!({ "enabled": enabled }));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use domain::Timestamp;
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
@@ -100,7 +100,7 @@ impl Store {
             return Ok(None);
         }
         let new = before.is_none();
-        let mut entry = AuditEntry::new(by, if new { "package.allowed" } else { "package.changed" }, target(package));
+        let mut entry = AuditEntry::new(by, if new { AuditAction::PackageAllowed } else { AuditAction::PackageChanged }, target(package));
         if let Some(before) = before {
             entry = entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note }));
         }
@@ -127,7 +127,7 @@ impl Store {
             return Ok(RemovePackageOutcome::HasApks(apks));
         }
         sqlx::query!("DELETE FROM managed_package WHERE package = $1", package).execute(&mut *tx).await?;
-        let entry = AuditEntry::new(by, "package.removed", target(package));
+        let entry = AuditEntry::new(by, AuditAction::PackageRemoved, target(package));
         append(&mut tx, &entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note })), now).await?;
         tx.commit().await?;
         Ok(RemovePackageOutcome::Removed)

@@ -1,7 +1,7 @@
 //! Saved filters.
 
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::query::DeviceFilter;
 use domain::{SavedFilterId, Timestamp, UserId};
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ impl Store {
         .rows_affected()
             == 1;
         if kept {
-            let entry = AuditEntry::new(by, "filter.saved", Target::Filter(filter.id, filter.name.clone()));
+            let entry = AuditEntry::new(by, AuditAction::FilterSaved, Target::Filter(filter.id, filter.name.clone()));
             append(&mut tx, &entry.after(told(&filter.name, &to_json(&filter.filter), filter.shared)), filter.created_at).await?;
         }
         tx.commit().await?;
@@ -137,7 +137,7 @@ impl Store {
         let (before, after) =
             (told(&before.name, &before.filter, before.shared), told(&filter.name, &to_json(&filter.filter), filter.shared));
         if before != after {
-            let entry = AuditEntry::new(by, "filter.changed", Target::Filter(filter.id, filter.name.clone()));
+            let entry = AuditEntry::new(by, AuditAction::FilterChanged, Target::Filter(filter.id, filter.name.clone()));
             append(&mut tx, &entry.before(before).after(after), filter.changed_at).await?;
         }
         tx.commit().await?;
@@ -156,7 +156,7 @@ impl Store {
             owner.0
         );
         let Some(gone) = gone.fetch_optional(&mut *tx).await? else { return Ok(false) };
-        let entry = AuditEntry::new(by, "filter.removed", Target::Filter(id, gone.name.clone()));
+        let entry = AuditEntry::new(by, AuditAction::FilterRemoved, Target::Filter(id, gone.name.clone()));
         append(&mut tx, &entry.before(told(&gone.name, &gone.filter, gone.shared)), now).await?;
         tx.commit().await?;
         Ok(true)
