@@ -157,10 +157,10 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(super) fn parse(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+    pub(crate) fn parse(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
         Config::parse(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 

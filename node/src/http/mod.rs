@@ -117,14 +117,12 @@ impl App {
     }
 }
 
-/// Every route of a node.
-pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
-    let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
+/// Routes of the API, by the class of their rate limit; those that watch the node have none.
+fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
     let enrollment = OpenApiRouter::new()
         .routes(routes!(register::register))
         .routes(routes!(enrollment_kit::token_self))
-        .routes(routes!(agent_apk::download))
-        .layer(limited(RouteClass::Enrollment));
+        .routes(routes!(agent_apk::download));
     let agent = OpenApiRouter::new()
         .routes(routes!(agent_session::open))
         .routes(routes!(heartbeat::one))
@@ -137,9 +135,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(agent_update::report))
         .routes(routes!(apk_files::download))
         // A WebSocket, which OpenAPI cannot describe.
-        .route("/v1/agent/socket", get(agent_socket::upgrade))
-        .layer(limited(RouteClass::Agent));
-    let sign_in = OpenApiRouter::new().routes(routes!(auth::login)).routes(routes!(auth::refresh)).layer(limited(RouteClass::SignIn));
+        .route("/v1/agent/socket", get(agent_socket::upgrade));
+    let sign_in = OpenApiRouter::new().routes(routes!(auth::login)).routes(routes!(auth::refresh));
     let admin = OpenApiRouter::new()
         .routes(routes!(auth::logout))
         .routes(routes!(me::me))
@@ -216,16 +213,27 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))
-        .route("/v1/{*unknown}", axum::routing::any(api_error::no_such_route))
-        .layer(limited(RouteClass::Api));
+        .route("/v1/{*unknown}", axum::routing::any(api_error::no_such_route));
     let signals = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::metrics));
-    let (routes, description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
-        .merge(enrollment)
-        .merge(agent)
-        .merge(sign_in)
-        .merge(admin)
-        .merge(signals)
-        .split_for_parts();
+    [
+        (Some(RouteClass::Enrollment), enrollment),
+        (Some(RouteClass::Agent), agent),
+        (Some(RouteClass::SignIn), sign_in),
+        (Some(RouteClass::Api), admin),
+        (None, signals),
+    ]
+}
+
+/// Every route of a node.
+pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
+    let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
+    let api = api_routes().into_iter().fold(OpenApiRouter::with_openapi(openapi::Description::openapi()), |api, (class, routes)| {
+        api.merge(match class {
+            Some(class) => routes.layer(limited(class)),
+            None => routes,
+        })
+    });
+    let (routes, description) = api.split_for_parts();
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {
