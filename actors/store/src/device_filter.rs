@@ -39,6 +39,7 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
         FilterCondition::Tag(tag) => drop(query.push("d.tags @> ARRAY[").push_bind(tag.clone()).push("]")),
         FilterCondition::Group(group) => drop(query.push("d.groups @> ARRAY[").push_bind(group.clone()).push("]")),
         FilterCondition::BatteryBelow(limit) => drop(query.push("s.battery_pct < ").push_bind(*limit)),
+        FilterCondition::StorageBelow(limit) => drop(query.push("s.storage_free_mb < ").push_bind(*limit)),
         FilterCondition::AppVersion(version) => drop(query.push("s.app_version = ").push_bind(version.clone())),
         FilterCondition::Model(model) => drop(query.push("coalesce(s.model, d.model) = ").push_bind(model.clone())),
         FilterCondition::AppStatus(status) => {

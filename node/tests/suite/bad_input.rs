@@ -72,6 +72,8 @@ async fn lists_and_ids_that_make_no_sense_are_refused() {
         ("/v1/devices?text=%00", 422, "text"),
         ("/v1/devices?tag=%00", 422, "tag"),
         ("/v1/devices?battery_below=900", 422, "battery_below"),
+        ("/v1/devices?storage_below_mb=-1", 422, "storage_below_mb"),
+        ("/v1/devices?storage_below_mb=0.5", 422, "query"),
         ("/v1/devices?cursor=zz", 422, "cursor"),
         ("/v1/devices?sort=battery_pct&cursor=000000000000000000000000000000077879", 422, "cursor"),
         ("/v1/devices?sort=last_seen_at&cursor=000000000000000000000000000000077879", 422, "cursor"),

@@ -10,10 +10,11 @@ use wire::lenient::Int;
 use crate::common::{Bench, clock, heartbeat_at};
 
 /// A value for each filter, and the only device that matches it.
-const CASES: [(FilterKey, &str, &str); 8] = [
+const CASES: [(FilterKey, &str, &str); 9] = [
     (FilterKey::Text, "KIOSK", "kiosk"),
     (FilterKey::Connectivity, "never_seen", "depot"),
     (FilterKey::BatteryBelow, "20", "kiosk"),
+    (FilterKey::StorageBelow, "500", "kiosk"),
     (FilterKey::AppStatus, "down", "kiosk"),
     (FilterKey::Tag, "till", "kiosk"),
     (FilterKey::Group, "berlin", "kiosk"),

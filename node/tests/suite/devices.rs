@@ -38,6 +38,9 @@ impl Fleet {
             if n % 5 != 4 {
                 let mut told = serde_json::to_value(heartbeat_at(clock(-n * 100), n % 101)).unwrap();
                 told["app_version"] = json!(format!("1.{}", n % 3));
+                if n % 4 != 0 {
+                    told["storage_free_mb"] = json!(n * 50);
+                }
                 if n % 7 == 0 {
                     told["battery"]["pct"] = Value::Null;
                 }
@@ -98,6 +101,7 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
         (FilterKey::Text, "m3"),
         (FilterKey::Text, "%_"),
         (FilterKey::BatteryBelow, "20"),
+        (FilterKey::StorageBelow, "900"),
         (FilterKey::AppVersion, "1.2"),
         (FilterKey::Model, "M1"),
         (FilterKey::AppStatus, "up"),

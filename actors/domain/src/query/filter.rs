@@ -160,7 +160,7 @@ macro_rules! whole_number {
         }
     )*};
 }
-whole_number!(i16);
+whole_number!(i16, i64);
 
 macro_rules! device_filters {
     ($($(#[$doc:meta])* $field:ident: $type:ty as $key:ident { $($spec:tt)* })*) => {
@@ -253,6 +253,12 @@ device_filters! {
         help: "Only devices whose battery is below this percentage",
         kind: FilterKind::Below { min: 0, max: 101, unit: "%", offered: &[10, 20, 50, 80] },
     }
+    /// Free storage below this, MiB.
+    storage_below_mb: i64 as StorageBelow {
+        name: "storage_below_mb", letter: None, url_name: "storage_below_mb", label: "Storage",
+        help: "Only devices with less free storage than this, in MiB",
+        kind: FilterKind::Below { min: 0, max: 1_099_511_627_776, unit: "MB", offered: &[500, 1000, 2000, 5000] },
+    }
     /// Status of the monitored app.
     app_status: AppStatus as AppStatus {
         name: "app_status", letter: None, url_name: "app", label: "App",
@@ -301,6 +307,9 @@ impl FilterCondition<'_> {
             Self::Tag(tag) => identity.tags.contains(tag),
             Self::Group(group) => identity.groups.contains(group),
             Self::BatteryBelow(limit) => view.battery_pct().is_some_and(|pct| pct < *limit),
+            Self::StorageBelow(limit) => {
+                view.last.as_ref().and_then(|last| last.telemetry.storage_free_mb).is_some_and(|free| free < *limit)
+            }
             Self::AppVersion(version) => view.app_version() == Some(version),
             Self::Model(model) => view.model() == Some(model),
             Self::AppStatus(wanted) => view.app_status == *wanted,
