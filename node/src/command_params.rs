@@ -1,12 +1,13 @@
 //! Commands at the edge: an action and its parameters from JSON, and what devices say of how they ended.
 
+use std::collections::BTreeMap;
+
 use actors::services::CommandResult;
-use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
+use domain::action::{Action, ActionKind};
 use domain::command::{CommandOutcome, Report};
+use domain::param::{ParamKind, ParamSpec, ParamValue};
 use domain::text::bounded;
 use domain::{CommandId, DeviceId, Invalid};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::ResultPayload;
 use wire::command::{ActionResult, LegacyAck};
@@ -19,101 +20,46 @@ const MESSAGE_MAX_CHARS: usize = 1_000;
 /// Longest code of a device, in characters.
 const CODE_MAX_CHARS: usize = 100;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParams {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ring {
-    #[serde(default = "ring_default_s")]
-    duration_s: u32,
-}
-
-fn ring_default_s() -> u32 {
-    RING_DEFAULT_S
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Launch {
-    package: String,
-    #[serde(default)]
-    intent: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Package {
-    package: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wifi {
-    ssid: String,
-    security: String,
-    #[serde(default)]
-    password: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Exec {
-    name: String,
-}
-
 /// An action by name with its parameters; absent ones are an empty object.
 ///
 /// # Errors
 /// Names the action or the parameter, as `params.<name>`, and the problem. A value is never repeated: it may be secret.
 pub(crate) fn action(name: &str, params: Option<Value>) -> Result<Action, Invalid> {
-    let params = params.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    if !params.is_object() {
-        return Err(Invalid::new("params", "not an object"));
-    }
-    let action = match ActionKind::parse("action", name)? {
-        ActionKind::Ping => none(params, Action::Ping)?,
-        ActionKind::Reboot => none(params, Action::Reboot)?,
-        ActionKind::Wake => none(params, Action::Wake)?,
-        ActionKind::Lock => none(params, Action::Lock)?,
-        ActionKind::Update => none(params, Action::Update)?,
-        ActionKind::RotateKey => none(params, Action::RotateKey)?,
-        ActionKind::Sync => none(params, Action::Sync)?,
-        ActionKind::Ring => Action::Ring { duration_s: parse_params::<Ring>(params)?.duration_s },
-        ActionKind::LaunchApp => {
-            let Launch { package, intent } = parse_params(params)?;
-            Action::LaunchApp { package, intent }
-        }
-        ActionKind::RestartApp => Action::RestartApp { package: parse_params::<Package>(params)?.package },
-        ActionKind::ClearAppData => Action::ClearAppData { package: parse_params::<Package>(params)?.package },
-        ActionKind::SetMonitoredApp => Action::SetMonitoredApp { package: parse_params::<Package>(params)?.package },
-        ActionKind::WifiConnect => {
-            let Wifi { ssid, security, password } = parse_params(params)?;
-            Action::WifiConnect { ssid, security: WifiSecurity::parse("params.security", &security)?, password }
-        }
-        ActionKind::Exec => Action::Exec { name: parse_params::<Exec>(params)?.name },
+    let kind = ActionKind::parse("action", name)?;
+    let params = match params {
+        None => serde_json::Map::new(),
+        Some(Value::Object(params)) => params,
+        Some(_) => return Err(Invalid::new("params", "not an object")),
     };
-    action.checked()
-}
-
-fn none(params: Value, action: Action) -> Result<Action, Invalid> {
-    parse_params::<NoParams>(params).map(|_| action)
-}
-
-fn parse_params<T: DeserializeOwned>(params: Value) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(params).map_err(|error| {
-        let path = error.path().to_string();
-        let told = error.into_inner().to_string();
-        let problem = match told.split_once(':') {
-            // The library goes on with the value.
-            Some(("invalid type" | "invalid value", rest)) => {
-                format!("not {}", rest.rsplit_once("expected ").map_or("a valid value", |(_, wanted)| wanted))
-            }
-            _ => told.chars().take(160).collect(),
+    let mut given = BTreeMap::new();
+    for (name, value) in params {
+        let value = match kind.spec().param(&name) {
+            Some(spec) => param_value(spec, value)?,
+            // It is refused by its name.
+            None => Some(ParamValue::Flag(true)),
         };
-        Invalid::new(if path == "." { "params".to_owned() } else { format!("params.{path}") }, problem)
-    })
+        given.extend(value.map(|value| (name, value)));
+    }
+    Action::parse(kind, given)
+}
+
+/// Value of a parameter from JSON; `None` for null.
+///
+/// # Errors
+/// It is of another kind.
+pub(crate) fn param_value(spec: &ParamSpec, value: Value) -> Result<Option<ParamValue>, Invalid> {
+    match (spec.kind, value) {
+        (_, Value::Null) => Ok(None),
+        (ParamKind::Integer { .. }, Value::Number(number)) => match (number.as_i64(), number.is_u64()) {
+            (Some(number), _) => Ok(Some(ParamValue::Integer(number))),
+            (None, true) => Ok(Some(ParamValue::Integer(i64::MAX))),
+            (None, false) => Err(spec.wrong_type()),
+        },
+        (ParamKind::Flag, Value::Bool(on)) => Ok(Some(ParamValue::Flag(on))),
+        (ParamKind::Integer { .. } | ParamKind::Flag, _) => Err(spec.wrong_type()),
+        (_, Value::String(text)) => Ok(Some(ParamValue::Text(text))),
+        _ => Err(spec.wrong_type()),
+    }
 }
 
 /// What a device says of a command.
@@ -187,7 +133,10 @@ mod tests {
         assert_eq!(field("ring", json!({"duration_s": 301})), "params.duration_s");
         assert_eq!(field("ping", json!({"loud": true})), "params.loud");
         assert_eq!(field("ping", json!([])), "params");
-        assert_eq!(field("launch_app", json!({})), "params");
+        assert_eq!(field("launch_app", json!({})), "params.package");
+        assert_eq!(field("ring", json!({"duration_s": 2.5})), "params.duration_s");
+        assert_eq!(field("ring", json!({"duration_s": u64::MAX})), "params.duration_s");
+        assert_eq!(field("ring", json!("loud")), "params");
         assert_eq!(field("explode", json!({})), "action");
         assert_eq!(field("deploy_apk", json!({})), "action");
         let refused = action("wifi_connect", Some(json!({"ssid": "s", "security": "wpa2", "password": 12345678}))).unwrap_err();

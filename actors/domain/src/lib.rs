@@ -26,6 +26,7 @@ pub mod ids;
 pub mod interval;
 pub mod invalid;
 pub mod lockout;
+pub mod param;
 pub mod partition;
 pub mod placement;
 pub mod push;

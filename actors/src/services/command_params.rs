@@ -1,7 +1,8 @@
 //! The parameters of an action as JSON: as the device is sent them, and as people are shown them.
 
 use domain::action::{Action, ExecCommand};
-use serde_json::{Value, json};
+use domain::param::ParamValue;
+use serde_json::{Map, Value, json};
 
 /// Stands where a secret was.
 const HIDDEN: &str = "***";
@@ -13,25 +14,28 @@ pub(crate) struct ParamsText {
 }
 
 /// The parameters of an action. `exec` takes what its name stands for; which key is next for
-/// `rotate_key`, the store enters for each device.
+/// `rotate_key`, the store enters for each device. Signatures cover these bytes: fields stand in alphabetical order.
 pub(crate) fn params_text(action: &Action, exec: Option<&ExecCommand>) -> ParamsText {
-    let same = |value: Value| ParamsText { sent: value.to_string(), shown: value.to_string() };
-    match action {
-        Action::Ping | Action::Reboot | Action::Wake | Action::Lock | Action::Update | Action::Sync | Action::RotateKey => same(json!({})),
-        Action::Ring { duration_s } => same(json!({"duration_s": duration_s})),
-        Action::LaunchApp { package, intent: None } => same(json!({"package": package})),
-        Action::LaunchApp { package, intent: Some(intent) } => same(json!({"package": package, "intent": intent})),
-        Action::RestartApp { package } | Action::ClearAppData { package } | Action::SetMonitoredApp { package } => {
-            same(json!({"package": package}))
-        }
-        Action::WifiConnect { ssid, security, password } => {
-            let with = |password: Option<&str>| match password {
-                Some(password) => json!({"ssid": ssid, "security": security.as_str(), "password": password}),
-                None => json!({"ssid": ssid, "security": security.as_str()}),
-            };
-            ParamsText { sent: with(password.as_deref()).to_string(), shown: with(password.as_ref().map(|_| HIDDEN)).to_string() }
-        }
-        Action::Exec { name } => same(json!({"name": name, "argv": exec.map(|exec| &exec.argv)})),
+    let (mut sent, mut shown) = (Map::new(), Map::new());
+    for (spec, value) in action.params() {
+        let Some(value) = value else { continue };
+        let value = json_of(value);
+        shown.insert(spec.name.to_owned(), if spec.secret { HIDDEN.into() } else { value.clone() });
+        sent.insert(spec.name.to_owned(), value);
+    }
+    if let Action::Exec { .. } = action {
+        let argv = json!(exec.map(|exec| &exec.argv));
+        shown.insert("argv".to_owned(), argv.clone());
+        sent.insert("argv".to_owned(), argv);
+    }
+    ParamsText { sent: Value::Object(sent).to_string(), shown: Value::Object(shown).to_string() }
+}
+
+fn json_of(value: ParamValue) -> Value {
+    match value {
+        ParamValue::Integer(number) => number.into(),
+        ParamValue::Flag(on) => on.into(),
+        ParamValue::Text(text) => text.into(),
     }
 }
 
@@ -53,5 +57,25 @@ mod tests {
         let exec = ExecCommand { name: "logs".into(), argv: vec!["/system/bin/logcat".into(), "-d".into()], description: String::new() };
         let text = params_text(&Action::Exec { name: "logs".into() }, Some(&exec));
         assert_eq!(text.sent, r#"{"argv":["/system/bin/logcat","-d"],"name":"logs"}"#);
+    }
+
+    #[test]
+    fn the_bytes_that_signatures_cover_are_these() {
+        let package = || "com.example.app".to_owned();
+        for (action, want) in [
+            (Action::Ping, "{}"),
+            (Action::RotateKey, "{}"),
+            (Action::Ring { duration_s: 10 }, r#"{"duration_s":10}"#),
+            (Action::LaunchApp { package: package(), intent: None }, r#"{"package":"com.example.app"}"#),
+            (Action::LaunchApp { package: package(), intent: Some("a.VIEW".into()) }, r#"{"intent":"a.VIEW","package":"com.example.app"}"#),
+            (Action::ClearAppData { package: package() }, r#"{"package":"com.example.app"}"#),
+            (
+                Action::WifiConnect { ssid: "é\"".into(), security: WifiSecurity::Open, password: None },
+                r#"{"security":"open","ssid":"é\""}"#,
+            ),
+            (Action::Exec { name: "logs".into() }, r#"{"argv":null,"name":"logs"}"#),
+        ] {
+            assert_eq!(params_text(&action, None).sent, want);
+        }
     }
 }

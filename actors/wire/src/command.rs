@@ -55,10 +55,9 @@ pub struct ActionResultFrame<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandRequest {
-    /// What to do: `ping`, `ring`, `wake`, `sync`, `launch_app`, `restart_app`, `set_monitored_app`, `wifi_connect`, `update`,
-    /// `lock`, `reboot`, `clear_app_data`, `exec` or `rotate_key`.
+    /// Name of the action; the table of actions describes it with its parameters.
     pub action: String,
-    /// Its parameters, an object; see the agent API.
+    /// Its parameters, an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<serde_json::Value>,
     /// Lifetime in seconds; `commands.expires_default_seconds` when absent.

@@ -42,6 +42,7 @@ mod packages;
 mod ranges;
 pub(crate) mod rate_limit;
 mod register;
+mod schemas;
 mod server;
 mod table;
 mod tls;
@@ -219,13 +220,14 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .route("/v1/{*unknown}", axum::routing::any(api_error::no_such_route))
         .layer(limited(RouteClass::Api));
     let signals = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::metrics));
-    let (routes, description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
+    let (routes, mut description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
         .merge(enrollment)
         .merge(agent)
         .merge(sign_in)
         .merge(admin)
         .merge(signals)
         .split_for_parts();
+    schemas::describe(&mut description);
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {
