@@ -56,7 +56,11 @@ pub(crate) fn param_value(spec: &ParamSpec, value: Value) -> Result<Option<Param
             (None, false) => Err(spec.wrong_type()),
         },
         (ParamKind::Flag, Value::Bool(on)) => Ok(Some(ParamValue::Flag(on))),
-        (ParamKind::Integer { .. } | ParamKind::Flag, _) => Err(spec.wrong_type()),
+        (ParamKind::Texts { .. }, Value::Object(fields)) => {
+            let text = |(name, value)| if let Value::String(text) = value { Ok((name, text)) } else { Err(spec.wrong_type()) };
+            fields.into_iter().map(text).collect::<Result<_, _>>().map(|texts| Some(ParamValue::Texts(texts)))
+        }
+        (ParamKind::Integer { .. } | ParamKind::Flag | ParamKind::Texts { .. }, _) => Err(spec.wrong_type()),
         (_, Value::String(text)) => Ok(Some(ParamValue::Text(text))),
         _ => Err(spec.wrong_type()),
     }

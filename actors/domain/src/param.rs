@@ -2,6 +2,8 @@
 //!
 //! API, forms, command line and API description are made from these specs.
 
+use std::collections::BTreeMap;
+
 use crate::Invalid;
 use crate::edit::package;
 use crate::text::bounded;
@@ -15,6 +17,8 @@ pub enum ParamValue {
     Flag(bool),
     /// Text, a name or a choice.
     Text(String),
+    /// Texts by name.
+    Texts(BTreeMap<String, String>),
 }
 
 impl ParamValue {
@@ -52,6 +56,13 @@ pub enum ParamKind {
     Package,
     /// Name of an allowed command.
     ExecCommand,
+    /// Texts by name, each measured in characters.
+    Texts {
+        /// Most entries.
+        max_entries: usize,
+        /// Longest name and longest text.
+        max_chars: usize,
+    },
     /// One of these names, each with its label.
     Choice(&'static [(&'static str, &'static str)]),
 }
@@ -194,6 +205,7 @@ impl ParamSpec {
             ParamKind::Integer { .. } => "a whole number".to_owned(),
             ParamKind::Flag => "true or false".to_owned(),
             ParamKind::Choice(choices) => format!("one of {}", names(choices)),
+            ParamKind::Texts { .. } => "an object of texts".to_owned(),
             _ => "text".to_owned(),
         }
     }
@@ -227,8 +239,22 @@ impl ParamSpec {
                 "false" | "off" | "no" => Ok(Some(ParamValue::Flag(false))),
                 _ => Err(Invalid::new(self.field, "must be true or false")),
             },
+            ParamKind::Texts { .. } => self.parse_lines(text).map(Some),
             _ => Ok(Some(ParamValue::Text(text.to_owned()))),
         }
+    }
+
+    /// Parses lines of the form `name=value`.
+    fn parse_lines(&self, text: &str) -> Result<ParamValue, Invalid> {
+        let mut texts = BTreeMap::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (name, value) =
+                line.split_once('=').ok_or_else(|| Invalid::new(self.field, format!("{line:?} is not in the form name=value")))?;
+            if texts.insert(name.trim().to_owned(), value.trim().to_owned()).is_some() {
+                return Err(Invalid::new(self.field, format!("duplicate name {:?}", name.trim())));
+            }
+        }
+        Ok(ParamValue::Texts(texts))
     }
 
     /// Checks a value against the kind and its limits.
@@ -259,6 +285,14 @@ impl ParamSpec {
                     }
                     _ => Ok(()),
                 }
+            }
+            (ParamKind::Texts { max_entries, max_chars }, ParamValue::Texts(texts)) => {
+                if texts.len() > max_entries {
+                    return Err(Invalid::new(self.field, format!("more than {max_entries}")));
+                }
+                texts
+                    .iter()
+                    .try_for_each(|(name, text)| bounded(self.field, name, max_chars).and_then(|()| bounded(self.field, text, max_chars)))
             }
             (ParamKind::Package, ParamValue::Text(text)) => package(self.field, text).map(drop),
             (ParamKind::ExecCommand, ParamValue::Text(text)) => exec_name(self.field, text),
@@ -303,6 +337,11 @@ mod tests {
         let huge = seconds.parse("99999999999999999999").unwrap().unwrap();
         assert!(seconds.check(&huge).unwrap_err().problem.ends_with("is outside 1..300"));
         assert_eq!((seconds.form_label(), seconds.form_hint(), seconds.form_value()), ("After (s)".into(), "1 to 300".into(), "10".into()));
+        let texts = ParamSpec::new(ParamKind::Texts { max_entries: 1, max_chars: 3 });
+        let of = |name: &str, text: &str| ParamValue::Texts(BTreeMap::from([(name.into(), text.into())]));
+        assert_eq!(texts.parse("\n a = 1 \n"), Ok(Some(of("a", "1"))));
+        assert!(texts.parse("a").is_err() && texts.parse("a=1\na=2").is_err() && texts.check(&of("a", "long")).is_err());
+        assert!(texts.check(&texts.parse("a=1\nb=2").unwrap().unwrap()).is_err());
         let password = ParamSpec::new(ParamKind::Text { min_chars: 8, max_chars: 63 }).verbatim();
         assert_eq!(password.parse(" 12 "), Ok(Some(ParamValue::Text(" 12 ".into()))));
         assert_eq!(ParamSpec::new(ParamKind::Flag).parse("off"), Ok(Some(ParamValue::Flag(false))));

@@ -36,6 +36,7 @@ fn json_of(value: ParamValue) -> Value {
         ParamValue::Integer(number) => number.into(),
         ParamValue::Flag(on) => on.into(),
         ParamValue::Text(text) => text.into(),
+        ParamValue::Texts(texts) => json!(texts),
     }
 }
 

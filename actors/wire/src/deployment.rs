@@ -1,7 +1,5 @@
 //! Deployments: what people ask for and see, and what devices say.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -51,121 +49,11 @@ pub struct DeploymentTarget {
     pub filter: Option<Filter>,
 }
 
-/// Options of a deployment.
+/// Options of a deployment, an object; the table of options describes them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeploymentOptions {
-    /// The first devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub canary: Option<Canary>,
-    /// Max installs that start within any minute; 0: no limit. 10 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate_per_minute: Option<u32>,
-    /// Max concurrent installs. 3 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<u32>,
-    /// Only over Wi-Fi or a cable, and not over a metered network. On unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wifi_only: Option<bool>,
-    /// Least charge, percent. 40 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_battery_pct: Option<u8>,
-    /// Only while charging.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub charging_only: Option<bool>,
-    /// Least free storage, MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_storage_free_mb: Option<u32>,
-    /// Only devices whose last heartbeat is at most this old. 900 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub heartbeat_max_age_seconds: Option<u32>,
-    /// Only devices that Doze leaves alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub doze_exempt_only: Option<bool>,
-    /// Only at this time of the day.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<Window>,
-    /// Further tries on one device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<Retries>,
-    /// Intent sent to the app after installation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_intent: Option<RestartIntent>,
-    /// Whether rollback is allowed. On unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rollback_allowed: Option<bool>,
-    /// Auto-pause at a failure rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure_pause: Option<FailurePause>,
-    /// Deadline, hours; remaining devices are skipped then. 168 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline_hours: Option<u32>,
-}
-
-/// The first devices, and when the others may follow.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Canary {
-    /// Canary size; 0: no canary, which a deployment to all devices refuses. 5 %, 1 to 5, unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u32>,
-    /// Success threshold of the completed canary devices, percent. 90 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub success_threshold_pct: Option<u8>,
-    /// Minimum number of completed canary devices. All unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_count: Option<u32>,
-    /// Evaluation timeout. 60 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout_minutes: Option<u32>,
-}
-
-/// Hours of the clock on the wall; across midnight when `end` is earlier than `start`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// `HH:MM`.
-    pub start: String,
-    /// `HH:MM`.
-    pub end: String,
-    /// A name of the IANA time zone database.
-    pub tz: String,
-}
-
-/// Further tries on one device.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retries {
-    /// Number of retries. 2 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<u32>,
-    /// Wait before the first; doubles with each. 60 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backoff_seconds: Option<u32>,
-}
-
-/// An intent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RestartIntent {
-    /// Its action.
-    pub action: String,
-    /// Intent extras.
-    #[serde(default)]
-    pub extras: BTreeMap<String, String>,
-}
-
-/// Auto-pause of a deployment at a failure rate.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FailurePause {
-    /// More failures than this of a hundred. 20 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threshold_pct: Option<u8>,
-    /// Not before so many are done. 5 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_count: Option<u32>,
-}
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub struct DeploymentOptions(pub serde_json::Map<String, serde_json::Value>);
 
 /// A deployment, or with `dry_run` what one would begin with.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -264,6 +264,7 @@ fn any_value(param: &ParamSpec, package: &str, exec: &str, rng: &mut SmallRng) -
         ParamKind::Package => json!(package),
         ParamKind::ExecCommand => json!(exec),
         ParamKind::Choice(_) => json!(param.preset),
+        ParamKind::Texts { .. } => json!({}),
         ParamKind::Text { .. } | ParamKind::Bytes { .. } => json!(format!("some text {}", rng.random_range(0..1_000))),
     }
 }

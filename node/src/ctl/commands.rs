@@ -156,6 +156,7 @@ fn value_of(action: &str, key: &str, value: &str) -> anyhow::Result<Value> {
             Some(ParamValue::Integer(number)) => json!(number),
             Some(ParamValue::Flag(on)) => json!(on),
             Some(ParamValue::Text(text)) => json!(text),
+            Some(ParamValue::Texts(texts)) => json!(texts),
             None => json!(""),
         });
     }

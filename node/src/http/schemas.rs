@@ -1,7 +1,10 @@
 //! Parts of the API's description that are made from the tables of `domain`.
 
+use std::collections::BTreeMap;
+
 use domain::action::{ActionKind, ActionSpec};
-use domain::param::{ParamKind, ParamSpec};
+use domain::deployment::{OptionSpec, option_specs};
+use domain::param::{ParamKind, ParamSpec, ParamValue};
 use utoipa::openapi::schema::{AdditionalProperties, AllOfBuilder, Discriminator, OneOfBuilder};
 use utoipa::openapi::{Object, ObjectBuilder, OpenApi, Ref, RefOr, Schema, Type};
 
@@ -10,10 +13,14 @@ const ACTION: &str = "Action";
 /// Bodies that hold an action beside fields of their own.
 const WITH_ACTION: [&str; 2] = ["CommandRequest", "BatchRequest"];
 
+/// Component that describes the options of a deployment.
+const OPTIONS: &str = "DeploymentOptions";
+
 /// Describes what the tables declare.
 pub(crate) fn describe(description: &mut OpenApi) {
     let schemas = &mut description.components.get_or_insert_default().schemas;
     schemas.insert(ACTION.to_owned(), action().into());
+    schemas.insert(OPTIONS.to_owned(), options().into());
     for name in WITH_ACTION {
         if let Some(RefOr::T(Schema::Object(fields))) = schemas.get_mut(name) {
             for of_action in ["action", "params"] {
@@ -55,6 +62,39 @@ fn variant(spec: &ActionSpec) -> Object {
     if needed { variant.required("params").build() } else { variant.build() }
 }
 
+/// Every option of a deployment; those of several values are objects.
+fn options() -> Schema {
+    let (mut flat, mut nested) = (object(), BTreeMap::new());
+    for spec in option_specs() {
+        match spec.param.name.split_once('.') {
+            None => flat = flat.property(spec.param.name, option_schema(spec)),
+            Some((group, name)) => {
+                let fields = nested.remove(group).unwrap_or_else(object);
+                nested.insert(group, fields.property(name, option_schema(spec)));
+            }
+        }
+    }
+    let all = nested.into_iter().fold(flat, |all, (group, fields)| all.property(group, fields));
+    all.description(Some("Options of a deployment; absent ones have conservative defaults.")).build().into()
+}
+
+fn object() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(AdditionalProperties::FreeForm(false)))
+}
+
+fn option_schema(spec: &OptionSpec) -> Object {
+    let mut schema = param_schema(&spec.param);
+    if !spec.param.hint.is_empty() {
+        schema.description = Some(format!("{}: {}.", spec.param.form_label(), spec.param.hint));
+    }
+    schema.default = match spec.default_value() {
+        Some(ParamValue::Integer(number)) => Some(number.into()),
+        Some(ParamValue::Flag(on)) => Some(on.into()),
+        _ => None,
+    };
+    schema
+}
+
 /// Schema of a parameter.
 pub(crate) fn param_schema(spec: &ParamSpec) -> Object {
     let hint = match spec.unless {
@@ -71,6 +111,10 @@ pub(crate) fn param_schema(spec: &ParamSpec) -> Object {
         }
         ParamKind::Bytes { max_bytes } => schema.schema_type(Type::String).min_length(Some(1)).max_length(Some(max_bytes)),
         ParamKind::Package | ParamKind::ExecCommand => schema.schema_type(Type::String),
+        ParamKind::Texts { max_chars, .. } => {
+            let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(max_chars)).build();
+            schema.schema_type(Type::Object).additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(text.into()))))
+        }
         ParamKind::Choice(choices) => schema.schema_type(Type::String).enum_values(Some(choices.iter().map(|(name, _)| *name))),
     };
     match spec.default {
@@ -107,6 +151,20 @@ mod tests {
         let duration = &ring["properties"]["params"]["properties"]["duration_s"];
         assert_eq!((&duration["minimum"], &duration["maximum"], &duration["default"]), (&json!(1), &json!(300), &json!(10)));
         assert_eq!(ring["required"], json!(["action"]));
+    }
+
+    #[test]
+    fn every_option_is_described_with_its_default() {
+        let options = &described()["DeploymentOptions"]["properties"];
+        assert_eq!(options["min_battery_pct"]["default"], json!(40));
+        assert_eq!(options["wifi_only"]["default"], json!(true));
+        assert_eq!(options["retries"]["properties"]["max"]["maximum"], json!(20));
+        assert_eq!(options["canary"]["properties"]["size"]["default"], Value::Null, "it depends on the target");
+        assert_eq!(options["restart_intent"]["properties"]["extras"]["additionalProperties"]["type"], "string");
+        for spec in option_specs() {
+            let path = format!("/{}", spec.param.name.replace('.', "/properties/"));
+            assert!(options.pointer(&path).is_some(), "{path}");
+        }
     }
 
     #[test]

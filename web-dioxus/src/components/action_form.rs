@@ -103,6 +103,7 @@ fn ParamField(spec: ParamSpec, held: String, packages: Vec<String>, submission: 
         ParamKind::ExecCommand => rsx! { ExecField { spec, held, submission } },
         ParamKind::Choice(choices) => rsx! { ChoiceField { spec, choices, held, submission, onchoose } },
         ParamKind::Flag => rsx! { ChoiceField { spec, choices: YES_OR_NO, held, submission, onchoose } },
+        ParamKind::Texts { .. } => rsx! { LinesField { spec, held, submission } },
         ParamKind::Integer { .. } | ParamKind::Text { .. } | ParamKind::Bytes { .. } => rsx! {
             TextField {
                 name: spec.field, label: spec.form_label(), value: held, hint: spec.form_hint(), placeholder: spec.example,
@@ -128,6 +129,17 @@ fn PackageField(spec: ParamSpec, held: String, packages: Vec<String>, submission
             datalist { id: "known-packages",
                 for package in packages { option { key: "{package}", value: "{package}" } }
             }
+        }
+    }
+}
+
+#[component]
+fn LinesField(spec: ParamSpec, held: String, submission: Submission) -> Element {
+    let name = spec.field;
+    let error = submission.error(name);
+    rsx! {
+        Field { name, label: spec.label, hint: spec.hint, error: error.clone(),
+            textarea { id: name, name, rows: "2", maxlength: "9000", spellcheck: "false", aria_describedby: "{name}-note", aria_invalid: error.map(|_| "true"), initial_value: "{held}" }
         }
     }
 }

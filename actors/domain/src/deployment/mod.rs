@@ -7,12 +7,13 @@
 //!     +------------------------------+---------------+
 //!  canceled: by people or by a newer deployment, from every waiting state and from sending
 //! ```
-//! `request` requested options; `options` all options with their limits; `window` maintenance window; `readiness` eligibility of a device;
+//! `request` requested options; `options` table of the options, `option_spec` how one is declared; `window` maintenance window; `readiness` eligibility of a device;
 //! `rate_limit` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
 //! `rollback` choice of the APK to roll back to.
 
 mod decide;
 mod judge;
+mod option_spec;
 mod options;
 mod rate_limit;
 mod readiness;
@@ -25,11 +26,12 @@ use crate::{DeviceId, Timestamp};
 
 pub use decide::{BlockReason, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
+pub use option_spec::{CliFlag, OptionGroup, OptionSpec, option_spec, option_specs};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
 pub use rate_limit::{allowance, portion};
 pub use readiness::{DeviceSnapshot, ineligibility};
 pub use report::{AttemptEnd, Refusal, ReportEffect, TaskStatus, TaskUpdate, apply_report};
-pub use request::{CanaryRequest, OptionsRequest};
+pub use request::OptionsRequest;
 pub use rollback::{Candidate, NoRollback, rollback};
 pub use window::MaintenanceWindow;
 
