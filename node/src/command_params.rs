@@ -148,6 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_those_that_agents_check() {
+        let cases: Vec<Value> = serde_json::from_str(include_str!("../../actors/wire/fixtures/actions.json")).unwrap();
+        for case in &cases {
+            let mut params = case["params"].clone();
+            // The program is the server's own, by the name.
+            params.as_object_mut().unwrap().remove("argv");
+            let read = action(case["action"].as_str().unwrap(), Some(params));
+            assert_eq!(read.is_ok(), case["valid"] == true, "{case}: {read:?}");
+        }
+        for kind in ActionKind::ALL {
+            let of_kind = |valid: bool| cases.iter().any(|case| case["action"] == kind.as_str() && case["valid"] == valid);
+            assert!(of_kind(true) && (of_kind(false) || kind.spec().params.is_empty()), "{}", kind.as_str());
+        }
+    }
+
+    #[test]
     fn results_are_read_with_their_limits() {
         let me = DeviceId(uuid::Uuid::from_u128(7));
         let said =
