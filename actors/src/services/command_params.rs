@@ -69,6 +69,7 @@ mod tests {
             (Action::Ring { duration_s: 10 }, r#"{"duration_s":10}"#),
             (Action::LaunchApp { package: package(), intent: None }, r#"{"package":"com.example.app"}"#),
             (Action::LaunchApp { package: package(), intent: Some("a.VIEW".into()) }, r#"{"intent":"a.VIEW","package":"com.example.app"}"#),
+            (Action::SetBrightness { level_pct: 60 }, r#"{"level_pct":60}"#),
             (Action::ClearAppData { package: package() }, r#"{"package":"com.example.app"}"#),
             (
                 Action::WifiConnect { ssid: "é\"".into(), security: WifiSecurity::Open, password: None },

@@ -42,7 +42,7 @@ pub(crate) fn action_glyph(kind: ActionKind) -> Glyph {
         ActionKind::LaunchApp => Glyph::Play,
         ActionKind::RestartApp => Glyph::Restore,
         ActionKind::ClearAppData => Glyph::Trash,
-        ActionKind::Wake => Glyph::Sun,
+        ActionKind::Wake | ActionKind::SetBrightness => Glyph::Sun,
         ActionKind::Lock => Glyph::Lock,
         ActionKind::SetMonitoredApp => Glyph::Package,
         ActionKind::WifiConnect => Glyph::Network,

@@ -45,6 +45,14 @@ actions! {
         password: Option<String> = "Passphrase", ParamSpec::new(PASSPHRASE)
             .unless("security", "open").secret().verbatim().hint("8 to 63 characters; not shown again");
     } => ActionSpec::new("wifi_connect", "Join Wi-Fi", "Connects the device to a Wi-Fi network.");
+    /// Set the brightness of the screen.
+    SetBrightness {
+        level_pct: u32 = "Brightness", ParamSpec::integer(0, 100).unit("%");
+    } => ActionSpec::new(
+        "set_brightness",
+        "Set brightness",
+        "Sets the brightness of the screen and turns automatic brightness off.",
+    ).device_owner();
     /// Check for an agent update.
     Update => ActionSpec::new("update", "Update agent", "Checks for an agent update now.");
     /// Lock the screen.
