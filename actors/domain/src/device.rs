@@ -62,6 +62,14 @@ pub struct LastStatus {
     pub telemetry: Telemetry,
 }
 
+impl LastStatus {
+    /// Order of the heartbeats of a device, oldest first: by bucket, and within a bucket by the clock of the device and its
+    /// sequence number. Equal ones are repeats. The store orders rows in the same way.
+    pub fn order(&self) -> (Timestamp, Option<Timestamp>, Option<i64>) {
+        (self.bucket_at, self.device_time, self.telemetry.seq)
+    }
+}
+
 impl From<Heartbeat> for LastStatus {
     fn from(heartbeat: Heartbeat) -> Self {
         let Heartbeat { device_id: _, bucket_at, received_at, device_time, clock_rejected, telemetry } = heartbeat;
@@ -278,7 +286,7 @@ pub enum Admission {
         /// A newer heartbeat is already stored.
         late: bool,
     },
-    /// The bucket is stored already: acknowledge, write nothing.
+    /// This heartbeat, or a newer one of its bucket, is stored already: acknowledge, write nothing.
     Repeat,
     /// The device is deleted.
     Deleted,
@@ -328,18 +336,18 @@ impl DeviceState {
         }
     }
 
-    /// What to do with a heartbeat of bucket `bucket_at` that came with
-    /// credentials of `generation`.
+    /// What to do with a heartbeat that came with credentials of `generation`.
     ///
-    /// Only a bucket that is known to be committed counts as a repeat; a repeat
-    /// of one still being written goes to the store, which keeps it single.
-    pub fn admit(&self, generation: i32, bucket_at: Timestamp) -> Admission {
+    /// Only what is known to be committed makes a repeat; a repeat of one still
+    /// being written goes to the store, which keeps it single. A newer heartbeat
+    /// of a bucket replaces the row of the bucket.
+    pub fn admit(&self, generation: i32, status: &LastStatus) -> Admission {
         if let Err(refused) = self.credentials(generation) {
             return refused;
         }
         match &self.last {
-            Some(last) if last.bucket_at == bucket_at => Admission::Repeat,
-            last => Admission::Write { late: last.as_ref().is_some_and(|last| last.bucket_at > bucket_at) },
+            Some(last) if last.bucket_at == status.bucket_at && status.order() <= last.order() => Admission::Repeat,
+            last => Admission::Write { late: last.as_ref().is_some_and(|last| last.bucket_at > status.bucket_at) },
         }
     }
 
@@ -413,7 +421,7 @@ impl DeviceState {
         let was_watched = self.connectivity == Connectivity::Online;
         self.last_seen_at = self.last_seen_at.max(Some(seen));
         self.connectivity = Connectivity::Online;
-        if self.last.as_ref().is_none_or(|last| status.bucket_at > last.bucket_at) {
+        if self.last.as_ref().is_none_or(|last| status.order() > last.order()) {
             let uptime_s = |status: &LastStatus| status.telemetry.uptime_s;
             self.rebooted |= self.last.as_deref().and_then(uptime_s).zip(uptime_s(&status)).is_some_and(|(before, after)| after < before);
             self.last = Some(status);
@@ -487,26 +495,47 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_is_one_whose_bucket_is_committed() {
+    fn a_repeat_is_one_that_is_committed() {
         let mut device = fresh();
-        assert_eq!(device.admit(1, at(10)), Admission::Write { late: false });
-        assert_eq!(device.admit(1, at(10)), Admission::Write { late: false }, "not yet committed");
+        assert_eq!(device.admit(1, &status(10, 10)), Admission::Write { late: false });
+        assert_eq!(device.admit(1, &status(10, 10)), Admission::Write { late: false }, "not yet committed");
         device.apply(DeviceEvent::Stored(status(10, 12)), at(12), &POLICY);
-        assert_eq!(device.admit(1, at(10)), Admission::Repeat);
-        assert_eq!(device.admit(1, at(0)), Admission::Write { late: true });
-        assert_eq!(device.admit(1, at(20)), Admission::Write { late: false });
+        assert_eq!(device.admit(1, &status(10, 10)), Admission::Repeat);
+        assert_eq!(device.admit(1, &status(0, 0)), Admission::Write { late: true });
+        assert_eq!(device.admit(1, &status(20, 20)), Admission::Write { late: false });
+    }
+
+    #[test]
+    fn the_newest_of_a_bucket_stands() {
+        let told = |device_time: Option<i64>, seq| {
+            let telemetry = Telemetry { seq, ..Default::default() };
+            Arc::new(LastStatus { device_time: device_time.map(at), telemetry, ..(*status(10, 19)).clone() })
+        };
+        let mut device = fresh();
+        device.apply(DeviceEvent::Stored(told(Some(12), Some(7))), at(19), &POLICY);
+        assert_eq!(device.admit(1, &told(Some(12), Some(7))), Admission::Repeat);
+        assert_eq!(device.admit(1, &told(Some(11), Some(8))), Admission::Repeat, "a newer one stands");
+        assert_eq!(device.admit(1, &told(None, Some(8))), Admission::Repeat);
+        for newer in [told(Some(13), Some(1)), told(Some(12), Some(8))] {
+            assert_eq!(device.admit(1, &newer), Admission::Write { late: false });
+            let mut device = device.clone();
+            device.apply(DeviceEvent::Stored(Arc::clone(&newer)), at(19), &POLICY);
+            assert_eq!(device.last, Some(newer));
+        }
+        device.apply(DeviceEvent::Stored(told(Some(11), Some(9))), at(19), &POLICY);
+        assert_eq!(device.last, Some(told(Some(12), Some(7))), "committed in another order");
     }
 
     #[test]
     fn revoked_and_deleted_devices_are_refused() {
         let mut device = fresh();
         assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 2 }, at(1), &POLICY), [DeviceEffect::Disconnect]);
-        assert_eq!(device.admit(1, at(10)), Admission::Revoked);
-        assert_eq!(device.admit(2, at(10)), Admission::Write { late: false });
+        assert_eq!(device.admit(1, &status(10, 10)), Admission::Revoked);
+        assert_eq!(device.admit(2, &status(10, 10)), Admission::Write { late: false });
         assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 1 }, at(1), &POLICY), [], "an older word changes nothing");
         assert_eq!(device.credential_generation, 2);
         device.apply(DeviceEvent::Deleted, at(2), &POLICY);
-        assert_eq!(device.admit(2, at(10)), Admission::Deleted);
+        assert_eq!(device.admit(2, &status(10, 10)), Admission::Deleted);
         assert_eq!(device.apply(DeviceEvent::Stored(status(10, 12)), at(12), &POLICY), []);
     }
 
@@ -561,11 +590,11 @@ mod tests {
         device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
         let refresh = |deleted, seen| DeviceEvent::Refresh(Box::new(PersistedDevice { deleted, ..known("kiosk-1", Some(seen)) }));
         assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
-        assert_eq!(device.admit(1, at(20)), Admission::Deleted);
+        assert_eq!(device.admit(1, &status(20, 20)), Admission::Deleted);
         assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [], "told twice");
         let effects = device.apply(refresh(false, 0), at(30), &POLICY);
         assert_eq!(effects, [DeviceEffect::WatchUntil(at(900)), DeviceEffect::Publish]);
-        assert_eq!(device.admit(1, at(20)), Admission::Write { late: false });
+        assert_eq!(device.admit(1, &status(20, 20)), Admission::Write { late: false });
         device.apply(refresh(true, 0), at(40), &POLICY);
         assert_eq!(device.apply(refresh(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
         assert_eq!(device.connectivity, Connectivity::Offline);

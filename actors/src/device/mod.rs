@@ -404,7 +404,7 @@ impl DeviceActorState {
         generation: i32,
         reply: HeartbeatReply,
     ) {
-        match self.device.admit(generation, status.bucket_at) {
+        match self.device.admit(generation, &status) {
             Admission::Write { late } => {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));
                 let mut row = HeartbeatRow::new(self.device.identity.id, status, fcm_token, late);

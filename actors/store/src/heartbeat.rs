@@ -39,16 +39,16 @@ impl HeartbeatRow {
 }
 
 impl Store {
-    /// Writes a batch: each row into its day's partition, repeats of a
-    /// (device, bucket) ignored, and each device's newest into
-    /// `device_last_status`, where a newer bucket wins. One transaction; after
-    /// an error nothing of the batch may be taken for stored.
+    /// Writes a batch: each row into its day's partition, of a (device, bucket)
+    /// the newest, and each device's newest into `device_last_status`. Repeats
+    /// change nothing. One transaction; after an error nothing of the batch may
+    /// be taken for stored.
     ///
     /// # Errors
     /// The database is unavailable, or refused a value.
     pub async fn write_heartbeats(&self, rows: &mut [HeartbeatRow]) -> Result<(), StoreError> {
         // One order for all writers, so that two batches with the same devices cannot deadlock.
-        rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
+        rows.sort_by_key(|row| (row.device_id, row.status.order()));
         let late: Vec<_> = rows.iter().filter(|row| row.late).collect();
         let tokens: BTreeMap<_, _> = rows.iter().filter_map(|row| Some((row.device_id.0, row.fcm_token.as_deref()?))).collect();
         if late.is_empty() && tokens.is_empty() {
@@ -88,27 +88,17 @@ impl Store {
     }
 }
 
-/// For each row of a sorted batch, whether it is its device's newest. Of two with
-/// the same bucket the first counts, as it does in the history.
-fn newest_flags(rows: &[HeartbeatRow]) -> Vec<bool> {
-    let mut newest = vec![false; rows.len()];
-    let mut best: Option<usize> = None;
-    for (i, row) in rows.iter().enumerate() {
-        match best {
-            Some(b) if rows[b].device_id == row.device_id => {
-                if row.status.bucket_at > rows[b].status.bucket_at {
-                    newest[b] = false;
-                    newest[i] = true;
-                    best = Some(i);
-                }
-            }
-            _ => {
-                newest[i] = true;
-                best = Some(i);
-            }
-        }
-    }
-    newest
+/// The newest row of each bucket of a sorted batch: a statement may not write the same row twice. Of repeats the first counts,
+/// as it does in the history.
+fn newest_of_buckets(rows: &[HeartbeatRow]) -> Vec<&HeartbeatRow> {
+    rows.chunk_by(|a, b| (a.device_id, a.status.bucket_at) == (b.device_id, b.status.bucket_at))
+        .filter_map(|bucket| bucket.iter().rev().max_by_key(|row| row.status.order()))
+        .collect()
+}
+
+/// For each row of [`newest_of_buckets`], whether it is its device's newest.
+fn newest_flags(rows: &[&HeartbeatRow]) -> Vec<bool> {
+    (0..rows.len()).map(|at| rows.get(at + 1).is_none_or(|next| next.device_id != rows[at].device_id)).collect()
 }
 
 async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) -> Result<(), StoreError> {
@@ -117,7 +107,8 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
             rows.iter().map(|$row| $value).collect::<Vec<_>>()
         };
     }
-    let newest = newest_flags(rows);
+    let rows = newest_of_buckets(rows);
+    let newest = newest_flags(&rows);
     let details: Vec<Option<String>> = rows
         .iter()
         .zip(&newest)
@@ -161,15 +152,26 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
                     transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq, details, is_newest, details_hash,
                     recount_day)
          ), history AS (
-             INSERT INTO heartbeats (device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
+             INSERT INTO heartbeats AS h (device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
                  battery_temperature_c, app_version, agent_version_code, uptime_s, ram_available_mb, ram_pressure_pct,
                  storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq)
              SELECT device_id, bucket_at, received_at, device_time, clock_rejected, battery_pct, charging,
                  battery_temperature_c, app_version, agent_version_code, uptime_s, ram_available_mb, ram_pressure_pct,
                  storage_free_mb, transport, net_validated, foreground_recent_s, app_running, queue_depth, boot_id, seq
              FROM batch
-             -- A repeat of a bucket is acknowledged and not written.
-             ON CONFLICT (device_id, bucket_at) DO NOTHING
+             ON CONFLICT (device_id, bucket_at) DO UPDATE SET
+                 received_at = excluded.received_at, device_time = excluded.device_time,
+                 clock_rejected = excluded.clock_rejected, battery_pct = excluded.battery_pct, charging = excluded.charging,
+                 battery_temperature_c = excluded.battery_temperature_c, app_version = excluded.app_version,
+                 agent_version_code = excluded.agent_version_code, uptime_s = excluded.uptime_s,
+                 ram_available_mb = excluded.ram_available_mb, ram_pressure_pct = excluded.ram_pressure_pct,
+                 storage_free_mb = excluded.storage_free_mb, transport = excluded.transport,
+                 net_validated = excluded.net_validated, foreground_recent_s = excluded.foreground_recent_s,
+                 app_running = excluded.app_running, queue_depth = excluded.queue_depth, boot_id = excluded.boot_id,
+                 seq = excluded.seq
+             -- The newest of a bucket stands, in whatever order they come; a repeat is acknowledged and not written.
+             WHERE (coalesce(excluded.device_time, '-infinity'), coalesce(excluded.seq, -1))
+                 > (coalesce(h.device_time, '-infinity'), coalesce(h.seq, -1))
          ), recount AS (
              INSERT INTO history_recount (device_id, day)
              SELECT DISTINCT device_id, recount_day FROM batch WHERE recount_day IS NOT NULL
@@ -199,7 +201,8 @@ async fn dual_write(executor: impl sqlx::PgExecutor<'_>, rows: &[HeartbeatRow]) 
              details = CASE WHEN excluded.details IS NOT NULL THEN excluded.details
                             WHEN d.details_hash = excluded.details_hash THEN d.details END
          -- Newer wins, in whatever order batches commit and from whichever node.
-         WHERE excluded.bucket_at > d.bucket_at",
+         WHERE (excluded.bucket_at, coalesce(excluded.device_time, '-infinity'), coalesce(excluded.seq, -1))
+             > (d.bucket_at, coalesce(d.device_time, '-infinity'), coalesce(d.seq, -1))",
         &device_id,
         &bucket_at,
         &received_at,
@@ -356,11 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn one_newest_per_device_and_the_first_of_equals() {
-        let mut rows = [row(2, 10, 1), row(1, 20, 2), row(1, 20, 3), row(1, 0, 4), row(2, 30, 5)];
-        rows.sort_by_key(|row| (row.device_id, row.status.bucket_at));
-        let newest: Vec<_> = rows.iter().zip(newest_flags(&rows)).filter(|(_, n)| *n).map(|(row, _)| row.status.telemetry.seq).collect();
-        assert_eq!(newest, [Some(2), Some(5)]);
+    fn the_newest_of_each_bucket_and_one_newest_per_device() {
+        let repeat = HeartbeatRow { fcm_token: Some("the first".into()), ..row(1, 20, 3) };
+        let mut rows = [row(2, 10, 1), repeat, row(1, 20, 2), row(1, 20, 3), row(1, 0, 4), row(2, 30, 5)];
+        rows.sort_by_key(|row| (row.device_id, row.status.order()));
+        let rows = newest_of_buckets(&rows);
+        let told: Vec<_> =
+            rows.iter().zip(newest_flags(&rows)).map(|(row, n)| (row.status.telemetry.seq, row.fcm_token.is_some(), n)).collect();
+        assert_eq!(told, [(Some(4), false, false), (Some(3), true, true), (Some(1), false, false), (Some(5), false, true)]);
     }
 
     #[test]
