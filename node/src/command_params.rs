@@ -2,22 +2,15 @@
 
 use actors::services::CommandResult;
 use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
-use domain::command::{CommandOutcome, Report};
-use domain::text::bounded;
+use domain::command::{CommandOutcome, Report, ResultPayload};
 use domain::{CommandId, DeviceId, Invalid};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use store::ResultPayload;
 use wire::command::{ActionResult, LegacyAck};
 
 use crate::api_error::ApiError;
 use crate::present;
-
-/// Longest message of a device, in characters.
-const MESSAGE_MAX_CHARS: usize = 1_000;
-/// Longest code of a device, in characters.
-const CODE_MAX_CHARS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,11 +131,6 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
             None => return Err(Invalid::new("outcome", "not one of received, success, failed, skipped, timeout").into()),
         },
     };
-    for (field, value, most) in [("message", &message, MESSAGE_MAX_CHARS), ("code", &code, CODE_MAX_CHARS)] {
-        if let Some(value) = value {
-            bounded(field, value, most)?;
-        }
-    }
     let data = match data {
         None | Some(Value::Null) => None,
         Some(object @ Value::Object(_)) if !object.to_string().contains("\\u0000") => Some(object.to_string()),

@@ -2,20 +2,15 @@
 
 use actors::services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use domain::deployment::{
-    CanaryRequest, ConflictRule, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage, TaskState, TaskStatus,
+    CanaryRequest, ConflictRule, DeploymentEvent, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage,
+    TaskReport, TaskState, TaskStatus, TaskView,
 };
-use domain::text::bounded;
 use domain::{ApkId, DeploymentId, DeviceId, Invalid};
-use store::{DeploymentEventRow, TaskReport, TaskRow};
 use wire::deployment as wired;
 use wire::lenient::Int;
 
 use crate::{convert, present};
 
-/// Longest message of a device, in characters.
-const MESSAGE_MAX_CHARS: usize = 1_000;
-/// Longest version name, in characters.
-const VERSION_MAX_CHARS: usize = 200;
 /// Devices that a plan names; the others are counted.
 const PLAN_NAMED_MAX: usize = 1_000;
 
@@ -109,15 +104,14 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wire
         Some(Int(pct)) => Some(domain::invalid::in_range("progress_pct", pct, 0, 100)? as i16),
         None => None,
     };
-    let text = |field, text: Option<String>, most| text.map(|text| bounded(field, &text, most).map(|()| text)).transpose();
     Ok(TaskReport {
         deployment,
         device,
         status,
         attempt: attempt.transpose()?,
         progress_pct,
-        message: text("message", told.message, MESSAGE_MAX_CHARS)?,
-        installed_version: text("installed_version", told.installed_version, VERSION_MAX_CHARS)?,
+        message: told.message,
+        installed_version: told.installed_version,
     })
 }
 
@@ -160,7 +154,7 @@ pub(crate) fn present_deployment(details: DeploymentDetails) -> wired::Deploymen
         skipped: details.count(TaskState::Skipped),
         canceled: details.count(TaskState::Canceled),
     };
-    let (canary, row) = (details.canary, details.row);
+    let (canary, row) = (details.canary, details.deployment);
     let counted = canary.counted();
     wired::Deployment {
         id: row.id.to_string(),
@@ -249,7 +243,7 @@ fn present_options(options: Options) -> wired::DeploymentOptions {
 }
 
 /// The task of one device.
-pub(crate) fn present_task(row: TaskRow) -> wired::DeploymentTask {
+pub(crate) fn present_task(row: TaskView) -> wired::DeploymentTask {
     wired::DeploymentTask {
         position: row.position,
         device_id: row.device_id.to_string(),
@@ -272,7 +266,7 @@ pub(crate) fn present_task(row: TaskRow) -> wired::DeploymentTask {
 }
 
 /// What happened to a deployment.
-pub(crate) fn present_event(row: DeploymentEventRow) -> wired::DeploymentEvent {
+pub(crate) fn present_event(row: DeploymentEvent) -> wired::DeploymentEvent {
     wired::DeploymentEvent {
         id: row.id,
         at: present::time(row.at),

@@ -358,6 +358,17 @@ pub struct ExecCommand {
     pub description: String,
 }
 
+/// An allowed command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedExecCommand {
+    /// Program.
+    pub command: ExecCommand,
+    /// Who allowed or changed it last.
+    pub updated_by: String,
+    /// Time of the last change.
+    pub updated_at: Timestamp,
+}
+
 impl ExecCommand {
     /// Checks the command against its limits.
     ///

@@ -4,9 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use domain::AgentBuildId;
-use domain::rollout::{BuildState, PromotedBuild};
+use domain::rollout::{AgentBuild, BuildState, PromotedBuild};
 use prometheus::IntGauge;
-use store::{AgentBuildRow, Store, StoreError};
+use store::{Store, StoreError};
 
 /// Most builds there may be.
 pub(crate) const BUILDS_MAX: i64 = 500;
@@ -16,13 +16,13 @@ pub(crate) struct CirculatingBuilds {
     /// Time of the read.
     asked_at: Instant,
     /// The builds that are promoted.
-    pub(crate) builds: Vec<AgentBuildRow>,
+    pub(crate) builds: Vec<AgentBuild>,
 }
 
 /// Promoted ones among these builds of a package.
-pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<PromotedBuild> {
+pub(crate) fn promoted_of(builds: &[AgentBuild], package: &str) -> Vec<PromotedBuild> {
     let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
-    let decides = |build: &AgentBuildRow| {
+    let decides = |build: &AgentBuild| {
         let rollout_percent = build.promotion?.rollout_percent;
         Some(PromotedBuild { build: build.id, version_code: build.version_code, rollout_percent })
     };
@@ -31,7 +31,7 @@ pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<Promot
 
 impl CirculatingBuilds {
     /// Circulating build of this id.
-    pub(crate) fn build(&self, id: AgentBuildId) -> Option<&AgentBuildRow> {
+    pub(crate) fn build(&self, id: AgentBuildId) -> Option<&AgentBuild> {
         self.builds.iter().find(|build| build.id == id)
     }
 }

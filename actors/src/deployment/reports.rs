@@ -1,7 +1,8 @@
 //! Queue of task reports: bounded, and written in batches of one transaction each.
 
+use domain::deployment::TaskReport;
 use std::time::Duration;
-use store::{Store, StoreError, TaskReport, TaskReportOutcome};
+use store::{Store, StoreError, TaskReportOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::NodeId;
+use domain::cluster::Node;
 use ractor::rpc::CallResult;
 use rand::RngExt;
-use store::NodeRow;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ type Queued = (ForwardedHeartbeat, oneshot::Sender<Result<HeartbeatAck, LinkErro
 /// One peer.
 pub(super) struct Peer {
     links: Weak<Links>,
-    row: NodeRow,
+    row: Node,
     protocol: u16,
     queue: mpsc::Sender<Queued>,
     calls: Semaphore,
@@ -69,7 +69,7 @@ static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
 
 impl Peer {
     /// Starts linking to a peer; `None` when no protocol is spoken by both.
-    pub(super) fn start(links: &Arc<Links>, row: NodeRow) -> Option<Arc<Self>> {
+    pub(super) fn start(links: &Arc<Links>, row: Node) -> Option<Arc<Self>> {
         let Some(protocol) = negotiated(links.settings.protocol_max, row.protocols) else {
             let (min, max) = row.protocols;
             tracing::error!(event = "link.no_common_protocol", peer = row.name, peer_min = min, peer_max = max);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::NodeId;
+use domain::cluster::Node;
 use domain::shard::{Epoch, SHARD_COUNT, ShardId};
-use store::NodeRow;
 
 /// Owner of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct ClusterView {
     /// This node; its id changes when it has to rejoin.
     pub me: NodeId,
     /// Live nodes, and those that ended lately.
-    pub nodes: Arc<[NodeRow]>,
+    pub nodes: Arc<[Node]>,
     /// Owners of the shards, in the order of the shard ids.
     pub shards: Arc<[ShardOwner]>,
 }
@@ -39,12 +39,12 @@ impl ClusterView {
     }
 
     /// A node, alive or lately ended.
-    pub fn node(&self, id: NodeId) -> Option<&NodeRow> {
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == id)
     }
 
     /// Other live nodes.
-    pub fn peers(&self) -> impl Iterator<Item = &NodeRow> {
+    pub fn peers(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.state.is_live() && node.id != self.me)
     }
 }

@@ -9,9 +9,9 @@ use domain::access::{Permission, Principal};
 use domain::action::Action;
 use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
-use domain::rollout::{self, BuildState, PromotedBuild, Promotion, UpdateAnswer};
+use domain::rollout::{self, AgentBuild, BuildCandidate, BuildState, PromotedBuild, Promotion, UpdateAnswer, UpdateCounts, VersionSample};
 use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
-use store::{AddBuildOutcome, AgentBuildRow, BuildAction, BuildActionOutcome, BuildCandidate, Store, UpdateCounts, VersionSample};
+use store::{AddBuildOutcome, BuildAction, BuildActionOutcome, Store};
 use uuid::Uuid;
 
 use super::command_batches::{BatchDetails, BatchRequest};
@@ -45,7 +45,7 @@ pub const STATS_HOURS_MAX: i64 = 744;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildDetails {
     /// Stored row.
-    pub build: AgentBuildRow,
+    pub build: AgentBuild,
     /// Counters over all hours that are kept.
     pub counts: UpdateCounts,
     /// Cohort in the present fleet; empty while the build is not promoted.
@@ -150,6 +150,14 @@ impl AgentBuildService {
     pub async fn candidates(&self, principal: &Principal) -> Result<Vec<BuildCandidate>, ServiceError> {
         principal.require(Permission::ManageAgentBuilds)?;
         Ok(self.parts.store.agent_build_candidates(self.package(), CANDIDATES_MAX).await?)
+    }
+
+    /// Whether a person may change builds, before the request's body is read.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_changes(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::ManageAgentBuilds)?)
     }
 
     /// Adds a build of an APK of the agent, not promoted yet.
@@ -338,11 +346,11 @@ impl AgentBuildService {
         self.detailed(vec![build]).await?.pop().ok_or(ServiceError::Internal)
     }
 
-    async fn detailed(&self, builds: Vec<AgentBuildRow>) -> Result<Vec<BuildDetails>, ServiceError> {
+    async fn detailed(&self, builds: Vec<AgentBuild>) -> Result<Vec<BuildDetails>, ServiceError> {
         let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
         let totals: HashMap<_, _> = self.parts.store.update_totals(&ids).await?.into_iter().collect();
         let fleet = self.fleet().await?;
-        let details = |build: AgentBuildRow| {
+        let details = |build: AgentBuild| {
             let promotion = build.promotion.filter(|_| build.state == BuildState::Promoted);
             let cohort = promotion.map(|promotion| cohorts(&fleet, build.version_code).within(promotion.rollout_percent));
             let running = fleet.iter().filter(|device| device.version_code == Some(build.version_code)).count() as u64;

@@ -1,9 +1,9 @@
 //! Update checks and update reports of agents. A check is answered from memory.
 
-use domain::rollout::{Promotion, UpdateAnswer, UpdateEvent, answer, newest};
+use domain::rollout::{AgentBuild, Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
-use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
+use store::{UpdateReport, UpdateReportOutcome};
 
 use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
@@ -32,7 +32,7 @@ pub struct UpdateCheck {
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpdateOffer {
     /// The build.
-    pub build: AgentBuildRow,
+    pub build: AgentBuild,
     /// Promotion.
     pub promotion: Promotion,
     /// Download address.

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
-use domain::apk::{NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
+use domain::apk::{Apk, ApkUpload, NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
 use domain::text::bounded;
 use domain::{ApkId, ApkUploadId, Invalid, UserId};
 use futures_util::{Stream, StreamExt};
-use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
+use store::{AddApkOutcome, NewApk, NewUpload, StoreError};
 use uuid::Uuid;
 
 use super::ApkService;
@@ -86,7 +86,7 @@ impl ApkService {
         facts: UploadFacts,
         announced: Option<u64>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<(ApkRow, bool), UploadError> {
+    ) -> Result<(Apk, bool), UploadError> {
         principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
         let facts = facts.checked()?;
         let limit_bytes = self.library.settings.upload_max_bytes;
@@ -106,6 +106,14 @@ impl ApkService {
         Ok(self.taken(principal, file, facts, None).await?)
     }
 
+    /// Whether a person may upload APKs, before the request's body is read.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_upload(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::UploadApks)?)
+    }
+
     /// Begins an upload in parts.
     ///
     /// # Errors
@@ -116,7 +124,7 @@ impl ApkService {
         file_name: &str,
         size_bytes: i64,
         facts: UploadFacts,
-    ) -> Result<UploadRow, ServiceError> {
+    ) -> Result<ApkUpload, ServiceError> {
         principal.require(Permission::UploadApks)?;
         let facts = facts.checked()?;
         bounded("file_name", file_name, FILE_NAME_MAX_CHARS)?;
@@ -148,7 +156,7 @@ impl ApkService {
     ///
     /// # Errors
     /// Forbidden, or there is no such upload of this account.
-    pub async fn upload(&self, principal: &Principal, id: ApkUploadId) -> Result<UploadRow, ServiceError> {
+    pub async fn upload(&self, principal: &Principal, id: ApkUploadId) -> Result<ApkUpload, ServiceError> {
         principal.require(Permission::UploadApks)?;
         let row = self.store.upload(id).await?.filter(|row| row.owner == owner(principal));
         row.ok_or(ServiceError::NotFound("upload"))
@@ -223,7 +231,7 @@ impl ApkService {
     ///
     /// # Errors
     /// Forbidden, no such upload, not all of it is there; not an APK, or one that is not taken.
-    pub async fn complete_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<(ApkRow, bool), UploadError> {
+    pub async fn complete_upload(&self, principal: &Principal, id: ApkUploadId) -> Result<(Apk, bool), UploadError> {
         let upload = self.upload(principal, id).await?;
         if let Some(apk) = upload.apk {
             let row = self.store.apk(apk).await?.ok_or(ServiceError::NotFound("APK"))?;
@@ -257,7 +265,7 @@ impl ApkService {
         file: UploadedFile,
         facts: UploadFacts,
         upload: Option<ApkUploadId>,
-    ) -> Result<(ApkRow, bool), ServiceError> {
+    ) -> Result<(Apk, bool), ServiceError> {
         let (service, principal) = (self.clone(), principal.clone());
         let taking = tokio::spawn(async move { service.take(&principal, file, facts, upload).await });
         taking.await.map_err(|_| ServiceError::Internal)?
@@ -270,7 +278,7 @@ impl ApkService {
         file: UploadedFile,
         facts: UploadFacts,
         upload: Option<ApkUploadId>,
-    ) -> Result<(ApkRow, bool), ServiceError> {
+    ) -> Result<(Apk, bool), ServiceError> {
         let (digest, size) = (file.sha256().to_owned(), file.size());
         if facts.sha256.as_ref().is_some_and(|told| *told != digest) {
             return Err(Invalid::new("sha256", format!("the received file has the SHA-256 {digest}")).into());

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use domain::access::{Permission, Principal};
-use domain::apk::{ApkUse, in_use};
+use domain::apk::{Apk, ApkUse, in_use};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{ApkId, Timestamp};
-use store::{ApkRow, DeletedApk, Store};
+use store::{DeletedApk, Store};
 
 use crate::apk_library::{ApkLibrary, LibraryFile};
 use crate::{ServiceError, clock};
@@ -41,7 +41,7 @@ impl ApkService {
         package: Option<&str>,
         after: Option<ApkCursor>,
         limit: Option<i64>,
-    ) -> Result<(Vec<ApkRow>, Option<ApkCursor>), ServiceError> {
+    ) -> Result<(Vec<Apk>, Option<ApkCursor>), ServiceError> {
         principal.require(Permission::ViewDeployments)?;
         let limit = domain::invalid::in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
         if let Some(package) = package {
@@ -58,7 +58,7 @@ impl ApkService {
     ///
     /// # Errors
     /// Forbidden, or there is no such APK.
-    pub async fn apk(&self, principal: &Principal, id: ApkId) -> Result<(ApkRow, Vec<ApkUse>), ServiceError> {
+    pub async fn apk(&self, principal: &Principal, id: ApkId) -> Result<(Apk, Vec<ApkUse>), ServiceError> {
         principal.require(Permission::ViewDeployments)?;
         let row = self.store.apk(id).await?.ok_or(ServiceError::NotFound("APK"))?;
         Ok((row, self.store.apk_uses(id).await?))

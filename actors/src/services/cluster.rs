@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use domain::NodeId;
 use domain::access::{Permission, Principal};
+use domain::cluster::{Node, ShardMoves};
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::{Epoch, ShardId};
-use store::{NodeRow, ShardMoves, Store};
+use store::Store;
 use tokio::sync::watch;
 
 use crate::link::message::NodeStats;
@@ -20,8 +21,8 @@ const MOVES_MAX: i64 = 50;
 /// A node as this one sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterNode {
-    /// Stored node.
-    pub row: NodeRow,
+    /// The node itself.
+    pub info: Node,
     /// Shards that it owns.
     pub shards: usize,
     /// Whether it is the node that answers.
@@ -72,9 +73,9 @@ pub struct NodeReconciler {
 /// Reconcilers of every live node in the order of their names. Of one that runs once per cluster, only the node that ran it last
 /// is of interest.
 fn reconcilers(nodes: &[ClusterNode]) -> Vec<NodeReconciler> {
-    let live = nodes.iter().filter(|node| node.row.state.is_live());
+    let live = nodes.iter().filter(|node| node.info.state.is_live());
     let mut all: Vec<NodeReconciler> = live
-        .filter_map(|node| node.stats.as_ref().map(|stats| (node.row.name.clone(), &stats.reconcilers)))
+        .filter_map(|node| node.stats.as_ref().map(|stats| (node.info.name.clone(), &stats.reconcilers)))
         .flat_map(|(node, statuses)| statuses.iter().map(move |status| NodeReconciler { node: node.clone(), status: status.clone() }))
         .collect();
     all.sort_by(|a, b| {
@@ -126,7 +127,7 @@ impl ClusterService {
                     is_this,
                     stats: if is_this { Some(self.links.stats()) } else { link.as_ref().and_then(|link| link.stats.clone()) },
                     link,
-                    row: row.clone(),
+                    info: row.clone(),
                 }
             })
             .collect();
@@ -163,7 +164,7 @@ pub async fn set_draining(store: &Store, by: &Principal, node: &str, draining: b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::NodeState;
+    use domain::cluster::NodeState;
 
     fn node(name: &str, state: NodeState, statuses: &[(&str, bool, Option<i64>)]) -> ClusterNode {
         let at = |second: i64| chrono::DateTime::from_timestamp(second, 0).unwrap();
@@ -176,7 +177,7 @@ mod tests {
                 ..ReconcilerStatus::default()
             })
             .collect();
-        let row = NodeRow {
+        let info = Node {
             id: NodeId(uuid::Uuid::nil()),
             name: name.to_owned(),
             cluster_addr: String::new(),
@@ -188,7 +189,7 @@ mod tests {
             ended_at: None,
             lease_left_ms: 1,
         };
-        ClusterNode { row, shards: 0, is_this: false, link: None, stats: Some(NodeStats { reconcilers, ..NodeStats::default() }) }
+        ClusterNode { info, shards: 0, is_this: false, link: None, stats: Some(NodeStats { reconcilers, ..NodeStats::default() }) }
     }
 
     #[test]

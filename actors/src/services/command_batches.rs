@@ -8,16 +8,14 @@ use chrono::{SecondsFormat, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::action::expiry;
 use domain::audit::Target;
-use domain::command::{Channels, CommandState, Path, Report};
+use domain::command::{BatchView, Channels, CommandCursor, CommandQuery, CommandState, CommandView, Path, RefusalReason, Report};
+use domain::device::DeviceListScope;
 use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
-use store::{
-    AuditEntry, BatchRow, CommandCursor, CommandQuery, CommandReport, CommandReportOutcome, CommandRow, DeviceListScope, InsertOutcome,
-    NewBatch, NewCommands, Reporter,
-};
+use store::{AuditEntry, CommandReport, CommandReportOutcome, InsertOutcome, NewBatch, NewCommands, Reporter};
 use uuid::Uuid;
 
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
@@ -63,33 +61,11 @@ pub struct Expected {
     pub online: bool,
 }
 
-/// Why a device gets no command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// There is no such device.
-    NotFound,
-    /// The device is deleted.
-    Deleted,
-    /// Too many commands are open for it.
-    TooManyOpen,
-}
-
-impl RefusalReason {
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Deleted => "deleted",
-            Self::TooManyOpen => "too_many_open",
-        }
-    }
-}
-
 /// A batch and how far it got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchDetails {
     /// Stored row.
-    pub batch: BatchRow,
+    pub batch: BatchView,
     /// Numbers of commands by state.
     pub states: HashMap<CommandState, i64>,
     /// Numbers of sent commands by the path of their last attempt.
@@ -109,6 +85,14 @@ impl BatchDetails {
 }
 
 impl CommandService {
+    /// Whether a person may send commands, before the request's body is read.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_sending(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::SendCommands)?)
+    }
+
     /// Previews a batch.
     ///
     /// # Errors
@@ -241,10 +225,10 @@ impl CommandService {
         self.counted(vec![row]).await?.pop().ok_or(ServiceError::Internal)
     }
 
-    async fn counted(&self, rows: Vec<BatchRow>) -> Result<Vec<BatchDetails>, ServiceError> {
+    async fn counted(&self, rows: Vec<BatchView>) -> Result<Vec<BatchDetails>, ServiceError> {
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
         let counts = self.store.batch_counts(&ids).await?;
-        let details = |batch: BatchRow| {
+        let details = |batch: BatchView| {
             let (mut states, mut paths) = (HashMap::new(), HashMap::new());
             for count in counts.iter().filter(|count| count.batch == batch.id) {
                 *states.entry(count.state).or_default() += count.commands;
@@ -311,7 +295,7 @@ impl CommandService {
 const TABLE_COLUMNS: [&str; 12] =
     ["request_id", "device_id", "alias", "action", "state", "outcome", "path", "attempts", "sent_at", "finished_at", "code", "message"];
 
-fn cells(row: &CommandRow) -> [String; 12] {
+fn cells(row: &CommandView) -> [String; 12] {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
     [
         row.id.to_string(),

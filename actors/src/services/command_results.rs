@@ -1,8 +1,8 @@
 //! Results of commands: stored once, before they are acknowledged.
 
-use domain::command::Report;
+use domain::command::{Report, ResultPayload};
 use domain::{CommandId, DeviceId};
-use store::{CommandReport, CommandReportOutcome, Reporter, ResultPayload};
+use store::{CommandReport, CommandReportOutcome, Reporter};
 
 use super::AgentService;
 use crate::messages::DeviceCredentials;
@@ -24,9 +24,10 @@ impl AgentService {
     /// Stores the result of a command; returns after the commit. A repeated result changes nothing.
     ///
     /// # Errors
-    /// The credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
+    /// A text is too long, the credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
     /// the database is unavailable.
     pub async fn record_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
+        result.payload.checked()?;
         let device = credentials.device_id;
         self.check(credentials).await?;
         let CommandResult { id, report, payload } = result;

@@ -6,19 +6,15 @@ use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
 use domain::audit::Target;
 use domain::bulk::DeviceRecord;
-use domain::command::{CommandState, Report};
+use domain::command::{CommandCursor, CommandQuery, CommandState, CommandView, RefusalReason, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{CommandId, DeviceId, Invalid};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use store::{
-    AuditEntry, CommandCursor, CommandQuery, CommandReport, CommandReportOutcome, CommandRow, IdempotencyRecord, InsertOutcome,
-    NewCommands, Reporter, Store,
-};
+use store::{AuditEntry, CommandReport, CommandReportOutcome, IdempotencyRecord, InsertOutcome, NewCommands, Reporter, Store};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::command_batches::RefusalReason;
 use super::command_params::{ParamsText, params_text};
 use super::device_edit::run_detached;
 use super::settings::CommandSettings;
@@ -108,7 +104,7 @@ impl CommandService {
         device: DeviceId,
         request: CommandRequest,
         idempotency_key: Option<IdempotencyKey>,
-    ) -> Result<(CommandRow, bool), ServiceError> {
+    ) -> Result<(CommandView, bool), ServiceError> {
         principal.require(request.action.kind().permission())?;
         let now = clock::now();
         let (action, params) = self.checked(request.action).await?;
@@ -221,8 +217,9 @@ impl CommandService {
         query: &CommandQuery,
         after: Option<CommandCursor>,
         limit: Option<i64>,
-    ) -> Result<(Vec<CommandRow>, Option<CommandCursor>), ServiceError> {
+    ) -> Result<(Vec<CommandView>, Option<CommandCursor>), ServiceError> {
         principal.require(Permission::ViewCommands)?;
+        query.checked()?;
         let limit = domain::invalid::in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
         if let Some(device) = query.device
             && self.store.device_access(device).await?.is_none()
@@ -240,7 +237,7 @@ impl CommandService {
     ///
     /// # Errors
     /// Forbidden, or there is no such command.
-    pub async fn one(&self, principal: &Principal, id: CommandId) -> Result<CommandRow, ServiceError> {
+    pub async fn one(&self, principal: &Principal, id: CommandId) -> Result<CommandView, ServiceError> {
         principal.require(Permission::ViewCommands)?;
         self.store.command(id).await?.ok_or(ServiceError::NotFound("command"))
     }
@@ -249,7 +246,7 @@ impl CommandService {
     ///
     /// # Errors
     /// Forbidden, there is no such command, or it is over.
-    pub async fn cancel(&self, principal: &Principal, id: CommandId) -> Result<CommandRow, ServiceError> {
+    pub async fn cancel(&self, principal: &Principal, id: CommandId) -> Result<CommandView, ServiceError> {
         let known = self.store.command(id).await?;
         principal.require(permission_of(known.as_ref().map(|row| row.action.as_str())))?;
         let entry = known.map(|row| {

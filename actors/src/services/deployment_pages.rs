@@ -6,13 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
-use domain::deployment::{BlockReason, Reason, Tally, TaskState};
+use domain::deployment::{BlockReason, Deployment, DeploymentEvent, DeploymentQuery, Reason, Tally, TaskQuery, TaskState, TaskView};
 use domain::invalid::in_range;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{DeploymentId, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
-use store::{DeploymentEventRow, DeploymentQuery, DeploymentRow, TaskQuery, TaskRow};
 
 use super::deployments::{DeploymentService, RollbackOffer};
 use super::throttled_stream::throttled_stream;
@@ -24,8 +23,8 @@ const TABLE_BATCH: i64 = 500;
 /// A deployment and its progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentDetails {
-    /// Stored deployment.
-    pub row: DeploymentRow,
+    /// The deployment itself.
+    pub deployment: Deployment,
     /// Numbers of tasks by state.
     pub states: HashMap<TaskState, i64>,
     /// Outcomes of the canary.
@@ -61,6 +60,7 @@ impl DeploymentService {
         limit: Option<i64>,
     ) -> Result<(Vec<DeploymentDetails>, Option<DeploymentCursor>), ServiceError> {
         principal.require(Permission::ViewDeployments)?;
+        query.checked()?;
         let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
         let mut rows = self.store.deployments(query, after, limit + 1).await?;
         let more = rows.len() as i64 > limit;
@@ -78,15 +78,15 @@ impl DeploymentService {
         let row = self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?;
         let mut details = self.counted(vec![row]).await?.pop().ok_or(ServiceError::Internal)?;
         let (failed, succeeded) = (details.count(TaskState::Failed), details.count(TaskState::Succeeded));
-        details.rollback = Some(self.rollback_offer(&details.row, failed, succeeded).await?);
+        details.rollback = Some(self.rollback_offer(&details.deployment, failed, succeeded).await?);
         Ok(details)
     }
 
-    async fn counted(&self, rows: Vec<DeploymentRow>) -> Result<Vec<DeploymentDetails>, ServiceError> {
+    async fn counted(&self, rows: Vec<Deployment>) -> Result<Vec<DeploymentDetails>, ServiceError> {
         let ids: Vec<DeploymentId> = rows.iter().map(|row| row.id).collect();
         let counts = self.store.task_counts(&ids).await?;
         let (starts, flags) = tokio::try_join!(self.store.recent_start_counts(&ids), self.store.flags())?;
-        let details = |row: DeploymentRow| {
+        let details = |row: Deployment| {
             let (mut states, mut canary) = (HashMap::new(), Tally::default());
             for count in counts.iter().filter(|count| count.deployment == row.id) {
                 *states.entry(count.state).or_default() += count.tasks;
@@ -99,7 +99,7 @@ impl DeploymentService {
                 }
             }
             let starts_last_minute = starts.get(&row.id).copied().unwrap_or_default();
-            DeploymentDetails { row, states, canary, starts_last_minute, blocked: flags.blocked(), rollback: None }
+            DeploymentDetails { deployment: row, states, canary, starts_last_minute, blocked: flags.blocked(), rollback: None }
         };
         Ok(rows.into_iter().map(details).collect())
     }
@@ -115,7 +115,7 @@ impl DeploymentService {
         query: TaskQuery,
         after: Option<i32>,
         limit: Option<i64>,
-    ) -> Result<(Vec<TaskRow>, Option<i32>), ServiceError> {
+    ) -> Result<(Vec<TaskView>, Option<i32>), ServiceError> {
         self.exists(principal, id).await?;
         let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
         let mut rows = self.store.deployment_tasks(id, query, after, limit + 1).await?;
@@ -136,7 +136,7 @@ impl DeploymentService {
         query: TaskQuery,
         skip: i64,
         limit: i64,
-    ) -> Result<(i64, Vec<TaskRow>), ServiceError> {
+    ) -> Result<(i64, Vec<TaskView>), ServiceError> {
         self.exists(principal, id).await?;
         let limit = in_range("limit", limit, 1, PAGE_MAX)?;
         let (all, first) = self.store.deployment_task_at(id, query, skip.max(0)).await?;
@@ -157,7 +157,7 @@ impl DeploymentService {
         id: DeploymentId,
         before: Option<i64>,
         limit: Option<i64>,
-    ) -> Result<(Vec<DeploymentEventRow>, Option<i64>), ServiceError> {
+    ) -> Result<(Vec<DeploymentEvent>, Option<i64>), ServiceError> {
         self.exists(principal, id).await?;
         let limit = in_range("limit", limit.unwrap_or(PAGE_DEFAULT), 1, PAGE_MAX)?;
         let mut rows = self.store.deployment_events(id, before, limit + 1).await?;
@@ -214,7 +214,7 @@ const TABLE_COLUMNS: [&str; 14] = [
     "installed_version",
 ];
 
-fn cells(row: &TaskRow) -> [String; 14] {
+fn cells(row: &TaskView) -> [String; 14] {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default();
     [
         row.position.to_string(),

@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
+use domain::apk::Apk;
 use domain::bulk::DeviceRecord;
 use domain::deployment::{
-    ConflictRule, DeploymentState, NoRollback, Options, OptionsRequest, PauseReason, Phase, PlanInput, Reason, Run, Task, TaskChange,
-    TaskState, decide, rollback,
+    ConflictRule, Deployment, DeploymentState, DeploymentTransition, NoRollback, Options, OptionsRequest, PauseReason, Phase, PlanInput,
+    Reason, Run, Task, TaskChange, TaskState, decide, rollback,
 };
+use domain::device::DeviceListScope;
 use domain::query::DeviceFilter;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, Timestamp, text};
 use serde_json::{Value, json};
-use store::{
-    ApkRow, AuditEntry, CreateOutcome, DeploymentRow, DeploymentTransition, DeviceListScope, IdempotencyRecord, NewDeployment, NewTask,
-    StatusThresholds, Store, TransitionOutcome,
-};
+use store::{AuditEntry, CreateOutcome, IdempotencyRecord, NewDeployment, NewTask, StatusThresholds, Store, TransitionOutcome};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -29,7 +28,7 @@ use crate::router::DeviceRouter;
 use crate::{ServiceError, clock};
 
 /// Longest name, in characters.
-const NAME_MAX_CHARS: usize = 200;
+pub const NAME_MAX_CHARS: usize = 200;
 /// Most tags or groups of one deployment.
 const NAMES_MAX: usize = 100;
 /// Most exports at a time.
@@ -69,7 +68,7 @@ pub struct DeploymentRequest {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentPlan {
     /// APK to install.
-    pub apk: ApkRow,
+    pub apk: Apk,
     /// Options with their defaults.
     pub options: Options,
     /// Tasks, in the order of the targets.
@@ -97,7 +96,7 @@ pub struct RollbackOffer {
     /// Whether the failures exceed the threshold.
     pub offered: bool,
     /// APK that would be installed and number of devices; or why a rollback is unavailable.
-    pub way: Result<(ApkRow, usize), NoRollback>,
+    pub way: Result<(Apk, usize), NoRollback>,
 }
 
 /// Service of deployments.
@@ -123,6 +122,14 @@ impl DeploymentService {
         Self { store, router, view, policy, settings, tables: Arc::new(Semaphore::new(TABLES_MAX)), export_stall_timeout }
     }
 
+    /// Whether a person may deploy, before the request's body is read.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_changes(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::ManageDeployments)?)
+    }
+
     /// Previews a deployment, without creating it.
     ///
     /// # Errors
@@ -142,7 +149,7 @@ impl DeploymentService {
         principal: &Principal,
         request: DeploymentRequest,
         idempotency_key: Option<IdempotencyKey>,
-    ) -> Result<(DeploymentRow, bool), ServiceError> {
+    ) -> Result<(Deployment, bool), ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         self.create_with(principal, request, idempotency_key, None).await
     }
@@ -153,7 +160,7 @@ impl DeploymentService {
         request: DeploymentRequest,
         idempotency_key: Option<IdempotencyKey>,
         rolls_back: Option<DeploymentId>,
-    ) -> Result<(DeploymentRow, bool), ServiceError> {
+    ) -> Result<(Deployment, bool), ServiceError> {
         let now = clock::now();
         let plan = self.planned(&request, now).await?;
         // A rollback is always possible.
@@ -214,7 +221,7 @@ impl DeploymentService {
         principal: &Principal,
         id: DeploymentId,
         transition: DeploymentTransition,
-    ) -> Result<DeploymentRow, ServiceError> {
+    ) -> Result<Deployment, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let (store, by) = (self.store.clone(), principal.clone());
         match run_detached(async move { Ok(store.transition_deployment(id, transition, &by, clock::now()).await?) }).await? {
@@ -230,7 +237,7 @@ impl DeploymentService {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn rollback_offer(&self, row: &DeploymentRow, failed: i64, succeeded: i64) -> Result<RollbackOffer, ServiceError> {
+    pub async fn rollback_offer(&self, row: &Deployment, failed: i64, succeeded: i64) -> Result<RollbackOffer, ServiceError> {
         let judged_bad = matches!(row.pause_reason, Some(PauseReason::CanaryFailed | PauseReason::FailureRate));
         let too_many = failed * 100 > i64::from(row.options.failure_pause.threshold_pct) * (failed + succeeded).max(1) && failed > 0;
         let offered = row.options.rollback_allowed && (judged_bad || too_many);
@@ -256,7 +263,7 @@ impl DeploymentService {
     ///
     /// # Errors
     /// Forbidden, no such deployment, a rollback is under way, or a rollback is unavailable.
-    pub async fn roll_back(&self, principal: &Principal, id: DeploymentId) -> Result<DeploymentRow, ServiceError> {
+    pub async fn roll_back(&self, principal: &Principal, id: DeploymentId) -> Result<Deployment, ServiceError> {
         principal.require(Permission::ManageDeployments)?;
         let row = self.store.deployment(id).await?.ok_or(ServiceError::NotFound("deployment"))?;
         let offer = self.rollback_offer(&row, 0, 0).await?;
@@ -322,7 +329,7 @@ impl DeploymentService {
     }
 
     /// First plan of the deployment, with every task new.
-    fn preview(&self, apk: &ApkRow, options: &Options, devices: &[(DeviceId, String)], canary: usize, now: Timestamp) -> Vec<PlannedTask> {
+    fn preview(&self, apk: &Apk, options: &Options, devices: &[(DeviceId, String)], canary: usize, now: Timestamp) -> Vec<PlannedTask> {
         let tasks: Vec<Task> = devices.iter().enumerate().map(|(index, (id, _))| Task::new(*id, index < canary)).collect();
         let run = Run {
             state: DeploymentState::Running,

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::bulk::{BULK_MAX, BulkAction, Decision};
+use domain::device::DeviceListScope;
 use domain::edit::{DevicePatch, Editable};
 use domain::heartbeat::Transport;
 use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
 use domain::{DeviceId, Invalid};
 use futures_util::stream::{self, Stream, StreamExt};
-use store::{DeviceListScope, StatusThresholds};
+use store::StatusThresholds;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::device_audit::AuditContext;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceRecord, Refusal, decide, refuse_taken_aliases, wanted_aliases};
-use domain::device::{DevicePolicy, DeviceView};
+use domain::device::{DeviceListScope, DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, text};
-use store::{DeviceListScope, StatusThresholds, Store};
+use store::{StatusThresholds, Store};
 use tokio::time::Instant;
 
 use super::device_audit::{self, AuditContext};
@@ -258,6 +258,14 @@ impl DeviceService {
             Ok(decision)
         })
         .await
+    }
+
+    /// Whether a person may change devices, before the request's body is read.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_changes(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::ManageDevices)?)
     }
 
     /// Does the same with many devices at once, or says what would be done. Outcomes are in the order of

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
+use domain::device::{DeviceListScope, DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
 use domain::{DeviceId, Timestamp};
-use store::{DeviceListScope, StatusThresholds, Store, StoredDevice};
+use store::{StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
 
 use crate::fleet_view::{FleetStats, FleetView};

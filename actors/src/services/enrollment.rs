@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use domain::access::{Origin, Permission, Principal};
-use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
+use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenQuery, TokenRequest};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
 use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, Timestamp};
 use secrecy::SecretBox;
-use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
+use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store};
 use uuid::Uuid;
 
 use super::auth::address_of;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use domain::access::{Permission, Principal};
-use domain::enrollment::{BATCH_MAX, TokenStatus};
+use domain::enrollment::{BATCH_MAX, TokenProgress, TokenStatus};
 use domain::{EnrollTokenId, Invalid, Timestamp};
-use store::{PresentedToken, TokenProgress};
+use store::PresentedToken;
 
 use super::EnrollmentService;
 use crate::crypto::sha256;

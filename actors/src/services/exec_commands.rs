@@ -1,8 +1,7 @@
 //! The commands that `exec` may run on devices: administrators allow them by name.
 
 use domain::access::{Permission, Principal};
-use domain::action::ExecCommand;
-use store::ExecCommandRow;
+use domain::action::{AllowedExecCommand, ExecCommand};
 
 use super::CommandService;
 use crate::{ServiceError, clock};
@@ -15,7 +14,7 @@ impl CommandService {
     ///
     /// # Errors
     /// Forbidden.
-    pub async fn exec_commands(&self, principal: &Principal) -> Result<Vec<ExecCommandRow>, ServiceError> {
+    pub async fn exec_commands(&self, principal: &Principal) -> Result<Vec<AllowedExecCommand>, ServiceError> {
         principal.require(Permission::ViewCommands)?;
         Ok(self.store.exec_commands().await?)
     }

@@ -2,8 +2,9 @@
 
 use domain::access::{Permission, Principal};
 use domain::query::DeviceFilter;
+use domain::saved_filter::SavedFilter;
 use domain::{Invalid, SavedFilterId, UserId, text};
-use store::{SavedFilter, Store};
+use store::Store;
 use uuid::Uuid;
 
 use crate::{ServiceError, clock};

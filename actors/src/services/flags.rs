@@ -1,8 +1,8 @@
 //! Features that are on or off for the whole cluster, for display.
 
 use domain::access::{Permission, Principal};
-use domain::flag::Flag;
-use store::{FlagRow, Store};
+use domain::flag::{Flag, FlagSetting};
+use store::Store;
 
 use crate::{ServiceError, clock};
 
@@ -14,7 +14,7 @@ pub struct FlagState {
     /// On or off.
     pub enabled: bool,
     /// Who changed the flag last, and when.
-    pub set: Option<FlagRow>,
+    pub set: Option<FlagSetting>,
 }
 
 /// Flags, for display.
@@ -39,6 +39,17 @@ impl FlagService {
             FlagState { flag, enabled: set.as_ref().is_some_and(|row| row.enabled), set }
         };
         Ok(Flag::ALL.map(state).to_vec())
+    }
+
+    /// Whether a person may set any flag, before the request's body is read.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_changes(&self, principal: &Principal) -> Result<(), ServiceError> {
+        if principal.may(Permission::ManageDeployments) {
+            return Ok(());
+        }
+        Ok(principal.require(Permission::ManageFlags)?)
     }
 
     /// Turns a flag on or off; in force everywhere once this is answered. The switch that stops every deployment may be

@@ -7,13 +7,13 @@ use chrono::{Days, NaiveDate, NaiveTime, TimeDelta};
 use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 use domain::distribution::Distributions;
-use domain::event::EventKind;
+use domain::event::{EventCursor, EventKind};
 use domain::history::{FleetSample, HOUR_S, HistoryPlan, HistoryRequest, Point, Slot, downsample};
 use domain::invalid::in_range;
 use domain::partition::day_of;
 use domain::query::PAGE_MAX;
 use domain::{DeviceId, Timestamp};
-use store::{EventCursor, Store, StoredEvent};
+use store::Store;
 
 use crate::fleet_view::FleetView;
 use crate::{ServiceError, clock};
@@ -32,11 +32,26 @@ pub struct DeviceHistory {
     pub points: Vec<Point>,
 }
 
+/// An event of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventView {
+    /// Number of the event.
+    pub id: i64,
+    /// Time of the event.
+    pub at: Timestamp,
+    /// Name of an [`EventKind`], or one that a later build knows.
+    pub kind: String,
+    /// Person who caused it, if any.
+    pub actor: Option<String>,
+    /// Details, a JSON object.
+    pub detail: serde_json::Value,
+}
+
 /// A page of events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventPage {
     /// The events, newest first.
-    pub events: Vec<StoredEvent>,
+    pub events: Vec<EventView>,
     /// Cursor of the next page; `None`: this is the last one.
     pub next: Option<EventCursor>,
 }
@@ -134,7 +149,11 @@ impl HistoryService {
         let more = events.len() as i64 > limit;
         events.truncate(limit as usize);
         let next = if more { events.last().map(|event| EventCursor { at: event.at, id: event.id }) } else { None };
-        Ok(EventPage { events, next })
+        let shown = |event: store::StoredEvent| {
+            let store::StoredEvent { id, at, kind, actor, detail } = event;
+            EventView { id, at, kind, actor, detail }
+        };
+        Ok(EventPage { events: events.into_iter().map(shown).collect(), next })
     }
 
     /// The fleet over the last hours, oldest sample first. Samples are taken every five minutes; where

@@ -48,11 +48,14 @@ pub use apks::{ApkCursor, ApkService};
 pub use audit::{AuditChecked, AuditPage, AuditService, check_audit};
 pub use auth::{AuthService, ClientInfo, SignedIn};
 pub use cluster::{ClusterNode, ClusterOverview, ClusterService, ClusterShard, NodeReconciler, set_draining};
-pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned, RefusalReason};
+pub use command_batches::{BatchDetails, BatchRequest, Expected, Planned};
 pub use command_results::CommandResult;
 pub use commands::{CommandRequest, CommandService, IdempotencyKey};
 pub use deployment_pages::{DeploymentCursor, DeploymentDetails};
-pub use deployments::{DeploymentPlan, DeploymentRequest, DeploymentScope, DeploymentService, PlannedTask, RollbackOffer};
+pub use deployments::{
+    DeploymentPlan, DeploymentRequest, DeploymentScope, DeploymentService, NAME_MAX_CHARS as DEPLOYMENT_NAME_MAX_CHARS, PlannedTask,
+    RollbackOffer,
+};
 pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportPermit, ImportReport, RowChange, RowProblem};
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
@@ -61,6 +64,6 @@ pub use enrollment_agent::{AgentUpdate, EnrollmentAgent, EnrollmentApk};
 pub use enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use flags::{FlagService, FlagState};
-pub use history::{DeviceHistory, EventPage, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
+pub use history::{DeviceHistory, EventPage, EventView, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
 pub(crate) use people::{People, PeopleParts};
 pub use settings::{AuthSettings, CommandSettings, EnrollmentSettings};

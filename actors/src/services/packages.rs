@@ -1,9 +1,9 @@
 //! Packages that may be deployed: administrators allow them, with who may sign them.
 
 use domain::access::{Permission, Principal};
-use domain::apk::{PACKAGE_NOTE_MAX_CHARS, package, signers};
+use domain::apk::{ManagedPackage, PACKAGE_NOTE_MAX_CHARS, package, signers};
 use domain::text::bounded;
-use store::{PackageRow, RemovePackageOutcome};
+use store::RemovePackageOutcome;
 
 use super::ApkService;
 use crate::{ServiceError, clock};
@@ -16,7 +16,7 @@ impl ApkService {
     ///
     /// # Errors
     /// Forbidden.
-    pub async fn packages(&self, principal: &Principal) -> Result<Vec<PackageRow>, ServiceError> {
+    pub async fn packages(&self, principal: &Principal) -> Result<Vec<ManagedPackage>, ServiceError> {
         principal.require(Permission::ViewDeployments)?;
         Ok(self.store.packages().await?)
     }
@@ -31,7 +31,7 @@ impl ApkService {
         name: &str,
         signers_sha256: &[String],
         note: &str,
-    ) -> Result<(PackageRow, bool), ServiceError> {
+    ) -> Result<(ManagedPackage, bool), ServiceError> {
         principal.require(Permission::ManagePackages)?;
         package("package", name)?;
         let signers = signers("signers_sha256", signers_sha256)?;

@@ -1,6 +1,7 @@
 //! Task reports of devices: stored before they are acknowledged.
 
-use store::{TaskReport, TaskReportOutcome};
+use domain::deployment::TaskReport;
+use store::TaskReportOutcome;
 
 use super::AgentService;
 use crate::ServiceError;
@@ -11,12 +12,13 @@ impl AgentService {
     /// does not install.
     ///
     /// # Errors
-    /// The credentials no longer hold or are another device's, the device is deleted, it has no such deployment, the report is refused,
+    /// A text is too long, the credentials no longer hold or are another device's, the device is deleted, it has no such deployment, the report is refused,
     /// or the database is unavailable.
     pub async fn record_task_report(&self, credentials: DeviceCredentials, report: TaskReport) -> Result<(), ServiceError> {
         if report.device != credentials.device_id {
             return Err(ServiceError::ForeignDevice);
         }
+        report.checked()?;
         self.check(credentials).await?;
         match self.task_reports.record(report).await? {
             TaskReportOutcome::Changed { .. } | TaskReportOutcome::Nothing => Ok(()),

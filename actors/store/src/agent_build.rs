@@ -2,72 +2,12 @@
 
 use domain::access::Principal;
 use domain::audit::Target;
-use domain::rollout::{BuildState, HaltReason, Promotion, RolloutResults};
+use domain::rollout::{AgentBuild, BuildCandidate, BuildState, HaltReason, Promotion, RolloutResults};
 use domain::{AgentBuildId, ApkId, CommandBatchId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// Agent build with its APK.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentBuildRow {
-    /// Id.
-    pub id: AgentBuildId,
-    /// The APK.
-    pub apk: ApkId,
-    /// Package name.
-    pub package: String,
-    /// Version code.
-    pub version_code: i64,
-    /// Version name.
-    pub version_name: String,
-    /// SHA-256 of the file, hex.
-    pub sha256: String,
-    /// Size, bytes.
-    pub size_bytes: i64,
-    /// Signing certificates, SHA-256 as hex.
-    pub signers_sha256: Vec<String>,
-    /// Internal note.
-    pub release_notes: String,
-    /// State of the build.
-    pub state: BuildState,
-    /// Last promotion; `None`: never promoted.
-    pub promotion: Option<Promotion>,
-    /// Why the server halted the build.
-    pub halt_reason: Option<HaltReason>,
-    /// Results of devices since the last promotion.
-    pub judged: RolloutResults,
-    /// Creator.
-    pub created_by: String,
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Who promoted the build last.
-    pub promoted_by: Option<String>,
-    /// Time of the last promotion.
-    pub promoted_at: Option<Timestamp>,
-    /// Who changed the build last.
-    pub changed_by: String,
-    /// Time of the last change.
-    pub changed_at: Timestamp,
-    /// Who notified devices of the build last.
-    pub nudged_by: Option<String>,
-    /// Time of the last notification.
-    pub nudged_at: Option<Timestamp>,
-}
-
-/// APK of the agent that may become a build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildCandidate {
-    /// The APK.
-    pub id: ApkId,
-    /// Version code.
-    pub version_code: i64,
-    /// Version name.
-    pub version_name: String,
-    /// Size of the file, bytes.
-    pub size_bytes: i64,
-}
 
 /// Outcome of adding a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +49,7 @@ pub enum BuildActionOutcome {
 macro_rules! agent_build {
     ($row:expr) => {{
         let row = $row;
-        AgentBuildRow {
+        AgentBuild {
             id: AgentBuildId(row.build_id),
             apk: ApkId(row.apk_id),
             package: row.package,
@@ -153,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn agent_builds(&self, limit: i64) -> Result<Vec<AgentBuildRow>, StoreError> {
+    pub async fn agent_builds(&self, limit: i64) -> Result<Vec<AgentBuild>, StoreError> {
         let rows = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id) ORDER BY b.version_code DESC, b.build_id DESC LIMIT $1",
@@ -168,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn circulating_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuildRow>, StoreError> {
+    pub async fn circulating_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuild>, StoreError> {
         let rows = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id)
@@ -184,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn agent_build(&self, id: AgentBuildId) -> Result<Option<AgentBuildRow>, StoreError> {
+    pub async fn agent_build(&self, id: AgentBuildId) -> Result<Option<AgentBuild>, StoreError> {
         let row = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id) WHERE b.build_id = $1",

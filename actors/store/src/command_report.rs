@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
-use domain::command::{CommandOutcome, CommandState, Progress, Report, Verdict, record};
+use domain::command::{CommandOutcome, CommandState, Progress, Report, ResultPayload, Verdict, record};
 use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 
@@ -13,19 +13,6 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::command::{columns_of, progress};
 use crate::{Store, StoreError};
-
-/// Payload of a device's result of a command.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResultPayload {
-    /// Message for display.
-    pub message: Option<String>,
-    /// Code for programs.
-    pub code: Option<String>,
-    /// Output of the action, JSON.
-    pub data: Option<String>,
-    /// Completion, by the clock of the device.
-    pub finished_at: Option<Timestamp>,
-}
 
 /// Author of a report.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
+use domain::device::{Connectivity, DeviceIdentity, DeviceListScope, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
@@ -81,21 +81,10 @@ impl StatusThresholds {
     }
 }
 
-/// Scope of a list of devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceListScope {
-    /// Devices of the fleet.
-    Active,
-    /// Deleted devices that can still be restored.
-    Deleted,
-}
-
-impl DeviceListScope {
-    fn condition(self) -> &'static str {
-        match self {
-            Self::Active => "d.deleted_at IS NULL",
-            Self::Deleted => "d.deleted_at IS NOT NULL",
-        }
+fn condition_of(scope: DeviceListScope) -> &'static str {
+    match scope {
+        DeviceListScope::Active => "d.deleted_at IS NULL",
+        DeviceListScope::Deleted => "d.deleted_at IS NOT NULL",
     }
 }
 
@@ -338,7 +327,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<DeviceId>, StoreError> {
         let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
-        query.push(scope.condition());
+        query.push(condition_of(scope));
         push_filter(&mut query, filter, thresholds);
         query.push(" ORDER BY d.device_id LIMIT ").push_bind(limit);
         Ok(query.build_query_scalar().fetch_all(&self.pool).await?.into_iter().map(DeviceId).collect())
@@ -359,7 +348,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
         let mut query = select_devices();
-        query.push(scope.condition());
+        query.push(condition_of(scope));
         push_filter(&mut query, filter, thresholds);
         let (column, cast) = match sort.key {
             SortKey::Alias => ("d.alias", "text"),

@@ -2,7 +2,7 @@
 
 use domain::access::{Origin, Principal};
 use domain::audit::Target;
-use domain::enrollment::{EnrollToken, TokenStatus};
+use domain::enrollment::{EnrollToken, TokenProgress, TokenQuery, TokenStatus};
 use domain::{DeviceId, EnrollTokenId, Timestamp, UserId};
 use serde_json::json;
 
@@ -18,17 +18,6 @@ pub struct NewEnrollToken {
     pub secret_sha256: Vec<u8>,
     /// Alias of the new device.
     pub alias: Option<String>,
-}
-
-/// Which tokens to list: newest first, behind `after`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TokenQuery {
-    /// Status.
-    pub status: Option<TokenStatus>,
-    /// Cursor: the last token of the page before.
-    pub after: Option<EnrollTokenId>,
-    /// Most rows.
-    pub limit: i64,
 }
 
 /// Usable token.
@@ -51,21 +40,6 @@ pub struct PresentedToken {
     pub alias: Option<String>,
     /// Expiry.
     pub expires_at: Timestamp,
-}
-
-/// Progress of a token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenProgress {
-    /// Id.
-    pub id: EnrollTokenId,
-    /// Status of the token.
-    pub status: TokenStatus,
-    /// Device that enrolled with the token.
-    pub device_id: Option<DeviceId>,
-    /// Alias of the device, unless the device was deleted.
-    pub device_alias: Option<String>,
-    /// When the oldest stored heartbeat of the device was received.
-    pub first_heartbeat_at: Option<Timestamp>,
 }
 
 /// Outcome of an enrollment.

@@ -4,32 +4,12 @@ use domain::access::Principal;
 use domain::audit::Target;
 use domain::device::{AppStatus, Connectivity};
 use domain::query::DeviceFilter;
+use domain::saved_filter::SavedFilter;
 use domain::{SavedFilterId, Timestamp, UserId};
 use serde_json::{Map, Value, json};
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// Saved filter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SavedFilter {
-    /// Id.
-    pub id: SavedFilterId,
-    /// Owner.
-    pub owner: UserId,
-    /// Name of the owner.
-    pub owner_name: String,
-    /// Name.
-    pub name: String,
-    /// Filter of the devices.
-    pub filter: DeviceFilter,
-    /// Whether others see it.
-    pub shared: bool,
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Time of the last change.
-    pub changed_at: Timestamp,
-}
 
 fn write(filter: &DeviceFilter) -> Value {
     let values = [

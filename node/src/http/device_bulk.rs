@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::services::{BulkRequest, BulkTarget};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use domain::access::Permission;
 use domain::bulk::{BulkAction, Decision, Refusal};
 use domain::edit::{DevicePatch, LabelChange};
 use domain::{DeviceId, Invalid};
@@ -33,7 +31,7 @@ pub(crate) async fn bulk(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BulkResponse>, ApiError> {
-    principal.require(Permission::ManageDevices).map_err(ServiceError::from)?;
+    app.system.devices.authorize_changes(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let request = parse(body::parse_object(&bytes)?)?;
     let dry_run = request.dry_run;

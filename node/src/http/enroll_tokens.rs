@@ -8,11 +8,10 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use domain::enrollment::{TokenRequest, TokenStatus};
+use domain::enrollment::{TokenQuery, TokenRequest, TokenStatus};
 use domain::query::PAGE_DEFAULT;
 use domain::{EnrollTokenId, Invalid};
 use serde::Deserialize;
-use store::TokenQuery;
 use utoipa::IntoParams;
 use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, EnrollToken, Page};
 

@@ -87,7 +87,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn shown(kept: store::SavedFilter, viewer: &Principal) -> SavedFilter {
+fn shown(kept: domain::saved_filter::SavedFilter, viewer: &Principal) -> SavedFilter {
     SavedFilter {
         id: kept.id.to_string(),
         name: kept.name,

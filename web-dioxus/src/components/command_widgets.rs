@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actors::services::{BatchDetails, RefusalReason};
+use actors::services::BatchDetails;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::command::{CommandOutcome, CommandState, Path, Progress};
+use domain::command::{CommandOutcome, CommandState, Path, Progress, RefusalReason};
 use serde_json::Value;
 
 use crate::components::{Glyph, icon};
@@ -148,8 +148,7 @@ pub(crate) fn path_text(path: Path) -> &'static str {
 
 /// Text of the reason why a device gets no command, by its name in the API.
 pub(crate) fn refused_text(reason: &str) -> String {
-    let known =
-        [RefusalReason::NotFound, RefusalReason::Deleted, RefusalReason::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
+    let known = RefusalReason::ALL.into_iter().find(|known| known.as_str() == reason);
     match known {
         Some(RefusalReason::NotFound) => "device not found".into(),
         Some(RefusalReason::Deleted) => "device deleted".into(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
-use domain::deployment::{BlockReason, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
+use domain::deployment::{BlockReason, DeploymentEventKind, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
 
 use crate::format;
@@ -158,18 +158,21 @@ fn error_text(code: ErrorCode) -> &'static str {
 
 /// Text of an event by name; the name itself for an event of a later build.
 pub(crate) fn event_text(kind: &str) -> String {
-    let known = match kind {
-        "created" => "Created",
-        "paused" => "Paused",
-        "resumed" => "Resumed",
-        "canceled" => "Canceled",
-        "superseded" => "Superseded by a newer deployment",
-        "task_failed" => "Installation failed",
-        "gate_opened" => "Canary passed, rollout started",
-        "finished" => "Finished",
-        other => return other.replace('_', " "),
+    // One of a later build has a name and no words yet.
+    let Some(known) = DeploymentEventKind::parse(kind) else { return kind.replace('_', " ") };
+    let text = match known {
+        DeploymentEventKind::Created => "Created",
+        DeploymentEventKind::Paused => "Paused",
+        DeploymentEventKind::Resumed => "Resumed",
+        DeploymentEventKind::Canceled => "Canceled",
+        DeploymentEventKind::Superseded => "Superseded by a newer deployment",
+        DeploymentEventKind::TaskFailed => "Installation failed",
+        DeploymentEventKind::TaskSkipped => "task skipped",
+        DeploymentEventKind::TaskRetried => "task retried",
+        DeploymentEventKind::GateOpened => "Canary passed, rollout started",
+        DeploymentEventKind::Finished => "Finished",
     };
-    known.to_owned()
+    text.to_owned()
 }
 
 /// Text of the detail of an event, with reasons spelled out.

@@ -19,6 +19,7 @@ mod readiness;
 mod report;
 mod request;
 mod rollback;
+mod view;
 mod window;
 
 use crate::{DeviceId, Timestamp};
@@ -28,9 +29,10 @@ pub use judge::{Tally, Verdict, judge};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
 pub use rate_limit::{allowance, portion};
 pub use readiness::{DeviceSnapshot, ineligibility};
-pub use report::{AttemptEnd, Refusal, ReportEffect, TaskStatus, TaskUpdate, apply_report};
+pub use report::{AttemptEnd, Refusal, ReportEffect, TaskReport, TaskStatus, TaskUpdate, apply_report};
 pub use request::{CanaryRequest, OptionsRequest};
 pub use rollback::{Candidate, NoRollback, rollback};
+pub use view::{Deployment, DeploymentEvent, DeploymentQuery, DeploymentTransition, TaskQuery, TaskView};
 pub use window::MaintenanceWindow;
 
 macro_rules! names {
@@ -95,6 +97,32 @@ names!(
         CanaryTimeout = "canary_timeout",
         /// The failure rate exceeded its threshold.
         FailureRate = "failure_rate",
+    }
+);
+
+names!(
+    /// Kind of an event of a deployment.
+    DeploymentEventKind {
+        /// A person created the deployment.
+        Created = "created",
+        /// A person or the server paused the deployment.
+        Paused = "paused",
+        /// A person resumed the deployment.
+        Resumed = "resumed",
+        /// A person canceled the deployment.
+        Canceled = "canceled",
+        /// A newer deployment has taken over devices.
+        Superseded = "superseded",
+        /// The canary passed, and the rollout started.
+        GateOpened = "gate_opened",
+        /// The last task finished.
+        Finished = "finished",
+        /// The installation on a device failed, and is not retried.
+        TaskFailed = "task_failed",
+        /// The installation on a device failed, and the time for another attempt is over.
+        TaskSkipped = "task_skipped",
+        /// The installation on a device failed, and is retried.
+        TaskRetried = "task_retried",
     }
 );
 

@@ -18,6 +18,9 @@ pub enum Connectivity {
 }
 
 impl Connectivity {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::Online, Self::Offline, Self::NeverSeen];
+
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -37,3 +37,12 @@ impl DeviceView {
         self.last.as_ref().and_then(|last| last.telemetry.app_version.as_deref())
     }
 }
+
+/// Scope of a list of devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceListScope {
+    /// Devices of the fleet.
+    Active,
+    /// Deleted devices that can still be restored.
+    Deleted,
+}

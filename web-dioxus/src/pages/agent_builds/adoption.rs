@@ -7,7 +7,7 @@ use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use chrono::TimeDelta;
 use dioxus::prelude::*;
 use domain::Timestamp;
-use store::VersionSample;
+use domain::rollout::VersionSample;
 
 use super::{PageData, name_of};
 use crate::components::chart::{LineChart, Sample, Scale, Series, Unit, Window};

@@ -14,7 +14,7 @@ use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
-use store::VersionSample;
+use domain::rollout::VersionSample;
 
 use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, Skeleton, icon};
 use crate::context::use_session;

@@ -8,8 +8,8 @@ use actors::ServiceError;
 use actors::services::{UploadError, UploadFacts};
 use dioxus::prelude::*;
 use domain::access::Permission;
+use domain::apk::Apk;
 use domain::{ApkId, ApkUploadId};
-use store::ApkRow;
 
 use super::package_form::{PackageDialog, PackageForm};
 use crate::apk_files::error_text;
@@ -49,7 +49,7 @@ enum Stage {
     /// Refused with a message; with package and signers, the package can be allowed.
     Refused(ApkUploadId, String, Option<(String, Vec<String>)>),
     /// The APK is in the library.
-    Done(Rc<ApkRow>, bool),
+    Done(Rc<Apk>, bool),
 }
 
 impl Stage {

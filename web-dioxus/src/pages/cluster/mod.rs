@@ -35,12 +35,12 @@ struct ClusterSnapshot {
 impl ClusterSnapshot {
     /// The live nodes, in the order of their names.
     fn live(&self) -> impl Iterator<Item = &ClusterNode> {
-        self.overview.nodes.iter().filter(|node| node.row.state.is_live())
+        self.overview.nodes.iter().filter(|node| node.info.state.is_live())
     }
 
     /// The colour of a node; `None` once it is gone.
     fn tone(&self, node: NodeId) -> Option<usize> {
-        self.live().position(|live| live.row.id == node).map(|at| at % TONES)
+        self.live().position(|live| live.info.id == node).map(|at| at % TONES)
     }
 }
 

@@ -8,9 +8,8 @@ use dioxus::prelude::*;
 use domain::CommandBatchId;
 use domain::access::Permission;
 use domain::action::ActionKind;
-use domain::command::{CommandState, Path};
+use domain::command::{CommandCursor, CommandQuery, CommandState, CommandView, Path};
 use serde_json::Value;
-use store::{CommandCursor, CommandQuery, CommandRow};
 
 use super::NotAllowed;
 use crate::commands_url::{BatchUrl, CommandsUrl};
@@ -214,7 +213,7 @@ fn Items(id: CommandBatchId, query: BatchUrl, onchange: EventHandler<()>) -> Ele
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, query, after),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandView>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (id, query, after): (_, BatchUrl, _)| async move {
             let query = CommandQuery { batch: Some(id), state: query.state, ..CommandQuery::default() };
             let (rows, next) = system.commands.list(&principal, &query, after, Some(PAGE)).await?;

@@ -6,8 +6,8 @@ use actors::ServiceError;
 use actors::services::CommandRequest;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
+use domain::command::CommandView;
 use domain::{CommandId, DeviceId};
-use store::CommandRow;
 
 use crate::components::action_form::{
     ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, expiry_choices, has_fields, use_command_limits,
@@ -217,7 +217,7 @@ fn ConfirmSend(
 fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element {
     let rows = use_paced_polling(
         sent.clone(),
-        |rows: &Vec<CommandRow>| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
+        |rows: &Vec<CommandView>| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, sent: Vec<CommandId>| async move {
             let mut rows = Vec::new();
             for id in sent {
@@ -226,12 +226,12 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
             Ok(rows)
         },
     );
-    let mut canceling = use_signal(|| None::<CommandRow>);
+    let mut canceling = use_signal(|| None::<CommandView>);
     if sent.is_empty() {
         return rsx! {};
     }
     let reading = rows.read();
-    let shown: Rc<Vec<CommandRow>> = reading.value.unwrap_or_default();
+    let shown: Rc<Vec<CommandView>> = reading.value.unwrap_or_default();
     rsx! {
         ul { class: "outcomes", aria_label: "Outcomes", aria_live: "polite",
             for row in shown.iter().filter(|row| sent.contains(&row.id)).cloned() {
@@ -253,7 +253,7 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
 }
 
 #[component]
-fn Outcome(row: CommandRow, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandRow>) -> Element {
+fn Outcome(row: CommandView, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandView>) -> Element {
     let (id, progress, asked) = (row.id, row.progress, row.clone());
     let params = params_line(&row.params);
     let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {

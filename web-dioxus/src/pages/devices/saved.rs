@@ -6,7 +6,7 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::SavedFilterId;
 use domain::query::DeviceFilter;
-use store::SavedFilter;
+use domain::saved_filter::SavedFilter;
 
 use super::DevicesState;
 use crate::components::form::{FormDialog, TextField, text_of, use_submission};

@@ -276,7 +276,8 @@ fn Plan(planned: Rc<Vec<Planned>>) -> Element {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actors::services::{Expected, RefusalReason};
+    use actors::services::Expected;
+    use domain::command::RefusalReason;
 
     #[test]
     fn every_device_is_counted_once() {

@@ -6,10 +6,9 @@ use std::time::Duration;
 use actors::{ServiceError, System, clock};
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
-use domain::enrollment::{EnrollToken, TokenStatus};
+use domain::enrollment::{EnrollToken, TokenQuery, TokenStatus};
 use domain::query::PAGE_MAX;
 use domain::{EnrollTokenId, Timestamp};
-use store::TokenQuery;
 
 use crate::components::{Confirm, EmptyState, Glyph, Go, icon, labels, time_ago, unknown};
 use crate::context::{explain, use_session};

@@ -57,7 +57,9 @@ fn Gone() -> Element {
 fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
     let one = use_paced_polling(
         id,
-        |details: &Option<DeploymentDetails>| poll_interval(details.as_ref().is_some_and(|details| details.row.finished_at.is_none())),
+        |details: &Option<DeploymentDetails>| {
+            poll_interval(details.as_ref().is_some_and(|details| details.deployment.finished_at.is_none()))
+        },
         |system, principal, id| async move {
             match system.deployments.one(&principal, id).await {
                 Ok(details) => Ok(Some(details)),
@@ -88,7 +90,7 @@ fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
 #[component]
 fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler<()>) -> Element {
     let manages = use_session().may(Permission::ManageDeployments);
-    let row = &details.row;
+    let row = &details.deployment;
     use_title(&row.name);
     let now = clock::now();
     let id = row.id;
