@@ -35,7 +35,8 @@ pub struct LoginResponse {
     pub refresh_expires_at: String,
     /// Name of the account.
     pub username: String,
-    /// `admin`, `operator` or `viewer`.
+    /// Role.
+    #[schema(value_type = crate::names::Role)]
     pub role: String,
 }
 
@@ -84,7 +85,8 @@ pub struct CreatedEnrollToken {
 pub struct EnrollToken {
     /// Identity of the token.
     pub id: String,
-    /// `unused`, `used`, `expired` or `revoked`.
+    /// State.
+    #[schema(value_type = crate::names::EnrollTokenStatus)]
     pub status: String,
     /// Alias that the device gets.
     pub alias: Option<String>,
@@ -122,9 +124,11 @@ pub struct Device {
     pub id: String,
     /// Display name.
     pub alias: String,
-    /// `online`, `offline` or `never_seen`.
+    /// Connectivity.
+    #[schema(value_type = crate::names::DeviceStatus)]
     pub status: String,
-    /// `up`, `down` or `unknown`: the monitored app.
+    /// State of the monitored app.
+    #[schema(value_type = crate::names::AppStatus)]
     pub app_status: String,
     /// Tags.
     pub tags: Vec<String>,
@@ -267,7 +271,8 @@ pub struct ClusterNode {
     pub node_id: String,
     /// Its name.
     pub name: String,
-    /// `active`, `draining`, `expired` or `left`.
+    /// State.
+    #[schema(value_type = crate::names::NodeState)]
     pub state: String,
     /// URL for devices and users.
     pub http_url: String,
@@ -338,7 +343,8 @@ pub struct ClusterMove {
     pub from: Option<String>,
     /// New owner.
     pub to: String,
-    /// `free`, `released`, `left` or `expired`.
+    /// Why.
+    #[schema(value_type = crate::names::ShardMoveReason)]
     pub reason: String,
     /// Number of shards.
     pub shards: i64,

@@ -22,8 +22,9 @@ pub struct DeploymentRequest {
     /// Options; absent ones have conservative defaults.
     #[serde(default)]
     pub options: DeploymentOptions,
-    /// Devices that an older open deployment of the package has: `wait` for it (the default), or `supersede` it.
+    /// Rule for devices that an older open deployment of the package has; `wait` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::ConflictRule>)]
     pub conflict: Option<String>,
     /// Dry run: only return the plan.
     #[serde(default)]
@@ -196,8 +197,10 @@ pub struct DeploymentPlan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlanCount {
     /// Planned state of the tasks.
+    #[schema(value_type = crate::names::TaskState)]
     pub state: String,
     /// Reason.
+    #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
     /// Number of devices.
     pub devices: usize,
@@ -213,8 +216,10 @@ pub struct PlanItem {
     /// Whether the device is in the canary.
     pub canary: bool,
     /// Planned state of the task.
+    #[schema(value_type = crate::names::TaskState)]
     pub state: String,
     /// Reason.
+    #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
 }
 
@@ -233,11 +238,14 @@ pub struct Deployment {
     pub version_code: i64,
     /// Its version name.
     pub version_name: String,
-    /// `running`, `paused`, `canceled` or `finished`.
+    /// State.
+    #[schema(value_type = crate::names::DeploymentState)]
     pub state: String,
-    /// `canary` or `rollout`.
+    /// Phase.
+    #[schema(value_type = crate::names::DeploymentPhase)]
     pub phase: String,
-    /// `person`, `canary_failed`, `canary_timeout` or `failure_rate`.
+    /// Why it is paused.
+    #[schema(value_type = Option<crate::names::PauseReason>)]
     pub pause_reason: Option<String>,
     /// Since when it is paused.
     pub paused_at: Option<String>,
@@ -253,7 +261,8 @@ pub struct Deployment {
     /// The flags of the moment it was made.
     #[schema(value_type = Object)]
     pub flags: serde_json::Value,
-    /// `wait` or `supersede`.
+    /// Rule for devices that an older open deployment of the package has.
+    #[schema(value_type = crate::names::ConflictRule)]
     pub conflict: String,
     /// Its tasks by state.
     pub counts: TaskCounts,
@@ -261,7 +270,8 @@ pub struct Deployment {
     pub canary: CanaryProgress,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Cluster-wide block: `flag_off` or `kill_switch`.
+    /// Cluster-wide block.
+    #[schema(value_type = Option<crate::names::BlockReason>)]
     pub blocked_by: Option<String>,
     /// The way back; only told of one deployment at a time.
     pub rollback: Option<Rollback>,
@@ -348,10 +358,13 @@ pub struct DeploymentTask {
     /// Whether the device is in the canary.
     pub canary: bool,
     /// State of the task.
+    #[schema(value_type = crate::names::TaskState)]
     pub state: String,
     /// Reason.
+    #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
-    /// `accepted`, `downloading`, `verifying` or `installing`.
+    /// Stage of the installation.
+    #[schema(value_type = Option<crate::names::TaskStage>)]
     pub stage: Option<String>,
     /// Download progress, percent.
     pub progress_pct: Option<i16>,
@@ -366,6 +379,7 @@ pub struct DeploymentTask {
     /// Time of completion.
     pub finished_at: Option<String>,
     /// Error code of the last attempt.
+    #[schema(value_type = Option<crate::names::TaskError>)]
     pub error: Option<String>,
     /// Human-readable message of the device.
     pub message: Option<String>,
@@ -383,6 +397,7 @@ pub struct DeploymentEvent {
     /// Time of the event.
     pub at: String,
     /// Type of the event.
+    #[schema(value_type = crate::names::DeploymentEventKind)]
     pub kind: String,
     /// To which device.
     pub device_id: Option<String>,
@@ -397,7 +412,8 @@ pub struct DeploymentEvent {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeploymentStatus {
-    /// `accepted`, `downloading`, `verifying`, `installing`, `succeeded`, `failed` or `skipped`.
+    /// Stage or outcome.
+    #[schema(value_type = crate::names::TaskReport)]
     pub status: String,
     /// With `failed` and `skipped`: why.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -430,6 +446,7 @@ pub struct DeploymentStatusResponse {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FeatureFlag {
     /// Its name.
+    #[schema(value_type = crate::names::FlagName)]
     pub name: String,
     /// Description.
     pub description: String,

@@ -72,8 +72,9 @@ pub struct RestoreDevice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// `online`, `offline` or `never_seen`.
+    /// Connectivity.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::DeviceStatus>)]
     pub status: Option<String>,
     /// With this tag.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,8 +94,9 @@ pub struct Filter {
     /// Of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// `up`, `down` or `unknown`: the monitored app.
+    /// State of the monitored app.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::AppStatus>)]
     pub app_status: Option<String>,
 }
 
@@ -108,8 +110,8 @@ pub struct BulkRequest {
     /// All that match, at most 10,000; deleted ones for `restore`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// `set_tags`, `add_tags`, `remove_tags`, `set_groups`, `add_groups`, `remove_groups`,
-    /// `set_monitored_app`, `revoke`, `delete` or `restore`.
+    /// What to do.
+    #[schema(value_type = crate::names::BulkAction)]
     pub action: String,
     /// For the actions on tags.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,10 +149,12 @@ pub struct BulkOutcome {
     pub id: String,
     /// The alias that it had before; null when there is no such device.
     pub alias: Option<String>,
-    /// `changed`, `unchanged` or `refused`.
+    /// What becomes of it.
+    #[schema(value_type = crate::names::BulkOutcomeKind)]
     pub outcome: String,
-    /// Why it is refused: `not_found`, `deleted`, `too_late`, `alias_in_use` or `invalid_value`.
+    /// Why it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::BulkRefusal>)]
     pub reason: Option<String>,
     /// Human-readable reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,7 +194,8 @@ pub struct RowChange {
 /// A change of one field; an alias is a list of one.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct FieldChange {
-    /// `alias`, `tags` or `groups`.
+    /// The field.
+    #[schema(value_type = crate::names::TableField)]
     pub field: String,
     /// As it was.
     pub before: Vec<String>,
@@ -214,9 +219,8 @@ pub struct RowProblem {
 pub struct DeviceEvent {
     /// Time of the event.
     pub at: String,
-    /// What happened: `enrolled`, `came_online`, `went_offline`, `rebooted`, `agent_version_changed`,
-    /// `app_version_changed`, `low_battery_began`, `low_battery_ended`, `app_down_began`, `app_down_ended`,
-    /// `edited`, `credentials_revoked`, `deleted` or `restored`.
+    /// What happened.
+    #[schema(value_type = crate::names::DeviceEventKind)]
     pub kind: String,
     /// Actor; null if there is none.
     pub actor: Option<String>,

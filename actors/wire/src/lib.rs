@@ -13,6 +13,7 @@ pub mod deployment;
 pub mod devices;
 pub mod enrollment;
 pub mod lenient;
+pub mod names;
 pub mod people;
 pub mod problem;
 pub mod socket;

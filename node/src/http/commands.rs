@@ -42,6 +42,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str, bytes: &[u8]) ->
 #[serde(deny_unknown_fields)]
 pub(crate) struct CommandsQuery {
     /// Only in this state.
+    #[param(value_type = Option<wire::names::CommandState>)]
     state: Option<String>,
     /// Only with this action.
     action: Option<String>,

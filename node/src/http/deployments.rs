@@ -63,6 +63,7 @@ pub(crate) async fn create(
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeploymentsQuery {
     /// Only in this state.
+    #[param(value_type = Option<wire::names::DeploymentState>)]
     state: Option<String>,
     /// Only of this package.
     package: Option<String>,
@@ -115,8 +116,10 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 #[serde(deny_unknown_fields)]
 pub(crate) struct TasksQuery {
     /// Only in this state.
+    #[param(value_type = Option<wire::names::TaskState>)]
     state: Option<String>,
     /// Only for this reason.
+    #[param(value_type = Option<wire::names::TaskReason>)]
     reason: Option<String>,
     limit: Option<i64>,
     /// The `next_cursor` of the page before.

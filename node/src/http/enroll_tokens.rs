@@ -60,6 +60,7 @@ pub(crate) async fn create(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
+    #[param(value_type = Option<wire::names::EnrollTokenStatus>)]
     status: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,
