@@ -234,7 +234,7 @@ mod tests {
     fn only_heartbeats_of_the_window_count() {
         let mut history = History::default();
         for (sent_us, answered_us) in [(5, 1_005), (10, 2_010), (15, 5_015), (20, 90_020)] {
-            history.acks.push(Ack { device: 0, server: 0, bucket_s: None, sent_us, answered_us, decided: None });
+            history.acks.push(Ack { device: 0, server: 0, bucket_s: None, device_time_us: None, sent_us, answered_us, decided: None });
         }
         let percentiles = heartbeats(&history, 10, 20).percentiles();
         assert_eq!(percentiles.count, 2);

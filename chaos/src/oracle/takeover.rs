@@ -236,7 +236,15 @@ mod tests {
     fn acked(history: &mut History, device: &str, server: &str, sent_s: i64) {
         let (device, server) = (history.devices.number(device), history.names.number(server));
         let sent_us = sent_s * SECOND_US;
-        history.acks.push(Ack { device, server, bucket_s: Some(sent_s / 10 * 10), sent_us, answered_us: sent_us + 1_000, decided: None });
+        history.acks.push(Ack {
+            device,
+            server,
+            bucket_s: Some(sent_s / 10 * 10),
+            device_time_us: None,
+            sent_us,
+            answered_us: sent_us + 1_000,
+            decided: None,
+        });
     }
 
     #[test]
