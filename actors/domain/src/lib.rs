@@ -35,6 +35,7 @@ pub mod rate;
 pub mod reconcile;
 pub mod rollout;
 pub mod saved_filter;
+mod service_error;
 pub mod shard;
 pub mod spreadsheet;
 pub mod text;
@@ -45,6 +46,7 @@ pub use ids::{
     SavedFilterId, SessionId, UserId,
 };
 pub use invalid::Invalid;
+pub use service_error::ServiceError;
 
 /// A point in time, UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,12 +1,13 @@
 //! Queue of task reports: bounded, and written in batches of one transaction each.
 
-use domain::deployment::TaskReport;
 use std::time::Duration;
+
+use domain::ServiceError;
+use domain::deployment::TaskReport;
 use store::{Store, StoreError, TaskReportOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::ServiceError;
 use crate::metrics::Metrics;
 
 /// Capacity of the queue.

@@ -13,7 +13,7 @@ use domain::deployment::{
 };
 use domain::device::DeviceListScope;
 use domain::query::DeviceFilter;
-use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, Timestamp, text};
+use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, ServiceError, Timestamp, text};
 use serde_json::{Value, json};
 use store::{AuditEntry, CreateOutcome, IdempotencyRecord, NewDeployment, NewTask, StatusThresholds, Store, TransitionOutcome};
 use tokio::sync::Semaphore;
@@ -25,7 +25,6 @@ use crate::deployment::{DeploymentSettings, snapshot_of};
 use crate::fleet_view::FleetView;
 use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
 
 /// Longest name, in characters.
 pub const NAME_MAX_CHARS: usize = 200;

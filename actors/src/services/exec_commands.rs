@@ -1,10 +1,10 @@
 //! The commands that `exec` may run on devices: administrators allow them by name.
 
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::action::{AllowedExecCommand, ExecCommand};
 
 use super::CommandService;
-use crate::{ServiceError, clock};
 
 /// Most commands that can be allowed.
 const ALLOWED_MAX: i64 = 200;

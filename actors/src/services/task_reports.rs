@@ -1,10 +1,10 @@
 //! Task reports of devices: stored before they are acknowledged.
 
+use domain::ServiceError;
 use domain::deployment::TaskReport;
 use store::TaskReportOutcome;
 
 use super::AgentService;
-use crate::ServiceError;
 use crate::messages::DeviceCredentials;
 
 impl AgentService {

@@ -4,12 +4,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::ServiceError;
 use actors::services::{UploadError, UploadFacts};
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::apk::Apk;
-use domain::{ApkId, ApkUploadId};
+use domain::{ApkId, ApkUploadId, ServiceError};
 
 use super::package_form::{PackageDialog, PackageForm};
 use crate::apk_files::error_text;

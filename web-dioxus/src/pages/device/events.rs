@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::EventView;
 use dioxus::prelude::*;
 use domain::event::EventKind;

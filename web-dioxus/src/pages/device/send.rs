@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use actors::ServiceError;
 use actors::services::CommandRequest;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
 use domain::command::CommandView;
-use domain::{CommandId, DeviceId};
+use domain::{CommandId, DeviceId, ServiceError};
 
 use crate::components::action_form::{
     ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, expiry_choices, has_fields, use_command_limits,

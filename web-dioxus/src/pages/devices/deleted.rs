@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use actors::clock;
+use actors::System;
 use actors::services::DeviceDetails;
-use actors::{ServiceError, System};
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 use domain::device::DeviceListScope;
 use domain::query::{DeviceFilter, PAGE_MAX, Sort};
-use domain::{DeviceId, Invalid};
+use domain::{DeviceId, Invalid, ServiceError};
 use std::sync::Arc;
 
 use crate::components::form::{FormDialog, TextField, some_of, use_submission};

@@ -8,13 +8,12 @@ mod target;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::ServiceError;
 use actors::services::{DEPLOYMENT_NAME_MAX_CHARS, DeploymentPlan, DeploymentRequest};
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::apk::Apk;
 use domain::saved_filter::SavedFilter;
-use domain::{ApkId, Invalid};
+use domain::{ApkId, Invalid, ServiceError};
 
 use super::NotAllowed;
 use crate::components::deployment_widgets::devices as devices_text;
