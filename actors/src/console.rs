@@ -12,11 +12,12 @@ use crate::Secrets;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership};
+use crate::ownership::Ownership;
 use crate::router::{DeviceRouter, RouterParts};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{AccountService, EnrollmentService, People, PeopleParts};
 use crate::settings::Settings;
+use link::cluster_view::ClusterView;
 
 /// Services that need no running devices.
 pub struct Console {

@@ -38,15 +38,6 @@ pub fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// The key of a device's command signatures, hex:
-/// `HMAC-SHA256(master key, "nexmdm-device-key-v1\n" device_id "\n" version)`.
-pub fn device_key(master_key: &SecretBox<Vec<u8>>, device_id: DeviceId, key_version: i32) -> String {
-    #[allow(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(master_key.expose_secret()).expect("any key length");
-    mac.update(format!("nexmdm-device-key-v1\n{device_id}\n{key_version}").as_bytes());
-    hex::encode(mac.finalize().into_bytes())
-}
-
 /// bcrypt off the async threads, a few at a time.
 #[derive(Clone)]
 pub struct Bcrypt {
@@ -225,17 +216,6 @@ mod tests {
         ] {
             assert!(matches!(signer.verify::<Claims>(Audience::Admin, &forged, at(1)), Err(ServiceError::Unauthorized)), "{forged}");
         }
-    }
-
-    #[test]
-    fn device_keys_differ_by_device_version_and_master_key() {
-        let (a, b) = (DeviceId(uuid::Uuid::from_u128(1)), DeviceId(uuid::Uuid::from_u128(2)));
-        let keys = [device_key(&key(1), a, 1), device_key(&key(1), b, 1), device_key(&key(1), a, 2), device_key(&key(2), a, 1)];
-        for (i, one) in keys.iter().enumerate() {
-            assert_eq!(one.len(), 64);
-            assert!(keys[i + 1..].iter().all(|other| other != one));
-        }
-        assert_eq!(device_key(&key(1), a, 1), keys[0]);
     }
 
     #[test]

@@ -11,14 +11,14 @@ use tokio::sync::oneshot;
 
 use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
-use crate::link::message::NodeStats;
-use crate::link::{HeartbeatAnswer, LocalNode};
-use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::reconcile::Reconcilers;
 use crate::router::DeviceRouter;
 use crate::sockets::SocketHub;
+use link::message::NodeStats;
+use link::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
+use link::{HeartbeatAnswer, LocalNode};
 
 /// Implements the local node for the link.
 pub(crate) struct ThisNode {

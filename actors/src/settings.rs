@@ -8,7 +8,6 @@ pub use crate::agent_updates::AgentUpdateSettings;
 
 pub use crate::deployment::DeploymentSettings;
 pub use crate::history::HistorySettings;
-pub use crate::push::{FcmSettings, UnifiedPushSettings};
 pub use crate::reconcile::ReconcileSettings;
 pub use crate::services::{AuthSettings, CommandSettings, EnrollmentSettings};
 pub use crate::writers::HeartbeatSettings;
@@ -35,9 +34,9 @@ pub struct Settings {
     /// Limits of every reconciler.
     pub reconcile: ReconcileSettings,
     /// Push messages over FCM; `None`: off.
-    pub fcm: Option<FcmSettings>,
+    pub fcm: Option<push::FcmSettings>,
     /// Push messages to UnifiedPush endpoints; `None`: off.
-    pub unified_push: Option<UnifiedPushSettings>,
+    pub unified_push: Option<push::UnifiedPushSettings>,
     /// Commands.
     pub commands: CommandSettings,
     /// Updates of the agent.

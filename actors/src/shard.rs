@@ -21,8 +21,8 @@ use ractor_cluster::RactorMessage;
 use store::{OpenCommandScope, Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
-use crate::messages::PendingCommand;
 use crate::metrics::Metrics;
+use link::messages::PendingCommand;
 
 /// Interval of checking the deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);

@@ -12,10 +12,11 @@ use domain::{DeviceId, NodeId, ServiceError};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
 
-use crate::link::Links;
-use crate::messages::{DeviceCredentials, DeviceRequest, SocketPort, SocketPush, SocketRef};
-use crate::ownership::{ClusterView, ShardOwner};
+use crate::messages::{DeviceCredentials, SocketPort};
 use crate::router::DeviceRouter;
+use link::Links;
+use link::cluster_view::{ClusterView, ShardOwner};
+use link::messages::{DeviceRequest, SocketPush, SocketRef};
 
 /// The node's end of a socket.
 pub type SocketSender = mpsc::Sender<SocketPush>;

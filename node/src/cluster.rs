@@ -5,11 +5,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use actors::link::LinkSettings;
-use actors::link::tls::{LinkTls, NodeCertificate};
 use actors::placement::ClusterOptions;
 use actors::{ClusterStart, Secrets};
 use anyhow::{Context, bail};
+use link::LinkSettings;
+use link::tls::{LinkTls, NodeCertificate};
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretBox};
 use store::Store;

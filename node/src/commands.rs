@@ -21,7 +21,7 @@ use crate::{secrets, serve};
 pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
     secrets::check_given(config)?;
     if let Some(fcm) = config.settings().fcm {
-        actors::push::PushSender::check(&fcm)?;
+        push::PushSender::check(&fcm)?;
     }
     println!("The configuration is valid.");
     Ok(())

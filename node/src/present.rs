@@ -29,7 +29,7 @@ pub(crate) fn owner(acknowledged: &actors::router::Acknowledged) -> String {
 }
 
 /// A command as a device gets it.
-pub(crate) fn command(signed: &actors::messages::SignedCommand) -> wire::agent::Command {
+pub(crate) fn command(signed: &link::messages::SignedCommand) -> wire::agent::Command {
     wire::agent::Command {
         request_id: signed.id.to_string(),
         device_id: signed.device_id.to_string(),

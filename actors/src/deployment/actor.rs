@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::cache::TaskCache;
 use super::params::params;
 use super::{DeploymentContext, snapshot_of};
-use crate::messages::DeviceRequest;
+use link::messages::DeviceRequest;
 
 /// Least time between two reconciles, however often the actor is woken.
 const RECONCILE_GAP: Duration = Duration::from_millis(100);

@@ -20,14 +20,12 @@ use secrecy::SecretBox;
 use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
 use crate::fleet_view::FleetView;
-use crate::messages::{
-    DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, PendingCommand, RecordOutcome, SignedCommand, SocketPort,
-    SocketPush, SocketRef, StoredHeartbeat,
-};
+use crate::messages::{HeartbeatReply, RecordOutcome, SocketPort, StoredHeartbeat};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
-use crate::push::{PushOutcome, PushSender};
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
+use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, PendingCommand, SignedCommand, SocketPush, SocketRef};
+use push::{PushOutcome, PushSender};
 use queue::{CommandQueue, Driver};
 
 /// Message to a device actor. Local to a node: none is sent over the link as it is.

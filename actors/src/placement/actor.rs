@@ -27,9 +27,10 @@ use super::membership::Membership;
 use super::notifications::{refresh_changed, send_access, send_pending_commands};
 use crate::device::DeviceContext;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership, ShardOwner};
+use crate::ownership::Ownership;
 use crate::rpc::call;
 use crate::shard::{COMMANDS_RETRY_DELAY, Directory, ShardActor, ShardArguments, ShardMsg, ShardTable};
+use link::cluster_view::{ClusterView, ShardOwner};
 
 /// Interval of reconciles without a notification.
 const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::PlacementMsg;
-use crate::link::protocol::{PROTOCOL_MIN, negotiated};
 use crate::metrics::Metrics;
 use crate::ownership::{Moment, Ownership};
+use link::protocol::{PROTOCOL_MIN, negotiated};
 
 /// Most renewals under way: with a database that takes seconds, the next must not wait for the last.
 const RENEWALS_MAX: usize = 4;

@@ -10,8 +10,8 @@ use store::{DeviceAccess, Listener, Notification, OpenCommandScope, Store, Store
 use tokio_util::sync::CancellationToken;
 
 use crate::device::DeviceMsg;
-use crate::messages::{DeviceRequest, PendingCommand};
 use crate::shard::{Directory, ShardMsg, ShardTable};
+use link::messages::{DeviceRequest, PendingCommand};
 
 /// Delay before listening again after a lost connection.
 const LISTEN_BACKOFF: Duration = Duration::from_millis(500);

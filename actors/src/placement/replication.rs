@@ -14,9 +14,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet_view::FleetView;
-use crate::link::Links;
-use crate::messages::{Changes, ChangesRequest};
-use crate::ownership::ClusterView;
+use link::Links;
+use link::cluster_view::ClusterView;
+use link::messages::{Changes, ChangesRequest};
 
 /// Progress of the replication from one peer.
 #[derive(Default)]

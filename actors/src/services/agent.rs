@@ -17,13 +17,14 @@ use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
 use crate::deployment::reports::TaskReports;
-use crate::messages::{DeviceCredentials, DeviceRequest, HeartbeatOutcome, SocketRef};
+use crate::messages::DeviceCredentials;
 use crate::metrics::Metrics;
 use crate::placement::Membership;
 use crate::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
 use crate::sockets::{SocketEntry, SocketHub, SocketSender};
 use crate::writers::CommandWriter;
 use crate::writers::HeartbeatSettings;
+use link::messages::{DeviceRequest, HeartbeatOutcome, SocketRef};
 
 #[derive(Serialize, Deserialize)]
 struct AgentClaims {

@@ -9,9 +9,10 @@ use domain::{NodeId, ServiceError};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
 
-use crate::link::message::NodeStats;
-use crate::link::{Links, PeerStatus};
-use crate::ownership::{ClusterView, Ownership};
+use crate::ownership::Ownership;
+use link::cluster_view::ClusterView;
+use link::message::NodeStats;
+use link::{Links, PeerStatus};
 
 /// Moves that an overview shows.
 const MOVES_MAX: i64 = 50;

@@ -6,7 +6,7 @@ use store::{CommandReport, CommandReportOutcome, Reporter, ResultPayload};
 
 use super::AgentService;
 use crate::messages::DeviceCredentials;
-use crate::messages::DeviceRequest;
+use link::messages::DeviceRequest;
 
 /// Report of a device about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]

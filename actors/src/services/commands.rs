@@ -23,10 +23,10 @@ use super::command_params::{ParamsText, params_text};
 use super::device_edit::run_detached;
 use super::settings::CommandSettings;
 use crate::fleet_view::FleetView;
-use crate::messages::DeviceRequest;
-use crate::messages::PendingCommand;
 use crate::router::DeviceRouter;
 use crate::writers::CommandWriter;
+use link::messages::DeviceRequest;
+use link::messages::PendingCommand;
 
 const ROTATE_KEY: &str = "rotate_key";
 /// Longest key of an idempotent call, in characters.

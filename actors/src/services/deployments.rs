@@ -24,8 +24,8 @@ use super::commands::IdempotencyKey;
 use super::device_edit::run_detached;
 use crate::deployment::{DeploymentSettings, snapshot_of};
 use crate::fleet_view::FleetView;
-use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
+use link::messages::DeviceRequest;
 
 /// Longest name, in characters.
 const NAME_MAX_CHARS: usize = 200;

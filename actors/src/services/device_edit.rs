@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::device_audit::{self, AuditContext};
 use super::devices::{DeviceDetails, DeviceService};
-use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
+use link::messages::DeviceRequest;
 
 /// How long a caller waits for the owner to show an edit that is stored already.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);

@@ -16,11 +16,11 @@ use super::settings::{AuthSettings, EnrollmentSettings};
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
 use crate::fleet_view::FleetView;
-use crate::messages::DeviceRequest;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
 use enrollment_kit::EnrollmentKit;
 use enrollment_kit::KitSettings;
+use link::messages::DeviceRequest;
 
 /// A token just made; the only time its secret is known.
 #[derive(Clone)]

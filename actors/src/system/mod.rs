@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::deployment::ManagerMsg;
-use crate::link::Links;
 use crate::metrics::Metrics;
 use crate::placement::{Membership, PlacementMsg};
 use crate::reconcile::Reconcilers;
@@ -27,6 +26,7 @@ use crate::settings::Settings;
 use crate::writers::HeartbeatWriters;
 use crate::{history, partition};
 use apk::ApkLibrary;
+use link::Links;
 pub use start::{ClusterStart, Secrets, StartError};
 
 /// How long the database may take to note that this node leaves.

@@ -18,12 +18,10 @@ use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::fleet_view::FleetView;
-use crate::link::Links;
 use crate::local_node::ThisNode;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership};
+use crate::ownership::Ownership;
 use crate::placement::{Membership, NotifyListener, PlacementActor, PlacementArguments, PlacementMsg, replication};
-use crate::push::{PushSender, PushSetupError};
 use crate::reconcile::Reconcilers;
 use crate::router::{DeviceRouter, RouterParts};
 use crate::rpc::call;
@@ -32,6 +30,9 @@ use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
 use apk::ApkLibrary;
+use link::Links;
+use link::cluster_view::ClusterView;
+use push::{PushSender, PushSetupError};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +86,7 @@ pub(super) struct Writers {
 /// Starts the writers, and push.
 pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, PushSetupError> {
     let mut heartbeat_tasks = JoinSet::new();
-    let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics)?;
+    let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics.push)?;
     let heartbeats =
         HeartbeatWriters::start(&mut heartbeat_tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &core.metrics);
     let commands = CommandWriter::start(&mut core.tasks, core.store.clone(), &core.metrics);
@@ -151,7 +152,7 @@ pub(super) async fn join_cluster(
     let refresh = placement.clone();
     // A peer that was out of reach may have written for our devices.
     let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
-    let links = Links::start(&name, listener, tls, link, view.clone(), on_up, core.metrics.clone()).await?;
+    let links = Links::start(&name, listener, tls, link, view.clone(), on_up, core.metrics.link.clone()).await?;
     core.sockets.connect(&links);
     let router = DeviceRouter::new(RouterParts {
         ownership: Arc::clone(&core.ownership),

@@ -22,9 +22,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet_view::FleetView;
-use crate::messages::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, SignedCommand, StoredHeartbeat};
+use crate::messages::{HeartbeatReply, StoredHeartbeat};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
+use link::messages::{HeartbeatAck, HeartbeatOutcome, SignedCommand};
 
 /// Heartbeat intake and writing.
 #[derive(Debug, Clone)]

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::messages::{DeviceCredentials, SocketPush};
+use actors::messages::DeviceCredentials;
 use actors::sockets::SocketEntry;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::Response;
+use link::messages::SocketPush;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};

@@ -241,12 +241,12 @@ pub(crate) fn nexmdm(node: &Node, arguments: &[&str], stdin: &str) -> (bool, Str
 }
 
 /// A TLS client that shows `certificate` and trusts the authority of `cluster_key`.
-pub(crate) fn tls_client(certificate: &actors::link::tls::NodeCertificate, cluster_key: &str) -> tokio_rustls::TlsConnector {
+pub(crate) fn tls_client(certificate: &link::tls::NodeCertificate, cluster_key: &str) -> tokio_rustls::TlsConnector {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use secrecy::ExposeSecret;
     let secret = secrecy::SecretBox::new(Box::new(hex::decode(cluster_key).unwrap()));
-    let authority = actors::link::tls::NodeCertificate::issue(&secret, "nexmdm", "x").unwrap().ca_pem;
+    let authority = link::tls::NodeCertificate::issue(&secret, "nexmdm", "x").unwrap().ca_pem;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
@@ -263,7 +263,7 @@ pub(crate) fn tls_client(certificate: &actors::link::tls::NodeCertificate, clust
 
 /// What a system that a test starts within its own process brings to a cluster of one.
 pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>) -> actors::ClusterStart {
-    use actors::link::tls::{LinkTls, NodeCertificate};
+    use link::tls::{LinkTls, NodeCertificate};
     let ms = Duration::from_millis;
     let secret = secrecy::SecretBox::new(Box::new(vec![7; 32]));
     let certificate = NodeCertificate::issue(&secret, "nexmdm", "within").unwrap();
@@ -281,9 +281,9 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
             renew_interval: ms(1000),
             fence_after: ms(3500),
             steady_after: ms(3000),
-            protocol_max: actors::link::protocol::PROTOCOL_MAX,
+            protocol_max: link::protocol::PROTOCOL_MAX,
         },
-        link: actors::link::LinkSettings {
+        link: link::LinkSettings {
             handshake_timeout: ms(2000),
             idle_after: ms(2000),
             ping_interval: ms(400),
@@ -296,7 +296,7 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
             taken_max: 1000,
             redial: (ms(200), ms(5000)),
             addresses: vec![],
-            protocol_max: actors::link::protocol::PROTOCOL_MAX,
+            protocol_max: link::protocol::PROTOCOL_MAX,
         },
         listener,
         tls: LinkTls::new("nexmdm", &certificate).unwrap(),
@@ -352,13 +352,13 @@ pub(crate) fn settings() -> actors::settings::Settings {
             hours_kept: chrono::TimeDelta::days(92),
             interval: Duration::from_secs(60),
         },
-        kit: actors::settings::KitSettings::default(),
+        kit: enrollment_kit::KitSettings::default(),
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
         fcm: None,
         unified_push: None,
         agent_updates: actors::settings::AgentUpdateSettings::default(),
-        apks: actors::settings::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
+        apks: apk::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
         commands: actors::settings::CommandSettings {
             dispatch: domain::command::DispatchPolicy {
                 socket_wait: chrono::TimeDelta::seconds(5),

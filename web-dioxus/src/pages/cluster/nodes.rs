@@ -124,7 +124,7 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
 
 /// The protocol that this build speaks when it can choose.
 fn newest_protocol() -> u16 {
-    actors::link::protocol::PROTOCOL_MAX
+    link::protocol::PROTOCOL_MAX
 }
 
 #[component]

@@ -111,7 +111,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     /// A service account's file, and the public key that belongs to it.
-    pub(in crate::push) fn file(token_uri: &str) -> (Value, String) {
+    pub(crate) fn file(token_uri: &str) -> (Value, String) {
         let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let file = json!({
             "type": "service_account", "project_id": "kiosks-1", "private_key_id": "k1", "private_key": key.serialize_pem(),

@@ -130,19 +130,19 @@ impl<'a> Reader<'a> {
 /// Implements [`Message`] for a struct: fields of protocol 3 by number and in their order there; those that came later after a `;`.
 macro_rules! message_struct {
     ($type:ident { $($number:literal: $field:ident),* $(; $($later:literal: $added:ident),+)? $(,)? }) => {
-        impl $crate::link::codec::Message for $type {
-            fn write(&self, out: &mut $crate::link::codec::message::Writer) {
+        impl $crate::codec::Message for $type {
+            fn write(&self, out: &mut $crate::codec::message::Writer) {
                 let Self { $($field,)* $($($added),+)? } = self;
                 $(out.field($number, $field);)*
                 $($(out.later_field($later, $added);)+)?
                 out.end();
             }
-            fn read(input: &mut $crate::link::codec::message::Reader<'_>) -> Result<Self, $crate::link::codec::BadBody> {
-                use $crate::link::codec::message::or_absent;
+            fn read(input: &mut $crate::codec::message::Reader<'_>) -> Result<Self, $crate::codec::BadBody> {
+                use $crate::codec::message::or_absent;
                 $(let mut $field = None;)*
                 $($(let mut $added = None;)+)?
                 if input.is_positional() {
-                    $($field = Some($crate::link::codec::Message::read(input)?);)*
+                    $($field = Some($crate::codec::Message::read(input)?);)*
                 } else {
                     while let Some((number, value)) = input.next_field()? {
                         match number {
@@ -164,8 +164,8 @@ macro_rules! message_enum {
         $({ $($number:literal: $field:ident),+ $(,)? })?
         $(( $newtype_number:literal: $newtype:ident ))?
     ),+ $(,)? }) => {
-        impl $crate::link::codec::Message for $type {
-            fn write(&self, out: &mut $crate::link::codec::message::Writer) {
+        impl $crate::codec::Message for $type {
+            fn write(&self, out: &mut $crate::codec::message::Writer) {
                 match self {
                     $(Self::$variant $({ $($field),+ })? $(($newtype))? => {
                         out.leaf::<u32>(&$variant_number);
@@ -175,16 +175,16 @@ macro_rules! message_enum {
                 }
                 out.end();
             }
-            fn read(input: &mut $crate::link::codec::message::Reader<'_>) -> Result<Self, $crate::link::codec::BadBody> {
+            fn read(input: &mut $crate::codec::message::Reader<'_>) -> Result<Self, $crate::codec::BadBody> {
                 #[allow(unused_imports, reason = "variants without fields")]
-                use $crate::link::codec::message::or_absent;
+                use $crate::codec::message::or_absent;
                 match input.leaf::<u32>()? {
                     $($variant_number => {
                         $($(let mut $field = None;)+)?
                         $(let mut $newtype = None;)?
                         if input.is_positional() {
-                            $($($field = Some($crate::link::codec::Message::read(input)?);)+)?
-                            $($newtype = Some($crate::link::codec::Message::read(input)?);)?
+                            $($($field = Some($crate::codec::Message::read(input)?);)+)?
+                            $($newtype = Some($crate::codec::Message::read(input)?);)?
                         } else {
                             #[allow(unused_variables, clippy::match_single_binding, reason = "variants without fields")]
                             while let Some((number, value)) = input.next_field()? {
@@ -197,7 +197,7 @@ macro_rules! message_enum {
                         }
                         Ok(Self::$variant $({ $($field: or_absent($field)?),+ })? $((or_absent($newtype)?))?)
                     })+
-                    _ => Err($crate::link::codec::BadBody),
+                    _ => Err($crate::codec::BadBody),
                 }
             }
         }

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use domain::push::{Misconfiguration, Refusal, TransientError, Verdict, judge, parse_retry_after};
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url, redirect};
+use reqwest::{StatusCode, Url, redirect};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::account::ServiceAccount;
+use super::http_answer::{read_body, transient_error_of};
 use super::oauth::{AccessToken, AccessTokens, TokenError};
 use super::settings::FcmSettings;
 use super::{PushMessage, PushSetupError};
 use crate::metrics::Metrics;
 
-/// Longest answer that is read; real ones have a few hundred bytes.
-const ANSWER_MAX_BYTES: usize = 65_536;
 /// How long a connection may take to come about, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -130,23 +129,6 @@ impl FcmClient {
             Err(error_kind) => Verdict::Retry(error_kind).into(),
         }
     }
-}
-
-/// Kind of an error of the HTTP client. Its text is dropped, because it names addresses.
-pub(super) fn transient_error_of(error: &reqwest::Error) -> TransientError {
-    if error.is_timeout() { TransientError::Timeout } else { TransientError::Network }
-}
-
-/// Reads an answer up to its limit.
-pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, TransientError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| transient_error_of(&error))? {
-        if body.len() + chunk.len() > ANSWER_MAX_BYTES {
-            return Err(TransientError::Garbled);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// `google.rpc.Status` in the frame of Google's APIs.

@@ -280,3 +280,16 @@ impl Actor for GatewaySupervisor {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ractor::Message;
+
+    use super::{GatewayMsg, SupervisorMsg};
+
+    #[test]
+    fn of_the_link_only_the_gateway_can_be_seen_by_peers() {
+        assert!(GatewayMsg::serializable());
+        assert!(!SupervisorMsg::serializable());
+    }
+}

@@ -8,10 +8,13 @@
 //! Losing the link to a peer means: nothing is sent there. It never means that its shards are
 //! free; that only its lease in the database decides.
 
+pub mod cluster_view;
 mod codec;
 mod gateway;
 mod local;
 pub mod message;
+pub mod messages;
+pub mod metrics;
 mod peer;
 pub mod protocol;
 #[cfg(test)]
@@ -33,16 +36,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
-use crate::metrics::Metrics;
-use crate::ownership::ClusterView;
+use cluster_view::ClusterView;
 use codec::BadBody;
 pub(crate) use gateway::GatewayMsg;
 use gateway::GatewaySupervisor;
-#[cfg(test)]
-pub(crate) use gateway::SupervisorMsg;
 pub use local::{HeartbeatAnswer, LocalNode};
 use message::{DeviceCall, NodeStats, Refusal, SocketMessage};
+use messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
+use metrics::Metrics;
 pub use peer::PeerStatus;
 use peer::{Peer, Pending};
 use protocol::{Kind, format_of};
@@ -218,7 +219,7 @@ impl Links {
     }
 
     /// Opens the gateway: from now on peers are answered.
-    pub(crate) fn open(self: &Arc<Self>, local: Arc<dyn LocalNode>) {
+    pub fn open(self: &Arc<Self>, local: Arc<dyn LocalNode>) {
         let _ = self.local.set(local);
         let _ = self.supervisor.cast(gateway::SupervisorMsg::Open(Arc::downgrade(self)));
         tokio::spawn(Arc::clone(self).keep_peers());

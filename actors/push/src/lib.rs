@@ -11,6 +11,8 @@
 mod account;
 mod fcm;
 mod health;
+mod http_answer;
+pub mod metrics;
 mod oauth;
 mod sender;
 mod settings;
@@ -32,7 +34,7 @@ use self::fcm::FcmClient;
 use self::sender::{Completion, Dispatcher, Job, Shared};
 pub use self::settings::{FcmSettings, UnifiedPushSettings};
 use self::unified_push::{UnifiedPush, is_endpoint};
-use crate::metrics::Metrics;
+use metrics::Metrics;
 
 /// How long the sender of a message waits when the queue is full, and when the node stops.
 const QUEUE_FULL_WAIT: Duration = Duration::from_secs(5);

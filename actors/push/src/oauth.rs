@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::account::ServiceAccount;
-use super::fcm::{read_body, transient_error_of};
+use super::http_answer::{read_body, transient_error_of};
 
 /// Longest life that is believed.
 const LIFE_MAX: Duration = Duration::from_secs(86_400);
