@@ -6,6 +6,9 @@ use domain::shard::ShardId;
 use domain::{DeviceId, ServiceError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use link::message::NodeStats;
+use link::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
+use link::{HeartbeatAnswer, LocalNode};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
@@ -16,9 +19,6 @@ use crate::ownership::Ownership;
 use crate::reconcile::Reconcilers;
 use crate::router::DeviceRouter;
 use crate::sockets::SocketHub;
-use link::message::NodeStats;
-use link::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
-use link::{HeartbeatAnswer, LocalNode};
 
 /// Implements the local node for the link.
 pub(crate) struct ThisNode {

@@ -1,4 +1,4 @@
-//! Prometheus metrics of actors and services. No device id is ever a label.
+//! Prometheus metrics of the runtime. No device id is ever a label.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -29,16 +29,6 @@ pub struct Metrics {
     pub shard_moves: IntCounterVec,
     /// Duration of taking shards over: devices loaded and running.
     pub activation_seconds: Histogram,
-    /// Enrollments by outcome.
-    pub enrollments: IntCounterVec,
-    /// Sign-ins by outcome.
-    pub logins: IntCounterVec,
-    /// Names locked out of signing in.
-    pub lockouts: IntCounter,
-    /// API tokens shown, by outcome.
-    pub api_token_auth: IntCounterVec,
-    /// Device authentications by kind and outcome.
-    pub device_auth: IntCounterVec,
     /// Open agent sockets.
     pub agent_sockets: IntGauge,
     /// Open commands of devices that this node owns.
@@ -77,10 +67,6 @@ pub struct Metrics {
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
-    /// Checks for an update of the agent, by answer.
-    pub agent_update_checks: IntCounterVec,
-    /// Reports of agent updates, by event; repeats are not counted.
-    pub agent_update_reports: IntCounterVec,
     /// Builds of the agent that the server took out.
     pub agent_builds_halted: IntGauge,
 }
@@ -178,26 +164,6 @@ impl Metrics {
                         .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
                 )?,
             )?,
-            enrollments: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_enrollments_total", "Enrollments by outcome"), &["outcome"])?,
-            )?,
-            logins: kept(registry, IntCounterVec::new(Opts::new("nexmdm_logins_total", "Sign-ins by outcome"), &["outcome"])?)?,
-            lockouts: kept(
-                registry,
-                IntCounter::new("nexmdm_sign_in_lockouts_total", "Lockouts after failed sign-ins, extensions included")?,
-            )?,
-            api_token_auth: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_api_token_auth_total", "API token authentications by outcome"), &["outcome"])?,
-            )?,
-            device_auth: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_device_auth_total", "Device authentications by kind of token and outcome"),
-                    &["kind", "outcome"],
-                )?,
-            )?,
             agent_sockets: kept(registry, IntGauge::new("nexmdm_agent_sockets", "Open agent sockets")?)?,
             open_commands: kept(registry, IntGauge::new("nexmdm_commands_open", "Pending commands of the devices owned by this node")?)?,
             command_attempts: kept(
@@ -262,17 +228,6 @@ impl Metrics {
             default_partition_rows: kept(
                 registry,
                 IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats in the default partition")?,
-            )?,
-            agent_update_checks: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_agent_update_checks_total", "Agent update checks by answer"), &["answer"])?,
-            )?,
-            agent_update_reports: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_agent_update_reports_total", "Agent update reports of devices, without repeats"),
-                    &["event"],
-                )?,
             )?,
             agent_builds_halted: kept(registry, IntGauge::new("nexmdm_agent_builds_halted", "Halted agent builds")?)?,
         })

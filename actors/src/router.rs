@@ -15,6 +15,9 @@ use std::time::Duration;
 use domain::device::{DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId, ServiceError};
+use link::Links;
+use link::cluster_view::ClusterView;
+use link::messages::{DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketRef};
 use ractor::ActorRef;
 use store::{HeartbeatRow, Store};
 use tokio::sync::{oneshot, watch};
@@ -27,9 +30,6 @@ use crate::ownership::Ownership;
 use crate::rpc::call;
 use crate::shard::{Directory, ShardMsg, ShardTable};
 use crate::writers::{HeartbeatWriters, WriteJob};
-use link::Links;
-use link::cluster_view::ClusterView;
-use link::messages::{DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketRef};
 
 /// Between two looks while a shard is nobody's, beyond those that a change of the view wakes.
 const LEASE_RECHECK: Duration = Duration::from_millis(20);

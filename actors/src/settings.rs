@@ -1,15 +1,15 @@
-//! The limits and intervals of the system; `node` fills them from configuration. Each part is declared where it is used.
+//! The limits and intervals of the runtime; `node` fills them from configuration. Each part is declared where it is used.
 
 use std::time::Duration;
 
+use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 
 pub use crate::agent_updates::AgentUpdateSettings;
-
 pub use crate::deployment::DeploymentSettings;
 pub use crate::history::HistorySettings;
+pub use crate::housekeeping::FailuresKept;
 pub use crate::reconcile::ReconcileSettings;
-pub use crate::services::{AuthSettings, CommandSettings, EnrollmentSettings};
 pub use crate::writers::HeartbeatSettings;
 
 /// All settings of this crate.
@@ -19,16 +19,8 @@ pub struct Settings {
     pub heartbeat: HeartbeatSettings,
     /// Judgements on devices.
     pub device: DevicePolicy,
-    /// Sign-in and tokens.
-    pub auth: AuthSettings,
-    /// Enrollment.
-    pub enrollment: EnrollmentSettings,
     /// History and events.
     pub history: HistorySettings,
-    /// Enrollment kit.
-    pub kit: enrollment_kit::KitSettings,
-    /// How long an export of devices may stand still.
-    pub export_stall_timeout: Duration,
     /// How often the partition manager runs.
     pub partition_interval: Duration,
     /// Limits of every reconciler.
@@ -37,8 +29,10 @@ pub struct Settings {
     pub fcm: Option<push::FcmSettings>,
     /// Push messages to UnifiedPush endpoints; `None`: off.
     pub unified_push: Option<push::UnifiedPushSettings>,
-    /// Commands.
-    pub commands: CommandSettings,
+    /// Timeouts of the paths of a command.
+    pub dispatch: DispatchPolicy,
+    /// Retention of failed sign-ins.
+    pub sign_in_failures: FailuresKept,
     /// Updates of the agent.
     pub agent_updates: AgentUpdateSettings,
     /// Deployments.

@@ -16,13 +16,13 @@ use dashmap::DashMap;
 use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, ServiceError, Timestamp};
+use link::messages::PendingCommand;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use store::{OpenCommandScope, Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
 use crate::metrics::Metrics;
-use link::messages::PendingCommand;
 
 /// Interval of checking the deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);

@@ -45,7 +45,7 @@ impl NodeLock {
     }
 }
 
-/// Everything that [`actors::System::start`] needs to take part in the cluster.
+/// Everything that [`services::System::start`] needs to take part in the cluster.
 ///
 /// # Errors
 /// A certificate cannot be read or made, or the port is taken.

@@ -1,6 +1,5 @@
 //! Commands at the edge: an action and its parameters from JSON, and what devices say of how they ended.
 
-use actors::services::CommandResult;
 use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
 use domain::command::{CommandOutcome, Report};
 use domain::text::bounded;
@@ -8,6 +7,7 @@ use domain::{CommandId, DeviceId, Invalid};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use services::CommandResult;
 use store::ResultPayload;
 use wire::command::{ActionResult, LegacyAck};
 

@@ -1,11 +1,11 @@
 //! Deployments at the edge: options and targets from JSON, what devices say, and what people are shown.
 
-use actors::services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use domain::deployment::{
     CanaryRequest, ConflictRule, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage, TaskState, TaskStatus,
 };
 use domain::text::bounded;
 use domain::{ApkId, DeploymentId, DeviceId, Invalid};
+use services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use store::{DeploymentEventRow, TaskReport, TaskRow};
 use wire::deployment as wired;
 use wire::lenient::Int;

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use actors::services::DeviceDetails;
 use axum::extract::rejection::QueryRejection;
 use chrono::SecondsFormat;
 use domain::access::Principal;
@@ -11,6 +10,7 @@ use domain::api_token::ApiToken;
 use domain::device::{DeviceView, LastStatus};
 use domain::heartbeat::Transport;
 use domain::{Invalid, ServiceError, Timestamp};
+use services::DeviceDetails;
 use wire::{admin, people};
 
 use crate::api_error::ApiError;

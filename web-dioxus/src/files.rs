@@ -35,7 +35,7 @@ pub(crate) async fn upload(
     let (Some(user), true) = (principal.user_id(), principal.may(Permission::ManageDevices)) else {
         return StatusCode::FORBIDDEN.into_response();
     };
-    let Ok(id) = actors::crypto::random_token() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Ok(id) = services::crypto::random_token() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let kept = dashboard.uploads.keep(id.clone(), user, &file, Instant::now());
     let response = match kept {
         Some(()) => id.into_response(),

@@ -45,10 +45,10 @@ mod url_state;
 
 use std::sync::Arc;
 
-use actors::System;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use domain::access::Principal;
+use services::System;
 use tokio_util::sync::CancellationToken;
 
 use assets::Assets;

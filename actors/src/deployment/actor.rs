@@ -17,6 +17,7 @@ use domain::deployment::{
 };
 use domain::shard::ShardLease;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
+use link::messages::DeviceRequest;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use store::{ApkRow, Applied, ApplyPlan, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
@@ -26,7 +27,6 @@ use uuid::Uuid;
 use super::cache::TaskCache;
 use super::params::params;
 use super::{DeploymentContext, snapshot_of};
-use link::messages::DeviceRequest;
 
 /// Least time between two reconciles, however often the actor is woken.
 const RECONCILE_GAP: Duration = Duration::from_millis(100);

@@ -14,6 +14,8 @@ use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardLease, shard_of};
 use domain::{CommandId, DeviceId, ServiceError, Timestamp};
+use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, PendingCommand, SignedCommand, SocketPush, SocketRef};
+use push::{PushOutcome, PushSender};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use secrecy::SecretBox;
@@ -24,8 +26,6 @@ use crate::messages::{HeartbeatReply, RecordOutcome, SocketPort, StoredHeartbeat
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
-use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, PendingCommand, SignedCommand, SocketPush, SocketRef};
-use push::{PushOutcome, PushSender};
 use queue::{CommandQueue, Driver};
 
 /// Message to a device actor. Local to a node: none is sent over the link as it is.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use domain::NodeId;
 use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
+use link::cluster_view::{ClusterView, ShardOwner};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use store::{ClaimedShard, NodeRow, NodeState, OpenCommandScope, Store, StoreError, StoredDevice};
@@ -30,7 +31,6 @@ use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::rpc::call;
 use crate::shard::{COMMANDS_RETRY_DELAY, Directory, ShardActor, ShardArguments, ShardMsg, ShardTable};
-use link::cluster_view::{ClusterView, ShardOwner};
 
 /// Interval of reconciles without a notification.
 const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);

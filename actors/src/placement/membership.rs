@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::NodeId;
+use link::protocol::{PROTOCOL_MIN, negotiated};
 use ractor::ActorRef;
 use store::{JoinOutcome, NewNode, NodeRow, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
@@ -14,7 +15,6 @@ use uuid::Uuid;
 use super::PlacementMsg;
 use crate::metrics::Metrics;
 use crate::ownership::{Moment, Ownership};
-use link::protocol::{PROTOCOL_MIN, negotiated};
 
 /// Most renewals under way: with a database that takes seconds, the next must not wait for the last.
 const RENEWALS_MAX: usize = 4;

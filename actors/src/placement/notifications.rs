@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use domain::shard::{ShardId, shard_of};
 use domain::{DeploymentId, DeviceId};
+use link::messages::{DeviceRequest, PendingCommand};
 use store::{DeviceAccess, Listener, Notification, OpenCommandScope, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
 use crate::device::DeviceMsg;
 use crate::shard::{Directory, ShardMsg, ShardTable};
-use link::messages::{DeviceRequest, PendingCommand};
 
 /// Delay before listening again after a lost connection.
 const LISTEN_BACKOFF: Duration = Duration::from_millis(500);

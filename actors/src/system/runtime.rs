@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use apk::ApkLibrary;
 use dashmap::DashMap;
 use domain::ServiceError;
+use link::Links;
+use link::cluster_view::ClusterView;
+use push::{PushSender, PushSetupError};
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
 use store::Store;
@@ -25,14 +29,9 @@ use crate::placement::{Membership, NotifyListener, PlacementActor, PlacementArgu
 use crate::reconcile::Reconcilers;
 use crate::router::{DeviceRouter, RouterParts};
 use crate::rpc::call;
-use crate::services::credential_cache::CredentialCache;
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
-use apk::ApkLibrary;
-use link::Links;
-use link::cluster_view::ClusterView;
-use push::{PushSender, PushSetupError};
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -182,7 +181,7 @@ pub(super) async fn join_cluster(
 /// What every device actor of this node shares.
 fn device_context(core: &mut Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
     Arc::new(DeviceContext {
-        dispatch: settings.commands.dispatch,
+        dispatch: settings.dispatch,
         commands: writers.commands.clone(),
         master_key: Arc::clone(&core.master_key),
         metrics: core.metrics.clone(),
@@ -218,26 +217,24 @@ pub(super) async fn start_deployments(
     Ok(Actor::spawn(None, DeploymentManager, context).await.map_err(not_started)?.0)
 }
 
-/// Listens to the notifications of the other nodes. Answers the cache of credentials that they empty.
+/// Listens to the notifications of the other nodes.
 pub(super) fn listen_for_notifications(
     core: &mut Core,
     members: &Members,
     deployments: &ActorRef<ManagerMsg>,
-    settings: &Settings,
-) -> Arc<CredentialCache> {
-    let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
-    let (cache, manager) = (Arc::clone(&credentials), deployments.clone());
+    forget_people: Box<dyn Fn() + Send + Sync>,
+) {
+    let manager = deployments.clone();
     let listener = NotifyListener {
         store: members.parts.cluster_store.clone(),
         directory: Arc::clone(&members.parts.directory),
         shards: Arc::clone(&members.parts.shards),
-        forget_people: Box::new(move || cache.forget()),
+        forget_people,
         wake: waking(members.placement.clone(), Arc::clone(&members.parts.reconcile_pending)),
         // A manager that is stopping drives nothing any more.
         on_deployment: Box::new(move |id| drop(manager.cast(ManagerMsg::Changed(id)))),
     };
     core.tasks.spawn(listener.keep_listening(core.stopping.clone()));
-    credentials
 }
 
 /// Pulls the changes of the other nodes' devices. Answers whether the view has all of them.

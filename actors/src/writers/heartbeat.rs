@@ -15,6 +15,7 @@ use std::time::Duration;
 use domain::ServiceError;
 use domain::shard::Epoch;
 use futures_util::FutureExt;
+use link::messages::{HeartbeatAck, HeartbeatOutcome, SignedCommand};
 use store::{HeartbeatRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -25,7 +26,6 @@ use crate::fleet_view::FleetView;
 use crate::messages::{HeartbeatReply, StoredHeartbeat};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
-use link::messages::{HeartbeatAck, HeartbeatOutcome, SignedCommand};
 
 /// Heartbeat intake and writing.
 #[derive(Debug, Clone)]

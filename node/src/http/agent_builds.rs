@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -12,6 +11,7 @@ use domain::access::Permission;
 use domain::rollout::{HaltReason, Promotion};
 use domain::{AgentBuildId, ApkId, Invalid};
 use serde::Deserialize;
+use services::{BuildDetails, STATS_HOURS_DEFAULT};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::agent_build::{

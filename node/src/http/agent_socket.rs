@@ -59,7 +59,7 @@ pub(crate) async fn upgrade(
 
 async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, permit: OwnedSemaphorePermit) {
     let _permit = permit;
-    let gauge = app.observability.actors.agent_sockets.clone();
+    let gauge = app.observability.services.actors.agent_sockets.clone();
     gauge.inc();
     let mut session = Session {
         send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use actors::services::{ClusterOverview, NodeReconciler};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use services::{ClusterOverview, NodeReconciler};
 use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterReconciler, ClusterShard};
 
 use super::extract::{PathId, Person};

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -13,6 +12,7 @@ use domain::access::Permission;
 use domain::command::{CommandState, Path};
 use domain::{CommandBatchId, Invalid, ServiceError};
 use serde::Deserialize;
+use services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::command::{BatchCounts, BatchPlan, BatchResponse, CommandBatch, PathCounts, PlannedCommand};

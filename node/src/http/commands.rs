@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::{CommandRequest, IdempotencyKey};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -12,6 +11,7 @@ use domain::command::CommandState;
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
+use services::{CommandRequest, IdempotencyKey};
 use store::{CommandCursor, CommandQuery, CommandRow};
 use utoipa::IntoParams;
 use wire::admin::Page;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::{BulkRequest, BulkTarget};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,6 +10,7 @@ use domain::access::Permission;
 use domain::bulk::{BulkAction, Decision, Refusal};
 use domain::edit::{DevicePatch, LabelChange};
 use domain::{DeviceId, Invalid, ServiceError};
+use services::{BulkRequest, BulkTarget};
 use wire::devices::{BulkOutcome, BulkResponse};
 
 use super::extract::Person;
@@ -91,7 +91,7 @@ pub(super) fn parse_ids(ids: &[String]) -> Result<Vec<DeviceId>, Invalid> {
     ids.iter().enumerate().map(read).collect()
 }
 
-fn outcome(outcome: actors::services::BulkOutcome) -> BulkOutcome {
+fn outcome(outcome: services::BulkOutcome) -> BulkOutcome {
     let (kind, reason, detail) = match &outcome.decision {
         Decision::Unchanged => ("unchanged", None, None),
         Decision::Refused(refusal) => {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::ImportReport;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -10,6 +9,7 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use services::ImportReport;
 use utoipa::IntoParams;
 use wire::devices::{FieldChange, Filter, RowChange, RowProblem};
 
@@ -98,8 +98,7 @@ pub(crate) async fn import(
     let bytes = body::read(&app, &headers, body, app.config.http.import_body_limit_bytes).await?;
     let report = app.system.devices.import_with_permit(&principal, permit, bytes, query.dry_run.unwrap_or(true)).await?;
     let ImportReport { rows, unchanged, changes, problems, problems_total, applied } = report;
-    let field =
-        |change: actors::services::FieldChange| FieldChange { field: change.field.to_owned(), before: change.before, after: change.after };
+    let field = |change: services::FieldChange| FieldChange { field: change.field.to_owned(), before: change.before, after: change.after };
     Ok(Json(wire::devices::ImportReport {
         applied,
         rows,

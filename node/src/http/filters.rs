@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::services::{FilterPatch, FilterRequest};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::SavedFilterId;
 use domain::access::Principal;
+use services::{FilterPatch, FilterRequest};
 use wire::devices::{Filter, FilterList, NewFilter, SavedFilter};
 
 use super::extract::{PathId, Person};

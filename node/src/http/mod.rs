@@ -50,12 +50,12 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use domain::Invalid;
 use ipnet::IpNet;
+use services::System;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;

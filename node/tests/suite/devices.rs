@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use actors::System;
-use actors::metrics::Metrics;
 use chaos::client::Client;
 use chaos::harness::Node;
 use domain::access::{Principal, Role};
 use domain::device::{AppStatus, Connectivity};
 use domain::query::{DeviceFilter, Sort};
 use serde_json::{Value, json};
+use services::System;
+use services::metrics::Metrics;
 use store::{PoolOptions, Store};
 
 use crate::common::{Database, clock, heartbeat_at, options};

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::CommandRequest;
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
 use domain::Invalid;
 use domain::access::Permission;
 use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
+use services::CommandRequest;
 
 use crate::components::form::{Field, Submission, TextField};
 use crate::components::{Glyph, Go, Problem, Skeleton, icon};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actors::services::{BatchDetails, RefusalReason};
 use dioxus::prelude::*;
 use domain::action::ActionKind;
 use domain::command::{CommandOutcome, CommandState, Path, Progress};
 use serde_json::Value;
+use services::{BatchDetails, RefusalReason};
 
 use crate::components::{Glyph, icon};
 use crate::format;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::deployment::{BlockReason, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
+use services::DeploymentDetails;
 
 use crate::format;
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use chrono::TimeDelta;
 use dioxus::prelude::*;
 use domain::Timestamp;
+use services::{BuildDetails, STATS_HOURS_DEFAULT};
 use store::VersionSample;
 
 use super::{PageData, name_of};

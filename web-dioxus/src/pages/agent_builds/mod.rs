@@ -9,10 +9,10 @@ mod stats;
 
 use std::time::Duration;
 
-use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
+use services::{BuildDetails, STATS_HOURS_DEFAULT};
 use store::VersionSample;
 
 use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, Skeleton, icon};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::services::ApkCursor;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
+use services::ApkCursor;
 use store::ApkRow;
 
 use super::Signers;

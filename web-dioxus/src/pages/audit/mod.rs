@@ -5,12 +5,12 @@ mod difference;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use dioxus::prelude::*;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditFilter, ChainedEntry, Entry};
 use domain::query::PAGE_MAX;
+use services::System;
 
 use crate::audit_url::{AuditUrl, TimeRange};
 use crate::components::form::some_of;

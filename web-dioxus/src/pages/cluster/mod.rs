@@ -7,9 +7,9 @@ mod shards;
 
 use std::rc::Rc;
 
-use actors::services::{ClusterNode, ClusterOverview};
 use dioxus::prelude::*;
 use domain::{NodeId, Timestamp};
+use services::{ClusterNode, ClusterOverview};
 
 use crate::components::{Glyph, PageHeader, icon, time_ago};
 use crate::context::{explain, use_session};

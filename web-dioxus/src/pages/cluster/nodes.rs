@@ -1,8 +1,8 @@
 //! The table of nodes, and draining one.
 
-use actors::services::ClusterNode;
 use dioxus::prelude::*;
 use domain::access::Permission;
+use services::ClusterNode;
 use store::NodeState;
 
 use super::ClusterSnapshot;

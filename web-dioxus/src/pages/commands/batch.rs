@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::services::BatchDetails;
 use dioxus::prelude::*;
 use domain::CommandBatchId;
 use domain::access::Permission;
 use domain::action::ActionKind;
 use domain::command::{CommandState, Path};
 use serde_json::Value;
+use services::BatchDetails;
 use store::{CommandCursor, CommandQuery, CommandRow};
 
 use super::NotAllowed;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actors::services::{DeploymentCursor, DeploymentDetails};
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
+use services::{DeploymentCursor, DeploymentDetails};
 use store::DeploymentQuery;
 
 use crate::components::deployment_widgets::{

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::DeviceHistory;
 use chrono::TimeDelta;
 use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::heartbeat::Transport;
 use domain::history::{HistoryRequest, Point, Summary, TransportShares};
+use services::DeviceHistory;
 
 use crate::components::chart::{LineChart, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
 use crate::components::{Go, Problem};

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use actors::services::CommandRequest;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
 use domain::{CommandId, DeviceId, ServiceError};
+use services::CommandRequest;
 use store::CommandRow;
 
 use crate::components::action_form::{

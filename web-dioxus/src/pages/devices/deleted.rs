@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use actors::System;
-use actors::services::DeviceDetails;
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 use domain::query::{DeviceFilter, PAGE_MAX, Sort};
 use domain::{DeviceId, Invalid, ServiceError};
+use services::DeviceDetails;
+use services::System;
 use std::sync::Arc;
 use store::DeviceListScope;
 

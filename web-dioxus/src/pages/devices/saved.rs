@@ -6,6 +6,7 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::SavedFilterId;
 use domain::query::DeviceFilter;
+use services::FilterRequest;
 use store::SavedFilter;
 
 use super::DevicesState;
@@ -16,7 +17,6 @@ use crate::polling::{Polling, use_polling};
 use crate::route::Route;
 use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
-use actors::services::FilterRequest;
 
 /// How often the list is read again: others share filters too.
 const REREAD: Duration = Duration::from_secs(30);

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use actors::services::{BatchRequest, BulkTarget, CommandRequest, Planned};
 use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::action::ActionKind;
 use domain::command::Path;
+use services::{BatchRequest, BulkTarget, CommandRequest, Planned};
 
 use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, use_command_limits};
 use crate::components::command_widgets::{action_hint, action_title, consequence, refused_text};
@@ -276,7 +276,7 @@ fn Plan(planned: Rc<Vec<Planned>>) -> Element {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actors::services::{Expected, RefusalReason};
+    use services::{Expected, RefusalReason};
 
     #[test]
     fn every_device_is_counted_once() {

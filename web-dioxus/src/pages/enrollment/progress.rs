@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actors::services::{NewToken, is_settled};
 use dioxus::prelude::*;
 use domain::EnrollTokenId;
 use domain::enrollment::TokenStatus;
+use services::{NewToken, is_settled};
 use store::TokenProgress;
 
 use crate::components::Go;

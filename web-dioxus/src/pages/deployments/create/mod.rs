@@ -8,10 +8,10 @@ mod target;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::{DeploymentPlan, DeploymentRequest};
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::{ApkId, Invalid, ServiceError};
+use services::{DeploymentPlan, DeploymentRequest};
 use store::{ApkRow, SavedFilter};
 
 use super::NotAllowed;

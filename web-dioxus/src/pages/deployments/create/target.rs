@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use actors::services::DeploymentScope;
 use domain::DeviceId;
 use domain::query::{DeviceFilter, Sort};
+use services::DeploymentScope;
 use store::SavedFilter;
 
 use super::draft::{Draft, field};

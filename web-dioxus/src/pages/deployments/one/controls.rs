@@ -1,9 +1,9 @@
 //! Controls of a deployment: pause, resume, cancel and roll back; the last two ask for confirmation.
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
 use domain::deployment::{DeploymentState, NoRollback, Phase, TaskState};
+use services::DeploymentDetails;
 use store::{ApkRow, DeploymentTransition};
 
 use crate::components::deployment_widgets::{devices, open, unsigned};

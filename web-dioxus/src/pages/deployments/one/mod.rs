@@ -5,11 +5,11 @@ mod events;
 mod progress;
 mod tasks;
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
 use domain::access::Permission;
 use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState};
+use services::DeploymentDetails;
 
 use super::NotAllowed;
 use crate::components::deployment_widgets::{

@@ -1,8 +1,8 @@
 //! Progress of a deployment by phase: canary with its threshold, verdict, and rollout with its rate.
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::deployment::{Phase, TaskState};
+use services::DeploymentDetails;
 
 use crate::components::deployment_widgets::{open, unsigned};
 use crate::components::{Glyph, icon};

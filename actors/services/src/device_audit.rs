@@ -1,5 +1,7 @@
 //! Audit entries about devices: one entry per call, however many devices.
 
+use std::collections::HashMap;
+
 use domain::DeviceId;
 use domain::access::Principal;
 use domain::audit::Target;
@@ -7,8 +9,6 @@ use domain::bulk::{Decision, DeviceRecord};
 use domain::edit::Editable;
 use serde_json::{Map, Value, json};
 use store::AuditEntry;
-
-use super::device_edit::ActionsOutcome;
 
 /// Most ids that an entry names; it counts them all.
 const IDS_MAX: usize = 1000;
@@ -26,6 +26,16 @@ pub(super) enum AuditContext {
     Bulk,
     /// A table.
     Import,
+}
+
+/// Outcome of a set of actions.
+pub(super) struct ActionsOutcome {
+    pub(super) before: HashMap<DeviceId, DeviceRecord>,
+    pub(super) decisions: Vec<(DeviceId, Decision)>,
+    /// Generations that are valid from now on, of those whose credentials were revoked.
+    pub(super) generations: HashMap<DeviceId, i32>,
+    /// Whether anything was written.
+    pub(super) written: bool,
 }
 
 /// The entry of a set of actions; `None` when nothing was changed.

@@ -1,10 +1,10 @@
 //! Task reports of devices: stored before they are acknowledged.
 
+use actors::messages::DeviceCredentials;
 use domain::ServiceError;
 use store::{TaskReport, TaskReportOutcome};
 
 use super::AgentService;
-use crate::messages::DeviceCredentials;
 
 impl AgentService {
     /// Records a task report; returns after the commit. A repeated report changes nothing. A device whose report is refused

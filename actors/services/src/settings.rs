@@ -1,11 +1,27 @@
-//! Settings of sign-in, enrollment and commands.
+//! Settings of services: sign-in, enrollment, commands; `node` fills them from configuration.
 
 use std::time::Duration;
 
-use domain::command::DispatchPolicy;
 use domain::enrollment::LifetimeLimits;
 use domain::lockout::LockoutPolicy;
 use domain::throttle::FailureLimit;
+
+/// All settings of services, and of the runtime below them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The runtime.
+    pub runtime: actors::settings::Settings,
+    /// Sign-in and tokens.
+    pub auth: AuthSettings,
+    /// Enrollment.
+    pub enrollment: EnrollmentSettings,
+    /// Enrollment kit.
+    pub kit: enrollment_kit::KitSettings,
+    /// Commands.
+    pub commands: CommandSettings,
+    /// How long an export of devices may stand still.
+    pub export_stall_timeout: Duration,
+}
 
 /// Sign-in and tokens.
 #[derive(Debug, Clone)]
@@ -54,10 +70,8 @@ pub struct EnrollmentSettings {
 }
 
 /// Commands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct CommandSettings {
-    /// Timeouts of the paths of a command.
-    pub dispatch: DispatchPolicy,
     /// Default life of a command.
     pub expires_default_s: i64,
     /// The longest life of a command.
@@ -70,8 +84,4 @@ pub struct CommandSettings {
     pub open_per_device_max: i64,
     /// Largest parameters, as the device is sent them.
     pub params_max_bytes: usize,
-    /// Retention of finished commands.
-    pub kept: chrono::TimeDelta,
-    /// How long the key of an idempotent call is remembered.
-    pub keys_kept: chrono::TimeDelta,
 }

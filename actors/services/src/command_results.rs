@@ -1,12 +1,12 @@
 //! Results of commands: stored once, before they are acknowledged.
 
+use actors::messages::DeviceCredentials;
 use domain::command::Report;
 use domain::{CommandId, DeviceId, ServiceError};
+use link::messages::DeviceRequest;
 use store::{CommandReport, CommandReportOutcome, Reporter, ResultPayload};
 
 use super::AgentService;
-use crate::messages::DeviceCredentials;
-use link::messages::DeviceRequest;
 
 /// Report of a device about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Update checks and update reports of agents. A check is answered from memory.
 
+use actors::agent_updates::{promoted_of, this_hour};
+use actors::messages::DeviceCredentials;
 use domain::rollout::{Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
 use domain::{AgentBuildId, DeviceId, Invalid, ServiceError, Timestamp};
@@ -8,8 +10,6 @@ use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
 use super::agent::unknown_is_unauthorized;
 use super::agent_builds::AgentBuildService;
 use super::device_edit::run_detached;
-use crate::agent_updates::{promoted_of, this_hour};
-use crate::messages::DeviceCredentials;
 
 /// Longest package name, in characters.
 const PACKAGE_MAX_CHARS: usize = 255;

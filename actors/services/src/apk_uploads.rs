@@ -1,5 +1,6 @@
 //! Uploads of APKs: whole with one call, or in parts through any node; then parsed, verified and judged.
 
+use apk::UploadedFile;
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::apk::{NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
@@ -10,7 +11,6 @@ use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
 use uuid::Uuid;
 
 use super::ApkService;
-use apk::UploadedFile;
 
 /// Longest name of a file, in characters.
 const FILE_NAME_MAX_CHARS: usize = 255;

@@ -3,9 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use actors::deployment::reports::TaskReports;
+use actors::messages::DeviceCredentials;
+use actors::placement::Membership;
+use actors::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
+use actors::sockets::{SocketEntry, SocketHub, SocketSender};
+use actors::writers::CommandWriter;
+use actors::writers::HeartbeatSettings;
 use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
 use domain::text::{self, FCM_TOKEN_MAX_CHARS};
 use domain::{DeviceId, DeviceTokenId, Invalid, ServiceError, Timestamp};
+use link::messages::{DeviceRequest, HeartbeatOutcome, SocketRef};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -16,15 +24,7 @@ use uuid::Uuid;
 use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
 use crate::crypto::{Audience, Bcrypt, TokenSigner, sha256};
-use crate::deployment::reports::TaskReports;
-use crate::messages::DeviceCredentials;
 use crate::metrics::Metrics;
-use crate::placement::Membership;
-use crate::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
-use crate::sockets::{SocketEntry, SocketHub, SocketSender};
-use crate::writers::CommandWriter;
-use crate::writers::HeartbeatSettings;
-use link::messages::{DeviceRequest, HeartbeatOutcome, SocketRef};
 
 #[derive(Serialize, Deserialize)]
 struct AgentClaims {
@@ -252,12 +252,12 @@ impl AgentService {
     fn admit(&self, heartbeats: usize) -> Result<AdmissionPermit<'_>, ServiceError> {
         match self.admission.try_acquire_many(heartbeats as u32) {
             Ok(permit) => {
-                self.metrics.heartbeats_in_flight.add(heartbeats as i64);
+                self.metrics.actors.heartbeats_in_flight.add(heartbeats as i64);
                 Ok(AdmissionPermit { _permit: permit, heartbeats, metrics: &self.metrics })
             }
             Err(_) => {
                 let refused = ServiceError::Overloaded("heartbeat.in_flight_max");
-                (0..heartbeats).for_each(|_| self.metrics.heartbeats.with_label_values(&["overloaded"]).inc());
+                (0..heartbeats).for_each(|_| self.metrics.actors.heartbeats.with_label_values(&["overloaded"]).inc());
                 Err(refused)
             }
         }
@@ -273,7 +273,7 @@ impl AgentService {
             Err(ServiceError::Unavailable | ServiceError::NotOwner) => "unavailable",
             Err(_) => "failed",
         };
-        self.metrics.heartbeats.with_label_values(&[label]).inc();
+        self.metrics.actors.heartbeats.with_label_values(&[label]).inc();
     }
 
     /// Heartbeat interval.
@@ -308,6 +308,6 @@ struct AdmissionPermit<'a> {
 
 impl Drop for AdmissionPermit<'_> {
     fn drop(&mut self) {
-        self.metrics.heartbeats_in_flight.sub(self.heartbeats as i64);
+        self.metrics.actors.heartbeats_in_flight.sub(self.heartbeats as i64);
     }
 }

@@ -1,6 +1,6 @@
 //! Sign-in of people: passwords, short access tokens, rotating refresh tokens; and who is behind a bearer token.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -17,6 +17,7 @@ use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
+use super::throttle::address_of;
 use crate::crypto::{Audience, TokenSigner, random_token, sha256};
 use crate::metrics::Metrics;
 
@@ -289,11 +290,6 @@ impl AuthService {
         self.credentials.forget();
         Ok(())
     }
-}
-
-/// Address of a request; requests without a known address share one.
-pub(super) fn address_of(origin: &Origin) -> IpAddr {
-    origin.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 fn is_due(noted_at: Option<Timestamp>, now: Timestamp) -> bool {

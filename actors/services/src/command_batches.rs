@@ -20,7 +20,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
+use super::commands::{CommandRequest, CommandService, IdempotencyKey, RefusalReason, permission_of, stored};
 use super::device_edit::{BulkTarget, target_ids};
 use super::throttled_stream::throttled_stream;
 
@@ -60,28 +60,6 @@ pub struct Expected {
     pub path: Path,
     /// Whether the device is online.
     pub online: bool,
-}
-
-/// Why a device gets no command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// There is no such device.
-    NotFound,
-    /// The device is deleted.
-    Deleted,
-    /// Too many commands are open for it.
-    TooManyOpen,
-}
-
-impl RefusalReason {
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Deleted => "deleted",
-            Self::TooManyOpen => "too_many_open",
-        }
-    }
 }
 
 /// A batch and how far it got.

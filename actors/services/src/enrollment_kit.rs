@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use domain::access::{Permission, Principal};
 use domain::enrollment::{BATCH_MAX, TokenStatus};
 use domain::{EnrollTokenId, Invalid, ServiceError, Timestamp};
-use store::{PresentedToken, TokenProgress};
-
-use super::EnrollmentService;
-use crate::crypto::sha256;
 use enrollment_kit::agent_apk::ApkDownload;
 use enrollment_kit::qr::{self, Provisioning, Wifi};
 use enrollment_kit::quote::Shell;
 use enrollment_kit::script::{self, ScriptRequest, ScriptToken};
+use store::{PresentedToken, TokenProgress};
+
+use super::EnrollmentService;
+use crate::crypto::sha256;
 
 /// Longest enrollment token, in bytes; ours have 43.
 const TOKEN_MAX_BYTES: usize = 200;

@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
+use actors::fleet_view::FleetView;
+use actors::messages::device_key;
+use actors::router::DeviceRouter;
 use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
 use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, ServiceError, Timestamp};
+use enrollment_kit::EnrollmentKit;
+use enrollment_kit::KitSettings;
+use link::messages::DeviceRequest;
 use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
 use uuid::Uuid;
 
-use super::auth::address_of;
 use super::settings::{AuthSettings, EnrollmentSettings};
-use super::throttle::FailureThrottle;
-use crate::crypto::{Bcrypt, device_key, random_token, sha256};
-use crate::fleet_view::FleetView;
+use super::throttle::{FailureThrottle, address_of};
+use crate::crypto::{Bcrypt, random_token, sha256};
 use crate::metrics::Metrics;
-use crate::router::DeviceRouter;
-use enrollment_kit::EnrollmentKit;
-use enrollment_kit::KitSettings;
-use link::messages::DeviceRequest;
 
 /// A token just made; the only time its secret is known.
 #[derive(Clone)]

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use actors::fleet_view::FleetView;
+use actors::router::DeviceRouter;
+use actors::writers::CommandWriter;
 use domain::access::{Permission, Principal};
 use domain::action::{Action, ActionKind, expiry};
 use domain::audit::Target;
@@ -9,6 +12,8 @@ use domain::bulk::DeviceRecord;
 use domain::command::{CommandState, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::{CommandId, DeviceId, Invalid, ServiceError};
+use link::messages::DeviceRequest;
+use link::messages::PendingCommand;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{
@@ -18,15 +23,9 @@ use store::{
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::command_batches::RefusalReason;
 use super::command_params::{ParamsText, params_text};
 use super::device_edit::run_detached;
 use super::settings::CommandSettings;
-use crate::fleet_view::FleetView;
-use crate::router::DeviceRouter;
-use crate::writers::CommandWriter;
-use link::messages::DeviceRequest;
-use link::messages::PendingCommand;
 
 const ROTATE_KEY: &str = "rotate_key";
 /// Longest key of an idempotent call, in characters.
@@ -62,6 +61,28 @@ impl IdempotencyKey {
             return Err(Invalid::new("Idempotency-Key", format!("not 1..{KEY_MAX_CHARS} printable ASCII characters")));
         }
         Ok(Self { key: key.to_owned(), body_sha256: Sha256::digest(body).into() })
+    }
+}
+
+/// Why a device gets no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// There is no such device.
+    NotFound,
+    /// The device is deleted.
+    Deleted,
+    /// Too many commands are open for it.
+    TooManyOpen,
+}
+
+impl RefusalReason {
+    /// Name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Deleted => "deleted",
+            Self::TooManyOpen => "too_many_open",
+        }
     }
 }
 

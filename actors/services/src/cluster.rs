@@ -9,7 +9,7 @@ use domain::{NodeId, ServiceError};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
 
-use crate::ownership::Ownership;
+use actors::ownership::Ownership;
 use link::cluster_view::ClusterView;
 use link::message::NodeStats;
 use link::{Links, PeerStatus};

@@ -4,6 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use actors::agent_updates::AgentUpdateSettings;
+use actors::agent_updates::{
+    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, RunningAgent, cohorts, hour_of, promoted_of, running, versions,
+};
+use actors::fleet_view::FleetView;
+use actors::router::DeviceRouter;
+use apk::ApkLibrary;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::action::Action;
@@ -18,14 +25,7 @@ use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, IdempotencyKey};
 use super::device_edit::{BulkTarget, run_detached};
 use super::enrollment_agent::AgentUpdate;
-use crate::agent_updates::AgentUpdateSettings;
-use crate::agent_updates::{
-    BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, RunningAgent, cohorts, hour_of, promoted_of, running, versions,
-};
-use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
-use crate::router::DeviceRouter;
-use apk::ApkLibrary;
 
 /// Longest release notes, in characters; the same is a CHECK.
 const NOTES_MAX_CHARS: usize = 4_000;

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::Secrets;
+use actors::fleet_view::FleetView;
+use actors::ownership::Ownership;
+use actors::router::{DeviceRouter, RouterParts};
 use domain::{NodeId, ServiceError};
+use link::cluster_view::ClusterView;
 use store::Store;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::Secrets;
+use crate::credential_cache::CredentialCache;
 use crate::crypto::{Bcrypt, TokenSigner};
-use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
-use crate::ownership::Ownership;
-use crate::router::{DeviceRouter, RouterParts};
-use crate::services::credential_cache::CredentialCache;
-use crate::services::{AccountService, EnrollmentService, People, PeopleParts};
 use crate::settings::Settings;
-use link::cluster_view::ClusterView;
+use crate::{AccountService, EnrollmentService, People, PeopleParts};
 
 /// Services that need no running devices.
 pub struct Console {
@@ -49,7 +49,7 @@ impl Console {
             store: store.clone(),
             name: "console".into(),
             owner_wait: Duration::ZERO,
-            metrics: metrics.clone(),
+            metrics: metrics.actors.clone(),
         });
         let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
         let People { accounts, .. } = PeopleParts {
@@ -66,7 +66,7 @@ impl Console {
             enrollment: EnrollmentService::new(
                 store,
                 router,
-                FleetView::new(settings.device),
+                FleetView::new(settings.runtime.device),
                 bcrypt,
                 Arc::new(secrets.master_key),
                 &settings.auth,

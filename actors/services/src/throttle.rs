@@ -1,8 +1,10 @@
 //! Remembers failed attempts per key, so that guessing slows down.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use domain::ServiceError;
+use domain::access::Origin;
 use domain::throttle::{FailureLimit, Failures};
 use moka::ops::compute::Op;
 use moka::sync::Cache;
@@ -42,4 +44,9 @@ impl FailureThrottle {
             None => Op::Nop,
         });
     }
+}
+
+/// Address of a request; requests without a known address share one.
+pub(super) fn address_of(origin: &Origin) -> IpAddr {
+    origin.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
-
-use super::{AgentBuildService, EnrollmentService};
 use enrollment_kit::PACKAGE;
 use enrollment_kit::agent_apk::ApkFacts;
 use enrollment_kit::how_to_get_one;
 use enrollment_kit::location::ApkSource;
+
+use super::{AgentBuildService, EnrollmentService};
 
 /// The agent that scripts and codes install.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::{DeviceId, ServiceError, Timestamp};
-use hmac::{Hmac, KeyInit, Mac};
+use domain::{ServiceError, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rand::TryRng;
 use secrecy::{ExposeSecret, SecretBox};

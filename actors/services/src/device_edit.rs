@@ -7,20 +7,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use actors::router::DeviceRouter;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
-use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceRecord, Refusal, decide, refuse_taken_aliases, wanted_aliases};
+use domain::bulk::{BULK_MAX, BulkAction, Decision, Refusal, decide, refuse_taken_aliases, wanted_aliases};
 use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
 use domain::{DeviceId, Invalid, ServiceError, text};
+use link::messages::DeviceRequest;
 use store::{DeviceListScope, StatusThresholds, Store};
 use tokio::time::Instant;
 
-use super::device_audit::{self, AuditContext};
+use super::device_audit::{self, ActionsOutcome, AuditContext};
 use super::devices::{DeviceDetails, DeviceService};
-use crate::router::DeviceRouter;
-use link::messages::DeviceRequest;
 
 /// How long a caller waits for the owner to show an edit that is stored already.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -58,16 +58,6 @@ pub struct BulkOutcome {
     pub alias: Option<String>,
     /// Decision.
     pub decision: Decision,
-}
-
-/// Outcome of a set of actions.
-pub(super) struct ActionsOutcome {
-    pub(super) before: HashMap<DeviceId, DeviceRecord>,
-    pub(super) decisions: Vec<(DeviceId, Decision)>,
-    /// Generations that are valid from now on, of those whose credentials were revoked.
-    pub(super) generations: HashMap<DeviceId, i32>,
-    /// Whether anything was written.
-    pub(super) written: bool,
 }
 
 /// Mode of carrying out actions.

@@ -3,6 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use actors::deployment::{DeploymentSettings, snapshot_of};
+use actors::fleet_view::FleetView;
+use actors::router::DeviceRouter;
 use chrono::TimeDelta;
 use domain::access::{Permission, Principal};
 use domain::bulk::DeviceRecord;
@@ -12,6 +15,7 @@ use domain::deployment::{
 };
 use domain::query::DeviceFilter;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, ServiceError, Timestamp, text};
+use link::messages::DeviceRequest;
 use serde_json::{Value, json};
 use store::{
     ApkRow, AuditEntry, CreateOutcome, DeploymentRow, DeploymentTransition, DeviceListScope, IdempotencyRecord, NewDeployment, NewTask,
@@ -22,10 +26,6 @@ use uuid::Uuid;
 
 use super::commands::IdempotencyKey;
 use super::device_edit::run_detached;
-use crate::deployment::{DeploymentSettings, snapshot_of};
-use crate::fleet_view::FleetView;
-use crate::router::DeviceRouter;
-use link::messages::DeviceRequest;
 
 /// Longest name, in characters.
 const NAME_MAX_CHARS: usize = 200;

@@ -18,8 +18,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 use store::{DeviceListScope, StatusThresholds};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::device_audit::AuditContext;
-use super::device_edit::{ActionsOutcome, Mode, apply_actions, run_detached};
+use super::device_audit::{ActionsOutcome, AuditContext};
+use super::device_edit::{Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::throttled_stream::throttled_stream;
 

@@ -12,8 +12,8 @@ use domain::{DeviceId, ServiceError, Timestamp};
 use store::{DeviceListScope, StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
 
-use crate::fleet_view::{FleetStats, FleetView};
-use crate::router::DeviceRouter;
+use actors::fleet_view::{FleetStats, FleetView};
+use actors::router::DeviceRouter;
 
 /// Exports of this node at a time, and likewise imports: neither waits for the other.
 const TABLES_AT_A_TIME: usize = 4;

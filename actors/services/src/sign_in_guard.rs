@@ -6,9 +6,8 @@ use domain::lockout::{Attempt, LockoutPolicy};
 use domain::rate::counted_as;
 use store::Store;
 
-use super::auth::address_of;
 use super::settings::AuthSettings;
-use super::throttle::FailureThrottle;
+use super::throttle::{FailureThrottle, address_of};
 use crate::crypto::sha256;
 use crate::metrics::Metrics;
 

@@ -15,7 +15,7 @@ use domain::query::PAGE_MAX;
 use domain::{DeviceId, ServiceError, Timestamp};
 use store::{EventCursor, Store, StoredEvent};
 
-use crate::fleet_view::FleetView;
+use actors::fleet_view::FleetView;
 
 /// Most hours of the fleet's history in one answer.
 pub const FLEET_HOURS_MAX: i64 = 24 * 30;
