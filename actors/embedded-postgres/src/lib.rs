@@ -1,4 +1,4 @@
-//! A private PostgreSQL server kept under the data folder and shared by the node and its commands.
+//! A private PostgreSQL server kept under a data folder and shared by the node and its commands; tests start it, too.
 //!
 //! Neither ready-made crate fits: `pgtemp` deletes its database on shutdown, and
 //! `postgresql_embedded`, even when pointed at installed binaries, starts the server with fsync
@@ -61,23 +61,23 @@ const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where the private server lives and how it is to run.
 #[derive(Clone, Debug)]
-pub(crate) struct EmbeddedOptions {
+pub struct EmbeddedOptions {
     /// The node's data folder; made when missing.
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// The folder with `postgres`, `initdb` and `pg_ctl`; `None` looks for them.
-    pub(crate) bin_dir: Option<PathBuf>,
+    pub bin_dir: Option<PathBuf>,
     /// Server settings. A server that is already running keeps the ones it was started with.
-    pub(crate) settings: ServerSettings,
+    pub settings: ServerSettings,
     /// The longest [`EmbeddedPostgres::ensure_running`] may take; crash recovery counts in.
-    pub(crate) start_timeout: Duration,
+    pub start_timeout: Duration,
     /// The longest a polite stop may take before the server is stopped without a checkpoint
     /// (no data is lost, the next start recovers).
-    pub(crate) stop_timeout: Duration,
+    pub stop_timeout: Duration,
 }
 
 impl EmbeddedOptions {
     /// Options with default settings for the server under `data_dir`.
-    pub(crate) fn new(data_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
             bin_dir: None,
@@ -90,35 +90,37 @@ impl EmbeddedOptions {
 
 /// The server settings a node's operator may want to change; the others are fixed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServerSettings {
+pub struct ServerSettings {
     /// The most connections at a time, over all users of the server.
-    pub(crate) max_connections: u32,
+    pub max_connections: u32,
     /// Memory for the server's page cache, in MiB.
-    pub(crate) shared_buffers_mb: u32,
+    pub shared_buffers_mb: u32,
     /// Memory for one sort or hash table of a query, in MiB.
-    pub(crate) work_mem_mb: u32,
+    pub work_mem_mb: u32,
     /// The write-ahead log that may collect between checkpoints, in MiB.
-    pub(crate) max_wal_size_mb: u32,
+    pub max_wal_size_mb: u32,
+    /// Whether commits survive a crash of the machine. Off only for data that is thrown away.
+    pub durable: bool,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { max_connections: 40, shared_buffers_mb: 128, work_mem_mb: 4, max_wal_size_mb: 2048 }
+        Self { max_connections: 40, shared_buffers_mb: 128, work_mem_mb: 4, max_wal_size_mb: 2048, durable: true }
     }
 }
 
 /// How to reach the server's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Connection {
+pub struct Connection {
     /// The folder with the server's Unix socket: under the data folder, or a private folder under
     /// `$XDG_RUNTIME_DIR` or `/tmp` when that path is too long for a socket address.
-    pub(crate) socket_dir: PathBuf,
+    pub socket_dir: PathBuf,
     /// The port in the socket's file name.
-    pub(crate) port: u16,
+    pub port: u16,
     /// The database role, without a password.
-    pub(crate) user: &'static str,
+    pub user: &'static str,
     /// The database's name.
-    pub(crate) database: &'static str,
+    pub database: &'static str,
 }
 
 impl Connection {
@@ -128,19 +130,24 @@ impl Connection {
 
     /// A `postgres://` URL as sqlx and libpq read it, with the socket folder percent-encoded in
     /// the place of the host.
-    pub(crate) fn database_url(&self) -> String {
-        format!("postgres://{}@{}:{}/{}?sslmode=disable", self.user, percent_encoded(&self.socket_dir), self.port, self.database)
+    pub fn database_url(&self) -> String {
+        self.url_of(self.database)
+    }
+
+    /// The same for another database of the server.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://{}@{}:{}/{database}?sslmode=disable", self.user, percent_encoded(&self.socket_dir), self.port)
     }
 
     /// The shell command that opens the database.
-    pub(crate) fn psql_command(&self) -> String {
+    pub fn psql_command(&self) -> String {
         format!("psql -h {} -U {} {}", shell_quoted(&self.socket_dir.to_string_lossy()), self.user, self.database)
     }
 }
 
 /// What [`EmbeddedPostgres::stop`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StopOutcome {
+pub enum StopOutcome {
     /// The server is down.
     ServerStopped,
     /// Others still use the server, so it runs on.
@@ -149,7 +156,7 @@ pub(crate) enum StopOutcome {
 
 /// Why the private server could not be found, started or stopped.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EmbeddedError {
+pub enum EmbeddedError {
     /// No usable server programs; `looked_at` says what was there instead.
     #[error(
         "no PostgreSQL server of version {needed} was found{looked_at}; install the PostgreSQL \
@@ -261,7 +268,7 @@ impl EmbeddedError {
 /// Dropping it gives up the hold but leaves the server running, because stopping takes time and
 /// can fail; the next user adopts that server. Call [`stop`](Self::stop) to end it.
 #[derive(Debug)]
-pub(crate) struct EmbeddedPostgres {
+pub struct EmbeddedPostgres {
     connection: Connection,
     cluster: Cluster,
     users_lock: FileLock,
@@ -277,7 +284,7 @@ impl EmbeddedPostgres {
     ///
     /// [`EmbeddedError`] when there are no server programs, the folders cannot be used, or the
     /// server does not answer within `options.start_timeout`. Cancelling is safe.
-    pub(crate) async fn ensure_running(options: &EmbeddedOptions) -> Result<Self, EmbeddedError> {
+    pub async fn ensure_running(options: &EmbeddedOptions) -> Result<Self, EmbeddedError> {
         Self::ensure_running_in(options, Path::new(CLUSTERS_ROOT)).await
     }
 
@@ -287,7 +294,7 @@ impl EmbeddedPostgres {
         let start_lock = FileLock::exclusive(paths.start_lock(), deadline).await?;
         let users_lock = FileLock::shared(paths.users_lock(), deadline).await?;
         let cluster = Cluster::open(paths, options.bin_dir.as_deref()).await?;
-        cluster.create_if_missing(deadline).await?;
+        cluster.create_if_missing(options.settings.durable, deadline).await?;
         let socket_dir = cluster.start(&options.settings, deadline).await?;
         drop(start_lock);
 
@@ -308,18 +315,17 @@ impl EmbeddedPostgres {
     }
 
     /// How to reach the database.
-    #[cfg(test)]
-    pub(crate) fn connection(&self) -> &Connection {
+    pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
     /// See [`Connection::database_url`].
-    pub(crate) fn database_url(&self) -> String {
+    pub fn database_url(&self) -> String {
         self.connection.database_url()
     }
 
     /// See [`Connection::psql_command`].
-    pub(crate) fn psql_command(&self) -> String {
+    pub fn psql_command(&self) -> String {
         self.connection.psql_command()
     }
 
@@ -331,7 +337,7 @@ impl EmbeddedPostgres {
     ///
     /// [`EmbeddedError`] when the server is still up a while after the stop timeout; the hold is
     /// given up all the same.
-    pub(crate) async fn stop(self) -> Result<StopOutcome, EmbeddedError> {
+    pub async fn stop(self) -> Result<StopOutcome, EmbeddedError> {
         let deadline = Deadline::after(self.stop_timeout);
         let _start_lock = FileLock::exclusive(self.cluster.paths().start_lock(), deadline).await?;
         // Nobody can become a user while we hold the start lock, so being alone now is final.

@@ -77,7 +77,7 @@ impl Cluster {
 
     /// Makes the cluster with its database. It gets its name only when complete, so that an
     /// interruption at any point leaves nothing that looks like a cluster.
-    pub(super) async fn create_if_missing(&self, deadline: Deadline) -> Result<(), EmbeddedError> {
+    pub(super) async fn create_if_missing(&self, durable: bool, deadline: Deadline) -> Result<(), EmbeddedError> {
         let paths = self.paths.clone();
         let Some(name) = blocking(move || new_init_dir(&paths)).await? else {
             return Ok(());
@@ -87,7 +87,7 @@ impl Cluster {
             version = self.binaries.major(),
             "making a PostgreSQL cluster"
         );
-        self.initdb(&name, deadline).await?;
+        self.initdb(&name, durable, deadline).await?;
 
         let single = ["--single", "-D", &name, "-c", "exit_on_error=on", "postgres"];
         let sql = format!("CREATE DATABASE {DATABASE};\n");
@@ -102,7 +102,7 @@ impl Cluster {
         blocking(move || finish_init(&paths, &name)).await
     }
 
-    async fn initdb(&self, name: &str, deadline: Deadline) -> Result<(), EmbeddedError> {
+    async fn initdb(&self, name: &str, durable: bool, deadline: Deadline) -> Result<(), EmbeddedError> {
         let program = self.binaries.program("initdb");
         // Sorting by code point never changes under an index when the C library does; upper and
         // lower case of all letters needs C.UTF-8, which old systems lack.
@@ -120,6 +120,7 @@ impl Cluster {
                 "--auth-host=reject",
                 "--no-instructions",
             ];
+            let args = args.into_iter().chain((!durable).then_some("--no-sync"));
             let finished = self.paths.runner().run(&program, args, "", deadline).await?;
             if finished.status.success() {
                 return Ok(());
@@ -338,7 +339,8 @@ fn remove_file(path: &Path) -> Result<(), EmbeddedError> {
 
 /// The text of `nexmdm.conf`.
 pub(super) fn conf_text(settings: &ServerSettings, socket_dir: &Path) -> String {
-    let ServerSettings { max_connections, shared_buffers_mb, work_mem_mb, max_wal_size_mb } = settings;
+    let ServerSettings { max_connections, shared_buffers_mb, work_mem_mb, max_wal_size_mb, durable } = settings;
+    let durable = if *durable { "on" } else { "off" };
     // A list of folders: each may be quoted for itself, and then the whole is a quoted string.
     let socket_dir = socket_dir.to_string_lossy().replace('"', r#""""#);
     let socket_dir = conf_string(&format!("\"{socket_dir}\""));
@@ -352,9 +354,9 @@ pub(super) fn conf_text(settings: &ServerSettings, socket_dir: &Path) -> String 
          max_connections = {max_connections}\n\
          shared_buffers = {shared_buffers_mb}MB\n\
          work_mem = {work_mem_mb}MB\n\
-         fsync = on\n\
-         synchronous_commit = on\n\
-         full_page_writes = on\n\
+         fsync = {durable}\n\
+         synchronous_commit = {durable}\n\
+         full_page_writes = {durable}\n\
          wal_compression = on\n\
          max_wal_size = {max_wal_size_mb}MB\n\
          checkpoint_timeout = 15min\n\
