@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::NodeId;
+use domain::{NodeId, ServiceError};
 use store::Store;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::Secrets;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
@@ -16,7 +17,6 @@ use crate::router::{DeviceRouter, RouterParts};
 use crate::services::credential_cache::CredentialCache;
 use crate::services::{AccountService, EnrollmentService, People, PeopleParts};
 use crate::settings::Settings;
-use crate::{Secrets, ServiceError};
 
 /// Services that need no running devices.
 pub struct Console {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::{DeviceId, Timestamp};
+use domain::{DeviceId, ServiceError, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rand::TryRng;
@@ -14,8 +14,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-
-use crate::ServiceError;
 
 /// Longest password, in bytes: bcrypt reads no further.
 pub const PASSWORD_MAX_BYTES: usize = 72;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::ServiceError;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::Store;
 
-use crate::ServiceError;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 
 /// Retention of sign-ins and API tokens after their end.

@@ -16,15 +16,11 @@
 //! ```
 
 pub mod agent_updates;
-pub mod apk_library;
-pub mod clock;
+mod apk_retention;
 pub mod console;
 pub mod crypto;
 pub mod deployment;
 pub mod device;
-pub mod enrollment_kit;
-mod error;
-mod file_sender;
 pub mod fleet_view;
 mod history;
 mod housekeeping;
@@ -42,10 +38,8 @@ mod rpc;
 pub mod services;
 pub mod settings;
 pub mod shard;
-pub mod signed_url;
 pub mod sockets;
 mod system;
 pub mod writers;
 
-pub use error::ServiceError;
 pub use system::{ClusterStart, Secrets, StartError, System};

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::DeviceId;
 use domain::shard::ShardId;
+use domain::{DeviceId, ServiceError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use crate::ServiceError;
 use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
 use crate::link::message::NodeStats;

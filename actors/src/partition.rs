@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
-use domain::Timestamp;
 use domain::partition::wanted_days;
+use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
 
-use crate::ServiceError;
 use crate::metrics::Metrics;
 use crate::reconcile::{Reconcile, Reconciler, Run};
 

@@ -14,13 +14,12 @@ use std::time::Duration;
 
 use domain::device::{DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
-use domain::{DeviceId, NodeId};
+use domain::{DeviceId, NodeId, ServiceError};
 use ractor::ActorRef;
 use store::{HeartbeatRow, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::ServiceError;
 use crate::device::DeviceMsg;
 use crate::link::Links;
 use crate::messages::{

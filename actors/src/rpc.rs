@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use domain::ServiceError;
 use ractor::rpc::CallResult;
 use ractor::{ActorRef, RpcReplyPort};
-
-use crate::ServiceError;
 
 /// How long an actor may take to answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);

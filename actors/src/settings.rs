@@ -5,9 +5,8 @@ use std::time::Duration;
 use domain::device::DevicePolicy;
 
 pub use crate::agent_updates::AgentUpdateSettings;
-pub use crate::apk_library::ApkSettings;
+
 pub use crate::deployment::DeploymentSettings;
-pub use crate::enrollment_kit::KitSettings;
 pub use crate::history::HistorySettings;
 pub use crate::push::{FcmSettings, UnifiedPushSettings};
 pub use crate::reconcile::ReconcileSettings;
@@ -28,7 +27,7 @@ pub struct Settings {
     /// History and events.
     pub history: HistorySettings,
     /// Enrollment kit.
-    pub kit: KitSettings,
+    pub kit: enrollment_kit::KitSettings,
     /// How long an export of devices may stand still.
     pub export_stall_timeout: Duration,
     /// How often the partition manager runs.
@@ -46,5 +45,5 @@ pub struct Settings {
     /// Deployments.
     pub deployments: DeploymentSettings,
     /// The APK library.
-    pub apks: ApkSettings,
+    pub apks: apk::ApkSettings,
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId, shard_of};
-use domain::{DeviceId, Timestamp};
+use domain::{DeviceId, ServiceError, Timestamp};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use store::{OpenCommandScope, Store, StoredDevice};
@@ -23,7 +23,6 @@ use store::{OpenCommandScope, Store, StoredDevice};
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
 use crate::messages::PendingCommand;
 use crate::metrics::Metrics;
-use crate::{ServiceError, clock};
 
 /// Interval of checking the deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);

@@ -8,11 +8,10 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use dashmap::DashMap;
 use domain::shard::shard_of;
-use domain::{DeviceId, NodeId};
+use domain::{DeviceId, NodeId, ServiceError};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
 
-use crate::ServiceError;
 use crate::link::Links;
 use crate::messages::{DeviceCredentials, DeviceRequest, SocketPort, SocketPush, SocketRef};
 use crate::ownership::{ClusterView, ShardOwner};

@@ -1,10 +1,9 @@
 //! Turns every refusal and failure into a problem document: the one place that knows the statuses.
 
-use actors::ServiceError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::Invalid;
 use domain::interval::retry_after_seconds;
+use domain::{Invalid, ServiceError};
 use wire::problem::Problem;
 
 /// Shortest `Retry-After` of a 503, in seconds.

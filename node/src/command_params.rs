@@ -125,7 +125,7 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
     if let Some(claimed) = claimed.filter(|claimed| !claimed.is_empty()) {
         let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
         if claimed != device_id {
-            return Err(actors::ServiceError::ForeignDevice.into());
+            return Err(domain::ServiceError::ForeignDevice.into());
         }
     }
     if request_id.is_empty() {

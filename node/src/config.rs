@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actors::settings::{HistorySettings, KitSettings, ReconcileSettings, Settings};
+use actors::settings::{HistorySettings, ReconcileSettings, Settings};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
@@ -111,7 +111,7 @@ impl Config {
                 hours_kept: TimeDelta::days(self.history.hours_kept_days),
                 interval: Duration::from_secs(self.history.interval_seconds),
             },
-            kit: KitSettings {
+            kit: enrollment_kit::KitSettings {
                 public_url: (!self.http.public_url.is_empty()).then(|| self.public_url()),
                 listen_url: self.public_url(),
                 agent_apk_locations: self.enrollment.agent_apk_locations(&self.data_dir),

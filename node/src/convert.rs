@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
 use domain::device::{AppStatus, Connectivity, MonitoredApp};
@@ -10,7 +9,7 @@ use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
 use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
 use domain::query::DeviceFilter;
-use domain::{DeviceId, Invalid, Timestamp, text};
+use domain::{DeviceId, Invalid, ServiceError, Timestamp, text};
 use wire::agent::RegisterRequest;
 use wire::lenient::Int;
 

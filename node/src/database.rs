@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actors::ServiceError;
 use anyhow::Context;
+use domain::ServiceError;
 use embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
 use store::{PoolOptions, Store};
 use tokio::sync::Mutex;

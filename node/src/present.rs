@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use actors::ServiceError;
 use actors::services::DeviceDetails;
 use axum::extract::rejection::QueryRejection;
 use chrono::SecondsFormat;
@@ -11,7 +10,7 @@ use domain::account::{Account, SignIn};
 use domain::api_token::ApiToken;
 use domain::device::{DeviceView, LastStatus};
 use domain::heartbeat::Transport;
-use domain::{Invalid, Timestamp};
+use domain::{Invalid, ServiceError, Timestamp};
 use wire::{admin, people};
 
 use crate::api_error::ApiError;

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
+use actors::System;
 use actors::fleet_view::FleetView;
-use actors::{ServiceError, System};
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actors::{ServiceError, clock};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::access::Permission;
-use domain::{CommandBatchId, DeploymentId};
+use domain::{CommandBatchId, DeploymentId, ServiceError};
 
 use crate::audit_url::AuditUrl;
 use crate::signin::OriginExtension;

@@ -193,7 +193,7 @@ pub(crate) mod tests {
 
     /// Device `n`: every third one is offline, every seventh was never seen.
     pub(crate) fn view(n: u128) -> DeviceView {
-        let now = actors::clock::now();
+        let now = clock::now();
         let seen = now - chrono::TimeDelta::seconds(i64::try_from(n).unwrap() * 7);
         let connectivity = match n {
             n if n.is_multiple_of(7) => Connectivity::NeverSeen,

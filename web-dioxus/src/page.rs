@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use actors::{ServiceError, clock};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::ServiceError;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::shell::{live_page, protect, unavailable};

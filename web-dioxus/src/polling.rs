@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{ServiceError, System};
+use actors::System;
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::access::Principal;
 
 use crate::context::{explain, use_session};

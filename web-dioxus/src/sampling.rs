@@ -6,7 +6,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::clock;
 use actors::fleet_view::FleetView;
 use dioxus::prelude::*;
 use domain::Timestamp;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use actors::services::ClientInfo;
-use actors::{ServiceError, clock};
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Form, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::ServiceError;
 use domain::access::{Origin, Principal};
 use serde::Deserialize;
 

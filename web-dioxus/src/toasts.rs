@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use actors::ServiceError;
 use actors::services::{BulkRequest, BulkTarget};
 use dioxus::prelude::*;
-use domain::DeviceId;
 use domain::bulk::{BulkAction, Decision};
+use domain::{DeviceId, ServiceError};
 
 use crate::context::{explain, use_session};
 use crate::format;

@@ -33,6 +33,7 @@ pub mod query;
 pub mod rate;
 pub mod reconcile;
 pub mod rollout;
+mod service_error;
 pub mod shard;
 pub mod spreadsheet;
 pub mod text;
@@ -43,6 +44,7 @@ pub use ids::{
     SavedFilterId, SessionId, UserId,
 };
 pub use invalid::Invalid;
+pub use service_error::ServiceError;
 
 /// A point in time, UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

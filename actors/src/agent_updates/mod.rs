@@ -7,7 +7,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use domain::Timestamp;
+use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError, UpdateCheckCount};
@@ -18,7 +18,6 @@ pub(crate) use fleet::{RunningAgent, cohorts, running, versions};
 pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
 
 use crate::reconcile::{Reconcile, Reconciler, Run};
-use crate::{ServiceError, clock};
 pub use settings::AgentUpdateSettings;
 
 /// The reconcilers of a node's part in agent updates.

@@ -26,7 +26,7 @@ pub struct AgentUpdateSettings {
 impl Default for AgentUpdateSettings {
     fn default() -> Self {
         Self {
-            package: crate::enrollment_kit::PACKAGE.to_owned(),
+            package: enrollment_kit::PACKAGE.to_owned(),
             refresh_interval: Duration::from_secs(1),
             stale_after: Duration::from_secs(8),
             flush: Duration::from_secs(5),

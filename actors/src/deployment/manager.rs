@@ -13,7 +13,6 @@ use ractor_cluster::RactorMessage;
 
 use super::DeploymentContext;
 use super::actor::{DeploymentActor, DeploymentArguments, DeploymentMsg};
-use crate::clock;
 
 /// Interval of reconciles without a notification.
 const RECONCILE_INTERVAL: Duration = Duration::from_millis(1_000);

@@ -1,11 +1,11 @@
 //! Queue of task reports: bounded, and written in batches of one transaction each.
 
+use domain::ServiceError;
 use std::time::Duration;
 use store::{Store, StoreError, TaskReport, TaskReportOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::ServiceError;
 use crate::metrics::Metrics;
 
 /// Capacity of the queue.

@@ -13,14 +13,12 @@ use domain::command::{Channels, DispatchEvent, DispatchPolicy};
 use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardLease, shard_of};
-use domain::{CommandId, DeviceId, Timestamp};
+use domain::{CommandId, DeviceId, ServiceError, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use secrecy::SecretBox;
 use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
-use crate::ServiceError;
-use crate::clock;
 use crate::fleet_view::FleetView;
 use crate::messages::{
     DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, PendingCommand, RecordOutcome, SignedCommand, SocketPort,

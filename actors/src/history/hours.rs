@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 
 use chrono::{Days, NaiveDate, NaiveTime};
-use domain::DeviceId;
 use domain::history::{first_open_day, first_unsettled_day};
 use domain::partition::day_of;
+use domain::{DeviceId, ServiceError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
 
 use super::ROUNDS_MAX;
-use crate::ServiceError;
 use crate::reconcile::{Reconcile, Run};
 
 /// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 45 ms.

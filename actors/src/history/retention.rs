@@ -1,13 +1,12 @@
 //! Retention: removes devices that were deleted long ago, and rows beyond their retention period.
 
 use chrono::TimeDelta;
-use domain::Timestamp;
+use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
 
 use super::ROUNDS_MAX;
-use crate::ServiceError;
 use crate::reconcile::{Reconcile, Run};
 
 /// Rows that are removed by one statement.

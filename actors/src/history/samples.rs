@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use domain::Timestamp;
 use domain::history::{FleetSample, sample_time};
+use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::Store;
 use tokio::sync::watch;
 
-use crate::ServiceError;
 use crate::agent_updates::{hour_of, running, versions};
 use crate::fleet_view::FleetView;
 use crate::reconcile::{Reconcile, Run};

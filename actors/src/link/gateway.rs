@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use domain::NodeId;
 use domain::shard::shard_of;
+use domain::{NodeId, ServiceError};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, pg};
 use ractor_cluster::{RactorClusterMessage, RactorMessage};
 
@@ -16,7 +16,6 @@ use super::message::{
 };
 use super::protocol::{Envelope, Kind, PROTOCOL_MAX, PROTOCOL_MIN, format_of};
 use super::{GATEWAYS, Links, LocalNode, WeakLinks};
-use crate::ServiceError;
 use crate::messages::{ChangesRequest, HeartbeatAck, HeartbeatOutcome};
 
 /// Changes of devices in one answer; halved until they fit into a body.

@@ -1,12 +1,11 @@
 //! This node as its gateway reaches it; implemented above the link.
 
-use domain::DeviceId;
 use domain::shard::ShardId;
+use domain::{DeviceId, ServiceError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::message::NodeStats;
-use crate::ServiceError;
 use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush};
 
 /// Resolves once a heartbeat is committed or refused; an error when its device stopped before.

@@ -3,10 +3,9 @@
 use domain::command::Channels;
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
-use domain::{DeviceId, NodeId};
+use domain::{DeviceId, NodeId, ServiceError};
 
 use super::codec::{self, BadBody, Format};
-use crate::ServiceError;
 use crate::messages::{Change, Changes, DeviceRequest, ForwardedHeartbeat, SignedCommand, SocketPush};
 
 /// Heartbeats for devices of one owner.

@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::{DeviceId, NodeId};
+use domain::{DeviceId, NodeId, ServiceError};
 use ractor::{Actor, ActorCell, ActorRef, pg};
 use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage, NodeServerSessionInformation};
 use ractor_cluster::{IncomingEncryptionMode, NodeEventSubscription};
@@ -33,7 +33,6 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ServiceError;
 use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, SocketPush, SocketRef};
 use crate::metrics::Metrics;
 use crate::ownership::ClusterView;

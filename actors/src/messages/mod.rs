@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use domain::device::{DeviceView, LastStatus};
 use domain::shard::Epoch;
-use domain::{CommandId, DeviceId, NodeId};
+use domain::{CommandId, DeviceId, NodeId, ServiceError};
 use tokio::sync::oneshot;
 
-use crate::ServiceError;
 pub use changes::{Change, Changes, ChangesRequest};
 pub use command::PendingCommand;
 pub use signed::SignedCommand;

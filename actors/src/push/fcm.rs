@@ -14,7 +14,6 @@ use super::account::ServiceAccount;
 use super::oauth::{AccessToken, AccessTokens, TokenError};
 use super::settings::FcmSettings;
 use super::{PushMessage, PushSetupError};
-use crate::clock;
 use crate::metrics::Metrics;
 
 /// Longest answer that is read; real ones have a few hundred bytes.

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::account::ServiceAccount;
 use super::fcm::{read_body, transient_error_of};
-use crate::clock;
 
 /// Longest life that is believed.
 const LIFE_MAX: Duration = Duration::from_secs(86_400);

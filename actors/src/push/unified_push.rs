@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::sender::Completion;
 use super::settings::UnifiedPushSettings;
 use super::{PushMessage, PushOutcome, PushSetupError};
-use crate::clock;
 use crate::metrics::Metrics;
 
 /// Wait before another try when a push server says nothing better.

@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout};
 
 use super::registry::Shared;
 use super::{Reconciler, Run, Scope, ShardLease};
-use crate::clock;
 
 /// A message to a reconciler. Local to a node.
 #[derive(RactorMessage)]

@@ -10,11 +10,10 @@ mod registry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Timestamp;
 use domain::shard::{Epoch, ShardId};
+use domain::{ServiceError, Timestamp};
 use futures_util::future::BoxFuture;
 
-use crate::ServiceError;
 use crate::ownership::Ownership;
 #[cfg(test)]
 pub(crate) use actor::ReconcilerMsg;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::Timestamp;
 use domain::reconcile::ReconcilerStatus;
+use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use ractor::{Actor, ActorRef};
@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::{ReconcilerActor, ReconcilerMsg, Running};
 use super::{ReconcileSettings, Reconciler, Scope};
-use crate::ServiceError;
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 

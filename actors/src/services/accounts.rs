@@ -7,7 +7,7 @@ use domain::access::{Origin, Permission, Principal, Role, Scopes};
 use domain::account::{Account, AccountChange, SignIn, checked_username};
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
-use domain::{Invalid, SessionId, UserId};
+use domain::{Invalid, ServiceError, SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use store::{AccountOutcome, NewUser, Store};
 use uuid::Uuid;
@@ -16,7 +16,6 @@ use super::credential_cache::CredentialCache;
 use super::passwords::Passwords;
 use super::sign_in_guard::SignInGuard;
 use crate::crypto::random_token;
-use crate::{ServiceError, clock};
 
 /// A page of accounts.
 pub struct AccountPage {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::interval::{next_heartbeat_seconds, retry_after_seconds};
 use domain::text::{self, FCM_TOKEN_MAX_CHARS};
-use domain::{DeviceId, DeviceTokenId, Invalid, Timestamp};
+use domain::{DeviceId, DeviceTokenId, Invalid, ServiceError, Timestamp};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -24,7 +24,6 @@ use crate::router::{Acknowledged, DeviceRouter, IncomingHeartbeat};
 use crate::sockets::{SocketEntry, SocketHub, SocketSender};
 use crate::writers::CommandWriter;
 use crate::writers::HeartbeatSettings;
-use crate::{ServiceError, clock};
 
 #[derive(Serialize, Deserialize)]
 struct AgentClaims {

@@ -10,7 +10,7 @@ use domain::action::Action;
 use domain::bulk::BULK_MAX;
 use domain::invalid::in_range;
 use domain::rollout::{self, BuildState, PromotedBuild, Promotion, UpdateAnswer};
-use domain::{AgentBuildId, ApkId, DeviceId, Invalid, Timestamp, text};
+use domain::{AgentBuildId, ApkId, DeviceId, Invalid, ServiceError, Timestamp, text};
 use store::{AddBuildOutcome, AgentBuildRow, BuildAction, BuildActionOutcome, BuildCandidate, Store, UpdateCounts, VersionSample};
 use uuid::Uuid;
 
@@ -22,11 +22,10 @@ use crate::agent_updates::AgentUpdateSettings;
 use crate::agent_updates::{
     BUILDS_MAX, CheckCounters, CohortCounts, Cohorts, Offers, RunningAgent, cohorts, hour_of, promoted_of, running, versions,
 };
-use crate::apk_library::ApkLibrary;
 use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
+use apk::ApkLibrary;
 
 /// Longest release notes, in characters; the same is a CHECK.
 const NOTES_MAX_CHARS: usize = 4_000;

@@ -2,7 +2,7 @@
 
 use domain::rollout::{Promotion, UpdateAnswer, UpdateEvent, answer, newest};
 use domain::text::bounded;
-use domain::{AgentBuildId, DeviceId, Invalid, Timestamp};
+use domain::{AgentBuildId, DeviceId, Invalid, ServiceError, Timestamp};
 use store::{AgentBuildRow, UpdateReport, UpdateReportOutcome};
 
 use super::agent::unknown_is_unauthorized;
@@ -10,7 +10,6 @@ use super::agent_builds::AgentBuildService;
 use super::device_edit::run_detached;
 use crate::agent_updates::{promoted_of, this_hour};
 use crate::messages::DeviceCredentials;
-use crate::{ServiceError, clock};
 
 /// Longest package name, in characters.
 const PACKAGE_MAX_CHARS: usize = 255;

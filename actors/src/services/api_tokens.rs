@@ -7,14 +7,13 @@ use domain::api_token::{ApiToken, ApiTokenRequest, PREFIX_CHARS, TOKEN_START};
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::query::PAGE_MAX;
-use domain::{ApiTokenId, UserId};
+use domain::{ApiTokenId, ServiceError, UserId};
 use secrecy::SecretString;
 use store::{ApiTokenOutcome, ApiTokenQuery, NewApiToken, Store};
 use uuid::Uuid;
 
 use super::credential_cache::CredentialCache;
 use crate::crypto::{random_token, sha256};
-use crate::{ServiceError, clock};
 
 /// A token just made; the only time its secret is known.
 pub struct IssuedApiToken {

@@ -4,14 +4,13 @@ use bytes::Bytes;
 use domain::access::{Permission, Principal};
 use domain::apk::{NOTES_MAX_CHARS, Offer, Refusal, Verdict, sha256};
 use domain::text::bounded;
-use domain::{ApkId, ApkUploadId, Invalid, UserId};
+use domain::{ApkId, ApkUploadId, Invalid, ServiceError, UserId};
 use futures_util::{Stream, StreamExt};
 use store::{AddApkOutcome, ApkRow, NewApk, NewUpload, StoreError, UploadRow};
 use uuid::Uuid;
 
 use super::ApkService;
-use crate::apk_library::UploadedFile;
-use crate::{ServiceError, clock};
+use apk::UploadedFile;
 
 /// Longest name of a file, in characters.
 const FILE_NAME_MAX_CHARS: usize = 255;
@@ -89,7 +88,7 @@ impl ApkService {
     ) -> Result<(ApkRow, bool), UploadError> {
         principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
         let facts = facts.checked()?;
-        let limit_bytes = self.library.settings.upload_max_bytes;
+        let limit_bytes = self.library.settings().upload_max_bytes;
         if announced.is_some_and(|length| length > limit_bytes) {
             return Err(UploadError::TooLarge { limit_bytes });
         }
@@ -120,7 +119,7 @@ impl ApkService {
         principal.require(Permission::UploadApks)?;
         let facts = facts.checked()?;
         bounded("file_name", file_name, FILE_NAME_MAX_CHARS)?;
-        let most = i64::try_from(self.library.settings.upload_max_bytes).unwrap_or(i64::MAX);
+        let most = i64::try_from(self.library.settings().upload_max_bytes).unwrap_or(i64::MAX);
         domain::invalid::in_range("size_bytes", size_bytes, 1, most)?;
         if let Some(id) = facts.rollback_of
             && self.store.apk(id).await?.is_none_or(|apk| apk.deleted_at.is_some())
@@ -137,7 +136,7 @@ impl ApkService {
             rollback_of: facts.rollback_of,
             notes: facts.notes,
         };
-        let most = i64::try_from(self.library.settings.uploads_max).unwrap_or(i64::MAX);
+        let most = i64::try_from(self.library.settings().uploads_max).unwrap_or(i64::MAX);
         if !self.store.insert_upload(&new, clock::now(), most).await? {
             return Err(ServiceError::Overloaded("apks.uploads_max"));
         }
@@ -156,7 +155,7 @@ impl ApkService {
 
     /// Largest part that is taken, in bytes.
     pub fn part_max_bytes(&self) -> usize {
-        self.library.settings.part_max_bytes
+        self.library.settings().part_max_bytes
     }
 
     /// Adds a part that begins at `offset`, whole or not at all. Returns the number of bytes received so far.
@@ -179,7 +178,7 @@ impl ApkService {
         }
         let _permit = self.library.upload_permit()?;
         let left = upload.size_bytes - offset;
-        let limit_bytes = (self.library.settings.part_max_bytes as u64).min(left.unsigned_abs());
+        let limit_bytes = (self.library.settings().part_max_bytes as u64).min(left.unsigned_abs());
         let (mut pieces, mut length) = (Vec::new(), 0_u64);
         let mut body = std::pin::pin!(body);
         while let Some(piece) = self.next(&mut body).await? {
@@ -244,7 +243,7 @@ impl ApkService {
 
     /// The next piece of a body, if it comes in time.
     async fn next<E>(&self, body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<Option<Bytes>, UploadError> {
-        match tokio::time::timeout(self.library.settings.stall_timeout, body.next()).await {
+        match tokio::time::timeout(self.library.settings().stall_timeout, body.next()).await {
             Ok(piece) => piece.transpose().map_err(|_| UploadError::CutOff),
             Err(_) => Err(UploadError::Stalled),
         }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use domain::access::{Permission, Principal};
 use domain::apk::{ApkUse, in_use};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
-use domain::{ApkId, Timestamp};
+use domain::{ApkId, ServiceError, Timestamp};
 use store::{ApkRow, DeletedApk, Store};
 
-use crate::apk_library::{ApkLibrary, LibraryFile};
-use crate::{ServiceError, clock};
+use apk::{ApkLibrary, LibraryFile};
 
 /// APKs and managed packages, for people; and their files, for whoever has a signed address.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditFilter, ChainCheck, ChainedEntry, Head, Problem};
 use domain::invalid::in_range;
@@ -15,7 +16,6 @@ use store::Store;
 use tokio::sync::Semaphore;
 
 use super::throttled_stream::throttled_stream;
-use crate::ServiceError;
 
 /// Exports at a time.
 const EXPORTS_MAX: usize = 2;

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use domain::access::{Origin, Principal, Role};
 use domain::account::{checked_username, kept_user_agent};
 use domain::api_token::TOKEN_START;
-use domain::{SessionId, Timestamp};
+use domain::{ServiceError, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{NewSession, Rotation, SessionUser, Store, StoreError, UserRow};
 use tokio::sync::watch;
@@ -19,7 +19,6 @@ use super::settings::AuthSettings;
 use super::sign_in_guard::SignInGuard;
 use crate::crypto::{Audience, TokenSigner, random_token, sha256};
 use crate::metrics::Metrics;
-use crate::{ServiceError, clock};
 
 /// How long ago a refresh token may have been replaced and still be taken for
 /// the twin of the request that replaced it.

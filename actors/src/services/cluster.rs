@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use domain::NodeId;
 use domain::access::{Permission, Principal};
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::{Epoch, ShardId};
+use domain::{NodeId, ServiceError};
 use store::{NodeRow, ShardMoves, Store};
 use tokio::sync::watch;
 
 use crate::link::message::NodeStats;
 use crate::link::{Links, PeerStatus};
 use crate::ownership::{ClusterView, Ownership};
-use crate::{ServiceError, clock};
 
 /// Moves that an overview shows.
 const MOVES_MAX: i64 = 50;

@@ -11,7 +11,7 @@ use domain::audit::Target;
 use domain::command::{Channels, CommandState, Path, Report};
 use domain::query::{DeviceFilter, PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
-use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
+use domain::{CommandBatchId, CommandId, DeviceId, Invalid, ServiceError, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::json;
 use store::{
@@ -23,7 +23,6 @@ use uuid::Uuid;
 use super::commands::{CommandRequest, CommandService, IdempotencyKey, permission_of, stored};
 use super::device_edit::{BulkTarget, target_ids};
 use super::throttled_stream::throttled_stream;
-use crate::{ServiceError, clock};
 
 /// Commands that are read at a time for a table.
 const TABLE_BATCH: i64 = 500;

@@ -1,13 +1,12 @@
 //! Results of commands: stored once, before they are acknowledged.
 
 use domain::command::Report;
-use domain::{CommandId, DeviceId};
+use domain::{CommandId, DeviceId, ServiceError};
 use store::{CommandReport, CommandReportOutcome, Reporter, ResultPayload};
 
 use super::AgentService;
 use crate::messages::DeviceCredentials;
 use crate::messages::DeviceRequest;
-use crate::{ServiceError, clock};
 
 /// Report of a device about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use domain::audit::Target;
 use domain::bulk::DeviceRecord;
 use domain::command::{CommandState, Report};
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
-use domain::{CommandId, DeviceId, Invalid};
+use domain::{CommandId, DeviceId, Invalid, ServiceError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use store::{
@@ -27,7 +27,6 @@ use crate::messages::DeviceRequest;
 use crate::messages::PendingCommand;
 use crate::router::DeviceRouter;
 use crate::writers::CommandWriter;
-use crate::{ServiceError, clock};
 
 const ROTATE_KEY: &str = "rotate_key";
 /// Longest key of an idempotent call, in characters.

@@ -10,13 +10,12 @@ use domain::deployment::{BlockReason, Reason, Tally, TaskState};
 use domain::invalid::in_range;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
-use domain::{DeploymentId, Timestamp};
+use domain::{DeploymentId, ServiceError, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
 use store::{DeploymentEventRow, DeploymentQuery, DeploymentRow, TaskQuery, TaskRow};
 
 use super::deployments::{DeploymentService, RollbackOffer};
 use super::throttled_stream::throttled_stream;
-use crate::ServiceError;
 
 /// Tasks that are read at a time for an export.
 const TABLE_BATCH: i64 = 500;

@@ -11,7 +11,7 @@ use domain::deployment::{
     TaskState, decide, rollback,
 };
 use domain::query::DeviceFilter;
-use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, Timestamp, text};
+use domain::{ApkId, CommandId, DeploymentId, DeviceId, Invalid, ServiceError, Timestamp, text};
 use serde_json::{Value, json};
 use store::{
     ApkRow, AuditEntry, CreateOutcome, DeploymentRow, DeploymentTransition, DeviceListScope, IdempotencyRecord, NewDeployment, NewTask,
@@ -26,7 +26,6 @@ use crate::deployment::{DeploymentSettings, snapshot_of};
 use crate::fleet_view::FleetView;
 use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
 
 /// Longest name, in characters.
 const NAME_MAX_CHARS: usize = 200;

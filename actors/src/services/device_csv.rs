@@ -13,7 +13,7 @@ use domain::edit::{DevicePatch, Editable};
 use domain::heartbeat::Transport;
 use domain::query::{Cursor, DeviceFilter, Sort};
 use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralised};
-use domain::{DeviceId, Invalid};
+use domain::{DeviceId, Invalid, ServiceError};
 use futures_util::stream::{self, Stream, StreamExt};
 use store::{DeviceListScope, StatusThresholds};
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,7 +22,6 @@ use super::device_audit::AuditContext;
 use super::device_edit::{ActionsOutcome, Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::throttled_stream::throttled_stream;
-use crate::{ServiceError, clock};
 
 /// Most rows of an import.
 pub const IMPORT_ROWS_MAX: usize = 100_000;

@@ -13,7 +13,7 @@ use domain::bulk::{BULK_MAX, BulkAction, Decision, DeviceRecord, Refusal, decide
 use domain::device::{DevicePolicy, DeviceView};
 use domain::edit::DevicePatch;
 use domain::query::DeviceFilter;
-use domain::{DeviceId, Invalid, text};
+use domain::{DeviceId, Invalid, ServiceError, text};
 use store::{DeviceListScope, StatusThresholds, Store};
 use tokio::time::Instant;
 
@@ -21,7 +21,6 @@ use super::device_audit::{self, AuditContext};
 use super::devices::{DeviceDetails, DeviceService};
 use crate::messages::DeviceRequest;
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
 
 /// How long a caller waits for the owner to show an edit that is stored already.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -169,17 +168,6 @@ async fn off_the_runtime<T: Send + 'static>(rows: usize, work: impl FnOnce() -> 
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Internal)
-}
-
-impl From<Refusal> for ServiceError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotFound | Refusal::Deleted => Self::NotFound("device"),
-            Refusal::TooLate(_) => Self::WrongState("the device was deleted too long ago to be restored"),
-            Refusal::AliasInUse(alias) => Self::AliasHeld(alias),
-            Refusal::Invalid(invalid) => Self::Invalid(invalid),
-        }
-    }
 }
 
 impl DeviceService {

@@ -8,13 +8,12 @@ use domain::access::{Permission, Principal};
 use domain::device::{DevicePolicy, DeviceState, DeviceView, MonitoredApp};
 use domain::invalid::in_range;
 use domain::query::{Cursor, DeviceFilter, NEVER, PAGE_MAX, Sort, SortKey};
-use domain::{DeviceId, Timestamp};
+use domain::{DeviceId, ServiceError, Timestamp};
 use store::{DeviceListScope, StatusThresholds, Store, StoredDevice};
 use tokio::sync::Semaphore;
 
 use crate::fleet_view::{FleetStats, FleetView};
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
 
 /// Exports of this node at a time, and likewise imports: neither waits for the other.
 const TABLES_AT_A_TIME: usize = 4;

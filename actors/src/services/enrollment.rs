@@ -6,7 +6,7 @@ use domain::access::{Origin, Permission, Principal};
 use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenRequest};
 use domain::query::PAGE_MAX;
 use domain::rate::counted_as;
-use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, Timestamp};
+use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, ServiceError, Timestamp};
 use secrecy::SecretBox;
 use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store, TokenQuery};
 use uuid::Uuid;
@@ -15,13 +15,12 @@ use super::auth::address_of;
 use super::settings::{AuthSettings, EnrollmentSettings};
 use super::throttle::FailureThrottle;
 use crate::crypto::{Bcrypt, device_key, random_token, sha256};
-use crate::enrollment_kit::EnrollmentKit;
-use crate::enrollment_kit::KitSettings;
 use crate::fleet_view::FleetView;
 use crate::messages::DeviceRequest;
 use crate::metrics::Metrics;
 use crate::router::DeviceRouter;
-use crate::{ServiceError, clock};
+use enrollment_kit::EnrollmentKit;
+use enrollment_kit::KitSettings;
 
 /// A token just made; the only time its secret is known.
 #[derive(Clone)]

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 
 use super::{AgentBuildService, EnrollmentService};
-use crate::ServiceError;
-use crate::enrollment_kit::PACKAGE;
-use crate::enrollment_kit::apk::ApkFacts;
-use crate::enrollment_kit::location::{ApkSource, how_to_get_one};
+use enrollment_kit::PACKAGE;
+use enrollment_kit::agent_apk::ApkFacts;
+use enrollment_kit::how_to_get_one;
+use enrollment_kit::location::ApkSource;
 
 /// The agent that scripts and codes install.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,7 @@ fn problem(source: ApkSource, read: &Result<Arc<ApkFacts>, Arc<str>>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrollment_kit::apk::ApkVersion;
+    use enrollment_kit::agent_apk::ApkVersion;
 
     #[test]
     fn what_is_wrong_is_said_and_a_good_agent_has_no_problem() {

@@ -4,16 +4,15 @@ use std::net::IpAddr;
 
 use domain::access::{Permission, Principal};
 use domain::enrollment::{BATCH_MAX, TokenStatus};
-use domain::{EnrollTokenId, Invalid, Timestamp};
+use domain::{EnrollTokenId, Invalid, ServiceError, Timestamp};
 use store::{PresentedToken, TokenProgress};
 
 use super::EnrollmentService;
 use crate::crypto::sha256;
-use crate::enrollment_kit::apk::ApkDownload;
-use crate::enrollment_kit::qr::{self, Provisioning, Wifi};
-use crate::enrollment_kit::quote::Shell;
-use crate::enrollment_kit::script::{self, ScriptRequest, ScriptToken};
-use crate::{ServiceError, clock};
+use enrollment_kit::agent_apk::ApkDownload;
+use enrollment_kit::qr::{self, Provisioning, Wifi};
+use enrollment_kit::quote::Shell;
+use enrollment_kit::script::{self, ScriptRequest, ScriptToken};
 
 /// Longest enrollment token, in bytes; ours have 43.
 const TOKEN_MAX_BYTES: usize = 200;
@@ -171,7 +170,7 @@ impl EnrollmentService {
     /// Unauthorized when the address is not ours or has expired; not found when there is no APK;
     /// overloaded when too many downloads run.
     pub async fn agent_apk(&self, expires: i64, signature: &str) -> Result<ApkDownload, ServiceError> {
-        if !self.kit.signer.holds(crate::signed_url::AGENT_APK.1, expires, signature, clock::now()) {
+        if !self.kit.signer.holds(apk::signed_url::AGENT_APK.1, expires, signature, clock::now()) {
             return Err(ServiceError::Unauthorized);
         }
         self.kit.apk.open().await

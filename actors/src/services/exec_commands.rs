@@ -1,11 +1,11 @@
 //! The commands that `exec` may run on devices: administrators allow them by name.
 
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::action::ExecCommand;
 use store::ExecCommandRow;
 
 use super::CommandService;
-use crate::{ServiceError, clock};
 
 /// Most commands that can be allowed.
 const ALLOWED_MAX: i64 = 200;

@@ -2,11 +2,9 @@
 
 use domain::access::{Permission, Principal};
 use domain::query::DeviceFilter;
-use domain::{Invalid, SavedFilterId, UserId, text};
+use domain::{Invalid, SavedFilterId, ServiceError, UserId, text};
 use store::{SavedFilter, Store};
 use uuid::Uuid;
-
-use crate::{ServiceError, clock};
 
 /// Most filters of one account.
 const OWNED_MAX: i64 = 100;

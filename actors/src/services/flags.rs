@@ -1,10 +1,9 @@
 //! Features that are on or off for the whole cluster, for display.
 
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::flag::Flag;
 use store::{FlagRow, Store};
-
-use crate::{ServiceError, clock};
 
 /// A flag as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

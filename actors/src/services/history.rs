@@ -12,11 +12,10 @@ use domain::history::{FleetSample, HOUR_S, HistoryPlan, HistoryRequest, Point, S
 use domain::invalid::in_range;
 use domain::partition::day_of;
 use domain::query::PAGE_MAX;
-use domain::{DeviceId, Timestamp};
+use domain::{DeviceId, ServiceError, Timestamp};
 use store::{EventCursor, Store, StoredEvent};
 
 use crate::fleet_view::FleetView;
-use crate::{ServiceError, clock};
 
 /// Most hours of the fleet's history in one answer.
 pub const FLEET_HOURS_MAX: i64 = 24 * 30;

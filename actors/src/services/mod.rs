@@ -37,6 +37,7 @@ mod task_reports;
 mod throttle;
 mod throttled_stream;
 
+pub use self::enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled};
 pub use accounts::{AccountPage, AccountService};
 pub use agent::AgentService;
 pub(crate) use agent_builds::AgentBuildParts;
@@ -58,7 +59,6 @@ pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
 pub use enrollment_agent::{AgentUpdate, EnrollmentAgent, EnrollmentApk};
-pub use enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use flags::{FlagService, FlagState};
 pub use history::{DeviceHistory, EventPage, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};

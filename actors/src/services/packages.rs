@@ -1,12 +1,12 @@
 //! Packages that may be deployed: administrators allow them, with who may sign them.
 
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::apk::{PACKAGE_NOTE_MAX_CHARS, package, signers};
 use domain::text::bounded;
 use store::{PackageRow, RemovePackageOutcome};
 
 use super::ApkService;
-use crate::{ServiceError, clock};
 
 /// Most packages that can be managed.
 const PACKAGES_MAX: i64 = 1_000;

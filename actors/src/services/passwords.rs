@@ -1,10 +1,9 @@
 //! Passwords: their limits, hashing, and comparing without telling whether there is an account.
 
-use domain::Invalid;
+use domain::{Invalid, ServiceError};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
-use crate::ServiceError;
 use crate::crypto::{Bcrypt, PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARS, random_token};
 
 /// Hashes and compares passwords.

@@ -1,5 +1,6 @@
 //! Slows down who guesses passwords: per address on this node, per name on all nodes.
 
+use domain::ServiceError;
 use domain::access::Origin;
 use domain::lockout::{Attempt, LockoutPolicy};
 use domain::rate::counted_as;
@@ -10,7 +11,6 @@ use super::settings::AuthSettings;
 use super::throttle::FailureThrottle;
 use crate::crypto::sha256;
 use crate::metrics::Metrics;
-use crate::{ServiceError, clock};
 
 /// Counts failed sign-ins. It answers the same whether or not there is such an account.
 pub(crate) struct SignInGuard {

@@ -1,9 +1,9 @@
 //! Task reports of devices: stored before they are acknowledged.
 
+use domain::ServiceError;
 use store::{TaskReport, TaskReportOutcome};
 
 use super::AgentService;
-use crate::ServiceError;
 use crate::messages::DeviceCredentials;
 
 impl AgentService {

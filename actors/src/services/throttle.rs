@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use domain::ServiceError;
 use domain::throttle::{FailureLimit, Failures};
 use moka::ops::compute::Op;
 use moka::sync::Cache;
-
-use crate::{ServiceError, clock};
 
 /// Failed attempts by key, a bounded number of keys.
 pub(crate) struct FailureThrottle {

@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::ServiceError;
 use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-
-use crate::ServiceError;
 
 /// Pieces that are read ahead.
 const AHEAD: usize = 2;

@@ -13,7 +13,6 @@ use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::apk_library::ApkLibrary;
 use crate::deployment::ManagerMsg;
 use crate::link::Links;
 use crate::metrics::Metrics;
@@ -26,7 +25,8 @@ use crate::services::{
 };
 use crate::settings::Settings;
 use crate::writers::HeartbeatWriters;
-use crate::{clock, history, partition};
+use crate::{history, partition};
+use apk::ApkLibrary;
 pub use start::{ClusterStart, Secrets, StartError};
 
 /// How long the database may take to note that this node leaves.

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use domain::ServiceError;
 use tokio::sync::watch;
 
 use super::runtime::Core;
-use crate::ServiceError;
 use crate::agent_updates::{self, CheckCounters, Offers};
-use crate::apk_library::{self, ApkLibrary};
+use crate::apk_retention;
 use crate::history::{self, RetentionPeriods};
 use crate::housekeeping::{self, FailuresKept};
 use crate::partition;
 use crate::settings::Settings;
+use apk::ApkLibrary;
 
 /// What a node answers agent updates from.
 pub(super) struct AgentBuilds {
@@ -37,7 +38,7 @@ pub(super) async fn start_reconcilers(
     let mut reconcilers = vec![partition::reconciler(store, &core.metrics, settings.partition_interval)];
     let interval = settings.history.interval;
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
-    reconcilers.extend(apk_library::retention::reconcilers(store, library, interval));
+    reconcilers.extend(apk_retention::reconcilers(store, library, interval));
     reconcilers.extend(housekeeping::reconcilers(store, failures_kept(settings)));
     reconcilers.extend(agent_updates::reconcilers(store, &builds.offers, &builds.counters, updates));
     for reconciler in reconcilers {

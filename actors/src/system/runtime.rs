@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use domain::ServiceError;
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
 use store::Store;
@@ -13,8 +14,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::start::{ClusterStart, StartError};
-use crate::ServiceError;
-use crate::apk_library::ApkLibrary;
 use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
@@ -32,6 +31,7 @@ use crate::services::credential_cache::CredentialCache;
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
+use apk::ApkLibrary;
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);

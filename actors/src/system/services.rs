@@ -9,7 +9,6 @@ use tokio::sync::Mutex;
 use super::periodic::AgentBuilds;
 use super::runtime::{Core, Members, Writers};
 use super::{Running, System};
-use crate::apk_library::ApkLibrary;
 use crate::crypto::{Bcrypt, TokenSigner};
 use crate::deployment::ManagerMsg;
 use crate::services::credential_cache::CredentialCache;
@@ -18,6 +17,7 @@ use crate::services::{
     DeviceService, EnrollmentService, FilterService, FlagService, HistoryService, People, PeopleParts,
 };
 use crate::settings::Settings;
+use apk::ApkLibrary;
 
 /// Puts the system together.
 #[allow(clippy::too_many_arguments, reason = "each is a subsystem that was started before")]

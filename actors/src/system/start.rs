@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use domain::ServiceError;
 use secrecy::SecretBox;
 use store::Store;
 use tokio::net::TcpListener;
 
-use crate::ServiceError;
 use crate::link::tls::LinkTls;
 use crate::link::{LinkSettings, LinkStartError};
 use crate::placement::{ClusterOptions, JoinError};

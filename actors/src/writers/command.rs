@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::CommandId;
 use domain::command::{CommandState, Path};
+use domain::{CommandId, ServiceError};
 use store::{CommandReport, CommandReportOutcome, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::ServiceError;
 use crate::metrics::Metrics;
 
 /// Reports that wait.

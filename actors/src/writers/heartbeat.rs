@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use domain::ServiceError;
 use domain::shard::Epoch;
 use futures_util::FutureExt;
 use store::{HeartbeatRow, Store, StoreError};
@@ -20,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ServiceError;
 use crate::fleet_view::FleetView;
 use crate::messages::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, SignedCommand, StoredHeartbeat};
 use crate::metrics::Metrics;

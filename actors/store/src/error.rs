@@ -1,5 +1,6 @@
 //! Errors of the database, in terms a caller can act on.
 
+use domain::ServiceError;
 use sqlx::error::DatabaseError;
 
 /// A uniqueness rule that a write would have broken.
@@ -56,6 +57,24 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
             _ => Self::Failed(error),
+        }
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(Conflict::AliasInUse) => Self::AliasInUse,
+            StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
+            StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
+            cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
+                tracing::warn!(event = "database.unavailable", %cause);
+                Self::Unavailable
+            }
+            other => {
+                tracing::error!(event = "database.failed", cause = %other);
+                Self::Internal
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use actors::apk_library::default_store;
-use actors::settings::ApkSettings;
+use apk::ApkSettings;
+use apk::default_store;
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::invalid::in_range;

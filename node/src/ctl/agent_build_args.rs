@@ -57,7 +57,7 @@ pub(super) enum AgentBuildCommand {
         #[arg(long)]
         allow_package: bool,
         /// Package of the agent, if the server's agent_updates.package differs
-        #[arg(long, default_value = actors::enrollment_kit::PACKAGE)]
+        #[arg(long, default_value = enrollment_kit::PACKAGE)]
         package: String,
     },
     /// Show the agent APK for new devices

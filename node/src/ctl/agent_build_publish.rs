@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use actors::apk_library::reader;
 use anyhow::{Context, bail, ensure};
+use apk::reader;
 use domain::ApkId;
 use domain::apk::{LibraryApk, Offer, Refusal, Verdict, judge};
 use domain::rollout::Promotion;

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use actors::apk_library::reader;
 use anyhow::Context;
+use apk::reader;
 use serde_json::{Value, json};
 
 use super::args::Format;

@@ -40,7 +40,7 @@ impl StoredSignIn {
     }
 
     pub(super) fn is_stale(&self) -> bool {
-        actors::clock::now() + RENEW_BEFORE >= self.sign_in.expires_at
+        clock::now() + RENEW_BEFORE >= self.sign_in.expires_at
     }
 
     /// Exchanges the refresh token, which works once, for the next pair.

@@ -48,7 +48,7 @@ pub(crate) async fn legacy(
     body: Body,
 ) -> Result<Json<ActionResultResponse>, ApiError> {
     if id.parse::<DeviceId>() != Ok(credentials.device_id) {
-        return Err(actors::ServiceError::ForeignDevice.into());
+        return Err(domain::ServiceError::ForeignDevice.into());
     }
     let told = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
     app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;

@@ -38,7 +38,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<AgentBuild>), ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
     let asked: NewAgentBuild = body::json(&app, &headers, body).await?;
     let apk: ApkId = asked.apk_id.parse().map_err(|_| Invalid::new("apk_id", "there is no such APK"))?;
     let made = app.system.agent_builds.add(&principal, apk, &asked.release_notes).await?;
@@ -81,7 +81,7 @@ pub(crate) async fn promote(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AgentBuild>, ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
     let asked: PromoteAgentBuild = body::json(&app, &headers, body).await?;
     let promotion = Promotion::new(asked.rollout_percent, asked.wifi_only, asked.must_install, asked.min_battery)?;
     Ok(Json(present_build(app.system.agent_builds.promote(&principal, build_id(&id)?, promotion).await?)))
@@ -101,7 +101,7 @@ pub(crate) async fn rollout(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AgentBuild>, ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
     let asked: AgentBuildRollout = body::json(&app, &headers, body).await?;
     Ok(Json(present_build(app.system.agent_builds.rollout(&principal, build_id(&id)?, asked.rollout_percent).await?)))
 }
@@ -142,7 +142,7 @@ pub(crate) async fn nudge(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<NudgeResponse>), ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(actors::ServiceError::from)?;
+    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
     let id = build_id(&id)?;
     let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
     let asked: NudgeRequest = if bytes.is_empty() { NudgeRequest::default() } else { body::parse_object(&bytes)? };

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::clock;
 use actors::messages::{DeviceCredentials, SocketPush};
 use actors::sockets::SocketEntry;
 use axum::extract::State;
@@ -155,7 +154,7 @@ impl Session {
         };
         match self.app.system.agent.record_result(self.credentials, result).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
-            Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
+            Err(error @ (domain::ServiceError::Unauthorized | domain::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;
                 self.close(CLOSE_POLICY, "refused").await
             }
@@ -175,7 +174,7 @@ impl Session {
         };
         match self.app.system.agent.record_task_report(self.credentials, task_report).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
-            Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
+            Err(error @ (domain::ServiceError::Unauthorized | domain::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;
                 self.close(CLOSE_POLICY, "refused").await
             }
@@ -199,7 +198,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Err(error @ (actors::ServiceError::Unauthorized | actors::ServiceError::DeviceDeleted)) => {
+            Err(error @ (domain::ServiceError::Unauthorized | domain::ServiceError::DeviceDeleted)) => {
                 self.refused(id, &error.into()).await?;
                 self.close(CLOSE_POLICY, "refused").await
             }
@@ -247,7 +246,7 @@ impl Session {
             Some(SocketPush::Revoked) => {
                 let error = match self.app.system.agent.check(self.credentials).await {
                     Err(error) => error,
-                    Ok(()) => actors::ServiceError::Unavailable,
+                    Ok(()) => domain::ServiceError::Unavailable,
                 };
                 self.refuse_and_close(error.into()).await
             }

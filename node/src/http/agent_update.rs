@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::services::{UpdateCheck, UpdateProgress};
 use axum::Json;
 use axum::body::Body;
@@ -11,7 +10,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::rollout::UpdateEvent;
-use domain::{DeviceId, Invalid};
+use domain::{DeviceId, Invalid, ServiceError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::agent_build::{AgentUpdate, AgentUpdateReport, AgentUpdateReported};

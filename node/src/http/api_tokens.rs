@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::clock;
 use actors::services::ApiTokenOwner;
 use axum::Json;
 use axum::body::Body;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::services::{UploadError, UploadFacts};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::access::Permission;
-use domain::{ApkUploadId, Invalid};
+use domain::{ApkUploadId, Invalid, ServiceError};
 use store::UploadRow;
 use wire::apk::{Apk, BeginUpload, Received, Upload};
 

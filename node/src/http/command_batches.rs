@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
 use axum::Json;
 use axum::body::Body;
@@ -12,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::access::Permission;
 use domain::command::{CommandState, Path};
-use domain::{CommandBatchId, Invalid};
+use domain::{CommandBatchId, Invalid, ServiceError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::admin::Page;

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use domain::DeploymentId;
+use domain::{DeploymentId, ServiceError};
 use wire::deployment::{DeploymentStatus, DeploymentStatusResponse};
 
 use super::extract::Device;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -12,7 +11,7 @@ use axum::response::Response;
 use domain::access::Permission;
 use domain::deployment::{DeploymentState, Reason, TaskState};
 use domain::text::bounded;
-use domain::{DeploymentId, Invalid};
+use domain::{DeploymentId, Invalid, ServiceError};
 use serde::Deserialize;
 use store::{DeploymentQuery, DeploymentTransition, TaskQuery};
 use utoipa::IntoParams;

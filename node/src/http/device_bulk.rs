@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::services::{BulkRequest, BulkTarget};
 use axum::Json;
 use axum::body::Body;
@@ -11,7 +10,7 @@ use axum::http::HeaderMap;
 use domain::access::Permission;
 use domain::bulk::{BulkAction, Decision, Refusal};
 use domain::edit::{DevicePatch, LabelChange};
-use domain::{DeviceId, Invalid};
+use domain::{DeviceId, Invalid, ServiceError};
 use wire::devices::{BulkOutcome, BulkResponse};
 
 use super::extract::Person;

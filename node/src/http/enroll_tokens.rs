@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::clock;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use actors::enrollment_kit::qr::Wifi;
-use actors::enrollment_kit::quote::Shell;
 use actors::services::ScriptOptions;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use enrollment_kit::qr::Wifi;
+use enrollment_kit::quote::Shell;
 use wire::enrollment::{EnrollQr, EnrollQrRequest, EnrollScriptsRequest, EnrollTokenSelf};
 
 use super::extract::{ClientAddress, Person, bearer};

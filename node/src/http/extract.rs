@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use actors::ServiceError;
 use actors::messages::DeviceCredentials;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
+use domain::ServiceError;
 use domain::access::{Origin, Principal};
 
 use super::{ApiError, App};

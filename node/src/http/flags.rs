@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use actors::ServiceError;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use domain::ServiceError;
 use domain::access::Permission;
 use domain::flag::Flag;
 use wire::deployment::{FeatureFlag, FeatureFlags, SetFlag};

@@ -50,7 +50,7 @@ pub(crate) async fn list(
         let found = accounts.account_named(&principal, &username).await;
         let items = match found {
             Ok(account) => vec![present::user(account)],
-            Err(actors::ServiceError::NotFound(_)) => vec![],
+            Err(domain::ServiceError::NotFound(_)) => vec![],
             Err(error) => return Err(error.into()),
         };
         return Ok(Json(Page { items, next_cursor: None }));
@@ -179,7 +179,7 @@ pub(crate) async fn end_session(
     Person(principal): Person,
     ids: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let Path((user, session)) = ids.map_err(|_| actors::ServiceError::NotFound("session"))?;
+    let Path((user, session)) = ids.map_err(|_| domain::ServiceError::NotFound("session"))?;
     let user: UserId = present::id("account", &user)?;
     let session: SessionId = present::id("session", &session)?;
     app.system.accounts.end_sign_in(&principal, user, session).await?;

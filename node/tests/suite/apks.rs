@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use actors::signed_url::{APK_FILES, UrlSigner};
+use apk::signed_url::{APK_FILES, UrlSigner};
 use chaos::client::Client;
 use chaos::harness::{Cluster, TempDir};
 use chaos::http::{Answer, Call};

@@ -1,11 +1,11 @@
 //! The bash script that the real server makes, against a fake `adb` that misbehaves in each way.
 //!
-//! PowerShell and cmd do not run here; `actors::enrollment_kit` tests what can be tested of their scripts.
+//! PowerShell and cmd do not run here; `enrollment_kit` tests what can be tested of their scripts.
 
 mod fake_adb;
 
-use actors::enrollment_kit::failures::by_code;
 use chaos::http::Call;
+use enrollment_kit::failures::by_code;
 use fake_adb::{Laptop, Outcome, apk};
 use serde_json::{Value, json};
 

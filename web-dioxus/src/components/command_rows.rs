@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
 use domain::command::CommandOutcome;

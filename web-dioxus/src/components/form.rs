@@ -1,9 +1,8 @@
 //! Forms: fields with errors, form dialogs, and submission state.
 
-use actors::ServiceError;
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
-use domain::Invalid;
+use domain::{Invalid, ServiceError};
 
 use crate::components::dialog::Dialog;
 use crate::components::{Glyph, icon};

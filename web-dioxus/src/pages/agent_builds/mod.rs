@@ -9,7 +9,6 @@ mod stats;
 
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use dioxus::prelude::*;
 use domain::Timestamp;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::ApkCursor;
 use dioxus::prelude::*;
 use domain::Timestamp;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;

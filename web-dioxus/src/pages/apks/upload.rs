@@ -4,11 +4,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::ServiceError;
 use actors::services::{UploadError, UploadFacts};
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::{ApkId, ApkUploadId};
+use domain::{ApkId, ApkUploadId, ServiceError};
 use store::ApkRow;
 
 use super::package_form::{PackageDialog, PackageForm};

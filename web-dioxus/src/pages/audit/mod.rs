@@ -5,8 +5,9 @@ mod difference;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{ServiceError, System, clock};
+use actors::System;
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::audit::{AuditFilter, ChainedEntry, Entry};
 use domain::query::PAGE_MAX;

@@ -7,7 +7,6 @@ mod shards;
 
 use std::rc::Rc;
 
-use actors::clock;
 use actors::services::{ClusterNode, ClusterOverview};
 use dioxus::prelude::*;
 use domain::{NodeId, Timestamp};

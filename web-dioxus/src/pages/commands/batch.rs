@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::clock;
 use actors::services::BatchDetails;
 use dioxus::prelude::*;
 use domain::CommandBatchId;
@@ -61,7 +60,7 @@ fn LiveBatch(id: CommandBatchId, query: BatchUrl) -> Element {
         |system, principal, id| async move {
             match system.commands.batch(&principal, id).await {
                 Ok(details) => Ok(Some(details)),
-                Err(actors::ServiceError::NotFound(_)) => Ok(None),
+                Err(domain::ServiceError::NotFound(_)) => Ok(None),
                 Err(error) => Err(error),
             }
         },

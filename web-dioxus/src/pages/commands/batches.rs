@@ -1,6 +1,5 @@
 //! Batches, newest first, each with how far it got.
 
-use actors::clock;
 use actors::services::BatchDetails;
 use dioxus::prelude::*;
 use domain::access::Permission;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::FlagState;
 use dioxus::prelude::*;
 use domain::access::Permission;

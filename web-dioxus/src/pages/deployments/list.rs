@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::{DeploymentCursor, DeploymentDetails};
 use dioxus::prelude::*;
 use domain::Timestamp;

@@ -1,9 +1,9 @@
 //! What can be done with a device.
 
-use actors::ServiceError;
 use actors::services::DeviceDetails;
 use dioxus::core::spawn_forever;
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::access::Permission;
 use domain::device::DeviceView;
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::event::EventKind;
 use domain::query::PAGE_MAX;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::DeviceHistory;
 use chrono::TimeDelta;
 use dioxus::prelude::*;

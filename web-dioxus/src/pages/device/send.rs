@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use actors::ServiceError;
 use actors::services::CommandRequest;
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::{CommandId, DeviceId};
+use domain::{CommandId, DeviceId, ServiceError};
 use store::CommandRow;
 
 use crate::components::action_form::{

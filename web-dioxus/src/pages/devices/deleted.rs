@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use actors::clock;
+use actors::System;
 use actors::services::DeviceDetails;
-use actors::{ServiceError, System};
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 use domain::query::{DeviceFilter, PAGE_MAX, Sort};
-use domain::{DeviceId, Invalid};
+use domain::{DeviceId, Invalid, ServiceError};
 use std::sync::Arc;
 use store::DeviceListScope;
 

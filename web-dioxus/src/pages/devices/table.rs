@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
 use domain::query::{Sort, SortKey};

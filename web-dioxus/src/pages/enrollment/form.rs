@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use actors::ServiceError;
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
-use domain::Invalid;
 use domain::enrollment::{BATCH_MAX, TokenRequest};
+use domain::{Invalid, ServiceError};
 
 use super::CreatedTokens;
 use crate::components::{Glyph, icon};

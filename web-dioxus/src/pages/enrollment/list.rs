@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{ServiceError, System, clock};
+use actors::System;
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 use domain::enrollment::{EnrollToken, TokenStatus};
 use domain::query::PAGE_MAX;
-use domain::{EnrollTokenId, Timestamp};
+use domain::{EnrollTokenId, ServiceError, Timestamp};
 use store::TokenQuery;
 
 use crate::components::{Confirm, EmptyState, Glyph, Go, icon, labels, time_ago, unknown};

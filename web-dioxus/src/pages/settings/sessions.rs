@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::SessionId;
 use domain::access::Principal;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::clock;
 use actors::services::{ApiTokenOwner, IssuedApiToken};
 use dioxus::prelude::*;
 use domain::access::Permission;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::UserId;
 use domain::access::Role;

@@ -8,11 +8,10 @@ mod target;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::ServiceError;
 use actors::services::{DeploymentPlan, DeploymentRequest};
 use dioxus::prelude::*;
 use domain::access::Permission;
-use domain::{ApkId, Invalid};
+use domain::{ApkId, Invalid, ServiceError};
 use store::{ApkRow, SavedFilter};
 
 use super::NotAllowed;

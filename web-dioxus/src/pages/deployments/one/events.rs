@@ -1,6 +1,5 @@
 //! What happened to a deployment, newest first.
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::{DeploymentId, Timestamp};
 use store::DeploymentEventRow;

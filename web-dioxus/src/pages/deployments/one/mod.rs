@@ -5,7 +5,6 @@ mod events;
 mod progress;
 mod tasks;
 
-use actors::clock;
 use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
@@ -61,7 +60,7 @@ fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
         |system, principal, id| async move {
             match system.deployments.one(&principal, id).await {
                 Ok(details) => Ok(Some(details)),
-                Err(actors::ServiceError::NotFound(_)) => Ok(None),
+                Err(domain::ServiceError::NotFound(_)) => Ok(None),
                 Err(error) => Err(error),
             }
         },

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actors::clock;
 use dioxus::prelude::*;
 use domain::deployment::{ErrorCode, Reason, TaskReason, TaskState};
 use domain::{DeploymentId, Timestamp};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::ServiceError;
 use domain::access::{Origin, Principal};
 use domain::apk::superfluous;
 use domain::shard::shard_of_name;
@@ -14,9 +15,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{DeletedApk, Store};
 
-use super::ApkLibrary;
-use crate::ServiceError;
 use crate::reconcile::{Reconcile, Reconciler, Run};
+use apk::ApkLibrary;
 
 /// Uploads that are removed in one run.
 const UPLOADS_MAX: i64 = 100;
@@ -54,7 +54,7 @@ impl Reconcile for Retention {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
             let mut removed = 0;
-            for upload in self.store.stale_uploads(run.now - self.library.settings.upload_kept, UPLOADS_MAX).await? {
+            for upload in self.store.stale_uploads(run.now - self.library.settings().upload_kept, UPLOADS_MAX).await? {
                 if !run.may_go_on() {
                     return Ok(removed);
                 }
@@ -65,7 +65,7 @@ impl Reconcile for Retention {
                 removed += 1;
             }
             let by = Principal::System { origin: Origin::default() };
-            for apk in superfluous(&self.store.apks_kept().await?, self.library.settings.versions_kept) {
+            for apk in superfluous(&self.store.apks_kept().await?, self.library.settings().versions_kept) {
                 if !run.may_go_on() {
                     return Ok(removed);
                 }
@@ -92,7 +92,7 @@ impl Reconcile for Sweep {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
             let mut removed = 0;
-            let there = self.library.objects.apks_before(run.now - SWEEP_AGE).await?;
+            let there = self.library.stored_before(run.now - SWEEP_AGE).await?;
             for apk in self.store.apks_deleted(&there).await? {
                 self.library.remove(apk).await?;
                 tracing::info!(event = "apks.left_file_removed", %apk);

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::ApkId;
+use domain::{ApkId, ServiceError};
 use tokio::fs::File;
 use tokio::sync::{Semaphore, watch};
 
 use super::incoming::Incoming;
 use super::objects::{Objects, disk};
-use crate::ServiceError;
 
 /// Files that are fetched from the store at a time.
 const FETCHES_MAX: usize = 2;

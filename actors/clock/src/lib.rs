@@ -1,4 +1,4 @@
-//! The one place in this crate that reads the clock.
+//! The one place of the server that reads the clock.
 
 use domain::Timestamp;
 

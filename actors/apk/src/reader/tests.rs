@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::*;
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/apks").join(name)).unwrap()
+    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/apks").join(name)).unwrap()
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<ApkFacts, Invalid> {

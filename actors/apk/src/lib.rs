@@ -1,21 +1,23 @@
 //! APKs: read and verified, kept in an object store, handed to devices.
 //!
 //! ```text
-//! reader    what a file is, and who signed it for certain
-//! incoming  a file that comes in, hashed as it grows
-//! objects   the store: apks/<id>.apk, uploads/<upload id>/<part>
-//! cache     files of a store that is far away, on this node's disk
-//! retention removes what nobody needs any more
+//! reader       what a file is, and who signed it for certain
+//! incoming     a file that comes in, hashed as it grows
+//! objects      the store: apks/<id>.apk, uploads/<upload id>/<part>
+//! cache        files of a store that is far away, on this node's disk
+//! file_sender  downloads, under a rate limit that they share
+//! signed_url   download addresses, which expire
 //! ```
 //!
 //! Nothing here is node-local but the cache: an upload that begins at one node goes on at any other.
 
 mod cache;
+pub mod file_sender;
 mod incoming;
 mod objects;
 pub mod reader;
-pub(crate) mod retention;
 mod settings;
+pub mod signed_url;
 #[cfg(test)]
 mod tests;
 
@@ -24,26 +26,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::{ApkId, ApkUploadId, Invalid, Timestamp};
+use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
 use secrecy::SecretBox;
 use store::ApkRow;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::ServiceError;
-use crate::file_sender::{RateLimiter, send_file};
-use crate::signed_url::{APK_FILES, UrlSigner};
 use cache::{Cache, Wanted};
+use file_sender::{RateLimiter, send_file};
 use incoming::{Incoming, Whole};
 use objects::{Objects, disk, part_name};
 use reader::ApkFacts;
 pub use settings::ApkSettings;
+use signed_url::{APK_FILES, UrlSigner};
 
 /// Files that are read and verified at a time; each takes a processor for a while.
 const READS_MAX: usize = 2;
 
 /// The library of a node.
 pub struct ApkLibrary {
-    pub(crate) settings: ApkSettings,
+    settings: ApkSettings,
     objects: Arc<Objects>,
     cache: Arc<Cache>,
     incoming: PathBuf,
@@ -103,7 +104,7 @@ impl ApkLibrary {
     }
 
     /// Whether an address of [`Self::download_url`] is ours and still holds.
-    pub(crate) fn holds(&self, apk: ApkId, expires: i64, signature: &str, now: Timestamp) -> bool {
+    pub fn holds(&self, apk: ApkId, expires: i64, signature: &str, now: Timestamp) -> bool {
         self.signer.holds(&file_path(apk), expires, signature, now)
     }
 
@@ -111,7 +112,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Overloaded when too many run.
-    pub(crate) fn download_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+    pub fn download_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
         Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.downloads_max"))
     }
 
@@ -119,7 +120,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Overloaded when too many run.
-    pub(crate) fn upload_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+    pub fn upload_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
         Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| ServiceError::Overloaded("apks.uploads_max"))
     }
 
@@ -127,7 +128,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The file cannot be had, or not soon.
-    pub(crate) async fn file(&self, apk: ApkRow, permit: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
+    pub async fn file(&self, apk: ApkRow, permit: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
         let stall_timeout = self.settings.stall_timeout;
         let file = match self.objects.local(apk.id) {
             Some(path) => tokio::fs::File::open(path).await.map_err(disk)?,
@@ -140,7 +141,7 @@ impl ApkLibrary {
     }
 
     /// A file that comes in.
-    pub(crate) async fn begin(&self) -> Result<IncomingFile, ServiceError> {
+    pub async fn begin(&self) -> Result<IncomingFile, ServiceError> {
         Ok(IncomingFile(Incoming::begin(&self.incoming).await.map_err(disk)?))
     }
 
@@ -148,7 +149,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub(crate) async fn put_part(&self, upload: ApkUploadId, bytes: Vec<Bytes>) -> Result<String, ServiceError> {
+    pub async fn put_part(&self, upload: ApkUploadId, bytes: Vec<Bytes>) -> Result<String, ServiceError> {
         let name = part_name();
         self.objects.put_part(upload, &name, bytes).await?;
         Ok(name)
@@ -158,7 +159,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable, or a part is not there.
-    pub(crate) async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<IncomingFile, ServiceError> {
+    pub async fn join(&self, upload: ApkUploadId, parts: &[String]) -> Result<IncomingFile, ServiceError> {
         let mut file = Incoming::begin(&self.incoming).await.map_err(disk)?;
         for part in parts {
             self.objects.part(upload, part, &mut file).await?;
@@ -170,7 +171,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub(crate) async fn forget_parts(&self, upload: ApkUploadId) -> Result<(), ServiceError> {
+    pub async fn forget_parts(&self, upload: ApkUploadId) -> Result<(), ServiceError> {
         self.objects.delete_parts(upload).await
     }
 
@@ -178,7 +179,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// Names `apk` and what is wrong.
-    pub(crate) async fn read(&self, file: &UploadedFile) -> Result<ApkFacts, ServiceError> {
+    pub async fn read(&self, file: &UploadedFile) -> Result<ApkFacts, ServiceError> {
         let _permit = self.reads.acquire().await.map_err(|_| ServiceError::Unavailable)?;
         let path = file.0.path().to_owned();
         // It has a limit on its time.
@@ -193,7 +194,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The store is unavailable.
-    pub(crate) async fn keep(&self, apk: ApkId, file: UploadedFile) -> Result<(), ServiceError> {
+    pub async fn keep(&self, apk: ApkId, file: UploadedFile) -> Result<(), ServiceError> {
         self.objects.put_apk(apk, file.0.path()).await?;
         if self.objects.local(apk).is_none() {
             // Devices will ask for it soon; if it does not fit it is fetched then.
@@ -202,47 +203,60 @@ impl ApkLibrary {
         Ok(())
     }
 
+    /// Files in the store that are older than `before`.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn stored_before(&self, before: Timestamp) -> Result<Vec<ApkId>, ServiceError> {
+        self.objects.apks_before(before).await
+    }
+
+    /// Settings of the library.
+    pub fn settings(&self) -> &ApkSettings {
+        &self.settings
+    }
+
     /// Removes the file of an APK.
     ///
     /// # Errors
     /// The store is unavailable.
-    pub(crate) async fn remove(&self, apk: ApkId) -> Result<(), ServiceError> {
+    pub async fn remove(&self, apk: ApkId) -> Result<(), ServiceError> {
         self.cache.forget(apk);
         self.objects.delete_apk(apk).await
     }
 }
 
 /// A file on its way in.
-pub(crate) struct IncomingFile(Incoming);
+pub struct IncomingFile(Incoming);
 
 /// A file that came in, whole.
-pub(crate) struct UploadedFile(Whole);
+pub struct UploadedFile(Whole);
 
 impl IncomingFile {
     /// Bytes so far.
-    pub(crate) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.0.size()
     }
 
     /// Adds bytes.
-    pub(crate) async fn add(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
+    pub async fn add(&mut self, bytes: &[u8]) -> Result<(), ServiceError> {
         self.0.add(bytes).await.map_err(disk)
     }
 
     /// Closes it.
-    pub(crate) async fn finish(self) -> Result<UploadedFile, ServiceError> {
+    pub async fn finish(self) -> Result<UploadedFile, ServiceError> {
         self.0.finish().await.map(UploadedFile).map_err(disk)
     }
 }
 
 impl UploadedFile {
     /// SHA-256, hex.
-    pub(crate) fn sha256(&self) -> &str {
+    pub fn sha256(&self) -> &str {
         &self.0.sha256
     }
 
     /// Bytes.
-    pub(crate) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.0.size
     }
 }

@@ -1,10 +1,10 @@
 //! Why a service refused or failed; `node` maps it to HTTP in one place.
 
-use domain::Invalid;
-use domain::access::Forbidden;
-use domain::api_token::ApiTokenError;
-use domain::deployment::{NoRollback, Refusal};
-use store::{Conflict, StoreError};
+use crate::Invalid;
+use crate::access::Forbidden;
+use crate::api_token::ApiTokenError;
+use crate::bulk;
+use crate::deployment::{NoRollback, Refusal};
 
 /// A refused or failed call.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// The same refusal for several callers at once.
-    pub(crate) fn repeated(&self) -> Self {
+    pub fn repeated(&self) -> Self {
         match self {
             Self::Unauthorized => Self::Unauthorized,
             Self::DeviceDeleted => Self::DeviceDeleted,
@@ -101,20 +101,13 @@ impl From<ApiTokenError> for ServiceError {
     }
 }
 
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Conflict(Conflict::AliasInUse) => Self::AliasInUse,
-            StoreError::Conflict(Conflict::UsernameInUse) => Self::UsernameInUse,
-            StoreError::Conflict(Conflict::FilterNameInUse) => Self::FilterNameInUse,
-            cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
-                tracing::warn!(event = "database.unavailable", %cause);
-                Self::Unavailable
-            }
-            other => {
-                tracing::error!(event = "database.failed", cause = %other);
-                Self::Internal
-            }
+impl From<bulk::Refusal> for ServiceError {
+    fn from(refusal: bulk::Refusal) -> Self {
+        match refusal {
+            bulk::Refusal::NotFound | bulk::Refusal::Deleted => Self::NotFound("device"),
+            bulk::Refusal::TooLate(_) => Self::WrongState("the device was deleted too long ago to be restored"),
+            bulk::Refusal::AliasInUse(alias) => Self::AliasHeld(alias),
+            bulk::Refusal::Invalid(invalid) => Self::Invalid(invalid),
         }
     }
 }

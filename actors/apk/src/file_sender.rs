@@ -19,7 +19,7 @@ const BURST: Duration = Duration::from_millis(250);
 
 /// The bytes `from ..= to` of a file, read in a task of its own that holds `permit`. A reader that takes nothing for
 /// `stall_timeout` loses the permit; what it gets then ends early.
-pub(crate) fn send_file(
+pub fn send_file(
     mut file: File,
     from: u64,
     to: u64,
@@ -65,7 +65,7 @@ pub(crate) fn send_file(
 }
 
 /// Rate limiter of all downloads together.
-pub(crate) struct RateLimiter {
+pub struct RateLimiter {
     bytes_per_second: u64,
     /// When everything reserved so far will have been sent.
     free_at: Mutex<Instant>,
@@ -73,7 +73,7 @@ pub(crate) struct RateLimiter {
 
 impl RateLimiter {
     /// Limiter of this rate; 0: no limit.
-    pub(crate) fn new(bytes_per_second: u64) -> Option<Arc<Self>> {
+    pub fn new(bytes_per_second: u64) -> Option<Arc<Self>> {
         (bytes_per_second > 0).then(|| Arc::new(Self { bytes_per_second, free_at: Mutex::new(Instant::now()) }))
     }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use apksig::{SigningBlock, ValueSigningBlock};
 use bytes::Bytes;
+use domain::ServiceError;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::location::{ApkLocation, ApkSource, how_to_get_one};
-use crate::ServiceError;
-use crate::apk_library::reader;
-use crate::file_sender::send_file;
+use super::location::{ApkLocation, ApkSource};
+use crate::how_to_get_one;
+use apk::file_sender::send_file;
+use apk::reader;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -86,7 +87,7 @@ struct Reading {
 }
 
 /// The APK of the node.
-pub(crate) struct AgentApk {
+pub struct AgentApk {
     locations: Vec<ApkLocation>,
     reading: Mutex<Option<Reading>>,
     downloads: Arc<Semaphore>,
@@ -103,12 +104,13 @@ pub struct ApkDownload {
 }
 
 impl AgentApk {
-    pub(crate) fn new(locations: Vec<ApkLocation>, downloads_max: usize, stall_timeout: Duration) -> Self {
+    /// The first APK found in `locations`, for so many downloads at a time.
+    pub fn new(locations: Vec<ApkLocation>, downloads_max: usize, stall_timeout: Duration) -> Self {
         Self { locations, reading: Mutex::new(None), downloads: Arc::new(Semaphore::new(downloads_max)), stall_timeout }
     }
 
     /// Location of the APK. It is searched each time, so a file that was just built counts at once.
-    pub(crate) async fn location(&self) -> Option<&ApkLocation> {
+    pub async fn location(&self) -> Option<&ApkLocation> {
         for location in &self.locations {
             let is_file = async || tokio::fs::metadata(&location.file).await.is_ok_and(|metadata| metadata.is_file());
             if location.source == ApkSource::Setting || is_file().await {
@@ -122,7 +124,7 @@ impl AgentApk {
     ///
     /// # Errors
     /// Why it cannot be read, or that it is no APK.
-    pub(crate) async fn read(&self, location: &ApkLocation) -> Result<Arc<ApkFacts>, Arc<str>> {
+    pub async fn read(&self, location: &ApkLocation) -> Result<Arc<ApkFacts>, Arc<str>> {
         // One at a time: a new file is read once, however many ask for it.
         let mut reading = self.reading.lock().await;
         let metadata = tokio::fs::metadata(&location.file).await;
@@ -148,7 +150,7 @@ impl AgentApk {
     ///
     /// # Errors
     /// There is none, it cannot be read, or is no APK.
-    pub(crate) async fn facts(&self) -> Result<Arc<ApkFacts>, ServiceError> {
+    pub async fn facts(&self) -> Result<Arc<ApkFacts>, ServiceError> {
         Ok(self.located().await?.1)
     }
 
@@ -167,7 +169,7 @@ impl AgentApk {
     ///
     /// # Errors
     /// Overloaded when too many run, not found without an APK, or as [`Self::facts`].
-    pub(crate) async fn open(&self) -> Result<ApkDownload, ServiceError> {
+    pub async fn open(&self) -> Result<ApkDownload, ServiceError> {
         let permit = Arc::clone(&self.downloads).try_acquire_owned();
         let permit = permit.map_err(|_| ServiceError::Overloaded("enrollment.agent_apk_downloads_max"))?;
         if self.location().await.is_none() {
@@ -385,7 +387,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_real_apk_tells_its_version_and_a_damaged_one_what_is_wrong() {
-        let fixture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/apks/agent-121.apk")).unwrap();
+        let fixture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/apks/agent-121.apk")).unwrap();
         let path = write("real", &fixture);
         let apk = AgentApk::new(vec![at(ApkSource::DataFolder, &path)], 1, Duration::from_secs(5));
         let version = apk.facts().await.unwrap().version.clone().unwrap();

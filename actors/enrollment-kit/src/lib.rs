@@ -6,11 +6,11 @@
 //! quote      values as text of bash, PowerShell, cmd and the device's own shell
 //! script     templates/*, filled in
 //! location   where a node looks for the APK
-//! apk        the APK's file: its digest, its signer, its version
+//! agent_apk  the APK's file: its digest, its signer, its version
 //! qr         the payload of Android's provisioning, and its picture
 //! ```
 
-pub mod apk;
+pub mod agent_apk;
 pub mod failures;
 pub mod location;
 pub mod qr;
@@ -21,8 +21,8 @@ mod settings;
 use domain::{Invalid, Timestamp};
 use secrecy::SecretBox;
 
-use crate::signed_url::{AGENT_APK, UrlSigner};
-use apk::AgentApk;
+use agent_apk::AgentApk;
+use apk::signed_url::{AGENT_APK, UrlSigner};
 pub use settings::KitSettings;
 
 /// The agent's package.
@@ -48,28 +48,29 @@ pub const APP_OPERATION: &str = "GET_USAGE_STATS";
 pub const SERVER_URL_MAX_BYTES: usize = 300;
 
 /// Enrollment kit: everything that scripts and QR codes need.
-pub(crate) struct EnrollmentKit {
+pub struct EnrollmentKit {
     /// How devices reach the server, where that is configured.
-    pub(crate) public_url: Option<String>,
+    pub public_url: Option<String>,
     /// How this node is reached otherwise.
     listen_url: String,
     /// The agent's APK.
-    pub(crate) apk: AgentApk,
+    pub apk: AgentApk,
     /// Signs and checks the APK's addresses.
-    pub(crate) signer: UrlSigner,
+    pub signer: UrlSigner,
     /// The signing certificate's SHA-256, where it is configured.
-    pub(crate) configured_signer: Option<[u8; 32]>,
+    pub configured_signer: Option<[u8; 32]>,
 }
 
 impl EnrollmentKit {
-    pub(crate) fn new(settings: KitSettings, master_key: &SecretBox<Vec<u8>>) -> Self {
+    /// The kit of a node; addresses of the APK are signed with a key derived from `master_key`.
+    pub fn new(settings: KitSettings, master_key: &SecretBox<Vec<u8>>) -> Self {
         let KitSettings { public_url, listen_url, agent_apk_locations, agent_signer_sha256, downloads_max, stall_timeout } = settings;
         let apk = AgentApk::new(agent_apk_locations, downloads_max, stall_timeout);
         Self { public_url, listen_url, apk, signer: UrlSigner::new(master_key, AGENT_APK.0), configured_signer: agent_signer_sha256 }
     }
 
     /// The address to hand to devices: the one asked for, the configured one, or where this node listens.
-    pub(crate) fn server_url(&self, wanted: Option<String>) -> Result<String, Invalid> {
+    pub fn server_url(&self, wanted: Option<String>) -> Result<String, Invalid> {
         match wanted {
             Some(url) => checked_server_url(&url),
             None => Ok(self.public_url.clone().unwrap_or_else(|| self.listen_url.clone())),
@@ -77,7 +78,7 @@ impl EnrollmentKit {
     }
 
     /// Download address of the APK, valid until `expires_at`.
-    pub(crate) fn apk_url(&self, server_url: &str, expires_at: Timestamp) -> String {
+    pub fn apk_url(&self, server_url: &str, expires_at: Timestamp) -> String {
         let expires = expires_at.timestamp();
         format!("{server_url}{0}?expires={expires}&signature={1}", AGENT_APK.1, self.signer.sign(AGENT_APK.1, expires))
     }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretBox};
 use sha2::Sha256;
 
 /// The agent's APK. The file is not part of the address: it outlives an update of the APK.
-pub(crate) const AGENT_APK: (&[u8], &str) = (b"nexmdm-agent-apk-url-v1", "/v1/agent/apk");
+pub const AGENT_APK: (&[u8], &str) = (b"nexmdm-agent-apk-url-v1", "/v1/agent/apk");
 /// Files of the APK library; each has an address of its own.
 pub const APK_FILES: &[u8] = b"nexmdm-apk-file-url-v1";
 

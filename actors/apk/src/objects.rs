@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{ApkId, ApkUploadId, Invalid, Timestamp};
+use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -17,7 +17,6 @@ use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 use super::incoming::Incoming;
-use crate::ServiceError;
 
 /// Bytes read from a file at a time on their way to the store.
 const CHUNK_BYTES: usize = 1 << 20;

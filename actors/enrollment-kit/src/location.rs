@@ -10,13 +10,13 @@ const RELEASE_BUILD_FILE: &str = "android-agent/out/nexmdm-agent-release.apk";
 const DEBUG_BUILD_FILE: &str = "android-agent/out/nexmdm-agent-debug.apk";
 
 /// How a node gets an APK of the agent: text of a remedy, as a literal so that refusals can be put together from it.
+#[macro_export]
 macro_rules! how_to_get_one {
     () => {
         "build it with `make agent` in the checkout, put it into the data folder as agent/nexmdm-agent.apk, or set \
          enrollment.agent_apk_file to its path"
     };
 }
-pub(crate) use how_to_get_one;
 
 /// Origin of the agent's APK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
