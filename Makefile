@@ -60,10 +60,11 @@ screenshots:
 	@.ci/install-deps test
 	$(CARGO) test --workspace --test suite -- --ignored screenshots_of_the_documentation
 
-## Circles between modules, format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
+## Circles between modules, faces below the services, format, clippy without a warning, the agent's code, and, where cargo-deny is installed, dependencies.
 lint:
 	@.ci/install-deps run
 	.ci/rooms
+	.ci/layers
 	$(MAKE) agent-lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apk::ApkLibrary;
 use chrono::TimeDelta;
 use domain::ServiceError;
 use domain::access::{Origin, Principal};
@@ -16,7 +17,6 @@ use futures_util::future::BoxFuture;
 use store::{DeletedApk, Store};
 
 use crate::reconcile::{Reconcile, Reconciler, Run};
-use apk::ApkLibrary;
 
 /// Uploads that are removed in one run.
 const UPLOADS_MAX: i64 = 100;

@@ -23,8 +23,8 @@ use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
 use tokio::sync::watch;
 
-use crate::messages::{Change, Changes, ChangesRequest};
 use change_log::ChangeLog;
+use link::messages::{Change, Changes, ChangesRequest};
 
 /// How often counts are made anew.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);

@@ -19,11 +19,11 @@ const AUDIT_HEAD_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Retention of failed sign-ins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FailuresKept {
+pub struct FailuresKept {
     /// For how long after the last failure.
-    pub(crate) age: TimeDelta,
+    pub age: TimeDelta,
     /// Of how many names.
-    pub(crate) names_max: i64,
+    pub names_max: i64,
 }
 
 /// The reconcilers of accounts and of the audit trail. Every node runs both: what one node removed, another does not find.

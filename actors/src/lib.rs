@@ -1,8 +1,8 @@
-//! The system itself: device actors under shard supervisors, the heartbeat
-//! writers, and the services that both faces (HTTP and dashboard) call.
+//! The runtime: device actors under shard supervisors, the heartbeat
+//! writers, and what runs once per node or cluster.
 //!
 //! ```text
-//! System
+//! Runtime
 //! ├── Reconcilers               partitions, hours and samples of history, retention, refreshes, each an actor
 //! ├── HeartbeatWriters          bounded queues in front of the dual write
 //! ├── EventWriter               records what happened to devices
@@ -17,29 +17,24 @@
 
 pub mod agent_updates;
 mod apk_retention;
-pub mod console;
-pub mod crypto;
 pub mod deployment;
 pub mod device;
 pub mod fleet_view;
 mod history;
 mod housekeeping;
-pub mod link;
 mod local_node;
 pub mod messages;
 pub mod metrics;
 pub mod ownership;
 mod partition;
 pub mod placement;
-pub mod push;
 pub mod reconcile;
 pub mod router;
 mod rpc;
-pub mod services;
 pub mod settings;
 pub mod shard;
 pub mod sockets;
 mod system;
 pub mod writers;
 
-pub use system::{ClusterStart, Secrets, StartError, System};
+pub use system::{ClusterStart, Runtime, Secrets, StartError};

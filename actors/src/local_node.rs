@@ -6,14 +6,14 @@ use domain::shard::ShardId;
 use domain::{DeviceId, ServiceError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use link::message::NodeStats;
+use link::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
+use link::{HeartbeatAnswer, LocalNode};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use crate::device::DeviceMsg;
 use crate::fleet_view::FleetView;
-use crate::link::message::NodeStats;
-use crate::link::{HeartbeatAnswer, LocalNode};
-use crate::messages::{Changes, ChangesRequest, DeviceReply, DeviceRequest, ForwardedHeartbeat, SocketPush};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 use crate::reconcile::Reconcilers;

@@ -1,10 +1,14 @@
-//! Prometheus metrics of actors and services. No device id is ever a label.
+//! Prometheus metrics of the runtime. No device id is ever a label.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// Every metric of this crate.
+/// Every metric of this crate, and of the crates below it.
 #[derive(Clone)]
 pub struct Metrics {
+    /// Of push messages.
+    pub push: push::metrics::Metrics,
+    /// Of the link between nodes.
+    pub link: link::metrics::Metrics,
     /// Heartbeats by outcome.
     pub heartbeats: IntCounterVec,
     /// Heartbeats between intake and commit.
@@ -17,8 +21,6 @@ pub struct Metrics {
     pub device_restarts: IntCounter,
     /// Batches of heartbeats that a defect kept from being written.
     pub writer_panics: IntCounter,
-    /// Heartbeats that came in for a device of another node, by what became of them.
-    pub forwarded: IntCounterVec,
     /// Shards that this node owns.
     pub shards_owned: IntGauge,
     /// Whether this node's lease holds.
@@ -27,24 +29,6 @@ pub struct Metrics {
     pub shard_moves: IntCounterVec,
     /// Duration of taking shards over: devices loaded and running.
     pub activation_seconds: Histogram,
-    /// Calls to other nodes by kind and outcome.
-    pub link_calls: IntCounterVec,
-    /// Round trip of a sign of life, by peer.
-    pub link_seconds: prometheus::HistogramVec,
-    /// Peers with a live link.
-    pub link_peers: IntGauge,
-    /// Connections to the cluster port that were refused, by reason.
-    pub link_refused: IntCounterVec,
-    /// Enrollments by outcome.
-    pub enrollments: IntCounterVec,
-    /// Sign-ins by outcome.
-    pub logins: IntCounterVec,
-    /// Names locked out of signing in.
-    pub lockouts: IntCounter,
-    /// API tokens shown, by outcome.
-    pub api_token_auth: IntCounterVec,
-    /// Device authentications by kind and outcome.
-    pub device_auth: IntCounterVec,
     /// Open agent sockets.
     pub agent_sockets: IntGauge,
     /// Open commands of devices that this node owns.
@@ -83,22 +67,6 @@ pub struct Metrics {
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
-    /// Push messages by outcome.
-    pub fcm_messages: IntCounterVec,
-    /// Push messages to UnifiedPush endpoints by outcome.
-    pub unified_push_messages: IntCounterVec,
-    /// Duration of sending a push message.
-    pub fcm_seconds: Histogram,
-    /// Push messages that wait to be sent.
-    pub fcm_queued: IntGauge,
-    /// Whether push needs an operator.
-    pub fcm_misconfigured: IntGauge,
-    /// Access tokens for push asked for, by outcome.
-    pub fcm_token_requests: IntCounterVec,
-    /// Checks for an update of the agent, by answer.
-    pub agent_update_checks: IntCounterVec,
-    /// Reports of agent updates, by event; repeats are not counted.
-    pub agent_update_reports: IntCounterVec,
     /// Builds of the agent that the server took out.
     pub agent_builds_halted: IntGauge,
 }
@@ -114,6 +82,8 @@ impl Metrics {
             Ok(metric)
         }
         Ok(Self {
+            push: push::metrics::Metrics::register(registry)?,
+            link: link::metrics::Metrics::register(registry)?,
             heartbeats: kept(
                 registry,
                 IntCounterVec::new(
@@ -181,16 +151,6 @@ impl Metrics {
                 registry,
                 IntCounter::new("nexmdm_heartbeat_writer_panics_total", "Heartbeat batches lost to a panic of the writer")?,
             )?,
-            forwarded: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "nexmdm_heartbeats_forwarded_total",
-                        "Heartbeats for devices of other nodes, by outcome: stored by the owner or by this node",
-                    ),
-                    &["outcome"],
-                )?,
-            )?,
             shards_owned: kept(registry, IntGauge::new("nexmdm_cluster_shards", "Shards owned by this node")?)?,
             lease_holds: kept(registry, IntGauge::new("nexmdm_cluster_lease_holds", "1 while this node's lease is valid")?)?,
             shard_moves: kept(
@@ -202,46 +162,6 @@ impl Metrics {
                 Histogram::with_opts(
                     HistogramOpts::new("nexmdm_cluster_activation_seconds", "Time to load and start the devices of claimed shards")
                         .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
-                )?,
-            )?,
-            link_calls: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_link_calls_total", "Calls to other nodes by kind and outcome"), &["kind", "outcome"])?,
-            )?,
-            link_seconds: kept(
-                registry,
-                prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_link_round_trip_seconds", "Round trip time of pings between nodes")
-                        .buckets(vec![0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0]),
-                    &["peer"],
-                )?,
-            )?,
-            link_peers: kept(registry, IntGauge::new("nexmdm_link_peers", "Peers with a live link")?)?,
-            link_refused: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_link_refused_total", "Refused connections to the cluster port, by reason"),
-                    &["reason"],
-                )?,
-            )?,
-            enrollments: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_enrollments_total", "Enrollments by outcome"), &["outcome"])?,
-            )?,
-            logins: kept(registry, IntCounterVec::new(Opts::new("nexmdm_logins_total", "Sign-ins by outcome"), &["outcome"])?)?,
-            lockouts: kept(
-                registry,
-                IntCounter::new("nexmdm_sign_in_lockouts_total", "Lockouts after failed sign-ins, extensions included")?,
-            )?,
-            api_token_auth: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_api_token_auth_total", "API token authentications by outcome"), &["outcome"])?,
-            )?,
-            device_auth: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_device_auth_total", "Device authentications by kind of token and outcome"),
-                    &["kind", "outcome"],
                 )?,
             )?,
             agent_sockets: kept(registry, IntGauge::new("nexmdm_agent_sockets", "Open agent sockets")?)?,
@@ -308,44 +228,6 @@ impl Metrics {
             default_partition_rows: kept(
                 registry,
                 IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats in the default partition")?,
-            )?,
-            fcm_messages: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by outcome"), &["outcome"])?,
-            )?,
-            unified_push_messages: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_unified_push_messages_total", "Messages to UnifiedPush endpoints by outcome"),
-                    &["outcome"],
-                )?,
-            )?,
-            fcm_seconds: kept(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_fcm_send_seconds", "Response time of FCM, without local queueing")
-                        .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
-                )?,
-            )?,
-            fcm_queued: kept(registry, IntGauge::new("nexmdm_fcm_queue_messages", "Queued push messages")?)?,
-            fcm_misconfigured: kept(
-                registry,
-                IntGauge::new("nexmdm_fcm_misconfigured", "1 while push is misconfigured, until a message is accepted")?,
-            )?,
-            fcm_token_requests: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_fcm_token_requests_total", "FCM access token requests by outcome"), &["outcome"])?,
-            )?,
-            agent_update_checks: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_agent_update_checks_total", "Agent update checks by answer"), &["answer"])?,
-            )?,
-            agent_update_reports: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_agent_update_reports_total", "Agent update reports of devices, without repeats"),
-                    &["event"],
-                )?,
             )?,
             agent_builds_halted: kept(registry, IntGauge::new("nexmdm_agent_builds_halted", "Halted agent builds")?)?,
         })

@@ -15,18 +15,18 @@ use std::time::Duration;
 use domain::device::{DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId, ServiceError};
+use link::Links;
+use link::cluster_view::ClusterView;
+use link::messages::{DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketRef};
 use ractor::ActorRef;
 use store::{HeartbeatRow, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::device::DeviceMsg;
-use crate::link::Links;
-use crate::messages::{
-    DeviceCredentials, DeviceReply, DeviceRequest, ForwardedHeartbeat, HeartbeatAck, HeartbeatOutcome, SignedCommand, SocketRef,
-};
+use crate::messages::DeviceCredentials;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership};
+use crate::ownership::Ownership;
 use crate::rpc::call;
 use crate::shard::{Directory, ShardMsg, ShardTable};
 use crate::writers::{HeartbeatWriters, WriteJob};
@@ -322,7 +322,7 @@ impl DeviceRouter {
         for (at, outcome) in open.iter().zip(waiting) {
             let answer = outcome.await.unwrap_or(Err(ServiceError::Unavailable));
             let label = if answer.is_ok() { "persisted_here" } else { "failed" };
-            self.0.metrics.forwarded.with_label_values(&[label]).inc();
+            self.0.metrics.link.forwarded.with_label_values(&[label]).inc();
             answers[*at] = answer.map(|ack| Acknowledged { outcome: ack.outcome, owner: None, commands: vec![] });
         }
     }

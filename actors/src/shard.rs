@@ -16,12 +16,12 @@ use dashmap::DashMap;
 use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, ServiceError, Timestamp};
+use link::messages::PendingCommand;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use store::{OpenCommandScope, Store, StoredDevice};
 
 use crate::device::{DeviceActor, DeviceArguments, DeviceContext, DeviceMsg, DeviceSupervisor};
-use crate::messages::PendingCommand;
 use crate::metrics::Metrics;
 
 /// Interval of checking the deadlines.

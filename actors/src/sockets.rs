@@ -10,11 +10,12 @@ use dashmap::DashMap;
 use domain::shard::shard_of;
 use domain::{DeviceId, NodeId, ServiceError};
 use futures_util::StreamExt;
+use link::Links;
+use link::cluster_view::{ClusterView, ShardOwner};
+use link::messages::{DeviceRequest, SocketPush, SocketRef};
 use tokio::sync::{mpsc, watch};
 
-use crate::link::Links;
-use crate::messages::{DeviceCredentials, DeviceRequest, SocketPort, SocketPush, SocketRef};
-use crate::ownership::{ClusterView, ShardOwner};
+use crate::messages::{DeviceCredentials, SocketPort};
 use crate::router::DeviceRouter;
 
 /// The node's end of a socket.
@@ -52,7 +53,7 @@ impl SocketHub {
 
     /// Enters a socket; it is taken out when the answer is dropped. The number is random, so
     /// that it names one socket in the whole cluster.
-    pub(crate) fn enter(self: &Arc<Self>, credentials: DeviceCredentials, sender: SocketSender) -> SocketEntry {
+    pub fn enter(self: &Arc<Self>, credentials: DeviceCredentials, sender: SocketSender) -> SocketEntry {
         let number = rand::random();
         self.open.insert(number, OpenSocket { credentials, sender });
         SocketEntry { hub: Arc::clone(self), number }

@@ -178,7 +178,7 @@ impl AgentSocket {
 
     /// Sends any text as a frame.
     pub async fn send_text(&mut self, text: String) -> Result<()> {
-        timeout(FRAME_TIMEOUT, self.stream.send(Message::text(text))).await.context("the socket takes nothing more")??;
+        timeout(FRAME_TIMEOUT, self.stream.send(Message::text(text))).await.context("the socket accepts no more data")??;
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl AgentSocket {
     /// are answered on the way.
     pub async fn next(&mut self) -> Result<Option<DownFrame>> {
         loop {
-            let message = timeout(FRAME_TIMEOUT, self.stream.next()).await.context("no frame within the deadline")?;
+            let message = timeout(FRAME_TIMEOUT, self.stream.next()).await.context("timeout waiting for a frame")?;
             match message {
                 None | Some(Ok(Message::Close(_))) | Some(Err(WsError::ConnectionClosed | WsError::Protocol(_) | WsError::Io(_))) => {
                     return Ok(None);

@@ -177,6 +177,6 @@ impl Api {
                 None => return Ok(tasks),
             }
         }
-        bail!("the list of tasks does not end")
+        bail!("the list of tasks has too many pages")
     }
 }

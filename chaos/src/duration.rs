@@ -16,15 +16,15 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         let (number, tail) = rest.split_at(digits);
         let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
-        let number: f64 = number.parse().map_err(|_| format!("`{text}` is no duration; write it like 300s, 2m or 500ms"))?;
+        let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a duration such as 300s, 2m or 500ms"))?;
         let unit_s = match unit {
             "ms" => 0.001,
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3_600.0,
             "d" => 86_400.0,
-            "" => return Err(format!("`{text}` lacks a unit: ms, s, m, h or d")),
-            other => return Err(format!("`{other}` is no unit: use ms, s, m, h or d")),
+            "" => return Err(format!("`{text}`: unit missing (ms, s, m, h or d)")),
+            other => return Err(format!("unknown unit `{other}`: use ms, s, m, h or d")),
         };
         let part = Duration::try_from_secs_f64(number * unit_s).map_err(|_| format!("`{text}` is too long"))?;
         total = total.checked_add(part).ok_or_else(|| format!("`{text}` is too long"))?;

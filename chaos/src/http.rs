@@ -49,13 +49,13 @@ impl FromStr for ServerUrl {
         if text.starts_with("https://") {
             return Err("https is not spoken here: the simulator measures nodes, not TLS; give the node's plain http address".into());
         }
-        let rest = text.strip_prefix("http://").ok_or_else(|| format!("`{text}` does not begin with http://"))?;
+        let rest = text.strip_prefix("http://").ok_or_else(|| format!("`{text}` does not start with http://"))?;
         let authority = rest.trim_end_matches('/');
         if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
-            return Err(format!("`{text}` is not of the form http://host:port"));
+            return Err(format!("`{text}`: expected the form http://host:port"));
         }
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| format!("`{port}` is no port"))?),
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| format!("`{port}` is not a port"))?),
             _ => (authority, 80),
         };
         Ok(Self { host: host.to_owned(), port })

@@ -5,11 +5,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use actors::link::LinkSettings;
-use actors::link::tls::{LinkTls, NodeCertificate};
 use actors::placement::ClusterOptions;
 use actors::{ClusterStart, Secrets};
 use anyhow::{Context, bail};
+use link::LinkSettings;
+use link::tls::{LinkTls, NodeCertificate};
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret, SecretBox};
 use store::Store;
@@ -45,7 +45,7 @@ impl NodeLock {
     }
 }
 
-/// Everything that [`actors::System::start`] needs to take part in the cluster.
+/// Everything that [`services::System::start`] needs to take part in the cluster.
 ///
 /// # Errors
 /// A certificate cannot be read or made, or the port is taken.

@@ -1,119 +1,62 @@
 //! Commands at the edge: an action and its parameters from JSON, and what devices say of how they ended.
 
-use actors::services::CommandResult;
-use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
-use domain::command::{CommandOutcome, Report};
-use domain::text::bounded;
+use std::collections::BTreeMap;
+
+use domain::action::{Action, ActionKind};
+use domain::command::{CommandOutcome, Report, ResultPayload};
+use domain::param::{ParamKind, ParamSpec, ParamValue};
 use domain::{CommandId, DeviceId, Invalid};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use store::ResultPayload;
+use services::CommandResult;
 use wire::command::{ActionResult, LegacyAck};
 
 use crate::api_error::ApiError;
 use crate::present;
-
-/// Longest message of a device, in characters.
-const MESSAGE_MAX_CHARS: usize = 1_000;
-/// Longest code of a device, in characters.
-const CODE_MAX_CHARS: usize = 100;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParams {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ring {
-    #[serde(default = "ring_default_s")]
-    duration_s: u32,
-}
-
-fn ring_default_s() -> u32 {
-    RING_DEFAULT_S
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Launch {
-    package: String,
-    #[serde(default)]
-    intent: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Package {
-    package: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wifi {
-    ssid: String,
-    security: String,
-    #[serde(default)]
-    password: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Exec {
-    name: String,
-}
 
 /// An action by name with its parameters; absent ones are an empty object.
 ///
 /// # Errors
 /// Names the action or the parameter, as `params.<name>`, and the problem. A value is never repeated: it may be secret.
 pub(crate) fn action(name: &str, params: Option<Value>) -> Result<Action, Invalid> {
-    let params = params.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    if !params.is_object() {
-        return Err(Invalid::new("params", "not an object"));
-    }
-    let action = match ActionKind::parse("action", name)? {
-        ActionKind::Ping => none(params, Action::Ping)?,
-        ActionKind::Reboot => none(params, Action::Reboot)?,
-        ActionKind::Wake => none(params, Action::Wake)?,
-        ActionKind::Lock => none(params, Action::Lock)?,
-        ActionKind::Update => none(params, Action::Update)?,
-        ActionKind::RotateKey => none(params, Action::RotateKey)?,
-        ActionKind::Sync => none(params, Action::Sync)?,
-        ActionKind::Ring => Action::Ring { duration_s: parse_params::<Ring>(params)?.duration_s },
-        ActionKind::LaunchApp => {
-            let Launch { package, intent } = parse_params(params)?;
-            Action::LaunchApp { package, intent }
-        }
-        ActionKind::RestartApp => Action::RestartApp { package: parse_params::<Package>(params)?.package },
-        ActionKind::ClearAppData => Action::ClearAppData { package: parse_params::<Package>(params)?.package },
-        ActionKind::SetMonitoredApp => Action::SetMonitoredApp { package: parse_params::<Package>(params)?.package },
-        ActionKind::WifiConnect => {
-            let Wifi { ssid, security, password } = parse_params(params)?;
-            Action::WifiConnect { ssid, security: WifiSecurity::parse("params.security", &security)?, password }
-        }
-        ActionKind::Exec => Action::Exec { name: parse_params::<Exec>(params)?.name },
+    let kind = ActionKind::parse("action", name)?;
+    let params = match params {
+        None => serde_json::Map::new(),
+        Some(Value::Object(params)) => params,
+        Some(_) => return Err(Invalid::new("params", "not an object")),
     };
-    action.checked()
-}
-
-fn none(params: Value, action: Action) -> Result<Action, Invalid> {
-    parse_params::<NoParams>(params).map(|_| action)
-}
-
-fn parse_params<T: DeserializeOwned>(params: Value) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(params).map_err(|error| {
-        let path = error.path().to_string();
-        let told = error.into_inner().to_string();
-        let problem = match told.split_once(':') {
-            // The library goes on with the value.
-            Some(("invalid type" | "invalid value", rest)) => {
-                format!("not {}", rest.rsplit_once("expected ").map_or("a valid value", |(_, wanted)| wanted))
-            }
-            _ => told.chars().take(160).collect(),
+    let mut given = BTreeMap::new();
+    for (name, value) in params {
+        let value = match kind.spec().param(&name) {
+            Some(spec) => param_value(spec, value)?,
+            // It is refused by its name.
+            None => Some(ParamValue::Flag(true)),
         };
-        Invalid::new(if path == "." { "params".to_owned() } else { format!("params.{path}") }, problem)
-    })
+        given.extend(value.map(|value| (name, value)));
+    }
+    Action::parse(kind, given)
+}
+
+/// Value of a parameter from JSON; `None` for null.
+///
+/// # Errors
+/// It is of another kind.
+pub(crate) fn param_value(spec: &ParamSpec, value: Value) -> Result<Option<ParamValue>, Invalid> {
+    match (spec.kind, value) {
+        (_, Value::Null) => Ok(None),
+        (ParamKind::Integer { .. }, Value::Number(number)) => match (number.as_i64(), number.is_u64()) {
+            (Some(number), _) => Ok(Some(ParamValue::Integer(number))),
+            (None, true) => Ok(Some(ParamValue::Integer(i64::MAX))),
+            (None, false) => Err(spec.wrong_type()),
+        },
+        (ParamKind::Flag, Value::Bool(on)) => Ok(Some(ParamValue::Flag(on))),
+        (ParamKind::Texts { .. }, Value::Object(fields)) => {
+            let text = |(name, value)| if let Value::String(text) = value { Ok((name, text)) } else { Err(spec.wrong_type()) };
+            fields.into_iter().map(text).collect::<Result<_, _>>().map(|texts| Some(ParamValue::Texts(texts)))
+        }
+        (ParamKind::Integer { .. } | ParamKind::Flag | ParamKind::Texts { .. }, _) => Err(spec.wrong_type()),
+        (_, Value::String(text)) => Ok(Some(ParamValue::Text(text))),
+        _ => Err(spec.wrong_type()),
+    }
 }
 
 /// What a device says of a command.
@@ -138,11 +81,6 @@ pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandR
             None => return Err(Invalid::new("outcome", "not one of received, success, failed, skipped, timeout").into()),
         },
     };
-    for (field, value, most) in [("message", &message, MESSAGE_MAX_CHARS), ("code", &code, CODE_MAX_CHARS)] {
-        if let Some(value) = value {
-            bounded(field, value, most)?;
-        }
-    }
     let data = match data {
         None | Some(Value::Null) => None,
         Some(object @ Value::Object(_)) if !object.to_string().contains("\\u0000") => Some(object.to_string()),
@@ -187,7 +125,10 @@ mod tests {
         assert_eq!(field("ring", json!({"duration_s": 301})), "params.duration_s");
         assert_eq!(field("ping", json!({"loud": true})), "params.loud");
         assert_eq!(field("ping", json!([])), "params");
-        assert_eq!(field("launch_app", json!({})), "params");
+        assert_eq!(field("launch_app", json!({})), "params.package");
+        assert_eq!(field("ring", json!({"duration_s": 2.5})), "params.duration_s");
+        assert_eq!(field("ring", json!({"duration_s": u64::MAX})), "params.duration_s");
+        assert_eq!(field("ring", json!("loud")), "params");
         assert_eq!(field("explode", json!({})), "action");
         assert_eq!(field("deploy_apk", json!({})), "action");
         let refused = action("wifi_connect", Some(json!({"ssid": "s", "security": "wpa2", "password": 12345678}))).unwrap_err();
@@ -195,7 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn results_are_read_with_their_limits() {
+    fn limits_are_those_that_agents_check() {
+        let cases: Vec<Value> = serde_json::from_str(include_str!("../../actors/wire/fixtures/actions.json")).unwrap();
+        for case in &cases {
+            let mut params = case["params"].clone();
+            // The program is the server's own, by the name.
+            params.as_object_mut().unwrap().remove("argv");
+            let read = action(case["action"].as_str().unwrap(), Some(params));
+            assert_eq!(read.is_ok(), case["valid"] == true, "{case}: {read:?}");
+        }
+        for kind in ActionKind::ALL {
+            let of_kind = |valid: bool| cases.iter().any(|case| case["action"] == kind.as_str() && case["valid"] == valid);
+            assert!(of_kind(true) && (of_kind(false) || kind.spec().params.is_empty()), "{}", kind.as_str());
+        }
+    }
+
+    #[test]
+    fn results_are_read_field_by_field() {
         let me = DeviceId(uuid::Uuid::from_u128(7));
         let said =
             |told: Value| result(me, serde_json::from_value(told).unwrap()).map_err(|error| (error.status().as_u16(), error.detail()));
@@ -207,7 +164,6 @@ mod tests {
             (json!({"request_id": id, "outcome": "done"}), 422),
             (json!({"outcome": "success"}), 422),
             (json!({"request_id": "7", "outcome": "success"}), 404),
-            (json!({"request_id": id, "outcome": "success", "message": "x".repeat(1001)}), 422),
             (json!({"request_id": id, "outcome": "success", "data": [1]}), 422),
             (json!({"request_id": id, "outcome": "success", "finished_at": "today"}), 422),
             (json!({"request_id": id, "outcome": "success", "device_id": id}), 403),

@@ -3,7 +3,6 @@
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
-use actors::console::Console;
 use anyhow::{Context, bail};
 use domain::access::{Principal, Role};
 use domain::account::AccountChange;
@@ -11,6 +10,7 @@ use domain::audit::Head;
 use domain::enrollment::TokenRequest;
 use domain::query::PAGE_MAX;
 use secrecy::SecretString;
+use services::console::Console;
 
 use crate::cli::{AuditCommand, TokenCommand, UserCommand};
 use crate::config::Config;
@@ -20,8 +20,8 @@ use crate::{secrets, serve};
 /// `nexmdm config check`: reading it was the check.
 pub(crate) fn config_check(config: &Config) -> anyhow::Result<()> {
     secrets::check_given(config)?;
-    if let Some(fcm) = config.settings().fcm {
-        actors::push::PushSender::check(&fcm)?;
+    if let Some(fcm) = config.settings().runtime.fcm {
+        push::PushSender::check(&fcm)?;
     }
     println!("The configuration is valid.");
     Ok(())
@@ -61,7 +61,7 @@ pub(crate) async fn drain(config: Config, name: Option<String>, cancel: bool, wa
 
 async fn drain_over(database: &Database, name: &str, cancel: bool, patience: Duration) -> anyhow::Result<()> {
     let store = &database.cluster_store;
-    actors::services::set_draining(store, &console_user(), name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
+    services::set_draining(store, &console_user(), name, !cancel).await.map_err(for_console).with_context(|| name.to_owned())?;
     if cancel {
         println!("{name} accepts shards again.");
         return Ok(());
@@ -166,7 +166,7 @@ fn password(from_stdin: bool) -> anyhow::Result<(SecretString, String)> {
         std::io::stdin().lock().read_line(&mut line).context("standard input")?;
         return Ok((line.trim_end_matches(['\r', '\n']).into(), String::new()));
     }
-    let password = actors::crypto::random_token().map_err(for_console)?;
+    let password = services::crypto::random_token().map_err(for_console)?;
     let shown = format!("\nPassword: {password}");
     Ok((password.into(), shown))
 }
@@ -189,7 +189,7 @@ pub(crate) async fn audit(config: Config, command: AuditCommand) -> anyhow::Resu
     let AuditCommand::Verify { expect } = command;
     let expected = expect.map(|expect| Head::parse("--expect", &expect)).transpose()?;
     let database = Database::open(&config).await?;
-    let checked = actors::services::check_audit(&database.store, expected).await.map_err(for_console);
+    let checked = services::check_audit(&database.store, expected).await.map_err(for_console);
     database.close().await?;
     let checked = checked?;
     for problem in &checked.problems {

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use actors::settings::{HistorySettings, ReconcileSettings, Settings};
+use actors::settings::{FailuresKept, HistorySettings, ReconcileSettings};
 use chrono::TimeDelta;
 use domain::Invalid;
 use domain::device::DevicePolicy;
 use domain::invalid::in_range;
+use services::settings::Settings;
 
 mod agent_updates;
 mod apks;
@@ -21,12 +22,13 @@ mod heartbeat;
 mod http;
 mod rate_limits;
 mod sections;
+mod telemetry;
 mod unified_push;
 
 pub(crate) use rate_limits::RouteClass;
 pub(crate) use sections::{
     AgentUpdates, Apks, Auth, Cluster, Commands, Config, Deployments, Enrollment, Fcm, Heartbeat, Hidden, Http, Log, LogFormat, RateLimits,
-    UnifiedPush,
+    Telemetry, UnifiedPush,
 };
 
 /// The commented defaults, part of the binary.
@@ -69,6 +71,7 @@ impl Config {
         self.rate_limits.check()?;
         self.enrollment.check()?;
         self.heartbeat.check()?;
+        self.telemetry.opted_in()?;
         in_range("device.offline_after_seconds", self.device.offline_after_seconds, 1, 31_536_000)?;
         in_range("device.low_battery_pct", self.device.low_battery_pct, 0, 100)?;
         in_range("device.app_stale_after_seconds", self.device.app_stale_after_seconds, 1, i32::MAX)?;
@@ -96,21 +99,40 @@ impl Config {
 
     /// The settings of actors and services.
     pub(crate) fn settings(&self) -> Settings {
+        let auth = self.auth.settings();
+        let sign_in_failures =
+            FailuresKept { age: TimeDelta::seconds(i64::from(auth.lockout.forget_after_s)), names_max: auth.lockout_names_max };
         Settings {
-            heartbeat: self.heartbeat.settings(),
-            device: DevicePolicy {
-                offline_after: TimeDelta::seconds(self.device.offline_after_seconds),
-                low_battery_pct: self.device.low_battery_pct,
-                app_stale_after_s: self.device.app_stale_after_seconds,
+            runtime: actors::settings::Settings {
+                heartbeat: self.heartbeat.settings(),
+                device: DevicePolicy {
+                    offline_after: TimeDelta::seconds(self.device.offline_after_seconds),
+                    low_battery_pct: self.device.low_battery_pct,
+                    app_stale_after_s: self.device.app_stale_after_seconds,
+                },
+                history: HistorySettings {
+                    restore_within: TimeDelta::days(self.history.restore_within_days),
+                    events_kept: TimeDelta::days(self.history.events_kept_days),
+                    hours_kept: TimeDelta::days(self.history.hours_kept_days),
+                    commands_kept: TimeDelta::days(self.commands.kept_days),
+                    idempotency_keys_kept: TimeDelta::hours(self.commands.idempotency_keys_kept_hours),
+                    interval: Duration::from_secs(self.history.interval_seconds),
+                },
+                partition_interval: Duration::from_secs(self.partition.interval_seconds),
+                reconcile: ReconcileSettings {
+                    run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
+                    backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
+                },
+                fcm: self.fcm.settings(),
+                unified_push: self.unified_push.settings(),
+                dispatch: self.commands.dispatch(),
+                sign_in_failures,
+                agent_updates: self.agent_updates.settings(),
+                deployments: self.deployments.settings(),
+                apks: self.apk_settings(),
             },
-            auth: self.auth.settings(),
+            auth,
             enrollment: self.enrollment.settings(),
-            history: HistorySettings {
-                restore_within: TimeDelta::days(self.history.restore_within_days),
-                events_kept: TimeDelta::days(self.history.events_kept_days),
-                hours_kept: TimeDelta::days(self.history.hours_kept_days),
-                interval: Duration::from_secs(self.history.interval_seconds),
-            },
             kit: enrollment_kit::KitSettings {
                 public_url: (!self.http.public_url.is_empty()).then(|| self.public_url()),
                 listen_url: self.public_url(),
@@ -120,18 +142,8 @@ impl Config {
                 downloads_max: self.enrollment.agent_apk_downloads_max,
                 stall_timeout: Duration::from_millis(self.enrollment.agent_apk_stall_timeout_ms),
             },
-            export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
-            partition_interval: Duration::from_secs(self.partition.interval_seconds),
-            reconcile: ReconcileSettings {
-                run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
-                backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
-            },
-            fcm: self.fcm.settings(),
-            unified_push: self.unified_push.settings(),
             commands: self.commands.settings(),
-            agent_updates: self.agent_updates.settings(),
-            deployments: self.deployments.settings(),
-            apks: self.apk_settings(),
+            export_stall_timeout: Duration::from_millis(self.http.export_stall_timeout_ms),
         }
     }
 
@@ -157,10 +169,10 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(super) fn parse(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+    pub(crate) fn parse(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
         Config::parse(None, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
@@ -194,6 +206,7 @@ mod tests {
             ("NEXMDM__HEARTBEAT__WRITERS", "0", "heartbeat.writers"),
             ("NEXMDM__HEARTBEAT__WRITERS", "-1", "heartbeat.writers"),
             ("NEXMDM__LOG__FORMAT", "xml", "log.format"),
+            ("NEXMDM__TELEMETRY__OPT_IN", "location, mood", "telemetry.opt_in"),
             ("NEXMDM__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, proxy", "http.trusted_proxies"),
             ("NEXMDM__RATE_LIMITS__API_BURST", "0", "rate_limits.api_burst"),
             ("NEXMDM__AUTH__LOCKOUT_SECONDS", "901", "auth.lockout_seconds"),

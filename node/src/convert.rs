@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use actors::router::IncomingHeartbeat;
 use chrono::DateTime;
-use domain::device::{AppStatus, Connectivity, MonitoredApp};
+use domain::device::MonitoredApp;
 use domain::edit::{DevicePatch, LabelChange};
 use domain::enrollment::Registration;
-use domain::heartbeat::{Heartbeat, Telemetry, Transport, WatchedApp};
+use domain::heartbeat::Heartbeat;
 use domain::query::DeviceFilter;
+use domain::telemetry::OptIn;
 use domain::{DeviceId, Invalid, ServiceError, Timestamp, text};
 use wire::agent::RegisterRequest;
 use wire::lenient::Int;
@@ -21,11 +22,6 @@ use crate::api_error::ApiError;
 /// It does not fit, so it is far outside any limit.
 fn narrow<T: TryFrom<i64>>(field: &str, value: Option<Int>) -> Result<Option<T>, Invalid> {
     value.map(|Int(number)| T::try_from(number).map_err(|_| Invalid::new(field, format!("{number} is out of range")))).transpose()
-}
-
-/// A number where -1 means unknown.
-fn unknown_below_zero(field: &str, value: Option<Int>) -> Result<Option<i32>, Invalid> {
-    Ok(narrow::<i32>(field, value)?.filter(|seconds| *seconds != -1))
 }
 
 /// Registration of a device.
@@ -47,11 +43,16 @@ pub(crate) fn registration(request: RegisterRequest) -> Result<Registration, Inv
     .checked()
 }
 
-/// A heartbeat of `device_id`, received at `now`.
+/// A heartbeat of `device_id`, received at `now`, without opt-in readings that are not kept.
 ///
 /// # Errors
 /// Names the field that is out of its limits; 403 when it is another device's.
-pub(crate) fn heartbeat(device_id: DeviceId, reported: wire::agent::Heartbeat, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
+pub(crate) fn heartbeat(
+    device_id: DeviceId,
+    mut reported: wire::agent::Heartbeat,
+    kept: &OptIn,
+    now: Timestamp,
+) -> Result<IncomingHeartbeat, ApiError> {
     if let Some(claimed) = reported.device_id.as_deref().filter(|claimed| !claimed.is_empty()) {
         let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
         if claimed != device_id {
@@ -59,8 +60,8 @@ pub(crate) fn heartbeat(device_id: DeviceId, reported: wire::agent::Heartbeat, n
         }
     }
     let device_time = reported.timestamp_utc.as_deref().map(time).transpose()?;
-    let fcm_token = text::optional("fcm_token", reported.fcm_token.clone(), text::FCM_TOKEN_MAX_CHARS)?;
-    let telemetry = telemetry(reported)?.checked()?;
+    let fcm_token = text::optional("fcm_token", reported.fcm_token.take(), text::FCM_TOKEN_MAX_CHARS)?;
+    let telemetry = reported.telemetry(kept)?;
     Ok(IncomingHeartbeat { status: Arc::new(Heartbeat::new(device_id, device_time, telemetry, now).into()), fcm_token })
 }
 
@@ -73,24 +74,9 @@ fn time(text: &str) -> Result<Timestamp, Invalid> {
 /// Filter of devices.
 ///
 /// # Errors
-/// The status is unknown; other limits are the service's.
-pub(crate) fn filter(filter: wire::devices::Filter) -> Result<DeviceFilter, Invalid> {
-    let connectivity = |name: &str| {
-        [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen]
-            .into_iter()
-            .find(|known| known.as_str() == name)
-            .ok_or_else(|| Invalid::new("status", "not one of online, offline, never_seen"))
-    };
-    Ok(DeviceFilter {
-        connectivity: filter.status.as_deref().map(connectivity).transpose()?,
-        tag: filter.tag,
-        group: filter.group,
-        text: filter.text,
-        battery_below: filter.battery_below,
-        app_version: filter.app_version,
-        model: filter.model,
-        app_status: filter.app_status.as_deref().map(|name| AppStatus::parse("app_status", name)).transpose()?,
-    })
+/// Names the filter whose value is of another kind or out of its limits.
+pub(crate) fn filter(filter: wire::device_filter::Filter) -> Result<DeviceFilter, Invalid> {
+    DeviceFilter::of(filter.0)
 }
 
 /// The app that a device is there to run.
@@ -115,66 +101,10 @@ pub(crate) fn device_patch(patch: wire::devices::DevicePatch) -> Result<DevicePa
     })
 }
 
-fn telemetry(reported: wire::agent::Heartbeat) -> Result<Telemetry, Invalid> {
-    let battery = reported.battery.unwrap_or_default();
-    let system = reported.system.unwrap_or_default();
-    let memory = reported.memory.unwrap_or_default();
-    let network = reported.network.unwrap_or_default();
-    let speedtest = reported.speedtest_running_signals.unwrap_or_default();
-    let apps = reported.app_versions.unwrap_or_default().into_iter().map(|(package, app)| {
-        let app = app.unwrap_or_default();
-        WatchedApp {
-            package,
-            installed: app.installed,
-            version_name: app.version_name,
-            version_code: app.version_code.map(|Int(code)| code),
-        }
-    });
-    Ok(Telemetry {
-        battery_pct: narrow("battery.pct", battery.pct)?,
-        charging: battery.charging,
-        battery_temperature_c: battery.temperature_c.map(|celsius| celsius.0 as f32),
-        app_version: reported.app_version,
-        agent_version_code: reported.agent_version_code.map(|Int(code)| code),
-        android_version: system.android_version,
-        sdk_int: narrow("system.sdk_int", system.sdk_int)?,
-        patch_level: system.patch_level,
-        build_id: system.build_id,
-        model: system.model,
-        manufacturer: system.manufacturer,
-        uptime_s: system.uptime_seconds.map(|Int(seconds)| seconds),
-        ram_total_mb: narrow("memory.total_ram_mb", memory.total_ram_mb)?,
-        ram_available_mb: narrow("memory.avail_ram_mb", memory.avail_ram_mb)?,
-        ram_pressure_pct: narrow("memory.pressure_pct", memory.pressure_pct)?,
-        storage_free_mb: reported.storage_free_mb.map(|Int(mb)| mb),
-        transport: network.transport.map(|name| Transport::parse("network.transport", &name)).transpose()?,
-        ssid: network.ssid,
-        carrier: network.carrier,
-        ip: network.ip,
-        net_validated: reported.net_validated,
-        metered: reported.metered,
-        foreground_recent_s: unknown_below_zero("monitored_foreground_recent_s", reported.monitored_foreground_recent_s)?,
-        app_running: reported.unity_process_running,
-        speedtest_service_running: speedtest.has_service_notification,
-        speedtest_foreground_recent_s: unknown_below_zero(
-            "speedtest_running_signals.foreground_recent_seconds",
-            speedtest.foreground_recent_seconds,
-        )?,
-        power_ok: reported.power_ok,
-        doze_whitelisted: reported.doze_whitelisted,
-        is_device_owner: reported.is_device_owner,
-        in_call: reported.in_call,
-        queue_depth: narrow("queue_depth", reported.queue_depth)?,
-        boot_id: reported.boot_id,
-        seq: reported.seq.map(|Int(seq)| seq),
-        self_heal_hints: reported.self_heal_hints.map(|hints| hints.get().to_owned()),
-        apps: apps.collect(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::heartbeat::Transport;
 
     /// The example of the agent API, word for word.
     const EXAMPLE: &str = include_str!("../../actors/wire/fixtures/heartbeat.json");
@@ -188,7 +118,7 @@ mod tests {
         DeviceId(uuid::Uuid::from_u128(7))
     }
     fn parse(json: &str) -> Result<IncomingHeartbeat, ApiError> {
-        heartbeat(id(), serde_json::from_str(json).unwrap(), now())
+        heartbeat(id(), serde_json::from_str(json).unwrap(), &OptIn::default(), now())
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use domain::ServiceError;
+use embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
 use store::{PoolOptions, Store};
 use tokio::sync::Mutex;
 
 use crate::config::Config;
-use crate::embedded_postgres::{EmbeddedOptions, EmbeddedPostgres, ServerSettings};
 
 /// A connected, migrated database.
 pub(crate) struct Database {

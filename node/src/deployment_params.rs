@@ -1,21 +1,19 @@
 //! Deployments at the edge: options and targets from JSON, what devices say, and what people are shown.
 
-use actors::services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use domain::deployment::{
-    CanaryRequest, ConflictRule, ErrorCode, MaintenanceWindow, Options, OptionsRequest, Reason, RestartIntent, Stage, TaskState, TaskStatus,
+    ConflictRule, DeploymentEvent, ErrorCode, Options, OptionsRequest, Reason, Stage, TaskReport, TaskState, TaskStatus, TaskView,
+    option_spec, option_specs,
 };
-use domain::text::bounded;
+use domain::param::ParamValue;
 use domain::{ApkId, DeploymentId, DeviceId, Invalid};
-use store::{DeploymentEventRow, TaskReport, TaskRow};
+use serde_json::{Map, Value};
+use services::{DeploymentDetails, DeploymentPlan, DeploymentRequest, DeploymentScope, FlagState, PlannedTask, RollbackOffer};
 use wire::deployment as wired;
 use wire::lenient::Int;
 
+use crate::command_params::param_value;
 use crate::{convert, present};
 
-/// Longest message of a device, in characters.
-const MESSAGE_MAX_CHARS: usize = 1_000;
-/// Longest version name, in characters.
-const VERSION_MAX_CHARS: usize = 200;
 /// Devices that a plan names; the others are counted.
 const PLAN_NAMED_MAX: usize = 1_000;
 
@@ -56,34 +54,34 @@ fn scope(target: wired::DeploymentTarget) -> Result<DeploymentScope, Invalid> {
 }
 
 fn options(asked: wired::DeploymentOptions) -> Result<OptionsRequest, Invalid> {
-    let canary = asked.canary.unwrap_or_default();
-    let retries = asked.retries.unwrap_or_default();
-    let failure_pause = asked.failure_pause.unwrap_or_default();
-    let window = asked.window.map(|window| MaintenanceWindow::parse(&window.start, &window.end, &window.tz)).transpose()?;
-    Ok(OptionsRequest {
-        canary: CanaryRequest {
-            size: canary.size,
-            success_threshold_pct: canary.success_threshold_pct,
-            min_count: canary.min_count,
-            timeout_minutes: canary.timeout_minutes,
-        },
-        rate_per_minute: asked.rate_per_minute,
-        concurrency: asked.concurrency,
-        wifi_only: asked.wifi_only,
-        min_battery_pct: asked.min_battery_pct,
-        charging_only: asked.charging_only,
-        min_storage_free_mb: asked.min_storage_free_mb,
-        heartbeat_max_age_s: asked.heartbeat_max_age_seconds,
-        doze_exempt_only: asked.doze_exempt_only,
-        window,
-        retries_max: retries.max,
-        backoff_s: retries.backoff_seconds,
-        restart_intent: asked.restart_intent.map(|intent| RestartIntent { action: intent.action, extras: intent.extras }),
-        rollback_allowed: asked.rollback_allowed,
-        failure_threshold_pct: failure_pause.threshold_pct,
-        failure_min_count: failure_pause.min_count,
-        deadline_h: asked.deadline_hours,
-    })
+    let mut request = OptionsRequest::default();
+    for (name, value) in asked.0 {
+        option(name, value, &mut request)?;
+    }
+    Ok(request)
+}
+
+/// Reads the option at `path`, or the values of one that has several.
+fn option(path: String, value: Value, request: &mut OptionsRequest) -> Result<(), Invalid> {
+    let group = format!("{path}.");
+    match (option_spec(&path), value) {
+        (_, Value::Null) => {}
+        (Some(spec), value) => {
+            if let Some(value) = param_value(&spec.param, value)? {
+                request.set(spec, value);
+            }
+        }
+        (None, Value::Object(fields)) if option_specs().any(|spec| spec.param.name.starts_with(&group)) => {
+            for (name, value) in fields {
+                option(format!("{group}{name}"), value, request)?;
+            }
+        }
+        (None, _) if option_specs().any(|spec| spec.param.name.starts_with(&group)) => {
+            return Err(Invalid::new(format!("options.{path}"), "not an object"));
+        }
+        (None, _) => return Err(Invalid::new(format!("options.{path}"), "unknown option")),
+    }
+    Ok(())
 }
 
 /// What a device says of a deployment.
@@ -109,15 +107,14 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wire
         Some(Int(pct)) => Some(domain::invalid::in_range("progress_pct", pct, 0, 100)? as i16),
         None => None,
     };
-    let text = |field, text: Option<String>, most| text.map(|text| bounded(field, &text, most).map(|()| text)).transpose();
     Ok(TaskReport {
         deployment,
         device,
         status,
         attempt: attempt.transpose()?,
         progress_pct,
-        message: text("message", told.message, MESSAGE_MAX_CHARS)?,
-        installed_version: text("installed_version", told.installed_version, VERSION_MAX_CHARS)?,
+        message: told.message,
+        installed_version: told.installed_version,
     })
 }
 
@@ -160,7 +157,7 @@ pub(crate) fn present_deployment(details: DeploymentDetails) -> wired::Deploymen
         skipped: details.count(TaskState::Skipped),
         canceled: details.count(TaskState::Canceled),
     };
-    let (canary, row) = (details.canary, details.row);
+    let (canary, row) = (details.canary, details.deployment);
     let counted = canary.counted();
     wired::Deployment {
         id: row.id.to_string(),
@@ -183,7 +180,7 @@ pub(crate) fn present_deployment(details: DeploymentDetails) -> wired::Deploymen
             success_pct: (counted > 0).then(|| f64::from(canary.succeeded) * 100.0 / f64::from(counted)),
             threshold_pct: row.options.canary.map(|canary| canary.success_threshold_pct),
         },
-        options: present_options(row.options),
+        options: present_options(&row.options),
         target: serde_json::from_str(&row.target).unwrap_or_default(),
         flags: serde_json::from_str(&row.flags).unwrap_or_default(),
         conflict: row.conflict.as_str().to_owned(),
@@ -216,40 +213,34 @@ fn present_rollback(offer: RollbackOffer) -> wired::Rollback {
     }
 }
 
-fn present_options(options: Options) -> wired::DeploymentOptions {
-    let window = |window: MaintenanceWindow| wired::Window { start: window.start(), end: window.end(), tz: window.tz().to_owned() };
-    wired::DeploymentOptions {
-        canary: Some(match options.canary {
-            None => wired::Canary { size: Some(0), ..wired::Canary::default() },
-            Some(canary) => wired::Canary {
-                size: Some(canary.size),
-                success_threshold_pct: Some(canary.success_threshold_pct),
-                min_count: Some(canary.min_count),
-                timeout_minutes: Some(canary.timeout_minutes),
-            },
-        }),
-        rate_per_minute: Some(options.rate_per_minute),
-        concurrency: Some(options.concurrency),
-        wifi_only: Some(options.wifi_only),
-        min_battery_pct: Some(options.min_battery_pct),
-        charging_only: Some(options.charging_only),
-        min_storage_free_mb: Some(options.min_storage_free_mb),
-        heartbeat_max_age_seconds: Some(options.heartbeat_max_age_s),
-        doze_exempt_only: Some(options.doze_exempt_only),
-        window: options.window.map(window),
-        retries: Some(wired::Retries { max: Some(options.retries.max), backoff_seconds: Some(options.retries.backoff_s) }),
-        restart_intent: options.restart_intent.map(|intent| wired::RestartIntent { action: intent.action, extras: intent.extras }),
-        rollback_allowed: Some(options.rollback_allowed),
-        failure_pause: Some(wired::FailurePause {
-            threshold_pct: Some(options.failure_pause.threshold_pct),
-            min_count: Some(options.failure_pause.min_count),
-        }),
-        deadline_hours: Some(options.deadline_h),
+fn present_options(options: &Options) -> wired::DeploymentOptions {
+    let mut shown = Map::new();
+    for spec in option_specs() {
+        let Some(value) = spec.value(options) else { continue };
+        let value = json_of(value);
+        match spec.param.name.split_once('.') {
+            None => drop(shown.insert(spec.param.name.to_owned(), value)),
+            Some((group, name)) => {
+                if let Value::Object(fields) = shown.entry(group).or_insert_with(|| Map::new().into()) {
+                    fields.insert(name.to_owned(), value);
+                }
+            }
+        }
+    }
+    wired::DeploymentOptions(shown)
+}
+
+fn json_of(value: ParamValue) -> Value {
+    match value {
+        ParamValue::Integer(number) => number.into(),
+        ParamValue::Flag(on) => on.into(),
+        ParamValue::Text(text) => text.into(),
+        ParamValue::Texts(texts) => texts.into_iter().map(|(name, text)| (name, text.into())).collect::<Map<_, _>>().into(),
     }
 }
 
 /// The task of one device.
-pub(crate) fn present_task(row: TaskRow) -> wired::DeploymentTask {
+pub(crate) fn present_task(row: TaskView) -> wired::DeploymentTask {
     wired::DeploymentTask {
         position: row.position,
         device_id: row.device_id.to_string(),
@@ -272,7 +263,7 @@ pub(crate) fn present_task(row: TaskRow) -> wired::DeploymentTask {
 }
 
 /// What happened to a deployment.
-pub(crate) fn present_event(row: DeploymentEventRow) -> wired::DeploymentEvent {
+pub(crate) fn present_event(row: DeploymentEvent) -> wired::DeploymentEvent {
     wired::DeploymentEvent {
         id: row.id,
         at: present::time(row.at),
@@ -313,6 +304,41 @@ mod tests {
         assert_eq!(told("failed", None), Err("error".into()));
         assert_eq!(told("failed", Some("bad luck")), Err("error".into()));
         assert_eq!(told("queued", None), Err("status".into()));
+    }
+
+    #[test]
+    fn options_go_from_json_to_values_and_back() {
+        let read = |value: serde_json::Value| {
+            let asked = serde_json::from_value(value).unwrap();
+            options(asked).and_then(|request| request.over(100, false)).map_err(|invalid| invalid.field)
+        };
+        let given = serde_json::json!({
+            "canary": {"size": 4, "success_threshold_pct": 75, "min_count": 2, "timeout_minutes": 30}, "rate_per_minute": 7, "concurrency": 9,
+            "wifi_only": false, "min_battery_pct": 15, "charging_only": true, "min_storage_free_mb": 300, "heartbeat_max_age_seconds": 60,
+            "doze_exempt_only": true, "window": {"start": "22:00", "end": "05:00", "tz": "Europe/Berlin"},
+            "retries": {"max": 4, "backoff_seconds": 30}, "restart_intent": {"action": "a.b.START", "extras": {"a": "1"}},
+            "rollback_allowed": false, "failure_pause": {"threshold_pct": 33, "min_count": 8}, "deadline_hours": 12
+        });
+        let options = read(given.clone()).unwrap();
+        assert_eq!(serde_json::to_value(present_options(&options)).unwrap(), given);
+        // Rows from before an option came have its default.
+        let stored = serde_json::from_str::<Options>(r#"{"rate_per_minute":7,"retries":{"max":1}}"#).unwrap();
+        assert_eq!((stored.rate_per_minute, stored.retries.max, stored.retries.backoff_s, stored.deadline_h), (7, 1, 60, 168));
+        // No canary is a canary of no devices.
+        let none = Options { canary: None, ..options };
+        assert_eq!(serde_json::to_value(present_options(&none)).unwrap()["canary"], serde_json::json!({"size": 0}));
+        assert_eq!(read(serde_json::json!({"window": null, "concurrency": null})), read(serde_json::json!({})));
+        for (bad, field) in [
+            (serde_json::json!({"concurency": 1}), "options.concurency"),
+            (serde_json::json!({"canary": {"sise": 1}}), "options.canary.sise"),
+            (serde_json::json!({"canary": 3}), "options.canary"),
+            (serde_json::json!({"wifi_only": "yes"}), "options.wifi_only"),
+            (serde_json::json!({"restart_intent": {"action": "a", "extras": {"a": 1}}}), "options.restart_intent.extras"),
+            (serde_json::json!({"restart_intent": {"extras": {}}}), "options.restart_intent.action"),
+            (serde_json::json!({"window": {"start": "22:00", "end": "05:00"}}), "options.window.tz"),
+        ] {
+            assert_eq!(read(bad.clone()), Err(field.to_owned()), "{bad}");
+        }
     }
 
     #[test]

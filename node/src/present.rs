@@ -2,15 +2,14 @@
 
 use std::str::FromStr;
 
-use actors::services::DeviceDetails;
 use axum::extract::rejection::QueryRejection;
 use chrono::SecondsFormat;
 use domain::access::Principal;
 use domain::account::{Account, SignIn};
 use domain::api_token::ApiToken;
 use domain::device::{DeviceView, LastStatus};
-use domain::heartbeat::Transport;
 use domain::{Invalid, ServiceError, Timestamp};
+use services::DeviceDetails;
 use wire::{admin, people};
 
 use crate::api_error::ApiError;
@@ -29,7 +28,7 @@ pub(crate) fn owner(acknowledged: &actors::router::Acknowledged) -> String {
 }
 
 /// A command as a device gets it.
-pub(crate) fn command(signed: &actors::messages::SignedCommand) -> wire::agent::Command {
+pub(crate) fn command(signed: &link::messages::SignedCommand) -> wire::agent::Command {
     wire::agent::Command {
         request_id: signed.id.to_string(),
         device_id: signed.device_id.to_string(),
@@ -179,47 +178,10 @@ pub(crate) fn parse_time(field: &str, text: &str) -> Result<Timestamp, Invalid> 
 }
 
 fn last_status(last: &LastStatus) -> admin::LastStatus {
-    let reported = last.telemetry.clone();
     admin::LastStatus {
         bucket_at: time(last.bucket_at),
         device_time: last.device_time.map(time),
         clock_rejected: last.clock_rejected,
-        battery_pct: reported.battery_pct,
-        charging: reported.charging,
-        battery_temperature_c: reported.battery_temperature_c,
-        app_version: reported.app_version,
-        agent_version_code: reported.agent_version_code,
-        android_version: reported.android_version,
-        sdk_int: reported.sdk_int,
-        patch_level: reported.patch_level,
-        build_id: reported.build_id,
-        uptime_s: reported.uptime_s,
-        ram_total_mb: reported.ram_total_mb,
-        ram_available_mb: reported.ram_available_mb,
-        ram_pressure_pct: reported.ram_pressure_pct,
-        storage_free_mb: reported.storage_free_mb,
-        transport: reported.transport.map(Transport::as_str).map(str::to_owned),
-        ssid: reported.ssid,
-        carrier: reported.carrier,
-        ip: reported.ip,
-        net_validated: reported.net_validated,
-        metered: reported.metered,
-        foreground_recent_s: reported.foreground_recent_s,
-        app_running: reported.app_running,
-        power_ok: reported.power_ok,
-        doze_whitelisted: reported.doze_whitelisted,
-        is_device_owner: reported.is_device_owner,
-        in_call: reported.in_call,
-        queue_depth: reported.queue_depth,
-        apps: reported
-            .apps
-            .into_iter()
-            .map(|app| admin::App {
-                package: app.package,
-                installed: app.installed,
-                version_name: app.version_name,
-                version_code: app.version_code,
-            })
-            .collect(),
+        ..admin::LastStatus::of(&last.telemetry)
     }
 }

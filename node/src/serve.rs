@@ -10,9 +10,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use anyhow::Context;
 use secrecy::SecretString;
+use services::System;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
     let observability = Observability::new()?;
     let cluster = cluster::start(config, &secrets, database.cluster_store.clone(), lock).await?;
     // Large, and awaited once.
-    let starting = System::start(database.store.clone(), config.settings(), secrets, cluster, observability.actors.clone());
+    let starting = System::start(database.store.clone(), config.settings(), secrets, cluster, observability.services.clone());
     let system = Box::pin(starting).await?;
     let password = first_admin(&system, config).await?;
     system.enrollment.prepare().await;
@@ -79,7 +79,7 @@ async fn serve(config: &Config, secrets: actors::Secrets, database: &Database, l
 async fn first_admin(system: &System, config: &Config) -> anyhow::Result<Option<String>> {
     let (password, made_up) = match config.admin.initial_password.get() {
         Some(password) => (password.to_owned(), false),
-        None => (actors::crypto::random_token().map_err(for_console)?, true),
+        None => (services::crypto::random_token().map_err(for_console)?, true),
     };
     let added = system.accounts.add_first_admin("admin", &SecretString::from(password.clone())).await;
     let added = added.map_err(|error| anyhow::anyhow!("admin.initial_password: {error}"))?;

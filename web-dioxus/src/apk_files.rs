@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use actors::services::UploadError;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{ApkId, ApkUploadId, ServiceError};
+use services::UploadError;
 
 use crate::context::explain;
 use crate::signin::OriginExtension;

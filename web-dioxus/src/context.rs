@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
-use actors::System;
 use actors::fleet_view::FleetView;
 use dioxus::prelude::*;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
 use domain::device::DevicePolicy;
+use services::System;
 
 use crate::Limit;
 use crate::field_labels::labeled;

@@ -1,9 +1,9 @@
 //! The cookies of a sign-in: written, read, and taken back.
 
-use actors::services::SignedIn;
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, SameSite};
 use domain::Timestamp;
+use services::SignedIn;
 
 /// Carries the access token.
 pub(crate) const ACCESS: &str = "nexmdm_access";

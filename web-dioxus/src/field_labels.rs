@@ -3,7 +3,7 @@
 use domain::Invalid;
 
 /// API fields whose own name would not make a label.
-const LABELS: [(&str, &str); 17] = [
+const LABELS: [(&str, &str); 14] = [
     ("apk", "APK"),
     ("apk_id", "APK"),
     ("body", "File"),
@@ -12,9 +12,6 @@ const LABELS: [(&str, &str); 17] = [
     ("expires_in_seconds", "Expires after"),
     ("ids", "Devices"),
     ("params", "Parameters"),
-    ("params.name", "Command"),
-    ("params.package", "App"),
-    ("params.ssid", "Network name"),
     ("rate_per_second", "Commands/s"),
     ("sha256", "SHA-256"),
     ("signers_sha256", "Signers"),
@@ -42,6 +39,9 @@ fn label(field: &str) -> String {
     if let Some((_, label)) = LABELS.iter().find(|(known, _)| *known == field) {
         return (*label).to_owned();
     }
+    if let Some(spec) = field.strip_prefix("params.").and_then(domain::action::param) {
+        return spec.label.to_owned();
+    }
     let words = field.rsplit('.').next().unwrap_or(field).replace('_', " ");
     let mut chars = words.chars();
     chars.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), chars.as_str()))
@@ -58,6 +58,7 @@ mod tests {
         assert_eq!(text("tags[0]"), "Tags, entry 1: not signed");
         assert_eq!(text("monitored_app.package"), "Package: not signed");
         assert_eq!(text("params.package"), "App: not signed");
+        assert_eq!(text("params.duration_s"), "Duration: not signed");
         assert_eq!(text("argv[x]"), "Argv: not signed");
     }
 

@@ -7,7 +7,6 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::access::Permission;
 use domain::{CommandBatchId, DeploymentId, ServiceError};
 
 use crate::audit_url::AuditUrl;
@@ -32,10 +31,10 @@ pub(crate) async fn upload(
         Ok(principal) => principal,
         Err(error) => return signin::status_of(&error).into_response(),
     };
-    let (Some(user), true) = (principal.user_id(), principal.may(Permission::ManageDevices)) else {
+    let (Some(user), Ok(())) = (principal.user_id(), dashboard.system.devices.authorize_changes(&principal)) else {
         return StatusCode::FORBIDDEN.into_response();
     };
-    let Ok(id) = actors::crypto::random_token() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Ok(id) = services::crypto::random_token() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let kept = dashboard.uploads.keep(id.clone(), user, &file, Instant::now());
     let response = match kept {
         Some(()) => id.into_response(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actors::fleet_view::FleetView;
 use domain::device::{AppStatus, Connectivity, DevicePolicy, DeviceView};
-use domain::query::{DeviceFilter, Sort, SortKey};
+use domain::query::{DeviceFilter, FilterKey, FilterKind, Sort, SortKey};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -38,14 +38,8 @@ pub(crate) struct Digest {
     pub(crate) low_battery: Attention,
     /// Not heard from; newest loss first.
     pub(crate) offline: Attention,
-    /// Tags in use.
-    pub(crate) tags: Vec<String>,
-    /// Groups in use.
-    pub(crate) groups: Vec<String>,
-    /// Agent versions in use.
-    pub(crate) versions: Vec<String>,
-    /// Models in use.
-    pub(crate) models: Vec<String>,
+    /// Values in use, of each filter whose values come from the fleet.
+    pub(crate) values: BTreeMap<FilterKey, Vec<String>>,
 }
 
 struct CachedDigest {
@@ -125,13 +119,16 @@ fn scan(fleet: &FleetView, policy: DevicePolicy) -> Digest {
     let ids = fleet.order(&DeviceFilter::default(), newest_first);
     let mut digest = Digest::default();
     let mut low: Vec<DeviceView> = Vec::new();
-    let (mut tags, mut groups, mut versions, mut models) = (Facet::default(), Facet::default(), Facet::default(), Facet::default());
+    let exact = FilterKey::ALL.iter().filter_map(|key| match key.spec().kind {
+        FilterKind::Exact { values } => Some((*key, values, Facet::default())),
+        _ => None,
+    });
+    let mut facets: Vec<_> = exact.collect();
     for id in ids {
         let Some(view) = fleet.device(id) else { continue };
-        view.identity.tags.iter().for_each(|tag| tags.count(tag));
-        view.identity.groups.iter().for_each(|group| groups.count(group));
-        view.app_version().into_iter().for_each(|version| versions.count(version));
-        view.model().into_iter().for_each(|model| models.count(model));
+        for (_, values, facet) in &mut facets {
+            values(&view).into_iter().for_each(|value| facet.count(value));
+        }
         match view.connectivity {
             Connectivity::Online => {
                 if view.app_status == AppStatus::Down {
@@ -147,7 +144,7 @@ fn scan(fleet: &FleetView, policy: DevicePolicy) -> Digest {
     }
     low.sort_by_key(|view| (view.battery_pct(), view.identity.id));
     low.iter().for_each(|view| digest.low_battery.add(view));
-    (digest.tags, digest.groups, digest.versions, digest.models) = (tags.values(), groups.values(), versions.values(), models.values());
+    digest.values = facets.into_iter().map(|(key, _, facet)| (key, facet.values())).collect();
     digest
 }
 
@@ -213,6 +210,7 @@ pub(crate) mod tests {
             ram_pressure_pct: Some(69),
             storage_free_mb: Some(5120),
             uptime_s: Some(86_400 + 3700),
+            cpu_load_pct: Some(37),
             app_running: Some(!n.is_multiple_of(5)),
             apps: vec![WatchedApp {
                 package: "io.example".into(),
@@ -248,8 +246,8 @@ pub(crate) mod tests {
     async fn one_look_tells_what_needs_attention_and_what_can_be_filtered_by() {
         let watch = FleetWatch::new(fleet(100), POLICY);
         let digest = watch.digest().await;
-        assert_eq!(digest.tags, ["<b>", "till"]);
-        assert_eq!(digest.versions, ["1.0.0", "1.1.0", "1.2.0"]);
+        assert_eq!(digest.values[&FilterKey::Tag], ["<b>", "till"]);
+        assert_eq!(digest.values[&FilterKey::AppVersion], ["1.0.0", "1.1.0", "1.2.0"]);
         assert_eq!(digest.low_battery.top.len(), ATTENTION_TOP);
         assert!(digest.low_battery.top.is_sorted_by_key(DeviceView::battery_pct));
         assert!(digest.app_down.top.iter().all(|view| view.app_status == AppStatus::Down));

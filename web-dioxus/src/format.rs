@@ -5,6 +5,7 @@ use std::fmt::Write;
 use chrono::SecondsFormat;
 use domain::Timestamp;
 use domain::heartbeat::{Telemetry, Transport};
+use domain::telemetry::{Reading, Unit};
 
 /// What stands where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";
@@ -113,6 +114,21 @@ pub(crate) fn yes_no(value: Option<bool>) -> &'static str {
         Some(true) => "Yes",
         Some(false) => "No",
         None => UNKNOWN,
+    }
+}
+
+/// A reading with its unit.
+pub(crate) fn reading(reading: Reading<'_>, unit: Unit) -> String {
+    match (reading, unit) {
+        (Reading::Flag(flag), _) => yes_no(Some(flag)).to_owned(),
+        (Reading::Integer(seconds), Unit::Seconds) => duration(seconds),
+        (Reading::Integer(mib), Unit::Mebibytes) => mebibytes(mib),
+        (Reading::Integer(count), Unit::Count) => number(count.unsigned_abs()),
+        (Reading::Single(celsius), Unit::Celsius) => format!("{celsius:.1} °C"),
+        (reading, Unit::Degrees) => format!("{reading}°"),
+        (Reading::Time(at), _) => iso(at),
+        (reading, unit) if unit.symbol().is_empty() => reading.to_string(),
+        (reading, unit) => format!("{reading} {}", unit.symbol()),
     }
 }
 

@@ -24,6 +24,7 @@ mod cookies;
 mod deployments_url;
 mod field_labels;
 mod files;
+mod filter_text;
 mod fleet_watch;
 mod format;
 mod history;
@@ -45,10 +46,10 @@ mod url_state;
 
 use std::sync::Arc;
 
-use actors::System;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use domain::access::Principal;
+use services::System;
 use tokio_util::sync::CancellationToken;
 
 use assets::Assets;

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use dioxus::prelude::*;
 use domain::ServiceError;
 use domain::access::Principal;
+use services::System;
 
 use crate::context::{explain, use_session};
 

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use actors::System;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State, WebSocketUpgrade};
@@ -16,6 +15,7 @@ use domain::UserId;
 use domain::access::Principal;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use serde::Deserialize;
+use services::System;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::LocalPoolHandle;
 

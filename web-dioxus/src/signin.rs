@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::ClientInfo;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Form, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -10,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::ServiceError;
 use domain::access::{Origin, Principal};
 use serde::Deserialize;
+use services::ClientInfo;
 
 use crate::shell::{self, LoginPage};
 use crate::{Dashboard, cookies};
@@ -153,7 +153,7 @@ pub(crate) async fn renewed(
     dashboard: &Dashboard,
     request_origin: OriginExtension,
     headers: &HeaderMap,
-) -> Result<(actors::services::SignedIn, Principal), ServiceError> {
+) -> Result<(services::SignedIn, Principal), ServiceError> {
     let refresh_token = cookies::read(headers, cookies::REFRESH).ok_or(ServiceError::Unauthorized)?;
     let origin = origin(request_origin);
     let signed_in = dashboard.system.auth.refresh(refresh_token, origin.clone()).await?;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use actors::services::{BulkRequest, BulkTarget};
 use dioxus::prelude::*;
 use domain::bulk::{BulkAction, Decision};
 use domain::{DeviceId, ServiceError};
+use services::{BulkRequest, BulkTarget};
 
 use crate::context::{explain, use_session};
 use crate::format;

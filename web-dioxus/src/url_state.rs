@@ -6,9 +6,8 @@
 
 use std::fmt::{self, Write};
 
-use domain::device::{AppStatus, Connectivity};
 use domain::enrollment::TokenStatus;
-use domain::query::{DeviceFilter, Sort};
+use domain::query::{DeviceFilter, FilterKey, Sort};
 
 use crate::selection::{self, SELECTED_MAX, Selection};
 
@@ -34,31 +33,8 @@ impl DevicesUrl {
 
     /// Number of conditions of the filter.
     pub(crate) fn conditions(&self) -> usize {
-        let filter = &self.filter;
-        [
-            filter.connectivity.is_some(),
-            filter.tag.is_some(),
-            filter.group.is_some(),
-            filter.text.is_some(),
-            filter.battery_below.is_some(),
-            filter.app_version.is_some(),
-            filter.model.is_some(),
-            filter.app_status.is_some(),
-        ]
-        .into_iter()
-        .filter(|condition| *condition)
-        .count()
+        self.filter.conditions().count()
     }
-}
-
-/// Parses the name of a connectivity.
-pub(crate) fn connectivity(name: &str) -> Option<Connectivity> {
-    [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen].into_iter().find(|known| known.as_str() == name)
-}
-
-/// Parses the name of an app status.
-pub(crate) fn app_status(name: &str) -> Option<AppStatus> {
-    AppStatus::parse("app", name).ok()
 }
 
 impl From<&str> for DevicesUrl {
@@ -89,20 +65,21 @@ pub(crate) fn selection_of(query: &str) -> Selection {
 /// Parses the filter conditions of a query.
 fn filter_of(query: &str) -> DeviceFilter {
     let mut filter = DeviceFilter::default();
-    for (key, value) in pairs(query) {
-        match key {
-            "q" => filter.text = Some(value),
-            "status" => filter.connectivity = connectivity(&value),
-            "tag" => filter.tag = Some(value),
-            "group" => filter.group = Some(value),
-            "battery_below" => filter.battery_below = value.parse().ok().filter(|limit| (1..=100).contains(limit)),
-            "version" => filter.app_version = Some(value),
-            "model" => filter.model = Some(value),
-            "app" => filter.app_status = app_status(&value),
-            _ => {}
+    for (name, value) in pairs(query) {
+        if let Some(key) = FilterKey::ALL.iter().find(|key| key.spec().url_name == name) {
+            set_text(&mut filter, *key, &value);
         }
     }
     filter
+}
+
+/// Sets a filter from the text of a form or an address. Text that is empty or not understood removes it.
+pub(crate) fn set_text(filter: &mut DeviceFilter, key: FilterKey, text: &str) {
+    let text = text.trim();
+    let value = Some(text).filter(|text| !text.is_empty()).and_then(|text| key.spec().parse(text).ok());
+    if value.is_none_or(|value| filter.set(key, value).is_err()) {
+        filter.clear(key);
+    }
 }
 
 /// Filter in the form of query parameters.
@@ -212,14 +189,7 @@ impl<'a, 'f> Query<'a, 'f> {
     }
 
     fn filter(&mut self, filter: &DeviceFilter) -> fmt::Result {
-        self.pair("q", filter.text.as_deref())?;
-        self.pair("status", filter.connectivity.map(Connectivity::as_str))?;
-        self.pair("tag", filter.tag.as_deref())?;
-        self.pair("group", filter.group.as_deref())?;
-        self.pair("battery_below", filter.battery_below.map(|limit| limit.to_string()).as_deref())?;
-        self.pair("version", filter.app_version.as_deref())?;
-        self.pair("model", filter.model.as_deref())?;
-        self.pair("app", filter.app_status.map(AppStatus::as_str))
+        filter.values().try_for_each(|(key, value)| self.pair(key.spec().url_name, Some(&value.to_string())))
     }
 
     /// Writes the parameters of a selection.
@@ -299,27 +269,31 @@ fn decode(key: &str, value: &str) -> String {
 mod tests {
     use super::*;
     use domain::DeviceId;
-    use domain::query::SortKey;
+    use domain::device::{AppStatus, Connectivity};
+    use domain::query::{FilterKind, FilterValue, SortKey};
 
     fn id(n: u128) -> DeviceId {
         DeviceId(uuid::Uuid::from_u128(n))
     }
 
+    /// Every filter of the table, with text that addresses have to escape.
     fn full() -> DevicesUrl {
-        DevicesUrl {
-            filter: DeviceFilter {
-                connectivity: Some(Connectivity::NeverSeen),
-                tag: Some("a&b=c".into()),
-                group: Some("50% #1 ~26 +x?".into()),
-                text: Some("käse <b>".into()),
-                battery_below: Some(20),
-                app_version: Some("1.4.0".into()),
-                model: Some("Joy 2".into()),
-                app_status: Some(AppStatus::Down),
-            },
-            sort: Sort { key: SortKey::Battery, descending: true },
-            selected: Selection::of([id(1), id(2)]),
+        let mut filter = DeviceFilter {
+            connectivity: Some(Connectivity::NeverSeen),
+            tag: Some("a&b=c".into()),
+            group: Some("50% #1 ~26 +x?".into()),
+            text: Some("käse <b>".into()),
+            app_version: Some("1.4.0".into()),
+            model: Some("Joy 2".into()),
+            app_status: Some(AppStatus::Down),
+            ..Default::default()
+        };
+        for key in FilterKey::ALL {
+            if let FilterKind::Below { offered, .. } = &key.spec().kind {
+                filter.set(*key, FilterValue::Number(offered[0])).unwrap();
+            }
         }
+        DevicesUrl { filter, sort: Sort { key: SortKey::BATTERY, descending: true }, selected: Selection::of([id(1), id(2)]) }
     }
 
     #[test]
@@ -328,7 +302,7 @@ mod tests {
             assert_eq!(DevicesUrl::from(url.to_string().as_str()), url);
         }
         assert_eq!(DevicesUrl::default().to_string(), "");
-        assert_eq!(full().conditions(), 8);
+        assert_eq!(full().conditions(), FilterKey::ALL.len());
     }
 
     #[test]

@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use domain::apk::Apk;
 use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
 use secrecy::SecretBox;
-use store::ApkRow;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use cache::{Cache, Wanted};
@@ -58,7 +58,7 @@ pub struct ApkLibrary {
 /// An APK of which some bytes can be sent.
 pub struct LibraryFile {
     /// What is on record of it.
-    pub apk: ApkRow,
+    pub apk: Apk,
     file: tokio::fs::File,
     permit: OwnedSemaphorePermit,
     stall_timeout: std::time::Duration,
@@ -128,7 +128,7 @@ impl ApkLibrary {
     ///
     /// # Errors
     /// The file cannot be had, or not soon.
-    pub async fn file(&self, apk: ApkRow, permit: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
+    pub async fn file(&self, apk: Apk, permit: OwnedSemaphorePermit) -> Result<LibraryFile, ServiceError> {
         let stall_timeout = self.settings.stall_timeout;
         let file = match self.objects.local(apk.id) {
             Some(path) => tokio::fs::File::open(path).await.map_err(disk)?,

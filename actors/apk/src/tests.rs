@@ -39,9 +39,9 @@ async fn arrived(library: &ApkLibrary, bytes: &[u8]) -> UploadedFile {
     file.finish().await.unwrap()
 }
 
-fn row(id: ApkId, file: &[u8]) -> ApkRow {
+fn row(id: ApkId, file: &[u8]) -> Apk {
     use sha2::{Digest, Sha256};
-    ApkRow {
+    Apk {
         id,
         package: "com.example.till".into(),
         version_code: 1,
@@ -62,7 +62,7 @@ fn row(id: ApkId, file: &[u8]) -> ApkRow {
     }
 }
 
-async fn fetched(library: &ApkLibrary, row: ApkRow, from: u64, to: u64) -> Result<Vec<u8>, ServiceError> {
+async fn fetched(library: &ApkLibrary, row: Apk, from: u64, to: u64) -> Result<Vec<u8>, ServiceError> {
     let mut bytes = library.file(row, library.download_permit()?).await?.bytes(from, to);
     let mut all = Vec::new();
     while let Some(piece) = bytes.recv().await {

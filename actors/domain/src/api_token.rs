@@ -84,6 +84,9 @@ pub enum ApiTokenStatus {
 }
 
 impl ApiTokenStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Expired, Self::Revoked];
+
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,9 +1,13 @@
 //! APKs: acceptance of uploads, retention of versions, and uses that prevent deletion.
 
+mod library;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::{ApkId, Invalid};
+
+pub use library::{Apk, ApkUpload, ManagedPackage};
 
 /// Longest name of a package, in characters.
 pub const PACKAGE_MAX_CHARS: usize = 255;

@@ -1,5 +1,7 @@
 //! The audit trail: entries, the hash chain over them, and checks of the chain.
 
+mod action;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -8,6 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::access::Principal;
 use crate::text::bounded;
 use crate::{ApiTokenId, DeviceId, EnrollTokenId, Invalid, SavedFilterId, SessionId, Timestamp, UserId};
+
+pub use action::{AuditAction, AuditSubject};
 
 /// Previous hash of the first entry.
 pub const GENESIS: Hash = [0; 32];

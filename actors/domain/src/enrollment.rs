@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use crate::invalid::{Invalid, in_range};
-use crate::{DeviceId, Timestamp, UserId, text};
+use crate::{DeviceId, EnrollTokenId, Timestamp, UserId, text};
 
 /// Most tokens of one request.
 pub const BATCH_MAX: i64 = 500;
@@ -219,6 +219,32 @@ impl Registration {
             ..self
         })
     }
+}
+
+/// Which tokens to list: newest first, behind `after`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenQuery {
+    /// Status.
+    pub status: Option<TokenStatus>,
+    /// Cursor: the last token of the page before.
+    pub after: Option<EnrollTokenId>,
+    /// Most rows.
+    pub limit: i64,
+}
+
+/// Progress of a token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenProgress {
+    /// Id.
+    pub id: EnrollTokenId,
+    /// Status of the token.
+    pub status: TokenStatus,
+    /// Device that enrolled with the token.
+    pub device_id: Option<DeviceId>,
+    /// Alias of the device, unless the device was deleted.
+    pub device_alias: Option<String>,
+    /// When the oldest stored heartbeat of the device was received.
+    pub first_heartbeat_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Kinds of events of a device.
 
-use crate::Invalid;
+use crate::{Invalid, Timestamp};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
@@ -62,6 +62,15 @@ impl EventKind {
             Invalid::new(field, format!("not one of {}", names.join(", ")))
         })
     }
+}
+
+/// Cursor of a page of events: the last one of the page before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventCursor {
+    /// Time of the event.
+    pub at: Timestamp,
+    /// Number of the event.
+    pub id: i64,
 }
 
 #[cfg(test)]

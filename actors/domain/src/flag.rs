@@ -1,7 +1,7 @@
 //! Features that are on or off for the whole cluster.
 
-use crate::Invalid;
 use crate::deployment::BlockReason;
+use crate::{Invalid, Timestamp};
 
 /// Feature flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +73,19 @@ impl Flags {
         }
         (!self.deployments_enabled).then_some(BlockReason::FlagOff)
     }
+}
+
+/// Stored flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagSetting {
+    /// Name.
+    pub name: String,
+    /// On or off.
+    pub enabled: bool,
+    /// Who changed the flag last.
+    pub updated_by: String,
+    /// Time of the last change.
+    pub updated_at: Timestamp,
 }
 
 #[cfg(test)]

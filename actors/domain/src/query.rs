@@ -1,77 +1,22 @@
 //! Filters and order of lists of devices.
 
+mod filter;
+
 use std::cmp::Ordering;
 
 use chrono::Datelike;
 
-use crate::device::{AppStatus, Connectivity, DeviceView};
-use crate::invalid::in_range;
+use crate::device::DeviceView;
+use crate::telemetry::{FIELDS, Field};
 use crate::text::bounded;
 use crate::{DeviceId, Invalid, Timestamp};
+
+pub use filter::{DeviceFilter, FILTER_TEXT_MAX_CHARS, FilterCondition, FilterKey, FilterKind, FilterSpec, FilterValue};
 
 /// Largest page of a list.
 pub const PAGE_MAX: i64 = 500;
 /// Page size when none is asked for.
 pub const PAGE_DEFAULT: i64 = 100;
-
-/// Filter of devices; an empty one matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct DeviceFilter {
-    /// Connectivity.
-    pub connectivity: Option<Connectivity>,
-    /// Tag.
-    pub tag: Option<String>,
-    /// Group.
-    pub group: Option<String>,
-    /// Text in alias, model, hardware id or id, ignoring ASCII case.
-    pub text: Option<String>,
-    /// Battery level below this.
-    pub battery_below: Option<i16>,
-    /// Agent version.
-    pub app_version: Option<String>,
-    /// Model.
-    pub model: Option<String>,
-    /// Status of the monitored app.
-    pub app_status: Option<AppStatus>,
-}
-
-impl DeviceFilter {
-    /// Checks every value against its limits.
-    ///
-    /// # Errors
-    /// Names the value that is too long, out of range or holds control characters.
-    pub fn checked(self) -> Result<Self, Invalid> {
-        for (field, value) in
-            [("tag", &self.tag), ("group", &self.group), ("text", &self.text), ("app_version", &self.app_version), ("model", &self.model)]
-        {
-            if let Some(value) = value {
-                bounded(field, value, 200)?;
-            }
-        }
-        if let Some(limit) = self.battery_below {
-            in_range("battery_below", limit, 0, 101)?;
-        }
-        Ok(self)
-    }
-
-    /// Whether a device matches.
-    pub fn matches(&self, view: &DeviceView) -> bool {
-        let identity = &view.identity;
-        self.connectivity.is_none_or(|wanted| view.connectivity == wanted)
-            && self.tag.as_ref().is_none_or(|tag| identity.tags.contains(tag))
-            && self.group.as_ref().is_none_or(|group| identity.groups.contains(group))
-            && self.battery_below.is_none_or(|limit| view.battery_pct().is_some_and(|pct| pct < limit))
-            && self.app_version.as_ref().is_none_or(|version| view.app_version() == Some(version))
-            && self.model.as_ref().is_none_or(|model| view.model() == Some(model))
-            && self.app_status.is_none_or(|wanted| view.app_status == wanted)
-            && self.text.as_ref().is_none_or(|text| {
-                contains(&identity.alias, text)
-                    || view.model().is_some_and(|model| contains(model, text))
-                    || identity.hardware_id.as_ref().is_some_and(|id| contains(id, text))
-                    || identity.id.to_string().contains(&text.to_ascii_lowercase())
-            })
-    }
-}
 
 fn contains(hay: &str, needle: &str) -> bool {
     let (hay, needle) = (hay.as_bytes(), needle.as_bytes());
@@ -86,19 +31,30 @@ pub enum SortKey {
     Alias,
     /// Last seen; never comes first.
     LastSeen,
-    /// Battery level; unknown comes first.
-    Battery,
+    /// A reading of the telemetry table; unknown comes first.
+    Reading(&'static Field),
     /// Time of enrollment.
     Enrolled,
 }
 
 impl SortKey {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Alias, "alias"), (Self::LastSeen, "last_seen_at"), (Self::Battery, "battery_pct"), (Self::Enrolled, "enrolled_at")];
+    /// Battery level.
+    pub const BATTERY: Self = Self::Reading(Field::numbered(1));
+
+    /// Every sort key.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let readings = FIELDS.iter().filter(|field| field.sortable).map(Self::Reading);
+        [Self::Alias, Self::LastSeen].into_iter().chain(readings).chain([Self::Enrolled])
+    }
 
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(key, _)| *key == self).map_or("alias", |(_, name)| name)
+        match self {
+            Self::Alias => "alias",
+            Self::LastSeen => "last_seen_at",
+            Self::Reading(field) => field.name,
+            Self::Enrolled => "enrolled_at",
+        }
     }
 }
 
@@ -118,11 +74,10 @@ impl Sort {
     /// The key is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
-        SortKey::ALL
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(key, _)| Self { key: *key, descending })
-            .ok_or_else(|| Invalid::new("sort", "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)"))
+        SortKey::all().find(|key| key.as_str() == name).map(|key| Self { key, descending }).ok_or_else(|| {
+            let known = SortKey::all().map(SortKey::as_str).collect::<Vec<_>>().join(", ");
+            Invalid::new("sort", format!("not one of {known} (a leading - reverses)"))
+        })
     }
 
     /// Compares two devices in this order.
@@ -130,12 +85,18 @@ impl Sort {
         let by_key = match self.key {
             SortKey::Alias => a.identity.alias.as_bytes().cmp(b.identity.alias.as_bytes()),
             SortKey::LastSeen => a.last_seen_at.cmp(&b.last_seen_at),
-            SortKey::Battery => a.battery_pct().cmp(&b.battery_pct()),
+            SortKey::Reading(field) => rank(field, a).cmp(&rank(field, b)),
             SortKey::Enrolled => a.identity.enrolled_at.cmp(&b.identity.enrolled_at),
         };
         let ascending = by_key.then_with(|| a.identity.id.cmp(&b.identity.id));
         if self.descending { ascending.reverse() } else { ascending }
     }
+}
+
+/// Place of a device in the order of a reading.
+pub fn rank(field: &Field, view: &DeviceView) -> i64 {
+    let telemetry = view.last.as_deref().map(|last| &last.telemetry);
+    field.rank(telemetry)
 }
 
 /// Cursor of a page of devices: the last one of the page before.
@@ -165,7 +126,7 @@ impl Cursor {
         let reads = match sort.key {
             SortKey::Alias => bounded("cursor", &self.key, 200).is_ok(),
             SortKey::LastSeen => self.key == NEVER || is_time(&self.key),
-            SortKey::Battery => self.key.parse::<i16>().is_ok(),
+            SortKey::Reading(field) => field.is_rank(&self.key),
             SortKey::Enrolled => is_time(&self.key),
         };
         if reads { Ok(self) } else { Err(Invalid::new("cursor", "not a cursor of this list and order")) }
@@ -180,7 +141,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{DeviceIdentity, LastStatus};
+    use crate::device::{AppStatus, Connectivity, DeviceIdentity, LastStatus};
     use crate::heartbeat::Telemetry;
     use std::sync::Arc;
 
@@ -202,7 +163,7 @@ mod tests {
                 received_at: at,
                 device_time: None,
                 clock_rejected: false,
-                telemetry: Telemetry { battery_pct, app_version: Some("1.4.0".into()), ..Default::default() },
+                telemetry: Telemetry { battery_pct, app_version: Some("1.4.0".into()), storage_free_mb: Some(5000), ..Default::default() },
             })),
             last_seen_at: Some(at),
             connectivity: Connectivity::Online,
@@ -214,21 +175,28 @@ mod tests {
     #[test]
     fn every_filter_takes_and_leaves() {
         let device = view(1, "Kiosk-17", Some(15));
-        let filter = |f: fn(&mut DeviceFilter)| {
-            let mut filter = DeviceFilter::default();
-            f(&mut filter);
-            filter.matches(&device)
+        let matches = |key: FilterKey, value: &str| {
+            let value = key.spec().parse(value).unwrap();
+            DeviceFilter::of([(key, value)]).unwrap().matches(&device)
         };
-        assert!(filter(|_| ()));
-        assert!(filter(|f| f.connectivity = Some(Connectivity::Online)));
-        assert!(!filter(|f| f.connectivity = Some(Connectivity::Offline)));
-        assert!(filter(|f| f.tag = Some("till".into())) && !filter(|f| f.tag = Some("til".into())));
-        assert!(filter(|f| f.group = Some("berlin".into())) && !filter(|f| f.group = Some("x".into())));
-        assert!(filter(|f| f.text = Some("kIOSK-1".into())) && filter(|f| f.text = Some("hw-1".into())));
-        assert!(filter(|f| f.text = Some("joy".into())) && !filter(|f| f.text = Some("kiosk-2".into())));
-        assert!(filter(|f| f.battery_below = Some(16)) && !filter(|f| f.battery_below = Some(15)));
-        assert!(filter(|f| f.app_version = Some("1.4.0".into())) && !filter(|f| f.app_version = Some("1.4".into())));
-        assert!(filter(|f| f.model = Some("Joy 2".into())) && !filter(|f| f.model = Some("Joy".into())));
+        let cases = [
+            (FilterKey::Text, "kIOSK-1", "kiosk-2"),
+            (FilterKey::Text, "hw-1", "hw-2"),
+            (FilterKey::Text, "joy", "joy 3"),
+            (FilterKey::Connectivity, "online", "offline"),
+            (FilterKey::BatteryBelow, "16", "15"),
+            (FilterKey::StorageBelow, "5001", "5000"),
+            (FilterKey::AppStatus, "unknown", "up"),
+            (FilterKey::Tag, "till", "til"),
+            (FilterKey::Group, "berlin", "x"),
+            (FilterKey::AppVersion, "1.4.0", "1.4"),
+            (FilterKey::Model, "Joy 2", "Joy"),
+        ];
+        for (key, takes, leaves) in cases {
+            assert!(matches(key, takes) && !matches(key, leaves), "{key:?}");
+        }
+        assert!(FilterKey::ALL.iter().all(|key| cases.iter().any(|(tried, ..)| tried == key)), "a filter has no case here");
+        assert!(DeviceFilter::default().matches(&device));
     }
 
     #[test]
@@ -245,10 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_with_control_characters_is_refused() {
-        let filter = DeviceFilter { text: Some("a\0".into()), ..Default::default() };
-        assert_eq!(filter.checked().unwrap_err().field, "text");
-        assert!(DeviceFilter { battery_below: Some(102), ..Default::default() }.checked().is_err());
+    fn every_sort_key_reads_by_its_name() {
+        assert_eq!(SortKey::BATTERY.as_str(), "battery_pct");
+        for key in SortKey::all() {
+            assert_eq!(Sort::parse(&format!("-{}", key.as_str())), Ok(Sort { key, descending: true }));
+        }
+        let refused = Sort::parse("mood").unwrap_err();
+        assert_eq!(refused.problem, "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)");
     }
 
     #[test]

@@ -5,10 +5,14 @@
 //! runs and whose cohort it is in. So who is not in the cohort of the newest build still gets the one before it, and
 //! nobody is ever offered an older version than it has: Android does not downgrade in place.
 
+mod build;
+
 use sha2::{Digest, Sha256};
 
 use crate::invalid::in_range;
 use crate::{AgentBuildId, DeviceId, Invalid};
+
+pub use build::{AgentBuild, BuildCandidate, UpdateCounts, VersionSample};
 
 /// Places that devices are spread over, so a percentage is a number of them.
 pub const COHORT_SLOTS: usize = 100;
@@ -245,6 +249,9 @@ pub enum HaltReason {
 }
 
 impl HaltReason {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::VerifyFailures, Self::FailureRate];
+
     /// Name in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -255,7 +262,7 @@ impl HaltReason {
 
     /// The reason of this name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::VerifyFailures, Self::FailureRate].into_iter().find(|reason| reason.as_str() == name)
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use apk::file_sender::send_file;
+use apk::reader;
 use apksig::{SigningBlock, ValueSigningBlock};
 use bytes::Bytes;
 use domain::ServiceError;
@@ -15,8 +17,6 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::location::{ApkLocation, ApkSource};
 use crate::how_to_get_one;
-use apk::file_sender::send_file;
-use apk::reader;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 64 << 10;

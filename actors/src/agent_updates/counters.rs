@@ -19,18 +19,18 @@ struct Counts {
 
 /// Checks that wait to be written.
 #[derive(Default)]
-pub(crate) struct CheckCounters {
+pub struct CheckCounters {
     waiting: Mutex<HashMap<(AgentBuildId, Timestamp), Counts>>,
 }
 
 impl CheckCounters {
     /// Counts a check that was judged by a build; `eligible`: it was answered with it.
-    pub(crate) fn count(&self, build: AgentBuildId, hour: Timestamp, eligible: bool) {
+    pub fn count(&self, build: AgentBuildId, hour: Timestamp, eligible: bool) {
         self.add(UpdateCheckCount { build, hour, checks: 1, eligible: i64::from(eligible) });
     }
 
     /// Takes out what is to be written.
-    pub(crate) fn take(&self) -> Vec<UpdateCheckCount> {
+    pub fn take(&self) -> Vec<UpdateCheckCount> {
         let taken = std::mem::take(&mut *self.waiting());
         let counted =
             |((build, hour), counts): (_, Counts)| UpdateCheckCount { build, hour, checks: counts.checks, eligible: counts.eligible };
@@ -38,7 +38,7 @@ impl CheckCounters {
     }
 
     /// Returns counts that could not be written.
-    pub(crate) fn put_back(&self, counted: Vec<UpdateCheckCount>) {
+    pub fn put_back(&self, counted: Vec<UpdateCheckCount>) {
         counted.into_iter().for_each(|one| self.add(one));
     }
 

@@ -15,15 +15,15 @@ const UNKNOWN: i64 = 0;
 
 /// A device, as far as updates go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RunningAgent {
+pub struct RunningAgent {
     /// The device.
-    pub(crate) id: DeviceId,
+    pub id: DeviceId,
     /// Cohort slot, 0..99.
-    pub(crate) slot: u8,
+    pub slot: u8,
     /// Version code of its agent, if it told.
-    pub(crate) version_code: Option<i64>,
+    pub version_code: Option<i64>,
     /// Whether the device is online.
-    pub(crate) online: bool,
+    pub online: bool,
 }
 
 /// Devices of a cohort.
@@ -53,7 +53,7 @@ impl Cohorts {
 }
 
 /// Every device of the fleet. Takes some 20 ms for 100,000 of them.
-pub(crate) fn running(view: &FleetView) -> Vec<RunningAgent> {
+pub fn running(view: &FleetView) -> Vec<RunningAgent> {
     let mut devices = Vec::new();
     view.visit(|device| {
         devices.push(RunningAgent {
@@ -69,7 +69,7 @@ pub(crate) fn running(view: &FleetView) -> Vec<RunningAgent> {
 }
 
 /// Devices at each place, for a build of this version.
-pub(crate) fn cohorts(devices: &[RunningAgent], version_code: i64) -> Cohorts {
+pub fn cohorts(devices: &[RunningAgent], version_code: i64) -> Cohorts {
     let mut slots = [CohortCounts::default(); COHORT_SLOTS];
     for device in devices {
         let Some(slot) = slots.get_mut(usize::from(device.slot)) else { continue };
@@ -81,7 +81,7 @@ pub(crate) fn cohorts(devices: &[RunningAgent], version_code: i64) -> Cohorts {
 }
 
 /// Devices by version code; 0 for those that do not tell it.
-pub(crate) fn versions(devices: &[RunningAgent]) -> Vec<(i64, u64)> {
+pub fn versions(devices: &[RunningAgent]) -> Vec<(i64, u64)> {
     let mut counted = BTreeMap::<i64, u64>::new();
     for device in devices {
         *counted.entry(device.version_code.unwrap_or(UNKNOWN)).or_default() += 1;

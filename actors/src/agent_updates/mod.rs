@@ -12,10 +12,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError, UpdateCheckCount};
 
-pub(crate) use counters::CheckCounters;
+pub use counters::CheckCounters;
 pub use fleet::{CohortCounts, Cohorts};
-pub(crate) use fleet::{RunningAgent, cohorts, running, versions};
-pub(crate) use offers::{BUILDS_MAX, Offers, promoted_of};
+pub use fleet::{RunningAgent, cohorts, running, versions};
+pub use offers::{BUILDS_MAX, Offers, promoted_of};
 
 use crate::reconcile::{Reconcile, Reconciler, Run};
 pub use settings::AgentUpdateSettings;
@@ -91,12 +91,12 @@ impl Reconcile for CounterFlush {
 }
 
 /// The hour of a time, which counters are kept by.
-pub(crate) fn hour_of(at: Timestamp) -> Timestamp {
+pub fn hour_of(at: Timestamp) -> Timestamp {
     let second = at.timestamp();
     chrono::DateTime::from_timestamp(second - second.rem_euclid(3600), 0).unwrap_or(at)
 }
 
 /// The hour that it is.
-pub(crate) fn this_hour() -> Timestamp {
+pub fn this_hour() -> Timestamp {
     hour_of(clock::now())
 }

@@ -4,25 +4,25 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use domain::AgentBuildId;
-use domain::rollout::{BuildState, PromotedBuild};
+use domain::rollout::{AgentBuild, BuildState, PromotedBuild};
 use prometheus::IntGauge;
-use store::{AgentBuildRow, Store, StoreError};
+use store::{Store, StoreError};
 
 /// Most builds there may be.
-pub(crate) const BUILDS_MAX: i64 = 500;
+pub const BUILDS_MAX: i64 = 500;
 
 /// Builds that were read at a time.
-pub(crate) struct CirculatingBuilds {
+pub struct CirculatingBuilds {
     /// Time of the read.
     asked_at: Instant,
     /// The builds that are promoted.
-    pub(crate) builds: Vec<AgentBuildRow>,
+    pub builds: Vec<AgentBuild>,
 }
 
 /// Promoted ones among these builds of a package.
-pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<PromotedBuild> {
+pub fn promoted_of(builds: &[AgentBuild], package: &str) -> Vec<PromotedBuild> {
     let promoted = builds.iter().filter(|build| build.state == BuildState::Promoted && build.package == package);
-    let decides = |build: &AgentBuildRow| {
+    let decides = |build: &AgentBuild| {
         let rollout_percent = build.promotion?.rollout_percent;
         Some(PromotedBuild { build: build.id, version_code: build.version_code, rollout_percent })
     };
@@ -31,13 +31,13 @@ pub(crate) fn promoted_of(builds: &[AgentBuildRow], package: &str) -> Vec<Promot
 
 impl CirculatingBuilds {
     /// Circulating build of this id.
-    pub(crate) fn build(&self, id: AgentBuildId) -> Option<&AgentBuildRow> {
+    pub fn build(&self, id: AgentBuildId) -> Option<&AgentBuild> {
         self.builds.iter().find(|build| build.id == id)
     }
 }
 
 /// The newest reading.
-pub(crate) struct Offers {
+pub struct Offers {
     known: RwLock<Option<Arc<CirculatingBuilds>>>,
     /// What is older than this is not answered with: a halt may have been missed.
     stale_after: Duration,
@@ -46,18 +46,18 @@ pub(crate) struct Offers {
 
 impl Offers {
     /// Nothing is known yet.
-    pub(crate) fn new(stale_after: Duration, halted: IntGauge) -> Self {
+    pub fn new(stale_after: Duration, halted: IntGauge) -> Self {
         Self { known: RwLock::new(None), stale_after, halted }
     }
 
     /// What is offered, unless it is too long ago that it could be read.
-    pub(crate) fn known(&self) -> Option<Arc<CirculatingBuilds>> {
+    pub fn known(&self) -> Option<Arc<CirculatingBuilds>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
         known.filter(|known| known.asked_at.elapsed() < self.stale_after)
     }
 
     /// Reads what is offered.
-    pub(crate) async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
+    pub async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
         let asked_at = Instant::now();
         let rows = store.circulating_agent_builds(BUILDS_MAX).await?;
         let (builds, halted): (Vec<_>, Vec<_>) = rows.into_iter().partition(|build| build.state == BuildState::Promoted);

@@ -12,21 +12,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::apk::Apk;
 use domain::deployment::{
     DeploymentState, DeviceSnapshot, ErrorCode, Phase, Plan, PlanInput, Task, TaskChange, TaskState, decide, portion,
 };
 use domain::shard::ShardLease;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
+use link::messages::DeviceRequest;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
-use store::{ApkRow, Applied, ApplyPlan, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
+use store::{Applied, ApplyPlan, ChangedTask, DeploymentReading, RefusedCommand, StoreError, TaskStart};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::cache::TaskCache;
 use super::params::params;
 use super::{DeploymentContext, snapshot_of};
-use crate::messages::DeviceRequest;
 
 /// Least time between two reconciles, however often the actor is woken.
 const RECONCILE_GAP: Duration = Duration::from_millis(100);
@@ -67,7 +68,7 @@ pub(super) struct DriverState {
     lease: ShardLease,
     context: Arc<DeploymentContext>,
     cache: TaskCache,
-    apk: Option<ApkRow>,
+    apk: Option<Apk>,
     gone: HashSet<DeviceId>,
     elsewhere: HashSet<DeviceId>,
     targets_read_at: Option<Instant>,

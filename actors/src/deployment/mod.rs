@@ -15,7 +15,7 @@ mod cache;
 mod gauges;
 mod manager;
 mod params;
-pub(crate) mod reports;
+pub mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(crate) struct DeploymentContext {
 }
 
 /// State of a device in the fleet view, for a deployment of this package.
-pub(crate) fn snapshot_of(view: &FleetView, package: &str, id: DeviceId) -> Option<DeviceSnapshot> {
+pub fn snapshot_of(view: &FleetView, package: &str, id: DeviceId) -> Option<DeviceSnapshot> {
     let shown = view.device(id)?;
     let online = shown.connectivity == Connectivity::Online;
     match (&shown.last, shown.last_seen_at) {

@@ -1,14 +1,14 @@
 //! Parameters of the command that deploys an APK: `deploy_apk` of the agent API.
 
-use domain::deployment::Options;
+use domain::apk::Apk;
+use domain::deployment::{Deployment, Options};
 use serde_json::{Value, json};
-use store::{ApkRow, DeploymentRow};
 
 /// Stands where the address was.
 const HIDDEN: &str = "***";
 
 /// The parameters as they are sent, and as people are shown them: whoever has the address may fetch the file.
-pub(super) fn params(row: &DeploymentRow, apk: &ApkRow, url: &str, attempt: u32) -> (String, String) {
+pub(super) fn params(row: &Deployment, apk: &Apk, url: &str, attempt: u32) -> (String, String) {
     let with = |url: &str| {
         json!({
             "deployment_id": row.id.to_string(),

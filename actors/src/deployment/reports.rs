@@ -1,8 +1,9 @@
 //! Queue of task reports: bounded, and written in batches of one transaction each.
 
 use domain::ServiceError;
+use domain::deployment::TaskReport;
 use std::time::Duration;
-use store::{Store, StoreError, TaskReport, TaskReportOutcome};
+use store::{Store, StoreError, TaskReportOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -22,7 +23,7 @@ struct Job {
 
 /// Queue of task reports.
 #[derive(Clone)]
-pub(crate) struct TaskReports(mpsc::Sender<Job>);
+pub struct TaskReports(mpsc::Sender<Job>);
 
 impl TaskReports {
     /// Starts the writer on `tasks`.
@@ -36,7 +37,7 @@ impl TaskReports {
     ///
     /// # Errors
     /// The queue is full, or the database is unavailable.
-    pub(crate) async fn record(&self, report: TaskReport) -> Result<TaskReportOutcome, ServiceError> {
+    pub async fn record(&self, report: TaskReport) -> Result<TaskReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
         self.0.try_send(Job { report, reply }).map_err(|_| ServiceError::Overloaded("the queue of deployment reports"))?;
         answer.await.unwrap_or(Err(ServiceError::Unavailable))

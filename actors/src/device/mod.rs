@@ -14,19 +14,17 @@ use domain::condition::{self, Condition};
 use domain::device::{Admission, DeviceEffect, DeviceEvent, DevicePolicy, DeviceState, DeviceView, LastStatus};
 use domain::shard::{Epoch, ShardLease, shard_of};
 use domain::{CommandId, DeviceId, ServiceError, Timestamp};
+use link::messages::{DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, PendingCommand, SignedCommand, SocketPush, SocketRef};
+use push::{PushOutcome, PushSender};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use secrecy::SecretBox;
 use store::{HeartbeatRow, RecordedChange, Store, StoredDevice, same_details};
 
 use crate::fleet_view::FleetView;
-use crate::messages::{
-    DeviceReply, DeviceRequest, HeartbeatAck, HeartbeatOutcome, HeartbeatReply, PendingCommand, RecordOutcome, SignedCommand, SocketPort,
-    SocketPush, SocketRef, StoredHeartbeat,
-};
+use crate::messages::{HeartbeatReply, RecordOutcome, SocketPort, StoredHeartbeat};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
-use crate::push::{PushOutcome, PushSender};
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters, WriteJob};
 use queue::{CommandQueue, Driver};
 
@@ -402,7 +400,7 @@ impl DeviceActorState {
         generation: i32,
         reply: HeartbeatReply,
     ) {
-        match self.device.admit(generation, status.bucket_at) {
+        match self.device.admit(generation, &status) {
             Admission::Write { late } => {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));
                 let mut row = HeartbeatRow::new(self.device.identity.id, status, fcm_token, late);

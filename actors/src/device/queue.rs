@@ -8,14 +8,15 @@ use domain::command::{Channels, CommandState, Dispatch, DispatchAction, Dispatch
 use domain::device::LastStatus;
 use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
+use link::messages::{PendingCommand, SignedCommand, SocketPush, SocketRef};
 use prometheus::IntGauge;
+use push::{PushMessage, PushOutcome};
 use ractor::ActorRef;
 use store::{CommandReport, Reporter};
 
 use super::precondition::Precondition;
 use super::{DeviceContext, DeviceMsg, DeviceSupervisor};
-use crate::messages::{PendingCommand, SignedCommand, SocketPush, SocketRef};
-use crate::push::{PushMessage, PushOutcome};
+use crate::messages::signed_command;
 
 /// Commands whose end is remembered, so that one that was read before is not driven again.
 const FINISHED_MAX: usize = 32;
@@ -61,7 +62,7 @@ impl Driver<'_> {
     }
 
     fn signed(&self, command: &PendingCommand) -> SignedCommand {
-        SignedCommand::new(&self.context.master_key, self.key_version, self.device, command, self.now)
+        signed_command(&self.context.master_key, self.key_version, self.device, command, self.now)
     }
 
     fn note(&self, id: CommandId, report: Report) {

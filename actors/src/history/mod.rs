@@ -39,6 +39,10 @@ pub struct HistorySettings {
     pub events_kept: chrono::TimeDelta,
     /// Retention of hours of devices, and of samples of the fleet.
     pub hours_kept: chrono::TimeDelta,
+    /// Retention of finished commands.
+    pub commands_kept: chrono::TimeDelta,
+    /// How long the key of an idempotent call is remembered.
+    pub idempotency_keys_kept: chrono::TimeDelta,
     /// Interval of the reconcilers of hours and of retention.
     pub interval: Duration,
 }

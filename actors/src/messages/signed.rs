@@ -6,43 +6,20 @@
 //! hmac      = hex(HMAC-SHA256(key as hex text, request_id "|" device_id "|" action "|" ts))     for agents in the field
 //! ```
 
-use std::collections::BTreeMap;
-
 use chrono::SecondsFormat;
-use domain::{CommandId, DeviceId, Timestamp};
+use domain::{DeviceId, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::SecretBox;
+use link::messages::{PendingCommand, SignedCommand};
+use secrecy::{ExposeSecret, SecretBox};
 use sha2::{Digest, Sha256};
 
-use super::command::PendingCommand;
-use crate::crypto::device_key;
-
-/// A command as a device gets it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SignedCommand {
-    /// The command.
-    pub id: CommandId,
-    /// Whom it is for.
-    pub device_id: DeviceId,
-    /// Name of the action.
-    pub action: String,
-    /// Time of sending, RFC 3339.
-    pub ts: String,
-    /// Expiry, RFC 3339.
-    pub expires_at: String,
-    /// JSON, the bytes that are signed; may hold secrets.
-    pub params: String,
-    /// Hex.
-    pub signature: String,
-    /// Hex, for agents in the field.
-    pub legacy_hmac: String,
-}
-
-/// Omits the parameters, which may be secret.
-impl std::fmt::Debug for SignedCommand {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SignedCommand({}, {})", self.id, self.action)
-    }
+/// The key of a device's command signatures, hex:
+/// `HMAC-SHA256(master key, "nexmdm-device-key-v1\n" device_id "\n" version)`.
+pub fn device_key(master_key: &SecretBox<Vec<u8>>, device_id: DeviceId, key_version: i32) -> String {
+    #[allow(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(master_key.expose_secret()).expect("any key length");
+    mac.update(format!("nexmdm-device-key-v1\n{device_id}\n{key_version}").as_bytes());
+    hex::encode(mac.finalize().into_bytes())
 }
 
 fn mac(key: &[u8], text: &str) -> String {
@@ -60,54 +37,36 @@ fn params_sent(master_key: &SecretBox<Vec<u8>>, device_id: DeviceId, command: &P
     }
 }
 
-impl SignedCommand {
-    /// An order as this device gets it at `now`, signed with its key of this version.
-    pub(crate) fn new(
-        master_key: &SecretBox<Vec<u8>>,
-        key_version: i32,
-        device_id: DeviceId,
-        command: &PendingCommand,
-        now: Timestamp,
-    ) -> Self {
-        let key = device_key(master_key, device_id, key_version);
-        let time = |at: Timestamp| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let (ts, expires_at, params) = (time(now), time(command.expires_at), params_sent(master_key, device_id, command));
-        let (id, action) = (command.id, command.action.clone());
-        let params_sha256 = hex::encode(Sha256::digest(&params));
-        let signed = format!("nexmdm-command-v1\n{id}\n{device_id}\n{action}\n{ts}\n{expires_at}\n{params_sha256}");
-        Self {
-            signature: mac(&hex::decode(&key).unwrap_or_default(), &signed),
-            legacy_hmac: mac(key.as_bytes(), &format!("{id}|{device_id}|{action}|{ts}")),
-            id,
-            device_id,
-            action,
-            ts,
-            expires_at,
-            params,
-        }
-    }
-
-    /// As the data of a push message.
-    pub(crate) fn push_data(&self) -> BTreeMap<String, String> {
-        let (id, device) = (self.id.to_string(), self.device_id.to_string());
-        let fields: [(&str, &str); 9] = [
-            ("request_id", &id),
-            ("device_id", &device),
-            ("action", &self.action),
-            ("ts", &self.ts),
-            ("expires_at", &self.expires_at),
-            ("params", &self.params),
-            ("signature", &self.signature),
-            ("hmac", &self.legacy_hmac),
-            ("v", "1"),
-        ];
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+/// A command as this device gets it at `now`, signed with its key of this version.
+pub(crate) fn signed_command(
+    master_key: &SecretBox<Vec<u8>>,
+    key_version: i32,
+    device_id: DeviceId,
+    command: &PendingCommand,
+    now: Timestamp,
+) -> SignedCommand {
+    let key = device_key(master_key, device_id, key_version);
+    let time = |at: Timestamp| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let (ts, expires_at, params) = (time(now), time(command.expires_at), params_sent(master_key, device_id, command));
+    let (id, action) = (command.id, command.action.clone());
+    let params_sha256 = hex::encode(Sha256::digest(&params));
+    let signed = format!("nexmdm-command-v1\n{id}\n{device_id}\n{action}\n{ts}\n{expires_at}\n{params_sha256}");
+    SignedCommand {
+        signature: mac(&hex::decode(&key).unwrap_or_default(), &signed),
+        legacy_hmac: mac(key.as_bytes(), &format!("{id}|{device_id}|{action}|{ts}")),
+        id,
+        device_id,
+        action,
+        ts,
+        expires_at,
+        params,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::CommandId;
 
     fn command(action: &str, params: &str) -> PendingCommand {
         let at = |second: i64| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
@@ -121,7 +80,7 @@ mod tests {
         let master = SecretBox::new(Box::new(vec![7; 32]));
         let device = DeviceId(uuid::Uuid::from_u128(9));
         let now = chrono::DateTime::from_timestamp(1_795_275_100, 0).unwrap();
-        let signed = SignedCommand::new(&master, 1, device, &command("ring", r#"{"duration_s":10}"#), now);
+        let signed = signed_command(&master, 1, device, &command("ring", r#"{"duration_s":10}"#), now);
         assert_eq!((signed.ts.as_str(), signed.expires_at.as_str()), ("2026-11-21T15:31:40.000Z", "2026-11-21T15:40:00.000Z"));
         let key = device_key(&master, device, 1);
         let text = [
@@ -137,8 +96,8 @@ mod tests {
         assert_eq!(signed.signature, mac(&hex::decode(&key).unwrap(), &text));
         let legacy = format!("00000000-0000-0000-0000-000000000005|00000000-0000-0000-0000-000000000009|ring|{}", signed.ts);
         assert_eq!(signed.push_data()["hmac"], mac(key.as_bytes(), &legacy));
-        for other in [SignedCommand::new(&master, 2, device, &command("ring", r#"{"duration_s":10}"#), now), {
-            SignedCommand::new(&master, 1, DeviceId(uuid::Uuid::from_u128(8)), &command("ring", r#"{"duration_s":10}"#), now)
+        for other in [signed_command(&master, 2, device, &command("ring", r#"{"duration_s":10}"#), now), {
+            signed_command(&master, 1, DeviceId(uuid::Uuid::from_u128(8)), &command("ring", r#"{"duration_s":10}"#), now)
         }] {
             assert_ne!(other.signature, signed.signature);
         }
@@ -150,8 +109,23 @@ mod tests {
         let device = DeviceId(uuid::Uuid::from_u128(9));
         let now = chrono::DateTime::from_timestamp(1_795_275_100, 0).unwrap();
         let stored = command("rotate_key", r#"{"key_version":2}"#);
-        let sent = SignedCommand::new(&master, 1, device, &stored, now);
+        let sent = signed_command(&master, 1, device, &stored, now);
         assert!(sent.params.contains(&device_key(&master, device, 2)));
         assert!(!format!("{sent:?} {stored:?}").contains(&device_key(&master, device, 2)));
+    }
+
+    fn master(byte: u8) -> SecretBox<Vec<u8>> {
+        SecretBox::new(Box::new(vec![byte; 32]))
+    }
+
+    #[test]
+    fn device_keys_differ_by_device_version_and_master_master() {
+        let (a, b) = (DeviceId(uuid::Uuid::from_u128(1)), DeviceId(uuid::Uuid::from_u128(2)));
+        let keys = [device_key(&master(1), a, 1), device_key(&master(1), b, 1), device_key(&master(1), a, 2), device_key(&master(2), a, 1)];
+        for (i, one) in keys.iter().enumerate() {
+            assert_eq!(one.len(), 64);
+            assert!(keys[i + 1..].iter().all(|other| other != one));
+        }
+        assert_eq!(device_key(&master(1), a, 1), keys[0]);
     }
 }

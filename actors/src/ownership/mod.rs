@@ -9,15 +9,11 @@
 //! Time counts from before the renewal was sent, by a clock that also runs while the machine
 //! sleeps, so whatever held the answer up is on the safe side.
 
-mod view;
-
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::shard::{Epoch, SHARD_COUNT, ShardId};
 use rustix::time::{ClockId, clock_gettime};
-
-pub use view::{ClusterView, ShardOwner};
 
 /// A moment of the machine's own clock, in ms; goes on while the machine sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

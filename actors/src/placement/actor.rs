@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::NodeId;
+use domain::cluster::{Node, NodeState};
 use domain::placement::{Member, plan, takes_part};
 use domain::shard::{Epoch, SHARD_COUNT, ShardId, shard_of};
+use link::cluster_view::{ClusterView, ShardOwner};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use store::{ClaimedShard, NodeRow, NodeState, OpenCommandScope, Store, StoreError, StoredDevice};
+use store::{ClaimedShard, OpenCommandScope, Store, StoreError, StoredDevice};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -27,7 +29,7 @@ use super::membership::Membership;
 use super::notifications::{refresh_changed, send_access, send_pending_commands};
 use crate::device::DeviceContext;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership, ShardOwner};
+use crate::ownership::Ownership;
 use crate::rpc::call;
 use crate::shard::{COMMANDS_RETRY_DELAY, Directory, ShardActor, ShardArguments, ShardMsg, ShardTable};
 
@@ -191,7 +193,7 @@ impl PlacementState {
             return Ok(());
         }
         let steady = self.start.membership.is_steady();
-        let lives = |row: &&NodeRow| row.state.is_live() && takes_part(row.id == node, row.lease_left_ms, steady);
+        let lives = |row: &&Node| row.state.is_live() && takes_part(row.id == node, row.lease_left_ms, steady);
         let members: Vec<Member> = nodes
             .iter()
             .filter(lives)

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::NodeId;
+use domain::cluster::Node;
+use link::protocol::{PROTOCOL_MIN, negotiated};
 use ractor::ActorRef;
-use store::{JoinOutcome, NewNode, NodeRow, Store, StoreError};
+use store::{JoinOutcome, NewNode, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::PlacementMsg;
-use crate::link::protocol::{PROTOCOL_MIN, negotiated};
 use crate::metrics::Metrics;
 use crate::ownership::{Moment, Ownership};
 
@@ -116,8 +117,7 @@ impl Membership {
             return Err(JoinError::OtherKeys);
         }
         let nodes = store.cluster_nodes().await?;
-        let mute =
-            |row: &&NodeRow| row.state.is_live() && row.lease_left_ms > 0 && negotiated(options.protocol_max, row.protocols).is_none();
+        let mute = |row: &&Node| row.state.is_live() && row.lease_left_ms > 0 && negotiated(options.protocol_max, row.protocols).is_none();
         if let Some(row) = nodes.iter().find(mute) {
             return Err(JoinError::NoCommonProtocol { peer: row.name.clone(), peer_speaks: row.protocols, own_max: options.protocol_max });
         }

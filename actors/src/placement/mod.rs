@@ -20,20 +20,17 @@ pub(crate) use notifications::NotifyListener;
 mod tests {
     use super::PlacementMsg;
     use crate::device::DeviceMsg;
-    use crate::link::{GatewayMsg, SupervisorMsg};
     use crate::shard::ShardMsg;
     use ractor::Message;
 
     /// Every actor whose messages can travel is announced to every peer: with 100,000 devices
     /// that would be 100,000 actors on each of them.
     #[test]
-    fn only_the_gateway_can_be_seen_by_peers() {
-        assert!(GatewayMsg::serializable());
+    fn no_actor_of_the_runtime_can_be_seen_by_peers() {
         assert!(!DeviceMsg::serializable());
         assert!(!ShardMsg::serializable());
         assert!(!PlacementMsg::serializable());
         assert!(!crate::reconcile::ReconcilerMsg::serializable());
-        assert!(!SupervisorMsg::serializable());
         // Writers are tasks behind queues, no actors at all.
     }
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use domain::shard::{ShardId, shard_of};
 use domain::{DeploymentId, DeviceId};
+use link::messages::{DeviceRequest, PendingCommand};
 use store::{DeviceAccess, Listener, Notification, OpenCommandScope, Store, StoreError, StoredDevice};
 use tokio_util::sync::CancellationToken;
 
 use crate::device::DeviceMsg;
-use crate::messages::{DeviceRequest, PendingCommand};
 use crate::shard::{Directory, ShardMsg, ShardTable};
 
 /// Delay before listening again after a lost connection.

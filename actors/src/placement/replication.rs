@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, NodeId};
+use link::Links;
+use link::cluster_view::ClusterView;
+use link::messages::{Changes, ChangesRequest};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet_view::FleetView;
-use crate::link::Links;
-use crate::messages::{Changes, ChangesRequest};
-use crate::ownership::ClusterView;
 
 /// Progress of the replication from one peer.
 #[derive(Default)]

@@ -1,32 +1,35 @@
-//! Starts the actors and services in order, and stops them in the reverse one.
+//! Starts the actors in order, and stops them in the reverse one.
 
 mod periodic;
 mod runtime;
-mod services;
 mod start;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use apk::ApkLibrary;
+use link::Links;
+use link::cluster_view::ClusterView;
 use ractor::ActorRef;
+use secrecy::SecretBox;
 use store::Store;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent_updates::{CheckCounters, Offers};
 use crate::deployment::ManagerMsg;
-use crate::link::Links;
+use crate::deployment::reports::TaskReports;
+use crate::fleet_view::FleetView;
 use crate::metrics::Metrics;
+use crate::ownership::Ownership;
 use crate::placement::{Membership, PlacementMsg};
 use crate::reconcile::Reconcilers;
 use crate::router::DeviceRouter;
-use crate::services::{
-    AccountService, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService, ClusterService,
-    CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
-};
 use crate::settings::Settings;
-use crate::writers::HeartbeatWriters;
+use crate::sockets::SocketHub;
+use crate::writers::{CommandWriter, HeartbeatWriters};
 use crate::{history, partition};
-use apk::ApkLibrary;
 pub use start::{ClusterStart, Secrets, StartError};
 
 /// How long the database may take to note that this node leaves.
@@ -34,45 +37,42 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the last runs of reconcilers may take.
 const RECONCILERS_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The running system of a node.
-pub struct System {
-    /// Sign-in, and who is behind a bearer token.
-    pub auth: AuthService,
-    /// Accounts and their sign-ins.
-    pub accounts: AccountService,
-    /// API tokens of scripts.
-    pub api_tokens: ApiTokenService,
-    /// Enrollment.
-    pub enrollment: EnrollmentService,
-    /// Devices, for people.
-    pub devices: Arc<DeviceService>,
-    /// What devices are told to do, for people.
-    pub commands: Arc<CommandService>,
-    /// APKs on their way to devices, for people.
-    pub deployments: Arc<DeploymentService>,
-    /// Features that are on or off.
-    pub flags: FlagService,
-    /// APKs and managed packages.
-    pub apks: ApkService,
-    /// What happened to devices, for people.
-    pub history: HistoryService,
-    /// Who did what to what.
-    pub audit: AuditService,
-    /// Builds of the agent, for people and devices.
-    pub agent_builds: Arc<AgentBuildService>,
-    /// Filters that people keep.
-    pub filters: FilterService,
-    /// Sessions and heartbeats of devices.
-    pub agent: AgentService,
-    /// Nodes and shards, for people.
-    pub cluster: ClusterService,
+/// The running actors of a node, and what services call.
+pub struct Runtime {
+    /// The database.
+    pub store: Store,
+    /// Name of this node.
+    pub name: String,
+    /// Device keys are derived from it.
+    pub master_key: Arc<SecretBox<Vec<u8>>>,
     /// Finds device actors.
     pub router: DeviceRouter,
-    store: Store,
+    /// Newest view of every device of the cluster.
+    pub view: Arc<FleetView>,
+    /// Shards and lease of this node.
+    pub ownership: Arc<Ownership>,
+    /// This node in the table of nodes.
+    pub membership: Arc<Membership>,
+    /// Nodes and shards, as last read.
+    pub cluster_view: watch::Receiver<ClusterView>,
+    /// The links to other nodes.
+    pub links: Arc<Links>,
+    /// Agent sockets of this node.
+    pub sockets: Arc<SocketHub>,
+    /// Writes what devices report of commands.
+    pub commands: CommandWriter,
+    /// Writes what devices report of deployments.
+    pub task_reports: TaskReports,
+    /// The APK library.
+    pub library: Arc<ApkLibrary>,
+    /// Builds of the agent that are offered.
+    pub offers: Arc<Offers>,
+    /// Checks for updates of the agent, counted.
+    pub check_counters: Arc<CheckCounters>,
     running: tokio::sync::Mutex<Running>,
 }
 
-/// What [`System::stop`] ends.
+/// What [`Runtime::stop`] ends.
 struct Running {
     placement: Option<ActorRef<PlacementMsg>>,
     reconcilers: Arc<Reconcilers>,
@@ -86,40 +86,68 @@ struct Running {
     stopping: CancellationToken,
 }
 
-impl System {
+impl Runtime {
     /// Starts everything over a migrated database: partitions, writers, the link to other nodes,
-    /// and the devices of the shards that this node gets.
+    /// and the devices of the shards that this node gets. `forget_people` is called whenever accounts or API tokens
+    /// may have changed, on any node.
     ///
     /// # Errors
     /// The database is unavailable, the node cannot join its cluster, or an actor did not start.
     pub async fn start(
         store: Store,
-        settings: Settings,
-        secrets: Secrets,
+        settings: &Settings,
+        master_key: SecretBox<Vec<u8>>,
         cluster: ClusterStart,
+        forget_people: Box<dyn Fn() + Send + Sync>,
         metrics: Metrics,
-    ) -> Result<Arc<Self>, StartError> {
+    ) -> Result<Self, StartError> {
         partition::ensure(&store, &metrics, clock::now()).await?;
         store.purge_cluster().await?;
-        let library = ApkLibrary::open(settings.apks.clone(), &secrets.master_key)?;
+        let library = ApkLibrary::open(settings.apks.clone(), &master_key)?;
 
-        let mut core = runtime::Core::new(store, metrics, secrets.master_key, &settings);
-        let writers = runtime::start_writers(&mut core, &settings)?;
-        let members = runtime::join_cluster(&mut core, &writers, cluster, &settings).await?;
-        let deployments = runtime::start_deployments(&core, &members, &library, &settings).await?;
-        let credentials = runtime::listen_for_notifications(&mut core, &members, &deployments, &settings);
+        let mut core = runtime::Core::new(store, metrics, master_key, settings);
+        let writers = runtime::start_writers(&mut core, settings)?;
+        let members = runtime::join_cluster(&mut core, &writers, cluster, settings).await?;
+        let deployments = runtime::start_deployments(&core, &members, &library, settings).await?;
+        runtime::listen_for_notifications(&mut core, &members, &deployments, forget_people);
         let caught_up = runtime::replicate_fleet_view(&mut core, &members);
-        let agent_builds = periodic::start_reconcilers(&core, &library, &caught_up, &settings).await?;
+        let agent_builds = periodic::start_reconcilers(&core, &library, &caught_up, settings).await?;
         runtime::wait_until_caught_up(caught_up).await;
         // A day may have ended while no node ran.
         core.reconcilers.wake(history::DEVICE_HOURS);
 
-        Ok(services::assemble(core, writers, members, deployments, library, credentials, agent_builds, &secrets.jwt_key, settings))
-    }
-
-    /// The database.
-    pub fn store(&self) -> &Store {
-        &self.store
+        let runtime::Core { store, metrics: _, master_key, view, ownership, sockets, reconcilers, tasks, stopping } = core;
+        let runtime::Members { name, membership, placement, links, router, view: cluster_view, leaving, .. } = members;
+        let runtime::Writers { heartbeats, heartbeat_tasks, commands, task_reports, .. } = writers;
+        Ok(Self {
+            store,
+            name,
+            master_key,
+            router,
+            view,
+            ownership,
+            membership: Arc::clone(&membership),
+            cluster_view,
+            links: Arc::clone(&links),
+            sockets,
+            commands,
+            task_reports,
+            library,
+            offers: agent_builds.offers,
+            check_counters: agent_builds.counters,
+            running: tokio::sync::Mutex::new(Running {
+                placement: Some(placement),
+                reconcilers,
+                deployments: Some(deployments),
+                membership,
+                links,
+                writer_queues: heartbeats,
+                writers: heartbeat_tasks,
+                tasks,
+                leaving,
+                stopping,
+            }),
+        })
     }
 
     /// Hands the shards over: from now on other nodes own the devices, and this one only passes

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use apk::ApkLibrary;
 use domain::ServiceError;
 use tokio::sync::watch;
 
@@ -10,10 +10,9 @@ use super::runtime::Core;
 use crate::agent_updates::{self, CheckCounters, Offers};
 use crate::apk_retention;
 use crate::history::{self, RetentionPeriods};
-use crate::housekeeping::{self, FailuresKept};
+use crate::housekeeping;
 use crate::partition;
 use crate::settings::Settings;
-use apk::ApkLibrary;
 
 /// What a node answers agent updates from.
 pub(super) struct AgentBuilds {
@@ -39,7 +38,7 @@ pub(super) async fn start_reconcilers(
     let interval = settings.history.interval;
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
     reconcilers.extend(apk_retention::reconcilers(store, library, interval));
-    reconcilers.extend(housekeeping::reconcilers(store, failures_kept(settings)));
+    reconcilers.extend(housekeeping::reconcilers(store, settings.sign_in_failures));
     reconcilers.extend(agent_updates::reconcilers(store, &builds.offers, &builds.counters, updates));
     for reconciler in reconcilers {
         core.reconcilers.start(reconciler).await?;
@@ -52,14 +51,10 @@ fn periods(settings: &Settings) -> RetentionPeriods {
         deleted_devices: settings.history.restore_within,
         events: settings.history.events_kept,
         hours: settings.history.hours_kept,
-        commands: settings.commands.kept,
-        idempotency_keys: settings.commands.keys_kept,
+        commands: settings.history.commands_kept,
+        idempotency_keys: settings.history.idempotency_keys_kept,
         deployments: settings.deployments.kept,
         update_counters: settings.agent_updates.counters_kept,
         update_outcomes: settings.agent_updates.outcomes_kept,
     }
-}
-
-fn failures_kept(settings: &Settings) -> FailuresKept {
-    FailuresKept { age: TimeDelta::seconds(i64::from(settings.auth.lockout.forget_after_s)), names_max: settings.auth.lockout_names_max }
 }

@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use apk::ApkLibrary;
 use dashmap::DashMap;
 use domain::ServiceError;
+use link::Links;
+use link::cluster_view::ClusterView;
+use push::{PushSender, PushSetupError};
 use ractor::{Actor, ActorRef};
 use secrecy::SecretBox;
 use store::Store;
@@ -18,20 +22,16 @@ use crate::deployment::reports::TaskReports;
 use crate::deployment::{DeploymentContext, DeploymentManager, Gauges, ManagerMsg};
 use crate::device::DeviceContext;
 use crate::fleet_view::FleetView;
-use crate::link::Links;
 use crate::local_node::ThisNode;
 use crate::metrics::Metrics;
-use crate::ownership::{ClusterView, Ownership};
+use crate::ownership::Ownership;
 use crate::placement::{Membership, NotifyListener, PlacementActor, PlacementArguments, PlacementMsg, replication};
-use crate::push::{PushSender, PushSetupError};
 use crate::reconcile::Reconcilers;
 use crate::router::{DeviceRouter, RouterParts};
 use crate::rpc::call;
-use crate::services::credential_cache::CredentialCache;
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
 use crate::writers::{CommandWriter, EventWriter, HeartbeatWriters};
-use apk::ApkLibrary;
 
 /// How long a starting node tries to reach every other node before it serves without them.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ pub(super) struct Writers {
 /// Starts the writers, and push.
 pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, PushSetupError> {
     let mut heartbeat_tasks = JoinSet::new();
-    let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics)?;
+    let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics.push)?;
     let heartbeats =
         HeartbeatWriters::start(&mut heartbeat_tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &core.metrics);
     let commands = CommandWriter::start(&mut core.tasks, core.store.clone(), &core.metrics);
@@ -151,7 +151,7 @@ pub(super) async fn join_cluster(
     let refresh = placement.clone();
     // A peer that was out of reach may have written for our devices.
     let on_up = Box::new(move || drop(refresh.cast(PlacementMsg::Refresh)));
-    let links = Links::start(&name, listener, tls, link, view.clone(), on_up, core.metrics.clone()).await?;
+    let links = Links::start(&name, listener, tls, link, view.clone(), on_up, core.metrics.link.clone()).await?;
     core.sockets.connect(&links);
     let router = DeviceRouter::new(RouterParts {
         ownership: Arc::clone(&core.ownership),
@@ -181,7 +181,7 @@ pub(super) async fn join_cluster(
 /// What every device actor of this node shares.
 fn device_context(core: &mut Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
     Arc::new(DeviceContext {
-        dispatch: settings.commands.dispatch,
+        dispatch: settings.dispatch,
         commands: writers.commands.clone(),
         master_key: Arc::clone(&core.master_key),
         metrics: core.metrics.clone(),
@@ -217,26 +217,24 @@ pub(super) async fn start_deployments(
     Ok(Actor::spawn(None, DeploymentManager, context).await.map_err(not_started)?.0)
 }
 
-/// Listens to the notifications of the other nodes. Answers the cache of credentials that they empty.
+/// Listens to the notifications of the other nodes.
 pub(super) fn listen_for_notifications(
     core: &mut Core,
     members: &Members,
     deployments: &ActorRef<ManagerMsg>,
-    settings: &Settings,
-) -> Arc<CredentialCache> {
-    let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
-    let (cache, manager) = (Arc::clone(&credentials), deployments.clone());
+    forget_people: Box<dyn Fn() + Send + Sync>,
+) {
+    let manager = deployments.clone();
     let listener = NotifyListener {
         store: members.parts.cluster_store.clone(),
         directory: Arc::clone(&members.parts.directory),
         shards: Arc::clone(&members.parts.shards),
-        forget_people: Box::new(move || cache.forget()),
+        forget_people,
         wake: waking(members.placement.clone(), Arc::clone(&members.parts.reconcile_pending)),
         // A manager that is stopping drives nothing any more.
         on_deployment: Box::new(move |id| drop(manager.cast(ManagerMsg::Changed(id)))),
     };
     core.tasks.spawn(listener.keep_listening(core.stopping.clone()));
-    credentials
 }
 
 /// Pulls the changes of the other nodes' devices. Answers whether the view has all of them.

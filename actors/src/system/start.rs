@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use domain::ServiceError;
+use link::tls::LinkTls;
+use link::{LinkSettings, LinkStartError};
+use push::PushSetupError;
 use secrecy::SecretBox;
 use store::Store;
 use tokio::net::TcpListener;
 
-use crate::link::tls::LinkTls;
-use crate::link::{LinkSettings, LinkStartError};
 use crate::placement::{ClusterOptions, JoinError};
-use crate::push::PushSetupError;
 
 /// The keys of the cluster.
 pub struct Secrets {

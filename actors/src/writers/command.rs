@@ -47,7 +47,7 @@ impl CommandWriter {
 
     /// Notes something that nobody waits for. If it is lost, the record says less than it could, and
     /// nothing that is wrong: what the device says, and the end of its time, are stored by others, too.
-    pub(crate) fn note(&self, report: CommandReport) {
+    pub fn note(&self, report: CommandReport) {
         if self.queue(report.id).try_send(Job { report, reply: None }).is_err() {
             tracing::warn!(event = "command.report_dropped", cause = "the queue is full");
         }
@@ -57,7 +57,7 @@ impl CommandWriter {
     ///
     /// # Errors
     /// There is no room, or the database is unavailable.
-    pub(crate) async fn report(&self, report: CommandReport) -> Result<CommandReportOutcome, ServiceError> {
+    pub async fn report(&self, report: CommandReport) -> Result<CommandReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
         self.queue(report.id)
             .try_send(Job { report, reply: Some(reply) })

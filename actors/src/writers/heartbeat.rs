@@ -15,6 +15,7 @@ use std::time::Duration;
 use domain::ServiceError;
 use domain::shard::Epoch;
 use futures_util::FutureExt;
+use link::messages::{HeartbeatAck, HeartbeatOutcome, SignedCommand};
 use store::{HeartbeatRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet_view::FleetView;
-use crate::messages::{HeartbeatAck, HeartbeatOutcome, HeartbeatReply, SignedCommand, StoredHeartbeat};
+use crate::messages::{HeartbeatReply, StoredHeartbeat};
 use crate::metrics::Metrics;
 use crate::ownership::Ownership;
 

@@ -4,7 +4,7 @@
 
 use domain::access::Principal;
 use domain::account::{Account, AccountChange, SignIn};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::{SessionId, Timestamp, UserId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -130,9 +130,9 @@ impl Store {
         notify(&mut tx).await?;
         let was_disabled = before.disabled_at.is_some();
         let action = match disabled {
-            true if !was_disabled => Some("account.disabled"),
-            false if was_disabled => Some("account.enabled"),
-            _ => (before.role != account.role).then_some("account.role_changed"),
+            true if !was_disabled => Some(AuditAction::AccountDisabled),
+            false if was_disabled => Some(AuditAction::AccountEnabled),
+            _ => (before.role != account.role).then_some(AuditAction::AccountRoleChanged),
         };
         if let Some(action) = action {
             let entry = AuditEntry::new(by, action, Target::Account(id, account.username.clone()));
@@ -167,7 +167,7 @@ impl Store {
         let ended = end(&mut tx, id, kept, now).await?;
         let revoked = if kept.is_none() { revoke_tokens(&mut tx, id, now).await? } else { 0 };
         notify(&mut tx).await?;
-        let action = if kept.is_some() { "account.password_changed" } else { "account.password_reset" };
+        let action = if kept.is_some() { AuditAction::PasswordChanged } else { AuditAction::PasswordReset };
         let entry = AuditEntry::new(by, action, Target::Account(id, username));
         append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended, "api_tokens_revoked": revoked })), now).await?;
         tx.commit().await?;
@@ -219,7 +219,7 @@ impl Store {
         let Some(username) = ended.fetch_optional(&mut *tx).await? else { return Ok(false) };
         notify(&mut tx).await?;
         let own = matches!(by, Principal::User { session_id, .. } if *session_id == session);
-        let action = if own { "account.signed_out" } else { "account.sign_in_ended" };
+        let action = if own { AuditAction::SignedOut } else { AuditAction::SignInEnded };
         append(&mut tx, &AuditEntry::new(by, action, Target::SignIn(session, username)), now).await?;
         tx.commit().await?;
         Ok(true)
@@ -235,7 +235,7 @@ impl Store {
         if ended > 0 {
             notify(&mut tx).await?;
             let username = read(&mut tx, user).await?.map(|account| account.username).unwrap_or_default();
-            let entry = AuditEntry::new(by, "account.sign_ins_ended", Target::Account(user, username));
+            let entry = AuditEntry::new(by, AuditAction::SignInsEnded, Target::Account(user, username));
             append(&mut tx, &entry.after(json!({ "sign_ins_ended": ended })), now).await?;
         }
         tx.commit().await?;

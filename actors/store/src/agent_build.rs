@@ -1,73 +1,13 @@
 //! Agent builds: lists, promotion, and actions of people on them.
 
 use domain::access::Principal;
-use domain::audit::Target;
-use domain::rollout::{BuildState, HaltReason, Promotion, RolloutResults};
+use domain::audit::{AuditAction, Target};
+use domain::rollout::{AgentBuild, BuildCandidate, BuildState, HaltReason, Promotion, RolloutResults};
 use domain::{AgentBuildId, ApkId, CommandBatchId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// Agent build with its APK.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentBuildRow {
-    /// Id.
-    pub id: AgentBuildId,
-    /// The APK.
-    pub apk: ApkId,
-    /// Package name.
-    pub package: String,
-    /// Version code.
-    pub version_code: i64,
-    /// Version name.
-    pub version_name: String,
-    /// SHA-256 of the file, hex.
-    pub sha256: String,
-    /// Size, bytes.
-    pub size_bytes: i64,
-    /// Signing certificates, SHA-256 as hex.
-    pub signers_sha256: Vec<String>,
-    /// Internal note.
-    pub release_notes: String,
-    /// State of the build.
-    pub state: BuildState,
-    /// Last promotion; `None`: never promoted.
-    pub promotion: Option<Promotion>,
-    /// Why the server halted the build.
-    pub halt_reason: Option<HaltReason>,
-    /// Results of devices since the last promotion.
-    pub judged: RolloutResults,
-    /// Creator.
-    pub created_by: String,
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Who promoted the build last.
-    pub promoted_by: Option<String>,
-    /// Time of the last promotion.
-    pub promoted_at: Option<Timestamp>,
-    /// Who changed the build last.
-    pub changed_by: String,
-    /// Time of the last change.
-    pub changed_at: Timestamp,
-    /// Who notified devices of the build last.
-    pub nudged_by: Option<String>,
-    /// Time of the last notification.
-    pub nudged_at: Option<Timestamp>,
-}
-
-/// APK of the agent that may become a build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildCandidate {
-    /// The APK.
-    pub id: ApkId,
-    /// Version code.
-    pub version_code: i64,
-    /// Version name.
-    pub version_name: String,
-    /// Size of the file, bytes.
-    pub size_bytes: i64,
-}
 
 /// Outcome of adding a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +49,7 @@ pub enum BuildActionOutcome {
 macro_rules! agent_build {
     ($row:expr) => {{
         let row = $row;
-        AgentBuildRow {
+        AgentBuild {
             id: AgentBuildId(row.build_id),
             apk: ApkId(row.apk_id),
             package: row.package,
@@ -153,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn agent_builds(&self, limit: i64) -> Result<Vec<AgentBuildRow>, StoreError> {
+    pub async fn agent_builds(&self, limit: i64) -> Result<Vec<AgentBuild>, StoreError> {
         let rows = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id) ORDER BY b.version_code DESC, b.build_id DESC LIMIT $1",
@@ -168,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn circulating_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuildRow>, StoreError> {
+    pub async fn circulating_agent_builds(&self, limit: i64) -> Result<Vec<AgentBuild>, StoreError> {
         let rows = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id)
@@ -184,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn agent_build(&self, id: AgentBuildId) -> Result<Option<AgentBuildRow>, StoreError> {
+    pub async fn agent_build(&self, id: AgentBuildId) -> Result<Option<AgentBuild>, StoreError> {
         let row = sqlx::query!(
             "SELECT b.*, a.version_name, a.sha256, a.size_bytes, a.signers_sha256
              FROM agent_build b JOIN apk a USING (apk_id) WHERE b.build_id = $1",
@@ -255,7 +195,7 @@ impl Store {
             return Ok(known.map_or(AddBuildOutcome::TooMany, |known| AddBuildOutcome::Existing(AgentBuildId(known))));
         }
         let told = json!({"apk_id": apk.to_string(), "package": found.package, "version_code": found.version_code});
-        let entry = AuditEntry::new(by, "agent_build.added", target(id, &found.package, found.version_code)).after(told);
+        let entry = AuditEntry::new(by, AuditAction::AgentBuildAdded, target(id, &found.package, found.version_code)).after(told);
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
         Ok(AddBuildOutcome::New)
@@ -286,13 +226,13 @@ impl Store {
         let before = promotion(found.rollout_percent, found.wifi_only, found.must_install, found.min_battery_pct);
         let (action, after) = match (act, state) {
             (BuildAction::Promote(_), _) if found.deleted_at.is_some() => return Ok(BuildActionOutcome::NoApk),
-            (BuildAction::Promote(promotion), _) => ("agent_build.promoted", (BuildState::Promoted, Some(promotion))),
+            (BuildAction::Promote(promotion), _) => (AuditAction::AgentBuildPromoted, (BuildState::Promoted, Some(promotion))),
             (BuildAction::Rollout(percent), BuildState::Promoted) => {
                 let changed = before.map(|before| Promotion { rollout_percent: percent, ..before });
-                ("agent_build.rollout_changed", (BuildState::Promoted, changed))
+                (AuditAction::AgentBuildRolloutChanged, (BuildState::Promoted, changed))
             }
             (BuildAction::RollBack, BuildState::Promoted | BuildState::Halted) => {
-                ("agent_build.rolled_back", (BuildState::RolledBack, before))
+                (AuditAction::AgentBuildRolledBack, (BuildState::RolledBack, before))
             }
             _ => return Ok(BuildActionOutcome::WrongState(state)),
         };
@@ -350,7 +290,7 @@ impl Store {
             now
         );
         let Some(noted) = noted.fetch_optional(&mut *tx).await? else { return Ok(()) };
-        let entry = AuditEntry::new(by, "agent_build.nudged", target(id, &noted.package, noted.version_code))
+        let entry = AuditEntry::new(by, AuditAction::AgentBuildNudged, target(id, &noted.package, noted.version_code))
             .after(json!({"batch_id": batch.to_string(), "devices": devices}));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;

@@ -1,7 +1,8 @@
 //! Statistics of agent builds: counters by hour, reports of devices, and versions in the fleet.
 
 use domain::access::Principal;
-use domain::rollout::{BuildState, HaltPolicy, HaltReason, RolloutResults, UpdateEvent, halt};
+use domain::audit::AuditAction;
+use domain::rollout::{BuildState, HaltPolicy, HaltReason, RolloutResults, UpdateCounts, UpdateEvent, VersionSample, halt};
 use domain::shard::Epoch;
 use domain::{AgentBuildId, DeviceId, Timestamp};
 use serde_json::json;
@@ -9,23 +10,6 @@ use serde_json::json;
 use crate::agent_build::{read_state, target};
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// Counters of an hour, or of all hours.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct UpdateCounts {
-    /// Update checks that the build was considered for.
-    pub checks: i64,
-    /// Update checks that were answered with the build.
-    pub eligible: i64,
-    /// Devices that downloaded the build.
-    pub downloads: i64,
-    /// Devices that installed the build.
-    pub installs: i64,
-    /// Devices whose installation failed.
-    pub failures: i64,
-    /// Devices whose verification failed.
-    pub verify_failures: i64,
-}
 
 /// Checks of a build within an hour, to be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,17 +54,6 @@ pub enum UpdateReportOutcome {
     NeverOffered,
     /// The device installed another version than that of the build.
     OtherVersion(i64),
-}
-
-/// Devices that run a version of the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VersionSample {
-    /// Beginning of the hour.
-    pub hour: Timestamp,
-    /// Version code; 0 for devices that do not report it.
-    pub version_code: i64,
-    /// Number of devices.
-    pub devices: i64,
 }
 
 macro_rules! counts {
@@ -207,7 +180,7 @@ impl Store {
                 "state": BuildState::Halted.as_str(), "halt_reason": reason.as_str(), "installs": judged.installs, "failures": judged.failures,
                 "verify_failures": judged.verify_failures
             });
-            let entry = AuditEntry::new(&by, "agent_build.halted", target(report.build, &build.package, build.version_code));
+            let entry = AuditEntry::new(&by, AuditAction::AgentBuildHalted, target(report.build, &build.package, build.version_code));
             append(&mut tx, &entry.before(json!({"state": state.as_str()})).after(told), now).await?;
         }
         tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use domain::access::{Principal, Role, Scopes};
 use domain::api_token::ApiToken;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::{ApiTokenId, Timestamp, UserId};
 use serde_json::json;
 
@@ -126,7 +126,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let entry = AuditEntry::new(by, "api_token.made", Target::ApiToken(token.id, token.name.to_owned()));
+        let entry = AuditEntry::new(by, AuditAction::ApiTokenMade, Target::ApiToken(token.id, token.name.to_owned()));
         append(&mut tx, &entry.after(json!({ "scopes": token.scopes.names(), "expires_at": token.expires_at })), now).await?;
         tx.commit().await?;
         Ok(ApiTokenOutcome::Created)
@@ -251,7 +251,7 @@ impl Store {
         .rows_affected();
         crate::account::notify(&mut tx).await?;
         if revoked > 0 {
-            let entry = AuditEntry::new(by, "api_token.revoked", Target::ApiToken(id, found.name));
+            let entry = AuditEntry::new(by, AuditAction::ApiTokenRevoked, Target::ApiToken(id, found.name));
             append(&mut tx, &entry.after(json!({ "owner": found.username, "with_those_it_made": revoked })), now).await?;
         }
         tx.commit().await?;

@@ -1,52 +1,13 @@
 //! APKs: what was uploaded, what uses it, and what is gone.
 
 use domain::access::Principal;
-use domain::apk::{ApkUse, Kept, LibraryApk, Offer, Refusal, Verdict, judge};
-use domain::audit::Target;
+use domain::apk::{Apk, ApkUse, Kept, LibraryApk, Offer, Refusal, Verdict, judge};
+use domain::audit::{AuditAction, Target};
 use domain::{ApkId, ApkUploadId, Timestamp};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// An uploaded APK.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApkRow {
-    /// Id of the APK.
-    pub id: ApkId,
-    /// Package name.
-    pub package: String,
-    /// Version code.
-    pub version_code: i64,
-    /// Version name.
-    pub version_name: String,
-    /// Label of the app.
-    pub label: String,
-    /// Minimum Android API level.
-    pub min_sdk: Option<i32>,
-    /// Target Android API level.
-    pub target_sdk: Option<i32>,
-    /// SHA-256 of the file, hex.
-    pub sha256: String,
-    /// Size of the file, bytes.
-    pub size_bytes: i64,
-    /// Signing certificates, SHA-256 as hex.
-    pub signers_sha256: Vec<String>,
-    /// Former signing certificates, oldest first.
-    pub lineage_sha256: Vec<String>,
-    /// Older APK whose code this rollback build contains.
-    pub rollback_of: Option<ApkId>,
-    /// Internal note.
-    pub notes: String,
-    /// Whether there is an icon.
-    pub has_icon: bool,
-    /// Who uploaded the APK.
-    pub uploaded_by: String,
-    /// When it was uploaded.
-    pub uploaded_at: Timestamp,
-    /// When its file was deleted.
-    pub deleted_at: Option<Timestamp>,
-}
 
 /// New APK, uploaded and parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +59,7 @@ pub enum DeletedApk {
 macro_rules! apk_row {
     ($row:expr) => {{
         let row = $row;
-        ApkRow {
+        Apk {
             id: ApkId(row.apk_id),
             package: row.package,
             version_code: row.version_code,
@@ -125,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn apk(&self, id: ApkId) -> Result<Option<ApkRow>, StoreError> {
+    pub async fn apk(&self, id: ApkId) -> Result<Option<Apk>, StoreError> {
         let row = sqlx::query!(
             r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
                    lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
@@ -141,7 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn apks_page(&self, package: Option<&str>, after: Option<(Timestamp, ApkId)>, limit: i64) -> Result<Vec<ApkRow>, StoreError> {
+    pub async fn apks_page(&self, package: Option<&str>, after: Option<(Timestamp, ApkId)>, limit: i64) -> Result<Vec<Apk>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT apk_id, package, version_code, version_name, label, min_sdk, target_sdk, sha256, size_bytes, signers_sha256,
                    lineage_sha256, rollback_of, notes, icon IS NOT NULL AS "has_icon!", uploaded_by, uploaded_at, deleted_at
@@ -244,7 +205,7 @@ impl Store {
             "size_bytes": new.size_bytes, "signers_sha256": offer.signing.signers, "lineage_sha256": offer.signing.lineage,
             "rollback_of": offer.rollback_of.map(|id| id.to_string()), "notes": new.notes
         });
-        let entry = AuditEntry::new(by, "apk.uploaded", target(new.id, &offer.package, offer.version_code));
+        let entry = AuditEntry::new(by, AuditAction::ApkUploaded, target(new.id, &offer.package, offer.version_code));
         append(&mut tx, &entry.after(told), now).await?;
         tx.commit().await?;
         Ok(AddApkOutcome::Added)
@@ -275,7 +236,7 @@ impl Store {
             return Ok(DeletedApk::InUse(uses));
         }
         sqlx::query!("UPDATE apk SET deleted_at = $2 WHERE apk_id = $1", id.0, now).execute(&mut *tx).await?;
-        let entry = AuditEntry::new(by, "apk.deleted", target(id, &row.package, row.version_code));
+        let entry = AuditEntry::new(by, AuditAction::ApkDeleted, target(id, &row.package, row.version_code));
         append(&mut tx, &entry.before(json!({ "sha256": row.sha256 })), now).await?;
         tx.commit().await?;
         Ok(DeletedApk::Deleted)

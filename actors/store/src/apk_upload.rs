@@ -1,37 +1,9 @@
 //! Uploads of APKs that are under way, a part after the other, through whichever node.
 
+use domain::apk::ApkUpload;
 use domain::{ApkId, ApkUploadId, Timestamp, UserId};
 
 use crate::{Store, StoreError};
-
-/// Stored upload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadRow {
-    /// Id.
-    pub id: ApkUploadId,
-    /// Owner of the upload.
-    pub owner: UserId,
-    /// The name of the file, for display.
-    pub file_name: String,
-    /// The length of the whole file, bytes.
-    pub size_bytes: i64,
-    /// SHA-256 as hex, if the sender gave it.
-    pub sha256: Option<String>,
-    /// Older APK whose code this rollback build contains.
-    pub rollback_of: Option<ApkId>,
-    /// Internal note.
-    pub notes: String,
-    /// Bytes received.
-    pub received: i64,
-    /// Names of the received parts, in order.
-    pub parts: Vec<String>,
-    /// APK, once the upload is complete.
-    pub apk: Option<ApkId>,
-    /// Begin of the upload.
-    pub created_at: Timestamp,
-    /// Time of the last part.
-    pub touched_at: Timestamp,
-}
 
 /// New upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn upload(&self, id: ApkUploadId) -> Result<Option<UploadRow>, StoreError> {
+    pub async fn upload(&self, id: ApkUploadId) -> Result<Option<ApkUpload>, StoreError> {
         let row = sqlx::query!(
             "SELECT upload_id, owner_id, file_name, size_bytes, sha256, rollback_of, notes, received, parts, apk_id, created_at, touched_at
              FROM apk_upload WHERE upload_id = $1",
@@ -95,7 +67,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| UploadRow {
+        Ok(row.map(|row| ApkUpload {
             id: ApkUploadId(row.upload_id),
             owner: UserId(row.owner_id),
             file_name: row.file_name,

@@ -3,7 +3,7 @@
 
 use chrono::SubsecRound;
 use domain::access::{Origin, Principal};
-use domain::audit::{Actor, AuditFilter, ChainedEntry, Entry, Head, Target};
+use domain::audit::{Actor, AuditAction, AuditFilter, ChainedEntry, Entry, Head, Target};
 use domain::{DeviceId, Timestamp};
 use serde_json::{Map, Value, json};
 use sqlx::postgres::PgRow;
@@ -24,20 +24,20 @@ const HELD_MAX_MS: &str = "3000";
 pub struct AuditEntry {
     actor: Actor,
     origin: Origin,
-    action: &'static str,
+    action: AuditAction,
     target: Target,
     before: Option<Value>,
     after: Option<Value>,
 }
 
 impl AuditEntry {
-    /// Entry of a change by a principal. An action is a subject and a participle: `device.edited`.
-    pub fn new(by: &Principal, action: &'static str, target: Target) -> Self {
+    /// Entry of a change by a principal.
+    pub fn new(by: &Principal, action: AuditAction, target: Target) -> Self {
         Self { actor: Actor::of(by), origin: by.origin(), action, target, before: None, after: None }
     }
 
     /// Entry of a change by a device.
-    pub fn of_device(id: DeviceId, alias: &str, origin: Origin, action: &'static str, target: Target) -> Self {
+    pub fn of_device(id: DeviceId, alias: &str, origin: Origin, action: AuditAction, target: Target) -> Self {
         Self { actor: Actor::device(id, alias), origin, action, target, before: None, after: None }
     }
 
@@ -63,7 +63,7 @@ impl AuditEntry {
             actor_kind: self.actor.kind.to_owned(),
             actor_id: self.actor.id.clone().map(name),
             actor_name: Some(name(self.actor.name.clone())).filter(|name| !name.is_empty()).unwrap_or_else(|| "-".to_owned()),
-            action: self.action.to_owned(),
+            action: self.action.as_str().to_owned(),
             target_kind: target_kind.to_owned(),
             target_id: target_id.map(name),
             target_name: target_name.map(name),
@@ -272,7 +272,8 @@ mod tests {
     fn whatever_a_name_is_it_fits() {
         let by = Principal::Console { os_user: String::new() };
         let target = Target::Node(format!("a\0{}", "ä".repeat(300)));
-        let entry = AuditEntry::new(&by, "node.drained", target).at(1, Timestamp::from_timestamp_nanos(1_780_000_000_123_456_789));
+        let entry =
+            AuditEntry::new(&by, AuditAction::NodeDrained, target).at(1, Timestamp::from_timestamp_nanos(1_780_000_000_123_456_789));
         assert_eq!((entry.actor_name.as_str(), entry.target_name.map(|name| name.chars().count())), ("-", Some(255)));
         assert_eq!(entry.at.timestamp_subsec_nanos(), 123_456_000);
     }

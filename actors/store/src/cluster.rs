@@ -9,7 +9,8 @@
 //! renewed: both lock the row. All times are the database's own.
 
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
+use domain::cluster::{Node, NodeState, ShardMoves};
 use domain::shard::{Epoch, ShardId};
 use domain::{NodeId, Timestamp};
 use serde_json::json;
@@ -55,68 +56,6 @@ pub enum JoinOutcome {
     },
 }
 
-/// State of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeState {
-    /// Accepts shards.
-    Active,
-    /// Releases its shards and accepts none.
-    Draining,
-    /// Its lease ran out, and another node ended it.
-    Expired,
-    /// Left by itself.
-    Left,
-}
-
-impl NodeState {
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Expired => "expired",
-            Self::Left => "left",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, StoreError> {
-        [Self::Active, Self::Draining, Self::Expired, Self::Left]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or(StoreError::Corrupt("cluster_node.state"))
-    }
-
-    /// Whether the node may still own shards.
-    pub fn is_live(self) -> bool {
-        matches!(self, Self::Active | Self::Draining)
-    }
-}
-
-/// Stored node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRow {
-    /// Id of this start of the node.
-    pub id: NodeId,
-    /// Name of the node.
-    pub name: String,
-    /// Address that other nodes dial.
-    pub cluster_addr: String,
-    /// URL for devices and people.
-    pub http_url: String,
-    /// Version of the build.
-    pub version: String,
-    /// Oldest and newest node protocol that it speaks.
-    pub protocols: (i32, i32),
-    /// State of the node.
-    pub state: NodeState,
-    /// When it joined.
-    pub joined_at: Timestamp,
-    /// When it left or was expired.
-    pub ended_at: Option<Timestamp>,
-    /// Remaining time of its lease, ms; negative once it has run out.
-    pub lease_left_ms: i64,
-}
-
 /// Stored shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardRow {
@@ -135,21 +74,6 @@ pub struct ClaimedShard {
     pub shard: ShardId,
     /// The epoch that began with the claim.
     pub epoch: Epoch,
-}
-
-/// Entry of the shard history: shards that moved together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardMoves {
-    /// Former owner; `None`: unassigned.
-    pub from: Option<String>,
-    /// New owner.
-    pub to: String,
-    /// Reason: free, expired, left, released.
-    pub reason: String,
-    /// Number of shards.
-    pub shards: i64,
-    /// When the last of them moved.
-    pub at: Timestamp,
 }
 
 /// Listener for notifications of other nodes.
@@ -217,6 +141,10 @@ fn notice(told: &PgNotification) -> Option<Notification> {
 
 fn interval(ms: i64) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: ms.saturating_mul(1000) }
+}
+
+fn node_state(name: &str) -> Result<NodeState, StoreError> {
+    NodeState::parse(name).ok_or(StoreError::Corrupt("cluster_node.state"))
 }
 
 impl Store {
@@ -297,14 +225,14 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        state.as_deref().map(NodeState::parse).transpose()
+        state.as_deref().map(node_state).transpose()
     }
 
     /// The nodes: those that live, and those that ended within the last hour.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn cluster_nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+    pub async fn cluster_nodes(&self) -> Result<Vec<Node>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT node_id, name, cluster_addr, http_url, version, protocol_min, protocol_max, state, joined_at, ended_at,
                    (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::bigint AS "lease_left_ms!"
@@ -315,14 +243,14 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|row| {
-                Ok(NodeRow {
+                Ok(Node {
                     id: NodeId(row.node_id),
                     name: row.name,
                     cluster_addr: row.cluster_addr,
                     http_url: row.http_url,
                     version: row.version,
                     protocols: (row.protocol_min, row.protocol_max),
-                    state: NodeState::parse(&row.state)?,
+                    state: node_state(&row.state)?,
                     joined_at: row.joined_at,
                     ended_at: row.ended_at,
                     lease_left_ms: row.lease_left_ms,
@@ -444,7 +372,7 @@ impl Store {
         .await?;
         let Some(before) = before else { return Ok(false) };
         if before != state {
-            let action = if draining { "node.drained" } else { "node.resumed" };
+            let action = if draining { AuditAction::NodeDrained } else { AuditAction::NodeResumed };
             let entry = AuditEntry::new(by, action, Target::Node(name.to_owned()));
             append(&mut tx, &entry.before(json!({ "state": before })).after(json!({ "state": state })), now).await?;
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::command::{CommandState, Path, Progress};
 use domain::shard::{ShardId, shard_of};
 use domain::{CommandBatchId, CommandId, DeploymentId, DeviceId, Timestamp};
@@ -339,7 +339,7 @@ impl Store {
         .await?
         .rows_affected();
         if expired > 0 {
-            append(&mut tx, &by_system("commands.expired", expired), now).await?;
+            append(&mut tx, &by_system(AuditAction::CommandsExpired, expired), now).await?;
         }
         tx.commit().await?;
         Ok(expired)
@@ -369,7 +369,7 @@ impl Store {
         .await?;
         sqlx::query!("DELETE FROM command_idempotency WHERE created_at < $1", keys_before).execute(&mut *tx).await?;
         if purged > 0 {
-            append(&mut tx, &by_system("commands.purged", purged), now).await?;
+            append(&mut tx, &by_system(AuditAction::CommandsPurged, purged), now).await?;
         }
         tx.commit().await?;
         Ok(purged)
@@ -388,7 +388,7 @@ impl Store {
 }
 
 /// What the server does by itself with so many commands.
-fn by_system(action: &'static str, commands: u64) -> AuditEntry {
+fn by_system(action: AuditAction, commands: u64) -> AuditEntry {
     let target = Target::Other { kind: "commands", id: None, name: None };
     AuditEntry::new(&Principal::system(), action, target).after(json!({ "commands": commands }))
 }

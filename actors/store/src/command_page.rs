@@ -1,6 +1,6 @@
 //! Reads of commands and batches for display: pages, single ones, counts.
 
-use domain::command::{CommandState, Progress};
+use domain::command::{BatchView, CommandCursor, CommandQuery, CommandState, CommandView, Progress};
 use domain::{CommandBatchId, CommandId, DeviceId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
@@ -9,98 +9,6 @@ use sqlx::{QueryBuilder, Row};
 use crate::audit::{AuditEntry, append};
 use crate::command::{path, state};
 use crate::{Store, StoreError};
-
-/// Stored command, for display.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CommandRow {
-    /// Id.
-    pub id: CommandId,
-    /// Device of the command.
-    pub device_id: DeviceId,
-    /// Present alias of the device.
-    pub alias: String,
-    /// Batch of the command.
-    pub batch_id: Option<CommandBatchId>,
-    /// Name of the action.
-    pub action: String,
-    /// Parameters without secrets, JSON.
-    pub params: String,
-    /// Progress.
-    pub progress: Progress,
-    /// Creator.
-    pub created_by: String,
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Earliest time of sending.
-    pub release_at: Timestamp,
-    /// Expiry.
-    pub expires_at: Timestamp,
-    /// Who canceled the command.
-    pub canceled_by: Option<String>,
-    /// Message of the device, for display.
-    pub message: Option<String>,
-    /// Code for programs.
-    pub code: Option<String>,
-    /// Output of the action, JSON.
-    pub data: Option<String>,
-    /// Completion, by the clock of the device.
-    pub device_finished_at: Option<Timestamp>,
-}
-
-/// Filter of commands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CommandQuery {
-    /// Device.
-    pub device: Option<DeviceId>,
-    /// Batch.
-    pub batch: Option<CommandBatchId>,
-    /// Only commands without a batch.
-    pub single: bool,
-    /// State.
-    pub state: Option<CommandState>,
-    /// Action.
-    pub action: Option<String>,
-    /// Creator.
-    pub created_by: Option<String>,
-}
-
-/// Cursor of a page of commands: the last one of the page before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommandCursor {
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Id.
-    pub id: CommandId,
-}
-
-/// Stored batch, for display.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BatchRow {
-    /// Id.
-    pub id: CommandBatchId,
-    /// Name of the action.
-    pub action: String,
-    /// Parameters without secrets, JSON.
-    pub params: String,
-    /// Requested target, JSON.
-    pub target: String,
-    /// Rate of sending, commands per second.
-    pub rate_per_second: i32,
-    /// Devices with a command.
-    pub devices: i32,
-    /// Devices without a command and why, JSON.
-    pub refused: String,
-    /// Number of refused devices.
-    pub refused_count: i32,
-    /// Creator.
-    pub created_by: String,
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Expiry of its commands.
-    pub expires_at: Timestamp,
-    /// Time of cancellation.
-    pub canceled_at: Option<Timestamp>,
-}
 
 /// Number of commands of a batch in a state, by the path of their last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +27,10 @@ const COLUMNS: &str = "c.request_id, c.device_id, d.alias, c.batch_id, c.action,
      c.created_at, c.release_at, c.expires_at, c.sent_at, c.delivered_at, c.finished_at, c.canceled_by, c.outcome, c.message, c.code, \
      c.data, c.device_finished_at FROM command c JOIN device d USING (device_id) WHERE ";
 
-fn read(row: &PgRow) -> Result<CommandRow, StoreError> {
+fn read(row: &PgRow) -> Result<CommandView, StoreError> {
     let outcome: Option<&str> = row.try_get("outcome")?;
     let ending = outcome.map(|name| domain::command::CommandOutcome::parse(name).ok_or(StoreError::Corrupt("command.outcome")));
-    Ok(CommandRow {
+    Ok(CommandView {
         id: CommandId(row.try_get("request_id")?),
         device_id: DeviceId(row.try_get("device_id")?),
         alias: row.try_get("alias")?,
@@ -160,7 +68,7 @@ impl Store {
         query: &CommandQuery,
         after: Option<CommandCursor>,
         limit: i64,
-    ) -> Result<Vec<CommandRow>, StoreError> {
+    ) -> Result<Vec<CommandView>, StoreError> {
         let mut sql = QueryBuilder::new("SELECT ");
         sql.push(COLUMNS).push("true");
         if let Some(device) = query.device {
@@ -192,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn command(&self, id: CommandId) -> Result<Option<CommandRow>, StoreError> {
+    pub async fn command(&self, id: CommandId) -> Result<Option<CommandView>, StoreError> {
         let mut sql = QueryBuilder::new("SELECT ");
         sql.push(COLUMNS).push("c.request_id = ").push_bind(id.0);
         sql.build().fetch_optional(&self.pool).await?.map(|row| read(&row)).transpose()
@@ -202,7 +110,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn command_batch(&self, id: CommandBatchId) -> Result<Option<BatchRow>, StoreError> {
+    pub async fn command_batch(&self, id: CommandBatchId) -> Result<Option<BatchView>, StoreError> {
         Ok(self.command_batches(Some(id), None, 1).await?.pop())
     }
 
@@ -215,7 +123,7 @@ impl Store {
         only: Option<CommandBatchId>,
         after: Option<(Timestamp, CommandBatchId)>,
         limit: i64,
-    ) -> Result<Vec<BatchRow>, StoreError> {
+    ) -> Result<Vec<BatchView>, StoreError> {
         let (after_at, after_id) = after.map_or((None, None), |(at, id)| (Some(at), Some(id.0)));
         let rows = sqlx::query!(
             "SELECT batch_id, action, params_shown, target, rate_per_second, devices, refused, refused_count, created_by, created_at,
@@ -232,7 +140,7 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| BatchRow {
+            .map(|row| BatchView {
                 id: CommandBatchId(row.batch_id),
                 action: row.action,
                 params: row.params_shown,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::access::{Origin, Principal};
-use domain::audit::Target;
-use domain::command::{CommandOutcome, CommandState, Progress, Report, Verdict, record};
+use domain::audit::{AuditAction, Target};
+use domain::command::{CommandOutcome, CommandState, Progress, Report, ResultPayload, Verdict, record};
 use domain::shard::ShardLease;
 use domain::{CommandId, DeviceId, Timestamp};
 
@@ -13,19 +13,6 @@ use serde_json::json;
 use crate::audit::{AuditEntry, append};
 use crate::command::{columns_of, progress};
 use crate::{Store, StoreError};
-
-/// Payload of a device's result of a command.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResultPayload {
-    /// Message for display.
-    pub message: Option<String>,
-    /// Code for programs.
-    pub code: Option<String>,
-    /// Output of the action, JSON.
-    pub data: Option<String>,
-    /// Completion, by the clock of the device.
-    pub finished_at: Option<Timestamp>,
-}
 
 /// Author of a report.
 #[derive(Debug, Clone, PartialEq)]
@@ -197,9 +184,11 @@ fn ended(id: CommandId, row: &Row, before: Progress, after: Progress) -> Option<
     }
     let target = Target::Device(row.device_id, row.alias.clone());
     let entry = match after.state {
-        CommandState::Succeeded => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), "command.succeeded", target),
-        CommandState::Failed => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), "command.failed", target),
-        _ => AuditEntry::new(&Principal::system(), "command.expired", target),
+        CommandState::Succeeded => {
+            AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), AuditAction::CommandSucceeded, target)
+        }
+        CommandState::Failed => AuditEntry::of_device(row.device_id, &row.alias, Origin::default(), AuditAction::CommandFailed, target),
+        _ => AuditEntry::new(&Principal::system(), AuditAction::CommandExpired, target),
     };
     let (_, path, ending) = columns_of(&after);
     let report = json!({ "request_id": id.to_string(), "action": row.action, "path": path, "outcome": ending, "attempts": after.attempts });

@@ -1,7 +1,10 @@
 //! Deployments: creation with all tasks, and reads for lists.
 
 use domain::access::Principal;
-use domain::deployment::{ConflictRule, DeploymentState, Options, PauseReason, Phase, Reason, Run, TaskState};
+use domain::deployment::{
+    ConflictRule, Deployment, DeploymentEventKind, DeploymentQuery, DeploymentState, DeploymentTransition, Options, PauseReason, Phase,
+    Reason, TaskState,
+};
 use domain::flag::Flags;
 use domain::shard::shard_of_deployment;
 use domain::{ApkId, CommandId, DeploymentId, DeviceId, Timestamp};
@@ -14,7 +17,7 @@ use crate::channels;
 use crate::command::{IdempotencyRecord, InsertOutcome, claim_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
-use crate::deployment_transition::{DeploymentTransition, TransitionOutcome, transition_in};
+use crate::deployment_transition::{TransitionOutcome, transition_in};
 use crate::{Store, StoreError};
 
 /// New deployment.
@@ -61,89 +64,6 @@ pub struct NewTask {
     pub reason: Option<Reason>,
 }
 
-/// Stored deployment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeploymentRow {
-    /// Id of the deployment.
-    pub id: DeploymentId,
-    /// Display name.
-    pub name: String,
-    /// APK to install.
-    pub apk: ApkId,
-    /// Package of the APK.
-    pub package: String,
-    /// Version code of the APK.
-    pub version_code: i64,
-    /// Version name of the APK.
-    pub version_name: String,
-    /// Oldest Android API level that the APK runs on.
-    pub min_sdk: Option<i32>,
-    /// Requested target, JSON.
-    pub target: String,
-    /// Options.
-    pub options: Options,
-    /// Feature flags at the creation, JSON.
-    pub flags: String,
-    /// Number of targets.
-    pub devices: i32,
-    /// Size of the canary.
-    pub canary_size: i32,
-    /// State of the deployment.
-    pub state: DeploymentState,
-    /// Phase of the deployment.
-    pub phase: Phase,
-    /// Reason of the pause.
-    pub pause_reason: Option<PauseReason>,
-    /// When it was paused.
-    pub paused_at: Option<Timestamp>,
-    /// Running time of the canary, ms.
-    pub canary_ms: i64,
-    /// Failures from before do not count for the failure rate.
-    pub judged_since: Timestamp,
-    /// Rule for devices that an older deployment has.
-    pub conflict: ConflictRule,
-    /// Deployment that this one rolls back.
-    pub rolls_back: Option<DeploymentId>,
-    /// Who created the deployment.
-    pub created_by: String,
-    /// When the deployment was created.
-    pub created_at: Timestamp,
-    /// Deadline.
-    pub expires_at: Timestamp,
-    /// Who canceled the deployment.
-    pub canceled_by: Option<String>,
-    /// When the deployment finished.
-    pub finished_at: Option<Timestamp>,
-}
-
-impl DeploymentRow {
-    /// State of the deployment as the plan depends on it.
-    pub fn run(&self) -> Run {
-        Run {
-            state: self.state,
-            phase: self.phase,
-            canary_ran: chrono::TimeDelta::milliseconds(self.canary_ms),
-            judged_since: self.judged_since,
-            expires_at: self.expires_at,
-            version_code: self.version_code,
-            min_sdk: self.min_sdk,
-        }
-    }
-}
-
-/// Filter of a list of deployments.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeploymentQuery {
-    /// State.
-    pub state: Option<DeploymentState>,
-    /// Package.
-    pub package: Option<String>,
-    /// APK.
-    pub apk: Option<ApkId>,
-    /// Single deployment.
-    pub id: Option<DeploymentId>,
-}
-
 /// Outcome of creating a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateOutcome {
@@ -165,7 +85,7 @@ macro_rules! deployment_row {
         let row = $row;
         let corrupt = crate::StoreError::Corrupt;
         let pause = row.pause_reason.as_deref().map(|name| PauseReason::parse(name).ok_or(corrupt("deployment.pause_reason")));
-        DeploymentRow {
+        Deployment {
             id: DeploymentId(row.deployment_id),
             name: row.name,
             apk: ApkId(row.apk_id),
@@ -271,7 +191,7 @@ impl Store {
         }
         insert_tasks(&mut tx, new, now).await?;
         let detail = format!("{} devices, canary of {canary}", new.tasks.len());
-        note(&mut tx, new.id, now, "created", None, &detail, Some(by.username())).await?;
+        note(&mut tx, new.id, now, DeploymentEventKind::Created, None, &detail, Some(by.username())).await?;
         sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, new.id.to_string()).execute(&mut *tx).await?;
         if let Some(entry) = called_off {
             append(&mut tx, &entry, now).await?;
@@ -290,7 +210,7 @@ impl Store {
         query: &DeploymentQuery,
         after: Option<(Timestamp, DeploymentId)>,
         limit: i64,
-    ) -> Result<Vec<DeploymentRow>, StoreError> {
+    ) -> Result<Vec<Deployment>, StoreError> {
         let (at, id) = after.unzip();
         let rows = sqlx::query!(
             "SELECT d.deployment_id, d.name, d.apk_id, d.package, d.version_code, a.version_name, a.min_sdk, d.target, d.options, d.flags,
@@ -318,7 +238,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRow>, StoreError> {
+    pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
         Ok(self.deployments(&DeploymentQuery { id: Some(id), ..DeploymentQuery::default() }, None, 1).await?.pop())
     }
 }
@@ -415,7 +335,7 @@ async fn supersede(
     }
     for (id, count) in counts {
         let detail = format!("{count} devices, by deployment {}", new.id);
-        note(tx, DeploymentId(id), now, "superseded", None, &detail, None).await?;
+        note(tx, DeploymentId(id), now, DeploymentEventKind::Superseded, None, &detail, None).await?;
         sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut **tx).await?;
     }
     cancel_commands(tx, sending.iter().filter_map(|row| row.command_id).collect(), now).await

@@ -1,7 +1,8 @@
 //! Writes of the owner of a deployment: it applies a plan in one transaction that checks the epoch of the shard.
 
 use domain::access::Principal;
-use domain::deployment::{DeploymentChange, DeploymentState, ErrorCode, PauseReason, Reason, TaskChange, TaskState};
+use domain::audit::AuditAction;
+use domain::deployment::{DeploymentChange, DeploymentEventKind, DeploymentState, ErrorCode, PauseReason, Reason, TaskChange, TaskState};
 use domain::shard::{ShardLease, shard_of};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
@@ -238,7 +239,7 @@ async fn change_tasks(tx: &mut Transaction<'static, Postgres>, plan: &ApplyPlan,
         end_attempts(tx, &vec![plan.id.0; devices.len()], &devices, &attempts, outcome, plan.now).await?;
     }
     for failed in ended.iter().filter(|ended| ended.outcome == "failed").take(FAILURES_TOLD_MAX) {
-        note(tx, plan.id, plan.now, "task_failed", Some(DeviceId(failed.device)), &failed.reason, None).await?;
+        note(tx, plan.id, plan.now, DeploymentEventKind::TaskFailed, Some(DeviceId(failed.device)), &failed.reason, None).await?;
     }
     let commands = ended.iter().filter(|ended| ended.was_sending).filter_map(|ended| ended.command).collect();
     applied.taken_back = cancel_commands(tx, commands, plan.now).await?;
@@ -353,9 +354,9 @@ async fn change_deployment(
 ) -> Result<Option<AuditEntry>, StoreError> {
     let (kind, action, detail) = match change {
         DeploymentChange::Pause(_) | DeploymentChange::OpenGate if state != DeploymentState::Running => return Ok(None),
-        DeploymentChange::Pause(reason) => ("paused", "deployment.paused", reason.as_str()),
-        DeploymentChange::OpenGate => ("gate_opened", "deployment.gate_opened", ""),
-        DeploymentChange::Finish => ("finished", "deployment.finished", ""),
+        DeploymentChange::Pause(reason) => (DeploymentEventKind::Paused, AuditAction::DeploymentPaused, reason.as_str()),
+        DeploymentChange::OpenGate => (DeploymentEventKind::GateOpened, AuditAction::DeploymentGateOpened, ""),
+        DeploymentChange::Finish => (DeploymentEventKind::Finished, AuditAction::DeploymentFinished, ""),
     };
     let changed = match change {
         DeploymentChange::Pause(reason) => {

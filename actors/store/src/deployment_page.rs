@@ -2,77 +2,10 @@
 
 use std::collections::HashMap;
 
-use domain::deployment::{Candidate, Reason, Stage, TaskState};
+use domain::deployment::{Candidate, DeploymentEvent, Reason, Stage, TaskQuery, TaskState, TaskView};
 use domain::{ApkId, DeploymentId, DeviceId, Timestamp};
 
 use crate::{Store, StoreError};
-
-/// Stored task of one device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskRow {
-    /// Index among the targets.
-    pub position: i32,
-    /// The device.
-    pub device_id: DeviceId,
-    /// Alias of the device; of a deleted device, the alias at the creation of the deployment.
-    pub alias: String,
-    /// Whether the device belongs to the canary.
-    pub canary: bool,
-    /// State of the task.
-    pub state: TaskState,
-    /// Reason of the state.
-    pub reason: Option<Reason>,
-    /// Stage of the installation.
-    pub stage: Option<Stage>,
-    /// Downloaded part of the file, percent.
-    pub progress_pct: Option<i16>,
-    /// Number of starts.
-    pub attempts: i32,
-    /// Earliest next start.
-    pub not_before: Option<Timestamp>,
-    /// Time of the last start.
-    pub started_at: Option<Timestamp>,
-    /// When the device accepted the task.
-    pub accepted_at: Option<Timestamp>,
-    /// When the task finished.
-    pub finished_at: Option<Timestamp>,
-    /// Error of the last attempt.
-    pub error: Option<String>,
-    /// Message of the device.
-    pub message: Option<String>,
-    /// Version code that was installed before.
-    pub version_before: Option<i64>,
-    /// Installed version, as the device reports it.
-    pub installed_version: Option<String>,
-}
-
-/// Filter of a page of tasks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TaskQuery {
-    /// State.
-    pub state: Option<TaskState>,
-    /// Reason of the state.
-    pub reason: Option<Reason>,
-    /// Device.
-    pub device: Option<DeviceId>,
-}
-
-/// Event of a deployment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeploymentEventRow {
-    /// Number of the event.
-    pub id: i64,
-    /// Time of the event.
-    pub at: Timestamp,
-    /// Kind of the event.
-    pub kind: String,
-    /// Device that it is about.
-    pub device_id: Option<DeviceId>,
-    /// Detail for display.
-    pub detail: String,
-    /// Person who caused it; `None`: the server, or the device.
-    pub by_whom: Option<String>,
-}
 
 /// Number of tasks of a deployment in one state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +56,7 @@ impl Store {
         query: TaskQuery,
         after: Option<i32>,
         limit: i64,
-    ) -> Result<Vec<TaskRow>, StoreError> {
+    ) -> Result<Vec<TaskView>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT t.position, t.device_id, coalesce(d.alias, g.alias) AS "alias!", t.canary, t.state, t.reason, t.stage, t.progress_pct,
                    t.attempts, t.not_before, t.started_at, t.accepted_at, t.finished_at, t.error, t.message, t.version_before,
@@ -143,7 +76,7 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|row| {
-                Ok(TaskRow {
+                Ok(TaskView {
                     position: row.position,
                     device_id: DeviceId(row.device_id),
                     alias: row.alias,
@@ -190,12 +123,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn deployment_events(
-        &self,
-        id: DeploymentId,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<DeploymentEventRow>, StoreError> {
+    pub async fn deployment_events(&self, id: DeploymentId, before: Option<i64>, limit: i64) -> Result<Vec<DeploymentEvent>, StoreError> {
         let rows = sqlx::query!(
             "SELECT event_id, at, kind, device_id, detail, by_whom FROM deployment_event
              WHERE deployment_id = $1 AND event_id < $2 ORDER BY event_id DESC LIMIT $3",
@@ -207,7 +135,7 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| DeploymentEventRow {
+            .map(|row| DeploymentEvent {
                 id: row.event_id,
                 at: row.at,
                 kind: row.kind,

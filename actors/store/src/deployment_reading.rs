@@ -1,11 +1,10 @@
 //! Reads of the owner of a deployment: the deployment, changed tasks, deleted targets and other deployments of the same devices.
 
-use domain::deployment::Task;
+use domain::deployment::{Deployment, Task};
 use domain::flag::Flags;
 use domain::shard::ShardId;
 use domain::{DeploymentId, DeviceId, Timestamp};
 
-use crate::deployment::DeploymentRow;
 use crate::flag::flags;
 use crate::{Store, StoreError};
 
@@ -13,7 +12,7 @@ use crate::{Store, StoreError};
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentReading {
     /// The deployment.
-    pub row: DeploymentRow,
+    pub row: Deployment,
     /// The flags.
     pub flags: Flags,
     /// Starts of the last minute, oldest first.
@@ -137,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn targets_elsewhere(&self, row: &DeploymentRow) -> Result<Vec<DeviceId>, StoreError> {
+    pub async fn targets_elsewhere(&self, row: &Deployment) -> Result<Vec<DeviceId>, StoreError> {
         let rows = sqlx::query_scalar!(
             "SELECT DISTINCT o.device_id FROM deployment_task o JOIN deployment d USING (deployment_id)
              WHERE o.package = $1 AND o.deployment_id <> $2 AND d.finished_at IS NULL

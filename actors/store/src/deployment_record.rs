@@ -1,6 +1,7 @@
 //! Writes that go with every change of a deployment: ends of attempts, canceled commands, events.
 
 use domain::audit::Target;
+use domain::deployment::DeploymentEventKind;
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -74,7 +75,7 @@ pub(crate) async fn note(
     tx: &mut Transaction<'static, Postgres>,
     id: DeploymentId,
     at: Timestamp,
-    kind: &str,
+    kind: DeploymentEventKind,
     device: Option<DeviceId>,
     detail: &str,
     by_whom: Option<&str>,
@@ -83,7 +84,7 @@ pub(crate) async fn note(
         "INSERT INTO deployment_event (deployment_id, at, kind, device_id, detail, by_whom) VALUES ($1, $2, $3, $4, $5, $6)",
         id.0,
         at,
-        kind,
+        kind.as_str(),
         device.map(|device| device.0),
         detail,
         by_whom

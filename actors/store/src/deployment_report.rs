@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use domain::deployment::{
-    ErrorCode, Options, Reason, Refusal, ReportEffect, Run, Stage, Task, TaskState, TaskStatus, TaskUpdate, apply_report,
+    DeploymentEventKind, ErrorCode, Options, Reason, Refusal, ReportEffect, Run, Stage, Task, TaskReport, TaskState, TaskUpdate,
+    apply_report,
 };
 use domain::{DeploymentId, DeviceId, Timestamp};
 use uuid::Uuid;
@@ -13,25 +14,6 @@ use crate::deployment_reading::task;
 use crate::deployment_record::{end_attempts, note};
 use crate::flag::flags;
 use crate::{Store, StoreError};
-
-/// A device's report of the progress of its task.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskReport {
-    /// The deployment.
-    pub deployment: DeploymentId,
-    /// The device.
-    pub device: DeviceId,
-    /// Reported status.
-    pub status: TaskStatus,
-    /// Number of the attempt, if the device names it.
-    pub attempt: Option<u32>,
-    /// Downloaded part of the file, percent.
-    pub progress_pct: Option<i16>,
-    /// Message for display.
-    pub message: Option<String>,
-    /// Version that is installed now.
-    pub installed_version: Option<String>,
-}
 
 /// Outcome of a task report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,9 +214,9 @@ async fn write(
     for ((deployment, device), row) in rows.iter().filter(|(_, row)| row.outcome == Some("failed")) {
         let code = row.task.error.map_or("", ErrorCode::as_str);
         let kind = match row.task.state {
-            TaskState::Failed => "task_failed",
-            TaskState::Skipped => "task_skipped",
-            _ => "task_retried",
+            TaskState::Failed => DeploymentEventKind::TaskFailed,
+            TaskState::Skipped => DeploymentEventKind::TaskSkipped,
+            _ => DeploymentEventKind::TaskRetried,
         };
         note(tx, DeploymentId(*deployment), now, kind, Some(DeviceId(*device)), code, None).await?;
     }

@@ -1,7 +1,8 @@
 //! Transitions of a deployment that people ask for: pause, resume, cancel.
 
 use domain::access::Principal;
-use domain::deployment::{DeploymentState, Phase};
+use domain::audit::AuditAction;
+use domain::deployment::{DeploymentEventKind, DeploymentState, DeploymentTransition, Phase};
 use domain::{CommandId, DeploymentId, DeviceId, Timestamp};
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
@@ -10,17 +11,6 @@ use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::deployment_record::{cancel_commands, end_attempts, note, target};
 use crate::{Store, StoreError};
-
-/// Transition of a deployment that a person asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeploymentTransition {
-    /// Pause: nothing starts until it is resumed.
-    Pause,
-    /// Resume; failed devices of the canary are retried.
-    Resume,
-    /// Cancel; installations under way finish.
-    Cancel,
-}
 
 /// Outcome of a transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +70,9 @@ pub(crate) async fn transition_in(
         _ => {}
     }
     let (kind, action) = match transition {
-        DeploymentTransition::Pause => ("paused", "deployment.paused"),
-        DeploymentTransition::Resume => ("resumed", "deployment.resumed"),
-        DeploymentTransition::Cancel => ("canceled", "deployment.canceled"),
+        DeploymentTransition::Pause => (DeploymentEventKind::Paused, AuditAction::DeploymentPaused),
+        DeploymentTransition::Resume => (DeploymentEventKind::Resumed, AuditAction::DeploymentResumed),
+        DeploymentTransition::Cancel => (DeploymentEventKind::Canceled, AuditAction::DeploymentCanceled),
     };
     let mut taken_back = Vec::new();
     match transition {
@@ -140,7 +130,12 @@ pub(crate) async fn transition_in(
     note(tx, id, now, kind, None, "", Some(by.username())).await?;
     sqlx::query!("SELECT pg_notify($1, $2)", channels::DEPLOYMENT, id.to_string()).execute(&mut **tx).await?;
     let entry = AuditEntry::new(by, action, target(id, &row.name)).before(json!({ "state": row.state }));
-    let entry = entry.after(json!({ "state": if kind == "resumed" { "running" } else { kind } }));
+    let state = match transition {
+        DeploymentTransition::Pause => DeploymentState::Paused,
+        DeploymentTransition::Resume => DeploymentState::Running,
+        DeploymentTransition::Cancel => DeploymentState::Canceled,
+    };
+    let entry = entry.after(json!({ "state": state.as_str() }));
     Ok((TransitionOutcome::Done(taken_back), Some(entry)))
 }
 

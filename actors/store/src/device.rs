@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use domain::condition::Condition;
-use domain::device::{Connectivity, DeviceIdentity, DevicePolicy, LastStatus, MonitoredApp, PersistedDevice};
+use domain::device::{DeviceIdentity, DeviceListScope, LastStatus, MonitoredApp, PersistedDevice};
 use domain::enrollment::Registration;
-use domain::heartbeat::{Telemetry, Transport};
 use domain::query::{Cursor, DeviceFilter, Sort, SortKey};
 use domain::shard::ShardId;
+use domain::telemetry::UNKNOWN_RANK;
 use domain::{DeviceId, DeviceTokenId, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
-use crate::heartbeat::read_details;
+use crate::details::read_details;
+use crate::device_filter::{StatusThresholds, push_filter};
+use crate::telemetry_column::{SELECTED, read_columns};
 use crate::{Store, StoreError};
 
 /// New device.
@@ -67,35 +69,10 @@ impl StoredDevice {
     }
 }
 
-/// Thresholds of the status of devices, at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusThresholds {
-    online_since: Timestamp,
-    app_stale_after_s: i32,
-}
-
-impl StatusThresholds {
-    /// Thresholds at `now`.
-    pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
-        Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
-    }
-}
-
-/// Scope of a list of devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceListScope {
-    /// Devices of the fleet.
-    Active,
-    /// Deleted devices that can still be restored.
-    Deleted,
-}
-
-impl DeviceListScope {
-    fn condition(self) -> &'static str {
-        match self {
-            Self::Active => "d.deleted_at IS NULL",
-            Self::Deleted => "d.deleted_at IS NOT NULL",
-        }
+fn condition_of(scope: DeviceListScope) -> &'static str {
+    match scope {
+        DeviceListScope::Active => "d.deleted_at IS NULL",
+        DeviceListScope::Deleted => "d.deleted_at IS NOT NULL",
     }
 }
 
@@ -127,9 +104,7 @@ pub struct DeviceAccess {
 
 const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.model AS enrolled_model, d.manufacturer AS \
      enrolled_manufacturer, d.enrolled_at, d.credential_generation, d.fcm_token, d.key_version, d.deleted_at, s.bucket_at, s.received_at, \
-     s.last_seen_at, s.device_time, s.clock_rejected, s.battery_pct, s.charging, s.battery_temperature_c, s.app_version, \
-     s.agent_version_code, s.model, s.uptime_s, s.ram_available_mb, s.ram_pressure_pct, s.storage_free_mb, s.transport, \
-     s.net_validated, s.foreground_recent_s, s.app_running, s.queue_depth, s.boot_id, s.seq, s.details, d.monitored_package, \
+     s.last_seen_at, s.device_time, s.clock_rejected, s.details, d.monitored_package, \
      d.monitored_stale_after_s, c.version AS condition_version, c.online, c.low_battery, c.app_down, c.boot_id AS condition_boot_id, \
      c.agent_version AS condition_agent_version, c.agent_version_code AS condition_agent_version_code, \
      c.app_package AS condition_app_package, c.app_version AS condition_app_version";
@@ -137,6 +112,7 @@ const COLUMNS: &str = "d.device_id, d.alias, d.tags, d.groups, d.hardware_id, d.
 fn select_devices() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(COLUMNS);
+    query.push(SELECTED);
     query.push(" FROM device d LEFT JOIN device_last_status s USING (device_id) LEFT JOIN device_condition c USING (device_id) WHERE ");
     query
 }
@@ -146,27 +122,7 @@ fn read(row: &PgRow) -> Result<StoredDevice, StoreError> {
     let last = match received_at {
         None => None,
         Some(received_at) => {
-            let transport: Option<&str> = row.try_get("transport")?;
-            let mut telemetry = Telemetry {
-                battery_pct: row.try_get("battery_pct")?,
-                charging: row.try_get("charging")?,
-                battery_temperature_c: row.try_get("battery_temperature_c")?,
-                app_version: row.try_get("app_version")?,
-                agent_version_code: row.try_get("agent_version_code")?,
-                model: row.try_get("model")?,
-                uptime_s: row.try_get("uptime_s")?,
-                ram_available_mb: row.try_get("ram_available_mb")?,
-                ram_pressure_pct: row.try_get("ram_pressure_pct")?,
-                storage_free_mb: row.try_get("storage_free_mb")?,
-                transport: transport.and_then(|name| Transport::parse("transport", name).ok()),
-                net_validated: row.try_get("net_validated")?,
-                foreground_recent_s: row.try_get("foreground_recent_s")?,
-                app_running: row.try_get("app_running")?,
-                queue_depth: row.try_get("queue_depth")?,
-                boot_id: row.try_get("boot_id")?,
-                seq: row.try_get("seq")?,
-                ..Default::default()
-            };
+            let mut telemetry = read_columns(row)?;
             if let Some(details) = row.try_get::<Option<serde_json::Value>, _>("details")? {
                 read_details(&details, &mut telemetry);
             }
@@ -338,7 +294,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<DeviceId>, StoreError> {
         let mut query = QueryBuilder::new("SELECT d.device_id FROM device d LEFT JOIN device_last_status s USING (device_id) WHERE ");
-        query.push(scope.condition());
+        query.push(condition_of(scope));
         push_filter(&mut query, filter, thresholds);
         query.push(" ORDER BY d.device_id LIMIT ").push_bind(limit);
         Ok(query.build_query_scalar().fetch_all(&self.pool).await?.into_iter().map(DeviceId).collect())
@@ -359,13 +315,14 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<StoredDevice>, StoreError> {
         let mut query = select_devices();
-        query.push(scope.condition());
+        query.push(condition_of(scope));
         push_filter(&mut query, filter, thresholds);
         let (column, cast) = match sort.key {
-            SortKey::Alias => ("d.alias", "text"),
-            SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')", "timestamptz"),
-            SortKey::Battery => ("coalesce(s.battery_pct, -1)", "smallint"),
-            SortKey::Enrolled => ("d.enrolled_at", "timestamptz"),
+            SortKey::Alias => ("d.alias".to_owned(), "text"),
+            SortKey::LastSeen => ("coalesce(s.last_seen_at, '-infinity')".to_owned(), "timestamptz"),
+            // The name of a row of the telemetry table, which is its column's.
+            SortKey::Reading(field) => (format!("coalesce(s.{}, {UNKNOWN_RANK})", field.name), "bigint"),
+            SortKey::Enrolled => ("d.enrolled_at".to_owned(), "timestamptz"),
         };
         let (comparison, direction) = if sort.descending { ("<", "DESC") } else { (">", "ASC") };
         if let Some(after) = after {
@@ -435,49 +392,5 @@ impl Store {
     pub async fn set_fcm_token(&self, id: DeviceId, fcm_token: &str) -> Result<(), StoreError> {
         sqlx::query!("UPDATE device SET fcm_token = $2 WHERE device_id = $1", id.0, fcm_token).execute(&self.pool).await?;
         Ok(())
-    }
-}
-
-/// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
-fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, thresholds: StatusThresholds) {
-    let StatusThresholds { online_since, app_stale_after_s } = thresholds;
-    match filter.connectivity {
-        Some(Connectivity::Online) => drop(query.push(" AND s.last_seen_at > ").push_bind(online_since)),
-        Some(Connectivity::Offline) => drop(query.push(" AND s.last_seen_at <= ").push_bind(online_since)),
-        Some(Connectivity::NeverSeen) => drop(query.push(" AND s.device_id IS NULL")),
-        None => {}
-    }
-    if let Some(tag) = &filter.tag {
-        query.push(" AND d.tags @> ARRAY[").push_bind(tag.clone()).push("]");
-    }
-    if let Some(group) = &filter.group {
-        query.push(" AND d.groups @> ARRAY[").push_bind(group.clone()).push("]");
-    }
-    if let Some(limit) = filter.battery_below {
-        query.push(" AND s.battery_pct < ").push_bind(limit);
-    }
-    if let Some(version) = &filter.app_version {
-        query.push(" AND s.app_version = ").push_bind(version.clone());
-    }
-    if let Some(model) = &filter.model {
-        query.push(" AND coalesce(s.model, d.model) = ").push_bind(model.clone());
-    }
-    if let Some(status) = filter.app_status {
-        // The SQL twin of `DevicePolicy::app_status`.
-        query.push(" AND CASE WHEN s.app_running = false OR s.foreground_recent_s > coalesce(d.monitored_stale_after_s, ");
-        query.push_bind(app_stale_after_s);
-        query.push(
-            ") OR EXISTS (SELECT 1 FROM jsonb_array_elements(s.details->'apps') app \
-             WHERE app->>0 = d.monitored_package AND app->>1 = 'false') THEN 'down' \
-             WHEN s.app_running IS NULL AND s.foreground_recent_s IS NULL THEN 'unknown' ELSE 'up' END = ",
-        );
-        query.push_bind(status.as_str());
-    }
-    if let Some(text) = &filter.text {
-        let needle = text.to_ascii_lowercase();
-        query.push(" AND (strpos(lower(d.alias), ").push_bind(needle.clone());
-        query.push(") > 0 OR strpos(lower(coalesce(s.model, d.model, '')), ").push_bind(needle.clone());
-        query.push(") > 0 OR strpos(lower(coalesce(d.hardware_id, '')), ").push_bind(needle.clone());
-        query.push(") > 0 OR strpos(d.device_id::text, ").push_bind(needle).push(") > 0)");
     }
 }

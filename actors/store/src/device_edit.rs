@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::bulk::DeviceRecord;
 use domain::edit::Editable;
 use domain::event::EventKind;
@@ -63,7 +63,7 @@ impl Store {
         .await?;
         if !purged.is_empty() {
             let devices: Vec<_> = purged.iter().map(|device| json!({ "id": device.device_id, "alias": device.alias })).collect();
-            let entry = AuditEntry::new(&Principal::system(), "devices.purged", Target::Devices(purged.len()));
+            let entry = AuditEntry::new(&Principal::system(), AuditAction::DevicesPurged, Target::Devices(purged.len()));
             append(&mut tx, &entry.before(json!({ "devices": devices })), now).await?;
         }
         tx.commit().await?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use domain::condition::{Condition, Occurrence};
-use domain::event::EventKind;
+use domain::event::{EventCursor, EventKind};
 use domain::shard::{Epoch, shard_of};
 use domain::{DeviceId, Timestamp};
 use serde_json::{Map, Value, json};
@@ -23,15 +23,6 @@ pub struct StoredEvent {
     pub actor: Option<String>,
     /// Details, a JSON object.
     pub detail: Value,
-}
-
-/// Cursor of a page of events: the last one of the page before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventCursor {
-    /// Time of the event.
-    pub at: Timestamp,
-    /// Number of the event.
-    pub id: i64,
 }
 
 /// A new condition of a device, and the events that lead to it.

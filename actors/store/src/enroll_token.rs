@@ -1,8 +1,8 @@
 //! Enrollment tokens: creation, lists, revocation, and use exactly once.
 
 use domain::access::{Origin, Principal};
-use domain::audit::Target;
-use domain::enrollment::{EnrollToken, TokenStatus};
+use domain::audit::{AuditAction, Target};
+use domain::enrollment::{EnrollToken, TokenProgress, TokenQuery, TokenStatus};
 use domain::{DeviceId, EnrollTokenId, Timestamp, UserId};
 use serde_json::json;
 
@@ -18,17 +18,6 @@ pub struct NewEnrollToken {
     pub secret_sha256: Vec<u8>,
     /// Alias of the new device.
     pub alias: Option<String>,
-}
-
-/// Which tokens to list: newest first, behind `after`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TokenQuery {
-    /// Status.
-    pub status: Option<TokenStatus>,
-    /// Cursor: the last token of the page before.
-    pub after: Option<EnrollTokenId>,
-    /// Most rows.
-    pub limit: i64,
 }
 
 /// Usable token.
@@ -51,21 +40,6 @@ pub struct PresentedToken {
     pub alias: Option<String>,
     /// Expiry.
     pub expires_at: Timestamp,
-}
-
-/// Progress of a token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenProgress {
-    /// Id.
-    pub id: EnrollTokenId,
-    /// Status of the token.
-    pub status: TokenStatus,
-    /// Device that enrolled with the token.
-    pub device_id: Option<DeviceId>,
-    /// Alias of the device, unless the device was deleted.
-    pub device_alias: Option<String>,
-    /// When the oldest stored heartbeat of the device was received.
-    pub first_heartbeat_at: Option<Timestamp>,
 }
 
 /// Outcome of an enrollment.
@@ -111,8 +85,8 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         let (action, target) = match tokens {
-            [one] => ("enroll_token.made", Target::EnrollToken(one.id, one.alias.clone())),
-            many => ("enroll_tokens.made", Target::EnrollTokens(many.len())),
+            [one] => (AuditAction::EnrollTokenMade, Target::EnrollToken(one.id, one.alias.clone())),
+            many => (AuditAction::EnrollTokensMade, Target::EnrollTokens(many.len())),
         };
         let made = json!({ "ids": ids, "aliases": aliases, "tags": tags, "groups": groups, "expires_at": expires_at });
         append(&mut tx, &AuditEntry::new(by, action, target).after(made), now).await?;
@@ -177,7 +151,7 @@ impl Store {
             return Ok(Some(token.revoked));
         }
         sqlx::query!("UPDATE enroll_token SET revoked_at = $2 WHERE enroll_token_id = $1", id.0, now).execute(&mut *tx).await?;
-        append(&mut tx, &AuditEntry::new(by, "enroll_token.revoked", Target::EnrollToken(id, token.alias)), now).await?;
+        append(&mut tx, &AuditEntry::new(by, AuditAction::EnrollTokenRevoked, Target::EnrollToken(id, token.alias)), now).await?;
         tx.commit().await?;
         Ok(Some(true))
     }
@@ -302,7 +276,7 @@ impl Store {
         device.insert(&mut tx, &used.tags, &used.groups, now).await?;
         sqlx::query!("UPDATE enroll_token SET device_id = $2 WHERE enroll_token_id = $1", token.0, device.id.0).execute(&mut *tx).await?;
         let target = Target::Device(device.id, device.alias.clone());
-        let entry = AuditEntry::of_device(device.id, &device.alias, origin, "device.enrolled", target).after(json!({
+        let entry = AuditEntry::of_device(device.id, &device.alias, origin, AuditAction::DeviceEnrolled, target).after(json!({
             "enroll_token_id": token.0,
             "alias": device.alias,
             "tags": used.tags,

@@ -2,37 +2,26 @@
 
 use domain::Timestamp;
 use domain::access::Principal;
-use domain::action::ExecCommand;
-use domain::audit::Target;
+use domain::action::{AllowedExecCommand, ExecCommand};
+use domain::audit::{AuditAction, Target};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// An allowed command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecCommandRow {
-    /// Program.
-    pub command: ExecCommand,
-    /// Who allowed or changed it last.
-    pub updated_by: String,
-    /// Time of the last change.
-    pub updated_at: Timestamp,
-}
 
 impl Store {
     /// Every allowed command, by name.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn exec_commands(&self) -> Result<Vec<ExecCommandRow>, StoreError> {
+    pub async fn exec_commands(&self) -> Result<Vec<AllowedExecCommand>, StoreError> {
         let rows = sqlx::query!("SELECT name, argv, description, updated_by, updated_at FROM exec_command ORDER BY name")
             .fetch_all(&self.pool)
             .await?;
         let command = |name, argv, description| ExecCommand { name, argv, description };
         Ok(rows
             .into_iter()
-            .map(|row| ExecCommandRow {
+            .map(|row| AllowedExecCommand {
                 command: command(row.name, row.argv, row.description),
                 updated_by: row.updated_by,
                 updated_at: row.updated_at,
@@ -74,7 +63,7 @@ impl Store {
         if put.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let mut entry = AuditEntry::new(by, "exec_command.allowed", target(&command.name));
+        let mut entry = AuditEntry::new(by, AuditAction::ExecCommandAllowed, target(&command.name));
         if let Some(before) = before {
             entry = entry.before(json!({ "argv": before.argv, "description": before.description }));
         }
@@ -92,7 +81,7 @@ impl Store {
         let gone =
             sqlx::query!("DELETE FROM exec_command WHERE name = $1 RETURNING argv, description", name).fetch_optional(&mut *tx).await?;
         let Some(gone) = gone else { return Ok(false) };
-        let entry = AuditEntry::new(by, "exec_command.removed", target(name));
+        let entry = AuditEntry::new(by, AuditAction::ExecCommandRemoved, target(name));
         append(&mut tx, &entry.before(json!({ "argv": gone.argv, "description": gone.description })), now).await?;
         tx.commit().await?;
         Ok(true)

@@ -2,27 +2,14 @@
 
 use domain::Timestamp;
 use domain::access::Principal;
-use domain::audit::Target;
-use domain::flag::{Flag, Flags};
+use domain::audit::{AuditAction, Target};
+use domain::flag::{Flag, FlagSetting, Flags};
 use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
 use crate::{Store, StoreError};
-
-/// Stored flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FlagRow {
-    /// Name.
-    pub name: String,
-    /// On or off.
-    pub enabled: bool,
-    /// Who changed the flag last.
-    pub updated_by: String,
-    /// Time of the last change.
-    pub updated_at: Timestamp,
-}
 
 /// The flags as they are; held until the transaction ends when `held`.
 pub(crate) async fn flags(connection: &mut PgConnection, held: bool) -> Result<Flags, StoreError> {
@@ -39,12 +26,12 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn flag_rows(&self) -> Result<Vec<FlagRow>, StoreError> {
+    pub async fn flag_rows(&self) -> Result<Vec<FlagSetting>, StoreError> {
         let rows =
             sqlx::query!("SELECT name, enabled, updated_by, updated_at FROM feature_flag ORDER BY name").fetch_all(&self.pool).await?;
         Ok(rows
             .into_iter()
-            .map(|row| FlagRow { name: row.name, enabled: row.enabled, updated_by: row.updated_by, updated_at: row.updated_at })
+            .map(|row| FlagSetting { name: row.name, enabled: row.enabled, updated_by: row.updated_by, updated_at: row.updated_at })
             .collect())
     }
 
@@ -79,7 +66,8 @@ impl Store {
         .await?;
         sqlx::query!("SELECT pg_notify($1, '')", channels::DEPLOYMENT).execute(&mut *tx).await?;
         let target = Target::Other { kind: "flag", id: None, name: Some(flag.as_str().to_owned()) };
-        let entry = AuditEntry::new(by, "flag.set", target).before(json!({ "enabled": before })).after(json!({ "enabled": enabled }));
+        let entry =
+            AuditEntry::new(by, AuditAction::FlagSet, target).before(json!({ "enabled": before })).after(json!({ "enabled": enabled }));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
         Ok(())

@@ -8,38 +8,31 @@
 //! transaction that stores it.
 
 use chrono::NaiveDate;
-use domain::history::{Answers, FleetSample, HOUR_S, Measure, Slot, Transports};
+use domain::history::{Answers, FleetSample, HOUR_S, Measure, Measures, Shares, Slot, Transports};
 use domain::partition::table_name;
-use domain::{DeviceId, Timestamp};
+use domain::{DeviceId, Timestamp, telemetry};
 use sqlx::postgres::types::PgInterval;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::{Store, StoreError};
 
-/// A slot from the columns that both sources have.
+/// A slot from the columns that both sources have. Measures and answers are lists in the order of the telemetry table: number, least, sum and
+/// most of each measure; number and positive ones of the answers to each question.
 macro_rules! slot {
     ($row:expr) => {{
         let row = $row;
-        let measure = |n: i64, min: Option<f64>, sum: Option<f64>, max: Option<f64>| Measure {
-            n,
-            min: min.unwrap_or_default(),
-            sum: sum.unwrap_or_default(),
-            max: max.unwrap_or_default(),
-        };
+        let (mut measures, mut answers) = (row.measures.into_iter().map(Option::unwrap_or_default), row.answers.into_iter());
+        let mut number = || measures.next().unwrap_or_default();
+        let mut count = || answers.next().unwrap_or_default();
         Slot {
             at: row.at,
             heartbeats: row.heartbeats,
             first_at: row.first_at,
             last_at: row.last_at,
             online_s: row.online_s,
-            battery_pct: measure(row.battery_n, row.battery_min, row.battery_sum, row.battery_max),
-            battery_temperature_c: measure(row.temperature_n, row.temperature_min, row.temperature_sum, row.temperature_max),
-            ram_available_mb: measure(row.ram_available_n, row.ram_available_min, row.ram_available_sum, row.ram_available_max),
-            ram_pressure_pct: measure(row.ram_pressure_n, row.ram_pressure_min, row.ram_pressure_sum, row.ram_pressure_max),
-            storage_free_mb: measure(row.storage_free_n, row.storage_free_min, row.storage_free_sum, row.storage_free_max),
-            charging: Answers { n: row.charging_n, yes: row.charging_yes },
-            net_validated: Answers { n: row.net_validated_n, yes: row.net_validated_yes },
+            measures: Measures::from_fn(|| Measure { n: number() as i64, min: number(), sum: number(), max: number() }),
+            answers: Shares::from_fn(|| Answers { n: count(), yes: count() }),
             transports: Transports {
                 wifi: row.wifi,
                 cellular: row.cellular,
@@ -49,6 +42,85 @@ macro_rules! slot {
             },
         }
     }};
+}
+
+// Statements with the measures and questions of the telemetry table. Kinds of network are counted by name.
+
+macro_rules! heartbeat_slots {
+    ({ $($args:tt)* }
+        measures { $( { $measure:ident $column:tt $prefix:tt $about:tt $label:tt $unit:ident $tone:tt } )* }
+        shares { $( { $answer:ident $share:ident $answer_column:tt $answer_prefix:tt $answer_about:tt } )* }
+    ) => {
+        sqlx::query!(
+            "WITH told AS (
+                 SELECT date_bin($4, bucket_at, 'epoch') AS at, lead(bucket_at) OVER (ORDER BY bucket_at) AS next_at, bucket_at,
+                     transport" $( + ", " + $column )* $( + ", " + $answer_column )* + "
+                 FROM heartbeats WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3
+             )
+             SELECT at AS \"at!\", count(*) AS \"heartbeats!\", min(bucket_at) AS \"first_at!\", max(bucket_at) AS \"last_at!\",
+                 coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < at + $4), 0)
+                     AS \"online_s!\",
+                 '{}'::float8[]" $( + " || ARRAY[count(" + $column + "), min(" + $column + "), sum(" + $column + "::float8), max("
+                     + $column + ")]" )* + " AS \"measures!: Vec<Option<f64>>\",
+                 '{}'::bigint[]" $( + " || ARRAY[count(" + $answer_column + "), count(*) FILTER (WHERE " + $answer_column + ")]" )*
+                     + " AS \"answers!\",
+                 count(*) FILTER (WHERE transport = 'wifi') AS \"wifi!\",
+                 count(*) FILTER (WHERE transport = 'cellular') AS \"cellular!\",
+                 count(*) FILTER (WHERE transport = 'ethernet') AS \"ethernet!\",
+                 count(*) FILTER (WHERE transport = 'none') AS \"no_network!\",
+                 count(*) FILTER (WHERE transport = 'other') AS \"other_network!\"
+             FROM told GROUP BY at ORDER BY at",
+            $($args)*
+        )
+    };
+}
+
+macro_rules! hour_slots {
+    ({ $($args:tt)* }
+        measures { $( { $measure:ident $column:tt $prefix:tt $about:tt $label:tt $unit:ident $tone:tt } )* }
+        shares { $( { $answer:ident $share:ident $answer_column:tt $answer_prefix:tt $answer_about:tt } )* }
+    ) => {
+        sqlx::query!(
+            "SELECT hour_at AS at, heartbeats::bigint AS \"heartbeats!\", first_at, last_at, online_s::bigint AS \"online_s!\",
+                 '{}'::float8[]" $( + " || ARRAY[" + $prefix + "_n, " + $prefix + "_min, " + $prefix + "_sum, " + $prefix + "_max]" )*
+                     + " AS \"measures!: Vec<Option<f64>>\",
+                 '{}'::bigint[]" $( + " || ARRAY[" + $answer_prefix + "_n, " + $answer_prefix + "_yes]" )* + " AS \"answers!\",
+                 wifi::bigint AS \"wifi!\", cellular::bigint AS \"cellular!\", ethernet::bigint AS \"ethernet!\",
+                 no_network::bigint AS \"no_network!\", other_network::bigint AS \"other_network!\"
+             FROM history_hour WHERE device_id = $1 AND hour_at >= $2 AND hour_at < $3 ORDER BY hour_at",
+            $($args)*
+        )
+    };
+}
+
+macro_rules! count_hours {
+    ({ $($args:tt)* }
+        measures { $( { $measure:ident $column:tt $prefix:tt $about:tt $label:tt $unit:ident $tone:tt } )* }
+        shares { $( { $answer:ident $share:ident $answer_column:tt $answer_prefix:tt $answer_about:tt } )* }
+    ) => {
+        sqlx::query!(
+            "WITH told AS (
+                 SELECT device_id, date_bin($4, bucket_at, 'epoch') AS hour_at, bucket_at,
+                     lead(bucket_at) OVER (PARTITION BY device_id ORDER BY bucket_at) AS next_at, transport"
+                     $( + ", " + $column )* $( + ", " + $answer_column )* + "
+                 FROM heartbeats WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3
+             )
+             INSERT INTO history_hour (device_id, hour_at, heartbeats, first_at, last_at, online_s"
+                 $( + ", " + $prefix + "_n, " + $prefix + "_min, " + $prefix + "_sum, " + $prefix + "_max" )*
+                 $( + ", " + $answer_prefix + "_n, " + $answer_prefix + "_yes" )* + ",
+                 wifi, cellular, ethernet, no_network, other_network)
+             SELECT device_id, hour_at, count(*), min(bucket_at), max(bucket_at),
+                 coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < hour_at + $4), 0)"
+                 $( + ", count(" + $column + "), min(" + $column + "), sum(" + $column + "::float8), max(" + $column + ")" )*
+                 $( + ", count(" + $answer_column + "), count(*) FILTER (WHERE " + $answer_column + ")" )* + ",
+                 count(*) FILTER (WHERE transport = 'wifi'), count(*) FILTER (WHERE transport = 'cellular'),
+                 count(*) FILTER (WHERE transport = 'ethernet'), count(*) FILTER (WHERE transport = 'none'),
+                 count(*) FILTER (WHERE transport = 'other')
+             -- In this order, the hours of a device lie side by side.
+             FROM told GROUP BY device_id, hour_at ORDER BY device_id, hour_at",
+            $($args)*
+        )
+    };
 }
 
 fn seconds(seconds: i64) -> PgInterval {
@@ -72,39 +144,8 @@ impl Store {
         slot_s: i64,
         offline_after_s: i32,
     ) -> Result<Vec<Slot>, StoreError> {
-        let rows = sqlx::query!(
-            r#"WITH told AS (
-                 SELECT date_bin($4, bucket_at, 'epoch') AS at, lead(bucket_at) OVER (ORDER BY bucket_at) AS next_at, bucket_at,
-                     battery_pct, battery_temperature_c, ram_available_mb, ram_pressure_pct, storage_free_mb, charging,
-                     net_validated, transport
-                 FROM heartbeats WHERE device_id = $1 AND bucket_at >= $2 AND bucket_at < $3
-             )
-             SELECT at AS "at!", count(*) AS "heartbeats!", min(bucket_at) AS "first_at!", max(bucket_at) AS "last_at!",
-                 coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < at + $4), 0) AS "online_s!",
-                 count(battery_pct) AS "battery_n!", min(battery_pct)::float8 AS battery_min,
-                 sum(battery_pct)::float8 AS battery_sum, max(battery_pct)::float8 AS battery_max,
-                 count(battery_temperature_c) AS "temperature_n!", min(battery_temperature_c)::float8 AS temperature_min,
-                 sum(battery_temperature_c::float8) AS temperature_sum, max(battery_temperature_c)::float8 AS temperature_max,
-                 count(ram_available_mb) AS "ram_available_n!", min(ram_available_mb)::float8 AS ram_available_min,
-                 sum(ram_available_mb)::float8 AS ram_available_sum, max(ram_available_mb)::float8 AS ram_available_max,
-                 count(ram_pressure_pct) AS "ram_pressure_n!", min(ram_pressure_pct)::float8 AS ram_pressure_min,
-                 sum(ram_pressure_pct)::float8 AS ram_pressure_sum, max(ram_pressure_pct)::float8 AS ram_pressure_max,
-                 count(storage_free_mb) AS "storage_free_n!", min(storage_free_mb)::float8 AS storage_free_min,
-                 sum(storage_free_mb::float8) AS storage_free_sum, max(storage_free_mb)::float8 AS storage_free_max,
-                 count(charging) AS "charging_n!", count(*) FILTER (WHERE charging) AS "charging_yes!",
-                 count(net_validated) AS "net_validated_n!", count(*) FILTER (WHERE net_validated) AS "net_validated_yes!",
-                 count(*) FILTER (WHERE transport = 'wifi') AS "wifi!", count(*) FILTER (WHERE transport = 'cellular') AS "cellular!",
-                 count(*) FILTER (WHERE transport = 'ethernet') AS "ethernet!", count(*) FILTER (WHERE transport = 'none') AS "no_network!",
-                 count(*) FILTER (WHERE transport = 'other') AS "other_network!"
-             FROM told GROUP BY at ORDER BY at"#,
-            id.0,
-            from,
-            to,
-            seconds(slot_s),
-            offline_after_s
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows =
+            telemetry!(history => heartbeat_slots { id.0, from, to, seconds(slot_s), offline_after_s }).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|row| slot!(row)).collect())
     }
 
@@ -113,24 +154,7 @@ impl Store {
     /// # Errors
     /// The database is unavailable.
     pub async fn hour_slots(&self, id: DeviceId, from: Timestamp, to: Timestamp) -> Result<Vec<Slot>, StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT hour_at AS at, heartbeats::bigint AS "heartbeats!", first_at, last_at, online_s::bigint AS "online_s!",
-                 battery_n::bigint AS "battery_n!", battery_min::float8, battery_sum, battery_max::float8,
-                 temperature_n::bigint AS "temperature_n!", temperature_min::float8, temperature_sum, temperature_max::float8,
-                 ram_available_n::bigint AS "ram_available_n!", ram_available_min::float8, ram_available_sum, ram_available_max::float8,
-                 ram_pressure_n::bigint AS "ram_pressure_n!", ram_pressure_min::float8, ram_pressure_sum, ram_pressure_max::float8,
-                 storage_free_n::bigint AS "storage_free_n!", storage_free_min::float8, storage_free_sum, storage_free_max::float8,
-                 charging_n::bigint AS "charging_n!", charging_yes::bigint AS "charging_yes!",
-                 net_validated_n::bigint AS "net_validated_n!", net_validated_yes::bigint AS "net_validated_yes!",
-                 wifi::bigint AS "wifi!", cellular::bigint AS "cellular!", ethernet::bigint AS "ethernet!",
-                 no_network::bigint AS "no_network!", other_network::bigint AS "other_network!"
-             FROM history_hour WHERE device_id = $1 AND hour_at >= $2 AND hour_at < $3 ORDER BY hour_at"#,
-            id.0,
-            from,
-            to
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = telemetry!(history => hour_slots { id.0, from, to }).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|row| slot!(row)).collect())
     }
 
@@ -299,41 +323,6 @@ async fn count_hours(
     sqlx::query!("DELETE FROM history_hour WHERE device_id = ANY($1) AND hour_at >= $2 AND hour_at < $3", ids, from, to)
         .execute(&mut **tx)
         .await?;
-    sqlx::query!(
-        "WITH told AS (
-             SELECT device_id, date_bin($4, bucket_at, 'epoch') AS hour_at, bucket_at,
-                 lead(bucket_at) OVER (PARTITION BY device_id ORDER BY bucket_at) AS next_at,
-                 battery_pct, battery_temperature_c, ram_available_mb, ram_pressure_pct, storage_free_mb, charging,
-                 net_validated, transport
-             FROM heartbeats WHERE device_id = ANY($1) AND bucket_at >= $2 AND bucket_at < $3
-         )
-         INSERT INTO history_hour (device_id, hour_at, heartbeats, first_at, last_at, online_s,
-             battery_n, battery_min, battery_sum, battery_max,
-             temperature_n, temperature_min, temperature_sum, temperature_max,
-             ram_available_n, ram_available_min, ram_available_sum, ram_available_max,
-             ram_pressure_n, ram_pressure_min, ram_pressure_sum, ram_pressure_max,
-             storage_free_n, storage_free_min, storage_free_sum, storage_free_max,
-             charging_n, charging_yes, net_validated_n, net_validated_yes, wifi, cellular, ethernet, no_network, other_network)
-         SELECT device_id, hour_at, count(*), min(bucket_at), max(bucket_at),
-             coalesce(sum(least(extract(epoch FROM next_at - bucket_at)::integer, $5)) FILTER (WHERE next_at < hour_at + $4), 0),
-             count(battery_pct), min(battery_pct), sum(battery_pct), max(battery_pct),
-             count(battery_temperature_c), min(battery_temperature_c), sum(battery_temperature_c::float8), max(battery_temperature_c),
-             count(ram_available_mb), min(ram_available_mb), sum(ram_available_mb), max(ram_available_mb),
-             count(ram_pressure_pct), min(ram_pressure_pct), sum(ram_pressure_pct), max(ram_pressure_pct),
-             count(storage_free_mb), min(storage_free_mb), sum(storage_free_mb::float8), max(storage_free_mb),
-             count(charging), count(*) FILTER (WHERE charging), count(net_validated), count(*) FILTER (WHERE net_validated),
-             count(*) FILTER (WHERE transport = 'wifi'), count(*) FILTER (WHERE transport = 'cellular'),
-             count(*) FILTER (WHERE transport = 'ethernet'), count(*) FILTER (WHERE transport = 'none'),
-             count(*) FILTER (WHERE transport = 'other')
-         -- In this order, the hours of a device lie side by side.
-         FROM told GROUP BY device_id, hour_at ORDER BY device_id, hour_at",
-        ids,
-        from,
-        to,
-        seconds(HOUR_S),
-        offline_after_s
-    )
-    .execute(&mut **tx)
-    .await?;
+    telemetry!(history => count_hours { ids, from, to, seconds(HOUR_S), offline_after_s }).execute(&mut **tx).await?;
     Ok(())
 }

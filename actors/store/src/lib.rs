@@ -4,6 +4,9 @@
 //! checked at compile time against the committed schema, except those that
 //! are built at run time: what the filters of two lists select, and a partition's name.
 
+#[macro_use]
+mod telemetry_column;
+
 mod account;
 mod agent_build;
 mod agent_build_stat;
@@ -23,9 +26,11 @@ mod deployment_reading;
 mod deployment_record;
 mod deployment_report;
 mod deployment_transition;
+mod details;
 mod device;
 mod device_edit;
 mod device_event;
+mod device_filter;
 mod enroll_token;
 mod error;
 mod exec_command;
@@ -45,33 +50,32 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use account::AccountOutcome;
-pub use agent_build::{AddBuildOutcome, AgentBuildRow, BuildAction, BuildActionOutcome, BuildCandidate};
-pub use agent_build_stat::{UpdateCheckCount, UpdateCounts, UpdateReport, UpdateReportOutcome, VersionSample};
+pub use agent_build::{AddBuildOutcome, BuildAction, BuildActionOutcome};
+pub use agent_build_stat::{UpdateCheckCount, UpdateReport, UpdateReportOutcome};
 pub use api_token::{ApiTokenOutcome, ApiTokenQuery, ApiTokenUser, NewApiToken};
-pub use apk::{AddApkOutcome, ApkRow, DeletedApk, NewApk};
-pub use apk_upload::{NewUpload, UploadRow};
+pub use apk::{AddApkOutcome, DeletedApk, NewApk};
+pub use apk_upload::NewUpload;
 pub use audit::AuditEntry;
-pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, NodeRow, NodeState, Notification, ShardMoves, ShardRow};
+pub use cluster::{ClaimedShard, JoinOutcome, Listener, NewNode, Notification, ShardRow};
 pub use command::{IdempotencyRecord, InsertOutcome, NewBatch, NewCommands, OpenCommand, OpenCommandScope};
-pub use command_page::{BatchCount, BatchRow, CommandCursor, CommandQuery, CommandRow};
-pub use command_report::{CommandReport, CommandReportOutcome, Reporter, ResultPayload, key_version};
-pub use deployment::{CreateOutcome, DeploymentQuery, DeploymentRow, NewDeployment, NewTask};
+pub use command_page::BatchCount;
+pub use command_report::{CommandReport, CommandReportOutcome, Reporter, key_version};
+pub use deployment::{CreateOutcome, NewDeployment, NewTask};
 pub use deployment_apply::{Applied, ApplyPlan, ChangedTask, TaskStart};
-pub use deployment_page::{DeploymentEventRow, TaskCount, TaskQuery, TaskRow};
+pub use deployment_page::TaskCount;
 pub use deployment_reading::{DeploymentReading, IndexedTask, RefusedCommand};
 pub use deployment_record::target as deployment_target;
-pub use deployment_report::{TaskReport, TaskReportOutcome};
-pub use deployment_transition::{DeploymentTransition, TransitionOutcome};
-pub use device::{Credential, DeviceAccess, DeviceListScope, NewDevice, StatusThresholds, StoredDevice};
+pub use deployment_report::TaskReportOutcome;
+pub use deployment_transition::TransitionOutcome;
+pub use details::same_details;
+pub use device::{Credential, DeviceAccess, NewDevice, StoredDevice};
 pub use device_edit::DeviceWork;
-pub use device_event::{EventCursor, RecordedChange, StoredEvent};
-pub use enroll_token::{EnrollOutcome, NewEnrollToken, PresentedToken, TokenProgress, TokenQuery, UsableToken};
+pub use device_event::{RecordedChange, StoredEvent};
+pub use device_filter::StatusThresholds;
+pub use enroll_token::{EnrollOutcome, NewEnrollToken, PresentedToken, UsableToken};
 pub use error::{Conflict, StoreError};
-pub use exec_command::ExecCommandRow;
-pub use flag::FlagRow;
-pub use heartbeat::{HeartbeatRow, same_details};
-pub use managed_package::{PackageRow, RemovePackageOutcome};
-pub use saved_filter::SavedFilter;
+pub use heartbeat::HeartbeatRow;
+pub use managed_package::RemovePackageOutcome;
 pub use session::{NewSession, Rotation, SessionUser};
 pub use user::{NewUser, UserRow};
 

@@ -2,28 +2,12 @@
 
 use domain::Timestamp;
 use domain::access::Principal;
-use domain::audit::Target;
+use domain::apk::ManagedPackage;
+use domain::audit::{AuditAction, Target};
 use serde_json::json;
 
 use crate::audit::{AuditEntry, append};
 use crate::{Store, StoreError};
-
-/// Managed package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackageRow {
-    /// Package.
-    pub package: String,
-    /// Allowed signing certificates, SHA-256 as hex.
-    pub signers_sha256: Vec<String>,
-    /// Internal note.
-    pub note: String,
-    /// Number of its APKs that are not deleted.
-    pub apks: i64,
-    /// Who allowed or changed it last.
-    pub updated_by: String,
-    /// Time of the last change.
-    pub updated_at: Timestamp,
-}
 
 /// Outcome of removing a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +25,9 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn packages(&self) -> Result<Vec<PackageRow>, StoreError> {
+    pub async fn packages(&self) -> Result<Vec<ManagedPackage>, StoreError> {
         let rows = sqlx::query_as!(
-            PackageRow,
+            ManagedPackage,
             r#"SELECT package, signers_sha256, note, updated_by, updated_at,
                    (SELECT count(*) FROM apk WHERE apk.package = managed_package.package AND deleted_at IS NULL) AS "apks!"
                FROM managed_package ORDER BY package"#
@@ -55,9 +39,9 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn package(&self, package: &str) -> Result<Option<PackageRow>, StoreError> {
+    pub async fn package(&self, package: &str) -> Result<Option<ManagedPackage>, StoreError> {
         let row = sqlx::query_as!(
-            PackageRow,
+            ManagedPackage,
             r#"SELECT package, signers_sha256, note, updated_by, updated_at,
                    (SELECT count(*) FROM apk WHERE apk.package = managed_package.package AND deleted_at IS NULL) AS "apks!"
                FROM managed_package WHERE package = $1"#,
@@ -100,7 +84,7 @@ impl Store {
             return Ok(None);
         }
         let new = before.is_none();
-        let mut entry = AuditEntry::new(by, if new { "package.allowed" } else { "package.changed" }, target(package));
+        let mut entry = AuditEntry::new(by, if new { AuditAction::PackageAllowed } else { AuditAction::PackageChanged }, target(package));
         if let Some(before) = before {
             entry = entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note }));
         }
@@ -127,7 +111,7 @@ impl Store {
             return Ok(RemovePackageOutcome::HasApks(apks));
         }
         sqlx::query!("DELETE FROM managed_package WHERE package = $1", package).execute(&mut *tx).await?;
-        let entry = AuditEntry::new(by, "package.removed", target(package));
+        let entry = AuditEntry::new(by, AuditAction::PackageRemoved, target(package));
         append(&mut tx, &entry.before(json!({ "signers_sha256": before.signers_sha256, "note": before.note })), now).await?;
         tx.commit().await?;
         Ok(RemovePackageOutcome::Removed)

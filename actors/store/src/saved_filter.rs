@@ -1,69 +1,18 @@
 //! Saved filters.
 
 use domain::access::Principal;
-use domain::audit::Target;
-use domain::device::{AppStatus, Connectivity};
-use domain::query::DeviceFilter;
+use domain::audit::{AuditAction, Target};
+use domain::saved_filter::SavedFilter;
 use domain::{SavedFilterId, Timestamp, UserId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::audit::{AuditEntry, append};
+use crate::device_filter::{from_json, to_json};
 use crate::{Store, StoreError};
-
-/// Saved filter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SavedFilter {
-    /// Id.
-    pub id: SavedFilterId,
-    /// Owner.
-    pub owner: UserId,
-    /// Name of the owner.
-    pub owner_name: String,
-    /// Name.
-    pub name: String,
-    /// Filter of the devices.
-    pub filter: DeviceFilter,
-    /// Whether others see it.
-    pub shared: bool,
-    /// Time of creation.
-    pub created_at: Timestamp,
-    /// Time of the last change.
-    pub changed_at: Timestamp,
-}
-
-fn write(filter: &DeviceFilter) -> Value {
-    let values = [
-        ("status", filter.connectivity.map(|connectivity| json!(connectivity.as_str()))),
-        ("tag", filter.tag.as_ref().map(|tag| json!(tag))),
-        ("group", filter.group.as_ref().map(|group| json!(group))),
-        ("text", filter.text.as_ref().map(|text| json!(text))),
-        ("battery_below", filter.battery_below.map(|limit| json!(limit))),
-        ("app_version", filter.app_version.as_ref().map(|version| json!(version))),
-        ("model", filter.model.as_ref().map(|model| json!(model))),
-        ("app_status", filter.app_status.map(|status| json!(status.as_str()))),
-    ];
-    Value::Object(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
-}
 
 /// Audit target of a filter.
 fn told(name: &str, filter: &Value, shared: bool) -> Value {
     json!({ "name": name, "filter": filter, "shared": shared })
-}
-
-/// What a later build may have added is left out.
-fn read(filter: &Value) -> DeviceFilter {
-    let text = |name: &str| filter[name].as_str().map(str::to_owned);
-    let known = [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen];
-    DeviceFilter {
-        connectivity: filter["status"].as_str().and_then(|name| known.into_iter().find(|known| known.as_str() == name)),
-        tag: text("tag"),
-        group: text("group"),
-        text: text("text"),
-        battery_below: filter["battery_below"].as_i64().and_then(|limit| i16::try_from(limit).ok()),
-        app_version: text("app_version"),
-        model: text("model"),
-        app_status: filter["app_status"].as_str().and_then(|name| AppStatus::parse("app_status", name).ok()),
-    }
 }
 
 macro_rules! saved_filter {
@@ -74,7 +23,7 @@ macro_rules! saved_filter {
             owner: UserId(row.owner),
             owner_name: row.username,
             name: row.name,
-            filter: read(&row.filter),
+            filter: from_json(&row.filter),
             shared: row.shared,
             created_at: row.created_at,
             changed_at: row.changed_at,
@@ -129,7 +78,7 @@ impl Store {
             filter.id.0,
             filter.owner.0,
             filter.name,
-            write(&filter.filter),
+            to_json(&filter.filter),
             filter.shared,
             filter.created_at,
             owned_max
@@ -139,8 +88,8 @@ impl Store {
         .rows_affected()
             == 1;
         if kept {
-            let entry = AuditEntry::new(by, "filter.saved", Target::Filter(filter.id, filter.name.clone()));
-            append(&mut tx, &entry.after(told(&filter.name, &write(&filter.filter), filter.shared)), filter.created_at).await?;
+            let entry = AuditEntry::new(by, AuditAction::FilterSaved, Target::Filter(filter.id, filter.name.clone()));
+            append(&mut tx, &entry.after(told(&filter.name, &to_json(&filter.filter), filter.shared)), filter.created_at).await?;
         }
         tx.commit().await?;
         Ok(kept)
@@ -159,15 +108,15 @@ impl Store {
             filter.id.0,
             filter.owner.0,
             filter.name,
-            write(&filter.filter),
+            to_json(&filter.filter),
             filter.shared,
             filter.changed_at
         );
         let Some(before) = before.fetch_optional(&mut *tx).await? else { return Ok(false) };
         let (before, after) =
-            (told(&before.name, &before.filter, before.shared), told(&filter.name, &write(&filter.filter), filter.shared));
+            (told(&before.name, &before.filter, before.shared), told(&filter.name, &to_json(&filter.filter), filter.shared));
         if before != after {
-            let entry = AuditEntry::new(by, "filter.changed", Target::Filter(filter.id, filter.name.clone()));
+            let entry = AuditEntry::new(by, AuditAction::FilterChanged, Target::Filter(filter.id, filter.name.clone()));
             append(&mut tx, &entry.before(before).after(after), filter.changed_at).await?;
         }
         tx.commit().await?;
@@ -186,30 +135,9 @@ impl Store {
             owner.0
         );
         let Some(gone) = gone.fetch_optional(&mut *tx).await? else { return Ok(false) };
-        let entry = AuditEntry::new(by, "filter.removed", Target::Filter(id, gone.name.clone()));
+        let entry = AuditEntry::new(by, AuditAction::FilterRemoved, Target::Filter(id, gone.name.clone()));
         append(&mut tx, &entry.before(told(&gone.name, &gone.filter, gone.shared)), now).await?;
         tx.commit().await?;
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_read_back_as_they_were() {
-        let filter = DeviceFilter {
-            connectivity: Some(Connectivity::NeverSeen),
-            tag: Some("a".into()),
-            group: Some("b".into()),
-            text: Some("c".into()),
-            battery_below: Some(20),
-            app_version: Some("1.4".into()),
-            model: Some("M".into()),
-            app_status: Some(AppStatus::Down),
-        };
-        assert_eq!(read(&write(&filter)), filter);
-        assert_eq!(write(&DeviceFilter::default()), json!({}));
     }
 }

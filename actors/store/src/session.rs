@@ -1,7 +1,7 @@
 //! Sign-ins of people.
 
 use domain::access::{Origin, Principal, Role};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::{SessionId, Timestamp, UserId};
 
 use serde_json::json;
@@ -99,7 +99,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await?;
-        let entry = AuditEntry::new(by, "account.signed_in", Target::SignIn(session.id, by.username().to_owned()));
+        let entry = AuditEntry::new(by, AuditAction::SignedIn, Target::SignIn(session.id, by.username().to_owned()));
         append(&mut tx, &entry.after(json!({ "client": session.user_agent, "older_sign_ins_ended": ended })), now).await?;
         tx.commit().await?;
         Ok(true)
@@ -166,7 +166,7 @@ impl Store {
             sqlx::query!("UPDATE user_session SET revoked_at = $2 WHERE session_id = $1", row.session_id, now).execute(&mut *tx).await?;
             crate::account::notify(&mut tx).await?;
             let target = Target::SignIn(user.session_id, user.username);
-            let entry = AuditEntry::new(&Principal::System { origin }, "account.sign_in_ended", target);
+            let entry = AuditEntry::new(&Principal::System { origin }, AuditAction::SignInEnded, target);
             append(&mut tx, &entry.after(json!({ "reason": "a refresh token was used again" })), now).await?;
             Rotation::Reused(user.session_id)
         };

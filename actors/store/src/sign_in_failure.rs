@@ -1,7 +1,7 @@
 //! Failed sign-ins by name, for locking a name out on every node at once.
 
 use domain::access::{Origin, Principal};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::lockout::{Attempt, Lockout, LockoutPolicy, attempt};
 use domain::{Timestamp, UserId};
 use serde_json::json;
@@ -62,7 +62,7 @@ impl Store {
                 let name = username.replace('\0', " ");
                 let account = sqlx::query!("SELECT user_id, username FROM app_user WHERE lower(username) = lower($1)", name.trim());
                 let account = account.fetch_optional(&mut *tx).await?.map(|row| (UserId(row.user_id), row.username));
-                let entry = AuditEntry::new(&Principal::System { origin }, "account.locked", Target::SignInName(account));
+                let entry = AuditEntry::new(&Principal::System { origin }, AuditAction::AccountLocked, Target::SignInName(account));
                 append(&mut tx, &entry.after(json!({ "failures": failures, "locked_until": locked_until })), now).await?;
             }
         }

@@ -1,7 +1,7 @@
 //! Accounts as sign-in needs them: made, and found by name with their password's hash.
 
 use domain::access::{Principal, Role};
-use domain::audit::Target;
+use domain::audit::{AuditAction, Target};
 use domain::{Timestamp, UserId};
 
 use serde_json::json;
@@ -62,7 +62,7 @@ impl StoredUser {
 
 fn added(user: &NewUser<'_>, by: &Principal) -> AuditEntry {
     let target = Target::Account(user.id, user.username.to_owned());
-    AuditEntry::new(by, "account.added", target).after(json!({ "role": user.role.as_str() }))
+    AuditEntry::new(by, AuditAction::AccountAdded, target).after(json!({ "role": user.role.as_str() }))
 }
 
 impl Store {

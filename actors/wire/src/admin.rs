@@ -1,7 +1,11 @@
 //! What people and scripts say to a node, and what it answers.
 
+use domain::telemetry;
+use domain::telemetry::{Telemetry, WatchedApp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::reading::shown;
 
 /// Body of `POST /v1/auth/login`.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -35,7 +39,8 @@ pub struct LoginResponse {
     pub refresh_expires_at: String,
     /// Name of the account.
     pub username: String,
-    /// `admin`, `operator` or `viewer`.
+    /// Role.
+    #[schema(value_type = crate::names::Role)]
     pub role: String,
 }
 
@@ -84,7 +89,8 @@ pub struct CreatedEnrollToken {
 pub struct EnrollToken {
     /// Identity of the token.
     pub id: String,
-    /// `unused`, `used`, `expired` or `revoked`.
+    /// State.
+    #[schema(value_type = crate::names::EnrollTokenStatus)]
     pub status: String,
     /// Alias that the device gets.
     pub alias: Option<String>,
@@ -122,9 +128,11 @@ pub struct Device {
     pub id: String,
     /// Display name.
     pub alias: String,
-    /// `online`, `offline` or `never_seen`.
+    /// Connectivity.
+    #[schema(value_type = crate::names::DeviceStatus)]
     pub status: String,
-    /// `up`, `down` or `unknown`: the monitored app.
+    /// State of the monitored app.
+    #[schema(value_type = crate::names::AppStatus)]
     pub app_status: String,
     /// Tags.
     pub tags: Vec<String>,
@@ -144,72 +152,40 @@ pub struct Device {
     pub last: Option<LastStatus>,
 }
 
-/// The newest stored heartbeat of a device.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
-pub struct LastStatus {
-    /// Start of its 10-second bucket.
-    pub bucket_at: String,
-    /// The device's own clock.
-    pub device_time: Option<String>,
-    /// Whether the device's clock was rejected.
-    pub clock_rejected: bool,
-    /// Charge, 0..100.
-    pub battery_pct: Option<i16>,
-    /// Whether the battery is charging.
-    pub charging: Option<bool>,
-    /// Temperature in degrees Celsius.
-    pub battery_temperature_c: Option<f32>,
-    /// Agent version name.
-    pub app_version: Option<String>,
-    /// Agent version code.
-    pub agent_version_code: Option<i64>,
-    /// Android release.
-    pub android_version: Option<String>,
-    /// Android API level.
-    pub sdk_int: Option<i32>,
-    /// Security patch level.
-    pub patch_level: Option<String>,
-    /// Build id.
-    pub build_id: Option<String>,
-    /// Seconds since boot.
-    pub uptime_s: Option<i64>,
-    /// Total memory, MiB.
-    pub ram_total_mb: Option<i32>,
-    /// Available memory, MiB.
-    pub ram_available_mb: Option<i32>,
-    /// Memory pressure, 0..100.
-    pub ram_pressure_pct: Option<i16>,
-    /// Free storage, MiB.
-    pub storage_free_mb: Option<i64>,
-    /// `wifi`, `cellular`, `ethernet`, `none` or `other`.
-    pub transport: Option<String>,
-    /// SSID of the Wi-Fi network.
-    pub ssid: Option<String>,
-    /// Mobile carrier.
-    pub carrier: Option<String>,
-    /// Address of the device.
-    pub ip: Option<String>,
-    /// Whether Android validated the network.
-    pub net_validated: Option<bool>,
-    /// Whether the network is metered.
-    pub metered: Option<bool>,
-    /// Seconds since the monitored app was in the foreground.
-    pub foreground_recent_s: Option<i32>,
-    /// Whether the monitored process runs.
-    pub app_running: Option<bool>,
-    /// Whether battery optimization is off for the agent.
-    pub power_ok: Option<bool>,
-    /// Whether the agent is exempt from Doze.
-    pub doze_whitelisted: Option<bool>,
-    /// Whether the agent is device owner.
-    pub is_device_owner: Option<bool>,
-    /// Whether a call is in progress.
-    pub in_call: Option<bool>,
-    /// Heartbeats waiting on the device.
-    pub queue_depth: Option<i32>,
-    /// Monitored packages.
-    pub apps: Vec<App>,
+macro_rules! last_status {
+    ({} $( { $field:ident $heartbeat:tt [$($type:tt)*] $attributes:tt $about:tt $api:tt } )*) => {
+        /// The newest stored heartbeat of a device.
+        #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
+        pub struct LastStatus {
+            /// Start of its 10-second bucket.
+            pub bucket_at: String,
+            /// The device's own clock.
+            pub device_time: Option<String>,
+            /// Whether the device's clock was rejected.
+            pub clock_rejected: bool,
+            $(#[doc = $about] $api $field: Option<$($type)*>,)*
+            /// Monitored packages.
+            pub apps: Vec<App>,
+        }
+
+        impl LastStatus {
+            /// A status with these readings, and without its times.
+            pub fn of(telemetry: &Telemetry) -> Self {
+                Self {
+                    $($field: telemetry.$field.as_ref().map(shown),)*
+                    apps: telemetry.apps.iter().map(App::of).collect(),
+                    ..Self::default()
+                }
+            }
+        }
+    };
 }
+macro_rules! api_types {
+    ({} $($rows:tt)*) => {
+        typed! { last_status {} [] $($rows)* }
+    };
+}
+telemetry! { api => api_types {} }
 
 /// A monitored package.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
@@ -222,6 +198,13 @@ pub struct App {
     pub version_name: Option<String>,
     /// Version code.
     pub version_code: Option<i64>,
+}
+
+impl App {
+    fn of(app: &WatchedApp) -> Self {
+        let WatchedApp { package, installed, version_name, version_code } = app.clone();
+        Self { package, installed, version_name, version_code }
+    }
 }
 
 /// 200 of `GET /v1/fleet/stats`.
@@ -267,7 +250,8 @@ pub struct ClusterNode {
     pub node_id: String,
     /// Its name.
     pub name: String,
-    /// `active`, `draining`, `expired` or `left`.
+    /// State.
+    #[schema(value_type = crate::names::NodeState)]
     pub state: String,
     /// URL for devices and users.
     pub http_url: String,
@@ -338,7 +322,8 @@ pub struct ClusterMove {
     pub from: Option<String>,
     /// New owner.
     pub to: String,
-    /// `free`, `released`, `left` or `expired`.
+    /// Why.
+    #[schema(value_type = crate::names::ShardMoveReason)]
     pub reason: String,
     /// Number of shards.
     pub shards: i64,

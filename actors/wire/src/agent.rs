@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use domain::telemetry::{OptIn, Telemetry, WatchedApp};
+use domain::{Invalid, telemetry};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::lenient::{Float, Int, object};
+use crate::reading::{received, sent};
 
 /// Body of `POST /v1/register`. All but `alias` is optional, and so is `alias`
 /// when the token fixes it.
@@ -66,76 +69,89 @@ pub struct SessionResponse {
     pub expires_at: String,
 }
 
-/// Body of `POST /v1/heartbeat`; one element of `POST /v1/heartbeats`.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Heartbeat {
-    /// If given, must be the caller's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device_id: Option<String>,
-    /// Informational; the server's alias is what counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-    /// Agent version name.
-    pub app_version: Option<String>,
-    /// The device's clock.
-    pub timestamp_utc: Option<String>,
-    /// Monitored packages.
-    #[serde(deserialize_with = "object")]
-    #[schema(value_type = Option<BTreeMap<String, AppVersion>>)]
-    pub app_versions: Option<BTreeMap<String, Option<AppVersion>>>,
-    /// Signals of the speed test app.
-    #[serde(deserialize_with = "object")]
-    pub speedtest_running_signals: Option<SpeedtestSignals>,
-    /// Battery.
-    #[serde(deserialize_with = "object")]
-    pub battery: Option<Battery>,
-    /// Operating system and hardware.
-    #[serde(deserialize_with = "object")]
-    pub system: Option<System>,
-    /// Memory.
-    #[serde(deserialize_with = "object")]
-    pub memory: Option<Memory>,
-    /// Network.
-    #[serde(deserialize_with = "object")]
-    pub network: Option<Network>,
-    /// Push token, when it changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fcm_token: Option<String>,
-    /// Whether this heartbeat answers a ping.
-    pub is_ping_response: Option<bool>,
-    /// The ping it answers.
-    pub ping_request_id: Option<String>,
-    /// Opaque hints of the agent's self-repair.
-    #[schema(value_type = Option<serde_json::Value>)]
-    pub self_heal_hints: Option<Box<RawValue>>,
-    /// Whether the agent is device owner.
-    pub is_device_owner: Option<bool>,
-    /// Seconds since the monitored app was in the foreground, -1 = unknown.
-    pub monitored_foreground_recent_s: Option<Int>,
-    /// Whether the monitored process runs.
-    pub unity_process_running: Option<bool>,
-    /// Whether battery optimization is off for the agent.
-    pub power_ok: Option<bool>,
-    /// Whether the agent is exempt from Doze.
-    pub doze_whitelisted: Option<bool>,
-    /// Whether Android validated the network.
-    pub net_validated: Option<bool>,
-    /// Heartbeats waiting on the device.
-    pub queue_depth: Option<Int>,
-    /// Free storage, MiB.
-    pub storage_free_mb: Option<Int>,
-    /// Whether the network is metered.
-    pub metered: Option<bool>,
-    /// Whether a call is in progress.
-    pub in_call: Option<bool>,
-    /// Agent version code.
-    pub agent_version_code: Option<Int>,
-    /// Changes with every boot.
-    pub boot_id: Option<String>,
-    /// Counts heartbeats within a boot.
-    pub seq: Option<Int>,
+macro_rules! object {
+    ({ $Object:ident $about:tt } $( { $field:ident [$($type:tt)*] $api:tt [$($attribute:tt)*] $key:ident $doc:tt $range:tt } )*) => {
+        #[doc = $about]
+        #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+        #[serde(default)]
+        pub struct $Object {
+            $(#[doc = $doc] $($attribute)* pub $key: Option<$($type)*>,)*
+        }
+    };
 }
+macro_rules! heartbeat {
+    (
+        { $( { $object:ident $Object:ident $object_about:tt { $( { $part:ident $part_type:ident $part_key:ident $part_doc:tt $part_range:tt } )* } } )* }
+        $( { $field:ident [$($type:tt)*] $api:tt [$($attribute:tt)*] $key:ident $doc:tt $range:tt } )*
+    ) => {
+        /// Body of `POST /v1/heartbeat`; one element of `POST /v1/heartbeats`.
+        #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+        #[serde(default)]
+        pub struct Heartbeat {
+            /// If given, must be the caller's own.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub device_id: Option<String>,
+            /// Informational; the server's alias is what counts.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub alias: Option<String>,
+            /// The device's clock.
+            pub timestamp_utc: Option<String>,
+            /// Monitored packages.
+            #[serde(deserialize_with = "object")]
+            #[schema(value_type = Option<BTreeMap<String, AppVersion>>)]
+            pub app_versions: Option<BTreeMap<String, Option<AppVersion>>>,
+            /// Push token, when it changed.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub fcm_token: Option<String>,
+            /// Whether this heartbeat answers a ping.
+            pub is_ping_response: Option<bool>,
+            /// The ping it answers.
+            pub ping_request_id: Option<String>,
+            $(
+                #[doc = $object_about]
+                #[serde(deserialize_with = "object")]
+                pub $object: Option<$Object>,
+            )*
+            $(#[doc = $doc] $($attribute)* pub $key: Option<$($type)*>,)*
+        }
+
+        impl Heartbeat {
+            /// The readings that are kept, each checked against its range.
+            ///
+            /// # Errors
+            /// Names the first field that breaks its limit, and the limit.
+            pub fn telemetry(self, kept: &OptIn) -> Result<Telemetry, Invalid> {
+                $(let $object = self.$object.unwrap_or_default();)*
+                let apps = self.app_versions.unwrap_or_default().into_iter().map(|(package, app)| app.unwrap_or_default().watched(package));
+                let mut telemetry = Telemetry {
+                    $($($part: received(concat!(stringify!($object), ".", stringify!($part_key)), known!($part_range $object.$part_key))?,)*)*
+                    $($field: received(stringify!($key), known!($range self.$key))?,)*
+                    apps: apps.collect(),
+                };
+                telemetry.drop_unless(kept);
+                telemetry.checked()
+            }
+
+            /// The heartbeat of a device with these readings.
+            pub fn of(telemetry: &Telemetry) -> Self {
+                let apps = telemetry.apps.iter().map(|app| (app.package.clone(), Some(AppVersion::of(app))));
+                Self {
+                    app_versions: Some(apps.collect()),
+                    $($object: [$(telemetry.$part.is_some()),*].contains(&true).then(|| $Object { $($part_key: sent(&telemetry.$part),)* }),)*
+                    $($key: sent(&telemetry.$field),)*
+                    ..Self::default()
+                }
+            }
+        }
+    };
+}
+macro_rules! agent_types {
+    ({} objects { $( { $object:ident $Object:ident $about:tt { $($rows:tt)* } } )* } top { $($top:tt)* }) => {
+        $(typed! { object { $Object $about } [] $($rows)* })*
+        typed! { heartbeat { $( { $object $Object $about { $($rows)* } } )* } [] $($top)* }
+    };
+}
+telemetry! { wire => agent_types {} }
 
 /// A monitored package.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -149,72 +165,15 @@ pub struct AppVersion {
     pub version_code: Option<Int>,
 }
 
-/// Signals of the speed test app.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct SpeedtestSignals {
-    /// Whether its service shows a notification.
-    pub has_service_notification: Option<bool>,
-    /// Seconds since it was in the foreground.
-    pub foreground_recent_seconds: Option<Int>,
-}
+impl AppVersion {
+    fn watched(self, package: String) -> WatchedApp {
+        let Self { installed, version_name, version_code } = self;
+        WatchedApp { package, installed, version_name, version_code: version_code.map(|Int(code)| code) }
+    }
 
-/// Battery.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Battery {
-    /// Charge, 0..100.
-    pub pct: Option<Int>,
-    /// Whether the battery is charging.
-    pub charging: Option<bool>,
-    /// Temperature in degrees Celsius.
-    pub temperature_c: Option<Float>,
-}
-
-/// Operating system and hardware.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct System {
-    /// Seconds since boot.
-    pub uptime_seconds: Option<Int>,
-    /// Android release.
-    pub android_version: Option<String>,
-    /// Android API level.
-    pub sdk_int: Option<Int>,
-    /// Security patch level.
-    pub patch_level: Option<String>,
-    /// Build id.
-    pub build_id: Option<String>,
-    /// Model.
-    pub model: Option<String>,
-    /// Manufacturer.
-    pub manufacturer: Option<String>,
-}
-
-/// Memory.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Memory {
-    /// Total, MiB.
-    pub total_ram_mb: Option<Int>,
-    /// Available, MiB.
-    pub avail_ram_mb: Option<Int>,
-    /// Pressure, 0..100.
-    pub pressure_pct: Option<Int>,
-}
-
-/// Network.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Network {
-    /// `wifi`, `cellular`, `ethernet`, `none` or `other`.
-    pub transport: Option<String>,
-    /// SSID of the Wi-Fi network.
-    pub ssid: Option<String>,
-    /// Mobile carrier.
-    pub carrier: Option<String>,
-    /// Address of the device.
-    pub ip: Option<String>,
+    fn of(app: &WatchedApp) -> Self {
+        Self { installed: app.installed, version_name: app.version_name.clone(), version_code: app.version_code.map(Int) }
+    }
 }
 
 /// A command as the device receives it.
@@ -274,4 +233,36 @@ pub struct HeartbeatOutcome {
     /// Problem, if the status is not 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::telemetry::FIELDS;
+
+    #[test]
+    fn every_field_arrives_and_goes_back() {
+        let told: Heartbeat = serde_json::from_str(include_str!("../fixtures/heartbeat-full.json")).unwrap();
+        let telemetry = told.telemetry(&OptIn::all()).unwrap();
+        for field in FIELDS {
+            assert!((field.get)(&telemetry).is_some(), "heartbeat-full.json lacks {}", field.path);
+        }
+        assert_eq!((telemetry.battery_temperature_c, telemetry.foreground_recent_s), (Some(31.1), Some(12)));
+        let text = serde_json::to_string(&Heartbeat::of(&telemetry)).unwrap();
+        assert_eq!(serde_json::from_str::<Heartbeat>(&text).unwrap().telemetry(&OptIn::all()).unwrap(), telemetry, "{text}");
+    }
+
+    #[test]
+    fn an_object_without_a_reading_is_left_out() {
+        let told = Heartbeat::of(&Telemetry { battery_pct: Some(50), ..Telemetry::default() });
+        assert!(told.battery.is_some() && told.memory.is_none() && told.location.is_none());
+    }
+
+    #[test]
+    fn a_number_that_means_unknown_is_none() {
+        let telemetry = |text: &str| serde_json::from_str::<Heartbeat>(text).unwrap().telemetry(&OptIn::default());
+        assert_eq!(telemetry(r#"{"monitored_foreground_recent_s":-1}"#).unwrap().foreground_recent_s, None);
+        assert_eq!(telemetry(r#"{"monitored_foreground_recent_s":-2}"#).unwrap_err().field, "monitored_foreground_recent_s");
+        assert_eq!(telemetry(r#"{"seq":-1}"#).unwrap_err().field, "seq");
+    }
 }

@@ -44,7 +44,8 @@ pub struct AgentUpdate {
 pub struct AgentUpdateReport {
     /// The build.
     pub build_id: String,
-    /// `downloaded`, `installed`, `failed` or `verify_failed`.
+    /// What happened.
+    #[schema(value_type = crate::names::UpdateEvent)]
     pub event: String,
     /// What went wrong, best as a short code; what is beyond 200 characters is cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,7 +181,8 @@ pub struct AgentBuild {
     pub version_name: String,
     /// Internal release notes.
     pub release_notes: String,
-    /// `draft`, `promoted`, `halted` or `rolled_back`.
+    /// State.
+    #[schema(value_type = crate::names::AgentBuildState)]
     pub state: String,
     /// Current or last rollout percentage; absent for a draft.
     pub rollout_percent: Option<u8>,
@@ -190,7 +192,8 @@ pub struct AgentBuild {
     pub must_install: Option<bool>,
     /// Minimum battery, percent.
     pub min_battery: Option<u8>,
-    /// Reason of the automatic halt: `verify_failures` or `failure_rate`.
+    /// Reason of the automatic halt.
+    #[schema(value_type = Option<crate::names::HaltReason>)]
     pub halt_reason: Option<String>,
     /// Creator.
     pub created_by: String,

@@ -55,7 +55,8 @@ pub struct ApkDetails {
 /// Something that uses an APK.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApkUse {
-    /// `deployment`, `rollback` (an APK that brings it back) or `agent_build`.
+    /// What uses it; `rollback`: an APK that brings it back.
+    #[schema(value_type = crate::names::ApkUseKind)]
     pub kind: String,
     /// Its id.
     pub id: String,

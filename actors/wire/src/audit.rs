@@ -36,7 +36,8 @@ pub struct AuditEntry {
 /// Actor of an action.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AuditActor {
-    /// `person`, `token`, `system` or `device`.
+    /// Kind.
+    #[schema(value_type = crate::names::ActorKind)]
     pub kind: String,
     /// Identity of the account, API token or device; `console` or `server`.
     pub id: Option<String>,

@@ -12,7 +12,8 @@ pub struct ActionResult {
     /// Its action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// `received`, `success`, `failed`, `skipped` or `timeout`.
+    /// Receipt or outcome.
+    #[schema(value_type = crate::names::ActionReport)]
     pub outcome: String,
     /// Human-readable message, at most 1,000 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,10 +56,9 @@ pub struct ActionResultFrame<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandRequest {
-    /// What to do: `ping`, `ring`, `wake`, `sync`, `launch_app`, `restart_app`, `set_monitored_app`, `wifi_connect`, `update`,
-    /// `lock`, `reboot`, `clear_app_data`, `exec` or `rotate_key`.
+    /// Name of the action; the table of actions describes it with its parameters.
     pub action: String,
-    /// Its parameters, an object; see the agent API.
+    /// Its parameters, an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<serde_json::Value>,
     /// Lifetime in seconds; `commands.expires_default_seconds` when absent.
@@ -81,11 +81,13 @@ pub struct CommandRecord {
     pub action: String,
     /// Its parameters, without secrets.
     pub params: serde_json::Value,
-    /// `queued`, `sent`, `delivered`, `succeeded`, `failed`, `expired` or `canceled`.
+    /// State.
+    #[schema(value_type = crate::names::CommandState)]
     pub state: String,
     /// Delivery attempts.
     pub attempts: i32,
-    /// The path of the last time: `socket`, `push` or `heartbeat`.
+    /// The path of the last time.
+    #[schema(value_type = Option<crate::names::CommandPath>)]
     pub path: Option<String>,
     /// Requesting account.
     pub created_by: String,
@@ -103,7 +105,8 @@ pub struct CommandRecord {
     pub finished_at: Option<String>,
     /// Canceling account.
     pub canceled_by: Option<String>,
-    /// Outcome reported by the device: `success`, `failed`, `skipped` or `timeout`.
+    /// Outcome reported by the device.
+    #[schema(value_type = Option<crate::names::CommandOutcome>)]
     pub outcome: Option<String>,
     /// Human-readable message of the device.
     pub message: Option<String>,
@@ -122,7 +125,7 @@ pub struct BatchTarget {
     pub ids: Option<Vec<String>>,
     /// Filter, evaluated now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter: Option<crate::devices::Filter>,
+    pub filter: Option<crate::device_filter::Filter>,
 }
 
 /// Body of `POST /v1/command-batches`.
@@ -154,7 +157,8 @@ pub struct RefusedDevice {
     pub id: String,
     /// Its alias, if there is such a device.
     pub alias: Option<String>,
-    /// `not_found`, `deleted` or `too_many_open`.
+    /// Why.
+    #[schema(value_type = crate::names::CommandRefusal)]
     pub reason: String,
 }
 
@@ -229,10 +233,12 @@ pub struct PlannedCommand {
     /// Its alias, if there is such a device.
     pub alias: Option<String>,
     /// The path that the command would take first; absent when it gets none.
+    #[schema(value_type = Option<crate::names::CommandPath>)]
     pub path: Option<String>,
     /// Whether the device is online.
     pub online: Option<bool>,
     /// Reason for skipping the device.
+    #[schema(value_type = Option<crate::names::CommandRefusal>)]
     pub reason: Option<String>,
 }
 

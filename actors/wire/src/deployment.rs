@@ -1,11 +1,9 @@
 //! Deployments: what people ask for and see, and what devices say.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::devices::Filter;
+use crate::device_filter::Filter;
 use crate::lenient::Int;
 
 /// Body of `POST /v1/deployments`.
@@ -22,8 +20,9 @@ pub struct DeploymentRequest {
     /// Options; absent ones have conservative defaults.
     #[serde(default)]
     pub options: DeploymentOptions,
-    /// Devices that an older open deployment of the package has: `wait` for it (the default), or `supersede` it.
+    /// Rule for devices that an older open deployment of the package has; `wait` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::ConflictRule>)]
     pub conflict: Option<String>,
     /// Dry run: only return the plan.
     #[serde(default)]
@@ -51,121 +50,11 @@ pub struct DeploymentTarget {
     pub filter: Option<Filter>,
 }
 
-/// Options of a deployment.
+/// Options of a deployment, an object; the table of options describes them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeploymentOptions {
-    /// The first devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub canary: Option<Canary>,
-    /// Max installs that start within any minute; 0: no limit. 10 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate_per_minute: Option<u32>,
-    /// Max concurrent installs. 3 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<u32>,
-    /// Only over Wi-Fi or a cable, and not over a metered network. On unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wifi_only: Option<bool>,
-    /// Least charge, percent. 40 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_battery_pct: Option<u8>,
-    /// Only while charging.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub charging_only: Option<bool>,
-    /// Least free storage, MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_storage_free_mb: Option<u32>,
-    /// Only devices whose last heartbeat is at most this old. 900 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub heartbeat_max_age_seconds: Option<u32>,
-    /// Only devices that Doze leaves alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub doze_exempt_only: Option<bool>,
-    /// Only at this time of the day.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<Window>,
-    /// Further tries on one device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retries: Option<Retries>,
-    /// Intent sent to the app after installation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_intent: Option<RestartIntent>,
-    /// Whether rollback is allowed. On unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rollback_allowed: Option<bool>,
-    /// Auto-pause at a failure rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure_pause: Option<FailurePause>,
-    /// Deadline, hours; remaining devices are skipped then. 168 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline_hours: Option<u32>,
-}
-
-/// The first devices, and when the others may follow.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Canary {
-    /// Canary size; 0: no canary, which a deployment to all devices refuses. 5 %, 1 to 5, unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u32>,
-    /// Success threshold of the completed canary devices, percent. 90 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub success_threshold_pct: Option<u8>,
-    /// Minimum number of completed canary devices. All unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_count: Option<u32>,
-    /// Evaluation timeout. 60 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout_minutes: Option<u32>,
-}
-
-/// Hours of the clock on the wall; across midnight when `end` is earlier than `start`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// `HH:MM`.
-    pub start: String,
-    /// `HH:MM`.
-    pub end: String,
-    /// A name of the IANA time zone database.
-    pub tz: String,
-}
-
-/// Further tries on one device.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retries {
-    /// Number of retries. 2 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<u32>,
-    /// Wait before the first; doubles with each. 60 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backoff_seconds: Option<u32>,
-}
-
-/// An intent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RestartIntent {
-    /// Its action.
-    pub action: String,
-    /// Intent extras.
-    #[serde(default)]
-    pub extras: BTreeMap<String, String>,
-}
-
-/// Auto-pause of a deployment at a failure rate.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FailurePause {
-    /// More failures than this of a hundred. 20 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threshold_pct: Option<u8>,
-    /// Not before so many are done. 5 unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_count: Option<u32>,
-}
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub struct DeploymentOptions(pub serde_json::Map<String, serde_json::Value>);
 
 /// A deployment, or with `dry_run` what one would begin with.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -196,8 +85,10 @@ pub struct DeploymentPlan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlanCount {
     /// Planned state of the tasks.
+    #[schema(value_type = crate::names::TaskState)]
     pub state: String,
     /// Reason.
+    #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
     /// Number of devices.
     pub devices: usize,
@@ -213,8 +104,10 @@ pub struct PlanItem {
     /// Whether the device is in the canary.
     pub canary: bool,
     /// Planned state of the task.
+    #[schema(value_type = crate::names::TaskState)]
     pub state: String,
     /// Reason.
+    #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
 }
 
@@ -233,11 +126,14 @@ pub struct Deployment {
     pub version_code: i64,
     /// Its version name.
     pub version_name: String,
-    /// `running`, `paused`, `canceled` or `finished`.
+    /// State.
+    #[schema(value_type = crate::names::DeploymentState)]
     pub state: String,
-    /// `canary` or `rollout`.
+    /// Phase.
+    #[schema(value_type = crate::names::DeploymentPhase)]
     pub phase: String,
-    /// `person`, `canary_failed`, `canary_timeout` or `failure_rate`.
+    /// Why it is paused.
+    #[schema(value_type = Option<crate::names::PauseReason>)]
     pub pause_reason: Option<String>,
     /// Since when it is paused.
     pub paused_at: Option<String>,
@@ -253,7 +149,8 @@ pub struct Deployment {
     /// The flags of the moment it was made.
     #[schema(value_type = Object)]
     pub flags: serde_json::Value,
-    /// `wait` or `supersede`.
+    /// Rule for devices that an older open deployment of the package has.
+    #[schema(value_type = crate::names::ConflictRule)]
     pub conflict: String,
     /// Its tasks by state.
     pub counts: TaskCounts,
@@ -261,7 +158,8 @@ pub struct Deployment {
     pub canary: CanaryProgress,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Cluster-wide block: `flag_off` or `kill_switch`.
+    /// Cluster-wide block.
+    #[schema(value_type = Option<crate::names::BlockReason>)]
     pub blocked_by: Option<String>,
     /// The way back; only told of one deployment at a time.
     pub rollback: Option<Rollback>,
@@ -348,10 +246,13 @@ pub struct DeploymentTask {
     /// Whether the device is in the canary.
     pub canary: bool,
     /// State of the task.
+    #[schema(value_type = crate::names::TaskState)]
     pub state: String,
     /// Reason.
+    #[schema(value_type = Option<crate::names::TaskReason>)]
     pub reason: Option<String>,
-    /// `accepted`, `downloading`, `verifying` or `installing`.
+    /// Stage of the installation.
+    #[schema(value_type = Option<crate::names::TaskStage>)]
     pub stage: Option<String>,
     /// Download progress, percent.
     pub progress_pct: Option<i16>,
@@ -366,6 +267,7 @@ pub struct DeploymentTask {
     /// Time of completion.
     pub finished_at: Option<String>,
     /// Error code of the last attempt.
+    #[schema(value_type = Option<crate::names::TaskError>)]
     pub error: Option<String>,
     /// Human-readable message of the device.
     pub message: Option<String>,
@@ -383,6 +285,7 @@ pub struct DeploymentEvent {
     /// Time of the event.
     pub at: String,
     /// Type of the event.
+    #[schema(value_type = crate::names::DeploymentEventKind)]
     pub kind: String,
     /// To which device.
     pub device_id: Option<String>,
@@ -397,7 +300,8 @@ pub struct DeploymentEvent {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeploymentStatus {
-    /// `accepted`, `downloading`, `verifying`, `installing`, `succeeded`, `failed` or `skipped`.
+    /// Stage or outcome.
+    #[schema(value_type = crate::names::TaskReport)]
     pub status: String,
     /// With `failed` and `skipped`: why.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -430,6 +334,7 @@ pub struct DeploymentStatusResponse {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FeatureFlag {
     /// Its name.
+    #[schema(value_type = crate::names::FlagName)]
     pub name: String,
     /// Description.
     pub description: String,

@@ -1,10 +1,13 @@
 //! What people and scripts do with devices: edits, bulk calls, tables, filters, history and events.
 
+use domain::history::{Measures, Shares};
+use domain::telemetry;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::admin::Device;
+use crate::device_filter::Filter;
 
 /// Distinguishes `null` from an absent field.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
@@ -68,36 +71,6 @@ pub struct RestoreDevice {
     pub alias: Option<String>,
 }
 
-/// Device filter; an empty one matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// `online`, `offline` or `never_seen`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// With this tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// In this group.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Text in alias, model, hardware id or id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// With a charge below this, percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub battery_below: Option<i16>,
-    /// With this agent version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_version: Option<String>,
-    /// Of this model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// `up`, `down` or `unknown`: the monitored app.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_status: Option<String>,
-}
-
 /// Body of `POST /v1/devices/bulk`: either `ids` or `filter`, and what its action needs.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -108,8 +81,8 @@ pub struct BulkRequest {
     /// All that match, at most 10,000; deleted ones for `restore`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// `set_tags`, `add_tags`, `remove_tags`, `set_groups`, `add_groups`, `remove_groups`,
-    /// `set_monitored_app`, `revoke`, `delete` or `restore`.
+    /// What to do.
+    #[schema(value_type = crate::names::BulkAction)]
     pub action: String,
     /// For the actions on tags.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,10 +120,12 @@ pub struct BulkOutcome {
     pub id: String,
     /// The alias that it had before; null when there is no such device.
     pub alias: Option<String>,
-    /// `changed`, `unchanged` or `refused`.
+    /// What becomes of it.
+    #[schema(value_type = crate::names::BulkOutcomeKind)]
     pub outcome: String,
-    /// Why it is refused: `not_found`, `deleted`, `too_late`, `alias_in_use` or `invalid_value`.
+    /// Why it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::BulkRefusal>)]
     pub reason: Option<String>,
     /// Human-readable reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,7 +165,8 @@ pub struct RowChange {
 /// A change of one field; an alias is a list of one.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct FieldChange {
-    /// `alias`, `tags` or `groups`.
+    /// The field.
+    #[schema(value_type = crate::names::TableField)]
     pub field: String,
     /// As it was.
     pub before: Vec<String>,
@@ -214,9 +190,8 @@ pub struct RowProblem {
 pub struct DeviceEvent {
     /// Time of the event.
     pub at: String,
-    /// What happened: `enrolled`, `came_online`, `went_offline`, `rebooted`, `agent_version_changed`,
-    /// `app_version_changed`, `low_battery_began`, `low_battery_ended`, `app_down_began`, `app_down_ended`,
-    /// `edited`, `credentials_revoked`, `deleted` or `restored`.
+    /// What happened.
+    #[schema(value_type = crate::names::DeviceEventKind)]
     pub kind: String,
     /// Actor; null if there is none.
     pub actor: Option<String>,
@@ -238,49 +213,53 @@ pub struct DeviceHistory {
     pub points: Vec<HistoryPoint>,
 }
 
-/// A point. Measures that were not asked for are left out.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
-pub struct HistoryPoint {
-    /// Start time.
-    pub at: String,
-    /// Heartbeats in it.
-    pub heartbeats: i64,
-    /// Part of the time in which the device was online, 0..1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub online_share: Option<f64>,
-    /// Charge, percent.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub battery_pct: Option<Option<Summary>>,
-    /// Battery temperature, degrees Celsius.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub battery_temperature_c: Option<Option<Summary>>,
-    /// Available memory, MiB.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub ram_available_mb: Option<Option<Summary>>,
-    /// Memory pressure, percent.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub ram_pressure_pct: Option<Option<Summary>>,
-    /// Free storage, MiB.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Summary>)]
-    pub storage_free_mb: Option<Option<Summary>>,
-    /// Part of the heartbeats in which it charged, 0..1.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
-    pub charging_share: Option<Option<f64>>,
-    /// Part of the heartbeats in which Android had validated the network, 0..1.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
-    pub net_validated_share: Option<Option<f64>>,
-    /// Parts of the heartbeats by kind of network.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<TransportShares>)]
-    pub transport_shares: Option<Option<TransportShares>>,
+macro_rules! history_point {
+    ({}
+        measures { $( { $field:ident $column:tt $prefix:tt $about:tt $label:tt $unit:ident $tone:tt } )* }
+        shares { $( { $answer:ident $share:ident $answer_column:tt $answer_prefix:tt $answer_about:tt } )* }
+    ) => {
+        /// A point. Measures that were not asked for are left out.
+        #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+        pub struct HistoryPoint {
+            /// Start time.
+            pub at: String,
+            /// Heartbeats in it.
+            pub heartbeats: i64,
+            /// Part of the time in which the device was online, 0..1.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub online_share: Option<f64>,
+            $(
+                #[doc = $about]
+                #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+                #[schema(value_type = Option<Summary>)]
+                pub $field: Option<Option<Summary>>,
+            )*
+            $(
+                #[doc = "Part of the heartbeats with yes, 0..1."]
+                #[doc = $answer_about]
+                #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+                #[schema(value_type = Option<f64>)]
+                pub $share: Option<Option<f64>>,
+            )*
+            /// Parts of the heartbeats by kind of network.
+            #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+            #[schema(value_type = Option<TransportShares>)]
+            pub transport_shares: Option<Option<TransportShares>>,
+        }
+
+        impl HistoryPoint {
+            /// What can be asked for.
+            pub const METRICS: &[&str] = &["online_share", $(stringify!($field),)* $(stringify!($share),)* "transport_shares"];
+
+            /// Sets those measures of the telemetry table that are wanted.
+            pub fn set(&mut self, wanted: impl Fn(&str) -> bool, measures: Measures<Option<Summary>>, shares: Shares<Option<f64>>) {
+                $(self.$field = wanted(stringify!($field)).then_some(measures.$field);)*
+                $(self.$share = wanted(stringify!($share)).then_some(shares.$answer);)*
+            }
+        }
+    };
 }
+telemetry! { history => history_point {} }
 
 /// A measure at a point.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]

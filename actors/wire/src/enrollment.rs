@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 /// 200 of `GET /v1/enroll-tokens/self`, asked with the enrollment token itself.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct EnrollTokenSelf {
-    /// `unused`, `used`, `expired` or `revoked`.
+    /// State.
+    #[schema(value_type = crate::names::EnrollTokenStatus)]
     pub status: String,
     /// The device that used it.
     pub device_id: Option<String>,
@@ -22,7 +23,8 @@ pub struct EnrollTokenSelf {
 pub struct EnrollScriptsRequest {
     /// The tokens themselves, one per device, 1..500.
     pub tokens: Vec<String>,
-    /// `bash`, `powershell` or `cmd`.
+    /// Shell.
+    #[schema(value_type = crate::names::Shell)]
     pub shell: String,
     /// Whether the script enrolls every device plugged in; required for more than one token.
     pub batch: bool,
@@ -72,7 +74,8 @@ pub struct EnrollQr {
 /// 200 of `GET /v1/agent/apk/info`: the agent that new devices get from the node that is asked.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct AgentApkInfo {
-    /// `ready`, `unusable` or `missing`.
+    /// State of the file.
+    #[schema(value_type = crate::names::AgentApkState)]
     pub state: String,
     /// Problem and remedy; null when ready.
     pub problem: Option<String>,

@@ -1,7 +1,10 @@
-//! The JSON types of the agent and admin API: shapes only, no rules.
+//! The JSON types of the agent and admin API: shapes only, no rules. Those of readings are made of `domain`'s telemetry table.
 //!
 //! Unknown fields are tolerated everywhere; limits and ranges are checked where
 //! these types become domain types. Times are RFC 3339 text.
+
+#[macro_use]
+mod reading;
 
 pub mod admin;
 pub mod agent;
@@ -10,9 +13,11 @@ pub mod apk;
 pub mod audit;
 pub mod command;
 pub mod deployment;
+pub mod device_filter;
 pub mod devices;
 pub mod enrollment;
 pub mod lenient;
+pub mod names;
 pub mod people;
 pub mod problem;
 pub mod socket;

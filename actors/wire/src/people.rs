@@ -10,7 +10,8 @@ pub struct User {
     pub id: String,
     /// User name.
     pub username: String,
-    /// `admin`, `operator` or `viewer`.
+    /// Role.
+    #[schema(value_type = crate::names::Role)]
     pub role: String,
     /// Whether the account is disabled.
     pub disabled: bool,
@@ -30,8 +31,9 @@ pub struct User {
 pub struct CreateUser {
     /// User name, 1..64 characters.
     pub username: String,
-    /// `admin`, `operator` or `viewer`; `viewer` when absent.
+    /// Role; `viewer` when absent.
     #[serde(default)]
+    #[schema(value_type = Option<crate::names::Role>)]
     pub role: Option<String>,
     /// Password, 10 characters to 72 bytes; generated when absent.
     #[serde(default)]
@@ -52,7 +54,8 @@ pub struct CreatedUser {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChangeUser {
-    /// `admin`, `operator` or `viewer`.
+    /// Role.
+    #[schema(value_type = Option<crate::names::Role>)]
     pub role: Option<String>,
     /// Whether the account is disabled. Disabling ends its sessions and revokes its API tokens.
     pub disabled: Option<bool>,
@@ -81,6 +84,7 @@ pub struct Me {
     /// Its name.
     pub username: String,
     /// Its role.
+    #[schema(value_type = crate::names::Role)]
     pub role: String,
     /// Effective scopes: those of the role, limited by those of the API token.
     pub scopes: Vec<String>,
@@ -140,10 +144,12 @@ pub struct ApiToken {
     /// Account id of the owner.
     pub owner_id: String,
     /// Role of the owner, which also limits the token.
+    #[schema(value_type = crate::names::Role)]
     pub role: String,
     /// Scopes, e.g. `devices:read`.
     pub scopes: Vec<String>,
-    /// `active`, `expired` or `revoked`.
+    /// State.
+    #[schema(value_type = crate::names::ApiTokenStatus)]
     pub status: String,
     /// Time of creation.
     pub created_at: String,

@@ -115,7 +115,7 @@ impl Environment {
                 node.start_again()?;
                 died.push(name.clone());
             }
-            node.wait_ready().await.with_context(|| format!("{name} after all was healed"))?;
+            node.wait_ready().await.with_context(|| format!("{name} after healing"))?;
         }
         Ok(died)
     }

@@ -216,7 +216,7 @@ impl fmt::Display for Schedule {
                 Mode::Pass => "passes".to_owned(),
                 Mode::Cut => "is cut".to_owned(),
                 Mode::Blackhole => "is silent".to_owned(),
-                Mode::Delay(delay) => format!("is late by {delay:?}"),
+                Mode::Delay(delay) => format!("is {delay:?} late"),
             };
             writeln!(f, "  {:>6.1} s to {:>6.1} s  the way of the agents to node-{} {what}", s(at), s(until), node + 1)?;
         }

@@ -71,7 +71,7 @@ pub(super) async fn run(environment: &mut Environment, args: &AgentKillsArgs, sc
     while let Some(finished) = running.join_next().await {
         agents.push(finished.context("an agent's task has failed")??);
     }
-    println!("all is healed and every agent lives after {:.1} s", started.elapsed().as_secs_f64());
+    println!("all faults healed and every agent running after {:.1} s", started.elapsed().as_secs_f64());
     interrupt_network(&agents).await?;
     let lost = agents.iter().find_map(|scheduled| scheduled.damaged_us.zip(device_id(&scheduled.agent)));
     let lost = lost.as_ref().map(|(at_us, device)| (device.as_str(), *at_us));
@@ -363,8 +363,8 @@ fn recovery_check(agents: &[ScheduledAgent], summary: &HostAgentsSummary, unfini
     halted.sort();
     let halts = halted.len();
     halted.dedup();
-    let ended = summary.unexpected_ends.iter().map(|end| format!("ended by itself: {end}"));
-    let died = died.into_iter().map(|name| format!("{name} had ended by itself; its log says why"));
+    let ended = summary.unexpected_ends.iter().map(|end| format!("exited unexpectedly: {end}"));
+    let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
     let violation = |what| Violation { promise: "end", device: String::new(), what };
     Check {
         promise: "end",

@@ -159,7 +159,7 @@ pub(super) async fn batch(args: &BenchArgs) -> Result<Figure> {
             format!("errors: {}", summary.errors),
         ]
         .into_iter()
-        .chain((devices < wanted).then(|| format!("NOT the {wanted} sockets that were meant: the limit of open files leaves {devices}")))
+        .chain((devices < wanted).then(|| format!("fewer than the {wanted} sockets intended: the limit of open files leaves {devices}")))
         .collect(),
     })
 }
@@ -210,7 +210,7 @@ async fn until_ended(environment: &ClusterEnvironment, count: usize) -> Result<(
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("only {ended} of {count} commands have ended within {ENDS_WITHIN:?}");
+            bail!("only {ended} of {count} commands finished within {ENDS_WITHIN:?}");
         }
         sleep(Duration::from_secs(1)).await;
     }
@@ -234,7 +234,7 @@ mod tests {
     fn only_heartbeats_of_the_window_count() {
         let mut history = History::default();
         for (sent_us, answered_us) in [(5, 1_005), (10, 2_010), (15, 5_015), (20, 90_020)] {
-            history.acks.push(Ack { device: 0, server: 0, bucket_s: None, sent_us, answered_us, decided: None });
+            history.acks.push(Ack { device: 0, server: 0, bucket_s: None, device_time_us: None, sent_us, answered_us, decided: None });
         }
         let percentiles = heartbeats(&history, 10, 20).percentiles();
         assert_eq!(percentiles.count, 2);

@@ -34,9 +34,9 @@ impl Dashboard {
         let mut stream = websocket::connect(&url, &target, &[("cookie", &cookies), ("origin", &origin)], PAGE_BYTES)
             .await
             .context("opening the live page")?;
-        match tokio::time::timeout(Duration::from_secs(10), stream.next()).await.context("the live page sends nothing")? {
+        match tokio::time::timeout(Duration::from_secs(10), stream.next()).await.context("the live page sent nothing")? {
             Some(Ok(Message::Binary(_) | Message::Text(_))) => {}
-            other => bail!("the live page began with {other:?}"),
+            other => bail!("unexpected first message of the live page: {other:?}"),
         }
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
         let task = tokio::spawn(async move {

@@ -37,7 +37,7 @@ impl Database {
         let sql: String = names.iter().map(|name| format!("SHOW {name};")).collect();
         let answer = self.psql.run(&sql, &[]).await?;
         let mut lines = answer.lines().map(str::to_owned);
-        let mut next = || lines.next().context("psql said less than expected");
+        let mut next = || lines.next().context("psql answered fewer lines than expected");
         Ok(Settings { version: next()?, fsync: next()?, synchronous_commit: next()?, full_page_writes: next()?, shared_buffers: next()? })
     }
 

@@ -109,7 +109,7 @@ pub(super) async fn deploy(args: &BenchArgs) -> Result<Figure> {
         ]
         .into_iter()
         .chain((!other.is_empty()).then(|| format!("not succeeded: {}", other.join(", "))))
-        .chain((setup.devices < wanted).then(|| format!("NOT the {wanted} sockets that were meant: the limit of open files leaves less")))
+        .chain((setup.devices < wanted).then(|| format!("fewer than the {wanted} sockets intended: the limit of open files leaves less")))
         .collect(),
     })
 }

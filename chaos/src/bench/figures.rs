@@ -79,7 +79,7 @@ pub(super) async fn steady(args: &BenchArgs) -> Result<Figure> {
             Value::new("max", summary.latency.max_ms, "ms"),
             Value::new("errors", summary.errors.total() as f64, "").limit(Limit::Zero),
         ],
-        notes: vec![busy(&cores), format!("generator's own lag: {}", summary.send_lag), format!("errors: {}", summary.errors)],
+        notes: vec![busy(&cores), format!("lag of the generator: {}", summary.send_lag), format!("errors: {}", summary.errors)],
     })
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn capacity(args: &BenchArgs) -> Result<Figure> {
         sockets,
         &[&["--transport", "socket", "--interval", "300s", "--ramp-seconds", "40"][..], &WELL_BEHAVED].concat(),
     )?;
-    let generator_pid = running.pid().context("the generator has ended")?;
+    let generator_pid = running.pid().context("the generator exited")?;
     // Sockets open over the ramp, then a while of ordinary life, sampled.
     let lives_until = Instant::now() + Duration::from_secs(if args.quick { 60 } else { 100 });
     let node_pid = environment.pid()?;
@@ -134,7 +134,7 @@ pub(super) async fn capacity(args: &BenchArgs) -> Result<Figure> {
             .into_iter()
             .chain(
                 (sockets < wanted)
-                    .then(|| format!("NOT the {wanted} sockets that were meant: the system's hard limit of open files leaves {sockets}")),
+                    .then(|| format!("fewer than the {wanted} sockets intended: the system's hard limit of open files leaves {sockets}")),
             )
             .collect(),
     })
@@ -230,7 +230,7 @@ impl NodeEnvironment {
     }
 
     fn pid(&self) -> Result<u32> {
-        self.node.pid().context("the node does not run")
+        self.node.pid().context("the node is not running")
     }
 
     /// Watches node, PostgreSQL and generator.

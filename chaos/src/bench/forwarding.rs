@@ -53,8 +53,8 @@ pub(super) async fn forwarding(args: &BenchArgs) -> Result<Figure> {
         ],
         notes: vec![
             format!("rounds, owners and others: {}", rates.join("; ")),
-            format!("calm, owners: {}", worst(&owner_low_rate)),
-            format!("calm, others: {}", worst(&other_low_rate)),
+            format!("quiet, owners: {}", worst(&owner_low_rate)),
+            format!("quiet, others: {}", worst(&other_low_rate)),
         ],
     })
 }

@@ -71,13 +71,13 @@ impl RunningGenerator {
 
     /// Asks it to end with its summary.
     pub(super) fn terminate(&self) -> Result<()> {
-        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).context("the generator has ended already")?;
+        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).context("the generator exited already")?;
         Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Waits for the end.
     pub(super) async fn summary<T: DeserializeOwned>(mut self) -> Result<T> {
-        let status = timeout(PREPARE_WITHIN, self.child.wait()).await.context("the generator does not end")??;
+        let status = timeout(PREPARE_WITHIN, self.child.wait()).await.context("the generator did not exit")??;
         ensure!(status.success(), "the generator failed ({status})");
         Ok(serde_json::from_slice(&std::fs::read(&self.summary)?)?)
     }

@@ -213,6 +213,6 @@ async fn conditions(args: &BenchArgs) -> Result<Conditions> {
         Ok(database) => database.settings().await,
         Err(error) => Err(error),
     };
-    let settings = settings.inspect_err(|error| eprintln!("PostgreSQL's settings cannot be read: {error:#}")).ok();
+    let settings = settings.inspect_err(|error| eprintln!("cannot read PostgreSQL's settings: {error:#}")).ok();
     Ok(Conditions::read(&args.binary()?, environment.node.data_dir(), settings))
 }

@@ -129,7 +129,7 @@ fn report(outcome: Result<()>) {
 
 fn parse(line: &str) -> Result<ConsoleCommand> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let node = |at: usize| words.get(at).map(|word| node_name(word)).with_context(|| format!("`{line}` lacks the number of a node"));
+    let node = |at: usize| words.get(at).map(|word| node_name(word)).with_context(|| format!("`{line}`: node number missing"));
     let time = |at: usize| words.get(at).map(|word| duration::parse(word).map_err(anyhow::Error::msg)).transpose();
     let fault = |fault| Ok(ConsoleCommand::Do(fault, None));
     match words.first().copied().unwrap_or_default() {
@@ -157,7 +157,7 @@ fn parse(line: &str) -> Result<ConsoleCommand> {
         "heal" => Ok(ConsoleCommand::Heal),
         "status" => Ok(ConsoleCommand::Status),
         "help" => Ok(ConsoleCommand::Help),
-        other => bail!("`{other}` is no command"),
+        other => bail!("unknown command `{other}`"),
     }
 }
 
@@ -178,7 +178,7 @@ async fn status(cluster: &mut Cluster) {
     println!("PostgreSQL {}", if cluster.database_runs() { "runs" } else { "is stopped" });
     for name in &names {
         let Ok(Ok(view)) = tokio::time::timeout(Duration::from_secs(3), cluster.view_of(name)).await else { continue };
-        println!("as {name} sees it:");
+        println!("as seen by {name}:");
         for node in view["nodes"].as_array().into_iter().flatten() {
             let text = |key: &str| node[key].as_str().unwrap_or("?").to_owned();
             println!("  {}  {}  {} shards, {} devices", text("name"), text("state"), node["shards"], node["devices"]);

@@ -53,7 +53,7 @@ async fn canary_failure(environment: &mut Environment, args: &DeployDrillArgs) -
     let cancel = drill_run.environment.api.steer(0, &id, "cancel").await?;
     drill_run.in_force(&id, &cancel, |deployment| deployment["state"] == "canceled").await?;
     drill_run.until_finished(&id, SOON).await?;
-    let shown = format!("paused by itself after {began} of {} devices, rollback offered ({})", args.devices, paused["rollback"]);
+    let shown = format!("paused automatically after {began} of {} devices, rollback offered ({})", args.devices, paused["rollback"]);
     Ok((shown, drill_run.end().await?))
 }
 
@@ -85,7 +85,7 @@ async fn network_drops(environment: &mut Environment, args: &DeployDrillArgs) ->
     let downloads = result.steps("downloaded");
     ensure!(downloads == ended, "{downloads} downloads for {ended} devices");
     let kib = result.summary.downloaded_bytes >> 10;
-    Ok((format!("{ended} devices lost the network in the middle and went on from there, {kib} KiB in all"), result))
+    Ok((format!("{ended} devices lost the network during the download and resumed it, {kib} KiB in all"), result))
 }
 
 /// Drill in which the owner or the database fails during the deployment.
@@ -115,7 +115,7 @@ async fn disturbed(environment: &mut Environment, args: &DeployDrillArgs, drill:
         sleep(NO_DATABASE).await;
         drill_run.environment.faults.heal(&mut drill_run.environment.cluster, number).await?;
         drill_run.until_finished(&id, AFTER_FAULTS).await?;
-        format!("PostgreSQL was away for {NO_DATABASE:?} in the middle")
+        format!("PostgreSQL was unavailable for {NO_DATABASE:?} midway")
     };
     let ended = drill_run.expect_all(&id, "succeeded", None).await?;
     Ok((format!("{shown}; {ended} devices succeeded"), drill_run.end().await?))

@@ -108,7 +108,7 @@ fn drills_of(text: &str) -> Result<Drills, String> {
         return Ok(Drills(Drill::value_variants().to_vec()));
     }
     let names = || Drill::value_variants().iter().map(|drill| drill.name()).collect::<Vec<_>>().join(", ");
-    Drill::from_str(text, false).map(|drill| Drills(vec![drill])).map_err(|_| format!("`{text}` is no drill; there are all, {}", names()))
+    Drill::from_str(text, false).map(|drill| Drills(vec![drill])).map_err(|_| format!("unknown drill `{text}`; expected all, {}", names()))
 }
 
 /// Runs the drills; true when each had the expected result and every promise was kept.
@@ -163,7 +163,7 @@ async fn run_all(environment: &mut Environment, args: &DeployDrillArgs) -> Resul
                 report.push(json!({"drill": name, "ok": false, "seconds": took_s, "error": format!("{error:#}")}));
             }
         }
-        drills::restore(environment, *drill).await.context("tidying up after a drill")?;
+        drills::restore(environment, *drill).await.context("cleaning up after a drill")?;
     }
     if let Some(path) = &args.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("cannot write {}", path.display()))?;

@@ -178,7 +178,7 @@ impl FromStr for AgentMix {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let count = text.strip_prefix("jvm=").and_then(|count| count.parse().ok());
-        count.map(|jvm| Self { jvm }).ok_or_else(|| format!("`{text}` is not of the form jvm=10"))
+        count.map(|jvm| Self { jvm }).ok_or_else(|| format!("`{text}`: expected the form jvm=10"))
     }
 }
 

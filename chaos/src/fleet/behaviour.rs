@@ -60,10 +60,10 @@ impl FromStr for Behaviours {
         let known = || NAMES.map(|(name, _)| name).join(", ");
         let mut weights = [0_u32; NAMES.len()];
         for part in text.split(',') {
-            let (name, weight) = part.trim().split_once('=').ok_or_else(|| format!("`{part}` is not of the form execute=80"))?;
+            let (name, weight) = part.trim().split_once('=').ok_or_else(|| format!("`{part}`: expected the form execute=80"))?;
             let place = NAMES.iter().position(|(known, _)| *known == name);
-            let place = place.ok_or_else(|| format!("`{name}` is none of {}", known()))?;
-            weights[place] = weight.parse().map_err(|_| format!("`{weight}` is no weight: give a whole number"))?;
+            let place = place.ok_or_else(|| format!("`{name}`: expected one of {}", known()))?;
+            weights[place] = weight.parse().map_err(|_| format!("weight `{weight}` is not a whole number"))?;
         }
         if weights.iter().all(|weight| *weight == 0) {
             return Err("all weights are 0".into());

@@ -301,7 +301,7 @@ impl fmt::Display for Summary {
         if *agents > 0 {
             write!(f, "\nhost agents    {agents}, restarted {restarts} times by an update or a reboot")?;
         }
-        unexpected_ends.iter().try_for_each(|end| write!(f, "\n               ended by itself: {end}"))
+        unexpected_ends.iter().try_for_each(|end| write!(f, "\n               exited unexpectedly: {end}"))
     }
 }
 

@@ -74,7 +74,7 @@ impl DatabaseServer {
         self.url = line.trim().to_owned();
         if !self.url.starts_with("postgres") {
             self.kill();
-            bail!("the database did not start and said `{}`; see {}", self.url, log_path.display());
+            bail!("the database did not start: `{}`; see {}", self.url, log_path.display());
         }
         Ok(())
     }

@@ -150,10 +150,10 @@ impl Node {
                 return Ok(started.elapsed());
             }
             if let Some(status) = self.exit_status()? {
-                bail!("the node has ended ({status}) before it was ready; its log ends:\n{}", self.log_tail());
+                bail!("the node exited ({status}) before it was ready; end of its log:\n{}", self.log_tail());
             }
             if started.elapsed() > self.options.ready_within {
-                bail!("the node was not ready within {:?}; its log ends:\n{}", self.options.ready_within, self.log_tail());
+                bail!("the node was not ready within {:?}; end of its log:\n{}", self.options.ready_within, self.log_tail());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -212,7 +212,7 @@ impl Node {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("the node did not end within {:?}; its log ends:\n{}", self.options.stop_within, self.log_tail());
+                bail!("the node did not exit within {:?}; end of its log:\n{}", self.options.stop_within, self.log_tail());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -265,13 +265,13 @@ impl Node {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         // The child is not waited for as long as it is held here, so its pid is its own.
-        let child = self.child.as_ref().context("the node does not run")?;
+        let child = self.child.as_ref().context("the node is not running")?;
         Ok(kill_process(Pid::from_child(child), signal)?)
     }
 
     /// Status of an ended process, which is then released.
     fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
-        let Some(child) = &mut self.child else { return Err(io::Error::other("the node does not run")) };
+        let Some(child) = &mut self.child else { return Err(io::Error::other("the node is not running")) };
         let status = child.try_wait()?;
         if status.is_some() {
             self.child = None;

@@ -52,7 +52,7 @@ impl Psql {
         let Some(mut input) = child.stdin.take() else { bail!("psql has no standard input") };
         input.write_all(sql.as_bytes()).await?;
         drop(input);
-        let output = timeout(SQL_TIMEOUT, child.wait_with_output()).await.context("psql takes too long")??;
+        let output = timeout(SQL_TIMEOUT, child.wait_with_output()).await.context("psql timed out")??;
         ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(String::from_utf8(output.stdout)?)
     }

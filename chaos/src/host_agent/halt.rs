@@ -32,7 +32,7 @@ impl FromStr for HaltPoint {
         let (event, occurrence) = text.split_once('#').unwrap_or((text, "1"));
         match occurrence.parse() {
             Ok(occurrence) if occurrence > 0 && !event.is_empty() => Ok(Self::new(event, occurrence)),
-            _ => Err(format!("`{text}` is not of the form command.run#1")),
+            _ => Err(format!("`{text}`: expected the form command.run#1")),
         }
     }
 }

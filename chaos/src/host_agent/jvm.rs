@@ -75,7 +75,7 @@ impl Jvm {
         if let Some(pid) = pid_of(&child) {
             kill_process(pid, Signal::TERM)?;
         }
-        timeout(ARCHIVED_WITHIN, child.wait()).await.context("writing the archive takes too long")??;
+        timeout(ARCHIVED_WITHIN, child.wait()).await.context("timeout writing the archive")??;
         Ok(std::fs::remove_dir_all(&state)?)
     }
 

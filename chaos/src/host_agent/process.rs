@@ -275,7 +275,7 @@ impl Supervisor {
             let again = if restarts < RESTARTS_MAX { self.launch(halt_at.as_ref()).await } else { Err(anyhow::anyhow!("too often")) };
             match again {
                 Ok(started) => (child, started_at) = (started, Instant::now()),
-                Err(error) => return self.note(ExitReason::Unexpected(format!("not started again: {error:#}"))),
+                Err(error) => return self.note(ExitReason::Unexpected(format!("not restarted: {error:#}"))),
             }
         }
     }
@@ -287,7 +287,7 @@ impl Supervisor {
         let Ok(status) = timeout(STOP_WITHIN, child.wait()).await else {
             child.kill().await?;
             self.note(ExitReason::Unexpected("killed: it took no notice of SIGTERM".into()));
-            bail!("did not end within {STOP_WITHIN:?} of SIGTERM; {}", self.log_tail());
+            bail!("did not exit within {STOP_WITHIN:?} of SIGTERM; {}", self.log_tail());
         };
         let status = status?;
         // A concurrent restart may have ended it first.
@@ -318,8 +318,8 @@ impl Supervisor {
             text[start..].trim().to_owned()
         };
         match tail(&self.options.folder.join("stderr.log")) {
-            errors if errors.is_empty() => format!("its log ends: {}", tail(&self.options.log())),
-            errors => format!("its errors end: {errors}"),
+            errors if errors.is_empty() => format!("end of its log: {}", tail(&self.options.log())),
+            errors => format!("last errors: {errors}"),
         }
     }
 }
@@ -412,7 +412,7 @@ mod tests {
             agent.until_ended().await;
         }
         let [ExitReason::Halted(at), ExitReason::Unexpected(what)] = &reasons(&agent)[..] else { panic!("{:?}", reasons(&agent)) };
-        assert!(*at == point && what.contains('4') && what.ends_with("its errors end: lost"), "{what}");
+        assert!(*at == point && what.contains('4') && what.ends_with("last errors: lost"), "{what}");
     }
 
     #[tokio::test]

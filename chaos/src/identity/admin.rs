@@ -109,7 +109,7 @@ fn read_access_token(body: &[u8]) -> Result<String> {
         return Ok(login.access_token);
     }
     let json: serde_json::Value = serde_json::from_slice(body)?;
-    json["access_token"].as_str().map(str::to_owned).context("the login's answer has no access_token")
+    json["access_token"].as_str().map(str::to_owned).context("the sign-in response has no access_token")
 }
 
 fn invalid(error: &dyn fmt::Display) -> RequestFailure {

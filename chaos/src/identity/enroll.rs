@@ -67,7 +67,7 @@ pub async fn enroll_missing(
     }
     let missing = plan.devices - state.identities().len();
     let credentials = credentials
-        .with_context(|| format!("{missing} devices have to be enrolled first: give --enroll-with NAME:PASSWORD or an access token"))?;
+        .with_context(|| format!("{missing} devices are not enrolled yet: give --enroll-with NAME:PASSWORD or an access token"))?;
     let mut admin = Admin::new(&servers[0], credentials.clone());
     let mut empty_rounds = 0;
     while state.identities().len() < plan.devices {
@@ -103,7 +103,9 @@ pub async fn enroll_missing(
         if empty_rounds >= EMPTY_ROUNDS
             && let Some(refusal) = refusal
         {
-            bail!("no device could be enrolled in {EMPTY_ROUNDS} rounds ({refusal}); if aliases are in use, give another --alias-prefix");
+            bail!(
+                "no device could be enrolled in {EMPTY_ROUNDS} rounds ({refusal}); if the aliases exist already, use another --alias-prefix"
+            );
         }
     }
     Ok(())

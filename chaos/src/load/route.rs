@@ -53,7 +53,7 @@ impl Route {
         }
         ensure!(target.servers.len() > 1, "routes by owner need every node's address: give --server for each");
         let client = Client::new(&target.servers[0].to_string())?;
-        let token = match target.enroll_with.as_ref().context("the owners are told to an admin only: give --enroll-with")? {
+        let token = match target.enroll_with.as_ref().context("only an admin may read the owners: give --enroll-with")? {
             Credentials::Password { username, password } => client.access_token(username, password).await?,
             Credentials::AccessToken(token) => token.clone(),
         };
@@ -69,7 +69,7 @@ impl Route {
 
 /// Server index of each shard owner, as reported by a node.
 pub(crate) async fn owners_of(client: &Client, token: &str, servers: &[ServerUrl]) -> Result<HashMap<u16, usize>> {
-    let view = serde_json::from_value(client.get_json("/v1/cluster", token).await?).context("GET /v1/cluster is not understood")?;
+    let view = serde_json::from_value(client.get_json("/v1/cluster", token).await?).context("GET /v1/cluster: unexpected response")?;
     owners(&view, servers)
 }
 

@@ -1,10 +1,8 @@
 //! Heartbeat of the state of a device.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
-use wire::agent::{AppVersion, Battery, Heartbeat, Memory, Network, SpeedtestSignals, System};
-use wire::lenient::{Float, Int};
+use domain::telemetry::{self, Telemetry, WatchedApp};
+use wire::agent::Heartbeat;
 
 use super::{Profile, State, Transport};
 
@@ -13,82 +11,79 @@ pub(crate) const MONITORED_PACKAGE: &str = "io.unitynodes.unityapp";
 
 /// Heartbeat of `state`, with the time of the device clock.
 pub fn heartbeat(profile: &Profile, state: &State, alias: &str, device_time: DateTime<Utc>, queue_depth: usize) -> Heartbeat {
+    Heartbeat {
+        alias: Some(alias.to_owned()),
+        timestamp_utc: Some(timestamp(device_time)),
+        is_ping_response: Some(false),
+        ..Heartbeat::of(&telemetry(profile, state, device_time, queue_depth))
+    }
+}
+
+fn telemetry(profile: &Profile, state: &State, device_time: DateTime<Utc>, queue_depth: usize) -> Telemetry {
     let [a, b, c, d] = profile.ip;
     let on = |transport| state.transport == transport;
     let connected = !on(Transport::None);
+    // Few report where they are; none of them moves.
+    let reports_location = b.is_multiple_of(8);
     let (version_name, version_code) = profile.app.unzip();
-    let foreground_s = whole(state.foreground_s);
+    let foreground_s = state.foreground_s.round() as i32;
     let ram_available_mb = state.ram_available_mb.round() as i64;
-    Heartbeat {
-        alias: Some(alias.to_owned()),
-        app_version: Some(profile.agent_version.to_owned()),
-        timestamp_utc: Some(timestamp(device_time)),
-        app_versions: Some(BTreeMap::from([(
-            MONITORED_PACKAGE.to_owned(),
-            Some(AppVersion {
-                installed: Some(profile.app.is_some()),
-                version_name: version_name.map(str::to_owned),
-                version_code: version_code.map(Int),
-            }),
-        )])),
-        speedtest_running_signals: Some(SpeedtestSignals {
-            has_service_notification: Some(state.app_running),
-            foreground_recent_seconds: state.app_running.then_some(foreground_s),
+    let text = |text: &str| Some(text.to_owned());
+    Telemetry {
+        battery_pct: Some(state.battery_pct.round() as i16),
+        charging: Some(state.charging),
+        battery_temperature_c: Some((state.temperature_c * 10.0).round() as f32 / 10.0),
+        app_version: text(profile.agent_version),
+        agent_version_code: Some(profile.agent_version_code),
+        android_version: text(profile.android_version),
+        sdk_int: Some(profile.sdk_int as i32),
+        patch_level: text(profile.patch_level),
+        build_id: text(profile.build_id),
+        model: text(profile.model),
+        manufacturer: text(profile.manufacturer),
+        uptime_s: Some(state.uptime_s.round() as i64),
+        ram_total_mb: Some(profile.ram_total_mb as i32),
+        ram_available_mb: Some(ram_available_mb as i32),
+        ram_pressure_pct: Some((100 - ram_available_mb * 100 / profile.ram_total_mb.max(1)) as i16),
+        storage_free_mb: Some(state.storage_free_mb.round() as i64),
+        transport: Some(match state.transport {
+            Transport::Wifi => telemetry::Transport::Wifi,
+            Transport::Cellular => telemetry::Transport::Cellular,
+            Transport::None => telemetry::Transport::None,
         }),
-        battery: Some(Battery {
-            pct: Some(whole(state.battery_pct)),
-            charging: Some(state.charging),
-            temperature_c: Some(Float((state.temperature_c * 10.0).round() / 10.0)),
-        }),
-        system: Some(System {
-            uptime_seconds: Some(whole(state.uptime_s)),
-            android_version: Some(profile.android_version.to_owned()),
-            sdk_int: Some(Int(profile.sdk_int)),
-            patch_level: Some(profile.patch_level.to_owned()),
-            build_id: Some(profile.build_id.to_owned()),
-            model: Some(profile.model.to_owned()),
-            manufacturer: Some(profile.manufacturer.to_owned()),
-        }),
-        memory: Some(Memory {
-            total_ram_mb: Some(Int(profile.ram_total_mb)),
-            avail_ram_mb: Some(Int(ram_available_mb)),
-            pressure_pct: Some(Int(100 - ram_available_mb * 100 / profile.ram_total_mb.max(1))),
-        }),
-        network: Some(Network {
-            transport: Some(match state.transport {
-                Transport::Wifi => "wifi".to_owned(),
-                Transport::Cellular => "cellular".to_owned(),
-                Transport::None => "none".to_owned(),
-            }),
-            ssid: on(Transport::Wifi).then(|| profile.ssid.to_owned()),
-            carrier: profile.carrier.map(str::to_owned),
-            ip: connected.then(|| format!("{a}.{b}.{c}.{d}")),
-        }),
-        is_ping_response: Some(false),
-        is_device_owner: Some(profile.is_device_owner),
-        monitored_foreground_recent_s: Some(if profile.app.is_some() { foreground_s } else { Int(-1) }),
-        unity_process_running: Some(profile.app.is_some() && state.app_running),
+        ssid: on(Transport::Wifi).then(|| profile.ssid.to_owned()),
+        carrier: profile.carrier.map(str::to_owned),
+        ip: connected.then(|| format!("{a}.{b}.{c}.{d}")),
+        net_validated: Some(connected),
+        metered: Some(on(Transport::Cellular)),
+        foreground_recent_s: Some(if profile.app.is_some() { foreground_s } else { -1 }),
+        app_running: Some(profile.app.is_some() && state.app_running),
+        speedtest_service_running: Some(state.app_running),
+        speedtest_foreground_recent_s: state.app_running.then_some(foreground_s),
         power_ok: Some(profile.doze_whitelisted),
         doze_whitelisted: Some(profile.doze_whitelisted),
-        net_validated: Some(connected),
-        queue_depth: Some(Int(i64::try_from(queue_depth).unwrap_or(i64::MAX))),
-        storage_free_mb: Some(whole(state.storage_free_mb)),
-        metered: Some(on(Transport::Cellular)),
+        is_device_owner: Some(profile.is_device_owner),
         in_call: Some(state.in_call),
-        agent_version_code: Some(Int(profile.agent_version_code)),
+        queue_depth: Some(i32::try_from(queue_depth).unwrap_or(i32::MAX)),
         boot_id: Some(state.boot_id.to_string()),
-        seq: Some(Int(i64::try_from(state.seq).unwrap_or(i64::MAX))),
-        ..Heartbeat::default()
+        seq: Some(i64::try_from(state.seq).unwrap_or(i64::MAX)),
+        location_lat: reports_location.then(|| 47.0 + f64::from(c) / 32.0),
+        location_lon: reports_location.then(|| 6.0 + f64::from(d) / 32.0),
+        location_accuracy_m: reports_location.then_some(12.5),
+        location_at: reports_location.then_some(device_time),
+        apps: vec![WatchedApp {
+            package: MONITORED_PACKAGE.to_owned(),
+            installed: Some(profile.app.is_some()),
+            version_name: version_name.map(str::to_owned),
+            version_code,
+        }],
+        ..state.readings.clone()
     }
 }
 
 /// A time as devices write it: whole seconds, UTC.
 pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn whole(value: f64) -> Int {
-    Int(value.round() as i64)
 }
 
 #[cfg(test)]
@@ -112,8 +107,10 @@ mod tests {
             assert_eq!(json["timestamp_utc"], "2026-11-21T15:36:17Z");
             assert!((0..=100).contains(&json["battery"]["pct"].as_i64().unwrap()), "{text}");
             assert!((0..=100).contains(&json["memory"]["pressure_pct"].as_i64().unwrap()), "{text}");
+            assert!((0..=100).contains(&json["cpu_load_pct"].as_i64().unwrap()), "{text}");
             assert!(json["monitored_foreground_recent_s"].as_i64().unwrap() >= -1, "{text}");
             assert_eq!(json["queue_depth"], 3);
+            assert_eq!(json["location"]["lat"].is_number(), profile.ip[1].is_multiple_of(8), "{text}");
             assert!(json.get("device_id").is_none());
             serde_json::from_str::<Heartbeat>(&text).unwrap();
         }

@@ -6,6 +6,7 @@
 mod heartbeat;
 mod profile;
 
+use domain::telemetry::Telemetry;
 use rand::{Rng, RngExt};
 use uuid::Uuid;
 
@@ -70,6 +71,8 @@ pub struct State {
     pub storage_free_mb: f64,
     /// Whether a call is going on.
     pub in_call: bool,
+    /// Readings that matter to nothing but the heartbeat, as it has them.
+    pub readings: Telemetry,
 }
 
 impl State {
@@ -89,6 +92,7 @@ impl State {
             ram_available_mb: profile.ram_total_mb as f64 * rng.random_range(0.25..0.5),
             storage_free_mb: profile.storage_total_mb as f64 * rng.random_range(0.15..0.7),
             in_call: false,
+            readings: Telemetry { cpu_load_pct: Some(cpu_load_pct(true, rng)), ..Telemetry::default() },
         }
     }
 }
@@ -103,6 +107,7 @@ pub fn step<R: Rng>(profile: &Profile, state: &State, dt_s: f64, rates: &Rates, 
     network(profile, &mut next, dt_s, rates, rng);
     app(&mut next, dt_s, rates, rng);
     room(profile, &mut next, dt_s, rng);
+    next.readings.cpu_load_pct = Some(cpu_load_pct(next.app_running, rng));
     next.in_call = if state.in_call { !happens(20.0, dt_s, rng) } else { profile.carrier.is_some() && happens(0.1, dt_s, rng) };
     if happens(rates.reboots_per_hour, dt_s, rng) {
         reboot(&mut next, rng);
@@ -182,6 +187,11 @@ fn room<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {
     if state.storage_free_mb < storage_mb * 0.04 {
         state.storage_free_mb = storage_mb * 0.4; // someone cleans up
     }
+}
+
+/// Load of the processors: the monitored app is most of it.
+fn cpu_load_pct<R: Rng>(app_running: bool, rng: &mut R) -> i16 {
+    if app_running { rng.random_range(15..60) } else { rng.random_range(2..15) }
 }
 
 /// Whether an event of this rate happens within the step.

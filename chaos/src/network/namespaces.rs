@@ -149,7 +149,7 @@ fn bits_per_second(delay: Duration) -> u128 {
 /// Many commands for `ip` at once.
 fn ip(options: &[&str], lines: &str) -> Result<()> {
     let mut child = Command::new("ip").args(options).args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no way to talk to `ip`")?.write_all(lines.as_bytes())?;
+    child.stdin.take().context("no standard input of `ip`")?.write_all(lines.as_bytes())?;
     succeeded("ip", child.wait_with_output()?)
 }
 

@@ -70,7 +70,7 @@ impl fmt::Display for DeployerSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "deployments: {} made, {} times one was stopped or let go on, {} acts refused",
+            "deployments: {} created, {} times paused, resumed or canceled, {} requests refused",
             self.made.len(),
             self.actions,
             self.refused

@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use domain::action::ActionKind;
+use domain::param::{ParamKind, ParamSpec};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -94,7 +96,10 @@ pub struct OperatorSummary {
 impl fmt::Display for OperatorSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { accepted, unknown, refused, retries } = self;
-        write!(f, "commands ordered: {accepted} accepted, {unknown} of unknown fate, {refused} orders refused; {retries} tries repeated")
+        write!(
+            f,
+            "commands requested: {accepted} accepted, {unknown} of unknown outcome, {refused} requests refused; {retries} attempts repeated"
+        )
     }
 }
 
@@ -229,25 +234,41 @@ fn simulated_action(rng: &mut SmallRng) -> (&'static str, Value) {
 
 /// Any action, with varied parameters where possible, so that executions can be distinguished.
 fn any_action(package: &str, exec: &str, rng: &mut SmallRng) -> (&'static str, Value) {
-    let of_app = json!({"package": package});
-    match rng.random_range(0..100) {
-        0..20 => ("ping", json!({})),
-        20..45 => ("ring", json!({"duration_s": rng.random_range(1..=300)})),
-        45..50 => ("sync", json!({})),
-        50..58 => ("rotate_key", json!({})),
-        58..61 => ("reboot", json!({})),
-        61..66 => ("launch_app", of_app),
-        66..71 => ("restart_app", of_app),
-        71..76 => ("clear_app_data", of_app),
-        76..81 => ("wake", json!({})),
-        81..85 => ("lock", json!({})),
-        85..89 => ("set_monitored_app", json!({"package": format!("{package}.n{}", rng.random_range(0..1_000))})),
-        89..92 => (
-            "wifi_connect",
-            json!({"ssid": format!("shop-{}", rng.random_range(0..1_000)), "security": "wpa2", "password": "a passphrase"}),
-        ),
-        92..97 => ("exec", json!({"name": exec})),
-        _ => ("update", json!({})),
+    let weight = |kind| -> u32 {
+        match kind {
+            ActionKind::Ping => 20,
+            ActionKind::Ring => 25,
+            ActionKind::RotateKey => 8,
+            _ => 4,
+        }
+    };
+    let mut left = rng.random_range(0..ActionKind::ALL.into_iter().map(weight).sum::<u32>());
+    let chosen = ActionKind::ALL.into_iter().find(|kind| {
+        let found = left < weight(*kind);
+        left = left.saturating_sub(weight(*kind));
+        found
+    });
+    let kind = chosen.unwrap_or(ActionKind::Ping);
+    let package = match kind {
+        // Any name will do.
+        ActionKind::SetMonitoredApp => format!("{package}.n{}", rng.random_range(0..1_000)),
+        _ => package.to_owned(),
+    };
+    let params = kind.spec().params.iter().filter(|param| param.required || param.default.is_some());
+    let params: Map<_, _> = params.map(|param| (param.name.to_owned(), any_value(param, &package, exec, rng))).collect();
+    (kind.as_str(), params.into())
+}
+
+/// A value within the limits of a parameter.
+fn any_value(param: &ParamSpec, package: &str, exec: &str, rng: &mut SmallRng) -> Value {
+    match param.kind {
+        ParamKind::Integer { min, max } => json!(rng.random_range(min..=max)),
+        ParamKind::Flag => json!(rng.random_bool(0.5)),
+        ParamKind::Package => json!(package),
+        ParamKind::ExecCommand => json!(exec),
+        ParamKind::Choice(_) => json!(param.preset),
+        ParamKind::Texts { .. } => json!({}),
+        ParamKind::Text { .. } | ParamKind::Bytes { .. } => json!(format!("some text {}", rng.random_range(0..1_000))),
     }
 }
 
@@ -322,7 +343,7 @@ impl OperatorState {
         }
         let answer = self.clients[node].login("admin", &self.plan.admin_password).await?;
         ensure!(answer.status == 200, "login answered {}: {}", answer.status, answer.detail());
-        let token = answer.json()["access_token"].as_str().context("the login's answer has no access_token")?.to_owned();
+        let token = answer.json()["access_token"].as_str().context("the sign-in response has no access_token")?.to_owned();
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(token)
     }
@@ -361,6 +382,8 @@ impl OperatorState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::action::Action;
+    use domain::param::ParamValue;
 
     #[test]
     fn orders_are_single_and_in_batches_and_name_their_devices_once() {
@@ -380,8 +403,19 @@ mod tests {
         }
         let all = ActionMix::All { package: "com.example".into(), exec: "status".into() };
         let orders: Vec<CommandRequest> = (0..2_000).map(|_| choose(&devices, &all, 60, &mut rng)).collect();
-        for kind in domain::action::ActionKind::ALL {
-            assert!(orders.iter().any(|request| request.body["action"] == kind.as_str()), "{}", kind.as_str());
+        for kind in ActionKind::ALL {
+            let of_kind = orders.iter().filter(|request| request.body["action"] == kind.as_str());
+            assert!(of_kind.count() > 0, "{}", kind.as_str());
+        }
+        // Parameters are within their limits, or the server would refuse them.
+        for order in orders.iter().filter(|order| !order.is_batch) {
+            let kind = ActionKind::parse("action", order.body["action"].as_str().unwrap()).unwrap();
+            let value = |value: &Value| match value {
+                Value::String(text) => ParamValue::Text(text.clone()),
+                number => ParamValue::Integer(number.as_i64().unwrap()),
+            };
+            let given = order.body["params"].as_object().unwrap().iter().map(|(name, given)| (name.clone(), value(given))).collect();
+            Action::parse(kind, given).unwrap();
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn check(history: &History) -> Check {
         "nothing to check: no command was sent".to_owned()
     } else {
         format!(
-            "{accepted} commands accepted of {} ordered, {} received, {} run, {} results acknowledged",
+            "{accepted} commands accepted of {} requested, {} received, {} run, {} results acknowledged",
             history.orders.len(),
             history.received.len(),
             history.executed.len(),
@@ -115,8 +115,8 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
         let accepted = format!("{name}, accepted by {} at {}", history.names.text(order.server), clock_text(order.answered_us));
         match found[..] {
             [row] => violations.extend(overdue(history, row).map(|how| violation(history, order.device, format!("{accepted}, {how}")))),
-            [] => violations.push(violation(history, order.device, format!("{accepted}, has vanished"))),
-            _ => violations.push(violation(history, order.device, format!("{accepted}, is there {} times", found.len()))),
+            [] => violations.push(violation(history, order.device, format!("{accepted}, is missing"))),
+            _ => violations.push(violation(history, order.device, format!("{accepted}, exists {} times", found.len()))),
         }
     }
     for (device, orders) in ordered {
@@ -126,7 +126,7 @@ fn orders(history: &History, rows: &HashMap<String, CommandRow>, violations: &mu
             violations.push(violation(
                 history,
                 device,
-                format!("has {rows} commands, but {orders} were ordered: a retry made another one"),
+                format!("has {rows} commands, but {orders} were requested: a retry created another"),
             ));
         }
     }
@@ -140,7 +140,7 @@ fn overdue(history: &History, row: &CommandRow) -> Option<String> {
     }
     let expired_at = clock_text(row.expires_us);
     if !OPEN.contains(&state) {
-        return Some(format!("is `{state}`, which is no state"));
+        return Some(format!("has the unknown state `{state}`"));
     }
     let overdue = history.stored.read_us > row.expires_us.saturating_add(EXPIRED_WITHIN_US);
     overdue.then(|| format!("is still {state}, although it expired at {expired_at}"))
@@ -227,7 +227,7 @@ mod tests {
     fn a_run_that_went_well_breaks_nothing() {
         let check = check(&history());
         assert!(check.violations.is_empty(), "{check:?}");
-        assert!(check.looked_at.starts_with("2 commands accepted of 2 ordered, 0 received, 1 run, 1 results"), "{check:?}");
+        assert!(check.looked_at.starts_with("2 commands accepted of 2 requested, 0 received, 1 run, 1 results"), "{check:?}");
         assert_eq!(check.notes, ["in the table: 1 sent, 1 succeeded"]);
     }
 
@@ -280,7 +280,7 @@ mod tests {
     fn an_accepted_command_that_vanished_or_never_ends_is_a_violation() {
         let mut gone = history();
         gone.stored.commands.as_mut().unwrap().remove("r2");
-        broken(&gone, "r2, accepted by http://n1 at 00:00:00.000000, has vanished");
+        broken(&gone, "r2, accepted by http://n1 at 00:00:00.000000, is missing");
         let mut stuck = history();
         stuck.stored.read_us = 159 * SECOND_US;
         assert!(check(&stuck).violations.is_empty(), "it may take a moment");
@@ -297,7 +297,7 @@ mod tests {
         history.stored.commands.as_mut().unwrap().extend([row("r3", "queued", None)]);
         assert!(check(&history).violations.is_empty(), "somebody else may have ordered it");
         history.orders_are_all = true;
-        broken(&history, "has 3 commands, but 2 were ordered");
+        broken(&history, "has 3 commands, but 2 were requested");
         // Whose answer nobody saw: it may be there, and it may not.
         history.orders.push(OrderedCommand { request_id: None, accepted: false, ..history.orders[0].clone() });
         assert!(check(&history).violations.is_empty());
@@ -307,7 +307,7 @@ mod tests {
     fn each_device_of_a_batch_has_its_command_once() {
         let mut history = history();
         history.orders[1] = OrderedCommand { request_id: None, batch_id: Some("b1".into()), ..history.orders[0].clone() };
-        broken(&history, "its command of the batch b1, accepted by http://n1 at 00:00:00.000000, has vanished");
+        broken(&history, "its command of the batch b1, accepted by http://n1 at 00:00:00.000000, is missing");
         history.stored.commands.as_mut().unwrap().get_mut("r2").unwrap().batch_id = Some("b1".into());
         assert!(check(&history).violations.is_empty());
     }

@@ -74,6 +74,8 @@ pub struct Ack {
     pub server: u32,
     /// Start of its bucket in seconds; `None` when the server determined the bucket.
     pub bucket_s: Option<i64>,
+    /// Time by the clock of the device.
+    pub device_time_us: Option<i64>,
     /// Time of sending.
     pub sent_us: i64,
     /// Time of the response.
@@ -199,6 +201,8 @@ pub struct Claim {
 pub struct StoredRows {
     /// Heartbeat rows per device and bucket (seconds).
     pub heartbeats: HashMap<(u32, i64), u32>,
+    /// Newest time by the clock of the device, per device and bucket (seconds), of rows that have one.
+    pub device_times_us: HashMap<(u32, i64), i64>,
     /// Bucket of the last status per device.
     pub last_status_s: HashMap<u32, i64>,
     /// Shard claims; empty for a server without shards.
@@ -286,6 +290,8 @@ struct Line<'a> {
     #[serde(default)]
     bucket_at: Option<DateTime<Utc>>,
     #[serde(default)]
+    timestamp_utc: Option<DateTime<Utc>>,
+    #[serde(default)]
     owner: Option<&'a str>,
     #[serde(default)]
     epoch: Option<u64>,
@@ -326,7 +332,8 @@ impl History {
             "heartbeat" => {
                 let bucket_s = line.bucket_at.map(|at| at.timestamp());
                 let decided = line.owner.zip(line.epoch).map(|(owner, epoch)| DecidingOwner { owner: self.names.number(owner), epoch });
-                self.acks.push(Ack { device, server, bucket_s, sent_us, answered_us, decided });
+                let device_time_us = line.timestamp_utc.map(|at| at.timestamp_micros());
+                self.acks.push(Ack { device, server, bucket_s, device_time_us, sent_us, answered_us, decided });
             }
             "failure" => {
                 let error = self.names.number(line.error.unwrap_or("unknown"));
@@ -437,6 +444,7 @@ mod tests {
         assert_eq!(orders, [(Some("r1"), None, true), (None, Some("b1"), false)]);
         let [first, second] = history.acks[..] else { panic!() };
         assert_eq!((first.answered_us - first.sent_us, first.bucket_s.unwrap() % 10), (2_000, 0));
+        assert_eq!(first.device_time_us, first.bucket_s.map(|bucket_s| (bucket_s + 7) * 1_000_000));
         assert_eq!(first.decided.map(|by| (history.names.text(by.owner), by.epoch)), Some(("node-2", 3)));
         assert_eq!((second.bucket_s, second.decided), (None, None));
         assert!(history.read_line("{}").is_err());

@@ -278,7 +278,7 @@ fn results(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
     }
     unknown.into_iter().for_each(|what| findings.add(what));
     if let Some(version) = facts.updated_to.filter(|version| !facts.updates_reported.contains(version)) {
-        findings.add(format!("was updated to {version}, but the server was never told"));
+        findings.add(format!("was updated to {version}, but never reported it"));
     }
 }
 
@@ -290,7 +290,7 @@ fn memory_loss(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
         let rows = findings.history.stored.commands.iter().flatten();
         let lost = rows.filter(|(_, row)| row.device_id == device_id && row.code.as_deref() == Some("memory_lost"));
         let lost: Vec<String> =
-            lost.map(|(id, _)| format!("refused the command {id} as memory_lost, although nothing was done to it")).collect();
+            lost.map(|(id, _)| format!("refused the command {id} as memory_lost, although its state was not lost")).collect();
         lost.into_iter().for_each(|what| findings.add(what));
         return;
     };
@@ -320,10 +320,10 @@ fn created_us(request_id: &str) -> Option<i64> {
 /// Checks the limits of the queue and of the database.
 fn bounds(facts: &HostAgentFacts, findings: &mut Findings<'_>) {
     if let Some(depth) = facts.queue_depth_max.filter(|depth| *depth > QUEUE_ITEMS_MAX) {
-        findings.add(format!("told of {depth} queued items, allowed are {QUEUE_ITEMS_MAX}"));
+        findings.add(format!("reported {depth} queued items, limit {QUEUE_ITEMS_MAX}"));
     }
     if facts.database_bytes > DATABASE_BYTES_MAX {
-        findings.add(format!("has a database of {} KiB, allowed are {}", facts.database_bytes >> 10, DATABASE_BYTES_MAX >> 10));
+        findings.add(format!("has a database of {} KiB, limit {}", facts.database_bytes >> 10, DATABASE_BYTES_MAX >> 10));
     }
 }
 
@@ -513,7 +513,7 @@ mod tests {
     fn limits_of_queue_and_database_hold() {
         let mut long = history();
         long.host_agents[0].queue_depth_max = Some(501);
-        broken(&long, "told of 501 queued items");
+        broken(&long, "reported 501 queued items");
         let mut large = history();
         large.host_agents[0].database_bytes = 30 << 20;
         broken(&large, "a database of 30720 KiB");
@@ -523,7 +523,7 @@ mod tests {
     fn an_update_that_the_server_never_heard_of_is_a_violation() {
         let mut history = history();
         history.host_agents[0].updated_to = Some(121);
-        broken(&history, "was updated to 121, but the server was never told");
+        broken(&history, "was updated to 121, but never reported it");
         history.host_agents[0].updates_reported.insert(121);
         assert!(check(&history).violations.is_empty());
     }

@@ -107,7 +107,15 @@ mod tests {
                 "-" => None,
                 name => Some(DecidingOwner { owner: history.names.number(name), epoch: *epoch }),
             };
-            history.acks.push(Ack { device, server, bucket_s: None, sent_us: *sent_us, answered_us: sent_us + 100, decided });
+            history.acks.push(Ack {
+                device,
+                server,
+                bucket_s: None,
+                device_time_us: None,
+                sent_us: *sent_us,
+                answered_us: sent_us + 100,
+                decided,
+            });
         }
         history
     }

@@ -9,9 +9,10 @@ use crate::harness::Psql;
 
 /// Both tables in one statement, so that a concurrent heartbeat is in both or in neither.
 const STORED: &str = "
-    SELECT 'row', device_id, extract(epoch FROM bucket_at)::bigint, count(*) FROM heartbeats GROUP BY 2, 3
+    SELECT 'row', device_id, extract(epoch FROM bucket_at)::bigint, count(*), coalesce((extract(epoch FROM max(device_time)) * 1000000)::bigint::text, '')
+      FROM heartbeats GROUP BY 2, 3
     UNION ALL
-    SELECT 'status', device_id, extract(epoch FROM bucket_at)::bigint, 1 FROM device_last_status";
+    SELECT 'status', device_id, extract(epoch FROM bucket_at)::bigint, 1, '' FROM device_last_status";
 const HAS_CLAIMS: &str = "SELECT count(*) FROM pg_class WHERE relname = 'shard_move' AND relkind = 'r'";
 const CLAIMS: &str = "SELECT shard_id, epoch, (extract(epoch FROM moved_at) * 1000000)::bigint, to_node FROM shard_move";
 
@@ -24,11 +25,15 @@ const COMMANDS: &str = "
 
 /// Reads heartbeats and last statuses of the recorded devices, and all claims, commands and deployments.
 pub async fn read_rows(history: &mut History, psql: &Psql) -> Result<()> {
-    for [what, device, bucket_s, copies] in columns(&psql.run(STORED, &[]).await?)? {
+    for [what, device, bucket_s, copies, device_time_us] in columns(&psql.run(STORED, &[]).await?)? {
         // Rows of devices that are not in the record are not checked.
         let Some(device) = history.devices.find(device) else { continue };
         if what == "row" {
-            history.stored.heartbeats.insert((device, bucket_s.parse()?), copies.parse()?);
+            let bucket = (device, bucket_s.parse()?);
+            history.stored.heartbeats.insert(bucket, copies.parse()?);
+            if !device_time_us.is_empty() {
+                history.stored.device_times_us.insert(bucket, device_time_us.parse()?);
+            }
         } else {
             history.stored.last_status_s.insert(device, bucket_s.parse()?);
         }
@@ -74,7 +79,7 @@ pub(super) fn columns<const N: usize>(text: &str) -> Result<Vec<[&str; N]>> {
     text.lines()
         .map(|line| {
             let parts: Vec<&str> = line.splitn(N, '|').collect();
-            parts.try_into().ok().with_context(|| format!("psql answered `{line}` where {N} columns belong"))
+            parts.try_into().ok().with_context(|| format!("psql answered `{line}`, expected {N} columns"))
         })
         .collect()
 }

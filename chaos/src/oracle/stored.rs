@@ -1,4 +1,5 @@
-//! P1: an acknowledged heartbeat is stored exactly once, and the last status of a device is that of its newest heartbeat.
+//! P1: an acknowledged heartbeat is stored exactly once, the newest of a bucket standing, and the last status of a device is that of its
+//! newest heartbeat.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +16,18 @@ pub(super) fn check(history: &History) -> Check {
             unknown += 1;
             continue;
         };
+        let stored_us = history.stored.device_times_us.get(&(ack.device, bucket_s));
+        if let (Some(acked_us), Some(stored_us)) = (ack.device_time_us, stored_us)
+            && stored_us < &acked_us
+        {
+            let (stored, acked) = (clock_text(*stored_us), clock_text(acked_us));
+            let by = history.names.text(ack.server);
+            violations.push(violation(
+                history,
+                ack.device,
+                format!("has the heartbeat of {stored} in the bucket of {acked}, which {by} acknowledged"),
+            ));
+        }
         if !seen.insert((ack.device, bucket_s)) {
             continue;
         }
@@ -58,10 +71,10 @@ fn statuses(history: &History, violations: &mut Vec<Violation>) -> usize {
         match history.stored.last_status_s.get(device) {
             Some(status_s) if status_s == newest_s => {}
             Some(status_s) => {
-                let what = format!("has the status of {}, but its newest row is of {newest}", clock_text(status_s * 1_000_000));
+                let what = format!("has the status of {}, but a newer row of {newest}", clock_text(status_s * 1_000_000));
                 violations.push(violation(history, *device, what));
             }
-            None => violations.push(violation(history, *device, format!("has no status, but its newest row is of {newest}"))),
+            None => violations.push(violation(history, *device, format!("has no status, but a row of {newest}"))),
         }
     }
     devices.len()
@@ -80,7 +93,7 @@ mod tests {
         let mut history = History::default();
         let (device, server) = (history.devices.number("d1"), history.names.number("http://n1"));
         for bucket_s in buckets {
-            history.acks.push(Ack { device, server, bucket_s: *bucket_s, sent_us: 1, answered_us: 2, decided: None });
+            history.acks.push(Ack { device, server, bucket_s: *bucket_s, device_time_us: None, sent_us: 1, answered_us: 2, decided: None });
         }
         history
     }
@@ -111,6 +124,17 @@ mod tests {
     fn two_rows_of_a_bucket_are_a_violation() {
         let check = check(&with_rows(acked(&[Some(10)]), &[(10, 2)], Some(10)));
         assert!(check.violations.len() == 1 && check.violations[0].what.starts_with("has 2 rows"), "{check:?}");
+    }
+
+    #[test]
+    fn a_bucket_whose_newest_heartbeat_was_lost_is_a_violation() {
+        for (acked_us, violations) in [(12_000_000, 0), (14_000_000, 0), (14_000_001, 1)] {
+            let mut history = with_rows(acked(&[Some(10), Some(10)]), &[(10, 1)], Some(10));
+            history.acks[1].device_time_us = Some(acked_us);
+            history.stored.device_times_us.insert((0, 10), 14_000_000);
+            let check = check(&history);
+            assert_eq!(check.violations.len(), violations, "{check:?}");
+        }
     }
 
     #[test]

@@ -111,11 +111,11 @@ fn failures_by_fault(history: &History) -> Vec<String> {
             left.into_iter().partition(|failure| failure.answered_us >= period.began_us && failure.sent_us < until_us);
         left = others;
         if !mine.is_empty() {
-            notes.push(format!("failed tries during and shortly after: {}: {}", period.text, by_error(history, period.server, &mine)));
+            notes.push(format!("failed attempts during and shortly after: {}: {}", period.text, by_error(history, period.server, &mine)));
         }
     }
     if !left.is_empty() {
-        notes.push(format!("failed tries with nothing wrong: {}", by_error(history, None, &left)));
+        notes.push(format!("failed attempts without a fault: {}", by_error(history, None, &left)));
     }
     notes
 }
@@ -180,7 +180,7 @@ fn first_responses_text(history: &History, period: &FaultPeriod) -> String {
     let at = format!("{} at {}", period.text, clock_text(period.began_us));
     let seconds = |us: i64| us as f64 / SECOND_US as f64;
     let (Some(median), Some(last)) = (waited_us.get(waited_us.len() / 2), waited_us.last()) else {
-        return format!("{at}: of its {never} devices none was heard again");
+        return format!("{at}: none of its {never} devices was acknowledged again");
     };
     let slowest: Vec<String> = waited_us
         .iter()
@@ -236,7 +236,15 @@ mod tests {
     fn acked(history: &mut History, device: &str, server: &str, sent_s: i64) {
         let (device, server) = (history.devices.number(device), history.names.number(server));
         let sent_us = sent_s * SECOND_US;
-        history.acks.push(Ack { device, server, bucket_s: Some(sent_s / 10 * 10), sent_us, answered_us: sent_us + 1_000, decided: None });
+        history.acks.push(Ack {
+            device,
+            server,
+            bucket_s: Some(sent_s / 10 * 10),
+            device_time_us: None,
+            sent_us,
+            answered_us: sent_us + 1_000,
+            decided: None,
+        });
     }
 
     #[test]
@@ -287,7 +295,7 @@ mod tests {
         }
         let notes = check(&history).notes.join("; ");
         assert!(notes.contains("after: Killed: http_503 1, http_503 at it 2"), "{notes}");
-        assert!(notes.contains("with nothing wrong: http_503 1"), "{notes}");
+        assert!(notes.contains("without a fault: http_503 1"), "{notes}");
     }
 
     #[test]

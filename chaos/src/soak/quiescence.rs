@@ -78,7 +78,9 @@ impl Follower {
             }
             if started.elapsed() > within {
                 let silent = devices.saturating_sub(heard.len());
-                return Ok(Some(format!("not calm within {within:?}: {silent} of {devices} devices not heard, {failures} tries failed")));
+                return Ok(Some(format!(
+                    "not quiescent within {within:?}: {silent} of {devices} devices not acknowledged, {failures} attempts failed"
+                )));
             }
             sleep(POLL_INTERVAL).await;
         }

@@ -44,7 +44,7 @@ pub async fn run(args: SoakArgs, stop: Stop) -> Result<bool> {
         false => scenario(&args.scenario, args.seed, args.nodes, args.lasts, args.rest),
     };
     ensure!(args.nodes > 1 || steps.is_empty(), "a cluster of one has no other to take over: give --nodes 2 or more");
-    println!("seed {}: {} faults, from the fleet's first calm on", args.seed, steps.len());
+    println!("seed {}: {} faults, starting when the fleet is first quiescent", args.seed, steps.len());
     for step in &steps {
         println!("  {step}");
     }
@@ -84,7 +84,7 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
         if let Some(trouble) = follower.until_quiescent(args.devices, FIRST_QUIESCENCE_WITHIN).await? {
             anyhow::bail!("before any fault: {trouble}");
         }
-        println!("all {} devices are heard", args.devices);
+        println!("all {} devices were acknowledged", args.devices);
         let running_deployer = match deployer_plan(args, cluster)? {
             Some(plan) => Some(deployments::start(plan).await?),
             None => None,
@@ -119,7 +119,7 @@ async fn soak(args: &SoakArgs, steps: &[Step], cluster: &mut Cluster, stop: &Sto
     let actions = actions_file(cluster);
     let records = [Some(record), orders.exists().then_some(orders), actions.exists().then_some(actions)];
     let mut verdict = judge(cluster, &faults, records.into_iter().flatten(), deployer.as_ref()).await?;
-    let died = died.into_iter().map(|name| format!("{name} had ended by itself; its log says why"));
+    let died = died.into_iter().map(|name| format!("{name} exited unexpectedly; see its log"));
     let ended = summary.host_agents.unexpected_ends.iter().map(|end| format!("the host agent {end}"));
     verdict.add(recovery_check(unsettled, died.chain(ended)));
     println!("{verdict}");
@@ -233,7 +233,7 @@ async fn restart_ended_nodes(cluster: &mut Cluster) -> Result<Vec<String>> {
             node.start_again()?;
             died.push(name.clone());
         }
-        node.wait_ready().await.with_context(|| format!("{name} after all was healed"))?;
+        node.wait_ready().await.with_context(|| format!("{name} after healing"))?;
     }
     Ok(died)
 }

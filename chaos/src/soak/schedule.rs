@@ -105,7 +105,7 @@ impl FromStr for ScenarioStep {
         };
         let known = || KINDS.map(|(_, word)| word).join(", ");
         let kind = KINDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind);
-        Ok(Self { kind: kind.ok_or_else(|| format!("`{word}` is no fault; there are {}", known()))?, lasts })
+        Ok(Self { kind: kind.ok_or_else(|| format!("unknown fault `{word}`; expected {}", known()))?, lasts })
     }
 }
 

@@ -202,6 +202,7 @@ async fn simulator_and_agent_end_alike() {
         ("ring", json!({"duration_s": 1})),
         ("wake", json!({})),
         ("lock", json!({})),
+        ("set_brightness", json!({"level_pct": 40})),
         ("sync", json!({})),
         ("launch_app", app.clone()),
         ("launch_app", absent.clone()),

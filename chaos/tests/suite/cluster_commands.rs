@@ -100,6 +100,6 @@ async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
                 (SELECT min(request_id::text)::uuid FROM command WHERE state = 'succeeded' AND batch_id IS NULL)";
     cluster.psql().run(lost, &[]).await.unwrap();
     let (p2, p3) = checks(&cluster).await;
-    assert!(violations(&p2).contains("has vanished") && violations(&p2).contains("is not in the table"), "{p2:?}");
+    assert!(violations(&p2).contains("is missing") && violations(&p2).contains("is not in the table"), "{p2:?}");
     assert!(p3.violations.len() == 1 && violations(&p3).contains("not in the table"), "{p3:?}");
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use actors::settings::AuthSettings;
 use domain::Invalid;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::lockout::LockoutPolicy;
 use domain::throttle::FailureLimit;
+use services::settings::AuthSettings;
 
 use super::Auth;
 

@@ -1,8 +1,8 @@
 //! `[cluster]`: leases, and the links between nodes.
 
-use actors::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 use domain::Invalid;
 use domain::invalid::in_range;
+use link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 
 use super::Cluster;
 

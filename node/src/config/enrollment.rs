@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use actors::settings::EnrollmentSettings;
 use domain::Invalid;
 use domain::enrollment::LifetimeLimits;
 use domain::invalid::in_range;
 use domain::throttle::FailureLimit;
 use enrollment_kit::location::{ApkLocation, locations};
+use services::settings::EnrollmentSettings;
 
 use super::Enrollment;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actors::settings::FcmSettings;
 use domain::Invalid;
 use domain::invalid::in_range;
 use domain::rate::RateLimit;
+use push::FcmSettings;
 
 use super::Fcm;
 

@@ -26,6 +26,7 @@ section!(
         auth: Auth,
         enrollment: Enrollment,
         heartbeat: Heartbeat,
+        telemetry: Telemetry,
         device: Device,
         history: History,
         socket: Socket,
@@ -139,6 +140,10 @@ section!(
         commit_timeout_ms: u64,
         retry_after_seconds: u32,
     }
+);
+section!(
+    /// `[telemetry]`
+    Telemetry { opt_in: String, }
 );
 section!(
     /// `[device]`

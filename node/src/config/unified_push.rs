@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use actors::settings::UnifiedPushSettings;
 use domain::Invalid;
 use domain::invalid::in_range;
+use push::UnifiedPushSettings;
 
 use super::UnifiedPush;
 

@@ -9,6 +9,7 @@ use super::agent_build_args::AgentBuildCommand;
 use super::apk_args::{ApkCommand, PackageCommand};
 use super::command_args::{BatchCommand, CommandCommand, ExecCommand};
 use super::deployment_args::{DeploymentCommand, FlagCommand};
+use super::filter_args::Filter;
 
 /// Arguments of `nexmdm ctl`.
 #[derive(Args)]
@@ -130,48 +131,6 @@ pub(super) enum CtlCommand {
         /// Shell
         shell: Shell,
     },
-}
-
-#[derive(Args)]
-pub(super) struct Filter {
-    /// online, offline or never_seen
-    #[arg(long)]
-    pub(super) status: Option<String>,
-    /// Only devices with this tag
-    #[arg(long)]
-    pub(super) tag: Option<String>,
-    /// Only devices in this group
-    #[arg(long)]
-    pub(super) group: Option<String>,
-    /// Text in alias, model or hardware id
-    #[arg(long, short = 'q')]
-    pub(super) text: Option<String>,
-    /// Only devices whose battery is below this percentage
-    #[arg(long, value_name = "PERCENT")]
-    pub(super) battery_below: Option<i16>,
-    /// Only devices with this agent version
-    #[arg(long)]
-    pub(super) app_version: Option<String>,
-    /// Only devices of this model
-    #[arg(long)]
-    pub(super) model: Option<String>,
-}
-
-impl Filter {
-    /// As the query of the API has it.
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
-        let texts = [
-            ("status", &self.status),
-            ("tag", &self.tag),
-            ("group", &self.group),
-            ("text", &self.text),
-            ("app_version", &self.app_version),
-            ("model", &self.model),
-        ];
-        let mut query: Vec<_> = texts.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
-        query.extend(self.battery_below.map(|percent| ("battery_below", percent.to_string())));
-        query
-    }
 }
 
 #[derive(Subcommand)]

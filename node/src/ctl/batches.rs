@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::api::{Api, encoded};
-use super::args::{Filter, Format};
+use super::args::Format;
 use super::command_args::{BatchCommand, NewBatch};
 use super::commands::{ask_first, body, text};
 use super::devices::id_of;
+use super::filter_args::Filter;
 use super::output::{self, Column};
 use super::{Ctl, confirmed};
 
@@ -124,16 +125,10 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
 
 /// Which devices: those that are named, or those that match. None at all takes a word of its own.
 pub(super) async fn target(api: &mut Api, devices: &[String], all: bool, filter: &Filter) -> anyhow::Result<Value> {
-    let query = filter.query();
-    ensure!(devices.is_empty() || query.is_empty(), "give either --device or a filter");
-    ensure!(!devices.is_empty() || !query.is_empty() || all, "give devices with --device, a filter, or --all");
+    ensure!(devices.is_empty() || filter.is_empty(), "give either --device or a filter");
+    ensure!(!devices.is_empty() || !filter.is_empty() || all, "give devices with --device, a filter, or --all");
     if devices.is_empty() {
-        // As the API has it in a body: numbers are numbers.
-        let condition = |(name, text): (&str, String)| {
-            let value = filter.battery_below.filter(|_| name == "battery_below").map_or_else(|| json!(text), |percent| json!(percent));
-            (name.to_owned(), value)
-        };
-        return Ok(json!({"filter": query.into_iter().map(condition).collect::<Map<_, _>>()}));
+        return Ok(json!({"filter": filter.body()}));
     }
     let mut ids = Vec::new();
     for device in devices {

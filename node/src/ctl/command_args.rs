@@ -3,14 +3,45 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use domain::action::ActionKind;
+use domain::param::{ParamKind, ParamSpec};
 
-use super::args::Filter;
+use super::filter_args::Filter;
+
+/// Names of all actions.
+fn action_names() -> String {
+    ActionKind::ALL.map(ActionKind::as_str).join(", ")
+}
+
+/// Every action with what it does, and its parameters with their limits.
+fn action_help() -> String {
+    let mut help = "One of".to_owned();
+    for spec in ActionKind::ALL.map(ActionKind::spec) {
+        let owner = if spec.device_owner { " Device owner only." } else { "" };
+        help.push_str(&format!("\n  {}: {}{owner}", spec.name, spec.description));
+        for param in spec.params {
+            help.push_str(&format!("\n      {}: {}", param.name, param_help(param)));
+        }
+    }
+    help
+}
+
+/// Label and limits of a parameter.
+fn param_help(param: &ParamSpec) -> String {
+    let limits = match param.kind {
+        ParamKind::Choice(_) => param.expected(),
+        _ => param.form_hint(),
+    };
+    let default = param.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    let optional = if param.required || param.default.is_some() { "" } else { " (optional)" };
+    let limits = if limits.is_empty() { limits } else { format!(", {limits}") };
+    format!("{}{limits}{default}{optional}", param.form_label())
+}
 
 /// A command for one device.
 #[derive(Args)]
 pub(super) struct CommandArgs {
-    /// ping, ring, wake, sync, launch_app, restart_app, set_monitored_app, wifi_connect, update, lock, reboot,
-    /// clear_app_data, exec or rotate_key
+    #[arg(help = action_names(), long_help = action_help())]
     pub(super) action: String,
     /// Parameter, e.g. duration_s=10 or package=com.example.kiosk; repeatable
     #[arg(long = "param", short, value_name = "KEY=VALUE")]

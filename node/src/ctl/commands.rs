@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use domain::action::ActionKind;
+use domain::param::ParamValue;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -133,7 +134,7 @@ pub(super) fn body(order: CommandArgs) -> anyhow::Result<Map<String, Value>> {
     for param in &order.params {
         let (key, value) = param.split_once('=').with_context(|| format!("--param {param}: not KEY=VALUE"))?;
         ensure!(!key.is_empty(), "--param {param}: not KEY=VALUE");
-        params.insert(key.to_owned(), value_of(key, value));
+        params.insert(key.to_owned(), value_of(&order.action, key, value)?);
     }
     params.extend(secret.map(|(key, value)| (key, Value::String(value))));
     let mut body = Map::new();
@@ -145,12 +146,24 @@ pub(super) fn body(order: CommandArgs) -> anyhow::Result<Map<String, Value>> {
     Ok(body)
 }
 
-/// A parameter as the API takes it: those whose names end in a unit are numbers, all others text.
-fn value_of(key: &str, value: &str) -> Value {
-    match value.parse::<i64>() {
-        Ok(number) if key.ends_with("_s") => json!(number),
-        _ => json!(value),
+/// A parameter as the API takes it: by the action's declaration. What is unknown here, a later server may know; there, names that end in
+/// a unit are numbers.
+fn value_of(action: &str, key: &str, value: &str) -> anyhow::Result<Value> {
+    let spec = ActionKind::parse("action", action).ok().and_then(|kind| kind.spec().param(key));
+    if let Some(spec) = spec {
+        let value = spec.parse(value).map_err(|invalid| anyhow!("--param {key}: {}", invalid.problem))?;
+        return Ok(match value {
+            Some(ParamValue::Integer(number)) => json!(number),
+            Some(ParamValue::Flag(on)) => json!(on),
+            Some(ParamValue::Text(text)) => json!(text),
+            Some(ParamValue::Texts(texts)) => json!(texts),
+            None => json!(""),
+        });
     }
+    Ok(match value.parse::<i64>() {
+        Ok(number) if ["_s", "_ms", "_pct", "_mb"].iter().any(|unit| key.ends_with(unit)) => json!(number),
+        _ => json!(value),
+    })
 }
 
 /// Asks before an action that may cost something on a device.
@@ -200,6 +213,10 @@ mod tests {
         let want = json!({"action": "ring", "expires_in_s": 60, "params": {"duration_s": 10, "package": "a=b", "password": "12345678"}});
         assert_eq!(Value::Object(read), want);
         assert!(!body(order(&[])).unwrap().contains_key("params"));
+        let later = CommandArgs { action: "not_yet_known".into(), ..order(&["level_pct=5", "name=5"]) };
+        assert_eq!(body(later).unwrap()["params"], json!({"level_pct": 5, "name": "5"}));
+        let refused = body(order(&["duration_s=soon"])).unwrap_err().to_string();
+        assert!(refused.contains("duration_s") && refused.contains("whole number"), "{refused}");
         for bad in ["duration_s", "=10"] {
             assert!(body(order(&[bad])).unwrap_err().to_string().contains("KEY=VALUE"), "{bad}");
         }

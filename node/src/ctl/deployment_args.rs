@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum, value_parser};
+use domain::deployment::{CliFlag, OptionSpec, option_specs};
+use domain::param::{ParamKind, ParamValue};
+use serde_json::Value;
 
-use super::args::Filter;
+use super::filter_args::Filter;
 
 #[derive(Subcommand)]
 pub(super) enum DeploymentCommand {
@@ -88,6 +91,41 @@ pub(super) enum DeploymentCommand {
     },
 }
 
+/// Options that have a flag of their own, as they are declared.
+pub(super) struct OptionFlags(pub(super) Vec<(&'static OptionSpec, Value)>);
+
+impl Args for OptionFlags {
+    fn augment_args(command: Command) -> Command {
+        option_specs().filter_map(|spec| Some((spec, spec.flag?))).fold(command, |command, (spec, flag)| {
+            let arg = Arg::new(flag.name).long(flag.name).help(flag.help);
+            command.arg(match spec.param.kind {
+                ParamKind::Flag => arg.action(ArgAction::SetTrue),
+                _ => arg.value_name(if spec.param.unit == "%" { "PERCENT" } else { "N" }).value_parser(value_parser!(i64)),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for OptionFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |(spec, flag): (&'static OptionSpec, CliFlag)| match (spec.param.kind, spec.default_value()) {
+            // The opposite of what holds without it.
+            (ParamKind::Flag, Some(ParamValue::Flag(default))) => matches.get_flag(flag.name).then(|| (spec, (!default).into())),
+            _ => matches.get_one::<i64>(flag.name).map(|number| (spec, (*number).into())),
+        };
+        Ok(Self(option_specs().filter_map(|spec| Some((spec, spec.flag?))).filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 #[derive(Args)]
 pub(super) struct NewDeployment {
     /// APK id
@@ -103,27 +141,8 @@ pub(super) struct NewDeployment {
     pub(super) devices: Vec<String>,
     #[command(flatten)]
     pub(super) filter: Filter,
-    /// Canary size; 0: no canary
-    #[arg(long, value_name = "N")]
-    pub(super) canary: Option<u32>,
-    /// Success threshold of the canary, %
-    #[arg(long, value_name = "PERCENT")]
-    pub(super) threshold: Option<u8>,
-    /// Max installs per minute; 0: no limit
-    #[arg(long, value_name = "N")]
-    pub(super) rate: Option<u32>,
-    /// Max concurrent installs
-    #[arg(long, value_name = "N")]
-    pub(super) concurrency: Option<u32>,
-    /// Allow any network, not only Wi-Fi
-    #[arg(long)]
-    pub(super) any_network: bool,
-    /// Minimum battery, %
-    #[arg(long, value_name = "PERCENT")]
-    pub(super) min_battery: Option<u8>,
-    /// Only charging devices
-    #[arg(long)]
-    pub(super) charging_only: bool,
+    #[command(flatten)]
+    pub(super) flags: OptionFlags,
     /// Maintenance window, e.g. 22:00-05:00@Europe/Berlin
     #[arg(long, value_name = "WINDOW")]
     pub(super) window: Option<String>,

@@ -143,7 +143,7 @@ fn path(id: &str) -> String {
 
 async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     let target = if new.fleet {
-        ensure!(new.devices.is_empty() && new.filter.query().is_empty(), "give either --fleet, --device or a filter");
+        ensure!(new.devices.is_empty() && new.filter.is_empty(), "give either --fleet, --device or a filter");
         json!({"fleet": true})
     } else {
         target(&mut ctl.api, &new.devices, false, &new.filter).await.context("or give --fleet")?
@@ -173,18 +173,15 @@ fn options(new: &NewDeployment) -> anyhow::Result<Value> {
         Some(text) => serde_json::from_str(text).context("--options: not a JSON object")?,
         None => Map::new(),
     };
-    let numbers = [("rate_per_minute", new.rate), ("concurrency", new.concurrency), ("min_battery_pct", new.min_battery.map(u32::from))];
-    options.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
-    if new.any_network {
-        options.insert("wifi_only".into(), json!(false));
-    }
-    if new.charging_only {
-        options.insert("charging_only".into(), json!(true));
-    }
-    let canary = [("size", new.canary), ("success_threshold_pct", new.threshold.map(u32::from))];
-    let canary: Map<_, _> = canary.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect();
-    if !canary.is_empty() {
-        options.insert("canary".into(), canary.into());
+    for (spec, value) in &new.flags.0 {
+        match spec.param.name.split_once('.') {
+            None => drop(options.insert(spec.param.name.to_owned(), value.clone())),
+            Some((group, name)) => {
+                let group = options.entry(group).or_insert_with(|| Map::new().into());
+                let fields = group.as_object_mut().with_context(|| format!("--options: {} is not an object", spec.param.name))?;
+                fields.insert(name.to_owned(), value.clone());
+            }
+        }
     }
     if let Some(text) = &new.window {
         let read = || {

@@ -17,6 +17,7 @@ mod commands;
 mod deployment_args;
 mod deployments;
 mod devices;
+mod filter_args;
 mod output;
 mod people;
 mod session;

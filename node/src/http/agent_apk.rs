@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::services::EnrollmentAgent;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use services::EnrollmentAgent;
 use utoipa::IntoParams;
 use wire::enrollment::{AgentApkInfo, AgentApkUpdate};
 

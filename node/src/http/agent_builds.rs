@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use domain::access::Permission;
 use domain::rollout::{HaltReason, Promotion};
 use domain::{AgentBuildId, ApkId, Invalid};
 use serde::Deserialize;
+use services::{BuildDetails, STATS_HOURS_DEFAULT};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::agent_build::{
@@ -38,7 +37,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<AgentBuild>), ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
+    app.system.agent_builds.authorize_changes(&principal)?;
     let asked: NewAgentBuild = body::json(&app, &headers, body).await?;
     let apk: ApkId = asked.apk_id.parse().map_err(|_| Invalid::new("apk_id", "there is no such APK"))?;
     let made = app.system.agent_builds.add(&principal, apk, &asked.release_notes).await?;
@@ -81,7 +80,7 @@ pub(crate) async fn promote(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AgentBuild>, ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
+    app.system.agent_builds.authorize_changes(&principal)?;
     let asked: PromoteAgentBuild = body::json(&app, &headers, body).await?;
     let promotion = Promotion::new(asked.rollout_percent, asked.wifi_only, asked.must_install, asked.min_battery)?;
     Ok(Json(present_build(app.system.agent_builds.promote(&principal, build_id(&id)?, promotion).await?)))
@@ -101,7 +100,7 @@ pub(crate) async fn rollout(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AgentBuild>, ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
+    app.system.agent_builds.authorize_changes(&principal)?;
     let asked: AgentBuildRollout = body::json(&app, &headers, body).await?;
     Ok(Json(present_build(app.system.agent_builds.rollout(&principal, build_id(&id)?, asked.rollout_percent).await?)))
 }
@@ -142,7 +141,7 @@ pub(crate) async fn nudge(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<NudgeResponse>), ApiError> {
-    principal.require(Permission::ManageAgentBuilds).map_err(domain::ServiceError::from)?;
+    app.system.agent_builds.authorize_changes(&principal)?;
     let id = build_id(&id)?;
     let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
     let asked: NudgeRequest = if bytes.is_empty() { NudgeRequest::default() } else { body::parse_object(&bytes)? };
@@ -181,7 +180,7 @@ pub(crate) async fn stats(
     let Query(query) = query.map_err(present::query_refused)?;
     let stats = app.system.agent_builds.stats(&principal, build_id(&id)?, query.hours.unwrap_or(STATS_HOURS_DEFAULT)).await?;
     let hour = |(hour, counts)| UpdateHour { hour: present::time(hour), counts: present_counts(counts) };
-    let version = |sample: store::VersionSample| VersionSample {
+    let version = |sample: domain::rollout::VersionSample| VersionSample {
         hour: present::time(sample.hour),
         version_code: sample.version_code,
         devices: sample.devices,
@@ -198,7 +197,7 @@ fn build_id(text: &str) -> Result<AgentBuildId, ApiError> {
     present::id("build", text)
 }
 
-fn present_counts(counts: store::UpdateCounts) -> UpdateCounts {
+fn present_counts(counts: domain::rollout::UpdateCounts) -> UpdateCounts {
     UpdateCounts {
         checks: counts.checks,
         eligible: counts.eligible,

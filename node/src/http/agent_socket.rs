@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::messages::{DeviceCredentials, SocketPush};
+use actors::messages::DeviceCredentials;
 use actors::sockets::SocketEntry;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::Response;
+use link::messages::SocketPush;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -58,7 +59,7 @@ pub(crate) async fn upgrade(
 
 async fn run(app: Arc<App>, credentials: DeviceCredentials, socket: WebSocket, permit: OwnedSemaphorePermit) {
     let _permit = permit;
-    let gauge = app.observability.actors.agent_sockets.clone();
+    let gauge = app.observability.services.actors.agent_sockets.clone();
     gauge.inc();
     let mut session = Session {
         send_timeout: Duration::from_millis(app.config.socket.send_timeout_ms),
@@ -183,7 +184,8 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let told = parse_json::<Heartbeat>(text).and_then(|told| convert::heartbeat(self.credentials.device_id, told, clock::now()));
+        let told = parse_json::<Heartbeat>(text)
+            .and_then(|told| convert::heartbeat(self.credentials.device_id, told, &self.app.opted_in, clock::now()));
         let incoming = match told {
             Ok(incoming) => incoming,
             Err(error) => return self.bad_frame(id, error).await,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::{UpdateCheck, UpdateProgress};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -12,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::rollout::UpdateEvent;
 use domain::{DeviceId, Invalid, ServiceError};
 use serde::Deserialize;
+use services::{UpdateCheck, UpdateProgress};
 use utoipa::IntoParams;
 use wire::agent_build::{AgentUpdate, AgentUpdateReport, AgentUpdateReported};
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::ApiTokenOwner;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -13,6 +12,7 @@ use domain::query::PAGE_DEFAULT;
 use domain::{ApiTokenId, Invalid};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use services::ApiTokenOwner;
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::people::{ApiToken, CreateApiToken, CreatedApiToken};

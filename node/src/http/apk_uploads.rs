@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::services::{UploadError, UploadFacts};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use domain::access::Permission;
-use domain::{ApkUploadId, Invalid, ServiceError};
-use store::UploadRow;
+use domain::apk::ApkUpload;
+use domain::{ApkUploadId, Invalid};
+use services::{UploadError, UploadFacts};
 use wire::apk::{Apk, BeginUpload, Received, Upload};
 
 use super::apks::{rollback_of, shown};
@@ -51,7 +50,7 @@ pub(crate) async fn begin(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Upload>), ApiError> {
-    principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
+    app.system.apks.authorize_upload(&principal)?;
     let asked: BeginUpload = body::json(&app, &headers, body).await?;
     let facts = facts(asked.sha256, asked.rollback_of, asked.notes)?;
     let upload = app.system.apks.begin_upload(&principal, &asked.file_name, asked.size_bytes, facts).await?;
@@ -87,7 +86,7 @@ pub(crate) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Received>, ApiError> {
-    principal.require(Permission::UploadApks).map_err(ServiceError::from)?;
+    app.system.apks.authorize_upload(&principal)?;
     let id: ApkUploadId = present::id("upload", &id)?;
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset| *offset >= 0);
     let offset = offset.ok_or_else(|| Invalid::new("Upload-Offset", "required: the number of bytes already received"))?;
@@ -133,7 +132,7 @@ pub(crate) async fn complete(
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown(row))))
 }
 
-fn progress(app: &App, row: UploadRow) -> Upload {
+fn progress(app: &App, row: ApkUpload) -> Upload {
     Upload {
         upload_id: row.id.to_string(),
         file_name: row.file_name,

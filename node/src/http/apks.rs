@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use domain::apk::ApkUse;
 use domain::{ApkId, Invalid};
 use serde::Deserialize;
-use store::ApkRow;
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::apk::{Apk, ApkDetails, DownloadUrl};
@@ -165,7 +164,7 @@ pub(super) fn rollback_of(id: Option<String>) -> Result<Option<ApkId>, Invalid> 
 }
 
 /// An APK as the API has it.
-pub(super) fn shown(row: ApkRow) -> Apk {
+pub(super) fn shown(row: domain::apk::Apk) -> Apk {
     Apk {
         id: row.id.to_string(),
         package: row.package,

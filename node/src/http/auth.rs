@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use actors::services::{ClientInfo, SignedIn};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use domain::ServiceError;
+use services::{ClientInfo, SignedIn};
 use wire::admin::{LoginRequest, LoginResponse, RefreshRequest};
 
 use super::extract::{Person, RequestOrigin};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use actors::services::{ClusterOverview, NodeReconciler};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use services::{ClusterOverview, NodeReconciler};
 use wire::admin::{Cluster, ClusterMove, ClusterNode, ClusterReconciler, ClusterShard};
 
 use super::extract::{PathId, Person};
@@ -20,7 +20,7 @@ use crate::present;
 )]
 pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
     let ClusterOverview { this, lease_holds, nodes, shards, moves, reconcilers } = app.system.cluster.overview(&principal).await?;
-    let name_of = |owner| nodes.iter().find(|node| Some(node.row.id) == owner).map(|node| node.row.name.clone());
+    let name_of = |owner| nodes.iter().find(|node| Some(node.info.id) == owner).map(|node| node.info.name.clone());
     Ok(Json(Cluster {
         node: this,
         lease_holds,
@@ -55,20 +55,20 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
         nodes: nodes
             .iter()
             .map(|node| ClusterNode {
-                node_id: node.row.id.to_string(),
-                name: node.row.name.clone(),
-                state: node.row.state.as_str().to_owned(),
-                http_url: node.row.http_url.clone(),
-                cluster_addr: node.row.cluster_addr.clone(),
-                version: node.row.version.clone(),
-                protocol_max: node.row.protocols.1,
+                node_id: node.info.id.to_string(),
+                name: node.info.name.clone(),
+                state: node.info.state.as_str().to_owned(),
+                http_url: node.info.http_url.clone(),
+                cluster_addr: node.info.cluster_addr.clone(),
+                version: node.info.version.clone(),
+                protocol_max: node.info.protocols.1,
                 protocol: node.link.as_ref().map(|link| link.protocol),
                 shards: node.shards,
                 devices: node.stats.as_ref().map(|stats| stats.devices),
                 heartbeats_per_second: node.stats.as_ref().map(|stats| stats.heartbeats_per_second),
-                joined_at: present::time(node.row.joined_at),
-                ended_at: node.row.ended_at.map(present::time),
-                lease_left_ms: node.row.lease_left_ms,
+                joined_at: present::time(node.info.joined_at),
+                ended_at: node.info.ended_at.map(present::time),
+                lease_left_ms: node.info.lease_left_ms,
                 reachable: node.link.as_ref().map(|link| link.reachable),
                 round_trip_ms: node.link.as_ref().and_then(|link| link.round_trip).map(|took| took.as_secs_f64() * 1000.0),
             })

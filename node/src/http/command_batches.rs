@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use actors::services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::access::Permission;
 use domain::command::{CommandState, Path};
-use domain::{CommandBatchId, Invalid, ServiceError};
+use domain::{CommandBatchId, Invalid};
 use serde::Deserialize;
+use services::{BatchDetails, BatchRequest, BulkTarget, CommandRequest, Planned};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::command::{BatchCounts, BatchPlan, BatchResponse, CommandBatch, PathCounts, PlannedCommand};
@@ -45,7 +44,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<BatchResponse>), ApiError> {
-    principal.require(Permission::SendCommands).map_err(ServiceError::from)?;
+    app.system.commands.authorize_sending(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let asked: wire::command::BatchRequest = body::parse_object(&bytes)?;
     let idempotency_key = idempotency_key(&headers, "command-batches", &bytes)?;

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use actors::services::{CommandRequest, IdempotencyKey};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use domain::command::CommandState;
+use domain::command::{CommandCursor, CommandQuery, CommandState, CommandView};
 use domain::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
-use store::{CommandCursor, CommandQuery, CommandRow};
+use services::{CommandRequest, IdempotencyKey};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::command::CommandRecord;
@@ -43,6 +42,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str, bytes: &[u8]) ->
 #[serde(deny_unknown_fields)]
 pub(crate) struct CommandsQuery {
     /// Only in this state.
+    #[param(value_type = Option<wire::names::CommandState>)]
     state: Option<String>,
     /// Only with this action.
     action: Option<String>,
@@ -62,11 +62,6 @@ impl CommandsQuery {
             let wanted = || Invalid::new("state", format!("not one of {}", CommandState::ALL.map(CommandState::as_str).join(", ")));
             CommandState::parse(&name).ok_or_else(wanted)
         };
-        for (field, value) in [("action", &self.action), ("created_by", &self.created_by)] {
-            if let Some(value) = value {
-                domain::text::bounded(field, value, 200)?;
-            }
-        }
         let query = CommandQuery {
             device,
             batch,
@@ -204,7 +199,7 @@ pub(super) fn stored_json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-pub(super) fn record(row: CommandRow) -> CommandRecord {
+pub(super) fn record(row: CommandView) -> CommandRecord {
     let progress = row.progress;
     CommandRecord {
         request_id: row.id.to_string(),

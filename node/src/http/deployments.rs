@@ -8,12 +8,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::access::Permission;
-use domain::deployment::{DeploymentState, Reason, TaskState};
-use domain::text::bounded;
-use domain::{DeploymentId, Invalid, ServiceError};
+use domain::deployment::{DeploymentQuery, DeploymentState, DeploymentTransition, Reason, TaskQuery, TaskState};
+use domain::{DeploymentId, Invalid};
 use serde::Deserialize;
-use store::{DeploymentQuery, DeploymentTransition, TaskQuery};
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::deployment::{Deployment, DeploymentEvent, DeploymentRequest, DeploymentResponse, DeploymentTask};
@@ -25,9 +22,6 @@ use super::table::table;
 use super::{ApiError, App, body};
 use crate::deployment_params::{present_deployment, present_event, present_plan, present_task, request};
 use crate::present;
-
-/// Longest name of a package, in characters.
-const PACKAGE_MAX_CHARS: usize = 255;
 
 /// Deploys an APK.
 ///
@@ -47,7 +41,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<DeploymentResponse>), ApiError> {
-    principal.require(Permission::ManageDeployments).map_err(ServiceError::from)?;
+    app.system.deployments.authorize_changes(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let asked: DeploymentRequest = body::parse_object(&bytes)?;
     let idempotency_key = idempotency_key(&headers, "deployments", &bytes)?;
@@ -68,7 +62,8 @@ pub(crate) async fn create(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeploymentsQuery {
-    /// `running`, `paused`, `canceled` or `finished`.
+    /// Only in this state.
+    #[param(value_type = Option<wire::names::DeploymentState>)]
     state: Option<String>,
     /// Only of this package.
     package: Option<String>,
@@ -92,9 +87,6 @@ pub(crate) async fn list(
     let Query(query) = query.map_err(present::query_refused)?;
     let state =
         |name: &str| DeploymentState::parse(name).ok_or_else(|| Invalid::new("state", "not one of running, paused, canceled, finished"));
-    if let Some(package) = &query.package {
-        bounded("package", package, PACKAGE_MAX_CHARS)?;
-    }
     let wanted = DeploymentQuery {
         state: query.state.as_deref().map(state).transpose()?,
         package: query.package,
@@ -124,8 +116,10 @@ pub(crate) async fn one(State(app): State<Arc<App>>, Person(principal): Person, 
 #[serde(deny_unknown_fields)]
 pub(crate) struct TasksQuery {
     /// Only in this state.
+    #[param(value_type = Option<wire::names::TaskState>)]
     state: Option<String>,
     /// Only for this reason.
+    #[param(value_type = Option<wire::names::TaskReason>)]
     reason: Option<String>,
     limit: Option<i64>,
     /// The `next_cursor` of the page before.

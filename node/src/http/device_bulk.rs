@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use actors::services::{BulkRequest, BulkTarget};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use domain::access::Permission;
 use domain::bulk::{BulkAction, Decision, Refusal};
 use domain::edit::{DevicePatch, LabelChange};
-use domain::{DeviceId, Invalid, ServiceError};
+use domain::{DeviceId, Invalid};
+use services::{BulkRequest, BulkTarget};
 use wire::devices::{BulkOutcome, BulkResponse};
 
 use super::extract::Person;
@@ -32,7 +31,7 @@ pub(crate) async fn bulk(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BulkResponse>, ApiError> {
-    principal.require(Permission::ManageDevices).map_err(ServiceError::from)?;
+    app.system.devices.authorize_changes(&principal)?;
     let bytes = body::read(&app, &headers, body, app.config.http.bulk_body_limit_bytes).await?;
     let request = parse(body::parse_object(&bytes)?)?;
     let dry_run = request.dry_run;
@@ -91,7 +90,7 @@ pub(super) fn parse_ids(ids: &[String]) -> Result<Vec<DeviceId>, Invalid> {
     ids.iter().enumerate().map(read).collect()
 }
 
-fn outcome(outcome: actors::services::BulkOutcome) -> BulkOutcome {
+fn outcome(outcome: services::BulkOutcome) -> BulkOutcome {
     let (kind, reason, detail) = match &outcome.decision {
         Decision::Unchanged => ("unchanged", None, None),
         Decision::Refused(refusal) => {

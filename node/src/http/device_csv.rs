@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::ImportReport;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -10,8 +9,10 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use services::ImportReport;
 use utoipa::IntoParams;
-use wire::devices::{FieldChange, Filter, RowChange, RowProblem};
+use wire::device_filter::FilterParams;
+use wire::devices::{FieldChange, RowChange, RowProblem};
 
 use super::extract::Person;
 use super::openapi::{BodyRefusals, PersonRefusals, QueryRefusals};
@@ -22,17 +23,10 @@ use crate::{convert, present};
 /// What an export can be asked for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ExportQuery {
-    status: Option<String>,
-    tag: Option<String>,
-    group: Option<String>,
-    #[serde(alias = "q")]
-    text: Option<String>,
-    battery_below: Option<i16>,
-    app_version: Option<String>,
-    model: Option<String>,
-    app_status: Option<String>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    filter: FilterParams,
     /// Begin with a byte order mark, for spreadsheets that would not take the file for UTF-8.
     #[serde(default)]
     bom: bool,
@@ -43,7 +37,7 @@ pub(crate) struct ExportQuery {
 /// Lists are joined by `|`, and cells that a spreadsheet would interpret as formulas begin with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/devices/export.csv", tag = "devices", security(("person" = [])),
-    params(ExportQuery),
+    params(FilterParams, ExportQuery),
     responses((status = 200, body = String, content_type = "text/csv"), QueryRefusals, PersonRefusals)
 )]
 pub(crate) async fn export(
@@ -52,16 +46,7 @@ pub(crate) async fn export(
     query: Result<Query<ExportQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
-    let filter = convert::filter(Filter {
-        status: query.status,
-        tag: query.tag,
-        group: query.group,
-        text: query.text,
-        battery_below: query.battery_below,
-        app_version: query.app_version,
-        model: query.model,
-        app_status: query.app_status,
-    })?;
+    let filter = convert::filter(query.filter.0)?;
     let pieces = app.system.devices.export(&principal, filter, query.bom).await?;
     Ok(table(pieces, "devices.csv"))
 }
@@ -98,8 +83,7 @@ pub(crate) async fn import(
     let bytes = body::read(&app, &headers, body, app.config.http.import_body_limit_bytes).await?;
     let report = app.system.devices.import_with_permit(&principal, permit, bytes, query.dry_run.unwrap_or(true)).await?;
     let ImportReport { rows, unchanged, changes, problems, problems_total, applied } = report;
-    let field =
-        |change: actors::services::FieldChange| FieldChange { field: change.field.to_owned(), before: change.before, after: change.after };
+    let field = |change: services::FieldChange| FieldChange { field: change.field.to_owned(), before: change.before, after: change.after };
     Ok(Json(wire::devices::ImportReport {
         applied,
         rows,

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use domain::event::EventKind;
+use domain::event::{EventCursor, EventKind};
 use domain::history::{HistoryRequest, Point, Summary, TransportShares};
 use domain::query::PAGE_DEFAULT;
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
-use store::EventCursor;
 use utoipa::IntoParams;
 use wire::admin::Page;
 use wire::devices::{DeviceEvent, DeviceHistory, HistoryPoint};
@@ -35,18 +34,6 @@ pub(crate) struct HistoryQuery {
     /// Which measures, by name, with commas between them; all when absent.
     metrics: Option<String>,
 }
-
-const METRICS: [&str; 9] = [
-    "online_share",
-    "battery_pct",
-    "battery_temperature_c",
-    "ram_available_mb",
-    "ram_pressure_pct",
-    "storage_free_mb",
-    "charging_share",
-    "net_validated_share",
-    "transport_shares",
-];
 
 /// Returns the telemetry history of a device as evenly spaced points.
 #[utoipa::path(
@@ -78,12 +65,11 @@ pub(crate) async fn history(
 }
 
 fn wanted_metrics(text: Option<&str>) -> Result<Vec<&'static str>, Invalid> {
-    let Some(text) = text else { return Ok(METRICS.to_vec()) };
+    const KNOWN: &[&str] = HistoryPoint::METRICS;
+    let Some(text) = text else { return Ok(KNOWN.to_vec()) };
     let known = |name: &str| {
-        METRICS
-            .into_iter()
-            .find(|known| *known == name)
-            .ok_or_else(|| Invalid::new("metrics", format!("not one of {}", METRICS.join(", "))))
+        let found = KNOWN.iter().copied().find(|known| *known == name);
+        found.ok_or_else(|| Invalid::new("metrics", format!("not one of {}", KNOWN.join(", "))))
     };
     text.split(',').map(|name| known(name.trim())).collect()
 }
@@ -108,19 +94,15 @@ fn point(point: &Point, metrics: &[&str]) -> HistoryPoint {
         }
     }
     let wanted = |name: &str| metrics.contains(&name);
-    HistoryPoint {
+    let mut shown = HistoryPoint {
         at: present::time(point.at),
         heartbeats: point.heartbeats,
         online_share: wanted("online_share").then(|| rounded(point.online_share)),
-        battery_pct: wanted("battery_pct").then(|| point.battery_pct.map(summary)),
-        battery_temperature_c: wanted("battery_temperature_c").then(|| point.battery_temperature_c.map(summary)),
-        ram_available_mb: wanted("ram_available_mb").then(|| point.ram_available_mb.map(summary)),
-        ram_pressure_pct: wanted("ram_pressure_pct").then(|| point.ram_pressure_pct.map(summary)),
-        storage_free_mb: wanted("storage_free_mb").then(|| point.storage_free_mb.map(summary)),
-        charging_share: wanted("charging_share").then(|| point.charging_share.map(rounded)),
-        net_validated_share: wanted("net_validated_share").then(|| point.net_validated_share.map(rounded)),
         transport_shares: wanted("transport_shares").then(|| point.transports.map(shares)),
-    }
+        ..HistoryPoint::default()
+    };
+    shown.set(wanted, point.measures.map(|measure| measure.map(summary)), point.shares.map(|share| share.map(rounded)));
+    shown
 }
 
 /// What a list of events can be asked for.
@@ -194,7 +176,7 @@ mod tests {
     #[test]
     fn metrics_are_known_by_name() {
         assert_eq!(wanted_metrics(Some("battery_pct, online_share")).unwrap(), ["battery_pct", "online_share"]);
-        assert_eq!(wanted_metrics(None).unwrap().len(), METRICS.len());
+        assert_eq!(wanted_metrics(None).unwrap().len(), HistoryPoint::METRICS.len());
         assert_eq!(wanted_metrics(Some("mood")).unwrap_err().field, "metrics");
     }
 }

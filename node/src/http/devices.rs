@@ -7,12 +7,13 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use domain::device::DeviceListScope;
 use domain::query::{Cursor, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
 use serde::Deserialize;
-use store::DeviceListScope;
 use utoipa::IntoParams;
 use wire::admin::{FleetStats, Page};
+use wire::device_filter::FilterParams;
 use wire::devices::{DeviceDetails, DevicePatch, RestoreDevice};
 
 use super::extract::{PathId, Person};
@@ -23,20 +24,13 @@ use crate::{convert, present};
 /// What a list of devices can be asked for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
-    status: Option<String>,
-    tag: Option<String>,
-    group: Option<String>,
-    #[serde(alias = "q")]
-    text: Option<String>,
-    battery_below: Option<i16>,
-    app_version: Option<String>,
-    model: Option<String>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    filter: FilterParams,
     /// Those that were deleted and can still be restored, instead of those of the fleet.
     #[serde(default)]
     deleted: bool,
-    app_status: Option<String>,
     sort: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,
@@ -45,7 +39,7 @@ pub(crate) struct ListQuery {
 /// Lists devices, as last stored.
 #[utoipa::path(
     get, path = "/v1/devices", tag = "devices", security(("person" = [])),
-    params(ListQuery),
+    params(FilterParams, ListQuery),
     responses((status = 200, body = Page<DeviceDetails>), QueryRefusals, PersonRefusals)
 )]
 pub(crate) async fn list(
@@ -55,16 +49,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<DeviceDetails>>, ApiError> {
     let Query(query) = query.map_err(present::query_refused)?;
     let sort = query.sort.as_deref().map_or(Ok(Sort::default()), Sort::parse)?;
-    let filter = convert::filter(wire::devices::Filter {
-        status: query.status,
-        tag: query.tag,
-        group: query.group,
-        text: query.text,
-        battery_below: query.battery_below,
-        app_version: query.app_version,
-        model: query.model,
-        app_status: query.app_status,
-    })?;
+    let filter = convert::filter(query.filter.0)?;
     let scope = if query.deleted { DeviceListScope::Deleted } else { DeviceListScope::Active };
     let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
     let page = app.system.devices.page(&principal, filter, scope, sort, after, query.limit.unwrap_or(PAGE_DEFAULT)).await?;

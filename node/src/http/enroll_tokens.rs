@@ -7,11 +7,10 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use domain::enrollment::{TokenRequest, TokenStatus};
+use domain::enrollment::{TokenQuery, TokenRequest, TokenStatus};
 use domain::query::PAGE_DEFAULT;
 use domain::{EnrollTokenId, Invalid};
 use serde::Deserialize;
-use store::TokenQuery;
 use utoipa::IntoParams;
 use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, EnrollToken, Page};
 
@@ -60,6 +59,7 @@ pub(crate) async fn create(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
+    #[param(value_type = Option<wire::names::EnrollTokenStatus>)]
     status: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actors::services::ScriptOptions;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -10,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use enrollment_kit::qr::Wifi;
 use enrollment_kit::quote::Shell;
+use services::ScriptOptions;
 use wire::enrollment::{EnrollQr, EnrollQrRequest, EnrollScriptsRequest, EnrollTokenSelf};
 
 use super::extract::{ClientAddress, Person, bearer};

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use actors::services::{FilterPatch, FilterRequest};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::SavedFilterId;
 use domain::access::Principal;
-use wire::devices::{Filter, FilterList, NewFilter, SavedFilter};
+use services::{FilterPatch, FilterRequest};
+use wire::device_filter::Filter;
+use wire::devices::{FilterList, NewFilter, SavedFilter};
 
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals};
@@ -87,23 +88,14 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn shown(kept: store::SavedFilter, viewer: &Principal) -> SavedFilter {
+fn shown(kept: domain::saved_filter::SavedFilter, viewer: &Principal) -> SavedFilter {
     SavedFilter {
         id: kept.id.to_string(),
         name: kept.name,
         own: viewer.user_id() == Some(kept.owner),
         owner: kept.owner_name,
         shared: kept.shared,
-        filter: Filter {
-            status: kept.filter.connectivity.map(|connectivity| connectivity.as_str().to_owned()),
-            tag: kept.filter.tag,
-            group: kept.filter.group,
-            text: kept.filter.text,
-            battery_below: kept.filter.battery_below,
-            app_version: kept.filter.app_version,
-            model: kept.filter.model,
-            app_status: kept.filter.app_status.map(|status| status.as_str().to_owned()),
-        },
+        filter: Filter(kept.filter.values().collect()),
         created_at: present::time(kept.created_at),
         changed_at: present::time(kept.changed_at),
     }

@@ -6,8 +6,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use domain::ServiceError;
-use domain::access::Permission;
 use domain::flag::Flag;
 use wire::deployment::{FeatureFlag, FeatureFlags, SetFlag};
 
@@ -42,9 +40,7 @@ pub(crate) async fn set(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<FeatureFlag>, ApiError> {
-    if !principal.may(Permission::ManageDeployments) {
-        principal.require(Permission::ManageFlags).map_err(ServiceError::from)?;
-    }
+    app.system.flags.authorize_changes(&principal)?;
     let asked: SetFlag = body::json(&app, &headers, body).await?;
     let flag = Flag::parse(&name)?;
     Ok(Json(present_flag(app.system.flags.set(&principal, flag, asked.enabled).await?)))

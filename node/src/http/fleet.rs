@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::services::FLEET_HOURS_DEFAULT;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use domain::distribution::{BATTERY_BANDS_PCT, Distribution as Counted};
 use domain::history::SAMPLE_S;
 use serde::Deserialize;
+use services::FLEET_HOURS_DEFAULT;
 use utoipa::IntoParams;
 use wire::devices::{BatteryBand, Distribution, FleetDistributions, FleetHistory, FleetSample, ValueCount};
 

@@ -30,7 +30,7 @@ pub(crate) async fn one(
     body: Body,
 ) -> Result<(OwnerHeader, Json<HeartbeatResponse>), ApiError> {
     let heartbeat: Heartbeat = body::json(&app, &headers, body).await?;
-    let incoming = convert::heartbeat(credentials.device_id, heartbeat, clock::now())?;
+    let incoming = convert::heartbeat(credentials.device_id, heartbeat, &app.opted_in, clock::now())?;
     let acknowledged = app.system.agent.store_heartbeat(credentials, None, incoming).await?;
     let response = HeartbeatResponse {
         ok: true,
@@ -88,8 +88,8 @@ async fn store(
     let mut accepted = Vec::with_capacity(given.len());
     let mut places = Vec::with_capacity(given.len());
     for (index, text) in given.iter().enumerate() {
-        let checked =
-            body::parse_object(text.get().as_bytes()).and_then(|heartbeat| convert::heartbeat(credentials.device_id, heartbeat, now));
+        let checked = body::parse_object(text.get().as_bytes())
+            .and_then(|heartbeat| convert::heartbeat(credentials.device_id, heartbeat, &app.opted_in, now));
         match checked {
             Ok(incoming) => {
                 accepted.push(incoming);

@@ -1,81 +1,134 @@
-//! The limits in force, as the dashboard's settings show them.
+//! The limits in force, as the dashboard's settings show them. Values come from the configuration by the name of the setting.
 
+use serde_json::Value;
 use web_dioxus::Limit;
 
 use crate::config::Config;
 
-/// Every limit on how much and how fast, by what it protects.
-pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
-    let Config { auth, enrollment, http, heartbeat, socket, dashboard, apks, .. } = config;
-    let seconds = |value: u32| format!("{} s", number(value as usize));
-    let per_minute = |value: u32| format!("{} per minute", number(value as usize));
-    let bytes = |value: usize| format!("{} bytes", number(value));
-    let mut limits = Vec::new();
-    let mut group = |group, limits_of: &[(&'static str, &'static str, String)]| {
-        limits.extend(limits_of.iter().map(|(setting, meaning, value)| Limit { group, setting, meaning, value: value.clone() }));
-    };
-    let requests = |per_second: u32, burst: u32| format!("{} per second, burst of {}", number(per_second as usize), number(burst as usize));
-    let rates = &config.rate_limits;
-    group(
+/// Groups of limits with their settings and meanings, in the order of the page. `name_*` is the rate `name_per_second` with the
+/// burst `name_burst`.
+const SHOWN: [(&str, &[(&str, &str)]); 8] = [
+    (
         "Requests per address",
         &[
-            ("rate_limits.sign_in_*", "Sign-in and session renewal", requests(rates.sign_in_per_second, rates.sign_in_burst)),
-            ("rate_limits.api_*", "API clients", requests(rates.api_per_second, rates.api_burst)),
-            ("rate_limits.page_*", "Dashboard pages", requests(rates.page_per_second, rates.page_burst)),
-            ("rate_limits.enrollment_*", "Enrolling devices", requests(rates.enrollment_per_second, rates.enrollment_burst)),
-            ("rate_limits.agent_*", "Reporting devices", requests(rates.agent_per_second, rates.agent_burst)),
+            ("rate_limits.sign_in_*", "Sign-in and session renewal"),
+            ("rate_limits.api_*", "API clients"),
+            ("rate_limits.page_*", "Dashboard pages"),
+            ("rate_limits.enrollment_*", "Enrolling devices"),
+            ("rate_limits.agent_*", "Reporting devices"),
         ],
-    );
-    group(
+    ),
+    (
         "Sign-in",
         &[
-            ("auth.lockout_after_failures", "Failed sign-ins in a row before lockout", auth.lockout_after_failures.to_string()),
-            ("auth.lockout_seconds", "First lockout; doubles with each further failure", seconds(auth.lockout_seconds)),
-            ("auth.lockout_max_seconds", "Maximum lockout", seconds(auth.lockout_max_seconds)),
-            ("auth.failure_burst", "Failed attempts in a row from one address", auth.failure_burst.to_string()),
-            ("auth.failures_forgiven_per_minute", "Recovery of failed attempts per address", per_minute(auth.failures_forgiven_per_minute)),
-            ("auth.sessions_per_user_max", "Active sessions per account", auth.sessions_per_user_max.to_string()),
-            ("auth.api_tokens_per_user_max", "Active API tokens per account", auth.api_tokens_per_user_max.to_string()),
+            ("auth.lockout_after_failures", "Failed sign-ins in a row before lockout"),
+            ("auth.lockout_seconds", "First lockout; doubles with each further failure"),
+            ("auth.lockout_max_seconds", "Maximum lockout"),
+            ("auth.failure_burst", "Failed attempts in a row from one address"),
+            ("auth.failures_forgiven_per_minute", "Recovery of failed attempts per address"),
+            ("auth.sessions_per_user_max", "Active sessions per account"),
+            ("auth.api_tokens_per_user_max", "Active API tokens per account"),
+            ("auth.api_token_max_seconds", "Longest lifetime of an API token"),
         ],
-    );
-    group(
+    ),
+    (
         "Enrollment",
         &[
-            ("enrollment.failure_burst", "Invalid tokens in a row from one address", enrollment.failure_burst.to_string()),
-            ("enrollment.failures_forgiven_per_minute", "Recovery of invalid tokens", per_minute(enrollment.failures_forgiven_per_minute)),
+            ("enrollment.failure_burst", "Invalid tokens in a row from one address"),
+            ("enrollment.failures_forgiven_per_minute", "Recovery of invalid tokens"),
+            ("enrollment.token_max_seconds", "Longest lifetime of an enrollment token"),
+            ("enrollment.agent_apk_downloads_max", "Concurrent downloads of the agent per node"),
         ],
-    );
-    group(
+    ),
+    (
         "Devices",
         &[
-            ("heartbeat.in_flight_max", "Heartbeats received and not yet committed", number(heartbeat.in_flight_max)),
-            ("http.heartbeats_body_limit_bytes", "Body of a heartbeat list", bytes(http.heartbeats_body_limit_bytes)),
-            ("socket.connections_max", "Open agent sockets", number(socket.connections_max)),
-            ("socket.frame_limit_bytes", "Frame of an agent socket", bytes(socket.frame_limit_bytes)),
+            ("heartbeat.in_flight_max", "Heartbeats received and not yet committed"),
+            ("http.heartbeats_body_limit_bytes", "Body of a heartbeat list"),
+            ("socket.connections_max", "Open agent sockets"),
+            ("socket.frame_limit_bytes", "Frame of an agent socket"),
+            ("socket.bad_frames_max", "Invalid frames before an agent socket is closed"),
         ],
-    );
-    group(
+    ),
+    (
+        "Commands",
+        &[
+            ("commands.open_per_device_max", "Open commands per device"),
+            ("commands.params_limit_bytes", "Parameters of a command"),
+            ("commands.expires_max_seconds", "Longest time until a command expires"),
+            ("commands.batch_per_second_max", "Commands of a batch per second"),
+            ("commands.pushes_max", "Pushes for one command"),
+            ("fcm.per_second", "Messages over FCM per node"),
+            ("fcm.burst", "Messages over FCM at once per node"),
+            ("fcm.per_device_per_minute", "Messages over FCM per device"),
+            ("unified_push.per_device_per_minute", "UnifiedPush messages per device"),
+        ],
+    ),
+    (
+        "Deployments",
+        &[
+            ("deployments.devices_max", "Devices of a deployment"),
+            ("deployments.open_max", "Unfinished deployments"),
+            ("deployments.starts_per_second", "Installs started, for a deployment without a rate"),
+        ],
+    ),
+    (
         "APKs",
         &[
-            ("apks.upload_limit_bytes", "Largest APK", bytes(usize::try_from(apks.upload_limit_bytes).unwrap_or(usize::MAX))),
-            ("apks.uploads_max", "Uploads in progress", number(apks.uploads_max)),
-            ("apks.downloads_max", "Concurrent downloads per node", number(apks.downloads_max)),
+            ("apks.upload_limit_bytes", "Largest APK"),
+            ("apks.part_limit_bytes", "Part of an upload"),
+            ("apks.uploads_max", "Uploads in progress"),
+            ("apks.downloads_max", "Concurrent downloads per node"),
+            ("apks.download_bytes_per_second", "Bandwidth of downloads per node"),
+            ("apks.cache_limit_bytes", "Cached APKs per node"),
         ],
-    );
-    group(
+    ),
+    (
         "Connections and bodies",
         &[
-            ("http.connections_max", "Open connections", number(http.connections_max)),
-            ("http.body_limit_bytes", "Other bodies", bytes(http.body_limit_bytes)),
-            ("dashboard.sessions_max", "Open dashboard pages", number(dashboard.sessions_max)),
-            ("dashboard.sessions_per_user_max", "Open dashboard pages per account", number(dashboard.sessions_per_user_max)),
+            ("http.connections_max", "Open connections"),
+            ("http.body_limit_bytes", "Other bodies"),
+            ("http.bulk_body_limit_bytes", "Body of a call about many devices"),
+            ("http.import_body_limit_bytes", "CSV import"),
+            ("dashboard.sessions_max", "Open dashboard pages"),
+            ("dashboard.sessions_per_user_max", "Open dashboard pages per account"),
         ],
-    );
-    limits
+    ),
+];
+
+/// Every limit on how much and how fast, by what it protects.
+pub(crate) fn in_force(config: &Config) -> Vec<Limit> {
+    let config = serde_json::to_value(config).unwrap_or_default();
+    let limits = SHOWN.iter().flat_map(|(group, settings)| settings.iter().map(move |(setting, meaning)| (*group, *setting, *meaning)));
+    limits.map(|(group, setting, meaning)| Limit { group, setting, meaning, value: value_text(&config, setting) }).collect()
+}
+
+/// Value of a limit with the unit that the name of its setting ends with.
+fn value_text(config: &Value, setting: &str) -> String {
+    if let Some(class) = setting.strip_suffix('*') {
+        let of = |name: &str| number_of(config, &format!("{class}{name}"));
+        return format!("{} per second, burst of {}", of("per_second"), of("burst"));
+    }
+    let value = number_of(config, setting);
+    let units = [
+        ("_bytes_per_second", " bytes per second"),
+        ("per_second", " per second"),
+        ("_per_minute", " per minute"),
+        ("_seconds", " s"),
+        ("_bytes", " bytes"),
+    ];
+    let unit = units.iter().find(|(suffix, _)| setting.trim_end_matches("_max").ends_with(suffix)).map_or("", |(_, unit)| unit);
+    format!("{value}{unit}")
+}
+
+/// Value of a setting by its name, with thousands separators.
+fn number_of(config: &Value, setting: &str) -> String {
+    let value = setting.split('.').fold(config, |section, name| &section[name]);
+    number(value.as_u64().unwrap_or_default())
 }
 
 /// A number with thousands separators.
-fn number(value: usize) -> String {
+fn number(value: u64) -> String {
     let digits = value.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(",")
@@ -84,6 +137,87 @@ fn number(value: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    /// Limits within a node or between nodes, which nobody who calls is answered with.
+    const INTERNAL: [&str; 19] = [
+        "agent_updates.verify_failures_max",
+        "auth.device_token_cache_max",
+        "auth.failure_keys_max",
+        "auth.lockout_names_max",
+        "cluster.peer_batch_max",
+        "cluster.peer_in_flight_bytes",
+        "cluster.peer_in_flight_max",
+        "cluster.peer_queue_max",
+        "cluster.pool_max_connections",
+        "cluster.protocol_max",
+        "cluster.redial_max_ms",
+        "commands.batch_per_second",
+        "database.pool_max_connections",
+        "fcm.queue_max",
+        "heartbeat.batch_rows_max",
+        "heartbeat.writer_queue_max",
+        "rate_limits.addresses_max",
+        "reconcile.backoff_max_seconds",
+        "socket.reconnect_after_max_ms",
+    ];
+
+    fn defaults() -> Value {
+        serde_json::to_value(crate::config::tests::parse(&[]).unwrap()).unwrap()
+    }
+
+    /// Names of the settings of a row.
+    fn settings(row: &str) -> Vec<String> {
+        match row.strip_suffix('*') {
+            Some(class) => ["per_second", "burst"].map(|name| format!("{class}{name}")).to_vec(),
+            None => vec![row.to_owned()],
+        }
+    }
+
+    fn is_limit(name: &str) -> bool {
+        let words: Vec<_> = name.split('_').collect();
+        let has = |word: &str| words.contains(&word);
+        has("max") || has("limit") || has("burst") || name.contains("per_second") || name.contains("per_minute") || name.ends_with("_bytes")
+    }
+
+    #[test]
+    fn every_limit_of_the_configuration_is_shown_or_internal() {
+        let config = defaults();
+        let sections = config.as_object().unwrap().iter();
+        let known: BTreeSet<String> = sections
+            .flat_map(|(section, settings)| settings.as_object().into_iter().flatten().map(move |(name, value)| (section, name, value)))
+            .filter(|(_, name, value)| is_limit(name) && value.is_number())
+            .map(|(section, name, _)| format!("{section}.{name}"))
+            .collect();
+        let shown: BTreeSet<String> = SHOWN.iter().flat_map(|(_, rows)| rows.iter()).flat_map(|(row, _)| settings(row)).collect();
+        let internal = INTERNAL.map(str::to_owned).into();
+        assert!(shown.is_disjoint(&internal));
+        let listed: BTreeSet<String> = shown.union(&internal).cloned().collect();
+        assert_eq!(known.difference(&listed).collect::<Vec<_>>(), Vec::<&String>::new(), "limits that the settings page lacks");
+        let gone = listed.iter().filter(|setting| !setting.split('.').fold(&config, |section, name| &section[name]).is_number());
+        assert_eq!(gone.collect::<Vec<_>>(), Vec::<&String>::new(), "no such settings");
+    }
+
+    #[test]
+    fn values_have_the_unit_of_their_setting() {
+        let config = serde_json::json!({
+            "a": {"x_per_second": 1000, "x_burst": 5000, "per_second": 7, "y_seconds": 60, "z_max_seconds": 61, "limit_bytes": 1024,
+                "failures_per_minute": 6, "n_max": 20, "b_per_second_max": 8, "d_bytes_per_second": 9}
+        });
+        for (setting, text) in [
+            ("a.x_*", "1,000 per second, burst of 5,000"),
+            ("a.per_second", "7 per second"),
+            ("a.b_per_second_max", "8 per second"),
+            ("a.d_bytes_per_second", "9 bytes per second"),
+            ("a.y_seconds", "60 s"),
+            ("a.z_max_seconds", "61 s"),
+            ("a.limit_bytes", "1,024 bytes"),
+            ("a.failures_per_minute", "6 per minute"),
+            ("a.n_max", "20"),
+        ] {
+            assert_eq!(value_text(&config, setting), text, "{setting}");
+        }
+    }
 
     #[test]
     fn numbers_are_grouped() {

@@ -42,6 +42,7 @@ mod packages;
 mod ranges;
 pub(crate) mod rate_limit;
 mod register;
+mod schemas;
 mod server;
 mod table;
 mod tls;
@@ -50,12 +51,13 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use domain::Invalid;
+use domain::telemetry::OptIn;
 use ipnet::IpNet;
+use services::System;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -86,6 +88,8 @@ pub(crate) struct App {
     pub(crate) rate_limits: RateLimits,
     /// Whose word on where a request comes from is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Opt-in readings that are kept.
+    pub(crate) opted_in: OptIn,
     /// How devices and people reach the server.
     pub(crate) public_url: String,
     /// The configuration.
@@ -104,6 +108,7 @@ impl App {
             system,
             rate_limits: RateLimits::new(&config.rate_limits, &observability.rate_limited),
             trusted_proxies: config.http.trusted_networks()?,
+            opted_in: config.telemetry.opted_in()?,
             observability,
             stopping,
             sockets: Arc::new(Semaphore::new(config.socket.connections_max)),
@@ -117,14 +122,12 @@ impl App {
     }
 }
 
-/// Every route of a node.
-pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
-    let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
+/// Routes of the API, by the class of their rate limit; those that watch the node have none.
+fn api_routes() -> [(Option<RouteClass>, OpenApiRouter<Arc<App>>); 5] {
     let enrollment = OpenApiRouter::new()
         .routes(routes!(register::register))
         .routes(routes!(enrollment_kit::token_self))
-        .routes(routes!(agent_apk::download))
-        .layer(limited(RouteClass::Enrollment));
+        .routes(routes!(agent_apk::download));
     let agent = OpenApiRouter::new()
         .routes(routes!(agent_session::open))
         .routes(routes!(heartbeat::one))
@@ -137,9 +140,8 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(agent_update::report))
         .routes(routes!(apk_files::download))
         // A WebSocket, which OpenAPI cannot describe.
-        .route("/v1/agent/socket", get(agent_socket::upgrade))
-        .layer(limited(RouteClass::Agent));
-    let sign_in = OpenApiRouter::new().routes(routes!(auth::login)).routes(routes!(auth::refresh)).layer(limited(RouteClass::SignIn));
+        .route("/v1/agent/socket", get(agent_socket::upgrade));
+    let sign_in = OpenApiRouter::new().routes(routes!(auth::login)).routes(routes!(auth::refresh));
     let admin = OpenApiRouter::new()
         .routes(routes!(auth::logout))
         .routes(routes!(me::me))
@@ -216,16 +218,28 @@ pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(cluster::overview))
         .routes(routes!(cluster::drain))
         .routes(routes!(cluster::resume))
-        .route("/v1/{*unknown}", axum::routing::any(api_error::no_such_route))
-        .layer(limited(RouteClass::Api));
+        .route("/v1/{*unknown}", axum::routing::any(api_error::no_such_route));
     let signals = OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::metrics));
-    let (routes, description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
-        .merge(enrollment)
-        .merge(agent)
-        .merge(sign_in)
-        .merge(admin)
-        .merge(signals)
-        .split_for_parts();
+    [
+        (Some(RouteClass::Enrollment), enrollment),
+        (Some(RouteClass::Agent), agent),
+        (Some(RouteClass::SignIn), sign_in),
+        (Some(RouteClass::Api), admin),
+        (None, signals),
+    ]
+}
+
+/// Every route of a node.
+pub(crate) fn router(app: &Arc<App>) -> anyhow::Result<Router> {
+    let limited = |class: RouteClass| from_fn_with_state((Arc::clone(app), class), rate_limit::check);
+    let api = api_routes().into_iter().fold(OpenApiRouter::with_openapi(openapi::Description::openapi()), |api, (class, routes)| {
+        api.merge(match class {
+            Some(class) => routes.layer(limited(class)),
+            None => routes,
+        })
+    });
+    let (routes, mut description) = api.split_for_parts();
+    schemas::describe(&mut description);
     let dashboard = web_dioxus::router(
         Arc::clone(&app.system),
         web_dioxus::DashboardOptions {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actors::metrics::Metrics;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::Origin;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use services::metrics::Metrics;
 use uuid::Uuid;
 
 use super::App;
@@ -25,8 +25,8 @@ const REQUEST_ID_MAX_CHARS: usize = 64;
 pub(crate) struct Observability {
     /// What `/metrics` shows.
     pub(crate) registry: Registry,
-    /// Metrics of actors and services.
-    pub(crate) actors: Metrics,
+    /// Metrics of services and of the runtime.
+    pub(crate) services: Metrics,
     requests: IntCounterVec,
     refusals: IntCounterVec,
     durations: HistogramVec,
@@ -80,7 +80,7 @@ impl Observability {
         registry.register(Box::new(database_idle_connections.clone()))?;
         registry.register(Box::new(devices.clone()))?;
         Ok(Self {
-            actors: Metrics::register(&registry)?,
+            services: Metrics::register(&registry)?,
             heartbeat: (requests.with_label_values(&["/v1/heartbeat", "POST", "200"]), durations.with_label_values(&["/v1/heartbeat"])),
             registry,
             requests,

@@ -24,6 +24,8 @@ use wire::problem::Problem;
         (name = "commands", description = "Commands to devices and their outcome"),
         (name = "agent-builds", description = "Agent builds, their rollout and adoption"),
         (name = "apks", description = "APKs and managed packages"),
+        (name = "deployments", description = "Deployments of APKs to devices"),
+        (name = "flags", description = "Cluster-wide feature flags"),
         (name = "enrollment", description = "Single-use enrollment tokens, scripts and QR codes"),
         (name = "audit", description = "Audit trail"),
         (name = "cluster", description = "Nodes and shards"),
@@ -137,4 +139,53 @@ pub(crate) fn pages(description: utoipa::openapi::OpenApi) -> SwaggerUi {
     // Without this the page would send the document to somebody else for validation.
     let config = Config::new(["/openapi.json"]).validator_url("none").try_it_out_enabled(true).display_request_duration(true);
     SwaggerUi::new("/docs").url("/openapi.json", description).config(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use utoipa::OpenApi;
+    use utoipa_axum::router::OpenApiRouter;
+
+    use super::*;
+
+    fn description() -> serde_json::Value {
+        let empty = OpenApiRouter::with_openapi(Description::openapi());
+        let routes = super::super::api_routes().into_iter().fold(empty, |all, (_, routes)| all.merge(routes));
+        serde_json::to_value(routes.into_openapi()).unwrap()
+    }
+
+    #[test]
+    fn every_tag_of_a_route_is_described_and_every_described_one_has_routes() {
+        let description = description();
+        let operations = description["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let mut used = BTreeSet::new();
+        for operation in operations {
+            let tags: Vec<_> = operation["tags"].as_array().into_iter().flatten().filter_map(|tag| tag.as_str()).collect();
+            assert_eq!(tags.len(), 1, "{operation}");
+            used.extend(tags);
+        }
+        let described: Vec<_> = description["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+        assert_eq!(described.iter().copied().collect::<BTreeSet<_>>(), used);
+        assert_eq!(described.len(), used.len(), "each is described once");
+    }
+
+    #[test]
+    fn the_document_of_the_api_names_every_resource() {
+        let named: BTreeSet<_> = include_str!("../../../docs/api.md")
+            .split(['`', ' ', ',', '|'])
+            .filter_map(|word| word.strip_prefix('/'))
+            .map(resource)
+            .collect();
+        let description = description();
+        let missing: Vec<_> =
+            description["paths"].as_object().unwrap().keys().filter(|path| !named.contains(&resource(&path[1..]))).collect();
+        assert_eq!(missing, Vec::<&String>::new());
+    }
+
+    /// The first part of a path, after the version.
+    fn resource(path: &str) -> String {
+        path.trim_start_matches("v1/").split('/').next().unwrap_or_default().to_owned()
+    }
 }

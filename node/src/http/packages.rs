@@ -6,7 +6,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use store::PackageRow;
 use wire::admin::Page;
 use wire::apk::{AllowPackage, ManagedPackage};
 
@@ -62,7 +61,7 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn shown(row: PackageRow) -> ManagedPackage {
+fn shown(row: domain::apk::ManagedPackage) -> ManagedPackage {
     ManagedPackage {
         package: row.package,
         signers_sha256: row.signers_sha256,

@@ -80,7 +80,7 @@ pub(crate) async fn create(
     let role = request.role.as_deref().map_or(Ok(Role::Viewer), str::parse)?;
     let (password, shown) = match request.password {
         Some(password) => (password, None),
-        None => actors::crypto::random_token().map(|made_up| (made_up.clone(), Some(made_up)))?,
+        None => services::crypto::random_token().map(|made_up| (made_up.clone(), Some(made_up)))?,
     };
     let account = app.system.accounts.add(&principal, &request.username, &password.into(), role).await?;
     Ok((StatusCode::CREATED, Json(CreatedUser { user: present::user(account), password: shown })))

@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use actors::link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 use chaos::client::{Client, EnrolledDevice};
 use chaos::harness::{Cluster, ClusterOptions};
 use chaos::network::{Mode, Modes};
+use link::protocol::{PROTOCOL_MAX, PROTOCOL_MIN};
 use serde_json::{Value, json};
 use wire::socket::DownFrame;
 
@@ -418,7 +418,7 @@ async fn a_sign_in_holds_on_every_node() {
 /// What the port between nodes is offered by those who hold a certificate, and by those who hold another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_and_foreign_certificates_get_nothing_and_disturb_nobody() {
-    use actors::link::tls::NodeCertificate;
+    use link::tls::NodeCertificate;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let (ours, theirs) = ("11".repeat(32), "22".repeat(32));

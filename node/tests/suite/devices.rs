@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use actors::System;
-use actors::metrics::Metrics;
 use chaos::client::Client;
 use chaos::harness::Node;
 use domain::access::{Principal, Role};
-use domain::device::{AppStatus, Connectivity};
-use domain::query::{DeviceFilter, Sort};
+use domain::device::{Connectivity, DeviceListScope};
+use domain::query::{DeviceFilter, FilterKey, Sort};
 use serde_json::{Value, json};
+use services::System;
+use services::metrics::Metrics;
 use store::{PoolOptions, Store};
 
 use crate::common::{Database, clock, heartbeat_at, options};
@@ -38,6 +38,9 @@ impl Fleet {
             if n % 5 != 4 {
                 let mut told = serde_json::to_value(heartbeat_at(clock(-n * 100), n % 101)).unwrap();
                 told["app_version"] = json!(format!("1.{}", n % 3));
+                if n % 4 != 0 {
+                    told["storage_free_mb"] = json!(n * 50);
+                }
                 if n % 7 == 0 {
                     told["battery"]["pct"] = Value::Null;
                 }
@@ -85,37 +88,38 @@ async fn the_store_and_the_fleet_view_agree_on_filters_and_orders() {
         session_id: domain::SessionId(uuid::Uuid::nil()),
         origin: domain::access::Origin::default(),
     };
-    let with = |change: fn(&mut DeviceFilter)| {
-        let mut filter = DeviceFilter::default();
-        change(&mut filter);
-        filter
-    };
-    let filters = [
-        with(|_| ()),
-        with(|f| f.connectivity = Some(Connectivity::Online)),
-        with(|f| f.connectivity = Some(Connectivity::Offline)),
-        with(|f| f.connectivity = Some(Connectivity::NeverSeen)),
-        with(|f| f.tag = Some("till".into())),
-        with(|f| f.group = Some("g2".into())),
-        with(|f| f.text = Some("SHOP-1".into())),
-        with(|f| f.text = Some("hw4".into())),
-        with(|f| f.text = Some("m3".into())),
-        with(|f| f.text = Some("%_".into())),
-        with(|f| f.battery_below = Some(20)),
-        with(|f| f.app_version = Some("1.2".into())),
-        with(|f| f.model = Some("M1".into())),
-        with(|f| f.app_status = Some(AppStatus::Up)),
-        with(|f| f.app_status = Some(AppStatus::Down)),
-        with(|f| f.app_status = Some(AppStatus::Unknown)),
-        with(|f| (f.tag, f.battery_below, f.connectivity) = (Some("till".into()), Some(40), Some(Connectivity::Online))),
+    let with =
+        |values: &[(FilterKey, &str)]| DeviceFilter::of(values.iter().map(|(key, text)| (*key, key.spec().parse(text).unwrap()))).unwrap();
+    let single = [
+        (FilterKey::Connectivity, "online"),
+        (FilterKey::Connectivity, "offline"),
+        (FilterKey::Connectivity, "never_seen"),
+        (FilterKey::Tag, "till"),
+        (FilterKey::Group, "g2"),
+        (FilterKey::Text, "SHOP-1"),
+        (FilterKey::Text, "hw4"),
+        (FilterKey::Text, "m3"),
+        (FilterKey::Text, "%_"),
+        (FilterKey::BatteryBelow, "20"),
+        (FilterKey::StorageBelow, "900"),
+        (FilterKey::AppVersion, "1.2"),
+        (FilterKey::Model, "M1"),
+        (FilterKey::AppStatus, "up"),
+        (FilterKey::AppStatus, "down"),
+        (FilterKey::AppStatus, "unknown"),
     ];
+    assert!(FilterKey::ALL.iter().all(|key| single.iter().any(|(tried, _)| tried == key)), "a filter is not compared");
+    let several = [(FilterKey::Tag, "till"), (FilterKey::BatteryBelow, "40"), (FilterKey::Connectivity, "online")];
+    let filters = single.iter().map(|one| with(&[*one])).chain([with(&[]), with(&several)]);
     let view = system.devices.fleet(&principal).unwrap();
     for filter in filters {
+        let found = view.order(&filter, Sort::default()).len();
+        assert!(found < 60 || filter == DeviceFilter::default(), "{filter:?} filters nothing");
         for sort in ["alias", "-alias", "last_seen_at", "-last_seen_at", "battery_pct", "-battery_pct", "enrolled_at", "-enrolled_at"] {
             let sort = Sort::parse(sort).unwrap();
             let (mut from_store, mut after) = (Vec::new(), None);
             loop {
-                let page = system.devices.page(&principal, filter.clone(), store::DeviceListScope::Active, sort, after, 7).await.unwrap();
+                let page = system.devices.page(&principal, filter.clone(), DeviceListScope::Active, sort, after, 7).await.unwrap();
                 from_store.extend(page.devices.iter().map(|device| device.view.identity.id));
                 after = page.next;
                 if after.is_none() {

@@ -1,6 +1,7 @@
 //! Heartbeats: stored once, newest wins, credentials checked at once, over HTTP and the socket.
 
 use serde_json::{Value, json};
+use wire::agent::Heartbeat;
 use wire::socket::DownFrame;
 
 use crate::common::{Bench, clock, eventually, heartbeat, heartbeat_at};
@@ -12,8 +13,8 @@ async fn one_row_per_device_and_bucket_and_the_newest_is_the_status() {
     let base = clock(-3600);
     let at = |seconds: i64| base + chrono::TimeDelta::seconds(seconds);
     let bucket = at(0) - chrono::TimeDelta::seconds(at(0).timestamp().rem_euclid(10));
-    // The same bucket twice, a newer one, then a late one.
-    for (seconds, battery) in [(0, 50), (3, 51), (600, 60), (300, 55)] {
+    // The same bucket three times, the newest in between; a newer bucket; then a late one.
+    for (seconds, battery) in [(0, 50), (3, 51), (2, 52), (600, 60), (300, 55)] {
         let answer =
             bench.client.heartbeat(&device.session_token, &heartbeat_at(bucket + chrono::TimeDelta::seconds(seconds), battery)).await;
         let answer = answer.unwrap();
@@ -22,7 +23,7 @@ async fn one_row_per_device_and_bucket_and_the_newest_is_the_status() {
         let next = answer["next_heartbeat_seconds"].as_u64().unwrap();
         assert!((270..=330).contains(&next) && answer["commands"] == json!([]), "{answer}");
     }
-    assert_eq!(bench.sql("SELECT string_agg(battery_pct::text, ',' ORDER BY bucket_at) FROM heartbeats"), "50,55,60");
+    assert_eq!(bench.sql("SELECT string_agg(battery_pct::text, ',' ORDER BY bucket_at) FROM heartbeats"), "51,55,60");
     assert_eq!(bench.sql("SELECT battery_pct FROM device_last_status"), "60");
     assert_eq!(
         bench.sql(
@@ -35,6 +36,41 @@ async fn one_row_per_device_and_bucket_and_the_newest_is_the_status() {
     assert_eq!((live["status"].as_str(), &live["last"]["battery_pct"]), (Some("online"), &json!(60)));
     // A late heartbeat shows life all the same.
     assert_eq!(bench.sql("SELECT last_seen_at > received_at FROM device_last_status"), "t");
+}
+
+#[tokio::test]
+async fn the_newest_of_a_bucket_stands_in_whatever_order_and_company_they_come() {
+    let bench = Bench::start().await;
+    let device = bench.enroll("kiosk").await;
+    let now = clock(-3600);
+    let base = now - chrono::TimeDelta::milliseconds(now.timestamp_millis().rem_euclid(10_000));
+    let told = |ms: i64, seq: i64, battery_pct: i64| Heartbeat {
+        seq: Some(wire::lenient::Int(seq)),
+        ..heartbeat_at(base + chrono::TimeDelta::milliseconds(ms), battery_pct)
+    };
+    let send = async |list: &[Heartbeat]| {
+        let answer = bench.client.post("/v1/heartbeats", Some(&device.session_token), &list).await.unwrap();
+        let results: Value = answer.read().unwrap();
+        assert!(results["results"].as_array().unwrap().iter().all(|one| one["status"] == 200), "{results}");
+    };
+    let stored = || bench.sql("SELECT string_agg(battery_pct || ':' || seq, ',' ORDER BY bucket_at) FROM heartbeats");
+    let status = || bench.sql("SELECT battery_pct || ':' || seq FROM device_last_status");
+    // One statement writes those of a list; the newest by the device's clock, then by its sequence number.
+    send(&[told(1_000, 1, 10), told(4_000, 2, 11), told(4_000, 3, 12), told(2_000, 4, 13)]).await;
+    assert_eq!((stored().as_str(), status().as_str()), ("12:3", "12:3"));
+    // One after the other: an older one and a repeat change nothing, whatever the repeat says.
+    for one in [told(3_000, 9, 14), told(4_000, 3, 15), told(4_000, 4, 16)] {
+        send(&[one]).await;
+    }
+    assert_eq!((stored().as_str(), status().as_str()), ("16:4", "16:4"));
+    let live = bench.client.get_json(&format!("/v1/devices/{}", device.device_id), &bench.admin).await.unwrap();
+    assert_eq!(live["last"]["battery_pct"], json!(16));
+    // A bucket that is no longer the last is the store's to decide, as it is when the owner cannot be reached.
+    send(&[told(60_000, 5, 20)]).await;
+    for one in [told(3_000, 6, 17), told(5_000, 1, 18), told(5_000, 1, 19)] {
+        send(&[one]).await;
+    }
+    assert_eq!((stored().as_str(), status().as_str()), ("18:1,20:5", "20:5"));
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use domain::NodeId;
+use domain::cluster::NodeState;
 use domain::shard::ShardId;
-use store::{ClaimedShard, JoinOutcome, NewNode, NodeState, PoolOptions, Store};
+use store::{ClaimedShard, JoinOutcome, NewNode, PoolOptions, Store};
 
 use crate::common::{Database, clock};
 

@@ -7,13 +7,13 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use actors::metrics::Metrics;
-use actors::push::{PushMessage, PushOutcome, PushSender};
-use actors::settings::FcmSettings;
 use chaos::fcm::{FakeFcm, FakeFcmOptions, Fault, FaultScope};
 use chaos::harness::TempDir;
 use domain::DeviceId;
 use domain::rate::RateLimit;
+use push::FcmSettings;
+use push::metrics::Metrics;
+use push::{PushMessage, PushOutcome, PushSender};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use uuid::Uuid;

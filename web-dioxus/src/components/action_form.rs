@@ -1,14 +1,16 @@
 //! Form fields of action parameters, and the command request of a filled form.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::CommandRequest;
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
 use domain::Invalid;
 use domain::access::Permission;
-use domain::action::{Action, ActionKind, RING_DEFAULT_S, WifiSecurity};
+use domain::action::{Action, ActionKind};
+use domain::param::{ParamKind, ParamSpec};
+use services::CommandRequest;
 
 use crate::components::form::{Field, Submission, TextField};
 use crate::components::{Glyph, Go, Problem, Skeleton, icon};
@@ -21,17 +23,8 @@ use crate::route::{Route, Section};
 const REREAD: Duration = Duration::from_secs(15);
 /// Expiry choices, s.
 const LIVES: [i64; 6] = [60, 600, 3_600, 21_600, 86_400, 604_800];
-/// Names of all fields, to find errors that belong to none of them.
-pub(crate) const FIELDS: [&str; 8] = [
-    "params.duration_s",
-    "params.package",
-    "params.intent",
-    "params.ssid",
-    "params.security",
-    "params.password",
-    "params.name",
-    "expires_in_s",
-];
+/// Choices of a parameter that is on or off.
+const YES_OR_NO: &[(&str, &str)] = &[("true", "Yes"), ("false", "No")];
 
 /// Field values of a form, so that it can be shown again. May contain a secret.
 #[derive(Clone, Default, PartialEq)]
@@ -59,10 +52,6 @@ impl Draft {
         self.get(name).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    fn or_empty(&self, name: &str) -> String {
-        self.some(name).unwrap_or_default()
-    }
-
     /// Integer value of a field; `None` if empty.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Invalid> {
         let read = |text: String| text.parse().map_err(|_| Invalid::new(name, "must be a whole number"));
@@ -74,80 +63,67 @@ impl Draft {
     /// # Errors
     /// Names the field.
     pub(crate) fn request(&self, kind: ActionKind) -> Result<CommandRequest, Invalid> {
-        let package = || self.or_empty("params.package");
-        let action = match kind {
-            ActionKind::Ping => Action::Ping,
-            ActionKind::Reboot => Action::Reboot,
-            ActionKind::Wake => Action::Wake,
-            ActionKind::Lock => Action::Lock,
-            ActionKind::Update => Action::Update,
-            ActionKind::RotateKey => Action::RotateKey,
-            ActionKind::Sync => Action::Sync,
-            ActionKind::Ring => Action::Ring { duration_s: self.number("params.duration_s")?.unwrap_or(RING_DEFAULT_S) },
-            ActionKind::LaunchApp => Action::LaunchApp { package: package(), intent: self.some("params.intent") },
-            ActionKind::RestartApp => Action::RestartApp { package: package() },
-            ActionKind::ClearAppData => Action::ClearAppData { package: package() },
-            ActionKind::SetMonitoredApp => Action::SetMonitoredApp { package: package() },
-            ActionKind::WifiConnect => Action::WifiConnect {
-                ssid: self.get("params.ssid").unwrap_or_default().to_owned(),
-                security: WifiSecurity::parse("params.security", &self.or_empty("params.security"))?,
-                // Spaces are significant.
-                password: self.get("params.password").filter(|password| !password.is_empty()).map(str::to_owned),
-            },
-            ActionKind::Exec => match self.some("params.name") {
-                Some(name) => Action::Exec { name },
-                None => return Err(Invalid::new("params.name", "choose one")),
-            },
-        };
-        Ok(CommandRequest { action: action.checked()?, expires_in_s: self.number("expires_in_s")? })
+        let mut given = BTreeMap::new();
+        for spec in kind.spec().params {
+            let value = spec.parse(self.get(spec.field).unwrap_or_default())?;
+            given.extend(value.map(|value| (spec.name.to_owned(), value)));
+        }
+        Ok(CommandRequest { action: Action::parse(kind, given)?, expires_in_s: self.number("expires_in_s")? })
     }
 }
 
-/// Whether an action takes parameters.
-pub(crate) fn has_fields(kind: ActionKind) -> bool {
-    matches!(
-        kind,
-        ActionKind::Ring
-            | ActionKind::LaunchApp
-            | ActionKind::RestartApp
-            | ActionKind::ClearAppData
-            | ActionKind::SetMonitoredApp
-            | ActionKind::WifiConnect
-            | ActionKind::Exec
-    )
+/// Names of the fields of an action, to find errors that belong to none of them.
+pub(crate) fn fields_of(kind: ActionKind) -> Vec<&'static str> {
+    kind.spec().params.iter().map(|spec| spec.field).chain(["expires_in_s"]).collect()
 }
 
-/// The fields of an action. `packages`: apps to suggest.
+/// The fields of an action, as its parameters are declared. `packages`: apps to suggest.
 #[component]
 pub(crate) fn ActionFields(kind: ActionKind, draft: Draft, packages: Vec<String>, submission: Submission) -> Element {
-    let held = |name: &str| draft.get(name).unwrap_or_default().to_owned();
-    match kind {
-        ActionKind::Ring => {
-            let seconds = draft.some("params.duration_s").unwrap_or_else(|| RING_DEFAULT_S.to_string());
-            rsx! { TextField { name: "params.duration_s", label: "Duration (s)", value: seconds, hint: "1 to 300", error: submission.error("params.duration_s") } }
+    let params = kind.spec().params;
+    let held = move |spec: &ParamSpec| draft.get(spec.field).map_or_else(|| spec.form_value(), str::to_owned);
+    // What was chosen decides whether other fields are shown.
+    let mut chosen = use_signal({
+        let held = held.clone();
+        move || params.iter().map(|spec| (spec.name, held(spec))).collect::<BTreeMap<_, _>>()
+    });
+    let excluded = |spec: &ParamSpec| spec.unless.is_some_and(|(other, value)| chosen.read().get(other).is_some_and(|held| held == value));
+    rsx! {
+        for spec in params.iter().filter(|spec| !excluded(spec)) {
+            ParamField { key: "{spec.name}", spec: *spec, held: held(spec), packages: packages.clone(), submission, onchoose: move |value| drop(chosen.write().insert(spec.name, value)) }
         }
-        ActionKind::LaunchApp => rsx! {
-            PackageField { held: held("params.package"), packages, submission }
-            TextField { name: "params.intent", label: "Intent action", value: held("params.intent"), placeholder: "com.example.app.OPEN", hint: "empty: the launcher intent", error: submission.error("params.intent") }
+    }
+}
+
+/// The field of one parameter.
+#[component]
+fn ParamField(spec: ParamSpec, held: String, packages: Vec<String>, submission: Submission, onchoose: EventHandler<String>) -> Element {
+    match spec.kind {
+        ParamKind::Package => rsx! { PackageField { spec, held, packages, submission } },
+        ParamKind::ExecCommand => rsx! { ExecField { spec, held, submission } },
+        ParamKind::Choice(choices) => rsx! { ChoiceField { spec, choices, held, submission, onchoose } },
+        ParamKind::Flag => rsx! { ChoiceField { spec, choices: YES_OR_NO, held, submission, onchoose } },
+        ParamKind::Texts { .. } => rsx! { LinesField { spec, held, submission } },
+        ParamKind::Integer { .. } | ParamKind::Text { .. } | ParamKind::Bytes { .. } => rsx! {
+            TextField {
+                name: spec.field, label: spec.form_label(), value: held, hint: spec.form_hint(), placeholder: spec.example,
+                kind: if spec.secret { "password" } else { "text" }, autocomplete: if spec.secret { "new-password" } else { "off" },
+                error: submission.error(spec.field),
+            }
         },
-        ActionKind::RestartApp | ActionKind::ClearAppData | ActionKind::SetMonitoredApp => rsx! {
-            PackageField { held: held("params.package"), packages, submission }
-        },
-        ActionKind::WifiConnect => rsx! { WifiFields { draft: draft.clone(), submission } },
-        ActionKind::Exec => rsx! { ExecField { held: held("params.name"), submission } },
-        _ => rsx! {},
     }
 }
 
 #[component]
-fn PackageField(held: String, packages: Vec<String>, submission: Submission) -> Element {
-    let error = submission.error("params.package");
+fn PackageField(spec: ParamSpec, held: String, packages: Vec<String>, submission: Submission) -> Element {
+    let name = spec.field;
+    let error = submission.error(name);
     let list = (!packages.is_empty()).then_some("known-packages");
     rsx! {
-        Field { name: "params.package", label: "App", hint: "package name", error: error.clone(),
+        Field { name, label: spec.label, hint: spec.hint, error: error.clone(),
             input {
-                id: "params.package", name: "params.package", initial_value: "{held}", placeholder: "com.example.kiosk", autocomplete: "off",
-                maxlength: "1000", spellcheck: "false", aria_describedby: "params.package-note", aria_invalid: error.map(|_| "true"),
+                id: name, name, initial_value: "{held}", placeholder: spec.example, autocomplete: "off",
+                maxlength: "1000", spellcheck: "false", aria_describedby: "{name}-note", aria_invalid: error.map(|_| "true"),
                 list,
             }
             datalist { id: "known-packages",
@@ -158,31 +134,39 @@ fn PackageField(held: String, packages: Vec<String>, submission: Submission) -> 
 }
 
 #[component]
-fn WifiFields(draft: Draft, submission: Submission) -> Element {
-    let before = draft.some("params.security").unwrap_or_else(|| WifiSecurity::Wpa2.as_str().to_owned());
-    let mut security = use_signal(|| before);
-    let words = |security: WifiSecurity| match security {
-        WifiSecurity::Open => "None (open)",
-        WifiSecurity::Wpa2 => "WPA2",
-        WifiSecurity::Wpa3 => "WPA3",
-    };
+fn LinesField(spec: ParamSpec, held: String, submission: Submission) -> Element {
+    let name = spec.field;
+    let error = submission.error(name);
     rsx! {
-        TextField { name: "params.ssid", label: "Network name", value: draft.get("params.ssid").unwrap_or_default(), hint: "SSID", error: submission.error("params.ssid") }
-        Field { name: "params.security", label: "Security", error: submission.error("params.security"),
-            select { id: "params.security", name: "params.security", aria_describedby: "params.security-note", onchange: move |event| security.set(event.value()),
-                for kind in WifiSecurity::ALL {
-                    option { key: "{kind.as_str()}", value: kind.as_str(), selected: kind.as_str() == security(), {words(kind)} }
-                }
-            }
-        }
-        if security() != WifiSecurity::Open.as_str() {
-            TextField { name: "params.password", label: "Passphrase", kind: "password", autocomplete: "new-password", value: draft.get("params.password").unwrap_or_default(), hint: "8 to 63 characters; not shown again", error: submission.error("params.password") }
+        Field { name, label: spec.label, hint: spec.hint, error: error.clone(),
+            textarea { id: name, name, rows: "2", maxlength: "9000", spellcheck: "false", aria_describedby: "{name}-note", aria_invalid: error.map(|_| "true"), initial_value: "{held}" }
         }
     }
 }
 
 #[component]
-fn ExecField(held: String, submission: Submission) -> Element {
+fn ChoiceField(
+    spec: ParamSpec,
+    choices: &'static [(&'static str, &'static str)],
+    held: String,
+    submission: Submission,
+    onchoose: EventHandler<String>,
+) -> Element {
+    let name = spec.field;
+    rsx! {
+        Field { name, label: spec.label, hint: spec.hint, error: submission.error(name),
+            select { id: name, name, aria_describedby: "{name}-note", onchange: move |event| onchoose.call(event.value()),
+                for (value, label) in choices {
+                    option { key: "{value}", value: *value, selected: *value == held, "{label}" }
+                }
+            }
+        }
+    }
+}
+
+#[component]
+fn ExecField(spec: ParamSpec, held: String, submission: Submission) -> Element {
+    let name = spec.field;
     let session = use_session();
     let list = use_polling((), REREAD, |system, principal, ()| async move { system.commands.exec_commands(&principal).await });
     let mut chosen = use_signal(|| held);
@@ -200,8 +184,8 @@ fn ExecField(held: String, submission: Submission) -> Element {
         (Some(allowed), _) => {
             let argv = allowed.iter().find(|row| row.command.name == chosen()).map(|row| row.command.argv.clone());
             rsx! {
-                Field { name: "params.name", label: "Command", hint: "from the allowed commands", error: submission.error("params.name"),
-                    select { id: "params.name", name: "params.name", aria_describedby: "params.name-note", onchange: move |event| chosen.set(event.value()),
+                Field { name, label: spec.label, hint: spec.hint, error: submission.error(name),
+                    select { id: name, name, aria_describedby: "{name}-note", onchange: move |event| chosen.set(event.value()),
                         option { value: "", selected: chosen().is_empty(), "Choose one" }
                         for row in allowed {
                             option { key: "{row.command.name}", value: "{row.command.name}", selected: row.command.name == chosen(), "{row.command.name}" }
@@ -278,6 +262,7 @@ pub(crate) fn ExpiryField(chosen: String, limits: CommandLimits, #[props(default
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::action::WifiSecurity;
 
     fn asked(kind: ActionKind, fields: &[(&str, &str)]) -> Result<CommandRequest, String> {
         Draft::with(fields).request(kind).map_err(|invalid| invalid.field)
@@ -287,11 +272,11 @@ mod tests {
     fn a_form_asks_for_an_action_with_its_parameters() {
         let ring = asked(ActionKind::Ring, &[("params.duration_s", " 30 "), ("expires_in_s", "600")]).unwrap();
         assert_eq!(ring, CommandRequest { action: Action::Ring { duration_s: 30 }, expires_in_s: Some(600) });
-        assert_eq!(asked(ActionKind::Ring, &[]).unwrap().action, Action::Ring { duration_s: RING_DEFAULT_S });
+        assert_eq!(asked(ActionKind::Ring, &[]).unwrap().action, Action::Ring { duration_s: 10 });
         let wifi = [("params.ssid", "shop"), ("params.security", "wpa2"), ("params.password", " 1234567")];
         let want = Action::WifiConnect { ssid: "shop".into(), security: WifiSecurity::Wpa2, password: Some(" 1234567".into()) };
         assert_eq!(asked(ActionKind::WifiConnect, &wifi).unwrap().action, want);
-        for kind in ActionKind::ALL.into_iter().filter(|kind| !has_fields(*kind)) {
+        for kind in ActionKind::ALL.into_iter().filter(|kind| kind.spec().params.is_empty()) {
             assert_eq!(asked(kind, &[]).unwrap().action.kind(), kind);
         }
     }
@@ -308,7 +293,7 @@ mod tests {
             (ActionKind::Exec, &[], "params.name"),
         ] {
             assert_eq!(asked(kind, fields), Err(field.to_owned()));
-            assert!(FIELDS.contains(&field));
+            assert!(fields_of(kind).contains(&field));
         }
     }
 

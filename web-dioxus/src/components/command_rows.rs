@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::command::CommandOutcome;
+use domain::command::{CommandOutcome, CommandView};
 use domain::{CommandId, Timestamp};
-use store::CommandRow;
 
 use crate::components::command_widgets::{action_named, json_lines, params_line, path_text, progress_text, state_badge};
 use crate::components::{Confirm, CopyButton, Glyph, Go, LocalTime, icon, local_time, time_ago};
@@ -28,8 +27,8 @@ pub(crate) enum RowLabel {
 
 /// Commands with their progress.
 #[component]
-pub(crate) fn CommandRows(rows: Arc<Vec<CommandRow>>, named: RowLabel, label: String, onchange: EventHandler<()>) -> Element {
-    let mut asked = use_signal(|| None::<CommandRow>);
+pub(crate) fn CommandRows(rows: Arc<Vec<CommandView>>, named: RowLabel, label: String, onchange: EventHandler<()>) -> Element {
+    let mut asked = use_signal(|| None::<CommandView>);
     let now = clock::now();
     rsx! {
         ul { class: "command-rows", aria_label: "{label}",
@@ -49,7 +48,7 @@ pub(crate) fn CommandRows(rows: Arc<Vec<CommandRow>>, named: RowLabel, label: St
 }
 
 #[component]
-fn Row(row: CommandRow, named: RowLabel, now: Timestamp, oncancel: EventHandler<CommandRow>) -> Element {
+fn Row(row: CommandView, named: RowLabel, now: Timestamp, oncancel: EventHandler<CommandView>) -> Element {
     let progress = &row.progress;
     let (action, params) = (action_named(&row.action), params_line(&row.params));
     let at = progress.finished_at.unwrap_or(row.created_at);
@@ -82,7 +81,7 @@ fn Row(row: CommandRow, named: RowLabel, now: Timestamp, oncancel: EventHandler<
 }
 
 #[component]
-fn Details(row: CommandRow, params: String, oncancel: EventHandler<CommandRow>) -> Element {
+fn Details(row: CommandView, params: String, oncancel: EventHandler<CommandView>) -> Element {
     let session = use_session();
     let progress = row.progress;
     // An unknown action needs the permission that the service requires for it.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use actors::services::{BatchDetails, RefusalReason};
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use domain::command::{CommandOutcome, CommandState, Path, Progress};
+use domain::command::{CommandOutcome, CommandState, Path, Progress, RefusalReason};
+use domain::param::ParamKind;
 use serde_json::Value;
+use services::BatchDetails;
 
 use crate::components::{Glyph, icon};
 use crate::format;
@@ -21,65 +22,15 @@ pub(crate) fn poll_interval(any_open: bool) -> Duration {
     if any_open { OPEN_REREAD } else { OVER_REREAD }
 }
 
-/// Title of an action.
-pub(crate) fn action_title(kind: ActionKind) -> &'static str {
-    match kind {
-        ActionKind::Ping => "Ping",
-        ActionKind::Ring => "Ring",
-        ActionKind::Reboot => "Reboot",
-        ActionKind::LaunchApp => "Launch app",
-        ActionKind::RestartApp => "Restart app",
-        ActionKind::ClearAppData => "Clear app data",
-        ActionKind::Wake => "Wake screen",
-        ActionKind::Lock => "Lock screen",
-        ActionKind::SetMonitoredApp => "Monitored app",
-        ActionKind::WifiConnect => "Join Wi-Fi",
-        ActionKind::Exec => "Run command",
-        ActionKind::Update => "Update agent",
-        ActionKind::RotateKey => "Rotate key",
-        ActionKind::Sync => "Sync now",
-    }
-}
-
 /// Title of an action by name; the name itself for an action of a later build.
 pub(crate) fn action_named(name: &str) -> String {
-    ActionKind::parse("action", name).map_or_else(|_| name.replace('_', " "), |kind| action_title(kind).to_owned())
+    ActionKind::parse("action", name).map_or_else(|_| name.replace('_', " "), |kind| kind.spec().title.to_owned())
 }
 
-/// Description of an action.
-pub(crate) fn action_hint(kind: ActionKind) -> &'static str {
-    match kind {
-        ActionKind::Ping => "Checks whether the device responds.",
-        ActionKind::Ring => "Plays a sound, so that the device can be found.",
-        ActionKind::Reboot => "Restarts the device.",
-        ActionKind::LaunchApp => "Opens an app in the foreground.",
-        ActionKind::RestartApp => "Force-stops and reopens an app.",
-        ActionKind::ClearAppData => "Erases all data that an app has stored.",
-        ActionKind::Wake => "Turns the screen on.",
-        ActionKind::Lock => "Locks the screen.",
-        ActionKind::SetMonitoredApp => "Changes the app that the device monitors.",
-        ActionKind::WifiConnect => "Connects the device to a Wi-Fi network.",
-        ActionKind::Exec => "Runs one of the allowed commands.",
-        ActionKind::Update => "Checks for an agent update now.",
-        ActionKind::RotateKey => "Replaces the key that signs the device's commands.",
-        ActionKind::Sync => "Makes the device send a heartbeat now.",
-    }
-}
-
-/// Warning of an action that asks for confirmation.
-pub(crate) fn consequence(kind: ActionKind) -> &'static str {
-    match kind {
-        ActionKind::Reboot => {
-            "The device restarts immediately. Work in progress is interrupted, and the device is offline for a minute or more."
-        }
-        ActionKind::Lock => "The screen is locked immediately. The user has to unlock it.",
-        ActionKind::ClearAppData => "All data of the app on the device is erased: settings, sign-ins, files. This cannot be undone.",
-        ActionKind::Exec => "The program runs on the device with the agent's privileges. Its changes cannot be undone from here.",
-        ActionKind::RotateKey => {
-            "The device replaces the key that signs its commands. Both keys are valid until the device confirms the new one; then only the new key is."
-        }
-        _ => action_hint(kind),
-    }
+/// Description of an action, with what it requires of the agent.
+pub(crate) fn action_hint(kind: ActionKind) -> String {
+    let spec = kind.spec();
+    if spec.device_owner { format!("{} Requires device owner.", spec.description) } else { spec.description.to_owned() }
 }
 
 /// Icon of an action.
@@ -91,7 +42,7 @@ pub(crate) fn action_glyph(kind: ActionKind) -> Glyph {
         ActionKind::LaunchApp => Glyph::Play,
         ActionKind::RestartApp => Glyph::Restore,
         ActionKind::ClearAppData => Glyph::Trash,
-        ActionKind::Wake => Glyph::Sun,
+        ActionKind::Wake | ActionKind::SetBrightness => Glyph::Sun,
         ActionKind::Lock => Glyph::Lock,
         ActionKind::SetMonitoredApp => Glyph::Package,
         ActionKind::WifiConnect => Glyph::Network,
@@ -148,8 +99,7 @@ pub(crate) fn path_text(path: Path) -> &'static str {
 
 /// Text of the reason why a device gets no command, by its name in the API.
 pub(crate) fn refused_text(reason: &str) -> String {
-    let known =
-        [RefusalReason::NotFound, RefusalReason::Deleted, RefusalReason::TooManyOpen].into_iter().find(|known| known.as_str() == reason);
+    let known = RefusalReason::ALL.into_iter().find(|known| known.as_str() == reason);
     match known {
         Some(RefusalReason::NotFound) => "device not found".into(),
         Some(RefusalReason::Deleted) => "device deleted".into(),
@@ -158,7 +108,7 @@ pub(crate) fn refused_text(reason: &str) -> String {
     }
 }
 
-/// Parameters on one line: `duration s 10, package com.example`.
+/// Parameters on one line: `10 s, com.example, security wpa2`.
 pub(crate) fn params_line(params: &str) -> String {
     let plain = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -170,9 +120,9 @@ pub(crate) fn params_line(params: &str) -> String {
     match serde_json::from_str(params) {
         Ok(Value::Object(fields)) => fields
             .iter()
-            .map(|(name, value)| match name.as_str() {
-                "duration_s" => format!("{} s", plain(value)),
-                "package" | "name" | "ssid" | "intent" => plain(value),
+            .map(|(name, value)| match domain::action::param(name) {
+                Some(spec) if !spec.unit.is_empty() => format!("{} {}", plain(value), spec.unit),
+                Some(spec) if !spec.secret && !matches!(spec.kind, ParamKind::Choice(_)) => plain(value),
                 _ => format!("{} {}", name.replace('_', " "), plain(value)),
             })
             .collect::<Vec<_>>()
@@ -271,8 +221,8 @@ mod tests {
     #[test]
     fn every_action_and_refusal_has_words() {
         for kind in ActionKind::ALL {
-            assert!(!action_title(kind).is_empty() && consequence(kind).ends_with('.'), "{kind:?}");
-            assert_eq!(action_named(kind.as_str()), action_title(kind));
+            assert!(action_hint(kind).ends_with('.'), "{kind:?}");
+            assert_eq!(action_named(kind.as_str()), kind.spec().title);
         }
         assert_eq!(action_named("deploy_apk"), "deploy apk");
         assert_eq!(refused_text("too_many_open"), "too many pending commands");

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
-use domain::deployment::{BlockReason, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
+use domain::deployment::{BlockReason, DeploymentEventKind, DeploymentState, ErrorCode, PauseReason, Reason, Stage, TaskReason, TaskState};
 use serde_json::Value;
+use services::DeploymentDetails;
 
+use crate::filter_text::matching_text;
 use crate::format;
 
 /// Poll interval of unfinished deployments.
@@ -158,18 +159,21 @@ fn error_text(code: ErrorCode) -> &'static str {
 
 /// Text of an event by name; the name itself for an event of a later build.
 pub(crate) fn event_text(kind: &str) -> String {
-    let known = match kind {
-        "created" => "Created",
-        "paused" => "Paused",
-        "resumed" => "Resumed",
-        "canceled" => "Canceled",
-        "superseded" => "Superseded by a newer deployment",
-        "task_failed" => "Installation failed",
-        "gate_opened" => "Canary passed, rollout started",
-        "finished" => "Finished",
-        other => return other.replace('_', " "),
+    // One of a later build has a name and no words yet.
+    let Some(known) = DeploymentEventKind::parse(kind) else { return kind.replace('_', " ") };
+    let text = match known {
+        DeploymentEventKind::Created => "Created",
+        DeploymentEventKind::Paused => "Paused",
+        DeploymentEventKind::Resumed => "Resumed",
+        DeploymentEventKind::Canceled => "Canceled",
+        DeploymentEventKind::Superseded => "Superseded by a newer deployment",
+        DeploymentEventKind::TaskFailed => "Installation failed",
+        DeploymentEventKind::TaskSkipped => "task skipped",
+        DeploymentEventKind::TaskRetried => "task retried",
+        DeploymentEventKind::GateOpened => "Canary passed, rollout started",
+        DeploymentEventKind::Finished => "Finished",
     };
-    known.to_owned()
+    text.to_owned()
 }
 
 /// Text of the detail of an event, with reasons spelled out.
@@ -191,15 +195,7 @@ pub(crate) fn target_text(target: &str) -> String {
             "ids" => format!("{} selected", devices(value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX))),
             "tags" => format!("devices tagged {}", names(value)),
             "groups" => format!("devices in {}", names(value)),
-            _ => {
-                let conditions = value.as_object().into_iter().flatten();
-                let said: Vec<_> = conditions
-                    .map(|(name, value)| {
-                        format!("{} {}", name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                    })
-                    .collect();
-                if said.is_empty() { "all devices".into() } else { format!("all devices with {}", said.join(", ")) }
-            }
+            _ => matching_text(value),
         },
         None => String::new(),
     }
@@ -259,7 +255,7 @@ mod tests {
         assert_eq!(target_text(r#"{"fleet":true}"#), "all devices");
         assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
         assert_eq!(target_text(r#"{"tags":["till","ground floor"]}"#), "devices tagged till, ground floor");
-        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20, tag till");
+        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
         assert_eq!([target_text("{}"), target_text("nonsense")], ["", ""]);
     }
 

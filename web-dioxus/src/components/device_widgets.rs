@@ -6,27 +6,9 @@ use domain::device::{AppStatus, Connectivity};
 use crate::components::{Glyph, icon};
 use crate::format;
 
-/// Text of a connectivity.
-pub(crate) fn connectivity_text(connectivity: Connectivity) -> &'static str {
-    match connectivity {
-        Connectivity::Online => "Online",
-        Connectivity::Offline => "Offline",
-        Connectivity::NeverSeen => "Never seen",
-    }
-}
-
-/// Text of the state of the monitored app.
-pub(crate) fn app_text(status: AppStatus) -> &'static str {
-    match status {
-        AppStatus::Up => "Up",
-        AppStatus::Down => "Down",
-        AppStatus::Unknown => "Unknown",
-    }
-}
-
 /// Connectivity as a dot with text.
 pub(crate) fn status_dot(connectivity: Connectivity) -> Element {
-    let text = connectivity_text(connectivity);
+    let text = connectivity.title();
     rsx! {
         span { class: "status {connectivity.as_str()}", title: text,
             span { class: "dot" }

@@ -11,10 +11,12 @@
 //! back meanwhile: it had it already. Its word is taken once; another word later is refused.
 
 mod dispatch;
+mod view;
 
 use crate::Timestamp;
 
 pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPolicy};
+pub use view::{BatchView, CommandCursor, CommandQuery, CommandView, RefusalReason, ResultPayload};
 
 /// State of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -48,6 +48,9 @@ pub enum BlockReason {
 }
 
 impl BlockReason {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::FlagOff, Self::KillSwitch];
+
     /// Name of the reason in the API.
     pub fn as_str(self) -> &'static str {
         match self {

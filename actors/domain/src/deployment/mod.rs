@@ -7,30 +7,34 @@
 //!     +------------------------------+---------------+
 //!  canceled: by people or by a newer deployment, from every waiting state and from sending
 //! ```
-//! `request` requested options; `options` all options with their limits; `window` maintenance window; `readiness` eligibility of a device;
+//! `request` requested options; `options` table of the options, `option_spec` how one is declared; `window` maintenance window; `readiness` eligibility of a device;
 //! `rate_limit` rate limit; `judge` verdict of the canary and the failure rate; `decide` the plan; `report` effect of a device's report;
 //! `rollback` choice of the APK to roll back to.
 
 mod decide;
 mod judge;
+mod option_spec;
 mod options;
 mod rate_limit;
 mod readiness;
 mod report;
 mod request;
 mod rollback;
+mod view;
 mod window;
 
 use crate::{DeviceId, Timestamp};
 
 pub use decide::{BlockReason, DeploymentChange, Plan, PlanInput, Run, TaskChange, decide};
 pub use judge::{Tally, Verdict, judge};
+pub use option_spec::{CliFlag, OptionGroup, OptionSpec, option_spec, option_specs};
 pub use options::{CANARY_DEFAULT_MAX, CanaryOptions, FailurePause, Options, RestartIntent, Retries};
 pub use rate_limit::{allowance, portion};
 pub use readiness::{DeviceSnapshot, ineligibility};
-pub use report::{AttemptEnd, Refusal, ReportEffect, TaskStatus, TaskUpdate, apply_report};
-pub use request::{CanaryRequest, OptionsRequest};
+pub use report::{AttemptEnd, Refusal, ReportEffect, TaskReport, TaskStatus, TaskUpdate, apply_report};
+pub use request::OptionsRequest;
 pub use rollback::{Candidate, NoRollback, rollback};
+pub use view::{Deployment, DeploymentEvent, DeploymentQuery, DeploymentTransition, TaskQuery, TaskView};
 pub use window::MaintenanceWindow;
 
 macro_rules! names {
@@ -95,6 +99,32 @@ names!(
         CanaryTimeout = "canary_timeout",
         /// The failure rate exceeded its threshold.
         FailureRate = "failure_rate",
+    }
+);
+
+names!(
+    /// Kind of an event of a deployment.
+    DeploymentEventKind {
+        /// A person created the deployment.
+        Created = "created",
+        /// A person or the server paused the deployment.
+        Paused = "paused",
+        /// A person resumed the deployment.
+        Resumed = "resumed",
+        /// A person canceled the deployment.
+        Canceled = "canceled",
+        /// A newer deployment has taken over devices.
+        Superseded = "superseded",
+        /// The canary passed, and the rollout started.
+        GateOpened = "gate_opened",
+        /// The last task finished.
+        Finished = "finished",
+        /// The installation on a device failed, and is not retried.
+        TaskFailed = "task_failed",
+        /// The installation on a device failed, and the time for another attempt is over.
+        TaskSkipped = "task_skipped",
+        /// The installation on a device failed, and is retried.
+        TaskRetried = "task_retried",
     }
 );
 

@@ -1,97 +1,104 @@
-//! Options of a deployment, their limits and their conservative defaults.
+//! Options of a deployment: each is declared once, with its type, default, limits and words.
+//!
+//! A declaration makes the field of [`Options`] (or of one of its groups), its default, and an [`OptionSpec`], from which the API, its
+//! description, the form, `nexmdm ctl` and the details page are made. The options that consist of several values (canary, window, restart
+//! intent) are put together in [`OptionsRequest::over`](super::OptionsRequest::over).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::option_spec::{OptionGroup, OptionSpec, OptionType, flag, option_specs, options};
 use super::window::MaintenanceWindow;
 use crate::Invalid;
 use crate::invalid::in_range;
-use crate::text::bounded;
+use crate::param::{ParamKind, ParamSpec, ParamValue};
 
 /// Largest default size of a canary.
 pub const CANARY_DEFAULT_MAX: u32 = 5;
-/// Highest concurrency limit.
-const CONCURRENCY_MAX: u32 = 100_000;
-/// Highest rate limit, starts per minute.
-const RATE_MAX: u32 = 1_000_000;
-/// Most retries of one device.
-const RETRIES_MAX: u32 = 20;
-/// Longest delay before a retry, s.
-const BACKOFF_MAX_S: u32 = 86_400;
+/// Size of a canary that is no canary.
+pub(super) const CANARY_SIZE: &str = "canary.size";
+/// Largest number that the API takes where an option has no limit of its own.
+const NUMBER_MAX: i64 = u32::MAX as i64;
 /// Latest deadline of a deployment, h.
-const DEADLINE_MAX_H: u32 = 24 * 90;
+const DEADLINE_MAX_H: i64 = 24 * 90;
 /// Longest evaluation timeout of a canary, minutes.
-const CANARY_TIMEOUT_MAX: u32 = 60 * 24 * 30;
+const CANARY_TIMEOUT_MAX: i64 = 60 * 24 * 30;
 /// Longest action of an intent, and longest name or value of an extra, in characters.
 const INTENT_MAX_CHARS: usize = 200;
 /// Most extras of an intent.
 const EXTRAS_MAX: usize = 20;
 
-/// Options of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// Canary; `None`: all devices may start at once.
-    pub canary: Option<CanaryOptions>,
-    /// Most installations that start within any minute; 0: no limit.
-    pub rate_per_minute: u32,
-    /// Most devices at a time.
-    pub concurrency: u32,
-    /// Only over Wi-Fi or a cable, and not over a metered network.
-    pub wifi_only: bool,
-    /// Minimum battery level, percent.
-    pub min_battery_pct: u8,
-    /// Only while charging.
-    pub charging_only: bool,
-    /// Minimum free storage, MiB.
-    pub min_storage_free_mb: u32,
-    /// Only devices whose last heartbeat is at most this old, s.
-    pub heartbeat_max_age_s: u32,
-    /// Only devices whose agent is exempt from Doze.
-    pub doze_exempt_only: bool,
-    /// Maintenance window.
-    pub window: Option<MaintenanceWindow>,
-    /// Retries.
-    pub retries: Retries,
-    /// Intent that is sent to the app after the installation.
-    pub restart_intent: Option<RestartIntent>,
-    /// Whether a rollback is allowed.
-    pub rollback_allowed: bool,
-    /// Failure rate at which the deployment pauses after the canary.
-    pub failure_pause: FailurePause,
-    /// Deadline, h: tasks that have not started by then are skipped.
-    pub deadline_h: u32,
+options! {
+    /// Options of a deployment.
+    Options from |options| Some(options), Some(options);
+    rate_per_minute: u32 = 10, "rate_per_minute", Rate, "Max installs/min",
+        ParamSpec::integer(0, 1_000_000).zero("no limit"), flag("rate", "Max installs per minute; 0: no limit");
+    concurrency: u32 = 3, "concurrency", Rate, "Max concurrent",
+        ParamSpec::integer(1, 100_000).hint("devices installing at the same time"), flag("concurrency", "Max concurrent installs");
+    wifi_only: bool = true, "wifi_only", Requirements, "Wi-Fi or Ethernet",
+        ParamSpec::new(ParamKind::Flag).hint("unmetered networks only"), flag("any-network", "Allow any network, not only Wi-Fi");
+    charging_only: bool = false, "charging_only", Requirements, "Charging",
+        ParamSpec::new(ParamKind::Flag), flag("charging-only", "Only charging devices");
+    doze_exempt_only: bool = false, "doze_exempt_only", Requirements, "Exempt from Doze",
+        ParamSpec::new(ParamKind::Flag).hint("battery optimization is off for the agent"), None;
+    min_battery_pct: u8 = 40, "min_battery_pct", Requirements, "Minimum battery",
+        ParamSpec::integer(0, 100).unit("%").zero("any"), flag("min-battery", "Minimum battery, %");
+    min_storage_free_mb: u32 = 0, "min_storage_free_mb", Requirements, "Minimum free storage",
+        ParamSpec::integer(0, NUMBER_MAX).unit("MB").zero("any").hint("0: any"), None;
+    heartbeat_max_age_s: u32 = 900, "heartbeat_max_age_seconds", Requirements, "Max heartbeat age",
+        ParamSpec::integer(30, 86_400).unit("s"), None;
+    deadline_h: u32 = 24 * 7, "deadline_hours", Schedule, "Deadline",
+        ParamSpec::integer(1, DEADLINE_MAX_H).unit("h").hint("remaining devices are skipped then"), None;
+    rollback_allowed: bool = true, "rollback_allowed", AfterInstall, "Allow rollback",
+        ParamSpec::new(ParamKind::Flag).hint("requires an uploaded rollback build of the previous version"), None;
+    @parts {
+        /// Canary; `None`: all devices may start at once.
+        canary: Option<CanaryOptions> = None,
+        /// Maintenance window.
+        window: Option<MaintenanceWindow> = None,
+        /// Retries.
+        retries: Retries = Retries::DEFAULT,
+        /// Intent that is sent to the app after the installation.
+        restart_intent: Option<RestartIntent> = None,
+        /// Failure rate at which the deployment pauses after the canary.
+        failure_pause: FailurePause = FailurePause::DEFAULT,
+    }
 }
 
-/// Options of the canary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CanaryOptions {
-    /// Number of devices.
-    pub size: u32,
-    /// Success threshold: share of the completed devices that must have succeeded, percent.
-    pub success_threshold_pct: u8,
-    /// Minimum of completed devices; skipped ones do not count.
-    pub min_count: u32,
-    /// Evaluation timeout, not counting pauses, minutes.
-    pub timeout_minutes: u32,
+options! {
+    /// Options of the canary.
+    #[derive(Copy)]
+    CanaryOptions from |options| options.canary.as_ref(), options.canary.as_mut();
+    size: u32 = 1, "canary.size", Canary, "Canary size",
+        ParamSpec::integer(0, NUMBER_MAX).zero("no canary").hint("empty: 5 % of the target, at least 1 and at most 5"),
+        flag("canary", "Canary size; 0: no canary");
+    success_threshold_pct: u8 = 90, "canary.success_threshold_pct", Canary, "Success threshold",
+        ParamSpec::integer(1, 100).unit("%").hint("of the completed canary devices"), flag("threshold", "Success threshold of the canary, %");
+    min_count: u32 = 1, "canary.min_count", Canary, "Minimum completed canary devices",
+        ParamSpec::integer(1, NUMBER_MAX).hint("empty: all").example("all"), None;
+    timeout_minutes: u32 = 60, "canary.timeout_minutes", Canary, "Evaluation timeout",
+        ParamSpec::integer(1, CANARY_TIMEOUT_MAX).unit("min").hint("then the canary is evaluated, or the deployment pauses"), None;
 }
 
-/// Retries on one device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retries {
-    /// Maximum.
-    pub max: u32,
-    /// Delay before the first retry, s; it doubles with each, up to an hour or this, whichever is more.
-    pub backoff_s: u32,
+options! {
+    /// Failure rate that pauses a deployment.
+    #[derive(Copy)]
+    FailurePause from |options| Some(&options.failure_pause), Some(&mut options.failure_pause);
+    threshold_pct: u8 = 20, "failure_pause.threshold_pct", Rate, "Auto-pause at failure rate",
+        ParamSpec::integer(0, 100).unit("%").hint("pauses the rollout when exceeded"), None;
+    min_count: u32 = 5, "failure_pause.min_count", Rate, "Minimum completed",
+        ParamSpec::integer(1, 100_000).hint("before the failure rate is evaluated"), None;
 }
 
-/// Failure rate that pauses a deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailurePause {
-    /// Failure rate, percent.
-    pub threshold_pct: u8,
-    /// Minimum of completed devices.
-    pub min_count: u32,
+options! {
+    /// Retries on one device.
+    #[derive(Copy)]
+    Retries from |options| Some(&options.retries), Some(&mut options.retries);
+    max: u32 = 2, "retries.max", Rate, "Retries", ParamSpec::integer(0, 20).hint("per device, 0 to 20"), None;
+    // Doubles with each retry, up to an hour or this, whichever is more.
+    backoff_s: u32 = 60, "retries.backoff_seconds", Rate, "Retry delay",
+        ParamSpec::integer(1, 86_400).unit("s").hint("doubles with each retry"), None;
 }
 
 /// Intent that is sent to an app after the installation.
@@ -103,26 +110,68 @@ pub struct RestartIntent {
     pub extras: BTreeMap<String, String>,
 }
 
+/// Part of an option that consists of several values; the request sets them together.
+const fn part(
+    name: &'static str,
+    field: &'static str,
+    group: OptionGroup,
+    label: &'static str,
+    param: ParamSpec,
+    get: fn(&Options) -> Option<ParamValue>,
+) -> OptionSpec {
+    OptionSpec { param: ParamSpec { name, field, label, ..param.optional() }, group, flag: None, get, set: |_, _| {} }
+}
+
+/// Times and zones are judged by [`MaintenanceWindow::parse`].
+const WINDOW_TEXT: ParamSpec = ParamSpec::new(ParamKind::Text { min_chars: 0, max_chars: 64 });
+
+pub(super) static WINDOW: &[OptionSpec] = &[
+    part(
+        "window.start",
+        "options.window.start",
+        OptionGroup::Schedule,
+        "Window start",
+        WINDOW_TEXT.hint("HH:MM").example("22:00"),
+        |options| options.window.as_ref().map(|window| ParamValue::Text(window.start())),
+    ),
+    part("window.end", "options.window.end", OptionGroup::Schedule, "Window end", WINDOW_TEXT.hint("HH:MM").example("05:00"), |options| {
+        options.window.as_ref().map(|window| ParamValue::Text(window.end()))
+    }),
+    part(
+        "window.tz",
+        "options.window.tz",
+        OptionGroup::Schedule,
+        "Time zone",
+        WINDOW_TEXT.hint("such as Europe/Berlin or UTC").example("Europe/Berlin"),
+        |options| options.window.as_ref().map(|window| ParamValue::Text(window.tz().to_owned())),
+    ),
+];
+
+pub(super) static INTENT: &[OptionSpec] = &[
+    part(
+        "restart_intent.action",
+        "options.restart_intent.action",
+        OptionGroup::AfterInstall,
+        "Restart intent",
+        ParamSpec::new(ParamKind::Text { min_chars: 1, max_chars: INTENT_MAX_CHARS })
+            .hint("action, sent after the installation; empty: none")
+            .example("com.example.till.START"),
+        |options| options.restart_intent.as_ref().map(|intent| ParamValue::Text(intent.action.clone())),
+    ),
+    part(
+        "restart_intent.extras",
+        "options.restart_intent.extras",
+        OptionGroup::AfterInstall,
+        "Intent extras",
+        ParamSpec::new(ParamKind::Texts { max_entries: EXTRAS_MAX, max_chars: INTENT_MAX_CHARS }).hint("name=value, one per line"),
+        |options| options.restart_intent.as_ref().map(|intent| ParamValue::Texts(intent.extras.clone())),
+    ),
+];
+
 impl Options {
     /// The defaults for so many devices.
     pub fn careful(devices: usize) -> Self {
-        Self {
-            canary: Some(CanaryOptions::careful(devices)),
-            rate_per_minute: 10,
-            concurrency: 3,
-            wifi_only: true,
-            min_battery_pct: 40,
-            charging_only: false,
-            min_storage_free_mb: 0,
-            heartbeat_max_age_s: 900,
-            doze_exempt_only: false,
-            window: None,
-            retries: Retries { max: 2, backoff_s: 60 },
-            restart_intent: None,
-            rollback_allowed: true,
-            failure_pause: FailurePause { threshold_pct: 20, min_count: 5 },
-            deadline_h: 24 * 7,
-        }
+        Self { canary: Some(CanaryOptions::careful(devices)), ..Self::DEFAULT }
     }
 
     /// Checks every value against its limits and against the others, for a set of `devices`; `fleet`: that is everybody.
@@ -137,17 +186,10 @@ impl Options {
             None => {}
             Some(canary) => canary.check(devices)?,
         }
-        in_range("options.rate_per_minute", self.rate_per_minute, 0, RATE_MAX)?;
-        in_range("options.concurrency", self.concurrency, 1, CONCURRENCY_MAX)?;
-        in_range("options.min_battery_pct", self.min_battery_pct, 0, 100)?;
-        in_range("options.heartbeat_max_age_seconds", self.heartbeat_max_age_s, 30, 86_400)?;
-        in_range("options.retries.max", self.retries.max, 0, RETRIES_MAX)?;
-        in_range("options.retries.backoff_seconds", self.retries.backoff_s, 1, BACKOFF_MAX_S)?;
-        in_range("options.failure_pause.threshold_pct", self.failure_pause.threshold_pct, 0, 100)?;
-        in_range("options.failure_pause.min_count", self.failure_pause.min_count, 1, 100_000)?;
-        in_range("options.deadline_hours", self.deadline_h, 1, DEADLINE_MAX_H)?;
-        if let Some(intent) = &self.restart_intent {
-            intent.check()?;
+        for spec in option_specs() {
+            if let Some(value) = spec.value(&self) {
+                spec.param.check(&value)?;
+            }
         }
         Ok(self)
     }
@@ -169,38 +211,19 @@ impl CanaryOptions {
     /// A twentieth of the devices, at least one and at most five.
     pub fn careful(devices: usize) -> Self {
         let size = (devices.div_ceil(20) as u32).clamp(1, CANARY_DEFAULT_MAX);
-        Self { size, success_threshold_pct: 90, min_count: size, timeout_minutes: 60 }
+        Self { size, min_count: size, ..Self::DEFAULT }
     }
 
+    /// Checks the canary against the number of devices.
     fn check(self, devices: usize) -> Result<(), Invalid> {
         let most = u32::try_from(devices).unwrap_or(u32::MAX);
         if self.size > most {
             return Err(Invalid::new("options.canary.size", format!("{} is more than the {devices} devices of the target", self.size)));
         }
         in_range("options.canary.size", self.size, 1, most)?;
-        in_range("options.canary.success_threshold_pct", self.success_threshold_pct, 1, 100)?;
         if self.min_count > self.size {
             let problem = format!("{} is more than the {} devices of the canary", self.min_count, self.size);
             return Err(Invalid::new("options.canary.min_count", problem));
-        }
-        in_range("options.canary.min_count", self.min_count, 1, self.size)?;
-        in_range("options.canary.timeout_minutes", self.timeout_minutes, 1, CANARY_TIMEOUT_MAX)?;
-        Ok(())
-    }
-}
-
-impl RestartIntent {
-    fn check(&self) -> Result<(), Invalid> {
-        bounded("options.restart_intent.action", &self.action, INTENT_MAX_CHARS)?;
-        if self.action.is_empty() {
-            return Err(Invalid::new("options.restart_intent.action", "empty"));
-        }
-        if self.extras.len() > EXTRAS_MAX {
-            return Err(Invalid::new("options.restart_intent.extras", format!("more than {EXTRAS_MAX}")));
-        }
-        for (name, value) in &self.extras {
-            bounded("options.restart_intent.extras", name, INTENT_MAX_CHARS)?;
-            bounded("options.restart_intent.extras", value, INTENT_MAX_CHARS)?;
         }
         Ok(())
     }
@@ -208,6 +231,7 @@ impl RestartIntent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::option_spec::option_spec;
     use super::*;
 
     fn refused(devices: usize, fleet: bool, change: impl FnOnce(&mut Options)) -> Option<String> {
@@ -242,7 +266,7 @@ mod tests {
             ("options.canary.success_threshold_pct", refused(100, false, canary(|canary| canary.success_threshold_pct = 101))),
             ("options.canary.timeout_minutes", refused(100, false, canary(|canary| canary.timeout_minutes = 0))),
             ("options.concurrency", refused(10, false, |options| options.concurrency = 0)),
-            ("options.rate_per_minute", refused(10, false, |options| options.rate_per_minute = RATE_MAX + 1)),
+            ("options.rate_per_minute", refused(10, false, |options| options.rate_per_minute = 1_000_001)),
             ("options.min_battery_pct", refused(10, false, |options| options.min_battery_pct = 101)),
             ("options.heartbeat_max_age_seconds", refused(10, false, |options| options.heartbeat_max_age_s = 29)),
             ("options.retries.max", refused(10, false, |options| options.retries.max = 21)),
@@ -263,5 +287,39 @@ mod tests {
         assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);
         options.retries.backoff_s = 7200;
         assert_eq!((options.backoff_s(1), options.backoff_s(20)), (7200, 7200));
+    }
+
+    #[test]
+    fn every_option_has_one_path_words_and_a_value_that_is_within_its_limits() {
+        let options = Options {
+            window: Some(MaintenanceWindow::parse("22:00", "05:00", "UTC").unwrap()),
+            restart_intent: Some(RestartIntent { action: "a.b.START".into(), extras: BTreeMap::new() }),
+            ..Options::careful(100)
+        };
+        let (mut paths, mut labels) = (Vec::new(), Vec::new());
+        for spec in option_specs() {
+            assert_eq!(spec.param.field, format!("options.{}", spec.param.name));
+            assert_eq!(option_spec(spec.param.name), Some(spec));
+            let value = spec.value(&options).unwrap_or_else(|| panic!("{} has no value", spec.param.name));
+            assert_eq!(spec.param.check(&value), Ok(()));
+            paths.push(spec.param.name);
+            labels.push(spec.param.label);
+        }
+        let count = paths.len();
+        for mut names in [paths, labels] {
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{names:?}");
+        }
+        assert_eq!(option_spec("canary.size").and_then(OptionSpec::default_value), None, "it depends on the target");
+        assert_eq!(option_spec("retries.max").and_then(OptionSpec::default_value), Some(ParamValue::Integer(2)));
+    }
+
+    #[test]
+    fn the_documents_name_every_option() {
+        let document = include_str!("../../../../docs/deployments.md");
+        for spec in option_specs() {
+            assert!(document.contains(&format!("`{}`", spec.param.name)), "docs/deployments.md lacks {}", spec.param.name);
+        }
     }
 }

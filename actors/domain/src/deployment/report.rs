@@ -12,7 +12,8 @@
 use chrono::TimeDelta;
 
 use super::{BlockReason, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
-use crate::Timestamp;
+use crate::text::bounded;
+use crate::{DeploymentId, DeviceId, Invalid, Timestamp};
 
 /// Progress of a task as its device reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +195,44 @@ fn not_busy(task: &Task, status: TaskStatus, other_attempt: bool) -> Result<Repo
         _ if task.reason == Some(Reason::Server(TaskReason::Paused)) => Err(Refusal::Paused),
         _ if other_attempt => Err(Refusal::OtherAttempt),
         _ => Err(Refusal::NotOrdered),
+    }
+}
+
+/// Longest message of a device, in characters.
+const MESSAGE_MAX_CHARS: usize = 1_000;
+/// Longest version name, in characters.
+const VERSION_MAX_CHARS: usize = 200;
+
+/// A device's report of the progress of its task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskReport {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The device.
+    pub device: DeviceId,
+    /// Reported status.
+    pub status: TaskStatus,
+    /// Number of the attempt, if the device names it.
+    pub attempt: Option<u32>,
+    /// Downloaded part of the file, percent.
+    pub progress_pct: Option<i16>,
+    /// Message for display.
+    pub message: Option<String>,
+    /// Version that is installed now.
+    pub installed_version: Option<String>,
+}
+
+impl TaskReport {
+    /// Checks the lengths of what people read.
+    ///
+    /// # Errors
+    /// Names the field.
+    pub fn checked(&self) -> Result<(), Invalid> {
+        let texts = [("message", &self.message, MESSAGE_MAX_CHARS), ("installed_version", &self.installed_version, VERSION_MAX_CHARS)];
+        for (field, text, most) in texts {
+            text.as_ref().map_or(Ok(()), |text| bounded(field, text, most))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,141 +1,97 @@
 //! Requested options of a deployment; the defaults replace what is not given.
 
-use super::options::{CanaryOptions, FailurePause, Options, RestartIntent, Retries};
+use std::collections::BTreeMap;
+
+use super::option_spec::{OptionSpec, option_spec, option_specs};
+use super::options::{CANARY_SIZE, Options, RestartIntent};
 use super::window::MaintenanceWindow;
 use crate::Invalid;
+use crate::param::ParamValue;
 
-/// Options that a request gives.
+/// Path of the threshold that the canary has to reach.
+const CANARY_THRESHOLD: &str = "canary.success_threshold_pct";
+
+/// Options that a request gives, by their path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OptionsRequest {
-    /// The canary.
-    pub canary: CanaryRequest,
-    /// See [`Options::rate_per_minute`].
-    pub rate_per_minute: Option<u32>,
-    /// See [`Options::concurrency`].
-    pub concurrency: Option<u32>,
-    /// See [`Options::wifi_only`].
-    pub wifi_only: Option<bool>,
-    /// See [`Options::min_battery_pct`].
-    pub min_battery_pct: Option<u8>,
-    /// See [`Options::charging_only`].
-    pub charging_only: Option<bool>,
-    /// See [`Options::min_storage_free_mb`].
-    pub min_storage_free_mb: Option<u32>,
-    /// See [`Options::heartbeat_max_age_s`].
-    pub heartbeat_max_age_s: Option<u32>,
-    /// See [`Options::doze_exempt_only`].
-    pub doze_exempt_only: Option<bool>,
-    /// See [`Options::window`].
-    pub window: Option<MaintenanceWindow>,
-    /// See [`Retries::max`].
-    pub retries_max: Option<u32>,
-    /// See [`Retries::backoff_s`].
-    pub backoff_s: Option<u32>,
-    /// See [`Options::restart_intent`].
-    pub restart_intent: Option<RestartIntent>,
-    /// See [`Options::rollback_allowed`].
-    pub rollback_allowed: Option<bool>,
-    /// See [`FailurePause::threshold_pct`].
-    pub failure_threshold_pct: Option<u8>,
-    /// See [`FailurePause::min_count`].
-    pub failure_min_count: Option<u32>,
-    /// See [`Options::deadline_h`].
-    pub deadline_h: Option<u32>,
-}
-
-/// Canary that a request gives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CanaryRequest {
-    /// Number of devices; 0: no canary.
-    pub size: Option<u32>,
-    /// See [`CanaryOptions::success_threshold_pct`].
-    pub success_threshold_pct: Option<u8>,
-    /// See [`CanaryOptions::min_count`].
-    pub min_count: Option<u32>,
-    /// See [`CanaryOptions::timeout_minutes`].
-    pub timeout_minutes: Option<u32>,
-}
-
-impl CanaryRequest {
-    fn over(self, careful: CanaryOptions) -> Result<Option<CanaryOptions>, Invalid> {
-        if self.size == Some(0) {
-            if self.success_threshold_pct.is_some() || self.min_count.is_some() || self.timeout_minutes.is_some() {
-                let problem = "given, but there is no canary: size is 0";
-                return Err(Invalid::new("options.canary.success_threshold_pct", problem));
-            }
-            return Ok(None);
-        }
-        let size = self.size.unwrap_or(careful.size);
-        Ok(Some(CanaryOptions {
-            size,
-            success_threshold_pct: self.success_threshold_pct.unwrap_or(careful.success_threshold_pct),
-            min_count: self.min_count.unwrap_or(size),
-            timeout_minutes: self.timeout_minutes.unwrap_or(careful.timeout_minutes),
-        }))
-    }
-}
+pub struct OptionsRequest(BTreeMap<&'static str, ParamValue>);
 
 impl OptionsRequest {
+    /// Gives an option.
+    pub fn set(&mut self, spec: &'static OptionSpec, value: ParamValue) {
+        self.0.insert(spec.param.name, value);
+    }
+
+    /// The options whose paths begin like this.
+    pub fn part(&self, prefix: &str) -> Self {
+        Self(self.0.iter().filter(|(path, _)| path.starts_with(prefix)).map(|(path, value)| (*path, value.clone())).collect())
+    }
+
+    fn text(&self, path: &str) -> Option<&str> {
+        self.0.get(path).and_then(ParamValue::as_text)
+    }
+
     /// Options for so many devices; `fleet`: the target is the whole fleet.
     ///
     /// # Errors
     /// Names the option that is out of its limits, or contradicts another.
     pub fn over(self, devices: usize, fleet: bool) -> Result<Options, Invalid> {
-        let careful = Options::careful(devices);
-        let canary = self.canary.over(CanaryOptions::careful(devices))?;
-        Options {
-            canary,
-            rate_per_minute: self.rate_per_minute.unwrap_or(careful.rate_per_minute),
-            concurrency: self.concurrency.unwrap_or(careful.concurrency),
-            wifi_only: self.wifi_only.unwrap_or(careful.wifi_only),
-            min_battery_pct: self.min_battery_pct.unwrap_or(careful.min_battery_pct),
-            charging_only: self.charging_only.unwrap_or(careful.charging_only),
-            min_storage_free_mb: self.min_storage_free_mb.unwrap_or(careful.min_storage_free_mb),
-            heartbeat_max_age_s: self.heartbeat_max_age_s.unwrap_or(careful.heartbeat_max_age_s),
-            doze_exempt_only: self.doze_exempt_only.unwrap_or(careful.doze_exempt_only),
-            window: self.window,
-            retries: Retries {
-                max: self.retries_max.unwrap_or(careful.retries.max),
-                backoff_s: self.backoff_s.unwrap_or(careful.retries.backoff_s),
-            },
-            restart_intent: self.restart_intent,
-            rollback_allowed: self.rollback_allowed.unwrap_or(careful.rollback_allowed),
-            failure_pause: FailurePause {
-                threshold_pct: self.failure_threshold_pct.unwrap_or(careful.failure_pause.threshold_pct),
-                min_count: self.failure_min_count.unwrap_or(careful.failure_pause.min_count),
-            },
-            deadline_h: self.deadline_h.unwrap_or(careful.deadline_h),
+        let mut options = Options::careful(devices);
+        for (path, value) in &self.0 {
+            if let Some(spec) = option_spec(path) {
+                spec.param.check(value)?;
+            }
         }
-        .checked(devices, fleet)
+        match (self.0.get(CANARY_SIZE), &mut options.canary) {
+            (Some(ParamValue::Integer(0)), canary) => {
+                if let Some(other) = self.0.keys().find(|path| path.starts_with("canary.") && **path != CANARY_SIZE) {
+                    return Err(Invalid::new(format!("options.{other}"), "given, but there is no canary: size is 0"));
+                }
+                *canary = None;
+            }
+            // All of the devices, unless the request gives a number.
+            (Some(ParamValue::Integer(size)), Some(canary)) => canary.min_count = u32::try_from(*size).unwrap_or(u32::MAX),
+            _ => {}
+        }
+        for (path, value) in &self.0 {
+            if let Some(spec) = option_spec(path) {
+                spec.apply(&mut options, value.clone());
+            }
+        }
+        options.window = self.window()?;
+        options.restart_intent = self.restart_intent()?;
+        options.checked(devices, fleet)
+    }
+
+    fn window(&self) -> Result<Option<MaintenanceWindow>, Invalid> {
+        let parts = ["window.start", "window.end", "window.tz"].map(|path| self.text(path));
+        if parts.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let [start, end, tz] = parts.map(Option::unwrap_or_default);
+        MaintenanceWindow::parse(start, end, tz).map(Some)
+    }
+
+    fn restart_intent(&self) -> Result<Option<RestartIntent>, Invalid> {
+        match (self.text("restart_intent.action"), self.0.get("restart_intent.extras")) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Invalid::new("options.restart_intent.action", "extras require an intent action")),
+            (Some(action), Some(ParamValue::Texts(extras))) => {
+                Ok(Some(RestartIntent { action: action.to_owned(), extras: extras.clone() }))
+            }
+            (Some(action), _) => Ok(Some(RestartIntent { action: action.to_owned(), extras: BTreeMap::new() })),
+        }
     }
 }
 
 impl From<Options> for OptionsRequest {
     /// The same options for other targets, with a new canary.
     fn from(options: Options) -> Self {
-        let canary = match options.canary {
-            None => CanaryRequest { size: Some(0), ..CanaryRequest::default() },
-            Some(canary) => CanaryRequest { success_threshold_pct: Some(canary.success_threshold_pct), ..CanaryRequest::default() },
+        let new_canary = |path: &str| match options.canary {
+            None => path == CANARY_SIZE,
+            Some(_) => path == CANARY_THRESHOLD,
         };
-        Self {
-            canary,
-            rate_per_minute: Some(options.rate_per_minute),
-            concurrency: Some(options.concurrency),
-            wifi_only: Some(options.wifi_only),
-            min_battery_pct: Some(options.min_battery_pct),
-            charging_only: Some(options.charging_only),
-            min_storage_free_mb: Some(options.min_storage_free_mb),
-            heartbeat_max_age_s: Some(options.heartbeat_max_age_s),
-            doze_exempt_only: Some(options.doze_exempt_only),
-            window: options.window,
-            retries_max: Some(options.retries.max),
-            backoff_s: Some(options.retries.backoff_s),
-            restart_intent: options.restart_intent,
-            rollback_allowed: Some(options.rollback_allowed),
-            failure_threshold_pct: Some(options.failure_pause.threshold_pct),
-            failure_min_count: Some(options.failure_pause.min_count),
-            deadline_h: Some(options.deadline_h),
-        }
+        let kept = option_specs().filter(|spec| !spec.param.name.starts_with("canary.") || new_canary(spec.param.name));
+        Self(kept.filter_map(|spec| Some((spec.param.name, spec.value(&options)?))).collect())
     }
 }
 
@@ -143,27 +99,61 @@ impl From<Options> for OptionsRequest {
 mod tests {
     use super::*;
 
+    fn request(values: &[(&str, i64)]) -> OptionsRequest {
+        let mut request = OptionsRequest::default();
+        for (path, value) in values {
+            request.set(option_spec(path).unwrap(), ParamValue::Integer(*value));
+        }
+        request
+    }
+
     #[test]
     fn what_is_not_given_is_careful() {
         assert_eq!(OptionsRequest::default().over(500, true), Ok(Options::careful(500)));
-        let asked = OptionsRequest {
-            canary: CanaryRequest { size: Some(3), ..CanaryRequest::default() },
-            rate_per_minute: Some(0),
-            ..OptionsRequest::default()
-        };
-        let options = asked.over(500, true).unwrap();
+        let options = request(&[("canary.size", 3), ("rate_per_minute", 0)]).over(500, true).unwrap();
         assert_eq!(options.canary.map(|canary| (canary.size, canary.min_count, canary.success_threshold_pct)), Some((3, 3, 90)));
         assert_eq!((options.rate_per_minute, options.concurrency), (0, 3));
         assert_eq!(OptionsRequest::from(options.clone()).over(500, true).unwrap().rate_per_minute, 0);
     }
 
     #[test]
+    fn other_targets_get_the_same_options_with_a_canary_of_their_own() {
+        let options = Options {
+            window: Some(MaintenanceWindow::parse("22:00", "05:00", "UTC").unwrap()),
+            restart_intent: Some(RestartIntent { action: "a.b.START".into(), extras: BTreeMap::from([("a".into(), "1".into())]) }),
+            wifi_only: false,
+            ..request(&[("canary.size", 3), ("canary.success_threshold_pct", 75), ("retries.max", 7)]).over(500, true).unwrap()
+        };
+        let other = OptionsRequest::from(options.clone()).over(20, false).unwrap();
+        assert_eq!(other.canary.map(|canary| (canary.size, canary.min_count, canary.success_threshold_pct)), Some((1, 1, 75)));
+        assert_eq!(Options { canary: options.canary, ..other }, options);
+        let none = Options { canary: None, ..options };
+        assert_eq!(OptionsRequest::from(none).over(20, false).unwrap().canary, None);
+    }
+
+    #[test]
     fn a_threshold_takes_a_canary() {
-        let canary = CanaryRequest { size: Some(0), success_threshold_pct: Some(90), ..CanaryRequest::default() };
-        let refused = OptionsRequest { canary, ..OptionsRequest::default() }.over(10, false).unwrap_err();
+        let refused = request(&[("canary.size", 0), ("canary.success_threshold_pct", 90)]).over(10, false).unwrap_err();
         assert_eq!(refused.field, "options.canary.success_threshold_pct");
-        let none = CanaryRequest { size: Some(0), ..CanaryRequest::default() };
-        assert_eq!(OptionsRequest { canary: none, ..OptionsRequest::default() }.over(10, false).unwrap().canary, None);
-        assert!(OptionsRequest { canary: none, ..OptionsRequest::default() }.over(10, true).is_err());
+        assert_eq!(request(&[("canary.size", 0)]).over(10, false).unwrap().canary, None);
+        assert!(request(&[("canary.size", 0)]).over(10, true).is_err());
+    }
+
+    #[test]
+    fn options_of_several_values_are_given_together() {
+        let given = |values: &[(&str, &str)]| {
+            let mut request = OptionsRequest::default();
+            for (path, value) in values {
+                request.set(option_spec(path).unwrap(), ParamValue::Text((*value).to_owned()));
+            }
+            request.over(10, false).map_err(|invalid| invalid.field)
+        };
+        let window = [("window.start", "22:00"), ("window.end", "05:00"), ("window.tz", "UTC")];
+        assert_eq!(given(&window).unwrap().window.map(|window| window.end()), Some("05:00".into()));
+        assert_eq!(given(&window[..2]), Err("options.window.tz".into()));
+        assert_eq!(given(&[("restart_intent.action", "")]), Err("options.restart_intent.action".into()));
+        let mut extras = OptionsRequest::default();
+        extras.set(option_spec("restart_intent.extras").unwrap(), ParamValue::Texts(BTreeMap::new()));
+        assert_eq!(extras.over(10, false).unwrap_err().field, "options.restart_intent.action");
     }
 }

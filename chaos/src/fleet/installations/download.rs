@@ -104,7 +104,7 @@ impl Source<'_> {
                 }
                 RangeResponse::Retry(retry_after) => {
                     if backoff.failures() >= ATTEMPTS_MAX {
-                        return Err(format!("{ATTEMPTS_MAX} tries in a row came to nothing"));
+                        return Err(format!("{ATTEMPTS_MAX} consecutive attempts failed"));
                     }
                     // A server that does not respond may be gone for good.
                     server += usize::from(outcome.is_err() && cut.is_none());

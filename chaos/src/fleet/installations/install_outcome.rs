@@ -93,7 +93,7 @@ impl FromStr for DurationRange {
     fn from_str(text: &str) -> Result<Self, String> {
         let (from, to) = text.split_once("..").unwrap_or((text, text));
         let (from, to) = (duration::parse(from)?, duration::parse(to)?);
-        if to < from { Err(format!("`{text}` ends before it begins")) } else { Ok(Self(from, to)) }
+        if to < from { Err(format!("`{text}`: the end is before the start")) } else { Ok(Self(from, to)) }
     }
 }
 
@@ -114,9 +114,9 @@ impl FromStr for ErrorShares {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut failures = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (code, probability) = part.split_once('=').ok_or_else(|| format!("`{part}` is not of the form install_failed=0.1"))?;
+            let (code, probability) = part.split_once('=').ok_or_else(|| format!("`{part}`: expected the form install_failed=0.1"))?;
             let code = ERROR_CODES.iter().find(|known| **known == code);
-            let code = code.ok_or_else(|| format!("`{part}` names none of {}", ERROR_CODES.join(", ")))?;
+            let code = code.ok_or_else(|| format!("`{part}`: expected one of {}", ERROR_CODES.join(", ")))?;
             failures.push((*code, share(probability)?));
         }
         let sum: f64 = failures.iter().map(|(_, probability)| probability).sum();

@@ -25,7 +25,7 @@ pub(super) fn signers(file: &mut (impl Read + Seek)) -> Result<Vec<String>, Stri
     let block = signing_block(file).map_err(|error| error.to_string())?.ok_or("it has no APK Signing Block")?;
     for (id, name) in SCHEMES {
         if let Some(value) = pair(&block, id) {
-            return certificates(value).ok_or_else(|| format!("its signatures of scheme {name} are not understood"));
+            return certificates(value).ok_or_else(|| format!("unreadable signatures of scheme {name}"));
         }
     }
     Err("it is signed with no known scheme".into())

@@ -122,7 +122,7 @@ impl Cluster {
 
     async fn spawn_next(&mut self) -> Result<usize> {
         let index = self.members.len();
-        let Some(cluster_port) = self.ports.get(index) else { bail!("no more nodes can be added: {index} is the most here") };
+        let Some(cluster_port) = self.ports.get(index) else { bail!("cannot add a node: the limit is {index}") };
         let name = node_name(index);
         let database = match self.options.network {
             Network::Plain => None,
@@ -294,7 +294,7 @@ impl Cluster {
         // The other nodes first, as a drained node may be stopping.
         let mut asked: Vec<String> = asked.collect();
         asked.sort_by_key(|other| other == name);
-        let mut trouble = anyhow::anyhow!("no node runs");
+        let mut trouble = anyhow::anyhow!("no node is running");
         for other in asked {
             let outcome = async {
                 let (client, token) = self.admin(&other).await?;

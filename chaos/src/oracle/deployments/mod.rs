@@ -30,18 +30,18 @@ pub(super) fn check(history: &History) -> Check {
         let Limits { rate_per_minute, concurrency, .. } = row.options;
         let (minute, at_us) = most_in_a_minute(&attempts);
         if rate_per_minute > 0 && minute > rate_per_minute as usize {
-            findings.add("", format!("{id} started {minute} in the minute up to {}, allowed are {rate_per_minute}", clock_text(at_us)));
+            findings.add("", format!("{id} started {minute} in the minute up to {}, limit {rate_per_minute}", clock_text(at_us)));
         }
         let (at_a_time, at_us) = most_at_a_time(&attempts);
         if at_a_time > concurrency as usize {
-            findings.add("", format!("{id} had {at_a_time} under way at {}, allowed are {concurrency}", clock_text(at_us)));
+            findings.add("", format!("{id} had {at_a_time} installing at {}, limit {concurrency}", clock_text(at_us)));
         }
         canary_gate(id, row, &attempts, &tasks, &mut findings);
         for task in &tasks {
             if let (Some(window), Some(at_us)) = (&row.options.window, task.accepted_us)
                 && !window.is_open(time(at_us))
             {
-                findings.add(&task.device_id, format!("was let through by {id} at {}, outside its window", clock_text(at_us)));
+                findings.add(&task.device_id, format!("was cleared to install by {id} at {}, outside its window", clock_text(at_us)));
             }
         }
         counters(facts, id, &tasks, &mut findings);
@@ -122,7 +122,7 @@ fn counters(facts: &Deployments, id: &str, tasks: &[&TaskRow], findings: &mut Fi
     for state in states {
         let (reported, counted) = (reported.get(state).copied().unwrap_or(0), counted.get(state).copied().unwrap_or(0));
         if reported != counted {
-            findings.add("", format!("{id} tells of {reported} devices that are {state}, the table has {counted}"));
+            findings.add("", format!("{id} reports {reported} devices that are {state}, the table has {counted}"));
         }
     }
 }
@@ -145,14 +145,15 @@ fn accepted(history: &History, findings: &mut Findings) {
                 accepted_attempts.insert(key);
                 let window = facts.rows.get(&step.deployment).and_then(|row| row.options.window.as_ref());
                 if window.is_some_and(|window| !window.is_open(time(step.sent_us)) && !window.is_open(time(step.answered_us))) {
-                    let what = format!("was let through by {} at {}, outside its window", step.deployment, clock_text(step.answered_us));
+                    let what =
+                        format!("was cleared to install by {} at {}, outside its window", step.deployment, clock_text(step.answered_us));
                     findings.add(history.devices.text(step.device), what);
                 }
             }
             ("downloading" | "verifying" | "installing" | "downloaded" | "installed" | "succeeded", _)
                 if !accepted_attempts.contains(&key) =>
             {
-                let what = format!("went on with {} ({}) without having been let through", step.deployment, step.step);
+                let what = format!("continued {} ({}) without permission to start", step.deployment, step.step);
                 findings.add(history.devices.text(step.device), what);
             }
             _ => {}
@@ -194,13 +195,15 @@ fn versions(history: &History, findings: &mut Findings) {
             findings.add(&task.device_id, what);
         }
         if task.reason == "already_installed" && !has {
-            let what =
-                format!("is said by {} to have {} of {} already, but never installed it", task.deployment, row.version_code, row.package);
+            let what = format!(
+                "is reported by {} to have {} of {} already, but never installed it",
+                task.deployment, row.version_code, row.package
+            );
             findings.add(&task.device_id, what);
         }
         let reported = acknowledged.get(&(task.device_id.as_str(), task.deployment.as_str()));
         if let Some(at_us) = reported.filter(|_| task.state != "succeeded") {
-            let what = format!("told {} of its success, acknowledged at {}, but is {}", task.deployment, clock_text(*at_us), task.state);
+            let what = format!("reported success to {}, acknowledged at {}, but is {}", task.deployment, clock_text(*at_us), task.state);
             findings.add(&task.device_id, what);
         }
     }
@@ -307,7 +310,7 @@ pub(super) mod tests {
     fn too_many_at_a_time_are_a_violation() {
         let mut history = history();
         options(&mut history).concurrency = 1;
-        broken(&history, "had 2 under way at 00:00:01");
+        broken(&history, "had 2 installing at 00:00:01");
     }
 
     #[test]
@@ -333,7 +336,7 @@ pub(super) mod tests {
         options(&mut history).window = window("00:00", "00:05");
         assert!(check(&history).violations.is_empty());
         options(&mut history).window = window("00:00", "00:01");
-        // d4 was let through at 00:01:02.
+        // d4 was cleared to install at 00:01:02.
         let check = check(&history);
         assert_eq!(check.violations.len(), 2, "{check:?}");
         assert!(check.violations.iter().all(|violation| violation.device == "d4" && violation.what.contains("outside its window")));
@@ -343,7 +346,7 @@ pub(super) mod tests {
     fn counters_that_differ_from_the_table_are_a_violation() {
         let mut history = history();
         history.deployments.counts.get_mut("dep").unwrap().insert("queued".into(), 2);
-        broken(&history, "tells of 2 devices that are queued, the table has 0");
+        broken(&history, "reports 2 devices that are queued, the table has 0");
     }
 
     #[test]
@@ -353,7 +356,7 @@ pub(super) mod tests {
         refused.status = Some(409);
         let check = check(&history);
         assert!(
-            check.violations.len() == 2 && check.violations.iter().all(|v| v.device == "d4" && v.what.contains("went on")),
+            check.violations.len() == 2 && check.violations.iter().all(|v| v.device == "d4" && v.what.contains("continued")),
             "{check:?}"
         );
         history.deployments.steps.iter_mut().filter(|step| step.device == 3).for_each(|step| step.attempt = Some(2));
@@ -369,7 +372,7 @@ pub(super) mod tests {
             steps.for_each(|step| step.deployment = deployment.into());
         };
         of_d4(&mut history, "earlier");
-        assert!(accepted_violations(&history).is_empty(), "it was let through by an earlier deployment, and installed the version");
+        assert!(accepted_violations(&history).is_empty(), "it was cleared by an earlier deployment, and installed the version");
         history.deployments.steps.retain(|step| step.device != 3 || step.step == "succeeded");
         assert_eq!(accepted_violations(&history).len(), 1, "it never installed the version");
     }

@@ -48,7 +48,7 @@ struct Minutes {
 
 /// Parses the options of a row.
 pub(super) fn limits(text: &str) -> Result<Limits> {
-    let stored: StoredOptions = serde_json::from_str(text).with_context(|| format!("the options `{text}` are not understood"))?;
+    let stored: StoredOptions = serde_json::from_str(text).with_context(|| format!("invalid options `{text}`"))?;
     let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
     Ok(Limits {
         canary: stored.canary.filter(|canary| canary.size > 0).map(|canary| (canary.success_threshold_pct, canary.min_count)),

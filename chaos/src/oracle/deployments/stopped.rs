@@ -36,7 +36,7 @@ pub(super) fn check(history: &History, findings: &mut Findings) -> usize {
     for step in facts.steps.iter().filter(|step| step.step == "accepted" && step.status == Some(200)) {
         // The decision may have been made as soon as the report was sent.
         if let Some(period) = stopped(&step.deployment, step.sent_us) {
-            let what = format!("was let through by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(period));
+            let what = format!("was cleared to install by {} at {}, although {}", step.deployment, clock_text(step.sent_us), since(period));
             findings.add(history.devices.text(step.device), what);
         }
     }
@@ -87,11 +87,11 @@ mod tests {
         // d4 is started at 61 s and accepted at 62 s.
         for stop in [StopEvent::Pause, StopEvent::Cancel, StopEvent::KillSwitch, StopEvent::FlagOff] {
             let found = violations(vec![action(stop, true, None, 20)]);
-            assert!(found.len() == 2 && found[0].contains("was started") && found[1].contains("was let through"), "{found:?}");
+            assert!(found.len() == 2 && found[0].contains("was started") && found[1].contains("was cleared to install"), "{found:?}");
             assert!(found[0].contains("acknowledged at 00:00:20"), "{found:?}");
         }
         assert_eq!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 51)]).len(), 2);
-        assert_eq!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 52)]).len(), 1, "let through too late");
+        assert_eq!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 52)]).len(), 1, "cleared too late");
         assert!(violations(vec![action(StopEvent::Pause, true, Some("dep"), 53)]).is_empty(), "within ten seconds");
     }
 

@@ -167,6 +167,26 @@ async fn a_selection_survives_filtering_and_is_changed_at_once() {
 }
 
 #[tokio::test]
+async fn low_storage_is_chosen_in_the_form_and_stands_in_the_address() {
+    let (bench, chromium) = fleet().await;
+    let device = bench.enroll("full-up").await;
+    let mut told = heartbeat(0, 50);
+    told.storage_free_mb = Some(wire::lenient::Int(400));
+    assert_eq!(bench.client.post("/v1/heartbeat", Some(&device.device_token), &told).await.unwrap().status, 200);
+    chromium.open(&bench, "/devices").await;
+    chromium.rows(7).await;
+    chromium.choose("select[name=storage_below_mb]", "500").await;
+    chromium.rows(1).await;
+    let href = chromium.script("return document.querySelector('[data-testid=export]').getAttribute('href')").await;
+    assert_eq!(href, "/export/devices.csv?storage_below_mb=500");
+    // A link takes a limit that the form does not offer.
+    chromium.open(&bench, "/devices?storage_below_mb=300").await;
+    chromium.shown("[data-testid=clear-filters]").await;
+    let chosen = chromium.script("return document.querySelector('select[name=storage_below_mb]').selectedOptions[0].textContent").await;
+    assert_eq!(chosen, "Below 300 MB");
+}
+
+#[tokio::test]
 async fn filters_are_kept_and_tables_go_out_and_come_in() {
     let (bench, chromium) = fleet().await;
     chromium.open(&bench, "/devices?battery_below=20").await;

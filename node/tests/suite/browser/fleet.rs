@@ -60,11 +60,12 @@ pub(crate) async fn large(bench: &mut Bench, devices: u32) {
     );
     bench.sql(
         "INSERT INTO heartbeats (device_id, bucket_at, received_at, clock_rejected, battery_pct, charging, battery_temperature_c, app_version,
-             uptime_s, ram_available_mb, ram_pressure_pct, storage_free_mb, transport, net_validated, app_running)
+             uptime_s, ram_available_mb, ram_pressure_pct, storage_free_mb, transport, net_validated, app_running, cpu_load_pct)
          SELECT d.device_id, at, at, false, (55 + 40 * sin(extract(epoch FROM at) / 14000))::smallint, cos(extract(epoch FROM at) / 14000) > 0,
              30 + 4 * sin(extract(epoch FROM at) / 9000), '1.4.0', 1000, (1400 + 500 * sin(extract(epoch FROM at) / 5000))::int, 60,
              5200 - (extract(epoch FROM at)::bigint / 3000) % 1000,
-             CASE WHEN sin(extract(epoch FROM at) / 20000) > 0.6 THEN 'cellular' ELSE 'wifi' END, true, true
+             CASE WHEN sin(extract(epoch FROM at) / 20000) > 0.6 THEN 'cellular' ELSE 'wifi' END, true, true,
+             (30 + 20 * sin(extract(epoch FROM at) / 7000))::smallint
          FROM (SELECT device_id FROM device_last_status WHERE last_seen_at > now() - interval '4 minutes' ORDER BY device_id LIMIT 1) d,
              generate_series(date_trunc('hour', now()) - interval '6 days', now() - interval '5 minutes', interval '5 minutes') at
          WHERE at NOT BETWEEN now() - interval '9 hours' AND now() - interval '6 hours'",

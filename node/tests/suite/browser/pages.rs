@@ -94,6 +94,7 @@ async fn a_plot_reads_out_its_values_in_the_zone_of_the_viewer() {
     chromium.goto(&format!("{}/devices/{device}?range=24h", bench.node.url())).await;
     chromium.live().await;
     chromium.shown("[data-testid=plot-battery]:not([data-points='0'])").await;
+    chromium.shown("[data-testid=plot-cpu_load]:not([data-points='0'])").await;
     let data = "const plot = document.querySelector('[data-testid=plot-battery] .chart-plot'); if (!plot) return null; \
                 const data = JSON.parse(plot.dataset.chart); ";
     let said = async || chromium.script("return document.querySelector('[data-testid=plot-battery] [data-chart-said]')?.textContent").await;

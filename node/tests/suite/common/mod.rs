@@ -241,12 +241,12 @@ pub(crate) fn nexmdm(node: &Node, arguments: &[&str], stdin: &str) -> (bool, Str
 }
 
 /// A TLS client that shows `certificate` and trusts the authority of `cluster_key`.
-pub(crate) fn tls_client(certificate: &actors::link::tls::NodeCertificate, cluster_key: &str) -> tokio_rustls::TlsConnector {
+pub(crate) fn tls_client(certificate: &link::tls::NodeCertificate, cluster_key: &str) -> tokio_rustls::TlsConnector {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use secrecy::ExposeSecret;
     let secret = secrecy::SecretBox::new(Box::new(hex::decode(cluster_key).unwrap()));
-    let authority = actors::link::tls::NodeCertificate::issue(&secret, "nexmdm", "x").unwrap().ca_pem;
+    let authority = link::tls::NodeCertificate::issue(&secret, "nexmdm", "x").unwrap().ca_pem;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.certificate_pem.as_bytes()).unwrap()];
@@ -263,7 +263,7 @@ pub(crate) fn tls_client(certificate: &actors::link::tls::NodeCertificate, clust
 
 /// What a system that a test starts within its own process brings to a cluster of one.
 pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>) -> actors::ClusterStart {
-    use actors::link::tls::{LinkTls, NodeCertificate};
+    use link::tls::{LinkTls, NodeCertificate};
     let ms = Duration::from_millis;
     let secret = secrecy::SecretBox::new(Box::new(vec![7; 32]));
     let certificate = NodeCertificate::issue(&secret, "nexmdm", "within").unwrap();
@@ -281,9 +281,9 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
             renew_interval: ms(1000),
             fence_after: ms(3500),
             steady_after: ms(3000),
-            protocol_max: actors::link::protocol::PROTOCOL_MAX,
+            protocol_max: link::protocol::PROTOCOL_MAX,
         },
-        link: actors::link::LinkSettings {
+        link: link::LinkSettings {
             handshake_timeout: ms(2000),
             idle_after: ms(2000),
             ping_interval: ms(400),
@@ -296,7 +296,7 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
             taken_max: 1000,
             redial: (ms(200), ms(5000)),
             addresses: vec![],
-            protocol_max: actors::link::protocol::PROTOCOL_MAX,
+            protocol_max: link::protocol::PROTOCOL_MAX,
         },
         listener,
         tls: LinkTls::new("nexmdm", &certificate).unwrap(),
@@ -307,24 +307,57 @@ pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>)
 }
 
 /// Settings for a system that a test starts within its own process.
-pub(crate) fn settings() -> actors::settings::Settings {
-    use actors::settings::{AuthSettings, EnrollmentSettings, HeartbeatSettings, Settings};
+pub(crate) fn settings() -> services::settings::Settings {
+    use actors::settings::HeartbeatSettings;
+    use services::settings::{AuthSettings, EnrollmentSettings, Settings};
     let failures = domain::throttle::FailureLimit { burst: 10, forgiven_per_minute: 6 };
     Settings {
-        heartbeat: HeartbeatSettings {
-            interval_s: 300,
-            in_flight_max: 1000,
-            writers: 2,
-            writer_queue_max: 1000,
-            batch_rows_max: 100,
-            linger: Duration::from_millis(1),
-            commit_timeout: DEADLINE,
-            retry_after_s: 1,
-        },
-        device: domain::device::DevicePolicy {
-            offline_after: chrono::TimeDelta::seconds(900),
-            low_battery_pct: 20,
-            app_stale_after_s: 600,
+        runtime: actors::settings::Settings {
+            heartbeat: HeartbeatSettings {
+                interval_s: 300,
+                in_flight_max: 1000,
+                writers: 2,
+                writer_queue_max: 1000,
+                batch_rows_max: 100,
+                linger: Duration::from_millis(1),
+                commit_timeout: DEADLINE,
+                retry_after_s: 1,
+            },
+            device: domain::device::DevicePolicy {
+                offline_after: chrono::TimeDelta::seconds(900),
+                low_battery_pct: 20,
+                app_stale_after_s: 600,
+            },
+            reconcile: actors::settings::ReconcileSettings { run_timeout: Duration::from_secs(60), backoff_max: Duration::from_secs(60) },
+            history: actors::settings::HistorySettings {
+                restore_within: chrono::TimeDelta::days(7),
+                events_kept: chrono::TimeDelta::days(90),
+                hours_kept: chrono::TimeDelta::days(92),
+                commands_kept: chrono::TimeDelta::days(90),
+                idempotency_keys_kept: chrono::TimeDelta::hours(48),
+                interval: Duration::from_secs(60),
+            },
+            partition_interval: Duration::from_secs(3600),
+            fcm: None,
+            unified_push: None,
+            agent_updates: actors::settings::AgentUpdateSettings::default(),
+            apks: apk::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
+            dispatch: domain::command::DispatchPolicy {
+                socket_wait: chrono::TimeDelta::seconds(5),
+                push_wait: chrono::TimeDelta::seconds(30),
+                heartbeat_wait: chrono::TimeDelta::seconds(30),
+                pushes_max: 3,
+            },
+            sign_in_failures: actors::settings::FailuresKept { age: chrono::TimeDelta::days(1), names_max: 1000 },
+            deployments: actors::deployment::DeploymentSettings {
+                accept_within: chrono::TimeDelta::seconds(120),
+                silent_within: chrono::TimeDelta::seconds(1800),
+                devices_max: 10_000,
+                open_max: 100,
+                starts_per_second: 500,
+                reconcile_interval: Duration::from_millis(500),
+                kept: chrono::TimeDelta::days(365),
+            },
         },
         auth: AuthSettings {
             password_bcrypt_cost: 4,
@@ -345,44 +378,15 @@ pub(crate) fn settings() -> actors::settings::Settings {
             api_tokens_per_user_max: 50,
         },
         enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
-        reconcile: actors::settings::ReconcileSettings { run_timeout: Duration::from_secs(60), backoff_max: Duration::from_secs(60) },
-        history: actors::settings::HistorySettings {
-            restore_within: chrono::TimeDelta::days(7),
-            events_kept: chrono::TimeDelta::days(90),
-            hours_kept: chrono::TimeDelta::days(92),
-            interval: Duration::from_secs(60),
-        },
-        kit: actors::settings::KitSettings::default(),
+        kit: enrollment_kit::KitSettings::default(),
         export_stall_timeout: Duration::from_secs(30),
-        partition_interval: Duration::from_secs(3600),
-        fcm: None,
-        unified_push: None,
-        agent_updates: actors::settings::AgentUpdateSettings::default(),
-        apks: actors::settings::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
-        commands: actors::settings::CommandSettings {
-            dispatch: domain::command::DispatchPolicy {
-                socket_wait: chrono::TimeDelta::seconds(5),
-                push_wait: chrono::TimeDelta::seconds(30),
-                heartbeat_wait: chrono::TimeDelta::seconds(30),
-                pushes_max: 3,
-            },
+        commands: services::settings::CommandSettings {
             expires_default_s: 3600,
             expires_max_s: 86_400,
             batch_rate_default: 500,
             batch_rate_max: 5000,
             open_per_device_max: 50,
             params_max_bytes: 2048,
-            kept: chrono::TimeDelta::days(90),
-            keys_kept: chrono::TimeDelta::hours(48),
-        },
-        deployments: actors::deployment::DeploymentSettings {
-            accept_within: chrono::TimeDelta::seconds(120),
-            silent_within: chrono::TimeDelta::seconds(1800),
-            devices_max: 10_000,
-            open_max: 100,
-            starts_per_second: 500,
-            reconcile_interval: Duration::from_millis(500),
-            kept: chrono::TimeDelta::days(365),
         },
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use chrono::TimeDelta;
 use dioxus::prelude::*;
 use domain::Timestamp;
-use store::VersionSample;
+use domain::rollout::VersionSample;
+use services::{BuildDetails, STATS_HOURS_DEFAULT};
 
 use super::{PageData, name_of};
 use crate::components::chart::{LineChart, Sample, Scale, Series, Unit, Window};

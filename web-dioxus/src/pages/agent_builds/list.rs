@@ -1,9 +1,9 @@
 //! The builds: what state each is in, whom it is offered to, and what can be done with it.
 
-use actors::services::BuildDetails;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::rollout::{BuildState, HaltReason};
+use services::BuildDetails;
 
 use super::{Asked, name_of};
 use crate::components::{EmptyState, Glyph, icon, time_ago};

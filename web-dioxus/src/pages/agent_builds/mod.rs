@@ -9,11 +9,11 @@ mod stats;
 
 use std::time::Duration;
 
-use actors::services::{BuildDetails, STATS_HOURS_DEFAULT};
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
-use store::VersionSample;
+use domain::rollout::VersionSample;
+use services::{BuildDetails, STATS_HOURS_DEFAULT};
 
 use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, Skeleton, icon};
 use crate::context::use_session;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use actors::services::BuildDetails;
 use dioxus::prelude::*;
+use services::BuildDetails;
 
 use super::name_of;
 use crate::components::Confirm;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use actors::agent_updates::Cohorts;
-use actors::services::BuildDetails;
 use dioxus::prelude::*;
 use domain::rollout::{BuildState, Promotion};
 use domain::{AgentBuildId, Invalid};
+use services::BuildDetails;
 
 use super::name_of;
 use crate::components::Confirm;

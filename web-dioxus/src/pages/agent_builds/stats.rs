@@ -1,7 +1,7 @@
 //! What became of each build, in numbers.
 
-use actors::services::BuildDetails;
 use dioxus::prelude::*;
+use services::BuildDetails;
 
 use super::name_of;
 use crate::format;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::services::ApkCursor;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
-use store::ApkRow;
+use domain::apk::Apk;
+use services::ApkCursor;
 
 use super::Signers;
 use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
@@ -25,10 +25,10 @@ const PAGE: i64 = 100;
 const REREAD: Duration = Duration::from_secs(3);
 
 /// APKs of one package, newest first.
-type Group = (String, Vec<ApkRow>);
+type Group = (String, Vec<Apk>);
 
 /// The APKs of a page by their packages; the package with the newest APK stands first.
-fn by_package(apks: &[ApkRow]) -> Vec<Group> {
+fn by_package(apks: &[Apk]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for apk in apks {
         match groups.iter_mut().find(|(package, _)| *package == apk.package) {
@@ -43,7 +43,7 @@ fn by_package(apks: &[ApkRow]) -> Vec<Group> {
 pub(super) fn Library(query: ApksUrl, changed: u32, onupload: EventHandler<()>) -> Element {
     let session = use_session();
     let mut before = use_signal(Vec::<ApkCursor>::new);
-    let mut deleting = use_signal(|| None::<ApkRow>);
+    let mut deleting = use_signal(|| None::<Apk>);
     let after = before.read().last().copied();
     let list = use_polling((query.clone(), after, changed), REREAD, |system, principal, (query, after, _): (ApksUrl, _, u32)| async move {
         let (apks, next) = system.apks.apks(&principal, query.package.as_deref(), after, Some(PAGE)).await?;
@@ -94,7 +94,7 @@ pub(super) fn Library(query: ApksUrl, changed: u32, onupload: EventHandler<()>) 
 }
 
 #[component]
-fn PackageGroup(package: String, apks: Vec<ApkRow>, now: Timestamp, ondelete: EventHandler<ApkRow>) -> Element {
+fn PackageGroup(package: String, apks: Vec<Apk>, now: Timestamp, ondelete: EventHandler<Apk>) -> Element {
     let session = use_session();
     let (deploys, deletes) = (session.may(Permission::ManageDeployments), session.may(Permission::ManagePackages));
     let title = apks.first().map(|apk| apk.label.clone()).filter(|label| !label.is_empty()).unwrap_or_else(|| package.clone());
@@ -128,12 +128,12 @@ fn PackageGroup(package: String, apks: Vec<ApkRow>, now: Timestamp, ondelete: Ev
     }
 }
 
-fn version(apk: &ApkRow) -> String {
+fn version(apk: &Apk) -> String {
     format!("{} ({})", apk.version_name, apk.version_code)
 }
 
 #[component]
-fn Row(apk: ApkRow, brings_back: Option<String>, now: Timestamp, deploys: bool, deletes: bool, ondelete: EventHandler<ApkRow>) -> Element {
+fn Row(apk: Apk, brings_back: Option<String>, now: Timestamp, deploys: bool, deletes: bool, ondelete: EventHandler<Apk>) -> Element {
     let level = |level: Option<i32>| level.map_or_else(|| format::UNKNOWN.to_owned(), |level| level.to_string());
     let to = Route::NewDeployment { query: NewDeploymentUrl { apk: Some(apk.id), devices: Selection::default() } };
     let name = version(&apk);
@@ -165,7 +165,7 @@ fn Row(apk: ApkRow, brings_back: Option<String>, now: Timestamp, deploys: bool, 
 
 /// Asks, and says what uses it when it stays.
 #[component]
-fn Delete(apk: ApkRow, onclose: EventHandler<()>) -> Element {
+fn Delete(apk: Apk, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);

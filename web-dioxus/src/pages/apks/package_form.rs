@@ -1,7 +1,7 @@
 //! Form of a managed package: name, signers and note.
 
 use dioxus::prelude::*;
-use store::PackageRow;
+use domain::apk::ManagedPackage;
 
 use crate::components::form::{Field, FormDialog, Submission, TextField, some_of, text_of, use_submission};
 use crate::context::use_session;
@@ -23,7 +23,7 @@ pub(super) struct PackageForm {
 
 impl PackageForm {
     /// Values of an existing package.
-    pub(super) fn of(row: &PackageRow) -> Self {
+    pub(super) fn of(row: &ManagedPackage) -> Self {
         Self { package: Some(row.package.clone()), signers: row.signers_sha256.clone(), note: row.note.clone() }
     }
 }

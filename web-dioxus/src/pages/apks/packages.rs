@@ -6,7 +6,7 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
-use store::PackageRow;
+use domain::apk::ManagedPackage;
 
 use super::package_form::{PackageDialog, PackageForm};
 use super::{Signers, Tabs};
@@ -25,8 +25,8 @@ const REREAD: Duration = Duration::from_secs(3);
 #[derive(Clone, PartialEq)]
 enum Asked {
     Allow,
-    Change(PackageRow),
-    Remove(PackageRow),
+    Change(ManagedPackage),
+    Remove(ManagedPackage),
 }
 
 #[component]
@@ -86,7 +86,7 @@ pub(super) fn PackageList() -> Element {
 }
 
 #[component]
-fn Row(row: PackageRow, now: Timestamp, manages: bool, onask: EventHandler<Asked>) -> Element {
+fn Row(row: ManagedPackage, now: Timestamp, manages: bool, onask: EventHandler<Asked>) -> Element {
     let (of_change, of_remove) = (row.clone(), row.clone());
     rsx! {
         tr { "data-testid": "package-row", "data-package": row.package.clone(),
@@ -113,7 +113,7 @@ fn Row(row: PackageRow, now: Timestamp, manages: bool, onask: EventHandler<Asked
 }
 
 #[component]
-fn Remove(row: PackageRow, onclose: EventHandler<()>) -> Element {
+fn Remove(row: ManagedPackage, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);

@@ -4,11 +4,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::{UploadError, UploadFacts};
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::access::Permission;
-use domain::{ApkId, ApkUploadId, ServiceError};
-use store::ApkRow;
+use domain::apk::Apk;
+use domain::{ApkId, ApkUploadId};
+use services::{UploadError, UploadFacts};
 
 use super::package_form::{PackageDialog, PackageForm};
 use crate::apk_files::error_text;
@@ -48,7 +49,7 @@ enum Stage {
     /// Refused with a message; with package and signers, the package can be allowed.
     Refused(ApkUploadId, String, Option<(String, Vec<String>)>),
     /// The APK is in the library.
-    Done(Rc<ApkRow>, bool),
+    Done(Rc<Apk>, bool),
 }
 
 impl Stage {

@@ -5,12 +5,12 @@ mod difference;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use dioxus::prelude::*;
 use domain::ServiceError;
 use domain::access::{Permission, Principal};
-use domain::audit::{AuditFilter, ChainedEntry, Entry};
+use domain::audit::{AuditFilter, AuditSubject, ChainedEntry, Entry};
 use domain::query::PAGE_MAX;
+use services::System;
 
 use crate::audit_url::{AuditUrl, TimeRange};
 use crate::components::form::some_of;
@@ -30,17 +30,6 @@ const REREAD: Duration = Duration::from_secs(10);
 const PAGE: i64 = 50;
 /// Most entries on the page.
 const SHOWN_MAX: i64 = 1000;
-/// What can be done, by how its name begins.
-const ACTIONS: [(&str, &str); 7] = [
-    ("account.", "Accounts and sign-ins"),
-    ("api_token.", "API tokens"),
-    ("enroll_token", "Enrollment tokens"),
-    ("device", "Devices"),
-    ("command", "Commands"),
-    ("filter.", "Saved filters"),
-    ("node.", "Nodes"),
-];
-
 async fn read(
     system: Arc<System>,
     principal: Principal,
@@ -86,7 +75,7 @@ pub(crate) fn Audit(query: AuditUrl) -> Element {
 fn Search(query: AuditUrl) -> Element {
     let navigator = use_navigator();
     let day = |day: Option<chrono::NaiveDate>| day.map(|day| day.to_string()).unwrap_or_default();
-    let other = query.action.clone().filter(|action| !ACTIONS.iter().any(|(prefix, _)| prefix == action));
+    let other = query.action.clone().filter(|action| !AuditSubject::ALL.iter().any(|subject| subject.prefix == action));
     let send = move |event: FormEvent| {
         event.prevent_default();
         let date = |name: &str| some_of(&event, name).and_then(|text| text.parse().ok());
@@ -112,8 +101,8 @@ fn Search(query: AuditUrl) -> Element {
                         if let Some(other) = other {
                             option { value: "{other}", selected: true, "{other}" }
                         }
-                        for (prefix, title) in ACTIONS {
-                            option { key: "{prefix}", value: prefix, selected: query.action.as_deref() == Some(prefix), {title} }
+                        for subject in AuditSubject::ALL {
+                            option { key: "{subject.prefix}", value: subject.prefix, selected: query.action.as_deref() == Some(subject.prefix), {subject.title} }
                         }
                     }
                 }

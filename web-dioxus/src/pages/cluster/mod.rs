@@ -7,9 +7,9 @@ mod shards;
 
 use std::rc::Rc;
 
-use actors::services::{ClusterNode, ClusterOverview};
 use dioxus::prelude::*;
 use domain::{NodeId, Timestamp};
+use services::{ClusterNode, ClusterOverview};
 
 use crate::components::{Glyph, PageHeader, icon, time_ago};
 use crate::context::{explain, use_session};
@@ -34,12 +34,12 @@ struct ClusterSnapshot {
 impl ClusterSnapshot {
     /// The live nodes, in the order of their names.
     fn live(&self) -> impl Iterator<Item = &ClusterNode> {
-        self.overview.nodes.iter().filter(|node| node.row.state.is_live())
+        self.overview.nodes.iter().filter(|node| node.info.state.is_live())
     }
 
     /// The colour of a node; `None` once it is gone.
     fn tone(&self, node: NodeId) -> Option<usize> {
-        self.live().position(|live| live.row.id == node).map(|at| at % TONES)
+        self.live().position(|live| live.info.id == node).map(|at| at % TONES)
     }
 }
 

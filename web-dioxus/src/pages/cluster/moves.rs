@@ -1,7 +1,7 @@
 //! Who took shards from whom, when and why.
 
 use dioxus::prelude::*;
-use store::ShardMoves;
+use domain::cluster::ShardMoves;
 
 use super::ClusterSnapshot;
 use crate::components::{EmptyState, Glyph, time_ago};

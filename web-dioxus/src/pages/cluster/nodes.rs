@@ -1,9 +1,9 @@
 //! The table of nodes, and draining one.
 
-use actors::services::ClusterNode;
 use dioxus::prelude::*;
 use domain::access::Permission;
-use store::NodeState;
+use domain::cluster::NodeState;
+use services::ClusterNode;
 
 use super::ClusterSnapshot;
 use crate::components::{Confirm, time_ago, unknown};
@@ -29,7 +29,7 @@ pub(super) fn Nodes(snapshot: ClusterSnapshot) -> Element {
                     } }
                     tbody {
                         for node in snapshot.overview.nodes.iter() {
-                            NodeRow { key: "{node.row.id}", snapshot: snapshot.clone(), node: node.clone(), manages, ondrain: move |name| draining.set(Some(name)) }
+                            NodeRow { key: "{node.info.id}", snapshot: snapshot.clone(), node: node.clone(), manages, ondrain: move |name| draining.set(Some(name)) }
                         }
                     }
                 }
@@ -43,8 +43,8 @@ pub(super) fn Nodes(snapshot: ClusterSnapshot) -> Element {
 
 /// A state in words, and its colour.
 fn state_badge(node: &ClusterNode) -> (&'static str, &'static str) {
-    match node.row.state {
-        NodeState::Active if node.row.lease_left_ms <= 0 => ("Lease expired", "bad"),
+    match node.info.state {
+        NodeState::Active if node.info.lease_left_ms <= 0 => ("Lease expired", "bad"),
         NodeState::Active => ("Active", "good"),
         NodeState::Draining if node.shards > 0 => ("Draining", "info"),
         NodeState::Draining => ("Drained", "info"),
@@ -58,15 +58,15 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
     let session = use_session();
     let toasts = use_toasts();
     let (state, tone) = state_badge(&node);
-    let live = node.row.state.is_live();
-    let mark = snapshot.tone(node.row.id).map_or_else(String::new, |tone| format!("node-{tone}"));
-    let since = node.row.ended_at.unwrap_or(node.row.joined_at);
-    let lease = if live && node.row.lease_left_ms > 0 {
-        format!("{:.1} s left", node.row.lease_left_ms as f64 / 1000.0)
+    let live = node.info.state.is_live();
+    let mark = snapshot.tone(node.info.id).map_or_else(String::new, |tone| format!("node-{tone}"));
+    let since = node.info.ended_at.unwrap_or(node.info.joined_at);
+    let lease = if live && node.info.lease_left_ms > 0 {
+        format!("{:.1} s left", node.info.lease_left_ms as f64 / 1000.0)
     } else {
         format::UNKNOWN.into()
     };
-    let (name, drained, resumed) = (node.row.name.clone(), node.row.name.clone(), node.row.name.clone());
+    let (name, drained, resumed) = (node.info.name.clone(), node.info.name.clone(), node.info.name.clone());
     let resume = use_callback(move |name: String| {
         let session = session.clone();
         spawn(async move {
@@ -79,7 +79,7 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
     });
     let stats = node.stats.as_ref().filter(|_| live);
     rsx! {
-        tr { "data-testid": "node-row", "data-node": "{name}", "data-state": node.row.state.as_str(),
+        tr { "data-testid": "node-row", "data-node": "{name}", "data-state": node.info.state.as_str(),
             td { span { class: "node-mark {mark}", aria_hidden: "true" } strong { "{name}" }
                 if node.is_this { span { class: "muted", " this node" } }
             }
@@ -103,11 +103,11 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
                     _ => unknown(),
                 }
             }
-            td { class: "truncate", title: node.row.version.clone(), {node.row.version.split('-').next().unwrap_or_default().to_owned()} }
+            td { class: "truncate", title: node.info.version.clone(), {node.info.version.split('-').next().unwrap_or_default().to_owned()} }
             td { {time_ago(since, &format::relative(snapshot.at, since))} }
             if manages {
                 td { class: "row-action",
-                    match node.row.state {
+                    match node.info.state {
                         NodeState::Active => rsx! {
                             button { class: "button quiet small", r#type: "button", aria_haspopup: "dialog", "data-testid": "drain", onclick: move |_| ondrain.call(drained.clone()), "Drain" }
                         },
@@ -124,7 +124,7 @@ fn NodeRow(snapshot: ClusterSnapshot, node: ClusterNode, manages: bool, ondrain:
 
 /// The protocol that this build speaks when it can choose.
 fn newest_protocol() -> u16 {
-    actors::link::protocol::PROTOCOL_MAX
+    link::protocol::PROTOCOL_MAX
 }
 
 #[component]

@@ -1,7 +1,7 @@
 //! The periodic work of the cluster and of each node, and whether it succeeds.
 
-use actors::services::NodeReconciler;
 use dioxus::prelude::*;
+use services::NodeReconciler;
 
 use super::ClusterSnapshot;
 use crate::components::{EmptyState, Glyph, time_ago, unknown};

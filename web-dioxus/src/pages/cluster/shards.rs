@@ -12,9 +12,9 @@ pub(super) fn Shards(snapshot: ClusterSnapshot) -> Element {
             div { class: "card-head", h2 { id: "shards-title", "Shards" } }
             ul { class: "legend", aria_label: "Shards per node",
                 for node in snapshot.live() {
-                    li { key: "{node.row.id}",
-                        span { class: "node-mark node-{snapshot.tone(node.row.id).unwrap_or_default()}", aria_hidden: "true" }
-                        "{node.row.name} " span { class: "count", "{node.shards}" }
+                    li { key: "{node.info.id}",
+                        span { class: "node-mark node-{snapshot.tone(node.info.id).unwrap_or_default()}", aria_hidden: "true" }
+                        "{node.info.name} " span { class: "count", "{node.shards}" }
                     }
                 }
                 if free > 0 {

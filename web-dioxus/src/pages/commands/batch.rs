@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use actors::services::BatchDetails;
 use dioxus::prelude::*;
 use domain::CommandBatchId;
 use domain::access::Permission;
 use domain::action::ActionKind;
-use domain::command::{CommandState, Path};
+use domain::command::{CommandCursor, CommandQuery, CommandState, CommandView, Path};
 use serde_json::Value;
-use store::{CommandCursor, CommandQuery, CommandRow};
+use services::BatchDetails;
 
 use super::NotAllowed;
 use crate::commands_url::{BatchUrl, CommandsUrl};
@@ -19,6 +18,7 @@ use crate::components::command_widgets::{
 };
 use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
 use crate::context::use_session;
+use crate::filter_text::matching_text;
 use crate::format;
 use crate::navigation::use_title;
 use crate::polling::use_paced_polling;
@@ -90,11 +90,7 @@ fn target_text(target: &str) -> String {
     if let Some(count) = target.get("ids").and_then(Value::as_u64) {
         return format!("{} selected", format::count(usize::try_from(count).unwrap_or(usize::MAX), "device", "devices"));
     }
-    let conditions = target.get("filter").and_then(Value::as_object).into_iter().flatten();
-    let said: Vec<_> = conditions
-        .map(|(name, value)| format!("{} {}", name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect();
-    if said.is_empty() { "all devices".into() } else { format!("all devices with {}", said.join(", ")) }
+    matching_text(target.get("filter").unwrap_or(&Value::Null))
 }
 
 /// Devices that got nothing: id, name and why.
@@ -213,7 +209,7 @@ fn Items(id: CommandBatchId, query: BatchUrl, onchange: EventHandler<()>) -> Ele
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, query, after),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandView>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (id, query, after): (_, BatchUrl, _)| async move {
             let query = CommandQuery { batch: Some(id), state: query.state, ..CommandQuery::default() };
             let (rows, next) = system.commands.list(&principal, &query, after, Some(PAGE)).await?;
@@ -300,7 +296,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_reads_as_words() {
         assert_eq!(target_text(r#"{"ids":1200}"#), "1,200 devices selected");
-        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20, tag till");
+        assert_eq!(target_text(r#"{"filter":{"battery_below":"20","tag":"till"}}"#), "all devices with battery below 20 %, tag till");
         assert_eq!(target_text(r#"{"filter":{}}"#), "all devices");
     }
 

@@ -1,9 +1,9 @@
 //! Batches, newest first, each with how far it got.
 
-use actors::services::BatchDetails;
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::{CommandBatchId, Timestamp};
+use services::BatchDetails;
 
 use crate::components::command_widgets::{action_named, batch_bar, batch_counts, params_line, percent_finished, poll_interval};
 use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};

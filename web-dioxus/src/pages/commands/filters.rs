@@ -7,7 +7,7 @@ use domain::command::CommandState;
 use domain::query::{DeviceFilter, Sort};
 
 use crate::commands_url::CommandsUrl;
-use crate::components::command_widgets::{action_title, state_text};
+use crate::components::command_widgets::state_text;
 use crate::components::{Glyph, icon};
 use crate::context::{Session, use_session};
 use crate::route::Route;
@@ -74,7 +74,7 @@ pub(super) fn Filters(query: CommandsUrl) -> Element {
                 onchange: move |event| go.call(CommandsUrl { action: ActionKind::parse("action", &event.value()).ok(), ..of_action.clone() }),
                 option { value: "", selected: query.action.is_none(), "Action: any" }
                 for kind in ActionKind::ALL {
-                    option { key: "{kind.as_str()}", value: kind.as_str(), selected: query.action == Some(kind), {action_title(kind)} }
+                    option { key: "{kind.as_str()}", value: kind.as_str(), selected: query.action == Some(kind), {kind.spec().title} }
                 }
             }
             // Keyed, so that a field shows what the address says.

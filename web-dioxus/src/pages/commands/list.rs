@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dioxus::prelude::*;
 use domain::action::ActionKind;
-use store::{CommandCursor, CommandQuery, CommandRow};
+use domain::command::{CommandCursor, CommandQuery, CommandView};
 
 use super::filters::Filters;
 use crate::commands_url::{CommandsUrl, CommandsView};
@@ -22,7 +22,7 @@ pub(super) fn List(query: CommandsUrl) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (query.clone(), after),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandView>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (query, after): (CommandsUrl, _)| async move {
             let query = CommandQuery {
                 device: query.device,

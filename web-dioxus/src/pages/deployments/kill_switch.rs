@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actors::services::FlagState;
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::deployment::BlockReason;
 use domain::flag::{Flag, Flags};
+use services::FlagState;
 
 use crate::components::deployment_widgets::blocked_text;
 use crate::components::{Confirm, Glyph, icon, time_ago};

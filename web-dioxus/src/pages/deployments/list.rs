@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actors::services::{DeploymentCursor, DeploymentDetails};
 use dioxus::prelude::*;
 use domain::Timestamp;
 use domain::access::Permission;
-use store::DeploymentQuery;
+use domain::deployment::DeploymentQuery;
+use services::{DeploymentCursor, DeploymentDetails};
 
 use crate::components::deployment_widgets::{
     deployment_badge, deployment_bar, deployment_counts, devices, open, percent_finished, poll_interval,
@@ -33,7 +33,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (query, after),
-        |(rows, _): &Page| poll_interval(rows.iter().any(|details| details.row.finished_at.is_none())).max(REREAD),
+        |(rows, _): &Page| poll_interval(rows.iter().any(|details| details.deployment.finished_at.is_none())).max(REREAD),
         |system, principal, (query, after): (DeploymentsUrl, _)| async move {
             let query = DeploymentQuery { state: query.state, ..DeploymentQuery::default() };
             system.deployments.list(&principal, &query, after, Some(PAGE)).await
@@ -66,7 +66,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
                     rsx! {
                         ul { class: "batches", aria_label: "Deployments",
                             for details in rows.iter() {
-                                DeploymentRow { key: "{details.row.id}", details: details.clone(), now }
+                                DeploymentRow { key: "{details.deployment.id}", details: details.clone(), now }
                             }
                         }
                         Pager { page: before.read().len(), more: next.is_some(),
@@ -84,7 +84,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
 
 #[component]
 fn DeploymentRow(details: DeploymentDetails, now: Timestamp) -> Element {
-    let row = &details.row;
+    let row = &details.deployment;
     let unfinished = row.finished_at.is_none();
     let phase = match row.phase {
         domain::deployment::Phase::Canary => "canary",

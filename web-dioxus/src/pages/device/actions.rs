@@ -1,11 +1,11 @@
 //! What can be done with a device.
 
-use actors::services::DeviceDetails;
 use dioxus::core::spawn_forever;
 use dioxus::prelude::*;
 use domain::ServiceError;
 use domain::access::Permission;
 use domain::device::DeviceView;
+use services::DeviceDetails;
 
 use super::all_devices;
 use super::edit::Edit;

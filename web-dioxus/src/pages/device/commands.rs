@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dioxus::prelude::*;
 use domain::DeviceId;
-use store::{CommandCursor, CommandQuery, CommandRow};
+use domain::command::{CommandCursor, CommandQuery, CommandView};
 
 use crate::components::command_rows::{CommandRows, RowLabel};
 use crate::components::command_widgets::poll_interval;
@@ -21,7 +21,7 @@ pub(super) fn Commands(id: DeviceId, sent: u32) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, after, sent),
-        |(rows, _): &(Arc<Vec<CommandRow>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
+        |(rows, _): &(Arc<Vec<CommandView>>, _)| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, (id, after, _)| async move {
             let query = CommandQuery { device: Some(id), ..CommandQuery::default() };
             let (rows, next) = system.commands.list(&principal, &query, after, Some(PAGE)).await?;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use actors::System;
 use dioxus::prelude::*;
 use domain::access::Principal;
 use domain::device::{DeviceIdentity, MonitoredApp};
 use domain::edit::{DevicePatch, LabelChange};
 use domain::{DeviceId, Invalid, ServiceError};
+use services::System;
 
 use crate::components::form::{FormDialog, TextField, labels_of, some_of, text_of, use_submission};
 use crate::context::use_session;

@@ -7,7 +7,7 @@ use domain::event::EventKind;
 use domain::query::PAGE_MAX;
 use domain::{DeviceId, Timestamp};
 use serde_json::Value;
-use store::StoredEvent;
+use services::EventView;
 
 use crate::components::{Glyph, LocalTime, Problem, Skeleton, icon, local_time, time_ago};
 use crate::format;
@@ -104,7 +104,7 @@ pub(super) fn Events(id: DeviceId) -> Element {
 }
 
 #[component]
-fn EventRow(event: StoredEvent, ago: String) -> Element {
+fn EventRow(event: EventView, ago: String) -> Element {
     // One of a later build has a name and no words yet.
     let kind = EventKind::parse("kind", &event.kind).ok();
     let (glyph, tone) = kind.map_or((Glyph::Check, ""), icon_and_tone);

@@ -10,11 +10,11 @@ mod send;
 
 use std::time::Duration;
 
-use actors::services::DeviceDetails;
 use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::access::Permission;
 use domain::device::{Connectivity, DeviceView};
+use services::DeviceDetails;
 
 use crate::components::{CopyButton, EmptyState, Glyph, Go, labels, status_dot, time_ago};
 use crate::context::use_session;

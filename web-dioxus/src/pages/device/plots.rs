@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::DeviceHistory;
 use chrono::TimeDelta;
 use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::heartbeat::Transport;
-use domain::history::{HistoryRequest, Point, Summary, TransportShares};
+use domain::history::{CHARTS, HistoryRequest, Point, Summary, TransportShares};
+use services::DeviceHistory;
 
 use crate::components::chart::{LineChart, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
 use crate::components::{Go, Problem};
@@ -83,26 +83,11 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
     let step = TimeDelta::seconds(plan.step_s);
     // A device that is silent for less than this counts as online all the while.
     let window = Window { from: plan.from, to: plan.to, step, gap: (offline_after + step).max(step * 3 / 2) };
-    let measured = |measure: fn(&Point) -> Option<Summary>| -> Rc<Vec<Sample>> {
-        let sample =
-            |point: &Point| measure(point).map(|Summary { min, avg, max }| Sample { at: point.at, low: min, value: avg, high: max });
-        Rc::new(history.points.iter().filter_map(sample).collect())
-    };
-    let battery = measured(|point| point.battery_pct);
-    let temperature = measured(|point| point.battery_temperature_c);
-    let memory = measured(|point| point.ram_available_mb);
-    let storage = measured(|point| point.storage_free_mb);
-    let highest = |samples: &[Sample]| samples.iter().map(|sample| sample.high).fold(0.0, f64::max);
-    let lowest = temperature.iter().map(|sample| sample.low).fold(f64::INFINITY, f64::min);
-    let temperature_scale = Scale::around(lowest, highest(&temperature), Unit::Celsius, 4);
-    let (memory_scale, storage_scale) =
-        (Scale::from_zero(highest(&memory), Unit::Mebibytes, 4), Scale::from_zero(highest(&storage), Unit::Mebibytes, 4));
     rsx! {
         div { class: "plots",
-            One { title: "Battery", testid: "plot-battery", tone: "accent", samples: battery, window, scale: Scale::percent() }
-            One { title: "Battery temperature", testid: "plot-temperature", tone: "warn", filled: false, samples: temperature, window, scale: temperature_scale }
-            One { title: "Memory available", testid: "plot-memory", tone: "second", samples: memory, window, scale: memory_scale }
-            One { title: "Storage free", testid: "plot-storage", tone: "third", samples: storage, window, scale: storage_scale }
+            for (n, chart) in CHARTS.iter().enumerate() {
+                Measured { key: "{chart.name}", n, history: Rc::clone(&history), window }
+            }
             div { class: "plot",
                 h3 { "Network" }
                 Strip { title: "Network", testid: "plot-network", states: NETWORKS.map(|network| (format::transport(network).to_owned(), format::transport_tone(network))).to_vec(), spans: Rc::new(spans(&history.points)), window }
@@ -115,17 +100,38 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
     }
 }
 
+/// The plot of a measure of the telemetry table.
+#[component]
+fn Measured(n: usize, history: Rc<DeviceHistory>, window: Window) -> Element {
+    let Some(chart) = CHARTS.get(n) else { return rsx! {} };
+    let sample = |point: &Point| {
+        let Summary { min, avg, max } = (chart.summary)(point)?;
+        Some(Sample { at: point.at, low: min, value: avg, high: max })
+    };
+    let samples: Vec<_> = history.points.iter().filter_map(sample).collect();
+    let scale = scale(chart.unit, &samples);
+    // A line that does not begin at zero has no area below it.
+    let filled = chart.unit != domain::telemetry::Unit::Celsius;
+    rsx! {
+        One { title: "{chart.label}", testid: "plot-{chart.name}", tone: chart.tone, filled, samples: Rc::new(samples), window, scale }
+    }
+}
+
+fn scale(unit: domain::telemetry::Unit, samples: &[Sample]) -> Scale {
+    use domain::telemetry::Unit as Of;
+    let highest = samples.iter().map(|sample| sample.high).fold(0.0, f64::max);
+    let lowest = samples.iter().map(|sample| sample.low).fold(f64::INFINITY, f64::min);
+    match unit {
+        Of::Percent => Scale::percent(),
+        Of::Celsius => Scale::around(lowest, highest, Unit::Celsius, 4),
+        Of::Mebibytes => Scale::from_zero(highest, Unit::Mebibytes, 4),
+        Of::None | Of::Seconds | Of::Degrees | Of::Meters | Of::Count => Scale::from_zero(highest, Unit::Count, 4),
+    }
+}
+
 /// A plot of one measure; the band shows what it varied between within a step.
 #[component]
-fn One(
-    title: String,
-    testid: String,
-    tone: &'static str,
-    #[props(default = true)] filled: bool,
-    samples: Rc<Vec<Sample>>,
-    window: Window,
-    scale: Scale,
-) -> Element {
+fn One(title: String, testid: String, tone: &'static str, filled: bool, samples: Rc<Vec<Sample>>, window: Window, scale: Scale) -> Element {
     let last = samples.last().map(|sample| scale.format(sample.value));
     rsx! {
         div { class: "plot",
@@ -164,19 +170,15 @@ fn online(points: &[Point]) -> Vec<TimeSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::history::{Measures, Shares};
 
     fn point(minute: i64, online_share: f64, transports: Option<TransportShares>) -> Point {
         Point {
             at: chrono::DateTime::from_timestamp(1_780_000_000 + minute * 60, 0).unwrap(),
             heartbeats: 1,
             online_share,
-            battery_pct: None,
-            battery_temperature_c: None,
-            ram_available_mb: None,
-            ram_pressure_pct: None,
-            storage_free_mb: None,
-            charging_share: None,
-            net_validated_share: None,
+            measures: Measures::default(),
+            shares: Shares::default(),
             transports,
         }
     }

@@ -3,6 +3,7 @@
 use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, WatchedApp};
+use domain::telemetry::{FIELDS, Field, Page, Section};
 
 use crate::components::{Glyph, app_badge, icon};
 use crate::context::use_session;
@@ -62,23 +63,47 @@ pub(super) fn About(view: DeviceView, clock: String, telemetry: Telemetry) -> El
             Facts { title: "System",
                 Fact { name: "Model", value: view.model().map(str::to_owned) }
                 Fact { name: "Manufacturer", value: t.manufacturer.clone().or_else(|| view.identity.manufacturer.clone()) }
-                Fact { name: "Android", value: versioned(t.android_version.as_deref(), t.sdk_int.map(i64::from), "API") }
-                Fact { name: "Security patch", value: t.patch_level.clone() }
-                Fact { name: "Build", value: t.build_id.clone() }
-                Fact { name: "Uptime", value: t.uptime_s.map(format::duration) }
+                Listed { section: Section::System, telemetry: telemetry.clone() }
                 Fact { name: "Clock", value: Some(clock) }
             }
-            Facts { title: "Agent",
-                Fact { name: "Version", value: versioned(t.app_version.as_deref(), t.agent_version_code, "code") }
-                Fact { name: "Device owner", value: Some(format::yes_no(t.is_device_owner).to_owned()) }
-                Fact { name: "Exempt from Doze", value: Some(format::yes_no(t.doze_whitelisted).to_owned()) }
-                Fact { name: "Battery optimization off", value: Some(format::yes_no(t.power_ok).to_owned()) }
-                Fact { name: "Queued heartbeats", value: t.queue_depth.map(|depth| format::number(u64::from(depth.unsigned_abs()))) }
-                Fact { name: "Network validated", value: Some(format::yes_no(t.net_validated).to_owned()) }
-                Fact { name: "Metered", value: Some(format::yes_no(t.metered).to_owned()) }
-                Fact { name: "In a call", value: Some(format::yes_no(t.in_call).to_owned()) }
-            }
+            Facts { title: "Agent", Listed { section: Section::Agent, telemetry: telemetry.clone() } }
     }
+}
+
+/// The fields that the telemetry table lists in this section.
+#[component]
+fn Listed(section: Section, telemetry: Telemetry) -> Element {
+    rsx! {
+        for (name, value) in listed(section, &telemetry) {
+            Fact { key: "{name}", name: "{name}", value }
+        }
+    }
+}
+
+/// Names and values of the fields of a section.
+fn listed(section: Section, telemetry: &Telemetry) -> Vec<(&'static str, Option<String>)> {
+    let value = |field: &Field| (field.get)(telemetry).map(|reading| format::reading(reading, field.unit));
+    let at = |(at, field): (usize, &'static Field)| {
+        // Its own value, and those that the table has in brackets behind it.
+        let behind = FIELDS[at + 1..].iter().map_while(|field| match field.page {
+            Page::Behind(words) => Some((words, value(field))),
+            _ => None,
+        });
+        let behind: Vec<_> = behind.filter_map(|(words, value)| Some(format!("{words} {}", value?))).collect();
+        let shown = match (value(field), behind.join(", ")) {
+            (value, behind) if behind.is_empty() => value,
+            (Some(value), behind) => Some(format!("{value} ({behind})")),
+            (None, behind) => Some(behind),
+        };
+        (field.label, shown)
+    };
+    let listed = FIELDS.iter().enumerate().filter(|(_, field)| field.page == Page::Listed(section));
+    // An opt-in reading is not missed where nobody asked for it.
+    listed
+        .map(|(n, field)| (field, at((n, field))))
+        .filter(|(field, (_, value))| field.opt_in.is_none() || value.is_some())
+        .map(|(_, row)| row)
+        .collect()
 }
 
 /// One reading, large.
@@ -156,16 +181,6 @@ fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-/// A version and the number behind it: "13 (API 33)".
-fn versioned(name: Option<&str>, code: Option<i64>, what: &str) -> Option<String> {
-    match (name, code) {
-        (Some(name), Some(code)) => Some(format!("{name} ({what} {code})")),
-        (Some(name), None) => Some(name.to_owned()),
-        (None, Some(code)) => Some(format!("{what} {code}")),
-        (None, None) => None,
-    }
-}
-
 /// How the device's clock compares with the server's.
 pub(super) fn clock_text(last: &LastStatus) -> String {
     let Some(device_time) = last.device_time else { return unknown() };
@@ -183,10 +198,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_show_what_is_known() {
-        assert_eq!(versioned(Some("13"), Some(33), "API").as_deref(), Some("13 (API 33)"));
-        assert_eq!(versioned(None, Some(33), "API").as_deref(), Some("API 33"));
-        assert_eq!(versioned(None, None, "API"), None);
+    fn a_section_shows_what_is_known() {
+        let shown = |telemetry: &Telemetry| {
+            let all = [listed(Section::System, telemetry), listed(Section::Agent, telemetry)].concat();
+            all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&Telemetry::default()), []);
+        assert_eq!(shown(&Telemetry { sdk_int: Some(33), ..Telemetry::default() }), [("Android", "API 33".to_owned())]);
+        let told = Telemetry {
+            android_version: Some("13".into()),
+            sdk_int: Some(33),
+            uptime_s: Some(90_000),
+            app_version: Some("1.4.0".into()),
+            metered: Some(false),
+            queue_depth: Some(1_234),
+            cpu_load_pct: Some(37),
+            location_lat: Some(52.520008),
+            location_accuracy_m: Some(12.5),
+            ..Telemetry::default()
+        };
+        let wanted = [
+            ("Android", "13 (API 33)"),
+            ("Uptime", "1 d 1 h"),
+            ("Processor load", "37 %"),
+            ("Latitude", "52.520008°"),
+            ("Location accuracy", "12.5 m"),
+            ("Version", "1.4.0"),
+            ("Metered", "No"),
+            ("Queued heartbeats", "1,234"),
+        ];
+        assert_eq!(shown(&told), wanted.map(|(name, value)| (name, value.to_owned())));
     }
 
     #[test]

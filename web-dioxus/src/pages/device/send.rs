@@ -2,19 +2,16 @@
 
 use std::rc::Rc;
 
-use actors::services::CommandRequest;
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::action::ActionKind;
-use domain::{CommandId, DeviceId, ServiceError};
-use store::CommandRow;
+use domain::command::CommandView;
+use domain::{CommandId, DeviceId};
+use services::CommandRequest;
 
-use crate::components::action_form::{
-    ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, expiry_choices, has_fields, use_command_limits,
-};
+use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, expiry_choices, fields_of, use_command_limits};
 use crate::components::command_rows::Cancel;
-use crate::components::command_widgets::{
-    action_glyph, action_hint, action_named, action_title, consequence, params_line, poll_interval, progress_text, steps,
-};
+use crate::components::command_widgets::{action_glyph, action_hint, action_named, params_line, poll_interval, progress_text, steps};
 use crate::components::form::{FormDialog, use_submission};
 use crate::components::{Confirm, Glyph, icon};
 use crate::context::use_session;
@@ -68,7 +65,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
                     onsent.call(());
                 }
                 // The field is to blame, so it is shown.
-                (None, Some(_)) if has_fields(kind) => stage.set(Some(Stage::Fields(kind))),
+                (None, Some(_)) if !kind.spec().params.is_empty() => stage.set(Some(Stage::Fields(kind))),
                 (None, invalid) => {
                     if let Some(invalid) = invalid {
                         toasts.bad(labeled(&invalid));
@@ -81,7 +78,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
     let chosen = move |kind: ActionKind| {
         submission.reset();
         let fields = Draft::with(&[("expires_in_s", expires.peek().as_str())]);
-        if has_fields(kind) {
+        if !kind.spec().params.is_empty() {
             draft.set(fields);
             stage.set(Some(Stage::Fields(kind)));
         } else {
@@ -129,10 +126,10 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
                 for kind in kinds {
                     button {
                         key: "{kind.as_str()}", class: if kind.asks_first() { "button danger-quiet" } else { "button" }, r#type: "button", title: action_hint(kind),
-                        aria_haspopup: (has_fields(kind) || kind.asks_first()).then_some("dialog"), "data-testid": "action-{kind.as_str()}",
+                        aria_haspopup: (!kind.spec().params.is_empty() || kind.asks_first()).then_some("dialog"), "data-testid": "action-{kind.as_str()}",
                         onclick: { let mut chosen = chosen; move |_| chosen(kind) },
-                        {icon(action_glyph(kind))} {action_title(kind)}
-                        if has_fields(kind) { "…" }
+                        {icon(action_glyph(kind))} {kind.spec().title}
+                        if !kind.spec().params.is_empty() { "…" }
                     }
                 }
             }
@@ -163,27 +160,14 @@ fn Fields(
 ) -> Element {
     let action = if kind.asks_first() { "Continue" } else { "Send" };
     rsx! {
-        FormDialog { title: "{action_title(kind)} on {alias}", action, busy: submission.busy(), focus: submission.focus(), onsubmit: onfilled, onclose,
+        FormDialog { title: "{kind.spec().title} on {alias}", action, busy: submission.busy(), focus: submission.focus(), onsubmit: onfilled, onclose,
             p { class: "muted", {action_hint(kind)} }
             ActionFields { kind, draft: draft.clone(), packages, submission }
             ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "expires unrun if not delivered by then", submission }
-            if let Some(problem) = submission.other_error(&FIELDS) {
+            if let Some(problem) = submission.other_error(&fields_of(kind)) {
                 p { class: "field-error", role: "alert", "{problem}" }
             }
         }
-    }
-}
-
-/// What somebody is asked before it is sent.
-fn question(kind: ActionKind, alias: &str, draft: &Draft) -> String {
-    let about = |field: &str| draft.some(field).unwrap_or_default();
-    match kind {
-        ActionKind::Reboot => format!("Reboot {alias}?"),
-        ActionKind::Lock => format!("Lock the screen of {alias}?"),
-        ActionKind::ClearAppData => format!("Clear the data of {} on {alias}?", about("params.package")),
-        ActionKind::Exec => format!("Run {} on {alias}?", about("params.name")),
-        ActionKind::RotateKey => format!("Rotate the key of {alias}?"),
-        _ => format!("{} on {alias}?", action_title(kind)),
     }
 }
 
@@ -199,11 +183,11 @@ fn ConfirmSend(
     onclose: EventHandler<()>,
 ) -> Element {
     let kind = request.action.kind();
-    let title = question(kind, &alias, &draft);
+    let title = kind.spec().question(&alias, |name| draft.some(kind.spec().param(name).map_or("", |spec| spec.field)).unwrap_or_default());
     let lasts = request.expires_in_s.unwrap_or(limits.expires_default_s);
     rsx! {
-        Confirm { title, action: action_title(kind), busy, onconfirm, onclose,
-            p { strong { "{alias}" } ": " {consequence(kind)} }
+        Confirm { title, action: kind.spec().title, busy, onconfirm, onclose,
+            p { strong { "{alias}" } ": " {kind.spec().consequence()} }
             if lasts > 0 {
                 p { "If the device is offline, the command runs when it is back online within {format::duration(lasts)}." }
             }
@@ -216,7 +200,7 @@ fn ConfirmSend(
 fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element {
     let rows = use_paced_polling(
         sent.clone(),
-        |rows: &Vec<CommandRow>| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
+        |rows: &Vec<CommandView>| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
         |system, principal, sent: Vec<CommandId>| async move {
             let mut rows = Vec::new();
             for id in sent {
@@ -225,12 +209,12 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
             Ok(rows)
         },
     );
-    let mut canceling = use_signal(|| None::<CommandRow>);
+    let mut canceling = use_signal(|| None::<CommandView>);
     if sent.is_empty() {
         return rsx! {};
     }
     let reading = rows.read();
-    let shown: Rc<Vec<CommandRow>> = reading.value.unwrap_or_default();
+    let shown: Rc<Vec<CommandView>> = reading.value.unwrap_or_default();
     rsx! {
         ul { class: "outcomes", aria_label: "Outcomes", aria_live: "polite",
             for row in shown.iter().filter(|row| sent.contains(&row.id)).cloned() {
@@ -252,7 +236,7 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
 }
 
 #[component]
-fn Outcome(row: CommandRow, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandRow>) -> Element {
+fn Outcome(row: CommandView, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandView>) -> Element {
     let (id, progress, asked) = (row.id, row.progress, row.clone());
     let params = params_line(&row.params);
     let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {
@@ -278,20 +262,5 @@ fn Outcome(row: CommandRow, onforget: EventHandler<CommandId>, oncancel: EventHa
                 p { class: "outcome-message", "data-testid": "outcome-message", "{message}" }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_names_the_device_and_what_it_is_about() {
-        let draft = Draft::with(&[("params.package", "com.example.kiosk"), ("params.name", "logs")]);
-        for kind in ActionKind::ALL.into_iter().filter(|kind| kind.asks_first()) {
-            assert!(question(kind, "till-1", &draft).contains("till-1"), "{kind:?}");
-        }
-        assert_eq!(question(ActionKind::ClearAppData, "till-1", &draft), "Clear the data of com.example.kiosk on till-1?");
-        assert_eq!(question(ActionKind::Exec, "till-1", &draft), "Run logs on till-1?");
     }
 }

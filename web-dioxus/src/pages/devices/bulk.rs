@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use actors::services::{BulkOutcome, BulkRequest, BulkTarget};
 use dioxus::prelude::*;
 use domain::bulk::{BulkAction, Decision};
 use domain::edit::{DevicePatch, LabelChange};
 use domain::{DeviceId, Invalid, ServiceError};
+use services::{BulkOutcome, BulkRequest, BulkTarget};
 
 use crate::components::form::{FormDialog, TextField, labels_of, text_of, use_submission};
 use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use actors::System;
-use actors::services::DeviceDetails;
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
+use domain::device::DeviceListScope;
 use domain::query::{DeviceFilter, PAGE_MAX, Sort};
 use domain::{DeviceId, Invalid, ServiceError};
+use services::DeviceDetails;
+use services::System;
 use std::sync::Arc;
-use store::DeviceListScope;
 
 use crate::components::form::{FormDialog, TextField, some_of, use_submission};
 use crate::components::{EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};

@@ -1,25 +1,23 @@
 //! What narrows the devices down: a search field and a choice for each property.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use dioxus::prelude::*;
-use domain::device::{AppStatus, Connectivity};
+use domain::query::{FILTER_TEXT_MAX_CHARS, FilterKey, FilterKind, FilterValue};
 
 use super::DevicesState;
-use crate::components::device_widgets::{app_text, connectivity_text};
 use crate::components::{Glyph, icon};
 use crate::context::use_session;
 use crate::fleet_watch::Digest;
+use crate::format;
 use crate::sampling::ticks;
 use crate::url_state;
 
 /// How often the values to choose from are looked at.
 const CHOICES_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
-/// Charges to choose from.
-const BATTERY_LIMITS: [i16; 4] = [10, 20, 50, 80];
-
 #[component]
 pub(super) fn Filters(state: DevicesState) -> Element {
     let session = use_session();
@@ -32,11 +30,7 @@ pub(super) fn Filters(state: DevicesState) -> Element {
                 ticks.tick().await;
                 let new = watch.digest().await;
                 // What needs attention is in there too, and changes more often than what can be chosen.
-                let same = {
-                    let known = choices.peek();
-                    known.tags == new.tags && known.groups == new.groups && known.versions == new.versions && known.models == new.models
-                };
-                if !same {
+                if choices.peek().values != new.values {
                     choices.set(new);
                 }
             }
@@ -45,44 +39,29 @@ pub(super) fn Filters(state: DevicesState) -> Element {
     let url = state.url.read();
     let filter = &url.filter;
     let choices = choices.read();
-    let statuses = [Connectivity::Online, Connectivity::Offline, Connectivity::NeverSeen]
-        .map(|status| (status.as_str().to_owned(), connectivity_text(status).to_owned()));
-    let app_states = AppStatus::ALL.map(|status| (status.as_str().to_owned(), app_text(status).to_owned()));
-    let mut limits = BATTERY_LIMITS.to_vec();
-    limits.extend(filter.battery_below.filter(|limit| !BATTERY_LIMITS.contains(limit)));
-    limits.sort_unstable();
-    let limits: Vec<_> = limits.iter().map(|limit| (limit.to_string(), format!("Below {limit} %"))).collect();
+    let fields = FilterKey::ALL.iter().map(|key| {
+        let (key, spec) = (*key, key.spec());
+        let chosen = filter.value(key).map(|value| value.to_string());
+        let values = match &spec.kind {
+            FilterKind::Search => {
+                return rsx! {
+                    SearchField { key: "{spec.name}", filter: key, text: chosen.unwrap_or_default(), onsearch: move |text: String| state.adjust(|url| url_state::set_text(&mut url.filter, key, &text)) }
+                };
+            }
+            FilterKind::Choice { choices } => choices().into_iter().map(|(name, title)| (name.to_owned(), title.to_owned())).collect(),
+            FilterKind::Exact { .. } => named(choices.values.get(&key).map_or(&[], Vec::as_slice), chosen.as_ref()),
+            FilterKind::Below { offered, unit, .. } => limits(offered, unit, filter.value(key)),
+        };
+        rsx! {
+            Choice {
+                key: "{spec.name}", name: spec.url_name, label: spec.label, chosen, values,
+                onchoose: move |value: String| state.go(|url| url_state::set_text(&mut url.filter, key, &value)),
+            }
+        }
+    });
     rsx! {
         div { class: "filters", role: "search", aria_label: "Filter the devices",
-            SearchField { text: filter.text.clone().unwrap_or_default(), onsearch: move |text: String| state.adjust(|url| url.filter.text = some(text)) }
-            Choice {
-                name: "status", label: "Status", chosen: filter.connectivity.map(|status| status.as_str().to_owned()), values: statuses.to_vec(),
-                onchoose: move |value: String| state.go(|url| url.filter.connectivity = url_state::connectivity(&value)),
-            }
-            Choice {
-                name: "battery_below", label: "Battery", chosen: filter.battery_below.map(|limit| limit.to_string()), values: limits,
-                onchoose: move |value: String| state.go(|url| url.filter.battery_below = value.parse().ok()),
-            }
-            Choice {
-                name: "app", label: "App", chosen: filter.app_status.map(|status| status.as_str().to_owned()), values: app_states.to_vec(),
-                onchoose: move |value: String| state.go(|url| url.filter.app_status = url_state::app_status(&value)),
-            }
-            Choice {
-                name: "tag", label: "Tag", chosen: filter.tag.clone(), values: named(&choices.tags, filter.tag.as_ref()),
-                onchoose: move |value: String| state.go(|url| url.filter.tag = some(value)),
-            }
-            Choice {
-                name: "group", label: "Group", chosen: filter.group.clone(), values: named(&choices.groups, filter.group.as_ref()),
-                onchoose: move |value: String| state.go(|url| url.filter.group = some(value)),
-            }
-            Choice {
-                name: "version", label: "Version", chosen: filter.app_version.clone(), values: named(&choices.versions, filter.app_version.as_ref()),
-                onchoose: move |value: String| state.go(|url| url.filter.app_version = some(value)),
-            }
-            Choice {
-                name: "model", label: "Model", chosen: filter.model.clone(), values: named(&choices.models, filter.model.as_ref()),
-                onchoose: move |value: String| state.go(|url| url.filter.model = some(value)),
-            }
+            {fields}
             if url.conditions() > 0 {
                 button { class: "button quiet", r#type: "button", "data-testid": "clear-filters", onclick: move |_| state.go(|url| url.filter = Default::default()),
                     {icon(Glyph::Close)} "Clear"
@@ -92,8 +71,14 @@ pub(super) fn Filters(state: DevicesState) -> Element {
     }
 }
 
-fn some(value: String) -> Option<String> {
-    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+/// Limits to choose from, in order; the chosen one is always among them.
+fn limits(offered: &[i64], unit: &str, chosen: Option<FilterValue>) -> Vec<(String, String)> {
+    let chosen = chosen.and_then(|value| match value {
+        FilterValue::Number(number) => Some(number),
+        FilterValue::Text(_) => None,
+    });
+    let all: BTreeSet<i64> = offered.iter().copied().chain(chosen).collect();
+    all.into_iter().map(|limit| (limit.to_string(), format!("Below {} {unit}", format::number(limit.unsigned_abs())))).collect()
 }
 
 /// Values under their own name; what is chosen is always among them.
@@ -122,7 +107,8 @@ fn Choice(name: String, label: String, chosen: Option<String>, values: Vec<(Stri
 /// The search field. It holds what is typed; only a change that did not come
 /// from typing puts a new field in its place.
 #[component]
-fn SearchField(text: String, onsearch: EventHandler<String>) -> Element {
+fn SearchField(filter: FilterKey, text: String, onsearch: EventHandler<String>) -> Element {
+    let spec = filter.spec();
     struct Typed {
         text: String,
         generation: u64,
@@ -142,9 +128,9 @@ fn SearchField(text: String, onsearch: EventHandler<String>) -> Element {
             for generation in [generation] {
                 input {
                     key: "{generation}",
-                    r#type: "search", name: "q", "data-search": "1", "data-debounce-ms": "200", initial_value: "{text}",
-                    placeholder: "Search alias, model or id", aria_label: "Search alias, model or id", title: "Press / to search",
-                    autocomplete: "off", spellcheck: "false", maxlength: "200",
+                    r#type: "search", name: spec.url_name, "data-search": "1", "data-debounce-ms": "200", initial_value: "{text}",
+                    placeholder: spec.label, aria_label: spec.label, title: "Press / to search",
+                    autocomplete: "off", spellcheck: "false", maxlength: FILTER_TEXT_MAX_CHARS as i64,
                     oninput: {
                         let typed = typed.clone();
                         move |event: FormEvent| {
@@ -171,5 +157,9 @@ mod tests {
         assert_eq!(shown(None), ["a", "b"]);
         assert_eq!(shown(Some("b")), ["a", "b"]);
         assert_eq!(shown(Some("z")), ["z", "a", "b"]);
+        let offered = |chosen: Option<i64>| limits(&[500, 2000], "MB", chosen.map(FilterValue::Number));
+        let below = |limit: &str, text: &str| (limit.to_owned(), text.to_owned());
+        assert_eq!(offered(Some(500)), [below("500", "Below 500 MB"), below("2000", "Below 2,000 MB")]);
+        assert_eq!(offered(Some(700))[1], below("700", "Below 700 MB"));
     }
 }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actors::services::{ImportReport, RowChange};
 use dioxus::prelude::*;
 use domain::access::Permission;
+use services::{ImportReport, RowChange};
 
 use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
 use crate::context::{explain, use_session};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use dioxus::prelude::*;
 use domain::SavedFilterId;
 use domain::query::DeviceFilter;
-use store::SavedFilter;
+use domain::saved_filter::SavedFilter;
+use services::FilterRequest;
 
 use super::DevicesState;
 use crate::components::form::{FormDialog, TextField, text_of, use_submission};
@@ -16,7 +17,6 @@ use crate::polling::{Polling, use_polling};
 use crate::route::Route;
 use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
-use actors::services::FilterRequest;
 
 /// How often the list is read again: others share filters too.
 const REREAD: Duration = Duration::from_secs(30);

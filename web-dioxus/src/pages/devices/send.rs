@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use actors::services::{BatchRequest, BulkTarget, CommandRequest, Planned};
 use dioxus::prelude::*;
 use domain::DeviceId;
 use domain::action::ActionKind;
 use domain::command::Path;
+use services::{BatchRequest, BulkTarget, CommandRequest, Planned};
 
-use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, FIELDS, use_command_limits};
-use crate::components::command_widgets::{action_hint, action_title, consequence, refused_text};
+use crate::components::action_form::{ActionFields, CommandLimits, Draft, ExpiryField, fields_of, use_command_limits};
+use crate::components::command_widgets::{action_hint, refused_text};
 use crate::components::form::{Field, FormDialog, Submission, TextField, use_submission};
 use crate::components::{Dialog, Glyph, Problem, Skeleton, icon};
 use crate::context::{explain, use_session};
@@ -131,7 +131,7 @@ fn Compose(
                 select { id: "action", name: "action", aria_describedby: "action-note",
                     onchange: move |event| onkind.call(ActionKind::parse("action", &event.value()).unwrap_or(ActionKind::Ping)),
                     for choice in kinds {
-                        option { key: "{choice.as_str()}", value: choice.as_str(), selected: choice == kind, {action_title(choice)} }
+                        option { key: "{choice.as_str()}", value: choice.as_str(), selected: choice == kind, {choice.spec().title} }
                     }
                 }
             }
@@ -143,7 +143,7 @@ fn Compose(
                 TextField { name: "rate_per_second", label: "Commands/s", value: draft.some("rate_per_second").unwrap_or_default(), placeholder: limits.rate_default.to_string(), hint: "at most {format::number(limits.rate_max.unsigned_abs().into())}; empty: {format::number(limits.rate_default.unsigned_abs().into())}", error: submission.error("rate_per_second") }
                 ExpiryField { chosen: draft.some("expires_in_s").unwrap_or_default(), limits, hint: "counted from the last send", submission }
             }
-            if let Some(problem) = submission.other_error(&[&FIELDS[..], &["rate_per_second"]].concat()) {
+            if let Some(problem) = submission.other_error(&[fields_of(kind), vec!["rate_per_second"]].concat()) {
                 p { class: "field-error", role: "alert", "{problem}" }
             }
         }
@@ -185,7 +185,7 @@ fn Check(
         spawn(async move {
             match session.call(move |system, principal| async move { system.commands.send_many(&principal, batch, None).await }).await {
                 Ok((made, _)) => {
-                    toasts.good(format!("Sending {} to {}.", action_title(kind), devices(made.batch.devices.unsigned_abs() as usize)));
+                    toasts.good(format!("Sending {} to {}.", kind.spec().title, devices(made.batch.devices.unsigned_abs() as usize)));
                     navigator.push(Route::batch(made.batch.id));
                 }
                 Err(error) => {
@@ -205,10 +205,10 @@ fn Check(
     let rate = rate.unwrap_or(limits.rate_default).max(1);
     let lasts_s = count as u64 / u64::from(rate.unsigned_abs());
     rsx! {
-        Dialog { title: "{action_title(kind)}: dry run", wide: true, onclose,
+        Dialog { title: "{kind.spec().title}: dry run", wide: true, onclose,
             div { class: "dialog-body", "data-testid": "send-check",
                 if danger {
-                    p { class: "notice warn", {icon(Glyph::Alert)} span { {consequence(kind)} } }
+                    p { class: "notice warn", {icon(Glyph::Alert)} span { {kind.spec().consequence()} } }
                 }
                 match &*preview.read() {
                     None => rsx! { Skeleton {} },
@@ -276,7 +276,8 @@ fn Plan(planned: Rc<Vec<Planned>>) -> Element {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actors::services::{Expected, RefusalReason};
+    use domain::command::RefusalReason;
+    use services::Expected;
 
     #[test]
     fn every_device_is_counted_once() {

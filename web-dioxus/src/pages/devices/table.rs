@@ -123,7 +123,7 @@ pub(super) fn DevicesTable(state: DevicesState, selects: bool) -> Element {
                 Header { state, column: "alias", title: "Alias", key_: Some(SortKey::Alias) }
                 Header { state, column: "model", title: "Model", key_: None }
                 Header { state, column: "version", title: "Version", key_: None }
-                Header { state, column: "battery", title: "Battery", key_: Some(SortKey::Battery) }
+                Header { state, column: "battery", title: "Battery", key_: Some(SortKey::BATTERY) }
                 Header { state, column: "network", title: "Network", key_: None }
                 Header { state, column: "app", title: "App", key_: None }
                 Header { state, column: "tags", title: "Tags", key_: None }

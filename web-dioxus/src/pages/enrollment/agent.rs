@@ -1,9 +1,9 @@
 //! The agent that new devices get: its version, its signer, where it came from, and how to get one.
 
-use actors::services::{AgentUpdate, EnrollmentAgent, EnrollmentApk};
 use dioxus::prelude::*;
 use enrollment_kit::agent_apk::ApkVersion;
 use enrollment_kit::location::ApkSource;
+use services::{AgentUpdate, EnrollmentAgent, EnrollmentApk};
 
 use crate::components::{CopyButton, EmptyState, Glyph, Problem, Skeleton, icon};
 use crate::format;

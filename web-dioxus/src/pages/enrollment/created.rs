@@ -1,7 +1,7 @@
 //! Newly created tokens, which are shown only once.
 
-use actors::services::NewToken;
 use dioxus::prelude::*;
+use services::NewToken;
 
 use super::CreatedTokens;
 use super::kit::Kit;

@@ -1,10 +1,10 @@
 //! Instructions for newly created tokens: a script per shell, or a QR code.
 
-use actors::services::{EnrollmentCode, Script, ScriptOptions};
 use dioxus::html::{FormValue, Key};
 use dioxus::prelude::*;
 use enrollment_kit::qr::Wifi;
 use enrollment_kit::quote::Shell;
+use services::{EnrollmentCode, Script, ScriptOptions};
 
 use super::CreatedTokens;
 use crate::components::{Glyph, icon};

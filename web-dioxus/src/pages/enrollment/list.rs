@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::System;
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
-use domain::enrollment::{EnrollToken, TokenStatus};
+use domain::enrollment::{EnrollToken, TokenQuery, TokenStatus};
 use domain::query::PAGE_MAX;
 use domain::{EnrollTokenId, ServiceError, Timestamp};
-use store::TokenQuery;
+use services::System;
 
 use crate::components::{Confirm, EmptyState, Glyph, Go, icon, labels, time_ago, unknown};
 use crate::context::{explain, use_session};

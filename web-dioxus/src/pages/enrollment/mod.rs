@@ -10,9 +10,9 @@ mod progress;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::NewToken;
 use dioxus::prelude::*;
 use domain::access::Permission;
+use services::NewToken;
 
 use crate::components::PageHeader;
 use crate::context::use_session;

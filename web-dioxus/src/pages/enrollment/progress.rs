@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use actors::services::{NewToken, is_settled};
 use dioxus::prelude::*;
 use domain::EnrollTokenId;
-use domain::enrollment::TokenStatus;
-use store::TokenProgress;
+use domain::enrollment::{TokenProgress, TokenStatus};
+use services::{NewToken, is_settled};
 
 use crate::components::Go;
 use crate::context::use_session;

@@ -24,7 +24,7 @@ pub(super) fn NeedsAttention(digest: Option<Rc<Digest>>) -> Element {
     };
     let empty = DevicesUrl {
         filter: DeviceFilter { connectivity: Some(Connectivity::Online), battery_below: Some(low), ..DeviceFilter::default() },
-        sort: Sort { key: SortKey::Battery, descending: false },
+        sort: Sort { key: SortKey::BATTERY, descending: false },
         ..DevicesUrl::default()
     };
     let down = DevicesUrl {

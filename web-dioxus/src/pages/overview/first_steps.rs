@@ -2,7 +2,7 @@
 
 use dioxus::prelude::*;
 use domain::access::Permission;
-use store::TokenQuery;
+use domain::enrollment::TokenQuery;
 
 use super::register_command;
 use crate::components::{Curl, Glyph, Go, icon};

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use dioxus::prelude::*;
 use domain::Timestamp;
-use domain::action::ExecCommand;
-use store::ExecCommandRow;
+use domain::action::{AllowedExecCommand, ExecCommand};
 
 use crate::components::form::{Field, FormDialog, TextField, text_of, use_submission};
 use crate::components::{Confirm, EmptyState, Glyph, Problem, Skeleton, icon, time_ago};
@@ -75,7 +74,7 @@ pub(super) fn ExecCommands() -> Element {
 }
 
 #[component]
-fn Row(row: ExecCommandRow, now: Timestamp, onask: EventHandler<Asked>) -> Element {
+fn Row(row: AllowedExecCommand, now: Timestamp, onask: EventHandler<Asked>) -> Element {
     let command = row.command.clone();
     let (changed, removed) = (command.clone(), command.name.clone());
     rsx! {

@@ -12,7 +12,7 @@ pub(super) fn Limits() -> Element {
         section { class: "card", aria_labelledby: "limits-title",
             h2 { id: "limits-title", "Rate limits" }
             p { class: "muted card-lead",
-                "Requests that exceed a limit are rejected with status 429, the limit and a Retry-After header. The limits are set in each node's configuration; changes take effect after a restart."
+                "Requests that exceed a limit are rejected with an error that names it; too many requests with status 429 and a Retry-After header. The limits are set in each node's configuration; changes take effect after a restart."
             }
             for group in groups {
                 div { key: "{group[0].group}", class: "limits",

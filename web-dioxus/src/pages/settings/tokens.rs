@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::{ApiTokenOwner, IssuedApiToken};
 use dioxus::prelude::*;
 use domain::access::Permission;
 use domain::api_token::{ApiToken, ApiTokenRequest, ApiTokenStatus};
 use domain::query::PAGE_MAX;
 use domain::{ApiTokenId, Invalid, Timestamp};
 use secrecy::ExposeSecret;
+use services::{ApiTokenOwner, IssuedApiToken};
 
 use crate::components::form::{Field, FormDialog, TextField, checked_of, some_of, text_of, use_submission};
 use crate::components::{Confirm, CopyButton, Curl, EmptyState, Glyph, Problem, Skeleton, icon, time_ago};

@@ -1,7 +1,8 @@
 //! Form fields of the deployment options, grouped by topic and validated while typed.
 
 use dioxus::prelude::*;
-use domain::deployment::{CanaryOptions, ConflictRule};
+use domain::deployment::{CanaryOptions, ConflictRule, OptionGroup, OptionSpec, option_specs};
+use domain::param::{ParamKind, ParamSpec};
 
 use super::draft::{Draft, Problems, field};
 use crate::components::form::Field;
@@ -80,107 +81,109 @@ pub(super) fn Check(form: Form, name: &'static str, label: String, #[props(defau
 pub(super) fn OptionFields(form: Form, devices: Option<usize>) -> Element {
     rsx! {
         CanaryFields { form, devices }
-        RateFields { form }
-        RequirementFields { form }
-        ScheduleFields { form }
-        AfterInstallFields { form }
+        OptionGroupFields { form, group: OptionGroup::Rate }
+        OptionGroupFields { form, group: OptionGroup::Requirements }
+        OptionGroupFields { form, group: OptionGroup::Schedule, WindowFields { form } }
+        OptionGroupFields { form, group: OptionGroup::AfterInstall, IntentFields { form } }
     }
+}
+
+/// The options of a topic that consist of one value: boxes to check, then numbers. `children`: fields of the others.
+#[component]
+fn OptionGroupFields(form: Form, group: OptionGroup, #[props(default)] children: Element) -> Element {
+    let of_group = option_specs().filter(|spec| spec.group == group && !is_part(spec));
+    let (flags, numbers): (Vec<_>, Vec<_>) = of_group.map(|spec| spec.param).partition(|param| param.kind == ParamKind::Flag);
+    rsx! {
+        fieldset { class: "card option-group",
+            legend { {group.title()} }
+            {children}
+            if !flags.is_empty() {
+                div { class: "option-checks",
+                    for param in flags { Check { key: "{param.name}", form, name: param.field, label: param.label, hint: param.hint } }
+                }
+            }
+            if !numbers.is_empty() {
+                div { class: "form-grid",
+                    for param in numbers { OptionLine { key: "{param.name}", form, param } }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a spec is one of several values that are set together.
+fn is_part(spec: &OptionSpec) -> bool {
+    ["canary.", "window.", "restart_intent."].iter().any(|part| spec.param.name.starts_with(part))
+}
+
+/// The specs of an option of several values.
+fn parts(prefix: &'static str) -> impl Iterator<Item = ParamSpec> {
+    option_specs().map(|spec| spec.param).filter(move |param| param.name.starts_with(prefix))
+}
+
+#[component]
+fn OptionLine(form: Form, param: ParamSpec) -> Element {
+    let number = matches!(param.kind, ParamKind::Integer { .. });
+    let zone = param.name == "window.tz";
+    rsx! { Line { form, name: param.field, label: param.form_label(), hint: param.form_hint(), placeholder: param.example, number, zone } }
 }
 
 #[component]
 fn CanaryFields(form: Form, devices: Option<usize>) -> Element {
-    let size = devices.filter(|count| *count > 0).map(|count| CanaryOptions::careful(count).size);
-    let (size_hint, placeholder) = match size {
-        Some(size) => (format!("empty: {size} for this target (5 %, at most 5)"), size.to_string()),
-        None => ("empty: 5 % of the target, at least 1 and at most 5".to_owned(), "5".to_owned()),
-    };
+    let careful = devices.filter(|count| *count > 0).map(|count| CanaryOptions::careful(count).size);
     rsx! {
         fieldset { class: "card option-group",
-            legend { "Canary" }
+            legend { {OptionGroup::Canary.title()} }
             Check { form, name: field::CANARY, label: "Start with a canary", hint: "The rollout continues once enough canary devices succeeded. A deployment to all devices always starts with a canary." }
             if form.on(field::CANARY) {
                 div { class: "form-grid",
-                    Line { form, name: field::CANARY_SIZE, label: "Canary size", hint: size_hint, placeholder }
-                    Line { form, name: field::CANARY_THRESHOLD, label: "Success threshold (%)", hint: "of the completed canary devices" }
-                    Line { form, name: field::CANARY_MIN, label: "Minimum completed", placeholder: "all", hint: "canary devices; empty: all" }
-                    Line { form, name: field::CANARY_TIMEOUT, label: "Evaluation timeout (min)", hint: "then the canary is evaluated, or the deployment pauses" }
-                }
-            }
-        }
-    }
-}
-
-#[component]
-fn RateFields(form: Form) -> Element {
-    rsx! {
-        fieldset { class: "card option-group",
-            legend { "Rate and failure handling" }
-            div { class: "form-grid",
-                Line { form, name: field::RATE, label: "Max installs/min", hint: "0: no limit" }
-                Line { form, name: field::CONCURRENCY, label: "Max concurrent", hint: "devices installing at the same time" }
-                Line { form, name: field::FAILURES, label: "Auto-pause at failure rate (%)", hint: "pauses the rollout when exceeded" }
-                Line { form, name: field::FAILURES_MIN, label: "Minimum completed", hint: "before the failure rate is evaluated" }
-                Line { form, name: field::RETRIES, label: "Retries", hint: "per device, 0 to 20" }
-                Line { form, name: field::BACKOFF, label: "Retry delay (s)", hint: "doubles with each retry" }
-            }
-        }
-    }
-}
-
-#[component]
-fn RequirementFields(form: Form) -> Element {
-    rsx! {
-        fieldset { class: "card option-group",
-            legend { "Device requirements" }
-            div { class: "option-checks",
-                Check { form, name: field::WIFI, label: "Wi-Fi or Ethernet", hint: "unmetered networks only" }
-                Check { form, name: field::CHARGING, label: "Charging" }
-                Check { form, name: field::DOZE, label: "Exempt from Doze", hint: "battery optimization is off for the agent" }
-            }
-            div { class: "form-grid",
-                Line { form, name: field::BATTERY, label: "Minimum battery (%)", hint: "0: any" }
-                Line { form, name: field::STORAGE, label: "Minimum free storage (MB)", hint: "0: any" }
-                Line { form, name: field::HEARTBEAT, label: "Max heartbeat age (s)", hint: "30 to 86,400" }
-            }
-        }
-    }
-}
-
-#[component]
-fn ScheduleFields(form: Form) -> Element {
-    rsx! {
-        fieldset { class: "card option-group",
-            legend { "Schedule" }
-            Check { form, name: field::WINDOW, label: "Only in a maintenance window", hint: "In the window's time zone; an end before the start is on the next day." }
-            if form.on(field::WINDOW) {
-                div { class: "form-grid",
-                    Line { form, name: field::WINDOW_START, label: "Window start", placeholder: "22:00", hint: "HH:MM", number: false }
-                    Line { form, name: field::WINDOW_END, label: "Window end", placeholder: "05:00", hint: "HH:MM", number: false }
-                    Line { form, name: field::WINDOW_TZ, label: "Time zone", placeholder: "Europe/Berlin", hint: "such as Europe/Berlin or UTC", number: false, zone: true }
-                }
-            }
-            div { class: "form-grid",
-                Line { form, name: field::DEADLINE, label: "Deadline (h)", hint: "remaining devices are skipped then" }
-            }
-        }
-    }
-}
-
-#[component]
-fn AfterInstallFields(form: Form) -> Element {
-    let extras = form.error(field::EXTRAS);
-    rsx! {
-        fieldset { class: "card option-group",
-            legend { "After install" }
-            div { class: "field-pair even",
-                Line { form, name: field::INTENT, label: "Restart intent", placeholder: "com.example.till.START", hint: "action, sent after the installation; empty: none", number: false }
-                Field { name: field::EXTRAS, label: "Intent extras", hint: "name=value, one per line", error: extras.clone(),
-                    textarea { id: field::EXTRAS, name: field::EXTRAS, rows: "2", maxlength: "9000", spellcheck: "false", aria_describedby: "{field::EXTRAS}-note", aria_invalid: extras.map(|_| "true"),
-                        oninput: move |event| form.set(field::EXTRAS, event.value()),
+                    for param in parts("canary.") {
+                        match careful.filter(|_| param.field == field::CANARY_SIZE) {
+                            Some(size) => rsx! { Line { form, name: param.field, label: param.label, hint: "empty: {size} for this target (5 %, at most 5)", placeholder: size.to_string() } },
+                            None => rsx! { OptionLine { form, param } },
+                        }
                     }
                 }
             }
-            Check { form, name: field::ROLLBACK, label: "Allow rollback", hint: "requires an uploaded rollback build of the previous version" }
+        }
+    }
+}
+
+#[component]
+fn WindowFields(form: Form) -> Element {
+    rsx! {
+        Check { form, name: field::WINDOW, label: "Only in a maintenance window", hint: "In the window's time zone; an end before the start is on the next day." }
+        if form.on(field::WINDOW) {
+            div { class: "form-grid",
+                for param in parts("window.") { OptionLine { key: "{param.name}", form, param } }
+            }
+        }
+    }
+}
+
+#[component]
+fn IntentFields(form: Form) -> Element {
+    rsx! {
+        div { class: "field-pair even",
+            for param in parts("restart_intent.") {
+                match param.kind {
+                    ParamKind::Texts { .. } => rsx! { LinesField { form, param } },
+                    _ => rsx! { OptionLine { form, param } },
+                }
+            }
+        }
+    }
+}
+
+/// Field of several lines.
+#[component]
+fn LinesField(form: Form, param: ParamSpec) -> Element {
+    let (name, error) = (param.field, form.error(param.field));
+    rsx! {
+        Field { name, label: param.label, hint: param.hint, error: error.clone(),
+            textarea { id: name, name, rows: "2", maxlength: "9000", spellcheck: "false", aria_describedby: "{name}-note", aria_invalid: error.map(|_| "true"),
+                oninput: move |event| form.set(name, event.value()),
+            }
         }
     }
 }

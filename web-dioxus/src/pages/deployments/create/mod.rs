@@ -8,11 +8,13 @@ mod target;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actors::services::{DeploymentPlan, DeploymentRequest};
 use dioxus::prelude::*;
+use domain::ServiceError;
 use domain::access::Permission;
-use domain::{ApkId, Invalid, ServiceError};
-use store::{ApkRow, SavedFilter};
+use domain::apk::Apk;
+use domain::saved_filter::SavedFilter;
+use domain::{ApkId, Invalid};
+use services::{DEPLOYMENT_NAME_MAX_CHARS, DeploymentPlan, DeploymentRequest};
 
 use super::NotAllowed;
 use crate::components::deployment_widgets::devices as devices_text;
@@ -37,8 +39,6 @@ use target::{Kind, scope};
 const REREAD: Duration = Duration::from_secs(15);
 /// APKs to choose from.
 const APKS_MAX: i64 = 200;
-/// Longest name, in characters, as the service has it.
-const NAME_MAX_CHARS: usize = 200;
 
 /// Preview: the request and its plan.
 #[derive(Clone, PartialEq)]
@@ -97,7 +97,7 @@ fn Choices(query: NewDeploymentUrl) -> Element {
 }
 
 #[component]
-fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>) -> Element {
+fn Compose(query: NewDeploymentUrl, apks: Vec<Apk>, filters: Vec<SavedFilter>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let chosen = use_hook(|| query.devices.clone());
@@ -133,7 +133,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<ApkRow>, filters: Vec<SavedFilter>
         let draft = draft.read();
         let fleet = draft.get(field::TARGET) == Kind::Fleet.as_str();
         let (_, mut problems) = draft.options(count.read().flatten(), fleet);
-        if let Err(invalid) = domain::text::bounded(field::NAME, draft.get(field::NAME), NAME_MAX_CHARS) {
+        if let Err(invalid) = domain::text::bounded(field::NAME, draft.get(field::NAME), DEPLOYMENT_NAME_MAX_CHARS) {
             problems.insert(invalid.field, invalid.problem);
         }
         if let Some((_, invalid)) = refused.read().as_ref().filter(|(of, _)| *of == *draft) {
@@ -236,7 +236,7 @@ fn problems_without_field(problems: &Problems) -> Vec<String> {
 }
 
 #[component]
-fn ApkSection(form: Form, apks: Vec<ApkRow>) -> Element {
+fn ApkSection(form: Form, apks: Vec<Apk>) -> Element {
     let error = form.error(field::APK);
     let chosen = form.draft.read().get(field::APK).to_owned();
     let mut draft = form.draft;
@@ -259,11 +259,11 @@ fn ApkSection(form: Form, apks: Vec<ApkRow>) -> Element {
     }
 }
 
-fn title(apk: &ApkRow) -> &str {
+fn title(apk: &Apk) -> &str {
     if apk.label.is_empty() { &apk.package } else { &apk.label }
 }
 
-fn label(apk: &ApkRow) -> String {
+fn label(apk: &Apk) -> String {
     format!("{} {} ({}), {}", title(apk), apk.version_name, apk.version_code, apk.package)
 }
 

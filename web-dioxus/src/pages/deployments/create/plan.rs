@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use actors::services::{DeploymentPlan, PlannedTask};
 use dioxus::prelude::*;
 use domain::deployment::{Reason, TaskState};
+use services::{DeploymentPlan, PlannedTask};
 
 use crate::components::Go;
 use crate::components::deployment_widgets::{reason_text, task_badge, task_state_text};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use actors::services::DeploymentScope;
 use domain::DeviceId;
 use domain::query::{DeviceFilter, Sort};
-use store::SavedFilter;
+use domain::saved_filter::SavedFilter;
+use services::DeploymentScope;
 
 use super::draft::{Draft, field};
 use crate::context::Session;

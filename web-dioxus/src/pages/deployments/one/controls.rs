@@ -1,10 +1,10 @@
 //! Controls of a deployment: pause, resume, cancel and roll back; the last two ask for confirmation.
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
-use domain::deployment::{DeploymentState, NoRollback, Phase, TaskState};
-use store::{ApkRow, DeploymentTransition};
+use domain::apk::Apk;
+use domain::deployment::{DeploymentState, DeploymentTransition, NoRollback, Phase, TaskState};
+use services::DeploymentDetails;
 
 use crate::components::deployment_widgets::{devices, open, unsigned};
 use crate::components::{Confirm, Glyph, Go, icon};
@@ -22,11 +22,11 @@ enum Asked {
 }
 
 /// APK that a rollback would install, and number of devices; `None` without a rollback.
-fn rollback_target(details: &DeploymentDetails) -> Option<(ApkRow, usize)> {
+fn rollback_target(details: &DeploymentDetails) -> Option<(Apk, usize)> {
     details.rollback.as_ref().and_then(|offer| offer.way.clone().ok())
 }
 
-fn version(apk: &ApkRow) -> String {
+fn version(apk: &Apk) -> String {
     format!("{} ({})", apk.version_name, apk.version_code)
 }
 
@@ -36,7 +36,7 @@ pub(super) fn Controls(details: DeploymentDetails, onchange: EventHandler<()>) -
     let toasts = use_toasts();
     let mut asked = use_signal(|| None::<Asked>);
     let mut busy = use_signal(|| false);
-    let row = &details.row;
+    let row = &details.deployment;
     let id = row.id;
     let transition = use_callback(move |(transition, done): (DeploymentTransition, &'static str)| {
         if busy() {
@@ -94,7 +94,7 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
-    let id = details.row.id;
+    let id = details.deployment.id;
     let installing = unsigned(details.count(TaskState::Installing));
     let left = open(&details).saturating_sub(installing);
     let confirmed = use_callback(move |()| {
@@ -113,7 +113,7 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Cancel “{details.row.name}”?", action: "Cancel deployment", dismiss: "Keep running", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Cancel “{details.deployment.name}”?", action: "Cancel deployment", dismiss: "Keep running", busy: busy(), onconfirm: confirmed, onclose,
             p { "Installs that have not started are canceled on {devices(left as usize)}. A canceled deployment cannot be resumed." }
             if installing > 0 {
                 p { "{format::count(installing as usize, \"install in progress is\", \"installs in progress are\")} left to finish." }
@@ -128,7 +128,7 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     let toasts = use_toasts();
     let onward = use_context::<PendingNavigation>();
     let mut busy = use_signal(|| false);
-    let (id, ends): (DeploymentId, bool) = (details.row.id, details.row.finished_at.is_none());
+    let (id, ends): (DeploymentId, bool) = (details.deployment.id, details.deployment.finished_at.is_none());
     let confirmed = use_callback(move |()| {
         if busy() {
             return;
@@ -149,8 +149,8 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     // It may have gone while the question stood.
     let Some((apk, count)) = rollback_target(&details) else { return rsx! {} };
     rsx! {
-        Confirm { title: "Roll back “{details.row.name}”?", action: "Roll back", busy: busy(), onconfirm: confirmed, onclose,
-            p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that got {details.row.version_name} ({details.row.version_code}) from this deployment, with the same options." }
+        Confirm { title: "Roll back “{details.deployment.name}”?", action: "Roll back", busy: busy(), onconfirm: confirmed, onclose,
+            p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that got {details.deployment.version_name} ({details.deployment.version_code}) from this deployment, with the same options." }
             if ends {
                 p { "This deployment is canceled: no new installs start." }
             }

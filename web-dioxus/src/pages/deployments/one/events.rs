@@ -1,8 +1,8 @@
 //! What happened to a deployment, newest first.
 
 use dioxus::prelude::*;
+use domain::deployment::DeploymentEvent;
 use domain::{DeploymentId, Timestamp};
-use store::DeploymentEventRow;
 
 use crate::components::deployment_widgets::{event_detail, event_text, poll_interval};
 use crate::components::{Go, Pager, Problem, Skeleton, time_ago};
@@ -19,7 +19,7 @@ pub(super) fn Events(id: DeploymentId, unfinished: bool) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (id, unfinished, after),
-        move |_: &(Vec<DeploymentEventRow>, Option<i64>)| poll_interval(unfinished) * 2,
+        move |_: &(Vec<DeploymentEvent>, Option<i64>)| poll_interval(unfinished) * 2,
         |system, principal, (id, _, after): (_, bool, _)| async move { system.deployments.events(&principal, id, after, Some(PAGE)).await },
     );
     let reading = list.read();
@@ -54,7 +54,7 @@ pub(super) fn Events(id: DeploymentId, unfinished: bool) -> Element {
 }
 
 #[component]
-fn EventRow(row: DeploymentEventRow, now: Timestamp) -> Element {
+fn EventRow(row: DeploymentEvent, now: Timestamp) -> Element {
     let detail = event_detail(&row.detail);
     rsx! {
         li { "data-testid": "deployment-event", "data-kind": row.kind.clone(),

@@ -5,11 +5,12 @@ mod events;
 mod progress;
 mod tasks;
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::DeploymentId;
 use domain::access::Permission;
-use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState};
+use domain::deployment::{ConflictRule, DeploymentState, Options, TaskState, option_specs};
+use domain::param::{ParamSpec, ParamValue};
+use services::DeploymentDetails;
 
 use super::NotAllowed;
 use crate::components::deployment_widgets::{
@@ -56,7 +57,9 @@ fn Gone() -> Element {
 fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
     let one = use_paced_polling(
         id,
-        |details: &Option<DeploymentDetails>| poll_interval(details.as_ref().is_some_and(|details| details.row.finished_at.is_none())),
+        |details: &Option<DeploymentDetails>| {
+            poll_interval(details.as_ref().is_some_and(|details| details.deployment.finished_at.is_none()))
+        },
         |system, principal, id| async move {
             match system.deployments.one(&principal, id).await {
                 Ok(details) => Ok(Some(details)),
@@ -87,7 +90,7 @@ fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
 #[component]
 fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler<()>) -> Element {
     let manages = use_session().may(Permission::ManageDeployments);
-    let row = &details.row;
+    let row = &details.deployment;
     use_title(&row.name);
     let now = clock::now();
     let id = row.id;
@@ -185,32 +188,10 @@ fn OptionsCard(options: Options, conflict: ConflictRule) -> Element {
 
 /// Every option with its value as text.
 pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'static str, String)> {
-    let number = |value: u32| format::number(value.into());
-    let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
-    let mut lines = vec![];
-    match options.canary {
-        None => lines.push(("Canary", "none".to_owned())),
-        Some(canary) => {
-            lines.push(("Canary size", number(canary.size)));
-            lines.push((
-                "Success threshold",
-                format!("at least {} % of {} or more completed", canary.success_threshold_pct, number(canary.min_count)),
-            ));
-            lines.push(("Evaluation timeout", format::duration(i64::from(canary.timeout_minutes) * 60)));
-        }
-    }
+    // Those of several values have a line for all of them.
+    let single = option_specs().filter(|spec| !spec.param.name.starts_with("window.") && !spec.param.name.starts_with("restart_intent."));
+    let mut lines: Vec<_> = single.filter_map(|spec| Some((spec.param.label, option_text(&spec.param, &spec.value(options)?)))).collect();
     lines.extend([
-        ("Max installs/min", if options.rate_per_minute == 0 { "no limit".to_owned() } else { number(options.rate_per_minute) }),
-        ("Max concurrent", number(options.concurrency)),
-        ("Wi-Fi or Ethernet only", yes(options.wifi_only)),
-        ("Minimum battery", if options.min_battery_pct == 0 { "any".to_owned() } else { format!("{} %", options.min_battery_pct) }),
-        ("Charging only", yes(options.charging_only)),
-        (
-            "Minimum free storage",
-            if options.min_storage_free_mb == 0 { "any".to_owned() } else { format::mebibytes(options.min_storage_free_mb.into()) },
-        ),
-        ("Max heartbeat age", format::duration(options.heartbeat_max_age_s.into())),
-        ("Doze-exempt only", yes(options.doze_exempt_only)),
         (
             "Maintenance window",
             options
@@ -218,18 +199,7 @@ pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'
                 .as_ref()
                 .map_or_else(|| "any time".to_owned(), |window| format!("{} to {}, {}", window.start(), window.end(), window.tz())),
         ),
-        ("Retries", format!("{}, the first after {}", number(options.retries.max), format::duration(options.retries.backoff_s.into()))),
         ("Restart intent", options.restart_intent.as_ref().map_or_else(|| "none".to_owned(), |intent| intent.action.clone())),
-        ("Rollback allowed", yes(options.rollback_allowed)),
-        (
-            "Auto-pause",
-            format!(
-                "above {} % failures of {} or more completed",
-                options.failure_pause.threshold_pct,
-                number(options.failure_pause.min_count)
-            ),
-        ),
-        ("Deadline", format!("{} after creation", format::duration(i64::from(options.deadline_h) * 3600))),
         (
             "Older deployments",
             match conflict {
@@ -239,6 +209,22 @@ pub(super) fn option_lines(options: &Options, conflict: ConflictRule) -> Vec<(&'
         ),
     ]);
     lines
+}
+
+/// Value of an option as text, in its unit.
+fn option_text(param: &ParamSpec, value: &ParamValue) -> String {
+    match (value, param.unit) {
+        (ParamValue::Flag(on), _) => if *on { "yes" } else { "no" }.to_owned(),
+        (ParamValue::Integer(0), _) if !param.zero.is_empty() => param.zero.to_owned(),
+        (ParamValue::Integer(number), "%") => format!("{number} %"),
+        (ParamValue::Integer(seconds), "s") => format::duration(*seconds),
+        (ParamValue::Integer(minutes), "min") => format::duration(minutes * 60),
+        (ParamValue::Integer(hours), "h") => format::duration(hours * 3600),
+        (ParamValue::Integer(mebibytes), "MB") => format::mebibytes(*mebibytes),
+        (ParamValue::Integer(number), _) => format::number(number.unsigned_abs()),
+        (ParamValue::Text(text), _) => text.clone(),
+        (ParamValue::Texts(texts), _) => texts.iter().map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>().join(", "),
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +237,11 @@ mod tests {
         let value = |wanted: &str| lines.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
         assert_eq!(value("Canary size"), Some("5"));
         assert_eq!(value("Max installs/min"), Some("10"));
-        assert_eq!(value("Deadline"), Some("7 d after creation"));
+        assert_eq!(value("Deadline"), Some("7 d"));
+        assert_eq!(value("Minimum battery"), Some("40 %"));
+        assert_eq!(value("Minimum free storage"), Some("any"));
+        assert_eq!(value("Evaluation timeout"), Some("1 h"));
+        assert_eq!(value("Wi-Fi or Ethernet"), Some("yes"));
         let mut names: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         names.dedup();

@@ -1,8 +1,8 @@
 //! Progress of a deployment by phase: canary with its threshold, verdict, and rollout with its rate.
 
-use actors::services::DeploymentDetails;
 use dioxus::prelude::*;
 use domain::deployment::{Phase, TaskState};
+use services::DeploymentDetails;
 
 use crate::components::deployment_widgets::{open, unsigned};
 use crate::components::{Glyph, icon};
@@ -40,7 +40,7 @@ fn meter(share: Share, said: &str) -> Element {
 
 #[component]
 pub(super) fn DeploymentProgress(details: DeploymentDetails) -> Element {
-    let row = &details.row;
+    let row = &details.deployment;
     let rollout = row.phase == Phase::Rollout;
     let over = row.finished_at.is_some();
     rsx! {
@@ -62,7 +62,7 @@ pub(super) fn DeploymentProgress(details: DeploymentDetails) -> Element {
 
 #[component]
 fn Canary(details: DeploymentDetails) -> Element {
-    let row = &details.row;
+    let row = &details.deployment;
     let tally = details.canary;
     let size = row.canary_size.unsigned_abs();
     let counted = tally.counted();
@@ -106,7 +106,7 @@ fn Canary(details: DeploymentDetails) -> Element {
 
 #[component]
 fn Rollout(details: DeploymentDetails, current: bool) -> Element {
-    let row = &details.row;
+    let row = &details.deployment;
     let all = u64::from(row.devices.unsigned_abs());
     let (succeeded, failed) = (unsigned(details.count(TaskState::Succeeded)), unsigned(details.count(TaskState::Failed)));
     let starts = unsigned(details.starts_last_minute);

@@ -4,9 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dioxus::prelude::*;
-use domain::deployment::{ErrorCode, Reason, TaskReason, TaskState};
+use domain::deployment::{ErrorCode, Reason, TaskQuery, TaskReason, TaskState, TaskView};
 use domain::{DeploymentId, Timestamp};
-use store::{TaskQuery, TaskRow};
 
 use crate::components::deployment_widgets::{poll_interval, reason_text, stage_text, task_badge, task_state_text};
 use crate::components::{Go, Problem, Skeleton, time_ago};
@@ -25,7 +24,7 @@ const STEP_ROWS: usize = 20;
 const VISIBLE_ROWS: usize = 20;
 
 /// The rows around the visible ones: how many there are at all, and where these begin.
-type Window = (i64, usize, Arc<Vec<TaskRow>>);
+type Window = (i64, usize, Arc<Vec<TaskView>>);
 
 /// The first row to read when `scrolled_px` are scrolled away.
 fn window_start(scrolled_px: f64) -> usize {
@@ -106,7 +105,7 @@ fn reasons() -> impl Iterator<Item = Reason> {
 }
 
 #[component]
-fn Table(all: i64, first: usize, rows: Vec<Rc<TaskRow>>, shown: String, onscroll: EventHandler<f64>) -> Element {
+fn Table(all: i64, first: usize, rows: Vec<Rc<TaskView>>, shown: String, onscroll: EventHandler<f64>) -> Element {
     let count = usize::try_from(all).unwrap_or_default();
     let now = clock::now();
     let height = (count * ROW_PX).min(ROW_PX * VISIBLE_ROWS / 2 * 3) + 38;
@@ -133,13 +132,13 @@ fn Table(all: i64, first: usize, rows: Vec<Rc<TaskRow>>, shown: String, onscroll
 }
 
 /// When the task got where it is, as far as that is known, and in words.
-fn when(row: &TaskRow, now: Timestamp) -> Option<(Timestamp, String)> {
+fn when(row: &TaskView, now: Timestamp) -> Option<(Timestamp, String)> {
     let at = row.finished_at.or(row.accepted_at.filter(|_| row.state.is_busy())).or(row.started_at.filter(|_| row.state.is_busy()));
     at.map(|at| (at, format::relative(now, at)))
 }
 
 /// Why the task is where it is, with what the device said.
-fn why(row: &TaskRow) -> String {
+fn why(row: &TaskView) -> String {
     let mut parts = Vec::new();
     if row.state == TaskState::Installing {
         match (row.stage, row.progress_pct) {
@@ -157,7 +156,7 @@ fn why(row: &TaskRow) -> String {
 }
 
 #[component]
-fn Row(index: usize, row: Rc<TaskRow>, seen: Option<(Timestamp, String)>) -> Element {
+fn Row(index: usize, row: Rc<TaskView>, seen: Option<(Timestamp, String)>) -> Element {
     let why = why(&row);
     rsx! {
         div { class: "table-row", role: "row", aria_rowindex: "{index + 2}", style: "top:{index * ROW_PX}px", "data-testid": "task-row", "data-id": "{row.device_id}", "data-state": row.state.as_str(),
@@ -201,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_row_says_why_in_words_and_each_thing_once() {
-        let mut row = TaskRow {
+        let mut row = TaskView {
             position: 0,
             device_id: domain::DeviceId(uuid::Uuid::nil()),
             alias: "till-1".into(),

@@ -7,6 +7,7 @@ import android.content.pm.ActivityInfo
 import android.media.AudioManager
 import android.net.wifi.WifiManager
 import android.os.PowerManager
+import android.provider.Settings
 import com.nexmdm.action.AndroidActions
 import com.nexmdm.action.AppControl
 import com.nexmdm.action.ProgramRunner
@@ -218,6 +219,27 @@ internal class ActionsTest : FrameworkTest() {
         shadowOf(app.service<PowerManager>()).turnScreenOn(false)
         assertEquals("not_permitted", actions.perform(PlatformAction.Wake).code)
         assertEquals("com.nexmdm.action.WakeActivity", shadowOf(app).nextStartedActivity.component?.className)
+    }
+
+    @Test
+    fun `a device owner sets the brightness and turns the automatic one off`() {
+        assertEquals("not_permitted", perform(PlatformAction.SetBrightness(50)).code)
+        becomeOwner()
+        val brightness = { Settings.System.getInt(app.contentResolver, Settings.System.SCREEN_BRIGHTNESS, -1) }
+        if (sdk < 28) {
+            assertEquals("not_supported", perform(PlatformAction.SetBrightness(50)).code)
+            return
+        }
+        for ((percent, level) in mapOf(0 to 0, 50 to 128, 100 to 255)) {
+            assertEquals("success", perform(PlatformAction.SetBrightness(percent)).outcome)
+            assertEquals(level, brightness())
+        }
+        assertEquals(0, Settings.System.getInt(app.contentResolver, Settings.System.SCREEN_BRIGHTNESS_MODE, -1))
+        assertEquals("setting screen_brightness_mode 0 ${owner.admin.className}", RecordingPolicyManager.calls[0])
+        RecordingPolicyManager.keepsSettings = true
+        val kept = perform(PlatformAction.SetBrightness(20))
+        assertEquals("not_permitted", kept.code)
+        assertTrue(kept.message.orEmpty(), "100 %" in kept.message.orEmpty())
     }
 
     @Test

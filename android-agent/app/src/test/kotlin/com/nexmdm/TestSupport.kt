@@ -10,6 +10,7 @@ import android.content.pm.PackageInstaller
 import android.os.BadParcelableException
 import android.os.Build
 import android.os.Looper
+import android.provider.Settings
 import com.nexmdm.core.agent.AgentStatus
 import com.nexmdm.core.agent.EnrollmentAnswer
 import com.nexmdm.core.agent.EnrollmentRequest
@@ -166,6 +167,12 @@ internal class RecordingPolicyManager : ShadowDevicePolicyManager() {
         executor.execute { listener.onApplicationUserDataCleared(packageName, packageName != "com.example.stubborn") }
     }
 
+    @Implementation(minSdk = 28)
+    fun setSystemSetting(admin: ComponentName, setting: String, value: String) {
+        calls += "setting $setting $value ${admin.className}"
+        if (!keepsSettings) Settings.System.putInt(RuntimeEnvironment.getApplication().contentResolver, setting, value.toInt())
+    }
+
     @Implementation(minSdk = 30)
     fun setUserControlDisabledPackages(admin: ComponentName, packages: List<String>) {
         calls += "user control $packages ${admin.className}"
@@ -175,9 +182,13 @@ internal class RecordingPolicyManager : ShadowDevicePolicyManager() {
         val calls = CopyOnWriteArrayList<String>()
         var refusal: RuntimeException? = null
 
+        /** Whether the device keeps its settings whatever it is told. */
+        var keepsSettings = false
+
         fun clear() {
             calls.clear()
             refusal = null
+            keepsSettings = false
         }
     }
 }

@@ -19,7 +19,7 @@ internal class AndroidActions(
     private val owner: DeviceOwner,
     private val ringer: Ringer,
     private val apps: AppControl = AppControl(context, owner),
-    private val screen: Screen = Screen(context),
+    private val screen: Screen = Screen(context, owner),
     private val wifi: WifiJoiner = WifiJoiner(context, owner),
     private val programs: ProgramRunner = ProgramRunner(),
 ) : Actions {
@@ -32,6 +32,7 @@ internal class AndroidActions(
             is PlatformAction.ClearAppData -> clearAppData(action.packageName)
             PlatformAction.Wake -> screen.turnOn()
             PlatformAction.Lock -> lock()
+            is PlatformAction.SetBrightness -> screen.setBrightness(action.levelPct)
             is PlatformAction.SetMonitoredApp -> apps.describe(action.packageName)
             is PlatformAction.WifiConnect -> wifi.join(action)
             is PlatformAction.Exec -> programs.run(action.argv)

@@ -6,14 +6,16 @@ import android.content.Intent
 import android.os.Build
 import android.os.Bundle
 import android.os.PowerManager
+import android.provider.Settings
 import android.view.WindowManager
 import com.nexmdm.core.port.ActionOutcome
+import com.nexmdm.platform.DeviceOwner
 import com.nexmdm.platform.GuardedBySdk
 import com.nexmdm.platform.service
 import kotlinx.coroutines.delay
 
-/** Turns the screen on. */
-internal class Screen(private val context: Context) {
+/** Turns the screen on and sets its brightness. */
+internal class Screen(private val context: Context, private val owner: DeviceOwner) {
     private val power = context.service<PowerManager>()
 
     /**
@@ -31,6 +33,28 @@ internal class Screen(private val context: Context) {
         return ActionOutcome.failed("not_permitted", "Android kept the screen off")
     }
 
+    /**
+     * Sets the brightness that the screen keeps, without the automatic one, which would change it again. As device owner from Android 9
+     * on; before that it takes an access to the settings that the agent does not ask people for.
+     */
+    fun setBrightness(levelPct: Int): ActionOutcome {
+        if (!owner.isOwner) return AndroidActions.NOT_OWNER
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.P) return ActionOutcome.failed("not_supported", "needs Android 9 or newer")
+        val level = (levelPct * BRIGHTNESS_MAX + PERCENT / 2) / PERCENT
+        setSystemSetting(Settings.System.SCREEN_BRIGHTNESS_MODE, Settings.System.SCREEN_BRIGHTNESS_MODE_MANUAL)
+        setSystemSetting(Settings.System.SCREEN_BRIGHTNESS, level)
+        // Some makers take the call and keep their value.
+        val kept = Settings.System.getInt(context.contentResolver, Settings.System.SCREEN_BRIGHTNESS, -1)
+        return if (kept == level) {
+            ActionOutcome.SUCCESS
+        } else {
+            ActionOutcome.failed("not_permitted", "Android kept the brightness at ${kept * PERCENT / BRIGHTNESS_MAX} %")
+        }
+    }
+
+    @GuardedBySdk
+    private fun setSystemSetting(name: String, value: Int) = owner.policy.setSystemSetting(owner.admin, name, value.toString())
+
     private suspend fun becameInteractive(): Boolean {
         repeat(CHECKS) {
             if (power.isInteractive) return true
@@ -43,6 +67,10 @@ internal class Screen(private val context: Context) {
         const val HOLD_MS = 10_000L
         const val CHECKS = 20
         const val CHECK_MS = 100L
+
+        /** Brightest value of the setting. */
+        const val BRIGHTNESS_MAX = 255
+        const val PERCENT = 100
     }
 }
 

@@ -29,7 +29,7 @@ internal class CommandRunner(
 
     private suspend fun platform(command: Command): ActionOutcome {
         val planned = try {
-            plan(command.action, command.params) ?: return ActionOutcome.failed("unknown_action")
+            plan(command.action, command.params) ?: return UNKNOWN_ACTION
         } catch (e: BadParams) {
             return ActionOutcome.failed(BAD_PARAMS, e.message)
         }
@@ -81,6 +81,9 @@ internal class CommandRunner(
 
     companion object {
         const val BAD_PARAMS: String = "bad_params"
+
+        /** Answer to an action that came to the server after this version of the agent. */
+        private val UNKNOWN_ACTION = ActionOutcome.failed("unknown_action", "this version of the agent does not know the action")
         private const val MS_PER_S = 1_000L
         private const val KEY_MAX_CHARS = 1_024
         private const val REBOOT_LIMIT_MS = 120_000L

@@ -13,7 +13,7 @@ import java.math.BigDecimal
 internal class BadParams(override val message: String) : Exception(message)
 
 /**
- * The parameters of a command, read leniently in their form and checked against the server's limits (actors/domain/src/action.rs) in
+ * The parameters of a command, read leniently in their form and checked against the server's limits (actors/domain/src/action/table.rs) in
  * their content: what is signed may still be a server's mistake.
  */
 internal class Params private constructor(private val fields: JsonObject) {
@@ -34,6 +34,9 @@ internal class Params private constructor(private val fields: JsonObject) {
         val within = number?.takeIf { it >= BigDecimal(range.first) && it <= BigDecimal(range.last) }?.toInt()
         return within ?: throw BadParams("$name is not within ${range.first}..${range.last}")
     }
+
+    /** Required whole number. */
+    fun int(name: String, range: IntRange): Int = optionalInt(name, range) ?: throw BadParams("$name is missing")
 
     /** A list of texts. */
     fun texts(name: String, sizes: IntRange): List<String> {
@@ -77,6 +80,7 @@ internal fun plan(action: String, paramsText: String): PlannedAction? {
         "set_monitored_app" -> PlannedAction(PlatformAction.SetMonitoredApp(packageName(params)), SHORT_LIMIT_MS)
         "wake" -> PlannedAction(PlatformAction.Wake, SHORT_LIMIT_MS)
         "lock" -> PlannedAction(PlatformAction.Lock, SHORT_LIMIT_MS)
+        "set_brightness" -> PlannedAction(PlatformAction.SetBrightness(params.int("level_pct", PERCENT)), SHORT_LIMIT_MS)
         "wifi_connect" -> PlannedAction(wifi(params), LONG_LIMIT_MS)
         "exec" -> PlannedAction(exec(params), EXEC_LIMIT_MS)
         else -> null
@@ -129,6 +133,7 @@ private const val LONG_LIMIT_MS = 60_000L
 private const val EXEC_LIMIT_MS = 65_000L
 private const val RING_DEFAULT_S = 10
 private const val RING_MAX_S = 300
+private val PERCENT = 0..100
 private const val PACKAGE_MAX_CHARS = 255
 private val PACKAGE = Regex("[A-Za-z][A-Za-z0-9_]*(\\.[A-Za-z][A-Za-z0-9_]*)+")
 private const val INTENT_MAX_CHARS = 500

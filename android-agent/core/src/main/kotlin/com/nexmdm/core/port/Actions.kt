@@ -25,6 +25,9 @@ sealed interface PlatformAction {
     /** Locks the screen. */
     data object Lock : PlatformAction
 
+    /** Sets the brightness of the screen, 0 to 100 percent, and turns the automatic one off. */
+    data class SetBrightness(val levelPct: Int) : PlatformAction
+
     /** Watches another app from now on. */
     data class SetMonitoredApp(val packageName: String) : PlatformAction
 

@@ -5,7 +5,10 @@ import com.nexmdm.core.wire.Command
 import kotlinx.serialization.SerialName
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.JsonObject
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertNotNull
+import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.Test
@@ -46,6 +49,24 @@ class CommandVectorsTest {
         now = Rfc3339.parse(vectors.now),
         knows = { it in case.seen },
     )
+
+    @Serializable
+    class ActionCase(val action: String, val params: JsonObject, val valid: Boolean)
+
+    @TestFactory
+    fun `parameters have the limits of the server`(): List<DynamicTest> {
+        val cases = Json.decodeFromString<List<ActionCase>>(File("../../actors/wire/fixtures/actions.json").readText())
+        val ofPlatform = cases.filter { it.action !in setOf("ping", "sync", "update", "rotate_key") }
+        return ofPlatform.map { case ->
+            DynamicTest.dynamicTest("${case.action} ${case.params.toString().take(80)}") {
+                if (case.valid) {
+                    assertNotNull(plan(case.action, case.params.toString()))
+                } else {
+                    assertThrows(BadParams::class.java) { plan(case.action, case.params.toString()) }
+                }
+            }
+        }
+    }
 
     @TestFactory
     fun `every command gets its verdict`(): List<DynamicTest> = vectors.commands.map { case ->

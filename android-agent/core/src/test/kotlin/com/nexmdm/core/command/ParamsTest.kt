@@ -27,6 +27,17 @@ class ParamsTest {
     }
 
     @Test
+    fun `a brightness is a percentage and has to be given`() {
+        assertEquals(PlatformAction.SetBrightness(0), action("set_brightness", """{"level_pct":0}"""))
+        assertEquals(PlatformAction.SetBrightness(100), action("set_brightness", """{"level_pct":"100"}"""))
+        assertEquals(30_000, plan("set_brightness", """{"level_pct":50}""")?.timeLimitMs)
+        for (form in listOf("-1", "101", "null", "\"bright\"", "[]")) {
+            assertTrue(bad("set_brightness", """{"level_pct":$form}""").startsWith("level_pct"), form)
+        }
+        assertEquals("level_pct is missing", bad("set_brightness", "{}"))
+    }
+
+    @Test
     fun `packages and intents`() {
         assertEquals(PlatformAction.LaunchApp("com.example.app", null), action("launch_app", """{"package":"com.example.app"}"""))
         assertEquals(PlatformAction.LaunchApp("a.b", "a.VIEW"), action("launch_app", """{"package":"a.b","intent":"a.VIEW"}"""))

@@ -53,7 +53,9 @@ internal class SimulatedActions(
                 end.now(ExitStatus.RESTART)
             }
             // Nothing to hear or to see on a simulated device; the noise of a ring goes on beside its result.
-            is PlatformAction.Ring, PlatformAction.Wake, PlatformAction.Lock, is PlatformAction.SetMonitoredApp -> ActionOutcome.SUCCESS
+            is PlatformAction.Ring, PlatformAction.Wake, PlatformAction.Lock,
+            is PlatformAction.SetBrightness, is PlatformAction.SetMonitoredApp,
+            -> ActionOutcome.SUCCESS
         }
 
     private fun ofInstalled(packageName: String): ActionOutcome =
@@ -71,6 +73,7 @@ internal class SimulatedActions(
                 packageOf(action)?.let { put("package", it) }
                 if (action is PlatformAction.Exec) put("name", action.name)
                 if (action is PlatformAction.Ring) put("duration_s", action.durationS)
+                if (action is PlatformAction.SetBrightness) put("level_pct", action.levelPct)
             }
         journal.appendLine(line.toString())
     }
@@ -84,6 +87,7 @@ internal class SimulatedActions(
             is PlatformAction.ClearAppData -> "clear_app_data"
             PlatformAction.Wake -> "wake"
             PlatformAction.Lock -> "lock"
+            is PlatformAction.SetBrightness -> "set_brightness"
             is PlatformAction.SetMonitoredApp -> "set_monitored_app"
             is PlatformAction.WifiConnect -> "wifi_connect"
             is PlatformAction.Exec -> "exec"

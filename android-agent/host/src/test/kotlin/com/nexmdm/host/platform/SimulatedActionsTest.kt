@@ -14,6 +14,7 @@ import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNotEquals
 import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
@@ -43,15 +44,28 @@ class SimulatedActionsTest {
                 PlatformAction.ClearAppData("com.example.till"),
                 PlatformAction.Wake,
                 PlatformAction.Lock,
+                PlatformAction.SetBrightness(60),
                 PlatformAction.SetMonitoredApp("com.example.till"),
                 PlatformAction.WifiConnect("shop", "wpa2", "secret"),
                 PlatformAction.Exec("logs", listOf("/system/bin/logcat")),
             )
         assertEquals(setOf("success"), all.map { perform(it).outcome }.toSet())
         assertEquals(
-            listOf("ring", "launch_app", "restart_app", "clear_app_data", "wake", "lock", "set_monitored_app", "wifi_connect", "exec"),
+            listOf(
+                "ring",
+                "launch_app",
+                "restart_app",
+                "clear_app_data",
+                "wake",
+                "lock",
+                "set_brightness",
+                "set_monitored_app",
+                "wifi_connect",
+                "exec",
+            ),
             names(),
         )
+        assertTrue("\"level_pct\":60" in folder.resolve("actions.jsonl").readText())
         assertFalse("secret" in folder.resolve("actions.jsonl").readText())
     }
 

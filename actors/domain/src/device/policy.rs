@@ -1,0 +1,162 @@
+//! What the status of a device is, by its newest heartbeat and the configured thresholds.
+
+use chrono::TimeDelta;
+
+use super::MonitoredApp;
+use crate::heartbeat::Telemetry;
+use crate::{Invalid, Timestamp};
+
+/// Connectivity of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connectivity {
+    /// Heartbeats within the offline limit.
+    Online,
+    /// Heartbeats before, but none within the limit.
+    Offline,
+    /// No heartbeat since enrollment.
+    NeverSeen,
+}
+
+impl Connectivity {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Online, Self::Offline, Self::NeverSeen];
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// The name is not one of the three.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == name)
+            .ok_or_else(|| Invalid::new(field, "not one of online, offline, never_seen"))
+    }
+
+    /// Title on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Online => "Online",
+            Self::Offline => "Offline",
+            Self::NeverSeen => "Never seen",
+        }
+    }
+
+    /// Name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::NeverSeen => "never_seen",
+        }
+    }
+}
+
+/// State of the monitored app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AppStatus {
+    /// Runs and was in the foreground lately.
+    Up,
+    /// Does not run, or was not in the foreground for too long.
+    Down,
+    /// Not reported by the device.
+    Unknown,
+}
+
+impl AppStatus {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Unknown];
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// The name is not one of the three.
+    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Invalid::new(field, "not one of up, down, unknown"))
+    }
+
+    /// Title on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Up => "Up",
+            Self::Down => "Down",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// Name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Thresholds of the status of a device; from configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DevicePolicy {
+    /// Silence after which a device counts as offline.
+    pub offline_after: TimeDelta,
+    /// Charge below which a battery counts as low.
+    pub low_battery_pct: i16,
+    /// Seconds out of the foreground after which the monitored app counts as down.
+    pub app_stale_after_s: i32,
+}
+
+impl DevicePolicy {
+    /// Connectivity at `now` of a device that was last seen at `last_seen_at`.
+    pub fn connectivity(&self, last_seen_at: Option<Timestamp>, now: Timestamp) -> Connectivity {
+        match last_seen_at {
+            None => Connectivity::NeverSeen,
+            Some(seen) if seen + self.offline_after > now => Connectivity::Online,
+            Some(_) => Connectivity::Offline,
+        }
+    }
+
+    /// Status of the monitored app by the last telemetry.
+    pub fn app_status(&self, telemetry: &Telemetry, monitored: Option<&MonitoredApp>) -> AppStatus {
+        let stale_after_s = monitored.and_then(|app| app.stale_after_s).unwrap_or(self.app_stale_after_s);
+        let missing = |app: &MonitoredApp| telemetry.watched(&app.package).is_some_and(|watched| watched.installed == Some(false));
+        match (telemetry.app_running, telemetry.foreground_recent_s) {
+            _ if monitored.is_some_and(missing) => AppStatus::Down,
+            (Some(false), _) => AppStatus::Down,
+            (_, Some(recent_s)) if recent_s > stale_after_s => AppStatus::Down,
+            (None, None) => AppStatus::Unknown,
+            _ => AppStatus::Up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::WatchedApp;
+
+    const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+
+    #[test]
+    fn the_monitored_app() {
+        let told = |app_running, foreground_recent_s| Telemetry { app_running, foreground_recent_s, ..Default::default() };
+        for (running, recent_s, want) in [
+            (Some(false), Some(1), AppStatus::Down),
+            (Some(true), Some(601), AppStatus::Down),
+            (Some(true), Some(600), AppStatus::Up),
+            (Some(true), None, AppStatus::Up),
+            (None, Some(5), AppStatus::Up),
+            (None, None, AppStatus::Unknown),
+        ] {
+            assert_eq!(POLICY.app_status(&told(running, recent_s), None), want, "{running:?} {recent_s:?}");
+        }
+        let app = |stale_after_s| MonitoredApp { package: "a.b".into(), stale_after_s };
+        assert_eq!(POLICY.app_status(&told(Some(true), Some(61)), Some(&app(Some(60)))), AppStatus::Down);
+        assert_eq!(POLICY.app_status(&told(Some(true), Some(61)), Some(&app(None))), AppStatus::Up);
+        let installed = |installed| {
+            let apps = vec![WatchedApp { package: "a.b".into(), installed, version_name: None, version_code: None }];
+            Telemetry { apps, ..told(Some(true), None) }
+        };
+        assert_eq!(POLICY.app_status(&installed(Some(false)), Some(&app(None))), AppStatus::Down);
+        assert_eq!(POLICY.app_status(&installed(Some(true)), Some(&app(None))), AppStatus::Up);
+        assert_eq!(POLICY.app_status(&installed(Some(false)), None), AppStatus::Up, "it is not the app that matters");
+    }
+}

@@ -1,0 +1,198 @@
+//! The live state of a device.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta};
+use proptest::prelude::*;
+
+use super::*;
+use crate::heartbeat::Telemetry;
+use crate::{DeviceId, Timestamp};
+
+const POLICY: DevicePolicy = DevicePolicy { offline_after: TimeDelta::seconds(900), low_battery_pct: 20, app_stale_after_s: 600 };
+
+fn at(second: i64) -> Timestamp {
+    DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
+}
+fn status(bucket: i64, received: i64) -> Arc<LastStatus> {
+    Arc::new(LastStatus {
+        bucket_at: at(bucket),
+        received_at: at(received),
+        device_time: None,
+        clock_rejected: false,
+        telemetry: Telemetry { seq: Some(bucket), ..Default::default() },
+    })
+}
+fn fresh() -> DeviceState {
+    DeviceState::restored(known("kiosk-1", None), at(0), &POLICY)
+}
+/// What the store holds of a device that was last heard from at a second.
+fn known(alias: &str, seen: Option<i64>) -> PersistedDevice {
+    let identity = DeviceIdentity {
+        id: DeviceId(uuid::Uuid::nil()),
+        alias: alias.into(),
+        tags: vec![],
+        groups: vec![],
+        hardware_id: None,
+        model: None,
+        manufacturer: None,
+        enrolled_at: at(0),
+    };
+    PersistedDevice {
+        identity,
+        monitored: None,
+        credential_generation: 1,
+        deleted: false,
+        last: seen.map(|seen| status(seen, seen)),
+        last_seen_at: seen.map(at),
+    }
+}
+
+#[test]
+fn a_repeat_is_one_that_is_committed() {
+    let mut device = fresh();
+    assert_eq!(device.admit(1, &status(10, 10)), Admission::Write { late: false });
+    assert_eq!(device.admit(1, &status(10, 10)), Admission::Write { late: false }, "not yet committed");
+    device.apply(DeviceEvent::Stored(status(10, 12)), at(12), &POLICY);
+    assert_eq!(device.admit(1, &status(10, 10)), Admission::Repeat);
+    assert_eq!(device.admit(1, &status(0, 0)), Admission::Write { late: true });
+    assert_eq!(device.admit(1, &status(20, 20)), Admission::Write { late: false });
+}
+
+#[test]
+fn the_newest_of_a_bucket_stands() {
+    let told = |device_time: Option<i64>, seq| {
+        let telemetry = Telemetry { seq, ..Default::default() };
+        Arc::new(LastStatus { device_time: device_time.map(at), telemetry, ..(*status(10, 19)).clone() })
+    };
+    let mut device = fresh();
+    device.apply(DeviceEvent::Stored(told(Some(12), Some(7))), at(19), &POLICY);
+    assert_eq!(device.admit(1, &told(Some(12), Some(7))), Admission::Repeat);
+    assert_eq!(device.admit(1, &told(Some(11), Some(8))), Admission::Repeat, "a newer one stands");
+    assert_eq!(device.admit(1, &told(None, Some(8))), Admission::Repeat);
+    for newer in [told(Some(13), Some(1)), told(Some(12), Some(8))] {
+        assert_eq!(device.admit(1, &newer), Admission::Write { late: false });
+        let mut device = device.clone();
+        device.apply(DeviceEvent::Stored(Arc::clone(&newer)), at(19), &POLICY);
+        assert_eq!(device.last, Some(newer));
+    }
+    device.apply(DeviceEvent::Stored(told(Some(11), Some(9))), at(19), &POLICY);
+    assert_eq!(device.last, Some(told(Some(12), Some(7))), "committed in another order");
+}
+
+#[test]
+fn revoked_and_deleted_devices_are_refused() {
+    let mut device = fresh();
+    assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 2 }, at(1), &POLICY), [DeviceEffect::Disconnect]);
+    assert_eq!(device.admit(1, &status(10, 10)), Admission::Revoked);
+    assert_eq!(device.admit(2, &status(10, 10)), Admission::Write { late: false });
+    assert_eq!(device.apply(DeviceEvent::CredentialsRevoked { generation: 1 }, at(1), &POLICY), [], "an older word changes nothing");
+    assert_eq!(device.credential_generation, 2);
+    device.apply(DeviceEvent::Deleted, at(2), &POLICY);
+    assert_eq!(device.admit(2, &status(10, 10)), Admission::Deleted);
+    assert_eq!(device.apply(DeviceEvent::Stored(status(10, 12)), at(12), &POLICY), []);
+}
+
+#[test]
+fn silence_takes_a_device_offline_and_a_heartbeat_brings_it_back() {
+    let mut device = fresh();
+    assert_eq!(device.connectivity, Connectivity::NeverSeen);
+    let effects = device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
+    assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(900))]);
+    let effects = device.apply(DeviceEvent::Stored(status(300, 300)), at(300), &POLICY);
+    assert_eq!(effects, [DeviceEffect::Publish], "the watch is already out");
+    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(900), &POLICY), [DeviceEffect::WatchUntil(at(1200))]);
+    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1200), &POLICY), [DeviceEffect::Publish]);
+    assert_eq!(device.connectivity, Connectivity::Offline);
+    assert_eq!(device.apply(DeviceEvent::DeadlinePassed, at(1300), &POLICY), []);
+    let effects = device.apply(DeviceEvent::Stored(status(2000, 2000)), at(2000), &POLICY);
+    assert_eq!(effects, [DeviceEffect::Publish, DeviceEffect::WatchUntil(at(2900))]);
+}
+
+#[test]
+fn what_somebody_else_stored_is_taken_over_unless_it_is_older() {
+    let mut device = fresh();
+    device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
+    let refresh = |bucket, seen| {
+        let last = Some(status(bucket, bucket));
+        DeviceEvent::Refresh(Box::new(PersistedDevice { last, last_seen_at: Some(at(seen)), ..known("kiosk-1", None) }))
+    };
+    device.apply(refresh(600, 610), at(620), &POLICY);
+    assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
+    device.apply(refresh(400, 400), at(620), &POLICY);
+    assert_eq!((device.last.as_ref().unwrap().bucket_at, device.last_seen_at), (at(600), Some(at(610))));
+    let mut silent = fresh();
+    assert_eq!(silent.apply(refresh(0, 0), at(5000), &POLICY), [], "long ago is no sign of life");
+}
+
+#[test]
+fn an_edit_is_shown_and_what_did_not_change_is_not() {
+    let mut device = fresh();
+    let refresh = |known: PersistedDevice| DeviceEvent::Refresh(Box::new(known));
+    assert_eq!(device.apply(refresh(known("kiosk-1", None)), at(1), &POLICY), []);
+    assert_eq!(device.apply(refresh(known("till-1", None)), at(1), &POLICY), [DeviceEffect::Publish]);
+    assert_eq!(device.identity.alias, "till-1");
+    let monitored = Some(MonitoredApp { package: "a.b".into(), stale_after_s: Some(60) });
+    let known = PersistedDevice { monitored: monitored.clone(), ..known("till-1", None) };
+    assert_eq!(device.apply(refresh(known), at(1), &POLICY), [DeviceEffect::Publish]);
+    assert_eq!(device.monitored, monitored);
+}
+
+#[test]
+fn a_restored_device_is_back_with_its_credentials_and_its_deadline() {
+    let mut device = fresh();
+    device.apply(DeviceEvent::Stored(status(0, 0)), at(0), &POLICY);
+    let refresh = |deleted, seen| DeviceEvent::Refresh(Box::new(PersistedDevice { deleted, ..known("kiosk-1", Some(seen)) }));
+    assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [DeviceEffect::Withdraw, DeviceEffect::Disconnect]);
+    assert_eq!(device.admit(1, &status(20, 20)), Admission::Deleted);
+    assert_eq!(device.apply(refresh(true, 0), at(10), &POLICY), [], "told twice");
+    let effects = device.apply(refresh(false, 0), at(30), &POLICY);
+    assert_eq!(effects, [DeviceEffect::WatchUntil(at(900)), DeviceEffect::Publish]);
+    assert_eq!(device.admit(1, &status(20, 20)), Admission::Write { late: false });
+    device.apply(refresh(true, 0), at(40), &POLICY);
+    assert_eq!(device.apply(refresh(false, 0), at(5000), &POLICY), [DeviceEffect::Publish], "long silent by now");
+    assert_eq!(device.connectivity, Connectivity::Offline);
+}
+
+#[test]
+fn an_uptime_that_steps_back_is_a_reboot() {
+    let up = |bucket, uptime_s| {
+        let telemetry = Telemetry { uptime_s: Some(uptime_s), ..Default::default() };
+        DeviceEvent::Stored(Arc::new(LastStatus { telemetry, ..(*status(bucket, bucket)).clone() }))
+    };
+    let mut device = fresh();
+    device.apply(up(10, 500), at(10), &POLICY);
+    device.apply(up(20, 510), at(20), &POLICY);
+    device.apply(up(0, 5), at(21), &POLICY);
+    assert!(!device.rebooted, "a late one tells of the past");
+    device.apply(up(30, 3), at(30), &POLICY);
+    assert!(device.rebooted);
+}
+
+#[test]
+fn a_late_heartbeat_shows_life_but_not_its_old_values() {
+    let mut device = fresh();
+    device.apply(DeviceEvent::Stored(status(500, 500)), at(500), &POLICY);
+    device.apply(DeviceEvent::Stored(status(100, 800)), at(800), &POLICY);
+    assert_eq!(device.last.as_ref().unwrap().bucket_at, at(500));
+    assert_eq!(device.last_seen_at, Some(at(800)));
+}
+
+proptest! {
+    /// In whatever order commits arrive, the newest bucket and the latest receipt win,
+    /// and exactly one watch is out while the device is online.
+    #[test]
+    fn order_of_commits_does_not_matter(mut order in proptest::collection::vec((0i64..1000, 0i64..1000), 1..30)) {
+        let mut device = fresh();
+        let mut watches = 0;
+        for (bucket, received) in &order {
+            let effects = device.apply(DeviceEvent::Stored(status(bucket * 10, *received)), at(*received), &POLICY);
+            watches += effects.iter().filter(|e| matches!(e, DeviceEffect::WatchUntil(_))).count();
+        }
+        order.sort_unstable();
+        let newest = order.last().unwrap().0;
+        prop_assert_eq!(device.last.unwrap().bucket_at, at(newest * 10));
+        prop_assert_eq!(device.last_seen_at, order.iter().map(|(_, received)| at(*received)).max());
+        prop_assert_eq!(watches, 1);
+    }
+}

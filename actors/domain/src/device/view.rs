@@ -1,0 +1,48 @@
+//! A device as lists, pages and counts show it.
+
+use std::sync::Arc;
+
+use super::{AppStatus, Connectivity, DeviceIdentity, LastStatus};
+use crate::Timestamp;
+use crate::command::Channels;
+
+/// View of a device, for lists, pages and counts; cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceView {
+    /// Identity and labels of the device.
+    pub identity: Arc<DeviceIdentity>,
+    /// The newest stored heartbeat.
+    pub last: Option<Arc<LastStatus>>,
+    /// When the last stored heartbeat was received.
+    pub last_seen_at: Option<Timestamp>,
+    /// Whether the device is online.
+    pub connectivity: Connectivity,
+    /// Status of the monitored app.
+    pub app_status: AppStatus,
+    /// Channels to the device, as its owner knows them.
+    pub channels: Channels,
+}
+
+impl DeviceView {
+    /// Battery level, if reported.
+    pub fn battery_pct(&self) -> Option<i16> {
+        self.last.as_ref().and_then(|last| last.telemetry.battery_pct)
+    }
+    /// Model: as last reported, else as enrolled.
+    pub fn model(&self) -> Option<&str> {
+        self.last.as_ref().and_then(|last| last.telemetry.model.as_deref()).or(self.identity.model.as_deref())
+    }
+    /// Agent version name, if reported.
+    pub fn app_version(&self) -> Option<&str> {
+        self.last.as_ref().and_then(|last| last.telemetry.app_version.as_deref())
+    }
+}
+
+/// Scope of a list of devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceListScope {
+    /// Devices of the fleet.
+    Active,
+    /// Deleted devices that can still be restored.
+    Deleted,
+}

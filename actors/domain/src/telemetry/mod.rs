@@ -1,0 +1,191 @@
+//! Telemetry: what a heartbeat says about its device, and what is known about each of its fields.
+
+mod field;
+mod opt_in;
+mod table;
+
+pub use field::{Field, Page, Reading, Section, Storage, UNKNOWN_RANK, Unit};
+pub use opt_in::OptIn;
+
+/// Types that rows name.
+pub use crate::Timestamp;
+
+use crate::invalid::{Invalid, in_range};
+use crate::telemetry;
+use crate::text::{bounded, optional};
+
+/// Most watched packages in one heartbeat.
+pub const APPS_MAX: usize = 64;
+
+/// Text that is JSON, as it was sent.
+pub type JsonText = String;
+
+/// The kind of network a device is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Wi-Fi.
+    Wifi,
+    /// Mobile data.
+    Cellular,
+    /// Cable.
+    Ethernet,
+    /// No network.
+    None,
+    /// Something else.
+    Other,
+}
+
+impl Transport {
+    const ALL: [Self; 5] = [Self::Wifi, Self::Cellular, Self::Ethernet, Self::None, Self::Other];
+
+    /// Name in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wifi => "wifi",
+            Self::Cellular => "cellular",
+            Self::Ethernet => "ethernet",
+            Self::None => "none",
+            Self::Other => "other",
+        }
+    }
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// The name is not one of the five.
+    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|transport| transport.as_str() == text)
+            .ok_or_else(|| Invalid::new(field, "not one of wifi, cellular, ethernet, none, other"))
+    }
+}
+
+/// Package that the agent watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedApp {
+    /// Package name.
+    pub package: String,
+    /// Whether it is installed.
+    pub installed: Option<bool>,
+    /// Version name.
+    pub version_name: Option<String>,
+    /// Version code.
+    pub version_code: Option<i64>,
+}
+
+/// Path of a field as devices know it.
+macro_rules! wire_path {
+    (. $key:ident) => {
+        stringify!($key)
+    };
+    ($object:ident $key:ident) => {
+        concat!(stringify!($object), ".", stringify!($key))
+    };
+}
+
+/// A value within the range of its row.
+macro_rules! within {
+    ([], $path:expr, $value:expr) => {
+        $value
+    };
+    ([bytes $max:literal], $path:expr, $value:expr) => {
+        short($path, $value, $max)?
+    };
+    ([$max:literal], $path:expr, $value:expr) => {
+        optional($path, $value, $max)?
+    };
+    ([$min:expr, $max:expr $(, unknown $unknown:expr)?], $path:expr, $value:expr) => {
+        number($path, $value, $min, $max)?
+    };
+}
+
+macro_rules! telemetry_struct {
+    ({} $( { $object:tt $field:ident $type:ident $key:ident $about:tt $range:tt $kept:tt } )*) => {
+        /// Telemetry of a heartbeat. `None`: not reported.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct Telemetry {
+            $(#[doc = $about] pub $field: Option<$type>,)*
+            /// Watched packages.
+            pub apps: Vec<WatchedApp>,
+        }
+
+        impl Telemetry {
+            /// Checks every value against its limits.
+            ///
+            /// # Errors
+            /// Names the first field that breaks its limit, and the limit.
+            pub fn checked(self) -> Result<Self, Invalid> {
+                Ok(Self {
+                    $($field: within!($range, wire_path!($object $key), self.$field),)*
+                    apps: checked_apps(self.apps)?,
+                })
+            }
+        }
+    };
+}
+telemetry! { fields => telemetry_struct {} }
+
+impl Telemetry {
+    /// Telemetry of a watched package.
+    pub fn watched(&self, package: &str) -> Option<&WatchedApp> {
+        self.apps.iter().find(|app| app.package == package)
+    }
+}
+
+fn number<T: PartialOrd + std::fmt::Display + Copy>(field: &str, value: Option<T>, min: T, max: T) -> Result<Option<T>, Invalid> {
+    value.map(|value| in_range(field, value, min, max)).transpose()
+}
+
+fn short(field: &str, value: Option<String>, max_bytes: usize) -> Result<Option<String>, Invalid> {
+    match value {
+        Some(text) if text.len() > max_bytes => Err(Invalid::new(field, format!("more than {max_bytes} bytes"))),
+        value => Ok(value),
+    }
+}
+
+fn checked_apps(apps: Vec<WatchedApp>) -> Result<Vec<WatchedApp>, Invalid> {
+    if apps.len() > APPS_MAX {
+        return Err(Invalid::new("app_versions", format!("{} packages are more than the {APPS_MAX} allowed", apps.len())));
+    }
+    for app in &apps {
+        bounded("app_versions", &app.package, 255)?;
+        if let Some(name) = &app.version_name {
+            bounded("app_versions.version_name", name, 128)?;
+        }
+        number("app_versions.version_code", app.version_code, 0, i64::MAX)?;
+    }
+    Ok(apps)
+}
+
+macro_rules! field_list {
+    ({} $( {
+        $object:tt $no:tt $field:ident $type:ident $key:ident $about:tt $label:tt $unit:ident $range:tt [$stored:ident $name:tt]
+        $history:tt $api:tt [$($csv:tt)?] $sort:tt $page:tt [$(opt_in $kept:tt)?]
+    } )*) => {
+        /// The rows of the telemetry table, in its order.
+        pub const FIELDS: &[Field] = &[$(Field {
+            number: $no,
+            name: stringify!($field),
+            path: wire_path!($object $key),
+            kind: stringify!($type),
+            about: $about,
+            label: $label,
+            unit: Unit::$unit,
+            range: field::range!($range),
+            storage: Storage::$stored($name),
+            plotted: field::given!($history),
+            in_api: field::given!($api),
+            csv: field::option!($($csv)?),
+            sortable: field::given!($sort),
+            page: field::page!($page),
+            opt_in: field::option!($($kept)?),
+            get: |telemetry| telemetry.$field.as_ref().map(field::AsReading::reading),
+            clear: |telemetry| telemetry.$field = None,
+        }),*];
+    };
+}
+telemetry! { rows => field_list {} }
+
+#[cfg(test)]
+mod tests;

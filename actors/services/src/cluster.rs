@@ -1,0 +1,207 @@
+//! The cluster, for people: nodes, shards, moves, and draining a node.
+
+use std::sync::Arc;
+
+use domain::access::{Permission, Principal};
+use domain::cluster::{Node, ShardMoves};
+use domain::reconcile::ReconcilerStatus;
+use domain::shard::{Epoch, ShardId};
+use domain::{NodeId, ServiceError};
+use store::Store;
+use tokio::sync::watch;
+
+use actors::ownership::Ownership;
+use link::cluster_view::ClusterView;
+use link::message::NodeStats;
+use link::{Links, PeerStatus};
+
+/// Moves that an overview shows.
+const MOVES_MAX: i64 = 50;
+
+/// A node as this one sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterNode {
+    /// The node itself.
+    pub info: Node,
+    /// Shards that it owns.
+    pub shards: usize,
+    /// Whether it is the node that answers.
+    pub is_this: bool,
+    /// The link to it; `None` for the node that answers and for those that ended.
+    pub link: Option<PeerStatus>,
+    /// Last telemetry.
+    pub stats: Option<NodeStats>,
+}
+
+/// A shard as this node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterShard {
+    /// Shard.
+    pub shard: ShardId,
+    /// Owner.
+    pub owner: Option<NodeId>,
+    /// Counts its claims.
+    pub epoch: Epoch,
+}
+
+/// The cluster as this node sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterOverview {
+    /// Name of the node that answers.
+    pub this: String,
+    /// Whether its lease holds.
+    pub lease_holds: bool,
+    /// Nodes that live, and those that ended within the hour.
+    pub nodes: Vec<ClusterNode>,
+    /// Every shard, in the order of their ids.
+    pub shards: Vec<ClusterShard>,
+    /// The newest moves, newest first.
+    pub moves: Vec<ShardMoves>,
+    /// Reconcilers of live nodes by name; those that run once per cluster at the node that ran them last.
+    pub reconcilers: Vec<NodeReconciler>,
+}
+
+/// The state of a reconciler at a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReconciler {
+    /// Name of the node.
+    pub node: String,
+    /// Its state there.
+    pub status: ReconcilerStatus,
+}
+
+/// Reconcilers of every live node in the order of their names. Of one that runs once per cluster, only the node that ran it last
+/// is of interest.
+fn reconcilers(nodes: &[ClusterNode]) -> Vec<NodeReconciler> {
+    let live = nodes.iter().filter(|node| node.info.state.is_live());
+    let mut all: Vec<NodeReconciler> = live
+        .filter_map(|node| node.stats.as_ref().map(|stats| (node.info.name.clone(), &stats.reconcilers)))
+        .flat_map(|(node, statuses)| statuses.iter().map(move |status| NodeReconciler { node: node.clone(), status: status.clone() }))
+        .collect();
+    all.sort_by(|a, b| {
+        let newest_first = b.status.last_run_at.cmp(&a.status.last_run_at);
+        let of_a_name = if a.status.per_cluster { newest_first } else { std::cmp::Ordering::Equal };
+        a.status.name.cmp(&b.status.name).then(of_a_name).then_with(|| a.node.cmp(&b.node))
+    });
+    all.dedup_by(|next, kept| kept.status.per_cluster && next.status.name == kept.status.name);
+    all
+}
+
+/// The cluster, for display.
+pub struct ClusterService {
+    store: Store,
+    view: watch::Receiver<ClusterView>,
+    links: Arc<Links>,
+    ownership: Arc<Ownership>,
+    name: String,
+}
+
+impl ClusterService {
+    /// The service over the view of a node.
+    pub fn new(store: Store, view: watch::Receiver<ClusterView>, links: Arc<Links>, ownership: Arc<Ownership>, name: String) -> Self {
+        Self { store, view, links, ownership, name }
+    }
+
+    /// Whether this node's lease holds.
+    pub fn lease_holds(&self) -> bool {
+        self.ownership.lease_holds()
+    }
+
+    /// The cluster as this node sees it.
+    ///
+    /// # Errors
+    /// Forbidden, or the database is unavailable.
+    pub async fn overview(&self, principal: &Principal) -> Result<ClusterOverview, ServiceError> {
+        principal.require(Permission::ViewCluster)?;
+        let moves = self.store.shard_moves(MOVES_MAX).await?;
+        let view = self.view.borrow().clone();
+        let links = self.links.status();
+        let nodes: Vec<ClusterNode> = view
+            .nodes
+            .iter()
+            .map(|row| {
+                let is_this = row.id == view.me;
+                let link = links.iter().find(|(id, _)| *id == row.id).map(|(_, status)| status.clone());
+                ClusterNode {
+                    shards: view.shards.iter().filter(|shard_owner| shard_owner.owner == Some(row.id)).count(),
+                    is_this,
+                    stats: if is_this { Some(self.links.stats()) } else { link.as_ref().and_then(|link| link.stats.clone()) },
+                    link,
+                    info: row.clone(),
+                }
+            })
+            .collect();
+        let shards = ShardId::all()
+            .zip(view.shards.iter())
+            .map(|(shard, shard_owner)| ClusterShard { shard, owner: shard_owner.owner, epoch: shard_owner.epoch })
+            .collect();
+        let reconcilers = reconcilers(&nodes);
+        Ok(ClusterOverview { this: self.name.clone(), lease_holds: self.lease_holds(), nodes, shards, moves, reconcilers })
+    }
+
+    /// Drains a node, or ends its draining.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such live node, or the database is unavailable.
+    pub async fn set_draining(&self, principal: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
+        principal.require(Permission::ManageCluster)?;
+        set_draining(&self.store, principal, node, draining).await
+    }
+}
+
+/// [`ClusterService::set_draining`] without a running node, for the command line.
+///
+/// # Errors
+/// There is no such live node, or the database is unavailable.
+pub async fn set_draining(store: &Store, by: &Principal, node: &str, draining: bool) -> Result<(), ServiceError> {
+    if !store.set_draining(node, draining, by, clock::now()).await? {
+        return Err(ServiceError::NotFound("live node"));
+    }
+    tracing::info!(event = if draining { "cluster.drain_asked" } else { "cluster.resume_asked" }, node);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::cluster::NodeState;
+
+    fn node(name: &str, state: NodeState, statuses: &[(&str, bool, Option<i64>)]) -> ClusterNode {
+        let at = |second: i64| chrono::DateTime::from_timestamp(second, 0).unwrap();
+        let reconcilers = statuses
+            .iter()
+            .map(|(name, per_cluster, ran_at)| ReconcilerStatus {
+                name: (*name).to_owned(),
+                per_cluster: *per_cluster,
+                last_run_at: ran_at.map(at),
+                ..ReconcilerStatus::default()
+            })
+            .collect();
+        let info = Node {
+            id: NodeId(uuid::Uuid::nil()),
+            name: name.to_owned(),
+            cluster_addr: String::new(),
+            http_url: String::new(),
+            version: String::new(),
+            protocols: (3, 4),
+            state,
+            joined_at: at(0),
+            ended_at: None,
+            lease_left_ms: 1,
+        };
+        ClusterNode { info, shards: 0, is_this: false, link: None, stats: Some(NodeStats { reconcilers, ..NodeStats::default() }) }
+    }
+
+    #[test]
+    fn one_that_runs_once_per_cluster_is_shown_at_the_node_that_ran_it_last() {
+        let nodes = [
+            node("b", NodeState::Active, &[("retention", true, Some(5)), ("partitions", false, Some(9))]),
+            node("a", NodeState::Active, &[("retention", true, Some(7)), ("partitions", false, None)]),
+            node("c", NodeState::Draining, &[("retention", true, None)]),
+            node("d", NodeState::Left, &[("retention", true, Some(99)), ("partitions", false, Some(99))]),
+        ];
+        let shown: Vec<(String, String)> = reconcilers(&nodes).into_iter().map(|shown| (shown.status.name, shown.node)).collect();
+        let expected = [("partitions", "a"), ("partitions", "b"), ("retention", "a")];
+        assert_eq!(shown, expected.map(|(name, node)| (name.to_owned(), node.to_owned())));
+    }
+}

@@ -1,0 +1,59 @@
+//! Results of commands: stored once, before they are acknowledged.
+
+use actors::messages::DeviceCredentials;
+use domain::command::{Report, ResultPayload};
+use domain::{CommandId, DeviceId, ServiceError};
+use link::messages::DeviceRequest;
+use store::{CommandReport, CommandReportOutcome, Reporter};
+
+use super::AgentService;
+
+/// Report of a device about a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandResult {
+    /// The command.
+    pub id: CommandId,
+    /// Receipt or outcome.
+    pub report: Report,
+    /// Message, code, output and time of completion.
+    pub payload: ResultPayload,
+}
+
+impl AgentService {
+    /// Stores the result of a command; returns after the commit. A repeated result changes nothing.
+    ///
+    /// # Errors
+    /// A text is too long, the credentials no longer hold, the device is deleted, it has no such command, it said something else before, or
+    /// the database is unavailable.
+    pub async fn record_result(&self, credentials: DeviceCredentials, result: CommandResult) -> Result<(), ServiceError> {
+        result.payload.checked()?;
+        let device = credentials.device_id;
+        self.check(credentials).await?;
+        let CommandResult { id, report, payload } = result;
+        let told = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
+        match self.commands.report(told).await? {
+            CommandReportOutcome::Changed { after, .. } => {
+                self.notify_owner(device, id, !after.state.is_open());
+                Ok(())
+            }
+            CommandReportOutcome::Nothing(state) => {
+                // The owner may not have heard of it the first time.
+                self.notify_owner(device, id, !state.is_open());
+                Ok(())
+            }
+            CommandReportOutcome::Conflict(_) => {
+                // A device that lost its memory says otherwise; an owner that has not heard of the end would ask it again and again.
+                self.notify_owner(device, id, true);
+                Err(ServiceError::WrongState("another outcome of this command is already recorded"))
+            }
+            CommandReportOutcome::Unknown => Err(ServiceError::NotFound("command of this device")),
+            CommandReportOutcome::NotOwner => Err(ServiceError::Internal),
+        }
+    }
+
+    fn notify_owner(&self, device: DeviceId, id: CommandId, finished: bool) {
+        let router = self.router.clone();
+        // An owner that does not hear of it sends the command once more; the device knows it.
+        tokio::spawn(async move { router.request(device, DeviceRequest::CommandUpdated { id, finished }).await });
+    }
+}

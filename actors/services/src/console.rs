@@ -1,0 +1,79 @@
+//! The services of the command line: accounts and tokens, without running a node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::Secrets;
+use actors::fleet_view::FleetView;
+use actors::ownership::Ownership;
+use actors::router::{DeviceRouter, RouterParts};
+use domain::{NodeId, ServiceError};
+use link::cluster_view::ClusterView;
+use store::Store;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::credential_cache::CredentialCache;
+use crate::crypto::{Bcrypt, TokenSigner};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::{AccountService, EnrollmentService, People, PeopleParts};
+
+/// Services that need no running devices.
+pub struct Console {
+    /// Accounts.
+    pub accounts: AccountService,
+    /// Enrollment tokens; no device of it runs here, so it cannot enroll any.
+    pub enrollment: EnrollmentService,
+}
+
+impl Console {
+    /// The services over a migrated database.
+    ///
+    /// # Errors
+    /// The metrics cannot be made.
+    pub fn new(store: Store, settings: Settings, secrets: Secrets) -> Result<Self, ServiceError> {
+        let metrics = Metrics::register(&prometheus::Registry::new()).map_err(|cause| {
+            tracing::error!(event = "metrics.failed", %cause);
+            ServiceError::Internal
+        })?;
+        let ownership = Arc::new(Ownership::default());
+        // Nothing runs here and nobody is reached from here.
+        let router = DeviceRouter::new(RouterParts {
+            ownership,
+            directory: Arc::default(),
+            shards: Arc::default(),
+            view: watch::channel(ClusterView::unknown(NodeId(Uuid::nil()))).1,
+            links: None,
+            writers: None,
+            store: store.clone(),
+            name: "console".into(),
+            owner_wait: Duration::ZERO,
+            metrics: metrics.actors.clone(),
+        });
+        let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
+        let People { accounts, .. } = PeopleParts {
+            store: store.clone(),
+            signer: Arc::new(TokenSigner::new(&secrets.jwt_key)),
+            bcrypt: bcrypt.clone(),
+            credentials: Arc::new(CredentialCache::new(settings.auth.session_cache_ttl)),
+            settings: settings.auth.clone(),
+            metrics: metrics.clone(),
+        }
+        .services();
+        Ok(Self {
+            accounts,
+            enrollment: EnrollmentService::new(
+                store,
+                router,
+                FleetView::new(settings.runtime.device),
+                bcrypt,
+                Arc::new(secrets.master_key),
+                &settings.auth,
+                settings.enrollment,
+                settings.kit,
+                metrics,
+            ),
+        })
+    }
+}

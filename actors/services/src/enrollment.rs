@@ -1,0 +1,202 @@
+//! Enrollment: tokens for people to hand out, and devices that use them.
+
+use std::sync::Arc;
+
+use actors::fleet_view::FleetView;
+use actors::messages::device_key;
+use actors::router::DeviceRouter;
+use domain::access::{Origin, Permission, Principal};
+use domain::enrollment::{EnrollToken, LifetimeLimits, Registration, TokenQuery, TokenRequest};
+use domain::query::PAGE_MAX;
+use domain::rate::counted_as;
+use domain::{DeviceId, DeviceTokenId, EnrollTokenId, Invalid, ServiceError, Timestamp};
+use enrollment_kit::EnrollmentKit;
+use enrollment_kit::KitSettings;
+use link::messages::DeviceRequest;
+use secrecy::SecretBox;
+use store::{EnrollOutcome, NewDevice, NewEnrollToken, Store};
+use uuid::Uuid;
+
+use super::settings::{AuthSettings, EnrollmentSettings};
+use super::throttle::{FailureThrottle, address_of};
+use crate::crypto::{Bcrypt, random_token, sha256};
+use crate::metrics::Metrics;
+
+/// A token just made; the only time its secret is known.
+#[derive(Clone)]
+pub struct NewToken {
+    /// Id.
+    pub id: EnrollTokenId,
+    /// The secret to hand out.
+    pub token: String,
+    /// Alias the device gets.
+    pub alias: Option<String>,
+    /// Expiry.
+    pub expires_at: Timestamp,
+}
+
+/// A page of tokens.
+pub struct TokenPage {
+    /// The tokens, newest first.
+    pub tokens: Vec<EnrollToken>,
+    /// Cursor of the next page; `None`: this is the last one.
+    pub next: Option<EnrollTokenId>,
+}
+
+/// A device just enrolled; the only time its secrets are known.
+pub struct Enrolled {
+    /// Id.
+    pub device_id: DeviceId,
+    /// `<token id>.<secret>`.
+    pub device_token: String,
+    /// Key of command signatures, hex.
+    pub device_key: String,
+    /// Time of enrollment.
+    pub enrolled_at: Timestamp,
+}
+
+/// Enrollment.
+pub struct EnrollmentService {
+    pub(super) store: Store,
+    router: DeviceRouter,
+    view: Arc<FleetView>,
+    bcrypt: Bcrypt,
+    master_key: Arc<SecretBox<Vec<u8>>>,
+    device_token_bcrypt_cost: u32,
+    lifetime: LifetimeLimits,
+    pub(super) throttle: FailureThrottle,
+    pub(super) kit: EnrollmentKit,
+    metrics: Metrics,
+}
+
+impl EnrollmentService {
+    /// The service over a store and the devices of a node.
+    #[allow(clippy::too_many_arguments, reason = "each is one thing the service works with, named at the one call")]
+    pub fn new(
+        store: Store,
+        router: DeviceRouter,
+        view: Arc<FleetView>,
+        bcrypt: Bcrypt,
+        master_key: Arc<SecretBox<Vec<u8>>>,
+        auth: &AuthSettings,
+        settings: EnrollmentSettings,
+        kit: KitSettings,
+        metrics: Metrics,
+    ) -> Self {
+        let EnrollmentSettings { lifetime, failures } = settings;
+        let throttle = FailureThrottle::new(failures, auth.failure_keys_max);
+        let device_token_bcrypt_cost = auth.device_token_bcrypt_cost;
+        let kit = EnrollmentKit::new(kit, &master_key);
+        Self { store, router, view, bcrypt, master_key, device_token_bcrypt_cost, lifetime, throttle, kit, metrics }
+    }
+
+    /// Creates tokens.
+    ///
+    /// # Errors
+    /// Forbidden, or a value out of its limits; none is made then.
+    pub async fn create(&self, principal: &Principal, request: TokenRequest) -> Result<Vec<NewToken>, ServiceError> {
+        principal.require(Permission::ManageEnrollment)?;
+        let now = clock::now();
+        let batch = request.checked(self.lifetime, now)?;
+        let mut made = Vec::with_capacity(batch.aliases.len());
+        let mut rows = Vec::with_capacity(batch.aliases.len());
+        for alias in batch.aliases {
+            let (id, token) = (EnrollTokenId(Uuid::now_v7()), random_token()?);
+            rows.push(NewEnrollToken { id, secret_sha256: sha256(&token).to_vec(), alias: alias.clone() });
+            made.push(NewToken { id, token, alias, expires_at: batch.expires_at });
+        }
+        self.store.insert_enroll_tokens(&rows, &batch.tags, &batch.groups, principal, batch.expires_at, now).await?;
+        self.view.enrollment_changed();
+        tracing::info!(event = "enrollment.tokens_created", count = made.len());
+        Ok(made)
+    }
+
+    /// A page of tokens, newest first.
+    ///
+    /// # Errors
+    /// Forbidden, or the limit is out of its range.
+    pub async fn tokens(&self, principal: &Principal, query: TokenQuery) -> Result<TokenPage, ServiceError> {
+        principal.require(Permission::ViewEnrollment)?;
+        let limit = domain::invalid::in_range("limit", query.limit, 1, PAGE_MAX)?;
+        let mut tokens = self.store.enroll_tokens(TokenQuery { limit: limit + 1, ..query }, clock::now()).await?;
+        let more = tokens.len() as i64 > limit;
+        tokens.truncate(limit as usize);
+        let next = if more { tokens.last().map(|token| token.id) } else { None };
+        Ok(TokenPage { tokens, next })
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// Forbidden, there is no such token, or it has enrolled its device already.
+    pub async fn revoke(&self, principal: &Principal, id: EnrollTokenId) -> Result<(), ServiceError> {
+        principal.require(Permission::ManageEnrollment)?;
+        let outcome = self.store.revoke_enroll_token(id, principal, clock::now()).await?;
+        self.view.enrollment_changed();
+        match outcome {
+            None => Err(ServiceError::NotFound("enrollment token")),
+            Some(false) => Err(ServiceError::WrongState("the token was already used; delete or revoke its device")),
+            Some(true) => {
+                tracing::info!(event = "enrollment.token_revoked", enroll_token_id = %id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Enrolls a device with a single-use token: of any number of simultaneous
+    /// uses exactly one enrolls.
+    ///
+    /// # Errors
+    /// Unauthorized for any token that cannot be used, throttled after too many of
+    /// those from one address; a value out of its limits
+    /// or an alias in use leave the token usable.
+    pub async fn enroll(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
+        let mut result = self.enroll_unthrottled(token, registration, origin.clone()).await;
+        if let Err(ServiceError::Unauthorized) = result {
+            // Only those who guess are slowed down; a good token works from wherever they sit.
+            let key = counted_as(address_of(&origin)).to_string();
+            if let Err(throttled) = self.throttle.attempt(&key) {
+                result = Err(throttled);
+            }
+        }
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(ServiceError::Unauthorized) => "refused",
+            Err(ServiceError::Throttled { .. }) => "throttled",
+            Err(_) => "failed",
+        };
+        self.metrics.enrollments.with_label_values(&[outcome]).inc();
+        result
+    }
+
+    async fn enroll_unthrottled(&self, token: &str, registration: Registration, origin: Origin) -> Result<Enrolled, ServiceError> {
+        let now = clock::now();
+        // Looked at before bcrypt is spent on it; `Store::enroll` decides.
+        let usable = self.store.usable_enroll_token(&sha256(token), now).await?.ok_or(ServiceError::Unauthorized)?;
+        let registration = registration.checked()?;
+        let Some(alias) = usable.alias.or_else(|| registration.alias.clone()) else {
+            return Err(Invalid::new("alias", "required: the enrollment token has none").into());
+        };
+        let secret = random_token()?;
+        let device = NewDevice {
+            id: DeviceId(Uuid::now_v7()),
+            alias: alias.clone(),
+            token_id: DeviceTokenId(Uuid::now_v7()),
+            token_secret_bcrypt: self.bcrypt.hash(secret.clone(), self.device_token_bcrypt_cost).await?,
+            registration,
+        };
+        if self.store.enroll(usable.id, &device, origin, now).await? == EnrollOutcome::Refused {
+            return Err(ServiceError::Unauthorized);
+        }
+        self.view.enrollment_changed();
+        // The device is enrolled whatever happens here; if this fails, its first call starts it.
+        let _ = self.router.request(device.id, DeviceRequest::CheckCredentials { generation: 1 }).await;
+        tracing::info!(event = "enrollment.enrolled", device_id = %device.id, alias, enroll_token_id = %usable.id);
+        Ok(Enrolled {
+            device_id: device.id,
+            device_token: format!("{}.{secret}", device.token_id),
+            device_key: device_key(&self.master_key, device.id, 1),
+            enrolled_at: now,
+        })
+    }
+}

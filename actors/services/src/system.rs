@@ -1,0 +1,193 @@
+//! The services of a running node, over its runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::router::DeviceRouter;
+use actors::{ClusterStart, Runtime, Secrets, StartError};
+use store::Store;
+
+use crate::credential_cache::CredentialCache;
+use crate::crypto::{Bcrypt, TokenSigner};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::{
+    AccountService, AgentBuildParts, AgentBuildService, AgentService, ApiTokenService, ApkService, AuditService, AuthService,
+    ClusterService, CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
+    PeopleParts,
+};
+
+/// The running system of a node.
+pub struct System {
+    /// Sign-in, and who is behind a bearer token.
+    pub auth: AuthService,
+    /// Accounts and their sign-ins.
+    pub accounts: AccountService,
+    /// API tokens of scripts.
+    pub api_tokens: ApiTokenService,
+    /// Enrollment.
+    pub enrollment: EnrollmentService,
+    /// Devices, for people.
+    pub devices: Arc<DeviceService>,
+    /// What devices are told to do, for people.
+    pub commands: Arc<CommandService>,
+    /// APKs on their way to devices, for people.
+    pub deployments: Arc<DeploymentService>,
+    /// Features that are on or off.
+    pub flags: FlagService,
+    /// APKs and managed packages.
+    pub apks: ApkService,
+    /// What happened to devices, for people.
+    pub history: HistoryService,
+    /// Who did what to what.
+    pub audit: AuditService,
+    /// Builds of the agent, for people and devices.
+    pub agent_builds: Arc<AgentBuildService>,
+    /// Filters that people keep.
+    pub filters: FilterService,
+    /// Sessions and heartbeats of devices.
+    pub agent: AgentService,
+    /// Nodes and shards, for people.
+    pub cluster: ClusterService,
+    /// Finds device actors.
+    pub router: DeviceRouter,
+    runtime: Runtime,
+}
+
+impl System {
+    /// Starts the runtime over a migrated database, and the services over it.
+    ///
+    /// # Errors
+    /// The database is unavailable, the node cannot join its cluster, or an actor did not start.
+    pub async fn start(
+        store: Store,
+        settings: Settings,
+        secrets: Secrets,
+        cluster: ClusterStart,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, StartError> {
+        let Secrets { master_key, jwt_key } = secrets;
+        let credentials = Arc::new(CredentialCache::new(settings.auth.session_cache_ttl));
+        let cache = Arc::clone(&credentials);
+        let forget_people = Box::new(move || cache.forget());
+        let runtime = Runtime::start(store, &settings.runtime, master_key, cluster, forget_people, metrics.actors.clone()).await?;
+        Ok(Arc::new(assemble(runtime, credentials, TokenSigner::new(&jwt_key), settings, metrics)))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.runtime.store
+    }
+
+    /// Hands the shards over: from now on other nodes own the devices, and this one only passes
+    /// on what still comes in. Answers whether it was done within `patience`.
+    pub async fn hand_over(&self, patience: Duration) -> bool {
+        self.runtime.hand_over(patience).await
+    }
+
+    /// Stops the actors and flushes the writers. Call it once intake is closed;
+    /// what was accepted is finished. Answers whether all of it was within `patience`.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        self.runtime.stop(patience).await
+    }
+}
+
+/// Puts the system together.
+fn assemble(runtime: Runtime, credentials: Arc<CredentialCache>, signer: TokenSigner, settings: Settings, metrics: Metrics) -> System {
+    let Runtime { store, view, router, .. } = &runtime;
+    let Settings { runtime: limits, auth, enrollment, kit, commands, export_stall_timeout } = settings;
+    // Permits of their own, so that a flood of sign-ins does not hold up devices.
+    let bcrypt_of_people = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
+    let bcrypt = Bcrypt::new(auth.bcrypt_concurrency, auth.bcrypt_wait);
+    let signer = Arc::new(signer);
+    let people = PeopleParts {
+        store: store.clone(),
+        signer: Arc::clone(&signer),
+        bcrypt: bcrypt_of_people,
+        settings: auth.clone(),
+        credentials,
+        metrics: metrics.clone(),
+    }
+    .services();
+    let command_service = Arc::new(CommandService::new(
+        store.clone(),
+        router.clone(),
+        Arc::clone(view),
+        limits.device,
+        runtime.commands.clone(),
+        commands,
+        export_stall_timeout,
+    ));
+    let agent_builds = Arc::new(AgentBuildService::new(AgentBuildParts {
+        store: store.clone(),
+        router: router.clone(),
+        view: Arc::clone(view),
+        commands: Arc::clone(&command_service),
+        offers: Arc::clone(&runtime.offers),
+        counters: Arc::clone(&runtime.check_counters),
+        library: Arc::clone(&runtime.library),
+        settings: limits.agent_updates.clone(),
+        metrics: metrics.clone(),
+    }));
+    System {
+        auth: people.auth,
+        accounts: people.accounts,
+        api_tokens: people.api_tokens,
+        agent_builds,
+        enrollment: EnrollmentService::new(
+            store.clone(),
+            router.clone(),
+            Arc::clone(view),
+            bcrypt.clone(),
+            Arc::clone(&runtime.master_key),
+            &auth,
+            enrollment,
+            kit,
+            metrics.clone(),
+        ),
+        devices: Arc::new(DeviceService::new(
+            store.clone(),
+            router.clone(),
+            Arc::clone(view),
+            limits.device,
+            limits.history.restore_within,
+            export_stall_timeout,
+        )),
+        commands: command_service,
+        deployments: Arc::new(DeploymentService::new(
+            store.clone(),
+            router.clone(),
+            Arc::clone(view),
+            limits.device,
+            limits.deployments,
+            export_stall_timeout,
+        )),
+        flags: FlagService::new(store.clone()),
+        apks: ApkService::new(store.clone(), Arc::clone(&runtime.library)),
+        history: HistoryService::new(store.clone(), Arc::clone(view), limits.device),
+        audit: AuditService::new(store.clone(), export_stall_timeout),
+        filters: FilterService::new(store.clone()),
+        cluster: ClusterService::new(
+            store.clone(),
+            runtime.cluster_view.clone(),
+            Arc::clone(&runtime.links),
+            Arc::clone(&runtime.ownership),
+            runtime.name.clone(),
+        ),
+        agent: AgentService::new(
+            store.clone(),
+            router.clone(),
+            runtime.commands.clone(),
+            runtime.task_reports.clone(),
+            Arc::clone(&runtime.sockets),
+            Arc::clone(&runtime.membership),
+            signer,
+            bcrypt,
+            auth,
+            limits.heartbeat,
+            metrics,
+        ),
+        router: router.clone(),
+        runtime,
+    }
+}

@@ -1,0 +1,123 @@
+//! The device filter in SQL, and as it is stored.
+
+use domain::Timestamp;
+use domain::device::{Connectivity, DevicePolicy};
+use domain::query::{DeviceFilter, FilterCondition, FilterKey, FilterValue};
+use serde_json::{Map, Value, json};
+use sqlx::{Postgres, QueryBuilder};
+
+/// Thresholds of the status of devices, at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusThresholds {
+    online_since: Timestamp,
+    app_stale_after_s: i32,
+}
+
+impl StatusThresholds {
+    /// Thresholds at `now`.
+    pub fn at(now: Timestamp, policy: &DevicePolicy) -> Self {
+        Self { online_since: now - policy.offline_after, app_stale_after_s: policy.app_stale_after_s }
+    }
+}
+
+/// Adds the conditions of a filter on `device d` and its `device_last_status s`.
+///
+/// The SQL twin of [`DeviceFilter::matches`]; a test compares the two.
+pub(crate) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeviceFilter, thresholds: StatusThresholds) {
+    for condition in filter.conditions() {
+        query.push(" AND ");
+        push_condition(query, condition, thresholds);
+    }
+}
+
+fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition<'_>, thresholds: StatusThresholds) {
+    let StatusThresholds { online_since, app_stale_after_s } = thresholds;
+    match condition {
+        FilterCondition::Connectivity(Connectivity::Online) => drop(query.push("s.last_seen_at > ").push_bind(online_since)),
+        FilterCondition::Connectivity(Connectivity::Offline) => drop(query.push("s.last_seen_at <= ").push_bind(online_since)),
+        FilterCondition::Connectivity(Connectivity::NeverSeen) => drop(query.push("s.device_id IS NULL")),
+        FilterCondition::Tag(tag) => drop(query.push("d.tags @> ARRAY[").push_bind(tag.clone()).push("]")),
+        FilterCondition::Group(group) => drop(query.push("d.groups @> ARRAY[").push_bind(group.clone()).push("]")),
+        FilterCondition::BatteryBelow(limit) => drop(query.push("s.battery_pct < ").push_bind(*limit)),
+        FilterCondition::StorageBelow(limit) => drop(query.push("s.storage_free_mb < ").push_bind(*limit)),
+        FilterCondition::AppVersion(version) => drop(query.push("s.app_version = ").push_bind(version.clone())),
+        FilterCondition::Model(model) => drop(query.push("coalesce(s.model, d.model) = ").push_bind(model.clone())),
+        FilterCondition::AppStatus(status) => {
+            // The SQL twin of `DevicePolicy::app_status`.
+            query.push("CASE WHEN s.app_running = false OR s.foreground_recent_s > coalesce(d.monitored_stale_after_s, ");
+            query.push_bind(app_stale_after_s);
+            query.push(
+                ") OR EXISTS (SELECT 1 FROM jsonb_array_elements(s.details->'apps') app \
+                 WHERE app->>0 = d.monitored_package AND app->>1 = 'false') THEN 'down' \
+                 WHEN s.app_running IS NULL AND s.foreground_recent_s IS NULL THEN 'unknown' ELSE 'up' END = ",
+            );
+            query.push_bind(status.as_str());
+        }
+        FilterCondition::Text(text) => {
+            let needle = text.to_ascii_lowercase();
+            query.push("(strpos(lower(d.alias), ").push_bind(needle.clone());
+            query.push(") > 0 OR strpos(lower(coalesce(s.model, d.model, '')), ").push_bind(needle.clone());
+            query.push(") > 0 OR strpos(lower(coalesce(d.hardware_id, '')), ").push_bind(needle.clone());
+            query.push(") > 0 OR strpos(d.device_id::text, ").push_bind(needle).push(") > 0)");
+        }
+    }
+}
+
+/// A filter as it is stored.
+pub(crate) fn to_json(filter: &DeviceFilter) -> Value {
+    let value = |value: FilterValue| match value {
+        FilterValue::Text(text) => json!(text),
+        FilterValue::Number(number) => json!(number),
+    };
+    Value::Object(filter.values().map(|(key, one)| (key.spec().name.to_owned(), value(one))).collect::<Map<_, _>>())
+}
+
+/// A stored filter. What a later build may have added is left out.
+pub(crate) fn from_json(stored: &Value) -> DeviceFilter {
+    let mut filter = DeviceFilter::default();
+    for key in FilterKey::ALL {
+        let value = match &stored[key.spec().name] {
+            Value::String(text) => FilterValue::Text(text.clone()),
+            Value::Number(number) => FilterValue::Number(number.as_i64().unwrap_or(i64::MAX)),
+            _ => continue,
+        };
+        // One that is not understood filters nothing; the others still do.
+        let _ = filter.set(*key, value);
+    }
+    filter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_read_back_as_they_were() {
+        let filter = DeviceFilter {
+            connectivity: Some(Connectivity::NeverSeen),
+            tag: Some("a".into()),
+            text: Some("c".into()),
+            battery_below: Some(20),
+            ..Default::default()
+        };
+        assert_eq!(from_json(&to_json(&filter)), filter);
+        assert_eq!(to_json(&DeviceFilter::default()), json!({}));
+    }
+
+    #[test]
+    fn a_filter_that_an_earlier_build_stored_is_read() {
+        let stored = json!({
+            "status": "never_seen", "tag": "a", "group": "b", "text": "c", "battery_below": 20, "app_version": "1.4", "model": "M",
+            "app_status": "down", "colour": "red"
+        });
+        let read: Vec<_> = from_json(&stored).values().map(|(key, value)| (key.spec().name, value.to_string())).collect();
+        let named = |name: &str| read.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        assert_eq!(["status", "tag", "group", "text"].map(named), ["never_seen", "a", "b", "c"].map(Some));
+        assert_eq!(["battery_below", "app_version", "model", "app_status"].map(named), ["20", "1.4", "M", "down"].map(Some));
+        assert_eq!(read.len(), 8);
+        assert_eq!(
+            from_json(&json!({"status": "asleep", "battery_below": "20", "tag": "a"})),
+            DeviceFilter { tag: Some("a".into()), ..Default::default() }
+        );
+    }
+}

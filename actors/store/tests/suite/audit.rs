@@ -1,0 +1,127 @@
+use domain::access::{Origin, Principal, Role};
+use domain::audit::{AuditFilter, ChainCheck, ChainedEntry};
+use domain::flag::Flag;
+use domain::{SessionId, UserId};
+use test_database::TestDatabase;
+
+use crate::common::{at, console, enroll_many, uuid};
+
+fn person(name: &str, request_id: &str) -> Principal {
+    Principal::User {
+        user_id: UserId(uuid(1)),
+        username: name.into(),
+        role: Role::Admin,
+        session_id: SessionId(uuid(1)),
+        origin: Origin { address: Some([192, 0, 2, 1].into()), request_id: Some(request_id.into()) },
+    }
+}
+
+async fn set_flag(db: &TestDatabase, by: &Principal, second: i64) {
+    db.store().set_flag(Flag::DeploymentsEnabled, true, by, at(second)).await.unwrap();
+}
+
+async fn whole(db: &TestDatabase) -> Vec<ChainedEntry> {
+    db.store().audit_batch(0, 1000).await.unwrap()
+}
+
+#[tokio::test]
+async fn acts_at_once_form_one_chain_without_gaps() {
+    let db = TestDatabase::new().await;
+    let other = db.another_store(4);
+    let acts = (0..10).map(|second| {
+        let (a, b) = (db.store().clone(), other.clone());
+        tokio::spawn(async move {
+            let by = console();
+            let both = tokio::join!(
+                a.set_flag(Flag::DeploymentsEnabled, true, &by, at(second)),
+                b.set_flag(Flag::DeploymentsKillSwitch, false, &by, at(second))
+            );
+            both.0.and(both.1).unwrap();
+        })
+    });
+    for act in acts.collect::<Vec<_>>() {
+        act.await.unwrap();
+    }
+    let entries = whole(&db).await;
+    assert_eq!(entries.iter().map(|entry| entry.entry.seq).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    let mut check = ChainCheck::new(None);
+    for entry in &entries {
+        assert!(check.next(entry).is_empty());
+    }
+    let head = db.store().audit_head().await.unwrap();
+    assert_eq!((head.seq, &head.hash), (20, &entries[19].hash));
+    assert_eq!(db.store().audit_newest().await.unwrap(), (20, 20));
+}
+
+#[tokio::test]
+async fn an_act_that_fails_leaves_neither_entry_nor_gap() {
+    let db = TestDatabase::new().await;
+    set_flag(&db, &console(), 1).await;
+    db.execute("ALTER TABLE feature_flag ADD CHECK (enabled)").await;
+    assert!(db.store().set_flag(Flag::DeploymentsEnabled, false, &console(), at(2)).await.is_err());
+    set_flag(&db, &console(), 3).await;
+    assert_eq!(whole(&db).await.iter().map(|entry| entry.entry.at).collect::<Vec<_>>(), [at(1), at(3)]);
+}
+
+#[tokio::test]
+async fn entries_are_neither_changed_nor_removed() {
+    let db = TestDatabase::new().await;
+    set_flag(&db, &console(), 1).await;
+    for statement in [
+        "UPDATE audit_entry SET actor_name = 'x'",
+        "DELETE FROM audit_entry",
+        "TRUNCATE audit_entry",
+        "DELETE FROM audit_head",
+        "TRUNCATE audit_head",
+    ] {
+        let refused = sqlx::raw_sql(statement).execute(db.pool()).await.unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{statement}: {refused}");
+    }
+    assert_eq!(db.store().audit_newest().await.unwrap(), (1, 1));
+}
+
+#[tokio::test]
+async fn pages_and_batches_hold_every_entry_once() {
+    let db = TestDatabase::new().await;
+    for second in 0..5 {
+        set_flag(&db, &console(), second).await;
+    }
+    let seqs = |entries: Vec<ChainedEntry>| entries.iter().map(|entry| entry.entry.seq).collect::<Vec<_>>();
+    let page = async |older_than, limit| seqs(db.store().audit_page(&AuditFilter::default(), older_than, limit).await.unwrap());
+    let batch = async |after, limit| seqs(db.store().audit_batch(after, limit).await.unwrap());
+    assert_eq!([page(None, 2).await, page(Some(4), 2).await, page(Some(2), 2).await], [vec![5, 4], vec![3, 2], vec![1]]);
+    assert_eq!([batch(0, 2).await, batch(2, 2).await, batch(4, 2).await], [vec![1, 2], vec![3, 4], vec![5]]);
+}
+
+#[tokio::test]
+async fn a_filter_finds_what_it_names_literally() {
+    let db = TestDatabase::new().await;
+    enroll_many(&db, 1).await;
+    let (first, after) = (whole(&db).await, whole(&db).await.len() as i64);
+    set_flag(&db, &person("Anna", "r1"), 10).await;
+    set_flag(&db, &person("an%", "r2"), 20).await;
+    let found = async |filter: AuditFilter| {
+        let entries = db.store().audit_page(&filter, None, 99).await.unwrap();
+        entries.iter().map(|entry| entry.entry.seq - after).collect::<Vec<_>>()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let none = AuditFilter::default;
+    assert_eq!(found(AuditFilter { actor: text("ANNA"), ..none() }).await, [1]);
+    assert_eq!(found(AuditFilter { actor: text("an%"), ..none() }).await, [2], "no pattern");
+    assert_eq!(found(AuditFilter { actor: text(&uuid(1).to_string()), ..none() }).await, [2, 1], "by id");
+    assert_eq!(found(AuditFilter { action: text("flag."), ..none() }).await, [2, 1]);
+    assert!(found(AuditFilter { action: text("fl_g."), ..none() }).await.is_empty(), "a prefix, no pattern");
+    assert!(found(AuditFilter { action: text("%"), ..none() }).await.is_empty());
+    assert_eq!(found(AuditFilter { target: text("Deployments.ENABLED"), ..none() }).await, [2, 1]);
+    assert_eq!(found(AuditFilter { target: text("D1"), ..none() }).await.len(), 1, "the device by its alias: its enrollment");
+    assert_eq!(found(AuditFilter { request_id: text("r2"), ..none() }).await, [2]);
+    assert_eq!(found(AuditFilter { text: text("\"ENABLED\":FALSE"), ..none() }).await, [1], "in before and after");
+    assert_eq!(found(AuditFilter { from: Some(at(10)), to: Some(at(10)), ..none() }).await, [1], "both ends are in");
+    assert!(found(AuditFilter { action: text("flag."), actor: text("anna"), from: Some(at(11)), ..none() }).await.is_empty());
+    assert_eq!(found(none()).await.len(), first.len() + 2);
+    let entry = whole(&db).await.remove(after as usize).entry;
+    assert_eq!(
+        (entry.address.as_deref(), entry.request_id.as_deref(), entry.actor_kind.as_str()),
+        (Some("192.0.2.1"), Some("r1"), "person")
+    );
+}

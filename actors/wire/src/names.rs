@@ -1,0 +1,134 @@
+//! Schemas of names: in JSON a string, in the description of the API the list of its values. The values of states, kinds and
+//! reasons are those of `domain`, so that the description has every one of them.
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Schemas, each with its description and the values of one or more enums of `domain`, or values that only the API has.
+macro_rules! names {
+    ($(#[doc = $doc:literal] $schema:ident = $values:tt)*) => {$(
+        #[doc = $doc]
+        pub enum $schema {}
+
+        impl PartialSchema for $schema {
+            fn schema() -> RefOr<Schema> {
+                let values: Vec<&str> = names!(@expand $values);
+                ObjectBuilder::new().schema_type(Type::String).description(Some($doc.trim())).enum_values(Some(values)).into()
+            }
+        }
+
+        impl ToSchema for $schema {}
+    )*};
+    (@expand { $($names:path),+ }) => {
+        [$(<$names>::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>()),+].concat()
+    };
+    (@expand [ $($value:literal),+ ]) => { vec![$($value),+] };
+}
+
+names! {
+    /// Role of an account.
+    Role = { domain::access::Role }
+    /// State of an enrollment token.
+    EnrollTokenStatus = { domain::enrollment::TokenStatus }
+    /// State of an API token.
+    ApiTokenStatus = { domain::api_token::ApiTokenStatus }
+    /// Connectivity of a device.
+    DeviceStatus = { domain::device::Connectivity }
+    /// State of the monitored app.
+    AppStatus = { domain::device::AppStatus }
+    /// Kind of an event of a device.
+    DeviceEventKind = { domain::event::EventKind }
+    /// State of a command.
+    CommandState = { domain::command::CommandState }
+    /// Path of a command to its device.
+    CommandPath = { domain::command::Path }
+    /// Outcome of a command.
+    CommandOutcome = { domain::command::CommandOutcome }
+    /// What a device reports of a command.
+    ActionReport = ["received", "success", "failed", "skipped", "timeout"]
+    /// Why a device gets no command.
+    CommandRefusal = { domain::command::RefusalReason }
+    /// State of a deployment.
+    DeploymentState = { domain::deployment::DeploymentState }
+    /// Phase of a deployment.
+    DeploymentPhase = { domain::deployment::Phase }
+    /// Why a deployment is paused.
+    PauseReason = { domain::deployment::PauseReason }
+    /// Rule for devices that an older open deployment of the package has.
+    ConflictRule = { domain::deployment::ConflictRule }
+    /// Why no deployment may start anything.
+    BlockReason = { domain::deployment::BlockReason }
+    /// State of the task of a device.
+    TaskState = { domain::deployment::TaskState }
+    /// Why a task is in its state.
+    TaskReason = { domain::deployment::TaskReason, domain::deployment::ErrorCode }
+    /// Stage of an installation.
+    TaskStage = { domain::deployment::Stage }
+    /// What a device reports of its task.
+    TaskReport = ["accepted", "downloading", "verifying", "installing", "succeeded", "failed", "skipped"]
+    /// Error of an attempt.
+    TaskError = { domain::deployment::ErrorCode }
+    /// Kind of an event of a deployment.
+    DeploymentEventKind = { domain::deployment::DeploymentEventKind }
+    /// Name of a feature flag.
+    FlagName = { domain::flag::Flag }
+    /// What a device reports of an update.
+    UpdateEvent = { domain::rollout::UpdateEvent }
+    /// State of an agent build.
+    AgentBuildState = { domain::rollout::BuildState }
+    /// Why the server halted a build.
+    HaltReason = { domain::rollout::HaltReason }
+    /// State of a node.
+    NodeState = { domain::cluster::NodeState }
+    /// Why shards moved.
+    ShardMoveReason = ["free", "released", "left", "expired"]
+    /// What is done with many devices.
+    BulkAction = [
+        "set_tags", "add_tags", "remove_tags", "set_groups", "add_groups", "remove_groups", "set_monitored_app", "revoke", "delete", "restore"
+    ]
+    /// What becomes of one device of many.
+    BulkOutcomeKind = ["changed", "unchanged", "refused"]
+    /// Why a device is refused.
+    BulkRefusal = ["not_found", "deleted", "too_late", "alias_in_use", "invalid_value"]
+    /// Field that a table changes.
+    TableField = ["alias", "tags", "groups"]
+    /// Shell of a script.
+    Shell = ["bash", "powershell", "cmd"]
+    /// State of the agent's APK at a node.
+    AgentApkState = ["ready", "unusable", "missing"]
+    /// Kind of an actor of the audit trail.
+    ActorKind = ["person", "token", "system", "device"]
+    /// What uses an APK.
+    ApkUseKind = ["deployment", "rollback", "agent_build"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(schema: RefOr<Schema>) -> Vec<String> {
+        let text = serde_json::to_value(schema).unwrap();
+        text["enum"].as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_schema_has_the_values_of_every_enum_behind_it_once() {
+        assert_eq!(values(DeviceStatus::schema()), ["online", "offline", "never_seen"]);
+        let reasons = values(TaskReason::schema());
+        let mut once = reasons.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), reasons.len(), "{reasons:?}");
+        assert!(["rate", "sdk_too_old"].iter().all(|known| reasons.iter().any(|reason| reason == known)), "{reasons:?}");
+    }
+
+    #[test]
+    fn what_devices_report_is_what_is_read() {
+        let reported = |schema, known: Vec<&str>| assert_eq!(values(schema), known);
+        let outcomes = domain::command::CommandOutcome::ALL.iter().map(|outcome| outcome.as_str());
+        reported(ActionReport::schema(), ["received"].into_iter().chain(outcomes).collect());
+        let stages = domain::deployment::Stage::ALL.iter().map(|stage| stage.as_str());
+        reported(TaskReport::schema(), stages.chain(["succeeded", "failed", "skipped"]).collect());
+    }
+}
