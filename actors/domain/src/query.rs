@@ -19,6 +19,10 @@ pub const PAGE_MAX: i64 = 500;
 pub const PAGE_DEFAULT: i64 = 100;
 
 fn contains(hay: &str, needle: &str) -> bool {
+    // As `lower` of the database does on both sides; the usual case needs no copies.
+    if !needle.is_ascii() {
+        return hay.to_lowercase().contains(&needle.to_lowercase());
+    }
     let (hay, needle) = (hay.as_bytes(), needle.as_bytes());
     needle.is_empty() || hay.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
 }

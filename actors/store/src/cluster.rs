@@ -279,39 +279,50 @@ impl Store {
     /// The database is unavailable.
     pub async fn claim_shards(&self, node: NodeId, shards: &[ShardId], may_expire: bool) -> Result<Vec<ClaimedShard>, StoreError> {
         let wanted: Vec<i32> = shards.iter().map(|shard| i32::from(shard.0)).collect();
+        let mut tx = self.pool.begin().await?;
+        // Held until the claim is committed: nobody can end this node in between.
+        let me = sqlx::query!(
+            "SELECT name FROM cluster_node
+             WHERE node_id = $1 AND state IN ('active', 'draining') AND expires_at > clock_timestamp() FOR SHARE",
+            node.0
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(me) = me else { return Ok(Vec::new()) };
+        if may_expire {
+            // A renewal under way is waited for, and then the row is evaluated again. A statement of its own: PostgreSQL cannot evaluate
+            // a row again whose condition reads what another part of the same statement changes.
+            sqlx::query!(
+                "UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
+                 WHERE state IN ('active', 'draining') AND expires_at <= clock_timestamp() AND node_id <> $1",
+                node.0
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
         let rows = sqlx::query!(
-            r#"WITH me AS MATERIALIZED (
-                 -- Held until the claim is committed: nobody can end this node in between.
-                 SELECT node_id, name FROM cluster_node
-                 WHERE node_id = $1 AND state IN ('active', 'draining') AND expires_at > clock_timestamp() FOR SHARE
-             ), ran_out AS (
-                 -- A renewal under way is waited for, and then looked at again.
-                 UPDATE cluster_node SET state = 'expired', ended_at = clock_timestamp()
-                 WHERE state IN ('active', 'draining') AND expires_at <= clock_timestamp() AND node_id <> $1
-                   AND $3 AND EXISTS (SELECT FROM me)
-                 RETURNING node_id
-             ), ended AS (
-                 SELECT node_id, 'expired' AS reason FROM ran_out
-                 UNION ALL SELECT node_id, state FROM cluster_node WHERE state IN ('expired', 'left')
-             ), claimed AS (
+            r#"WITH claimed AS (
                  UPDATE shard s SET owner = $1, last_owner = $1, epoch = s.epoch + 1, claimed_at = clock_timestamp(), activated_at = NULL
-                 FROM me, shard before
+                 FROM shard before
                  WHERE s.shard_id = ANY($2) AND before.shard_id = s.shard_id
-                   AND (s.owner IS NULL OR s.owner IN (SELECT node_id FROM ended))
-                 RETURNING s.shard_id, s.epoch, before.owner AS from_owner, before.last_owner, me.name AS to_name, s.claimed_at
+                   AND (s.owner IS NULL OR s.owner IN (SELECT node_id FROM cluster_node WHERE state IN ('expired', 'left')))
+                 RETURNING s.shard_id, s.epoch, before.owner AS from_owner, before.last_owner, s.claimed_at
              ), journal AS (
                  INSERT INTO shard_move (shard_id, epoch, from_node, to_node, reason, moved_at)
-                 SELECT c.shard_id, c.epoch, n.name, c.to_name,
-                     coalesce(e.reason, CASE WHEN c.last_owner IS NULL THEN 'free' ELSE 'released' END), c.claimed_at
-                 FROM claimed c LEFT JOIN ended e ON e.node_id = c.from_owner LEFT JOIN cluster_node n ON n.node_id = c.last_owner
+                 SELECT c.shard_id, c.epoch, n.name, $3,
+                     coalesce(e.state, CASE WHEN c.last_owner IS NULL THEN 'free' ELSE 'released' END), c.claimed_at
+                 FROM claimed c
+                 LEFT JOIN cluster_node e ON e.node_id = c.from_owner AND e.state IN ('expired', 'left')
+                 LEFT JOIN cluster_node n ON n.node_id = c.last_owner
              )
              SELECT shard_id AS "shard_id!", epoch AS "epoch!" FROM claimed, (SELECT pg_notify('nexmdm_placement', 'claimed')) told"#,
             node.0,
             &wanted,
-            may_expire
+            me.name
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(rows.into_iter().map(|row| ClaimedShard { shard: ShardId(row.shard_id as u16), epoch: Epoch(row.epoch) }).collect())
     }
 

@@ -54,11 +54,11 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
             query.push_bind(status.as_str());
         }
         FilterCondition::Text(text) => {
-            let needle = text.to_ascii_lowercase();
-            query.push("(strpos(lower(d.alias), ").push_bind(needle.clone());
-            query.push(") > 0 OR strpos(lower(coalesce(s.model, d.model, '')), ").push_bind(needle.clone());
-            query.push(") > 0 OR strpos(lower(coalesce(d.hardware_id, '')), ").push_bind(needle.clone());
-            query.push(") > 0 OR strpos(d.device_id::text, ").push_bind(needle).push(") > 0)");
+            // By the database's own rules on both sides.
+            query.push("(strpos(lower(d.alias), lower(").push_bind(text.clone());
+            query.push(")) > 0 OR strpos(lower(coalesce(s.model, d.model, '')), lower(").push_bind(text.clone());
+            query.push(")) > 0 OR strpos(lower(coalesce(d.hardware_id, '')), lower(").push_bind(text.clone());
+            query.push(")) > 0 OR strpos(d.device_id::text, lower(").push_bind(text.clone()).push(")) > 0)");
         }
     }
 }

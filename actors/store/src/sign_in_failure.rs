@@ -103,8 +103,8 @@ impl Store {
     /// The database is unavailable.
     pub async fn purge_sign_in_failures(&self, before: Timestamp, kept_max: i64) -> Result<u64, StoreError> {
         let purged = sqlx::query!(
-            "DELETE FROM sign_in_failure WHERE failed_at < greatest($1,
-                 (SELECT failed_at FROM sign_in_failure ORDER BY failed_at DESC OFFSET $2 LIMIT 1))",
+            "DELETE FROM sign_in_failure WHERE failed_at < $1
+                 OR failed_at <= (SELECT failed_at FROM sign_in_failure ORDER BY failed_at DESC OFFSET $2 LIMIT 1)",
             before,
             kept_max
         );

@@ -288,7 +288,7 @@ mod tests {
         broken(&stuck, "is still sent, although it expired");
         let mut unknown = history();
         unknown.stored.commands.as_mut().unwrap().extend([row("r2", "lost", None)]);
-        broken(&unknown, "`lost`, which is no state");
+        broken(&unknown, "the unknown state `lost`");
     }
 
     #[test]

@@ -186,6 +186,7 @@ async fn flags_of_the_moment_are_kept() {
     assert_eq!(reading.flags, Flags { deployments_enabled: true, kill_switch: true }, "those of now");
     assert_eq!(reading.row.flags, r#"{"deployments.enabled":false,"deployments.kill_switch":false}"#, "those of then");
     assert_eq!((reading.row.package.as_str(), reading.starts.len()), (PACKAGE, 0));
+    db.store().set_flag(Flag::DeploymentsKillSwitch, false, &console(), at(6)).await.unwrap();
     start_tasks(&db, deployment(1), &[(ids[0], 101)]).await;
     let reading = db.store().read_deployment(deployment(1)).await.unwrap().unwrap();
     assert!(reading.starts.len() == 1 && reading.starts[0] <= reading.now);

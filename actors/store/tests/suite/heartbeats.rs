@@ -103,14 +103,15 @@ async fn a_newer_bucket_wins_in_whatever_order_batches_come() {
 }
 
 #[tokio::test]
-async fn of_a_bucket_the_first_heartbeat_counts() {
+async fn of_a_bucket_the_newest_heartbeat_stands() {
     let db = TestDatabase::new().await;
     let id = enroll(&db, 1, "a").await;
     let write = async |batch: &mut [HeartbeatRow]| db.store().write_heartbeats(batch).await.unwrap();
     write(&mut [heartbeat(id, 11, battery(1)), heartbeat(id, 12, battery(2))]).await;
+    assert_eq!((history(&db, id).await, newest(&db, id).await), (vec![Some(2)], (at(10), Some(2))));
     write(&mut [heartbeat(id, 13, battery(3))]).await;
-    assert_eq!(history(&db, id).await, [Some(1)]);
-    assert_eq!(newest(&db, id).await, (at(10), Some(1)));
+    write(&mut [heartbeat(id, 12, battery(2))]).await;
+    assert_eq!((history(&db, id).await, newest(&db, id).await), (vec![Some(3)], (at(10), Some(3))));
 }
 
 #[tokio::test]

@@ -400,6 +400,6 @@ pub(super) mod tests {
         lost.deployments.tasks[0].state = "failed".into();
         options(&mut lost).canary = None;
         lost.deployments.counts.clear();
-        broken(&lost, "told dep of its success, acknowledged at 00:00:01.000002, but is failed");
+        broken(&lost, "reported success to dep, acknowledged at 00:00:01.000002, but is failed");
     }
 }

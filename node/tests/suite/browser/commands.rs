@@ -324,7 +324,7 @@ async fn allowed_commands_are_kept_and_sent_by_name() {
     chromium.click("[data-testid=action-exec]").await;
     chromium.shown("dialog select[name='params.name']").await;
     chromium.click("dialog [data-testid=submit]").await;
-    chromium.says("[data-testid='error-params.name']", "choose one").await;
+    chromium.says("[data-testid='error-params.name']", "required").await;
     chromium.choose("dialog select[name='params.name']", "collect-logs").await;
     chromium.says("dialog .argv", "/system/bin/logcat").await;
     chromium.picture("dialog-exec-send").await;
