@@ -4,7 +4,7 @@ use domain::flag::Flag;
 use domain::{SessionId, UserId};
 use test_database::TestDatabase;
 
-use crate::common::{at, console, enroll, enroll_many, uuid};
+use crate::common::{at, console, enroll, uuid};
 
 fn person(name: &str, request_id: &str) -> Principal {
     Principal::User {
@@ -96,7 +96,7 @@ async fn pages_and_batches_hold_every_entry_once() {
 #[tokio::test]
 async fn a_filter_finds_what_it_names_literally() {
     let db = TestDatabase::new().await;
-    enroll(&db, 9, "till").await;
+    enroll(&db, 9, "d1").await;
     let (first, after) = (whole(&db).await, whole(&db).await.len() as i64);
     set_flag(&db, &person("Anna", "r1"), 10).await;
     set_flag(&db, &person("an%", "r2"), 20).await;
