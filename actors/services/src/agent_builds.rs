@@ -24,7 +24,6 @@ use uuid::Uuid;
 use super::command_batches::{BatchDetails, BatchRequest};
 use super::commands::{CommandRequest, CommandService, IdempotencyKey};
 use super::device_edit::{BulkTarget, run_detached};
-use super::enrollment_agent::AgentUpdate;
 use crate::metrics::Metrics;
 
 /// Longest release notes, in characters; the same is a CHECK.
@@ -33,6 +32,17 @@ const NOTES_MAX_CHARS: usize = 4_000;
 const CANDIDATES_MAX: i64 = 100;
 /// Different errors that statistics name.
 const ERRORS_MAX: i64 = 20;
+
+/// A promoted build of the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentUpdate {
+    /// Version code.
+    pub version_code: i64,
+    /// Version name.
+    pub version_name: String,
+    /// Share of the devices that are offered it, percent.
+    pub rollout_percent: u8,
+}
 /// How long a count of the fleet is shown again.
 const COUNTED_FOR: Duration = Duration::from_secs(1);
 /// Hours that statistics tell of, unless asked for others.

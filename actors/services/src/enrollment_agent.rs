@@ -10,7 +10,8 @@ use enrollment_kit::agent_apk::ApkFacts;
 use enrollment_kit::how_to_get_one;
 use enrollment_kit::location::ApkSource;
 
-use super::{AgentBuildService, EnrollmentService};
+use super::EnrollmentService;
+use super::agent_builds::{AgentBuildService, AgentUpdate};
 
 /// The agent that scripts and codes install.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +35,6 @@ pub struct EnrollmentApk {
     pub facts: Option<Arc<ApkFacts>>,
     /// SHA-256 of the certificate that codes name as its signer.
     pub signer_sha256: Option<[u8; 32]>,
-}
-
-/// A promoted build of the agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentUpdate {
-    /// Version code.
-    pub version_code: i64,
-    /// Version name.
-    pub version_name: String,
-    /// Share of the devices that are offered it, percent.
-    pub rollout_percent: u8,
 }
 
 impl EnrollmentService {

@@ -45,7 +45,7 @@ pub use self::enrollment_kit::{EnrollmentCode, Script, ScriptOptions, is_settled
 pub use accounts::{AccountPage, AccountService};
 pub use agent::AgentService;
 use agent_builds::AgentBuildParts;
-pub use agent_builds::{AgentBuildService, BuildDetails, BuildStats, NudgePlan, STATS_HOURS_DEFAULT, STATS_HOURS_MAX};
+pub use agent_builds::{AgentBuildService, AgentUpdate, BuildDetails, BuildStats, NudgePlan, STATS_HOURS_DEFAULT, STATS_HOURS_MAX};
 pub use agent_updates::{UpdateCheck, UpdateOffer, UpdateProgress};
 pub use api_tokens::{ApiTokenOwner, ApiTokenPage, ApiTokenService, IssuedApiToken};
 pub use apk_uploads::{UploadError, UploadFacts};
@@ -65,7 +65,7 @@ pub use device_csv::{FieldChange, IMPORT_ROWS_MAX, ImportPermit, ImportReport, R
 pub use device_edit::{BulkOutcome, BulkRequest, BulkTarget};
 pub use devices::{DeviceDetails, DevicePage, DeviceService};
 pub use enrollment::{Enrolled, EnrollmentService, NewToken, TokenPage};
-pub use enrollment_agent::{AgentUpdate, EnrollmentAgent, EnrollmentApk};
+pub use enrollment_agent::{EnrollmentAgent, EnrollmentApk};
 pub use filters::{FilterPatch, FilterRequest, FilterService};
 pub use flags::{FlagService, FlagState};
 pub use history::{DeviceHistory, EventPage, EventView, FLEET_HOURS_DEFAULT, FLEET_HOURS_MAX, HistoryService};
