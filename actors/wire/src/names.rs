@@ -27,6 +27,8 @@ macro_rules! names {
 }
 
 names! {
+    /// Why an agent has to stop.
+    AgentStopReason = ["device_deleted"]
     /// Role of an account.
     Role = { domain::access::Role }
     /// State of an enrollment token.

@@ -18,7 +18,8 @@ pub struct Problem {
     /// The field that was refused, as a path like `battery.pct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Reason why the agent has to stop, e.g. `device_deleted`.
+    /// Reason why the agent has to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::names::AgentStopReason>)]
     pub reason: Option<String>,
 }
