@@ -5,6 +5,8 @@
 //! milliseconds, and no test sees the rows of another. A guard process stops the server and removes
 //! the folder when the test binary has ended, also by a panic, an abort or a kill.
 
+#![allow(clippy::expect_used, reason = "only tests use this crate, and a test without its database has failed")]
+
 mod server;
 
 use std::sync::atomic::{AtomicU32, Ordering};

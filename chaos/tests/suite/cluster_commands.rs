@@ -86,7 +86,7 @@ async fn commands_reach_devices_once_and_the_oracle_sees_lies_about_them() {
 
     let (p2, p3) = checks(&cluster).await;
     assert!(p2.violations.is_empty() && p3.violations.is_empty(), "{p2:?} {p3:?}");
-    assert!(p2.looked_at.starts_with(&format!("{all} commands accepted of {all} ordered")), "{p2:?}");
+    assert!(p2.looked_at.starts_with(&format!("{all} commands accepted of {all} requested")), "{p2:?}");
     assert!(p3.notes[0].contains("not signed with a key of its device"), "{p3:?}");
 
     let changed = "UPDATE command SET state = 'failed', outcome = 'timeout' WHERE request_id =

@@ -37,7 +37,7 @@ async fn until_whole(cluster: &Cluster, node: &str, names: &[&str]) {
 async fn refused(mut options: NodeOptions, reason: &str) {
     options.ready_within = Duration::from_secs(20);
     let error = Node::start(options).await.err().expect("a node that does not belong here became ready").to_string();
-    assert!(error.contains("has ended"), "{error}");
+    assert!(error.contains("the node exited"), "{error}");
     assert!(error.contains(reason), "no word of `{reason}`: {error}");
 }
 

@@ -205,5 +205,5 @@ async fn without_credentials_the_missing_ones_are_named() {
     let mut args = fleet_args(&node, folder.path(), &["--devices", "3"]);
     args.target.enroll_with = None;
     let error = fleet::run(args, never().1).await.unwrap_err();
-    assert!(error.to_string().contains("3 devices have to be enrolled"), "{error}");
+    assert!(error.to_string().contains("3 devices are not enrolled yet"), "{error}");
 }
