@@ -1,4 +1,4 @@
-//! The agent sockets that hang on this node, and the way to those on others.
+//! The agent sockets attached to this node, and the route to those of other nodes.
 //!
 //! A device's socket hangs on whichever node it reached. Its owner knows where and pushes
 //! through that node's gateway; when the owner changes, this node tells the new one.
