@@ -55,7 +55,7 @@ fn push_condition(query: &mut QueryBuilder<Postgres>, condition: FilterCondition
         }
         FilterCondition::Text(text) => {
             // By the database's own rules on both sides.
-            query.push("(strpos(lower(d.alias), lower(").push_bind(text.clone());
+            query.push("(strpos(lower(d.alias COLLATE \"default\"), lower(").push_bind(text.clone());
             query.push(")) > 0 OR strpos(lower(coalesce(s.model, d.model, '')), lower(").push_bind(text.clone());
             query.push(")) > 0 OR strpos(lower(coalesce(d.hardware_id, '')), lower(").push_bind(text.clone());
             query.push(")) > 0 OR strpos(d.device_id::text, lower(").push_bind(text.clone()).push(")) > 0)");

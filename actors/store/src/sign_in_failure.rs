@@ -60,7 +60,10 @@ impl Store {
             if locked_until.is_some() {
                 // PostgreSQL takes no NUL, and no account has one in its name.
                 let name = username.replace('\0', " ");
-                let account = sqlx::query!("SELECT user_id, username FROM app_user WHERE lower(username) = lower($1)", name.trim());
+                let account = sqlx::query!(
+                    "SELECT user_id, username FROM app_user WHERE lower(username) = lower($1::text COLLATE \"C\")",
+                    name.trim()
+                );
                 let account = account.fetch_optional(&mut *tx).await?.map(|row| (UserId(row.user_id), row.username));
                 let entry = AuditEntry::new(&Principal::System { origin }, AuditAction::AccountLocked, Target::SignInName(account));
                 append(&mut tx, &entry.after(json!({ "failures": failures, "locked_until": locked_until })), now).await?;

@@ -130,7 +130,7 @@ impl Store {
     pub async fn user_by_name(&self, username: &str) -> Result<Option<UserRow>, StoreError> {
         let found = sqlx::query_as!(
             StoredUser,
-            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user WHERE lower(username) = lower($1)",
+            "SELECT user_id, username, password_bcrypt, role, created_at, disabled_at FROM app_user WHERE lower(username) = lower($1::text COLLATE \"C\")",
             username
         );
         found.fetch_optional(&self.pool).await?.map(StoredUser::read).transpose()

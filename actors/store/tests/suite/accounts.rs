@@ -57,6 +57,17 @@ async fn usernames_are_unique_and_found_ignoring_case() {
 }
 
 #[tokio::test]
+async fn an_account_is_found_by_the_very_name_that_it_was_given() {
+    let db = TestDatabase::new().await;
+    for (number, name) in ["Änne", "ÉMILE", "Ødegård"].into_iter().enumerate() {
+        let id = add_user(&db, number as u32, name, Role::Viewer).await;
+        assert_eq!(db.store().user_by_name(name).await.unwrap().map(|user| user.id), Some(id), "{name}");
+    }
+    // As the unique index sees it: the case of ASCII letters does not count.
+    assert!(db.store().user_by_name("ÄNNE").await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn of_nodes_that_start_together_one_makes_the_first_account() {
     let db = TestDatabase::new().await;
     let by = console();

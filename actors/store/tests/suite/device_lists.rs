@@ -41,7 +41,7 @@ async fn fleet(db: &TestDatabase) -> Vec<DeviceView> {
             hardware_id: (index % 3 == 0).then(|| format!("HW-{index}")),
             ..Registration::default()
         };
-        let alias = ["b", "B", "ä", "a%", "A_", "Shop 5", "shop 6", "z", "Z", "deleted"][index];
+        let alias = ["b", "B", "ä", "a%", "A_", "Shop 5", "shop 6", "z", "Äste", "deleted"][index];
         let new = NewDevice { registration, ..new_device(number, alias) };
         let (tags, groups) = labels[index % 3];
         // Two enrolled at the same time.

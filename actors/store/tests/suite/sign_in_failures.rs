@@ -51,15 +51,15 @@ async fn attempts_at_once_do_not_slip_through() {
 #[tokio::test]
 async fn a_lock_is_told_with_the_name_only_of_an_account() {
     let db = TestDatabase::new().await;
-    add_user(&db, 1, "Anna", Role::Viewer).await;
-    for (name, typed) in [(1, " anna"), (2, "a secret typed\0into the wrong field")] {
+    add_user(&db, 1, "Änna", Role::Viewer).await;
+    for (name, typed) in [(1, " Änna"), (2, "a secret typed\0into the wrong field")] {
         for second in 0..3 {
             attempt(&db, name, typed, second).await;
         }
     }
     assert_eq!(actions(&db).await, ["account.added", "account.locked", "account.locked"]);
     let names: Vec<Option<String>> = db.values("SELECT target_name FROM audit_entry WHERE action = 'account.locked' ORDER BY seq").await;
-    assert_eq!(names, [Some("Anna".to_owned()), None]);
+    assert_eq!(names, [Some("Änna".to_owned()), None]);
 }
 
 #[tokio::test]
