@@ -8,7 +8,7 @@ use test_database::TestDatabase;
 use crate::common::{at, battery, device, enroll, heartbeat};
 
 fn options() -> PoolOptions {
-    PoolOptions { max_connections: 1, acquire_timeout: Duration::from_secs(10), statement_timeout: Duration::from_millis(300) }
+    PoolOptions { max_connections: 1, acquire_timeout: Duration::from_secs(10), statement_timeout: Duration::from_secs(2) }
 }
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_statement_that_takes_too_long_is_an_outage() {
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_an_outage() {
     let db = TestDatabase::new().await;
-    let store = Store::new(db.url(), PoolOptions { acquire_timeout: Duration::from_millis(500), ..options() }).unwrap();
+    let store = Store::new(db.url(), PoolOptions { acquire_timeout: Duration::from_secs(2), ..options() }).unwrap();
     let work = store.device_work().await.unwrap();
     assert_eq!((store.pool_use().open, store.pool_use().idle), (1, 0));
     let refused = store.ping().await;
