@@ -352,13 +352,13 @@ pub(crate) fn settings() -> actors::settings::Settings {
             hours_kept: chrono::TimeDelta::days(92),
             interval: Duration::from_secs(60),
         },
-        kit: actors::settings::KitSettings::default(),
+        kit: enrollment_kit::KitSettings::default(),
         export_stall_timeout: Duration::from_secs(30),
         partition_interval: Duration::from_secs(3600),
         fcm: None,
         unified_push: None,
         agent_updates: actors::settings::AgentUpdateSettings::default(),
-        apks: actors::settings::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
+        apks: apk::ApkSettings::in_folder(&std::env::temp_dir().join(format!("nexmdm-apks-{}", std::process::id()))),
         commands: actors::settings::CommandSettings {
             dispatch: domain::command::DispatchPolicy {
                 socket_wait: chrono::TimeDelta::seconds(5),
