@@ -73,7 +73,8 @@ impl ApiTokenRequest {
 }
 
 /// Status of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ApiTokenStatus {
     /// Usable.
     Active,
@@ -86,11 +87,7 @@ pub enum ApiTokenStatus {
 impl ApiTokenStatus {
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
+        self.into()
     }
 }
 

@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 
 use crate::command::Channels;
 use crate::heartbeat::{Heartbeat, Telemetry};
-use crate::{DeviceId, Invalid, Timestamp};
+use crate::{DeviceId, Timestamp};
 
 /// Identity and labels of a device.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,8 @@ impl From<Heartbeat> for LastStatus {
 }
 
 /// Connectivity of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Connectivity {
     /// Heartbeats within the offline limit.
     Online,
@@ -83,16 +84,13 @@ pub enum Connectivity {
 impl Connectivity {
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-            Self::NeverSeen => "never_seen",
-        }
+        self.into()
     }
 }
 
 /// State of the monitored app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum AppStatus {
     /// Runs and was in the foreground lately.
     Up,
@@ -102,27 +100,7 @@ pub enum AppStatus {
     Unknown,
 }
 
-impl AppStatus {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Unknown];
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not one of the three.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Invalid::new(field, "not one of up, down, unknown"))
-    }
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+named!(pub AppStatus, parse -> Result);
 
 /// Thresholds of the status of a device; from configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,6 +4,9 @@
 //! draws are arguments. No JSON, no SQL, no tokio. Types that travel between
 //! nodes derive serde; the format is chosen elsewhere.
 
+#[macro_use]
+pub mod names;
+
 pub mod access;
 pub mod account;
 pub mod action;

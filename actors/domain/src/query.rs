@@ -7,7 +7,7 @@ use chrono::Datelike;
 use crate::device::{AppStatus, Connectivity, DeviceView};
 use crate::invalid::in_range;
 use crate::text::bounded;
-use crate::{DeviceId, Invalid, Timestamp};
+use crate::{DeviceId, Invalid, Timestamp, names};
 
 /// Largest page of a list.
 pub const PAGE_MAX: i64 = 500;
@@ -79,28 +79,24 @@ fn contains(hay: &str, needle: &str) -> bool {
 }
 
 /// Sort key of a list; ties are broken by id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SortKey {
     /// Alias, in byte order.
     #[default]
     Alias,
     /// Last seen; never comes first.
+    #[strum(serialize = "last_seen_at")]
     LastSeen,
     /// Battery level; unknown comes first.
+    #[strum(serialize = "battery_pct")]
     Battery,
     /// Time of enrollment.
+    #[strum(serialize = "enrolled_at")]
     Enrolled,
 }
 
-impl SortKey {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Alias, "alias"), (Self::LastSeen, "last_seen_at"), (Self::Battery, "battery_pct"), (Self::Enrolled, "enrolled_at")];
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(key, _)| *key == self).map_or("alias", |(_, name)| name)
-    }
-}
+named!(pub SortKey, parse -> Option);
 
 /// Sort order: key and direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -118,11 +114,9 @@ impl Sort {
     /// The key is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
-        SortKey::ALL
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(key, _)| Self { key: *key, descending })
-            .ok_or_else(|| Invalid::new("sort", "not one of alias, last_seen_at, battery_pct, enrolled_at (a leading - reverses)"))
+        let key = SortKey::parse(name);
+        key.map(|key| Self { key, descending })
+            .ok_or_else(|| Invalid::new("sort", format!("not one of {} (a leading - reverses)", names::list::<SortKey>())))
     }
 
     /// Compares two devices in this order.

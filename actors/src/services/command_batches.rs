@@ -63,7 +63,8 @@ pub struct Expected {
 }
 
 /// Why a device gets no command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RefusalReason {
     /// There is no such device.
     NotFound,
@@ -76,11 +77,7 @@ pub enum RefusalReason {
 impl RefusalReason {
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Deleted => "deleted",
-            Self::TooManyOpen => "too_many_open",
-        }
+        self.into()
     }
 }
 

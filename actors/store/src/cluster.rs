@@ -56,7 +56,8 @@ pub enum JoinOutcome {
 }
 
 /// State of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum NodeState {
     /// Accepts shards.
     Active,
@@ -68,28 +69,16 @@ pub enum NodeState {
     Left,
 }
 
-impl NodeState {
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Expired => "expired",
-            Self::Left => "left",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, StoreError> {
-        [Self::Active, Self::Draining, Self::Expired, Self::Left]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or(StoreError::Corrupt("cluster_node.state"))
-    }
+domain::named!(pub NodeState, parse -> Option);
 
     /// Whether the node may still own shards.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Active | Self::Draining)
     }
+}
+
+fn stored_state(name: &str) -> Result<NodeState, StoreError> {
+    NodeState::parse(name).ok_or(StoreError::Corrupt("cluster_node.state"))
 }
 
 /// Stored node.
@@ -297,7 +286,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        state.as_deref().map(NodeState::parse).transpose()
+        state.as_deref().map(stored_state).transpose()
     }
 
     /// The nodes: those that live, and those that ended within the last hour.
@@ -322,7 +311,7 @@ impl Store {
                     http_url: row.http_url,
                     version: row.version,
                     protocols: (row.protocol_min, row.protocol_max),
-                    state: NodeState::parse(&row.state)?,
+                    state: stored_state(&row.state)?,
                     joined_at: row.joined_at,
                     ended_at: row.ended_at,
                     lease_left_ms: row.lease_left_ms,

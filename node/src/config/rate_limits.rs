@@ -7,7 +7,8 @@ use domain::rate::RateLimit;
 use super::RateLimits;
 
 /// What a route is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum RouteClass {
     /// Passwords and refresh tokens.
     SignIn,
@@ -21,21 +22,8 @@ pub(crate) enum RouteClass {
     Page,
 }
 
-impl RouteClass {
-    /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::SignIn, Self::Enrollment, Self::Agent, Self::Api, Self::Page];
+domain::named!(pub(crate) RouteClass);
 
-    /// Its name in metrics and settings.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::SignIn => "sign_in",
-            Self::Enrollment => "enrollment",
-            Self::Agent => "agent",
-            Self::Api => "api",
-            Self::Page => "page",
-        }
-    }
-}
 impl RateLimits {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         let most = 10_000_000;

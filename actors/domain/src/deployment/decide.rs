@@ -39,7 +39,8 @@ pub struct Run {
 }
 
 /// Why all deployments are blocked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum BlockReason {
     /// `deployments.enabled` is off.
     FlagOff,
@@ -50,10 +51,7 @@ pub enum BlockReason {
 impl BlockReason {
     /// Name of the reason in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FlagOff => "flag_off",
-            Self::KillSwitch => "kill_switch",
-        }
+        self.into()
     }
 }
 
