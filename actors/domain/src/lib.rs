@@ -13,6 +13,7 @@ pub mod action;
 pub mod api_token;
 pub mod apk;
 pub mod audit;
+pub mod backoff;
 pub mod bulk;
 pub mod command;
 pub mod condition;

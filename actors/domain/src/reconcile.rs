@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::backoff::{Backoff, spread};
 
 /// Spread of a wait around its length, in percent either side: nodes that started together drift apart.
 pub const JITTER_PCT: u32 = 10;
@@ -36,10 +37,8 @@ const DOUBLINGS_MAX: u32 = 2;
 ///
 /// `draw` is uniform in 0..1.
 pub fn wait_before_next_run(interval: Duration, failures_in_a_row: u32, backoff_max: Duration, draw: f64) -> Duration {
-    let doubled = interval.saturating_mul(1 << failures_in_a_row.min(DOUBLINGS_MAX));
-    let wait = doubled.min(backoff_max.max(interval));
-    let reach = f64::from(JITTER_PCT) / 100.0;
-    wait.mul_f64(1.0 - reach + 2.0 * reach * draw.clamp(0.0, 1.0))
+    let backoff = Backoff { first: interval, max: backoff_max.max(interval) };
+    spread(backoff.wait(1 + failures_in_a_row.min(DOUBLINGS_MAX)), f64::from(JITTER_PCT) / 100.0, draw)
 }
 
 #[cfg(test)]
