@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use actors::settings::HeartbeatSettings;
-use domain::Invalid;
-use domain::invalid::in_range;
 
 use super::Heartbeat;
 

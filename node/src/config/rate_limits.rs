@@ -1,7 +1,5 @@
 //! `[rate_limits]`: how much one address may ask for, by what it asks.
 
-use domain::Invalid;
-use domain::invalid::in_range;
 use domain::rate::RateLimit;
 
 use super::RateLimits;
@@ -25,26 +23,6 @@ pub(crate) enum RouteClass {
 domain::named!(pub(crate) RouteClass);
 
 impl RateLimits {
-    pub(super) fn check(&self) -> Result<(), Invalid> {
-        let most = 10_000_000;
-        in_range("rate_limits.addresses_max", self.addresses_max, 100, most)?;
-        for (name, value) in [
-            ("sign_in_per_second", self.sign_in_per_second),
-            ("sign_in_burst", self.sign_in_burst),
-            ("enrollment_per_second", self.enrollment_per_second),
-            ("enrollment_burst", self.enrollment_burst),
-            ("agent_per_second", self.agent_per_second),
-            ("agent_burst", self.agent_burst),
-            ("api_per_second", self.api_per_second),
-            ("api_burst", self.api_burst),
-            ("page_per_second", self.page_per_second),
-            ("page_burst", self.page_burst),
-        ] {
-            in_range(&format!("rate_limits.{name}"), u64::from(value), 1, most)?;
-        }
-        Ok(())
-    }
-
     /// The limit of a class.
     pub(crate) fn of(&self, class: RouteClass) -> RateLimit {
         let (per_second, burst) = match class {
