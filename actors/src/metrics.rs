@@ -13,6 +13,10 @@ pub struct Metrics {
     pub batch_rows: Histogram,
     /// Duration of one dual write.
     pub commit_seconds: Histogram,
+    /// Duration of one batch, by writer.
+    pub writer_seconds: prometheus::HistogramVec,
+    /// Items of the writers, by writer and outcome.
+    pub writer_items: IntCounterVec,
     /// Device actors that panicked or failed.
     pub device_restarts: IntCounter,
     /// Batches of heartbeats that a defect kept from being written.
@@ -137,6 +141,21 @@ impl Metrics {
                 Histogram::with_opts(
                     HistogramOpts::new("nexmdm_heartbeat_commit_seconds", "Duration of writing a heartbeat batch")
                         .buckets(vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
+                )?,
+            )?,
+            writer_seconds: kept(
+                registry,
+                prometheus::HistogramVec::new(
+                    HistogramOpts::new("nexmdm_writer_seconds", "Duration of writing a batch, by writer")
+                        .buckets(vec![0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0]),
+                    &["writer"],
+                )?,
+            )?,
+            writer_items: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_writer_items_total", "Items of the batch writers, by writer and outcome"),
+                    &["writer", "outcome"],
                 )?,
             )?,
             deployments_open: kept(registry, IntGauge::new("nexmdm_deployments_open", "Unfinished deployments driven by this node")?)?,

@@ -24,7 +24,6 @@ use crate::services::{
     CommandService, DeploymentService, DeviceService, EnrollmentService, FilterService, FlagService, HistoryService,
 };
 use crate::settings::Settings;
-use crate::writers::HeartbeatWriters;
 use crate::{history, partition};
 use apk::ApkLibrary;
 pub use start::{ClusterStart, Secrets, StartError};
@@ -79,7 +78,7 @@ struct Running {
     deployments: Option<ActorRef<ManagerMsg>>,
     membership: Arc<Membership>,
     links: Arc<Links>,
-    writer_queues: HeartbeatWriters,
+    writers_closing: CancellationToken,
     writers: JoinSet<()>,
     tasks: JoinSet<()>,
     leaving: CancellationToken,
@@ -149,7 +148,7 @@ impl System {
             deployments.stop(None);
         }
         let reconciled = running.reconcilers.stop(RECONCILERS_STOP_TIMEOUT).await;
-        running.writer_queues.close();
+        running.writers_closing.cancel();
         let drained = tokio::time::timeout(patience, async { while running.writers.join_next().await.is_some() {} }).await.is_ok();
         running.links.stop().await;
         running.writers.abort_all();

@@ -34,7 +34,7 @@ pub(super) fn assemble(
 ) -> Arc<System> {
     let Core { store, metrics, master_key, view, ownership, sockets, reconcilers, tasks, stopping } = core;
     let Members { name, membership, placement, links, router, view: cluster_view, leaving, .. } = members;
-    let Writers { heartbeats, heartbeat_tasks, commands: command_writer, task_reports, .. } = writers;
+    let Writers { commands: command_writer, task_reports, tasks: writers, closing: writers_closing, .. } = writers;
     // Permits of their own, so that a flood of sign-ins does not hold up devices.
     let bcrypt_of_people = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
     let bcrypt = Bcrypt::new(settings.auth.bcrypt_concurrency, settings.auth.bcrypt_wait);
@@ -128,8 +128,8 @@ pub(super) fn assemble(
             deployments: Some(deployments),
             membership,
             links,
-            writer_queues: heartbeats,
-            writers: heartbeat_tasks,
+            writers_closing,
+            writers,
             tasks,
             leaving,
             stopping,
