@@ -122,6 +122,7 @@ impl Config {
             reconcile: ReconcileSettings {
                 run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
                 backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
+                batch_rows: self.reconcile.batch_rows,
             },
             fcm: self.fcm.settings(),
             unified_push: self.unified_push.settings(),

@@ -27,8 +27,6 @@ pub(crate) const DEVICE_HOURS: &str = "device_hours";
 const SAMPLES_SHARD: ShardId = ShardId(0);
 /// How often it is checked whether a sample is due.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// Statements of one kind in one run.
-const ROUNDS_MAX: usize = 10_000;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]

@@ -48,7 +48,7 @@ impl Running {
                 None => return self.shared.forget_failures(self.reconciler.name),
             },
         };
-        let run = Run { now: clock::now(), lease };
+        let run = Run { now: clock::now(), batch_rows: self.shared.settings.batch_rows, lease };
         let started = Instant::now();
         // Every run begins by reading what there is, so what a panic left behind does not matter.
         let work = AssertUnwindSafe(async { self.reconciler.work.reconcile(&run).await }).catch_unwind();

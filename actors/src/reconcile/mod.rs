@@ -13,6 +13,7 @@ use std::time::Duration;
 use domain::shard::{Epoch, ShardId};
 use domain::{ServiceError, Timestamp};
 use futures_util::future::BoxFuture;
+use store::StoreError;
 
 use crate::ownership::Ownership;
 #[cfg(test)]
@@ -26,6 +27,8 @@ pub struct ReconcileSettings {
     pub run_timeout: Duration,
     /// Longest wait after failures, unless the interval is longer.
     pub backoff_max: Duration,
+    /// Most rows that one statement removes.
+    pub batch_rows: i64,
 }
 
 /// The work of a reconciler.
@@ -40,8 +43,12 @@ pub(crate) trait Reconcile: Send + 'static {
 pub(crate) struct Run {
     /// When it began.
     pub(crate) now: Timestamp,
+    batch_rows: i64,
     lease: Option<ShardLease>,
 }
+
+/// Statements of one kind in one run.
+const BATCHES_MAX: usize = 10_000;
 
 /// The right of this node to run something for the whole cluster.
 struct ShardLease {
@@ -59,6 +66,36 @@ impl Run {
     /// Whether this node may still go on: another one takes over once its lease has lapsed.
     pub(crate) fn may_go_on(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.ownership.acts(lease.shard, lease.epoch))
+    }
+
+    /// Repeats a statement that changes at most as many rows as it is given, until it finds no more, or this node may not go on.
+    /// Answers how many rows it changed.
+    pub(crate) async fn in_batches<F, S>(&self, statement: S) -> Result<u64, StoreError>
+    where
+        F: Future<Output = Result<u64, StoreError>> + Send,
+        S: FnMut(i64) -> F + Send,
+    {
+        self.in_batches_of(self.batch_rows, statement).await
+    }
+
+    /// The same with at most `rows_max` rows: where others go with each.
+    pub(crate) async fn in_batches_of<F, S>(&self, rows_max: i64, mut statement: S) -> Result<u64, StoreError>
+    where
+        F: Future<Output = Result<u64, StoreError>> + Send,
+        S: FnMut(i64) -> F + Send,
+    {
+        let (rows_max, mut total) = (rows_max.min(self.batch_rows), 0);
+        for _ in 0..BATCHES_MAX {
+            if !self.may_go_on() {
+                break;
+            }
+            let changed = statement(rows_max).await?;
+            total += changed;
+            if (changed as i64) < rows_max {
+                break;
+            }
+        }
+        Ok(total)
     }
 }
 

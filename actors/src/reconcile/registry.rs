@@ -197,7 +197,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn reconcilers(ownership: Arc<Ownership>) -> (Reconcilers, CancellationToken) {
-        let settings = ReconcileSettings { run_timeout: MINUTE, backoff_max: 4 * MINUTE };
+        let settings = ReconcileSettings { run_timeout: MINUTE, backoff_max: 4 * MINUTE, batch_rows: 10 };
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let stopping = CancellationToken::new();
         (Reconcilers::new(ownership, settings, metrics, stopping.clone()), stopping)

@@ -99,7 +99,6 @@ impl System {
         metrics: Metrics,
     ) -> Result<Arc<Self>, StartError> {
         partition::ensure(&store, &metrics, clock::now()).await?;
-        store.purge_cluster().await?;
         let library = ApkLibrary::open(settings.apks.clone(), &secrets.master_key)?;
 
         let mut core = runtime::Core::new(store, metrics, secrets.master_key, &settings);

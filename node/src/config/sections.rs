@@ -148,14 +148,14 @@ section!(
 section!(
     /// `[heartbeat]`
     Heartbeat {
-        interval_seconds: u32,
-        in_flight_max: usize,
-        writers: usize,
-        writer_queue_max: usize,
-        batch_rows_max: usize,
-        linger_ms: u64,
-        commit_timeout_ms: u64,
-        retry_after_seconds: u32,
+        interval_seconds: u32 where 1..=86_400,
+        in_flight_max: usize where 100..=1_000_000,
+        writers: usize where 1..=64,
+        writer_queue_max: usize where 100..=1_000_000,
+        batch_rows_max: usize where 1..=10_000,
+        linger_ms: u64 where 0..=1000,
+        commit_timeout_ms: u64 where 10..=600_000,
+        retry_after_seconds: u32 where 1..=3600,
     }
 );
 section!(
@@ -297,7 +297,11 @@ section!(
 );
 section!(
     /// `[reconcile]`
-    Reconcile { run_timeout_seconds: u64, backoff_max_seconds: u64, }
+    Reconcile {
+        run_timeout_seconds: u64 where 1..=86_400,
+        backoff_max_seconds: u64 where 1..=86_400,
+        batch_rows: i64 where 100..=100_000,
+    }
 );
 section!(
     /// `[cluster]`

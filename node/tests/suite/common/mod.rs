@@ -345,7 +345,11 @@ pub(crate) fn settings() -> actors::settings::Settings {
             api_tokens_per_user_max: 50,
         },
         enrollment: EnrollmentSettings { lifetime: domain::enrollment::LifetimeLimits { default_s: 3600, max_s: 86_400 }, failures },
-        reconcile: actors::settings::ReconcileSettings { run_timeout: Duration::from_secs(60), backoff_max: Duration::from_secs(60) },
+        reconcile: actors::settings::ReconcileSettings {
+            run_timeout: Duration::from_secs(60),
+            backoff_max: Duration::from_secs(60),
+            batch_rows: 5_000,
+        },
         history: actors::settings::HistorySettings {
             restore_within: chrono::TimeDelta::days(7),
             events_kept: chrono::TimeDelta::days(90),
