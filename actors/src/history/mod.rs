@@ -1,6 +1,6 @@
 //! Reconcilers of history: hours of days that are over, samples of the fleet, retention.
 //!
-//! Every step may be done twice or by two nodes at once without harm, and what was left undone is found by the next run.
+//! Every step may be done twice without harm, and what was left undone is found by the next run.
 
 mod hours;
 mod retention;
@@ -55,8 +55,8 @@ pub(crate) fn reconcilers(
     let versions = VersionSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone(), last: None };
     let retention = "history_retention";
     [
-        Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples),
-        Reconciler::per_cluster("agent_version_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, versions),
+        Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples).fenced_by_epoch(),
+        Reconciler::per_cluster("agent_version_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, versions).fenced_by_epoch(),
         Reconciler::per_cluster(
             DEVICE_HOURS,
             shard_of_name(DEVICE_HOURS),

@@ -2,9 +2,11 @@
 //!
 //! Each is an actor that runs one [`Reconcile`] at an interval, with jitter, and sooner when it is woken; never twice at a time. A
 //! run that fails, panics or takes too long is counted and tried again, ever more slowly. One that runs once per cluster is placed
-//! like a device: the owner of its shard runs it, and its lease is checked while it runs.
+//! like a device: the owner of its shard runs it, and its lease is checked while it runs. A run that began before the shard went to
+//! another node may still have a statement under way there, so that a run holds a lock in the database besides.
 
 mod actor;
+mod lock;
 mod registry;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use store::StoreError;
 use crate::ownership::Ownership;
 #[cfg(test)]
 pub(crate) use actor::ReconcilerMsg;
+pub use lock::RunLocks;
 pub use registry::Reconcilers;
 
 /// Limits of every reconciler.
@@ -117,18 +120,25 @@ pub(crate) struct Reconciler {
     at_start: bool,
     /// Runs once more when the node stops.
     at_stop: bool,
+    /// Holds the lock of its name while it runs; of one that runs once per cluster.
+    locks: bool,
     work: Box<dyn Reconcile>,
 }
 
 impl Reconciler {
     /// One that every node runs for itself.
     pub(crate) fn per_node(name: &'static str, interval: Duration, work: impl Reconcile) -> Self {
-        Self { name, scope: Scope::Node, interval, at_start: false, at_stop: false, work: Box::new(work) }
+        Self { name, scope: Scope::Node, interval, at_start: false, at_stop: false, locks: false, work: Box::new(work) }
     }
 
     /// One that the owner of `shard` runs for the whole cluster.
     pub(crate) fn per_cluster(name: &'static str, shard: ShardId, interval: Duration, work: impl Reconcile) -> Self {
-        Self { scope: Scope::Cluster(shard), ..Self::per_node(name, interval, work) }
+        Self { scope: Scope::Cluster(shard), locks: true, ..Self::per_node(name, interval, work) }
+    }
+
+    /// Needs no lock: its statements compare the epoch themselves.
+    pub(crate) fn fenced_by_epoch(self) -> Self {
+        Self { locks: false, ..self }
     }
 
     /// Runs first as soon as it is started.

@@ -57,7 +57,8 @@ impl Core {
         let view = FleetView::new(settings.device);
         tasks.spawn(Arc::clone(&view).keep_counting());
         let ownership = Arc::new(Ownership::default());
-        let reconcilers = Reconcilers::new(Arc::clone(&ownership), settings.reconcile, metrics.clone(), stopping.clone());
+        let reconcilers =
+            Reconcilers::new(Arc::clone(&ownership), Arc::new(store.clone()), settings.reconcile, metrics.clone(), stopping.clone());
         Self {
             store,
             metrics,

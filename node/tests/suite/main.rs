@@ -28,5 +28,6 @@ mod operate;
 mod outage;
 mod people;
 mod push;
+mod reconcilers;
 mod task_reports;
 mod unified_push;
