@@ -67,6 +67,8 @@ pub struct Metrics {
     pub reconciler_changes: IntCounterVec,
     /// Failed runs since the last one that succeeded.
     pub reconciler_failures_in_a_row: IntGaugeVec,
+    /// Start of the run that is under way, Unix time; 0: none is.
+    pub reconciler_running_since: IntGaugeVec,
     /// Start of the last run that succeeded, Unix time.
     pub reconciler_last_success: IntGaugeVec,
     /// Deployments that this node drives.
@@ -310,6 +312,16 @@ impl Metrics {
                 registry,
                 IntGaugeVec::new(
                     Opts::new("nexmdm_reconciler_failures_in_a_row", "Failed runs of a reconciler since the last one that succeeded"),
+                    &["reconciler"],
+                )?,
+            )?,
+            reconciler_running_since: kept(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "nexmdm_reconciler_running_since_timestamp_seconds",
+                        "Start of a reconciler's run that is under way; 0: none is",
+                    ),
                     &["reconciler"],
                 )?,
             )?,

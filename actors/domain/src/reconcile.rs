@@ -27,6 +27,21 @@ pub struct ReconcilerStatus {
     pub changed: u64,
     /// Reason of the last run's failure; `None` after a success.
     pub last_error: Option<String>,
+    /// Start of the run that is under way, if one is.
+    pub running_since: Option<Timestamp>,
+}
+
+impl ReconcilerStatus {
+    /// Start of the newest run, whether it has ended or not.
+    pub fn newest_run_at(&self) -> Option<Timestamp> {
+        self.running_since.max(self.last_run_at)
+    }
+}
+
+/// The wait before the lock of one that runs once per cluster is tried again: another node's run is about to end. Never longer than
+/// the interval.
+pub fn wait_for_lock(interval: Duration) -> Duration {
+    interval.min(Duration::from_secs(1))
 }
 
 /// Doublings of the interval at most: what runs every second must not wait for minutes once its cause of failure is gone.

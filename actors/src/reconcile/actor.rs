@@ -74,6 +74,7 @@ impl Running {
         if !run.may_go_on() {
             return Next::Interval;
         }
+        let _under_way = self.shared.begin(self.reconciler.name, run.now);
         // Every run begins by reading what there is, so what a panic left behind does not matter.
         let work = AssertUnwindSafe(async { self.reconciler.work.reconcile(&run).await }).catch_unwind();
         let limited = timeout(self.shared.settings.run_timeout, work);

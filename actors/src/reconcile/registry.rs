@@ -63,6 +63,19 @@ impl Shared {
         }
     }
 
+    /// Notes that a run is under way until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>, name: &'static str, at: Timestamp) -> UnderWay {
+        self.set_running(name, Some(at));
+        UnderWay { shared: Arc::clone(self), name }
+    }
+
+    fn set_running(&self, name: &'static str, since: Option<Timestamp>) {
+        if let Some(status) = self.statuses().get_mut(name) {
+            status.running_since = since;
+        }
+        self.metrics.reconciler_running_since.with_label_values(&[name]).set(since.map_or(0, |at| at.timestamp()));
+    }
+
     /// Keeps the outcome of a run, for metrics and people.
     pub(super) fn record(&self, name: &'static str, at: Timestamp, duration: Duration, outcome: Result<u64, String>) {
         let mut statuses = self.statuses();
@@ -88,6 +101,18 @@ impl Shared {
         };
         self.metrics.reconciler_runs.with_label_values(&[name, label]).inc();
         self.metrics.reconciler_failures_in_a_row.with_label_values(&[name]).set(status.failures_in_a_row.into());
+    }
+}
+
+/// A run that is under way, ended or given up when this is dropped.
+pub(super) struct UnderWay {
+    shared: Arc<Shared>,
+    name: &'static str,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.shared.set_running(self.name, None);
     }
 }
 

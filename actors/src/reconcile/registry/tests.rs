@@ -214,6 +214,21 @@ async fn a_run_whose_statements_compare_the_epoch_needs_no_lock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_is_under_way_says_since_when() {
+    let (reconcilers, _stopping) = reconcilers(Arc::default());
+    let (work, mut runs) = work(|run| if run == 2 { Behaviour::Hang } else { Behaviour::Change(1) });
+    reconcilers.start(Reconciler::per_node("tests", MINUTE, work).at_start()).await.unwrap();
+    runs.recv().await.unwrap();
+    let first = recorded(&reconcilers, 1).await;
+    assert_eq!((first.running_since, first.newest_run_at()), (None, first.last_run_at));
+    runs.recv().await.unwrap();
+    let hanging = reconcilers.statuses().remove(0);
+    assert!(hanging.running_since >= first.last_run_at, "{hanging:?}");
+    assert_eq!((hanging.newest_run_at(), hanging.runs, hanging.last_error), (hanging.running_since, 1, None));
+    assert!(recorded(&reconcilers, 2).await.running_since.is_none(), "it was given up");
+}
+
+#[tokio::test(start_paused = true)]
 async fn batches_go_on_until_one_is_not_full() {
     let run = Run { now: clock::now(), batch_rows: 10, lease: None };
     let mut left = 25_u64;
