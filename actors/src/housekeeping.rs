@@ -43,9 +43,11 @@ struct SignInRetention {
 impl Reconcile for SignInRetention {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
-            let sign_ins = self.store.purge_sessions(run.now - ENDED_KEPT).await?;
-            let tokens = self.store.purge_api_tokens(run.now - ENDED_KEPT).await?;
-            self.store.purge_sign_in_failures(run.now - self.failures.age, self.failures.names_max).await?;
+            let ended = run.now - ENDED_KEPT;
+            let sign_ins = run.in_batches(|limit| self.store.purge_sessions(ended, limit)).await?;
+            let tokens = run.in_batches(|limit| self.store.purge_api_tokens(ended, limit)).await?;
+            let (age, names_max) = (run.now - self.failures.age, self.failures.names_max);
+            run.in_batches(|limit| self.store.purge_sign_in_failures(age, names_max, limit)).await?;
             Ok(sign_ins + tokens)
         }
         .boxed()

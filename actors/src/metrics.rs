@@ -17,6 +17,10 @@ pub struct Metrics {
     pub batch_rows: Histogram,
     /// Duration of one dual write.
     pub commit_seconds: Histogram,
+    /// Duration of one batch, by writer.
+    pub writer_seconds: prometheus::HistogramVec,
+    /// Items of the writers, by writer and outcome.
+    pub writer_items: IntCounterVec,
     /// Device actors that panicked or failed.
     pub device_restarts: IntCounter,
     /// Batches of heartbeats that a defect kept from being written.
@@ -47,6 +51,8 @@ pub struct Metrics {
     pub reconciler_changes: IntCounterVec,
     /// Failed runs since the last one that succeeded.
     pub reconciler_failures_in_a_row: IntGaugeVec,
+    /// Start of the run that is under way, Unix time; 0: none is.
+    pub reconciler_running_since: IntGaugeVec,
     /// Start of the last run that succeeded, Unix time.
     pub reconciler_last_success: IntGaugeVec,
     /// Deployments that this node drives.
@@ -107,6 +113,21 @@ impl Metrics {
                 Histogram::with_opts(
                     HistogramOpts::new("nexmdm_heartbeat_commit_seconds", "Duration of writing a heartbeat batch")
                         .buckets(vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
+                )?,
+            )?,
+            writer_seconds: kept(
+                registry,
+                prometheus::HistogramVec::new(
+                    HistogramOpts::new("nexmdm_writer_seconds", "Duration of writing a batch, by writer")
+                        .buckets(vec![0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0]),
+                    &["writer"],
+                )?,
+            )?,
+            writer_items: kept(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("nexmdm_writer_items_total", "Items of the batch writers, by writer and outcome"),
+                    &["writer", "outcome"],
                 )?,
             )?,
             deployments_open: kept(registry, IntGauge::new("nexmdm_deployments_open", "Unfinished deployments driven by this node")?)?,
@@ -211,6 +232,16 @@ impl Metrics {
                 registry,
                 IntGaugeVec::new(
                     Opts::new("nexmdm_reconciler_failures_in_a_row", "Failed runs of a reconciler since the last one that succeeded"),
+                    &["reconciler"],
+                )?,
+            )?,
+            reconciler_running_since: kept(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "nexmdm_reconciler_running_since_timestamp_seconds",
+                        "Start of a reconciler's run that is under way; 0: none is",
+                    ),
                     &["reconciler"],
                 )?,
             )?,

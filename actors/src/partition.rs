@@ -28,7 +28,8 @@ impl Reconcile for Partitions {
         async {
             // The next run tries again; the default partition takes rows meanwhile.
             let created = ensure(&self.store, &self.metrics, run.now).await?;
-            self.store.purge_cluster().await?;
+            run.in_batches(|limit| self.store.purge_shard_moves(limit)).await?;
+            run.in_batches(|limit| self.store.purge_ended_nodes(limit)).await?;
             Ok(created)
         }
         .boxed()

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use domain::backoff::Backoff;
 use domain::device::DeviceState;
 use domain::shard::{Epoch, ShardId, shard_of};
 use domain::{DeviceId, ServiceError, Timestamp};
@@ -26,10 +27,8 @@ use crate::metrics::Metrics;
 
 /// Interval of checking the deadlines.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);
-/// Delay before the second restart in a row; doubles with each further one.
-const RESTART_BACKOFF_MS: u64 = 200;
-/// Longest delay before a restart.
-const RESTART_BACKOFF_MAX_MS: u64 = 30_000;
+/// Delay before a restart; the first one in a row is immediate.
+const RESTART_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(30) };
 /// Most open commands of one device that are read.
 const COMMANDS_READ_MAX: i64 = 1_000;
 /// Delay before open commands are read again after a failure.
@@ -333,7 +332,7 @@ impl ShardState {
             failing.times = 0;
         }
         failing.last = now;
-        let wait = restart_backoff(failing.times);
+        let wait = RESTART_BACKOFF.wait(failing.times);
         failing.times += 1;
         me.send_after(wait, move || ShardMsg::Restart(id));
     }
@@ -349,24 +348,5 @@ impl ShardState {
             }
         }
         self.failing.retain(|_, failing| (now - failing.last).num_seconds() <= RECOVERED_AFTER_S);
-    }
-}
-
-/// None before the first restart, then doubling up to the limit.
-fn restart_backoff(times: u32) -> Duration {
-    let doubled = RESTART_BACKOFF_MS.saturating_mul(1 << times.saturating_sub(1).min(20));
-    Duration::from_millis(if times == 0 { 0 } else { doubled.min(RESTART_BACKOFF_MAX_MS) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_restart_is_immediate_and_later_ones_ever_slower() {
-        let waits_ms: Vec<_> = (0..12).map(|times| restart_backoff(times).as_millis()).collect();
-        assert_eq!(waits_ms[..4], [0, 200, 400, 800]);
-        assert_eq!(waits_ms[11], 30_000);
-        assert!(restart_backoff(u32::MAX).as_millis() == 30_000);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::backoff::lengthened;
 use rand::{Rng, RngExt};
 
 /// Upper limit of a requested delay.
@@ -10,15 +11,14 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(600);
 /// Back-off state: consecutive failures and delays.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    base: Duration,
-    cap: Duration,
+    backoff: domain::backoff::Backoff,
     failures: u32,
 }
 
 impl Backoff {
     /// Back-off of about `base` after the first failure, up to `cap`.
     pub fn new(base: Duration, cap: Duration) -> Self {
-        Self { base, cap: cap.max(base), failures: 0 }
+        Self { backoff: domain::backoff::Backoff { first: base, max: cap.max(base) }, failures: 0 }
     }
 
     /// Resets the state after a success.
@@ -33,12 +33,11 @@ impl Backoff {
 
     /// Delay before the next attempt after a failure.
     pub fn next<R: Rng>(&mut self, retry_after: Option<Duration>, rng: &mut R) -> Duration {
-        let full = self.base.saturating_mul(1 << self.failures.min(20)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
         match retry_after {
             // Never earlier than requested; slightly later, to spread the retries.
-            Some(asked) => asked.min(RETRY_AFTER_LIMIT).mul_f64(rng.random_range(1.0..1.1)),
-            None => full.mul_f64(rng.random_range(0.5..1.0)),
+            Some(asked) => lengthened(asked.min(RETRY_AFTER_LIMIT), 0.1, rng.random()),
+            None => self.backoff.wait(self.failures).mul_f64(rng.random_range(0.5..1.0)),
         }
     }
 }

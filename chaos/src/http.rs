@@ -1,22 +1,17 @@
-//! A small HTTP/1.1 client: plain TCP, a bounded pool of kept-alive
-//! connections per server, a deadline and a size limit on every call.
+//! The HTTP client of simulated devices, operators and tests: plain HTTP/1.1, a bounded number of connections,
+//! a deadline and a size limit on every call. `load` speaks HTTP itself, and says why.
 
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Request, Response, Url, redirect};
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// An idle connection older than this is not used again: servers close idle
 /// connections too, and a request that meets such a close is lost.
@@ -84,13 +79,13 @@ impl Default for HttpLimits {
 pub enum HttpError {
     /// No connection.
     #[error("connecting failed: {0}")]
-    Connect(std::io::Error),
+    Connect(String),
     /// The deadline passed.
     #[error("no answer within the deadline")]
     Timeout,
     /// The connection ended before the answer did.
     #[error("the connection was lost: {0}")]
-    Lost(hyper::Error),
+    Lost(String),
     /// The answer is larger than the limit.
     #[error("the answer is larger than the limit")]
     TooLarge,
@@ -108,6 +103,23 @@ impl HttpError {
             Self::Lost(_) => "connection_lost",
             Self::TooLarge => "answer_too_large",
             Self::Invalid(_) => "invalid_request",
+        }
+    }
+}
+
+impl From<reqwest::Error> for HttpError {
+    fn from(error: reqwest::Error) -> Self {
+        let mut cause: &dyn Error = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        let cause = cause.to_string();
+        if error.is_connect() {
+            Self::Connect(cause)
+        } else if error.is_builder() {
+            Self::Invalid(cause)
+        } else {
+            Self::Lost(cause)
         }
     }
 }
@@ -163,13 +175,14 @@ impl<'a> Call<'a> {
         self
     }
 
-    fn build(self, host: &HeaderValue) -> Result<Request<Full<Bytes>>, HttpError> {
+    fn build(self, server: &ServerUrl) -> Result<Request, HttpError> {
         let invalid = |what: &dyn fmt::Display| HttpError::Invalid(what.to_string());
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.path.parse().map_err(|e| invalid(&e))?;
+        if !self.path.starts_with('/') {
+            return Err(invalid(&"the path does not begin with /"));
+        }
+        let url = Url::parse(&format!("{server}{}", self.path)).map_err(|e| invalid(&e))?;
+        let mut request = Request::new(self.method, url);
         let headers = request.headers_mut();
-        headers.insert(HOST, host.clone());
         if !self.body.is_empty() {
             headers.insert(CONTENT_TYPE, self.content_type.parse().map_err(|e| invalid(&e))?);
         }
@@ -182,6 +195,7 @@ impl<'a> Call<'a> {
             let name = HeaderName::try_from(name).map_err(|e| invalid(&e))?;
             headers.append(name, value.parse().map_err(|e| invalid(&e))?);
         }
+        *request.body_mut() = Some(self.body.into());
         Ok(request)
     }
 }
@@ -226,27 +240,28 @@ impl Answer {
     }
 }
 
-struct Idle {
-    sender: SendRequest<Full<Bytes>>,
-    since: Instant,
-}
-
 /// Calls to one server.
 pub struct Http {
     url: ServerUrl,
-    host: HeaderValue,
     limits: HttpLimits,
     permits: Semaphore,
-    idle: Mutex<Vec<Idle>>,
+    client: Client,
 }
 
 impl Http {
     /// A client without connections yet.
     pub fn new(url: ServerUrl, limits: HttpLimits) -> Self {
-        // A parsed authority holds no byte that a header cannot; were it so, the
-        // server would refuse the empty one.
-        let host = HeaderValue::try_from(url.authority()).unwrap_or(HeaderValue::from_static(""));
-        Self { url, host, limits, permits: Semaphore::new(limits.connections.max(1)), idle: Mutex::new(Vec::new()) }
+        let client = Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            // TLS is not spoken here: no certificates need to be read.
+            .tls_certs_only([])
+            .pool_idle_timeout(IDLE_LIMIT)
+            .pool_max_idle_per_host(limits.connections);
+        #[allow(clippy::expect_used, reason = "without proxies and certificates there is nothing in it that can be wrong")]
+        let client = client.build().expect("a client");
+        Self { url, limits, permits: Semaphore::new(limits.connections.max(1)), client }
     }
 
     /// Whom it calls.
@@ -256,102 +271,44 @@ impl Http {
 
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, call: Call<'_>) -> Result<Answer, HttpError> {
-        let request = call.build(&self.host)?;
-        timeout(self.limits.timeout, self.exchange(request)).await.unwrap_or(Err(HttpError::Timeout))
+        self.exchange(call, usize::MAX).await
     }
 
-    /// Sends a request over a connection of its own and loses it on purpose once `bytes` of the
+    /// Sends a request and loses its connection on purpose once `bytes` of the
     /// body are there; a shorter body is read to its end.
     pub async fn send_part(&self, call: Call<'_>, bytes: usize) -> Result<Answer, HttpError> {
-        let request = call.build(&self.host)?;
-        let part = async {
+        self.exchange(call, bytes).await
+    }
+
+    async fn exchange(&self, call: Call<'_>, bytes: usize) -> Result<Answer, HttpError> {
+        let request = call.build(&self.url)?;
+        let exchange = async {
+            // The semaphore is never closed: an error cannot happen, and would only
+            // lift the bound.
             let _permit = self.permits.acquire().await.ok();
-            let mut sender = self.connect().await?;
-            let (head, mut body) = sender.send_request(request).await.map_err(HttpError::Lost)?.into_parts();
-            let mut read = Vec::new();
-            while read.len() < bytes.min(self.limits.answer_bytes)
-                && let Some(frame) = body.frame().await
-            {
-                read.extend_from_slice(frame.map_err(HttpError::Lost)?.data_ref().map_or(&[][..], |data| data));
-            }
-            read.truncate(bytes);
-            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: read.into() })
+            let mut response = self.client.execute(request).await?;
+            let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+            let body = read(response, bytes, self.limits.answer_bytes).await?;
+            Ok(Answer { status, headers, body })
         };
-        timeout(self.limits.timeout, part).await.unwrap_or(Err(HttpError::Timeout))
+        timeout(self.limits.timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))
     }
+}
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
-        // The semaphore is never closed: an error cannot happen, and would only
-        // lift the bound.
-        let _permit = self.permits.acquire().await.ok();
-        loop {
-            let (mut sender, reused) = match self.take_idle() {
-                Some(sender) => (sender, true),
-                None => (self.connect().await?, false),
-            };
-            if sender.ready().await.is_err() && reused {
-                continue;
-            }
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let answer = self.read(response).await?;
-                    self.keep(sender);
-                    return Ok(answer);
-                }
-                // The request comes back when none of it was sent: the kept
-                // connection had ended, another one may serve.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
-                    _ => return Err(HttpError::Lost(error.into_error())),
-                },
-            }
+/// The first `wanted` bytes of a body. A connection whose body is not read to its end is not used again.
+async fn read(mut response: Response, wanted: usize, limit: usize) -> Result<Bytes, HttpError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() >= wanted {
+            body.truncate(wanted);
+            break;
+        }
+        if body.len() > limit {
+            return Err(HttpError::TooLarge);
         }
     }
-
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
-        let stream = TcpStream::connect(self.url.authority()).await.map_err(HttpError::Connect)?;
-        stream.set_nodelay(true).map_err(HttpError::Connect)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(HttpError::Lost)?;
-        // Ends when the sender is dropped or the server closes; its error is the
-        // sender's too.
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-
-    async fn read(&self, response: Response<Incoming>) -> Result<Answer, HttpError> {
-        let (head, body) = response.into_parts();
-        let body =
-            Limited::new(body, self.limits.answer_bytes).collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
-                Ok(lost) => HttpError::Lost(*lost),
-                Err(other) if other.is::<LengthLimitError>() => HttpError::TooLarge,
-                Err(other) => HttpError::Invalid(other.to_string()),
-            })?;
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut idle = self.idle();
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if since.elapsed() > IDLE_LIMIT {
-                idle.clear(); // all that lie below are older still
-                return None;
-            }
-            if !sender.is_closed() {
-                return Some(sender);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
-        if !sender.is_closed() {
-            self.idle().push(Idle { sender, since: Instant::now() });
-        }
-    }
+    Ok(body.freeze())
 }
 
 #[cfg(test)]
@@ -370,17 +327,26 @@ mod tests {
         assert!("https://a".parse::<ServerUrl>().unwrap_err().contains("plain http"));
     }
 
+    fn node() -> ServerUrl {
+        "http://node:8080".parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_asked_for_goes_on_the_wire_as_it_is() {
+        let request = Call::get("/v1/devices?alias=a%2Fb&tag=x+y").build(&node()).unwrap();
+        assert_eq!(request.url().as_str(), "http://node:8080/v1/devices?alias=a%2Fb&tag=x+y");
+        assert!(!request.headers().contains_key(CONTENT_TYPE), "there is no body");
+    }
+
     #[test]
     fn secrets_do_not_show_in_a_request() {
-        let host = HeaderValue::from_static("node");
-        let request = Call::get("/v1/devices").bearer("secret-token").build(&host).unwrap();
+        let request = Call::get("/v1/devices").bearer("secret-token").build(&node()).unwrap();
         assert!(!format!("{request:?}").contains("secret-token"));
     }
 
     #[test]
     fn what_cannot_be_a_header_is_refused_before_it_is_sent() {
-        let host = HeaderValue::from_static("node");
-        assert!(matches!(Call::get("/").bearer("a\nb").build(&host), Err(HttpError::Invalid(_))));
-        assert!(matches!(Call::get("no path").build(&host), Err(HttpError::Invalid(_))));
+        assert!(matches!(Call::get("/").bearer("a\nb").build(&node()), Err(HttpError::Invalid(_))));
+        assert!(matches!(Call::get("no path").build(&node()), Err(HttpError::Invalid(_))));
     }
 }

@@ -62,39 +62,36 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Invalid> {
+        self.http.check_ranges("http")?;
+        self.database.check_ranges("database")?;
+        self.auth.check_ranges("auth")?;
+        self.enrollment.check_ranges("enrollment")?;
+        self.heartbeat.check_ranges("heartbeat")?;
+        self.device.check_ranges("device")?;
+        self.history.check_ranges("history")?;
+        self.socket.check_ranges("socket")?;
+        self.fcm.check_ranges("fcm")?;
+        self.unified_push.check_ranges("unified_push")?;
+        self.commands.check_ranges("commands")?;
+        self.agent_updates.check_ranges("agent_updates")?;
+        self.deployments.check_ranges("deployments")?;
+        self.apks.check_ranges("apks")?;
+        self.rate_limits.check_ranges("rate_limits")?;
+        self.partition.check_ranges("partition")?;
+        self.reconcile.check_ranges("reconcile")?;
+        self.cluster.check_ranges("cluster")?;
+        self.shutdown.check_ranges("shutdown")?;
         self.http.check()?;
-        in_range("database.pool_max_connections", self.database.pool_max_connections, 2, 1000)?;
-        in_range("database.acquire_timeout_ms", self.database.acquire_timeout_ms, 10, 60_000)?;
-        in_range("database.statement_timeout_ms", self.database.statement_timeout_ms, 10, 600_000)?;
-        in_range("database.shared_buffers_mb", self.database.shared_buffers_mb, 16, 1_048_576)?;
         self.auth.check()?;
-        self.rate_limits.check()?;
         self.enrollment.check()?;
-        self.heartbeat.check()?;
         self.telemetry.opted_in()?;
-        in_range("device.offline_after_seconds", self.device.offline_after_seconds, 1, 31_536_000)?;
-        in_range("device.low_battery_pct", self.device.low_battery_pct, 0, 100)?;
-        in_range("device.app_stale_after_seconds", self.device.app_stale_after_seconds, 1, i32::MAX)?;
-        in_range("history.restore_within_days", self.history.restore_within_days, 1, 365)?;
-        in_range("history.events_kept_days", self.history.events_kept_days, 1, 3650)?;
-        in_range("history.hours_kept_days", self.history.hours_kept_days, 1, 3650)?;
-        in_range("history.interval_seconds", self.history.interval_seconds, 1, 86_400)?;
-        in_range("socket.connections_max", self.socket.connections_max, 0, 1_000_000)?;
-        in_range("socket.frame_limit_bytes", self.socket.frame_limit_bytes, 1024, 16_777_216)?;
-        in_range("socket.ping_interval_seconds", self.socket.ping_interval_seconds, 1, 3600)?;
         in_range("socket.dead_after_seconds", self.socket.dead_after_seconds, self.socket.ping_interval_seconds, 86_400)?;
-        in_range("partition.interval_seconds", self.partition.interval_seconds, 1, 86_400)?;
-        in_range("reconcile.run_timeout_seconds", self.reconcile.run_timeout_seconds, 1, 86_400)?;
-        in_range("reconcile.backoff_max_seconds", self.reconcile.backoff_max_seconds, 1, 86_400)?;
-        in_range("shutdown.drain_timeout_ms", self.shutdown.drain_timeout_ms, 0, 600_000)?;
         self.cluster.check()?;
         self.fcm.check()?;
         self.unified_push.check()?;
         self.commands.check()?;
         self.agent_updates.check()?;
-        self.deployments.check()?;
-        self.apks.check()?;
-        Ok(())
+        self.apks.check()
     }
 
     /// The settings of actors and services.
@@ -122,6 +119,7 @@ impl Config {
                 reconcile: ReconcileSettings {
                     run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
                     backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
+                    batch_rows: self.reconcile.batch_rows,
                 },
                 fcm: self.fcm.settings(),
                 unified_push: self.unified_push.settings(),

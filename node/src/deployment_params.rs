@@ -91,8 +91,7 @@ fn option(path: String, value: Value, request: &mut OptionsRequest) -> Result<()
 pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wired::DeploymentStatus) -> Result<TaskReport, Invalid> {
     let error = || {
         let code = told.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
-        let known = || ErrorCode::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
-        ErrorCode::parse(code).ok_or_else(|| Invalid::new("error", format!("not one of {}", known())))
+        domain::names::parse::<ErrorCode>("error", code)
     };
     let status = match told.status.as_str() {
         "succeeded" => TaskStatus::Succeeded,

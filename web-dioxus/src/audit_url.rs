@@ -9,27 +9,21 @@ use domain::audit::AuditFilter;
 use crate::url_state::{Query, pairs, percent_decoded};
 
 /// Time range of the search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 pub(crate) enum TimeRange {
+    #[strum(serialize = "1h")]
     Hour,
+    #[strum(serialize = "24h")]
     Day,
+    #[strum(serialize = "7d")]
     Week,
+    #[strum(serialize = "30d")]
     Month,
 }
 
+domain::named!(pub(crate) TimeRange, parse -> Option);
+
 impl TimeRange {
-    pub(crate) const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::Month];
-
-    /// Name in the URL.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Hour => "1h",
-            Self::Day => "24h",
-            Self::Week => "7d",
-            Self::Month => "30d",
-        }
-    }
-
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Hour => "Last hour",
@@ -94,7 +88,7 @@ impl From<&str> for AuditUrl {
                 "what" => url.action = Some(value),
                 "target" => url.target = Some(value),
                 "q" => url.text = Some(value),
-                "within" => url.within = TimeRange::ALL.into_iter().find(|within| within.as_str() == value),
+                "within" => url.within = TimeRange::parse(&value),
                 "from" => url.from = value.parse().ok(),
                 "to" => url.to = value.parse().ok(),
                 _ => {}

@@ -9,7 +9,8 @@ use domain::command::CommandState;
 use crate::url_state::{Query, pairs};
 
 /// List on the commands page.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum CommandsView {
     /// Batches.
     #[default]
@@ -20,19 +21,7 @@ pub(crate) enum CommandsView {
     All,
 }
 
-impl CommandsView {
-    /// Every list.
-    pub(crate) const ALL: [Self; 3] = [Self::Batches, Self::Single, Self::All];
-
-    /// Name in a URL.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Batches => "batches",
-            Self::Single => "single",
-            Self::All => "all",
-        }
-    }
-}
+domain::named!(pub(crate) CommandsView, parse -> Option);
 
 /// State of the commands page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +56,7 @@ impl From<&str> for CommandsUrl {
         let mut url = Self::default();
         for (key, value) in pairs(query) {
             match key {
-                "view" => url.view = CommandsView::ALL.into_iter().find(|view| view.as_str() == value).unwrap_or_default(),
+                "view" => url.view = CommandsView::parse(&value).unwrap_or_default(),
                 "state" => url.state = CommandState::parse(&value),
                 "action" => url.action = ActionKind::parse("action", &value).ok(),
                 "by" => url.by = Some(value),

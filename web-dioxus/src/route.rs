@@ -13,8 +13,9 @@ use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::url_state::{DeviceUrl, DevicesUrl, EnrollmentUrl, percent_decoded};
 
-/// A part of the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A part of the settings, in the order of the tabs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Section {
     /// One's own account.
     Profile,
@@ -30,22 +31,7 @@ pub(crate) enum Section {
     Limits,
 }
 
-impl Section {
-    /// All of them, in the order of their tabs.
-    pub(crate) const ALL: [Self; 6] = [Self::Profile, Self::Sessions, Self::Tokens, Self::Users, Self::Exec, Self::Limits];
-
-    /// Its name in the address.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Profile => "profile",
-            Self::Sessions => "sessions",
-            Self::Tokens => "tokens",
-            Self::Users => "users",
-            Self::Exec => "exec",
-            Self::Limits => "limits",
-        }
-    }
-}
+domain::named!(pub(crate) Section, parse -> Option);
 
 /// The address of a page.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +72,7 @@ impl Route {
         Self::Deployment { id: id.to_string(), query: DeploymentUrl::default() }
     }
 
-    /// A part of the settings.
+    /// A part of the settings, in the order of the tabs.
     pub(crate) fn settings(section: Section) -> Self {
         Self::Settings { section: section.as_str().to_owned() }
     }

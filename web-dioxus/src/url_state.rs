@@ -103,31 +103,22 @@ impl fmt::Display for DevicesUrl {
     }
 }
 
-/// Time range of plots.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Time range of plots, the shortest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 pub(crate) enum Range {
     /// The last 24 hours.
     #[default]
+    #[strum(serialize = "24h")]
     Day,
     /// The last 7 days.
+    #[strum(serialize = "7d")]
     Week,
     /// The last 30 days.
+    #[strum(serialize = "30d")]
     Month,
 }
 
-impl Range {
-    /// Every range, the shortest first.
-    pub(crate) const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
-
-    /// Name in a URL.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Day => "24h",
-            Self::Week => "7d",
-            Self::Month => "30d",
-        }
-    }
-}
+domain::named!(pub(crate) Range, parse -> Option);
 
 /// State of the page of a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -138,8 +129,7 @@ pub(crate) struct DeviceUrl {
 
 impl From<&str> for DeviceUrl {
     fn from(query: &str) -> Self {
-        let named = |name: &str| Range::ALL.into_iter().find(|range| range.as_str() == name);
-        let range = pairs(query).find(|(key, _)| *key == "range").and_then(|(_, name)| named(&name));
+        let range = pairs(query).find(|(key, _)| *key == "range").and_then(|(_, name)| Range::parse(&name));
         Self { range: range.unwrap_or_default() }
     }
 }

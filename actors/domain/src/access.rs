@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use crate::{ApiTokenId, Invalid, SessionId, Timestamp, UserId};
 
-/// Role of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Role of an account, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case", parse_err_ty = Invalid, parse_err_fn = not_a_role)]
 pub enum Role {
     /// All permissions, including accounts.
     Admin,
@@ -17,99 +17,72 @@ pub enum Role {
     Viewer,
 }
 
-/// Permission that services check; its name is also a scope of API tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+named!(pub Role);
+
+/// Permission that services check, in display order; its name is also a scope of API tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[repr(u8)]
 pub enum Permission {
     /// See devices and their state.
+    #[strum(serialize = "devices:read")]
     ViewDevices,
     /// Revoke and delete devices.
+    #[strum(serialize = "devices:write")]
     ManageDevices,
     /// See enrollment tokens, without their secrets.
+    #[strum(serialize = "enrollment:read")]
     ViewEnrollment,
     /// Create and revoke enrollment tokens.
+    #[strum(serialize = "enrollment:write")]
     ManageEnrollment,
     /// Manage accounts.
+    #[strum(serialize = "users:manage")]
     ManageUsers,
     /// See nodes and shards.
+    #[strum(serialize = "cluster:read")]
     ViewCluster,
     /// Drain nodes.
+    #[strum(serialize = "cluster:manage")]
     ManageCluster,
     /// Create, see and revoke one's own API tokens.
+    #[strum(serialize = "tokens:manage")]
     ManageTokens,
     /// See commands and their outcomes.
+    #[strum(serialize = "commands:read")]
     ViewCommands,
     /// Send and cancel commands.
+    #[strum(serialize = "commands:send")]
     SendCommands,
     /// Send commands that destroy data, run programs or change keys.
+    #[strum(serialize = "commands:sensitive")]
     SendSensitiveCommands,
     /// Manage the commands that may be run on devices.
+    #[strum(serialize = "exec:manage")]
     ManageExec,
     /// Read the audit trail.
+    #[strum(serialize = "audit:read")]
     ViewAudit,
     /// See APKs, deployments and agent builds.
+    #[strum(serialize = "deployments:read")]
     ViewDeployments,
     /// Upload APKs: what a CI token needs.
+    #[strum(serialize = "apks:upload")]
     UploadApks,
     /// Manage packages and their allowed signers; delete APKs.
+    #[strum(serialize = "packages:manage")]
     ManagePackages,
     /// Deploy APKs, pause, cancel and roll back, and stop all deployments at once.
+    #[strum(serialize = "deployments:write")]
     ManageDeployments,
     /// Promote builds of the agent.
+    #[strum(serialize = "agent_builds:manage")]
     ManageAgentBuilds,
     /// Turn features of the server on and off.
+    #[strum(serialize = "flags:manage")]
     ManageFlags,
 }
 
-impl Permission {
-    /// Every permission, in display order.
-    pub const ALL: [Self; 19] = [
-        Self::ViewDevices,
-        Self::ManageDevices,
-        Self::ViewEnrollment,
-        Self::ManageEnrollment,
-        Self::ManageUsers,
-        Self::ViewCluster,
-        Self::ManageCluster,
-        Self::ManageTokens,
-        Self::ViewCommands,
-        Self::SendCommands,
-        Self::SendSensitiveCommands,
-        Self::ManageExec,
-        Self::ViewAudit,
-        Self::ViewDeployments,
-        Self::UploadApks,
-        Self::ManagePackages,
-        Self::ManageDeployments,
-        Self::ManageAgentBuilds,
-        Self::ManageFlags,
-    ];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ViewDevices => "devices:read",
-            Self::ManageDevices => "devices:write",
-            Self::ViewEnrollment => "enrollment:read",
-            Self::ManageEnrollment => "enrollment:write",
-            Self::ManageUsers => "users:manage",
-            Self::ViewCluster => "cluster:read",
-            Self::ManageCluster => "cluster:manage",
-            Self::ManageTokens => "tokens:manage",
-            Self::ViewCommands => "commands:read",
-            Self::SendCommands => "commands:send",
-            Self::SendSensitiveCommands => "commands:sensitive",
-            Self::ManageExec => "exec:manage",
-            Self::ViewAudit => "audit:read",
-            Self::ViewDeployments => "deployments:read",
-            Self::UploadApks => "apks:upload",
-            Self::ManagePackages => "packages:manage",
-            Self::ManageDeployments => "deployments:write",
-            Self::ManageAgentBuilds => "agent_builds:manage",
-            Self::ManageFlags => "flags:manage",
-        }
-    }
-}
+named!(pub Permission);
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,10 +113,7 @@ impl Scopes {
         if names.is_empty() {
             return Err(Invalid::new(field, format!("empty; requires one or more of {}", Self::all())));
         }
-        let read = names.iter().enumerate().map(|(index, name)| {
-            let known = Permission::ALL.into_iter().find(|permission| permission.as_str() == name.as_ref());
-            known.ok_or_else(|| Invalid::new(format!("{field}[{index}]"), format!("not one of {}", Self::all())))
-        });
+        let read = names.iter().enumerate().map(|(index, name)| crate::names::parse(&format!("{field}[{index}]"), name.as_ref()));
         read.collect()
     }
 
@@ -197,9 +167,6 @@ impl fmt::Debug for Scopes {
 }
 
 impl Role {
-    /// Every role, strongest first.
-    pub const ALL: [Self; 3] = [Self::Admin, Self::Operator, Self::Viewer];
-
     /// Whether this role carries `permission`.
     pub fn allows(self, permission: Permission) -> bool {
         match permission {
@@ -224,15 +191,6 @@ impl Role {
             | Permission::ManageFlags => self == Self::Admin,
         }
     }
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Operator => "operator",
-            Self::Viewer => "viewer",
-        }
-    }
 }
 
 impl fmt::Display for Role {
@@ -241,11 +199,8 @@ impl fmt::Display for Role {
     }
 }
 
-impl FromStr for Role {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| Invalid::new("role", "not one of admin, operator, viewer"))
-    }
+fn not_a_role(_: &str) -> Invalid {
+    Invalid::new("role", format!("not one of {}", crate::names::list::<Role>()))
 }
 
 /// Origin of a request.

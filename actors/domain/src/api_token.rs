@@ -73,7 +73,8 @@ impl ApiTokenRequest {
 }
 
 /// Status of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ApiTokenStatus {
     /// Usable.
     Active,
@@ -83,19 +84,7 @@ pub enum ApiTokenStatus {
     Revoked,
 }
 
-impl ApiTokenStatus {
-    /// Every status.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Expired, Self::Revoked];
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
-    }
-}
+named!(pub ApiTokenStatus);
 
 /// API token, without its secret.
 #[derive(Debug, Clone, PartialEq)]

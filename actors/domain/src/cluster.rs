@@ -18,7 +18,8 @@ pub struct ShardMoves {
 }
 
 /// State of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum NodeState {
     /// Accepts shards.
     Active,
@@ -30,25 +31,9 @@ pub enum NodeState {
     Left,
 }
 
+named!(pub NodeState, parse -> Option);
+
 impl NodeState {
-    /// Every state.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Draining, Self::Expired, Self::Left];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Expired => "expired",
-            Self::Left => "left",
-        }
-    }
-
-    /// State of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
     /// Whether the node may still own shards.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Active | Self::Draining)

@@ -88,7 +88,8 @@ impl TokenRequest {
 }
 
 /// Status of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum TokenStatus {
     /// Can enroll one device.
     Unused,
@@ -100,10 +101,9 @@ pub enum TokenStatus {
     Revoked,
 }
 
-impl TokenStatus {
-    /// Every status.
-    pub const ALL: [Self; 4] = [Self::Unused, Self::Used, Self::Expired, Self::Revoked];
+named!(pub TokenStatus, parse -> Result);
 
+impl TokenStatus {
     /// The state of a token at `now`. Use is final; revocation comes before expiry.
     pub fn of(used: bool, revoked: bool, expires_at: Timestamp, now: Timestamp) -> Self {
         if used {
@@ -115,27 +115,6 @@ impl TokenStatus {
         } else {
             Self::Unused
         }
-    }
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unused => "unused",
-            Self::Used => "used",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not a status.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == name)
-            .ok_or_else(|| Invalid::new(field, "not one of unused, used, expired, revoked"))
     }
 }
 

@@ -1,68 +1,42 @@
 //! Kinds of events of a device.
 
-use crate::{Invalid, Timestamp};
+use crate::Timestamp;
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// A kind of event.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum EventKind { $($(#[$doc])* $kind,)* }
-
-        impl EventKind {
-            /// Every value.
-            pub const ALL: &[Self] = &[$(Self::$kind,)*];
-
-            /// Name in the API and the database.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$kind => $name,)* }
-            }
-        }
-    };
-}
-
-kinds! {
+/// A kind of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum EventKind {
     /// The device enrolled.
-    Enrolled = "enrolled",
+    Enrolled,
     /// The device came online, for the first time or again.
-    CameOnline = "came_online",
+    CameOnline,
     /// No heartbeat came within the offline limit.
-    WentOffline = "went_offline",
+    WentOffline,
     /// The device restarted.
-    Rebooted = "rebooted",
+    Rebooted,
     /// The version of the agent changed.
-    AgentVersionChanged = "agent_version_changed",
+    AgentVersionChanged,
     /// The version of the monitored app changed.
-    AppVersionChanged = "app_version_changed",
+    AppVersionChanged,
     /// The battery level fell below the limit.
-    LowBatteryBegan = "low_battery_began",
+    LowBatteryBegan,
     /// The battery level is well above the limit again.
-    LowBatteryEnded = "low_battery_ended",
+    LowBatteryEnded,
     /// The monitored app is down.
-    AppDownBegan = "app_down_began",
+    AppDownBegan,
     /// The monitored app is up again.
-    AppDownEnded = "app_down_ended",
+    AppDownEnded,
     /// Alias, tags, groups or monitored app edited by a person.
-    Edited = "edited",
+    Edited,
     /// Credentials revoked by a person.
-    CredentialsRevoked = "credentials_revoked",
+    CredentialsRevoked,
     /// Deleted by a person.
-    Deleted = "deleted",
+    Deleted,
     /// Restored by a person.
-    Restored = "restored",
+    Restored,
 }
 
-impl EventKind {
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not a kind.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == name).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
-            Invalid::new(field, format!("not one of {}", names.join(", ")))
-        })
-    }
-}
+named!(pub EventKind, parse -> Result);
 
 /// Cursor of a page of events: the last one of the page before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +54,7 @@ mod tests {
     #[test]
     fn names_read_back_and_others_are_refused() {
         for kind in EventKind::ALL {
-            assert_eq!(EventKind::parse("kind", kind.as_str()).unwrap(), *kind);
+            assert_eq!(EventKind::parse("kind", kind.as_str()).unwrap(), kind);
         }
         assert!(EventKind::parse("kind", "exploded").unwrap_err().problem.contains("went_offline"));
     }

@@ -4,24 +4,25 @@ use crate::deployment::BlockReason;
 use crate::{Invalid, Timestamp};
 
 /// Feature flag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 pub enum Flag {
     /// Enables deployments. Off by default.
+    #[strum(serialize = "deployments.enabled")]
     DeploymentsEnabled,
     /// Stops all deployments.
+    #[strum(serialize = "deployments.kill_switch")]
     DeploymentsKillSwitch,
 }
 
-impl Flag {
-    /// Every flag.
-    pub const ALL: [Self; 2] = [Self::DeploymentsEnabled, Self::DeploymentsKillSwitch];
+named!(pub Flag);
 
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DeploymentsEnabled => "deployments.enabled",
-            Self::DeploymentsKillSwitch => "deployments.kill_switch",
-        }
+impl Flag {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// Names every flag that there is.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        crate::names::parse("name", name)
     }
 
     /// Description.
@@ -30,15 +31,6 @@ impl Flag {
             Self::DeploymentsEnabled => "Deployments are enabled",
             Self::DeploymentsKillSwitch => "Emergency stop: no deployment starts installs, whatever its state",
         }
-    }
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// Names every flag that there is.
-    pub fn parse(name: &str) -> Result<Self, Invalid> {
-        let known = Self::ALL.into_iter().find(|flag| flag.as_str() == name);
-        known.ok_or_else(|| Invalid::new("name", format!("not one of {}", Self::ALL.map(Self::as_str).join(", "))))
     }
 }
 

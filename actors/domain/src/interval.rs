@@ -1,5 +1,9 @@
 //! Interval of heartbeats, with jitter.
 
+use std::time::Duration;
+
+use crate::backoff::{lengthened, spread};
+
 /// Spread of the next interval around the configured one, in percent either side.
 pub const JITTER_PCT: u32 = 10;
 
@@ -8,20 +12,15 @@ pub const JITTER_PCT: u32 = 10;
 ///
 /// `draw` is uniform in 0..1. The answer is at least 1.
 pub fn next_heartbeat_seconds(interval_s: u32, draw: f64) -> u32 {
-    spread(f64::from(interval_s), JITTER_PCT, draw).max(1.0) as u32
+    let wait = spread(Duration::from_secs(interval_s.into()), f64::from(JITTER_PCT) / 100.0, draw);
+    wait.as_secs_f64().round().max(1.0) as u32
 }
 
 /// A `Retry-After` in seconds between `base_s` and three times that.
 ///
 /// `draw` is uniform in 0..1.
 pub fn retry_after_seconds(base_s: u32, draw: f64) -> u32 {
-    let base = f64::from(base_s.max(1));
-    (base + base * 2.0 * draw.clamp(0.0, 1.0)).round() as u32
-}
-
-fn spread(middle: f64, pct: u32, draw: f64) -> f64 {
-    let reach = middle * f64::from(pct) / 100.0;
-    (middle - reach + 2.0 * reach * draw.clamp(0.0, 1.0)).round()
+    lengthened(Duration::from_secs(base_s.max(1).into()), 2.0, draw).as_secs_f64().round() as u32
 }
 
 #[cfg(test)]

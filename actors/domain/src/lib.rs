@@ -4,12 +4,16 @@
 //! draws are arguments. No JSON, no SQL, no tokio. Types that travel between
 //! nodes derive serde; the format is chosen elsewhere.
 
+#[macro_use]
+pub mod names;
+
 pub mod access;
 pub mod account;
 pub mod action;
 pub mod api_token;
 pub mod apk;
 pub mod audit;
+pub mod backoff;
 pub mod bulk;
 pub mod cluster;
 pub mod command;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::backoff::{Backoff, spread};
 
 /// Spread of a wait around its length, in percent either side: nodes that started together drift apart.
 pub const JITTER_PCT: u32 = 10;
@@ -26,6 +27,21 @@ pub struct ReconcilerStatus {
     pub changed: u64,
     /// Reason of the last run's failure; `None` after a success.
     pub last_error: Option<String>,
+    /// Start of the run that is under way, if one is.
+    pub running_since: Option<Timestamp>,
+}
+
+impl ReconcilerStatus {
+    /// Start of the newest run, whether it has ended or not.
+    pub fn newest_run_at(&self) -> Option<Timestamp> {
+        self.running_since.max(self.last_run_at)
+    }
+}
+
+/// The wait before the lock of one that runs once per cluster is tried again: another node's run is about to end. Never longer than
+/// the interval.
+pub fn wait_for_lock(interval: Duration) -> Duration {
+    interval.min(Duration::from_secs(1))
 }
 
 /// Doublings of the interval at most: what runs every second must not wait for minutes once its cause of failure is gone.
@@ -36,10 +52,8 @@ const DOUBLINGS_MAX: u32 = 2;
 ///
 /// `draw` is uniform in 0..1.
 pub fn wait_before_next_run(interval: Duration, failures_in_a_row: u32, backoff_max: Duration, draw: f64) -> Duration {
-    let doubled = interval.saturating_mul(1 << failures_in_a_row.min(DOUBLINGS_MAX));
-    let wait = doubled.min(backoff_max.max(interval));
-    let reach = f64::from(JITTER_PCT) / 100.0;
-    wait.mul_f64(1.0 - reach + 2.0 * reach * draw.clamp(0.0, 1.0))
+    let backoff = Backoff { first: interval, max: backoff_max.max(interval) };
+    spread(backoff.wait(1 + failures_in_a_row.min(DOUBLINGS_MAX)), f64::from(JITTER_PCT) / 100.0, draw)
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ pub struct PromotedBuild {
 }
 
 /// Answer to an update check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum UpdateAnswer {
     /// Nothing is promoted.
     NoCurrentBuild,
@@ -51,18 +52,14 @@ pub enum UpdateAnswer {
     /// There is something newer, for other devices.
     NotInCohort,
     /// It may install this build.
+    #[strum(serialize = "offered")]
     Offer(AgentBuildId),
 }
 
 impl UpdateAnswer {
     /// Its name in the API and in metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoCurrentBuild => "no_current_build",
-            Self::AlreadyCurrent => "already_current",
-            Self::NotInCohort => "not_in_cohort",
-            Self::Offer(_) => "offered",
-        }
+        self.into()
     }
 }
 
@@ -98,7 +95,8 @@ pub fn updates_from(version_code: i64, promoted: &[PromotedBuild]) -> Vec<Promot
 }
 
 /// What becomes of a build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum BuildState {
     /// Added, not offered yet.
     Draft,
@@ -110,25 +108,7 @@ pub enum BuildState {
     RolledBack,
 }
 
-impl BuildState {
-    /// Every state.
-    pub const ALL: [Self; 4] = [Self::Draft, Self::Promoted, Self::Halted, Self::RolledBack];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Promoted => "promoted",
-            Self::Halted => "halted",
-            Self::RolledBack => "rolled_back",
-        }
-    }
-
-    /// The state of this name, if there is one.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-}
+named!(pub BuildState, parse -> Option);
 
 /// Promotion of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +147,8 @@ pub fn percent(rollout_percent: i64) -> Result<u8, Invalid> {
 }
 
 /// Report of a device about an agent update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum UpdateEvent {
     /// The file is there.
     Downloaded,
@@ -179,29 +160,7 @@ pub enum UpdateEvent {
     VerifyFailed,
 }
 
-impl UpdateEvent {
-    /// Every event.
-    pub const ALL: [Self; 4] = [Self::Downloaded, Self::Installed, Self::Failed, Self::VerifyFailed];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Downloaded => "downloaded",
-            Self::Installed => "installed",
-            Self::Failed => "failed",
-            Self::VerifyFailed => "verify_failed",
-        }
-    }
-
-    /// The event of this name.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        let known = Self::ALL.into_iter().find(|event| event.as_str() == name);
-        known.ok_or_else(|| Invalid::new(field, "not one of downloaded, installed, failed, verify_failed"))
-    }
-}
+named!(pub UpdateEvent, parse -> Result);
 
 /// When a build is taken out of circulation by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,7 +199,8 @@ impl RolloutResults {
 }
 
 /// Why a build was taken out of circulation by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum HaltReason {
     /// Devices could not verify it.
     VerifyFailures,
@@ -248,23 +208,7 @@ pub enum HaltReason {
     FailureRate,
 }
 
-impl HaltReason {
-    /// Every reason.
-    pub const ALL: [Self; 2] = [Self::VerifyFailures, Self::FailureRate];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::VerifyFailures => "verify_failures",
-            Self::FailureRate => "failure_rate",
-        }
-    }
-
-    /// The reason of this name, if there is one.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-}
+named!(pub HaltReason, parse -> Option);
 
 /// Whether a build does harm. One that devices cannot verify counts for both rules.
 pub fn halt(policy: HaltPolicy, judged: RolloutResults) -> Option<HaltReason> {

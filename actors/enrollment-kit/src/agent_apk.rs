@@ -1,7 +1,7 @@
 //! The agent's APK on this node: its digest, its signer, its version, and downloads of it.
 
 use std::fs::{File, Metadata};
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use apk::file_sender::send_file;
 use apk::reader;
-use apksig::{SigningBlock, ValueSigningBlock};
 use bytes::Bytes;
 use domain::ServiceError;
 use sha2::{Digest, Sha256};
@@ -20,13 +19,6 @@ use crate::how_to_get_one;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 64 << 10;
-/// The end record of a ZIP file.
-const ZIP_END_BYTES: usize = 22;
-/// The same with the comment behind it.
-const ZIP_END_MAX_BYTES: u64 = ZIP_END_BYTES as u64 + 65_535;
-/// Largest signing block that is read; they have a few KiB.
-const SIGNING_BLOCK_MAX_BYTES: u64 = 16 << 20;
-
 /// The refusal where there is no APK.
 const MISSING: ServiceError = ServiceError::WrongState(concat!(
     "this node has no agent APK: ",
@@ -228,7 +220,7 @@ fn read(path: &Path) -> std::io::Result<(Mark, ApkFacts)> {
             count => digest.update(&chunk[..count]),
         }
     }
-    let signer_sha256 = signer(&mut file, mark.size);
+    let signer_sha256 = reader::claimed_signer(&file);
     let version = match reader::read(&file) {
         Ok(reader::ApkFacts { package, version_code, version_name, debuggable, .. }) => {
             Ok(ApkVersion { package, version_code, version_name, debuggable })
@@ -236,50 +228,6 @@ fn read(path: &Path) -> std::io::Result<(Mark, ApkFacts)> {
         Err(invalid) => Err(invalid.problem),
     };
     Ok((mark, ApkFacts { sha256: hex::encode(digest.finalize()), size: mark.size, signer_sha256, version }))
-}
-
-/// The APK Signing Block: it ends where the ZIP file's central directory begins
-/// (<https://source.android.com/docs/security/features/apksigning/v2#apk-signing-block>).
-fn signing_block(file: &mut File, size: u64) -> Option<Vec<u8>> {
-    const MAGIC: &[u8] = b"APK Sig Block 42";
-    let mut read_at = |at: u64, length: u64| {
-        let mut bytes = vec![0; usize::try_from(length).ok()?];
-        file.seek(SeekFrom::Start(at)).ok()?;
-        file.read_exact(&mut bytes).ok().map(|()| bytes)
-    };
-    let tail_at = size.saturating_sub(ZIP_END_MAX_BYTES);
-    let tail = read_at(tail_at, size - tail_at)?;
-    let end = tail.windows(4).rposition(|bytes| bytes == b"PK\x05\x06")?;
-    let record = tail.get(end..end + ZIP_END_BYTES)?;
-    let directory_at = u64::from(u32::from_le_bytes(record[16..20].try_into().ok()?));
-    // Before the directory: the block's size without its first eight bytes, then the magic.
-    let footer = read_at(directory_at.checked_sub(24)?, 24)?;
-    let block_size = u64::from_le_bytes(footer[..8].try_into().ok()?).checked_add(8)?;
-    if footer[8..] != *MAGIC || block_size > SIGNING_BLOCK_MAX_BYTES {
-        return None;
-    }
-    read_at(directory_at.checked_sub(block_size)?, block_size)
-}
-
-/// SHA-256 of the first signer's certificate. Scheme v2 comes first: where a key was rotated, v2 still
-/// carries the first certificate, which is what every Android compares with.
-fn signer(file: &mut File, size: u64) -> Option<[u8; 32]> {
-    let bytes = signing_block(file, size)?;
-    let length = bytes.len();
-    let block = SigningBlock::from_reader(Cursor::new(bytes), length, 0).ok()?;
-    let (mut v2, mut v3) = (None, None);
-    for value in &block.content {
-        match value {
-            ValueSigningBlock::SignatureSchemeV2Block(scheme) => {
-                v2 = scheme.signers.signers_data.first().and_then(|signer| signer.signed_data.certificates.certificates_data.first());
-            }
-            ValueSigningBlock::SignatureSchemeV3Block(scheme) => {
-                v3 = scheme.signers.signers_data.first().and_then(|signer| signer.signed_data.certificates.certificates_data.first());
-            }
-            _ => {}
-        }
-    }
-    v2.or(v3).map(|certificate| Sha256::digest(&certificate.certificate).into())
 }
 
 #[cfg(test)]

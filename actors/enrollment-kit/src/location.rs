@@ -19,7 +19,8 @@ macro_rules! how_to_get_one {
 }
 
 /// Origin of the agent's APK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ApkSource {
     /// The path of `enrollment.agent_apk_file`.
     Setting,
@@ -34,12 +35,7 @@ pub enum ApkSource {
 impl ApkSource {
     /// Name in the API.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Setting => "setting",
-            Self::DataFolder => "data_folder",
-            Self::ReleaseBuild => "release_build",
-            Self::DebugBuild => "debug_build",
-        }
+        self.into()
     }
 }
 

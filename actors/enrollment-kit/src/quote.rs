@@ -5,7 +5,8 @@
 use domain::Invalid;
 
 /// The shells that scripts are made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Shell {
     /// bash 3.2 or newer: Linux, macOS.
     Bash,
@@ -15,19 +16,9 @@ pub enum Shell {
     Cmd,
 }
 
+domain::named!(pub Shell, parse -> Result);
+
 impl Shell {
-    /// Every shell.
-    pub const ALL: [Self; 3] = [Self::Bash, Self::PowerShell, Self::Cmd];
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::PowerShell => "powershell",
-            Self::Cmd => "cmd",
-        }
-    }
-
     /// How the names of its scripts end.
     pub fn extension(self) -> &'static str {
         match self {
@@ -35,15 +26,6 @@ impl Shell {
             Self::PowerShell => "ps1",
             Self::Cmd => "cmd",
         }
-    }
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not a shell's.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        let found = Self::ALL.into_iter().find(|shell| shell.as_str() == name);
-        found.ok_or_else(|| Invalid::new(field, "not one of bash, powershell, cmd"))
     }
 
     /// `value` as one word of a script.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::NodeId;
+use domain::backoff::{Backoff, spread};
 use domain::cluster::Node;
 use ractor::rpc::CallResult;
 use rand::RngExt;
@@ -62,7 +63,7 @@ pub(super) struct Peer {
 
 /// A wait of this length, more or less.
 fn jittered(wait: Duration, share: f64) -> Duration {
-    wait.mul_f64(rand::rng().random_range(1.0 - share..1.0 + share))
+    spread(wait, share, rand::rng().random())
 }
 
 static NEXT_BATCH: AtomicU64 = AtomicU64::new(1);
@@ -122,12 +123,13 @@ impl Peer {
         let settings = &links.settings;
         let given = settings.addresses.iter().find(|(name, _)| *name == self.row.name).map(|(_, address)| address.clone());
         let address = given.unwrap_or_else(|| self.row.cluster_addr.clone());
-        let (shortest, longest) = settings.redial;
-        let mut wait = shortest;
+        let (first, max) = settings.redial;
+        let backoff = Backoff { first, max };
+        let mut failures = 0;
         loop {
             let changed = links.session_changed.notified();
             if Links::gateway(self.row.id).is_some() {
-                wait = shortest;
+                failures = 0;
                 let _ = timeout(settings.ping_interval, changed).await;
                 continue;
             }
@@ -137,8 +139,8 @@ impl Peer {
                 Err(cause) => tracing::warn!(event = "link.dial_failed", peer = self.row.name, address, %cause),
             }
             if Links::gateway(self.row.id).is_none() {
-                tokio::time::sleep(jittered(wait, 0.5)).await;
-                wait = (wait * 2).min(longest);
+                failures += 1;
+                tokio::time::sleep(jittered(backoff.wait(failures), 0.5)).await;
             }
         }
     }

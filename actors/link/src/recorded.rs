@@ -180,6 +180,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         duration_ms: 12,
         changed: 3,
         last_error: Some("e".into()),
+        running_since: recording.has_edition(5).then_some(time),
     };
     let reconcilers = if recording.has_edition(2) { vec![reconciler] } else { vec![] };
     let stats = NodeStats { devices: 1, heartbeats_per_second: 1.5, in_flight: 2, agent_sockets: 3, open_commands: 4, reconcilers };
@@ -250,12 +251,13 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 5] = [
+const RECORDINGS: [Recording; 6] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
     Recording { name: "4-3", format: Format::Numbered, edition: 3, text: include_str!("recorded/4-3.txt") },
     Recording { name: "4-4", format: Format::Numbered, edition: 4, text: include_str!("recorded/4-4.txt") },
+    Recording { name: "4-5", format: Format::Numbered, edition: 5, text: include_str!("recorded/4-5.txt") },
 ];
 
 #[test]

@@ -28,7 +28,8 @@ message_struct!(ReconcilerStatus {
     5: last_run_at,
     6: duration_ms,
     7: changed,
-    8: last_error,
+    8: last_error;
+    9: running_since
 });
 message_enum!(Refusal { 0: NotOwner, 1: Unauthorized, 2: DeviceDeleted, 3: NotFound, 4: Overloaded, 5: Unavailable, 6: Internal });
 

@@ -79,7 +79,7 @@ fn reconcilers(nodes: &[ClusterNode]) -> Vec<NodeReconciler> {
         .flat_map(|(node, statuses)| statuses.iter().map(move |status| NodeReconciler { node: node.clone(), status: status.clone() }))
         .collect();
     all.sort_by(|a, b| {
-        let newest_first = b.status.last_run_at.cmp(&a.status.last_run_at);
+        let newest_first = b.status.newest_run_at().cmp(&a.status.newest_run_at());
         let of_a_name = if a.status.per_cluster { newest_first } else { std::cmp::Ordering::Equal };
         a.status.name.cmp(&b.status.name).then(of_a_name).then_with(|| a.node.cmp(&b.node))
     });

@@ -1,69 +1,77 @@
-//! Queue of task reports: bounded, and written in batches of one transaction each.
+//! Writer of task reports.
 
 use domain::ServiceError;
 use domain::deployment::TaskReport;
 use std::time::Duration;
 use store::{Store, StoreError, TaskReportOutcome};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::writers::batch::{BatchLimits, BatchSink, BatchWriter};
 
-/// Capacity of the queue.
-const QUEUE_MAX: usize = 16_384;
-/// Most reports of one transaction.
-const BATCH_MAX: usize = 500;
-/// Timeout of a transaction.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const LIMITS: BatchLimits = BatchLimits {
+    queues: 1,
+    queue_max: 16_384,
+    batch_max: 500,
+    linger: Duration::ZERO,
+    timeout: Duration::from_secs(10),
+    failure_backoff: Duration::ZERO,
+};
 
 struct Job {
     report: TaskReport,
     reply: oneshot::Sender<Result<TaskReportOutcome, ServiceError>>,
 }
 
-/// Queue of task reports.
+struct Sink {
+    store: Store,
+    metrics: Metrics,
+}
+
+impl BatchSink for Sink {
+    type Item = Job;
+    type Row = TaskReport;
+    type Outcome = TaskReportOutcome;
+
+    const NAME: &'static str = "task_report";
+
+    fn row(job: &Job) -> TaskReport {
+        job.report.clone()
+    }
+
+    async fn write(&self, reports: Vec<TaskReport>) -> Result<Vec<TaskReportOutcome>, StoreError> {
+        self.store.record_task_reports(&reports).await
+    }
+
+    fn answer(&self, job: Job, outcome: Result<TaskReportOutcome, ServiceError>) {
+        if let Ok(outcome) = &outcome {
+            count(&self.metrics, outcome);
+        }
+        // A caller that is gone needs no answer.
+        let _ = job.reply.send(outcome);
+    }
+}
+
+/// Writer of task reports.
 #[derive(Clone)]
-pub struct TaskReports(mpsc::Sender<Job>);
+pub struct TaskReports(BatchWriter<Job>);
 
 impl TaskReports {
-    /// Starts the writer on `tasks`.
-    pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, metrics: Metrics) -> Self {
-        let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        tasks.spawn(write(store, queue, metrics));
-        Self(sender)
+    /// Starts the writer on `tasks`; it ends after `closing`.
+    pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, closing: &CancellationToken, metrics: &Metrics) -> Self {
+        Self(BatchWriter::start(tasks, Sink { store, metrics: metrics.clone() }, LIMITS, closing, metrics))
     }
 
     /// Records a report; returns after its commit.
     ///
     /// # Errors
-    /// The queue is full, or the database is unavailable.
+    /// The queue is full, the report is refused, or the database is unavailable.
     pub async fn record(&self, report: TaskReport) -> Result<TaskReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Job { report, reply }).map_err(|_| ServiceError::Overloaded("the queue of deployment reports"))?;
+        self.0.submit(0, Job { report, reply }).map_err(|refused| refused.into_error("the queue of deployment reports").1)?;
         answer.await.unwrap_or(Err(ServiceError::Unavailable))
-    }
-}
-
-async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
-    let mut jobs = Vec::with_capacity(BATCH_MAX);
-    while queue.recv_many(&mut jobs, BATCH_MAX).await > 0 {
-        let reports: Vec<_> = jobs.iter().map(|job| job.report.clone()).collect();
-        let written = match tokio::time::timeout(WRITE_TIMEOUT, store.record_task_reports(&reports)).await {
-            Ok(written) => written,
-            Err(_) => Err(StoreError::TimedOut(WRITE_TIMEOUT)),
-        };
-        match written {
-            Ok(answers) => {
-                for (Job { reply, .. }, answer) in jobs.drain(..).zip(answers) {
-                    count(&metrics, &answer);
-                    let _ = reply.send(Ok(answer));
-                }
-            }
-            Err(cause) => {
-                tracing::warn!(event = "deployment.words_not_written", words = jobs.len(), %cause);
-                jobs.drain(..).for_each(|job| drop(job.reply.send(Err(ServiceError::Unavailable))));
-            }
-        }
     }
 }
 

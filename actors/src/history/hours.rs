@@ -10,7 +10,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
 
-use super::ROUNDS_MAX;
 use crate::reconcile::{Reconcile, Run};
 
 /// Devices whose hours are counted in one transaction: a day of one that reports every 10 s takes 45 ms.
@@ -30,8 +29,8 @@ impl Reconcile for Hours {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
             let mut counted = self.count_days(run).await? + self.close_days(run).await?;
-            for _ in 0..ROUNDS_MAX {
-                let recounted = if run.may_go_on() { self.store.recount_hours(NOTES_MAX, self.offline_after_s).await? } else { 0 };
+            while run.may_go_on() {
+                let recounted = self.store.recount_hours(NOTES_MAX, self.offline_after_s).await?;
                 if recounted == 0 {
                     break;
                 }

@@ -1,6 +1,6 @@
 //! Reconcilers of history: hours of days that are over, samples of the fleet, retention.
 //!
-//! Every step may be done twice or by two nodes at once without harm, and what was left undone is found by the next run.
+//! Every step may be done twice without harm, and what was left undone is found by the next run.
 
 mod hours;
 mod retention;
@@ -27,8 +27,6 @@ pub(crate) const DEVICE_HOURS: &str = "device_hours";
 const SAMPLES_SHARD: ShardId = ShardId(0);
 /// How often it is checked whether a sample is due.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// Statements of one kind in one run.
-const ROUNDS_MAX: usize = 10_000;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +59,8 @@ pub(crate) fn reconcilers(
     let versions = VersionSamples { store: store.clone(), view: Arc::clone(view), caught_up: caught_up.clone(), last: None };
     let retention = "history_retention";
     [
-        Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples),
-        Reconciler::per_cluster("agent_version_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, versions),
+        Reconciler::per_cluster("fleet_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, samples).fenced_by_epoch(),
+        Reconciler::per_cluster("agent_version_samples", SAMPLES_SHARD, SAMPLE_INTERVAL, versions).fenced_by_epoch(),
         Reconciler::per_cluster(
             DEVICE_HOURS,
             shard_of_name(DEVICE_HOURS),

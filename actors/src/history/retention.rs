@@ -5,12 +5,10 @@ use domain::{ServiceError, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
+use strum::VariantArray;
 
-use super::ROUNDS_MAX;
 use crate::reconcile::{Reconcile, Run};
 
-/// Rows that are removed by one statement.
-const ROWS_MAX: i64 = 5_000;
 /// Devices that are removed by one statement; their tokens, events and status go with them.
 const DEVICES_MAX: i64 = 100;
 /// Deployments that are removed by one statement; their tasks go with them.
@@ -46,7 +44,7 @@ pub(super) struct Retention {
 }
 
 /// What is removed by statements of its own, in this order.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, strum::VariantArray)]
 enum Kind {
     Devices,
     Events,
@@ -57,18 +55,16 @@ enum Kind {
     Deployments,
     /// Counters of agent updates, samples of versions, and outcomes that devices reported.
     AgentUpdates,
+    FleetSamples,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Devices, Self::Events, Self::Hours, Self::ExpiredCommands, Self::Commands, Self::Deployments, Self::AgentUpdates];
-
-    /// The most that one statement removes.
+    /// The most that one statement removes, where others go with each.
     fn batch_max(self) -> i64 {
         match self {
             Self::Devices => DEVICES_MAX,
             Self::Deployments => DEPLOYMENTS_MAX,
-            _ => ROWS_MAX,
+            _ => i64::MAX,
         }
     }
 }
@@ -77,19 +73,9 @@ impl Reconcile for Retention {
     fn reconcile<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
             let mut total = 0;
-            for kind in Kind::ALL {
-                for _ in 0..ROUNDS_MAX {
-                    if !run.may_go_on() {
-                        return Ok(total);
-                    }
-                    let removed = self.remove(kind, run.now).await?;
-                    total += removed;
-                    if (removed as i64) < kind.batch_max() {
-                        break;
-                    }
-                }
+            for kind in Kind::VARIANTS {
+                total += run.in_batches_of(kind.batch_max(), |limit| self.remove(*kind, limit, run.now)).await?;
             }
-            self.store.purge_fleet_samples(run.now - self.periods.hours).await?;
             if total > 0 {
                 tracing::info!(event = "history.purged", rows = total);
             }
@@ -100,8 +86,8 @@ impl Reconcile for Retention {
 }
 
 impl Retention {
-    async fn remove(&self, kind: Kind, now: Timestamp) -> Result<u64, StoreError> {
-        let (store, periods, max) = (&self.store, self.periods, kind.batch_max());
+    async fn remove(&self, kind: Kind, max: i64, now: Timestamp) -> Result<u64, StoreError> {
+        let (store, periods) = (&self.store, self.periods);
         match kind {
             Kind::Devices => store.purge_devices(now - periods.deleted_devices, max, now).await,
             Kind::Events => store.purge_device_events(now - periods.events, max).await,
@@ -110,6 +96,7 @@ impl Retention {
             Kind::Commands => store.purge_commands(now - periods.commands, now - periods.idempotency_keys, now, max).await,
             Kind::Deployments => store.purge_deployments(now - periods.deployments, max).await,
             Kind::AgentUpdates => store.purge_agent_updates(now - periods.update_counters, now - periods.update_outcomes, max).await,
+            Kind::FleetSamples => store.purge_fleet_samples(now - periods.hours, max).await,
         }
     }
 }

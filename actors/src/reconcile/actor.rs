@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use domain::reconcile::wait_before_next_run;
+use domain::reconcile::{wait_before_next_run, wait_for_lock};
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -38,24 +38,49 @@ pub(super) struct Running {
 /// How a run ended.
 type Outcome = Result<u64, String>;
 
+/// What follows a run.
+#[derive(Clone, Copy)]
+enum Next {
+    /// The interval, longer after failures.
+    Interval,
+    /// The lock, which another node holds.
+    Lock,
+}
+
 impl Running {
     /// Runs once, unless another node does it for the cluster.
-    async fn run(&mut self, stopping: bool) {
+    async fn run(&mut self, stopping: bool) -> Next {
         let lease = match self.reconciler.scope {
             Scope::Node => None,
             Scope::Cluster(shard) => match self.shared.ownership.acting(shard) {
                 Some(epoch) => Some(ShardLease { ownership: Arc::clone(&self.shared.ownership), shard, epoch }),
-                None => return self.shared.forget_failures(self.reconciler.name),
+                None => {
+                    self.shared.forget_failures(self.reconciler.name);
+                    return Next::Interval;
+                }
             },
         };
-        let run = Run { now: clock::now(), lease };
+        let run = Run { now: clock::now(), batch_rows: self.shared.settings.batch_rows, lease };
         let started = Instant::now();
+        let _lock = match self.shared.lock(self.reconciler.name, self.reconciler.locks).await {
+            Ok(Some(lock)) => lock,
+            // A run that another node began as the owner is about to end.
+            Ok(None) => return Next::Lock,
+            Err(cause) => {
+                self.shared.record(self.reconciler.name, run.now, started.elapsed(), Err(cause.to_string()));
+                return Next::Interval;
+            }
+        };
+        if !run.may_go_on() {
+            return Next::Interval;
+        }
+        let _under_way = self.shared.begin(self.reconciler.name, run.now);
         // Every run begins by reading what there is, so what a panic left behind does not matter.
         let work = AssertUnwindSafe(async { self.reconciler.work.reconcile(&run).await }).catch_unwind();
         let limited = timeout(self.shared.settings.run_timeout, work);
         let ended = tokio::select! {
             ended = limited => ended,
-            () = self.shared.stopping.cancelled(), if !stopping => return,
+            () = self.shared.stopping.cancelled(), if !stopping => return Next::Interval,
         };
         let outcome: Outcome = match ended {
             Ok(Ok(Ok(changed))) => Ok(changed),
@@ -64,13 +89,20 @@ impl Running {
             Err(_late) => Err(format!("not done within {:?}", self.shared.settings.run_timeout)),
         };
         self.shared.record(self.reconciler.name, run.now, started.elapsed(), outcome);
+        Next::Interval
     }
 
-    fn schedule(&mut self, me: &ActorRef<ReconcilerMsg>) {
+    fn schedule(&mut self, me: &ActorRef<ReconcilerMsg>, next: Next) {
         self.timer += 1;
         let timer = self.timer;
-        let failures = self.shared.failures_in_a_row(self.reconciler.name);
-        let wait = wait_before_next_run(self.reconciler.interval, failures, self.shared.settings.backoff_max, rand::rng().random());
+        let interval = self.reconciler.interval;
+        let wait = match next {
+            Next::Lock => wait_for_lock(interval),
+            Next::Interval => {
+                let failures = self.shared.failures_in_a_row(self.reconciler.name);
+                wait_before_next_run(interval, failures, self.shared.settings.backoff_max, rand::rng().random())
+            }
+        };
         me.send_after(wait, move || ReconcilerMsg::Due(timer));
     }
 }
@@ -84,7 +116,7 @@ impl Actor for ReconcilerActor {
         if running.reconciler.at_start {
             me.cast(ReconcilerMsg::Due(running.timer))?;
         } else {
-            running.schedule(&me);
+            running.schedule(&me, Next::Interval);
         }
         Ok(running)
     }
@@ -95,8 +127,8 @@ impl Actor for ReconcilerActor {
             ReconcilerMsg::Due(_) => {}
             ReconcilerMsg::Wake => running.woken.store(false, Ordering::Release),
         }
-        running.run(false).await;
-        running.schedule(&me);
+        let next = running.run(false).await;
+        running.schedule(&me, next);
         Ok(())
     }
 

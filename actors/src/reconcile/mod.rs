@@ -2,9 +2,11 @@
 //!
 //! Each is an actor that runs one [`Reconcile`] at an interval, with jitter, and sooner when it is woken; never twice at a time. A
 //! run that fails, panics or takes too long is counted and tried again, ever more slowly. One that runs once per cluster is placed
-//! like a device: the owner of its shard runs it, and its lease is checked while it runs.
+//! like a device: the owner of its shard runs it, and its lease is checked while it runs. A run that began before the shard went to
+//! another node may still have a statement under way there, so that a run holds a lock in the database besides.
 
 mod actor;
+mod lock;
 mod registry;
 
 use std::sync::Arc;
@@ -13,10 +15,12 @@ use std::time::Duration;
 use domain::shard::{Epoch, ShardId};
 use domain::{ServiceError, Timestamp};
 use futures_util::future::BoxFuture;
+use store::StoreError;
 
 use crate::ownership::Ownership;
 #[cfg(test)]
 pub(crate) use actor::ReconcilerMsg;
+pub use lock::RunLocks;
 pub use registry::Reconcilers;
 
 /// Limits of every reconciler.
@@ -26,6 +30,8 @@ pub struct ReconcileSettings {
     pub run_timeout: Duration,
     /// Longest wait after failures, unless the interval is longer.
     pub backoff_max: Duration,
+    /// Most rows that one statement removes.
+    pub batch_rows: i64,
 }
 
 /// The work of a reconciler.
@@ -40,8 +46,12 @@ pub(crate) trait Reconcile: Send + 'static {
 pub(crate) struct Run {
     /// When it began.
     pub(crate) now: Timestamp,
+    batch_rows: i64,
     lease: Option<ShardLease>,
 }
+
+/// Statements of one kind in one run.
+const BATCHES_MAX: usize = 10_000;
 
 /// The right of this node to run something for the whole cluster.
 struct ShardLease {
@@ -59,6 +69,36 @@ impl Run {
     /// Whether this node may still go on: another one takes over once its lease has lapsed.
     pub(crate) fn may_go_on(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.ownership.acts(lease.shard, lease.epoch))
+    }
+
+    /// Repeats a statement that changes at most as many rows as it is given, until it finds no more, or this node may not go on.
+    /// Answers how many rows it changed.
+    pub(crate) async fn in_batches<F, S>(&self, statement: S) -> Result<u64, StoreError>
+    where
+        F: Future<Output = Result<u64, StoreError>> + Send,
+        S: FnMut(i64) -> F + Send,
+    {
+        self.in_batches_of(self.batch_rows, statement).await
+    }
+
+    /// The same with at most `rows_max` rows: where others go with each.
+    pub(crate) async fn in_batches_of<F, S>(&self, rows_max: i64, mut statement: S) -> Result<u64, StoreError>
+    where
+        F: Future<Output = Result<u64, StoreError>> + Send,
+        S: FnMut(i64) -> F + Send,
+    {
+        let (rows_max, mut total) = (rows_max.min(self.batch_rows), 0);
+        for _ in 0..BATCHES_MAX {
+            if !self.may_go_on() {
+                break;
+            }
+            let changed = statement(rows_max).await?;
+            total += changed;
+            if (changed as i64) < rows_max {
+                break;
+            }
+        }
+        Ok(total)
     }
 }
 
@@ -80,18 +120,25 @@ pub(crate) struct Reconciler {
     at_start: bool,
     /// Runs once more when the node stops.
     at_stop: bool,
+    /// Holds the lock of its name while it runs; of one that runs once per cluster.
+    locks: bool,
     work: Box<dyn Reconcile>,
 }
 
 impl Reconciler {
     /// One that every node runs for itself.
     pub(crate) fn per_node(name: &'static str, interval: Duration, work: impl Reconcile) -> Self {
-        Self { name, scope: Scope::Node, interval, at_start: false, at_stop: false, work: Box::new(work) }
+        Self { name, scope: Scope::Node, interval, at_start: false, at_stop: false, locks: false, work: Box::new(work) }
     }
 
     /// One that the owner of `shard` runs for the whole cluster.
     pub(crate) fn per_cluster(name: &'static str, shard: ShardId, interval: Duration, work: impl Reconcile) -> Self {
-        Self { scope: Scope::Cluster(shard), ..Self::per_node(name, interval, work) }
+        Self { scope: Scope::Cluster(shard), locks: true, ..Self::per_node(name, interval, work) }
+    }
+
+    /// Needs no lock: its statements compare the epoch themselves.
+    pub(crate) fn fenced_by_epoch(self) -> Self {
+        Self { locks: false, ..self }
     }
 
     /// Runs first as soon as it is started.

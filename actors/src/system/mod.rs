@@ -28,7 +28,7 @@ use crate::reconcile::Reconcilers;
 use crate::router::DeviceRouter;
 use crate::settings::Settings;
 use crate::sockets::SocketHub;
-use crate::writers::{CommandWriter, HeartbeatWriters};
+use crate::writers::CommandWriter;
 use crate::{history, partition};
 pub use start::{ClusterStart, Secrets, StartError};
 
@@ -79,7 +79,7 @@ struct Running {
     deployments: Option<ActorRef<ManagerMsg>>,
     membership: Arc<Membership>,
     links: Arc<Links>,
-    writer_queues: HeartbeatWriters,
+    writers_closing: CancellationToken,
     writers: JoinSet<()>,
     tasks: JoinSet<()>,
     leaving: CancellationToken,
@@ -102,7 +102,6 @@ impl Runtime {
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         partition::ensure(&store, &metrics, clock::now()).await?;
-        store.purge_cluster().await?;
         let library = ApkLibrary::open(settings.apks.clone(), &master_key)?;
 
         let mut core = runtime::Core::new(store, metrics, master_key, settings);
@@ -118,7 +117,7 @@ impl Runtime {
 
         let runtime::Core { store, metrics: _, master_key, view, ownership, sockets, reconcilers, tasks, stopping } = core;
         let runtime::Members { name, membership, placement, links, router, view: cluster_view, leaving, .. } = members;
-        let runtime::Writers { heartbeats, heartbeat_tasks, commands, task_reports, .. } = writers;
+        let runtime::Writers { commands, task_reports, tasks: writers, closing: writers_closing, .. } = writers;
         Ok(Self {
             store,
             name,
@@ -141,8 +140,8 @@ impl Runtime {
                 deployments: Some(deployments),
                 membership,
                 links,
-                writer_queues: heartbeats,
-                writers: heartbeat_tasks,
+                writers_closing,
+                writers,
                 tasks,
                 leaving,
                 stopping,
@@ -177,7 +176,7 @@ impl Runtime {
             deployments.stop(None);
         }
         let reconciled = running.reconcilers.stop(RECONCILERS_STOP_TIMEOUT).await;
-        running.writer_queues.close();
+        running.writers_closing.cancel();
         let drained = tokio::time::timeout(patience, async { while running.writers.join_next().await.is_some() {} }).await.is_ok();
         running.links.stop().await;
         running.writers.abort_all();

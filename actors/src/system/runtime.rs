@@ -57,7 +57,8 @@ impl Core {
         let view = FleetView::new(settings.device);
         tasks.spawn(Arc::clone(&view).keep_counting());
         let ownership = Arc::new(Ownership::default());
-        let reconcilers = Reconcilers::new(Arc::clone(&ownership), settings.reconcile, metrics.clone(), stopping.clone());
+        let reconcilers =
+            Reconcilers::new(Arc::clone(&ownership), Arc::new(store.clone()), settings.reconcile, metrics.clone(), stopping.clone());
         Self {
             store,
             metrics,
@@ -75,22 +76,26 @@ impl Core {
 /// Bounded queues in front of the database, and push.
 pub(super) struct Writers {
     pub(super) heartbeats: HeartbeatWriters,
-    /// Ends once what was queued is written.
-    pub(super) heartbeat_tasks: JoinSet<()>,
     pub(super) commands: CommandWriter,
+    events: EventWriter,
     pub(super) task_reports: TaskReports,
     push: PushSender,
+    /// They end once what was queued is written.
+    pub(super) tasks: JoinSet<()>,
+    /// Cancelled when they take nothing more.
+    pub(super) closing: CancellationToken,
 }
 
 /// Starts the writers, and push.
 pub(super) fn start_writers(core: &mut Core, settings: &Settings) -> Result<Writers, PushSetupError> {
-    let mut heartbeat_tasks = JoinSet::new();
+    let (mut tasks, closing) = (JoinSet::new(), CancellationToken::new());
     let push = PushSender::start(&mut core.tasks, settings.fcm.clone(), settings.unified_push.clone(), &core.metrics.push)?;
     let heartbeats =
-        HeartbeatWriters::start(&mut heartbeat_tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &core.metrics);
-    let commands = CommandWriter::start(&mut core.tasks, core.store.clone(), &core.metrics);
-    let task_reports = TaskReports::start(&mut core.tasks, core.store.clone(), core.metrics.clone());
-    Ok(Writers { heartbeats, heartbeat_tasks, commands, task_reports, push })
+        HeartbeatWriters::start(&mut tasks, &core.store, &settings.heartbeat, &core.view, &core.ownership, &closing, &core.metrics);
+    let commands = CommandWriter::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
+    let events = EventWriter::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
+    let task_reports = TaskReports::start(&mut tasks, core.store.clone(), &closing, &core.metrics);
+    Ok(Writers { heartbeats, commands, events, task_reports, push, tasks, closing })
 }
 
 /// This node's part in the cluster: its membership, its shards, its links to the other nodes.
@@ -179,7 +184,7 @@ pub(super) async fn join_cluster(
 }
 
 /// What every device actor of this node shares.
-fn device_context(core: &mut Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
+fn device_context(core: &Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
     Arc::new(DeviceContext {
         dispatch: settings.dispatch,
         commands: writers.commands.clone(),
@@ -187,7 +192,7 @@ fn device_context(core: &mut Core, writers: &Writers, settings: &Settings) -> Ar
         metrics: core.metrics.clone(),
         store: core.store.clone(),
         writers: writers.heartbeats.clone(),
-        events: EventWriter::start(&mut core.tasks, core.store.clone()),
+        events: writers.events.clone(),
         view: Arc::clone(&core.view),
         policy: settings.device,
         ownership: Arc::clone(&core.ownership),

@@ -1,98 +1,91 @@
-//! Writer of command reports: a bounded queue in front of one batched transaction.
+//! Writer of command reports.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use domain::ServiceError;
 use domain::command::{CommandState, Path};
-use domain::{CommandId, ServiceError};
 use store::{CommandReport, CommandReportOutcome, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use super::batch::{BatchLimits, BatchSink, BatchWriter};
 use crate::metrics::Metrics;
 
-/// Reports that wait.
-const QUEUE_MAX: usize = 16_384;
-/// Reports of one transaction.
-const BATCH_MAX: usize = 500;
-/// Each with a queue of its own.
-const WRITERS: usize = 2;
-/// How long a transaction may take.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const LIMITS: BatchLimits = BatchLimits {
+    queues: 2,
+    queue_max: 16_384,
+    batch_max: 500,
+    linger: Duration::ZERO,
+    timeout: Duration::from_secs(10),
+    failure_backoff: Duration::ZERO,
+};
 
 struct Job {
     report: CommandReport,
     reply: Option<oneshot::Sender<Result<CommandReportOutcome, ServiceError>>>,
 }
 
-/// The queue.
+struct CommandReports {
+    store: Store,
+    metrics: Metrics,
+}
+
+impl BatchSink for CommandReports {
+    type Item = Job;
+    type Row = CommandReport;
+    type Outcome = CommandReportOutcome;
+
+    const NAME: &'static str = "command_report";
+
+    fn row(job: &Job) -> CommandReport {
+        job.report.clone()
+    }
+
+    async fn write(&self, reports: Vec<CommandReport>) -> Result<Vec<CommandReportOutcome>, StoreError> {
+        self.store.report_commands(&reports).await
+    }
+
+    fn answer(&self, job: Job, outcome: Result<CommandReportOutcome, ServiceError>) {
+        if let Ok(outcome) = &outcome {
+            count(&self.metrics, outcome);
+        }
+        if let Some(reply) = job.reply {
+            // A caller that is gone needs no answer.
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
+/// Writer of command reports.
 #[derive(Clone)]
-pub struct CommandWriter(Arc<[mpsc::Sender<Job>]>);
+pub struct CommandWriter(BatchWriter<Job>);
 
 impl CommandWriter {
-    /// Starts the writers on `tasks`.
-    pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, metrics: &Metrics) -> Self {
-        let queues = (0..WRITERS).map(|_| {
-            let (sender, queue) = mpsc::channel(QUEUE_MAX);
-            tasks.spawn(write(store.clone(), queue, metrics.clone()));
-            sender
-        });
-        Self(queues.collect())
+    /// Starts the writer on `tasks`; it ends after `closing`.
+    pub(crate) fn start(tasks: &mut JoinSet<()>, store: Store, closing: &CancellationToken, metrics: &Metrics) -> Self {
+        let sink = CommandReports { store, metrics: metrics.clone() };
+        Self(BatchWriter::start(tasks, sink, LIMITS, closing, metrics))
     }
 
-    /// Always the same for one command: what happens to it stays in its order.
-    fn queue(&self, id: CommandId) -> &mpsc::Sender<Job> {
-        &self.0[(id.0.as_u128() % self.0.len() as u128) as usize]
-    }
-
-    /// Notes something that nobody waits for. If it is lost, the record says less than it could, and
+    /// Queues a report that nobody waits for. If it is lost, the record says less than it could, and
     /// nothing that is wrong: what the device says, and the end of its time, are stored by others, too.
     pub fn note(&self, report: CommandReport) {
-        if self.queue(report.id).try_send(Job { report, reply: None }).is_err() {
-            tracing::warn!(event = "command.report_dropped", cause = "the queue is full");
+        if self.0.submit(report.id.0.as_u128(), Job { report, reply: None }).is_err() {
+            tracing::warn!(event = "command_report.dropped", cause = "the queue is full or closed");
         }
     }
 
     /// Records a report; returns after its commit.
     ///
     /// # Errors
-    /// There is no room, or the database is unavailable.
+    /// There is no room, the report is refused, or the database is unavailable.
     pub async fn report(&self, report: CommandReport) -> Result<CommandReportOutcome, ServiceError> {
         let (reply, answer) = oneshot::channel();
-        self.queue(report.id)
-            .try_send(Job { report, reply: Some(reply) })
-            .map_err(|_| ServiceError::Overloaded("the queue of command reports"))?;
+        self.0
+            .submit(report.id.0.as_u128(), Job { report, reply: Some(reply) })
+            .map_err(|refused| refused.into_error("the queue of command reports").1)?;
         answer.await.unwrap_or(Err(ServiceError::Unavailable))
-    }
-}
-
-async fn write(store: Store, mut queue: mpsc::Receiver<Job>, metrics: Metrics) {
-    let mut jobs = Vec::with_capacity(BATCH_MAX);
-    loop {
-        if queue.recv_many(&mut jobs, BATCH_MAX).await == 0 {
-            return;
-        }
-        let reports: Vec<_> = jobs.iter().map(|job| job.report.clone()).collect();
-        let written = match tokio::time::timeout(WRITE_TIMEOUT, store.report_commands(&reports)).await {
-            Ok(written) => written,
-            Err(_) => Err(StoreError::TimedOut(WRITE_TIMEOUT)),
-        };
-        match written {
-            Ok(answers) => {
-                for (Job { reply, .. }, answer) in jobs.drain(..).zip(answers) {
-                    count(&metrics, &answer);
-                    if let Some(reply) = reply {
-                        let _ = reply.send(Ok(answer));
-                    }
-                }
-            }
-            Err(cause) => {
-                tracing::warn!(event = "command.reports_not_written", reports = jobs.len(), %cause);
-                for reply in jobs.drain(..).filter_map(|job| job.reply) {
-                    let _ = reply.send(Err(ServiceError::Unavailable));
-                }
-            }
-        }
     }
 }
 

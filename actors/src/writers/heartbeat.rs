@@ -1,27 +1,16 @@
-//! The heartbeat writers: bounded queues in front of the batched dual write.
-//!
-//! ```text
-//! rows     a b c        d e f g h i           j k
-//! writer   |- commit --|------- commit -------|- ...
-//!          linger ->|   what came meanwhile is the next batch
-//! ```
-//! While one batch commits the next one gathers, so batches grow with load
-//! by themselves; the linger only matters when there is little of it.
+//! The writer of heartbeats: the batched dual write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::ServiceError;
 use domain::shard::Epoch;
-use futures_util::FutureExt;
 use link::messages::{HeartbeatAck, HeartbeatOutcome, SignedCommand};
 use store::{HeartbeatRow, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::batch::{BatchLimits, BatchSink, BatchWriter};
 use crate::fleet_view::FleetView;
 use crate::messages::{HeartbeatReply, StoredHeartbeat};
 use crate::metrics::Metrics;
@@ -64,224 +53,101 @@ pub struct WriteJob {
     pub reply: HeartbeatReply,
 }
 
-/// Message to a writer. Local to a node, and not an actor's message.
-enum WriterMsg {
-    Write(WriteJob),
-    /// Answered once all that was queued before is committed or refused.
-    Flushed(oneshot::Sender<()>),
-}
-
-/// The queues of the writers.
+/// The writer of heartbeats.
 #[derive(Clone)]
-pub struct HeartbeatWriters {
-    queues: Arc<[mpsc::Sender<WriterMsg>]>,
-    closing: CancellationToken,
-    last_commit_ms: Arc<AtomicU64>,
-}
+pub struct HeartbeatWriters(BatchWriter<WriteJob>);
 
 impl HeartbeatWriters {
-    /// Starts the writers on `tasks`; they end once they are told to and their queues are empty.
-    pub fn start(
+    /// Starts the writer on `tasks`; it ends after `closing`.
+    pub(crate) fn start(
         tasks: &mut JoinSet<()>,
         store: &Store,
         settings: &HeartbeatSettings,
         view: &Arc<FleetView>,
         ownership: &Arc<Ownership>,
+        closing: &CancellationToken,
         metrics: &Metrics,
     ) -> Self {
-        let closing = CancellationToken::new();
-        let last_commit_ms = Arc::new(AtomicU64::new(0));
-        let queues = (0..settings.writers.max(1))
-            .map(|_| {
-                let (sender, queue) = mpsc::channel(settings.writer_queue_max);
-                let writer = Writer {
-                    queue,
-                    closing: closing.clone(),
-                    last_commit_ms: Arc::clone(&last_commit_ms),
-                    store: store.clone(),
-                    batch_rows_max: settings.batch_rows_max,
-                    linger: settings.linger,
-                    commit_timeout: settings.commit_timeout,
-                    view: Arc::clone(view),
-                    ownership: Arc::clone(ownership),
-                    metrics: metrics.clone(),
-                };
-                tasks.spawn(writer.run());
-                sender
-            })
-            .collect();
-        Self { queues, closing, last_commit_ms }
+        let sink = Heartbeats { store: store.clone(), view: Arc::clone(view), ownership: Arc::clone(ownership), metrics: metrics.clone() };
+        let limits = BatchLimits {
+            queues: settings.writers,
+            queue_max: settings.writer_queue_max,
+            batch_max: settings.batch_rows_max,
+            linger: settings.linger,
+            timeout: settings.commit_timeout,
+            // The caller of each heartbeat is answered, and waits before it comes again.
+            failure_backoff: Duration::ZERO,
+        };
+        Self(BatchWriter::start(tasks, sink, limits, closing, metrics))
     }
 
     /// Waits until all that was submitted before is committed or refused.
     pub async fn flushed(&self) {
-        let mut waiting = Vec::with_capacity(self.queues.len());
-        for queue in self.queues.iter() {
-            let (reply, flushed) = oneshot::channel();
-            // A writer that ended has nothing left to flush.
-            if queue.send(WriterMsg::Flushed(reply)).await.is_ok() {
-                waiting.push(flushed);
-            }
-        }
-        for flushed in waiting {
-            let _ = flushed.await;
-        }
+        self.0.flushed().await;
     }
 
-    /// How long the last commit of any writer took, or failed after.
+    /// How long the last commit took, or failed after.
     pub fn last_commit(&self) -> Duration {
-        Duration::from_millis(self.last_commit_ms.load(Ordering::Relaxed))
+        self.0.last_batch()
     }
 
-    /// Takes nothing more; the writers end once their queues are empty.
-    pub fn close(&self) {
-        self.closing.cancel();
-    }
-
-    /// Queues a row. A device always goes through the same writer, so two
-    /// writers rarely meet on one row.
+    /// Queues a row.
     pub fn submit(&self, job: WriteJob) {
-        let at = job.row.device_id.0.as_u128() as usize % self.queues.len();
-        let (job, error) = match self.queues[at].try_send(WriterMsg::Write(job)) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(job)) => (job, ServiceError::Overloaded("heartbeat.writer_queue_max")),
-            Err(mpsc::error::TrySendError::Closed(job)) => (job, ServiceError::Unavailable),
-        };
-        if let WriterMsg::Write(job) = job {
+        if let Err(refused) = self.0.submit(job.row.device_id.0.as_u128(), job) {
+            let (job, error) = refused.into_error("heartbeat.writer_queue_max");
             // A caller that is gone needs no answer.
             let _ = job.reply.send(Err(error));
         }
     }
 }
 
-struct Writer {
-    queue: mpsc::Receiver<WriterMsg>,
-    closing: CancellationToken,
-    last_commit_ms: Arc<AtomicU64>,
+struct Heartbeats {
     store: Store,
-    batch_rows_max: usize,
-    linger: Duration,
-    commit_timeout: Duration,
     view: Arc<FleetView>,
     ownership: Arc<Ownership>,
     metrics: Metrics,
 }
 
-impl Writer {
-    async fn run(mut self) {
-        let mut told = Vec::with_capacity(self.batch_rows_max);
-        loop {
-            let closing = self.closing.clone();
-            tokio::select! {
-                biased;
-                count = self.queue.recv_many(&mut told, self.batch_rows_max) => {
-                    if count == 0 {
-                        return;
-                    }
-                }
-                () = closing.cancelled(), if !self.queue.is_closed() => {
-                    self.queue.close();
-                    continue;
-                }
-            }
-            self.gather(&mut told).await;
-            let (mut jobs, mut flushed) = (Vec::with_capacity(told.len()), Vec::new());
-            for message in told.drain(..) {
-                match message {
-                    WriterMsg::Write(job) => jobs.push(job),
-                    WriterMsg::Flushed(reply) => flushed.push(reply),
-                }
-            }
-            // A defect in one batch must not end the writer: its callers get 503, the next is written.
-            if !jobs.is_empty() && std::panic::AssertUnwindSafe(self.commit(jobs)).catch_unwind().await.is_err() {
-                tracing::error!(event = "heartbeat.writer_panicked");
-                self.metrics.writer_panics.inc();
-            }
-            for reply in flushed {
-                let _ = reply.send(());
-            }
-        }
-    }
+impl BatchSink for Heartbeats {
+    type Item = WriteJob;
+    type Row = HeartbeatRow;
+    type Outcome = ();
 
-    /// Waits for more rows until the linger is over or the batch is full.
-    async fn gather(&mut self, told: &mut Vec<WriterMsg>) {
-        let until = Instant::now() + self.linger;
-        while told.len() < self.batch_rows_max {
-            let capacity = self.batch_rows_max - told.len();
-            match tokio::time::timeout_at(until, self.queue.recv_many(told, capacity)).await {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => break,
-            }
-        }
-    }
+    const NAME: &'static str = "heartbeat";
 
-    async fn commit(&self, mut jobs: Vec<WriteJob>) {
+    fn admit(&self, jobs: &mut Vec<WriteJob>) {
         if !self.ownership.lease_holds() {
             // What this node decided as an owner it may have decided too late: others look again.
             for job in jobs.extract_if(.., |job| job.owner.is_some()) {
                 let _ = job.reply.send(Err(ServiceError::NotOwner));
             }
-            if jobs.is_empty() {
-                return;
-            }
         }
-        let started = Instant::now();
-        let mut rows: Vec<_> = jobs.iter().map(|job| job.row.clone()).collect();
-        let result = self.write(&mut rows).await;
-        let took = started.elapsed();
-        self.last_commit_ms.store(took.as_millis() as u64, Ordering::Relaxed);
-        self.metrics.batch_rows.observe(jobs.len() as f64);
+    }
+
+    fn row(job: &WriteJob) -> HeartbeatRow {
+        job.row.clone()
+    }
+
+    async fn write(&self, mut rows: Vec<HeartbeatRow>) -> Result<Vec<()>, StoreError> {
+        self.store.write_heartbeats(&mut rows).await?;
+        self.view.count_stored(rows.len() as u64);
+        Ok(vec![(); rows.len()])
+    }
+
+    fn answer(&self, job: WriteJob, outcome: Result<(), ServiceError>) {
+        match outcome {
+            Ok(()) => acknowledge(job),
+            Err(error) => drop(job.reply.send(Err(error))),
+        }
+    }
+
+    fn observe(&self, rows: usize, took: Duration) {
+        self.metrics.batch_rows.observe(rows as f64);
         self.metrics.commit_seconds.observe(took.as_secs_f64());
-        match result {
-            Ok(()) => {
-                tracing::debug!(event = "heartbeat.stored", rows = jobs.len(), duration_ms = took.as_millis() as u64);
-                self.view.count_stored(jobs.len() as u64);
-                jobs.into_iter().for_each(acknowledge);
-            }
-            Err(cause @ (StoreError::Unavailable(_) | StoreError::TimedOut(_))) => {
-                tracing::warn!(event = "heartbeat.store_unavailable", rows = jobs.len(), duration_ms = took.as_millis() as u64, %cause);
-                for job in jobs {
-                    let _ = job.reply.send(Err(ServiceError::Unavailable));
-                }
-            }
-            Err(cause) => {
-                tracing::error!(event = "heartbeat.batch_refused", rows = jobs.len(), %cause);
-                self.commit_singly(jobs).await;
-            }
-        }
     }
 
-    /// One row that the database refuses must not take its neighbours along.
-    async fn commit_singly(&self, jobs: Vec<WriteJob>) {
-        let mut gone = false;
-        for job in jobs {
-            // Once the database is gone, waiting for it row by row helps nobody.
-            if gone {
-                let _ = job.reply.send(Err(ServiceError::Unavailable));
-                continue;
-            }
-            match self.write(&mut [job.row.clone()]).await {
-                Ok(()) => {
-                    self.view.count_stored(1);
-                    acknowledge(job);
-                }
-                Err(StoreError::Unavailable(_) | StoreError::TimedOut(_)) => {
-                    gone = true;
-                    let _ = job.reply.send(Err(ServiceError::Unavailable));
-                }
-                Err(cause) => {
-                    tracing::error!(event = "heartbeat.row_refused", device_id = %job.row.device_id, %cause);
-                    let _ = job.reply.send(Err(ServiceError::Internal));
-                }
-            }
-        }
-    }
-
-    async fn write(&self, rows: &mut [HeartbeatRow]) -> Result<(), StoreError> {
-        match tokio::time::timeout(self.commit_timeout, self.store.write_heartbeats(rows)).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::TimedOut(self.commit_timeout)),
-        }
+    fn panicked(&self) {
+        self.metrics.writer_panics.inc();
     }
 }
 

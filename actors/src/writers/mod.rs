@@ -1,5 +1,7 @@
-//! Bounded queues in front of batched transactions: heartbeats, events of devices, reports of commands.
+//! Writers: bounded queues in front of batched transactions. One generic batch writer, and what it writes: heartbeats, events of
+//! devices, reports of commands.
 
+pub(crate) mod batch;
 mod command;
 mod event;
 mod heartbeat;

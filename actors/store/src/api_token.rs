@@ -258,14 +258,17 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes tokens that ended before `before`. Returns how many.
+    /// Removes at most `limit` tokens that ended before `before`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_api_tokens(&self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(sqlx::query!("DELETE FROM api_token WHERE expires_at < $1 OR revoked_at < $1", before)
-            .execute(&self.pool)
-            .await?
-            .rows_affected())
+    pub async fn purge_api_tokens(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM api_token WHERE api_token_id = ANY(ARRAY(
+                 SELECT api_token_id FROM api_token WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2))",
+            before,
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
     }
 }

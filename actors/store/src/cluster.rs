@@ -440,19 +440,31 @@ impl Store {
             .collect())
     }
 
-    /// Deletes moves and nodes that ended more than a month ago.
+    /// Forgets at most `limit` moves of shards that were 30 days ago. Answers how many.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_cluster(&self) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM shard_move WHERE moved_at < clock_timestamp() - interval '30 days'").execute(&self.pool).await?;
-        sqlx::query!(
-            "DELETE FROM cluster_node n WHERE ended_at < clock_timestamp() - interval '30 days'
-               AND NOT EXISTS (SELECT FROM shard s WHERE s.owner = n.node_id)"
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+    pub async fn purge_shard_moves(&self, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM shard_move WHERE shard_move_id = ANY(ARRAY(
+                 SELECT shard_move_id FROM shard_move WHERE moved_at < clock_timestamp() - interval '30 days' LIMIT $1))",
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
+    }
+
+    /// Forgets at most `limit` nodes that ended 30 days ago and own nothing. Answers how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn purge_ended_nodes(&self, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM cluster_node WHERE node_id = ANY(ARRAY(
+                 SELECT node_id FROM cluster_node n WHERE ended_at < clock_timestamp() - interval '30 days'
+                   AND NOT EXISTS (SELECT FROM shard s WHERE s.owner = n.node_id) LIMIT $1))",
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
     }
 
     /// Listens to what other nodes tell; holds a connection of its own.

@@ -40,6 +40,13 @@ pub enum StoreError {
     Failed(sqlx::Error),
 }
 
+impl StoreError {
+    /// Whether the database is away, rather than the statement wrong.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::TimedOut(_))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

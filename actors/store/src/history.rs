@@ -303,13 +303,17 @@ impl Store {
         Ok(sqlx::query_as!(FleetSample, "SELECT * FROM fleet_sample WHERE at >= $1 ORDER BY at", since).fetch_all(&self.pool).await?)
     }
 
-    /// Deletes samples of the fleet from before this time.
+    /// Deletes at most `limit` samples of the fleet from before this time, oldest first. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_fleet_samples(&self, before: Timestamp) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM fleet_sample WHERE at < $1", before).execute(&self.pool).await?;
-        Ok(())
+    pub async fn purge_fleet_samples(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM fleet_sample WHERE at = ANY(ARRAY(SELECT at FROM fleet_sample WHERE at < $1 ORDER BY at LIMIT $2))",
+            before,
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
     }
 }
 

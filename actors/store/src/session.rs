@@ -199,15 +199,18 @@ impl Store {
         Ok(())
     }
 
-    /// Removes sessions that ended before `before`. Returns how many.
+    /// Removes at most `limit` sessions that ended before `before`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_sessions(&self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(sqlx::query!("DELETE FROM user_session WHERE expires_at < $1 OR revoked_at < $1", before)
-            .execute(&self.pool)
-            .await?
-            .rows_affected())
+    pub async fn purge_sessions(&self, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+        let purged = sqlx::query!(
+            "DELETE FROM user_session WHERE session_id = ANY(ARRAY(
+                 SELECT session_id FROM user_session WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2))",
+            before,
+            limit
+        );
+        Ok(purged.execute(&self.pool).await?.rows_affected())
     }
 }
 

@@ -100,16 +100,19 @@ impl Store {
         Ok(())
     }
 
-    /// Removes failures older than `before`, and the oldest beyond `kept_max`. Returns how many.
+    /// Removes at most `limit` of the failures older than `before` and of the oldest beyond `kept_max`. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn purge_sign_in_failures(&self, before: Timestamp, kept_max: i64) -> Result<u64, StoreError> {
+    pub async fn purge_sign_in_failures(&self, before: Timestamp, kept_max: i64, limit: i64) -> Result<u64, StoreError> {
         let purged = sqlx::query!(
-            "DELETE FROM sign_in_failure WHERE failed_at < $1
-                 OR failed_at <= (SELECT failed_at FROM sign_in_failure ORDER BY failed_at DESC OFFSET $2 LIMIT 1)",
+            "DELETE FROM sign_in_failure WHERE name_sha256 = ANY(ARRAY(
+                 SELECT name_sha256 FROM sign_in_failure WHERE failed_at < $1
+                     OR failed_at <= (SELECT failed_at FROM sign_in_failure ORDER BY failed_at DESC OFFSET $2 LIMIT 1)
+                 ORDER BY failed_at LIMIT $3))",
             before,
-            kept_max
+            kept_max,
+            limit
         );
         Ok(purged.execute(&self.pool).await?.rows_affected())
     }

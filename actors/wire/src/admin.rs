@@ -305,8 +305,10 @@ pub struct ClusterReconciler {
     pub runs: u64,
     /// Failed runs since the last one that succeeded.
     pub failures_in_a_row: u32,
-    /// Start of the last run; null before the first.
+    /// Start of the last run that ended; null before the first.
     pub last_run_at: Option<String>,
+    /// Start of the run that is under way; null when none is.
+    pub running_since: Option<String>,
     /// Length of the last run, ms.
     pub duration_ms: u64,
     /// Things that the last run changed.

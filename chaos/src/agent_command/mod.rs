@@ -72,7 +72,8 @@ impl Keys {
 }
 
 /// Reason for refusing a command; the first one in this order applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// `v` is not `1`.
     UnknownVersion,
@@ -91,14 +92,7 @@ pub enum Refusal {
 impl Refusal {
     /// As the vectors and the record spell it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::UnknownVersion => "unknown_version",
-            Self::BadSignature => "bad_signature",
-            Self::OtherDevice => "other_device",
-            Self::Expired => "expired",
-            Self::SeenBefore => "seen_before",
-            Self::MemoryFull => "memory_full",
-        }
+        self.into()
     }
 }
 

@@ -27,8 +27,9 @@ const CONNECTIONS: u64 = 4_096;
 const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
 
 /// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, strum::IntoStaticStr)]
 #[value(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Drill {
     /// The canary fails: auto-pause and rollback offer
     CanaryFailure,
@@ -53,17 +54,7 @@ pub enum Drill {
 impl Drill {
     /// Name on the command line.
     fn name(self) -> &'static str {
-        match self {
-            Self::CanaryFailure => "canary_failure",
-            Self::ChecksumMismatch => "checksum_mismatch",
-            Self::SignerMismatch => "signer_mismatch",
-            Self::NoSpace => "no_space",
-            Self::PermissionDenied => "permission_denied",
-            Self::NetworkDrops => "network_drops",
-            Self::NodeKilled => "node_killed",
-            Self::DatabaseRestart => "database_restart",
-            Self::PauseCancelKill => "pause_cancel_kill",
-        }
+        self.into()
     }
 }
 

@@ -23,7 +23,8 @@ use crate::model::MONITORED_PACKAGE;
 use crate::push::{PushData, command_of};
 
 /// Path by which a command arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Path {
     /// A socket frame.
     Socket,
@@ -34,12 +35,9 @@ pub(super) enum Path {
 }
 
 impl Path {
+    /// Name in the record.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Socket => "socket",
-            Self::Heartbeat => "heartbeat",
-            Self::Push => "push",
-        }
+        self.into()
     }
 }
 

@@ -18,15 +18,9 @@ impl AgentUpdates {
         {
             return Err(Invalid::new("agent_updates.package", "not a package name"));
         }
-        in_range("agent_updates.reread_ms", self.reread_ms, 100, 5_000)?;
         // A build that is taken out must not be offered for more than 10 s, wherever.
         in_range("agent_updates.stale_after_ms", self.stale_after_ms, 2 * self.reread_ms, 10_000)?;
-        in_range("agent_updates.flush_ms", self.flush_ms, 100, 60_000)?;
-        in_range("agent_updates.verify_failures_max", self.verify_failures_max, 1, 1_000_000)?;
-        in_range("agent_updates.failure_rate_pct", self.failure_rate_pct, 1, 100)?;
-        in_range("agent_updates.failure_min_count", self.failure_min_count, 1, 1_000_000)?;
-        in_range("agent_updates.counters_kept_days", self.counters_kept_days, 1, 3650)?;
-        in_range("agent_updates.outcomes_kept_days", self.outcomes_kept_days, 1, 3650).map(drop)
+        Ok(())
     }
 
     pub(super) fn settings(&self) -> AgentUpdateSettings {

@@ -12,16 +12,6 @@ use super::{Apks, Config};
 
 impl Apks {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        // Android installs no file that a signed 32-bit number cannot place.
-        in_range("apks.upload_limit_bytes", self.upload_limit_bytes, 1 << 16, (1 << 31) - 1)?;
-        in_range("apks.part_limit_bytes", self.part_limit_bytes, 1 << 12, 1 << 28)?;
-        in_range("apks.uploads_max", self.uploads_max, 1, 1000)?;
-        in_range("apks.upload_kept_hours", self.upload_kept_hours, 1, 24 * 365)?;
-        in_range("apks.cache_limit_bytes", self.cache_limit_bytes, 0, 1 << 50)?;
-        in_range("apks.downloads_max", self.downloads_max, 1, 100_000)?;
-        in_range("apks.download_url_seconds", self.download_url_seconds, 60, 31_536_000)?;
-        in_range("apks.stall_timeout_ms", self.stall_timeout_ms, 100, 600_000)?;
-        in_range("apks.kept_versions", self.kept_versions, 0, 1_000_000)?;
         let rate = self.download_bytes_per_second;
         if rate > 0 {
             in_range("apks.download_bytes_per_second", rate, 1 << 10, 1 << 40)?;

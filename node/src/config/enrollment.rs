@@ -13,12 +13,7 @@ use super::Enrollment;
 
 impl Enrollment {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        in_range("enrollment.failure_burst", self.failure_burst, 1, 1_000_000)?;
-        in_range("enrollment.failures_forgiven_per_minute", self.failures_forgiven_per_minute, 1, 1_000_000)?;
-        in_range("enrollment.token_max_seconds", self.token_max_seconds, 1, 315_360_000)?;
         in_range("enrollment.token_default_seconds", self.token_default_seconds, 1, self.token_max_seconds)?;
-        in_range("enrollment.agent_apk_downloads_max", self.agent_apk_downloads_max, 1, 10_000)?;
-        in_range("enrollment.agent_apk_stall_timeout_ms", self.agent_apk_stall_timeout_ms, 100, 600_000)?;
         self.signer().map(drop)
     }
 

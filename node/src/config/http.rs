@@ -3,21 +3,12 @@
 use std::net::IpAddr;
 
 use domain::Invalid;
-use domain::invalid::in_range;
 use ipnet::IpNet;
 
 use super::Http;
 
 impl Http {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        in_range("http.connections_max", self.connections_max, 1, 1_000_000)?;
-        in_range("http.header_timeout_ms", self.header_timeout_ms, 10, 600_000)?;
-        in_range("http.body_timeout_ms", self.body_timeout_ms, 10, 600_000)?;
-        in_range("http.body_limit_bytes", self.body_limit_bytes, 1024, 16_777_216)?;
-        in_range("http.heartbeats_body_limit_bytes", self.heartbeats_body_limit_bytes, 1024, 16_777_216)?;
-        in_range("http.bulk_body_limit_bytes", self.bulk_body_limit_bytes, 1024, 16_777_216)?;
-        in_range("http.import_body_limit_bytes", self.import_body_limit_bytes, 1024, 1 << 28)?;
-        in_range("http.export_stall_timeout_ms", self.export_stall_timeout_ms, 100, 600_000)?;
         if !self.public_url.is_empty() && !self.public_url.starts_with("http://") && !self.public_url.starts_with("https://") {
             return Err(Invalid::new("http.public_url", "begins with neither http:// nor https://"));
         }

@@ -1,17 +1,35 @@
 //! What can be set, section by section; `config/default.toml` says what each setting means.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use domain::Invalid;
+use domain::invalid::in_range;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+// Own code rather than a crate for validation: one would bring a derive macro for each section, and its refusals name one limit,
+// not the value and both.
 macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty $(where $range:expr)?,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Deserialize, Serialize)]
         #[serde(deny_unknown_fields)]
         pub(crate) struct $name { $(pub(crate) $field: $type,)* }
+
+        impl $name {
+            /// Refuses what is outside its range, by its key in this section. Limits that depend on other settings are checked
+            /// by the section itself.
+            #[allow(dead_code, unused_variables, reason = "some sections have no ranges")]
+            pub(super) fn check_ranges(&self, section: &str) -> Result<(), Invalid> {
+                $($(
+                    let range: RangeInclusive<$type> = $range;
+                    in_range(&format!("{section}.{}", stringify!($field)), self.$field, *range.start(), *range.end())?;
+                )?)*
+                Ok(())
+            }
+        }
     };
 }
 
@@ -53,25 +71,25 @@ section!(
         trusted_proxies: String,
         tls_certificate_file: String,
         tls_key_file: String,
-        connections_max: usize,
-        header_timeout_ms: u64,
-        body_timeout_ms: u64,
-        body_limit_bytes: usize,
-        heartbeats_body_limit_bytes: usize,
-        bulk_body_limit_bytes: usize,
-        import_body_limit_bytes: usize,
-        export_stall_timeout_ms: u64,
+        connections_max: usize where 1..=1_000_000,
+        header_timeout_ms: u64 where 10..=600_000,
+        body_timeout_ms: u64 where 10..=600_000,
+        body_limit_bytes: usize where 1024..=16_777_216,
+        heartbeats_body_limit_bytes: usize where 1024..=16_777_216,
+        bulk_body_limit_bytes: usize where 1024..=16_777_216,
+        import_body_limit_bytes: usize where 1024..=1 << 28,
+        export_stall_timeout_ms: u64 where 100..=600_000,
     }
 );
 section!(
     /// `[database]`
     Database {
         url: Hidden,
-        pool_max_connections: u32,
-        acquire_timeout_ms: u64,
-        statement_timeout_ms: u64,
+        pool_max_connections: u32 where 2..=1000,
+        acquire_timeout_ms: u64 where 10..=60_000,
+        statement_timeout_ms: u64 where 10..=600_000,
         bin_dir: PathBuf,
-        shared_buffers_mb: u32,
+        shared_buffers_mb: u32 where 16..=1_048_576,
     }
 );
 section!(
@@ -92,53 +110,53 @@ section!(
 section!(
     /// `[auth]`
     Auth {
-        password_bcrypt_cost: u32,
-        device_token_bcrypt_cost: u32,
+        password_bcrypt_cost: u32 where 4..=16,
+        device_token_bcrypt_cost: u32 where 4..=12,
         bcrypt_concurrency: usize,
-        bcrypt_wait_ms: u64,
-        access_token_seconds: u64,
-        session_seconds: u64,
+        bcrypt_wait_ms: u64 where 1..=u64::MAX,
+        access_token_seconds: u64 where 10..=86_400,
+        session_seconds: u64 where 60..=31_536_000,
         session_cache_ms: u64,
-        agent_session_seconds: u64,
+        agent_session_seconds: u64 where 10..=2_592_000,
         device_token_cache_max: u64,
-        failure_burst: u32,
-        failures_forgiven_per_minute: u32,
+        failure_burst: u32 where 1..=1_000_000,
+        failures_forgiven_per_minute: u32 where 1..=1_000_000,
         failure_keys_max: u64,
-        lockout_after_failures: u32,
+        lockout_after_failures: u32 where 1..=1000,
         lockout_seconds: u32,
-        lockout_max_seconds: u32,
+        lockout_max_seconds: u32 where 1..=86_400,
         lockout_forget_seconds: u32,
-        lockout_names_max: i64,
-        sessions_per_user_max: i64,
+        lockout_names_max: i64 where 100..=100_000_000,
+        sessions_per_user_max: i64 where 1..=10_000,
         api_token_default_seconds: i64,
-        api_token_max_seconds: i64,
-        api_tokens_per_user_max: i64,
+        api_token_max_seconds: i64 where 1..=315_360_000,
+        api_tokens_per_user_max: i64 where 0..=10_000,
     }
 );
 section!(
     /// `[enrollment]`
     Enrollment {
         token_default_seconds: i64,
-        token_max_seconds: i64,
-        failure_burst: u32,
-        failures_forgiven_per_minute: u32,
+        token_max_seconds: i64 where 1..=315_360_000,
+        failure_burst: u32 where 1..=1_000_000,
+        failures_forgiven_per_minute: u32 where 1..=1_000_000,
         agent_apk_file: PathBuf,
         agent_signer_sha256: String,
-        agent_apk_downloads_max: usize,
-        agent_apk_stall_timeout_ms: u64,
+        agent_apk_downloads_max: usize where 1..=10_000,
+        agent_apk_stall_timeout_ms: u64 where 100..=600_000,
     }
 );
 section!(
     /// `[heartbeat]`
     Heartbeat {
-        interval_seconds: u32,
-        in_flight_max: usize,
-        writers: usize,
-        writer_queue_max: usize,
-        batch_rows_max: usize,
-        linger_ms: u64,
-        commit_timeout_ms: u64,
-        retry_after_seconds: u32,
+        interval_seconds: u32 where 1..=86_400,
+        in_flight_max: usize where 100..=1_000_000,
+        writers: usize where 1..=64,
+        writer_queue_max: usize where 100..=1_000_000,
+        batch_rows_max: usize where 1..=10_000,
+        linger_ms: u64 where 0..=1000,
+        commit_timeout_ms: u64 where 10..=600_000,
+        retry_after_seconds: u32 where 1..=3600,
     }
 );
 section!(
@@ -147,18 +165,27 @@ section!(
 );
 section!(
     /// `[device]`
-    Device { offline_after_seconds: i64, low_battery_pct: i16, app_stale_after_seconds: i32, }
+    Device {
+        offline_after_seconds: i64 where 1..=31_536_000,
+        low_battery_pct: i16 where 0..=100,
+        app_stale_after_seconds: i32 where 1..=i32::MAX,
+    }
 );
 section!(
     /// `[history]`
-    History { restore_within_days: i64, events_kept_days: i64, hours_kept_days: i64, interval_seconds: u64, }
+    History {
+        restore_within_days: i64 where 1..=365,
+        events_kept_days: i64 where 1..=3650,
+        hours_kept_days: i64 where 1..=3650,
+        interval_seconds: u64 where 1..=86_400,
+    }
 );
 section!(
     /// `[socket]`
     Socket {
-        connections_max: usize,
-        frame_limit_bytes: usize,
-        ping_interval_seconds: u64,
+        connections_max: usize where 0..=1_000_000,
+        frame_limit_bytes: usize where 1024..=16_777_216,
+        ping_interval_seconds: u64 where 1..=3600,
         dead_after_seconds: u64,
         send_timeout_ms: u64,
         bad_frames_max: u32,
@@ -170,59 +197,65 @@ section!(
     Fcm {
         service_account_file: PathBuf,
         base_url: String,
-        timeout_ms: u64,
-        concurrency: usize,
-        per_second: u32,
-        burst: u32,
-        per_device_per_minute: u32,
-        queue_max: usize,
+        timeout_ms: u64 where 100..=120_000,
+        concurrency: usize where 1..=1000,
+        per_second: u32 where 1..=10_000,
+        burst: u32 where 1..=10_000,
+        // What FCM lets one Android device have in a minute.
+        per_device_per_minute: u32 where 1..=240,
+        queue_max: usize where 1..=1_000_000,
     }
 );
 section!(
     /// `[unified_push]`
-    UnifiedPush { origins: String, timeout_ms: u64, concurrency: usize, per_device_per_minute: u32, }
+    UnifiedPush {
+        origins: String,
+        timeout_ms: u64 where 100..=120_000,
+        concurrency: usize where 1..=1000,
+        per_device_per_minute: u32 where 1..=240,
+    }
 );
 section!(
     /// `[agent_updates]`
     AgentUpdates {
         package: String,
-        reread_ms: u64,
+        reread_ms: u64 where 100..=5_000,
         stale_after_ms: u64,
-        flush_ms: u64,
-        verify_failures_max: i64,
-        failure_rate_pct: i64,
-        failure_min_count: i64,
-        counters_kept_days: i64,
-        outcomes_kept_days: i64,
+        flush_ms: u64 where 100..=60_000,
+        verify_failures_max: i64 where 1..=1_000_000,
+        failure_rate_pct: i64 where 1..=100,
+        failure_min_count: i64 where 1..=1_000_000,
+        counters_kept_days: i64 where 1..=3650,
+        outcomes_kept_days: i64 where 1..=3650,
     }
 );
 section!(
     /// `[commands]`
     Commands {
-        socket_wait_ms: i64,
-        push_wait_seconds: i64,
-        heartbeat_wait_seconds: i64,
-        pushes_max: u32,
+        socket_wait_ms: i64 where 100..=300_000,
+        push_wait_seconds: i64 where 1..=86_400,
+        heartbeat_wait_seconds: i64 where 1..=86_400,
+        pushes_max: u32 where 0..=100,
         expires_default_seconds: i64,
-        expires_max_seconds: i64,
+        expires_max_seconds: i64 where 60..=28 * 86_400,
         batch_per_second: i32,
-        batch_per_second_max: i32,
-        open_per_device_max: i64,
-        params_limit_bytes: usize,
-        kept_days: i64,
-        idempotency_keys_kept_hours: i64,
+        batch_per_second_max: i32 where 1..=100_000,
+        open_per_device_max: i64 where 1..=1_000,
+        params_limit_bytes: usize where 256..=3_000,
+        kept_days: i64 where 1..=3650,
+        idempotency_keys_kept_hours: i64 where 1..=24 * 365,
     }
 );
 section!(
     /// `[deployments]`
     Deployments {
-        accept_within_seconds: i64,
-        silent_within_seconds: i64,
-        devices_max: usize,
-        open_max: i64,
-        starts_per_second: u32,
-        look_interval_ms: u64,
-        kept_days: i64,
+        accept_within_seconds: i64 where 5..=86_400,
+        silent_within_seconds: i64 where 30..=86_400,
+        devices_max: usize where 1..=1_000_000,
+        open_max: i64 where 1..=10_000,
+        starts_per_second: u32 where 1..=100_000,
+        look_interval_ms: u64 where 100..=10_000,
+        kept_days: i64 where 1..=3650,
     }
 );
 section!(
@@ -230,16 +263,17 @@ section!(
     Apks {
         store_url: String,
         cache_dir: PathBuf,
-        cache_limit_bytes: u64,
-        upload_limit_bytes: u64,
-        part_limit_bytes: usize,
-        uploads_max: usize,
-        upload_kept_hours: i64,
-        downloads_max: usize,
+        cache_limit_bytes: u64 where 0..=1 << 50,
+        // Android installs no file that a signed 32-bit number cannot place.
+        upload_limit_bytes: u64 where 1 << 16..=(1 << 31) - 1,
+        part_limit_bytes: usize where 1 << 12..=1 << 28,
+        uploads_max: usize where 1..=1000,
+        upload_kept_hours: i64 where 1..=24 * 365,
+        downloads_max: usize where 1..=100_000,
         download_bytes_per_second: u64,
-        download_url_seconds: i64,
-        stall_timeout_ms: u64,
-        kept_versions: usize,
+        download_url_seconds: i64 where 60..=31_536_000,
+        stall_timeout_ms: u64 where 100..=600_000,
+        kept_versions: usize where 0..=1_000_000,
     }
 );
 section!(
@@ -249,26 +283,30 @@ section!(
 section!(
     /// `[rate_limits]`
     RateLimits {
-        addresses_max: u64,
-        sign_in_per_second: u32,
-        sign_in_burst: u32,
-        enrollment_per_second: u32,
-        enrollment_burst: u32,
-        agent_per_second: u32,
-        agent_burst: u32,
-        api_per_second: u32,
-        api_burst: u32,
-        page_per_second: u32,
-        page_burst: u32,
+        addresses_max: u64 where 100..=10_000_000,
+        sign_in_per_second: u32 where 1..=10_000_000,
+        sign_in_burst: u32 where 1..=10_000_000,
+        enrollment_per_second: u32 where 1..=10_000_000,
+        enrollment_burst: u32 where 1..=10_000_000,
+        agent_per_second: u32 where 1..=10_000_000,
+        agent_burst: u32 where 1..=10_000_000,
+        api_per_second: u32 where 1..=10_000_000,
+        api_burst: u32 where 1..=10_000_000,
+        page_per_second: u32 where 1..=10_000_000,
+        page_burst: u32 where 1..=10_000_000,
     }
 );
 section!(
     /// `[partition]`
-    Partition { interval_seconds: u64, }
+    Partition { interval_seconds: u64 where 1..=86_400, }
 );
 section!(
     /// `[reconcile]`
-    Reconcile { run_timeout_seconds: u64, backoff_max_seconds: u64, }
+    Reconcile {
+        run_timeout_seconds: u64 where 1..=86_400,
+        backoff_max_seconds: u64 where 1..=86_400,
+        batch_rows: i64 where 100..=100_000,
+    }
 );
 section!(
     /// `[cluster]`
@@ -281,28 +319,28 @@ section!(
         ca_file: PathBuf,
         certificate_file: PathBuf,
         certificate_key_file: PathBuf,
-        lease_ms: u64,
+        lease_ms: u64 where 500..=60_000,
         renew_interval_ms: u64,
         fence_after_ms: u64,
-        steady_after_ms: u64,
-        pool_max_connections: u32,
-        owner_wait_ms: u64,
-        feed_interval_ms: u64,
-        handshake_timeout_ms: u64,
+        steady_after_ms: u64 where 0..=60_000,
+        pool_max_connections: u32 where 3..=100,
+        owner_wait_ms: u64 where 10..=10_000,
+        feed_interval_ms: u64 where 50..=60_000,
+        handshake_timeout_ms: u64 where 50..=60_000,
         idle_after_ms: u64,
-        beat_interval_ms: u64,
+        beat_interval_ms: u64 where 50..=10_000,
         protocol_max: u16,
-        redial_min_ms: u64,
+        redial_min_ms: u64 where 10..=60_000,
         redial_max_ms: u64,
-        peer_in_flight_max: usize,
-        peer_in_flight_bytes: usize,
-        peer_queue_max: usize,
-        peer_batch_max: usize,
+        peer_in_flight_max: usize where 16..=100_000,
+        peer_in_flight_bytes: usize where 1 << 20..=1 << 30,
+        peer_queue_max: usize where 100..=1_000_000,
+        peer_batch_max: usize where 1..=200,
     }
 );
 section!(
     /// `[shutdown]`
-    Shutdown { drain_timeout_ms: u64, }
+    Shutdown { drain_timeout_ms: u64 where 0..=600_000, }
 );
 section!(
     /// `[log]`

@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use domain::Invalid;
-use domain::invalid::in_range;
 use push::UnifiedPushSettings;
 
 use super::UnifiedPush;
 
 impl UnifiedPush {
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        in_range("unified_push.timeout_ms", self.timeout_ms, 100, 120_000)?;
-        in_range("unified_push.concurrency", self.concurrency, 1, 1000)?;
-        in_range("unified_push.per_device_per_minute", self.per_device_per_minute, 1, 240)?;
         for origin in self.origins() {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or("");
             // An origin as it is written out: its default port left out.

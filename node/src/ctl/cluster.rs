@@ -25,6 +25,7 @@ const RECONCILERS: &[Column] = &[
     ("NODE", "/node"),
     ("PER CLUSTER", "/per_cluster"),
     ("LAST RUN", "/last_run_at"),
+    ("RUNNING SINCE", "/running_since"),
     ("DURATION MS", "/duration_ms"),
     ("CHANGED", "/changed"),
     ("RUNS", "/runs"),

@@ -47,6 +47,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
                 runs: status.runs,
                 failures_in_a_row: status.failures_in_a_row,
                 last_run_at: status.last_run_at.map(present::time),
+                running_since: status.running_since.map(present::time),
                 duration_ms: status.duration_ms,
                 changed: status.changed,
                 last_error: status.last_error,

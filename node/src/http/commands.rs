@@ -58,10 +58,7 @@ impl CommandsQuery {
         device: Option<DeviceId>,
         batch: Option<CommandBatchId>,
     ) -> Result<(CommandQuery, Option<CommandCursor>, Option<i64>), Invalid> {
-        let state = |name: String| {
-            let wanted = || Invalid::new("state", format!("not one of {}", CommandState::ALL.map(CommandState::as_str).join(", ")));
-            CommandState::parse(&name).ok_or_else(wanted)
-        };
+        let state = |name: String| domain::names::parse::<CommandState>("state", &name);
         let query = CommandQuery {
             device,
             batch,

@@ -140,8 +140,7 @@ pub(crate) async fn tasks(
 ) -> Result<Json<Page<DeploymentTask>>, ApiError> {
     let id: DeploymentId = present::id("deployment", &id)?;
     let Query(query) = query.map_err(present::query_refused)?;
-    let names = || TaskState::ALL.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
-    let state = |name: &str| TaskState::parse(name).ok_or_else(|| Invalid::new("state", format!("not one of {}", names())));
+    let state = |name: &str| domain::names::parse::<TaskState>("state", name);
     let reason = |name: &str| Reason::parse(name).ok_or_else(|| Invalid::new("reason", "not a reason that tasks have"));
     let wanted = TaskQuery {
         state: query.state.as_deref().map(state).transpose()?,

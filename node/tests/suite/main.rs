@@ -29,6 +29,7 @@ mod operate;
 mod outage;
 mod people;
 mod push;
+mod reconcilers;
 mod task_reports;
 mod telemetry;
 mod unified_push;

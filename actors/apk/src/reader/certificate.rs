@@ -1,6 +1,8 @@
 //! The public key within an X.509 certificate, and signatures made with it.
 //!
-//! Certificates of APKs are self-signed and of any age; nothing in them is believed but the key.
+//! Certificates of APKs are self-signed and of any age; nothing in them is believed but the key. That is why they are read by own
+//! code: a parser of whole certificates (`x509-parser`) would bring a dozen crates for one field, and refuse an APK for a name or
+//! date that is encoded in a way which Android takes.
 
 use aws_lc_rs::digest::{Algorithm as Digest, SHA256, SHA512};
 use aws_lc_rs::signature::{

@@ -130,6 +130,13 @@ pub fn read(file: &File) -> Result<ApkFacts, Invalid> {
     })
 }
 
+/// The SHA-256 of the certificate that an APK names as its signer's, without any verification: for files that are the operator's own,
+/// and may be such that [`read`] refuses them.
+pub fn claimed_signer(file: &File) -> Option<[u8; 32]> {
+    let archive = Archive::open(file, Deadline(Instant::now() + TIME_MAX)).ok()?;
+    signing::claimed(&archive)
+}
+
 /// Text of a stranger as one short line.
 fn line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(TEXT_MAX_CHARS).collect::<String>().trim().to_owned()

@@ -71,6 +71,20 @@ pub(super) fn verify(archive: &Archive<'_>, deadline: Deadline) -> Result<Signin
     })
 }
 
+/// The SHA-256 of the certificate that the first signer names, of scheme v2, else v3. Nothing is verified. Scheme v2 comes first: where
+/// a key was rotated, it still has the first certificate, which is what every Android compares with.
+pub(super) fn claimed(archive: &Archive<'_>) -> Option<[u8; 32]> {
+    let (_, block) = block(archive).ok()?;
+    let values = values(&block).ok()?;
+    let certificate = [V2, V3].into_iter().find_map(|scheme| {
+        let (_, value) = values.iter().find(|(id, _)| *id == scheme)?;
+        let mut signed = Front(value).sized()?.sized()?.sized()?;
+        let _digests = signed.sized()?;
+        Some(signed.sized()?.sized()?.0)
+    })?;
+    digest(&SHA256, certificate).as_ref().try_into().ok()
+}
+
 fn fingerprint(certificate: &[u8]) -> String {
     hex::encode(digest(&SHA256, certificate))
 }

@@ -19,7 +19,8 @@ pub use dispatch::{Channels, Dispatch, DispatchAction, DispatchEvent, DispatchPo
 pub use view::{BatchView, CommandCursor, CommandQuery, CommandView, RefusalReason, ResultPayload};
 
 /// State of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CommandState {
     /// Not sent on any path.
     Queued,
@@ -37,28 +38,9 @@ pub enum CommandState {
     Canceled,
 }
 
+named!(pub CommandState, parse -> Option);
+
 impl CommandState {
-    /// Every state, in the order of a command's life.
-    pub const ALL: [Self; 7] = [Self::Queued, Self::Sent, Self::Delivered, Self::Succeeded, Self::Failed, Self::Expired, Self::Canceled];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Canceled => "canceled",
-        }
-    }
-
-    /// State of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
     /// Whether the command has not finished.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Queued | Self::Sent | Self::Delivered)
@@ -66,7 +48,8 @@ impl CommandState {
 }
 
 /// A way to a device, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Path {
     /// Its socket, on whichever node it hangs.
     Socket,
@@ -76,27 +59,11 @@ pub enum Path {
     Heartbeat,
 }
 
-impl Path {
-    /// Every path, best first.
-    pub const ALL: [Self; 3] = [Self::Socket, Self::Push, Self::Heartbeat];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Socket => "socket",
-            Self::Push => "push",
-            Self::Heartbeat => "heartbeat",
-        }
-    }
-
-    /// The path of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|path| path.as_str() == name)
-    }
-}
+named!(pub Path, parse -> Option);
 
 /// Outcome of a command, as its device reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CommandOutcome {
     /// The device ran the command.
     Success,
@@ -108,25 +75,7 @@ pub enum CommandOutcome {
     Timeout,
 }
 
-impl CommandOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Failed, Self::Skipped, Self::Timeout];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::Timeout => "timeout",
-        }
-    }
-
-    /// Outcome of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|ending| ending.as_str() == name)
-    }
-}
+named!(pub CommandOutcome, parse -> Option);
 
 /// Stored progress of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -143,7 +143,8 @@ impl ResultPayload {
 }
 
 /// Why a device gets no command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RefusalReason {
     /// There is no such device.
     NotFound,
@@ -153,19 +154,7 @@ pub enum RefusalReason {
     TooManyOpen,
 }
 
-impl RefusalReason {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::NotFound, Self::Deleted, Self::TooManyOpen];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Deleted => "deleted",
-            Self::TooManyOpen => "too_many_open",
-        }
-    }
-}
+named!(pub RefusalReason);
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,8 @@ pub struct Run {
 }
 
 /// Why all deployments are blocked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum BlockReason {
     /// `deployments.enabled` is off.
     FlagOff,
@@ -47,18 +48,7 @@ pub enum BlockReason {
     KillSwitch,
 }
 
-impl BlockReason {
-    /// Every reason.
-    pub const ALL: [Self; 2] = [Self::FlagOff, Self::KillSwitch];
-
-    /// Name of the reason in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FlagOff => "flag_off",
-            Self::KillSwitch => "kill_switch",
-        }
-    }
-}
+named!(pub BlockReason);
 
 /// Everything that a plan depends on.
 pub struct PlanInput<'a> {

@@ -37,130 +37,115 @@ pub use rollback::{Candidate, NoRollback, rollback};
 pub use view::{Deployment, DeploymentEvent, DeploymentQuery, DeploymentTransition, TaskQuery, TaskView};
 pub use window::MaintenanceWindow;
 
-macro_rules! names {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// Name in the API and the database.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-
-            /// Value of this name.
-            pub fn parse(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == name)
-            }
-        }
-    };
+/// State of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum DeploymentState {
+    /// Tasks start as the options allow.
+    Running,
+    /// Nothing starts until somebody resumes the deployment.
+    Paused,
+    /// Nothing starts any more; installations under way finish.
+    Canceled,
+    /// Every task has finished.
+    Finished,
 }
 
-names!(
-    /// State of a deployment.
-    DeploymentState {
-        /// Tasks start as the options allow.
-        Running = "running",
-        /// Nothing starts until somebody resumes the deployment.
-        Paused = "paused",
-        /// Nothing starts any more; installations under way finish.
-        Canceled = "canceled",
-        /// Every task has finished.
-        Finished = "finished",
-    }
-);
+named!(pub DeploymentState, parse -> Option);
 
-names!(
-    /// Phase of a deployment.
-    Phase {
-        /// Only the devices of the canary start.
-        Canary = "canary",
-        /// All devices start.
-        Rollout = "rollout",
-    }
-);
+/// Phase of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Phase {
+    /// Only the devices of the canary start.
+    Canary,
+    /// All devices start.
+    Rollout,
+}
 
-names!(
-    /// Why a deployment is paused.
-    PauseReason {
-        /// A person paused the deployment.
-        Person = "person",
-        /// Too many devices of the canary failed.
-        CanaryFailed = "canary_failed",
-        /// Too few devices of the canary were done in time.
-        CanaryTimeout = "canary_timeout",
-        /// The failure rate exceeded its threshold.
-        FailureRate = "failure_rate",
-    }
-);
+named!(pub Phase, parse -> Option);
 
-names!(
-    /// Kind of an event of a deployment.
-    DeploymentEventKind {
-        /// A person created the deployment.
-        Created = "created",
-        /// A person or the server paused the deployment.
-        Paused = "paused",
-        /// A person resumed the deployment.
-        Resumed = "resumed",
-        /// A person canceled the deployment.
-        Canceled = "canceled",
-        /// A newer deployment has taken over devices.
-        Superseded = "superseded",
-        /// The canary passed, and the rollout started.
-        GateOpened = "gate_opened",
-        /// The last task finished.
-        Finished = "finished",
-        /// The installation on a device failed, and is not retried.
-        TaskFailed = "task_failed",
-        /// The installation on a device failed, and the time for another attempt is over.
-        TaskSkipped = "task_skipped",
-        /// The installation on a device failed, and is retried.
-        TaskRetried = "task_retried",
-    }
-);
+/// Kind of an event of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum DeploymentEventKind {
+    /// A person created the deployment.
+    Created,
+    /// A person or the server paused the deployment.
+    Paused,
+    /// A person resumed the deployment.
+    Resumed,
+    /// A person canceled the deployment.
+    Canceled,
+    /// A newer deployment has taken over devices.
+    Superseded,
+    /// The canary passed, and the rollout started.
+    GateOpened,
+    /// The last task finished.
+    Finished,
+    /// The installation on a device failed, and is not retried.
+    TaskFailed,
+    /// The installation on a device failed, and the time for another attempt is over.
+    TaskSkipped,
+    /// The installation on a device failed, and is retried.
+    TaskRetried,
+}
 
-names!(
-    /// Rule for devices that an older open deployment of the package has as well.
-    ConflictRule {
-        /// The task waits until the older deployment is done with the device.
-        Wait = "wait",
-        /// The task of the older deployment is canceled, unless it is installing.
-        Supersede = "supersede",
-    }
-);
+named!(pub DeploymentEventKind, parse -> Option);
 
-names!(
-    /// State of the task of one device.
-    TaskState {
-        /// Waiting for the canary, for its device, or for a retry.
-        Queued = "queued",
-        /// Waiting for the maintenance window.
-        WaitingWindow = "waiting_window",
-        /// Its device is eligible; waiting for the rate or concurrency limit.
-        Throttled = "throttled",
-        /// The command was sent; the device has not accepted it yet.
-        Sending = "sending",
-        /// The device has accepted the task.
-        Installing = "installing",
-        /// The version is installed.
-        Succeeded = "succeeded",
-        /// The installation failed, and is not retried.
-        Failed = "failed",
-        /// There was nothing to do, or the task could not begin in time.
-        Skipped = "skipped",
-        /// The task was canceled.
-        Canceled = "canceled",
-    }
-);
+/// Why a deployment is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum PauseReason {
+    /// A person paused the deployment.
+    Person,
+    /// Too many devices of the canary failed.
+    CanaryFailed,
+    /// Too few devices of the canary were done in time.
+    CanaryTimeout,
+    /// The failure rate exceeded its threshold.
+    FailureRate,
+}
+
+named!(pub PauseReason, parse -> Option);
+
+/// Rule for devices that an older open deployment of the package has as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ConflictRule {
+    /// The task waits until the older deployment is done with the device.
+    Wait,
+    /// The task of the older deployment is canceled, unless it is installing.
+    Supersede,
+}
+
+named!(pub ConflictRule, parse -> Option);
+
+/// State of the task of one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum TaskState {
+    /// Waiting for the canary, for its device, or for a retry.
+    Queued,
+    /// Waiting for the maintenance window.
+    WaitingWindow,
+    /// Its device is eligible; waiting for the rate or concurrency limit.
+    Throttled,
+    /// The command was sent; the device has not accepted it yet.
+    Sending,
+    /// The device has accepted the task.
+    Installing,
+    /// The version is installed.
+    Succeeded,
+    /// The installation failed, and is not retried.
+    Failed,
+    /// There was nothing to do, or the task could not begin in time.
+    Skipped,
+    /// The task was canceled.
+    Canceled,
+}
+
+named!(pub TaskState, parse -> Option);
 
 impl TaskState {
     /// Whether the state is final.
@@ -179,53 +164,57 @@ impl TaskState {
     }
 }
 
-names!(
-    /// Stage of an installation, as the device reports it; stages only go forward.
-    Stage {
-        /// The device accepts the task.
-        Accepted = "accepted",
-        /// The device downloads the file.
-        Downloading = "downloading",
-        /// The device compares digest and signer.
-        Verifying = "verifying",
-        /// Android installs the APK.
-        Installing = "installing",
-    }
-);
+/// Stage of an installation, as the device reports it; stages only go forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Stage {
+    /// The device accepts the task.
+    Accepted,
+    /// The device downloads the file.
+    Downloading,
+    /// The device compares digest and signer.
+    Verifying,
+    /// Android installs the APK.
+    Installing,
+}
 
-names!(
-    /// Error of an installation, as the device reports it.
-    ErrorCode {
-        /// The digest of the file differs from the announced one.
-        ChecksumMismatch = "checksum_mismatch",
-        /// The signer of the file differs from the announced one.
-        SignerMismatch = "signer_mismatch",
-        /// Android does not let the agent install.
-        NotPermitted = "not_permitted",
-        /// The battery is too low.
-        LowBattery = "low_battery",
-        /// There is no Wi-Fi.
-        NoWifi = "no_wifi",
-        /// The network is metered.
-        Metered = "metered",
-        /// The device is not charging.
-        NotCharging = "not_charging",
-        /// The maintenance window is closed.
-        OutsideWindow = "outside_window",
-        /// There is too little free storage.
-        LowStorage = "low_storage",
-        /// A phone call is in progress.
-        InCall = "in_call",
-        /// The file could not be downloaded.
-        DownloadFailed = "download_failed",
-        /// Android refused the APK.
-        InstallFailed = "install_failed",
-        /// A newer version is installed, and Android does not downgrade.
-        DowngradeRefused = "downgrade_refused",
-        /// The device did not report in time.
-        Timeout = "timeout",
-    }
-);
+named!(pub Stage, parse -> Option);
+
+/// Error of an installation, as the device reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ErrorCode {
+    /// The digest of the file differs from the announced one.
+    ChecksumMismatch,
+    /// The signer of the file differs from the announced one.
+    SignerMismatch,
+    /// Android does not let the agent install.
+    NotPermitted,
+    /// The battery is too low.
+    LowBattery,
+    /// There is no Wi-Fi.
+    NoWifi,
+    /// The network is metered.
+    Metered,
+    /// The device is not charging.
+    NotCharging,
+    /// The maintenance window is closed.
+    OutsideWindow,
+    /// There is too little free storage.
+    LowStorage,
+    /// A phone call is in progress.
+    InCall,
+    /// The file could not be downloaded.
+    DownloadFailed,
+    /// Android refused the APK.
+    InstallFailed,
+    /// A newer version is installed, and Android does not downgrade.
+    DowngradeRefused,
+    /// The device did not report in time.
+    Timeout,
+}
+
+named!(pub ErrorCode, parse -> Option);
 
 impl ErrorCode {
     /// Whether a device requirement was not met: the installation could not begin, but may later.
@@ -242,45 +231,47 @@ impl ErrorCode {
     }
 }
 
-names!(
-    /// Reason of the state of a task, as the server sees it.
-    TaskReason {
-        /// The canary has not passed yet.
-        Canary = "canary",
-        /// The device is offline.
-        Offline = "offline",
-        /// The last heartbeat of the device is too old.
-        StaleHeartbeat = "stale_heartbeat",
-        /// The device reports no exemption from Doze.
-        NotDozeExempt = "not_doze_exempt",
-        /// An attempt failed, and the task is retried later.
-        Backoff = "backoff",
-        /// The device did not acknowledge the command in time.
-        NoAnswer = "no_answer",
-        /// An older deployment of the package has the device.
-        OtherDeployment = "other_deployment",
-        /// The rate limit is reached.
-        Rate = "rate",
-        /// The concurrency limit is reached.
-        Concurrency = "concurrency",
-        /// The deployment was paused before the device accepted the task.
-        Paused = "paused",
-        /// This version or a newer one is installed already.
-        AlreadyInstalled = "already_installed",
-        /// A heartbeat shows the version, though no report came.
-        SeenInHeartbeat = "seen_in_heartbeat",
-        /// The device was deleted.
-        DeviceDeleted = "device_deleted",
-        /// Its Android is older than the APK's minimum.
-        SdkTooOld = "sdk_too_old",
-        /// The deadline of the deployment has passed.
-        Deadline = "deadline",
-        /// A newer deployment superseded this one on the device.
-        Superseded = "superseded",
-        /// The deployment was canceled.
-        Canceled = "canceled",
-    }
-);
+/// Reason of the state of a task, as the server sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum TaskReason {
+    /// The canary has not passed yet.
+    Canary,
+    /// The device is offline.
+    Offline,
+    /// The last heartbeat of the device is too old.
+    StaleHeartbeat,
+    /// The device reports no exemption from Doze.
+    NotDozeExempt,
+    /// An attempt failed, and the task is retried later.
+    Backoff,
+    /// The device did not acknowledge the command in time.
+    NoAnswer,
+    /// An older deployment of the package has the device.
+    OtherDeployment,
+    /// The rate limit is reached.
+    Rate,
+    /// The concurrency limit is reached.
+    Concurrency,
+    /// The deployment was paused before the device accepted the task.
+    Paused,
+    /// This version or a newer one is installed already.
+    AlreadyInstalled,
+    /// A heartbeat shows the version, though no report came.
+    SeenInHeartbeat,
+    /// The device was deleted.
+    DeviceDeleted,
+    /// Its Android is older than the APK's minimum.
+    SdkTooOld,
+    /// The deadline of the deployment has passed.
+    Deadline,
+    /// A newer deployment superseded this one on the device.
+    Superseded,
+    /// The deployment was canceled.
+    Canceled,
+}
+
+named!(pub TaskReason, parse -> Option);
 
 /// Reason of the state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -371,10 +362,10 @@ mod tests {
     #[test]
     fn names_read_back_and_reasons_are_unambiguous() {
         for state in TaskState::ALL {
-            assert_eq!(TaskState::parse(state.as_str()), Some(*state));
+            assert_eq!(TaskState::parse(state.as_str()), Some(state));
             assert_eq!(u8::from(state.is_finished()) + u8::from(state.is_busy()) + u8::from(state.is_waiting()), 1);
         }
-        let all = TaskReason::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from));
+        let all = TaskReason::ALL.into_iter().map(Reason::from).chain(ErrorCode::ALL.into_iter().map(Reason::from));
         for reason in all {
             assert_eq!(Reason::parse(reason.as_str()), Some(reason));
         }

@@ -5,12 +5,14 @@
 //! intent) are put together in [`OptionsRequest::over`](super::OptionsRequest::over).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::option_spec::{OptionGroup, OptionSpec, OptionType, flag, option_specs, options};
 use super::window::MaintenanceWindow;
 use crate::Invalid;
+use crate::backoff::Backoff;
 use crate::invalid::in_range;
 use crate::param::{ParamKind, ParamSpec, ParamValue};
 
@@ -202,8 +204,10 @@ impl Options {
     /// How long to wait after this many tries, s.
     pub fn backoff_s(&self, attempts: u32) -> u32 {
         const AN_HOUR_S: u32 = 3600;
-        let doubled = self.retries.backoff_s.saturating_mul(1 << attempts.saturating_sub(1).min(12));
-        doubled.min(AN_HOUR_S.max(self.retries.backoff_s))
+        let first_s = self.retries.backoff_s;
+        let [first, max] = [first_s, AN_HOUR_S.max(first_s)].map(|seconds| Duration::from_secs(seconds.into()));
+        // Not above the largest of the two, which is a `u32`.
+        Backoff { first, max }.wait(attempts.max(1)).as_secs() as u32
     }
 }
 

@@ -3,11 +3,12 @@
 use chrono::TimeDelta;
 
 use super::MonitoredApp;
+use crate::Timestamp;
 use crate::heartbeat::Telemetry;
-use crate::{Invalid, Timestamp};
 
 /// Connectivity of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Connectivity {
     /// Heartbeats within the offline limit.
     Online,
@@ -17,21 +18,9 @@ pub enum Connectivity {
     NeverSeen,
 }
 
+named!(pub Connectivity, parse -> Result);
+
 impl Connectivity {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Online, Self::Offline, Self::NeverSeen];
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not one of the three.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.as_str() == name)
-            .ok_or_else(|| Invalid::new(field, "not one of online, offline, never_seen"))
-    }
-
     /// Title on pages.
     pub fn title(self) -> &'static str {
         match self {
@@ -40,19 +29,11 @@ impl Connectivity {
             Self::NeverSeen => "Never seen",
         }
     }
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Offline => "offline",
-            Self::NeverSeen => "never_seen",
-        }
-    }
 }
 
 /// State of the monitored app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum AppStatus {
     /// Runs and was in the foreground lately.
     Up,
@@ -62,33 +43,15 @@ pub enum AppStatus {
     Unknown,
 }
 
+named!(pub AppStatus, parse -> Result);
+
 impl AppStatus {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Unknown];
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not one of the three.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Invalid::new(field, "not one of up, down, unknown"))
-    }
-
     /// Title on pages.
     pub fn title(self) -> &'static str {
         match self {
             Self::Up => "Up",
             Self::Down => "Down",
             Self::Unknown => "Unknown",
-        }
-    }
-
-    /// Name in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Unknown => "unknown",
         }
     }
 }

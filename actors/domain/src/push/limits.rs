@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDateTime};
 
 use super::{TTL_MAX_S, TransientError};
 use crate::Timestamp;
+use crate::backoff::{Backoff, lengthened};
 
 /// First wait after `QUOTA_EXCEEDED`: "a minimum initial delay of 1 minute" (ErrorCode).
 const QUOTA_WAIT: Duration = Duration::from_secs(60);
@@ -40,13 +41,12 @@ pub fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 /// Wait after the `rounds`-th failure in a row (from 1): what the service asked for, else exponential
 /// backoff. Never less than that, and up to half more by `draw` (0..1) as jitter.
 fn backoff(error_kind: TransientError, retry_after: Option<Duration>, rounds: u32, draw: f64) -> Duration {
-    let draw = draw.clamp(0.0, 1.0);
     match retry_after {
         // "Now" would be a loop.
-        Some(asked) => asked.clamp(ERROR_WAIT, RETRY_AFTER_MAX).mul_f64(1.0 + draw * 0.1),
+        Some(asked) => lengthened(asked.clamp(ERROR_WAIT, RETRY_AFTER_MAX), 0.1, draw),
         None => {
             let first = if matches!(error_kind, TransientError::Quota | TransientError::DeviceQuota) { QUOTA_WAIT } else { ERROR_WAIT };
-            first.saturating_mul(1 << rounds.saturating_sub(1).min(16)).min(WAIT_MAX).mul_f64(1.0 + draw * 0.5)
+            lengthened(Backoff { first, max: WAIT_MAX }.wait(rounds.max(1)), 0.5, draw)
         }
     }
 }

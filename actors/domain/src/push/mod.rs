@@ -14,7 +14,8 @@ pub const TTL_MAX_S: u32 = 2_419_200;
 pub const DATA_MAX_BYTES: usize = 4096;
 
 /// Error that may pass: the message is retried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum TransientError {
     /// The quota of the project is exceeded.
     Quota,
@@ -29,30 +30,25 @@ pub enum TransientError {
     /// There was no connection, or it was lost.
     Network,
     /// The answer is not one of FCM.
+    #[strum(serialize = "garbled_answer")]
     Garbled,
 }
 
 impl TransientError {
     /// Name in metrics.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Quota => "quota",
-            Self::DeviceQuota => "device_quota",
-            Self::Unavailable => "unavailable",
-            Self::Internal => "internal",
-            Self::Timeout => "timeout",
-            Self::Network => "network",
-            Self::Garbled => "garbled_answer",
-        }
+        self.into()
     }
 }
 
 /// Misconfiguration that an operator has to correct.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Misconfiguration {
     /// The device's token belongs to another Firebase project.
     SenderIdMismatch,
     /// A certificate or key for a push service behind FCM is missing or wrong.
+    #[strum(serialize = "third_party_auth_error")]
     ThirdPartyAuth,
     /// A fresh access token is refused.
     Unauthenticated,
@@ -63,21 +59,14 @@ pub enum Misconfiguration {
     /// A proxy redirects requests.
     Redirected,
     /// The token endpoint refuses the service account.
+    #[strum(serialize = "service_account_refused")]
     AccountRefused,
 }
 
 impl Misconfiguration {
     /// Name in metrics, logs and outcomes.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::SenderIdMismatch => "sender_id_mismatch",
-            Self::ThirdPartyAuth => "third_party_auth_error",
-            Self::Unauthenticated => "unauthenticated",
-            Self::PermissionDenied => "permission_denied",
-            Self::ProjectNotFound => "project_not_found",
-            Self::Redirected => "redirected",
-            Self::AccountRefused => "service_account_refused",
-        }
+        self.into()
     }
 
     /// How to correct it.

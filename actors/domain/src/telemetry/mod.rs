@@ -21,7 +21,8 @@ pub const APPS_MAX: usize = 64;
 pub type JsonText = String;
 
 /// The kind of network a device is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Transport {
     /// Wi-Fi.
     Wifi,
@@ -35,31 +36,7 @@ pub enum Transport {
     Other,
 }
 
-impl Transport {
-    const ALL: [Self; 5] = [Self::Wifi, Self::Cellular, Self::Ethernet, Self::None, Self::Other];
-
-    /// Name in the API and the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Wifi => "wifi",
-            Self::Cellular => "cellular",
-            Self::Ethernet => "ethernet",
-            Self::None => "none",
-            Self::Other => "other",
-        }
-    }
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is not one of the five.
-    pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|transport| transport.as_str() == text)
-            .ok_or_else(|| Invalid::new(field, "not one of wifi, cellular, ethernet, none, other"))
-    }
-}
+named!(pub Transport, parse -> Result);
 
 /// Package that the agent watches.
 #[derive(Debug, Clone, PartialEq, Eq)]

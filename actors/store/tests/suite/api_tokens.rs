@@ -153,7 +153,10 @@ async fn tokens_that_ended_before_a_time_are_removed_and_what_they_made_stays() 
     let user = add_user(&db, 1, "user", Role::Operator).await;
     make(&db, user, 10, None, 9, 0).await;
     make(&db, user, 11, Some(10), 9, 10).await;
-    assert_eq!(store.purge_api_tokens(at(EXPIRES)).await.unwrap(), 0);
-    assert_eq!(store.purge_api_tokens(at(EXPIRES + 1)).await.unwrap(), 1);
+    assert_eq!(store.purge_api_tokens(at(EXPIRES), 9).await.unwrap(), 0);
+    assert_eq!(store.purge_api_tokens(at(EXPIRES + 1), 9).await.unwrap(), 1);
     assert!(lives(&db, 11, EXPIRES + 1).await);
+    make(&db, user, 12, None, 9, 10).await;
+    assert_eq!(store.purge_api_tokens(at(EXPIRES + 11), 1).await.unwrap(), 1, "no more than are asked for");
+    assert_eq!(store.purge_api_tokens(at(EXPIRES + 11), 9).await.unwrap(), 1);
 }

@@ -118,7 +118,8 @@ async fn nodes_that_ended_are_listed_for_an_hour_and_kept_for_a_month() {
     join(&db, &new_node(4, "n4")).await;
     let listed: Vec<_> = store.cluster_nodes().await.unwrap().into_iter().map(|node| node.name).collect();
     assert_eq!(listed, ["n1", "n4"]);
-    store.purge_cluster().await.unwrap();
+    assert_eq!(store.purge_ended_nodes(0).await.unwrap(), 0, "no more than are asked for");
+    assert_eq!(store.purge_ended_nodes(9).await.unwrap(), 1);
     assert_eq!(db.values::<String>("SELECT name FROM cluster_node ORDER BY name").await, ["n1", "n2", "n4"]);
 }
 

@@ -169,6 +169,9 @@ async fn the_owner_of_the_first_shard_speaks_for_the_fleet_once_for_each_time() 
     store.insert_fleet_sample(sample(0, 6), Epoch(epoch.0 + 1)).await.unwrap();
     assert_eq!(store.fleet_samples(at(0)).await.unwrap(), [sample(0, 6), sample(300, 7)]);
     assert_eq!(store.fleet_samples(at(1)).await.unwrap(), [sample(300, 7)]);
-    store.purge_fleet_samples(at(300)).await.unwrap();
+    assert_eq!(store.purge_fleet_samples(at(300), 9).await.unwrap(), 1);
     assert_eq!(store.fleet_samples(at(0)).await.unwrap(), [sample(300, 7)]);
+    store.insert_fleet_sample(sample(400, 7), Epoch(epoch.0 + 1)).await.unwrap();
+    assert_eq!(store.purge_fleet_samples(at(500), 1).await.unwrap(), 1, "the oldest first");
+    assert_eq!(store.fleet_samples(at(0)).await.unwrap(), [sample(400, 7)]);
 }

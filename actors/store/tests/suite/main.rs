@@ -8,6 +8,7 @@ mod api_tokens;
 mod apks;
 mod audit;
 mod cluster;
+mod cluster_locks;
 mod command_reports;
 mod commands;
 mod common;

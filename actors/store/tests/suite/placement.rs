@@ -175,7 +175,8 @@ async fn moves_of_one_second_are_told_together_newest_first() {
     db.execute("UPDATE shard_move SET moved_at = now() - interval '8 days' WHERE epoch = 1").await;
     assert_eq!(db.store().shard_moves(9).await.unwrap().len(), 1, "of the last week");
     db.execute("UPDATE shard_move SET moved_at = now() - interval '31 days' WHERE epoch = 1").await;
-    db.store().purge_cluster().await.unwrap();
+    assert_eq!(db.store().purge_shard_moves(2).await.unwrap(), 2, "no more than are asked for");
+    assert_eq!(db.store().purge_shard_moves(2).await.unwrap(), 1);
     assert_eq!(journal(&db).await.len(), 1);
 }
 
@@ -186,10 +187,10 @@ async fn an_ended_node_stays_while_shards_name_it() {
     claim(&db, a, &[1], true).await;
     db.store().leave_cluster(a).await.unwrap();
     db.execute("UPDATE cluster_node SET ended_at = now() - interval '31 days'").await;
-    db.store().purge_cluster().await.unwrap();
+    db.store().purge_ended_nodes(9).await.unwrap();
     assert_eq!(db.value::<i64>("SELECT count(*) FROM cluster_node").await, 1);
     let b = join(&db, 2).await;
     assert_eq!(claim(&db, b, &[1], true).await, [claimed(1, 2)]);
-    db.store().purge_cluster().await.unwrap();
+    db.store().purge_ended_nodes(9).await.unwrap();
     assert_eq!(db.values::<String>("SELECT name FROM cluster_node").await, ["n2"]);
 }

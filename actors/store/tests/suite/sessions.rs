@@ -126,8 +126,10 @@ async fn sessions_that_ended_before_a_time_are_removed() {
     sign_in(&db, user, 10, 0).await;
     let revoked = sign_in(&db, user, 11, 0).await;
     store.end_sign_in(user, revoked, &console(), at(500)).await.unwrap();
-    assert_eq!(store.purge_sessions(at(500)).await.unwrap(), 0);
-    assert_eq!(store.purge_sessions(at(501)).await.unwrap(), 1);
-    assert_eq!(store.purge_sessions(at(EXPIRES)).await.unwrap(), 0);
-    assert_eq!(store.purge_sessions(at(EXPIRES + 1)).await.unwrap(), 1);
+    assert_eq!(store.purge_sessions(at(500), 9).await.unwrap(), 0);
+    assert_eq!(store.purge_sessions(at(501), 9).await.unwrap(), 1);
+    assert_eq!(store.purge_sessions(at(EXPIRES), 9).await.unwrap(), 0);
+    sign_in(&db, user, 12, 0).await;
+    assert_eq!(store.purge_sessions(at(EXPIRES + 1), 1).await.unwrap(), 1, "no more than are asked for");
+    assert_eq!(store.purge_sessions(at(EXPIRES + 1), 9).await.unwrap(), 1);
 }

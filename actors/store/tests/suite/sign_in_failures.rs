@@ -86,9 +86,10 @@ async fn old_failures_are_removed_and_the_oldest_beyond_the_limit() {
     for name in 1..=5 {
         attempt(&db, name, "x", i64::from(name)).await;
     }
-    assert_eq!(store.purge_sign_in_failures(at(1), 5).await.unwrap(), 0);
-    assert_eq!(store.purge_sign_in_failures(at(2), 5).await.unwrap(), 1);
-    assert_eq!(store.purge_sign_in_failures(at(0), 2).await.unwrap(), 2);
+    assert_eq!(store.purge_sign_in_failures(at(1), 5, 9).await.unwrap(), 0);
+    assert_eq!(store.purge_sign_in_failures(at(2), 5, 9).await.unwrap(), 1);
+    assert_eq!(store.purge_sign_in_failures(at(0), 2, 1).await.unwrap(), 1, "no more than are asked for");
+    assert_eq!(store.purge_sign_in_failures(at(0), 2, 9).await.unwrap(), 1);
     let kept: Vec<Vec<u8>> = db.values("SELECT name_sha256 FROM sign_in_failure ORDER BY failed_at").await;
     assert_eq!(kept, [vec![4; 32], vec![5; 32]], "the newest stay");
 }

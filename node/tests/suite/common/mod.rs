@@ -328,7 +328,11 @@ pub(crate) fn settings() -> services::settings::Settings {
                 low_battery_pct: 20,
                 app_stale_after_s: 600,
             },
-            reconcile: actors::settings::ReconcileSettings { run_timeout: Duration::from_secs(60), backoff_max: Duration::from_secs(60) },
+            reconcile: actors::settings::ReconcileSettings {
+                run_timeout: Duration::from_secs(60),
+                backoff_max: Duration::from_secs(60),
+                batch_rows: 5_000,
+            },
             history: actors::settings::HistorySettings {
                 restore_within: chrono::TimeDelta::days(7),
                 events_kept: chrono::TimeDelta::days(90),

@@ -84,7 +84,7 @@ fn Search(query: AuditUrl) -> Element {
             action: some_of(&event, "what"),
             target: some_of(&event, "target"),
             text: some_of(&event, "text"),
-            within: some_of(&event, "within").and_then(|name| TimeRange::ALL.into_iter().find(|within| within.as_str() == name)),
+            within: some_of(&event, "within").and_then(|name| TimeRange::parse(&name)),
             from: date("from"),
             to: date("to"),
         };

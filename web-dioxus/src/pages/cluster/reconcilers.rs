@@ -57,7 +57,10 @@ fn ReconcilerRow(snapshot: ClusterSnapshot, shown: NodeReconciler) -> Element {
             }
             td { "{shown.node}" }
             td { span { class: "badge {tone}", title: status.last_error.clone(), "{state}" } }
-            td { match status.last_run_at {
+            td { match status.running_since {
+                Some(since) => rsx! { span { "data-testid": "reconciler-running", "Running, began " {time_ago(since, &format::relative(snapshot.at, since))} } br {} },
+                None => rsx! {},
+            } match status.last_run_at {
                 Some(at) => rsx! { {time_ago(at, &format::relative(snapshot.at, at))} },
                 None => unknown(),
             } }

@@ -40,7 +40,7 @@ pub(crate) fn Deployments(query: DeploymentsUrl) -> Element {
         nav { class: "tabs settings-tabs", aria_label: "Deployments by state",
             Go { to: Route::Deployments { query: all }, current: query.state.is_none(), testid: "state-all", "All" }
             for state in DeploymentState::ALL {
-                Go { key: "{state.as_str()}", to: Route::Deployments { query: DeploymentsUrl { state: Some(*state) } }, current: query.state == Some(*state), testid: "state-{state.as_str()}", {deployment_state_text(*state)} }
+                Go { key: "{state.as_str()}", to: Route::Deployments { query: DeploymentsUrl { state: Some(state) } }, current: query.state == Some(state), testid: "state-{state.as_str()}", {deployment_state_text(state)} }
             }
         }
         // Keyed, so that another state begins at its first page.

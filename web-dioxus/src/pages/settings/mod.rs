@@ -47,7 +47,7 @@ impl Section {
 
 #[component]
 pub(crate) fn Settings(section: String) -> Element {
-    let Some(section) = Section::ALL.into_iter().find(|known| known.as_str() == section) else {
+    let Some(section) = Section::parse(&section) else {
         return rsx! { NotFound { segments: vec!["settings".into(), section] } };
     };
     let session = use_session();

@@ -199,7 +199,7 @@ pub(super) fn ConflictField(form: Form) -> Element {
     rsx! {
         fieldset { class: "choices", role: "radiogroup",
             legend { "Devices in an older deployment of the package" }
-            for rule in ConflictRule::ALL.iter().copied() {
+            for rule in ConflictRule::ALL {
                 label { key: "{rule.as_str()}", class: "choice-row",
                     input { r#type: "radio", name: field::CONFLICT, value: rule.as_str(), checked: chosen == rule, onchange: move |_| form.set(field::CONFLICT, rule.as_str().to_owned()) }
                     span { strong { {words(rule).0} } span { class: "muted", {words(rule).1} } }

@@ -12,33 +12,18 @@ use crate::context::Session;
 use crate::selection::Selection;
 
 /// Kinds of targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Kind {
-    Fleet,
     /// Chosen in the table of devices.
     Chosen,
+    Fleet,
     Tags,
     Groups,
     Saved,
 }
 
-impl Kind {
-    pub(super) const ALL: [Self; 5] = [Self::Chosen, Self::Fleet, Self::Tags, Self::Groups, Self::Saved];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Fleet => "fleet",
-            Self::Chosen => "chosen",
-            Self::Tags => "tags",
-            Self::Groups => "groups",
-            Self::Saved => "saved",
-        }
-    }
-
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
+domain::named!(pub(super) Kind, parse -> Option);
 
 /// Target of the draft; `Err`: the field and what is missing.
 pub(super) fn scope(draft: &Draft, chosen: &Selection, saved: &[SavedFilter]) -> Result<Target, (&'static str, &'static str)> {

@@ -152,7 +152,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
             }
             {deployment_bar(&details)}
             ul { class: "batch-states task-states",
-                for state in TaskState::ALL.iter().copied() {
+                for state in TaskState::ALL {
                     li { key: "{state.as_str()}", "data-testid": "count-{state.as_str()}",
                         Go { to: Route::Deployment { id: id.to_string(), query: DeploymentUrl { state: Some(state).filter(|_| query.state != Some(state)), reason: None } }, current: query.state == Some(state),
                             span { class: "state-mark task-{state.as_str()}", aria_hidden: "true" }

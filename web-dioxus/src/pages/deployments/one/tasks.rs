@@ -61,7 +61,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
                     select { class: if query.state.is_some() { "choice chosen" } else { "choice" }, name: "state", aria_label: "State",
                         onchange: move |event| go(DeploymentUrl { state: TaskState::parse(&event.value()), ..query }),
                         option { value: "", selected: query.state.is_none(), "State: any" }
-                        for state in TaskState::ALL.iter().copied() {
+                        for state in TaskState::ALL {
                             option { key: "{state.as_str()}", value: state.as_str(), selected: query.state == Some(state), {task_state_text(state)} }
                         }
                     }
@@ -101,7 +101,7 @@ pub(super) fn Tasks(id: DeploymentId, query: DeploymentUrl, unfinished: bool) ->
 
 /// Every reason, those of the server first.
 fn reasons() -> impl Iterator<Item = Reason> {
-    TaskReason::ALL.iter().copied().map(Reason::from).chain(ErrorCode::ALL.iter().copied().map(Reason::from))
+    TaskReason::ALL.into_iter().map(Reason::from).chain(ErrorCode::ALL.into_iter().map(Reason::from))
 }
 
 #[component]

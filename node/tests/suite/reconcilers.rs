@@ -1,0 +1,19 @@
+//! Reconcilers of a whole node: one run at a time of all nodes.
+
+use crate::common::{Bench, eventually, options};
+
+/// Another node's run may have a statement under way when its shard is taken over.
+#[tokio::test]
+async fn what_runs_once_per_cluster_waits_for_the_run_of_another_node() {
+    let bench = Bench::with(options().env("NEXMDM__HISTORY__INTERVAL_SECONDS", "1")).await;
+    let runs = async |name: &str| bench.metric(&format!(r#"nexmdm_reconciler_runs_total{{outcome="ok",reconciler="{name}"}}"#)).await;
+    eventually("it runs", async || (runs("history_retention").await > 0.0).then_some(())).await;
+    // As the store takes it; the statement waits for a run that is under way.
+    let other = bench.hold("SELECT pg_advisory_xact_lock(20056, hashtext('history_retention'))");
+    let (before, others) = (runs("history_retention").await, runs("apk_retention").await);
+    eventually("others go on", async || (runs("apk_retention").await >= others + 3.0).then_some(())).await;
+    assert_eq!(runs("history_retention").await, before);
+    drop(other);
+    eventually("it runs again", async || (runs("history_retention").await > before).then_some(())).await;
+    assert_eq!(bench.metric(r#"nexmdm_reconciler_failures_in_a_row{reconciler="history_retention"}"#).await, 0.0);
+}
