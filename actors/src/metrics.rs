@@ -1,7 +1,7 @@
 //! Prometheus metrics of the runtime. No device id is ever a label.
 
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_histogram_vec_with_registry,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_gauge_with_registry, register_histogram_vec_with_registry,
     register_histogram_with_registry, register_int_counter_vec_with_registry, register_int_counter_with_registry,
     register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
 };
@@ -77,6 +77,8 @@ pub struct Metrics {
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
+    /// Offset of this node's clock from the database's.
+    pub clock_offset_seconds: Gauge,
     /// Builds of the agent that the server took out.
     pub agent_builds_halted: IntGauge,
 }
@@ -259,6 +261,11 @@ impl Metrics {
             default_partition_rows: register_int_gauge_with_registry!(
                 "nexmdm_heartbeat_default_partition_rows",
                 "Heartbeats in the default partition",
+                registry
+            )?,
+            clock_offset_seconds: register_gauge_with_registry!(
+                "nexmdm_clock_offset_seconds",
+                "Offset of this node's clock from the database's; positive: ahead",
                 registry
             )?,
             agent_builds_halted: register_int_gauge_with_registry!("nexmdm_agent_builds_halted", "Halted agent builds", registry)?,

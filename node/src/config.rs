@@ -116,6 +116,7 @@ impl Config {
                     interval: Duration::from_secs(self.history.interval_seconds),
                 },
                 partition_interval: Duration::from_secs(self.partition.interval_seconds),
+                clock_offset_max: TimeDelta::milliseconds(self.cluster.clock_offset_max_ms),
                 reconcile: ReconcileSettings {
                     run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
                     backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),

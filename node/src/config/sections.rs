@@ -336,6 +336,7 @@ section!(
         peer_in_flight_bytes: usize where 1 << 20..=1 << 30,
         peer_queue_max: usize where 100..=1_000_000,
         peer_batch_max: usize where 1..=200,
+        clock_offset_max_ms: i64 where 10..=600_000,
     }
 );
 section!(

@@ -342,6 +342,7 @@ pub(crate) fn settings() -> services::settings::Settings {
                 interval: Duration::from_secs(60),
             },
             partition_interval: Duration::from_secs(3600),
+            clock_offset_max: chrono::TimeDelta::seconds(2),
             fcm: None,
             unified_push: None,
             agent_updates: actors::settings::AgentUpdateSettings::default(),
