@@ -1,17 +1,17 @@
 //! Prometheus metrics of the runtime. No device id is ever a label.
 
 use prometheus::{
-    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_gauge_with_registry, register_histogram_vec_with_registry,
-    register_histogram_with_registry, register_int_counter_vec_with_registry, register_int_counter_with_registry,
-    register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_gauge_with_registry,
+    register_histogram_vec_with_registry, register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
 };
 
 /// Every metric of this crate, and of the crates below it.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Of push messages.
+    /// Metrics of push messages.
     pub push: push::metrics::Metrics,
-    /// Of the link between nodes.
+    /// Metrics of the link between nodes.
     pub link: link::metrics::Metrics,
     /// Heartbeats by outcome.
     pub heartbeats: IntCounterVec,
@@ -71,7 +71,7 @@ pub struct Metrics {
     pub deployment_starts: IntCounter,
     /// Installations that devices ended, by what their task became and by error.
     pub deployment_attempts_finished: IntCounterVec,
-    /// Time from the start of an installation until the device's last word.
+    /// Time from the start of an installation until the device's final report.
     pub deployment_install_seconds: Histogram,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,

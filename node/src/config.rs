@@ -157,7 +157,7 @@ impl Config {
         }
     }
 
-    /// How devices and people reach this node, without a slash at the end.
+    /// URL of this node for devices and people, without a slash at the end.
     pub(crate) fn public_url(&self) -> String {
         match self.http.public_url.trim_end_matches('/') {
             "" if self.http.tls_certificate_file.is_empty() => format!("http://{}", self.http.listen),

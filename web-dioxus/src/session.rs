@@ -173,7 +173,7 @@ impl Sessions {
     }
 
     /// Message if `principal` cannot open one more page right now.
-    pub(crate) fn in_the_way(&self, principal: &Principal) -> Option<String> {
+    pub(crate) fn refusal(&self, principal: &Principal) -> Option<String> {
         let user = principal.user_id()?;
         let checked = self.accounts().check(user, self.max, self.per_user_max, Instant::now());
         checked.err().map(|refusal| self.explain(refusal))

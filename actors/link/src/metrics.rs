@@ -8,11 +8,11 @@ use prometheus::{
 /// Metrics of the link.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Heartbeats that came in for a device of another node, by what became of them.
+    /// Heartbeats for devices of other nodes, by outcome.
     pub forwarded: IntCounterVec,
     /// Calls to other nodes by kind and outcome.
     pub link_calls: IntCounterVec,
-    /// Round trip of a sign of life, by peer.
+    /// Round trip of a ping, by peer.
     pub link_seconds: HistogramVec,
     /// Peers with a live link.
     pub link_peers: IntGauge,

@@ -5,7 +5,7 @@ use prometheus::{IntCounter, IntCounterVec, Registry, register_int_counter_vec_w
 /// Metrics of services, and of the runtime below them.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Of the runtime.
+    /// Metrics of the runtime.
     pub actors: actors::metrics::Metrics,
     /// Enrollments by outcome.
     pub enrollments: IntCounterVec,

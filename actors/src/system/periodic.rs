@@ -16,7 +16,7 @@ use crate::housekeeping;
 use crate::partition;
 use crate::settings::Settings;
 
-/// What a node answers agent updates from.
+/// State from which a node answers agent updates.
 pub(super) struct AgentBuilds {
     pub(super) offers: Arc<Offers>,
     pub(super) counters: Arc<CheckCounters>,

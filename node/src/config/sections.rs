@@ -1,4 +1,4 @@
-//! What can be set, section by section; `config/default.toml` says what each setting means.
+//! Settings, section by section; `config/default.toml` says what each means.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -348,7 +348,7 @@ section!(
     Log { filter: String, format: LogFormat, }
 );
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {

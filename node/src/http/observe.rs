@@ -27,7 +27,7 @@ const REQUEST_ID_MAX_CHARS: usize = 64;
 /// Metrics of a node, and the registry that holds them.
 #[derive(Clone)]
 pub(crate) struct Observability {
-    /// What `/metrics` shows.
+    /// The registry that `/metrics` shows.
     pub(crate) registry: Registry,
     /// Metrics of services and of the runtime.
     pub(crate) services: Metrics,
