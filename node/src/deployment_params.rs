@@ -12,6 +12,7 @@ use wire::deployment as wired;
 use wire::lenient::Int;
 
 use crate::command_params::param_value;
+use crate::device_body::UnusableFields;
 use crate::{convert, present};
 
 /// Devices that a plan names; the others are counted.
@@ -84,16 +85,21 @@ fn option(path: String, value: Value, request: &mut OptionsRequest) -> Result<()
     Ok(())
 }
 
-/// What a device says of a deployment.
+/// What a device says of a deployment. What is unusable beside the status and its error does not cost the report.
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wired::DeploymentStatus) -> Result<TaskReport, Invalid> {
+pub(crate) fn task_report(
+    deployment: DeploymentId,
+    device: DeviceId,
+    told: wired::DeploymentStatus,
+    unusable: &mut UnusableFields,
+) -> Result<TaskReport, Invalid> {
     let error = || {
         let code = told.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
-        domain::names::parse::<ErrorCode>("error", code)
+        domain::names::parse::<ErrorCode>("error", &code.trim().to_ascii_lowercase())
     };
-    let status = match told.status.as_str() {
+    let status = match told.status.trim().to_ascii_lowercase().as_str() {
         "succeeded" => TaskStatus::Succeeded,
         "failed" => TaskStatus::Failed(error()?),
         "skipped" => TaskStatus::Skipped(error()?),
@@ -101,20 +107,15 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wire
             Invalid::new("status", "not one of accepted, downloading, verifying, installing, succeeded, failed, skipped")
         })?),
     };
-    let attempt = told.attempt.map(|Int(attempt)| u32::try_from(attempt).map_err(|_| Invalid::range("attempt", attempt, 0, u32::MAX)));
-    let progress_pct = match told.progress_pct {
-        Some(Int(pct)) => Some(domain::invalid::in_range("progress_pct", pct, 0, 100)? as i16),
-        None => None,
-    };
-    Ok(TaskReport {
-        deployment,
-        device,
-        status,
-        attempt: attempt.transpose()?,
-        progress_pct,
-        message: told.message,
-        installed_version: told.installed_version,
-    })
+    let attempt = told.attempt.and_then(|Int(attempt)| u32::try_from(attempt).map_err(|_| unusable.note("attempt")).ok());
+    let progress_pct = told.progress_pct.and_then(|Int(pct)| {
+        let pct = domain::invalid::in_range("progress_pct", pct, 0, 100);
+        pct.map(|pct| pct as i16).map_err(|invalid| unusable.note(invalid.field)).ok()
+    });
+    let mut report =
+        TaskReport { deployment, device, status, attempt, progress_pct, message: told.message, installed_version: told.installed_version };
+    unusable.note_all(report.fit());
+    Ok(report)
 }
 
 /// What a deployment would begin with.

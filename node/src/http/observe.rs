@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::Origin;
+use domain::telemetry::Telemetry;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use services::metrics::Metrics;
 use uuid::Uuid;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::App;
 use super::extract::client_of;
 use crate::api_error::RefusalKind;
+use crate::device_body::UnusableFields;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken over from a caller.
@@ -40,6 +42,7 @@ pub(crate) struct Observability {
     pub(crate) rate_limited: IntCounterVec,
     /// Frames of agent sockets by kind of refusal.
     pub(crate) socket_refusals: IntCounterVec,
+    unusable_values: IntCounterVec,
     pub(crate) database_connections: IntGauge,
     pub(crate) database_idle_connections: IntGauge,
     pub(crate) devices: prometheus::GaugeVec,
@@ -66,6 +69,11 @@ impl Observability {
         registry.register(Box::new(rate_limited.clone()))?;
         let socket_refusals =
             IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
+        let unusable_values = IntCounterVec::new(
+            Opts::new("nexmdm_unusable_values_total", "Values sent by devices that could not be used as they were, by field"),
+            &["field"],
+        )?;
+        registry.register(Box::new(unusable_values.clone()))?;
         let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
         let database_idle_connections = IntGauge::new("nexmdm_database_idle_connections", "Unused connections of the pool")?;
         let devices =
@@ -90,10 +98,25 @@ impl Observability {
             connections_refused,
             rate_limited,
             socket_refusals,
+            unusable_values,
             database_connections,
             database_idle_connections,
             devices,
         })
+    }
+
+    /// Counts what was unusable of a heartbeat.
+    pub(crate) fn count_unusable(&self, heartbeat: &Telemetry) {
+        for noted in &heartbeat.unusable {
+            self.unusable_values.with_label_values(&[&noted.field]).inc();
+        }
+    }
+
+    /// Counts what was unusable of another body or frame of this kind.
+    pub(crate) fn count_unusable_fields(&self, kind: &str, fields: &UnusableFields) {
+        for field in fields.iter() {
+            self.unusable_values.with_label_values(&[&format!("{kind}.{field}")]).inc();
+        }
     }
 
     fn record(&self, route: &str, method: &str, response: &Response, started: Instant) {
