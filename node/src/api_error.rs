@@ -9,6 +9,9 @@ use wire::problem::Problem;
 /// Shortest `Retry-After` of a 503, in seconds.
 const RETRY_AFTER_BASE_S: u32 = 2;
 
+/// Codings in which bodies are taken.
+pub(crate) const CONTENT_CODINGS: &str = "gzip, deflate";
+
 /// A refused request.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -117,6 +120,9 @@ impl IntoResponse for ApiError {
         };
         let mut response = (self.status, axum::Json(problem)).into_response();
         let headers = response.headers_mut();
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(CONTENT_CODINGS));
+        }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

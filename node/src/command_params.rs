@@ -11,6 +11,7 @@ use services::CommandResult;
 use wire::command::{ActionResult, LegacyAck};
 
 use crate::api_error::ApiError;
+use crate::device_body::UnusableFields;
 use crate::present;
 
 /// An action by name with its parameters; absent ones are an empty object.
@@ -59,36 +60,62 @@ pub(crate) fn param_value(spec: &ParamSpec, value: Value) -> Result<Option<Param
     }
 }
 
-/// A device's report about a command.
+/// A device's report about a command. What is unusable beside the command and its outcome does not cost the result.
 ///
 /// # Errors
 /// Names the field; 404 for an id that is none; 403 when it is another device's.
-pub(crate) fn result(device_id: DeviceId, reported: ActionResult) -> Result<CommandResult, ApiError> {
+pub(crate) fn result(device_id: DeviceId, reported: ActionResult, unusable: &mut UnusableFields) -> Result<CommandResult, ApiError> {
     let ActionResult { request_id, action: _, outcome, message, code, data, finished_at, device_id: claimed } = reported;
     if let Some(claimed) = claimed.filter(|claimed| !claimed.is_empty()) {
-        let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
-        if claimed != device_id {
-            return Err(domain::ServiceError::ForeignDevice.into());
+        match claimed.parse::<DeviceId>() {
+            Ok(claimed) if claimed != device_id => return Err(domain::ServiceError::ForeignDevice.into()),
+            Ok(_) => {}
+            Err(_) => unusable.note("device_id"),
         }
     }
     if request_id.is_empty() {
         return Err(Invalid::new("request_id", "missing").into());
     }
-    let report = match outcome.as_str() {
+    let report = match outcome.trim().to_ascii_lowercase().as_str() {
         "received" => Report::Received,
         name => match CommandOutcome::parse(name) {
             Some(ending) => Report::Ended(ending),
             None => return Err(Invalid::new("outcome", "not one of received, success, failed, skipped, timeout").into()),
         },
     };
-    let data = match data {
-        None | Some(Value::Null) => None,
-        Some(object @ Value::Object(_)) if !object.to_string().contains("\\u0000") => Some(object.to_string()),
-        Some(_) => return Err(Invalid::new("data", "not an object, or with a NUL in it").into()),
-    };
-    let finished_at = finished_at.map(|text| present::parse_time("finished_at", &text)).transpose()?;
+    let data = data.filter(|data| !data.is_null()).and_then(|mut data| {
+        if !data.is_object() || drop_nul(&mut data) {
+            unusable.note("data");
+        }
+        data.is_object().then(|| data.to_string())
+    });
+    let finished_at = finished_at.filter(|text| !text.is_empty()).and_then(|text| {
+        let time = present::parse_time("finished_at", &text);
+        time.map_err(|invalid| unusable.note(invalid.field)).ok()
+    });
     let id: CommandId = present::id("command of this device", &request_id)?;
-    Ok(CommandResult { id, report, payload: ResultPayload { message, code, data, finished_at } })
+    let mut payload = ResultPayload { message, code, data, finished_at };
+    unusable.note_all(payload.fit());
+    Ok(CommandResult { id, report, payload })
+}
+
+/// Removes NUL characters, which the database does not take in JSON. Whether there were any.
+fn drop_nul(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) if text.contains('\0') => {
+            text.retain(|c| c != '\0');
+            true
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |dropped, item| drop_nul(item) | dropped),
+        Value::Object(fields) => {
+            let in_keys = fields.keys().any(|key| key.contains('\0'));
+            if in_keys {
+                *fields = std::mem::take(fields).into_iter().map(|(key, value)| (key.replace('\0', ""), value)).collect();
+            }
+            fields.values_mut().fold(in_keys, |dropped, value| drop_nul(value) | dropped)
+        }
+        _ => false,
+    }
 }
 
 /// The same in the words of agents in the field.
@@ -98,7 +125,8 @@ pub(crate) fn result(device_id: DeviceId, reported: ActionResult) -> Result<Comm
 pub(crate) fn legacy_ack(ack: LegacyAck) -> Result<ActionResult, Invalid> {
     let LegacyAck { kind, correlation_id, request_id, status, message } = ack;
     let request_id = request_id.or(correlation_id).unwrap_or_default();
-    let outcome = match (kind.as_str(), status.as_deref().unwrap_or("OK").to_ascii_uppercase().as_str()) {
+    let outcome = match (kind.trim().to_ascii_uppercase().as_str(), status.as_deref().unwrap_or("OK").trim().to_ascii_uppercase().as_str())
+    {
         ("RING_STARTED", "OK") => "received",
         ("LAUNCH_APP_ACK" | "WIFI_CONNECT_ACK" | "PING_ACK" | "RING_STOPPED", "OK") => "success",
         ("LAUNCH_APP_ACK" | "WIFI_CONNECT_ACK" | "PING_ACK" | "RING_STARTED" | "RING_STOPPED", "FAILED" | "ERROR") => "failed",
@@ -155,7 +183,8 @@ mod tests {
     fn results_are_read_field_by_field() {
         let me = DeviceId(uuid::Uuid::from_u128(7));
         let said = |reported: Value| {
-            result(me, serde_json::from_value(reported).unwrap()).map_err(|error| (error.status().as_u16(), error.detail()))
+            result(me, serde_json::from_value(reported).unwrap(), &mut UnusableFields::default())
+                .map_err(|error| (error.status().as_u16(), error.detail()))
         };
         let id = "00000000-0000-0000-0000-000000000009";
         assert_eq!(said(json!({"request_id": id, "outcome": "received"})).unwrap().report, Report::Received);
@@ -165,11 +194,34 @@ mod tests {
             (json!({"request_id": id, "outcome": "done"}), 422),
             (json!({"outcome": "success"}), 422),
             (json!({"request_id": "7", "outcome": "success"}), 404),
-            (json!({"request_id": id, "outcome": "success", "data": [1]}), 422),
-            (json!({"request_id": id, "outcome": "success", "finished_at": "today"}), 422),
             (json!({"request_id": id, "outcome": "success", "device_id": id}), 403),
         ] {
             assert_eq!(said(reported.clone()).unwrap_err().0, status, "{reported}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusable_beside_the_outcome_does_not_cost_the_result() {
+        let me = DeviceId(uuid::Uuid::from_u128(7));
+        let id = "00000000-0000-0000-0000-000000000009";
+        let nul = json!({"a\0": ["x\0", {"b": "\\u0000"}]});
+        for (field, value) in [
+            ("message", json!("x".repeat(1_001))),
+            ("code", json!("a\0b")),
+            ("data", json!([1])),
+            ("data", nul),
+            ("finished_at", json!("today")),
+            ("device_id", json!("kiosk-17")),
+        ] {
+            let mut reported = json!({"request_id": id, "outcome": "SUCCESS"});
+            reported[field] = value;
+            let mut unusable = UnusableFields::default();
+            let read = result(me, serde_json::from_value(reported.clone()).unwrap(), &mut unusable).unwrap();
+            assert_eq!(read.report, Report::Ended(CommandOutcome::Success), "{reported}");
+            assert_eq!(unusable.iter().collect::<Vec<_>>(), [field], "{reported}");
+            assert!(read.payload.checked().is_ok());
+            let data = read.payload.data.unwrap_or_default();
+            assert!(data.is_empty() || data == r#"{"a":["x",{"b":"\\u0000"}]}"#, "{data}");
         }
     }
 

@@ -12,42 +12,56 @@ use domain::query::DeviceFilter;
 use domain::telemetry::OptIn;
 use domain::{DeviceId, Invalid, ServiceError, Timestamp, text};
 use wire::agent::RegisterRequest;
+use wire::heartbeat_values::{self, Values};
 use wire::lenient::Int;
 
 use crate::api_error::ApiError;
+use crate::device_body::{self, UnusableFields};
 
-/// Narrows a number.
+/// Registration of a device, without what is unusable beside its alias.
 ///
 /// # Errors
-/// It does not fit, so it is far outside any limit.
-fn narrow<T: TryFrom<i64>>(field: &str, value: Option<Int>) -> Result<Option<T>, Invalid> {
-    value.map(|Int(number)| T::try_from(number).map_err(|_| Invalid::new(field, format!("{number} is out of range")))).transpose()
-}
-
-/// Registration of a device.
-///
-/// # Errors
-/// Names the field that is out of its limits.
-pub(crate) fn registration(request: RegisterRequest) -> Result<Registration, Invalid> {
-    Registration {
+/// The alias is out of its limits.
+pub(crate) fn registration(request: RegisterRequest, unusable: &mut UnusableFields) -> Result<Registration, Invalid> {
+    let mut registration = Registration {
         alias: request.alias,
         hardware_id: request.hardware_id,
         model: request.model,
         manufacturer: request.manufacturer,
         android_version: request.android_version,
-        sdk_int: narrow("sdk_int", request.sdk_int)?,
+        // What does not fit is far outside any limit.
+        sdk_int: request.sdk_int.map(|Int(sdk_int)| i32::try_from(sdk_int).unwrap_or(-1)),
         app_version: request.app_version,
         app_version_code: request.app_version_code.map(|Int(code)| code),
         fcm_token: request.fcm_token,
-    }
-    .checked()
+    };
+    unusable.note_all(registration.drop_unusable());
+    registration.checked()
 }
 
-/// A heartbeat of `device_id`, received at `now`, without opt-in readings that are not kept.
+/// A heartbeat of `device_id`, received at `now`, without opt-in readings that are not kept. What is unusable of it is noted in it.
 ///
 /// # Errors
-/// Names the field that is out of its limits; 403 when it is another device's.
-pub(crate) fn heartbeat(
+/// It is no JSON object; 403 when it is another device's.
+pub(crate) fn heartbeat(device_id: DeviceId, body: &[u8], kept: &OptIn, now: Timestamp) -> Result<IncomingHeartbeat, ApiError> {
+    // Nearly all of them read as a whole, which is faster.
+    if let Some(reported) = device_body::whole(body)
+        && let Ok(incoming) = whole_heartbeat(device_id, reported, kept, now)
+    {
+        return Ok(incoming);
+    }
+    let Values { device_id: claimed, device_time, clock_unreadable, fcm_token, telemetry } =
+        heartbeat_values::values(&device_body::object(body)?, kept, now);
+    if claimed.is_some_and(|claimed| claimed != device_id) {
+        return Err(ServiceError::ForeignDevice.into());
+    }
+    let mut heartbeat = Heartbeat::new(device_id, device_time, telemetry, now);
+    heartbeat.clock_rejected |= clock_unreadable;
+    Ok(IncomingHeartbeat { status: Arc::new(heartbeat.into()), fcm_token })
+}
+
+/// A heartbeat in which everything is usable.
+fn whole_heartbeat(
     device_id: DeviceId,
     mut reported: wire::agent::Heartbeat,
     kept: &OptIn,
@@ -118,7 +132,7 @@ mod tests {
         DeviceId(uuid::Uuid::from_u128(7))
     }
     fn parse(json: &str) -> Result<IncomingHeartbeat, ApiError> {
-        heartbeat(id(), serde_json::from_str(json).unwrap(), &OptIn::default(), now())
+        heartbeat(id(), json.as_bytes(), &OptIn::default(), now())
     }
 
     #[test]
@@ -145,20 +159,45 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_limits_is_422_with_its_field() {
+    fn what_is_unusable_is_noted_and_costs_nothing_else() {
         for (json, field) in [
-            (r#"{"battery":{"pct":101}}"#, "battery.pct"),
-            (r#"{"battery":{"pct":100000}}"#, "battery.pct"),
-            (r#"{"network":{"transport":"5g"}}"#, "network.transport"),
-            (r#"{"network":{"ssid":"a\u0000b"}}"#, "network.ssid"),
-            (r#"{"timestamp_utc":"yesterday"}"#, "timestamp_utc"),
-            (r#"{"device_id":"kiosk"}"#, "device_id"),
-            (r#"{"monitored_foreground_recent_s":-2}"#, "monitored_foreground_recent_s"),
+            (r#""battery":{"pct":101}"#, "battery.pct"),
+            (r#""battery":{"pct":NaN}"#, "battery.pct"),
+            (r#""network":{"transport":"5g"}"#, "network.transport"),
+            (r#""network":{"ssid":"a\u0000b"}"#, "network.ssid"),
+            (r#""device_id":"kiosk""#, "device_id"),
+            (r#""monitored_foreground_recent_s":-2"#, "monitored_foreground_recent_s"),
         ] {
-            let refused = parse(json).err().unwrap();
-            assert_eq!(refused.status().as_u16(), 422, "{json}");
-            assert!(refused.detail().starts_with(field), "{json}: {}", refused.detail());
+            let incoming = parse(&format!(r#"{{"timestamp_utc":"2026-11-21T15:36:17Z","seq":7,{json}}}"#)).unwrap();
+            let status = &incoming.status;
+            assert_eq!((status.telemetry.seq, status.clock_rejected), (Some(7), false), "{json}");
+            assert_eq!(status.telemetry.unusable.iter().map(|noted| noted.field.as_str()).collect::<Vec<_>>(), [field], "{json}");
         }
+        for refused in ["[]", "null", "7"] {
+            assert_eq!(parse(refused).err().unwrap().status().as_u16(), 422, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_read_counts_as_wrong() {
+        for clock in [r#""yesterday""#, r#""٢٠٢٦-١١-٢١T15:36:17Z""#, "5", "{}"] {
+            let status = parse(&format!(r#"{{"timestamp_utc":{clock},"seq":7}}"#)).unwrap().status;
+            assert_eq!((status.clock_rejected, status.device_time, status.telemetry.seq), (true, None, Some(7)), "{clock}");
+            assert_eq!(status.bucket_at, domain::heartbeat::bucket_start(now()));
+        }
+        assert!(!parse(r#"{"seq":7}"#).unwrap().status.clock_rejected);
+    }
+
+    #[test]
+    fn a_registration_lacks_what_is_unusable() {
+        let mut unusable = UnusableFields::default();
+        let told =
+            br#"{"alias":"kiosk","model":"a\u0000","sdk_int":1e30,"app_version_code":-5,"hardware_id":["x"],"manufacturer":"Orbic"}"#;
+        let request = device_body::read(told, &mut unusable).unwrap();
+        let registration = registration(request, &mut unusable).unwrap();
+        assert_eq!((registration.alias.as_deref(), registration.manufacturer.as_deref()), (Some("kiosk"), Some("Orbic")));
+        assert_eq!((registration.model, registration.sdk_int, registration.hardware_id), (None, None, None));
+        assert_eq!(unusable.iter().count(), 4, "{unusable:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use wire::deployment as wired;
 use wire::lenient::Int;
 
 use crate::command_params::param_value;
+use crate::device_body::UnusableFields;
 use crate::{convert, present};
 
 /// Devices that a plan names; the others are counted.
@@ -84,16 +85,21 @@ fn option(path: String, value: Value, request: &mut OptionsRequest) -> Result<()
     Ok(())
 }
 
-/// A device's report about a deployment.
+/// A device's report about a deployment. What is unusable beside the status and its error does not cost the report.
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, reported: wired::DeploymentStatus) -> Result<TaskReport, Invalid> {
+pub(crate) fn task_report(
+    deployment: DeploymentId,
+    device: DeviceId,
+    reported: wired::DeploymentStatus,
+    unusable: &mut UnusableFields,
+) -> Result<TaskReport, Invalid> {
     let error = || {
         let code = reported.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
-        domain::names::parse::<ErrorCode>("error", code)
+        domain::names::parse::<ErrorCode>("error", &code.trim().to_ascii_lowercase())
     };
-    let status = match reported.status.as_str() {
+    let status = match reported.status.trim().to_ascii_lowercase().as_str() {
         "succeeded" => TaskStatus::Succeeded,
         "failed" => TaskStatus::Failed(error()?),
         "skipped" => TaskStatus::Skipped(error()?),
@@ -101,20 +107,22 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, reported: 
             Invalid::new("status", "not one of accepted, downloading, verifying, installing, succeeded, failed, skipped")
         })?),
     };
-    let attempt = reported.attempt.map(|Int(attempt)| u32::try_from(attempt).map_err(|_| Invalid::range("attempt", attempt, 0, u32::MAX)));
-    let progress_pct = match reported.progress_pct {
-        Some(Int(pct)) => Some(domain::invalid::in_range("progress_pct", pct, 0, 100)? as i16),
-        None => None,
-    };
-    Ok(TaskReport {
+    let attempt = reported.attempt.and_then(|Int(attempt)| u32::try_from(attempt).map_err(|_| unusable.note("attempt")).ok());
+    let progress_pct = reported.progress_pct.and_then(|Int(pct)| {
+        let pct = domain::invalid::in_range("progress_pct", pct, 0, 100);
+        pct.map(|pct| pct as i16).map_err(|invalid| unusable.note(invalid.field)).ok()
+    });
+    let mut report = TaskReport {
         deployment,
         device,
         status,
-        attempt: attempt.transpose()?,
+        attempt,
         progress_pct,
         message: reported.message,
         installed_version: reported.installed_version,
-    })
+    };
+    unusable.note_all(report.fit());
+    Ok(report)
 }
 
 /// Preview of a deployment.
@@ -289,20 +297,41 @@ pub(crate) fn present_flag(state: FlagState) -> wired::FeatureFlag {
 mod tests {
     use super::*;
 
-    fn reported(status: &str, error: Option<&str>) -> Result<TaskStatus, String> {
-        let reported = wired::DeploymentStatus { status: status.into(), error: error.map(str::to_owned), ..Default::default() };
-        let id = uuid::Uuid::nil();
-        task_report(DeploymentId(id), DeviceId(id), reported).map(|task_report| task_report.status).map_err(|invalid| invalid.field)
+    fn read(report: wired::DeploymentStatus) -> (Result<TaskReport, Invalid>, UnusableFields) {
+        let (id, mut unusable) = (uuid::Uuid::nil(), UnusableFields::default());
+        let report = task_report(DeploymentId(id), DeviceId(id), report, &mut unusable);
+        (report, unusable)
+    }
+
+    fn status(status: &str, error: Option<&str>) -> Result<TaskStatus, String> {
+        let (report, unusable) =
+            read(wired::DeploymentStatus { status: status.into(), error: error.map(str::to_owned), ..Default::default() });
+        assert_eq!(unusable.iter().count(), 0, "{status} {error:?}");
+        report.map(|report| report.status).map_err(|invalid| invalid.field)
     }
 
     #[test]
-    fn words_are_read_strictly() {
-        assert_eq!(reported("accepted", None), Ok(TaskStatus::InProgress(Stage::Accepted)));
-        assert_eq!(reported("failed", Some("signer_mismatch")), Ok(TaskStatus::Failed(ErrorCode::SignerMismatch)));
-        assert_eq!(reported("skipped", Some("metered")), Ok(TaskStatus::Skipped(ErrorCode::Metered)));
-        assert_eq!(reported("failed", None), Err("error".into()));
-        assert_eq!(reported("failed", Some("bad luck")), Err("error".into()));
-        assert_eq!(reported("queued", None), Err("status".into()));
+    fn the_status_and_its_error_are_required_in_any_case_of_letters() {
+        assert_eq!(status("accepted", None), Ok(TaskStatus::InProgress(Stage::Accepted)));
+        assert_eq!(status(" Failed", Some("SIGNER_MISMATCH")), Ok(TaskStatus::Failed(ErrorCode::SignerMismatch)));
+        assert_eq!(status("skipped", Some("metered")), Ok(TaskStatus::Skipped(ErrorCode::Metered)));
+        assert_eq!(status("failed", None), Err("error".into()));
+        assert_eq!(status("failed", Some("bad luck")), Err("error".into()));
+        assert_eq!(status("queued", None), Err("status".into()));
+    }
+
+    #[test]
+    fn what_is_unusable_beside_the_status_does_not_cost_the_report() {
+        let sent = wired::DeploymentStatus {
+            status: "succeeded".into(),
+            attempt: Some(Int(-1)),
+            progress_pct: Some(Int(101)),
+            ..Default::default()
+        };
+        let (report, unusable) = read(sent);
+        let report = report.unwrap();
+        assert_eq!((report.status, report.attempt, report.progress_pct), (TaskStatus::Succeeded, None, None));
+        assert_eq!(unusable.iter().collect::<Vec<_>>(), ["attempt", "progress_pct"]);
     }
 
     #[test]

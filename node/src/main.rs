@@ -10,6 +10,7 @@ mod convert;
 mod ctl;
 mod database;
 mod deployment_params;
+mod device_body;
 mod http;
 mod present;
 mod secrets;

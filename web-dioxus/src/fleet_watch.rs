@@ -197,7 +197,7 @@ pub(crate) mod tests {
             n if n.is_multiple_of(3) => Connectivity::Offline,
             _ => Connectivity::Online,
         };
-        let telemetry = Telemetry {
+        let mut telemetry = Telemetry {
             battery_pct: Some(i16::try_from(n * 13 % 101).unwrap()),
             charging: Some(n.is_multiple_of(2)),
             battery_temperature_c: Some(31.5),
@@ -220,6 +220,10 @@ pub(crate) mod tests {
             }],
             ..Default::default()
         };
+        if n.is_multiple_of(11) {
+            telemetry.note_unusable("timestamp_utc", "", "not a time", seen);
+            telemetry.note_unusable("battery.pct", -1, "outside 0..100", seen);
+        }
         let last =
             LastStatus { bucket_at: seen, received_at: seen, device_time: Some(seen), clock_rejected: n.is_multiple_of(11), telemetry };
         let never = connectivity == Connectivity::NeverSeen;

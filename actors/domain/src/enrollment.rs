@@ -176,6 +176,25 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// Drops what is unusable beside the alias, so that it does not cost the enrollment. Names the fields that were dropped.
+    pub fn drop_unusable(&mut self) -> Vec<&'static str> {
+        let mut dropped = vec![];
+        let texts = [
+            ("hardware_id", &mut self.hardware_id, 128),
+            ("model", &mut self.model, 128),
+            ("manufacturer", &mut self.manufacturer, 128),
+            ("android_version", &mut self.android_version, 64),
+            ("app_version", &mut self.app_version, 128),
+            ("fcm_token", &mut self.fcm_token, text::FCM_TOKEN_MAX_CHARS),
+        ];
+        for (field, value, max_chars) in texts {
+            dropped.extend(value.take_if(|value| text::bounded(field, value, max_chars).is_err()).map(|_| field));
+        }
+        dropped.extend(self.sdk_int.take_if(|sdk_int| !(1..=10_000).contains(sdk_int)).map(|_| "sdk_int"));
+        dropped.extend(self.app_version_code.take_if(|code| *code < 0).map(|_| "app_version_code"));
+        dropped
+    }
+
     /// Checks every value against its limits.
     ///
     /// # Errors
@@ -309,5 +328,21 @@ mod tests {
         assert_eq!(wrong.checked().unwrap_err().field, "alias");
         let wrong = Registration { sdk_int: Some(-1), ..Default::default() };
         assert_eq!(wrong.checked().unwrap_err().field, "sdk_int");
+    }
+
+    #[test]
+    fn what_is_unusable_of_a_registration_is_dropped_beside_the_alias() {
+        let mut told = Registration {
+            alias: Some("kiosk\0".into()),
+            hardware_id: Some("x".repeat(129)),
+            model: Some("a\0".into()),
+            manufacturer: Some("Orbic".into()),
+            sdk_int: Some(-1),
+            app_version_code: Some(i64::MIN),
+            ..Default::default()
+        };
+        assert_eq!(told.drop_unusable(), ["hardware_id", "model", "sdk_int", "app_version_code"]);
+        assert_eq!(told.manufacturer.as_deref(), Some("Orbic"));
+        assert_eq!(told.checked().unwrap_err().field, "alias");
     }
 }

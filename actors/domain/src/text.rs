@@ -39,6 +39,16 @@ pub fn optional(field: &str, value: Option<String>, max_chars: usize) -> Result<
     }
 }
 
+/// Fits text to a limit: control characters are left out, and what is longer is cut. Whether it was changed.
+pub fn fit(value: &mut String, max_chars: usize) -> bool {
+    let before = value.len();
+    value.retain(|c| !c.is_control() || c == '\n' || c == '\t');
+    if let Some((end, _)) = value.char_indices().nth(max_chars) {
+        value.truncate(end);
+    }
+    value.len() != before
+}
+
 /// An alias, trimmed: 1..200 characters on one line.
 ///
 /// # Errors
@@ -98,6 +108,16 @@ mod tests {
         assert_eq!(labels("tags", given).unwrap(), ["a", "b"]);
         assert_eq!(labels("tags", vec!["a".into(), "\0".into()]).unwrap_err().field, "tags[1]");
         assert!(labels("tags", (0..33).map(|i| i.to_string()).collect()).is_err());
+    }
+
+    #[test]
+    fn text_that_is_fitted_is_within_its_limit() {
+        for (given, fitted, changed) in [("shop", "shop", false), ("a\0b", "ab", true), ("a\nb", "a\nb", false), ("ääää", "äää", true)]
+        {
+            let mut text = given.to_owned();
+            assert_eq!((fit(&mut text, 3.max(fitted.chars().count())), text.as_str()), (changed, fitted));
+            assert!(bounded("field", &text, 4).is_ok());
+        }
     }
 
     #[test]

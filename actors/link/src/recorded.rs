@@ -13,6 +13,7 @@ use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastSt
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::reconcile::ReconcilerStatus;
 use domain::shard::Epoch;
+use domain::telemetry::Unusable;
 use domain::{CommandId, DeviceId, NodeId};
 
 use super::codec::{Format, Message, decode, encode};
@@ -30,6 +31,7 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
     let at = |second: i64| chrono::DateTime::from_timestamp(1_795_275_000 + second, 0).unwrap();
     let id = DeviceId(uuid::Uuid::from_u128(7));
     let text = |text: &str| Some(text.to_owned());
+    let unusable = Unusable { field: "battery.pct".into(), value: "-1".into(), problem: "outside 0..100".into(), since: at(-60) };
     let telemetry = Telemetry {
         battery_pct: Some(83),
         charging: Some(true),
@@ -71,6 +73,7 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
         location_at: recording.has_edition(4).then(|| at(1)),
         self_heal_hints: text("{}"),
         apps: vec![WatchedApp { package: "a.b".into(), installed: Some(true), version_name: text("3"), version_code: Some(321) }],
+        unusable: if recording.has_edition(6) { vec![unusable] } else { vec![] },
     };
     let status = Arc::new(LastStatus { bucket_at: at(0), received_at: at(3), device_time: Some(at(2)), clock_rejected: false, telemetry });
     let identity = DeviceIdentity {
@@ -251,13 +254,14 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 6] = [
+const RECORDINGS: [Recording; 7] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
     Recording { name: "4-3", format: Format::Numbered, edition: 3, text: include_str!("recorded/4-3.txt") },
     Recording { name: "4-4", format: Format::Numbered, edition: 4, text: include_str!("recorded/4-4.txt") },
     Recording { name: "4-5", format: Format::Numbered, edition: 5, text: include_str!("recorded/4-5.txt") },
+    Recording { name: "4-6", format: Format::Numbered, edition: 6, text: include_str!("recorded/4-6.txt") },
 ];
 
 #[test]

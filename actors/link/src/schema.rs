@@ -9,6 +9,7 @@ use domain::device::{AppStatus, Connectivity, DeviceIdentity, DeviceView, LastSt
 use domain::heartbeat::{Telemetry, Transport, WatchedApp};
 use domain::reconcile::ReconcilerStatus;
 use domain::telemetry;
+use domain::telemetry::Unusable;
 
 use super::codec::{BadBody, Message, message, message_enum, message_struct};
 use super::message::{DeviceCall, ForwardOutcome, HeartbeatOutcomes, Heartbeats, HeartbeatsReceived, NodeStats, Refusal, SocketMessage};
@@ -74,12 +75,15 @@ message_struct!(Change { 1: device, 2: epoch, 3: view });
 message_struct!(DeviceView { 1: identity, 2: last, 3: last_seen_at, 4: connectivity, 5: app_status; 6: channels });
 message_struct!(DeviceIdentity { 1: id, 2: alias, 3: tags, 4: groups, 5: hardware_id, 6: model, 7: manufacturer, 8: enrolled_at });
 message_struct!(LastStatus { 1: bucket_at, 2: received_at, 3: device_time, 4: clock_rejected, 5: telemetry });
+message_struct!(Unusable { 1: field, 2: value, 3: problem, 4: since });
 message_struct!(WatchedApp { 1: package, 2: installed, 3: version_name, 4: version_code });
 message_enum!(Connectivity { 0: Online, 1: Offline, 2: NeverSeen });
 message_enum!(AppStatus { 0: Up, 1: Down, 2: Unknown });
 message_enum!(Transport { 0: Wifi, 1: Cellular, 2: Ethernet, 3: None, 4: Other });
 /// Number of the watched packages, the last field of protocol 3; the others have the numbers of the telemetry table.
 const APPS: u16 = 35;
+/// Number of the unusable values.
+const UNUSABLE: u16 = 41;
 
 macro_rules! telemetry_message {
     ({} $( { $number:literal $field:ident } )*) => {
@@ -88,6 +92,7 @@ macro_rules! telemetry_message {
                 $(if $number < APPS { out.field($number, &self.$field); })*
                 out.field(APPS, &self.apps);
                 $(if $number > APPS { out.later_field($number, &self.$field); })*
+                out.later_field(UNUSABLE, &self.unusable);
                 out.end();
             }
             fn read(input: &mut message::Reader<'_>) -> Result<Self, BadBody> {
@@ -100,6 +105,7 @@ macro_rules! telemetry_message {
                         match number {
                             $($number => telemetry.$field = value.whole()?,)*
                             APPS => telemetry.apps = value.whole()?,
+                            UNUSABLE => telemetry.unusable = value.whole()?,
                             _ => {}
                         }
                     }

@@ -403,6 +403,7 @@ impl DeviceActorState {
         match self.device.admit(generation, &status) {
             Admission::Write { late } => {
                 let fcm_token = fcm_token.filter(|token| self.fcm_token.as_deref() != Some(token));
+                let status = status.following(self.device.last.as_deref());
                 let mut row = HeartbeatRow::new(self.device.identity.id, status, fcm_token, late);
                 // While another heartbeat is on its way it is not known which details are stored.
                 row.same_details = self.details_known

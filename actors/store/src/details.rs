@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use domain::heartbeat::{Telemetry, WatchedApp};
+use domain::telemetry::Unusable;
 use domain::{Timestamp, telemetry};
 use serde_json::{Map, Value, json};
 
@@ -115,12 +116,16 @@ macro_rules! detail_functions {
                     telemetry.apps.iter().map(|app| json!([app.package, app.installed, app.version_name, app.version_code])).collect();
                 details.insert("apps".into(), Value::Array(apps));
             }
+            if !telemetry.unusable.is_empty() {
+                let noted = |noted: &Unusable| json!([noted.field, noted.value, noted.problem, noted.since.json()]);
+                details.insert("unusable".into(), telemetry.unusable.iter().map(noted).collect());
+            }
             Value::Object(details).to_string()
         }
 
         /// Whether two heartbeats tell the same [`details`].
         pub fn same_details(a: &Telemetry, b: &Telemetry) -> bool {
-            $(a.$field == b.$field &&)* a.apps == b.apps
+            $(a.$field == b.$field &&)* a.apps == b.apps && a.unusable == b.unusable
         }
 
         /// Digest of [`details`].
@@ -136,6 +141,10 @@ macro_rules! detail_functions {
                 u16::hash(&$number, &mut hasher);
                 digest(&telemetry.$field, &mut hasher);
             })*
+            for noted in &telemetry.unusable {
+                (&noted.field, &noted.value, &noted.problem).hash(&mut hasher);
+                noted.since.digest(&mut hasher);
+            }
             hasher.finish() as i64
         }
 
@@ -143,6 +152,7 @@ macro_rules! detail_functions {
         pub(crate) fn read_details(details: &Value, telemetry: &mut Telemetry) {
             $(telemetry.$field = Detail::read(&details[$name]);)*
             telemetry.apps = details["apps"].as_array().into_iter().flatten().filter_map(read_app).collect();
+            telemetry.unusable = details["unusable"].as_array().into_iter().flatten().filter_map(read_unusable).collect();
         }
     };
 }
@@ -155,6 +165,11 @@ fn read_app(app: &Value) -> Option<WatchedApp> {
         version_name: app[2].as_str().map(str::to_owned),
         version_code: app[3].as_i64(),
     })
+}
+
+fn read_unusable(noted: &Value) -> Option<Unusable> {
+    let text = |at: usize| noted[at].as_str().map(str::to_owned);
+    Some(Unusable { field: text(0)?, value: text(1)?, problem: text(2)?, since: Detail::read(&noted[3])? })
 }
 
 #[cfg(test)]
@@ -185,6 +200,10 @@ mod tests {
             ..told.clone()
         };
         assert_ne!(details_hash(&told), details_hash(&placed));
+        let mut placed = placed;
+        placed.note_unusable("battery.pct", -1, "outside 0..100", chrono::DateTime::from_timestamp(1_780_000_000, 5_000).unwrap());
+        assert_ne!(details_hash(&placed), details_hash(&Telemetry { unusable: vec![], ..placed.clone() }));
+        assert!(!same_details(&placed, &Telemetry { unusable: vec![], ..placed.clone() }));
         let mut read = Telemetry::default();
         read_details(&serde_json::from_str(&details(&placed)).unwrap(), &mut read);
         assert_eq!(read, placed);

@@ -1,7 +1,7 @@
 //! Requests and answers of the API for people and scripts.
 
 use domain::telemetry;
-use domain::telemetry::{Telemetry, WatchedApp};
+use domain::telemetry::{Telemetry, Unusable, WatchedApp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -166,6 +166,9 @@ macro_rules! last_status {
             $(#[doc = $about] $api $field: Option<$($type)*>,)*
             /// Monitored packages.
             pub apps: Vec<App>,
+            /// Values that the device sent and that could not be used as they were.
+            #[serde(default)]
+            pub unusable: Vec<UnusableValue>,
         }
 
         impl LastStatus {
@@ -174,6 +177,7 @@ macro_rules! last_status {
                 Self {
                     $($field: telemetry.$field.as_ref().map(shown),)*
                     apps: telemetry.apps.iter().map(App::of).collect(),
+                    unusable: telemetry.unusable.iter().map(UnusableValue::of).collect(),
                     ..Self::default()
                 }
             }
@@ -204,6 +208,26 @@ impl App {
     fn of(app: &WatchedApp) -> Self {
         let WatchedApp { package, installed, version_name, version_code } = app.clone();
         Self { package, installed, version_name, version_code }
+    }
+}
+
+/// A value that a device sent and that could not be used as it was.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct UnusableValue {
+    /// Path in the heartbeat.
+    pub field: String,
+    /// The value, cut to 64 characters.
+    pub value: String,
+    /// Why, and what was taken instead.
+    pub problem: String,
+    /// Receipt of the first heartbeat of those in a row whose value was unusable.
+    pub since: String,
+}
+
+impl UnusableValue {
+    fn of(unusable: &Unusable) -> Self {
+        let Unusable { field, value, problem, since } = unusable.clone();
+        Self { field, value, problem, since: shown(&since) }
     }
 }
 

@@ -127,6 +127,7 @@ macro_rules! heartbeat {
                     $($($part: received(concat!(stringify!($object), ".", stringify!($part_key)), known!($part_range $object.$part_key))?,)*)*
                     $($field: received(stringify!($key), known!($range self.$key))?,)*
                     apps: apps.collect(),
+                    unusable: vec![],
                 };
                 telemetry.drop_unless(kept);
                 telemetry.checked()
@@ -228,7 +229,7 @@ pub struct HeartbeatsResponse {
 pub struct HeartbeatOutcome {
     /// Index in the list, from 0.
     pub index: usize,
-    /// 200 stored or already there; 422 keep out of later lists; 503 keep and retry.
+    /// 200 stored or already there; 403 and 422 another device's, or no JSON object: keep out of later lists; 503 keep and retry.
     pub status: u16,
     /// Problem, if the status is not 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,7 @@ macro_rules! typed {
 
 /// A value as it was sent, or nothing if it is the number that stands for unknown.
 macro_rules! known {
-    ([$min:expr, $max:expr, unknown $unknown:expr] $($value:tt)*) => {
+    ([$min:literal, $max:literal, unknown $unknown:literal $(, cap)?] $($value:tt)*) => {
         $($value)*.filter(|sent| sent.0 != $unknown)
     };
     ($range:tt $($value:tt)*) => {

@@ -183,7 +183,11 @@ impl Agent {
             self.change_server();
         }
         // Serialization cannot fail: text, numbers and maps with text keys.
-        let Ok(body) = serde_json::to_string(&heartbeat) else { return };
+        let Ok(mut body) = serde_json::to_string(&heartbeat) else { return };
+        let unusable_share = self.fleet.settings.unusable_share;
+        if unusable_share > 0.0 && self.rng.random_bool(unusable_share) {
+            body = model::with_unusable_reading(&body, &mut self.rng);
+        }
         let kind = if self.is_connected() { Kind::Fresh } else { Kind::Held };
         self.push(Entry { id: 0, kind, intended: due, device_time, body: body.into(), in_flight_since: None });
         if self.is_connected()

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::telemetry::{self, Telemetry, WatchedApp};
+use rand::{Rng, RngExt};
 use wire::agent::Heartbeat;
 
 use super::{Profile, State, Transport};
@@ -81,6 +82,27 @@ fn telemetry(profile: &Profile, state: &State, device_time: DateTime<Utc>, queue
     }
 }
 
+/// The JSON of a heartbeat with a reading that cannot be used, as devices with broken sensors and printers of JSON send it.
+pub(crate) fn with_unusable_reading<R: Rng>(heartbeat: &str, rng: &mut R) -> String {
+    let (key, value) = UNUSABLE_READINGS[rng.random_range(0..UNUSABLE_READINGS.len())];
+    let before = heartbeat.find(&format!("\"{key}\":")).map(|at| at + key.len() + 3);
+    let Some((before, rest)) = before.and_then(|at| heartbeat.split_at_checked(at)) else { return heartbeat.to_owned() };
+    let after = rest.find([',', '}']).map_or("", |end| &rest[end..]);
+    format!("{before}{value}{after}")
+}
+
+/// Keys of numbers in a heartbeat, and what is sent in their place.
+const UNUSABLE_READINGS: [(&str, &str); 8] = [
+    ("pct", "-1"),
+    ("pct", "101"),
+    ("temperature_c", "NaN"),
+    ("temperature_c", "1e400"),
+    ("uptime_seconds", "\"long\""),
+    ("storage_free_mb", "[]"),
+    ("cpu_load_pct", "\"\\ud800\""),
+    ("avail_ram_mb", ""),
+];
+
 /// A time as devices write it: whole seconds, UTC.
 pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -113,6 +135,23 @@ mod tests {
             assert_eq!(json["location"]["lat"].is_number(), profile.ip[1].is_multiple_of(8), "{text}");
             assert!(json.get("device_id").is_none());
             serde_json::from_str::<Heartbeat>(&text).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unusable_reading_costs_no_other() {
+        let at = DateTime::from_timestamp(1_795_275_377, 0).unwrap();
+        for seed in 0..50 {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let profile = Profile::draw(0.0, &mut rng);
+            let state = State::draw(&profile, &mut rng);
+            let good = serde_json::to_string(&heartbeat(&profile, &state, "sim-1", at, 3)).unwrap();
+            let sent = with_unusable_reading(&good, &mut rng);
+            let read = wire::tolerant::object(sent.as_bytes()).unwrap();
+            let values = wire::heartbeat_values::values(&read, &telemetry::OptIn::all(), at);
+            assert!(values.telemetry.seq.is_some() && values.device_time == Some(at), "{sent}");
+            // A value that is missing is unknown, and nothing was sent that could be shown.
+            assert!(values.telemetry.unusable.len() == 1 || sent.contains("\"avail_ram_mb\":,"), "{sent}");
         }
     }
 

@@ -11,7 +11,7 @@ use rand::{Rng, RngExt};
 use uuid::Uuid;
 
 pub use heartbeat::heartbeat;
-pub(crate) use heartbeat::{MONITORED_PACKAGE, timestamp};
+pub(crate) use heartbeat::{MONITORED_PACKAGE, timestamp, with_unusable_reading};
 pub use profile::{Profile, Usage};
 
 /// Rates of rare events, per hour of simulated time.

@@ -74,6 +74,7 @@ section!(
         connections_max: usize where 1..=1_000_000,
         header_timeout_ms: u64 where 10..=600_000,
         body_timeout_ms: u64 where 10..=600_000,
+        body_min_bytes_per_second: u32 where 16..=1_000_000_000,
         body_limit_bytes: usize where 1024..=16_777_216,
         heartbeats_body_limit_bytes: usize where 1024..=16_777_216,
         bulk_body_limit_bytes: usize where 1024..=16_777_216,

@@ -44,6 +44,7 @@ const ONE: &[Column] = &[
     ("Network", "/last/transport"),
     ("Wi-Fi", "/last/ssid"),
     ("Address", "/last/ip"),
+    ("Unusable values", "/last/unusable"),
     ("Enrolled", "/enrolled_at"),
 ];
 

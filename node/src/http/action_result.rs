@@ -13,6 +13,7 @@ use super::extract::{Device, PathId};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
 use super::{ApiError, App, body};
 use crate::command_params;
+use crate::device_body::{self, UnusableFields};
 
 /// Records a device's result of a command.
 ///
@@ -28,8 +29,11 @@ pub(crate) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ActionResultResponse>, ApiError> {
-    let reported: ActionResult = body::json(&app, &headers, body).await?;
-    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, reported)?).await?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let mut unusable = UnusableFields::default();
+    let result = command_params::result(credentials.device_id, device_body::read(&bytes, &mut unusable)?, &mut unusable)?;
+    app.observability.count_unusable_fields("action_result", &unusable);
+    app.system.agent.record_result(credentials, result).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }
 
@@ -50,7 +54,11 @@ pub(crate) async fn legacy(
     if id.parse::<DeviceId>() != Ok(credentials.device_id) {
         return Err(domain::ServiceError::ForeignDevice.into());
     }
-    let reported = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
-    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, reported)?).await?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let mut unusable = UnusableFields::default();
+    let reported = command_params::legacy_ack(device_body::read(&bytes, &mut unusable)?)?;
+    let result = command_params::result(credentials.device_id, reported, &mut unusable)?;
+    app.observability.count_unusable_fields("ack", &unusable);
+    app.system.agent.record_result(credentials, result).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }

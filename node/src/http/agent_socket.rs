@@ -17,12 +17,12 @@ use link::messages::SocketPush;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
-use wire::agent::Heartbeat;
 use wire::command::ActionResult;
 use wire::deployment::DeploymentStatus;
 use wire::socket::{DownFrame, UpHeader};
 
-use super::{ApiError, App, extract::Device, parse_json};
+use super::{ApiError, App, extract::Device};
+use crate::device_body::{self, UnusableFields};
 use crate::{command_params, convert, deployment_params, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.
@@ -129,7 +129,7 @@ impl Session {
     }
 
     async fn frame(&mut self, text: &[u8]) -> Result<(), Closed> {
-        let header: UpHeader = match parse_json(text) {
+        let header: UpHeader = match device_body::read(text, &mut UnusableFields::default()) {
             Ok(header) => header,
             Err(error) => return self.bad_frame(Value::Null, error).await,
         };
@@ -146,13 +146,13 @@ impl Session {
     }
 
     async fn action_result(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let reported = parse_json::<ActionResult>(text).and_then(|reported| command_params::result(self.credentials.device_id, reported));
-        let result = match reported {
+        let mut unusable = UnusableFields::default();
+        let reported = device_body::read::<ActionResult>(text, &mut unusable);
+        let result = match reported.and_then(|reported| command_params::result(self.credentials.device_id, reported, &mut unusable)) {
             Ok(result) => result,
-            // A command that is not there is no fault of the frame.
-            Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
-            Err(error) => return self.bad_frame(id, error).await,
+            Err(error) => return self.refused(id, &error).await,
         };
+        self.app.observability.count_unusable_fields("action_result", &unusable);
         match self.app.system.agent.record_result(self.credentials, result).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (domain::ServiceError::Unauthorized | domain::ServiceError::DeviceDeleted)) => {
@@ -164,15 +164,16 @@ impl Session {
     }
 
     async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let reported = parse_json::<DeploymentStatus>(text).and_then(|reported| {
+        let mut unusable = UnusableFields::default();
+        let reported = device_body::read::<DeploymentStatus>(text, &mut unusable).and_then(|reported| {
             let deployment = present::id("deployment", reported.deployment_id.as_deref().unwrap_or_default())?;
-            Ok(deployment_params::task_report(deployment, self.credentials.device_id, reported)?)
+            Ok(deployment_params::task_report(deployment, self.credentials.device_id, reported, &mut unusable)?)
         });
         let task_report = match reported {
             Ok(task_report) => task_report,
-            Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
-            Err(error) => return self.bad_frame(id, error).await,
+            Err(error) => return self.refused(id, &error).await,
         };
+        self.app.observability.count_unusable_fields("deployment_status", &unusable);
         match self.app.system.agent.record_task_report(self.credentials, task_report).await {
             Ok(()) => self.send_frame(&DownFrame::Ack { id, next_heartbeat_seconds: None, owner: None }).await,
             Err(error @ (domain::ServiceError::Unauthorized | domain::ServiceError::DeviceDeleted)) => {
@@ -184,12 +185,11 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let reported = parse_json::<Heartbeat>(text)
-            .and_then(|reported| convert::heartbeat(self.credentials.device_id, reported, &self.app.opted_in, clock::now()));
-        let incoming = match reported {
+        let incoming = match convert::heartbeat(self.credentials.device_id, text, &self.app.opted_in, clock::now()) {
             Ok(incoming) => incoming,
-            Err(error) => return self.bad_frame(id, error).await,
+            Err(error) => return self.refused(id, &error).await,
         };
+        self.app.observability.count_unusable(&incoming.status.telemetry);
         let agent = &self.app.system.agent;
         match agent.store_heartbeat(self.credentials, self.entry.as_ref(), incoming).await {
             Ok(acknowledged) => {
@@ -208,7 +208,7 @@ impl Session {
         }
     }
 
-    /// A frame that can never be right; a few are tolerated.
+    /// A frame that is no JSON object or of no known type; a few are tolerated. One that is understood and refused is none of them.
     async fn bad_frame(&mut self, id: Value, error: ApiError) -> Result<(), Closed> {
         self.bad_frames += 1;
         self.refused(id, &error).await?;

@@ -12,6 +12,7 @@ use services::{UploadError, UploadFacts};
 use wire::apk::{Apk, BeginUpload, Received, Upload};
 
 use super::apks::{rollback_of, shown};
+use super::content_coding::ContentCoding;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals};
 use super::{ApiError, App, body};
@@ -88,6 +89,7 @@ pub(crate) async fn add(
 ) -> Result<Json<Received>, ApiError> {
     app.system.apks.authorize_upload(&principal)?;
     let id: ApkUploadId = present::id("upload", &id)?;
+    ContentCoding::refuse_any(&headers)?;
     let offset = headers.get(UPLOAD_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok()).filter(|offset| *offset >= 0);
     let offset = offset.ok_or_else(|| Invalid::new("Upload-Offset", "required: the number of bytes already received"))?;
     let mut body = body.into_data_stream();

@@ -18,6 +18,7 @@ use wire::apk::{Apk, ApkDetails, DownloadUrl};
 use super::apk_uploads::facts;
 use super::body::let_go;
 use super::commands::{parse_cursor_parts, write_cursor};
+use super::content_coding::ContentCoding;
 use super::extract::{PathId, Person};
 use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App};
@@ -57,6 +58,7 @@ pub(crate) async fn upload(
 ) -> Result<(StatusCode, Json<Apk>), ApiError> {
     let Query(UploadQuery { rollback_of, notes, sha256 }) = query.map_err(present::query_refused)?;
     let facts = facts(sha256, rollback_of, notes.unwrap_or_default())?;
+    ContentCoding::refuse_any(&headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = body.into_data_stream();
     let taken = app.system.apks.upload_whole(&principal, facts, announced, &mut body).await;

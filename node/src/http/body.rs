@@ -14,30 +14,50 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::content_coding::ContentCoding;
 use super::{ApiError, App};
 
 /// Limits for reading a body that is refused.
 const LET_GO_BYTES: usize = 4 << 20;
 const LET_GO_TIME: Duration = Duration::from_secs(2);
 
-fn too_large(limit_bytes: usize) -> ApiError {
+pub(super) fn too_large(limit_bytes: usize) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is larger than {limit_bytes} bytes"))
 }
 
 /// The bytes of a body of at most `limit_bytes`.
 ///
 /// # Errors
-/// 413 too large, 408 too slow, 400 cut off.
+/// 413 too large, 408 too slow, 400 cut off, 415 in a coding that is not taken.
 pub(crate) async fn read(app: &App, headers: &HeaderMap, body: Body, limit_bytes: usize) -> Result<Bytes, ApiError> {
+    let coding = ContentCoding::of(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit_bytes) {
         return Err(too_large(limit_bytes));
     }
-    match tokio::time::timeout(app.body_timeout(), Limited::new(body, limit_bytes).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit_bytes)),
-        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early")),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "the body did not arrive in time")),
+    let whole = app.body_timeout() + app.arrival_time(announced.unwrap_or(limit_bytes));
+    let arrived = tokio::time::timeout(whole, collected(app.body_timeout(), body, limit_bytes)).await;
+    let arrived = arrived.unwrap_or_else(|_| Err(too_slow("the body came slower than http.body_min_bytes_per_second")))?;
+    coding.decoded(arrived, limit_bytes).await
+}
+
+fn too_slow(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
+}
+
+/// The bytes of a body, each piece within `standing` after the one before.
+async fn collected(standing: Duration, body: Body, limit_bytes: usize) -> Result<Bytes, ApiError> {
+    let mut body = Limited::new(body, limit_bytes);
+    let mut pieces: Vec<Bytes> = Vec::new();
+    loop {
+        match tokio::time::timeout(standing, body.frame()).await {
+            Ok(Some(Ok(frame))) => pieces.extend(frame.into_data().ok()),
+            Ok(None) if pieces.len() == 1 => return Ok(pieces.swap_remove(0)),
+            Ok(None) => return Ok(pieces.concat().into()),
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(limit_bytes)),
+            Ok(Some(Err(_))) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early")),
+            Err(_) => return Err(too_slow("no part of the body came for http.body_timeout_ms")),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::extract::Device;
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefusal};
 use super::{ApiError, App, body};
 use crate::deployment_params::task_report;
+use crate::device_body::{self, UnusableFields};
 use crate::present;
 
 /// Records the progress of a device's installation.
@@ -38,7 +39,11 @@ pub(crate) async fn report(
         return Err(ServiceError::ForeignDevice.into());
     }
     let id: DeploymentId = present::id("deployment", &deployment)?;
-    let reported: DeploymentStatus = body::json(&app, &headers, body).await?;
-    app.system.agent.record_task_report(credentials, task_report(id, credentials.device_id, reported)?).await?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let mut unusable = UnusableFields::default();
+    let reported: DeploymentStatus = device_body::read(&bytes, &mut unusable)?;
+    let report = task_report(id, credentials.device_id, reported, &mut unusable)?;
+    app.observability.count_unusable_fields("deployment_status", &unusable);
+    app.system.agent.record_task_report(credentials, report).await?;
     Ok(Json(DeploymentStatusResponse { ok: true }))
 }

@@ -6,11 +6,12 @@ use actors::messages::DeviceCredentials;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use domain::Invalid;
 use domain::heartbeat::LIST_MAX;
 use serde_json::value::RawValue;
 use wire::agent::{Command, Heartbeat, HeartbeatOutcome, HeartbeatResponse, HeartbeatsResponse};
+use wire::tolerant;
 
 use super::extract::Device;
 use super::openapi::{BodyRefusals, DeviceRefusals};
@@ -29,8 +30,9 @@ pub(crate) async fn one(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(OwnerHeader, Json<HeartbeatResponse>), ApiError> {
-    let heartbeat: Heartbeat = body::json(&app, &headers, body).await?;
-    let incoming = convert::heartbeat(credentials.device_id, heartbeat, &app.opted_in, clock::now())?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let incoming = convert::heartbeat(credentials.device_id, &bytes, &app.opted_in, clock::now())?;
+    app.observability.count_unusable(&incoming.status.telemetry);
     let acknowledged = app.system.agent.store_heartbeat(credentials, None, incoming).await?;
     let response = HeartbeatResponse {
         ok: true,
@@ -63,7 +65,7 @@ pub(crate) async fn list(
     body: Body,
 ) -> Result<(OwnerHeader, Json<HeartbeatsResponse>), ApiError> {
     let bytes = body::read(&app, &headers, body, app.config.http.heartbeats_body_limit_bytes).await?;
-    let given: Vec<&RawValue> = body::parse(&bytes)?;
+    let given = elements(&bytes)?;
     if given.is_empty() || given.len() > LIST_MAX {
         return Err(Invalid::range("body", given.len(), 1, LIST_MAX).into());
     }
@@ -77,21 +79,29 @@ pub(crate) async fn list(
     Ok((owner_header(&owner), Json(response)))
 }
 
+/// The elements of a list, each as it was sent.
+fn elements(bytes: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
+    match body::parse::<Vec<&RawValue>>(bytes) {
+        Ok(list) => Ok(list.into_iter().map(|element| element.get().as_bytes()).collect()),
+        // One that is not JSON to the letter does not cost the others.
+        Err(refused) => tolerant::elements(bytes, LIST_MAX).ok_or(refused),
+    }
+}
+
 /// Outcomes, who decided about all of them (`-` when it was not one owner in one epoch), and commands that wait.
 async fn store(
     app: &App,
     credentials: DeviceCredentials,
-    given: &[&RawValue],
+    given: &[&[u8]],
 ) -> Result<(Vec<HeartbeatOutcome>, String, Vec<Command>), ApiError> {
     let now = clock::now();
     let mut results: Vec<_> = (0..given.len()).map(|index| HeartbeatOutcome { index, status: 200, detail: None }).collect();
     let mut accepted = Vec::with_capacity(given.len());
     let mut places = Vec::with_capacity(given.len());
     for (index, text) in given.iter().enumerate() {
-        let checked = body::parse_object(text.get().as_bytes())
-            .and_then(|heartbeat| convert::heartbeat(credentials.device_id, heartbeat, &app.opted_in, now));
-        match checked {
+        match convert::heartbeat(credentials.device_id, text, &app.opted_in, now) {
             Ok(incoming) => {
+                app.observability.count_unusable(&incoming.status.telemetry);
                 accepted.push(incoming);
                 places.push(index);
             }
@@ -125,6 +135,8 @@ async fn store(
 }
 
 fn refuse(result: &mut HeartbeatOutcome, refused: &ApiError) {
-    result.status = refused.status().as_u16();
+    // What is no JSON is to be kept out of later lists, as what is no object.
+    let status = if refused.status() == StatusCode::BAD_REQUEST { StatusCode::UNPROCESSABLE_ENTITY } else { refused.status() };
+    result.status = status.as_u16();
     result.detail = Some(refused.detail());
 }

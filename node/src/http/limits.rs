@@ -88,6 +88,7 @@ const SHOWN: [(&str, &[(&str, &str)]); 8] = [
         &[
             ("http.connections_max", "Open connections"),
             ("http.body_limit_bytes", "Other bodies"),
+            ("http.body_min_bytes_per_second", "Slowest average of a body"),
             ("http.bulk_body_limit_bytes", "Body of a call about many devices"),
             ("http.import_body_limit_bytes", "CSV import"),
             ("dashboard.sessions_max", "Open dashboard pages"),

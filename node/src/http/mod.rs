@@ -17,6 +17,7 @@ mod client_address;
 mod cluster;
 mod command_batches;
 mod commands;
+mod content_coding;
 mod deployment_status;
 mod deployments;
 mod device_bulk;
@@ -70,7 +71,6 @@ use rate_limit::RateLimits;
 
 pub(crate) use crate::api_error::ApiError;
 pub(crate) use crate::config::RouteClass;
-pub(crate) use body::parse_object as parse_json;
 pub(crate) use observe::Observability;
 pub(crate) use server::serve;
 
@@ -115,6 +115,11 @@ impl App {
             public_url: config.public_url(),
             config: config.clone(),
         })
+    }
+
+    /// How long a body of this size may take beside the time that it may stand still.
+    fn arrival_time(&self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.config.http.body_min_bytes_per_second as f64)
     }
 
     fn body_timeout(&self) -> Duration {

@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::Origin;
+use domain::telemetry::Telemetry;
 use prometheus::{
     GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, register_gauge_vec_with_registry,
     register_histogram_vec_with_registry, register_int_counter_vec_with_registry, register_int_counter_with_registry,
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use super::App;
 use super::extract::client_of;
 use crate::api_error::RefusalKind;
+use crate::device_body::UnusableFields;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id taken over from a caller.
@@ -44,6 +46,7 @@ pub(crate) struct Observability {
     pub(crate) rate_limited: IntCounterVec,
     /// Frames of agent sockets by kind of refusal.
     pub(crate) socket_refusals: IntCounterVec,
+    unusable_values: IntCounterVec,
     pub(crate) database_connections: IntGauge,
     pub(crate) database_idle_connections: IntGauge,
     pub(crate) devices: GaugeVec,
@@ -93,6 +96,12 @@ impl Observability {
                 &["status"],
                 registry
             )?,
+            unusable_values: register_int_counter_vec_with_registry!(
+                "nexmdm_unusable_values_total",
+                "Values sent by devices that could not be used as they were, by field",
+                &["field"],
+                registry
+            )?,
             database_connections: register_int_gauge_with_registry!(
                 "nexmdm_database_connections",
                 "Open connections of the pool",
@@ -111,6 +120,20 @@ impl Observability {
             )?,
             registry,
         })
+    }
+
+    /// Counts what was unusable of a heartbeat.
+    pub(crate) fn count_unusable(&self, heartbeat: &Telemetry) {
+        for noted in &heartbeat.unusable {
+            self.unusable_values.with_label_values(&[&noted.field]).inc();
+        }
+    }
+
+    /// Counts what was unusable of another body or frame of this kind.
+    pub(crate) fn count_unusable_fields(&self, kind: &str, fields: &UnusableFields) {
+        for field in fields.iter() {
+            self.unusable_values.with_label_values(&[&format!("{kind}.{field}")]).inc();
+        }
     }
 
     fn record(&self, route: &str, method: &str, response: &Response, started: Instant) {

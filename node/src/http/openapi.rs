@@ -102,6 +102,7 @@ impl IntoResponses for BodyRefusals {
             (400, "Malformed or truncated JSON"),
             (408, "The body did not arrive in time"),
             (413, "The body is too large; the limit is named"),
+            (415, "The body has a Content-Encoding other than gzip and deflate"),
             (422, "Invalid value; field, problem and limit are named"),
         ])
     }

@@ -11,6 +11,7 @@ use wire::agent::{RegisterRequest, RegisterResponse};
 use super::extract::{RequestOrigin, bearer};
 use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals};
 use super::{ApiError, App, body};
+use crate::device_body::{self, UnusableFields};
 use crate::{convert, present};
 
 /// Agents of the earlier server send the token they were given in this header.
@@ -30,8 +31,12 @@ pub(crate) async fn register(
 ) -> Result<Json<RegisterResponse>, ApiError> {
     let legacy = headers.get(LEGACY_TOKEN_HEADER).and_then(|value| value.to_str().ok());
     let token = bearer(&headers).or_else(|refused| legacy.ok_or(refused))?.to_owned();
-    let request: RegisterRequest = body::json(&app, &headers, body).await?;
-    let enrolled = app.system.enrollment.enroll(&token, convert::registration(request)?, origin).await?;
+    let bytes = body::read(&app, &headers, body, app.config.http.body_limit_bytes).await?;
+    let mut unusable = UnusableFields::default();
+    let request: RegisterRequest = device_body::read(&bytes, &mut unusable)?;
+    let registration = convert::registration(request, &mut unusable)?;
+    let enrolled = app.system.enrollment.enroll(&token, registration, origin).await?;
+    app.observability.count_unusable_fields("register", &unusable);
     Ok(Json(RegisterResponse {
         device_id: enrolled.device_id.to_string(),
         device_token: enrolled.device_token,

@@ -33,3 +33,4 @@ mod reconcilers;
 mod task_reports;
 mod telemetry;
 mod unified_push;
+mod unusable_values;

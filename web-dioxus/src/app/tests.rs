@@ -108,6 +108,9 @@ async fn a_device_shows_its_state_and_what_the_role_may_do() {
     let path = format!("/devices/{}", view(1).identity.id);
     assert_shows(&path, 20, Role::Admin, &["kiosk-1", "13 %", "3.8 GB", "1 d 1 h", "Revoke credentials", "io.example"], &[]).await;
     assert_shows(&path, 20, Role::Viewer, &["kiosk-1"], &["Revoke credentials", "Delete"]).await;
+    assert_shows(&path, 20, Role::Admin, &[], &["Unusable values"]).await;
+    let unusable = format!("/devices/{}", view(11).identity.id);
+    assert_shows(&unusable, 20, Role::Viewer, &["Unusable values", "outside 0..100", "(empty)", "Clock"], &[]).await;
     let never_seen = format!("/devices/{}", view(7).identity.id);
     assert_shows(&never_seen, 20, Role::Admin, &["kiosk-7", "No heartbeat yet"], &[]).await;
     for gone in [format!("/devices/{}", view(21).identity.id), "/devices/xyz".into()] {

@@ -1,7 +1,7 @@
 //! Commands and batches as lists and pages show them, and what is asked of lists.
 
 use super::{CommandState, Progress};
-use crate::text::bounded;
+use crate::text::{bounded, fit};
 use crate::{CommandBatchId, CommandId, DeviceId, Invalid, Timestamp};
 
 /// Longest action and creator to look for, in characters.
@@ -130,6 +130,12 @@ pub struct ResultPayload {
 }
 
 impl ResultPayload {
+    /// Fits the texts to their limits, so that they do not cost the result. Names the fields that were changed.
+    pub fn fit(&mut self) -> Vec<&'static str> {
+        let texts = [("message", &mut self.message, MESSAGE_MAX_CHARS), ("code", &mut self.code, CODE_MAX_CHARS)];
+        texts.into_iter().filter_map(|(field, text, most)| fit(text.as_mut()?, most).then_some(field)).collect()
+    }
+
     /// Checks the lengths of what people read.
     ///
     /// # Errors
@@ -169,5 +175,8 @@ mod tests {
         assert_eq!(field(1_000, 100), None);
         assert_eq!(field(1_001, 100).as_deref(), Some("message"));
         assert_eq!(field(1_000, 101).as_deref(), Some("code"));
+        let mut long = ResultPayload { message: Some("x".repeat(1_001)), code: Some("a\0".into()), ..Default::default() };
+        assert_eq!((long.fit(), long.code.as_deref()), (vec!["message", "code"], Some("a")));
+        assert!(long.checked().is_ok() && long.fit().is_empty());
     }
 }

@@ -12,7 +12,7 @@
 use chrono::TimeDelta;
 
 use super::{BlockReason, DeploymentState, ErrorCode, Options, Reason, Run, Stage, Task, TaskReason, TaskState};
-use crate::text::bounded;
+use crate::text::{bounded, fit};
 use crate::{DeploymentId, DeviceId, Invalid, Timestamp};
 
 /// Progress of a task as its device reports it.
@@ -223,6 +223,13 @@ pub struct TaskReport {
 }
 
 impl TaskReport {
+    /// Fits the texts to their limits, so that they do not cost the report. Names the fields that were changed.
+    pub fn fit(&mut self) -> Vec<&'static str> {
+        let message = ("message", &mut self.message, MESSAGE_MAX_CHARS);
+        let texts = [message, ("installed_version", &mut self.installed_version, VERSION_MAX_CHARS)];
+        texts.into_iter().filter_map(|(field, text, most)| fit(text.as_mut()?, most).then_some(field)).collect()
+    }
+
     /// Checks the lengths of what people read.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The newest heartbeat of a device.
 
+use std::sync::Arc;
+
 use crate::Timestamp;
 use crate::heartbeat::{Heartbeat, Telemetry};
 
@@ -23,6 +25,14 @@ impl LastStatus {
     /// sequence number. Equal ones are repeats. The store orders rows in the same way.
     pub fn order(&self) -> (Timestamp, Option<Timestamp>, Option<i64>) {
         (self.bucket_at, self.device_time, self.telemetry.seq)
+    }
+
+    /// The heartbeat after `before`: what was unusable before is unusable since then.
+    pub fn following(mut self: Arc<Self>, before: Option<&Self>) -> Arc<Self> {
+        if let Some(before) = before.filter(|before| !self.telemetry.unusable.is_empty() && !before.telemetry.unusable.is_empty()) {
+            Arc::make_mut(&mut self).telemetry.continue_unusable(&before.telemetry);
+        }
+        self
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use super::{Telemetry, Transport};
+use super::{Sent, Telemetry, Transport};
 use crate::Timestamp;
 
 /// Rank of what is unknown: before everything that is known.
@@ -26,7 +26,8 @@ pub struct Field {
     pub label: &'static str,
     /// Unit.
     pub unit: Unit,
-    /// Range of numbers, largest size of text; empty when every value is fine.
+    /// Range of numbers, largest size of text, and what is taken of other values when they are not dropped; empty when every value is
+    /// fine.
     pub range: &'static str,
     /// Place of storage.
     pub storage: Storage,
@@ -44,6 +45,8 @@ pub struct Field {
     pub opt_in: Option<&'static str>,
     /// The reading of a device.
     pub get: fn(&Telemetry) -> Option<Reading<'_>>,
+    /// Takes the reading from what a device sent, or drops it. The problem of a value that could not be used as it was.
+    pub set: fn(&mut Telemetry, Sent<'_>) -> Option<String>,
     /// Drops the reading.
     pub clear: fn(&mut Telemetry),
 }
@@ -232,8 +235,14 @@ macro_rules! range {
     ([]) => {
         ""
     };
+    ([else $word:ident]) => {
+        concat!("other words: `", stringify!($word), "`")
+    };
     ([bytes $max:literal]) => {
         concat!("up to ", $max, " bytes")
+    };
+    ([$max:literal, cut]) => {
+        concat!("up to ", $max, " characters, cut")
     };
     ([$max:literal]) => {
         concat!("up to ", $max, " characters")
@@ -241,8 +250,14 @@ macro_rules! range {
     ([$min:literal, $max:literal]) => {
         concat!($min, "..", $max)
     };
+    ([$min:literal, $max:literal, cap]) => {
+        concat!($min, "..", $max, ", more: ", $max)
+    };
     ([$min:literal, $max:literal, unknown $unknown:literal]) => {
         concat!($min, "..", $max, ", ", $unknown, ": unknown")
+    };
+    ([$min:literal, $max:literal, unknown $unknown:literal, cap]) => {
+        concat!($min, "..", $max, ", more: ", $max, ", ", $unknown, ": unknown")
     };
 }
 /// Whether a cell of the table is filled.

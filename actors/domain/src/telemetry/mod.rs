@@ -2,10 +2,14 @@
 
 mod field;
 mod opt_in;
+mod sent;
 mod table;
+mod unusable;
 
 pub use field::{Field, Page, Reading, Section, Storage, UNKNOWN_RANK, Unit};
 pub use opt_in::OptIn;
+pub use sent::Sent;
+pub use unusable::{APPS, CLAIMED_ID, CLOCK, PUSH_TOKEN, Unusable, VALUE_MAX_CHARS};
 
 /// Types that rows name.
 pub use crate::Timestamp;
@@ -51,6 +55,13 @@ pub struct WatchedApp {
     pub version_code: Option<i64>,
 }
 
+impl WatchedApp {
+    /// Longest package name.
+    pub const PACKAGE_MAX_CHARS: usize = 255;
+    /// Longest version name.
+    pub const VERSION_MAX_CHARS: usize = 128;
+}
+
 /// Path of a field as devices know it.
 macro_rules! wire_path {
     (. $key:ident) => {
@@ -66,13 +77,16 @@ macro_rules! within {
     ([], $path:expr, $value:expr) => {
         $value
     };
+    ([else $word:ident], $path:expr, $value:expr) => {
+        $value
+    };
     ([bytes $max:literal], $path:expr, $value:expr) => {
         short($path, $value, $max)?
     };
-    ([$max:literal], $path:expr, $value:expr) => {
+    ([$max:literal $(, cut)?], $path:expr, $value:expr) => {
         optional($path, $value, $max)?
     };
-    ([$min:expr, $max:expr $(, unknown $unknown:expr)?], $path:expr, $value:expr) => {
+    ([$min:literal, $max:literal $(, unknown $unknown:literal)? $(, cap)?], $path:expr, $value:expr) => {
         number($path, $value, $min, $max)?
     };
 }
@@ -85,6 +99,8 @@ macro_rules! telemetry_struct {
             $(#[doc = $about] pub $field: Option<$type>,)*
             /// Watched packages.
             pub apps: Vec<WatchedApp>,
+            /// Values that were sent and could not be used as they were, one per path at most.
+            pub unusable: Vec<Unusable>,
         }
 
         impl Telemetry {
@@ -96,6 +112,7 @@ macro_rules! telemetry_struct {
                 Ok(Self {
                     $($field: within!($range, wire_path!($object $key), self.$field),)*
                     apps: checked_apps(self.apps)?,
+                    unusable: self.unusable,
                 })
             }
         }
@@ -126,9 +143,9 @@ fn checked_apps(apps: Vec<WatchedApp>) -> Result<Vec<WatchedApp>, Invalid> {
         return Err(Invalid::new("app_versions", format!("{} packages are more than the {APPS_MAX} allowed", apps.len())));
     }
     for app in &apps {
-        bounded("app_versions", &app.package, 255)?;
+        bounded("app_versions", &app.package, WatchedApp::PACKAGE_MAX_CHARS)?;
         if let Some(name) = &app.version_name {
-            bounded("app_versions.version_name", name, 128)?;
+            bounded("app_versions.version_name", name, WatchedApp::VERSION_MAX_CHARS)?;
         }
         number("app_versions.version_code", app.version_code, 0, i64::MAX)?;
     }
@@ -158,11 +175,24 @@ macro_rules! field_list {
             page: field::page!($page),
             opt_in: field::option!($($kept)?),
             get: |telemetry| telemetry.$field.as_ref().map(field::AsReading::reading),
+            set: |telemetry, sent| {
+                let taken = sent::take!($range, $type, sent);
+                telemetry.$field = taken.value;
+                taken.problem
+            },
             clear: |telemetry| telemetry.$field = None,
         }),*];
     };
 }
 telemetry! { rows => field_list {} }
+
+macro_rules! block_list {
+    ({} objects { $( { $object:ident $Object:ident $about:tt $rows:tt } )* } top $top:tt) => {
+        /// Objects of the heartbeat, by their names, and what each is about.
+        pub const BLOCKS: &[(&str, &str)] = &[$((stringify!($object), $about)),*];
+    };
+}
+telemetry! { wire => block_list {} }
 
 #[cfg(test)]
 mod tests;

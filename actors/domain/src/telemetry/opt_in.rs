@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{FIELDS, Telemetry};
+use super::{FIELDS, Field, Telemetry};
 use crate::Invalid;
 
 /// The opt-in readings that are kept, by the names that the telemetry table has for them.
@@ -13,6 +13,11 @@ impl OptIn {
     /// All that there are.
     pub fn all() -> Self {
         Self(FIELDS.iter().filter_map(|field| field.opt_in).collect())
+    }
+
+    /// Whether readings of a field are kept.
+    pub fn keeps(&self, field: &Field) -> bool {
+        field.opt_in.is_none_or(|name| self.0.contains(name))
     }
 
     /// Parses names with commas between them.
@@ -32,7 +37,7 @@ impl OptIn {
 impl Telemetry {
     /// Drops the opt-in readings that are not kept.
     pub fn drop_unless(&mut self, kept: &OptIn) {
-        for field in FIELDS.iter().filter(|field| field.opt_in.is_some_and(|name| !kept.0.contains(name))) {
+        for field in FIELDS.iter().filter(|field| !kept.keeps(field)) {
             (field.clear)(self);
         }
     }

@@ -30,8 +30,8 @@ fn rows_are_told_apart_by_number_name_path_and_place() {
         values.sort();
         values.windows(2).any(|pair| pair[0] == pair[1])
     }
-    let watched_packages = 35;
-    assert!(!repeated(FIELDS.iter().map(|field| field.number).chain([watched_packages]).collect()));
+    let (watched_packages, unusable) = (35, 41);
+    assert!(!repeated(FIELDS.iter().map(|field| field.number).chain([watched_packages, unusable]).collect()));
     assert!(!repeated(FIELDS.iter().map(|field| field.name).collect()));
     assert!(!repeated(FIELDS.iter().map(|field| field.path).collect()));
     assert!(!repeated(FIELDS.iter().filter_map(|field| field.csv).collect()));

@@ -29,7 +29,7 @@ use actions::Actions;
 use commands::Commands;
 use events::Events;
 use plots::Plots;
-use readings::{About, Fact, Packages, Readings, clock_text};
+use readings::{About, Fact, Packages, Readings, UnusableValues, clock_text};
 use send::Send;
 
 /// Poll interval of the details, which change rarely.
@@ -123,6 +123,9 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
                     EmptyState { glyph: Glyph::Chart, title: "No heartbeat yet", text: "This page updates as soon as the device sends its first heartbeat." }
                 }
             },
+        }
+        if let Some(last) = last.as_ref().filter(|last| !last.telemetry.unusable.is_empty()) {
+            UnusableValues { values: last.telemetry.unusable.clone() }
         }
         Send { id: identity.id, alias: identity.alias.clone(), online, packages, onsent: move |()| sent += 1 }
         if last.is_some() {

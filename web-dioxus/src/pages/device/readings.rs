@@ -3,9 +3,9 @@
 use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity, DeviceView, LastStatus};
 use domain::heartbeat::{Telemetry, WatchedApp};
-use domain::telemetry::{FIELDS, Field, Page, Section};
+use domain::telemetry::{FIELDS, Field, Page, Section, Unusable};
 
-use crate::components::{Glyph, app_badge, icon};
+use crate::components::{Glyph, LocalTime, app_badge, icon, local_time};
 use crate::context::use_session;
 use crate::format::{self, UNKNOWN};
 
@@ -145,6 +145,29 @@ pub(super) fn Fact(name: String, value: Option<String>) -> Element {
     }
 }
 
+/// Values that the device sent and that could not be used as they were.
+#[component]
+pub(super) fn UnusableValues(values: Vec<Unusable>) -> Element {
+    rsx! {
+        section { class: "card", aria_labelledby: "unusable", "data-testid": "unusable-values",
+            h2 { id: "unusable", "Unusable values" }
+            dl { class: "facts",
+                for noted in &values {
+                    div { key: "{noted.field}",
+                        dt { {noted.label()} }
+                        dd {
+                            "unusable value "
+                            span { class: "mono", if noted.value.is_empty() { "(empty)" } else { "{noted.value}" } }
+                            ", since " {local_time(noted.since, LocalTime::Minute)}
+                            span { class: "muted", " ({noted.problem})" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[component]
 pub(super) fn Packages(apps: Vec<WatchedApp>, status: AppStatus) -> Element {
     rsx! {
@@ -183,7 +206,9 @@ fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
 
 /// How the device's clock compares with the server's.
 pub(super) fn clock_text(last: &LastStatus) -> String {
-    let Some(device_time) = last.device_time else { return unknown() };
+    let Some(device_time) = last.device_time else {
+        return if last.clock_rejected { "unreadable".to_owned() } else { unknown() };
+    };
     let off_s = (device_time - last.received_at).num_seconds();
     let verdict = if last.clock_rejected { ", rejected" } else { "" };
     match off_s {
@@ -240,5 +265,9 @@ mod tests {
         assert_eq!(with(5, false), "in sync");
         assert_eq!(with(-7300, false), "2 h 1 min behind");
         assert_eq!(with(86_400 * 400, true), "400 d ahead, rejected");
+        let without = |clock_rejected| {
+            clock_text(&LastStatus { bucket_at: now, received_at: now, device_time: None, clock_rejected, telemetry: Telemetry::default() })
+        };
+        assert_eq!((without(true).as_str(), without(false).as_str()), ("unreadable", UNKNOWN));
     }
 }
