@@ -64,14 +64,14 @@ async fn what_is_wrong_with_a_registration_leaves_its_token_usable() {
         (json!({"alias": ""}), "alias"),
         (json!({"alias": "x".repeat(201)}), "alias"),
         (json!({"alias": "a\u{0}b"}), "alias"),
-        (json!({"alias": "a", "sdk_int": 33.5}), "sdk_int"),
-        (json!({"alias": "a", "model": 7}), "model"),
     ] {
         let answer = bench.client.post("/v1/register", Some(&token), &body).await.unwrap();
         let problem: Value = answer.read().unwrap();
         assert_eq!((answer.status, problem["field"].as_str()), (422, Some(field)), "{problem}");
     }
-    assert_eq!(bench.client.register(&token, &called("free")).await.unwrap().status, 200);
+    // What may be missing does not cost the registration when it cannot be used.
+    let unusable = json!({"alias": "free", "sdk_int": 33.5, "model": 7});
+    assert_eq!(bench.client.post("/v1/register", Some(&token), &unusable).await.unwrap().status, 200);
 }
 
 #[tokio::test]
