@@ -31,6 +31,7 @@ pub mod ids;
 pub mod interval;
 pub mod invalid;
 pub mod lockout;
+pub mod name;
 pub mod param;
 pub mod partition;
 pub mod placement;

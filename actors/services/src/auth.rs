@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use domain::access::{Origin, Principal, Role};
-use domain::account::{checked_username, kept_user_agent};
+use domain::account::{kept_user_agent, possible_username};
 use domain::api_token::TOKEN_START;
 use domain::{ServiceError, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -116,10 +116,10 @@ impl AuthService {
     }
 
     async fn check_password(&self, username: &str, password: &str) -> Result<Option<UserRow>, ServiceError> {
-        // A name that no account can have is not worth a look; PostgreSQL takes no NUL.
-        let known = match checked_username(username) {
-            Ok(username) => self.store.user_by_name(&username).await?,
-            Err(_) => None,
+        // A name that no account can have is not worth a look.
+        let known = match possible_username(username) {
+            Some(username) => self.store.user_by_name(username).await?,
+            None => None,
         };
         let known = known.filter(|user| user.disabled_at.is_none());
         let fits = self.passwords.fits(password, known.as_ref().map(|user| user.password_bcrypt.as_str())).await?;

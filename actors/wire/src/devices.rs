@@ -28,6 +28,9 @@ pub struct DeviceDetails {
     /// End of the restore period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<String>,
+    /// What to look at after a change, such as an alias that is easily mistaken for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Monitored app of a device.

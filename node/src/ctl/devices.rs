@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
+use domain::name::same;
+use domain::text::label_set;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -93,6 +95,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             anyhow::ensure!(!change.is_empty(), "nothing to change: give --alias, --add-tag, --remove-tag, --add-group or --remove-group");
             let path = format!("/v1/devices/{}", known["id"].as_str().unwrap_or_default());
             let answer = ctl.api.call(Method::PATCH, &path, Some(&Value::Object(change))).await?;
+            output::warnings(&answer);
             output::done(ctl.format, &answer, &format!("Changed {device}."))
         }
         DeviceCommand::Revoke { devices, yes } => {
@@ -202,7 +205,9 @@ async fn id_among(api: &mut Api, device: &str, deleted: bool) -> anyhow::Result<
     }
     let query = [("text", device.to_owned()), ("deleted", deleted.to_string())];
     let listed = api.list("/v1/devices", &query, 0).await?;
-    match listed.iter().find(|listed| listed["alias"] == device).and_then(|listed| listed["id"].as_str()) {
+    let named = |is: &dyn Fn(&str) -> bool| listed.iter().find(|listed| listed["alias"].as_str().is_some_and(is));
+    let found = named(&|alias| alias == device).or_else(|| named(&|alias| same(alias, device)));
+    match found.and_then(|listed| listed["id"].as_str()) {
         Some(id) => Ok(id.to_owned()),
         None if deleted => bail!("there is no deleted device {device}"),
         None => bail!("there is no device {device}"),
@@ -212,10 +217,7 @@ async fn id_among(api: &mut Api, device: &str, deleted: bool) -> anyhow::Result<
 /// A list with these added and those taken away.
 fn changed(known: &Value, add: Vec<String>, remove: &[String]) -> Vec<String> {
     let known = known.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    let mut all: Vec<String> = known.chain(add).filter(|one| !remove.contains(one)).collect();
-    all.sort();
-    all.dedup();
-    all
+    label_set(known.chain(add).filter(|one| !remove.iter().any(|removed| same(one, removed))).collect())
 }
 
 #[cfg(test)]
@@ -226,5 +228,6 @@ mod tests {
     fn tags_are_added_and_taken_away() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(changed(&json!(["b", "a"]), words(&["c", "a"]), &words(&["b"])), words(&["a", "c"]));
+        assert_eq!(changed(&json!(["Café", "Till"]), words(&["till"]), &words(&["cafe\u{301}"])), words(&["Till"]));
     }
 }

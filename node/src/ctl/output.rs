@@ -40,6 +40,13 @@ pub(super) fn one(format: Format, value: &Value, fields: &[Column]) -> anyhow::R
     }
 }
 
+/// Prints the warnings of an answer beside what scripts read.
+pub(super) fn warnings(answer: &Value) {
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        eprintln!("warning: {warning}");
+    }
+}
+
 /// Says what was done; as JSON, what the API answered.
 pub(super) fn done(format: Format, answer: &Value, sentence: &str) -> anyhow::Result<()> {
     match format {

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use domain::access::Principal;
 use domain::device::DeviceListScope;
 use domain::query::{Cursor, PAGE_DEFAULT, Sort};
 use domain::{DeviceId, Invalid};
@@ -89,7 +90,15 @@ pub(crate) async fn edit(
 ) -> Result<Json<DeviceDetails>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     let patch = convert::device_patch(body::json(&app, &headers, body).await?)?;
-    Ok(Json(present::device_details(&app.system.devices.edit(&principal, id, patch).await?)))
+    let alias = patch.alias.clone();
+    let edited = present::device_details(&app.system.devices.edit(&principal, id, patch).await?);
+    Ok(Json(with_warning(&app, &principal, id, alias, edited)))
+}
+
+/// The answer to a change that gave a device this alias.
+fn with_warning(app: &App, principal: &Principal, id: DeviceId, alias: Option<String>, device: DeviceDetails) -> DeviceDetails {
+    let warning = alias.and_then(|alias| app.system.devices.alias_warning(principal, &alias, Some(id)));
+    DeviceDetails { warnings: warning.into_iter().collect(), ..device }
 }
 
 /// Restores a deleted device.
@@ -111,7 +120,8 @@ pub(crate) async fn restore(
 ) -> Result<Json<DeviceDetails>, ApiError> {
     let id: DeviceId = present::id("device", &id)?;
     let RestoreDevice { alias } = body::json(&app, &headers, body).await?;
-    Ok(Json(present::device_details(&app.system.devices.restore(&principal, id, alias).await?)))
+    let restored = present::device_details(&app.system.devices.restore(&principal, id, alias.clone()).await?);
+    Ok(Json(with_warning(&app, &principal, id, alias, restored)))
 }
 
 /// Deletes a device: its credentials are rejected with 410, and it is removed from the fleet.

@@ -23,7 +23,7 @@ use crate::present;
 #[utoipa::path(
     post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
     request_body = CreateEnrollTokens,
-    responses((status = 201, body = CreatedEnrollTokens), BodyRefusals, PersonRefusals)
+    responses((status = 201, body = CreatedEnrollTokens), ConflictRefusal, BodyRefusals, PersonRefusals)
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
@@ -41,7 +41,9 @@ pub(crate) async fn create(
         tags: request.tags,
         groups: request.groups,
     };
+    let alias = request.alias.clone();
     let made = app.system.enrollment.create(&principal, request).await?;
+    let warning = alias.and_then(|alias| app.system.devices.alias_warning(&principal, &alias, None));
     let tokens = made
         .into_iter()
         .map(|token| CreatedEnrollToken {
@@ -51,7 +53,7 @@ pub(crate) async fn create(
             expires_at: present::time(token.expires_at),
         })
         .collect();
-    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens })))
+    Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens, warnings: warning.into_iter().collect() })))
 }
 
 /// What a list of tokens can be asked for.

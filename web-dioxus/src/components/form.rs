@@ -27,11 +27,6 @@ pub(crate) fn checked_of(form: &FormEvent, name: &str) -> Vec<String> {
     form.get(name).into_iter().filter_map(|value| if let FormValue::Text(text) = value { Some(text) } else { None }).collect()
 }
 
-/// Labels separated by commas.
-pub(crate) fn labels_of(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
-}
-
 /// Submission state of a form: whether it is in progress, and its errors.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Submission {
@@ -160,16 +155,5 @@ pub(crate) fn FormDialog(
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_separated_by_commas() {
-        assert_eq!(labels_of("till, ground floor ,, "), ["till", "ground floor"]);
-        assert!(labels_of(" , ").is_empty());
     }
 }

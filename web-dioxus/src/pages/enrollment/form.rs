@@ -1,11 +1,15 @@
 //! Form for creating tokens.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use dioxus::html::FormValue;
 use dioxus::prelude::*;
+use domain::access::Principal;
 use domain::enrollment::{BATCH_MAX, TokenRequest};
+use domain::text::label_list;
 use domain::{Invalid, ServiceError};
+use services::System;
 
 use super::CreatedTokens;
 use crate::components::{Glyph, icon};
@@ -24,7 +28,7 @@ fn request(value: impl Fn(&str) -> String) -> Result<TokenRequest, Invalid> {
         None => Ok(None),
         Some(text) => text.parse::<i64>().map(Some).map_err(|_| Invalid::new(field, "must be a whole number")),
     };
-    let list = |name| value(name).split(',').map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect();
+    let list = |name| label_list(&value(name));
     Ok(TokenRequest {
         count: number("count", "count")?,
         expires_in_s: number("expires", "expires_in_seconds")?,
@@ -71,15 +75,24 @@ pub(super) fn CreateForm(made: Signal<Option<CreatedTokens>>) -> Element {
                 Err(invalid) => return refused.set(Some(invalid)),
             };
             busy.set(true);
-            let outcome = session.call(move |system, principal| async move { system.enrollment.create(&principal, request).await }).await;
+            let field = if request.alias_pattern.is_some() { "alias_pattern" } else { "alias" };
+            let create = move |system: Arc<System>, principal: Principal| async move {
+                let alias = request.alias.clone();
+                let tokens = system.enrollment.create(&principal, request).await?;
+                Ok::<_, ServiceError>((tokens, alias.and_then(|alias| system.devices.alias_warning(&principal, &alias, None))))
+            };
+            let outcome = session.call(create).await;
             busy.set(false);
             match outcome {
-                Ok(tokens) => {
+                Ok((tokens, warning)) => {
                     refused.set(None);
+                    warning.into_iter().for_each(|warning| toasts.bad(format!("Check the alias: {warning}.")));
                     toasts.good(format!("Created {}.", format::count(tokens.len(), "token", "tokens")));
                     made.set(Some(CreatedTokens(Rc::new(tokens))));
                 }
                 Err(ServiceError::Invalid(invalid)) => refused.set(Some(invalid)),
+                // The field is to blame for it.
+                Err(error @ ServiceError::AliasHeld(_)) => refused.set(Some(Invalid::new(field, error.to_string()))),
                 Err(error) => {
                     refused.set(None);
                     toasts.failed(&error);
