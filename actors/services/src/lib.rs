@@ -17,6 +17,7 @@ mod commands;
 pub mod console;
 mod credential_cache;
 pub mod crypto;
+mod csv_dialect;
 mod deployment_pages;
 mod deployments;
 mod device_audit;
