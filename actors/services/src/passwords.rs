@@ -26,7 +26,7 @@ impl Passwords {
     pub(crate) async fn hash(&self, field: &str, password: &SecretString) -> Result<String, ServiceError> {
         let password = password.expose_secret();
         if password.chars().count() < PASSWORD_MIN_CHARS || password.len() > PASSWORD_MAX_BYTES {
-            let limits = format!("must have {PASSWORD_MIN_CHARS} characters to {PASSWORD_MAX_BYTES} bytes");
+            let limits = format!("must have at least {PASSWORD_MIN_CHARS} characters and at most {PASSWORD_MAX_BYTES} bytes");
             return Err(Invalid::new(field, limits).into());
         }
         if password.contains('\0') {
