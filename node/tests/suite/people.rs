@@ -76,7 +76,7 @@ async fn a_password_of_as_many_bytes_as_the_limit_allows_works_everywhere() {
     assert_eq!(bench.client.login("ann", &second[1..]).await.unwrap().status, 401);
 }
 
-/// What one node takes away is gone on the other at once: sign-ins and API tokens are remembered
+/// Access that one node takes away is gone on the other at once: sign-ins and API tokens are remembered
 /// there for ten minutes, so only being told can make them end within the test.
 #[tokio::test]
 async fn what_is_taken_away_on_one_node_is_gone_on_the_other() {
