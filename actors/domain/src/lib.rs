@@ -7,6 +7,7 @@
 #[macro_use]
 pub mod names;
 
+pub mod abi;
 pub mod access;
 pub mod account;
 pub mod action;

@@ -42,6 +42,7 @@ fn full(recording: &Recording) -> (DeviceId, NodeId, Arc<LastStatus>, DeviceView
         build_id: text("TQ3A"),
         model: text("Orbic Joy 2"),
         manufacturer: text("Orbic"),
+        supported_abis: if recording.has_edition(7) { text("arm64-v8a,armeabi-v7a") } else { None },
         uptime_s: Some(86_400),
         ram_total_mb: Some(3891),
         ram_available_mb: Some(1210),
@@ -251,13 +252,14 @@ impl Recording {
 }
 
 /// Every recording, the newest of each protocol last.
-const RECORDINGS: [Recording; 6] = [
+const RECORDINGS: [Recording; 7] = [
     Recording { name: "3-1", format: Format::Positional, edition: 1, text: include_str!("recorded/3-1.txt") },
     Recording { name: "4-1", format: Format::Numbered, edition: 1, text: include_str!("recorded/4-1.txt") },
     Recording { name: "4-2", format: Format::Numbered, edition: 2, text: include_str!("recorded/4-2.txt") },
     Recording { name: "4-3", format: Format::Numbered, edition: 3, text: include_str!("recorded/4-3.txt") },
     Recording { name: "4-4", format: Format::Numbered, edition: 4, text: include_str!("recorded/4-4.txt") },
     Recording { name: "4-5", format: Format::Numbered, edition: 5, text: include_str!("recorded/4-5.txt") },
+    Recording { name: "4-7", format: Format::Numbered, edition: 7, text: include_str!("recorded/4-7.txt") },
 ];
 
 #[test]

@@ -7,6 +7,7 @@ use actors::deployment::{DeploymentSettings, snapshot_of};
 use actors::fleet_view::FleetView;
 use actors::router::DeviceRouter;
 use chrono::TimeDelta;
+use domain::abi::AbiSet;
 use domain::access::{Permission, Principal};
 use domain::apk::Apk;
 use domain::audit::AuditAction;
@@ -339,6 +340,8 @@ impl DeploymentService {
             expires_at: now + TimeDelta::hours(options.deadline_h.into()),
             version_code: apk.version_code,
             min_sdk: apk.min_sdk,
+            target_sdk: apk.target_sdk,
+            native_abis: AbiSet::of(apk.native_abis.iter().map(String::as_str)),
         };
         let plan = decide(&PlanInput {
             options,

@@ -1,5 +1,6 @@
 //! Deployments: creation with all tasks, and reads for lists.
 
+use domain::abi::AbiSet;
 use domain::access::Principal;
 use domain::deployment::{
     ConflictRule, Deployment, DeploymentEventKind, DeploymentQuery, DeploymentState, DeploymentTransition, Options, PauseReason, Phase,
@@ -93,6 +94,8 @@ macro_rules! deployment_row {
             version_code: row.version_code,
             version_name: row.version_name,
             min_sdk: row.min_sdk,
+            target_sdk: row.target_sdk,
+            native_abis: AbiSet::of(row.native_abis.iter().map(String::as_str)),
             target: row.target,
             options: serde_json::from_str(&row.options).map_err(|_| corrupt("deployment.options"))?,
             flags: row.flags,
@@ -213,7 +216,8 @@ impl Store {
     ) -> Result<Vec<Deployment>, StoreError> {
         let (at, id) = after.unzip();
         let rows = sqlx::query!(
-            "SELECT d.deployment_id, d.name, d.apk_id, d.package, d.version_code, a.version_name, a.min_sdk, d.target, d.options, d.flags,
+            "SELECT d.deployment_id, d.name, d.apk_id, d.package, d.version_code, a.version_name, a.min_sdk, a.target_sdk,
+                 a.native_abis, d.target, d.options, d.flags,
                  d.devices, d.canary_size, d.state, d.phase, d.pause_reason, d.paused_at, d.canary_ms, d.judged_since, d.conflict,
                  d.rolls_back, d.created_by, d.created_at, d.expires_at, d.canceled_by, d.finished_at
              FROM deployment d JOIN apk a USING (apk_id)

@@ -173,6 +173,7 @@ pub(super) fn shown(row: domain::apk::Apk) -> Apk {
         label: row.label,
         min_sdk: row.min_sdk,
         target_sdk: row.target_sdk,
+        native_abis: row.native_abis,
         sha256: row.sha256,
         size_bytes: row.size_bytes,
         signers_sha256: row.signers_sha256,

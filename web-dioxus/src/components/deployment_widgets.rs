@@ -132,6 +132,8 @@ fn task_reason_text(wait: TaskReason) -> &'static str {
         TaskReason::SeenInHeartbeat => "version confirmed by heartbeat",
         TaskReason::DeviceDeleted => "device deleted",
         TaskReason::SdkTooOld => "Android version too old for the app",
+        TaskReason::TargetSdkTooOld => "app made for an Android too old for the device",
+        TaskReason::NoMatchingAbi => "app has no code for the device's processor",
         TaskReason::Deadline => "deadline passed",
         TaskReason::Superseded => "superseded by a newer deployment",
         TaskReason::Canceled => "canceled",

@@ -263,6 +263,10 @@ pub enum TaskReason {
     DeviceDeleted,
     /// Its Android is older than the APK's minimum.
     SdkTooOld,
+    /// The APK was made for an Android so old that the device refuses it.
+    TargetSdkTooOld,
+    /// The APK has native code, but none for the processor of the device.
+    NoMatchingAbi,
     /// The deadline of the deployment has passed.
     Deadline,
     /// A newer deployment superseded this one on the device.

@@ -29,6 +29,7 @@ pub(crate) fn new_apk(number: u32, package: &str, version_code: i64) -> NewApk {
         label: "App".into(),
         min_sdk: Some(26),
         target_sdk: None,
+        native_abis: vec!["arm64-v8a".into(), "x86".into()],
         size_bytes: 1000,
         icon: None,
         notes: String::new(),
