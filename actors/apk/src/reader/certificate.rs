@@ -14,7 +14,7 @@ use dsa::pkcs8::DecodePublicKey;
 use dsa::pkcs8::der::Decode;
 use dsa::signature::hazmat::PrehashVerifier;
 
-/// How a signature is made, by the number that the schemes give it.
+/// Signature algorithm, by the number that the schemes give it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Algorithm(pub(super) u32);
 

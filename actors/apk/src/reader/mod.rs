@@ -52,7 +52,7 @@ const REFERENCES_TRIED: usize = 256;
 /// How long reading may take. A file of 500 MB takes some seconds.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
-/// What an APK says of itself, and who signed it.
+/// Manifest facts and signers of an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkFacts {
     /// Package name.
@@ -73,7 +73,7 @@ pub struct ApkFacts {
     pub icon: Option<(Vec<u8>, &'static str)>,
     /// ABIs that it has native code for, by name; empty: it has none, and runs on every device.
     pub native_abis: Vec<String>,
-    /// Who signed it: every signature and every digest was verified.
+    /// Signers; what devices look at of signatures and digests was verified.
     pub signing: Signing,
 }
 

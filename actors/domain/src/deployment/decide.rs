@@ -59,7 +59,7 @@ impl Run {
     }
 }
 
-/// Why all deployments are blocked.
+/// Reason for blocking all deployments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum BlockReason {
@@ -77,7 +77,7 @@ pub struct PlanInput<'a> {
     pub options: &'a Options,
     /// Stored state of the deployment.
     pub run: Run,
-    /// Why nothing may start in any deployment.
+    /// Reason for starting nothing in any deployment.
     pub blocked: Option<BlockReason>,
     /// How long a device has to accept its task.
     pub accept_within: TimeDelta,
@@ -135,7 +135,7 @@ pub enum DeploymentChange {
     Finish,
 }
 
-/// What is to be done now. Numbers are indexes of [`PlanInput::tasks`].
+/// The next steps of a deployment. Numbers are indexes of [`PlanInput::tasks`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Tasks to start.
@@ -144,7 +144,7 @@ pub struct Plan {
     pub changes: Vec<(usize, TaskChange)>,
     /// Change of the deployment.
     pub deployment: Option<DeploymentChange>,
-    /// When to decide again, if nothing happens before.
+    /// Time of the next decision, if nothing happens before.
     pub next_wakeup: Timestamp,
 }
 
