@@ -119,7 +119,7 @@
   const renew = async () => (await fetch("/live/refresh", { method: "POST", cache: "no-store" })).status;
 
   function accessUntil() {
-    const found = /(?:^|; )nexmdm_access_until=(\d+)/.exec(document.cookie);
+    const found = /(?:^|; )(?:__Host-)?nexmdm_access_until=(\d+)/.exec(document.cookie);
     return found ? Number(found[1]) * 1000 : 0;
   }
 

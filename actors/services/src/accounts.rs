@@ -95,7 +95,7 @@ impl AccountService {
         principal.require(Permission::ManageUsers)?;
         covers(principal, role)?;
         let username = checked_username(username)?;
-        let hash = self.passwords.hash("password", password).await?;
+        let hash = self.passwords.hash("password", password, &username).await?;
         let id = UserId(Uuid::now_v7());
         self.store.insert_user(NewUser { id, username: &username, password_bcrypt: &hash, role }, principal, clock::now()).await?;
         tracing::info!(event = "account.added", username, %role, by = principal.username());
@@ -110,7 +110,7 @@ impl AccountService {
         if self.store.any_user().await? {
             return Ok(false);
         }
-        let hash = self.passwords.hash("password", password).await?;
+        let hash = self.passwords.hash("password", password, username).await?;
         let user =
             NewUser { id: UserId(Uuid::now_v7()), username: &checked_username(username)?, password_bcrypt: &hash, role: Role::Admin };
         Ok(self.store.insert_first_user(user, &Principal::system(), clock::now()).await?)
@@ -163,7 +163,7 @@ impl AccountService {
             Some(password) => (password, false),
             None => (random_token()?.into(), true),
         };
-        self.set_password(principal, id, "password", &password, None).await?;
+        self.set_password(principal, (id, &account.username), "password", &password, None).await?;
         self.guard.unlock(&account.username).await?;
         tracing::info!(event = "account.password_reset", username = account.username, by = principal.username());
         Ok(made_up.then_some(password))
@@ -192,7 +192,7 @@ impl AccountService {
                 return Err(error);
             }
         }
-        self.set_password(principal, user_id, "new_password", new, Some(session_id)).await?;
+        self.set_password(principal, (user_id, username), "new_password", new, Some(session_id)).await?;
         tracing::info!(event = "account.password_changed", username);
         Ok(())
     }
@@ -205,12 +205,12 @@ impl AccountService {
     async fn set_password(
         &self,
         by: &Principal,
-        id: UserId,
+        (id, username): (UserId, &str),
         field: &str,
         password: &SecretString,
         kept: Option<SessionId>,
     ) -> Result<(), ServiceError> {
-        let hash = self.passwords.hash(field, password).await?;
+        let hash = self.passwords.hash(field, password, username).await?;
         let known = self.store.set_password(id, &hash, kept, by, clock::now()).await?;
         self.credentials.forget();
         if known { Ok(()) } else { Err(ServiceError::NotFound("account")) }

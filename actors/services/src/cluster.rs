@@ -107,6 +107,14 @@ impl ClusterService {
         self.ownership.lease_holds()
     }
 
+    /// Whether a person or script may read the metrics of the node.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn authorize_metrics(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(principal.require(Permission::ViewCluster)?)
+    }
+
     /// The cluster as this node sees it.
     ///
     /// # Errors

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use domain::access::{Permission, Principal};
+use domain::audit::{AuditAction, Target};
 use domain::deployment::{BlockReason, Deployment, DeploymentEvent, DeploymentQuery, Reason, Tally, TaskQuery, TaskState, TaskView};
 use domain::invalid::in_range;
 use domain::query::{PAGE_DEFAULT, PAGE_MAX};
 use domain::spreadsheet::neutralised;
 use domain::{DeploymentId, ServiceError, Timestamp};
 use futures_util::{Stream, StreamExt, stream};
+use serde_json::json;
 
+use super::access_trail::given;
 use super::deployments::{DeploymentService, RollbackOffer};
 use super::throttled_stream::throttled_stream;
 
@@ -184,6 +187,8 @@ impl DeploymentService {
         let permit =
             Arc::clone(&self.tables).try_acquire_owned().map_err(|_| ServiceError::Overloaded("the number of concurrent exports"))?;
         let head = Bytes::from(super::device_csv::table([TABLE_COLUMNS.map(str::to_owned)])?);
+        let target = Target::Other { kind: "deployment", id: Some(id.to_string()), name: None };
+        given(&self.store, principal, AuditAction::DeploymentExported, target, json!({ "format": "csv" })).await?;
         let service = Arc::clone(self);
         let pieces = stream::try_unfold(Some((service, None::<i32>)), move |left| async move {
             let Some((service, after)) = left else { return Ok(None) };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::access::{Permission, Principal};
+use domain::audit::{AuditAction, Target};
 use domain::bulk::{BULK_MAX, BulkAction, Decision};
 use domain::device::DeviceListScope;
 use domain::edit::{DevicePatch, Editable};
@@ -16,10 +17,12 @@ use domain::spreadsheet::{ImportCells, RowTarget, import_row, joined, neutralise
 use domain::telemetry::{Field, Reading};
 use domain::{DeviceId, Invalid, ServiceError};
 use futures_util::stream::{self, Stream, StreamExt};
+use serde_json::json;
 use store::StatusThresholds;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::device_audit::{ActionsOutcome, AuditContext};
+use super::access_trail::given;
+use super::device_audit::{ActionsOutcome, AuditContext, filter_shown};
 use super::device_edit::{Mode, apply_actions, run_detached};
 use super::devices::{DeviceDetails, DeviceService, cursor};
 use super::throttled_stream::throttled_stream;
@@ -139,6 +142,8 @@ impl DeviceService {
         }
         // Read before anything is answered, so that a database that is away is an error and no stump.
         let (first, next) = self.piece(&filter, None).await?;
+        let target = Target::Other { kind: "devices", id: None, name: None };
+        given(&self.store, principal, AuditAction::DevicesExported, target, json!({ "filter": filter_shown(&filter) })).await?;
         let pieces = stream::try_unfold((Arc::clone(self), filter, next), |(service, filter, after)| async move {
             let Some(after) = after else { return Ok(None) };
             let (piece, next) = service.piece(&filter, Some(&after)).await?;

@@ -13,6 +13,8 @@ pub struct Metrics {
     pub logins: IntCounterVec,
     /// Names locked out of signing in.
     pub lockouts: IntCounter,
+    /// Refusals and failed sign-ins beyond the cap of the audit trail.
+    pub audit_left_out: IntCounter,
     /// API tokens shown, by outcome.
     pub api_token_auth: IntCounterVec,
     /// Device authentications by kind and outcome.
@@ -43,6 +45,13 @@ impl Metrics {
             lockouts: kept(
                 registry,
                 IntCounter::new("nexmdm_sign_in_lockouts_total", "Lockouts after failed sign-ins, extensions included")?,
+            )?,
+            audit_left_out: kept(
+                registry,
+                IntCounter::new(
+                    "nexmdm_audit_refusals_left_out_total",
+                    "Refusals and failed sign-ins beyond auth.refusals_audited_per_minute, which the audit trail only counts",
+                )?,
             )?,
             api_token_auth: kept(
                 registry,

@@ -191,6 +191,17 @@ fn filtered(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
 }
 
 impl Store {
+    /// Adds an entry of an act that changes nothing: somebody was refused, or was shown something.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn record(&self, entry: &AuditEntry, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        append(&mut tx, entry, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// At most `limit` entries that match, the newest first, older than the one at `older_than`.
     ///
     /// # Errors

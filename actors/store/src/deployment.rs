@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::audit::{AuditEntry, append};
 use crate::channels;
+use crate::cluster_lock::hold_limit;
 use crate::command::{IdempotencyRecord, InsertOutcome, claim_key};
 use crate::deployment_page::taken_back_by;
 use crate::deployment_record::{cancel_commands, end_attempts, note};
@@ -45,6 +46,8 @@ pub struct NewDeployment {
     pub rolls_back: Option<DeploymentId>,
     /// Deadline.
     pub expires_at: Timestamp,
+    /// Most unfinished deployments; one that rolls another back may always be.
+    pub open_max: i64,
     /// Tasks, in the order of the targets.
     pub tasks: Vec<NewTask>,
 }
@@ -73,6 +76,8 @@ pub enum CreateOutcome {
     Existing(DeploymentId),
     /// The idempotency key was used for another request.
     OtherBody,
+    /// There are as many unfinished deployments as there may be.
+    TooManyOpen,
     /// The file of the APK was deleted.
     NoApk,
     /// This deployment, which has not finished, rolls the same deployment back.
@@ -135,7 +140,7 @@ impl Store {
             match claim_key(&mut tx, idempotency_key, new.id.0, now).await? {
                 InsertOutcome::New(_) => {}
                 InsertOutcome::Existing(id) => return Ok(CreateOutcome::Existing(DeploymentId(id))),
-                InsertOutcome::OtherBody => return Ok(CreateOutcome::OtherBody),
+                _ => return Ok(CreateOutcome::OtherBody),
             }
         }
         // Held until this is committed: nobody deletes the file in between.
@@ -144,6 +149,13 @@ impl Store {
             .await?;
         if there.is_none() {
             return Ok(CreateOutcome::NoApk);
+        }
+        if new.rolls_back.is_none() {
+            hold_limit(&mut tx, "deployment").await?;
+            let open = sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#);
+            if open.fetch_one(&mut *tx).await? >= new.open_max {
+                return Ok(CreateOutcome::TooManyOpen);
+            }
         }
         let mut taken_back = Vec::new();
         let mut called_off = None;

@@ -211,14 +211,6 @@ impl Store {
         Ok(rows.into_iter().map(|row| candidate(row.apk_id, row.version_code, row.rollback_of)).collect())
     }
 
-    /// Number of unfinished deployments.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn open_deployment_count(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "open!" FROM deployment WHERE finished_at IS NULL"#).fetch_one(&self.pool).await?)
-    }
-
     /// Deletes at most `limit` deployments that finished before this time. Returns how many.
     ///
     /// # Errors

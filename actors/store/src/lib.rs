@@ -38,6 +38,7 @@ mod exec_command;
 mod flag;
 mod heartbeat;
 mod history;
+mod legacy_push;
 mod managed_package;
 mod migrate;
 mod partition;

@@ -42,6 +42,8 @@ const STATS: &[Column] = &[
     ("Signature failures", "/counts/verify_failures"),
 ];
 
+const LEGACY_PUSH: &[Column] = &[("DEVICE", "/device_id"), ("ALIAS", "/alias"), ("LAST RESULT", "/last_result_at")];
+
 const ENROLLMENT: &[Column] = &[
     ("State", "/state"),
     ("Problem", "/problem"),
@@ -71,6 +73,15 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
         }
         AgentBuildCommand::Publish { file, promotion, notes, allow_package, package } => {
             publish(ctl, Publish { file, package, notes, allow_package, promotion }).await
+        }
+        AgentBuildCommand::LegacyPush { after } => {
+            let query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
+            let page = ctl.api.get("/v1/legacy-push/devices", &query).await?;
+            output::rows(ctl.format, page["items"].as_array().map_or(&[][..], Vec::as_slice), LEGACY_PUSH)?;
+            if let (Format::Table, Some(next)) = (ctl.format, page["next"].as_str()) {
+                println!("More: --after {next}");
+            }
+            Ok(())
         }
         AgentBuildCommand::Enrollment => {
             let agent = ctl.api.get("/v1/agent/apk/info", &[]).await?;

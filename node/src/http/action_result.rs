@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use domain::DeviceId;
+use services::ResultFormat;
 use wire::command::{ActionResult, ActionResultResponse, LegacyAck};
 
 use super::extract::{Device, PathId};
@@ -29,7 +30,7 @@ pub(crate) async fn report(
     body: Body,
 ) -> Result<Json<ActionResultResponse>, ApiError> {
     let told: ActionResult = body::json(&app, &headers, body).await?;
-    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?, ResultFormat::Current).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }
 
@@ -51,6 +52,6 @@ pub(crate) async fn legacy(
         return Err(domain::ServiceError::ForeignDevice.into());
     }
     let told = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
-    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?, ResultFormat::Legacy).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }

@@ -15,7 +15,7 @@ use crate::present;
 
 /// Returns the state of the cluster as seen by this node.
 #[utoipa::path(
-    get, path = "/v1/cluster", tag = "cluster", security(("person" = [])),
+    get, path = "/v1/cluster", tag = "cluster", security(("person" = ["cluster:read"])),
     responses((status = 200, body = Cluster), PersonRefusals)
 )]
 pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
@@ -79,7 +79,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
 
 /// Drains a node: it hands its shards over.
 #[utoipa::path(
-    post, path = "/v1/cluster/nodes/{name}/drain", tag = "cluster", security(("person" = [])),
+    post, path = "/v1/cluster/nodes/{name}/drain", tag = "cluster", security(("person" = ["cluster:manage"])),
     params(("name" = String, Path, description = "The node")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
@@ -90,7 +90,7 @@ pub(crate) async fn drain(State(app): State<Arc<App>>, Person(principal): Person
 
 /// Resumes a node: it accepts shards again.
 #[utoipa::path(
-    post, path = "/v1/cluster/nodes/{name}/resume", tag = "cluster", security(("person" = [])),
+    post, path = "/v1/cluster/nodes/{name}/resume", tag = "cluster", security(("person" = ["cluster:manage"])),
     params(("name" = String, Path, description = "The node")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]

@@ -38,7 +38,7 @@ pub(crate) struct ListQuery {
 
 /// Lists devices, as last stored.
 #[utoipa::path(
-    get, path = "/v1/devices", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices", tag = "devices", security(("person" = ["devices:read"])),
     params(FilterParams, ListQuery),
     responses((status = 200, body = Page<DeviceDetails>), QueryRefusals, PersonRefusals)
 )]
@@ -58,7 +58,7 @@ pub(crate) async fn list(
 
 /// Returns a device with its live state, read from its actor.
 #[utoipa::path(
-    get, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    get, path = "/v1/devices/{id}", tag = "devices", security(("person" = ["devices:read"])),
     params(("id" = String, Path, description = "The device")),
     responses((status = 200, body = DeviceDetails), NotFoundRefusal, PersonRefusals)
 )]
@@ -75,7 +75,7 @@ pub(crate) async fn one(
 ///
 /// Absent fields are unchanged; null clears a field.
 #[utoipa::path(
-    patch, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    patch, path = "/v1/devices/{id}", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     request_body = DevicePatch,
     responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -97,7 +97,7 @@ pub(crate) async fn edit(
 /// Its credentials are valid again, unless they were revoked: an agent that has kept them continues with its next heartbeat.
 /// An agent that has deleted its identity after the 410 has to enroll again, under another alias.
 #[utoipa::path(
-    post, path = "/v1/devices/{id}/restore", tag = "devices", security(("person" = [])),
+    post, path = "/v1/devices/{id}/restore", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     request_body = RestoreDevice,
     responses((status = 200, body = DeviceDetails), NotFoundRefusal, ConflictRefusal, BodyRefusals, PersonRefusals)
@@ -118,7 +118,7 @@ pub(crate) async fn restore(
 ///
 /// It can be restored within `history.restore_within_days`; then it is permanently removed.
 #[utoipa::path(
-    delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = [])),
+    delete, path = "/v1/devices/{id}", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
@@ -130,7 +130,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Person(principal): Perso
 
 /// Revokes all credentials of a device.
 #[utoipa::path(
-    post, path = "/v1/devices/{id}/revoke", tag = "devices", security(("person" = [])),
+    post, path = "/v1/devices/{id}/revoke", tag = "devices", security(("person" = ["devices:write"])),
     params(("id" = String, Path, description = "The device")),
     responses((status = 204), NotFoundRefusal, PersonRefusals)
 )]
@@ -142,7 +142,7 @@ pub(crate) async fn revoke(State(app): State<Arc<App>>, Person(principal): Perso
 
 /// Returns fleet statistics.
 #[utoipa::path(
-    get, path = "/v1/fleet/stats", tag = "devices", security(("person" = [])),
+    get, path = "/v1/fleet/stats", tag = "devices", security(("person" = ["devices:read"])),
     responses((status = 200, body = FleetStats), PersonRefusals)
 )]
 pub(crate) async fn stats(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<FleetStats>, ApiError> {

@@ -21,7 +21,7 @@ use crate::present;
 
 /// Creates enrollment tokens. Their secrets are returned only here.
 #[utoipa::path(
-    post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
+    post, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = ["enrollment:write"])),
     request_body = CreateEnrollTokens,
     responses((status = 201, body = CreatedEnrollTokens), BodyRefusals, PersonRefusals)
 )]
@@ -67,7 +67,7 @@ pub(crate) struct ListQuery {
 
 /// Lists enrollment tokens, newest first.
 #[utoipa::path(
-    get, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = [])),
+    get, path = "/v1/enroll-tokens", tag = "enrollment", security(("person" = ["enrollment:read"])),
     params(ListQuery),
     responses((status = 200, body = Page<EnrollToken>), QueryRefusals, PersonRefusals)
 )]
@@ -92,7 +92,7 @@ pub(crate) async fn list(
 
 /// Revokes an enrollment token.
 #[utoipa::path(
-    delete, path = "/v1/enroll-tokens/{id}", tag = "enrollment", security(("person" = [])),
+    delete, path = "/v1/enroll-tokens/{id}", tag = "enrollment", security(("person" = ["enrollment:write"])),
     params(("id" = String, Path, description = "The token")),
     responses((status = 204), NotFoundRefusal, ConflictRefusal, PersonRefusals)
 )]

@@ -146,7 +146,7 @@ fn bomb() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_file_is_fetched_in_ranges_by_whoever_has_its_address_for_as_long_as_that_holds() {
-    let key = "07".repeat(32);
+    let key = crate::common::hex_key(7);
     let bench = Bench::with(options().env("NEXMDM__SECRETS__MASTER_KEY", &key)).await;
     let apk = add(&bench.client, &bench.admin, "till-1.apk").await;
     let id = apk["id"].as_str().unwrap();

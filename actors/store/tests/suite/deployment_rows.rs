@@ -66,6 +66,7 @@ pub(crate) fn new_deployment(number: u32, apk: ApkId, devices: &[DeviceId]) -> N
         conflict: ConflictRule::Wait,
         rolls_back: None,
         expires_at: at(100_000),
+        open_max: 100,
         tasks: devices.iter().map(|device| task(*device, false)).collect(),
     }
 }
