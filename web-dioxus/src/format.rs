@@ -7,7 +7,7 @@ use domain::Timestamp;
 use domain::heartbeat::{Telemetry, Transport};
 use domain::telemetry::{Reading, Unit};
 
-/// What stands where nothing is known.
+/// Text in place of an unknown value.
 pub(crate) const UNKNOWN: &str = "–";
 
 /// How long ago `at` was: "just now", "5 min ago", "3 h ago", "2 d ago"; or how far ahead.

@@ -45,8 +45,8 @@ impl AgentService {
         self.check(credentials).await?;
         self.note_format(device, format).await;
         let CommandResult { id, report, payload } = result;
-        let told = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
-        match self.commands.report(told).await? {
+        let reported = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
+        match self.commands.report(reported).await? {
             CommandReportOutcome::Changed { after, .. } => {
                 self.notify_owner(device, id, !after.state.is_open());
                 Ok(())

@@ -33,7 +33,7 @@ pub struct DeploymentDetails {
     pub canary: Tally,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Why all deployments are blocked.
+    /// Reason for blocking all deployments.
     pub blocked: Option<BlockReason>,
     /// Availability of a rollback; only for a single deployment.
     pub rollback: Option<RollbackOffer>,

@@ -13,7 +13,7 @@ use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 
 /// How often the uploaded APKs are read again.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// Bytes of a MiB.
 const MIB: i64 = 1 << 20;
 
@@ -22,7 +22,7 @@ pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Elemen
     let session = use_session();
     let toasts = use_toasts();
     let submission = use_submission();
-    let apks = use_polling((), REREAD, |system, principal, ()| async move { system.agent_builds.candidates(&principal).await });
+    let apks = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.agent_builds.candidates(&principal).await });
     let send = use_callback(move |form: FormEvent| {
         if !submission.begin() {
             return;

@@ -1,4 +1,4 @@
-//! Who took shards from whom, when and why.
+//! Shard history: moves between nodes, with time and reason.
 
 use dioxus::prelude::*;
 use domain::cluster::ShardMoves;

@@ -78,7 +78,7 @@ pub(crate) fn Overview() -> Element {
     }
 }
 
-/// What takes a look over the whole fleet, or over its past.
+/// Figures that need the whole fleet, or its history.
 #[component]
 fn Fleet() -> Element {
     let session = use_session();
