@@ -35,6 +35,7 @@ pub mod param;
 pub mod partition;
 pub mod placement;
 pub mod push;
+pub mod quantity;
 pub mod query;
 pub mod rate;
 pub mod reconcile;
