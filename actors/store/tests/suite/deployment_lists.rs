@@ -1,6 +1,6 @@
 //! Reads of deployments: pages, counters, earlier versions, removal.
 
-use domain::deployment::{DeploymentQuery, TaskQuery};
+use domain::deployment::{DeploymentQuery, TaskEnding, TaskQuery};
 use std::collections::BTreeMap;
 
 use domain::deployment::{DeploymentState, Reason, Stage, TaskReason, TaskState, TaskStatus};
@@ -95,6 +95,10 @@ async fn pages_of_tasks_are_filtered_and_found_by_number() {
     let all = TaskQuery::default();
     let skipped = TaskQuery { state: Some(TaskState::Skipped), ..all };
     let installed = TaskQuery { reason: Some(Reason::Server(TaskReason::AlreadyInstalled)), ..all };
+    let mut endings = db.store().task_endings(&[id, deployment(99)]).await.unwrap();
+    endings.sort_by_key(|(_, ending)| ending.tasks);
+    let ending = |reason: TaskReason, tasks| (id, TaskEnding { state: TaskState::Skipped, reason: Some(reason.into()), tasks });
+    assert_eq!(endings, [ending(TaskReason::SdkTooOld, 1), ending(TaskReason::AlreadyInstalled, 2)]);
     assert_eq!(positions(all, Some(1), 3).await, [2, 3, 4]);
     assert_eq!(positions(skipped, None, 2).await, [1, 3]);
     assert_eq!(positions(skipped, Some(3), 2).await, [4]);
