@@ -19,7 +19,7 @@ use crate::present;
     responses((status = 200, body = Cluster), PersonRefusals)
 )]
 pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Person) -> Result<Json<Cluster>, ApiError> {
-    let ClusterOverview { this, lease_holds, nodes, shards, moves, reconcilers } = app.system.cluster.overview(&principal).await?;
+    let ClusterOverview { this, lease_holds, nodes, ended, shards, moves, reconcilers } = app.system.cluster.overview(&principal).await?;
     let name_of = |owner| nodes.iter().find(|node| Some(node.info.id) == owner).map(|node| node.info.name.clone());
     Ok(Json(Cluster {
         node: this,
@@ -55,6 +55,7 @@ pub(crate) async fn overview(State(app): State<Arc<App>>, Person(principal): Per
             .collect(),
         nodes: nodes
             .iter()
+            .chain(&ended)
             .map(|node| ClusterNode {
                 node_id: node.info.id.to_string(),
                 name: node.info.name.clone(),
