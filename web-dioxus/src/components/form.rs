@@ -6,7 +6,7 @@ use domain::{Invalid, ServiceError};
 
 use crate::components::dialog::Dialog;
 use crate::components::{Glyph, icon};
-use crate::field_labels::{field_name, labeled};
+use crate::field_labels::{self, field_name, labeled};
 use crate::toasts::{Toasts, use_toasts};
 
 /// Value of a form field; empty when there is no such field.
@@ -101,9 +101,16 @@ pub(crate) fn use_submission() -> Submission {
     Submission { refused: use_signal(|| None), attempts: use_signal(|| 0), busy: use_signal(|| false), toasts: use_toasts() }
 }
 
-/// Field with label and hint or error.
+/// Field with label and hint or error. Its label is the one that errors name it by, unless a form has another.
 #[component]
-pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String, error: Option<String>, children: Element) -> Element {
+pub(crate) fn Field(
+    name: String,
+    label: Option<String>,
+    #[props(default)] hint: String,
+    error: Option<String>,
+    children: Element,
+) -> Element {
+    let label = label.unwrap_or_else(|| field_labels::label(&name));
     rsx! {
         div { class: if error.is_some() { "field invalid" } else { "field" },
             label { r#for: "{name}", "{label}" }
@@ -120,7 +127,7 @@ pub(crate) fn Field(name: String, label: String, #[props(default)] hint: String,
 #[component]
 pub(crate) fn TextField(
     name: String,
-    label: String,
+    label: Option<String>,
     #[props(default)] value: String,
     #[props(default)] hint: String,
     #[props(default)] placeholder: String,
@@ -151,8 +158,8 @@ pub(crate) fn FormDialog(
     children: Element,
 ) -> Element {
     rsx! {
-        Dialog { title, wide, onclose,
-            form { class: "dialog-form", novalidate: true, "data-focus": focus, onsubmit: move |event| onsubmit.call(event),
+        Dialog { title: title.clone(), wide, onclose,
+            form { class: "dialog-form", novalidate: true, "data-draft": title, "data-focus": focus, onsubmit: move |event| onsubmit.call(event),
                 {children}
                 div { class: "dialog-actions",
                     button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }

@@ -74,12 +74,12 @@ pub(super) fn Edit(
     let package = monitored.as_ref().map(|app| app.package.clone());
     rsx! {
         FormDialog { title: "Edit {identity.alias}", action: "Save", busy: submission.busy(), focus: submission.focus(), onsubmit: send, onclose,
-            TextField { name: "alias", label: "Alias", value: identity.alias.clone(), hint: "unique in the fleet", error: submission.error("alias") }
-            TextField { name: "tags", label: "Tags", value: identity.tags.join(", "), hint: "separated by commas", error: submission.error("tags") }
-            TextField { name: "groups", label: "Groups", value: identity.groups.join(", "), hint: "separated by commas", error: submission.error("groups") }
+            TextField { name: "alias", value: identity.alias.clone(), hint: "unique in the fleet", error: submission.error("alias") }
+            TextField { name: "tags", value: identity.tags.join(", "), hint: "separated by commas", error: submission.error("tags") }
+            TextField { name: "groups", value: identity.groups.join(", "), hint: "separated by commas", error: submission.error("groups") }
             div { class: "field-pair",
-                TextField { name: "monitored_app.package", label: "Monitored app", value: package.unwrap_or_default(), placeholder: "com.example.kiosk", hint: "package name; empty: none", error: submission.error("monitored_app.package") }
-                TextField { name: "monitored_app.stale_after_s", label: "Down after (s)", value: stale.unwrap_or_default(), hint: "out of the foreground; empty: {default_stale}", error: submission.error("monitored_app.stale_after_s") }
+                TextField { name: "monitored_app.package", value: package.unwrap_or_default(), placeholder: "com.example.kiosk", hint: "package name; empty: none", error: submission.error("monitored_app.package") }
+                TextField { name: "monitored_app.stale_after_s", value: stale.unwrap_or_default(), hint: "out of the foreground; empty: {default_stale}", error: submission.error("monitored_app.stale_after_s") }
             }
             if let Some(problem) = submission.other_error(&["alias", "tags", "groups", "monitored_app.package", "monitored_app.stale_after_s"]) {
                 p { class: "field-error", role: "alert", "{problem}" }
