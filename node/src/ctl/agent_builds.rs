@@ -7,6 +7,7 @@ use super::agent_build_args::{AgentBuildCommand, PromotionArgs};
 use super::agent_build_publish::{Publish, publish};
 use super::api::encoded;
 use super::args::Format;
+use super::devices::devices_of;
 use super::output::{self, Column};
 use super::{Ctl, confirmed};
 
@@ -109,14 +110,14 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
             body.extend(rate.map(|rate| ("rate_per_second".to_owned(), json!(rate))));
             // How many they are is known before anybody is asked.
             let plan = ctl.api.call_once(&path(&id, "/nudge"), &body, None).await?;
-            let said = format!("{} devices are behind, {} of them online.", plan["devices"], plan["online"]);
+            let said = format!("{} behind, {} of them online.", devices_of(&plan), plan["online"]);
             if dry_run {
                 return output::done(ctl.format, &plan, &said);
             }
             confirmed(&format!("{said} Notify them now?"), yes)?;
             body.remove("dry_run");
             let batch = ctl.api.call_once(&path(&id, "/nudge"), &body, idempotency_key.as_deref()).await?;
-            output::done(ctl.format, &batch, &format!("Notified {} devices: {}", batch["devices"], text(&batch, "id")))
+            output::done(ctl.format, &batch, &format!("Notified {}: {}", devices_of(&batch), text(&batch, "id")))
         }
         AgentBuildCommand::Stats { id, hours } => {
             let stats = ctl.api.get(&path(&id, "/stats"), &[("hours", hours.to_string())]).await?;

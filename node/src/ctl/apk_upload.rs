@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use domain::quantity;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -100,7 +101,7 @@ async fn round(api: &mut Api, file: &mut File, size: u64, path: &str, failures: 
 fn progress(received: u64, size: u64) {
     if std::io::stderr().is_terminal() {
         let end = if received == size { "\n" } else { "" };
-        eprint!("\r{:3} % of {size} bytes{end}", received * 100 / size.max(1));
+        eprint!("\r{:>6} of {}{end}", quantity::share(received, size), quantity::bytes(size));
     }
 }
 

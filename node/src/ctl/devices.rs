@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
+use domain::quantity::count;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -158,12 +159,12 @@ fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
                 output::rows(format, &rows, columns)?;
             }
             match report["applied"] == true {
-                true => println!("{} devices changed.", changes.len()),
-                false => println!("{} devices would change; apply with --apply.", changes.len()),
+                true => println!("{} changed.", devices_text(changes.len() as u64)),
+                false => println!("{} would change; apply with --apply.", devices_text(changes.len() as u64)),
             }
         }
     }
-    anyhow::ensure!(problems == 0, "{problems} problems: no changes applied");
+    anyhow::ensure!(problems == 0, "{}: no changes applied", count(problems, "problem", "problems"));
     Ok(())
 }
 
@@ -177,10 +178,20 @@ async fn for_each_device(ctl: &mut Ctl, devices: &[String], method: Method, what
     Ok(())
 }
 
+/// Number of devices as text.
+pub(super) fn devices_text(devices: u64) -> String {
+    count(devices, "device", "devices")
+}
+
+/// Number of devices that an answer names, as text.
+pub(super) fn devices_of(answer: &Value) -> String {
+    devices_text(answer["devices"].as_u64().unwrap_or_default())
+}
+
 fn named(devices: &[String]) -> String {
     match devices {
         [one] => one.clone(),
-        many => format!("{} devices", many.len()),
+        many => devices_text(many.len() as u64),
     }
 }
 
