@@ -177,7 +177,7 @@ mod tests {
             let shown = shown.to_string();
             let words: Vec<&str> = shown.split_whitespace().collect();
             let known = |word: &&&str| {
-                columns.iter().any(|(title, _)| title == **word)
+                columns.iter().any(|(title, _)| *title == **word)
                     || rows.iter().any(|row| {
                         columns.iter().any(|(_, at)| row.pointer(at).and_then(Value::as_str).unwrap().split(' ').any(|part| part == **word))
                     })

@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn parts_are_lengths_of_the_whole_and_their_percentages_add_up() {
-        let part = |count| Part { name: count.to_string(), count, tone: "accent", to: None };
+        let part = |count: u64| Part { name: count.to_string(), count, tone: "accent", to: None };
         let parts = [part(13), part(87), part(0)];
         assert_eq!(parts.each_ref().map(|part| length(part.count, whole(&parts))), [13.0, 87.0, 0.0]);
         assert_eq!(shares(&[part(5000), part(200)]), ["96 %", "4 %"]);
