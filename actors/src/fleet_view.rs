@@ -51,7 +51,7 @@ pub struct FleetStats {
 }
 
 /// A device as it is shown.
-struct Shown {
+struct FleetEntry {
     view: DeviceView,
     epoch: Epoch,
     /// This node's own device said so.
@@ -60,7 +60,7 @@ struct Shown {
 
 /// The newest view of every device of the cluster.
 pub struct FleetView {
-    devices: DashMap<DeviceId, Shown>,
+    devices: DashMap<DeviceId, FleetEntry>,
     /// Change log of the devices of this node.
     log: Mutex<ChangeLog>,
     own_devices: AtomicU64,
@@ -72,7 +72,7 @@ pub struct FleetView {
     own_enrollment_revision: AtomicU64,
     heartbeats_stored: AtomicU64,
     stats: watch::Sender<FleetStats>,
-    /// How the fleet was made up, and when that was counted.
+    /// Distributions of the fleet, and when they were counted.
     distributions: Mutex<Option<(Instant, Arc<Distributions>)>>,
     policy: DevicePolicy,
 }
@@ -107,7 +107,7 @@ impl FleetView {
         if self.devices.get(&id).is_some_and(|shown| shown.epoch > epoch) {
             return;
         }
-        self.devices.insert(id, Shown { view, epoch, own: true });
+        self.devices.insert(id, FleetEntry { view, epoch, own: true });
         self.log().note(id, epoch);
         self.changed();
     }
@@ -164,7 +164,7 @@ impl FleetView {
                 Some(view) => {
                     let newer = self.devices.get(&device).is_none_or(|shown| shown.epoch <= epoch && !(shown.own && shown.epoch == epoch));
                     if newer {
-                        self.devices.insert(device, Shown { view, epoch, own: false });
+                        self.devices.insert(device, FleetEntry { view, epoch, own: false });
                     }
                 }
                 None => drop(self.devices.remove_if(&device, |_, shown| shown.epoch <= epoch)),
@@ -279,7 +279,7 @@ impl FleetView {
         matching.iter().map(|view| view.identity.id).collect()
     }
 
-    /// How the fleet is made up, counted anew when the last count is a second old: a page that many
+    /// Distributions of the fleet, counted anew when the last count is a second old: a page that many
     /// people look at costs no more than one.
     pub fn distributions(&self) -> Arc<Distributions> {
         // The count is replaced whole, so a poisoned lock guards good data.

@@ -20,9 +20,9 @@ const AUDIT_HEAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// Retention of failed sign-ins.
 #[derive(Debug, Clone, Copy)]
 pub struct FailuresKept {
-    /// For how long after the last failure.
+    /// Retention after the last failure.
     pub age: TimeDelta,
-    /// Of how many names.
+    /// Most names that are kept.
     pub names_max: i64,
 }
 

@@ -1,13 +1,17 @@
 //! Prometheus metrics of the runtime. No device id is ever a label.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, register_gauge_with_registry,
+    register_histogram_vec_with_registry, register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+};
 
 /// Every metric of this crate, and of the crates below it.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Of push messages.
+    /// Metrics of push messages.
     pub push: push::metrics::Metrics,
-    /// Of the link between nodes.
+    /// Metrics of the link between nodes.
     pub link: link::metrics::Metrics,
     /// Heartbeats by outcome.
     pub heartbeats: IntCounterVec,
@@ -18,7 +22,7 @@ pub struct Metrics {
     /// Duration of one dual write.
     pub commit_seconds: Histogram,
     /// Duration of one batch, by writer.
-    pub writer_seconds: prometheus::HistogramVec,
+    pub writer_seconds: HistogramVec,
     /// Items of the writers, by writer and outcome.
     pub writer_items: IntCounterVec,
     /// Device actors that panicked or failed.
@@ -42,11 +46,11 @@ pub struct Metrics {
     /// Commands that are over, by action, path of the last attempt and state.
     pub commands_finished: IntCounterVec,
     /// Time from making a command until it was delivered, and until the device was done.
-    pub command_seconds: prometheus::HistogramVec,
+    pub command_seconds: HistogramVec,
     /// Runs of reconcilers by outcome.
     pub reconciler_runs: IntCounterVec,
     /// Duration of their runs.
-    pub reconciler_seconds: prometheus::HistogramVec,
+    pub reconciler_seconds: HistogramVec,
     /// Things that they changed.
     pub reconciler_changes: IntCounterVec,
     /// Failed runs since the last one that succeeded.
@@ -67,12 +71,14 @@ pub struct Metrics {
     pub deployment_starts: IntCounter,
     /// Installations that devices ended, by what their task became and by error.
     pub deployment_attempts_finished: IntCounterVec,
-    /// Time from the start of an installation until the device's last word.
+    /// Time from the start of an installation until the device's final report.
     pub deployment_install_seconds: Histogram,
     /// Partitions of the history, the default one included.
     pub heartbeat_partitions: IntGauge,
     /// Rows that no daily partition covers.
     pub default_partition_rows: IntGauge,
+    /// Offset of this node's clock from the database's.
+    pub clock_offset_seconds: Gauge,
     /// Builds of the agent that the server took out.
     pub agent_builds_halted: IntGauge,
 }
@@ -83,184 +89,186 @@ impl Metrics {
     /// # Errors
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        fn kept<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        }
         Ok(Self {
             push: push::metrics::Metrics::register(registry)?,
             link: link::metrics::Metrics::register(registry)?,
-            heartbeats: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_heartbeats_total", "Heartbeats by outcome: stored, repeat, refused reasons"),
-                    &["outcome"],
-                )?,
+            heartbeats: register_int_counter_vec_with_registry!(
+                "nexmdm_heartbeats_total",
+                "Heartbeats by outcome: stored, repeat, refused reasons",
+                &["outcome"],
+                registry
             )?,
-            heartbeats_in_flight: kept(
-                registry,
-                IntGauge::new("nexmdm_heartbeats_in_flight", "Heartbeats received and not yet committed or refused")?,
+            heartbeats_in_flight: register_int_gauge_with_registry!(
+                "nexmdm_heartbeats_in_flight",
+                "Heartbeats received and not yet committed or refused",
+                registry
             )?,
-            batch_rows: kept(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_heartbeat_batch_rows", "Rows per heartbeat batch")
-                        .buckets(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]),
-                )?,
+            batch_rows: register_histogram_with_registry!(
+                "nexmdm_heartbeat_batch_rows",
+                "Rows per heartbeat batch",
+                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0],
+                registry
             )?,
-            commit_seconds: kept(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_heartbeat_commit_seconds", "Duration of writing a heartbeat batch")
-                        .buckets(vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
-                )?,
+            commit_seconds: register_histogram_with_registry!(
+                "nexmdm_heartbeat_commit_seconds",
+                "Duration of writing a heartbeat batch",
+                vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0],
+                registry
             )?,
-            writer_seconds: kept(
-                registry,
-                prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_writer_seconds", "Duration of writing a batch, by writer")
-                        .buckets(vec![0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0]),
-                    &["writer"],
-                )?,
+            writer_seconds: register_histogram_vec_with_registry!(
+                "nexmdm_writer_seconds",
+                "Duration of writing a batch, by writer",
+                &["writer"],
+                vec![0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0],
+                registry
             )?,
-            writer_items: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_writer_items_total", "Items of the batch writers, by writer and outcome"),
-                    &["writer", "outcome"],
-                )?,
+            writer_items: register_int_counter_vec_with_registry!(
+                "nexmdm_writer_items_total",
+                "Items of the batch writers, by writer and outcome",
+                &["writer", "outcome"],
+                registry
             )?,
-            deployments_open: kept(registry, IntGauge::new("nexmdm_deployments_open", "Unfinished deployments driven by this node")?)?,
-            deployment_tasks: kept(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new("nexmdm_deployment_tasks", "Tasks of the deployments driven by this node, by state and reason"),
-                    &["state", "reason"],
-                )?,
+            deployments_open: register_int_gauge_with_registry!(
+                "nexmdm_deployments_open",
+                "Unfinished deployments driven by this node",
+                registry
             )?,
-            deployment_backlog: kept(
-                registry,
-                IntGauge::new("nexmdm_deployment_backlog", "Tasks of the deployments driven by this node that have not started")?,
+            deployment_tasks: register_int_gauge_vec_with_registry!(
+                "nexmdm_deployment_tasks",
+                "Tasks of the deployments driven by this node, by state and reason",
+                &["state", "reason"],
+                registry
             )?,
-            deployments_paused_seconds: kept(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "nexmdm_deployments_paused_seconds",
-                        "Longest current pause of the deployments driven by this node, by reason",
-                    ),
-                    &["reason"],
-                )?,
+            deployment_backlog: register_int_gauge_with_registry!(
+                "nexmdm_deployment_backlog",
+                "Tasks of the deployments driven by this node that have not started",
+                registry
             )?,
-            deployment_starts: kept(registry, IntCounter::new("nexmdm_deployment_starts_total", "Installations started by this node")?)?,
-            deployment_attempts_finished: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_deployment_attempts_finished_total", "Finished installations by task state and error"),
-                    &["state", "error"],
-                )?,
+            deployments_paused_seconds: register_int_gauge_vec_with_registry!(
+                "nexmdm_deployments_paused_seconds",
+                "Longest current pause of the deployments driven by this node, by reason",
+                &["reason"],
+                registry
             )?,
-            deployment_install_seconds: kept(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_deployment_install_seconds", "Time from the start of an installation to its end")
-                        .buckets(vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0]),
-                )?,
+            deployment_starts: register_int_counter_with_registry!(
+                "nexmdm_deployment_starts_total",
+                "Installations started by this node",
+                registry
             )?,
-            device_restarts: kept(registry, IntCounter::new("nexmdm_device_restarts_total", "Device actors restarted after a failure")?)?,
-            writer_panics: kept(
-                registry,
-                IntCounter::new("nexmdm_heartbeat_writer_panics_total", "Heartbeat batches lost to a panic of the writer")?,
+            deployment_attempts_finished: register_int_counter_vec_with_registry!(
+                "nexmdm_deployment_attempts_finished_total",
+                "Finished installations by task state and error",
+                &["state", "error"],
+                registry
             )?,
-            shards_owned: kept(registry, IntGauge::new("nexmdm_cluster_shards", "Shards owned by this node")?)?,
-            lease_holds: kept(registry, IntGauge::new("nexmdm_cluster_lease_holds", "1 while this node's lease is valid")?)?,
-            shard_moves: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_cluster_shard_moves_total", "Shards claimed and released"), &["move"])?,
+            deployment_install_seconds: register_histogram_with_registry!(
+                "nexmdm_deployment_install_seconds",
+                "Time from the start of an installation to its end",
+                vec![0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0],
+                registry
             )?,
-            activation_seconds: kept(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_cluster_activation_seconds", "Time to load and start the devices of claimed shards")
-                        .buckets(vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
-                )?,
+            device_restarts: register_int_counter_with_registry!(
+                "nexmdm_device_restarts_total",
+                "Device actors restarted after a failure",
+                registry
             )?,
-            agent_sockets: kept(registry, IntGauge::new("nexmdm_agent_sockets", "Open agent sockets")?)?,
-            open_commands: kept(registry, IntGauge::new("nexmdm_commands_open", "Pending commands of the devices owned by this node")?)?,
-            command_attempts: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_command_attempts_total", "Command delivery attempts by action and path"),
-                    &["action", "path"],
-                )?,
+            writer_panics: register_int_counter_with_registry!(
+                "nexmdm_heartbeat_writer_panics_total",
+                "Heartbeat batches lost to a panic of the writer",
+                registry
             )?,
-            commands_finished: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_commands_finished_total", "Finished commands by path of the last attempt"),
-                    &["action", "path", "state"],
-                )?,
+            shards_owned: register_int_gauge_with_registry!("nexmdm_cluster_shards", "Shards owned by this node", registry)?,
+            lease_holds: register_int_gauge_with_registry!("nexmdm_cluster_lease_holds", "1 while this node's lease is valid", registry)?,
+            shard_moves: register_int_counter_vec_with_registry!(
+                "nexmdm_cluster_shard_moves_total",
+                "Shards claimed and released",
+                &["move"],
+                registry
             )?,
-            command_seconds: kept(
-                registry,
-                prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_command_seconds", "Time from creation of a command to delivery and to completion")
-                        .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0]),
-                    &["until"],
-                )?,
+            activation_seconds: register_histogram_with_registry!(
+                "nexmdm_cluster_activation_seconds",
+                "Time to load and start the devices of claimed shards",
+                vec![0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
+                registry
             )?,
-            reconciler_runs: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_reconciler_runs_total", "Runs of reconcilers by outcome"),
-                    &["reconciler", "outcome"],
-                )?,
+            agent_sockets: register_int_gauge_with_registry!("nexmdm_agent_sockets", "Open agent sockets", registry)?,
+            open_commands: register_int_gauge_with_registry!(
+                "nexmdm_commands_open",
+                "Pending commands of the devices owned by this node",
+                registry
             )?,
-            reconciler_seconds: kept(
-                registry,
-                prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_reconciler_run_seconds", "Duration of a reconciler's run")
-                        .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0]),
-                    &["reconciler"],
-                )?,
+            command_attempts: register_int_counter_vec_with_registry!(
+                "nexmdm_command_attempts_total",
+                "Command delivery attempts by action and path",
+                &["action", "path"],
+                registry
             )?,
-            reconciler_changes: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_reconciler_changes_total", "Things that reconcilers changed"), &["reconciler"])?,
+            commands_finished: register_int_counter_vec_with_registry!(
+                "nexmdm_commands_finished_total",
+                "Finished commands by path of the last attempt",
+                &["action", "path", "state"],
+                registry
             )?,
-            reconciler_failures_in_a_row: kept(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new("nexmdm_reconciler_failures_in_a_row", "Failed runs of a reconciler since the last one that succeeded"),
-                    &["reconciler"],
-                )?,
+            command_seconds: register_histogram_vec_with_registry!(
+                "nexmdm_command_seconds",
+                "Time from creation of a command to delivery and to completion",
+                &["until"],
+                vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0],
+                registry
             )?,
-            reconciler_running_since: kept(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "nexmdm_reconciler_running_since_timestamp_seconds",
-                        "Start of a reconciler's run that is under way; 0: none is",
-                    ),
-                    &["reconciler"],
-                )?,
+            reconciler_runs: register_int_counter_vec_with_registry!(
+                "nexmdm_reconciler_runs_total",
+                "Runs of reconcilers by outcome",
+                &["reconciler", "outcome"],
+                registry
             )?,
-            reconciler_last_success: kept(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new("nexmdm_reconciler_last_success_timestamp_seconds", "Start of a reconciler's last run that succeeded"),
-                    &["reconciler"],
-                )?,
+            reconciler_seconds: register_histogram_vec_with_registry!(
+                "nexmdm_reconciler_run_seconds",
+                "Duration of a reconciler's run",
+                &["reconciler"],
+                vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0],
+                registry
             )?,
-            heartbeat_partitions: kept(
-                registry,
-                IntGauge::new("nexmdm_heartbeat_partitions", "Partitions of the heartbeat history, including the default one")?,
+            reconciler_changes: register_int_counter_vec_with_registry!(
+                "nexmdm_reconciler_changes_total",
+                "Things that reconcilers changed",
+                &["reconciler"],
+                registry
             )?,
-            default_partition_rows: kept(
-                registry,
-                IntGauge::new("nexmdm_heartbeat_default_partition_rows", "Heartbeats in the default partition")?,
+            reconciler_failures_in_a_row: register_int_gauge_vec_with_registry!(
+                "nexmdm_reconciler_failures_in_a_row",
+                "Failed runs of a reconciler since the last one that succeeded",
+                &["reconciler"],
+                registry
             )?,
-            agent_builds_halted: kept(registry, IntGauge::new("nexmdm_agent_builds_halted", "Halted agent builds")?)?,
+            reconciler_running_since: register_int_gauge_vec_with_registry!(
+                "nexmdm_reconciler_running_since_timestamp_seconds",
+                "Start of a reconciler's run that is under way; 0: none is",
+                &["reconciler"],
+                registry
+            )?,
+            reconciler_last_success: register_int_gauge_vec_with_registry!(
+                "nexmdm_reconciler_last_success_timestamp_seconds",
+                "Start of a reconciler's last run that succeeded",
+                &["reconciler"],
+                registry
+            )?,
+            heartbeat_partitions: register_int_gauge_with_registry!(
+                "nexmdm_heartbeat_partitions",
+                "Partitions of the heartbeat history, including the default one",
+                registry
+            )?,
+            default_partition_rows: register_int_gauge_with_registry!(
+                "nexmdm_heartbeat_default_partition_rows",
+                "Heartbeats in the default partition",
+                registry
+            )?,
+            clock_offset_seconds: register_gauge_with_registry!(
+                "nexmdm_clock_offset_seconds",
+                "Offset of this node's clock from the database's; positive: ahead",
+                registry
+            )?,
+            agent_builds_halted: register_int_gauge_with_registry!("nexmdm_agent_builds_halted", "Halted agent builds", registry)?,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::command::DispatchPolicy;
 use domain::device::DevicePolicy;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub history: HistorySettings,
     /// How often the partition manager runs.
     pub partition_interval: Duration,
+    /// Offset of this node's clock from the database's beyond which a warning is logged.
+    pub clock_offset_max: TimeDelta,
     /// Limits of every reconciler.
     pub reconcile: ReconcileSettings,
     /// Push messages over FCM; `None`: off.

@@ -47,7 +47,7 @@ pub type ShardTable = Arc<DashMap<ShardId, ActorRef<ShardMsg>>>;
 pub enum ShardMsg {
     /// Start these stored devices.
     Activate(Vec<StoredDevice>),
-    /// What the store held of these devices when it was asked at this moment: start those that do
+    /// Stored state of these devices, read at this moment: start those that do
     /// not run, unless they are deleted, and tell the others.
     Refresh(Instant, Vec<StoredDevice>),
     /// Stored open commands of these devices.
@@ -167,7 +167,7 @@ impl Actor for ShardActor {
     }
 
     async fn post_stop(&self, _me: ActorRef<ShardMsg>, state: &mut ShardState) -> Result<(), ActorProcessingErr> {
-        // Devices stop with their supervisor, and nobody is told of each any more.
+        // Devices stop with their supervisor, and no stop of a single one is reported.
         for (actor, id) in state.devices.drain() {
             state.start.directory.remove_if(&id, |_, current| current.get_id() == actor);
         }
@@ -249,7 +249,7 @@ impl ShardState {
                 match store.open_commands(&[shard_of(id)], OpenCommandScope::Device(id), None, COMMANDS_READ_MAX).await {
                     Ok(open) if open.is_empty() => return,
                     Ok(open) => return drop(actor.cast(DeviceMsg::PendingCommands(open.into_iter().map(Into::into).collect()))),
-                    Err(cause) => tracing::warn!(event = "command.orders_not_read", device_id = %id, %cause),
+                    Err(cause) => tracing::warn!(event = "command.pending_not_read", device_id = %id, %cause),
                 }
                 tokio::time::sleep(COMMANDS_RETRY_DELAY).await;
             }

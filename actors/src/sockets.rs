@@ -1,6 +1,6 @@
 //! The agent sockets attached to this node, and the route to those of other nodes.
 //!
-//! A device's socket hangs on whichever node it reached. Its owner knows where and pushes
+//! A device's socket is attached to whichever node it reached. Its owner knows where and pushes
 //! through that node's gateway; when the owner changes, this node tells the new one.
 
 use std::collections::HashSet;

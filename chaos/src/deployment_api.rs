@@ -145,7 +145,7 @@ impl Api {
     }
 
     /// `pause`, `resume` or `cancel`, trying this node first.
-    pub(crate) async fn steer(&self, node: usize, id: &str, what: &str) -> Result<OperatorAction> {
+    pub(crate) async fn transition(&self, node: usize, id: &str, what: &str) -> Result<OperatorAction> {
         let (stop, on) = if what == "cancel" { (StopEvent::Cancel, true) } else { (StopEvent::Pause, what == "pause") };
         let sent_us = now().timestamp_micros();
         let path = format!("/v1/deployments/{id}/{what}");

@@ -74,7 +74,7 @@ impl Default for HttpLimits {
     }
 }
 
-/// Why there was no answer.
+/// Error in place of an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// No connection.
@@ -232,7 +232,7 @@ impl Answer {
         self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
     }
 
-    /// What a person may read about a refusal; never more than a line.
+    /// Text about a refusal for people; never more than a line.
     pub fn detail(&self) -> String {
         let json = self.json();
         let text = json["detail"].as_str().or_else(|| json["title"].as_str()).unwrap_or("no detail given");

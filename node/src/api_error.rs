@@ -38,12 +38,12 @@ impl ApiError {
         self
     }
 
-    /// Its status.
+    /// Status.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its words.
+    /// Words.
     pub(crate) fn detail(&self) -> String {
         match &self.field {
             Some(field) => format!("{field}: {}", self.detail),
@@ -51,7 +51,7 @@ impl ApiError {
         }
     }
 
-    /// Why a device is told to stop.
+    /// Reason for which a device is told to stop.
     pub(crate) fn reason(&self) -> Option<&'static str> {
         self.reason
     }
@@ -101,7 +101,7 @@ impl From<ServiceError> for ApiError {
     }
 }
 
-/// What kind of refusal an answer is, for counting.
+/// Kind of a refusal, for counting.
 #[derive(Clone, Copy)]
 pub(crate) struct RefusalKind(pub(crate) &'static str);
 

@@ -1,4 +1,4 @@
-//! What this node brings to its cluster: its lock, its certificate, its port and its limits.
+//! This node's part in its cluster: lock, certificate, port and limits.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};

@@ -1,4 +1,4 @@
-//! Commands at the edge: an action and its parameters from JSON, and what devices say of how they ended.
+//! Commands at the edge: an action and its parameters from JSON, and the outcomes that devices report.
 
 use std::collections::BTreeMap;
 
@@ -59,12 +59,12 @@ pub(crate) fn param_value(spec: &ParamSpec, value: Value) -> Result<Option<Param
     }
 }
 
-/// What a device says of a command.
+/// A device's report about a command.
 ///
 /// # Errors
 /// Names the field; 404 for an id that is none; 403 when it is another device's.
-pub(crate) fn result(device_id: DeviceId, told: ActionResult) -> Result<CommandResult, ApiError> {
-    let ActionResult { request_id, action: _, outcome, message, code, data, finished_at, device_id: claimed } = told;
+pub(crate) fn result(device_id: DeviceId, reported: ActionResult) -> Result<CommandResult, ApiError> {
+    let ActionResult { request_id, action: _, outcome, message, code, data, finished_at, device_id: claimed } = reported;
     if let Some(claimed) = claimed.filter(|claimed| !claimed.is_empty()) {
         let claimed: DeviceId = claimed.parse().map_err(|_| Invalid::new("device_id", "not a UUID"))?;
         if claimed != device_id {
@@ -154,13 +154,14 @@ mod tests {
     #[test]
     fn results_are_read_field_by_field() {
         let me = DeviceId(uuid::Uuid::from_u128(7));
-        let said =
-            |told: Value| result(me, serde_json::from_value(told).unwrap()).map_err(|error| (error.status().as_u16(), error.detail()));
+        let said = |reported: Value| {
+            result(me, serde_json::from_value(reported).unwrap()).map_err(|error| (error.status().as_u16(), error.detail()))
+        };
         let id = "00000000-0000-0000-0000-000000000009";
         assert_eq!(said(json!({"request_id": id, "outcome": "received"})).unwrap().report, Report::Received);
         let done = said(json!({"request_id": id, "outcome": "success", "message": "ok", "data": {"a": 1}})).unwrap();
         assert_eq!((done.report, done.payload.data.as_deref()), (Report::Ended(CommandOutcome::Success), Some(r#"{"a":1}"#)));
-        for (told, status) in [
+        for (reported, status) in [
             (json!({"request_id": id, "outcome": "done"}), 422),
             (json!({"outcome": "success"}), 422),
             (json!({"request_id": "7", "outcome": "success"}), 404),
@@ -168,7 +169,7 @@ mod tests {
             (json!({"request_id": id, "outcome": "success", "finished_at": "today"}), 422),
             (json!({"request_id": id, "outcome": "success", "device_id": id}), 403),
         ] {
-            assert_eq!(said(told.clone()).unwrap_err().0, status, "{told}");
+            assert_eq!(said(reported.clone()).unwrap_err().0, status, "{reported}");
         }
     }
 

@@ -159,7 +159,7 @@ async fn list(console: &Console) -> anyhow::Result<()> {
     }
 }
 
-/// The password to set, and what to tell of it.
+/// The password to set, and the text about it for the person.
 fn password(from_stdin: bool) -> anyhow::Result<(SecretString, String)> {
     if from_stdin {
         let mut line = String::new();

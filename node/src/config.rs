@@ -116,6 +116,7 @@ impl Config {
                     interval: Duration::from_secs(self.history.interval_seconds),
                 },
                 partition_interval: Duration::from_secs(self.partition.interval_seconds),
+                clock_offset_max: TimeDelta::milliseconds(self.cluster.clock_offset_max_ms),
                 reconcile: ReconcileSettings {
                     run_timeout: Duration::from_secs(self.reconcile.run_timeout_seconds),
                     backoff_max: Duration::from_secs(self.reconcile.backoff_max_seconds),
@@ -156,7 +157,7 @@ impl Config {
         }
     }
 
-    /// How devices and people reach this node, without a slash at the end.
+    /// URL of this node for devices and people, without a slash at the end.
     pub(crate) fn public_url(&self) -> String {
         match self.http.public_url.trim_end_matches('/') {
             "" if self.http.tls_certificate_file.is_empty() => format!("http://{}", self.http.listen),

@@ -108,7 +108,7 @@ mod tests {
 
     /// The example of the agent API, word for word.
     const EXAMPLE: &str = include_str!("../../actors/wire/fixtures/heartbeat.json");
-    /// What an agent of the earlier server sends.
+    /// Heartbeat of an agent of the earlier server.
     const LEGACY: &str = include_str!("../../actors/wire/fixtures/heartbeat-legacy.json");
 
     fn now() -> Timestamp {

@@ -84,16 +84,16 @@ fn option(path: String, value: Value, request: &mut OptionsRequest) -> Result<()
     Ok(())
 }
 
-/// What a device says of a deployment.
+/// A device's report about a deployment.
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wired::DeploymentStatus) -> Result<TaskReport, Invalid> {
+pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, reported: wired::DeploymentStatus) -> Result<TaskReport, Invalid> {
     let error = || {
-        let code = told.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
+        let code = reported.error.as_deref().ok_or_else(|| Invalid::new("error", "required with failed and skipped"))?;
         domain::names::parse::<ErrorCode>("error", code)
     };
-    let status = match told.status.as_str() {
+    let status = match reported.status.as_str() {
         "succeeded" => TaskStatus::Succeeded,
         "failed" => TaskStatus::Failed(error()?),
         "skipped" => TaskStatus::Skipped(error()?),
@@ -101,8 +101,8 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wire
             Invalid::new("status", "not one of accepted, downloading, verifying, installing, succeeded, failed, skipped")
         })?),
     };
-    let attempt = told.attempt.map(|Int(attempt)| u32::try_from(attempt).map_err(|_| Invalid::range("attempt", attempt, 0, u32::MAX)));
-    let progress_pct = match told.progress_pct {
+    let attempt = reported.attempt.map(|Int(attempt)| u32::try_from(attempt).map_err(|_| Invalid::range("attempt", attempt, 0, u32::MAX)));
+    let progress_pct = match reported.progress_pct {
         Some(Int(pct)) => Some(domain::invalid::in_range("progress_pct", pct, 0, 100)? as i16),
         None => None,
     };
@@ -112,12 +112,12 @@ pub(crate) fn task_report(deployment: DeploymentId, device: DeviceId, told: wire
         status,
         attempt: attempt.transpose()?,
         progress_pct,
-        message: told.message,
-        installed_version: told.installed_version,
+        message: reported.message,
+        installed_version: reported.installed_version,
     })
 }
 
-/// What a deployment would begin with.
+/// Preview of a deployment.
 pub(crate) fn present_plan(plan: DeploymentPlan) -> wired::DeploymentPlan {
     let mut counts: Vec<wired::PlanCount> = Vec::new();
     for task in &plan.tasks {
@@ -261,7 +261,7 @@ pub(crate) fn present_task(row: TaskView) -> wired::DeploymentTask {
     }
 }
 
-/// What happened to a deployment.
+/// Event of a deployment.
 pub(crate) fn present_event(row: DeploymentEvent) -> wired::DeploymentEvent {
     wired::DeploymentEvent {
         id: row.id,
@@ -289,20 +289,20 @@ pub(crate) fn present_flag(state: FlagState) -> wired::FeatureFlag {
 mod tests {
     use super::*;
 
-    fn told(status: &str, error: Option<&str>) -> Result<TaskStatus, String> {
-        let told = wired::DeploymentStatus { status: status.into(), error: error.map(str::to_owned), ..Default::default() };
+    fn reported(status: &str, error: Option<&str>) -> Result<TaskStatus, String> {
+        let reported = wired::DeploymentStatus { status: status.into(), error: error.map(str::to_owned), ..Default::default() };
         let id = uuid::Uuid::nil();
-        task_report(DeploymentId(id), DeviceId(id), told).map(|task_report| task_report.status).map_err(|invalid| invalid.field)
+        task_report(DeploymentId(id), DeviceId(id), reported).map(|task_report| task_report.status).map_err(|invalid| invalid.field)
     }
 
     #[test]
     fn words_are_read_strictly() {
-        assert_eq!(told("accepted", None), Ok(TaskStatus::InProgress(Stage::Accepted)));
-        assert_eq!(told("failed", Some("signer_mismatch")), Ok(TaskStatus::Failed(ErrorCode::SignerMismatch)));
-        assert_eq!(told("skipped", Some("metered")), Ok(TaskStatus::Skipped(ErrorCode::Metered)));
-        assert_eq!(told("failed", None), Err("error".into()));
-        assert_eq!(told("failed", Some("bad luck")), Err("error".into()));
-        assert_eq!(told("queued", None), Err("status".into()));
+        assert_eq!(reported("accepted", None), Ok(TaskStatus::InProgress(Stage::Accepted)));
+        assert_eq!(reported("failed", Some("signer_mismatch")), Ok(TaskStatus::Failed(ErrorCode::SignerMismatch)));
+        assert_eq!(reported("skipped", Some("metered")), Ok(TaskStatus::Skipped(ErrorCode::Metered)));
+        assert_eq!(reported("failed", None), Err("error".into()));
+        assert_eq!(reported("failed", Some("bad luck")), Err("error".into()));
+        assert_eq!(reported("queued", None), Err("status".into()));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) fn time(at: Timestamp) -> String {
 /// Nobody decided as the owner: the node that was reached persisted the heartbeat by itself.
 pub(crate) const NO_OWNER: &str = "-";
 
-/// Who decided about a heartbeat: name of the node and epoch of the shard.
+/// Node that decided about a heartbeat, and the epoch of the shard.
 pub(crate) fn owner(acknowledged: &actors::router::Acknowledged) -> String {
     acknowledged.owner.as_ref().map_or_else(|| NO_OWNER.to_owned(), |(name, epoch)| format!("{name};epoch={}", epoch.0))
 }
@@ -101,7 +101,7 @@ pub(crate) fn sessions(sign_ins: Vec<SignIn>, principal: &Principal) -> admin::P
     admin::Page { items: items.collect(), next_cursor: None }
 }
 
-/// Who calls.
+/// The caller.
 pub(crate) fn me(principal: &Principal) -> Result<people::Me, ServiceError> {
     let user_id = principal.user_id().ok_or(ServiceError::NotFound("account"))?;
     let (session_id, api_token_id) = match principal {

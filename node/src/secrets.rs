@@ -27,7 +27,7 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<Secrets> {
     })
 }
 
-/// Where the keys are that were made here.
+/// Folder of the keys that were made here.
 pub(crate) fn folder(config: &Config) -> std::path::PathBuf {
     config.data_dir.join("secrets")
 }

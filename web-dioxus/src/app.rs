@@ -8,7 +8,7 @@ use domain::access::Permission;
 
 use crate::audit_url::AuditUrl;
 use crate::commands_url::CommandsUrl;
-use crate::components::{Glyph, Go, icon};
+use crate::components::{Glyph, RouteLink, icon};
 use crate::context::{InitialPath, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentsUrl};
 use crate::history::{Address, LiveHistory};
@@ -115,7 +115,7 @@ fn Frame() -> Element {
         a { class: "skip", href: "#content", "Skip to content" }
         div { class: "frame",
             header { class: "side",
-                Go { to: Route::Overview {}, class: "brand",
+                RouteLink { to: Route::Overview {}, class: "brand",
                     img { src: "/favicon.svg", alt: "", width: "24", height: "24" }
                     span { "NexMDM" }
                 }
@@ -124,40 +124,40 @@ fn Frame() -> Element {
                     {icon(Glyph::Menu)} "Menu"
                 }
                 nav { id: "nav", class: "nav", aria_label: "Main",
-                    Go { to: Route::Overview {}, current: route == Route::Overview {},
+                    RouteLink { to: Route::Overview {}, current: route == Route::Overview {},
                         {icon(Glyph::Overview)} span { "Overview" }
                     }
-                    Go { to: Route::Devices { query: DevicesUrl::default() }, current: on_devices,
+                    RouteLink { to: Route::Devices { query: DevicesUrl::default() }, current: on_devices,
                         {icon(Glyph::Device)} span { "Devices" }
                     }
                     if session.may(Permission::ViewCommands) {
-                        Go { to: Route::Commands { query: CommandsUrl::default() }, current: matches!(route, Route::Commands { .. } | Route::CommandBatch { .. }),
+                        RouteLink { to: Route::Commands { query: CommandsUrl::default() }, current: matches!(route, Route::Commands { .. } | Route::CommandBatch { .. }),
                             {icon(Glyph::Terminal)} span { "Commands" }
                         }
                     }
                     if session.may(Permission::ViewDeployments) {
-                        Go { to: Route::Apks { query: ApksUrl::default() }, current: on_apks, testid: "nav-apks",
+                        RouteLink { to: Route::Apks { query: ApksUrl::default() }, current: on_apks, testid: "nav-apks",
                             {icon(Glyph::Package)} span { "Apps" }
                         }
-                        Go { to: Route::Deployments { query: DeploymentsUrl::default() }, current: on_deployments, testid: "nav-deployments",
+                        RouteLink { to: Route::Deployments { query: DeploymentsUrl::default() }, current: on_deployments, testid: "nav-deployments",
                             {icon(Glyph::Upload)} span { "Deployments" }
                         }
-                        Go { to: Route::AgentBuilds {}, current: route == Route::AgentBuilds {}, testid: "nav-agent-updates",
+                        RouteLink { to: Route::AgentBuilds {}, current: route == Route::AgentBuilds {}, testid: "nav-agent-updates",
                             {icon(Glyph::Refresh)} span { "Agent updates" }
                         }
                     }
-                    Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),
+                    RouteLink { to: Route::Enrollment { query: EnrollmentUrl::default() }, current: matches!(route, Route::Enrollment { .. }),
                         {icon(Glyph::Key)} span { "Enrollment" }
                     }
-                    Go { to: Route::Cluster {}, current: route == Route::Cluster {},
+                    RouteLink { to: Route::Cluster {}, current: route == Route::Cluster {},
                         {icon(Glyph::Cluster)} span { "Cluster" }
                     }
                     if audits {
-                        Go { to: Route::Audit { query: AuditUrl::default() }, current: matches!(route, Route::Audit { .. }), testid: "nav-audit",
+                        RouteLink { to: Route::Audit { query: AuditUrl::default() }, current: matches!(route, Route::Audit { .. }), testid: "nav-audit",
                             {icon(Glyph::List)} span { "Audit" }
                         }
                     }
-                    Go { to: Route::settings(Section::Profile), current: matches!(route, Route::Settings { .. }), class: "nav-last",
+                    RouteLink { to: Route::settings(Section::Profile), current: matches!(route, Route::Settings { .. }), class: "nav-last",
                         {icon(Glyph::Settings)} span { "Settings" }
                     }
                 }
@@ -182,7 +182,7 @@ fn Account() -> Element {
             }
             div { class: "menu",
                 div { class: "menu-who", strong { "{name}" } span { class: "muted", "{role}" } }
-                Go { to: Route::settings(Section::Profile), class: "menu-item", {icon(Glyph::User)} "Your profile" }
+                RouteLink { to: Route::settings(Section::Profile), class: "menu-item", {icon(Glyph::User)} "Your profile" }
                 div { class: "theme", role: "group", aria_label: "Theme",
                     button { r#type: "button", "data-theme-set": "system", {icon(Glyph::Monitor)} "System" }
                     button { r#type: "button", "data-theme-set": "light", {icon(Glyph::Sun)} "Light" }

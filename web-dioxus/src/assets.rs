@@ -58,7 +58,7 @@ impl Assets {
         ])
     }
 
-    /// Where a page finds an asset; changes whenever the asset does.
+    /// Address of an asset; changes whenever the asset does.
     pub(crate) fn url(&self, name: &str) -> String {
         match self.find(name) {
             Some(asset) => format!("/assets/{name}?v={}", asset.version),

@@ -136,8 +136,11 @@ mod tests {
         let now = Timestamp::from_timestamp(1_780_000_000, 0).unwrap();
         let day = |d| NaiveDate::from_ymd_opt(2026, 11, d);
         let filter = AuditUrl { within: Some(TimeRange::Hour), from: day(1), to: day(1), ..AuditUrl::default() }.filter(now);
-        let told = |at: Option<Timestamp>| at.unwrap().to_rfc3339();
-        assert_eq!((told(filter.from), told(filter.to)), ("2026-11-01T00:00:00+00:00".into(), "2026-11-01T23:59:59.999999+00:00".into()));
+        let reported = |at: Option<Timestamp>| at.unwrap().to_rfc3339();
+        assert_eq!(
+            (reported(filter.from), reported(filter.to)),
+            ("2026-11-01T00:00:00+00:00".into(), "2026-11-01T23:59:59.999999+00:00".into())
+        );
         let filter = AuditUrl { within: Some(TimeRange::Hour), ..AuditUrl::default() }.filter(now);
         assert_eq!((filter.from, filter.to), (Some(now - TimeDelta::hours(1)), None));
     }

@@ -6,7 +6,7 @@ use domain::heartbeat::{Telemetry, Transport};
 pub(crate) use domain::quantity::{duration, mebibytes, number, relative, share, shares};
 use domain::telemetry::{Reading, Unit};
 
-/// What stands where nothing is known.
+/// Text in place of an unknown value.
 pub(crate) const UNKNOWN: &str = "–";
 
 /// A time as machines read it.

@@ -63,7 +63,7 @@ pub use session::DashboardMetrics;
 /// Largest body of a form.
 const FORM_BYTES_MAX: usize = 16 << 10;
 
-/// What the dashboard is run with.
+/// Options of the dashboard.
 pub struct DashboardOptions {
     /// Changes with every build; a browser that holds an older one reloads.
     pub build_id: String,
@@ -75,7 +75,7 @@ pub struct DashboardOptions {
     pub sessions_per_user_max: usize,
     /// Ends every open page when cancelled.
     pub shutdown: CancellationToken,
-    /// Where the dashboard's metrics are registered.
+    /// Registry for the dashboard's metrics.
     pub registry: prometheus::Registry,
     /// The limits in force, for admins to look at; those of a group stand together.
     pub limits: Vec<Limit>,
@@ -84,17 +84,17 @@ pub struct DashboardOptions {
 /// A limit in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// What it protects.
+    /// The resource that the limit protects.
     pub group: &'static str,
     /// The setting it comes from.
     pub setting: &'static str,
-    /// What it limits.
+    /// The quantity that it limits.
     pub meaning: &'static str,
-    /// Its value with its unit.
+    /// Value with its unit.
     pub value: String,
 }
 
-/// What every request of the dashboard works with.
+/// State of every request of the dashboard.
 pub(crate) struct Dashboard {
     system: Arc<System>,
     build_id: String,

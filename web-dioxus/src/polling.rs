@@ -1,4 +1,4 @@
-//! What a service tells, read again and again: shown as soon as it is there, kept while it cannot be read.
+//! Polling of a service: the answer is shown as soon as it is there, and kept while it cannot be read.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::context::{explain, use_session};
 /// How soon a failed reading is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
-/// What was read last.
+/// The newest answer.
 pub(crate) struct Reading<T> {
     /// The newest answer.
     pub(crate) value: Option<Rc<T>>,
-    /// Why there is none newer.
+    /// Error of the last read.
     pub(crate) problem: Option<String>,
     /// Something else was asked for, and its answer is not there yet.
     pub(crate) loading: bool,
@@ -51,7 +51,7 @@ impl<T> PartialEq for Polling<T> {
 }
 
 impl<T> Polling<T> {
-    /// What was read last.
+    /// The newest answer.
     pub(crate) fn read(&self) -> Reading<T> {
         self.reading.read().clone()
     }

@@ -25,9 +25,9 @@ pub(crate) enum Section {
     Tokens,
     /// Everybody's accounts.
     Users,
-    /// What may be run on devices.
+    /// Programs that may be run on devices.
     Exec,
-    /// What requests are limited to.
+    /// Limits of requests.
     Limits,
 }
 

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use dioxus::prelude::VirtualDom;
 use domain::UserId;
 use domain::access::Principal;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Registry, register_int_counter_vec_with_registry, register_int_gauge_with_registry};
 use serde::Deserialize;
 use services::System;
 use tokio_util::sync::CancellationToken;
@@ -56,12 +56,15 @@ impl DashboardMetrics {
     /// # Errors
     /// A name is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let sessions = IntGauge::new("nexmdm_dashboard_sessions", "Open dashboard sessions")?;
-        let refused =
-            IntCounterVec::new(Opts::new("nexmdm_dashboard_sessions_refused_total", "Dashboard sessions refused, by reason"), &["reason"])?;
-        registry.register(Box::new(sessions.clone()))?;
-        registry.register(Box::new(refused.clone()))?;
-        Ok(Self { sessions, refused })
+        Ok(Self {
+            sessions: register_int_gauge_with_registry!("nexmdm_dashboard_sessions", "Open dashboard sessions", registry)?,
+            refused: register_int_counter_vec_with_registry!(
+                "nexmdm_dashboard_sessions_refused_total",
+                "Dashboard sessions refused, by reason",
+                &["reason"],
+                registry
+            )?,
+        })
     }
 }
 
@@ -170,7 +173,7 @@ impl Sessions {
     }
 
     /// Message if `principal` cannot open one more page right now.
-    pub(crate) fn in_the_way(&self, principal: &Principal) -> Option<String> {
+    pub(crate) fn refusal(&self, principal: &Principal) -> Option<String> {
         let user = principal.user_id()?;
         let checked = self.accounts().check(user, self.max, self.per_user_max, Instant::now());
         checked.err().map(|refusal| self.explain(refusal))

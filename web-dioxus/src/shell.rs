@@ -58,11 +58,11 @@ pub(crate) fn unavailable(assets: &Assets, status: StatusCode) -> Response {
 
 /// The sign-in form.
 pub(crate) struct LoginPage<'a> {
-    /// Where to go on to.
+    /// Page that follows the sign-in.
     pub(crate) next: &'a str,
-    /// What was typed before.
+    /// Name that was typed before.
     pub(crate) username: &'a str,
-    /// Why it did not work.
+    /// Error of the last attempt.
     pub(crate) error: Option<&'a str>,
 }
 

@@ -166,7 +166,7 @@ pub(crate) async fn check(State(dashboard): State<Arc<Dashboard>>, request_origi
     match principal(&dashboard, request_origin, &headers).await {
         Ok(principal) => {
             // A refused upgrade tells a browser nothing, so it is told here.
-            let (status, text) = match dashboard.sessions.in_the_way(&principal) {
+            let (status, text) = match dashboard.sessions.refusal(&principal) {
                 Some(limit) => (StatusCode::TOO_MANY_REQUESTS, limit),
                 None => (StatusCode::OK, dashboard.build_id.clone()),
             };

@@ -1,6 +1,6 @@
 //! Transport of one open page: a VirtualDom and the socket to its browser.
 //!
-//! What changed goes out as binary frames, first byte 1; events come in as JSON
+//! Changes go out as binary frames, first byte 1; events come in as JSON
 //! text. Nothing is ever evaluated on either side.
 
 use std::any::Any;

@@ -12,7 +12,7 @@ const WAITING_MAX: usize = 8;
 /// Lifetime of a waiting file.
 const WAITS: Duration = Duration::from_secs(60);
 
-struct Waiting {
+struct PendingUpload {
     user: UserId,
     file: Arc<[u8]>,
     since: Instant,
@@ -20,7 +20,7 @@ struct Waiting {
 
 /// Uploaded files not yet taken by their page.
 #[derive(Default)]
-pub(crate) struct Uploads(Mutex<HashMap<String, Waiting>>);
+pub(crate) struct Uploads(Mutex<HashMap<String, PendingUpload>>);
 
 impl Uploads {
     /// Stores a file of `user` temporarily, in place of an earlier one; `None` when too many wait.
@@ -31,7 +31,7 @@ impl Uploads {
         if waiting.len() >= WAITING_MAX {
             return None;
         }
-        waiting.insert(id, Waiting { user, file: file.into(), since: now });
+        waiting.insert(id, PendingUpload { user, file: file.into(), since: now });
         Some(())
     }
 

@@ -25,21 +25,21 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct CacheIndex {
-    files: HashMap<ApkId, Held>,
+    files: HashMap<ApkId, CachedFile>,
     /// Downloads under way, with their outcomes.
     coming: HashMap<ApkId, watch::Receiver<Option<bool>>>,
     /// Counts uses.
     clock: u64,
 }
 
-struct Held {
+struct CachedFile {
     size: u64,
     used: u64,
 }
 
 /// The file that is wanted.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct RequestedFile {
     pub(super) apk: ApkId,
     pub(super) sha256: String,
     pub(super) size: u64,
@@ -60,7 +60,7 @@ impl Cache {
         let mut index = CacheIndex::default();
         for (_, id, size) in left {
             index.clock += 1;
-            index.files.insert(id, Held { size, used: index.clock });
+            index.files.insert(id, CachedFile { size, used: index.clock });
         }
         let cache = Self { folder, limit_bytes, index: Mutex::new(index), fetches: Semaphore::new(FETCHES_MAX) };
         cache.evict(None);
@@ -71,7 +71,12 @@ impl Cache {
     ///
     /// # Errors
     /// Overloaded when it did not come within `patience`, though it may come later; unavailable when it cannot be had.
-    pub(super) async fn file(self: &Arc<Self>, objects: &Arc<Objects>, wanted: Wanted, patience: Duration) -> Result<File, ServiceError> {
+    pub(super) async fn file(
+        self: &Arc<Self>,
+        objects: &Arc<Objects>,
+        wanted: RequestedFile,
+        patience: Duration,
+    ) -> Result<File, ServiceError> {
         let path = self.path(wanted.apk);
         if self.touch(wanted.apk)
             && let Ok(file) = File::open(&path).await
@@ -100,7 +105,7 @@ impl Cache {
         let _ = std::fs::remove_file(self.path(apk));
     }
 
-    fn fetch(self: &Arc<Self>, objects: &Arc<Objects>, wanted: Wanted) -> watch::Receiver<Option<bool>> {
+    fn fetch(self: &Arc<Self>, objects: &Arc<Objects>, wanted: RequestedFile) -> watch::Receiver<Option<bool>> {
         let mut index = self.lock();
         if let Some(coming) = index.coming.get(&wanted.apk) {
             return coming.clone();
@@ -119,7 +124,7 @@ impl Cache {
         coming
     }
 
-    async fn fetched(&self, objects: &Objects, wanted: &Wanted) -> Result<(), ServiceError> {
+    async fn fetched(&self, objects: &Objects, wanted: &RequestedFile) -> Result<(), ServiceError> {
         let _turn = self.fetches.acquire().await.map_err(|_| ServiceError::Unavailable)?;
         let mut file = Incoming::begin(&self.folder).await.map_err(disk)?;
         objects.apk(wanted.apk, &mut file, wanted.size).await?;
@@ -135,7 +140,7 @@ impl Cache {
         let mut index = self.lock();
         index.clock += 1;
         let used = index.clock;
-        index.files.insert(apk, Held { size, used });
+        index.files.insert(apk, CachedFile { size, used });
         drop(index);
         self.evict(Some(apk));
     }

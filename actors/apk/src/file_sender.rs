@@ -67,7 +67,7 @@ pub fn send_file(
 /// Rate limiter of all downloads together.
 pub struct RateLimiter {
     bytes_per_second: u64,
-    /// When everything reserved so far will have been sent.
+    /// Time at which everything reserved so far will have been sent.
     free_at: Mutex<Instant>,
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Incoming {
 }
 
 /// The whole file, closed; removed when this is dropped, unless it was moved.
-pub(super) struct Whole {
+pub(super) struct CompleteFile {
     path: PathBuf,
     /// SHA-256, hex.
     pub(super) sha256: String,
@@ -45,17 +45,17 @@ impl Incoming {
     }
 
     /// Closes it once all of it is on the disk.
-    pub(super) async fn finish(mut self) -> std::io::Result<Whole> {
+    pub(super) async fn finish(mut self) -> std::io::Result<CompleteFile> {
         self.file.flush().await?;
         self.file.sync_all().await?;
         let sha256 = hex::encode(std::mem::take(&mut self.digest).finalize());
         // From here on the other removes it.
         let path = std::mem::take(&mut self.path);
-        Ok(Whole { path, sha256, size: self.size })
+        Ok(CompleteFile { path, sha256, size: self.size })
     }
 }
 
-impl Whole {
+impl CompleteFile {
     /// Path.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -68,7 +68,7 @@ impl Drop for Incoming {
     }
 }
 
-impl Drop for Whole {
+impl Drop for CompleteFile {
     fn drop(&mut self) {
         remove(&self.path);
     }

@@ -31,9 +31,9 @@ use domain::{ApkId, ApkUploadId, Invalid, ServiceError, Timestamp};
 use secrecy::SecretBox;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use cache::{Cache, Wanted};
+use cache::{Cache, RequestedFile};
 use file_sender::{RateLimiter, send_file};
-use incoming::{Incoming, Whole};
+use incoming::{CompleteFile, Incoming};
 use objects::{Objects, disk, part_name};
 use reader::ApkFacts;
 pub use settings::ApkSettings;
@@ -57,7 +57,7 @@ pub struct ApkLibrary {
 
 /// An APK of which some bytes can be sent.
 pub struct LibraryFile {
-    /// What is on record of it.
+    /// Record of the APK.
     pub apk: Apk,
     file: tokio::fs::File,
     permit: OwnedSemaphorePermit,
@@ -133,7 +133,7 @@ impl ApkLibrary {
         let file = match self.objects.local(apk.id) {
             Some(path) => tokio::fs::File::open(path).await.map_err(disk)?,
             None => {
-                let wanted = Wanted { apk: apk.id, sha256: apk.sha256.clone(), size: apk.size_bytes.unsigned_abs() };
+                let wanted = RequestedFile { apk: apk.id, sha256: apk.sha256.clone(), size: apk.size_bytes.unsigned_abs() };
                 self.cache.file(&self.objects, wanted, stall_timeout).await?
             }
         };
@@ -230,7 +230,7 @@ impl ApkLibrary {
 pub struct IncomingFile(Incoming);
 
 /// A file that came in, whole.
-pub struct UploadedFile(Whole);
+pub struct UploadedFile(CompleteFile);
 
 impl IncomingFile {
     /// Bytes so far.

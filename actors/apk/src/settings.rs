@@ -8,13 +8,13 @@ use secrecy::SecretString;
 /// The APK library.
 #[derive(Debug, Clone)]
 pub struct ApkSettings {
-    /// How devices reach the server, without a slash at the end.
+    /// URL of the server for devices, without a slash at the end.
     pub base_url: String,
     /// Storage of files: a folder, or the URL of an object store.
     pub store_url: String,
     /// Options of an object store, under the names of its environment variables in small letters.
     pub store_options: Vec<(String, SecretString)>,
-    /// What this node keeps for itself: files that come in, and those of a store that is far away.
+    /// Folder of this node's own files: files that come in, and those of a store that is far away.
     pub cache_dir: PathBuf,
     /// Most of the latter.
     pub cache_max_bytes: u64,
@@ -28,7 +28,7 @@ pub struct ApkSettings {
     pub upload_kept: chrono::TimeDelta,
     /// Most downloads at a time.
     pub downloads_max: usize,
-    /// How fast one node sends all files together; 0: as fast as it goes.
+    /// Rate at which one node sends all files together; 0: unlimited.
     pub download_bytes_per_second: u64,
     /// Life of a download address.
     pub download_url_life: chrono::TimeDelta,

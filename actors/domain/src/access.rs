@@ -212,7 +212,7 @@ pub struct Origin {
     pub request_id: Option<String>,
 }
 
-/// Who a service acts for.
+/// Caller on whose behalf a service acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// A signed-in person.

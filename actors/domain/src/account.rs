@@ -68,8 +68,8 @@ pub fn checked_username(username: &str) -> Result<String, Invalid> {
 }
 
 /// Stored form of a user agent: printable and bounded.
-pub fn kept_user_agent(told: &str) -> Option<String> {
-    let kept: String = told.trim().chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX_CHARS).collect();
+pub fn kept_user_agent(reported: &str) -> Option<String> {
+    let kept: String = reported.trim().chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX_CHARS).collect();
     (!kept.is_empty()).then_some(kept)
 }
 

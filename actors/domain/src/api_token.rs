@@ -36,7 +36,7 @@ pub struct ApiTokenGrant {
     pub expires_at: Timestamp,
 }
 
-/// Why a request for a token is refused.
+/// Reason for refusing a request for a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiTokenError {
     /// A value breaks its limits.

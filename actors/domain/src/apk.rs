@@ -17,7 +17,7 @@ pub const SIGNERS_MAX: usize = 16;
 pub const NOTES_MAX_CHARS: usize = 4000;
 /// Longest note of a managed package, in characters.
 pub const PACKAGE_NOTE_MAX_CHARS: usize = 500;
-/// What is said of a package that is not managed, between its name and the signers.
+/// Text about an unmanaged package, between its name and the signers.
 const UNKNOWN_PACKAGE: &str = "is not a managed package: not allowed yet. This file is signed by ";
 /// How many uses are named where there are many.
 const USES_NAMED: usize = 5;
@@ -122,7 +122,7 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
-/// Why an upload is refused.
+/// Reason for refusing an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The package is not managed.
@@ -238,7 +238,7 @@ pub struct ApkUse {
     pub name: String,
 }
 
-/// Why an APK cannot be deleted; `None`: it is unused.
+/// Reason why an APK cannot be deleted; `None`: it is unused.
 pub fn in_use(uses: &[ApkUse]) -> Option<String> {
     if uses.is_empty() {
         return None;
@@ -251,7 +251,7 @@ pub fn in_use(uses: &[ApkUse]) -> Option<String> {
 
 /// APK, as far as retention depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct RetentionCandidate {
     /// Id.
     pub id: ApkId,
     /// Package.
@@ -263,11 +263,11 @@ pub struct Kept {
 }
 
 /// APKs to delete by retention: of each package those older than its newest `versions`, unless in use. 0 keeps all.
-pub fn superfluous(apks: &[Kept], versions: usize) -> Vec<ApkId> {
+pub fn superfluous(apks: &[RetentionCandidate], versions: usize) -> Vec<ApkId> {
     if versions == 0 {
         return Vec::new();
     }
-    let mut by_package: HashMap<&str, Vec<&Kept>> = HashMap::new();
+    let mut by_package: HashMap<&str, Vec<&RetentionCandidate>> = HashMap::new();
     for apk in apks {
         by_package.entry(&apk.package).or_default().push(apk);
     }

@@ -17,7 +17,7 @@ pub use action::{AuditAction, AuditSubject};
 pub const GENESIS: Hash = [0; 32];
 /// Longest value of a search, in characters.
 const SEARCH_MAX_CHARS: usize = 200;
-/// How far from its place an entry is looked for that is not where it was written.
+/// Largest distance at which the original place of a moved entry is looked for.
 const MOVED_WITHIN: i64 = 1000;
 
 /// SHA-256.
@@ -77,7 +77,7 @@ pub enum Target {
     Node(String),
     /// Anything else.
     Other {
-        /// What kind of thing, in one lower-case word or two joined by `_`.
+        /// Kind of thing: one lower-case word, or two joined by `_`.
         kind: &'static str,
         /// Id.
         id: Option<String>,
@@ -249,7 +249,7 @@ pub enum Problem {
     /// The entry was moved.
     #[error("entry {seq} is out of order: it was written as {written_as}")]
     Moved {
-        /// Where it is.
+        /// Sequence number under which it is stored.
         seq: i64,
         /// Sequence number under which it was written.
         written_as: i64,
@@ -277,7 +277,7 @@ pub enum Problem {
     /// The entry of the expected head is missing.
     #[error("entry {expected} is expected, but {newest} is the newest")]
     ExpectedMissing {
-        /// What was noted.
+        /// Hash that was noted.
         expected: i64,
         /// The newest entry.
         newest: i64,

@@ -37,7 +37,7 @@ pub struct DeviceRecord {
     pub deleted_at: Option<Timestamp>,
 }
 
-/// Why a device is refused.
+/// Reason for refusing a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The device does not exist.

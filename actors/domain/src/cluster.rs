@@ -13,7 +13,7 @@ pub struct ShardMoves {
     pub reason: String,
     /// Number of shards.
     pub shards: i64,
-    /// When the last of them moved.
+    /// Time of the last move.
     pub at: Timestamp,
 }
 

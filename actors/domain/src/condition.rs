@@ -49,16 +49,16 @@ pub struct Occurrence {
     pub after: Option<String>,
 }
 
-/// What the device is like now, if that differs from what is stored, and what has happened in
+/// The condition of the device now, if it differs from the stored one, and the events in
 /// between. What a device does not tell is taken to be as it was.
 pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy) -> Option<(Condition, Vec<Occurrence>)> {
     if device.lifecycle == Lifecycle::Deleted {
         return None;
     }
     let (Some(last), Some(seen)) = (device.last.as_deref(), device.last_seen_at) else { return None };
-    let told = &last.telemetry;
+    let reported = &last.telemetry;
     let online = device.connectivity == Connectivity::Online;
-    let low_battery = match told.battery_pct {
+    let low_battery = match reported.battery_pct {
         Some(pct) if recorded.low_battery => pct < policy.low_battery_pct.saturating_add(BATTERY_RECOVERY_PCT).min(100),
         Some(pct) => pct < policy.low_battery_pct,
         None => recorded.low_battery,
@@ -69,16 +69,16 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         AppStatus::Unknown => recorded.app_down,
     };
     let app_package = device.monitored.as_ref().map(|app| app.package.as_str());
-    let app_version = app_package.and_then(|package| told.watched(package)?.version_name.as_deref());
+    let app_version = app_package.and_then(|package| reported.watched(package)?.version_name.as_deref());
     // Of another app than the one that is monitored now, a version says nothing.
     let app_version_before = recorded.app_version.as_deref().filter(|_| recorded.app_package.as_deref() == app_package);
 
     let mut occurrences = Vec::new();
     let mut happened = |at, kind, before: Option<String>, after: Option<String>| occurrences.push(Occurrence { at, kind, before, after });
-    let rebooted_by_id = differs(recorded.boot_id.as_deref(), told.boot_id.as_deref());
+    let rebooted_by_id = differs(recorded.boot_id.as_deref(), reported.boot_id.as_deref());
     // Where boots have names, an uptime that steps back is no proof.
-    if rebooted_by_id || (device.rebooted && told.boot_id.is_none()) {
-        happened(last.received_at, EventKind::Rebooted, None, told.uptime_s.map(|seconds| seconds.to_string()));
+    if rebooted_by_id || (device.rebooted && reported.boot_id.is_none()) {
+        happened(last.received_at, EventKind::Rebooted, None, reported.uptime_s.map(|seconds| seconds.to_string()));
     }
     if recorded.online != online {
         match online {
@@ -86,12 +86,17 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
             false => happened(seen + policy.offline_after, EventKind::WentOffline, None, None),
         }
     }
-    if differs(recorded.agent_version.as_deref(), told.app_version.as_deref())
-        || differs(recorded.agent_version_code, told.agent_version_code)
+    if differs(recorded.agent_version.as_deref(), reported.app_version.as_deref())
+        || differs(recorded.agent_version_code, reported.agent_version_code)
     {
         let version = |name: Option<&str>, code: Option<i64>| name.map(str::to_owned).or_else(|| code.map(|code| code.to_string()));
         let before = version(recorded.agent_version.as_deref(), recorded.agent_version_code);
-        happened(last.received_at, EventKind::AgentVersionChanged, before, version(told.app_version.as_deref(), told.agent_version_code));
+        happened(
+            last.received_at,
+            EventKind::AgentVersionChanged,
+            before,
+            version(reported.app_version.as_deref(), reported.agent_version_code),
+        );
     }
     if differs(app_version_before, app_version) {
         let (before, after) = (app_version_before.map(str::to_owned), app_version.map(str::to_owned));
@@ -99,14 +104,14 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
     }
     if recorded.low_battery != low_battery {
         let kind = if low_battery { EventKind::LowBatteryBegan } else { EventKind::LowBatteryEnded };
-        happened(last.received_at, kind, None, told.battery_pct.map(|pct| pct.to_string()));
+        happened(last.received_at, kind, None, reported.battery_pct.map(|pct| pct.to_string()));
     }
     if recorded.app_down != app_down {
         happened(last.received_at, if app_down { EventKind::AppDownBegan } else { EventKind::AppDownEnded }, None, None);
     }
-    let first_told = takes_over(recorded.boot_id.as_deref(), told.boot_id.as_deref())
-        || takes_over(recorded.agent_version.as_deref(), told.app_version.as_deref())
-        || takes_over(recorded.agent_version_code, told.agent_version_code)
+    let first_told = takes_over(recorded.boot_id.as_deref(), reported.boot_id.as_deref())
+        || takes_over(recorded.agent_version.as_deref(), reported.app_version.as_deref())
+        || takes_over(recorded.agent_version_code, reported.agent_version_code)
         || takes_over(app_version_before, app_version);
     if occurrences.is_empty() && !first_told {
         return None;
@@ -119,9 +124,9 @@ pub fn compare(recorded: &Condition, device: &DeviceState, policy: &DevicePolicy
         online,
         low_battery,
         app_down,
-        boot_id: told.boot_id.clone().or_else(|| recorded.boot_id.clone()),
-        agent_version: told.app_version.clone().or_else(|| recorded.agent_version.clone()),
-        agent_version_code: told.agent_version_code.or(recorded.agent_version_code),
+        boot_id: reported.boot_id.clone().or_else(|| recorded.boot_id.clone()),
+        agent_version: reported.app_version.clone().or_else(|| recorded.agent_version.clone()),
+        agent_version_code: reported.agent_version_code.or(recorded.agent_version_code),
         app_package,
         app_version,
     };
@@ -183,30 +188,30 @@ mod tests {
     #[test]
     fn each_difference_is_its_event() {
         let online = Condition { online: true, ..Condition::default() };
-        let told = |telemetry| device(telemetry, 1);
-        assert_eq!(kinds(&Condition::default(), &told(Telemetry::default())), ["came_online"]);
-        assert_eq!(kinds(&online, &told(Telemetry::default())), [""; 0]);
+        let reported = |telemetry| device(telemetry, 1);
+        assert_eq!(kinds(&Condition::default(), &reported(Telemetry::default())), ["came_online"]);
+        assert_eq!(kinds(&online, &reported(Telemetry::default())), [""; 0]);
         assert_eq!(kinds(&online, &device(Telemetry::default(), 900)), ["went_offline"]);
-        let battery = |pct| told(Telemetry { battery_pct: Some(pct), ..Default::default() });
+        let battery = |pct| reported(Telemetry { battery_pct: Some(pct), ..Default::default() });
         assert_eq!(kinds(&online, &battery(19)), ["low_battery_began"]);
         let low = Condition { low_battery: true, ..online.clone() };
         assert_eq!(kinds(&low, &battery(24)), [""; 0], "hardly risen");
         assert_eq!(kinds(&low, &battery(25)), ["low_battery_ended"]);
-        assert_eq!(kinds(&online, &told(Telemetry { app_running: Some(false), ..Default::default() })), ["app_down_began"]);
+        assert_eq!(kinds(&online, &reported(Telemetry { app_running: Some(false), ..Default::default() })), ["app_down_began"]);
         let down = Condition { app_down: true, ..online.clone() };
-        assert_eq!(kinds(&down, &told(Telemetry::default())), [""; 0], "it does not tell");
-        assert_eq!(kinds(&down, &told(Telemetry { app_running: Some(true), ..Default::default() })), ["app_down_ended"]);
-        let boot = |id: &str| told(Telemetry { boot_id: Some(id.into()), ..Default::default() });
+        assert_eq!(kinds(&down, &reported(Telemetry::default())), [""; 0], "it does not tell");
+        assert_eq!(kinds(&down, &reported(Telemetry { app_running: Some(true), ..Default::default() })), ["app_down_ended"]);
+        let boot = |id: &str| reported(Telemetry { boot_id: Some(id.into()), ..Default::default() });
         let (first, none) = compare(&online, &boot("a"), &POLICY).unwrap();
         assert_eq!((first.boot_id.as_deref(), none.len()), (Some("a"), 0), "the first boot is no reboot");
         assert_eq!(kinds(&first, &boot("b")), ["rebooted"]);
-        assert_eq!(kinds(&online, &DeviceState { rebooted: true, ..told(Telemetry::default()) }), ["rebooted"]);
+        assert_eq!(kinds(&online, &DeviceState { rebooted: true, ..reported(Telemetry::default()) }), ["rebooted"]);
         let agent = Condition { agent_version: Some("1.4".into()), ..online.clone() };
-        let (_, events) = compare(&agent, &told(Telemetry { app_version: Some("1.5".into()), ..Default::default() }), &POLICY).unwrap();
+        let (_, events) = compare(&agent, &reported(Telemetry { app_version: Some("1.5".into()), ..Default::default() }), &POLICY).unwrap();
         assert_eq!((events[0].before.as_deref(), events[0].after.as_deref()), (Some("1.4"), Some("1.5")));
         let apps = vec![WatchedApp { package: "a.b".into(), installed: None, version_name: Some("2".into()), version_code: None }];
         let app = Condition { app_package: Some("a.b".into()), app_version: Some("1".into()), ..online };
-        let told_apps = told(Telemetry { apps, ..Default::default() });
+        let told_apps = reported(Telemetry { apps, ..Default::default() });
         assert_eq!(kinds(&app, &told_apps), ["app_version_changed"]);
         let another = Condition { app_package: Some("a.c".into()), ..app.clone() };
         let (next, events) = compare(&another, &told_apps, &POLICY).unwrap();

@@ -65,7 +65,7 @@ pub struct Counter {
 impl Counter {
     /// Counts a device.
     pub fn add(&mut self, view: &DeviceView) {
-        let told = view.last.as_deref().map(|last| &last.telemetry);
+        let reported = view.last.as_deref().map(|last| &last.telemetry);
         self.devices += 1;
         match view.battery_pct() {
             Some(pct) => self.battery[BATTERY_BANDS_PCT.iter().rposition(|from| pct >= *from).unwrap_or(0)] += 1,
@@ -73,10 +73,11 @@ impl Counter {
         }
         count(&mut self.agent_versions, view.app_version());
         // `package version`: versions of different apps have nothing in common.
-        let app = told.and_then(|told| told.apps.iter().find_map(|app| Some(format!("{} {}", app.package, app.version_name.as_ref()?))));
+        let app = reported
+            .and_then(|reported| reported.apps.iter().find_map(|app| Some(format!("{} {}", app.package, app.version_name.as_ref()?))));
         count(&mut self.app_versions, app.as_deref());
-        count(&mut self.android_versions, told.and_then(|told| told.android_version.as_deref()));
-        count(&mut self.transports, told.and_then(|told| told.transport).map(Transport::as_str));
+        count(&mut self.android_versions, reported.and_then(|reported| reported.android_version.as_deref()));
+        count(&mut self.transports, reported.and_then(|reported| reported.transport).map(Transport::as_str));
         count(&mut self.models, view.model());
     }
 

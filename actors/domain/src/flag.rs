@@ -58,7 +58,7 @@ impl Flags {
         flags
     }
 
-    /// Why deployments are blocked, if they are.
+    /// Reason for blocking deployments, if they are blocked.
     pub fn blocked(self) -> Option<BlockReason> {
         if self.kill_switch {
             return Some(BlockReason::KillSwitch);
@@ -74,7 +74,7 @@ pub struct FlagSetting {
     pub name: String,
     /// On or off.
     pub enabled: bool,
-    /// Who changed the flag last.
+    /// Account that changed the flag last.
     pub updated_by: String,
     /// Time of the last change.
     pub updated_at: Timestamp,

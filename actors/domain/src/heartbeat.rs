@@ -34,7 +34,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Places telemetry in its bucket.
     pub fn new(device_id: DeviceId, device_time: Option<Timestamp>, telemetry: Telemetry, received_at: Timestamp) -> Self {
-        let believed = device_time.filter(|told| is_believable(*told, received_at));
+        let believed = device_time.filter(|reported| is_believable(*reported, received_at));
         Self {
             device_id,
             bucket_at: bucket_start(believed.unwrap_or(received_at)),
@@ -47,8 +47,8 @@ impl Heartbeat {
 }
 
 /// Whether a device's clock lies within [now - 7 days, now + 5 min].
-pub fn is_believable(told: Timestamp, now: Timestamp) -> bool {
-    told >= now - CLOCK_LAG_MAX && told <= now + CLOCK_LEAD_MAX
+pub fn is_believable(reported: Timestamp, now: Timestamp) -> bool {
+    reported >= now - CLOCK_LAG_MAX && reported <= now + CLOCK_LEAD_MAX
 }
 
 /// Start of the 10-second bucket that `at` lies in.
@@ -80,25 +80,25 @@ mod tests {
         #[test]
         fn whatever_the_device_clock_the_bucket_is_within_the_believable_range(told_ms in any::<i32>(), scale in 0i64..100_000) {
             let now = at(1_780_000_000_000);
-            let told = now + TimeDelta::milliseconds(i64::from(told_ms) * scale / 100);
-            let heartbeat = Heartbeat::new(id(), Some(told), Telemetry::default(), now);
+            let reported = now + TimeDelta::milliseconds(i64::from(told_ms) * scale / 100);
+            let heartbeat = Heartbeat::new(id(), Some(reported), Telemetry::default(), now);
             prop_assert!(heartbeat.bucket_at >= bucket_start(now - CLOCK_LAG_MAX) && heartbeat.bucket_at <= now + CLOCK_LEAD_MAX);
-            prop_assert_eq!(heartbeat.clock_rejected, !is_believable(told, now));
+            prop_assert_eq!(heartbeat.clock_rejected, !is_believable(reported, now));
         }
     }
 
     #[test]
     fn the_edges_of_the_believable_range() {
         let now = at(1_780_000_000_000);
-        for (told, rejected) in [
+        for (reported, rejected) in [
             (now - CLOCK_LAG_MAX, false),
             (now - CLOCK_LAG_MAX - TimeDelta::milliseconds(1), true),
             (now + CLOCK_LEAD_MAX, false),
             (now + CLOCK_LEAD_MAX + TimeDelta::milliseconds(1), true),
         ] {
-            let heartbeat = Heartbeat::new(id(), Some(told), Telemetry::default(), now);
-            assert_eq!(heartbeat.clock_rejected, rejected, "{told}");
-            assert_eq!(heartbeat.bucket_at, bucket_start(if rejected { now } else { told }));
+            let heartbeat = Heartbeat::new(id(), Some(reported), Telemetry::default(), now);
+            assert_eq!(heartbeat.clock_rejected, rejected, "{reported}");
+            assert_eq!(heartbeat.bucket_at, bucket_start(if rejected { now } else { reported }));
         }
         assert!(!Heartbeat::new(id(), None, Telemetry::default(), now).clock_rejected);
     }

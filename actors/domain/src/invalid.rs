@@ -1,4 +1,4 @@
-//! Why a value was refused, in words that name the field and the limit.
+//! Reason for refusing a value, in words that name the field and the limit.
 
 use std::fmt::Display;
 

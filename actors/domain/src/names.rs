@@ -38,7 +38,7 @@ macro_rules! named {
             $vis const ALL: [Self; <Self as strum::VariantArray>::VARIANTS.len()] =
                 $crate::names::all(<Self as strum::VariantArray>::VARIANTS);
 
-            /// Its name.
+            /// Name.
             $vis fn as_str(self) -> &'static str {
                 self.into()
             }

@@ -199,7 +199,7 @@ impl ParamSpec {
         self.default.map_or_else(|| self.preset.to_owned(), |default| default.to_string())
     }
 
-    /// What a value of this kind is.
+    /// Description of a value of this kind.
     pub fn expected(&self) -> String {
         match self.kind {
             ParamKind::Integer { .. } => "a whole number".to_owned(),

@@ -108,7 +108,7 @@ fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// How much a node should have a shard: SplitMix64 of both.
+/// Rendezvous weight of a node for a shard: SplitMix64 of both.
 fn score(name: u64, shard: usize) -> u64 {
     let mut z = name ^ (shard as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -14,7 +14,7 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// Whose requests count together: an IPv4 address, or the /64 network of an IPv6 one, since its
+/// Key under which requests count together: an IPv4 address, or the /64 network of an IPv6 one, since its
 /// hosts choose the other half themselves (RFC 4291, section 2.5.1).
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -11,7 +11,7 @@ pub const JITTER_PCT: u32 = 10;
 /// State of one reconciler at one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReconcilerStatus {
-    /// Its name, the same at every node.
+    /// Name, the same at every node.
     pub name: String,
     /// Whether one node runs it for the whole cluster; otherwise every node runs its own.
     pub per_cluster: bool,

@@ -57,7 +57,7 @@ pub enum UpdateAnswer {
 }
 
 impl UpdateAnswer {
-    /// Its name in the API and in metrics.
+    /// Name in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -94,7 +94,7 @@ pub fn updates_from(version_code: i64, promoted: &[PromotedBuild]) -> Vec<Promot
     newer
 }
 
-/// What becomes of a build.
+/// Changes of a build's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum BuildState {
@@ -156,13 +156,13 @@ pub enum UpdateEvent {
     Installed,
     /// It could not be downloaded or installed.
     Failed,
-    /// What was downloaded is not what was offered: wrong digest or signer.
+    /// The downloaded file is not the offered one: wrong digest or signer.
     VerifyFailed,
 }
 
 named!(pub UpdateEvent, parse -> Result);
 
-/// When a build is taken out of circulation by itself.
+/// Limits of the automatic halt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HaltPolicy {
     /// So many devices that could not verify it are enough; at least 1.
@@ -173,7 +173,7 @@ pub struct HaltPolicy {
     pub min_count: i64,
 }
 
-/// What devices told since the build was promoted last; each device counts once for each.
+/// Reports of devices since the build was promoted last; each device counts once for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RolloutResults {
     /// Devices that installed it.
@@ -198,7 +198,7 @@ impl RolloutResults {
     }
 }
 
-/// Why a build was taken out of circulation by itself.
+/// Reason for an automatic halt of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum HaltReason {

@@ -1,4 +1,4 @@
-//! Why a service refused or failed; `node` maps it to HTTP in one place.
+//! Errors of services; `node` maps them to HTTP in one place.
 
 use crate::Invalid;
 use crate::access::Forbidden;

@@ -44,7 +44,7 @@ pub fn shard_of_deployment(id: DeploymentId) -> ShardId {
     shard_of_id(id.0)
 }
 
-/// What runs once per cluster is placed by its name, in the same way.
+/// The shard of work that runs once per cluster, by its name.
 pub fn shard_of_name(name: &str) -> ShardId {
     shard_of_text(name)
 }

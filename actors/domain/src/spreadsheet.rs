@@ -4,7 +4,7 @@
 use crate::Invalid;
 use crate::edit::{DevicePatch, LabelChange};
 
-/// What makes a spreadsheet take a cell for a formula when it comes first (OWASP, "CSV Injection"),
+/// Characters that make a spreadsheet take a cell for a formula when they come first (OWASP, "CSV Injection"),
 /// with the full-width forms that some take for the same.
 const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 /// Makes a cell plain text.
@@ -72,13 +72,13 @@ pub fn split(cell: &str) -> Vec<String> {
 pub struct ImportCells<'a> {
     /// Identity of the device.
     pub id: Option<&'a str>,
-    /// Its alias: the new one next to an id, else the one that it has.
+    /// Alias: the new one next to an id, else the one that it has.
     pub alias: Option<&'a str>,
-    /// Its new alias, where the alias says which device is meant.
+    /// New alias, where the alias says which device is meant.
     pub new_alias: Option<&'a str>,
-    /// Its tags.
+    /// Tags.
     pub tags: Option<&'a str>,
-    /// Its groups.
+    /// Groups.
     pub groups: Option<&'a str>,
 }
 

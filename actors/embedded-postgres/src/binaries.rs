@@ -12,7 +12,7 @@ use super::{Deadline, EmbeddedError, blocking};
 const OLDEST_MAJOR: u32 = 15;
 /// The programs we need, the one with the version first.
 const PROGRAMS: [&str; 3] = ["postgres", "initdb", "pg_ctl"];
-/// Where distributions put server programs: parent folder, beginning of the version's folder
+/// Places where distributions put server programs: parent folder, beginning of the version's folder
 /// name, and the rest of the path (Debian; RPMs of postgresql.org; Alpine).
 const INSTALLS: [(&str, &str, &str); 3] =
     [("/usr/lib/postgresql", "", "bin"), ("/usr", "pgsql-", "bin"), ("/usr/libexec", "postgresql", "")];

@@ -25,16 +25,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const PID_FILE_FILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a server told to go without a checkpoint may take.
 const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(20);
-/// What `pg_ctl` may take on top of the time it waits for the server.
+/// Time `pg_ctl` may take on top of its wait for the server.
 const PG_CTL_OVERHEAD: Duration = Duration::from_secs(5);
 /// The log is cut when it gets longer.
 const LOG_LIMIT_BYTES: u64 = 10 * 1024 * 1024;
-/// How much of the log an error shows.
+/// Length of the log excerpt in an error.
 const LOG_TAIL_BYTES: u64 = 4096;
 const LOG_TAIL_LINES: usize = 15;
 /// The folders an interrupted `initdb` leaves begin with this; a number follows.
 const INIT_PREFIX: &str = "data.init.";
-/// What a server writes while processes of a killed predecessor are still on their way out.
+/// Log line of a server while processes of a killed predecessor are still ending.
 const PREDECESSOR_LEAVING: &str = "pre-existing shared memory block";
 
 /// A cluster and the programs that run it.
@@ -44,7 +44,7 @@ pub(super) struct Cluster {
     binaries: Binaries,
 }
 
-/// What a lock file such as `postmaster.pid` tells about the server.
+/// State of the server according to a lock file such as `postmaster.pid`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// There is no server, though a leftover file may say otherwise, which PostgreSQL sorts out.
@@ -55,7 +55,7 @@ pub(super) enum State {
     Empty,
     /// The server is up or on its way up or down.
     Running {
-        /// Where its socket is.
+        /// Folder of its socket.
         socket_dir: PathBuf,
         /// Whether it takes connections.
         ready: bool,

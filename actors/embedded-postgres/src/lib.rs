@@ -54,12 +54,12 @@ const USER: &str = "nexmdm";
 const DATABASE: &str = "nexmdm";
 /// Only names the socket file (`.s.PGSQL.5432`); no TCP port is opened.
 const PORT: u16 = 5432;
-/// Where the cluster goes when its server user cannot enter the data folder.
+/// Folder of the cluster when its server user cannot enter the data folder.
 const CLUSTERS_ROOT: &str = "/var/lib/nexmdm";
 /// How often the size of the server's log is looked at.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Where the private server lives and how it is to run.
+/// Folders and settings of the private server.
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
     /// The node's data folder; made when missing.
@@ -109,7 +109,7 @@ impl Default for ServerSettings {
     }
 }
 
-/// How to reach the server's database.
+/// Connection settings of the server's database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The folder with the server's Unix socket: under the data folder, or a private folder under
@@ -145,7 +145,7 @@ impl Connection {
     }
 }
 
-/// What [`EmbeddedPostgres::stop`] did.
+/// Outcome of [`EmbeddedPostgres::stop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopOutcome {
     /// The server is down.
@@ -154,7 +154,7 @@ pub enum StopOutcome {
     OthersRemain,
 }
 
-/// Why the private server could not be found, started or stopped.
+/// Error in finding, starting or stopping the private server.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// No usable server programs; `looked_at` says what was there instead.
@@ -175,7 +175,7 @@ pub enum EmbeddedError {
     BinDirUnusable {
         /// The configured folder.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// Problem with it.
         reason: String,
     },
     /// We are root and there is no ordinary user to run the server as.
@@ -206,7 +206,7 @@ pub enum EmbeddedError {
     ForeignOwner {
         /// The folder.
         path: PathBuf,
-        /// Its owner.
+        /// Owner.
         owner: u32,
     },
     /// A path that has to be written into settings and URLs is not UTF-8.
@@ -224,11 +224,11 @@ pub enum EmbeddedError {
     /// A file operation failed.
     #[error("cannot {action} {}: {reason}", .path.display())]
     Io {
-        /// What was tried.
+        /// Operation that was tried.
         action: &'static str,
         /// On which path.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause of the failure.
         reason: io::Error,
     },
     /// One of PostgreSQL's programs could not be started or failed.
@@ -244,7 +244,7 @@ pub enum EmbeddedError {
     /// Something did not happen in time.
     #[error("waited {} s for {what}{log_tail}", .waited.as_secs())]
     TimedOut {
-        /// What was waited for.
+        /// Operation that was waited for.
         what: String,
         /// How long.
         waited: Duration,
@@ -314,7 +314,7 @@ impl EmbeddedPostgres {
         })
     }
 
-    /// How to reach the database.
+    /// Connection settings of the database.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -23,7 +23,7 @@ const ENTER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Folders of the private server, created with the required owners.
 #[derive(Clone, Debug)]
 pub(super) struct ServerPaths {
-    /// What `DATA_DIR/postgres` is or leads to, without links.
+    /// `DATA_DIR/postgres` with links resolved.
     base: PathBuf,
     socket_dir: PathBuf,
     /// User that the server runs as when we are root, else `None`.
@@ -110,12 +110,12 @@ impl ServerPaths {
         Runner { dir: self.base.clone(), user: self.user.clone() }
     }
 
-    /// Who has to own what the server writes, when that is not just us.
+    /// Owner of the files that the server writes, when that is not this process alone.
     pub(super) fn server_owner(&self) -> Option<Owner> {
         self.user.as_ref().map(|user| Owner { uid: user.uid, gid: user.gid })
     }
 
-    /// Who has to own what only we write and the server's group may read.
+    /// Owner of the files that this process alone writes and the server's group may read.
     pub(super) fn shared_owner(&self) -> Option<Owner> {
         self.files_owner.zip(self.server_owner()).map(|(us, server)| Owner { uid: us.uid, gid: server.gid })
     }
@@ -184,7 +184,7 @@ fn canonical_data_dir(data_dir: &Path) -> Result<PathBuf, EmbeddedError> {
     }
 }
 
-/// What `link` leads to, or `None` when there is nothing of that name. A link to nowhere is an
+/// Target of `link`, or `None` when there is nothing of that name. A link to nowhere is an
 /// error, because a disk that is not mounted must not start an empty database.
 fn existing(link: &Path) -> Result<Option<PathBuf>, EmbeddedError> {
     match std::fs::symlink_metadata(link) {

@@ -54,7 +54,7 @@ pub struct ApkVersion {
 
 /// Identity of a file, to notice a change without reading the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
+struct FileIdentity {
     device: u64,
     inode: u64,
     size: u64,
@@ -63,7 +63,7 @@ struct Mark {
     changed_ns: (i64, i64),
 }
 
-impl Mark {
+impl FileIdentity {
     fn of(metadata: &Metadata) -> Self {
         let (modified_ns, changed_ns) = ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
         Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified_ns, changed_ns }
@@ -74,7 +74,7 @@ impl Mark {
 struct Reading {
     file: PathBuf,
     /// `None` when there was no such file.
-    mark: Option<Mark>,
+    mark: Option<FileIdentity>,
     facts: Result<Arc<ApkFacts>, Arc<str>>,
 }
 
@@ -115,12 +115,12 @@ impl AgentApk {
     /// Properties of the file at a location; read again only when it has changed.
     ///
     /// # Errors
-    /// Why it cannot be read, or that it is no APK.
+    /// Reason why it cannot be read, or that it is no APK.
     pub async fn read(&self, location: &ApkLocation) -> Result<Arc<ApkFacts>, Arc<str>> {
         // One at a time: a new file is read once, however many ask for it.
         let mut reading = self.reading.lock().await;
         let metadata = tokio::fs::metadata(&location.file).await;
-        let mark = metadata.as_ref().ok().map(Mark::of);
+        let mark = metadata.as_ref().ok().map(FileIdentity::of);
         if let Some(known) = reading.as_ref().filter(|known| known.file == location.file && known.mark == mark) {
             return known.facts.clone();
         }
@@ -203,9 +203,9 @@ impl ApkDownload {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<(Mark, ApkFacts)> {
+fn read(path: &Path) -> std::io::Result<(FileIdentity, ApkFacts)> {
     let mut file = File::open(path)?;
-    let mark = Mark::of(&file.metadata()?);
+    let mark = FileIdentity::of(&file.metadata()?);
     let mut start = [0; 4];
     let is_zip = file.read_exact(&mut start).is_ok() && start == *b"PK\x03\x04";
     if !is_zip {

@@ -1,4 +1,4 @@
-//! What it takes to enroll devices in the field: the agent's APK, scripts for a laptop, and the
+//! Tools for enrolling devices in the field: the agent's APK, scripts for a laptop, and the
 //! code that a factory-new device scans.
 //!
 //! ```text
@@ -49,9 +49,9 @@ pub const SERVER_URL_MAX_BYTES: usize = 300;
 
 /// Enrollment kit: everything that scripts and QR codes need.
 pub struct EnrollmentKit {
-    /// How devices reach the server, where that is configured.
+    /// URL of the server for devices, where it is configured.
     pub public_url: Option<String>,
-    /// How this node is reached otherwise.
+    /// URL of this node, used otherwise.
     listen_url: String,
     /// The agent's APK.
     pub apk: AgentApk,

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 /// The APK within the data folder.
 const DATA_FOLDER_FILE: &str = "agent/nexmdm-agent.apk";
-/// What `make agent-release` ends in, within a checkout.
+/// Output of `make agent-release` within a checkout.
 const RELEASE_BUILD_FILE: &str = "android-agent/out/nexmdm-agent-release.apk";
-/// What `make agent` ends in, within a checkout.
+/// Output of `make agent` within a checkout.
 const DEBUG_BUILD_FILE: &str = "android-agent/out/nexmdm-agent-debug.apk";
 
-/// How a node gets an APK of the agent: text of a remedy, as a literal so that refusals can be put together from it.
+/// Remedy for a node without an APK of the agent: text, as a literal so that refusals can be put together from it.
 #[macro_export]
 macro_rules! how_to_get_one {
     () => {
@@ -42,7 +42,7 @@ impl ApkSource {
 /// A path where the APK may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkLocation {
-    /// Why it is looked for there.
+    /// Reason for looking there.
     pub source: ApkSource,
     /// The file; a relative path is relative to the working folder of the node.
     pub file: PathBuf,

@@ -16,7 +16,7 @@ const SSID_MAX_BYTES: usize = 32;
 /// Longest password of a Wi-Fi network: a passphrase has 8 to 63 characters, a key 64.
 const WIFI_PASSWORD_MAX_CHARS: usize = 64;
 
-/// How a Wi-Fi network is protected, as Android's provisioning names it.
+/// Security of a Wi-Fi network, as Android's provisioning names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WifiSecurity {
     /// No security.
@@ -70,7 +70,7 @@ impl Wifi {
 
 /// Content of a QR code.
 pub struct Provisioning<'a> {
-    /// How the device reaches the server.
+    /// URL of the server for the device.
     pub server_url: &'a str,
     /// Download address.
     pub apk_url: &'a str,

@@ -19,7 +19,7 @@ pub enum Shell {
 domain::named!(pub Shell, parse -> Result);
 
 impl Shell {
-    /// How the names of its scripts end.
+    /// File name extension of its scripts.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Bash => "sh",
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What bash itself makes of a word.
+    /// The value that bash itself gives a quoted word.
     fn read_by_bash(word: &str) -> String {
         let out = std::process::Command::new("bash").args(["-c", &format!("printf %s {word}")]).output().unwrap();
         String::from_utf8(out.stdout).unwrap()

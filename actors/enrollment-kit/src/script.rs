@@ -49,7 +49,7 @@ pub struct ScriptToken {
 pub struct ScriptRequest<'a> {
     /// For which shell.
     pub shell: Shell,
-    /// How devices reach the server.
+    /// URL of the server for devices.
     pub server_url: &'a str,
     /// Address of the APK and its SHA-256 in hex, if there is one.
     pub apk: Option<(&'a str, &'a str)>,

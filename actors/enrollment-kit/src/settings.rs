@@ -7,9 +7,9 @@ use super::location::ApkLocation;
 /// Scripts, the agent's APK and codes.
 #[derive(Debug, Clone)]
 pub struct KitSettings {
-    /// How devices and people reach the server, where that is configured.
+    /// URL of the server for devices and people, where it is configured.
     pub public_url: Option<String>,
-    /// How this node is reached otherwise.
+    /// URL of this node, used otherwise.
     pub listen_url: String,
     /// Locations that are searched for the agent's APK, in this order.
     pub agent_apk_locations: Vec<ApkLocation>,

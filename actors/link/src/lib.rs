@@ -87,7 +87,7 @@ pub struct LinkSettings {
     pub protocol_max: u16,
 }
 
-/// Why a peer did not do what it was asked.
+/// Error of a call to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// No link, or no answer in time: whether it did is unknown.
@@ -159,7 +159,7 @@ impl NodeEventSubscription for SessionEvents {
     }
 }
 
-/// Why the link does not start.
+/// Error in starting the link.
 #[derive(Debug, thiserror::Error)]
 #[error("the link between nodes does not start: {0}")]
 pub struct LinkStartError(String);
@@ -323,7 +323,7 @@ impl Links {
         }
     }
 
-    /// What changed in the devices of a peer.
+    /// Changes of a peer's devices.
     ///
     /// # Errors
     /// The peer cannot be reached, or refuses.
@@ -340,7 +340,7 @@ impl Links {
         }
     }
 
-    /// How the links to live peers are.
+    /// State of the links to live peers.
     pub fn status(&self) -> Vec<(NodeId, PeerStatus)> {
         self.peers.iter().map(|peer| (*peer.key(), peer.status())).collect()
     }

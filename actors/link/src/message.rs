@@ -55,7 +55,7 @@ pub struct HeartbeatOutcomes {
     pub outcomes: Vec<(u32, ForwardOutcome)>,
 }
 
-/// Why a node refused, in terms of the services.
+/// Reason of a node's refusal, in terms of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// This node does not own the device.
@@ -133,7 +133,7 @@ pub struct NodeStats {
     pub agent_sockets: u64,
     /// Open commands of its devices.
     pub open_commands: u64,
-    /// Its reconcilers, by name.
+    /// Reconcilers, by name.
     pub reconcilers: Vec<ReconcilerStatus>,
 }
 

@@ -1,16 +1,19 @@
 //! Prometheus metrics of the link between nodes.
 
-use prometheus::{HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    HistogramVec, IntCounterVec, IntGauge, Registry, register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
+    register_int_gauge_with_registry,
+};
 
 /// Metrics of the link.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Heartbeats that came in for a device of another node, by what became of them.
+    /// Heartbeats for devices of other nodes, by outcome.
     pub forwarded: IntCounterVec,
     /// Calls to other nodes by kind and outcome.
     pub link_calls: IntCounterVec,
-    /// Round trip of a sign of life, by peer.
-    pub link_seconds: prometheus::HistogramVec,
+    /// Round trip of a ping, by peer.
+    pub link_seconds: HistogramVec,
     /// Peers with a live link.
     pub link_peers: IntGauge,
     /// Connections to the cluster port that were refused, by reason.
@@ -23,40 +26,32 @@ impl Metrics {
     /// # Errors
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        fn kept<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        }
         Ok(Self {
-            forwarded: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "nexmdm_heartbeats_forwarded_total",
-                        "Heartbeats for devices of other nodes, by outcome: stored by the owner or by this node",
-                    ),
-                    &["outcome"],
-                )?,
+            forwarded: register_int_counter_vec_with_registry!(
+                "nexmdm_heartbeats_forwarded_total",
+                "Heartbeats for devices of other nodes, by outcome: stored by the owner or by this node",
+                &["outcome"],
+                registry
             )?,
-            link_calls: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_link_calls_total", "Calls to other nodes by kind and outcome"), &["kind", "outcome"])?,
+            link_calls: register_int_counter_vec_with_registry!(
+                "nexmdm_link_calls_total",
+                "Calls to other nodes by kind and outcome",
+                &["kind", "outcome"],
+                registry
             )?,
-            link_seconds: kept(
-                registry,
-                prometheus::HistogramVec::new(
-                    HistogramOpts::new("nexmdm_link_round_trip_seconds", "Round trip time of pings between nodes")
-                        .buckets(vec![0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0]),
-                    &["peer"],
-                )?,
+            link_seconds: register_histogram_vec_with_registry!(
+                "nexmdm_link_round_trip_seconds",
+                "Round trip time of pings between nodes",
+                &["peer"],
+                vec![0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0],
+                registry
             )?,
-            link_peers: kept(registry, IntGauge::new("nexmdm_link_peers", "Peers with a live link")?)?,
-            link_refused: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_link_refused_total", "Refused connections to the cluster port, by reason"),
-                    &["reason"],
-                )?,
+            link_peers: register_int_gauge_with_registry!("nexmdm_link_peers", "Peers with a live link", registry)?,
+            link_refused: register_int_counter_vec_with_registry!(
+                "nexmdm_link_refused_total",
+                "Refused connections to the cluster port, by reason",
+                &["reason"],
+                registry
             )?,
         })
     }

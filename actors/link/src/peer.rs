@@ -28,7 +28,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// The unit in which bytes under way are counted.
 const BYTES_UNIT: usize = 1024;
 
-/// How the link to a peer is.
+/// State of the link to a peer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PeerStatus {
     /// Whether pings are answered.
@@ -338,7 +338,7 @@ impl Peer {
             Ok(body) => body,
             Err(codec::BadBody) => return self.send_halves(heartbeats.items, replies).await,
         };
-        // Entered before it is sent: the outcomes may be faster than the word that it was taken.
+        // Entered before it is sent: the outcomes may be faster than the reply that it was taken.
         links.pending.insert(number, Pending { node: self.row.id, replies: replies.into_iter().map(Some).collect() });
         let taken = self.call_bytes(Kind::Heartbeats, body, links.settings.taken_timeout).await;
         match taken.and_then(|body| self.decode(&body)) {
@@ -380,7 +380,7 @@ impl Peer {
 }
 
 impl Links {
-    /// A peer tells what became of heartbeats that were handed to it.
+    /// A peer's outcomes of heartbeats that were handed to it.
     pub(super) fn take_outcomes(&self, told: HeartbeatOutcomes) {
         if let Some(mut pending) = self.pending.get_mut(&told.batch) {
             for (place, outcome) in told.outcomes {

@@ -120,7 +120,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
     let time = chrono::DateTime::from_timestamp(1_795_275_000, 0).unwrap();
     let socket = SocketRef { node, socket: 5 };
     let item = ForwardedHeartbeat { device, status, generation: 2, fcm_token: Some("t".into()), socket: Some(socket) };
-    let order = PendingCommand {
+    let pending = PendingCommand {
         id: CommandId(device.0),
         action: "ring".into(),
         params: "{}".into(),
@@ -143,7 +143,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
         DeviceRequest::View,
         DeviceRequest::SocketOpened { generation: 2, socket },
         DeviceRequest::AccessChanged { generation: 3, deleted: true },
-        DeviceRequest::Command(Box::new(order)),
+        DeviceRequest::Command(Box::new(pending)),
         DeviceRequest::CommandUpdated { id: CommandId(device.0), finished: true },
         DeviceRequest::SocketClosed { socket },
     ];
@@ -225,7 +225,7 @@ fn messages(recording: &Recording) -> Vec<Sample> {
     ]
 }
 
-/// What builds before wrote.
+/// Bytes that earlier builds wrote.
 struct Recording {
     name: &'static str,
     format: Format,
@@ -244,7 +244,7 @@ impl Recording {
         self.text.lines().filter_map(|line| line.split_once(' ')).map(|(name, bytes)| (name, hex::decode(bytes).unwrap())).collect()
     }
 
-    /// What this build would record.
+    /// Bytes that this build would record.
     fn anew(&self) -> String {
         messages(self).iter().map(|sample| format!("{} {}\n", sample.name, hex::encode(&sample.bytes))).collect()
     }

@@ -20,7 +20,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Longest name of a cluster, in characters.
 const CLUSTER_NAME_MAX_CHARS: usize = 40;
 
-/// Why there is no identity for the link.
+/// Error in making or reading the identity for the link.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The cluster's name cannot stand in a certificate.

@@ -76,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> ClusterBidiStream for L
     }
 }
 
-/// Why a peer could not be dialled.
+/// Error in dialing a peer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error("no answer within {0:?}")]

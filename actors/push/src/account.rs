@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::PushSetupError;
 
-/// What an access token is asked for (<https://firebase.google.com/docs/cloud-messaging/auth-server>).
+/// Scope of an access token (<https://firebase.google.com/docs/cloud-messaging/auth-server>).
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 /// Life of an assertion, seconds: the most that Google takes.
 const ASSERTION_LIFE_S: i64 = 3600;
@@ -95,7 +95,7 @@ impl ServiceAccount {
         Ok(account)
     }
 
-    /// What the token endpoint gives an access token for: a JWT signed with RS256 (RFC 7523, section 2.1;
+    /// The assertion that the token endpoint takes for an access token: a JWT signed with RS256 (RFC 7523, section 2.1;
     /// <https://developers.google.com/identity/protocols/oauth2/service-account>).
     pub(super) fn assertion(&self, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
         let iat = now.timestamp() - CLOCK_SKEW_S;

@@ -37,7 +37,7 @@ impl Health {
         self.wrong
     }
 
-    /// Why nothing can be sent, while it is not worth a try.
+    /// Reason for sending nothing, while a try would be in vain.
     pub(super) fn blocked(&self, now_ms: u64) -> Option<Misconfiguration> {
         self.wrong.filter(|_| now_ms < self.tried_again_at_ms)
     }

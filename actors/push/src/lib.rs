@@ -6,7 +6,7 @@
 //!       └─ (the token is an address) -> allowed origin, limit per device, concurrency -> UnifiedPush -> done
 //! ```
 //!
-//! What an answer means and how long to wait is decided in [`domain::push`].
+//! Answers and waits are judged in [`domain::push`].
 
 mod account;
 mod fcm;
@@ -98,7 +98,7 @@ pub struct PushStatus {
     pub queued: usize,
 }
 
-/// Why push does not start. Says nothing of the key.
+/// Error in starting push. Says nothing of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum PushSetupError {
     /// The service account's file cannot be read.
@@ -146,12 +146,12 @@ pub enum PushSetupError {
 /// Sends messages to devices, as far as push is configured.
 #[derive(Clone)]
 pub struct PushSender {
-    fcm: Option<On>,
+    fcm: Option<FcmQueue>,
     unified_push: Option<UnifiedPush>,
 }
 
 #[derive(Clone)]
-struct On {
+struct FcmQueue {
     queue: mpsc::Sender<Job>,
     shared: Arc<Shared>,
 }
@@ -172,14 +172,14 @@ impl PushSender {
         Ok(Self { fcm, unified_push })
     }
 
-    fn start_fcm(tasks: &mut JoinSet<()>, settings: FcmSettings, metrics: &Metrics) -> Result<On, PushSetupError> {
+    fn start_fcm(tasks: &mut JoinSet<()>, settings: FcmSettings, metrics: &Metrics) -> Result<FcmQueue, PushSetupError> {
         let account = ServiceAccount::read(&settings.service_account_file)?;
         tracing::info!(event = "fcm.on", project = %account.project_id, account = %account.client_email);
         let client = FcmClient::new(account, &settings, metrics)?;
         let (queue, waiting) = mpsc::channel(settings.queue_max.max(1));
         let shared = Arc::new(Shared::new(&settings, metrics.clone()));
         tasks.spawn(Dispatcher::new(client, &settings, Arc::clone(&shared)).run(waiting));
-        Ok(On { queue, shared })
+        Ok(FcmQueue { queue, shared })
     }
 
     /// Whether these settings would start.
@@ -198,12 +198,12 @@ impl PushSender {
     /// Status of FCM.
     pub fn status(&self) -> PushStatus {
         match &self.fcm {
-            Some(On { shared, .. }) => shared.status(),
+            Some(FcmQueue { shared, .. }) => shared.status(),
             None => PushStatus { on: false, misconfigured: None, paused_for: None, queued: 0 },
         }
     }
 
-    /// Queues a message and returns at once; `done` is called exactly once with what became of it,
+    /// Queues a message and returns at once; `done` is called exactly once with its outcome,
     /// here or on another task, at the latest when the node stops. It must neither block nor panic.
     pub fn submit(&self, message: PushMessage, done: impl FnOnce(PushOutcome) + Send + 'static) {
         if is_endpoint(&message.token) {
@@ -212,7 +212,7 @@ impl PushSender {
                 None => done(PushOutcome::Off),
             };
         }
-        let Some(On { queue, shared }) = &self.fcm else { return done(PushOutcome::Off) };
+        let Some(FcmQueue { queue, shared }) = &self.fcm else { return done(PushOutcome::Off) };
         let done = Completion::new(done, shared.outcomes());
         if message.data_bytes() > DATA_MAX_BYTES {
             return done.finish("message_too_big", PushOutcome::Refused("message_too_big"));

@@ -1,6 +1,9 @@
 //! Prometheus metrics of push.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, IntCounterVec, IntGauge, Registry, register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_gauge_with_registry,
+};
 
 /// Metrics of push messages.
 #[derive(Clone)]
@@ -25,37 +28,36 @@ impl Metrics {
     /// # Errors
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        fn kept<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        }
         Ok(Self {
-            fcm_messages: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_fcm_messages_total", "Push messages by outcome"), &["outcome"])?,
+            fcm_messages: register_int_counter_vec_with_registry!(
+                "nexmdm_fcm_messages_total",
+                "Push messages by outcome",
+                &["outcome"],
+                registry
             )?,
-            unified_push_messages: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_unified_push_messages_total", "Messages to UnifiedPush endpoints by outcome"),
-                    &["outcome"],
-                )?,
+            unified_push_messages: register_int_counter_vec_with_registry!(
+                "nexmdm_unified_push_messages_total",
+                "Messages to UnifiedPush endpoints by outcome",
+                &["outcome"],
+                registry
             )?,
-            fcm_seconds: kept(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("nexmdm_fcm_send_seconds", "Response time of FCM, without local queueing")
-                        .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
-                )?,
+            fcm_seconds: register_histogram_with_registry!(
+                "nexmdm_fcm_send_seconds",
+                "Response time of FCM, without local queueing",
+                vec![0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
+                registry
             )?,
-            fcm_queued: kept(registry, IntGauge::new("nexmdm_fcm_queue_messages", "Queued push messages")?)?,
-            fcm_misconfigured: kept(
-                registry,
-                IntGauge::new("nexmdm_fcm_misconfigured", "1 while push is misconfigured, until a message is accepted")?,
+            fcm_queued: register_int_gauge_with_registry!("nexmdm_fcm_queue_messages", "Queued push messages", registry)?,
+            fcm_misconfigured: register_int_gauge_with_registry!(
+                "nexmdm_fcm_misconfigured",
+                "1 while push is misconfigured, until a message is accepted",
+                registry
             )?,
-            fcm_token_requests: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_fcm_token_requests_total", "FCM access token requests by outcome"), &["outcome"])?,
+            fcm_token_requests: register_int_counter_vec_with_registry!(
+                "nexmdm_fcm_token_requests_total",
+                "FCM access token requests by outcome",
+                &["outcome"],
+                registry
             )?,
         })
     }

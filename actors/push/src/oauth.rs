@@ -17,7 +17,7 @@ const LIFE_MAX: Duration = Duration::from_secs(86_400);
 /// While the old token still holds, a renewal that failed is not tried again for so long.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// Why there is no access token.
+/// Error in getting an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenError {
     /// Later.
@@ -34,7 +34,7 @@ pub(super) struct AccessToken {
     number: u64,
 }
 
-struct Held {
+struct CachedToken {
     token: AccessToken,
     renew_at: Instant,
     ends_at: Instant,
@@ -42,7 +42,7 @@ struct Held {
 
 #[derive(Default)]
 struct Cache {
-    held: Option<Held>,
+    held: Option<CachedToken>,
     numbered: u64,
     /// The newest failure, for all who waited for it.
     failed: Option<(Instant, TokenError)>,
@@ -86,7 +86,7 @@ impl AccessTokens {
             (Ok((header, lifetime)), _) => {
                 cache.numbered += 1;
                 let token = AccessToken { header, number: cache.numbered };
-                cache.held = Some(Held { token: token.clone(), renew_at: now + renew_after(lifetime), ends_at: now + lifetime });
+                cache.held = Some(CachedToken { token: token.clone(), renew_at: now + renew_after(lifetime), ends_at: now + lifetime });
                 Ok(token)
             }
             (Err(error), Some(held)) if Instant::now() < held.ends_at => {

@@ -54,9 +54,9 @@ impl Drop for Completion {
 }
 
 /// Counts a message as queued until it is dropped.
-struct Waiting(IntGauge);
+struct QueuedGuard(IntGauge);
 
-impl Drop for Waiting {
+impl Drop for QueuedGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -67,14 +67,14 @@ pub(super) struct Job {
     message: PushMessage,
     done: Completion,
     since: Instant,
-    waiting: Waiting,
+    waiting: QueuedGuard,
 }
 
 impl Job {
     pub(super) fn new(message: PushMessage, done: Completion, shared: &Shared) -> Self {
         let waiting = shared.metrics.fcm_queued.clone();
         waiting.inc();
-        Self { message, done, since: Instant::now(), waiting: Waiting(waiting) }
+        Self { message, done, since: Instant::now(), waiting: QueuedGuard(waiting) }
     }
 }
 

@@ -45,7 +45,7 @@ pub struct AgentUpdate {
 }
 /// How long a count of the fleet is shown again.
 const COUNTED_FOR: Duration = Duration::from_secs(1);
-/// Hours that statistics tell of, unless asked for others.
+/// Default period of the statistics, in hours.
 pub const STATS_HOURS_DEFAULT: i64 = 168;
 /// Most hours that can be asked for.
 pub const STATS_HOURS_MAX: i64 = 744;
@@ -101,12 +101,12 @@ pub(crate) struct AgentBuildParts {
 }
 
 /// A count of the fleet, and when it was made.
-type Counted = Option<(Instant, Arc<Vec<RunningAgent>>)>;
+type FleetCount = Option<(Instant, Arc<Vec<RunningAgent>>)>;
 
 /// Builds of the agent, for people and devices.
 pub struct AgentBuildService {
     pub(super) parts: AgentBuildParts,
-    counted: Mutex<Counted>,
+    counted: Mutex<FleetCount>,
 }
 
 impl AgentBuildService {

@@ -111,9 +111,9 @@ impl AgentBuildService {
     /// # Errors
     /// The credentials no longer hold, the device is deleted, there is no such build, it was never offered, or another version
     /// was installed.
-    pub async fn report(&self, credentials: DeviceCredentials, told: UpdateProgress) -> Result<(), ServiceError> {
+    pub async fn report(&self, credentials: DeviceCredentials, reported: UpdateProgress) -> Result<(), ServiceError> {
         self.parts.router.check(credentials).await.map_err(unknown_is_unauthorized)?;
-        let UpdateProgress { build, event, error, version_code } = told;
+        let UpdateProgress { build, event, error, version_code } = reported;
         if version_code.is_some_and(|version| version < 0) {
             return Err(Invalid::new("version_code", "less than 0").into());
         }

@@ -17,7 +17,7 @@ const FILE_NAME_MAX_CHARS: usize = 255;
 /// Parts that are not the last have at least so many bytes, so that their list stays short.
 const PART_MIN_BYTES: i64 = 64 << 10;
 
-/// Why an upload does not go on.
+/// Error of an upload.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// As any other call.
@@ -279,7 +279,7 @@ impl ApkService {
         upload: Option<ApkUploadId>,
     ) -> Result<(Apk, bool), ServiceError> {
         let (digest, size) = (file.sha256().to_owned(), file.size());
-        if facts.sha256.as_ref().is_some_and(|told| *told != digest) {
+        if facts.sha256.as_ref().is_some_and(|reported| *reported != digest) {
             return Err(Invalid::new("sha256", format!("the received file has the SHA-256 {digest}")).into());
         }
         let read = self.library.read(&file).await?;

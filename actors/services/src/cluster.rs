@@ -69,7 +69,7 @@ pub struct ClusterOverview {
 pub struct NodeReconciler {
     /// Name of the node.
     pub node: String,
-    /// Its state there.
+    /// State there.
     pub status: ReconcilerStatus,
 }
 

@@ -30,8 +30,8 @@ impl AgentService {
         let device = credentials.device_id;
         self.check(credentials).await?;
         let CommandResult { id, report, payload } = result;
-        let told = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
-        match self.commands.report(told).await? {
+        let reported = CommandReport { id, by: Reporter::Device(device, payload), report, at: clock::now() };
+        match self.commands.report(reported).await? {
             CommandReportOutcome::Changed { after, .. } => {
                 self.notify_owner(device, id, !after.state.is_open());
                 Ok(())

@@ -127,9 +127,9 @@ impl CommandService {
             batch: None,
         };
         let alias = records.get(&device).map(|record| record.editable.alias.clone()).unwrap_or_default();
-        let told =
+        let reported =
             json!({"request_id": id.to_string(), "action": new.action, "params": stored(&new.params_shown), "expires_at": expires_at});
-        let entry = AuditEntry::new(principal, AuditAction::CommandSent, Target::Device(device, alias)).after(told);
+        let entry = AuditEntry::new(principal, AuditAction::CommandSent, Target::Device(device, alias)).after(reported);
         let made = self.insert(principal, new, idempotency_key, entry).await?;
         let (id, new) = match made {
             InsertOutcome::Existing(id) => (CommandId(id), false),
@@ -249,8 +249,8 @@ impl CommandService {
         let known = self.store.command(id).await?;
         principal.require(permission_of(known.as_ref().map(|row| row.action.as_str())))?;
         let entry = known.map(|row| {
-            let told = json!({"request_id": id.to_string(), "action": row.action});
-            Box::new(AuditEntry::new(principal, AuditAction::CommandCanceled, Target::Device(row.device_id, row.alias)).after(told))
+            let reported = json!({"request_id": id.to_string(), "action": row.action});
+            Box::new(AuditEntry::new(principal, AuditAction::CommandCanceled, Target::Device(row.device_id, row.alias)).after(reported))
         });
         let by = Reporter::Person(principal.username().to_owned(), entry);
         match self.writer.report(CommandReport { id, by, report: Report::Canceled, at: clock::now() }).await? {

@@ -32,7 +32,7 @@ pub struct DeploymentDetails {
     pub canary: Tally,
     /// Starts within the last minute.
     pub starts_last_minute: i64,
-    /// Why all deployments are blocked.
+    /// Reason for blocking all deployments.
     pub blocked: Option<BlockReason>,
     /// What devices lack it for, the most frequent first; of a finished deployment.
     pub problems: Vec<TaskEnding>,

@@ -172,11 +172,11 @@ impl DeploymentService {
             || format!("{} {}", if plan.apk.label.is_empty() { &plan.apk.package } else { &plan.apk.label }, plan.apk.version_name);
         let name = request.name.clone().filter(|name| !name.trim().is_empty()).unwrap_or_else(made_up);
         let target = shown(&request.scope);
-        let told = json!({
+        let created = json!({
             "apk_id": plan.apk.id.to_string(), "package": plan.apk.package, "version_code": plan.apk.version_code, "target": target,
             "devices": plan.tasks.len(), "conflict": request.conflict.as_str(), "rolls_back": rolls_back.map(|id| id.to_string()),
         });
-        let entry = AuditEntry::new(principal, AuditAction::DeploymentCreated, store::deployment_target(id, &name)).after(told);
+        let entry = AuditEntry::new(principal, AuditAction::DeploymentCreated, store::deployment_target(id, &name)).after(created);
         let new = NewDeployment {
             id,
             name,

@@ -64,14 +64,14 @@ pub(super) fn entry(by: &Principal, context: AuditContext, acted: &ActionsOutcom
         before.push(was);
         after.push(is);
     }
-    let told = before.len();
+    let listed = before.len();
     let ids: Vec<String> = changed.iter().take(IDS_MAX).map(|(device, _)| device.id.to_string()).collect();
     let summary = json!({
         "count": changed.len(),
         "ids": ids,
         "ids_left_out": changed.len() - ids.len(),
         "devices": after,
-        "devices_left_out": changed.len() - told,
+        "devices_left_out": changed.len() - listed,
     });
     let action = match context {
         AuditContext::Import => AuditAction::DevicesImported,
@@ -151,17 +151,17 @@ mod tests {
 
     #[test]
     fn one_device_tells_what_changed_and_nothing_else() {
-        let told = entry(&Principal::system(), AuditContext::One, &acted(1, tagged)).unwrap();
+        let reported = entry(&Principal::system(), AuditContext::One, &acted(1, tagged)).unwrap();
         let target = Target::Device(DeviceId(uuid::Uuid::nil()), "d0".into());
         let wanted = AuditEntry::new(&Principal::system(), AuditAction::DeviceEdited, target);
-        assert_eq!(told, wanted.before(json!({"tags": ["old"]})).after(json!({"tags": ["new"]})));
+        assert_eq!(reported, wanted.before(json!({"tags": ["old"]})).after(json!({"tags": ["new"]})));
         assert_eq!(entry(&Principal::system(), AuditContext::One, &acted(1, |_| Decision::Unchanged)), None);
     }
 
     #[test]
     fn many_devices_are_one_entry_of_bounded_size() {
-        let told = entry(&Principal::system(), AuditContext::Bulk, &acted(10_000, tagged)).unwrap();
-        let text = format!("{told:?}");
+        let reported = entry(&Principal::system(), AuditContext::Bulk, &acted(10_000, tagged)).unwrap();
+        let text = format!("{reported:?}");
         assert!(text.contains("DevicesEdited") && text.contains("Devices(10000)"), "{}", &text[..300]);
         assert!(text.contains("\"ids_left_out\": Number(9000)") && text.contains("\"devices_left_out\": Number(9900)"));
         assert!(text.len() < 400_000, "{}", text.len());

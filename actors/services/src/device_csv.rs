@@ -276,7 +276,7 @@ impl DeviceService {
     }
 }
 
-/// Reads the rows that read well; the report is told of the others.
+/// Parses the rows; those with errors go into the report.
 fn read_table(bytes: &[u8], report: &mut ImportReport) -> Result<Vec<Row>, Invalid> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes);
     let head_line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -349,7 +349,7 @@ pub(super) fn table(rows: impl IntoIterator<Item = impl AsRef<[String]>>) -> Res
 
 fn cells(device: &DeviceDetails) -> Vec<String> {
     let (view, identity) = (&device.view, &device.view.identity);
-    let told = view.last.as_deref().map(|last| &last.telemetry);
+    let reported = view.last.as_deref().map(|last| &last.telemetry);
     let text = |text: Option<&str>| text.map(neutralised).unwrap_or_default();
     let time = |at: domain::Timestamp| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let first = [
@@ -363,7 +363,7 @@ fn cells(device: &DeviceDetails) -> Vec<String> {
         text(identity.manufacturer.as_deref()),
         text(identity.hardware_id.as_deref()),
     ];
-    let telemetry = Field::exported().into_iter().map(|field| match told.and_then(field.get) {
+    let telemetry = Field::exported().into_iter().map(|field| match reported.and_then(field.get) {
         Some(Reading::Text(words)) => neutralised(words),
         reading => reading.map(|reading| reading.to_string()).unwrap_or_default(),
     });

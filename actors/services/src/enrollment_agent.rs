@@ -18,7 +18,7 @@ use super::agent_builds::{AgentBuildService, AgentUpdate};
 pub struct EnrollmentAgent {
     /// APK; `None`: this node has none.
     pub apk: Option<EnrollmentApk>,
-    /// Why new devices cannot be enrolled with it, and what to do.
+    /// Reason why new devices cannot be enrolled with it, and the remedy.
     pub problem: Option<String>,
     /// Builds that devices update themselves to after enrollment, the newest first.
     pub updates: Vec<AgentUpdate>,

@@ -1,4 +1,4 @@
-//! Enrollment in the field: scripts and codes for tokens at hand, the agent's APK, and what became of a token.
+//! Enrollment in the field: scripts and codes for tokens at hand, the agent's APK, and the progress of a token.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ pub struct ScriptOptions {
     pub batch: bool,
     /// Whether the agent is installed.
     pub install: bool,
-    /// How devices reach the server, if not as configured.
+    /// URL of the server for devices, if not the configured one.
     pub server_url: Option<String>,
 }
 
@@ -57,7 +57,7 @@ pub struct EnrollmentCode {
 }
 
 impl EnrollmentService {
-    /// How devices reach the server, where that is configured.
+    /// URL of the server for devices, where it is configured.
     pub fn public_url(&self) -> Option<&str> {
         self.kit.public_url.as_deref()
     }
@@ -74,34 +74,34 @@ impl EnrollmentService {
     ///
     /// # Errors
     /// Forbidden; a value out of its limits; a token that cannot be used; or there is no APK to install.
-    pub async fn script(&self, principal: &Principal, order: ScriptOptions) -> Result<Script, ServiceError> {
+    pub async fn script(&self, principal: &Principal, options: ScriptOptions) -> Result<Script, ServiceError> {
         principal.require(Permission::ManageEnrollment)?;
-        if order.tokens.is_empty() || order.tokens.len() as i64 > BATCH_MAX {
+        if options.tokens.is_empty() || options.tokens.len() as i64 > BATCH_MAX {
             return Err(Invalid::new("tokens", format!("must have 1..{BATCH_MAX} tokens")).into());
         }
-        if order.tokens.len() > 1 && !order.batch {
+        if options.tokens.len() > 1 && !options.batch {
             return Err(Invalid::new("batch", "a script for a single device requires exactly one token; set it for several tokens").into());
         }
-        let server_url = self.kit.server_url(order.server_url)?;
-        let known = self.usable(&order.tokens).await?;
-        let apk = if order.install {
+        let server_url = self.kit.server_url(options.server_url)?;
+        let known = self.usable(&options.tokens).await?;
+        let apk = if options.install {
             let expires_at = known.iter().map(|token| token.expires_at).max().unwrap_or_else(clock::now);
             Some((self.kit.apk_url(&server_url, expires_at), self.kit.apk.facts().await?.sha256.clone()))
         } else {
             None
         };
         let tokens: Vec<_> =
-            order.tokens.into_iter().zip(&known).map(|(token, known)| ScriptToken { token, alias: known.alias.clone() }).collect();
+            options.tokens.into_iter().zip(&known).map(|(token, known)| ScriptToken { token, alias: known.alias.clone() }).collect();
         let text = script::render(&ScriptRequest {
-            shell: order.shell,
+            shell: options.shell,
             server_url: &server_url,
             apk: apk.as_ref().map(|(url, sha256)| (url.as_str(), sha256.as_str())),
             tokens: &tokens,
-            batch: order.batch,
-            install: order.install,
+            batch: options.batch,
+            install: options.install,
         })?;
-        let what = if order.batch { "enroll-batch" } else { "enroll" };
-        Ok(Script { file_name: format!("{what}.{}", order.shell.extension()), text })
+        let what = if options.batch { "enroll-batch" } else { "enroll" };
+        Ok(Script { file_name: format!("{what}.{}", options.shell.extension()), text })
     }
 
     /// The code that a factory-new device scans to enroll with a token.

@@ -12,7 +12,7 @@ pub struct FlagState {
     pub flag: Flag,
     /// On or off.
     pub enabled: bool,
-    /// Who changed the flag last, and when.
+    /// Account that changed the flag last, and when.
     pub set: Option<FlagSetting>,
 }
 

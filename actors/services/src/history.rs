@@ -79,31 +79,31 @@ impl HistoryService {
         let plan = request.plan(now)?;
         self.store.device_access(id).await?.ok_or(ServiceError::NotFound("device"))?;
         // Heartbeats are removed before hours are: what reaches back that far is plotted by the hour.
-        if !plan.from_hours && self.reaches_beyond_heartbeats(plan).await? {
+        if !plan.from_aggregates && self.reaches_beyond_heartbeats(plan).await? {
             let step_s = (plan.step_s + HOUR_S - 1) / HOUR_S * HOUR_S;
             let from = plan.from - TimeDelta::seconds(plan.from.timestamp().rem_euclid(step_s));
-            return self.put_together(id, HistoryPlan { from, step_s, from_hours: true, ..plan }).await;
+            return self.assemble(id, HistoryPlan { from, step_s, from_aggregates: true, ..plan }).await;
         }
-        self.put_together(id, plan).await
+        self.assemble(id, plan).await
     }
 
-    /// Whether there is a day in it whose hours were counted and whose heartbeats are removed.
+    /// Whether there is a day in it whose hours were aggregated and whose heartbeats are removed.
     async fn reaches_beyond_heartbeats(&self, plan: HistoryPlan) -> Result<bool, ServiceError> {
-        let counted = self.store.counted_days(plan.from.date_naive(), plan.to.date_naive()).await?;
-        if counted.is_empty() {
+        let aggregated = self.store.aggregated_days(plan.from.date_naive(), plan.to.date_naive()).await?;
+        if aggregated.is_empty() {
             return Ok(false);
         }
         let kept: HashSet<NaiveDate> = self.store.partitions().await?.iter().filter_map(|table| day_of(table)).collect();
-        Ok(counted.iter().any(|day| !kept.contains(day)))
+        Ok(aggregated.iter().any(|day| !kept.contains(day)))
     }
 
-    async fn put_together(&self, id: DeviceId, plan: HistoryPlan) -> Result<DeviceHistory, ServiceError> {
+    async fn assemble(&self, id: DeviceId, plan: HistoryPlan) -> Result<DeviceHistory, ServiceError> {
         let offline_after = self.policy.offline_after;
         let slot_s = plan.slot_s();
         // What was told just before keeps the device online at first.
         let before = TimeDelta::seconds(slot_s * ((offline_after.num_seconds().min(86_400) + slot_s - 1) / slot_s));
         let (from, to) = (plan.from - before, plan.to);
-        let slots = if plan.from_hours { self.hours(id, from, to).await? } else { self.exact(id, from, to, slot_s).await? };
+        let slots = if plan.from_aggregates { self.hours(id, from, to).await? } else { self.exact(id, from, to, slot_s).await? };
         Ok(DeviceHistory { plan, points: downsample(&plan, &slots, offline_after) })
     }
 
@@ -112,13 +112,13 @@ impl HistoryService {
         Ok(self.store.heartbeat_slots(id, from, to, slot_s, offline_after_s).await?)
     }
 
-    /// Hours that were counted; for days that were not, their heartbeats.
+    /// Hourly aggregates; for days without, their heartbeats.
     async fn hours(&self, id: DeviceId, from: Timestamp, to: Timestamp) -> Result<Vec<Slot>, ServiceError> {
         let (first, last) = (from.date_naive(), to.date_naive());
-        let counted: HashSet<NaiveDate> = self.store.counted_days(first, last).await?.into_iter().collect();
+        let aggregated: HashSet<NaiveDate> = self.store.aggregated_days(first, last).await?.into_iter().collect();
         let mut slots = self.store.hour_slots(id, from, to).await?;
-        slots.retain(|slot| counted.contains(&slot.at.date_naive()));
-        let days: Vec<NaiveDate> = first.iter_days().take_while(|day| *day <= last).filter(|day| !counted.contains(day)).collect();
+        slots.retain(|slot| aggregated.contains(&slot.at.date_naive()));
+        let days: Vec<NaiveDate> = first.iter_days().take_while(|day| *day <= last).filter(|day| !aggregated.contains(day)).collect();
         for run in days.chunk_by(|a, b| *b == *a + Days::new(1)) {
             let begin = run[0].and_time(NaiveTime::MIN).and_utc().max(from);
             let end = (run[run.len() - 1] + Days::new(1)).and_time(NaiveTime::MIN).and_utc().min(to);
@@ -166,7 +166,7 @@ impl HistoryService {
         Ok(self.store.fleet_samples(clock::now() - TimeDelta::hours(hours)).await?)
     }
 
-    /// How the fleet is made up, as it was within the last second.
+    /// Distributions of the fleet, at most a second old.
     ///
     /// # Errors
     /// Forbidden.

@@ -1,11 +1,11 @@
 //! Prometheus metrics of services. No device id is ever a label.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry, register_int_counter_vec_with_registry, register_int_counter_with_registry};
 
 /// Metrics of services, and of the runtime below them.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Of the runtime.
+    /// Metrics of the runtime.
     pub actors: actors::metrics::Metrics,
     /// Enrollments by outcome.
     pub enrollments: IntCounterVec,
@@ -29,42 +29,43 @@ impl Metrics {
     /// # Errors
     /// A name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        fn kept<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        }
         Ok(Self {
             actors: actors::metrics::Metrics::register(registry)?,
-            enrollments: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_enrollments_total", "Enrollments by outcome"), &["outcome"])?,
+            enrollments: register_int_counter_vec_with_registry!(
+                "nexmdm_enrollments_total",
+                "Enrollments by outcome",
+                &["outcome"],
+                registry
             )?,
-            logins: kept(registry, IntCounterVec::new(Opts::new("nexmdm_logins_total", "Sign-ins by outcome"), &["outcome"])?)?,
-            lockouts: kept(
-                registry,
-                IntCounter::new("nexmdm_sign_in_lockouts_total", "Lockouts after failed sign-ins, extensions included")?,
+            logins: register_int_counter_vec_with_registry!("nexmdm_logins_total", "Sign-ins by outcome", &["outcome"], registry)?,
+            lockouts: register_int_counter_with_registry!(
+                "nexmdm_sign_in_lockouts_total",
+                "Lockouts after failed sign-ins, extensions included",
+                registry
             )?,
-            api_token_auth: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_api_token_auth_total", "API token authentications by outcome"), &["outcome"])?,
+            api_token_auth: register_int_counter_vec_with_registry!(
+                "nexmdm_api_token_auth_total",
+                "API token authentications by outcome",
+                &["outcome"],
+                registry
             )?,
-            device_auth: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_device_auth_total", "Device authentications by kind of token and outcome"),
-                    &["kind", "outcome"],
-                )?,
+            device_auth: register_int_counter_vec_with_registry!(
+                "nexmdm_device_auth_total",
+                "Device authentications by kind of token and outcome",
+                &["kind", "outcome"],
+                registry
             )?,
-            agent_update_checks: kept(
-                registry,
-                IntCounterVec::new(Opts::new("nexmdm_agent_update_checks_total", "Agent update checks by answer"), &["answer"])?,
+            agent_update_checks: register_int_counter_vec_with_registry!(
+                "nexmdm_agent_update_checks_total",
+                "Agent update checks by answer",
+                &["answer"],
+                registry
             )?,
-            agent_update_reports: kept(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("nexmdm_agent_update_reports_total", "Agent update reports of devices, without repeats"),
-                    &["event"],
-                )?,
+            agent_update_reports: register_int_counter_vec_with_registry!(
+                "nexmdm_agent_update_reports_total",
+                "Agent update reports of devices, without repeats",
+                &["event"],
+                registry
             )?,
         })
     }

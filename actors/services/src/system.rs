@@ -29,7 +29,7 @@ pub struct System {
     pub enrollment: EnrollmentService,
     /// Devices, for people.
     pub devices: Arc<DeviceService>,
-    /// What devices are told to do, for people.
+    /// Commands, for people.
     pub commands: Arc<CommandService>,
     /// APKs on their way to devices, for people.
     pub deployments: Arc<DeploymentService>,
@@ -37,9 +37,9 @@ pub struct System {
     pub flags: FlagService,
     /// APKs and managed packages.
     pub apks: ApkService,
-    /// What happened to devices, for people.
+    /// Events of devices, for people.
     pub history: HistoryService,
-    /// Who did what to what.
+    /// The audit trail.
     pub audit: AuditService,
     /// Builds of the agent, for people and devices.
     pub agent_builds: Arc<AgentBuildService>,

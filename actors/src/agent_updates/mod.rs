@@ -1,4 +1,4 @@
-//! What a node keeps in memory to answer updates of the agent: the builds that are offered, and checks that were counted.
+//! State from which a node answers agent updates: the builds that are offered, and checks that were counted.
 
 mod counters;
 mod fleet;
@@ -53,12 +53,12 @@ impl Reconcile for OfferRefresh {
 }
 
 /// Counts that are put back when they were not written, also when the run is given up.
-struct Unwritten<'a> {
+struct PendingCounts<'a> {
     counters: &'a CheckCounters,
     counted: Vec<UpdateCheckCount>,
 }
 
-impl Drop for Unwritten<'_> {
+impl Drop for PendingCounts<'_> {
     fn drop(&mut self) {
         self.counters.put_back(std::mem::take(&mut self.counted));
     }
@@ -73,7 +73,7 @@ struct CounterFlush {
 impl Reconcile for CounterFlush {
     fn reconcile<'a>(&'a mut self, _run: &'a Run) -> BoxFuture<'a, Result<u64, ServiceError>> {
         async {
-            let mut unwritten = Unwritten { counters: &self.counters, counted: self.counters.take() };
+            let mut unwritten = PendingCounts { counters: &self.counters, counted: self.counters.take() };
             if unwritten.counted.is_empty() {
                 return Ok(0);
             }

@@ -39,7 +39,7 @@ impl CirculatingBuilds {
 /// The newest reading.
 pub struct Offers {
     known: RwLock<Option<Arc<CirculatingBuilds>>>,
-    /// What is older than this is not answered with: a halt may have been missed.
+    /// Age beyond which offers are not answered with: a halt may have been missed.
     stale_after: Duration,
     halted: IntGauge,
 }
@@ -50,7 +50,7 @@ impl Offers {
         Self { known: RwLock::new(None), stale_after, halted }
     }
 
-    /// What is offered, unless it is too long ago that it could be read.
+    /// The offers, unless they were last read too long ago.
     pub fn known(&self) -> Option<Arc<CirculatingBuilds>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
         known.filter(|known| known.asked_at.elapsed() < self.stale_after)

@@ -15,11 +15,11 @@ pub struct AgentUpdateSettings {
     pub stale_after: Duration,
     /// How often a node writes the checks that it counted.
     pub flush: Duration,
-    /// When a build is taken out by itself.
+    /// Limits of the automatic halt.
     pub halt: HaltPolicy,
     /// How long counters, and samples of versions, are kept.
     pub counters_kept: chrono::TimeDelta,
-    /// How long it is kept what single devices told of builds that are not offered any more.
+    /// Retention of single devices' reports about builds that are no longer offered.
     pub outcomes_kept: chrono::TimeDelta,
 }
 

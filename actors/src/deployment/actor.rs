@@ -129,7 +129,7 @@ impl Actor for DeploymentActor {
                         return Ok(());
                     }
                     Err(cause) => {
-                        tracing::warn!(event = "deployment.look_failed", deployment_id = %state.id, %cause);
+                        tracing::warn!(event = "deployment.reconcile_failed", deployment_id = %state.id, %cause);
                         IDLE_INTERVAL
                     }
                 }

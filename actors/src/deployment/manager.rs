@@ -51,7 +51,7 @@ impl Actor for DeploymentManager {
             ManagerMsg::Changed(Some(id)) if state.epoch_of(id).is_none() => {}
             ManagerMsg::Reconcile | ManagerMsg::Changed(_) => {
                 if let Err(cause) = state.reconcile(&me).await {
-                    tracing::warn!(event = "deployment.look_failed", %cause);
+                    tracing::warn!(event = "deployment.reconcile_failed", %cause);
                 }
             }
         }

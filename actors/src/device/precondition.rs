@@ -48,12 +48,12 @@ impl Precondition {
             window,
             // How old the heartbeat may be was judged where the deployment is driven.
             heartbeat_max_age_s: u32::MAX,
-            ..Options::careful(1)
+            ..Options::conservative(1)
         };
         Some(Self { options })
     }
 
-    /// Why the command is not sent now; `None`: it is.
+    /// Reason for not sending the command now; `None`: it is sent.
     pub(super) fn unmet(&self, last: Option<&LastStatus>, now: Timestamp) -> Option<Reason> {
         if self.options.window.as_ref().is_some_and(|window| !window.is_open(now)) {
             return Some(domain::deployment::ErrorCode::OutsideWindow.into());
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_device_that_left_its_wifi_is_not_told() {
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
-        let told = |transport| LastStatus {
+        let reported = |transport| LastStatus {
             bucket_at: now,
             received_at: now,
             device_time: None,
@@ -80,11 +80,11 @@ mod tests {
         };
         let params = r#"{"constraints":{"wifi_only":true,"min_battery":40,"charging_only":false,"window":null}}"#;
         let precondition = Precondition::of("deploy_apk", params).unwrap();
-        assert_eq!(precondition.unmet(Some(&told(Transport::Wifi)), now), None);
-        assert_eq!(precondition.unmet(Some(&told(Transport::Cellular)), now).map(Reason::as_str), Some("no_wifi"));
+        assert_eq!(precondition.unmet(Some(&reported(Transport::Wifi)), now), None);
+        assert_eq!(precondition.unmet(Some(&reported(Transport::Cellular)), now).map(Reason::as_str), Some("no_wifi"));
         let night = params.replace("null", r#"{"start":"22:00","end":"05:00","tz":"UTC"}"#);
         let precondition = Precondition::of("deploy_apk", &night).unwrap();
-        assert_eq!(precondition.unmet(Some(&told(Transport::Wifi)), now).map(Reason::as_str), Some("outside_window"));
+        assert_eq!(precondition.unmet(Some(&reported(Transport::Wifi)), now).map(Reason::as_str), Some("outside_window"));
         assert_eq!(Precondition::of("ping", "{}"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Reconcilers of history: hours of days that are over, samples of the fleet, retention.
+//! Reconcilers of history: hourly aggregates of days that are over, samples of the fleet, retention.
 //!
 //! Every step may be done twice without harm, and what was left undone is found by the next run.
 
@@ -21,7 +21,7 @@ use retention::Retention;
 pub(crate) use retention::RetentionPeriods;
 use samples::{FleetSamples, VersionSamples};
 
-/// Name of what counts the hours of devices; woken when a node starts.
+/// Name of the reconciler of hourly aggregates; woken when a node starts.
 pub(crate) const DEVICE_HOURS: &str = "device_hours";
 /// The shard whose epoch the statements that write samples compare.
 const SAMPLES_SHARD: ShardId = ShardId(0);
@@ -35,13 +35,13 @@ pub struct HistorySettings {
     pub restore_within: chrono::TimeDelta,
     /// Retention of events of devices.
     pub events_kept: chrono::TimeDelta,
-    /// Retention of hours of devices, and of samples of the fleet.
+    /// Retention of hourly aggregates of devices, and of samples of the fleet.
     pub hours_kept: chrono::TimeDelta,
     /// Retention of finished commands.
     pub commands_kept: chrono::TimeDelta,
     /// How long the key of an idempotent call is remembered.
     pub idempotency_keys_kept: chrono::TimeDelta,
-    /// Interval of the reconcilers of hours and of retention.
+    /// Interval of the reconcilers of hourly aggregates and of retention.
     pub interval: Duration,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct RetentionPeriods {
     pub(crate) deleted_devices: TimeDelta,
     /// Events of devices.
     pub(crate) events: TimeDelta,
-    /// Hours of devices, and samples of the fleet.
+    /// Hourly aggregates of devices, and samples of the fleet.
     pub(crate) hours: TimeDelta,
     /// Finished commands.
     pub(crate) commands: TimeDelta,
@@ -43,7 +43,7 @@ pub(super) struct Retention {
     pub(super) periods: RetentionPeriods,
 }
 
-/// What is removed by statements of its own, in this order.
+/// Kinds of rows, each removed by statements of its own, in this order.
 #[derive(Clone, Copy, strum::VariantArray)]
 enum Kind {
     Devices,

@@ -1,6 +1,6 @@
 //! Messages between the rooms of the runtime, about devices: requests, replies, acknowledgements, commands, changes.
 //!
-//! What travels between nodes as well is declared in [`link::messages`].
+//! Messages that travel between nodes as well are declared in [`link::messages`].
 
 mod signed;
 

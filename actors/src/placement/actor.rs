@@ -111,7 +111,7 @@ impl Actor for PlacementActor {
                 state.start.reconcile_pending.store(false, Ordering::Release);
                 // Only to route the requests that still arrive here.
                 if let Err(cause) = state.watch_others().await {
-                    tracing::warn!(event = "placement.look_failed", %cause);
+                    tracing::warn!(event = "placement.reconcile_failed", %cause);
                 }
             }
             return Ok(());
@@ -174,7 +174,7 @@ impl PlacementState {
         match self.reconcile(me).await {
             Ok(()) => true,
             Err(cause) => {
-                tracing::warn!(event = "placement.look_failed", %cause);
+                tracing::warn!(event = "placement.reconcile_failed", %cause);
                 false
             }
         }
@@ -276,11 +276,11 @@ impl PlacementState {
         }
         // Revoked, deleted or edited since they were read, and told when they did not run yet.
         let ids: Vec<ShardId> = shards.iter().map(|claimed| claimed.shard).collect();
-        let told = async {
+        let reported = async {
             self.send_revoked_access(ids.clone()).await?;
             refresh_changed(&self.start.store, &self.start.shards, &ids).await
         };
-        if let Err(cause) = told.await {
+        if let Err(cause) = reported.await {
             self.stop_devices(actors.into_keys().collect()).await;
             return Err(cause.into());
         }
@@ -443,7 +443,7 @@ async fn settled(shard: &ActorRef<ShardMsg>) {
 /// Loads the pending commands of claimed shards; retries until it succeeds or the shards are gone.
 async fn load_pending_commands(store: Store, table: ShardTable, shards: Vec<ShardId>) {
     while let Err(cause) = send_pending_commands(&store, &table, &shards, OpenCommandScope::Shards).await {
-        tracing::warn!(event = "command.orders_not_read", shards = shards.len(), %cause);
+        tracing::warn!(event = "command.pending_not_read", shards = shards.len(), %cause);
         tokio::time::sleep(COMMANDS_RETRY_DELAY).await;
         if !shards.iter().any(|shard| table.contains_key(shard)) {
             return;

@@ -51,7 +51,7 @@ pub struct ClusterOptions {
     pub protocol_max: u16,
 }
 
-/// Why a node cannot join.
+/// Reason why a node cannot join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The database is that of another cluster.
@@ -81,7 +81,7 @@ pub enum JoinError {
     NoCommonProtocol {
         /// Name.
         peer: String,
-        /// Its oldest and newest protocol.
+        /// Oldest and newest protocol.
         peer_speaks: (i32, i32),
         /// This node's newest protocol.
         own_max: u16,
@@ -224,7 +224,7 @@ impl Membership {
                 }
             }
             Ok(Ok(None)) if node == self.node() => {
-                tracing::warn!(event = "cluster.deposed", node = self.options.node, node_id = %node);
+                tracing::warn!(event = "cluster.fenced", node = self.options.node, node_id = %node);
                 self.ownership.fenced();
                 // A placement that is stopping has nothing to give up any more.
                 let _ = placement.cast(PlacementMsg::Reconcile);

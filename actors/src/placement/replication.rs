@@ -84,8 +84,8 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
         if log != wanted.log {
             progress.first_reading = Some(HashSet::new());
         }
-        if let Some(told) = &mut progress.first_reading {
-            told.extend(changes.iter().map(|change| change.device));
+        if let Some(listed) = &mut progress.first_reading {
+            listed.extend(changes.iter().map(|change| change.device));
         }
         fleet.take_over(changes);
         fleet.rate_of(node, Some(heartbeats_per_second));
@@ -96,13 +96,13 @@ async fn catch_up(fleet: &FleetView, links: &Links, view: &watch::Receiver<Clust
         if more {
             continue;
         }
-        if let Some(told) = progress.first_reading.take() {
+        if let Some(listed) = progress.first_reading.take() {
             // A device that the owner does not know was deleted while its change was missed.
             let (shards, epochs) = owned_by(node, &view.borrow());
             fleet.keep_only(
                 &shards,
                 |shard| epochs.get(&shard).copied().unwrap_or(Epoch(0)),
-                |id| told.contains(&id) || !shards.contains(&shard_of(id)),
+                |id| listed.contains(&id) || !shards.contains(&shard_of(id)),
             );
         }
         return true;

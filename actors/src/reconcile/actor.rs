@@ -35,10 +35,10 @@ pub(super) struct Running {
     pub(super) timer: u64,
 }
 
-/// How a run ended.
+/// Outcome of a run.
 type Outcome = Result<u64, String>;
 
-/// What follows a run.
+/// The wait that follows a run.
 #[derive(Clone, Copy)]
 enum Next {
     /// The interval, longer after failures.

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use store::{Store, StoreError};
 
-/// What holds a lock until it is dropped.
+/// A lock, held until it is dropped.
 pub(crate) type RunLock = Box<dyn Send>;
 
 /// The locks of the cluster.

@@ -102,7 +102,7 @@ impl Run {
     }
 }
 
-/// Who runs a reconciler.
+/// Nodes that run a reconciler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Every node.

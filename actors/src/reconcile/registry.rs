@@ -25,7 +25,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest reason of a failure that is kept, in characters.
 const ERROR_MAX_CHARS: usize = 200;
 
-/// What all reconcilers of a node share.
+/// State that all reconcilers of a node share.
 pub(super) struct Shared {
     pub(super) ownership: Arc<Ownership>,
     pub(super) settings: ReconcileSettings,
@@ -64,9 +64,9 @@ impl Shared {
     }
 
     /// Notes that a run is under way until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>, name: &'static str, at: Timestamp) -> UnderWay {
+    pub(super) fn begin(self: &Arc<Self>, name: &'static str, at: Timestamp) -> ActiveRun {
         self.set_running(name, Some(at));
-        UnderWay { shared: Arc::clone(self), name }
+        ActiveRun { shared: Arc::clone(self), name }
     }
 
     fn set_running(&self, name: &'static str, since: Option<Timestamp>) {
@@ -105,12 +105,12 @@ impl Shared {
 }
 
 /// A run that is under way, ended or given up when this is dropped.
-pub(super) struct UnderWay {
+pub(super) struct ActiveRun {
     shared: Arc<Shared>,
     name: &'static str,
 }
 
-impl Drop for UnderWay {
+impl Drop for ActiveRun {
     fn drop(&mut self) {
         self.shared.set_running(self.name, None);
     }

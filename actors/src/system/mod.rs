@@ -72,7 +72,7 @@ pub struct Runtime {
     running: tokio::sync::Mutex<Running>,
 }
 
-/// What [`Runtime::stop`] ends.
+/// Parts that [`Runtime::stop`] ends.
 struct Running {
     placement: Option<ActorRef<PlacementMsg>>,
     reconcilers: Arc<Reconcilers>,

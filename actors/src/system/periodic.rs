@@ -1,5 +1,7 @@
 //! The reconcilers of a node, all of them.
 
+mod clock_offset;
+
 use std::sync::Arc;
 
 use apk::ApkLibrary;
@@ -14,7 +16,7 @@ use crate::housekeeping;
 use crate::partition;
 use crate::settings::Settings;
 
-/// What a node answers agent updates from.
+/// State from which a node answers agent updates.
 pub(super) struct AgentBuilds {
     pub(super) offers: Arc<Offers>,
     pub(super) counters: Arc<CheckCounters>,
@@ -34,7 +36,10 @@ pub(super) async fn start_reconcilers(
     };
     // Known before the first device asks.
     builds.offers.refresh(store).await?;
-    let mut reconcilers = vec![partition::reconciler(store, &core.metrics, settings.partition_interval)];
+    let mut reconcilers = vec![
+        partition::reconciler(store, &core.metrics, settings.partition_interval),
+        clock_offset::reconciler(store, &core.metrics, settings.clock_offset_max),
+    ];
     let interval = settings.history.interval;
     reconcilers.extend(history::reconcilers(store, &core.view, caught_up, settings.device, interval, periods(settings)));
     reconcilers.extend(apk_retention::reconcilers(store, library, interval));

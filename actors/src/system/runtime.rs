@@ -112,7 +112,7 @@ pub(super) struct Members {
     replication_interval: Duration,
 }
 
-/// What placement shares with the listener for notifications.
+/// State that placement shares with the listener for notifications.
 struct PlacementParts {
     cluster_store: Store,
     directory: crate::shard::Directory,
@@ -183,7 +183,7 @@ pub(super) async fn join_cluster(
     Ok(Members { name, membership, placement, links, router, view, leaving, parts, replication_interval: feed_interval })
 }
 
-/// What every device actor of this node shares.
+/// State that all device actors of this node share.
 fn device_context(core: &Core, writers: &Writers, settings: &Settings) -> Arc<DeviceContext> {
     Arc::new(DeviceContext {
         dispatch: settings.dispatch,
@@ -259,7 +259,10 @@ pub(super) fn replicate_fleet_view(core: &mut Core, members: &Members) -> watch:
 /// Waits until the view has the devices of all nodes, for a while.
 pub(super) async fn wait_until_caught_up(mut caught_up: watch::Receiver<bool>) {
     if tokio::time::timeout(CATCH_UP_TIMEOUT, caught_up.wait_for(|done| *done)).await.is_err() {
-        tracing::warn!(event = "cluster.not_in_step", cause = "another node cannot be reached; its devices are shown as they become known");
+        tracing::warn!(
+            event = "cluster.not_caught_up",
+            cause = "another node cannot be reached; its devices are shown as they become known"
+        );
     }
 }
 

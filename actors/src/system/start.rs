@@ -1,4 +1,4 @@
-//! What a node is started with, and why it does not start.
+//! Arguments of a node's start, and its errors.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ pub struct Secrets {
     pub jwt_key: SecretBox<Vec<u8>>,
 }
 
-/// What a node needs to take part in a cluster.
+/// Arguments for taking part in a cluster.
 pub struct ClusterStart {
-    /// How it takes part.
+    /// Options of the membership.
     pub options: ClusterOptions,
     /// Limits and deadlines of the link.
     pub link: LinkSettings,
-    /// Where peers connect.
+    /// Listener to which peers connect.
     pub listener: TcpListener,
-    /// What it shows and checks on the link.
+    /// Certificates of the link: the one shown, and those accepted.
     pub tls: LinkTls,
     /// The database over connections of its own, so that a flood of heartbeats does not cost the lease.
     pub store: Store,
@@ -38,7 +38,7 @@ pub struct ClusterStart {
     pub owner_wait: Duration,
 }
 
-/// Why a system does not start.
+/// Error in starting a system.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A service or the database failed.

@@ -23,7 +23,7 @@ const LIMITS: BatchLimits = BatchLimits {
     failure_backoff: Duration::from_millis(500),
 };
 
-/// Notification of a device of what became of its change.
+/// Callback with the outcome of a device's change.
 pub(crate) type OnRecorded = Box<dyn FnOnce(RecordOutcome) + Send>;
 
 struct RecordJob {

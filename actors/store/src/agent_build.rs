@@ -239,7 +239,7 @@ impl Store {
         let (new_state, offered) = after;
         let Some(offered) = offered else { return Err(StoreError::Corrupt("agent_build.rollout_percent")) };
         let promotes = matches!(act, BuildAction::Promote(_));
-        // Whoever takes a build up again that was taken out knows what devices told of it.
+        // Whoever promotes a halted build again has seen the reports about it.
         let judge_anew = promotes && state != BuildState::Promoted;
         sqlx::query!(
             "UPDATE agent_build SET state = $2, rollout_percent = $3, wifi_only = $4, must_install = $5, min_battery_pct = $6, halt_reason = NULL,
@@ -263,8 +263,8 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         let entry = AuditEntry::new(by, action, target(id, &found.package, found.version_code))
-            .before(told(state, before, found.halt_reason.as_deref()))
-            .after(told(new_state, Some(offered), None));
+            .before(audit_state(state, before, found.halt_reason.as_deref()))
+            .after(audit_state(new_state, Some(offered), None));
         append(&mut tx, &entry, now).await?;
         tx.commit().await?;
         Ok(BuildActionOutcome::Done)
@@ -303,8 +303,8 @@ pub(crate) fn target(id: AgentBuildId, package: &str, version_code: i64) -> Targ
     Target::Other { kind: "agent_build", id: Some(id.to_string()), name: Some(format!("{package} {version_code}")) }
 }
 
-/// Audit target of a build.
-pub(crate) fn told(state: BuildState, promotion: Option<Promotion>, halt_reason: Option<&str>) -> Value {
+/// State of a build in audit entries.
+pub(crate) fn audit_state(state: BuildState, promotion: Option<Promotion>, halt_reason: Option<&str>) -> Value {
     let mut told = json!({"state": state.as_str()});
     if let (Some(promotion), Value::Object(fields)) = (promotion, &mut told) {
         fields.insert("rollout_percent".into(), json!(promotion.rollout_percent));

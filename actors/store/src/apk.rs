@@ -1,7 +1,7 @@
 //! APKs: what was uploaded, what uses it, and what is gone.
 
 use domain::access::Principal;
-use domain::apk::{Apk, ApkUse, Kept, LibraryApk, Offer, Refusal, Verdict, judge};
+use domain::apk::{Apk, ApkUse, LibraryApk, Offer, Refusal, RetentionCandidate, Verdict, judge};
 use domain::audit::{AuditAction, Target};
 use domain::{ApkId, ApkUploadId, Timestamp};
 use serde_json::json;
@@ -129,7 +129,7 @@ impl Store {
         Ok(row.and_then(|row| row.icon.zip(row.icon_type)))
     }
 
-    /// What would become of an APK right now; what counts is [`Self::add_apk`].
+    /// Preview of adding an APK right now; [`Self::add_apk`] decides.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -246,7 +246,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn apks_kept(&self) -> Result<Vec<Kept>, StoreError> {
+    pub async fn apks_kept(&self) -> Result<Vec<RetentionCandidate>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT apk_id, package, version_code,
                    EXISTS (SELECT FROM deployment WHERE deployment.apk_id = apk.apk_id AND finished_at IS NULL)
@@ -256,7 +256,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let kept = rows.into_iter().map(|row| Kept {
+        let kept = rows.into_iter().map(|row| RetentionCandidate {
             id: ApkId(row.apk_id),
             package: row.package,
             version_code: row.version_code,

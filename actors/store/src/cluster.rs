@@ -228,6 +228,14 @@ impl Store {
         state.as_deref().map(node_state).transpose()
     }
 
+    /// The database's clock.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn database_clock(&self) -> Result<Timestamp, StoreError> {
+        Ok(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&self.pool).await?)
+    }
+
     /// The nodes: those that live, and those that ended within the last hour.
     ///
     /// # Errors

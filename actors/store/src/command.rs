@@ -24,9 +24,9 @@ pub struct NewCommands {
     pub params: String,
     /// Parameters without secrets, for display.
     pub params_shown: String,
-    /// Who created the commands.
+    /// Caller that created the commands.
     pub created_by: String,
-    /// When they were created.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// Expiry of the commands.
     pub expires_at: Timestamp,
@@ -387,13 +387,13 @@ impl Store {
     }
 }
 
-/// What the server does by itself with so many commands.
+/// Audit entry of the server's own action on that many commands.
 fn by_system(action: AuditAction, commands: u64) -> AuditEntry {
     let target = Target::Other { kind: "commands", id: None, name: None };
     AuditEntry::new(&Principal::system(), action, target).after(json!({ "commands": commands }))
 }
 
-/// What the page of a command shows of its progress is what its owner decides by.
+/// Stored state, path and outcome of a command's progress.
 pub(crate) fn columns_of(progress: &Progress) -> (&'static str, Option<&'static str>, Option<&'static str>) {
     (progress.state.as_str(), progress.path.map(Path::as_str), progress.ending.map(domain::command::CommandOutcome::as_str))
 }

@@ -259,7 +259,7 @@ impl DeviceWork {
     }
 }
 
-/// What an edit changed, as `{"tags": {"before": [..], "after": [..]}}`.
+/// Difference that an edit made, as `{"tags": {"before": [..], "after": [..]}}`.
 fn differences(before: &Editable, after: &Editable) -> String {
     let app = |device: &Editable| device.monitored.as_ref().map(|app| json!({"package": app.package, "stale_after_s": app.stale_after_s}));
     let fields = [

@@ -1,7 +1,7 @@
-//! History for plots: heartbeats added up, one by one for short ranges, in hours for long ones.
+//! History for plots: heartbeats added up, one by one for short ranges, as hourly aggregates for long ones.
 //!
 //! ```text
-//! heartbeats    one row per device and 10 s     counted a day at a time, two hours after it ended
+//! heartbeats    one row per device and 10 s     aggregated a day at a time, two hours after it ended
 //! history_hour  one row per device and hour  <--'
 //! ```
 //! A heartbeat that arrives after its day was due leaves a note in `history_recount`, in the
@@ -93,7 +93,7 @@ macro_rules! hour_slots {
     };
 }
 
-macro_rules! count_hours {
+macro_rules! aggregate_hours {
     ({ $($args:tt)* }
         measures { $( { $measure:ident $column:tt $prefix:tt $about:tt $label:tt $unit:ident $tone:tt } )* }
         shares { $( { $answer:ident $share:ident $answer_column:tt $answer_prefix:tt $answer_about:tt } )* }
@@ -149,7 +149,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| slot!(row)).collect())
     }
 
-    /// The counted hours of a device from `from` until before `to`.
+    /// The hourly aggregates of a device from `from` until before `to`.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -158,26 +158,26 @@ impl Store {
         Ok(rows.into_iter().map(|row| slot!(row)).collect())
     }
 
-    /// The days from `first` to `last` whose hours are counted, oldest first.
+    /// The days from `first` to `last` whose hours are aggregated, oldest first.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn counted_days(&self, first: NaiveDate, last: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
+    pub async fn aggregated_days(&self, first: NaiveDate, last: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
         Ok(sqlx::query_scalar!("SELECT day FROM history_day WHERE day BETWEEN $1 AND $2 ORDER BY day", first, last)
             .fetch_all(&self.pool)
             .await?)
     }
 
-    /// Notes that the hours of a day are counted for every device.
+    /// Notes that the hours of a day are aggregated for every device.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn note_counted_day(&self, day: NaiveDate) -> Result<(), StoreError> {
+    pub async fn note_aggregated_day(&self, day: NaiveDate) -> Result<(), StoreError> {
         sqlx::query!("INSERT INTO history_day (day) VALUES ($1) ON CONFLICT DO NOTHING", day).execute(&self.pool).await?;
         Ok(())
     }
 
-    /// The days until before `before` that are counted and not closed, oldest first.
+    /// The days until before `before` that are aggregated and not closed, oldest first.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -187,7 +187,7 @@ impl Store {
             .await?)
     }
 
-    /// Notes that a day is counted for the last time.
+    /// Notes that a day is aggregated for the last time.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -201,7 +201,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn devices_to_count(&self, after: Option<DeviceId>, before: Timestamp, limit: i64) -> Result<Vec<DeviceId>, StoreError> {
+    pub async fn devices_to_aggregate(&self, after: Option<DeviceId>, before: Timestamp, limit: i64) -> Result<Vec<DeviceId>, StoreError> {
         let after = after.map_or(Uuid::nil(), |id| id.0);
         let ids = sqlx::query_scalar!(
             "SELECT device_id FROM device WHERE device_id > $1 AND enrolled_at < $2 ORDER BY device_id LIMIT $3",
@@ -214,23 +214,23 @@ impl Store {
         Ok(ids.into_iter().map(DeviceId).collect())
     }
 
-    /// Counts the hours of a day for these devices, whether or not they were counted before.
+    /// Aggregates the hours of a day for these devices, whether or not they were aggregated before.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn count_hours(&self, ids: &[DeviceId], day: NaiveDate, offline_after_s: i32) -> Result<(), StoreError> {
+    pub async fn aggregate_hours(&self, ids: &[DeviceId], day: NaiveDate, offline_after_s: i32) -> Result<(), StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
         let mut tx = self.pool.begin().await?;
-        count_hours(&mut tx, &ids, day, offline_after_s).await?;
+        aggregate_hours(&mut tx, &ids, day, offline_after_s).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Counts again what came late, at most `limit` notes of it. Returns how many notes there were.
+    /// Aggregates again the hours of late heartbeats, at most `limit` notes of it. Returns how many notes there were.
     ///
     /// # Errors
     /// The database is unavailable; the notes stay.
-    pub async fn recount_hours(&self, limit: i64, offline_after_s: i32) -> Result<usize, StoreError> {
+    pub async fn reaggregate_hours(&self, limit: i64, offline_after_s: i32) -> Result<usize, StoreError> {
         let mut tx = self.pool.begin().await?;
         let notes = sqlx::query!(
             "DELETE FROM history_recount WHERE ctid = ANY(ARRAY(SELECT ctid FROM history_recount LIMIT $1 FOR UPDATE SKIP LOCKED))
@@ -243,7 +243,7 @@ impl Store {
         of.sort_unstable();
         of.dedup();
         for same_day in of.chunk_by(|a, b| a.0 == b.0) {
-            // Once a day's heartbeats are removed, its hours are all that is left of them.
+            // Once a day's heartbeats are removed, its aggregates are all that is left of them.
             let kept = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "kept!""#, table_name(same_day[0].0))
                 .fetch_one(&mut *tx)
                 .await?;
@@ -251,13 +251,13 @@ impl Store {
                 continue;
             }
             let ids: Vec<_> = same_day.iter().map(|(_, id)| *id).collect();
-            count_hours(&mut tx, &ids, same_day[0].0, offline_after_s).await?;
+            aggregate_hours(&mut tx, &ids, same_day[0].0, offline_after_s).await?;
         }
         tx.commit().await?;
         Ok(notes.len())
     }
 
-    /// Deletes at most `limit` hours that began before this time. Returns how many.
+    /// Deletes at most `limit` hourly aggregates that began before this time. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -317,7 +317,7 @@ impl Store {
     }
 }
 
-async fn count_hours(
+async fn aggregate_hours(
     tx: &mut Transaction<'static, Postgres>,
     ids: &[Uuid],
     day: NaiveDate,
@@ -327,6 +327,6 @@ async fn count_hours(
     sqlx::query!("DELETE FROM history_hour WHERE device_id = ANY($1) AND hour_at >= $2 AND hour_at < $3", ids, from, to)
         .execute(&mut **tx)
         .await?;
-    telemetry!(history => count_hours { ids, from, to, seconds(HOUR_S), offline_after_s }).execute(&mut **tx).await?;
+    telemetry!(history => aggregate_hours { ids, from, to, seconds(HOUR_S), offline_after_s }).execute(&mut **tx).await?;
     Ok(())
 }

@@ -10,8 +10,8 @@ use crate::audit::{AuditEntry, append};
 use crate::device_filter::{from_json, to_json};
 use crate::{Store, StoreError};
 
-/// Audit target of a filter.
-fn told(name: &str, filter: &Value, shared: bool) -> Value {
+/// State of a filter in audit entries.
+fn audit_state(name: &str, filter: &Value, shared: bool) -> Value {
     json!({ "name": name, "filter": filter, "shared": shared })
 }
 
@@ -89,7 +89,7 @@ impl Store {
             == 1;
         if kept {
             let entry = AuditEntry::new(by, AuditAction::FilterSaved, Target::Filter(filter.id, filter.name.clone()));
-            append(&mut tx, &entry.after(told(&filter.name, &to_json(&filter.filter), filter.shared)), filter.created_at).await?;
+            append(&mut tx, &entry.after(audit_state(&filter.name, &to_json(&filter.filter), filter.shared)), filter.created_at).await?;
         }
         tx.commit().await?;
         Ok(kept)
@@ -114,7 +114,7 @@ impl Store {
         );
         let Some(before) = before.fetch_optional(&mut *tx).await? else { return Ok(false) };
         let (before, after) =
-            (told(&before.name, &before.filter, before.shared), told(&filter.name, &to_json(&filter.filter), filter.shared));
+            (audit_state(&before.name, &before.filter, before.shared), audit_state(&filter.name, &to_json(&filter.filter), filter.shared));
         if before != after {
             let entry = AuditEntry::new(by, AuditAction::FilterChanged, Target::Filter(filter.id, filter.name.clone()));
             append(&mut tx, &entry.before(before).after(after), filter.changed_at).await?;
@@ -136,7 +136,7 @@ impl Store {
         );
         let Some(gone) = gone.fetch_optional(&mut *tx).await? else { return Ok(false) };
         let entry = AuditEntry::new(by, AuditAction::FilterRemoved, Target::Filter(id, gone.name.clone()));
-        append(&mut tx, &entry.before(told(&gone.name, &gone.filter, gone.shared)), now).await?;
+        append(&mut tx, &entry.before(audit_state(&gone.name, &gone.filter, gone.shared)), now).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -49,7 +49,7 @@ impl TestDatabase {
         Self { name, url, store, pool }
     }
 
-    /// Its URL.
+    /// URL.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -1,4 +1,4 @@
-//! What people and scripts say to a node, and what it answers.
+//! Requests and answers of the API for people and scripts.
 
 use domain::telemetry;
 use domain::telemetry::{Telemetry, WatchedApp};
@@ -12,7 +12,7 @@ use crate::reading::shown;
 pub struct LoginRequest {
     /// Name of the account.
     pub username: String,
-    /// Its password.
+    /// Password.
     pub password: String,
 }
 
@@ -248,7 +248,7 @@ pub struct Cluster {
 pub struct ClusterNode {
     /// This start of it.
     pub node_id: String,
-    /// Its name.
+    /// Name.
     pub name: String,
     /// State.
     #[schema(value_type = crate::names::NodeState)]
@@ -257,7 +257,7 @@ pub struct ClusterNode {
     pub http_url: String,
     /// Address for other nodes.
     pub cluster_addr: String,
-    /// Its build.
+    /// Build.
     pub version: String,
     /// Newest protocol between nodes that it speaks.
     pub protocol_max: i32,
@@ -295,7 +295,7 @@ pub struct ClusterShard {
 /// The state of a reconciler at a node.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ClusterReconciler {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// Name of the node; of one that runs once per cluster, the node that ran it last.
     pub node: String,

@@ -1,4 +1,4 @@
-//! What a device says to a node over HTTP, and what the node answers.
+//! Requests and answers of the agent API over HTTP.
 
 use std::collections::BTreeMap;
 
@@ -242,8 +242,8 @@ mod tests {
 
     #[test]
     fn every_field_arrives_and_goes_back() {
-        let told: Heartbeat = serde_json::from_str(include_str!("../fixtures/heartbeat-full.json")).unwrap();
-        let telemetry = told.telemetry(&OptIn::all()).unwrap();
+        let reported: Heartbeat = serde_json::from_str(include_str!("../fixtures/heartbeat-full.json")).unwrap();
+        let telemetry = reported.telemetry(&OptIn::all()).unwrap();
         for field in FIELDS {
             assert!((field.get)(&telemetry).is_some(), "heartbeat-full.json lacks {}", field.path);
         }
@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn an_object_without_a_reading_is_left_out() {
-        let told = Heartbeat::of(&Telemetry { battery_pct: Some(50), ..Telemetry::default() });
-        assert!(told.battery.is_some() && told.memory.is_none() && told.location.is_none());
+        let reported = Heartbeat::of(&Telemetry { battery_pct: Some(50), ..Telemetry::default() });
+        assert!(reported.battery.is_some() && reported.memory.is_none() && reported.location.is_none());
     }
 
     #[test]

@@ -10,11 +10,11 @@ use crate::lenient::Int;
 pub struct AgentUpdate {
     /// The build; reports name it.
     pub build_id: String,
-    /// Its version code, greater than the one that was asked with.
+    /// Version code, greater than the one that was asked with.
     pub version_code: i64,
-    /// Its version name.
+    /// Version name.
     pub version_name: String,
-    /// Its package.
+    /// Package.
     pub package_name: String,
     /// Signed download URL with a limited lifetime; supports ranges.
     pub download_url: String,
@@ -44,10 +44,10 @@ pub struct AgentUpdate {
 pub struct AgentUpdateReport {
     /// The build.
     pub build_id: String,
-    /// What happened.
+    /// The event.
     #[schema(value_type = crate::names::UpdateEvent)]
     pub event: String,
-    /// What went wrong, best as a short code; what is beyond 200 characters is cut off.
+    /// The error, best as a short code; text beyond 200 characters is cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The version that the device runs now; after `installed` it must be the build's.
@@ -169,15 +169,15 @@ pub struct CohortCounts {
 /// A build of the agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AgentBuild {
-    /// Its id.
+    /// Id.
     pub id: String,
     /// The APK behind it.
     pub apk_id: String,
-    /// Its package.
+    /// Package.
     pub package: String,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
-    /// Its version name.
+    /// Version name.
     pub version_name: String,
     /// Internal release notes.
     pub release_notes: String,

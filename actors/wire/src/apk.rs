@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 /// An APK of the library.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Apk {
-    /// Its id.
+    /// Id.
     pub id: String,
     /// Package name.
     pub package: String,
@@ -55,10 +55,10 @@ pub struct ApkDetails {
 /// Something that uses an APK.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApkUse {
-    /// What uses it; `rollback`: an APK that brings it back.
+    /// Uses of the APK; `rollback`: an APK that brings it back.
     #[schema(value_type = crate::names::ApkUseKind)]
     pub kind: String,
-    /// Its id.
+    /// Id.
     pub id: String,
     /// Display name.
     pub name: String,
@@ -72,7 +72,7 @@ pub struct BeginUpload {
     pub file_name: String,
     /// Length of the whole file in bytes.
     pub size_bytes: i64,
-    /// Its SHA-256, hex; checked at the end.
+    /// SHA-256, hex; checked at the end.
     pub sha256: Option<String>,
     /// Older APK that this one is the rollback build of.
     pub rollback_of: Option<String>,
@@ -84,7 +84,7 @@ pub struct BeginUpload {
 /// An upload in parts, and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Upload {
-    /// Its id.
+    /// Id.
     pub upload_id: String,
     /// Display name of the file.
     pub file_name: String,
@@ -121,7 +121,7 @@ pub struct DownloadUrl {
 /// A package that may be deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ManagedPackage {
-    /// Its name.
+    /// Name.
     pub package: String,
     /// Allowed signer certificates, SHA-256 as hex; their rotated keys are allowed, too.
     pub signers_sha256: Vec<String>,

@@ -50,7 +50,7 @@ pub struct AuditActor {
 pub struct AuditTarget {
     /// Such as `device` or `account`.
     pub kind: String,
-    /// Its identity.
+    /// Identity.
     pub id: Option<String>,
     /// Name at the time of the action.
     pub name: Option<String>,
@@ -61,7 +61,7 @@ pub struct AuditTarget {
 pub struct AuditHead {
     /// The newest entry's place; 0 when there is none.
     pub seq: i64,
-    /// Its hash, hexadecimal.
+    /// Hash, hexadecimal.
     pub hash: String,
     /// Both, as `nexmdm audit verify --expect` takes them.
     pub expect: String,

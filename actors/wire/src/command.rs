@@ -1,4 +1,4 @@
-//! What a device says of the commands it was sent.
+//! Reports of devices about commands.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 pub struct ActionResult {
     /// The command.
     pub request_id: String,
-    /// Its action.
+    /// Action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     /// Receipt or outcome.
@@ -58,7 +58,7 @@ pub struct ActionResultFrame<'a> {
 pub struct CommandRequest {
     /// Name of the action; the table of actions describes it with its parameters.
     pub action: String,
-    /// Its parameters, an object.
+    /// Parameters, an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<serde_json::Value>,
     /// Lifetime in seconds; `commands.expires_default_seconds` when absent.
@@ -66,10 +66,10 @@ pub struct CommandRequest {
     pub expires_in_s: Option<i64>,
 }
 
-/// A command and what became of it.
+/// A command and its outcome.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CommandRecord {
-    /// Its id.
+    /// Id.
     pub request_id: String,
     /// Target device.
     pub device_id: String,
@@ -79,7 +79,7 @@ pub struct CommandRecord {
     pub batch_id: Option<String>,
     /// Action.
     pub action: String,
-    /// Its parameters, without secrets.
+    /// Parameters, without secrets.
     pub params: serde_json::Value,
     /// State.
     #[schema(value_type = crate::names::CommandState)]
@@ -134,7 +134,7 @@ pub struct BatchTarget {
 pub struct BatchRequest {
     /// Action, as for a single device.
     pub action: String,
-    /// Its parameters.
+    /// Parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<serde_json::Value>,
     /// For which devices.
@@ -155,7 +155,7 @@ pub struct BatchRequest {
 pub struct RefusedDevice {
     /// The device.
     pub id: String,
-    /// Its alias, if there is such a device.
+    /// Alias, if there is such a device.
     pub alias: Option<String>,
     /// Why.
     #[schema(value_type = crate::names::CommandRefusal)]
@@ -195,11 +195,11 @@ pub struct PathCounts {
 /// A batch and how far it got.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CommandBatch {
-    /// Its id.
+    /// Id.
     pub id: String,
     /// Action.
     pub action: String,
-    /// Its parameters, without secrets.
+    /// Parameters, without secrets.
     pub params: serde_json::Value,
     /// Requested target.
     pub target: serde_json::Value,
@@ -207,9 +207,9 @@ pub struct CommandBatch {
     pub rate_per_second: i32,
     /// Devices that got a command.
     pub devices: i32,
-    /// Its commands by state.
+    /// Commands by state.
     pub counts: BatchCounts,
-    /// Its commands by the path of the last attempt.
+    /// Commands by the path of the last attempt.
     pub paths: PathCounts,
     /// Devices that got none, at most 1,000 of them by name.
     pub refused: Vec<RefusedDevice>,
@@ -230,7 +230,7 @@ pub struct CommandBatch {
 pub struct PlannedCommand {
     /// The device.
     pub id: String,
-    /// Its alias, if there is such a device.
+    /// Alias, if there is such a device.
     pub alias: Option<String>,
     /// The path that the command would take first; absent when it gets none.
     #[schema(value_type = Option<crate::names::CommandPath>)]

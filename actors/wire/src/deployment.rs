@@ -99,7 +99,7 @@ pub struct PlanCount {
 pub struct PlanItem {
     /// The device.
     pub id: String,
-    /// Its alias.
+    /// Alias.
     pub alias: String,
     /// Whether the device is in the canary.
     pub canary: bool,
@@ -114,17 +114,17 @@ pub struct PlanItem {
 /// A deployment and how far it got.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Deployment {
-    /// Its id.
+    /// Id.
     pub id: String,
     /// Display name.
     pub name: String,
     /// APK that is installed.
     pub apk_id: String,
-    /// Its package.
+    /// Package.
     pub package: String,
-    /// Its version code.
+    /// Version code.
     pub version_code: i64,
-    /// Its version name.
+    /// Version name.
     pub version_name: String,
     /// State.
     #[schema(value_type = crate::names::DeploymentState)]
@@ -132,7 +132,7 @@ pub struct Deployment {
     /// Phase.
     #[schema(value_type = crate::names::DeploymentPhase)]
     pub phase: String,
-    /// Why it is paused.
+    /// Reason of the pause.
     #[schema(value_type = Option<crate::names::PauseReason>)]
     pub pause_reason: Option<String>,
     /// Since when it is paused.
@@ -152,7 +152,7 @@ pub struct Deployment {
     /// Rule for devices that an older open deployment of the package has.
     #[schema(value_type = crate::names::ConflictRule)]
     pub conflict: String,
-    /// Its tasks by state.
+    /// Tasks by state.
     pub counts: TaskCounts,
     /// Canary progress.
     pub canary: CanaryProgress,
@@ -161,7 +161,7 @@ pub struct Deployment {
     /// Cluster-wide block.
     #[schema(value_type = Option<crate::names::BlockReason>)]
     pub blocked_by: Option<String>,
-    /// The way back; only told of one deployment at a time.
+    /// The rollback; only in the answer about a single deployment.
     pub rollback: Option<Rollback>,
     /// The deployment that this one takes back.
     pub rolls_back: Option<String>,
@@ -226,7 +226,7 @@ pub struct Rollback {
     pub possible: bool,
     /// APK of the rollback.
     pub apk_id: Option<String>,
-    /// Its version name.
+    /// Version name.
     pub version_name: Option<String>,
     /// On how many devices.
     pub devices: Option<usize>,
@@ -241,7 +241,7 @@ pub struct DeploymentTask {
     pub position: i32,
     /// The device.
     pub device_id: String,
-    /// Its alias.
+    /// Alias.
     pub alias: String,
     /// Whether the device is in the canary.
     pub canary: bool,
@@ -333,7 +333,7 @@ pub struct DeploymentStatusResponse {
 /// Cluster-wide feature flag.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FeatureFlag {
-    /// Its name.
+    /// Name.
     #[schema(value_type = crate::names::FlagName)]
     pub name: String,
     /// Description.

@@ -1,4 +1,4 @@
-//! What people and scripts do with devices: edits, bulk calls, tables, filters, history and events.
+//! Bodies about devices: edits, bulk calls, tables, filters, history and events.
 
 use domain::history::{Measures, Shares};
 use domain::telemetry;
@@ -81,7 +81,7 @@ pub struct BulkRequest {
     /// All that match, at most 10,000; deleted ones for `restore`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// What to do.
+    /// The bulk action.
     #[schema(value_type = crate::names::BulkAction)]
     pub action: String,
     /// For the actions on tags.
@@ -120,10 +120,10 @@ pub struct BulkOutcome {
     pub id: String,
     /// The alias that it had before; null when there is no such device.
     pub alias: Option<String>,
-    /// What becomes of it.
+    /// Outcome for the device.
     #[schema(value_type = crate::names::BulkOutcomeKind)]
     pub outcome: String,
-    /// Why it is refused.
+    /// Reason for the refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::names::BulkRefusal>)]
     pub reason: Option<String>,
@@ -190,7 +190,7 @@ pub struct RowProblem {
 pub struct DeviceEvent {
     /// Time of the event.
     pub at: String,
-    /// What happened.
+    /// Kind of the event.
     #[schema(value_type = crate::names::DeviceEventKind)]
     pub kind: String,
     /// Actor; null if there is none.
@@ -248,7 +248,7 @@ macro_rules! history_point {
         }
 
         impl HistoryPoint {
-            /// What can be asked for.
+            /// Names of the measures.
             pub const METRICS: &[&str] = &["online_share", $(stringify!($field),)* $(stringify!($share),)* "transport_shares"];
 
             /// Sets those measures of the telemetry table that are wanted.
@@ -341,9 +341,9 @@ pub struct FleetDistributions {
 /// Devices within a band of charge.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct BatteryBand {
-    /// Its lower end, percent; included.
+    /// Lower end, percent; included.
     pub from_pct: i16,
-    /// Its upper end, percent; included.
+    /// Upper end, percent; included.
     pub to_pct: i16,
     /// Devices.
     pub devices: u64,

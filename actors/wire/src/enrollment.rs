@@ -50,11 +50,11 @@ pub struct EnrollQrRequest {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnrollWifi {
-    /// Its name, at most 32 bytes.
+    /// Name, at most 32 bytes.
     pub ssid: String,
     /// `none`, `wpa` or `wep`; when absent, `wpa` with a password and `none` without.
     pub security: Option<String>,
-    /// Its password.
+    /// Password.
     pub password: Option<String>,
     /// Whether the network is hidden.
     pub hidden: bool,
@@ -83,7 +83,7 @@ pub struct AgentApkInfo {
     pub source: Option<String>,
     /// Path on the node; null without the permission to manage agent builds.
     pub file: Option<String>,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub size_bytes: Option<u64>,
     /// SHA-256 of the file, hex.
     pub sha256: Option<String>,

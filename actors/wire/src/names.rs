@@ -27,7 +27,7 @@ macro_rules! names {
 }
 
 names! {
-    /// Why an agent has to stop.
+    /// Reason for which an agent has to stop.
     AgentStopReason = ["device_deleted"]
     /// Role of an account.
     Role = { domain::access::Role }
@@ -47,27 +47,27 @@ names! {
     CommandPath = { domain::command::Path }
     /// Outcome of a command.
     CommandOutcome = { domain::command::CommandOutcome }
-    /// What a device reports of a command.
+    /// Status in a device's report about a command.
     ActionReport = ["received", "success", "failed", "skipped", "timeout"]
-    /// Why a device gets no command.
+    /// Reason for sending a device no command.
     CommandRefusal = { domain::command::RefusalReason }
     /// State of a deployment.
     DeploymentState = { domain::deployment::DeploymentState }
     /// Phase of a deployment.
     DeploymentPhase = { domain::deployment::Phase }
-    /// Why a deployment is paused.
+    /// Reason of a deployment's pause.
     PauseReason = { domain::deployment::PauseReason }
     /// Rule for devices that an older open deployment of the package has.
     ConflictRule = { domain::deployment::ConflictRule }
-    /// Why no deployment may start anything.
+    /// Reason for starting no installation in any deployment.
     BlockReason = { domain::deployment::BlockReason }
     /// State of the task of a device.
     TaskState = { domain::deployment::TaskState }
-    /// Why a task is in its state.
+    /// Reason of a task's state.
     TaskReason = { domain::deployment::TaskReason, domain::deployment::ErrorCode }
     /// Stage of an installation.
     TaskStage = { domain::deployment::Stage }
-    /// What a device reports of its task.
+    /// State in a device's task report.
     TaskReport = ["accepted", "downloading", "verifying", "installing", "succeeded", "failed", "skipped"]
     /// Error of an attempt.
     TaskError = { domain::deployment::ErrorCode }
@@ -75,23 +75,23 @@ names! {
     DeploymentEventKind = { domain::deployment::DeploymentEventKind }
     /// Name of a feature flag.
     FlagName = { domain::flag::Flag }
-    /// What a device reports of an update.
+    /// Event in a device's report about an update.
     UpdateEvent = { domain::rollout::UpdateEvent }
     /// State of an agent build.
     AgentBuildState = { domain::rollout::BuildState }
-    /// Why the server halted a build.
+    /// Reason for the automatic halt of a build.
     HaltReason = { domain::rollout::HaltReason }
     /// State of a node.
     NodeState = { domain::cluster::NodeState }
-    /// Why shards moved.
+    /// Reason of a shard move.
     ShardMoveReason = ["free", "released", "left", "expired"]
-    /// What is done with many devices.
+    /// Bulk action on devices.
     BulkAction = [
         "set_tags", "add_tags", "remove_tags", "set_groups", "add_groups", "remove_groups", "set_monitored_app", "revoke", "delete", "restore"
     ]
-    /// What becomes of one device of many.
+    /// Outcome of a bulk action for one device.
     BulkOutcomeKind = ["changed", "unchanged", "refused"]
-    /// Why a device is refused.
+    /// Reason for refusing a device.
     BulkRefusal = ["not_found", "deleted", "too_late", "alias_in_use", "invalid_value"]
     /// Field that a table changes.
     TableField = ["alias", "tags", "groups"]
@@ -101,7 +101,7 @@ names! {
     AgentApkState = ["ready", "unusable", "missing"]
     /// Kind of an actor of the audit trail.
     ActorKind = ["person", "token", "system", "device"]
-    /// What uses an APK.
+    /// Kind of use of an APK.
     ApkUseKind = ["deployment", "rollback", "agent_build"]
 }
 

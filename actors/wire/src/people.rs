@@ -81,9 +81,9 @@ pub struct PasswordReset {
 pub struct Me {
     /// The account.
     pub user_id: String,
-    /// Its name.
+    /// Name.
     pub username: String,
-    /// Its role.
+    /// Role.
     #[schema(value_type = crate::names::Role)]
     pub role: String,
     /// Effective scopes: those of the role, limited by those of the API token.
@@ -169,7 +169,7 @@ pub struct ApiToken {
 pub struct CreateApiToken {
     /// Purpose, 1..100 characters.
     pub name: String,
-    /// What it may do: `devices:read`, `devices:write`, `enrollment:read`, `enrollment:write`, `users:manage`,
+    /// Scopes: `devices:read`, `devices:write`, `enrollment:read`, `enrollment:write`, `users:manage`,
     /// `cluster:read`, `cluster:manage`, `tokens:manage`, `commands:read`, `commands:send`,
     /// `commands:sensitive`, `exec:manage`, `audit:read`, `deployments:read`, `deployments:write`, `apks:upload`,
     /// `packages:manage`, `agent_builds:manage`, `flags:manage`. Nothing that the caller may not do.

@@ -142,18 +142,18 @@ impl Reading<Box<RawValue>> for String {
 }
 
 /// A type of the telemetry table, in the form that the API has.
-pub(crate) trait Shown<T> {
+pub(crate) trait ApiForm<T> {
     fn shown(&self) -> T;
 }
 
 /// A value as the API shows it.
-pub(crate) fn shown<T, Value: Shown<T>>(value: &Value) -> T {
+pub(crate) fn shown<T, Value: ApiForm<T>>(value: &Value) -> T {
     value.shown()
 }
 
 macro_rules! shown_as_they_are {
     ($($type:ty),+) => {$(
-        impl Shown<$type> for $type {
+        impl ApiForm<$type> for $type {
             fn shown(&self) -> $type {
                 self.clone()
             }
@@ -162,13 +162,13 @@ macro_rules! shown_as_they_are {
 }
 shown_as_they_are!(i16, i32, i64, f32, f64, bool, String);
 
-impl Shown<String> for Transport {
+impl ApiForm<String> for Transport {
     fn shown(&self) -> String {
         self.as_str().to_owned()
     }
 }
 
-impl Shown<String> for Timestamp {
+impl ApiForm<String> for Timestamp {
     fn shown(&self) -> String {
         self.to_rfc3339_opts(SecondsFormat::Millis, true)
     }

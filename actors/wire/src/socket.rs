@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::agent::{Command, Heartbeat};
 
-/// What every frame from a device begins with; the body is read separately.
+/// Head of every frame from a device; the body is read separately.
 #[derive(Debug, Deserialize)]
 pub struct UpHeader {
     /// `heartbeat`, `action_result` or `deployment_status`.

@@ -67,7 +67,7 @@ pub(super) struct Limits {
 
 /// One run of the process of an agent, ended by a kill.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct ProcessRun {
     /// Point at which the process halts, if it gets there.
     pub(super) halt_at: Option<HaltPoint>,
     /// Latest time of the kill.
@@ -104,7 +104,7 @@ const CHANGES: [DeviceChange; 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AgentSchedule {
     pub(super) clock_offset_ms: i64,
-    pub(super) lives: Vec<Life>,
+    pub(super) lives: Vec<ProcessRun>,
     /// Start, end and kind of its temporary change.
     pub(super) change: Option<(Duration, Duration, DeviceChange)>,
 }
@@ -147,7 +147,7 @@ impl Schedule {
                     halts.truncate(1);
                 }
                 let lives = halts.len();
-                let life = |(place, halt): (usize, Option<(&str, u32)>)| Life {
+                let life = |(place, halt): (usize, Option<(&str, u32)>)| ProcessRun {
                     halt_at: halt.map(|(event, latest)| HaltPoint::new(event, rng.random_range(1..=latest))),
                     killed_after: at(rng.random_range(0.3..0.5)),
                     down: Duration::from_millis(rng.random_range(50..1_500)),

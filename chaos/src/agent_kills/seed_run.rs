@@ -78,7 +78,7 @@ pub(super) async fn run(environment: &mut Environment, args: &AgentKillsArgs, sc
     let unfinished = until_drained(&environment.cluster.psql(), &tag, lost, args.drained_within).await?;
     println!("drained after {:.1} s", started.elapsed().as_secs_f64());
     // Only a device that lost its database can have left it unfinished; a finished deployment cannot be canceled.
-    let _ = environment.api.steer(0, &first, "cancel").await;
+    let _ = environment.api.transition(0, &first, "cancel").await;
     deployer.summary.made.push(first);
     if let Some(build) = &environment.build {
         build.roll_back(&environment.api).await?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::database::Settings;
 
-/// What was measured on.
+/// Machine and build that were measured.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Conditions {
     pub(super) cores: usize,

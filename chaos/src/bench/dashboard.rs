@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::http::{Call, Http, HttpLimits, ServerUrl};
 use crate::websocket;
 
-/// What the browser's script sends to show it is there, and how often.
+/// Keep-alive message of the browser's script, and its interval.
 const PING_TEXT: &str = "__ping__";
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// A whole page in one message.

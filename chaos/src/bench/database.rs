@@ -15,7 +15,7 @@ pub(super) struct Database {
     psql: Psql,
 }
 
-/// What durability rests on.
+/// Settings of PostgreSQL on which durability rests.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Settings {
     pub(super) version: String,

@@ -24,7 +24,7 @@ const BEFORE: Duration = Duration::from_secs(20);
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const TAG: &str = "bench";
-/// What is deployed, and its package.
+/// APK that is deployed, and its package.
 const APK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../actors/testdata/apks/till-3.apk");
 const PACKAGE: &str = "com.example.till";
 /// Rate limit of the second figure.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What a value is meant to be.
+/// Target of a value.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Limit {
@@ -74,7 +74,7 @@ pub(super) struct Figure {
     /// How it was measured.
     pub(super) how: String,
     pub(super) values: Vec<Value>,
-    /// What the errors were.
+    /// Kinds of the errors.
     pub(super) notes: Vec<String>,
 }
 

@@ -140,7 +140,7 @@ pub(super) async fn capacity(args: &BenchArgs) -> Result<Figure> {
     })
 }
 
-/// What one open dashboard costs.
+/// Cost of one open dashboard.
 pub(super) async fn dashboard(args: &BenchArgs) -> Result<Figure> {
     let (devices, seeded, window) = if args.quick { (500, 1_500, Duration::from_secs(8)) } else { (2_000, 8_000, Duration::from_secs(30)) };
     let mut environment = NodeEnvironment::build(args).await?;

@@ -1,4 +1,4 @@
-//! What it costs that a heartbeat reaches a node that does not own the device.
+//! Cost of heartbeats that reach a node that does not own the device.
 
 use anyhow::{Result, ensure};
 

@@ -1,4 +1,4 @@
-//! What processes cost, as `/proc` tells it.
+//! Resources that processes use, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;

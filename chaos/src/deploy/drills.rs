@@ -50,7 +50,7 @@ async fn canary_failure(environment: &mut Environment, args: &DeployDrillArgs) -
     ensure!(paused["rollback"]["offered"] == true, "no rollback is offered: {}", paused["rollback"]);
     let began = drill_run.environment.api.tasks(&id).await?.iter().filter(|task| task["attempts"].as_u64() > Some(0)).count();
     ensure!(began <= first, "{began} devices began, the first are {first}");
-    let cancel = drill_run.environment.api.steer(0, &id, "cancel").await?;
+    let cancel = drill_run.environment.api.transition(0, &id, "cancel").await?;
     drill_run.in_force(&id, &cancel, |deployment| deployment["state"] == "canceled").await?;
     drill_run.until_finished(&id, SOON).await?;
     let shown = format!("paused automatically after {began} of {} devices, rollback offered ({})", args.devices, paused["rollback"]);
@@ -129,10 +129,10 @@ async fn pause_cancel_kill(environment: &mut Environment, args: &DeployDrillArgs
     let id = drill_run.deploy(&options).await?;
     drill_run.until(&id, "it has begun", SOON, |deployment| count(deployment, "succeeded") >= 1).await?;
 
-    let pause = drill_run.environment.api.steer(0, &id, "pause").await?;
+    let pause = drill_run.environment.api.transition(0, &id, "pause").await?;
     let paused_in = drill_run.in_force(&id, &pause, |deployment| deployment["state"] == "paused").await?;
     sleep(WATCHED).await;
-    let resume = drill_run.environment.api.steer(1, &id, "resume").await?;
+    let resume = drill_run.environment.api.transition(1, &id, "resume").await?;
     drill_run.in_force(&id, &resume, |deployment| deployment["state"] == "running").await?;
     sleep(Duration::from_secs(5)).await;
 
@@ -143,7 +143,7 @@ async fn pause_cancel_kill(environment: &mut Environment, args: &DeployDrillArgs
     drill_run.in_force(&id, &release, |deployment| deployment["blocked_by"].is_null()).await?;
     sleep(Duration::from_secs(5)).await;
 
-    let cancel = drill_run.environment.api.steer(2, &id, "cancel").await?;
+    let cancel = drill_run.environment.api.transition(2, &id, "cancel").await?;
     let canceled_in = drill_run.in_force(&id, &cancel, |deployment| deployment["state"] == "canceled").await?;
     sleep(WATCHED).await;
     let ended = drill_run.until_finished(&id, SOON).await?;

@@ -26,7 +26,7 @@ const CONNECTIONS: u64 = 4_096;
 /// Settings that make hashes cheap, as their cost is not under test.
 const CHEAP: [(&str, &str); 2] = [("NEXMDM__AUTH__PASSWORD_BCRYPT_COST", "4"), ("NEXMDM__AUTH__DEVICE_TOKEN_BCRYPT_COST", "4")];
 
-/// What goes wrong.
+/// Faults of drills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, strum::IntoStaticStr)]
 #[value(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -121,7 +121,7 @@ impl FakeFcm {
         Ok(Self { state, address, serving })
     }
 
-    /// What `fcm.base_url` of a node is to be.
+    /// Value for `fcm.base_url` of a node.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

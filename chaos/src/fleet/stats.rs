@@ -34,7 +34,7 @@ pub(super) struct Stats {
     pub(super) deployments: Deployments,
     pub(super) downloaded_bytes: Counter,
     pub(super) sockets: AtomicI64,
-    measured: Mutex<Measured>,
+    measured: Mutex<Measurements>,
 }
 
 /// Installation statuses that the server acknowledged, and those it refused for good.
@@ -62,7 +62,7 @@ impl Counter {
 }
 
 #[derive(Default)]
-struct Measured {
+struct Measurements {
     latency: Latencies,
     send_lag: Latencies,
     errors: Errors,
@@ -148,7 +148,7 @@ impl Stats {
         }
     }
 
-    fn measured(&self) -> MutexGuard<'_, Measured> {
+    fn measured(&self) -> MutexGuard<'_, Measurements> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

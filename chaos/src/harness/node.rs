@@ -41,7 +41,7 @@ pub struct NodeOptions {
     pub kept_dir: Option<PathBuf>,
     /// Address of its HTTP listener.
     pub host: Ipv4Addr,
-    /// What stands before the binary on its command line, e.g. to enter a network namespace; it
+    /// Arguments before the binary on its command line, e.g. to enter a network namespace; it
     /// must become the node's process.
     pub enter: Vec<String>,
     /// Port of its HTTP listener; one that is free otherwise.
@@ -326,7 +326,7 @@ fn is_stopped(pid: u32) -> bool {
     stats.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't'])))
 }
 
-/// Where `nexmdm` is: `NEXMDM_BIN`, or beside the running executable, whose
+/// Path of `nexmdm`: `NEXMDM_BIN`, or beside the running executable, whose
 /// folder for tests is one deeper.
 pub fn nexmdm_path() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("NEXMDM_BIN") {

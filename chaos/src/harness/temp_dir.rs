@@ -23,7 +23,7 @@ impl TempDir {
         tempfile::Builder::new().prefix(&format!("nexmdm-{name}-")).permissions(mode).tempdir_in(parent).map(Self)
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

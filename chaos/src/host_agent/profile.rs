@@ -8,7 +8,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::profile_of;
-use crate::model::Duty;
+use crate::model::Usage;
 
 /// Initially installed app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl DeviceProfile {
             sdk_int: profile.sdk_int,
             hardware_id: format!("JVM{:016X}", seed.rotate_left(32) ^ number),
             battery_pct: rng.random_range(40..=100),
-            charging: profile.duty == Duty::Kiosk,
+            charging: profile.duty == Usage::Kiosk,
             transport: "wifi".into(),
             metered: false,
             validated: true,

@@ -9,7 +9,7 @@ use wire::admin::{CreateEnrollTokens, CreatedEnrollToken, CreatedEnrollTokens, L
 use super::RequestFailure;
 use crate::http::{Call, Http};
 
-/// What proves to a node that devices may be enrolled.
+/// Credentials for enrolling devices.
 #[derive(Clone)]
 pub enum Credentials {
     /// A name and its password.

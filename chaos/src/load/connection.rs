@@ -38,7 +38,7 @@ pub(super) struct Run {
 
 /// Measurements of a connection.
 #[derive(Default)]
-pub(super) struct Measured {
+pub(super) struct Measurements {
     pub(super) latency: Latencies,
     pub(super) errors: Errors,
     /// Acknowledgements after warm-up.
@@ -82,8 +82,8 @@ impl Connection {
 }
 
 /// Sends heartbeats of `devices` to `url` in turn, every round one bucket on.
-pub(super) async fn drive(run: Arc<Run>, url: ServerUrl, mut devices: Vec<RequestTemplate>, first_bucket_s: i64) -> Measured {
-    let mut measured = Measured::default();
+pub(super) async fn drive(run: Arc<Run>, url: ServerUrl, mut devices: Vec<RequestTemplate>, first_bucket_s: i64) -> Measurements {
+    let mut measured = Measurements::default();
     let mut connection = None;
     let mut bucket_s = first_bucket_s;
     let mut n = 0_u64;
@@ -107,7 +107,7 @@ pub(super) async fn drive(run: Arc<Run>, url: ServerUrl, mut devices: Vec<Reques
     measured
 }
 
-async fn send(run: &Run, url: &ServerUrl, connection: &mut Option<Connection>, request: &[u8], measured: &mut Measured) {
+async fn send(run: &Run, url: &ServerUrl, connection: &mut Option<Connection>, request: &[u8], measured: &mut Measurements) {
     let mut open = match connection.take() {
         Some(open) => open,
         None => match timeout(run.timeout, Connection::open(url)).await.unwrap_or(Err("connect_timeout")) {
@@ -136,7 +136,7 @@ async fn send(run: &Run, url: &ServerUrl, connection: &mut Option<Connection>, r
     }
 }
 
-async fn fail(run: &Run, measured: &mut Measured, kind: &str, wait: Duration) {
+async fn fail(run: &Run, measured: &mut Measurements, kind: &str, wait: Duration) {
     measured.errors.count(kind);
     run.failed.fetch_add(1, Ordering::Relaxed);
     sleep(wait.min(run.ends_at.saturating_duration_since(Instant::now()))).await;

@@ -31,7 +31,7 @@ use crate::model::timestamp;
 use crate::progress::Progress;
 use crate::signals::{Stop, unless_stopped};
 use body::RequestTemplate;
-use connection::{BUCKET_S, Measured, Run, drive};
+use connection::{BUCKET_S, Measurements, Run, drive};
 use cursor::{Cursor, full};
 pub use route::Route;
 pub(crate) use route::owners_of;
@@ -85,7 +85,7 @@ pub struct LoadSummary {
     pub latency: Percentiles,
     /// Errors by kind, warm-up included.
     pub errors: Errors,
-    /// Where the next run goes on.
+    /// Position at which the next run goes on.
     pub next_bucket_at: String,
 }
 
@@ -192,11 +192,11 @@ fn assign_connections(servers: &[ServerUrl], templates: Vec<Vec<RequestTemplate>
     all
 }
 
-async fn supervise(run: &Arc<Run>, assignments: Vec<Assignment>, first_bucket_s: i64, cursor: &Cursor) -> Result<Measured> {
+async fn supervise(run: &Arc<Run>, assignments: Vec<Assignment>, first_bucket_s: i64, cursor: &Cursor) -> Result<Measurements> {
     let started = Instant::now();
-    let mut tasks: JoinSet<Measured> =
+    let mut tasks: JoinSet<Measurements> =
         assignments.into_iter().map(|(url, devices)| drive(Arc::clone(run), url, devices, first_bucket_s)).collect();
-    let mut all = Measured { latency: Latencies::default(), ..Measured::default() };
+    let mut all = Measurements { latency: Latencies::default(), ..Measurements::default() };
     let mut progress = Progress::new();
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

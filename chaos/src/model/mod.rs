@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub use heartbeat::heartbeat;
 pub(crate) use heartbeat::{MONITORED_PACKAGE, timestamp};
-pub use profile::{Duty, Profile};
+pub use profile::{Profile, Usage};
 
 /// Rates of rare events, per hour of simulated time.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ pub struct State {
 impl State {
     /// Initial state of a device.
     pub fn draw<R: Rng>(profile: &Profile, rng: &mut R) -> Self {
-        let kiosk = profile.duty == Duty::Kiosk;
+        let kiosk = profile.duty == Usage::Kiosk;
         Self {
             battery_pct: if kiosk { rng.random_range(80.0..100.0) } else { rng.random_range(15.0..100.0) },
             charging: kiosk || rng.random_bool(0.3),
@@ -135,8 +135,8 @@ fn power<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {
     state.charging = if state.charging {
         // A kiosk stays plugged in, with rare interruptions.
         let unplugs_per_hour = match profile.duty {
-            Duty::Kiosk => 0.02,
-            Duty::Handheld => {
+            Usage::Kiosk => 0.02,
+            Usage::Handheld => {
                 if state.battery_pct >= 99.0 {
                     6.0
                 } else {
@@ -147,8 +147,8 @@ fn power<R: Rng>(profile: &Profile, state: &mut State, dt_s: f64, rng: &mut R) {
         !happens(unplugs_per_hour, dt_s, rng)
     } else {
         let plugs_per_hour = match profile.duty {
-            Duty::Kiosk => 6.0,
-            Duty::Handheld => {
+            Usage::Kiosk => 6.0,
+            Usage::Handheld => {
                 if state.battery_pct < 20.0 {
                     4.0
                 } else {

@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 
 /// Usage of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Duty {
+pub enum Usage {
     /// Stationary and plugged in.
     Kiosk,
     /// Portable and charged when necessary.
@@ -46,7 +46,7 @@ const SITES: &[&str] = &["shop", "warehouse", "lobby", "depot", "clinic", "schoo
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// Usage.
-    pub duty: Duty,
+    pub duty: Usage,
     /// Model.
     pub model: &'static str,
     /// Manufacturer.
@@ -96,7 +96,7 @@ impl Profile {
         let carrier = (hardware.cellular && rng.random_bool(0.8)).then(|| pick(CARRIERS, rng));
         let (agent_version, agent_version_code) = pick(AGENT_VERSIONS, rng);
         Self {
-            duty: if rng.random_bool(0.4) { Duty::Kiosk } else { Duty::Handheld },
+            duty: if rng.random_bool(0.4) { Usage::Kiosk } else { Usage::Handheld },
             model: hardware.model,
             manufacturer: hardware.manufacturer,
             android_version: hardware.android_version,

@@ -126,18 +126,18 @@ pub fn hub_address(node: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 200, node as u8 + 1, 1)
 }
 
-/// Where this process reaches a node.
+/// Address at which this process reaches a node.
 pub fn node_address(node: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 200, node as u8 + 1, 2)
 }
 
-/// Where `other` reaches a node.
+/// Address at which `other` reaches a node.
 pub fn link_address(node: usize, other: usize) -> Ipv4Addr {
     let (low, high) = (node.min(other) as u8 + 1, node.max(other) as u8 + 1);
     Ipv4Addr::new(10, 201, low << 4 | high, if node < other { 1 } else { 2 })
 }
 
-/// What starts a program in a node's namespace, as the process that is started.
+/// Command line that starts a program in a node's namespace, as the process that is started.
 pub fn enter(node: usize) -> Vec<String> {
     vec!["nsenter".into(), format!("--net=/run/netns/{}", name(node)), "--".into()]
 }

@@ -94,7 +94,7 @@ impl RunningDeployer {
         let mut deployer = self.task.await.context("the deployer has failed")??;
         deployer.release_kill_switch(0).await?;
         for id in deployer.summary.made.clone() {
-            deployer.steer(0, &id, "cancel").await?;
+            deployer.transition(0, &id, "cancel").await?;
         }
         Ok(deployer)
     }
@@ -137,9 +137,9 @@ impl Deployer {
             let node = self.rng.random_range(0..self.api.nodes());
             match (self.rng.random_range(0..20), self.random_deployment()) {
                 (0, _) if self.plan.kill_switch => self.engage_kill_switch(node).await?,
-                (1..=4, Some(id)) => self.steer(node, &id, "pause").await?,
-                (5..=8, Some(id)) => self.steer(node, &id, "resume").await?,
-                (9..=10, Some(id)) => self.steer(node, &id, "cancel").await?,
+                (1..=4, Some(id)) => self.transition(node, &id, "pause").await?,
+                (5..=8, Some(id)) => self.transition(node, &id, "resume").await?,
+                (9..=10, Some(id)) => self.transition(node, &id, "cancel").await?,
                 _ => self.deploy(&devices).await?,
             }
             tokio::select! {
@@ -176,8 +176,8 @@ impl Deployer {
         Ok(())
     }
 
-    async fn steer(&mut self, node: usize, id: &str, what: &str) -> Result<()> {
-        match self.api.steer(node, id, what).await {
+    async fn transition(&mut self, node: usize, id: &str, what: &str) -> Result<()> {
+        match self.api.transition(node, id, what).await {
             Ok(action) => self.record_action(node, &action)?,
             // The deployment has finished, most likely.
             Err(error) => self.count_refusal(&error),

@@ -298,7 +298,7 @@ mod tests {
         assert!(check(&history).violations.is_empty(), "somebody else may have ordered it");
         history.orders_are_all = true;
         broken(&history, "has 3 commands, but 2 were requested");
-        // Whose answer nobody saw: it may be there, and it may not.
+        // A request whose answer was lost: its command may exist or not.
         history.orders.push(OrderedCommand { request_id: None, accepted: false, ..history.orders[0].clone() });
         assert!(check(&history).violations.is_empty());
     }

@@ -47,7 +47,7 @@ pub struct Violation {
 pub struct Check {
     /// Promise.
     pub promise: &'static str,
-    /// What was checked.
+    /// Statements of what was checked.
     pub looked_at: String,
     /// Violations.
     pub violations: Vec<Violation>,

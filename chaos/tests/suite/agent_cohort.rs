@@ -36,7 +36,7 @@ struct Environment {
 }
 
 impl Environment {
-    /// What `nexmdm ctl` prints for these words, as JSON.
+    /// Output of `nexmdm ctl` with these arguments, as JSON.
     async fn ctl(&self, words: &[&str]) -> Value {
         let mut command = Command::new(nexmdm_path().unwrap());
         command.args(["ctl", "--output", "json"]).args(words).env("NEXMDM_TOKEN", &self.token);

@@ -24,7 +24,7 @@ impl Enrollment {
         }
     }
 
-    /// Where the agent's APK is looked for.
+    /// Locations where the agent's APK is looked for.
     pub(super) fn agent_apk_locations(&self, data_dir: &Path) -> Vec<ApkLocation> {
         locations(Some(self.agent_apk_file.as_path()).filter(|file| !file.as_os_str().is_empty()), data_dir)
     }

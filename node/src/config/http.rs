@@ -18,7 +18,7 @@ impl Http {
         self.trusted_networks().map(drop)
     }
 
-    /// Networks of the proxies whose word on a request's origin is believed.
+    /// Networks of the proxies whose forwarding headers are believed.
     ///
     /// # Errors
     /// Names the entry that is neither an address nor a network.

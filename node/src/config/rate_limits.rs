@@ -4,7 +4,7 @@ use domain::rate::RateLimit;
 
 use super::RateLimits;
 
-/// What a route is for.
+/// Classes of routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum RouteClass {

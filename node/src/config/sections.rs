@@ -1,4 +1,4 @@
-//! What can be set, section by section; `config/default.toml` says what each setting means.
+//! Settings, section by section; `config/default.toml` says what each means.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -336,6 +336,7 @@ section!(
         peer_in_flight_bytes: usize where 1 << 20..=1 << 30,
         peer_queue_max: usize where 100..=1_000_000,
         peer_batch_max: usize where 1..=200,
+        clock_offset_max_ms: i64 where 10..=600_000,
     }
 );
 section!(
@@ -347,7 +348,7 @@ section!(
     Log { filter: String, format: LogFormat, }
 );
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {

@@ -15,9 +15,9 @@ use super::agent_build_args::PromotionArgs;
 use super::agent_builds::{offered, path};
 use super::api::{Api, encoded};
 use super::apk_upload::{Upload, digest, upload};
-use super::{Ctl, confirmed, output};
+use super::{Ctl, confirm, output};
 
-/// What to publish.
+/// Build to publish.
 pub(super) struct Publish {
     pub(super) file: PathBuf,
     pub(super) package: String,
@@ -45,7 +45,7 @@ struct ExistingBuild {
 /// State of the package on the server.
 #[derive(Debug, Default)]
 struct ServerPackage {
-    /// Who may sign it; `None` when it is not managed.
+    /// Allowed signers; `None` when the package is not managed.
     allowed: Option<Vec<String>>,
     apks: Vec<LibraryApk>,
     builds: Vec<ExistingBuild>,
@@ -108,7 +108,7 @@ pub(super) async fn publish(ctl: &mut Ctl, what: Publish) -> anyhow::Result<()> 
 
     let name = format!("{} ({})", file.version_name, file.offer.version_code);
     let now = build.as_ref().and_then(|build| build.rollout_percent).map(|percent| format!(", {percent} % until now"));
-    confirmed(&format!("Publish {name} of {package} and offer it to {percent} % of the devices{}?", now.unwrap_or_default()), yes)?;
+    confirm(&format!("Publish {name} of {package} and offer it to {percent} % of the devices{}?", now.unwrap_or_default()), yes)?;
 
     let mut done = Vec::new();
     if allow {

@@ -9,7 +9,7 @@ use super::api::encoded;
 use super::args::Format;
 use super::devices::devices_of;
 use super::output::{self, Column};
-use super::{Ctl, confirmed};
+use super::{Ctl, confirm};
 
 const LIST: &[Column] = &[
     ("ID", "/id"),
@@ -80,7 +80,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
         AgentBuildCommand::Promote { id, promotion } => {
             let PromotionArgs { percent, mobile_data, must_install, min_battery, yes } = promotion;
             let known = ctl.api.get(&path(&id, ""), &[]).await?;
-            confirmed(&format!("Offer {} to {percent} % of the devices?", named(&known)), yes)?;
+            confirm(&format!("Offer {} to {percent} % of the devices?", named(&known)), yes)?;
             let body = json!({
                 "rollout_percent": percent, "wifi_only": !mobile_data, "must_install": must_install, "min_battery": min_battery
             });
@@ -91,17 +91,14 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
             let known = ctl.api.get(&path(&id, ""), &[]).await?;
             // Less does no harm; more may.
             if known["rollout_percent"].as_i64().is_none_or(|now| percent > now) {
-                confirmed(
-                    &format!("Offer {} to {percent} % of the devices, {} % until now?", named(&known), known["rollout_percent"]),
-                    yes,
-                )?;
+                confirm(&format!("Offer {} to {percent} % of the devices, {} % until now?", named(&known), known["rollout_percent"]), yes)?;
             }
             let build = ctl.api.call(Method::POST, &path(&id, "/rollout"), Some(&json!({"rollout_percent": percent}))).await?;
             output::done(ctl.format, &build, &offered(&build))
         }
         AgentBuildCommand::Rollback { id, yes } => {
             let known = ctl.api.get(&path(&id, ""), &[]).await?;
-            confirmed(&format!("Roll back {}? Devices that have installed it keep it.", named(&known)), yes)?;
+            confirm(&format!("Roll back {}? Devices that have installed it keep it.", named(&known)), yes)?;
             let build = ctl.api.call(Method::POST, &path(&id, "/rollback"), None).await?;
             output::done(ctl.format, &build, &format!("Rolled back {}.", named(&build)))
         }
@@ -114,7 +111,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: AgentBuildCommand) -> anyhow::Re
             if dry_run {
                 return output::done(ctl.format, &plan, &said);
             }
-            confirmed(&format!("{said} Notify them now?"), yes)?;
+            confirm(&format!("{said} Notify them now?"), yes)?;
             body.remove("dry_run");
             let batch = ctl.api.call_once(&path(&id, "/nudge"), &body, idempotency_key.as_deref()).await?;
             output::done(ctl.format, &batch, &format!("Notified {}: {}", devices_of(&batch), text(&batch, "id")))

@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Rows of a page of a list.
 const PAGE: usize = 200;
 
-/// What a call is made with.
+/// Method, body and headers of a call.
 pub(super) enum Credentials {
     /// An API token.
     Token(String),
@@ -28,7 +28,7 @@ pub(super) enum Credentials {
     Nobody,
 }
 
-/// What a server refused, in its words.
+/// A server's refusal, in its words.
 #[derive(Debug, thiserror::Error)]
 #[error("{said}")]
 pub(super) struct Refused {

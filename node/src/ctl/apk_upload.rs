@@ -23,7 +23,7 @@ const FAILURES_MAX: u32 = 6;
 /// The longest wait between two tries.
 const WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// What to upload.
+/// File to upload.
 pub(super) struct Upload {
     pub(super) file: PathBuf,
     pub(super) rollback_of: Option<String>,
@@ -97,7 +97,7 @@ async fn round(api: &mut Api, file: &mut File, size: u64, path: &str, failures: 
     Ok(())
 }
 
-/// How far it is, for a person who watches.
+/// Progress of the upload, for a person who watches.
 fn progress(received: u64, size: u64) {
     if std::io::stderr().is_terminal() {
         let end = if received == size { "\n" } else { "" };

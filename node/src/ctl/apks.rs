@@ -7,7 +7,7 @@ use super::api::encoded;
 use super::apk_args::{ApkCommand, PackageCommand};
 use super::apk_upload::{Upload, upload};
 use super::output::{self, Column};
-use super::{Ctl, apk_inspect, confirmed};
+use super::{Ctl, apk_inspect, confirm};
 
 const LIST: &[Column] = &[
     ("PACKAGE", "/package"),
@@ -58,7 +58,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: ApkCommand) -> anyhow::Result<()
             output::one(ctl.format, &apk, ONE)
         }
         ApkCommand::Delete { id, yes } => {
-            confirmed(&format!("Delete the APK {id}?"), yes)?;
+            confirm(&format!("Delete the APK {id}?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &format!("/v1/apks/{}", encoded(&id)), None).await?;
             output::done(ctl.format, &answer, &format!("Deleted {id}."))
         }
@@ -91,7 +91,7 @@ pub(super) async fn packages(ctl: &mut Ctl, command: PackageCommand) -> anyhow::
             output::done(ctl.format, &answer, &format!("Allowed {package}."))
         }
         PackageCommand::Remove { package, yes } => {
-            confirmed(&format!("Remove {package} from the managed packages?"), yes)?;
+            confirm(&format!("Remove {package} from the managed packages?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &path(&package), None).await?;
             output::done(ctl.format, &answer, &format!("Removed {package} from the managed packages."))
         }

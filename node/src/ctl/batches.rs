@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::api::{Api, encoded};
 use super::args::Format;
 use super::command_args::{BatchCommand, NewBatch};
-use super::commands::{ask_first, body, text};
+use super::commands::{body, confirm_action, text};
 use super::devices::{devices_of, id_of};
 use super::filter_args::Filter;
 use super::output::{self, Column};
-use super::{Ctl, confirmed};
+use super::{Ctl, confirm};
 
 /// How often a batch is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             if dry_run {
                 return planned(ctl.format, &plan);
             }
-            ask_first(&body, &devices_of(&plan), yes)?;
+            confirm_action(&body, &devices_of(&plan), yes)?;
             body.remove("dry_run");
             let made = ctl.api.call_once("/v1/command-batches", &body, idempotency_key.as_deref()).await?;
             let said = format!("Sending {} to {}: {}", text(&made, "action"), devices_of(&made), text(&made, "id"));
@@ -115,7 +115,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: BatchCommand) -> anyhow::Result<
             output::rows(ctl.format, &items, ITEMS)
         }
         BatchCommand::Cancel { id, yes } => {
-            confirmed(&format!("Cancel the pending commands of batch {id}?"), yes)?;
+            confirm(&format!("Cancel the pending commands of batch {id}?"), yes)?;
             let answer = ctl.api.call(Method::POST, &format!("/v1/command-batches/{}/cancel", encoded(&id)), None).await?;
             output::done(ctl.format, &answer, &format!("Canceled: {}.", progress(&answer)))
         }
@@ -137,7 +137,7 @@ pub(super) async fn target(api: &mut Api, devices: &[String], all: bool, filter:
     Ok(json!({"ids": ids}))
 }
 
-/// What a batch would come to.
+/// Preview of a batch.
 fn planned(format: Format, plan: &Value) -> anyhow::Result<()> {
     let fields: &[Column] = &[
         ("To send", "/devices"),
@@ -165,7 +165,7 @@ fn open(batch: &Value) -> i64 {
     ["queued", "sent", "delivered"].into_iter().map(|state| count(batch, state)).sum()
 }
 
-/// How far it got, in a line.
+/// Progress of a batch, in a line.
 fn progress(batch: &Value) -> String {
     let states = ["queued", "sent", "delivered", "succeeded", "failed", "expired", "canceled"];
     let said = states.into_iter().filter(|state| count(batch, state) > 0).map(|state| format!("{} {state}", count(batch, state)));

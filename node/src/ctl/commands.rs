@@ -14,7 +14,7 @@ use super::command_args::{CommandArgs, CommandCommand, ExecCommand};
 use super::devices::id_of;
 use super::output::{self, Column};
 use super::session::line;
-use super::{Ctl, confirmed};
+use super::{Ctl, confirm};
 
 /// How often the outcome is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: CommandCommand) -> anyhow::Resul
             let id = id_of(&mut ctl.api, &device).await?;
             let yes = order.yes;
             let body = body(order)?;
-            ask_first(&body, &device, yes)?;
+            confirm_action(&body, &device, yes)?;
             let planned = planned(ctl, &id, &body).await;
             let sent = ctl.api.call_once(&format!("/v1/devices/{}/commands", encoded(&id)), &body, idempotency_key.as_deref()).await?;
             if let Some(note) = planned.as_ref().and_then(|planned| delivery_note(&device, planned, text(&sent, "expires_at"))) {
@@ -154,7 +154,7 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// What the API is asked for.
+/// Body of the request to the API.
 pub(super) fn body(order: CommandArgs) -> anyhow::Result<Map<String, Value>> {
     let secret = order.param_stdin.map(|key| anyhow::Ok((key, line()?))).transpose()?;
     let mut params = Map::new();
@@ -194,10 +194,10 @@ fn value_of(action: &str, key: &str, value: &str) -> anyhow::Result<Value> {
 }
 
 /// Asks before an action that may cost something on a device.
-pub(super) fn ask_first(body: &Map<String, Value>, whom: &str, yes: bool) -> anyhow::Result<()> {
+pub(super) fn confirm_action(body: &Map<String, Value>, whom: &str, yes: bool) -> anyhow::Result<()> {
     let action = body.get("action").and_then(Value::as_str).unwrap_or_default();
     match ActionKind::parse("action", action) {
-        Ok(kind) if kind.asks_first() => confirmed(&format!("Send {action} to {whom}?"), yes),
+        Ok(kind) if kind.asks_first() => confirm(&format!("Send {action} to {whom}?"), yes),
         // A name that is not known here, the server refuses or knows.
         _ => Ok(()),
     }
@@ -218,7 +218,7 @@ pub(super) async fn exec(ctl: &mut Ctl, command: ExecCommand) -> anyhow::Result<
             output::done(ctl.format, &answer, &format!("Allowed {name}."))
         }
         ExecCommand::Remove { name, yes } => {
-            confirmed(&format!("Remove {name} from the allowed commands?"), yes)?;
+            confirm(&format!("Remove {name} from the allowed commands?"), yes)?;
             let answer = ctl.api.call(Method::DELETE, &format!("/v1/exec-commands/{}", encoded(&name)), None).await?;
             output::done(ctl.format, &answer, &format!("Removed {name}."))
         }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn only_what_may_cost_something_is_asked_about() {
         let of = |action: &str| body(CommandArgs { action: action.into(), ..order(&[]) }).unwrap();
-        assert!(ask_first(&of("ring"), "kiosk-1", false).is_ok());
-        assert!(ask_first(&of("reboot"), "kiosk-1", true).is_ok());
+        assert!(confirm_action(&of("ring"), "kiosk-1", false).is_ok());
+        assert!(confirm_action(&of("reboot"), "kiosk-1", true).is_ok());
     }
 }

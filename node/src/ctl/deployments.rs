@@ -1,4 +1,4 @@
-//! `ctl deployments` and `ctl flags`: deploy an APK, watch it, steer it, take it back.
+//! `ctl deployments` and `ctl flags`: deploy an APK, watch it, pause, resume, cancel and roll it back.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::commands::text;
 use super::deployment_args::{DeploymentCommand, FlagCommand, NewDeployment, OnOff};
 use super::devices::devices_of;
 use super::output::{self, Column};
-use super::{Ctl, confirmed};
+use super::{Ctl, confirm};
 
 /// How often a deployment is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,16 +94,16 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeploymentCommand) -> anyhow::Re
             let events = ctl.api.list(&format!("{}/events", path(&id)), &[], limit).await?;
             output::rows(ctl.format, &events, EVENTS)
         }
-        DeploymentCommand::Pause { id } => steer(ctl, &id, "pause", "Paused").await,
-        DeploymentCommand::Resume { id } => steer(ctl, &id, "resume", "Resumed").await,
+        DeploymentCommand::Pause { id } => transition(ctl, &id, "pause", "Paused").await,
+        DeploymentCommand::Resume { id } => transition(ctl, &id, "resume", "Resumed").await,
         DeploymentCommand::Cancel { id, yes } => {
-            confirmed(&format!("Cancel deployment {id}?"), yes)?;
-            steer(ctl, &id, "cancel", "Canceled").await
+            confirm(&format!("Cancel deployment {id}?"), yes)?;
+            transition(ctl, &id, "cancel", "Canceled").await
         }
         DeploymentCommand::Rollback { id, yes } => {
             let offer = ctl.api.get(&path(&id), &[]).await?["rollback"].clone();
             ensure!(offer["possible"] == true, "rollback unavailable: {}", text(&offer, "why_not"));
-            confirmed(&format!("Deploy {} to {} and cancel {id}?", text(&offer, "version_name"), devices_of(&offer)), yes)?;
+            confirm(&format!("Deploy {} to {} and cancel {id}?", text(&offer, "version_name"), devices_of(&offer)), yes)?;
             let made = ctl.api.call(Method::POST, &format!("{}/rollback", path(&id)), None).await?;
             output::done(ctl.format, &made, &format!("Rollback started: {}", text(&made, "id")))
         }
@@ -161,7 +161,7 @@ async fn create(ctl: &mut Ctl, new: NewDeployment) -> anyhow::Result<()> {
     if new.dry_run {
         return planned(ctl.format, &plan);
     }
-    confirmed(&format!("Deploy to {} with a canary of {}?", devices_of(&plan), plan["canary_size"]), new.yes)?;
+    confirm(&format!("Deploy to {} with a canary of {}?", devices_of(&plan), plan["canary_size"]), new.yes)?;
     body.remove("dry_run");
     let made = ctl.api.call_once("/v1/deployments", &body, new.idempotency_key.as_deref()).await?;
     let said = format!("Deploying {} to {}: {}", text(&made, "name"), devices_of(&made), text(&made, "id"));
@@ -225,12 +225,12 @@ async fn show(ctl: &mut Ctl, id: &str, watch: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn steer(ctl: &mut Ctl, id: &str, how: &str, said: &str) -> anyhow::Result<()> {
+async fn transition(ctl: &mut Ctl, id: &str, how: &str, said: &str) -> anyhow::Result<()> {
     let answer = ctl.api.call(Method::POST, &format!("{}/{how}", path(id)), None).await?;
     output::done(ctl.format, &answer, &format!("{said}: {}.", progress(&answer)))
 }
 
-/// How far it got, in a line.
+/// Progress of a deployment, in a line.
 fn progress(deployment: &Value) -> String {
     let states = ["queued", "waiting_window", "throttled", "sending", "installing", "succeeded", "failed", "skipped", "canceled"];
     let count = |state: &str| deployment["counts"][state].as_i64().unwrap_or_default();

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::api::{Api, encoded};
 use super::args::{DeviceCommand, Format};
 use super::output::{self, Column};
-use super::{Ctl, confirmed};
+use super::{Ctl, confirm};
 
 const LIST: &[Column] = &[
     ("ALIAS", "/alias"),
@@ -97,11 +97,11 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
             output::done(ctl.format, &answer, &format!("Changed {device}."))
         }
         DeviceCommand::Revoke { devices, yes } => {
-            confirmed(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
+            confirm(&format!("Revoke all credentials of {}?", named(&devices)), yes)?;
             for_each_device(ctl, &devices, Method::POST, "/revoke", "Revoked").await
         }
         DeviceCommand::Delete { devices, yes } => {
-            confirmed(&format!("Delete {}?", named(&devices)), yes)?;
+            confirm(&format!("Delete {}?", named(&devices)), yes)?;
             for_each_device(ctl, &devices, Method::DELETE, "", "Deleted").await
         }
         DeviceCommand::Restore { devices } => {
@@ -133,7 +133,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: DeviceCommand) -> anyhow::Result
     }
 }
 
-/// What an import would change, or has changed, and what stands in its way.
+/// Changes of an import, planned or made, and the rows with errors.
 fn imported(format: Format, report: &Value) -> anyhow::Result<()> {
     let problems = report["problems_total"].as_u64().unwrap_or_default();
     match format {

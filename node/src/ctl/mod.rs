@@ -72,7 +72,7 @@ pub(crate) async fn run(args: CtlArgs, mut command_line: clap::Command) -> anyho
 }
 
 /// Asks for confirmation, unless `--yes` is given.
-fn confirmed(question: &str, yes: bool) -> anyhow::Result<()> {
+fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     use std::io::{BufRead, IsTerminal, Write};
     if yes {
         return Ok(());

@@ -117,7 +117,7 @@ pub(super) fn connect(server: Option<String>, ca_file: Option<PathBuf>, token: O
     Api::new(&sign_in.server.clone(), ca_file.as_deref(), Credentials::SignIn(StoredSignIn { path, sign_in }))
 }
 
-/// What an answer to a sign-in says. One that names no refresh token leaves the one before in force.
+/// Tokens of an answer to a sign-in. One that names no refresh token leaves the one before in force.
 fn sign_in(server: &str, ca_file: Option<PathBuf>, answer: &Value, refresh_token: String) -> anyhow::Result<SignIn> {
     let text = |name: &str| answer[name].as_str().map(str::to_owned).with_context(|| format!("the answer has no {name}"));
     Ok(SignIn {

@@ -1,4 +1,4 @@
-//! `POST /v1/action-result` and `POST /v1/devices/{id}/ack`: what devices say of their commands.
+//! `POST /v1/action-result` and `POST /v1/devices/{id}/ack`: reports of devices about their commands.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub(crate) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ActionResultResponse>, ApiError> {
-    let told: ActionResult = body::json(&app, &headers, body).await?;
-    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    let reported: ActionResult = body::json(&app, &headers, body).await?;
+    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, reported)?).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn legacy(
     if id.parse::<DeviceId>() != Ok(credentials.device_id) {
         return Err(domain::ServiceError::ForeignDevice.into());
     }
-    let told = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
-    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, told)?).await?;
+    let reported = command_params::legacy_ack(body::json(&app, &headers, body).await?)?;
+    app.system.agent.record_result(credentials, command_params::result(credentials.device_id, reported)?).await?;
     Ok(Json(ActionResultResponse { ok: true }))
 }

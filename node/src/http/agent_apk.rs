@@ -1,4 +1,4 @@
-//! `GET /v1/agent/apk`: the agent's APK, for whoever has a signed address; and `/info`, what people are told of it.
+//! `GET /v1/agent/apk`: the agent's APK, for whoever has a signed address; and `/info`, facts about it for people.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::present;
 pub(crate) struct SignedQuery {
     /// Until when the address holds, in seconds since 1970.
     pub(super) expires: i64,
-    /// What the server made of it.
+    /// Facts that the server read from it.
     pub(super) signature: String,
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/agent-builds`: builds of the agent, who is offered them, and what became of them.
+//! `/v1/agent-builds`: builds of the agent, their rollout and their statistics.
 
 use std::sync::Arc;
 
@@ -156,7 +156,7 @@ pub(crate) async fn nudge(
     Ok((status, Json(NudgeResponse::Batch(Box::new(present_batch(batch))))))
 }
 
-/// How far back to look.
+/// Period of the answer, up to now.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -27,7 +27,7 @@ use crate::{command_params, convert, deployment_params, present};
 
 /// Read and write buffers of a socket; frames are small and sockets are many.
 const BUFFER_BYTES: usize = 4 * 1024;
-/// What a socket is told while it sends; a command that finds no room goes another way.
+/// Frames queued to a socket while it sends; a command that finds no room goes another way.
 const PUSHES_MAX: usize = 32;
 /// RFC 6455, section 7.4.1: the endpoint is going away.
 const CLOSE_GOING_AWAY: u16 = 1001;
@@ -146,8 +146,8 @@ impl Session {
     }
 
     async fn action_result(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let told = parse_json::<ActionResult>(text).and_then(|told| command_params::result(self.credentials.device_id, told));
-        let result = match told {
+        let reported = parse_json::<ActionResult>(text).and_then(|reported| command_params::result(self.credentials.device_id, reported));
+        let result = match reported {
             Ok(result) => result,
             // A command that is not there is no fault of the frame.
             Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
@@ -164,11 +164,11 @@ impl Session {
     }
 
     async fn deployment_status(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let told = parse_json::<DeploymentStatus>(text).and_then(|told| {
-            let deployment = present::id("deployment", told.deployment_id.as_deref().unwrap_or_default())?;
-            Ok(deployment_params::task_report(deployment, self.credentials.device_id, told)?)
+        let reported = parse_json::<DeploymentStatus>(text).and_then(|reported| {
+            let deployment = present::id("deployment", reported.deployment_id.as_deref().unwrap_or_default())?;
+            Ok(deployment_params::task_report(deployment, self.credentials.device_id, reported)?)
         });
-        let task_report = match told {
+        let task_report = match reported {
             Ok(task_report) => task_report,
             Err(error) if error.status() == StatusCode::NOT_FOUND => return self.refused(id, &error).await,
             Err(error) => return self.bad_frame(id, error).await,
@@ -184,9 +184,9 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, id: Value, text: &[u8]) -> Result<(), Closed> {
-        let told = parse_json::<Heartbeat>(text)
-            .and_then(|told| convert::heartbeat(self.credentials.device_id, told, &self.app.opted_in, clock::now()));
-        let incoming = match told {
+        let reported = parse_json::<Heartbeat>(text)
+            .and_then(|reported| convert::heartbeat(self.credentials.device_id, reported, &self.app.opted_in, clock::now()));
+        let incoming = match reported {
             Ok(incoming) => incoming,
             Err(error) => return self.bad_frame(id, error).await,
         };

@@ -1,4 +1,4 @@
-//! `/v1/agent/update`: a device asks for a newer agent, and tells what became of it.
+//! `/v1/agent/update`: checks for a newer agent, and reports about updates.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use super::openapi::{BodyRefusals, ConflictRefusal, DeviceRefusals, NotFoundRefu
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Why there is nothing to install.
+/// Reason for offering nothing.
 const REASON: HeaderName = HeaderName::from_static("x-update-reason");
 
-/// What the device runs. What else a newer agent may say is ignored.
+/// Version that the device runs. Other fields of a newer agent are ignored.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UpdateQuery {
@@ -96,20 +96,20 @@ pub(crate) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AgentUpdateReported>, ApiError> {
-    let told: AgentUpdateReport = body::json(&app, &headers, body).await?;
-    if own_id(told.device_id.as_deref())?.is_some_and(|device| device != credentials.device_id) {
+    let reported: AgentUpdateReport = body::json(&app, &headers, body).await?;
+    if own_id(reported.device_id.as_deref())?.is_some_and(|device| device != credentials.device_id) {
         return Err(ServiceError::ForeignDevice.into());
     }
-    if told.build_id.is_empty() {
+    if reported.build_id.is_empty() {
         return Err(Invalid::new("build_id", "required").into());
     }
-    let told = UpdateProgress {
-        event: UpdateEvent::parse("event", &told.event)?,
-        build: present::id("build", &told.build_id)?,
-        error: told.error,
-        version_code: told.version_code.map(|version| version.0),
+    let reported = UpdateProgress {
+        event: UpdateEvent::parse("event", &reported.event)?,
+        build: present::id("build", &reported.build_id)?,
+        error: reported.error,
+        version_code: reported.version_code.map(|version| version.0),
     };
-    app.system.agent_builds.report(credentials, told).await?;
+    app.system.agent_builds.report(credentials, reported).await?;
     Ok(Json(AgentUpdateReported { ok: true }))
 }
 

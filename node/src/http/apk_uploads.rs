@@ -17,7 +17,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App, body};
 use crate::present;
 
-/// Where a part begins.
+/// Offset of a part.
 const UPLOAD_OFFSET: &str = "upload-offset";
 
 impl From<UploadError> for ApiError {
@@ -33,7 +33,7 @@ impl From<UploadError> for ApiError {
     }
 }
 
-/// What is said of a file that is uploaded.
+/// Description of a file that is uploaded.
 pub(super) fn facts(sha256: Option<String>, of: Option<String>, notes: String) -> Result<UploadFacts, Invalid> {
     Ok(UploadFacts { sha256: sha256.filter(|text| !text.is_empty()), rollback_of: rollback_of(of)?, notes })
 }

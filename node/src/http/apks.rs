@@ -23,7 +23,7 @@ use super::openapi::{BodyRefusals, ConflictRefusal, NotFoundRefusal, PersonRefus
 use super::{ApiError, App};
 use crate::present;
 
-/// What is said of a file that is uploaded whole.
+/// Description of a file that is uploaded whole.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +32,7 @@ pub(crate) struct UploadQuery {
     rollback_of: Option<String>,
     /// For people.
     notes: Option<String>,
-    /// Its SHA-256, hex; checked at the end.
+    /// SHA-256, hex; checked at the end.
     sha256: Option<String>,
 }
 

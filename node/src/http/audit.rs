@@ -22,20 +22,20 @@ use super::table::table;
 use super::{ApiError, App};
 use crate::present;
 
-/// What the trail can be asked for; all of what is given holds.
+/// Query of the audit trail; all conditions that are given hold.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuditQuery {
     /// By whom: a name, ignoring case, or an id.
     actor: Option<String>,
-    /// What was done: how it begins; `device.` is all that was done to single devices.
+    /// Prefix of the action; `device.` is every action on single devices.
     action: Option<String>,
     /// To what: a name, ignoring case, or an id.
     target: Option<String>,
     /// With which request.
     request_id: Option<String>,
-    /// What stands in a name, in before or in after, ignoring case.
+    /// Text within a name, before or after, ignoring case.
     #[serde(alias = "q")]
     text: Option<String>,
     /// Not earlier than this.
@@ -46,20 +46,20 @@ pub(crate) struct AuditQuery {
     cursor: Option<String>,
 }
 
-/// What an export can be asked for; all of what is given holds.
+/// Query of an export; all conditions that are given hold.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExportQuery {
     /// By whom: a name, ignoring case, or an id.
     actor: Option<String>,
-    /// What was done: how it begins.
+    /// Prefix of the action.
     action: Option<String>,
     /// To what: a name, ignoring case, or an id.
     target: Option<String>,
     /// With which request.
     request_id: Option<String>,
-    /// What stands in a name, in before or in after, ignoring case.
+    /// Text within a name, before or after, ignoring case.
     #[serde(alias = "q")]
     text: Option<String>,
     /// Not earlier than this.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ApiError, App};
 
-/// How much, and for how long, is read of a body that is refused.
+/// Limits for reading a body that is refused.
 const LET_GO_BYTES: usize = 4 << 20;
 const LET_GO_TIME: Duration = Duration::from_secs(2);
 

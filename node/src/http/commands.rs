@@ -1,4 +1,4 @@
-//! `/v1/devices/{id}/commands` and `/v1/commands`: what one device is told to do, and what became of it.
+//! `/v1/devices/{id}/commands` and `/v1/commands`: commands of one device, and their outcomes.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, scope: &str, bytes: &[u8]) ->
     IdempotencyKey::new(key, &[scope.as_bytes(), b"\n", bytes].concat()).map(Some)
 }
 
-/// What a list of commands can be narrowed to.
+/// Query of a list of commands.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! `POST /v1/agent/deployments/{deployment_id}/devices/{device_id}/status`: what devices say of their installations.
+//! `POST /v1/agent/deployments/{deployment_id}/devices/{device_id}/status`: task reports of devices.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) async fn report(
         return Err(ServiceError::ForeignDevice.into());
     }
     let id: DeploymentId = present::id("deployment", &deployment)?;
-    let told: DeploymentStatus = body::json(&app, &headers, body).await?;
-    app.system.agent.record_task_report(credentials, task_report(id, credentials.device_id, told)?).await?;
+    let reported: DeploymentStatus = body::json(&app, &headers, body).await?;
+    app.system.agent.record_task_report(credentials, task_report(id, credentials.device_id, reported)?).await?;
     Ok(Json(DeploymentStatusResponse { ok: true }))
 }

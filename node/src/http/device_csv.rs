@@ -20,7 +20,7 @@ use super::table::table;
 use super::{ApiError, App, body};
 use crate::{convert, present};
 
-/// What an export can be asked for.
+/// Query of an export.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExportQuery {
@@ -51,7 +51,7 @@ pub(crate) async fn export(
     Ok(table(pieces, "devices.csv"))
 }
 
-/// How an import is carried out.
+/// Options of an import.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -19,7 +19,7 @@ use super::openapi::{NotFoundRefusal, PersonRefusals, QueryRefusals};
 use super::{ApiError, App};
 use crate::present;
 
-/// What history can be asked for.
+/// Query of a device's history.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -105,7 +105,7 @@ fn point(point: &Point, metrics: &[&str]) -> HistoryPoint {
     shown
 }
 
-/// What a list of events can be asked for.
+/// Query of a list of events.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -54,7 +54,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedEnrollTokens { tokens })))
 }
 
-/// What a list of tokens can be asked for.
+/// Query of a list of tokens.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! Who calls: people by access token, devices by device or session token.
+//! Callers: people by access token, devices by device or session token.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) struct Device(pub(crate) DeviceCredentials);
 /// The `{id}` of a path; what is not even text cannot exist.
 pub(crate) struct PathId(pub(crate) String);
 
-/// Where the request comes from: the client, behind proxies that are trusted.
+/// Origin of the request: the client, behind proxies that are trusted.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
@@ -90,7 +90,7 @@ fn address(parts: &Parts) -> IpAddr {
     client_of(&parts.extensions)
 }
 
-/// Where a request comes from.
+/// Origin of a request.
 pub(crate) fn client_of(extensions: &Extensions) -> IpAddr {
     let info = extensions.get::<ConnectInfo<SocketAddr>>();
     info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())

@@ -17,7 +17,7 @@ use super::openapi::{PersonRefusals, QueryRefusals};
 use super::{ApiError, App};
 use crate::present;
 
-/// How far back to look.
+/// Period of the answer, up to now.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

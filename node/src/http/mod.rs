@@ -74,7 +74,7 @@ pub(crate) use body::parse_object as parse_json;
 pub(crate) use observe::Observability;
 pub(crate) use server::serve;
 
-/// What every handler works with.
+/// State of every handler.
 pub(crate) struct App {
     /// The running system.
     pub(crate) system: Arc<System>,
@@ -86,11 +86,11 @@ pub(crate) struct App {
     pub(crate) sockets: Arc<Semaphore>,
     /// Requests per address.
     pub(crate) rate_limits: RateLimits,
-    /// Whose word on where a request comes from is believed.
+    /// Proxies whose forwarding headers are believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Opt-in readings that are kept.
     pub(crate) opted_in: OptIn,
-    /// How devices and people reach the server.
+    /// URL of the server for devices and people.
     pub(crate) public_url: String,
     /// The configuration.
     pub(crate) config: Config,

@@ -8,7 +8,11 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::access::Origin;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, register_gauge_vec_with_registry,
+    register_histogram_vec_with_registry, register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_with_registry,
+};
 use services::metrics::Metrics;
 use uuid::Uuid;
 
@@ -23,7 +27,7 @@ const REQUEST_ID_MAX_CHARS: usize = 64;
 /// Metrics of a node, and the registry that holds them.
 #[derive(Clone)]
 pub(crate) struct Observability {
-    /// What `/metrics` shows.
+    /// The registry that `/metrics` shows.
     pub(crate) registry: Registry,
     /// Metrics of services and of the runtime.
     pub(crate) services: Metrics,
@@ -42,7 +46,7 @@ pub(crate) struct Observability {
     pub(crate) socket_refusals: IntCounterVec,
     pub(crate) database_connections: IntGauge,
     pub(crate) database_idle_connections: IntGauge,
-    pub(crate) devices: prometheus::GaugeVec,
+    pub(crate) devices: GaugeVec,
 }
 
 impl Observability {
@@ -52,47 +56,60 @@ impl Observability {
     /// A name is registered twice.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let registry = Registry::new();
-        let requests = IntCounterVec::new(Opts::new("nexmdm_http_requests_total", "HTTP requests"), &["route", "method", "status"])?;
-        let refusals = IntCounterVec::new(Opts::new("nexmdm_http_refusals_total", "HTTP refusals by kind"), &["kind"])?;
-        let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.25, 0.5, 1.0, 5.0];
-        let durations =
-            HistogramVec::new(HistogramOpts::new("nexmdm_http_request_seconds", "Duration of HTTP requests").buckets(buckets), &["route"])?;
-        let connections = IntGauge::new("nexmdm_http_connections", "Open connections")?;
-        let connections_refused = IntCounter::new("nexmdm_http_connections_refused_total", "Connections refused at http.connections_max")?;
-        let rate_limited = IntCounterVec::new(
-            Opts::new("nexmdm_http_rate_limited_total", "Requests refused at a rate limit, by class of route"),
-            &["class"],
+        let requests = register_int_counter_vec_with_registry!(
+            "nexmdm_http_requests_total",
+            "HTTP requests",
+            &["route", "method", "status"],
+            registry
         )?;
-        registry.register(Box::new(rate_limited.clone()))?;
-        let socket_refusals =
-            IntCounterVec::new(Opts::new("nexmdm_agent_socket_refusals_total", "Refused frames of agent sockets"), &["status"])?;
-        let database_connections = IntGauge::new("nexmdm_database_connections", "Open connections of the pool")?;
-        let database_idle_connections = IntGauge::new("nexmdm_database_idle_connections", "Unused connections of the pool")?;
-        let devices =
-            prometheus::GaugeVec::new(Opts::new("nexmdm_devices", "Devices of the cluster by state; the same on every node"), &["state"])?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(refusals.clone()))?;
-        registry.register(Box::new(durations.clone()))?;
-        registry.register(Box::new(connections.clone()))?;
-        registry.register(Box::new(connections_refused.clone()))?;
-        registry.register(Box::new(socket_refusals.clone()))?;
-        registry.register(Box::new(database_connections.clone()))?;
-        registry.register(Box::new(database_idle_connections.clone()))?;
-        registry.register(Box::new(devices.clone()))?;
+        let durations = register_histogram_vec_with_registry!(
+            "nexmdm_http_request_seconds",
+            "Duration of HTTP requests",
+            &["route"],
+            vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.06, 0.1, 0.25, 0.5, 1.0, 5.0],
+            registry
+        )?;
         Ok(Self {
             services: Metrics::register(&registry)?,
             heartbeat: (requests.with_label_values(&["/v1/heartbeat", "POST", "200"]), durations.with_label_values(&["/v1/heartbeat"])),
-            registry,
             requests,
-            refusals,
+            refusals: register_int_counter_vec_with_registry!("nexmdm_http_refusals_total", "HTTP refusals by kind", &["kind"], registry)?,
             durations,
-            connections,
-            connections_refused,
-            rate_limited,
-            socket_refusals,
-            database_connections,
-            database_idle_connections,
-            devices,
+            connections: register_int_gauge_with_registry!("nexmdm_http_connections", "Open connections", registry)?,
+            connections_refused: register_int_counter_with_registry!(
+                "nexmdm_http_connections_refused_total",
+                "Connections refused at http.connections_max",
+                registry
+            )?,
+            rate_limited: register_int_counter_vec_with_registry!(
+                "nexmdm_http_rate_limited_total",
+                "Requests refused at a rate limit, by class of route",
+                &["class"],
+                registry
+            )?,
+            socket_refusals: register_int_counter_vec_with_registry!(
+                "nexmdm_agent_socket_refusals_total",
+                "Refused frames of agent sockets",
+                &["status"],
+                registry
+            )?,
+            database_connections: register_int_gauge_with_registry!(
+                "nexmdm_database_connections",
+                "Open connections of the pool",
+                registry
+            )?,
+            database_idle_connections: register_int_gauge_with_registry!(
+                "nexmdm_database_idle_connections",
+                "Unused connections of the pool",
+                registry
+            )?,
+            devices: register_gauge_vec_with_registry!(
+                "nexmdm_devices",
+                "Devices of the cluster by state; the same on every node",
+                &["state"],
+                registry
+            )?,
+            registry,
         })
     }
 

@@ -8,7 +8,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 use wire::problem::Problem;
 
-/// What routes have in common; they themselves are described where they are handled.
+/// The parts of the API description that routes share; each route is described where it is handled.
 #[derive(OpenApi)]
 #[openapi(
     info(

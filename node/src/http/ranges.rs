@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 
 use super::ApiError;
 
-/// What Android takes for an APK.
+/// Media type that Android takes for an APK.
 const APK_TYPE: &str = "application/vnd.android.package-archive";
 
 /// A file that never changes under its SHA-256.
 pub(super) struct FileResponse<'a> {
-    /// Its length in bytes.
+    /// Length in bytes.
     pub(super) size: u64,
-    /// Its SHA-256, hex.
+    /// SHA-256, hex.
     pub(super) sha256: &'a str,
     /// File name; letters, digits, `.` and `-`.
     pub(super) file_name: &'a str,

@@ -20,7 +20,7 @@ use tower::{Layer, util::MapRequestLayer};
 use super::client_address::client_address;
 use super::{App, router, tls};
 
-/// What a connection over the limit is told before it is closed.
+/// Answer to a connection over the limit, before it is closed.
 const AT_THE_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// Pause after an accept that failed, usually for want of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);

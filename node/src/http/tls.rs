@@ -68,7 +68,7 @@ fn certified_key(certificate_file: &Path, key_file: &Path) -> anyhow::Result<Cer
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).context("http.tls_certificate_file and http.tls_key_file")
 }
 
-/// What makes TLS of accepted connections, when files are configured. Looks for renewed ones until `stopping`.
+/// TLS acceptor of accepted connections, when files are configured. Looks for renewed ones until `stopping`.
 ///
 /// # Errors
 /// A file cannot be read, or certificate and key do not belong together.

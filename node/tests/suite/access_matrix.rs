@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::common::{Bench, PASSWORD};
 
-/// Who calls, in the order of a row's statuses.
+/// Callers, in the order of a row's statuses.
 const CALLERS: [&str; 12] = [
     "nobody",
     "forged token",
@@ -200,13 +200,13 @@ const TABLE: &[(&str, &str, &str, Statuses)] = &[
     ("POST",   "/v1/auth/logout",                   "",   people(204, 204, 204, 403, 403)),
 ];
 
-/// What the description names.
+/// Routes of the API description.
 fn described(document: &Value) -> BTreeSet<(String, String)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths.flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))).collect()
 }
 
-/// What routers add without describing it: `.route("path", method(handler))`, one a line.
+/// Routes that routers add without describing them: `.route("path", method(handler))`, one a line.
 fn undescribed(source: &str) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for line in source.lines() {

@@ -20,7 +20,7 @@ fn quick() -> NodeOptions {
     options().env("NEXMDM__AGENT_UPDATES__FLUSH_MS", "200")
 }
 
-/// What makes an APK of a package known, as if it had been uploaded; and its id.
+/// Statement that makes an APK of a package known, as if it had been uploaded; and its id.
 fn apk_sql(package: &str, version_code: i64) -> (String, String) {
     let id = Uuid::now_v7().to_string();
     let statement = format!(
@@ -55,7 +55,7 @@ async fn ask(client: &Client, token: &str, query: &str) -> Answer {
     client.get(&format!("/v1/agent/update?{query}"), Some(token)).await.unwrap()
 }
 
-/// What a device with this version is told: the version that it is offered, or why not.
+/// Answer to a device with this version: the version that it is offered, or the reason for none.
 async fn told(client: &Client, device: &EnrolledDevice, version_code: i64) -> Result<i64, String> {
     let answer = ask(client, &device.session_token, &format!("package_name=com.nexmdm&current_version_code={version_code}")).await;
     match answer.status {

@@ -71,7 +71,7 @@ impl Site {
     }
 }
 
-/// Who owns shards, if all of them are owned.
+/// Owners of shards, if all of them are owned.
 fn owners(view: &Value) -> Option<std::collections::BTreeSet<String>> {
     view["shards"].as_array()?.iter().map(|shard| shard["owner"].as_str().map(str::to_owned)).collect()
 }
@@ -415,7 +415,7 @@ async fn a_sign_in_holds_on_every_node() {
     println!("acknowledged after {:?}, by {:?}", started.elapsed(), decided_by(&answer));
 }
 
-/// What the port between nodes is offered by those who hold a certificate, and by those who hold another.
+/// Connections to the port between nodes, with a certificate of the cluster and with a foreign one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_and_foreign_certificates_get_nothing_and_disturb_nobody() {
     use link::tls::NodeCertificate;

@@ -10,7 +10,7 @@ use wire::socket::DownFrame;
 
 use crate::common::{Bench, PASSWORD, clock, eventually, heartbeat, options};
 
-/// What a device is sent, past everything else.
+/// Next command frame to a device, past all other frames.
 async fn command(socket: &mut AgentSocket) -> Command {
     loop {
         match socket.next().await.unwrap().expect("an open socket") {

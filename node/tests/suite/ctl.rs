@@ -14,14 +14,14 @@ use crate::common::{Bench, api_token, eventually, options};
 /// A person's machine: where `ctl` remembers a sign-in.
 struct Terminal(TempDir);
 
-/// What a command said.
-struct Said {
+/// Exit status and output of a command.
+struct CtlOutput {
     good: bool,
     out: String,
     err: String,
 }
 
-impl Said {
+impl CtlOutput {
     fn of(child: Child) -> Self {
         let out = child.wait_with_output().unwrap();
         Self { good: out.status.success(), out: String::from_utf8(out.stdout).unwrap(), err: String::from_utf8(out.stderr).unwrap() }
@@ -37,18 +37,18 @@ impl Terminal {
         self.0.path().join("nexmdm/ctl.json")
     }
 
-    fn ctl(&self, arguments: &[&str], stdin: &str) -> Said {
+    fn ctl(&self, arguments: &[&str], stdin: &str) -> CtlOutput {
         use std::io::Write;
         let mut child = self.started(arguments);
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-        Said::of(child)
+        CtlOutput::of(child)
     }
 
     /// A command whose output nobody reads, as behind `head` when that has enough.
-    fn unread(&self, arguments: &[&str]) -> Said {
+    fn unread(&self, arguments: &[&str]) -> CtlOutput {
         let mut child = self.started(arguments);
         drop(child.stdout.take());
-        Said::of(child)
+        CtlOutput::of(child)
     }
 
     fn started(&self, arguments: &[&str]) -> Child {
@@ -281,7 +281,7 @@ async fn an_agent_is_published_with_one_call_and_an_api_token() {
     // As a pipeline has it: server and token in the environment.
     let publish = |file: &str, arguments: &[&str]| {
         let arguments = [&["agent-builds", "publish", file], arguments].concat();
-        Said::of(terminal.started_with(&arguments, &[("NEXMDM_SERVER", &url), ("NEXMDM_TOKEN", &token)]))
+        CtlOutput::of(terminal.started_with(&arguments, &[("NEXMDM_SERVER", &url), ("NEXMDM_TOKEN", &token)]))
     };
     let refused = |file: &str, arguments: &[&str], why: &str| {
         let said = publish(file, arguments);

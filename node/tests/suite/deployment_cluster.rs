@@ -52,7 +52,7 @@ impl Site {
         self.client(node).get_json(&format!("/v1/deployments/{id}"), &self.admin).await.unwrap()
     }
 
-    /// Who drives a deployment: the owner of its shard.
+    /// Node that drives a deployment: the owner of its shard.
     async fn driver(&self, asked: &str, id: &str) -> String {
         let shard = domain::shard::shard_of_deployment(id.parse().unwrap());
         let view = self.cluster.view_of(asked).await.unwrap();

@@ -97,7 +97,7 @@ async fn whoever_resumes_after_a_failed_canary_gives_it_another_chance_and_no_fr
     shop.until_count(&id, "sending", 1).await;
     assert_eq!(shop.says(&id, 0, json!({"status": "failed", "error": "not_permitted"})).await, 200);
     shop.until("paused", &id, |shown| shown["pause_reason"] == "canary_failed").await;
-    assert_eq!(shop.steer(&id, "resume").await, 200);
+    assert_eq!(shop.transition(&id, "resume").await, 200);
     let shown = shop.until_count(&id, "sending", 1).await;
     assert_eq!((&shown["phase"], &shown["counts"]["queued"]), (&json!("canary"), &json!(3)));
     shop.installs(&id, 0).await;
@@ -111,7 +111,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
     shop.until_count(&id, "sending", 4).await;
     assert_eq!(shop.says_status(&id, 0, "accepted").await, 200);
 
-    assert_eq!(shop.steer(&id, "pause").await, 200);
+    assert_eq!(shop.transition(&id, "pause").await, 200);
     let shown = shop.shown(&id).await;
     assert_eq!(
         (&shown["pause_reason"], &shown["counts"]["queued"], &shown["counts"]["installing"]),
@@ -121,7 +121,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
     assert_eq!(shop.says_status(&id, 0, "downloading").await, 200, "it had begun");
     assert_eq!(shop.bench.sql("SELECT count(*) FROM command WHERE state = 'canceled'"), "3");
 
-    assert_eq!((shop.steer(&id, "pause").await, shop.steer(&id, "resume").await), (200, 200));
+    assert_eq!((shop.transition(&id, "pause").await, shop.transition(&id, "resume").await), (200, 200));
     shop.until_count(&id, "sending", 3).await;
     assert_eq!(shop.says(&id, 1, json!({"status": "accepted", "attempt": 1})).await, 409, "that one was taken back");
     assert_eq!(shop.says(&id, 1, json!({"status": "accepted", "attempt": 2})).await, 200);
@@ -135,7 +135,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
         shop.until_count(&id, "sending", 2).await;
     }
 
-    assert_eq!(shop.steer(&id, "cancel").await, 200);
+    assert_eq!(shop.transition(&id, "cancel").await, 200);
     for device in [2, 3] {
         assert_eq!(shop.says_status(&id, device, "accepted").await, 409, "called off");
     }
@@ -146,7 +146,7 @@ async fn pause_and_the_switches_hold_at_once_and_what_began_may_end() {
     let over = shop.until("over", &id, |shown| !shown["finished_at"].is_null()).await;
     assert_eq!((&over["state"], shop.recorded(&id).as_str()), (&json!("canceled"), "canceled=2 failed=1 succeeded=1"));
     for how in ["pause", "resume"] {
-        assert_eq!(shop.steer(&id, how).await, 409);
+        assert_eq!(shop.transition(&id, how).await, 409);
     }
 }
 
@@ -228,7 +228,7 @@ async fn one_deployment_of_a_package_at_a_time_has_a_device() {
     })
     .await;
     assert_eq!(tasks.len(), 3);
-    assert_eq!(shop.steer(&waits, "cancel").await, 200);
+    assert_eq!(shop.transition(&waits, "cancel").await, 200);
 
     // ... or takes over what that is not installing on.
     assert_eq!(shop.says_status(&first, 0, "accepted").await, 200);
@@ -342,7 +342,7 @@ async fn nothing_starts_outside_the_window_nor_faster_than_the_rate() {
     options["window"] = json!({"start": at(2), "end": at(3), "tz": "UTC"});
     let closed = shop.deploy(&shop.order(options.clone())).await;
     shop.until_count(&closed, "waiting_window", 5).await;
-    assert_eq!(shop.steer(&closed, "cancel").await, 200);
+    assert_eq!(shop.transition(&closed, "cancel").await, 200);
     options["window"] = json!({"start": at(-1), "end": at(1), "tz": "UTC"});
     options["rate_per_minute"] = json!(6);
     let open = shop.deploy(&shop.order(options)).await;

@@ -1,4 +1,4 @@
-//! What people do to devices: edit, delete, restore, in bulk and by table; seen on every node.
+//! Changes of devices: edit, delete, restore, in bulk and by table; seen on every node.
 
 use chaos::client::{Answer, Client, EnrolledDevice};
 use chaos::harness::Cluster;
@@ -395,7 +395,7 @@ async fn import_status(bench: &Bench, who: &str) -> u16 {
     bench.client.send(call).await.unwrap().status
 }
 
-/// What is done at one node is in force and shown at the other, whoever owns the device.
+/// A change at one node is in force and shown at the other, whoever owns the device.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_takes_edits_for_every_device() {
     let options = cluster_options(2);

@@ -43,7 +43,7 @@ async fn fleet() -> Bench {
     bench
 }
 
-/// What `nexmdm ctl` prints as JSON.
+/// JSON output of `nexmdm ctl`.
 fn ctl(bench: &Bench, arguments: &[&str]) -> Value {
     let out = Command::new(env!("CARGO_BIN_EXE_nexmdm"))
         .args(["ctl", "-o", "json"])

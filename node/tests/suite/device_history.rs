@@ -1,4 +1,4 @@
-//! What a device told over time and what happened to it; the fleet over time.
+//! History and events of a device; the fleet over time.
 
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ async fn history_has_limits_gaps_and_only_what_is_asked_for() {
     assert_eq!(bench.client.get(unknown, Some(&bench.admin)).await.unwrap().status, 404);
 }
 
-/// What arrives after its day was counted is counted again.
+/// A heartbeat that arrives after its day was aggregated makes it aggregated again.
 #[tokio::test]
 async fn late_heartbeats_are_counted_again() {
     let bench = Bench::with(options().env("NEXMDM__HISTORY__INTERVAL_SECONDS", "1")).await;
@@ -158,7 +158,7 @@ async fn what_happens_to_a_device_is_told_once() {
     assert!(again["items"].as_array().unwrap().iter().filter(|event| event["kind"] == "rebooted").count() == 1, "{again}");
 }
 
-/// What differs from what the device believes is taken over, also when the database was put back.
+/// A stored condition that differs from the device's is taken over, also when the database was restored.
 #[tokio::test]
 async fn a_refused_record_is_made_good_with_what_is_on_record() {
     let bench = Bench::start().await;

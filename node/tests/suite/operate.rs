@@ -1,4 +1,4 @@
-//! What an operator does: first start, commands, configuration, stop, crash, restart.
+//! Operation of a node: first start, commands, configuration, stop, crash, restart.
 
 use std::process::Command;
 

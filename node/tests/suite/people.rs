@@ -31,7 +31,7 @@ async fn status(client: &Client, path: &str, bearer: &str) -> u16 {
     client.get(path, Some(bearer)).await.unwrap().status
 }
 
-/// What one node takes away is gone on the other at once: sign-ins and API tokens are remembered
+/// Access that one node takes away is gone on the other at once: sign-ins and API tokens are remembered
 /// there for ten minutes, so only being told can make them end within the test.
 #[tokio::test]
 async fn what_is_taken_away_on_one_node_is_gone_on_the_other() {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::common::{Bench, DEADLINE, clock, eventually, options};
 
 thread_local! {
-    /// What was logged in this thread since its test began: a test runs in one thread.
+    /// Log of this thread since its test began: a test runs in one thread.
     static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

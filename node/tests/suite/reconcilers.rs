@@ -17,3 +17,14 @@ async fn what_runs_once_per_cluster_waits_for_the_run_of_another_node() {
     eventually("it runs again", async || (runs("history_retention").await > before).then_some(())).await;
     assert_eq!(bench.metric(r#"nexmdm_reconciler_failures_in_a_row{reconciler="history_retention"}"#).await, 0.0);
 }
+
+#[tokio::test]
+async fn a_node_compares_its_clock_with_the_databases() {
+    let bench = Bench::start().await;
+    let runs = r#"nexmdm_reconciler_runs_total{outcome="ok",reconciler="clock_offset"}"#;
+    eventually("the first measurement", async || (bench.metric(runs).await > 0.0).then_some(())).await;
+    // Both read the clock of one machine, so that what remains is a part of the round trip: seldom nothing, never much.
+    let offset_seconds = bench.metric("nexmdm_clock_offset_seconds").await;
+    assert!(offset_seconds != 0.0 && offset_seconds.abs() < 2.0, "{offset_seconds}");
+    assert!(!bench.node.log().contains("clock.offset_exceeded"));
+}

@@ -13,14 +13,14 @@ use domain::param::{ParamKind, ParamSpec};
 use services::CommandRequest;
 
 use crate::components::form::{Field, Submission, TextField};
-use crate::components::{Glyph, Go, Problem, Skeleton, icon};
+use crate::components::{Glyph, Problem, RouteLink, Skeleton, icon};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_polling;
 use crate::route::{Route, Section};
 
 /// Poll interval of the allowed commands.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// Expiry choices, s.
 const LIVES: [i64; 6] = [60, 600, 3_600, 21_600, 86_400, 604_800];
 /// Choices of a parameter that is on or off.
@@ -168,7 +168,7 @@ fn ChoiceField(
 fn ExecField(spec: ParamSpec, held: String, submission: Submission) -> Element {
     let name = spec.field;
     let session = use_session();
-    let list = use_polling((), REREAD, |system, principal, ()| async move { system.commands.exec_commands(&principal).await });
+    let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.commands.exec_commands(&principal).await });
     let mut chosen = use_signal(|| held);
     let reading = list.read();
     let manages = session.may(Permission::ManageExec);
@@ -177,7 +177,7 @@ fn ExecField(spec: ParamSpec, held: String, submission: Submission) -> Element {
             div { class: "notice", "data-testid": "no-exec-commands", {icon(Glyph::Terminal)}
                 span { "No allowed commands yet." }
                 if manages {
-                    Go { to: Route::settings(Section::Exec), class: "button small", "Allow a command" }
+                    RouteLink { to: Route::settings(Section::Exec), class: "button small", "Allow a command" }
                 }
             }
         },

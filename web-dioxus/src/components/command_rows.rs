@@ -9,7 +9,7 @@ use domain::{CommandId, Timestamp};
 
 use crate::components::command_widgets::{action_named, json_lines, path_text, progress_text, state_badge};
 use crate::components::param_words::{param_words, params_line};
-use crate::components::{Confirm, CopyButton, Glyph, Go, LocalTime, icon, local_time, time_ago};
+use crate::components::{Confirm, CopyButton, Glyph, LocalTime, RouteLink, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::route::Route;
@@ -109,7 +109,7 @@ fn Details(row: CommandView, oncancel: EventHandler<CommandView>) -> Element {
     rsx! {
         div { class: "command-details", "data-testid": "command-details",
             dl { class: "facts wide",
-                div { dt { "Device" } dd { Go { to: Route::device(row.device_id), "{row.alias}" } } }
+                div { dt { "Device" } dd { RouteLink { to: Route::device(row.device_id), "{row.alias}" } } }
                 div { dt { "Action" } dd { "{action_named(&row.action)}" } }
                 div { dt { "Requested by" } dd { "{row.created_by}" } }
                 div { dt { "Delivery" } dd { "{tries}" } }
@@ -131,7 +131,7 @@ fn Details(row: CommandView, oncancel: EventHandler<CommandView>) -> Element {
                     div { dt { "Code" } dd { code { "{code}" } } }
                 }
                 if let Some(batch) = row.batch_id {
-                    div { dt { "Batch" } dd { Go { to: Route::batch(batch), "View batch" } } }
+                    div { dt { "Batch" } dd { RouteLink { to: Route::batch(batch), "View batch" } } }
                 }
                 div { dt { "Command id" } dd { class: "identifier", code { class: "truncate", "{row.id}" } CopyButton { text: row.id.to_string(), label: "Copy the command id" } } }
             }
@@ -161,7 +161,7 @@ pub(crate) fn Cancel(id: CommandId, what: String, alias: String, delivered: bool
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
     let (named, of) = (what.clone(), alias.clone());
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -176,7 +176,7 @@ pub(crate) fn Cancel(id: CommandId, what: String, alias: String, delivered: bool
         });
     });
     rsx! {
-        Confirm { title: "Cancel “{what}” for {alias}?", action: "Cancel command", dismiss: "Keep command", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Cancel “{what}” for {alias}?", action: "Cancel command", dismiss: "Keep command", busy: busy(), onconfirm, onclose,
             if delivered {
                 p { "The device has already received the command and may still run it. Its result is recorded." }
             } else {

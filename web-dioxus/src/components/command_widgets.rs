@@ -12,13 +12,13 @@ use crate::components::{Glyph, icon};
 use crate::format;
 
 /// Poll interval of unfinished commands.
-const OPEN_REREAD: Duration = Duration::from_millis(400);
+const OPEN_POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// Poll interval of finished commands.
-const OVER_REREAD: Duration = Duration::from_secs(3);
+const FINISHED_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Interval until the next poll.
 pub(crate) fn poll_interval(any_open: bool) -> Duration {
-    if any_open { OPEN_REREAD } else { OVER_REREAD }
+    if any_open { OPEN_POLL_INTERVAL } else { FINISHED_POLL_INTERVAL }
 }
 
 /// Title of an action by name; the name itself for an action of a later build.

@@ -13,13 +13,13 @@ use crate::filter_text::matching_text;
 use crate::format;
 
 /// Poll interval of unfinished deployments.
-const OPEN_REREAD: Duration = Duration::from_millis(450);
+const OPEN_POLL_INTERVAL: Duration = Duration::from_millis(450);
 /// Poll interval of finished deployments.
-const OVER_REREAD: Duration = Duration::from_secs(3);
+const FINISHED_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Interval until the next poll.
 pub(crate) fn poll_interval(any_open: bool) -> Duration {
-    if any_open { OPEN_REREAD } else { OVER_REREAD }
+    if any_open { OPEN_POLL_INTERVAL } else { FINISHED_POLL_INTERVAL }
 }
 
 /// Count of devices as text.

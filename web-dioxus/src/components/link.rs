@@ -7,7 +7,7 @@ use crate::route::Route;
 
 /// A link within the dashboard.
 #[component]
-pub(crate) fn Go(
+pub(crate) fn RouteLink(
     to: Route,
     #[props(default)] class: String,
     #[props(default)] current: bool,

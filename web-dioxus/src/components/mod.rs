@@ -17,5 +17,5 @@ pub(crate) use crate::icon::{Glyph, icon};
 pub(crate) use device_widgets::{app_badge, battery_bar, labels, status_dot, unknown};
 pub(crate) use dialog::{Confirm, Dialog};
 pub(crate) use kept_secret::KeptSecret;
-pub(crate) use link::Go;
+pub(crate) use link::RouteLink;
 pub(crate) use widgets::{CopyButton, Curl, EmptyState, LocalTime, PageHeader, Pager, Problem, Skeleton, StatTile, local_time, time_ago};

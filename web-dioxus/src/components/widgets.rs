@@ -3,7 +3,7 @@
 use dioxus::prelude::*;
 use domain::Timestamp;
 
-use crate::components::{Glyph, Go, icon};
+use crate::components::{Glyph, RouteLink, icon};
 use crate::format;
 use crate::route::Route;
 
@@ -43,7 +43,7 @@ pub(crate) fn StatTile(
         }
     };
     match to {
-        Some(to) => rsx! { Go { to, class: "stat {tone}", testid, {content} } },
+        Some(to) => rsx! { RouteLink { to, class: "stat {tone}", testid, {content} } },
         None => rsx! { div { class: "stat {tone}", "data-testid": testid, {content} } },
     }
 }

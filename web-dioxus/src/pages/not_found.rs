@@ -2,7 +2,7 @@
 
 use dioxus::prelude::*;
 
-use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink};
 use crate::navigation::use_title;
 use crate::route::Route;
 
@@ -12,7 +12,7 @@ pub(crate) fn NotFound(segments: Vec<String>) -> Element {
     rsx! {
         PageHeader { title: "Not found" }
         EmptyState { glyph: Glyph::Search, title: "Page not found", text: "/{segments.join(\"/\")} is not a page of this dashboard.",
-            Go { to: Route::Overview {}, class: "button primary", "Go to the overview" }
+            RouteLink { to: Route::Overview {}, class: "button primary", "Go to the overview" }
         }
     }
 }

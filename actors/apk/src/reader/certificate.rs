@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
 
-/// How a signature is made, by the number that the schemes give it. DSA is not among them: no key of it is in use.
+/// Signature algorithm, by the number that the schemes give it. DSA is not among them: no key of it is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Algorithm(pub(super) u32);
 

@@ -45,7 +45,7 @@ const TEXT_MAX_CHARS: usize = 200;
 /// How long reading may take. A file of 500 MB takes some seconds.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
-/// What an APK says of itself, and who signed it.
+/// Manifest facts and signers of an APK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApkFacts {
     /// Package name.
@@ -64,7 +64,7 @@ pub struct ApkFacts {
     pub debuggable: Option<bool>,
     /// Icon and its media type, if it is an image.
     pub icon: Option<(Vec<u8>, &'static str)>,
-    /// Who signed it: every signature and every digest was verified.
+    /// Signers; every signature and every digest was verified.
     pub signing: Signing,
 }
 

@@ -62,7 +62,7 @@ pub struct ExecCommand {
 pub struct AllowedExecCommand {
     /// Program.
     pub command: ExecCommand,
-    /// Who allowed or changed it last.
+    /// Account that allowed or changed the command last.
     pub updated_by: String,
     /// Time of the last change.
     pub updated_at: Timestamp,

@@ -33,11 +33,11 @@ pub struct Apk {
     pub notes: String,
     /// Whether there is an icon.
     pub has_icon: bool,
-    /// Who uploaded the APK.
+    /// Account that uploaded the APK.
     pub uploaded_by: String,
     /// When it was uploaded.
     pub uploaded_at: Timestamp,
-    /// When its file was deleted.
+    /// Time of deletion of the file.
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -81,7 +81,7 @@ pub struct ManagedPackage {
     pub note: String,
     /// Number of its APKs that are not deleted.
     pub apks: i64,
-    /// Who allowed or changed it last.
+    /// Account that allowed or changed the package last.
     pub updated_by: String,
     /// Time of the last change.
     pub updated_at: Timestamp,

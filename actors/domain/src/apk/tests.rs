@@ -117,7 +117,7 @@ proptest! {
     fn the_newest_and_the_used_stay(apks in prop::collection::vec((0u8..3, 0i64..40, any::<bool>()), 0..40), versions in 0usize..5) {
         let mut seen = HashSet::new();
         let apks: Vec<_> = apks.into_iter().filter(|(package, version, _)| seen.insert((*package, *version))).enumerate()
-            .map(|(n, (package, version_code, used))| Kept { id: id(n as u128), package: format!("p.{package}"), version_code, used })
+            .map(|(n, (package, version_code, used))| RetentionCandidate { id: id(n as u128), package: format!("p.{package}"), version_code, used })
             .collect();
         let gone: HashSet<_> = superfluous(&apks, versions).into_iter().collect();
         for apk in &apks {

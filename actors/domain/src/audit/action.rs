@@ -3,7 +3,7 @@
 /// Kind of thing that actions are about; the audit page filters by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSubject {
-    /// How the names of its actions begin, and of no others.
+    /// Prefix of the names of its actions, and of no others.
     pub prefix: &'static str,
     /// Title on pages.
     pub title: &'static str,

@@ -7,7 +7,7 @@
 //!    +------- time is over -------+----------------------+--------------> expired
 //!    +------- canceled ---------+----------------------+--------------> canceled
 //! ```
-//! Whatever the device says of how it ended is the truth, also of a command that ran out or was taken
+//! The outcome that the device reports is the truth, also of a command that ran out or was taken
 //! back meanwhile: it had it already. Its word is taken once; another word later is refused.
 
 mod dispatch;
@@ -51,7 +51,7 @@ impl CommandState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Path {
-    /// Its socket, on whichever node it hangs.
+    /// Its socket, attached to whichever node it reached.
     Socket,
     /// A push message (FCM).
     Push,

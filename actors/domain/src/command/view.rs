@@ -36,7 +36,7 @@ pub struct CommandView {
     pub release_at: Timestamp,
     /// Expiry.
     pub expires_at: Timestamp,
-    /// Who canceled the command.
+    /// Account that canceled the command.
     pub canceled_by: Option<String>,
     /// Message of the device, for display.
     pub message: Option<String>,
@@ -142,7 +142,7 @@ impl ResultPayload {
     }
 }
 
-/// Why a device gets no command.
+/// Reason for sending a device no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum RefusalReason {

@@ -38,7 +38,7 @@ pub struct Run {
     pub min_sdk: Option<i32>,
 }
 
-/// Why all deployments are blocked.
+/// Reason for blocking all deployments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum BlockReason {
@@ -56,7 +56,7 @@ pub struct PlanInput<'a> {
     pub options: &'a Options,
     /// Stored state of the deployment.
     pub run: Run,
-    /// Why nothing may start in any deployment.
+    /// Reason for starting nothing in any deployment.
     pub blocked: Option<BlockReason>,
     /// How long a device has to accept its task.
     pub accept_within: TimeDelta,
@@ -114,7 +114,7 @@ pub enum DeploymentChange {
     Finish,
 }
 
-/// What is to be done now. Numbers are indexes of [`PlanInput::tasks`].
+/// The next steps of a deployment. Numbers are indexes of [`PlanInput::tasks`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Tasks to start.
@@ -123,7 +123,7 @@ pub struct Plan {
     pub changes: Vec<(usize, TaskChange)>,
     /// Change of the deployment.
     pub deployment: Option<DeploymentChange>,
-    /// When to decide again, if nothing happens before.
+    /// Time of the next decision, if nothing happens before.
     pub next_wakeup: Timestamp,
 }
 

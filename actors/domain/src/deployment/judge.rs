@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_gate_opens_only_on_enough_success() {
         let canary = CanaryOptions { size: 5, success_threshold_pct: 60, min_count: 3, timeout_minutes: 10 };
-        let options = Options { canary: Some(canary), ..Options::careful(20) };
+        let options = Options { canary: Some(canary), ..Options::conservative(20) };
         let table = [
             ("QQQQQqq", 0, Verdict::Continue),
             ("SSQQQqq", 0, Verdict::Continue),
@@ -146,14 +146,14 @@ mod tests {
             let verdict = judge(&options, Phase::Canary, TimeDelta::minutes(minutes), at(0), &tasks(states));
             assert_eq!(verdict, want, "{states} after {minutes} min");
         }
-        let strict = Options::careful(100);
+        let strict = Options::conservative(100);
         assert_eq!(judge(&strict, Phase::Canary, TimeDelta::zero(), at(0), &tasks("SSSSFqq")), Verdict::Pause(PauseReason::CanaryFailed));
         assert_eq!(judge(&strict, Phase::Canary, TimeDelta::zero(), at(0), &tasks("SSSSSqq")), Verdict::OpenGate);
     }
 
     #[test]
     fn failures_pause_the_rollout_once_there_are_enough() {
-        let options = Options::careful(100);
+        let options = Options::conservative(100);
         let verdict = |states: &str, since| judge(&options, Phase::Rollout, TimeDelta::zero(), at(since), &tasks(states));
         assert_eq!(verdict("SSff", 0), Verdict::Continue, "four are too few");
         assert_eq!(verdict("SSSSf", 0), Verdict::Continue, "one in five is just allowed");

@@ -95,7 +95,7 @@ pub enum DeploymentEventKind {
 
 named!(pub DeploymentEventKind, parse -> Option);
 
-/// Why a deployment is paused.
+/// Reason of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::EnumString, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum PauseReason {
@@ -332,7 +332,7 @@ pub struct Task {
     pub started_at: Option<Timestamp>,
     /// Time of the last report of this attempt.
     pub reported_at: Option<Timestamp>,
-    /// When the task finished.
+    /// End of the task.
     pub finished_at: Option<Timestamp>,
     /// Error of the last attempt.
     pub error: Option<ErrorCode>,

@@ -8,13 +8,13 @@ use crate::param::{ParamSpec, ParamValue};
 pub enum OptionGroup {
     /// The first devices.
     Canary,
-    /// How fast it goes, and what happens to failures.
+    /// Rate, concurrency and failure handling.
     Rate,
-    /// What a device has to fulfill.
+    /// Requirements of devices.
     Requirements,
     /// When it may run.
     Schedule,
-    /// What follows an installation.
+    /// Steps after an installation.
     AfterInstall,
 }
 
@@ -71,8 +71,8 @@ impl OptionSpec {
 
     /// Default of the option; `None` where there is none, or it depends on the number of devices.
     pub fn default_value(&self) -> Option<ParamValue> {
-        let value = self.value(&Options::careful(1));
-        value.filter(|value| self.value(&Options::careful(1_000)).as_ref() == Some(value))
+        let value = self.value(&Options::conservative(1));
+        value.filter(|value| self.value(&Options::conservative(1_000)).as_ref() == Some(value))
     }
 
     pub(super) fn apply(&self, options: &mut Options, value: ParamValue) {

@@ -172,8 +172,8 @@ pub(super) static INTENT: &[OptionSpec] = &[
 
 impl Options {
     /// The defaults for so many devices.
-    pub fn careful(devices: usize) -> Self {
-        Self { canary: Some(CanaryOptions::careful(devices)), ..Self::DEFAULT }
+    pub fn conservative(devices: usize) -> Self {
+        Self { canary: Some(CanaryOptions::conservative(devices)), ..Self::DEFAULT }
     }
 
     /// Checks every value against its limits and against the others, for a set of `devices`; `fleet`: that is everybody.
@@ -213,7 +213,7 @@ impl Options {
 
 impl CanaryOptions {
     /// A twentieth of the devices, at least one and at most five.
-    pub fn careful(devices: usize) -> Self {
+    pub fn conservative(devices: usize) -> Self {
         let size = (devices.div_ceil(20) as u32).clamp(1, CANARY_DEFAULT_MAX);
         Self { size, min_count: size, ..Self::DEFAULT }
     }
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn refused(devices: usize, fleet: bool, change: impl FnOnce(&mut Options)) -> Option<String> {
-        let mut options = Options::careful(devices);
+        let mut options = Options::conservative(devices);
         change(&mut options);
         options.checked(devices, fleet).err().map(|invalid| invalid.field)
     }
@@ -247,12 +247,12 @@ mod tests {
     #[test]
     fn the_defaults_are_careful_and_always_valid() {
         for devices in [1, 2, 19, 20, 21, 100, 101, 10_000] {
-            let options = Options::careful(devices);
+            let options = Options::conservative(devices);
             assert!(options.clone().checked(devices, true).is_ok(), "{devices}");
             let canary = options.canary.unwrap();
             assert!(canary.size >= 1 && canary.size <= CANARY_DEFAULT_MAX && canary.min_count == canary.size);
         }
-        let options = Options::careful(500);
+        let options = Options::conservative(500);
         assert_eq!((options.rate_per_minute, options.concurrency, options.wifi_only, options.min_battery_pct), (10, 3, true, 40));
         assert_eq!(options.canary.map(|canary| (canary.size, canary.success_threshold_pct)), Some((5, 90)));
     }
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn tries_come_ever_more_slowly() {
-        let mut options = Options::careful(10);
+        let mut options = Options::conservative(10);
         let waits: Vec<_> = (1..=9).map(|attempts| options.backoff_s(attempts)).collect();
         assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);
         options.retries.backoff_s = 7200;
@@ -298,7 +298,7 @@ mod tests {
         let options = Options {
             window: Some(MaintenanceWindow::parse("22:00", "05:00", "UTC").unwrap()),
             restart_intent: Some(RestartIntent { action: "a.b.START".into(), extras: BTreeMap::new() }),
-            ..Options::careful(100)
+            ..Options::conservative(100)
         };
         let (mut paths, mut labels) = (Vec::new(), Vec::new());
         for spec in option_specs() {

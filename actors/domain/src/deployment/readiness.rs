@@ -59,7 +59,7 @@ impl DeviceSnapshot {
     }
 }
 
-/// Why a device is not eligible now; `None`: it is.
+/// Reason why a device is not eligible now; `None`: it is.
 pub fn ineligibility(options: &Options, snapshot: &DeviceSnapshot, now: Timestamp) -> Option<Reason> {
     let age_max = TimeDelta::seconds(options.heartbeat_max_age_s.into());
     if !snapshot.online {
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_condition_has_its_reason() {
-        let strict = Options { charging_only: true, min_storage_free_mb: 100, doze_exempt_only: true, ..Options::careful(10) };
+        let strict = Options { charging_only: true, min_storage_free_mb: 100, doze_exempt_only: true, ..Options::conservative(10) };
         let with = |change: fn(&mut DeviceSnapshot)| {
             let mut snapshot = fit();
             change(&mut snapshot);
@@ -146,7 +146,7 @@ mod tests {
         for (n, (want, change)) in table.into_iter().enumerate() {
             assert_eq!(with(change), want, "row {n}");
         }
-        let free = Options { wifi_only: false, min_battery_pct: 0, ..Options::careful(10) };
+        let free = Options { wifi_only: false, min_battery_pct: 0, ..Options::conservative(10) };
         let poor = DeviceSnapshot { transport: Some(Transport::Cellular), metered: Some(true), battery_pct: Some(1), ..fit() };
         assert_eq!(ineligibility(&free, &poor, at(10)), None);
     }

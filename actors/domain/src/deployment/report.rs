@@ -28,7 +28,7 @@ pub enum TaskStatus {
     Skipped(ErrorCode),
 }
 
-/// Why a device's report is refused.
+/// Reason for refusing a device's report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The deployment is paused.
@@ -263,8 +263,8 @@ mod tests {
         Task { state, stage, attempts, error, ..Task::new(DeviceId(uuid::Uuid::nil()), false) }
     }
 
-    fn told(task: &Task, status: TaskStatus) -> Result<ReportEffect, Refusal> {
-        apply_report(&Options::careful(10), &run(DeploymentState::Running), None, task, status, None, at(10))
+    fn reported(task: &Task, status: TaskStatus) -> Result<ReportEffect, Refusal> {
+        apply_report(&Options::conservative(10), &run(DeploymentState::Running), None, task, status, None, at(10))
     }
 
     fn becomes(report: Result<ReportEffect, Refusal>) -> (TaskState, Option<Timestamp>) {
@@ -277,51 +277,55 @@ mod tests {
     #[test]
     fn words_go_forward_only() {
         let sending = task(TaskState::Sending, None, 1, None);
-        assert_eq!(becomes(told(&sending, TaskStatus::InProgress(Stage::Accepted))).0, TaskState::Installing);
-        assert_eq!(becomes(told(&sending, TaskStatus::InProgress(Stage::Downloading))).0, TaskState::Installing, "its first word was lost");
+        assert_eq!(becomes(reported(&sending, TaskStatus::InProgress(Stage::Accepted))).0, TaskState::Installing);
+        assert_eq!(
+            becomes(reported(&sending, TaskStatus::InProgress(Stage::Downloading))).0,
+            TaskState::Installing,
+            "its first word was lost"
+        );
         let verifying = task(TaskState::Installing, Some(Stage::Verifying), 1, None);
-        assert_eq!(told(&verifying, TaskStatus::InProgress(Stage::Verifying)), Ok(ReportEffect::Nothing));
-        assert_eq!(told(&verifying, TaskStatus::InProgress(Stage::Downloading)), Err(Refusal::Backwards(Stage::Verifying)));
-        assert_eq!(becomes(told(&verifying, TaskStatus::Succeeded)).0, TaskState::Succeeded);
+        assert_eq!(reported(&verifying, TaskStatus::InProgress(Stage::Verifying)), Ok(ReportEffect::Nothing));
+        assert_eq!(reported(&verifying, TaskStatus::InProgress(Stage::Downloading)), Err(Refusal::Backwards(Stage::Verifying)));
+        assert_eq!(becomes(reported(&verifying, TaskStatus::Succeeded)).0, TaskState::Succeeded);
         let done = task(TaskState::Succeeded, Some(Stage::Installing), 1, None);
-        assert_eq!(told(&done, TaskStatus::Succeeded), Ok(ReportEffect::Nothing));
+        assert_eq!(reported(&done, TaskStatus::Succeeded), Ok(ReportEffect::Nothing));
         for status in [TaskStatus::InProgress(Stage::Installing), TaskStatus::Failed(ErrorCode::InstallFailed)] {
-            assert_eq!(told(&done, status), Err(Refusal::Finished(TaskState::Succeeded)));
+            assert_eq!(reported(&done, status), Err(Refusal::Finished(TaskState::Succeeded)));
         }
     }
 
     #[test]
     fn failures_are_tried_again_given_up_or_skipped() {
         let sending = |attempts| task(TaskState::Installing, Some(Stage::Accepted), attempts, None);
-        assert_eq!(becomes(told(&sending(1), TaskStatus::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(70))));
-        assert_eq!(becomes(told(&sending(2), TaskStatus::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(130))));
-        assert_eq!(becomes(told(&sending(3), TaskStatus::Failed(ErrorCode::InstallFailed))).0, TaskState::Failed);
-        assert_eq!(becomes(told(&sending(3), TaskStatus::Skipped(ErrorCode::LowBattery))).0, TaskState::Skipped);
-        assert_eq!(becomes(told(&sending(1), TaskStatus::Failed(ErrorCode::SignerMismatch))).0, TaskState::Failed);
+        assert_eq!(becomes(reported(&sending(1), TaskStatus::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(70))));
+        assert_eq!(becomes(reported(&sending(2), TaskStatus::Failed(ErrorCode::InstallFailed))), (TaskState::Queued, Some(at(130))));
+        assert_eq!(becomes(reported(&sending(3), TaskStatus::Failed(ErrorCode::InstallFailed))).0, TaskState::Failed);
+        assert_eq!(becomes(reported(&sending(3), TaskStatus::Skipped(ErrorCode::LowBattery))).0, TaskState::Skipped);
+        assert_eq!(becomes(reported(&sending(1), TaskStatus::Failed(ErrorCode::SignerMismatch))).0, TaskState::Failed);
         // Repeated, since the answer was lost.
         let again = task(TaskState::Queued, None, 1, Some(ErrorCode::InstallFailed));
-        assert_eq!(told(&again, TaskStatus::Failed(ErrorCode::InstallFailed)), Ok(ReportEffect::Nothing));
-        assert_eq!(told(&again, TaskStatus::Failed(ErrorCode::DownloadFailed)), Err(Refusal::NotOrdered));
-        assert_eq!(told(&task(TaskState::Queued, None, 0, None), TaskStatus::Succeeded), Err(Refusal::NotOrdered));
+        assert_eq!(reported(&again, TaskStatus::Failed(ErrorCode::InstallFailed)), Ok(ReportEffect::Nothing));
+        assert_eq!(reported(&again, TaskStatus::Failed(ErrorCode::DownloadFailed)), Err(Refusal::NotOrdered));
+        assert_eq!(reported(&task(TaskState::Queued, None, 0, None), TaskStatus::Succeeded), Err(Refusal::NotOrdered));
         // Given up by the server, done by the device.
         let timed_out = task(TaskState::Failed, None, 3, Some(ErrorCode::Timeout));
-        assert_eq!(becomes(told(&timed_out, TaskStatus::Succeeded)).0, TaskState::Succeeded);
+        assert_eq!(becomes(reported(&timed_out, TaskStatus::Succeeded)).0, TaskState::Succeeded);
         assert_eq!(
-            told(&task(TaskState::Failed, None, 3, Some(ErrorCode::InstallFailed)), TaskStatus::Succeeded),
+            reported(&task(TaskState::Failed, None, 3, Some(ErrorCode::InstallFailed)), TaskStatus::Succeeded),
             Err(Refusal::Finished(TaskState::Failed))
         );
     }
 
     #[test]
     fn nothing_begins_once_the_gate_is_closed_and_what_began_may_end() {
-        let night = Options { window: Some(MaintenanceWindow::parse("22:00", "05:00", "UTC").unwrap()), ..Options::careful(10) };
+        let night = Options { window: Some(MaintenanceWindow::parse("22:00", "05:00", "UTC").unwrap()), ..Options::conservative(10) };
         let noon: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let sending = task(TaskState::Sending, None, 1, None);
         let installing = task(TaskState::Installing, Some(Stage::Accepted), 1, None);
         let accepted = |options: &Options, state, blocked, task: &Task| {
             apply_report(options, &run(state), blocked, task, TaskStatus::InProgress(Stage::Downloading), None, noon)
         };
-        let options = Options::careful(10);
+        let options = Options::conservative(10);
         let table = [
             (accepted(&options, DeploymentState::Paused, None, &sending), Refusal::Paused),
             (accepted(&options, DeploymentState::Canceled, None, &sending), Refusal::Canceled),
@@ -352,7 +356,7 @@ mod tests {
         /// stays over unless the server itself had given up, and the same word twice changes nothing more.
         #[test]
         fn a_task_never_goes_back(words in prop::collection::vec((0_usize..8, prop::option::of(1_u32..4)), 1..20)) {
-            let options = Options::careful(10);
+            let options = Options::conservative(10);
             let mut task = task(TaskState::Sending, None, 2, None);
             for (word, attempt) in words {
                 let status = [

@@ -35,7 +35,7 @@ impl OptionsRequest {
     /// # Errors
     /// Names the option that is out of its limits, or contradicts another.
     pub fn over(self, devices: usize, fleet: bool) -> Result<Options, Invalid> {
-        let mut options = Options::careful(devices);
+        let mut options = Options::conservative(devices);
         for (path, value) in &self.0 {
             if let Some(spec) = option_spec(path) {
                 spec.param.check(value)?;
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_is_not_given_is_careful() {
-        assert_eq!(OptionsRequest::default().over(500, true), Ok(Options::careful(500)));
+        assert_eq!(OptionsRequest::default().over(500, true), Ok(Options::conservative(500)));
         let options = request(&[("canary.size", 3), ("rate_per_minute", 0)]).over(500, true).unwrap();
         assert_eq!(options.canary.map(|canary| (canary.size, canary.min_count, canary.success_threshold_pct)), Some((3, 3, 90)));
         assert_eq!((options.rate_per_minute, options.concurrency), (0, 3));

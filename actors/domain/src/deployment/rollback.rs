@@ -14,7 +14,7 @@ pub struct Candidate {
     pub rollback_of: Option<ApkId>,
 }
 
-/// Why a rollback is unavailable.
+/// Reason why a rollback is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRollback {
     /// The options do not allow a rollback.
@@ -50,7 +50,7 @@ pub enum NoRollback {
 /// `good` are version codes that were in use before, the most used first; `library` the APKs of the package.
 ///
 /// # Errors
-/// Why there is no rollback build.
+/// Reason why there is no rollback build.
 pub fn rollback(current: i64, good: &[i64], library: &[Candidate]) -> Result<ApkId, NoRollback> {
     let stored = |code: &i64| library.iter().find(|apk| apk.version_code == *code);
     let known = good.iter().filter(|code| **code < current).find_map(stored).ok_or(NoRollback::NothingKnown)?;

@@ -48,13 +48,13 @@ pub struct Deployment {
     pub conflict: ConflictRule,
     /// Deployment that this one rolls back.
     pub rolls_back: Option<DeploymentId>,
-    /// Who created the deployment.
+    /// Account that created the deployment.
     pub created_by: String,
     /// When the deployment was created.
     pub created_at: Timestamp,
     /// Deadline.
     pub expires_at: Timestamp,
-    /// Who canceled the deployment.
+    /// Account that canceled the deployment.
     pub canceled_by: Option<String>,
     /// When the deployment finished.
     pub finished_at: Option<Timestamp>,

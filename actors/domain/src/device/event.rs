@@ -1,4 +1,4 @@
-//! What changes the live state of a device, and what has to be done then.
+//! Events that change the live state of a device, and the effects that follow.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct PersistedDevice {
 pub enum DeviceEvent {
     /// A heartbeat was committed.
     Stored(Arc<LastStatus>),
-    /// What the store holds, after somebody else may have written. Read after whatever was applied
+    /// The stored state, after somebody else may have written. Read after whatever was applied
     /// before: nobody but the store knows better.
     Refresh(Box<PersistedDevice>),
     /// The liveness deadline has passed.

@@ -1,4 +1,4 @@
-//! What the status of a device is, by its newest heartbeat and the configured thresholds.
+//! Status of a device by its newest heartbeat and the configured thresholds.
 
 use chrono::TimeDelta;
 
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_monitored_app() {
-        let told = |app_running, foreground_recent_s| Telemetry { app_running, foreground_recent_s, ..Default::default() };
+        let reported = |app_running, foreground_recent_s| Telemetry { app_running, foreground_recent_s, ..Default::default() };
         for (running, recent_s, want) in [
             (Some(false), Some(1), AppStatus::Down),
             (Some(true), Some(601), AppStatus::Down),
@@ -109,14 +109,14 @@ mod tests {
             (None, Some(5), AppStatus::Up),
             (None, None, AppStatus::Unknown),
         ] {
-            assert_eq!(POLICY.app_status(&told(running, recent_s), None), want, "{running:?} {recent_s:?}");
+            assert_eq!(POLICY.app_status(&reported(running, recent_s), None), want, "{running:?} {recent_s:?}");
         }
         let app = |stale_after_s| MonitoredApp { package: "a.b".into(), stale_after_s };
-        assert_eq!(POLICY.app_status(&told(Some(true), Some(61)), Some(&app(Some(60)))), AppStatus::Down);
-        assert_eq!(POLICY.app_status(&told(Some(true), Some(61)), Some(&app(None))), AppStatus::Up);
+        assert_eq!(POLICY.app_status(&reported(Some(true), Some(61)), Some(&app(Some(60)))), AppStatus::Down);
+        assert_eq!(POLICY.app_status(&reported(Some(true), Some(61)), Some(&app(None))), AppStatus::Up);
         let installed = |installed| {
             let apps = vec![WatchedApp { package: "a.b".into(), installed, version_name: None, version_code: None }];
-            Telemetry { apps, ..told(Some(true), None) }
+            Telemetry { apps, ..reported(Some(true), None) }
         };
         assert_eq!(POLICY.app_status(&installed(Some(false)), Some(&app(None))), AppStatus::Down);
         assert_eq!(POLICY.app_status(&installed(Some(true)), Some(&app(None))), AppStatus::Up);

@@ -105,7 +105,7 @@ impl DeviceState {
         }
     }
 
-    /// What to do with a heartbeat that came with credentials of `generation`.
+    /// Decision about a heartbeat that came with credentials of `generation`.
     ///
     /// Only what is known to be committed makes a repeat; a repeat of one still
     /// being written goes to the store, which keeps it single. A newer heartbeat

@@ -26,7 +26,7 @@ fn status(bucket: i64, received: i64) -> Arc<LastStatus> {
 fn fresh() -> DeviceState {
     DeviceState::restored(known("kiosk-1", None), at(0), &POLICY)
 }
-/// What the store holds of a device that was last heard from at a second.
+/// Stored state of a device that was last heard from at a second.
 fn known(alias: &str, seen: Option<i64>) -> PersistedDevice {
     let identity = DeviceIdentity {
         id: DeviceId(uuid::Uuid::nil()),
@@ -61,23 +61,23 @@ fn a_repeat_is_one_that_is_committed() {
 
 #[test]
 fn the_newest_of_a_bucket_stands() {
-    let told = |device_time: Option<i64>, seq| {
+    let reported = |device_time: Option<i64>, seq| {
         let telemetry = Telemetry { seq, ..Default::default() };
         Arc::new(LastStatus { device_time: device_time.map(at), telemetry, ..(*status(10, 19)).clone() })
     };
     let mut device = fresh();
-    device.apply(DeviceEvent::Stored(told(Some(12), Some(7))), at(19), &POLICY);
-    assert_eq!(device.admit(1, &told(Some(12), Some(7))), Admission::Repeat);
-    assert_eq!(device.admit(1, &told(Some(11), Some(8))), Admission::Repeat, "a newer one stands");
-    assert_eq!(device.admit(1, &told(None, Some(8))), Admission::Repeat);
-    for newer in [told(Some(13), Some(1)), told(Some(12), Some(8))] {
+    device.apply(DeviceEvent::Stored(reported(Some(12), Some(7))), at(19), &POLICY);
+    assert_eq!(device.admit(1, &reported(Some(12), Some(7))), Admission::Repeat);
+    assert_eq!(device.admit(1, &reported(Some(11), Some(8))), Admission::Repeat, "a newer one stands");
+    assert_eq!(device.admit(1, &reported(None, Some(8))), Admission::Repeat);
+    for newer in [reported(Some(13), Some(1)), reported(Some(12), Some(8))] {
         assert_eq!(device.admit(1, &newer), Admission::Write { late: false });
         let mut device = device.clone();
         device.apply(DeviceEvent::Stored(Arc::clone(&newer)), at(19), &POLICY);
         assert_eq!(device.last, Some(newer));
     }
-    device.apply(DeviceEvent::Stored(told(Some(11), Some(9))), at(19), &POLICY);
-    assert_eq!(device.last, Some(told(Some(12), Some(7))), "committed in another order");
+    device.apply(DeviceEvent::Stored(reported(Some(11), Some(9))), at(19), &POLICY);
+    assert_eq!(device.last, Some(reported(Some(12), Some(7))), "committed in another order");
 }
 
 #[test]

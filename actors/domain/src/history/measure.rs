@@ -1,4 +1,4 @@
-//! What heartbeats say over a stretch of time: sums of each measure and question of the telemetry table, and their averages.
+//! Aggregates of heartbeats over a period: sums of each measure and question of the telemetry table, and their averages.
 
 use super::Point;
 use crate::telemetry;

@@ -1,7 +1,7 @@
 //! A device's history as evenly spaced points: how far apart, from what, and how they are put together.
 //!
 //! ```text
-//! slots    |a b . c|d . . e|. . . .|f g h i|    sums of what was told, as the store counted them
+//! slots    |a b . c|d . . e|. . . .|f g h i|    sums of what was told, as the store added them up
 //! points   |   p   |   p   |  gap  |   p   |    a whole number of slots each
 //! ```
 //! Sums can be added, averages cannot, so slots carry sums and points are averaged last: it makes
@@ -24,14 +24,14 @@ pub const POINTS_DEFAULT: i64 = 500;
 pub const RANGE_MAX: TimeDelta = TimeDelta::days(90);
 /// Range when none is asked for.
 pub const RANGE_DEFAULT: TimeDelta = TimeDelta::hours(24);
-/// Up to this range heartbeats are read one by one; beyond, hours that were counted before.
+/// Up to this range heartbeats are read one by one; beyond, hourly aggregates.
 pub const EXACT_RANGE: TimeDelta = TimeDelta::hours(48);
-/// Seconds of a counted hour.
+/// Seconds of an hourly aggregate.
 pub const HOUR_S: i64 = 3600;
-/// How long after its end a day is counted. Heartbeats of it that come later than that make it
-/// be counted again.
+/// Time between the end of a day and its aggregation. Heartbeats of it that come later than that make it
+/// be aggregated again.
 pub const DAY_SETTLES_AFTER: TimeDelta = TimeDelta::hours(2);
-/// How much earlier heartbeats are noted as late than days are counted: time for a commit.
+/// How much earlier heartbeats are noted as late than days are aggregated: time for a commit.
 pub const SETTLING_MARGIN: TimeDelta = TimeDelta::minutes(5);
 
 /// Distances between points that people can read; all of them divide a day.
@@ -58,8 +58,8 @@ pub struct HistoryPlan {
     pub to: Timestamp,
     /// Seconds between points.
     pub step_s: i64,
-    /// From hours that were counted before, where they are.
-    pub from_hours: bool,
+    /// From hourly aggregates, where they are.
+    pub from_aggregates: bool,
 }
 
 fn floor(at: Timestamp, step_s: i64) -> Timestamp {
@@ -68,7 +68,7 @@ fn floor(at: Timestamp, step_s: i64) -> Timestamp {
 }
 
 impl HistoryRequest {
-    /// How to answer at `now`: the finest step with no more points than asked for.
+    /// The plan of an answer at `now`: the finest step with no more points than asked for.
     ///
     /// # Errors
     /// Names the field that is out of its range.
@@ -82,12 +82,12 @@ impl HistoryRequest {
         if to - from > RANGE_MAX {
             return Err(Invalid::new("from", format!("more than {} days before to", RANGE_MAX.num_days())));
         }
-        let from_hours = to - from > EXACT_RANGE;
-        let least_s = if from_hours { HOUR_S } else { heartbeat::BUCKET_SECONDS };
+        let from_aggregates = to - from > EXACT_RANGE;
+        let least_s = if from_aggregates { HOUR_S } else { heartbeat::BUCKET_SECONDS };
         let fits = |step_s: i64| points_between(floor(from, step_s), to, step_s) <= points;
         let days_s = (1..).map(|days| days * DAY_S);
         let step_s = STEPS_S.into_iter().filter(|step_s| *step_s >= least_s).chain(days_s).find(|step_s| fits(*step_s)).unwrap_or(DAY_S);
-        Ok(HistoryPlan { from: floor(from, step_s), to, step_s, from_hours })
+        Ok(HistoryPlan { from: floor(from, step_s), to, step_s, from_aggregates })
     }
 }
 
@@ -104,11 +104,11 @@ impl HistoryPlan {
 
     /// Seconds of the slots that the store counts for it.
     pub fn slot_s(&self) -> i64 {
-        if self.from_hours { HOUR_S } else { self.step_s }
+        if self.from_aggregates { HOUR_S } else { self.step_s }
     }
 }
 
-/// The first day that may not be counted yet at `now`.
+/// The first day that may not be aggregated yet at `now`.
 pub fn first_unsettled_day(now: Timestamp) -> chrono::NaiveDate {
     (now - DAY_SETTLES_AFTER).date_naive()
 }
@@ -118,7 +118,7 @@ pub fn first_open_day(now: Timestamp) -> chrono::NaiveDate {
     (now - heartbeat::CLOCK_LAG_MAX - DAY_SETTLES_AFTER).date_naive()
 }
 
-/// Whether a heartbeat of this bucket came so late that its day may be counted already.
+/// Whether a heartbeat of this bucket came so late that its day may be aggregated already.
 pub fn is_after_settling(bucket_at: Timestamp, received_at: Timestamp) -> bool {
     bucket_at.date_naive() < (received_at - DAY_SETTLES_AFTER + SETTLING_MARGIN).date_naive()
 }
@@ -216,15 +216,15 @@ impl Bin {
 
     fn point(&self, at: Timestamp, lasts_ms: i64) -> Point {
         let Transports { wifi, cellular, ethernet, none, other } = self.transports;
-        let told = wifi + cellular + ethernet + none + other;
-        let share = |n: i64| n as f64 / told as f64;
+        let reported = wifi + cellular + ethernet + none + other;
+        let share = |n: i64| n as f64 / reported as f64;
         Point {
             at,
             heartbeats: self.heartbeats,
             online_share: (self.online_ms as f64 / lasts_ms.max(1) as f64).clamp(0.0, 1.0),
             measures: self.measures.map(|measure| measure.summary()),
             shares: self.answers.map(Answers::share),
-            transports: (told > 0).then(|| TransportShares {
+            transports: (reported > 0).then(|| TransportShares {
                 wifi: share(wifi),
                 cellular: share(cellular),
                 ethernet: share(ethernet),
@@ -296,7 +296,7 @@ pub struct FleetSample {
 /// Seconds between two samples of the fleet.
 pub const SAMPLE_S: i64 = 300;
 
-/// When the sample that is due at `now` is dated.
+/// Time of the sample that is due at `now`.
 pub fn sample_time(now: Timestamp) -> Timestamp {
     floor(now, SAMPLE_S)
 }
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn the_finest_step_that_fits() {
         let day = 86_400;
-        for (range_s, points, step_s, from_hours) in [
+        for (range_s, points, step_s, from_aggregates) in [
             (3600, 2000, 10, false),
             (day, 2000, 60, false),
             (day, 500, 300, false),
@@ -358,7 +358,7 @@ mod tests {
         ] {
             let plan = plan(-range_s, 0, points);
             assert!(plan.points() as i64 <= points && plan.from <= at(-range_s), "{plan:?}");
-            assert_eq!(plan.from_hours, from_hours, "{plan:?}");
+            assert_eq!(plan.from_aggregates, from_aggregates, "{plan:?}");
             if step_s > 0 {
                 assert_eq!(plan.step_s, step_s, "{range_s} s in {points} points");
             }
@@ -380,8 +380,8 @@ mod tests {
     fn gaps_are_gaps_and_silence_is_offline() {
         let plan = plan(0, 3600, 4);
         assert_eq!(plan.step_s, 900);
-        let told = [(0, Some(50)), (600, Some(40)), (2700, Some(10))];
-        let points = downsample(&plan, &slots(&told, 900, 900), TimeDelta::seconds(900));
+        let reported = [(0, Some(50)), (600, Some(40)), (2700, Some(10))];
+        let points = downsample(&plan, &slots(&reported, 900, 900), TimeDelta::seconds(900));
         let average = |n: usize| points[n].measures.battery_pct.map(|summary: Summary| summary.avg);
         assert_eq!((average(0), average(1), average(2), average(3)), (Some(45.0), None, None, Some(10.0)));
         let online: Vec<f64> = points.iter().map(|point| point.online_share).collect();
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_is_late_before_its_day_can_have_been_counted() {
+    fn a_heartbeat_is_late_before_its_day_can_have_been_aggregated() {
         let midnight = at(0).date_naive().and_hms_opt(0, 0, 0).unwrap().and_utc();
         let bucket = midnight - TimeDelta::seconds(10);
         let noted = |minutes: i64| is_after_settling(bucket, midnight + TimeDelta::minutes(minutes));
@@ -410,16 +410,16 @@ mod tests {
         /// It makes no difference how finely the store counted, and nothing is lost or invented.
         #[test]
         fn points_do_not_depend_on_the_slots_below(
-            mut told in proptest::collection::vec((0i64..30_000, proptest::option::of(0i64..=100)), 0..200), points in 1i64..20,
+            mut reported in proptest::collection::vec((0i64..30_000, proptest::option::of(0i64..=100)), 0..200), points in 1i64..20,
         ) {
-            told.sort_unstable();
-            told.dedup_by_key(|(second, _)| *second);
+            reported.sort_unstable();
+            reported.dedup_by_key(|(second, _)| *second);
             let plan = plan(0, 30_000, points);
             let offline_after = TimeDelta::seconds(900);
-            let coarse = downsample(&plan, &slots(&told, plan.step_s, 900), offline_after);
+            let coarse = downsample(&plan, &slots(&reported, plan.step_s, 900), offline_after);
             prop_assert_eq!(coarse.len(), plan.points());
-            prop_assert_eq!(coarse.iter().map(|point| point.heartbeats).sum::<i64>(), told.len() as i64);
-            let fine = downsample(&plan, &slots(&told, 10, 900), offline_after);
+            prop_assert_eq!(coarse.iter().map(|point| point.heartbeats).sum::<i64>(), reported.len() as i64);
+            let fine = downsample(&plan, &slots(&reported, 10, 900), offline_after);
             for (one, other) in coarse.iter().zip(&fine) {
                 prop_assert!((one.online_share - other.online_share).abs() < 1e-9);
                 prop_assert_eq!(one.measures.battery_pct.map(|s| (s.min, s.max)), other.measures.battery_pct.map(|s| (s.min, s.max)));

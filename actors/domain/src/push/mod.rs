@@ -69,7 +69,7 @@ impl Misconfiguration {
         self.into()
     }
 
-    /// How to correct it.
+    /// Remedy.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::SenderIdMismatch => "a device's push token belongs to another Firebase project than the service account",

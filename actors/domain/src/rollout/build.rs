@@ -28,7 +28,7 @@ pub struct AgentBuild {
     pub state: BuildState,
     /// Last promotion; `None`: never promoted.
     pub promotion: Option<Promotion>,
-    /// Why the server halted the build.
+    /// Reason for the automatic halt.
     pub halt_reason: Option<HaltReason>,
     /// Results of devices since the last promotion.
     pub judged: RolloutResults,
@@ -36,15 +36,15 @@ pub struct AgentBuild {
     pub created_by: String,
     /// Time of creation.
     pub created_at: Timestamp,
-    /// Who promoted the build last.
+    /// Account that promoted the build last.
     pub promoted_by: Option<String>,
     /// Time of the last promotion.
     pub promoted_at: Option<Timestamp>,
-    /// Who changed the build last.
+    /// Account that changed the build last.
     pub changed_by: String,
     /// Time of the last change.
     pub changed_at: Timestamp,
-    /// Who notified devices of the build last.
+    /// Account that notified devices of the build last.
     pub nudged_by: Option<String>,
     /// Time of the last notification.
     pub nudged_at: Option<Timestamp>,

@@ -20,7 +20,7 @@ pub struct Field {
     pub path: &'static str,
     /// Type, by its name in the table.
     pub kind: &'static str,
-    /// What it is, as a sentence.
+    /// Description of the field, a sentence.
     pub about: &'static str,
     /// Name on the device page.
     pub label: &'static str,
@@ -28,7 +28,7 @@ pub struct Field {
     pub unit: Unit,
     /// Range of numbers, largest size of text; empty when every value is fine.
     pub range: &'static str,
-    /// Where it is stored.
+    /// Place of storage.
     pub storage: Storage,
     /// Whether it has a history.
     pub plotted: bool,
@@ -138,7 +138,7 @@ impl Unit {
     }
 }
 
-/// Where a field is stored, and by which name.
+/// Place of a field in the database, and its name there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types, reason = "as the table writes them")]
 pub enum Storage {

@@ -50,8 +50,8 @@ fn rows_are_told_apart_by_number_name_path_and_place() {
 
 #[test]
 fn a_reading_is_found_by_its_field() {
-    let told = Telemetry { battery_temperature_c: Some(31.1), transport: Some(Transport::Wifi), ..Default::default() };
-    let readings: Vec<_> = FIELDS.iter().filter_map(|field| Some((field.path, (field.get)(&told)?.to_string()))).collect();
+    let reported = Telemetry { battery_temperature_c: Some(31.1), transport: Some(Transport::Wifi), ..Default::default() };
+    let readings: Vec<_> = FIELDS.iter().filter_map(|field| Some((field.path, (field.get)(&reported)?.to_string()))).collect();
     assert_eq!(readings, [("battery.temperature_c", "31.1".into()), ("network.transport", "wifi".into())]);
 }
 

@@ -116,7 +116,7 @@ set "WORDS=%~2"
 ) >&2
 exit /b %~1
 
-:said
+:show
 for /f "usebackq delims=" %%l in ("!OUT!") do if not "%%l"=="end" echo         ^| %%l>&2
 exit /b 0
 
@@ -133,7 +133,7 @@ if "!DRY_RUN!"=="1" (
     exit /b 0
 )
 adb -s "!SERIAL!" shell "!%~1!; echo end" >"!OUT!" 2>&1 <nul
-findstr /b /c:"end" "!OUT!" >nul || (call :said & call :fail 19 "The device !SERIAL! does not answer." & exit /b 19)
+findstr /b /c:"end" "!OUT!" >nul || (call :show & call :fail 19 "The device !SERIAL! does not answer." & exit /b 19)
 rem Not set /p: the lines of a device end in LF alone.
 for /f "usebackq delims=" %%t in ("!OUT!") do if not defined TOLD set "TOLD=%%t"
 exit /b 0
@@ -172,7 +172,7 @@ call :step 1 "adb"
 if "!DRY_RUN!"=="1" (echo         adb version& exit /b 0)
 where adb >nul 2>&1 || (call :fail 10 "adb is not on the PATH." & exit /b 10)
 where curl.exe >nul 2>&1 || (call :fail 22 "curl.exe is not on this computer." & exit /b 22)
-adb version >"!OUT!" 2>&1 || (call :said & call :fail 10 "adb was found but does not run." & exit /b 10)
+adb version >"!OUT!" 2>&1 || (call :show & call :fail 10 "adb was found but does not run." & exit /b 10)
 set TOLD=
 for /f "usebackq delims=" %%t in ("!OUT!") do if not defined TOLD set "TOLD=%%t"
 echo         !TOLD!
@@ -182,7 +182,7 @@ exit /b 0
 call :step 2 "The server and the token"
 if "!DRY_RUN!"=="1" (echo         GET !SERVER_URL!/v1/enroll-tokens/self& exit /b 0)
 call :look_at_token !INDEX!
-if "!HTTP_STATUS!"=="000" (call :said & call :fail 20 "No answer from !SERVER_URL!." & exit /b 20)
+if "!HTTP_STATUS!"=="000" (call :show & call :fail 20 "No answer from !SERVER_URL!." & exit /b 20)
 if "!HTTP_STATUS!"=="401" (call :fail 21 "The token is unknown to the server." & exit /b 21)
 if not "!HTTP_STATUS!"=="200" (call :fail 20 "!SERVER_URL! answered with status !HTTP_STATUS!." & exit /b 20)
 if "!TOKEN_STATUS!"=="unused" exit /b 0
@@ -192,7 +192,7 @@ exit /b 21
 
 rem :list_devices: lines of "serial state" in devices.txt
 :list_devices
-adb devices >"!OUT!" 2>&1 <nul || (call :said & call :fail 10 "adb devices failed." & exit /b 10)
+adb devices >"!OUT!" 2>&1 <nul || (call :show & call :fail 10 "adb devices failed." & exit /b 10)
 break >"!WORK!\devices.txt"
 for /f "usebackq tokens=1,*" %%a in ("!OUT!") do (
     set "FIRST=%%a"
@@ -236,7 +236,7 @@ call :ask CALL_SDK || exit /b !ERRORLEVEL!
 set SDK=10000
 if "!DRY_RUN!"=="1" exit /b 0
 set "SDK=!TOLD!"
-for /f "delims=0123456789" %%c in ("!SDK!x") do if not "%%c"=="x" (call :said & call :fail 19 "The API level of the device is unavailable." & exit /b 19)
+for /f "delims=0123456789" %%c in ("!SDK!x") do if not "%%c"=="x" (call :show & call :fail 19 "The API level of the device is unavailable." & exit /b 19)
 if !SDK! LSS !MIN_SDK! (call :fail 15 "The device has API level !SDK!; the agent needs !MIN_SDK!." & exit /b 15)
 echo         API level !SDK!
 exit /b 0
@@ -246,14 +246,14 @@ call :step 5 "Other owners"
 set IS_OWNER=0
 call :ask CALL_OWNER || exit /b !ERRORLEVEL!
 findstr /c:"{!PACKAGE!/" "!OUT!" >nul && (set IS_OWNER=1& echo         The agent is already device owner.& exit /b 0)
-findstr /c:"admin=" "!OUT!" >nul && (call :said & call :fail 16 "Another app manages this device." & exit /b 16)
+findstr /c:"admin=" "!OUT!" >nul && (call :show & call :fail 16 "Another app manages this device." & exit /b 16)
 exit /b 0
 
 :check_accounts
 call :step 6 "Accounts"
 if "!IS_OWNER!"=="1" (echo         Skipped: the agent is already device owner.& exit /b 0)
 call :ask CALL_ACCOUNTS || exit /b !ERRORLEVEL!
-findstr /c:"Accounts:" "!OUT!" >nul && (call :said & call :fail 17 "The device has accounts." & exit /b 17)
+findstr /c:"Accounts:" "!OUT!" >nul && (call :show & call :fail 17 "The device has accounts." & exit /b 17)
 exit /b 0
 
 :check_users
@@ -262,7 +262,7 @@ if "!IS_OWNER!"=="1" (echo         Skipped: the agent is already device owner.& 
 call :ask CALL_USERS || exit /b !ERRORLEVEL!
 set COUNT=0
 for /f "delims=" %%n in ('findstr /c:"UserInfo" "!OUT!" ^| find /c "UserInfo"') do set "COUNT=%%n"
-if !COUNT! GTR 1 (call :said & call :fail 18 "The device has more than one user." & exit /b 18)
+if !COUNT! GTR 1 (call :show & call :fail 18 "The device has more than one user." & exit /b 18)
 exit /b 0
 
 :download_agent
@@ -271,7 +271,7 @@ echo         Downloading the agent
 set HTTP_STATUS=000
 >"!WORK!\request.txt" echo url = "!APK_URL!"
 for /f "delims=" %%s in ('curl.exe -q -sS -g -K "!WORK!\request.txt" --connect-timeout 10 --max-time 600 -o "!WORK!\agent.part" -w "%%{http_code}" 2^>"!OUT!"') do set "HTTP_STATUS=%%s"
-if not "!HTTP_STATUS!"=="200" (call :said & call :fail 30 "The server answered with status !HTTP_STATUS!." & exit /b 30)
+if not "!HTTP_STATUS!"=="200" (call :show & call :fail 30 "The server answered with status !HTTP_STATUS!." & exit /b 30)
 set DIGEST=
 for /f "skip=1 delims=" %%d in ('certutil -hashfile "!WORK!\agent.part" SHA256') do if not defined DIGEST set "DIGEST=%%d"
 set "DIGEST=!DIGEST: =!"
@@ -297,7 +297,7 @@ call :download_agent || exit /b !ERRORLEVEL!
 echo         Installing the agent
 adb -s "!SERIAL!" install -r "!WORK!\agent.apk" >"!OUT!" 2>&1 <nul
 findstr /c:"Success" "!OUT!" >nul && exit /b 0
-call :said
+call :show
 set HINT=
 call :install_hint
 if defined HINT echo         !HINT!>&2
@@ -314,7 +314,7 @@ if "!IS_OWNER!"=="1" (echo         The agent is already device owner.& exit /b 0
 call :run "!CALL_SET_OWNER!"
 if "!DRY_RUN!"=="1" exit /b 0
 findstr /c:"Success" "!OUT!" >nul && exit /b 0
-call :said
+call :show
 set REFUSAL=
 call :owner_refusal
 if not defined REFUSAL (call :fail 40 "Android refused." & exit /b 40)
@@ -335,7 +335,7 @@ for %%p in (!PERMISSIONS!) do (
 call :run "!CALL_OPERATION!"
 set "CODE=!ERRORLEVEL!"
 for %%f in ("!OUT!") do if not "%%~zf"=="0" set CODE=41
-if not "!CODE!"=="0" (call :said & call :fail 41 "Access to app usage was not granted." & exit /b 41)
+if not "!CODE!"=="0" (call :show & call :fail 41 "Access to app usage was not granted." & exit /b 41)
 exit /b 0
 
 :grant
@@ -344,7 +344,7 @@ set "CODE=!ERRORLEVEL!"
 for %%f in ("!OUT!") do if not "%%~zf"=="0" set CODE=41
 if "!CODE!"=="0" exit /b 0
 findstr /c:"has not requested permission" /c:"nknown permission" "!OUT!" >nul && (echo         %~1: not requested by this agent& exit /b 0)
-call :said
+call :show
 call :fail 41 "%~1 was not granted."
 exit /b 41
 
@@ -376,7 +376,7 @@ adb -s "!SERIAL!" shell sh <"!WORK!\call.sh" >"!OUT!" 2>&1
 del "!WORK!\call.b64" "!WORK!\call.sh" 2>nul
 findstr /c:"result=1" "!OUT!" >nul && exit /b 0
 findstr /c:"result=2" "!OUT!" >nul && (set ALREADY=1& echo         The device is already enrolled with this server; the token remains unused.& exit /b 0)
-call :said
+call :show
 call :fail 43 "The agent rejected the configuration."
 exit /b 43
 

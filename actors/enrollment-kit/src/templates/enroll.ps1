@@ -83,7 +83,7 @@ function Step([int]$Number, [string]$Words) {
     Write-Host "[$Number/$Steps] $Words"
 }
 function Note([string]$Words) { Write-Host "        $Words" }
-function Said([string]$Words) {
+function Show([string]$Words) {
     foreach ($Line in ($Words -split "`n")) {
         if ($Line -ne '' -and $Line -ne 'end') { [Console]::Error.WriteLine("        | $Line") }
     }
@@ -157,7 +157,7 @@ function Ask([string]$Name) {
     $Answer = AdbCall $CallTimeoutSeconds @('shell', "$($Calls[$Name]); echo end")
     if ($DryRun) { return '' }
     if ($Answer.Out -ne 'end' -and -not $Answer.Out.EndsWith("`nend")) {
-        Said $Answer.Out
+        Show $Answer.Out
         Fail 19 "The device $Serial does not answer."
     }
     return $Answer.Out.Substring(0, $Answer.Out.Length - 3).TrimEnd("`n")
@@ -202,7 +202,7 @@ function CheckAdb {
     if ($DryRun) { Note 'adb version'; return }
     if ($null -eq (Get-Command adb -ErrorAction SilentlyContinue)) { Fail 10 'adb is not on the PATH.' }
     $Answer = Adb $CallTimeoutSeconds @('version')
-    if ($Answer.Code -ne 0) { Said $Answer.Out; Fail 10 'adb was found but does not run.' }
+    if ($Answer.Code -ne 0) { Show $Answer.Out; Fail 10 'adb was found but does not run.' }
     Note (($Answer.Out -split "`n")[0])
 }
 
@@ -218,14 +218,14 @@ function CheckToken([string]$Token) {
         elseif ($Look.Status -ne 'unused') { Fail 21 "The token is $($Look.Status)." }
     }
     elseif ($Look.Http -eq 401) { Fail 21 'The token is unknown to the server.' }
-    elseif ($Look.Http -eq 0) { Said $Look.Words; Fail 20 "No answer from $ServerUrl." }
+    elseif ($Look.Http -eq 0) { Show $Look.Words; Fail 20 "No answer from $ServerUrl." }
     else { Fail 20 "$ServerUrl answered with status $($Look.Http)." }
     return $Look
 }
 
 function ListDevices {
     $Answer = Adb $CallTimeoutSeconds @('devices')
-    if ($Answer.Code -ne 0) { Said $Answer.Out; Fail 10 'adb devices failed.' }
+    if ($Answer.Code -ne 0) { Show $Answer.Out; Fail 10 'adb devices failed.' }
     $Found = @()
     foreach ($Line in ($Answer.Out -split "`n")) {
         if ($Line -match '^(List of devices|\*|adb )' -or $Line -notmatch '^(\S+)\s+(.+)$') { continue }
@@ -248,7 +248,7 @@ function ChooseDevice {
     if ($Found.Count -eq 0 -and $Serial) { Fail 11 "There is no device $Serial." }
     if ($Found.Count -eq 0) { Fail 11 'adb sees no device.' }
     if ($Found.Count -gt 1) {
-        foreach ($Device in $Found) { Said "$($Device.Serial) $($Device.State)" }
+        foreach ($Device in $Found) { Show "$($Device.Serial) $($Device.State)" }
         Fail 12 "adb sees $($Found.Count) devices."
     }
     $script:Serial = $Found[0].Serial
@@ -260,7 +260,7 @@ function CheckAndroid {
     Step 4 'Android version'
     $Told = Ask 'CALL_SDK'
     if ($DryRun) { $script:Sdk = 10000; return }
-    if ($Told -notmatch '^\d+$') { Said $Told; Fail 19 'The API level of the device is unavailable.' }
+    if ($Told -notmatch '^\d+$') { Show $Told; Fail 19 'The API level of the device is unavailable.' }
     $script:Sdk = [int]$Told
     if ($Sdk -lt $MinSdk) { Fail 15 "The device has API level $Sdk; the agent needs $MinSdk." }
     Note "API level $Sdk"
@@ -271,21 +271,21 @@ function CheckOwner {
     $script:IsOwner = $false
     $Told = Ask 'CALL_OWNER'
     if ($Told.Contains("{$Package/")) { $script:IsOwner = $true; Note 'The agent is already device owner.' }
-    elseif ($Told.Contains('admin=')) { Said $Told; Fail 16 'Another app manages this device.' }
+    elseif ($Told.Contains('admin=')) { Show $Told; Fail 16 'Another app manages this device.' }
 }
 
 function CheckAccounts {
     Step 6 'Accounts'
     if ($IsOwner) { Note 'Skipped: the agent is already device owner.'; return }
     $Told = Ask 'CALL_ACCOUNTS'
-    if ($Told.Contains('Accounts:')) { Said $Told; Fail 17 'The device has accounts.' }
+    if ($Told.Contains('Accounts:')) { Show $Told; Fail 17 'The device has accounts.' }
 }
 
 function CheckUsers {
     Step 7 'Other users'
     if ($IsOwner) { Note 'Skipped: the agent is already device owner.'; return }
     $Told = Ask 'CALL_USERS'
-    if (@($Told -split "`n" | Where-Object { $_ -match 'UserInfo' }).Count -gt 1) { Said $Told; Fail 18 'The device has more than one user.' }
+    if (@($Told -split "`n" | Where-Object { $_ -match 'UserInfo' }).Count -gt 1) { Show $Told; Fail 18 'The device has more than one user.' }
 }
 
 function DownloadAgent([string]$File) {
@@ -293,7 +293,7 @@ function DownloadAgent([string]$File) {
     Note 'Downloading the agent'
     $Part = "$File.part"
     $Answer = Fetch $ApkUrl 600 '' $Part
-    if ($Answer.Status -ne 200) { Said $Answer.Body; Fail 30 "The server answered with status $($Answer.Status)." }
+    if ($Answer.Status -ne 200) { Show $Answer.Body; Fail 30 "The server answered with status $($Answer.Status)." }
     $Digest = (Get-FileHash -LiteralPath $Part -Algorithm SHA256).Hash.ToLowerInvariant()
     if ($Digest -ne $ApkSha256) { Fail 31 "Its SHA-256 is $Digest instead of $ApkSha256." }
     Move-Item -LiteralPath $Part -Destination $File
@@ -318,7 +318,7 @@ function InstallAgent {
     Note 'Installing the agent'
     $Answer = AdbCall $InstallTimeoutSeconds @('install', '-r', $File)
     if ($Answer.Out.Contains('Success')) { return }
-    Said $Answer.Out
+    Show $Answer.Out
     foreach ($Name in $InstallRemedies.Keys) {
         if ($Answer.Out.Contains($Name)) { [Console]::Error.WriteLine("        $($InstallRemedies[$Name])"); break }
     }
@@ -330,7 +330,7 @@ function BecomeOwner {
     if ($IsOwner) { Note 'The agent is already device owner.'; return }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_SET_OWNER'])
     if ($DryRun -or $Answer.Out.Contains('Success')) { return }
-    Said $Answer.Out
+    Show $Answer.Out
     foreach ($Words in $OwnerRefusals.Keys) {
         if ($Answer.Out.Contains($Words)) { Fail ($OwnerRefusals[$Words]) 'Android refused.' }
     }
@@ -345,10 +345,10 @@ function GrantPermissions {
         $Answer = AdbCall $CallTimeoutSeconds @('shell', "$($Calls['CALL_GRANT']) $Permission")
         if ($Answer.Code -eq 0 -and $Answer.Out -eq '') { continue }
         if ($Answer.Out -match 'has not requested permission|nknown permission') { Note "${Permission}: not requested by this agent" }
-        else { Said $Answer.Out; Fail 41 "$Permission was not granted." }
+        else { Show $Answer.Out; Fail 41 "$Permission was not granted." }
     }
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_OPERATION'])
-    if ($Answer.Code -ne 0 -or $Answer.Out -ne '') { Said $Answer.Out; Fail 41 'Access to app usage was not granted.' }
+    if ($Answer.Code -ne 0 -or $Answer.Out -ne '') { Show $Answer.Out; Fail 41 'Access to app usage was not granted.' }
 }
 
 function ExemptFromDoze {
@@ -357,7 +357,7 @@ function ExemptFromDoze {
     $Answer = AdbCall $CallTimeoutSeconds @('shell', $Calls['CALL_DOZE_ADD'])
     $Told = Ask 'CALL_DOZE_LIST'
     if ($DryRun) { return }
-    if (-not $Told.Contains(",$Package,")) { Said $Answer.Out; Fail 42 'The agent is not on the list of exempt apps.' }
+    if (-not $Told.Contains(",$Package,")) { Show $Answer.Out; Fail 42 'The agent is not on the list of exempt apps.' }
 }
 
 # The token goes by standard input, so that no list of processes shows it.
@@ -379,7 +379,7 @@ function HandOver([string]$Token, [string]$Alias) {
         Note 'The device is already enrolled with this server; the token remains unused.'
         return
     }
-    Said $Answer.Out
+    Show $Answer.Out
     Fail 43 'The agent rejected the configuration.'
 }
 

@@ -85,7 +85,7 @@ step() {
     printf '[%s/%s] %s\n' "$1" "$STEPS" "$2"
 }
 note() { printf '        %s\n' "$1"; }
-said() { printf '%s\n' "$1" | sed -e '/^end$/d' -e 's/^/        | /' >&2; }
+show() { printf '%s\n' "$1" | sed -e '/^end$/d' -e 's/^/        | /' >&2; }
 
 # fail CODE WORDS
 fail() {
@@ -155,7 +155,7 @@ ask() {
         end | *'
 end') ;;
         *)
-            said "$OUT"
+            show "$OUT"
             fail 19 "The device $SERIAL does not answer."
             ;;
     esac
@@ -230,7 +230,7 @@ check_adb() {
     fi
     command -v adb >/dev/null 2>&1 || fail 10 "adb is not on the PATH."
     OUT=$(limited "$CALL_TIMEOUT_S" adb version 2>&1) || {
-        said "$OUT"
+        show "$OUT"
         fail 10 "adb was found but does not run."
     }
     note "$(printf '%s\n' "$OUT" | head -n 1)"
@@ -253,7 +253,7 @@ check_token() {
         200:*) fail 21 "The token is $TOKEN_STATUS." ;;
         401:*) fail 21 "The token is unknown to the server." ;;
         000:*)
-            said "$(cat "$WORK/fetch-errors")"
+            show "$(cat "$WORK/fetch-errors")"
             fail 20 "No answer from $SERVER_URL."
             ;;
         *) fail 20 "$SERVER_URL answered with status $HTTP_STATUS." ;;
@@ -263,7 +263,7 @@ check_token() {
 # list_devices: DEVICES holds lines of "serial state".
 list_devices() {
     OUT=$(limited "$CALL_TIMEOUT_S" adb devices 2>&1 | tr -d '\r'; exit "${PIPESTATUS[0]}") || {
-        said "$OUT"
+        show "$OUT"
         fail 10 "adb devices failed."
     }
     DEVICES=$(printf '%s\n' "$OUT" | sed -e '/^List of devices/d' -e '/^\*/d' -e '/^$/d' -e '/^adb /d' | tr '\t' ' ')
@@ -301,7 +301,7 @@ END
     elif [ "$count" = 0 ]; then
         fail 11 "adb sees no device."
     elif [ "$count" -gt 1 ]; then
-        said "$DEVICES"
+        show "$DEVICES"
         fail 12 "adb sees $count devices."
     fi
     SERIAL=${found%% *}
@@ -321,7 +321,7 @@ check_android() {
     fi
     case "$SDK" in
         '' | *[!0-9]*)
-            said "$OUT"
+            show "$OUT"
             fail 19 "The API level of the device is unavailable."
             ;;
     esac
@@ -340,7 +340,7 @@ check_owner() {
             note "The agent is already device owner."
             ;;
         *admin=*)
-            said "$OUT"
+            show "$OUT"
             fail 16 "Another app manages this device."
             ;;
     esac
@@ -355,7 +355,7 @@ check_accounts() {
     ask "$CALL_ACCOUNTS"
     case "$OUT" in
         *Accounts:*)
-            said "$OUT"
+            show "$OUT"
             fail 17 "The device has accounts."
             ;;
     esac
@@ -369,7 +369,7 @@ check_users() {
     fi
     ask "$CALL_USERS"
     if [ "$(printf '%s\n' "$OUT" | grep -c 'UserInfo')" -gt 1 ]; then
-        said "$OUT"
+        show "$OUT"
         fail 18 "The device has more than one user."
     fi
 }
@@ -381,7 +381,7 @@ download_agent() {
     note "Downloading the agent"
     fetch "$APK_URL" "$WORK/agent.part" 600
     if [ "$HTTP_STATUS" != 200 ]; then
-        said "$(cat "$WORK/fetch-errors")"
+        show "$(cat "$WORK/fetch-errors")"
         fail 30 "The server answered with status $HTTP_STATUS."
     fi
     local digest
@@ -418,7 +418,7 @@ install_agent() {
         *Success*) ;;
         *)
             local hint
-            said "$OUT"
+            show "$OUT"
             hint=$(install_remedy "$OUT")
             if [ -n "$hint" ]; then
                 printf '        %s\n' "$hint" >&2
@@ -441,7 +441,7 @@ become_owner() {
     case "$OUT" in
         *Success*) ;;
         *)
-            said "$OUT"
+            show "$OUT"
             fail "$(owner_refusal "$OUT")" "Android refused."
             ;;
     esac
@@ -460,13 +460,13 @@ grant_permissions() {
         case "$OUT" in
             *"has not requested permission"* | *"nknown permission"*) note "$permission: not requested by this agent" ;;
             *)
-                said "$OUT"
+                show "$OUT"
                 fail 41 "$permission was not granted."
                 ;;
         esac
     done
     adb_call "$CALL_TIMEOUT_S" shell "$CALL_OPERATION" && [ -z "$OUT" ] && return
-    said "$OUT"
+    show "$OUT"
     fail 41 "Access to app usage was not granted."
 }
 
@@ -488,7 +488,7 @@ exempt_from_doze() {
     case "$OUT" in
         *",$PACKAGE,"*) ;;
         *)
-            said "$told"
+            show "$told"
             fail 42 "The agent is not on the list of exempt apps."
             ;;
     esac
@@ -519,7 +519,7 @@ hand_over() {
             note "The device is already enrolled with this server; the token remains unused."
             ;;
         *)
-            said "$OUT"
+            show "$OUT"
             fail 43 "The agent rejected the configuration."
             ;;
     esac

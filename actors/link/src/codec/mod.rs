@@ -22,7 +22,7 @@ pub(crate) const BODY_MAX_BYTES: usize = 256 * 1024;
 #[error("unreadable or larger than {BODY_MAX_BYTES} bytes")]
 pub(crate) struct BadBody;
 
-/// How the values of a message are put beside each other.
+/// Encoding of the values of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Each after its number and length.
@@ -68,7 +68,7 @@ mod tests {
     }
     message_enum!(Kind { 0: Plain, 1: Named { 1: name }, 2: Boxed(1: older) });
 
-    /// What a later build makes of [`Older`].
+    /// [`Older`] as a later build declares it.
     #[derive(Debug, Clone, PartialEq)]
     struct Newer {
         name: String,

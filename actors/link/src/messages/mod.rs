@@ -18,7 +18,7 @@ pub use command::{PendingCommand, SignedCommand};
 pub struct SocketRef {
     /// The node that holds it.
     pub node: NodeId,
-    /// Its number there.
+    /// Number there.
     pub socket: u64,
 }
 

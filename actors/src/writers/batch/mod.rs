@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use domain::ServiceError;
 
-/// What a batch writer writes, and whom it answers.
+/// Items of a batch writer, and the callers that it answers.
 pub(crate) trait BatchSink: Send + Sync + 'static {
     /// Something to write, with the reply port for its outcome.
     type Item: Send + 'static;
-    /// What of an item is written.
+    /// The part of an item that is written.
     type Row: Send;
     /// Outcome of an item that was written.
     type Outcome: Send;

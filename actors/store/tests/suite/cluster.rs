@@ -1,7 +1,7 @@
 //! Nodes: joining, leases, draining, leaving.
 
-use domain::NodeId;
 use domain::cluster::NodeState;
+use domain::{NodeId, Timestamp};
 use store::{JoinOutcome, NewNode, Notification};
 use test_database::TestDatabase;
 
@@ -29,6 +29,16 @@ async fn the_first_start_names_the_cluster() {
     let store = db.store();
     assert_eq!(store.cluster_identity("one", b"key 1").await.unwrap(), ("one".to_owned(), b"key 1".to_vec()));
     assert_eq!(store.cluster_identity("two", b"key 2").await.unwrap(), ("one".to_owned(), b"key 1".to_vec()));
+}
+
+#[tokio::test]
+async fn the_databases_clock_is_read_anew_each_time() {
+    let db = TestDatabase::new().await;
+    let before: Timestamp = db.value("SELECT clock_timestamp()").await;
+    let first = db.store().database_clock().await.unwrap();
+    let second = db.store().database_clock().await.unwrap();
+    let after: Timestamp = db.value("SELECT clock_timestamp()").await;
+    assert!(before < first && first < second && second < after, "{before} {first} {second} {after}");
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub(crate) fn new_deployment(number: u32, apk: ApkId, devices: &[DeviceId]) -> N
         package: PACKAGE.into(),
         version_code: 10,
         target: "{}".into(),
-        options: Options { canary: None, retries: Retries { max: 1, backoff_s: 60 }, ..Options::careful(devices.len()) },
+        options: Options { canary: None, retries: Retries { max: 1, backoff_s: 60 }, ..Options::conservative(devices.len()) },
         flags: Flags::default(),
         conflict: ConflictRule::Wait,
         rolls_back: None,

@@ -14,7 +14,7 @@ use crate::common::{at, delete_devices, device, enroll_device, heartbeat, new_de
 
 const NOW: i64 = 10_000;
 
-/// What differs from device to device: labels, telemetry, when the last heartbeat came, the monitored app.
+/// Properties that differ from device to device: labels, telemetry, when the last heartbeat came, the monitored app.
 async fn fleet(db: &TestDatabase) -> Vec<DeviceView> {
     let app = |installed| WatchedApp { package: "app.a".into(), installed, version_name: None, version_code: None };
     let told = |second, telemetry: Telemetry| Some((second, telemetry));

@@ -1,4 +1,4 @@
-//! What callers are told of a database that does not do what they ask, and the pool.
+//! Errors of the database as callers see them, and the pool.
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ async fn counted_hours_equal_their_heartbeats_however_often_they_are_counted() {
         write(&db, *id, &heartbeats).await;
     }
     for _ in 0..2 {
-        db.store().count_hours(&ids[..2], june(1), OFFLINE_AFTER_S).await.unwrap();
+        db.store().aggregate_hours(&ids[..2], june(1), OFFLINE_AFTER_S).await.unwrap();
         for id in &ids[..2] {
             let hours = counted(&db, *id).await;
             assert!(hours.len() >= 11, "{}", hours.len());
@@ -82,7 +82,7 @@ async fn counted_hours_equal_their_heartbeats_however_often_they_are_counted() {
     assert_eq!(db.value::<i64>(&format!("SELECT count(*) FROM history_hour WHERE hour_at < '{}'", at(DAY_BEGIN))).await, 0);
     // An hour whose heartbeats are gone goes with the next count.
     db.execute(&format!("DELETE FROM heartbeats WHERE device_id = '{}'", ids[0])).await;
-    db.store().count_hours(&ids[..1], june(1), OFFLINE_AFTER_S).await.unwrap();
+    db.store().aggregate_hours(&ids[..1], june(1), OFFLINE_AFTER_S).await.unwrap();
     assert!(counted(&db, ids[0]).await.is_empty());
     assert!(!counted(&db, ids[1]).await.is_empty());
 }
@@ -94,13 +94,13 @@ async fn what_came_late_is_counted_again_while_its_day_is_kept() {
     db.store().ensure_partitions(&[june(1)]).await.unwrap();
     for id in &ids {
         write(&db, *id, &[(0, battery(50)), (-86_400, battery(50))]).await;
-        db.store().count_hours(&[*id], june(1), OFFLINE_AFTER_S).await.unwrap();
+        db.store().aggregate_hours(&[*id], june(1), OFFLINE_AFTER_S).await.unwrap();
         let late = |second| late_heartbeat(*id, second, DAY_END + 3 * HOUR_S, battery(10), true);
         db.store().write_heartbeats(&mut [late(10), late(20 - 86_400)]).await.unwrap();
     }
-    assert_eq!(db.store().recount_hours(1, OFFLINE_AFTER_S).await.unwrap(), 1);
-    assert_eq!(db.store().recount_hours(100, OFFLINE_AFTER_S).await.unwrap(), 3);
-    assert_eq!(db.store().recount_hours(100, OFFLINE_AFTER_S).await.unwrap(), 0);
+    assert_eq!(db.store().reaggregate_hours(1, OFFLINE_AFTER_S).await.unwrap(), 1);
+    assert_eq!(db.store().reaggregate_hours(100, OFFLINE_AFTER_S).await.unwrap(), 3);
+    assert_eq!(db.store().reaggregate_hours(100, OFFLINE_AFTER_S).await.unwrap(), 0);
     for id in &ids {
         assert_eq!(counted(&db, *id).await[0].measures.battery_pct, Measure { n: 2, min: 10.0, sum: 60.0, max: 50.0 });
     }
@@ -113,23 +113,23 @@ async fn days_are_counted_then_closed() {
     let db = TestDatabase::new().await;
     let store = db.store();
     for day in [3, 1, 2, 2] {
-        store.note_counted_day(june(day)).await.unwrap();
+        store.note_aggregated_day(june(day)).await.unwrap();
     }
-    assert_eq!(store.counted_days(june(2), june(3)).await.unwrap(), [june(2), june(3)]);
+    assert_eq!(store.aggregated_days(june(2), june(3)).await.unwrap(), [june(2), june(3)]);
     assert_eq!(store.unclosed_days(june(3)).await.unwrap(), [june(1), june(2)]);
     store.close_day(june(1)).await.unwrap();
     assert_eq!(store.unclosed_days(june(3)).await.unwrap(), [june(2)]);
-    assert_eq!(store.counted_days(june(1), june(1)).await.unwrap(), [june(1)], "a closed day is still counted");
+    assert_eq!(store.aggregated_days(june(1), june(1)).await.unwrap(), [june(1)], "a closed day is still counted");
 }
 
 #[tokio::test]
-async fn devices_to_count_come_in_steps_and_enrolled_before_the_end() {
+async fn devices_to_aggregate_come_in_steps_and_enrolled_before_the_end() {
     let db = TestDatabase::new().await;
     for (number, enrolled) in [(1, 0), (2, 5), (3, 10), (4, 0)] {
         enroll_device(&db, &new_device(number, &format!("d{number}")), &[], &[], at(enrolled)).await;
     }
     crate::common::delete_devices(&db, &[device(4)], at(6)).await;
-    let step = async |after, limit| db.store().devices_to_count(after, at(10), limit).await.unwrap();
+    let step = async |after, limit| db.store().devices_to_aggregate(after, at(10), limit).await.unwrap();
     assert_eq!(step(None, 2).await, [device(1), device(2)]);
     assert_eq!(step(Some(device(2)), 2).await, [device(4)], "deleted ones included; one that enrolled at the end is not");
     assert!(step(Some(device(4)), 2).await.is_empty());
@@ -140,7 +140,7 @@ async fn old_hours_are_removed_in_bounded_steps() {
     let db = TestDatabase::new().await;
     let ids = enroll_many(&db, 1).await;
     write(&db, ids[0], &[(0, battery(1)), (HOUR_S, battery(1)), (2 * HOUR_S, battery(1))]).await;
-    db.store().count_hours(&ids, june(1), OFFLINE_AFTER_S).await.unwrap();
+    db.store().aggregate_hours(&ids, june(1), OFFLINE_AFTER_S).await.unwrap();
     assert_eq!(db.store().purge_hours(at(2 * HOUR_S), 1).await.unwrap(), 1);
     assert_eq!(db.store().purge_hours(at(2 * HOUR_S), 9).await.unwrap(), 1);
     assert_eq!(db.store().purge_hours(at(2 * HOUR_S), 9).await.unwrap(), 0);

@@ -37,7 +37,7 @@ pub(super) struct Source<'a> {
 
 /// Statistics of a download.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Fetched {
+pub(super) struct DownloadStats {
     /// Bytes received, including discarded ones.
     pub(super) bytes: u64,
     /// Requests that yielded data.
@@ -51,10 +51,10 @@ impl Source<'_> {
     ///
     /// # Errors
     /// The reason why the download was given up, as a message.
-    pub(super) async fn fetch(&self, file: &Path, mut cut_at: Option<u64>) -> Result<Fetched, String> {
+    pub(super) async fn fetch(&self, file: &Path, mut cut_at: Option<u64>) -> Result<DownloadStats, String> {
         let failure = |error: std::io::Error| format!("the device's storage: {error}");
         let mut have = fs::metadata(file).await.map_or(0, |known| known.len());
-        let mut fetched = Fetched { resumed: u32::from(have > 0), ..Fetched::default() };
+        let mut fetched = DownloadStats { resumed: u32::from(have > 0), ..DownloadStats::default() };
         let mut out = fs::OpenOptions::new().create(true).append(true).open(file).await.map_err(failure)?;
         if have > self.size {
             out.set_len(0).await.map_err(failure)?;

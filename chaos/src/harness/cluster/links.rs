@@ -9,7 +9,7 @@ use super::layout::node_index;
 use crate::network::namespaces::link_address;
 use crate::network::{Modes, Namespaces, Proxy, Target};
 
-/// What the links between nodes are made of.
+/// Paths that the links between nodes take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Network {
     /// Direct connections, also to the database: no network faults possible

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn options_are_read_as_the_server_stores_them() {
         let window = domain::deployment::MaintenanceWindow::parse("22:00", "05:30", "Europe/Berlin").unwrap();
-        let options = domain::deployment::Options { window: Some(window), ..domain::deployment::Options::careful(100) };
+        let options = domain::deployment::Options { window: Some(window), ..domain::deployment::Options::conservative(100) };
         let limits = limits(&serde_json::to_string(&options).unwrap()).unwrap();
         let want = Limits {
             canary: Some((90, 5)),
@@ -118,7 +118,7 @@ mod tests {
             window: Some(Window::new("22:00".into(), "05:30".into(), "Europe/Berlin".into())),
         };
         assert_eq!(limits, want);
-        let without = domain::deployment::Options { canary: None, ..domain::deployment::Options::careful(1) };
+        let without = domain::deployment::Options { canary: None, ..domain::deployment::Options::conservative(1) };
         assert_eq!(super::limits(&serde_json::to_string(&without).unwrap()).unwrap().canary, None);
     }
 }

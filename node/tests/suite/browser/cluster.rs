@@ -6,7 +6,7 @@ use super::SOME_BUCKETS;
 use super::chromium::Chromium;
 use crate::common::{cluster_options, eventually, within};
 
-/// What goes wrong among nodes is seen on the page while it is so, and that it is over as well.
+/// Faults among nodes are on the page while they last, and gone afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cluster_page_shows_faults_as_they_happen() {
     use chaos::network::{Mode, Modes};

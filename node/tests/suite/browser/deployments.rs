@@ -12,7 +12,7 @@ use super::commands::{Robot, admin};
 use super::fleet::large;
 use crate::common::{Bench, PASSWORD, apks, eventually, heartbeat, options};
 
-/// What a device was told to install.
+/// Installation that a device was sent.
 struct Order {
     deployment: String,
     attempt: i64,

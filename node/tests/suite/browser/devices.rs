@@ -1,4 +1,4 @@
-//! What people do with devices in the dashboard: edit, select, change in bulk, delete and restore,
+//! Devices in the dashboard: edit, select, change in bulk, delete and restore,
 //! keep filters, export and import.
 
 use chaos::harness::TempDir;

@@ -24,7 +24,7 @@ pub(crate) async fn allow(client: &Client, bearer: &str, package: &str, signers:
     client.send(Call::post(&path, body).method(Method::PUT).bearer(bearer)).await.unwrap()
 }
 
-/// Who signed a file, as the refusal of its package tells; the package, too.
+/// Signer of a file, as the refusal of its package tells; the package, too.
 pub(crate) fn told(refusal: &Answer) -> (String, Vec<String>) {
     let detail = refusal.json()["detail"].as_str().unwrap().to_owned();
     let package = detail.split(' ').next().unwrap().to_owned();

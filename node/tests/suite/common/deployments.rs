@@ -33,7 +33,7 @@ pub(crate) async fn flag(client: &Client, admin: &str, name: &str, on: bool) {
     assert_eq!(answer.status, 200, "{}", answer.detail());
 }
 
-/// What a device says of a deployment.
+/// A device's report about a deployment.
 pub(crate) async fn say(client: &Client, device: &EnrolledDevice, deployment: &str, word: Value) -> Answer {
     let path = format!("/v1/agent/deployments/{deployment}/devices/{}/status", device.device_id);
     client.post(&path, Some(&device.session_token), &word).await.unwrap()
@@ -116,7 +116,7 @@ impl Shop {
     }
 
     /// Steers a deployment; the status of the answer.
-    pub(crate) async fn steer(&self, id: &str, how: &str) -> u16 {
+    pub(crate) async fn transition(&self, id: &str, how: &str) -> u16 {
         self.post(&format!("/v1/deployments/{id}/{how}"), &json!({})).await.status
     }
 
@@ -150,7 +150,7 @@ impl Shop {
         self.devices.iter().map(of).collect()
     }
 
-    /// What is on record, by state.
+    /// Tasks by state, as stored.
     pub(crate) fn recorded(&self, id: &str) -> String {
         self.bench.sql(&format!(
             "SELECT string_agg(state || '=' || n, ' ' ORDER BY state) FROM (SELECT state, count(*) n FROM deployment_task

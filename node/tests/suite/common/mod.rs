@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: real nodes, a look into their databases, devices to play with.
+//! Shared by the end-to-end tests: real nodes, access to their databases, simulated devices.
 
 pub(crate) mod apks;
 pub(crate) mod deployments;
@@ -64,7 +64,7 @@ impl Bench {
         assert!(ok, "{out}{err}");
     }
 
-    /// What `psql` says, unaligned, one row a line.
+    /// Output of `psql`, unaligned, one row a line.
     pub(crate) fn sql(&self, statement: &str) -> String {
         self.sql_in("nexmdm", statement)
     }
@@ -261,7 +261,7 @@ pub(crate) fn tls_client(certificate: &link::tls::NodeCertificate, cluster_key: 
     std::sync::Arc::new(config).into()
 }
 
-/// What a system that a test starts within its own process brings to a cluster of one.
+/// Start arguments of a cluster of one within the test's own process.
 pub(crate) async fn cluster_start(store: store::Store, key_fingerprint: Vec<u8>) -> actors::ClusterStart {
     use link::tls::{LinkTls, NodeCertificate};
     let ms = Duration::from_millis;
@@ -342,6 +342,7 @@ pub(crate) fn settings() -> services::settings::Settings {
                 interval: Duration::from_secs(60),
             },
             partition_interval: Duration::from_secs(3600),
+            clock_offset_max: chrono::TimeDelta::seconds(2),
             fcm: None,
             unified_push: None,
             agent_updates: actors::settings::AgentUpdateSettings::default(),

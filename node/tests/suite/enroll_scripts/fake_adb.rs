@@ -141,7 +141,7 @@ exit 0"#,
     ),
 ];
 
-/// What scripts use besides `adb` and what they fetch with.
+/// Programs that scripts use besides `adb` and the one they fetch with.
 const TOOLS: [&str; 17] =
     ["bash", "sh", "sed", "grep", "tr", "cut", "head", "tail", "cat", "mktemp", "rm", "mv", "sha256sum", "printf", "sleep", "env", "true"];
 
@@ -150,7 +150,7 @@ pub(crate) struct Laptop {
     folder: TempDir,
 }
 
-/// What a run of a script came to.
+/// Outcome of a script's run.
 pub(crate) struct Outcome {
     pub(crate) code: i32,
     pub(crate) output: String,
@@ -233,7 +233,7 @@ impl Laptop {
         fs::create_dir(self.path("devices.d")).unwrap();
     }
 
-    /// What the agent of a device was handed last.
+    /// Last settings that the agent of a device was handed.
     pub(crate) fn handed(&self, serial: &str, extra: &str) -> String {
         fs::read_to_string(self.path(&format!("devices.d/{serial}/handed/{extra}"))).unwrap_or_default()
     }

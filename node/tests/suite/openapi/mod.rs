@@ -252,7 +252,7 @@ fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// What is wrong with an answer, by the document.
+/// Violations of the API description in an answer.
 fn broken(document: &Value, operation: &Operation, answer: &Answer) -> Option<String> {
     if answer.status == 500 {
         return Some("a failure of ours".into());

@@ -2,7 +2,7 @@
 
 use dioxus::prelude::*;
 
-use crate::components::Go;
+use crate::components::RouteLink;
 use crate::format;
 use crate::route::Route;
 
@@ -30,7 +30,7 @@ fn whole(parts: &[Part]) -> u64 {
 /// Name of a part, linked to its list.
 fn name(part: &Part, class: &str) -> Element {
     match &part.to {
-        Some(to) if part.count > 0 => rsx! { Go { to: to.clone(), class, "{part.name}" } },
+        Some(to) if part.count > 0 => rsx! { RouteLink { to: to.clone(), class, "{part.name}" } },
         _ => rsx! { span { class, "{part.name}" } },
     }
 }

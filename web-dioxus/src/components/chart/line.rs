@@ -9,15 +9,15 @@ use super::scale::Scale;
 use super::summary::{CursorSeries, cursor_data, rows, words};
 use crate::components::widgets::{LocalTime, local_time};
 
-/// What stands in an empty plot.
+/// Text of an empty plot.
 pub(super) const NOTHING: &str = "No heartbeats in this period";
 
 /// One line.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Series {
-    /// What it is, for legend and cursor.
+    /// Name in legend and cursor.
     pub(crate) name: String,
-    /// Its colour, a role of the style sheet: `accent`, `good`, `warn`, `bad`, `idle`.
+    /// Colour, a role of the style sheet: `accent`, `good`, `warn`, `bad`, `idle`.
     pub(crate) tone: &'static str,
     /// In order of time.
     pub(crate) samples: Rc<Vec<Sample>>,

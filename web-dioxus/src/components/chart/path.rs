@@ -38,7 +38,7 @@ impl Window {
     }
 }
 
-/// What was measured within one step.
+/// Values that were measured within one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sample {
     /// Start of the step.
@@ -58,7 +58,7 @@ impl Sample {
     }
 }
 
-/// What a series looks like.
+/// Shape of a series.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Paths {
     /// The line through the values.

@@ -1,8 +1,8 @@
-//! Where values lie on an axis, and which round numbers it names.
+//! Scales: position of values on an axis, and the round numbers at its ticks.
 
 use crate::format;
 
-/// What the values of an axis are.
+/// Unit of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Parts of a hundred.

@@ -13,14 +13,14 @@ use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 
 /// How often the uploaded APKs are read again.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 
 #[component]
 pub(super) fn Add(ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let submission = use_submission();
-    let apks = use_polling((), REREAD, |system, principal, ()| async move { system.agent_builds.candidates(&principal).await });
+    let apks = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.agent_builds.candidates(&principal).await });
     let send = use_callback(move |form: FormEvent| {
         if !submission.begin() {
             return;

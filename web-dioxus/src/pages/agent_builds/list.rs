@@ -5,12 +5,12 @@ use domain::Timestamp;
 use domain::rollout::{BuildState, HaltReason};
 use services::BuildDetails;
 
-use super::{Asked, name_of};
+use super::{OpenDialog, name_of};
 use crate::components::{EmptyState, Glyph, icon, time_ago};
 use crate::format;
 
 #[component]
-pub(super) fn Builds(builds: Vec<BuildDetails>, now: Timestamp, manages: bool, onask: EventHandler<Asked>) -> Element {
+pub(super) fn Builds(builds: Vec<BuildDetails>, now: Timestamp, manages: bool, onopen: EventHandler<OpenDialog>) -> Element {
     rsx! {
         section { class: "card", aria_labelledby: "builds-title",
             h2 { id: "builds-title", "Builds" }
@@ -19,7 +19,7 @@ pub(super) fn Builds(builds: Vec<BuildDetails>, now: Timestamp, manages: bool, o
             } else {
                 ul { class: "rows", aria_label: "Builds",
                     for details in builds {
-                        Row { key: "{details.build.id}", details, now, manages, onask }
+                        Row { key: "{details.build.id}", details, now, manages, onopen }
                     }
                 }
             }
@@ -38,7 +38,7 @@ fn state_text(details: &BuildDetails) -> (String, &'static str) {
     }
 }
 
-/// Why a build was taken out, in words.
+/// Text about the reason for a halt.
 fn halt_text(details: &BuildDetails) -> Option<String> {
     let judged = details.build.judged;
     let count = |devices: i64| format::count(usize::try_from(devices).unwrap_or_default(), "device", "devices");
@@ -57,16 +57,16 @@ fn halt_text(details: &BuildDetails) -> Option<String> {
 }
 
 #[component]
-fn Row(details: BuildDetails, now: Timestamp, manages: bool, onask: EventHandler<Asked>) -> Element {
+fn Row(details: BuildDetails, now: Timestamp, manages: bool, onopen: EventHandler<OpenDialog>) -> Element {
     let build = &details.build;
     let name = name_of(&details);
     let (state, tone) = state_text(&details);
     let promoted = build.state == BuildState::Promoted;
     let (cohort, running) = (details.cohort, details.running);
     let devices = |count: u64| format::count(usize::try_from(count).unwrap_or(usize::MAX), "device", "devices");
-    let ask = |what: fn(BuildDetails) -> Asked| {
+    let open = |what: fn(BuildDetails) -> OpenDialog| {
         let details = details.clone();
-        move |_| onask.call(what(details.clone()))
+        move |_| onopen.call(what(details.clone()))
     };
     rsx! {
         li { class: if build.state == BuildState::RolledBack { "row-item off" } else { "row-item" }, "data-testid": "build-row", "data-version": "{build.version_code}", "data-state": build.state.as_str(),
@@ -93,10 +93,10 @@ fn Row(details: BuildDetails, now: Timestamp, manages: bool, onask: EventHandler
             if manages {
                 div { class: "row-actions", role: "group", aria_label: "Actions for {name}",
                     if promoted {
-                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "rollout", onclick: ask(Asked::Rollout), "Rollout" }
-                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "nudge", onclick: ask(Asked::Nudge), "Notify now" }
+                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "rollout", onclick: open(OpenDialog::Rollout), "Rollout" }
+                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "nudge", onclick: open(OpenDialog::Nudge), "Notify now" }
                     }
-                    button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "promote", onclick: ask(Asked::Promote),
+                    button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "promote", onclick: open(OpenDialog::Promote),
                         match build.state {
                             BuildState::Draft => "Promote",
                             BuildState::Promoted => "Conditions",
@@ -104,7 +104,7 @@ fn Row(details: BuildDetails, now: Timestamp, manages: bool, onask: EventHandler
                         }
                     }
                     if promoted || build.state == BuildState::Halted {
-                        button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: ask(Asked::RollBack), "Roll back" }
+                        button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: open(OpenDialog::RollBack), "Roll back" }
                     }
                 }
             }

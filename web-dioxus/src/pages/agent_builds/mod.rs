@@ -1,4 +1,4 @@
-//! Updates of the agent: builds and who is offered them, the versions that the fleet runs, and what became of each build.
+//! Updates of the agent: builds and their rollout, the versions that the fleet runs, and the statistics of each build.
 
 mod add;
 mod adoption;
@@ -29,11 +29,11 @@ use promote::{Promote, Rollout};
 use stats::Statistics;
 
 /// Poll interval of the page.
-const REREAD: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Open dialog.
+/// The dialog that is open.
 #[derive(Clone, PartialEq)]
-pub(super) enum Asked {
+pub(super) enum OpenDialog {
     Add,
     Promote(BuildDetails),
     Rollout(BuildDetails),
@@ -49,7 +49,7 @@ pub(super) struct PageData {
     pub(super) at: Timestamp,
 }
 
-/// What a build is called: its version name and code.
+/// Display name of a build: its version name and code.
 pub(super) fn name_of(details: &BuildDetails) -> String {
     format!("{} ({})", details.build.version_name, details.build.version_code)
 }
@@ -71,22 +71,22 @@ pub(crate) fn AgentBuilds() -> Element {
 
 #[component]
 fn Page(manages: bool) -> Element {
-    let mut asked = use_signal(|| None::<Asked>);
-    let page = use_polling((), REREAD, |system, principal, ()| async move {
+    let mut dialog = use_signal(|| None::<OpenDialog>);
+    let page = use_polling((), POLL_INTERVAL, |system, principal, ()| async move {
         let builds = system.agent_builds.list(&principal).await?;
         let versions = system.agent_builds.adoption(&principal, STATS_HOURS_DEFAULT).await?;
         Ok(PageData { builds, versions, at: clock::now() })
     });
     let reading = page.read();
     let done = move |()| {
-        asked.set(None);
+        dialog.set(None);
         page.again();
     };
-    let close = move |()| asked.set(None);
+    let close = move |()| dialog.set(None);
     rsx! {
         PageHeader { title: "Agent updates", lead: "Agent builds, their rollout and their adoption.",
             if manages {
-                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-build", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Add a build" }
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-build", onclick: move |_| dialog.set(Some(OpenDialog::Add)), {icon(Glyph::Plus)} "Add a build" }
             }
         }
         if let Some(problem) = &reading.problem {
@@ -94,7 +94,7 @@ fn Page(manages: bool) -> Element {
         }
         match reading.value.as_deref() {
             Some(shown) => rsx! {
-                Builds { builds: shown.builds.clone(), now: shown.at, manages, onask: move |what| asked.set(Some(what)) }
+                Builds { builds: shown.builds.clone(), now: shown.at, manages, onopen: move |what| dialog.set(Some(what)) }
                 Adoption { shown: shown.clone() }
                 if !shown.builds.is_empty() {
                     Statistics { builds: shown.builds.clone() }
@@ -103,13 +103,13 @@ fn Page(manages: bool) -> Element {
             None if reading.problem.is_none() => rsx! { section { class: "card", Skeleton {} } },
             None => rsx! {},
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Add) => rsx! { Add { ondone: done, onclose: close } },
-            Some(Asked::Promote(details)) => rsx! { Promote { details, ondone: done, onclose: close } },
-            Some(Asked::Rollout(details)) => rsx! { Rollout { details, ondone: done, onclose: close } },
-            Some(Asked::RollBack(details)) => rsx! { RollBack { details, onclose: done } },
-            Some(Asked::Nudge(details)) => rsx! { Nudge { details, onclose: done } },
+            Some(OpenDialog::Add) => rsx! { Add { ondone: done, onclose: close } },
+            Some(OpenDialog::Promote(details)) => rsx! { Promote { details, ondone: done, onclose: close } },
+            Some(OpenDialog::Rollout(details)) => rsx! { Rollout { details, ondone: done, onclose: close } },
+            Some(OpenDialog::RollBack(details)) => rsx! { RollBack { details, onclose: done } },
+            Some(OpenDialog::Nudge(details)) => rsx! { Nudge { details, onclose: done } },
         }
     }
 }
@@ -121,7 +121,7 @@ fn RollBack(details: BuildDetails, onclose: EventHandler<()>) -> Element {
     let mut busy = use_signal(|| false);
     let (id, name) = (details.build.id, name_of(&details));
     let called = name.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -136,7 +136,7 @@ fn RollBack(details: BuildDetails, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Roll {name} back?", action: "Roll back", dismiss: "Keep build", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Roll {name} back?", action: "Roll back", dismiss: "Keep build", busy: busy(), onconfirm, onclose,
             p { "The build is no longer offered; devices in its cohort get the newest promoted build before it." }
             p { "Devices that have installed it keep it: Android does not downgrade in place. To replace it there, promote a newer build." }
         }

@@ -25,7 +25,7 @@ pub(super) fn Nudge(details: BuildDetails, onclose: EventHandler<()>) -> Element
     let mut busy = use_signal(|| false);
     let (id, name) = (details.build.id, name_of(&details));
     let plan = use_polling(id, RECOUNT, |system, principal, id| async move { system.agent_builds.nudge_plan(&principal, id).await });
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -50,7 +50,7 @@ pub(super) fn Nudge(details: BuildDetails, onclose: EventHandler<()>) -> Element
     let plan = reading.value.as_deref().copied();
     let nobody = plan.is_none_or(|plan| plan.devices == 0);
     rsx! {
-        Confirm { title: "Notify devices of {name} now?", action: "Notify now", mild: true, busy: busy() || nobody, onconfirm: confirmed, onclose,
+        Confirm { title: "Notify devices of {name} now?", action: "Notify now", mild: true, busy: busy() || nobody, onconfirm, onclose,
             match (plan, &reading.problem) {
                 (Some(plan), _) if plan.devices == 0 => rsx! { p { "data-testid": "nudge-plan", "No device that is offered this build runs an older version." } },
                 (Some(plan), _) => rsx! {

@@ -16,7 +16,7 @@ use crate::format;
 use crate::polling::{Reading, use_polling};
 use crate::toasts::use_toasts;
 
-/// What a first promotion begins with: small, so that harm stays small.
+/// Percentage of a first promotion: small, so that harm stays small.
 const FIRST_PERCENT: u8 = 5;
 /// How often the devices of a cohort are counted again.
 const RECOUNT: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ pub(super) fn Promote(details: BuildDetails, ondone: EventHandler<()>, onclose: 
     });
     if let Some(promotion) = widening() {
         return rsx! {
-            Widen { name, id, from: first, to: promotion.rollout_percent, onconfirm: move |()| offer.call(promotion),
+            ConfirmRollout { name, id, from: first, to: promotion.rollout_percent, onconfirm: move |()| offer.call(promotion),
                 onclose: move |()| { submission.reset(); widening.set(None); },
             }
         };
@@ -188,7 +188,7 @@ pub(super) fn Rollout(details: BuildDetails, ondone: EventHandler<()>, onclose: 
     });
     if let Some(to) = widening() {
         return rsx! {
-            Widen { name, id, from: first, to, onconfirm: move |()| change.call(to),
+            ConfirmRollout { name, id, from: first, to, onconfirm: move |()| change.call(to),
                 onclose: move |()| { submission.reset(); widening.set(None); },
             }
         };
@@ -203,7 +203,7 @@ pub(super) fn Rollout(details: BuildDetails, ondone: EventHandler<()>, onclose: 
 
 /// Asks before more devices are offered a build.
 #[component]
-fn Widen(name: String, id: AgentBuildId, from: u8, to: u8, onconfirm: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+fn ConfirmRollout(name: String, id: AgentBuildId, from: u8, to: u8, onconfirm: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     let cohorts = use_polling(id, RECOUNT, |system, principal, id| async move { system.agent_builds.cohorts(&principal, id).await });
     let mut busy = use_signal(|| false);
     let more = cohorts.read().value.map(|cohorts| {

@@ -1,4 +1,4 @@
-//! What became of each build, in numbers.
+//! Statistics of each build.
 
 use dioxus::prelude::*;
 use services::BuildDetails;

@@ -10,7 +10,7 @@ use domain::apk::Apk;
 use services::ApkCursor;
 
 use super::Signers;
-use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
+use crate::components::{Confirm, EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, icon, time_ago};
 use crate::context::{explain, use_session};
 use crate::deployments_url::{ApksUrl, NewDeploymentUrl};
 use crate::format;
@@ -22,7 +22,7 @@ use crate::toasts::use_toasts;
 /// APKs of a page.
 const PAGE: i64 = 100;
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// APKs of one package, newest first.
 type Group = (String, Vec<Apk>);
@@ -45,17 +45,18 @@ pub(super) fn Library(query: ApksUrl, changed: u32, onupload: EventHandler<()>) 
     let mut before = use_signal(Vec::<ApkCursor>::new);
     let mut deleting = use_signal(|| None::<Apk>);
     let after = before.read().last().copied();
-    let list = use_polling((query.clone(), after, changed), REREAD, |system, principal, (query, after, _): (ApksUrl, _, u32)| async move {
-        let (apks, next) = system.apks.apks(&principal, query.package.as_deref(), after, Some(PAGE)).await?;
-        Ok((Arc::new(apks), next))
-    });
+    let list =
+        use_polling((query.clone(), after, changed), POLL_INTERVAL, |system, principal, (query, after, _): (ApksUrl, _, u32)| async move {
+            let (apks, next) = system.apks.apks(&principal, query.package.as_deref(), after, Some(PAGE)).await?;
+            Ok((Arc::new(apks), next))
+        });
     let reading = list.read();
     let now = clock::now();
     rsx! {
         section { class: "card", aria_labelledby: "apks-title", aria_busy: reading.loading.to_string(),
             h2 { id: "apks-title", class: "visually-hidden", "Versions" }
             if let Some(package) = &query.package {
-                p { class: "notice", span { "Only " strong { "{package}" } } Go { to: Route::Apks { query: ApksUrl::default() }, class: "button small", testid: "clear-filters", "Show all" } }
+                p { class: "notice", span { "Only " strong { "{package}" } } RouteLink { to: Route::Apks { query: ApksUrl::default() }, class: "button small", testid: "clear-filters", "Show all" } }
             }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
@@ -152,7 +153,7 @@ fn Row(apk: Apk, brings_back: Option<String>, now: Timestamp, deploys: bool, del
             td { class: "row-action",
                 div { class: "apk-actions",
                     if deploys {
-                        Go { to, class: "button small primary", testid: "deploy-apk", {icon(Glyph::Send)} "Deploy" span { class: "visually-hidden", " {name}" } }
+                        RouteLink { to, class: "button small primary", testid: "deploy-apk", {icon(Glyph::Send)} "Deploy" span { class: "visually-hidden", " {name}" } }
                     }
                     if deletes {
                         button { class: "icon-button", r#type: "button", aria_label: "Delete {name}", title: "Delete", aria_haspopup: "dialog", "data-testid": "delete-apk", onclick: move |_| ondelete.call(of_delete.clone()), {icon(Glyph::Trash)} }
@@ -171,7 +172,7 @@ fn Delete(apk: Apk, onclose: EventHandler<()>) -> Element {
     let mut busy = use_signal(|| false);
     let mut refused = use_signal(|| None::<String>);
     let (id, name) = (apk.id, version(&apk));
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -191,7 +192,7 @@ fn Delete(apk: Apk, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Delete {apk.package} {name}?", action: "Delete", busy: busy() || refused().is_some(), onconfirm: confirmed, onclose,
+        Confirm { title: "Delete {apk.package} {name}?", action: "Delete", busy: busy() || refused().is_some(), onconfirm, onclose,
             p { "The file is removed and can no longer be deployed. Devices that have installed it keep it." }
             if let Some(problem) = refused() {
                 p { class: "notice bad", role: "alert", "data-testid": "delete-refused", {icon(Glyph::Alert)} span { "{problem}" } }

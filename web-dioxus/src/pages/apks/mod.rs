@@ -8,7 +8,7 @@ mod upload;
 use dioxus::prelude::*;
 use domain::access::Permission;
 
-use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink, icon};
 use crate::context::use_session;
 use crate::deployments_url::ApksUrl;
 use crate::navigation::use_title;
@@ -61,8 +61,8 @@ pub(crate) fn Packages() -> Element {
 fn Tabs(packages: bool) -> Element {
     rsx! {
         nav { class: "tabs settings-tabs", aria_label: "Apps",
-            Go { to: Route::Apks { query: ApksUrl::default() }, current: !packages, testid: "view-apks", "Versions" }
-            Go { to: Route::Packages {}, current: packages, testid: "view-packages", "Managed packages" }
+            RouteLink { to: Route::Apks { query: ApksUrl::default() }, current: !packages, testid: "view-apks", "Versions" }
+            RouteLink { to: Route::Packages {}, current: packages, testid: "view-packages", "Managed packages" }
         }
     }
 }

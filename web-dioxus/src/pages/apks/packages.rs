@@ -10,7 +10,7 @@ use domain::apk::ManagedPackage;
 
 use super::package_form::{PackageDialog, PackageForm};
 use super::{Signers, Tabs};
-use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
+use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, RouteLink, Skeleton, icon, time_ago};
 use crate::context::{explain, use_session};
 use crate::deployments_url::ApksUrl;
 use crate::format;
@@ -19,11 +19,11 @@ use crate::route::Route;
 use crate::toasts::use_toasts;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What is under way.
+/// The dialog that is open.
 #[derive(Clone, PartialEq)]
-enum Asked {
+enum OpenDialog {
     Allow,
     Change(ManagedPackage),
     Remove(ManagedPackage),
@@ -33,18 +33,18 @@ enum Asked {
 pub(super) fn PackageList() -> Element {
     let session = use_session();
     let manages = session.may(Permission::ManagePackages);
-    let mut asked = use_signal(|| None::<Asked>);
-    let list = use_polling((), REREAD, |system, principal, ()| async move { Ok(Arc::new(system.apks.packages(&principal).await?)) });
+    let mut dialog = use_signal(|| None::<OpenDialog>);
+    let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { Ok(Arc::new(system.apks.packages(&principal).await?)) });
     let reading = list.read();
     let now = clock::now();
     let close = move |()| {
-        asked.set(None);
+        dialog.set(None);
         list.again();
     };
     rsx! {
         PageHeader { title: "Managed packages", lead: "Only these packages can be uploaded and deployed, and only if signed by an allowed signer.",
             if manages {
-                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "allow-package", onclick: move |_| asked.set(Some(Asked::Allow)), {icon(Glyph::Plus)} "Allow a package" }
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "allow-package", onclick: move |_| dialog.set(Some(OpenDialog::Allow)), {icon(Glyph::Plus)} "Allow a package" }
             }
         }
         Tabs { packages: true }
@@ -66,7 +66,7 @@ pub(super) fn PackageList() -> Element {
                             } }
                             tbody {
                                 for row in rows.iter() {
-                                    Row { key: "{row.package}", row: row.clone(), now, manages, onask: move |what| asked.set(Some(what)) }
+                                    Row { key: "{row.package}", row: row.clone(), now, manages, onopen: move |what| dialog.set(Some(what)) }
                                 }
                             }
                         }
@@ -76,17 +76,17 @@ pub(super) fn PackageList() -> Element {
                 None => rsx! {},
             }
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Allow) => rsx! { PackageDialog { title: "Allow a package", action: "Allow", given: PackageForm::default(), ondone: close, onclose: close } },
-            Some(Asked::Change(row)) => rsx! { PackageDialog { title: "Change {row.package}", action: "Save", given: PackageForm::of(&row), ondone: close, onclose: close } },
-            Some(Asked::Remove(row)) => rsx! { Remove { row, onclose: close } },
+            Some(OpenDialog::Allow) => rsx! { PackageDialog { title: "Allow a package", action: "Allow", given: PackageForm::default(), ondone: close, onclose: close } },
+            Some(OpenDialog::Change(row)) => rsx! { PackageDialog { title: "Change {row.package}", action: "Save", given: PackageForm::of(&row), ondone: close, onclose: close } },
+            Some(OpenDialog::Remove(row)) => rsx! { Remove { row, onclose: close } },
         }
     }
 }
 
 #[component]
-fn Row(row: ManagedPackage, now: Timestamp, manages: bool, onask: EventHandler<Asked>) -> Element {
+fn Row(row: ManagedPackage, now: Timestamp, manages: bool, onopen: EventHandler<OpenDialog>) -> Element {
     let (of_change, of_remove) = (row.clone(), row.clone());
     rsx! {
         tr { "data-testid": "package-row", "data-package": row.package.clone(),
@@ -94,7 +94,7 @@ fn Row(row: ManagedPackage, now: Timestamp, manages: bool, onask: EventHandler<A
             td { Signers { signers: row.signers_sha256.clone() } }
             td {
                 if row.apks > 0 {
-                    Go { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{format::count(row.apks.unsigned_abs() as usize, \"version\", \"versions\")}" }
+                    RouteLink { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{format::count(row.apks.unsigned_abs() as usize, \"version\", \"versions\")}" }
                 } else {
                     span { class: "muted", "none" }
                 }
@@ -103,8 +103,8 @@ fn Row(row: ManagedPackage, now: Timestamp, manages: bool, onask: EventHandler<A
             td { class: "row-action",
                 if manages {
                     div { class: "apk-actions",
-                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-package", onclick: move |_| onask.call(Asked::Change(of_change.clone())), {icon(Glyph::Edit)} "Change" span { class: "visually-hidden", " {row.package}" } }
-                        button { class: "icon-button", r#type: "button", aria_label: "Remove {row.package}", title: "Remove", aria_haspopup: "dialog", "data-testid": "remove-package", onclick: move |_| onask.call(Asked::Remove(of_remove.clone())), {icon(Glyph::Trash)} }
+                        button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-package", onclick: move |_| onopen.call(OpenDialog::Change(of_change.clone())), {icon(Glyph::Edit)} "Change" span { class: "visually-hidden", " {row.package}" } }
+                        button { class: "icon-button", r#type: "button", aria_label: "Remove {row.package}", title: "Remove", aria_haspopup: "dialog", "data-testid": "remove-package", onclick: move |_| onopen.call(OpenDialog::Remove(of_remove.clone())), {icon(Glyph::Trash)} }
                     }
                 }
             }
@@ -119,7 +119,7 @@ fn Remove(row: ManagedPackage, onclose: EventHandler<()>) -> Element {
     let mut busy = use_signal(|| false);
     let mut refused = use_signal(|| None::<String>);
     let package = row.package.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -139,7 +139,7 @@ fn Remove(row: ManagedPackage, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Remove {row.package}?", action: "Remove", busy: busy() || refused().is_some(), onconfirm: confirmed, onclose,
+        Confirm { title: "Remove {row.package}?", action: "Remove", busy: busy() || refused().is_some(), onconfirm, onclose,
             p { "Uploads of its APKs are rejected from then on. Devices that have installed it keep it." }
             if let Some(problem) = refused() {
                 p { class: "notice bad", role: "alert", "data-testid": "remove-refused", {icon(Glyph::Alert)} span { "{problem}" } }

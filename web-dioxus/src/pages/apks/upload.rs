@@ -26,7 +26,7 @@ use crate::selection::Selection;
 use crate::toasts::use_toasts;
 
 /// Poll interval of the versions to choose from.
-const REREAD: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Versions to choose from.
 const APKS_MAX: i64 = 200;
 
@@ -137,7 +137,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
             stage.set(after);
         });
     });
-    let told = use_callback(move |text: String| {
+    let reported = use_callback(move |text: String| {
         let before = stage.peek().clone();
         match (UploadMessage::parse(&text), before) {
             (Some(UploadMessage::File(file)), Stage::Compose) => {
@@ -217,7 +217,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
                 div { class: "file-choice",
                     label { class: if composing { "button" } else { "button off" }, r#for: "apk-file", {icon(Glyph::Package)} if chosen.read().is_some() { "Choose another file" } else { "Choose a file" } }
                     input { id: "apk-file", class: "visually-hidden", r#type: "file", accept: ".apk,application/vnd.android.package-archive", disabled: !composing, "data-apk-file": "1", "data-part-max": "{part_max}", "data-upload-to": upload_to, "data-testid": "apk-file" }
-                    input { r#type: "text", hidden: true, aria_hidden: "true", tabindex: "-1", "data-apk-told": "1", oninput: move |event| told.call(event.value()) }
+                    input { r#type: "text", hidden: true, aria_hidden: "true", tabindex: "-1", "data-apk-told": "1", oninput: move |event| reported.call(event.value()) }
                     if let Some(file) = chosen() {
                         span { class: "truncate", "data-testid": "chosen-file", "{file.name}, {format::bytes(file.size)}" }
                     }
@@ -251,7 +251,7 @@ pub(super) fn Upload(onclose: EventHandler<()>) -> Element {
 /// Metadata fields.
 #[component]
 fn Facts() -> Element {
-    let list = use_polling((), REREAD, |system, principal, ()| async move {
+    let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move {
         let (apks, _) = system.apks.apks(&principal, None, None, Some(APKS_MAX)).await?;
         Ok(std::sync::Arc::new(apks))
     });

@@ -1,4 +1,4 @@
-//! What an act changed, field by field.
+//! Difference that an action made, field by field.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn told(before: &str, after: &str) -> Vec<String> {
+    fn reported(before: &str, after: &str) -> Vec<String> {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let (changed, _) = difference(some(before).as_deref(), some(after).as_deref());
         let line = |changed: Changed| {
@@ -88,21 +88,21 @@ mod tests {
     fn only_what_differs_is_told() {
         let before = r#"{"role":"viewer","disabled":false,"monitored_app":{"package":"a.b"}}"#;
         let after = r#"{"role":"admin","disabled":false,"monitored_app":null}"#;
-        assert_eq!(told(before, after), ["monitored app: - -> none", "monitored app: package: a.b -> -", "role: viewer -> admin"]);
-        assert_eq!(told("", r#"{"tags":[],"shared":true}"#), ["shared: - -> yes", "tags: - -> none"]);
-        assert_eq!(told("", ""), [] as [&str; 0]);
+        assert_eq!(reported(before, after), ["monitored app: - -> none", "monitored app: package: a.b -> -", "role: viewer -> admin"]);
+        assert_eq!(reported("", r#"{"tags":[],"shared":true}"#), ["shared: - -> yes", "tags: - -> none"]);
+        assert_eq!(reported("", ""), [] as [&str; 0]);
     }
 
     #[test]
     fn devices_of_a_bulk_call_are_told_by_their_names() {
         let before = r#"{"devices":[{"id":"1","device":"kiosk","tags":["a"]}]}"#;
         let after = r#"{"count":1,"devices":[{"id":"1","device":"kiosk","tags":["a","b"]}]}"#;
-        assert_eq!(told(before, after), ["count: - -> 1", "kiosk: tags: a -> a, b"]);
+        assert_eq!(reported(before, after), ["count: - -> 1", "kiosk: tags: a -> a, b"]);
     }
 
     #[test]
     fn what_is_no_json_is_shown_as_it_is_and_what_is_long_is_bounded() {
-        assert_eq!(told("torn", ""), [": torn -> -"]);
+        assert_eq!(reported("torn", ""), [": torn -> -"]);
         let many: serde_json::Map<_, _> = (0..500).map(|n| (format!("f{n:03}"), Value::from(n))).collect();
         let (shown, more) = difference(None, Some(&Value::Object(many).to_string()));
         assert_eq!((shown.len(), more), (FIELDS_MAX, 300));

@@ -15,7 +15,7 @@ use services::System;
 use crate::audit_url::{AuditUrl, TimeRange};
 use crate::components::form::some_of;
 
-use crate::components::{EmptyState, Glyph, Go, LocalTime, PageHeader, Problem, Skeleton, icon, local_time, time_ago};
+use crate::components::{EmptyState, Glyph, LocalTime, PageHeader, Problem, RouteLink, Skeleton, icon, local_time, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::use_title;
@@ -25,7 +25,7 @@ use crate::route::Route;
 use difference::difference;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries on the page at first.
 const PAGE: i64 = 50;
 /// Most entries on the page.
@@ -123,7 +123,7 @@ fn Search(query: AuditUrl) -> Element {
             div { class: "audit-actions",
                 button { class: "button primary", "data-testid": "search-audit", {icon(Glyph::Search)} "Search" }
                 if query != AuditUrl::default() {
-                    Go { to: Route::Audit { query: AuditUrl::default() }, class: "button quiet", testid: "clear-audit", {icon(Glyph::Close)} "Clear" }
+                    RouteLink { to: Route::Audit { query: AuditUrl::default() }, class: "button quiet", testid: "clear-audit", {icon(Glyph::Close)} "Clear" }
                 }
             }
         }
@@ -150,7 +150,7 @@ fn Input(
 fn Entries(query: AuditUrl) -> Element {
     let mut wanted = use_signal(|| PAGE);
     let mut open = use_signal(|| None::<i64>);
-    let list = use_polling((query.clone(), wanted()), REREAD, |system, principal, (query, wanted)| async move {
+    let list = use_polling((query.clone(), wanted()), POLL_INTERVAL, |system, principal, (query, wanted)| async move {
         read(system, principal, query.filter(clock::now()), wanted).await
     });
     let reading = list.read();

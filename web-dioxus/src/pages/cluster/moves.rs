@@ -1,4 +1,4 @@
-//! Who took shards from whom, when and why; and which nodes ended.
+//! Shard history: moves between nodes and ends of nodes, with time and reason.
 
 use dioxus::prelude::*;
 use domain::Timestamp;

@@ -133,7 +133,7 @@ fn Drain(name: String, onclose: EventHandler<()>) -> Element {
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
     let node = name.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -149,7 +149,7 @@ fn Drain(name: String, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Drain {name}?", action: "Drain", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Drain {name}?", action: "Drain", busy: busy(), onconfirm, onclose,
             p { "Its devices move to the other nodes, and it accepts no shards until it is resumed. It still serves requests." }
         }
     }

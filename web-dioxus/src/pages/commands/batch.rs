@@ -15,7 +15,7 @@ use crate::commands_url::{BatchUrl, CommandsUrl};
 use crate::components::command_rows::{CommandRows, RowLabel};
 use crate::components::command_widgets::{action_named, batch_bar, path_text, poll_interval, refused_text, state_text, succeeded_text};
 use crate::components::param_words::params_line;
-use crate::components::{Confirm, EmptyState, Glyph, Go, Pager, Problem, Skeleton, icon, time_ago};
+use crate::components::{Confirm, EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::filter_text::matching_text;
 use crate::format;
@@ -36,17 +36,17 @@ pub(crate) fn CommandBatch(id: String, query: BatchUrl) -> Element {
     match id.parse::<CommandBatchId>() {
         // Keyed, so that another batch gets a page of its own.
         Ok(id) => rsx! { for id in [id] { LiveBatch { key: "{id}", id, query } } },
-        Err(_) => rsx! { Gone {} },
+        Err(_) => rsx! { NoSuchBatch {} },
     }
 }
 
 #[component]
-fn Gone() -> Element {
+fn NoSuchBatch() -> Element {
     use_title("No such batch");
     rsx! {
         h1 { class: "visually-hidden", tabindex: "-1", "No such batch" }
         EmptyState { glyph: Glyph::Search, title: "There is no such batch", text: "The batch may have been removed after its retention period, or the address is incomplete.",
-            Go { to: Route::Commands { query: CommandsUrl::default() }, class: "button primary", "Go to the commands" }
+            RouteLink { to: Route::Commands { query: CommandsUrl::default() }, class: "button primary", "Go to the commands" }
         }
     }
 }
@@ -66,7 +66,7 @@ fn LiveBatch(id: CommandBatchId, query: BatchUrl) -> Element {
     );
     let reading = batch.read();
     match reading.value.as_deref() {
-        Some(None) => rsx! { Gone {} },
+        Some(None) => rsx! { NoSuchBatch {} },
         Some(Some(details)) => rsx! {
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| batch.again() }
@@ -83,7 +83,7 @@ fn LiveBatch(id: CommandBatchId, query: BatchUrl) -> Element {
     }
 }
 
-/// What was asked for, in words.
+/// Text about the action of a batch.
 fn target_text(target: &str) -> String {
     let Ok(Value::Object(target)) = serde_json::from_str(target) else { return String::new() };
     if let Some(count) = target.get("ids").and_then(Value::as_u64) {
@@ -118,7 +118,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
     let permission = ActionKind::parse("action", &batch.action).map_or(Permission::SendCommands, ActionKind::permission);
     let params = params_line(&batch.action, &batch.params);
     rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Commands { query: CommandsUrl::default() }, "Commands" } span { aria_hidden: "true", "/" } span { class: "truncate", "{title}" } }
+        nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: Route::Commands { query: CommandsUrl::default() }, "Commands" } span { aria_hidden: "true", "/" } span { class: "truncate", "{title}" } }
         header { class: "page-header",
             div {
                 h1 { tabindex: "-1", "data-testid": "batch-title", "{title}" }
@@ -150,7 +150,7 @@ fn Page(details: BatchDetails, query: BatchUrl, onchange: EventHandler<()>) -> E
             ul { class: "batch-states",
                 for state in CommandState::ALL {
                     li { key: "{state.as_str()}", "data-testid": "count-{state.as_str()}",
-                        Go { to: Route::CommandBatch { id: id.to_string(), query: BatchUrl { state: Some(state).filter(|_| query.state != Some(state)) } }, current: query.state == Some(state),
+                        RouteLink { to: Route::CommandBatch { id: id.to_string(), query: BatchUrl { state: Some(state).filter(|_| query.state != Some(state)) } }, current: query.state == Some(state),
                             span { class: "state-mark state-{state.as_str()}", aria_hidden: "true" }
                             span { {state_text(state)} }
                             strong { {format::number(details.count(state).max(0).unsigned_abs())} }
@@ -264,7 +264,7 @@ fn Cancel(id: CommandBatchId, open: i64, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -282,7 +282,7 @@ fn Cancel(id: CommandBatchId, open: i64, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Cancel pending commands of this batch?", action: "Cancel pending", dismiss: "Keep running", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Cancel pending commands of this batch?", action: "Cancel pending", dismiss: "Keep running", busy: busy(), onconfirm, onclose,
             p { "{format::count(open.max(0).unsigned_abs() as usize, \"command is\", \"commands are\")} pending. Pending commands are no longer sent; devices that have already received theirs may still run it." }
         }
     }

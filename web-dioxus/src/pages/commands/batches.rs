@@ -7,7 +7,7 @@ use services::BatchDetails;
 
 use crate::components::command_widgets::{action_named, batch_bar, batch_counts, poll_interval, succeeded_text};
 use crate::components::param_words::params_line;
-use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};
+use crate::components::{EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_paced_polling;
@@ -42,7 +42,7 @@ pub(super) fn Batches() -> Element {
                 Some((batches, _)) if batches.is_empty() && before.read().is_empty() => rsx! {
                     EmptyState { glyph: Glyph::Terminal, title: "No batches yet", text: "Select devices in the table, or all that match a filter, and send them a command. Its progress appears here.",
                         if session.may(Permission::SendCommands) {
-                            Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button primary", "Select devices" }
+                            RouteLink { to: Route::Devices { query: DevicesUrl::default() }, class: "button primary", "Select devices" }
                         }
                     }
                 },
@@ -75,7 +75,7 @@ fn BatchRow(details: BatchDetails, now: Timestamp) -> Element {
     rsx! {
         li { class: "batch-row", "data-testid": "batch-row", "data-id": "{batch.id}", "data-open": open.to_string(),
             div { class: "batch-head",
-                Go { to: Route::batch(batch.id), class: "batch-link",
+                RouteLink { to: Route::batch(batch.id), class: "batch-link",
                     strong { "{action_named(&batch.action)}" }
                     span { " to {format::count(batch.devices.unsigned_abs() as usize, \"device\", \"devices\")}" }
                 }

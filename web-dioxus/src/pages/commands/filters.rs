@@ -1,4 +1,4 @@
-//! What narrows a list of commands down: state, action, device, and who asked.
+//! Filters of a list of commands: state, action, device, requester.
 
 use dioxus::prelude::*;
 use domain::DeviceId;

@@ -1,4 +1,4 @@
-//! What devices were told to do: batches, single commands, and what became of them, live.
+//! The commands page: batches and single commands with their outcomes, live.
 
 mod batch;
 mod batches;
@@ -9,7 +9,7 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 
 use crate::commands_url::{CommandsUrl, CommandsView};
-use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink};
 use crate::context::use_session;
 use crate::navigation::use_title;
 use crate::route::Route;
@@ -37,12 +37,12 @@ pub(crate) fn Commands(query: CommandsUrl) -> Element {
     rsx! {
         PageHeader { title: "Commands", lead: "Commands sent to devices, and their outcome.",
             if session.may(Permission::SendCommands) {
-                Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Select devices" }
+                RouteLink { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Select devices" }
             }
         }
         nav { class: "tabs settings-tabs", aria_label: "Commands",
             for view in CommandsView::ALL {
-                Go { key: "{view.as_str()}", to: Route::Commands { query: CommandsUrl::of(view) }, current: view == query.view, testid: "view-{view.as_str()}", {view_title(view)} }
+                RouteLink { key: "{view.as_str()}", to: Route::Commands { query: CommandsUrl::of(view) }, current: view == query.view, testid: "view-{view.as_str()}", {view_title(view)} }
             }
         }
         // Keyed, so that another list begins at its first page.

@@ -16,10 +16,10 @@ use crate::polling::{Polling, use_polling};
 use crate::toasts::use_toasts;
 
 /// Poll interval of the flags.
-const REREAD: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 fn use_flags() -> Polling<Vec<FlagState>> {
-    use_polling((), REREAD, |system, principal, ()| async move { system.flags.all(&principal).await })
+    use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.flags.all(&principal).await })
 }
 
 fn blocked(flags: &[FlagState]) -> Option<BlockReason> {
@@ -118,7 +118,7 @@ fn SetFlag(flag: Flag, on: bool, onclose: EventHandler<()>) -> Element {
         ),
     };
     let stops = (flag == Flag::DeploymentsKillSwitch) == on;
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -133,7 +133,7 @@ fn SetFlag(flag: Flag, on: bool, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title, action, busy: busy(), mild: !stops, onconfirm: confirmed, onclose,
+        Confirm { title, action, busy: busy(), mild: !stops, onconfirm, onclose,
             p { "{what}" }
         }
     }

@@ -11,7 +11,7 @@ use services::{DeploymentCursor, DeploymentDetails};
 use crate::components::deployment_widgets::{
     deployment_badge, deployment_bar, deployment_counts, devices, installed_text, open, poll_interval, problem_texts,
 };
-use crate::components::{EmptyState, Glyph, Go, Pager, Problem, Skeleton, time_ago};
+use crate::components::{EmptyState, Glyph, Pager, Problem, RouteLink, Skeleton, time_ago};
 use crate::context::use_session;
 use crate::deployments_url::{ApksUrl, DeploymentsUrl};
 use crate::format;
@@ -21,7 +21,7 @@ use crate::route::Route;
 /// Deployments of a page.
 const PAGE: i64 = 20;
 /// How often the list is read at most: every look counts the devices of all of its deployments.
-const REREAD: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A page of deployments, and where the next one begins.
 type Page = (Vec<DeploymentDetails>, Option<DeploymentCursor>);
@@ -33,7 +33,7 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
     let after = before.read().last().copied();
     let list = use_paced_polling(
         (query, after),
-        |(rows, _): &Page| poll_interval(rows.iter().any(|details| details.deployment.finished_at.is_none())).max(REREAD),
+        |(rows, _): &Page| poll_interval(rows.iter().any(|details| details.deployment.finished_at.is_none())).max(POLL_INTERVAL),
         |system, principal, (query, after): (DeploymentsUrl, _)| async move {
             let query = DeploymentQuery { state: query.state, ..DeploymentQuery::default() };
             system.deployments.list(&principal, &query, after, Some(PAGE)).await
@@ -51,12 +51,12 @@ pub(super) fn List(query: DeploymentsUrl) -> Element {
                 Some((rows, _)) if rows.is_empty() && before.read().is_empty() => rsx! {
                     if query.state.is_some() {
                         EmptyState { glyph: Glyph::Search, title: "No deployments in this state", text: "Choose another state, or show all deployments.",
-                            Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Show all" }
+                            RouteLink { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Show all" }
                         }
                     } else {
                         EmptyState { glyph: Glyph::Package, title: "No deployments yet", text: "Choose an app version and deploy it: to a canary first, then to the rest. Its progress appears here.",
                             if session.may(Permission::ManageDeployments) {
-                                Go { to: Route::Apks { query: ApksUrl::default() }, class: "button primary", "Choose an app" }
+                                RouteLink { to: Route::Apks { query: ApksUrl::default() }, class: "button primary", "Choose an app" }
                             }
                         }
                     }
@@ -93,7 +93,7 @@ fn DeploymentRow(details: DeploymentDetails, now: Timestamp) -> Element {
     rsx! {
         li { class: "batch-row", "data-testid": "deployment-row", "data-id": "{row.id}", "data-state": row.state.as_str(), "data-open": "{open(&details)}",
             div { class: "batch-head",
-                Go { to: Route::deployment(row.id), class: "batch-link truncate", strong { "{row.name}" } }
+                RouteLink { to: Route::deployment(row.id), class: "batch-link truncate", strong { "{row.name}" } }
                 {deployment_badge(&details)}
                 if unfinished {
                     span { class: "muted deployment-phase", "{phase}, {installed_text(&details)}" }

@@ -10,7 +10,7 @@ use domain::access::Permission;
 use domain::deployment::DeploymentState;
 
 use crate::components::deployment_widgets::deployment_state_text;
-use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink, icon};
 use crate::context::use_session;
 use crate::deployments_url::{DeploymentsUrl, NewDeploymentUrl};
 use crate::navigation::use_title;
@@ -33,14 +33,14 @@ pub(crate) fn Deployments(query: DeploymentsUrl) -> Element {
         PageHeader { title: "Deployments", lead: "Rollouts of app versions to devices.",
             KillSwitch {}
             if session.may(Permission::ManageDeployments) {
-                Go { to: Route::NewDeployment { query: NewDeploymentUrl::default() }, class: "button primary", testid: "new-deployment", {icon(Glyph::Plus)} "New deployment" }
+                RouteLink { to: Route::NewDeployment { query: NewDeploymentUrl::default() }, class: "button primary", testid: "new-deployment", {icon(Glyph::Plus)} "New deployment" }
             }
         }
         BlockedNotice {}
         nav { class: "tabs settings-tabs", aria_label: "Deployments by state",
-            Go { to: Route::Deployments { query: all }, current: query.state.is_none(), testid: "state-all", "All" }
+            RouteLink { to: Route::Deployments { query: all }, current: query.state.is_none(), testid: "state-all", "All" }
             for state in DeploymentState::ALL {
-                Go { key: "{state.as_str()}", to: Route::Deployments { query: DeploymentsUrl { state: Some(state) } }, current: query.state == Some(state), testid: "state-{state.as_str()}", {deployment_state_text(state)} }
+                RouteLink { key: "{state.as_str()}", to: Route::Deployments { query: DeploymentsUrl { state: Some(state) } }, current: query.state == Some(state), testid: "state-{state.as_str()}", {deployment_state_text(state)} }
             }
         }
         // Keyed, so that another state begins at its first page.

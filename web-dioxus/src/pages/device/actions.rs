@@ -1,4 +1,4 @@
-//! What can be done with a device.
+//! Actions on a device: edit, revoke, delete.
 
 use dioxus::core::spawn_forever;
 use dioxus::prelude::*;
@@ -15,8 +15,9 @@ use crate::navigation::PendingNavigation;
 use crate::polling::Polling;
 use crate::toasts::{Undo, use_toasts};
 
+/// The dialog that is open.
 #[derive(Clone, Copy, PartialEq)]
-enum Asked {
+enum OpenDialog {
     Edit,
     Revoke,
     Delete,
@@ -27,12 +28,12 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
     let session = use_session();
     let toasts = use_toasts();
     let onward: PendingNavigation = use_context();
-    let mut asked = use_signal(|| None::<Asked>);
+    let mut dialog = use_signal(|| None::<OpenDialog>);
     let mut busy = use_signal(|| false);
     let manages = session.may(Permission::ManageDevices);
     let (id, alias) = (view.identity.id, view.identity.alias.clone());
     let name = alias.clone();
-    let confirmed = use_callback(move |deletes: bool| {
+    let act = use_callback(move |deletes: bool| {
         if busy() {
             return;
         }
@@ -49,8 +50,8 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
                     }
                 })
                 .await;
-            if let (Ok(mut busy), Ok(mut asked)) = (busy.try_write(), asked.try_write()) {
-                (*busy, *asked) = (false, None);
+            if let (Ok(mut busy), Ok(mut dialog)) = (busy.try_write(), dialog.try_write()) {
+                (*busy, *dialog) = (false, None);
             }
             match outcome {
                 Ok(()) if deletes => {
@@ -67,34 +68,34 @@ pub(super) fn Actions(view: DeviceView, details: Polling<DeviceDetails>) -> Elem
     }
     let known = details.read().value;
     rsx! {
-        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "edit-device", disabled: known.is_none(), onclick: move |_| asked.set(Some(Asked::Edit)),
+        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "edit-device", disabled: known.is_none(), onclick: move |_| dialog.set(Some(OpenDialog::Edit)),
             {icon(Glyph::Edit)} "Edit"
         }
-        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "revoke-device", onclick: move |_| asked.set(Some(Asked::Revoke)),
+        button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "revoke-device", onclick: move |_| dialog.set(Some(OpenDialog::Revoke)),
             {icon(Glyph::Key)} "Revoke credentials"
         }
-        button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "delete-device", onclick: move |_| asked.set(Some(Asked::Delete)),
+        button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "delete-device", onclick: move |_| dialog.set(Some(OpenDialog::Delete)),
             {icon(Glyph::Trash)} "Delete"
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Edit) => rsx! {
-                Edit { identity: view.identity.clone(), monitored: known.as_ref().and_then(|known| known.monitored.clone()), onclose: move |()| asked.set(None),
+            Some(OpenDialog::Edit) => rsx! {
+                Edit { identity: view.identity.clone(), monitored: known.as_ref().and_then(|known| known.monitored.clone()), onclose: move |()| dialog.set(None),
                     ondone: move |()| {
-                        asked.set(None);
+                        dialog.set(None);
                         details.again();
                     },
                 }
             },
-            Some(Asked::Revoke) => rsx! {
+            Some(OpenDialog::Revoke) => rsx! {
                 Confirm { title: "Revoke the credentials of {alias}?", action: "Revoke credentials", busy: busy(),
-                    onconfirm: move |()| confirmed(false), onclose: move |()| asked.set(None),
+                    onconfirm: move |()| act(false), onclose: move |()| dialog.set(None),
                     p { "The device's token and session are revoked immediately, and its connection is closed. The device remains in the list, but cannot report until it is enrolled again." }
                 }
             },
-            Some(Asked::Delete) => rsx! {
+            Some(OpenDialog::Delete) => rsx! {
                 Confirm { title: "Delete {alias}?", action: "Delete device", busy: busy(),
-                    onconfirm: move |()| confirmed(true), onclose: move |()| asked.set(None),
+                    onconfirm: move |()| act(true), onclose: move |()| dialog.set(None),
                     p { "The device is removed from the fleet, and its agent stops. It can be restored from the list of deleted devices during the retention period." }
                 }
             },

@@ -1,4 +1,4 @@
-//! What a device was told to do, newest first.
+//! Commands of a device, newest first.
 
 use std::sync::Arc;
 

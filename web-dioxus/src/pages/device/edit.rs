@@ -14,7 +14,7 @@ use crate::context::use_session;
 use crate::format;
 use crate::toasts::use_toasts;
 
-/// What the form asks for.
+/// Fields of the form.
 fn patch(value: impl Fn(&str) -> Option<String>) -> Result<DevicePatch, Invalid> {
     let stale = "monitored_app.stale_after_s";
     let stale_after_s = value(stale).map(|text| text.parse::<i32>().map_err(|_| Invalid::new(stale, "must be a whole number of seconds")));

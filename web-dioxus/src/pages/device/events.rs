@@ -1,4 +1,4 @@
-//! What happened to a device, newest first.
+//! Events of a device, newest first.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::format;
 use crate::polling::use_polling;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Events on the page at first, and more each time.
 const PAGE: i64 = 20;
 
@@ -62,7 +62,7 @@ impl Group {
 pub(super) fn Events(id: DeviceId) -> Element {
     let mut group = use_signal(|| Group::All);
     let mut wanted = use_signal(|| PAGE);
-    let events = use_polling((id, group(), wanted()), REREAD, |system, principal, (id, group, wanted)| async move {
+    let events = use_polling((id, group(), wanted()), POLL_INTERVAL, |system, principal, (id, group, wanted)| async move {
         let page = system.history.events(&principal, id, &group.kinds(), None, wanted).await?;
         Ok((page.events, page.next.is_some()))
     });
@@ -108,13 +108,13 @@ fn EventRow(event: EventView, ago: String) -> Element {
     // One of a later build has a name and no words yet.
     let kind = EventKind::parse("kind", &event.kind).ok();
     let (glyph, tone) = kind.map_or((Glyph::Check, ""), icon_and_tone);
-    let told = kind.map_or_else(|| event.kind.replace('_', " "), |kind| words(kind, &event.detail));
+    let reported = kind.map_or_else(|| event.kind.replace('_', " "), |kind| words(kind, &event.detail));
     let at: Timestamp = event.at;
     rsx! {
         li { class: "event {tone}", "data-testid": "event", "data-kind": "{event.kind}",
             span { class: "event-mark", {icon(glyph)} }
             div { class: "event-body",
-                span { {told} if let Some(actor) = &event.actor { span { class: "muted", " by {actor}" } } }
+                span { {reported} if let Some(actor) = &event.actor { span { class: "muted", " by {actor}" } } }
                 for change in changes(&event.detail) {
                     span { key: "{change}", class: "event-change", "{change}" }
                 }
@@ -180,7 +180,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// What an edit changed, a line for each field: those that name what it was and what it became.
+/// Changes of an edit, a line for each field with values before and after.
 fn changes(detail: &Value) -> Vec<String> {
     let fields = detail.as_object().into_iter().flatten();
     fields

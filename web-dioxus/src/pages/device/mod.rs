@@ -16,7 +16,7 @@ use domain::device::{Connectivity, DeviceView};
 use domain::{DeviceId, Timestamp};
 use services::DeviceDetails;
 
-use crate::components::{CopyButton, EmptyState, Glyph, Go, labels, status_dot, time_ago};
+use crate::components::{CopyButton, EmptyState, Glyph, RouteLink, labels, status_dot, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::use_title;
@@ -32,25 +32,25 @@ use plots::Plots;
 use readings::{About, Fact, Packages, Readings, clock_text, foreground_text};
 use send::Send;
 
-/// What a device is watched for changes rarely.
-const DETAILS_REREAD: Duration = Duration::from_secs(30);
+/// Poll interval of the details, which change rarely.
+const DETAILS_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 #[component]
 pub(crate) fn Device(id: String, query: DeviceUrl) -> Element {
     match id.parse::<DeviceId>() {
         // Keyed, so that another device gets a page of its own.
         Ok(id) => rsx! { for id in [id] { LiveDevice { key: "{id}", id, query } } },
-        Err(_) => rsx! { Gone {} },
+        Err(_) => rsx! { NoSuchDevice {} },
     }
 }
 
 #[component]
-fn Gone() -> Element {
+fn NoSuchDevice() -> Element {
     use_title("No such device");
     rsx! {
         h1 { class: "visually-hidden", tabindex: "-1", "No such device" }
         EmptyState { glyph: Glyph::Search, title: "There is no such device", text: "It may have been deleted, or the address is incomplete.",
-            Go { to: all_devices(), class: "button primary", "Go to the devices" }
+            RouteLink { to: all_devices(), class: "button primary", "Go to the devices" }
         }
     }
 }
@@ -90,7 +90,7 @@ fn LiveDevice(id: DeviceId, query: DeviceUrl) -> Element {
     });
     match shown() {
         Some(shown) => rsx! { Page { shown, query } },
-        None => rsx! { Gone {} },
+        None => rsx! { NoSuchDevice {} },
     }
 }
 
@@ -98,12 +98,9 @@ fn LiveDevice(id: DeviceId, query: DeviceUrl) -> Element {
 fn Page(shown: PageData, query: DeviceUrl) -> Element {
     let identity = shown.view.identity.clone();
     use_title(&identity.alias);
-    let details =
-        use_polling(
-            identity.id,
-            DETAILS_REREAD,
-            |system, principal, id: DeviceId| async move { system.devices.details(&principal, id).await },
-        );
+    let details = use_polling(identity.id, DETAILS_POLL_INTERVAL, |system, principal, id: DeviceId| async move {
+        system.devices.details(&principal, id).await
+    });
     let session = use_session();
     let mut sent = use_signal(|| 0u32);
     let last = shown.view.last.clone();
@@ -111,7 +108,7 @@ fn Page(shown: PageData, query: DeviceUrl) -> Element {
     let online = shown.view.connectivity == Connectivity::Online;
     let seen = shown.view.last_seen_at.zip(shown.seen.as_ref()).map(|(at, text)| time_ago(at, text));
     rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: all_devices(), "Devices" } span { aria_hidden: "true", "/" } span { class: "truncate", "{identity.alias}" } }
+        nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: all_devices(), "Devices" } span { aria_hidden: "true", "/" } span { class: "truncate", "{identity.alias}" } }
         header { class: "page-header device-header",
             div {
                 h1 { tabindex: "-1", "data-testid": "device-alias", "{identity.alias}" }

@@ -11,7 +11,7 @@ use domain::history::{CHARTS, HistoryRequest, Point, Summary, TransportShares};
 use services::DeviceHistory;
 
 use crate::components::chart::{LineChart, Sample, Scale, Series, Strip, TimeSpan, Unit, Window};
-use crate::components::{Go, Problem};
+use crate::components::{Problem, RouteLink};
 use crate::context::use_session;
 use crate::format;
 use crate::polling::use_polling;
@@ -19,7 +19,7 @@ use crate::route::Route;
 use crate::url_state::{DeviceUrl, Range};
 
 /// Poll interval of the plots.
-const REREAD: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Kinds of network, in the order of their numbers in a strip.
 const NETWORKS: [Transport; 5] = [Transport::Wifi, Transport::Cellular, Transport::Ethernet, Transport::Other, Transport::None];
 
@@ -35,7 +35,7 @@ fn span(range: Range) -> (TimeDelta, i64) {
 #[component]
 pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
     let session = use_session();
-    let history = use_polling((id, range), REREAD, |system, principal, (id, range)| async move {
+    let history = use_polling((id, range), POLL_INTERVAL, |system, principal, (id, range)| async move {
         let (length, points) = span(range);
         let now = clock::now();
         system.history.device(&principal, id, HistoryRequest { from: Some(now - length), to: Some(now), points: Some(points) }).await
@@ -47,7 +47,7 @@ pub(super) fn Plots(id: DeviceId, range: Range) -> Element {
                 h2 { id: "history-title", "History" }
                 nav { class: "tabs", aria_label: "Time range",
                     for choice in Range::ALL {
-                        Go { key: "{choice.as_str()}", to: Route::Device { id: id.to_string(), query: DeviceUrl { range: choice } }, current: choice == range, testid: "range-{choice.as_str()}",
+                        RouteLink { key: "{choice.as_str()}", to: Route::Device { id: id.to_string(), query: DeviceUrl { range: choice } }, current: choice == range, testid: "range-{choice.as_str()}",
                             {title(choice)}
                         }
                     }
@@ -86,7 +86,7 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
     rsx! {
         div { class: "plots",
             for (n, chart) in CHARTS.iter().enumerate() {
-                Measured { key: "{chart.name}", n, history: Rc::clone(&history), window }
+                MeasurePlot { key: "{chart.name}", n, history: Rc::clone(&history), window }
             }
             div { class: "plot",
                 h3 { "Network" }
@@ -102,7 +102,7 @@ fn All(history: Rc<DeviceHistory>, offline_after: TimeDelta) -> Element {
 
 /// The plot of a measure of the telemetry table.
 #[component]
-fn Measured(n: usize, history: Rc<DeviceHistory>, window: Window) -> Element {
+fn MeasurePlot(n: usize, history: Rc<DeviceHistory>, window: Window) -> Element {
     let Some(chart) = CHARTS.get(n) else { return rsx! {} };
     let sample = |point: &Point| {
         let Summary { min, avg, max } = (chart.summary)(point)?;

@@ -1,4 +1,4 @@
-//! What a device told last.
+//! Readings of the last heartbeat.
 
 use dioxus::prelude::*;
 use domain::Timestamp;
@@ -58,7 +58,7 @@ pub(super) fn Readings(view: DeviceView, telemetry: Telemetry, as_of: Option<(Ti
     }
 }
 
-/// What the device is and which agent runs on it.
+/// Model of the device and version of its agent.
 #[component]
 pub(super) fn About(view: DeviceView, clock: String, telemetry: Telemetry) -> Element {
     let t = &telemetry;
@@ -66,16 +66,16 @@ pub(super) fn About(view: DeviceView, clock: String, telemetry: Telemetry) -> El
             Facts { title: "System",
                 Fact { name: "Model", value: view.model().map(str::to_owned) }
                 Fact { name: "Manufacturer", value: t.manufacturer.clone().or_else(|| view.identity.manufacturer.clone()) }
-                Listed { section: Section::System, telemetry: telemetry.clone() }
+                ReadingList { section: Section::System, telemetry: telemetry.clone() }
                 Fact { name: "Clock", value: Some(clock) }
             }
-            Facts { title: "Agent", Listed { section: Section::Agent, telemetry: telemetry.clone() } }
+            Facts { title: "Agent", ReadingList { section: Section::Agent, telemetry: telemetry.clone() } }
     }
 }
 
 /// The fields that the telemetry table lists in this section.
 #[component]
-fn Listed(section: Section, telemetry: Telemetry) -> Element {
+fn ReadingList(section: Section, telemetry: Telemetry) -> Element {
     rsx! {
         for (name, value) in listed(section, &telemetry) {
             Fact { key: "{name}", name: "{name}", value }
@@ -214,7 +214,7 @@ mod tests {
         };
         assert_eq!(shown(&Telemetry::default()), []);
         assert_eq!(shown(&Telemetry { sdk_int: Some(33), ..Telemetry::default() }), [("Android", "API 33".to_owned())]);
-        let told = Telemetry {
+        let reported = Telemetry {
             android_version: Some("13".into()),
             sdk_int: Some(33),
             uptime_s: Some(90_000),
@@ -236,7 +236,7 @@ mod tests {
             ("Metered", "No"),
             ("Queued heartbeats", "1,234"),
         ];
-        assert_eq!(shown(&told), wanted.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(shown(&reported), wanted.map(|(name, value)| (name, value.to_owned())));
     }
 
     #[test]

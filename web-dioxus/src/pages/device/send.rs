@@ -33,7 +33,7 @@ enum Stage {
     ConfirmSend(CommandRequest),
 }
 
-/// The buttons of all actions that somebody may use, and what became of those that were used.
+/// Buttons of all actions that the person may use, and the outcomes of those that were used.
 /// `packages`: apps that the device is known to have.
 #[component]
 pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<String>, onsent: EventHandler<()>) -> Element {
@@ -134,7 +134,7 @@ pub(super) fn Send(id: DeviceId, alias: String, online: bool, packages: Vec<Stri
                     }
                 }
             }
-            Outcomes { sent: sent(), onforget: move |id| sent.with_mut(|sent| sent.retain(|known| *known != id)) }
+            Outcomes { sent: sent(), ondismiss: move |id| sent.with_mut(|sent| sent.retain(|known| *known != id)) }
         }
         match stage() {
             None => rsx! {},
@@ -198,7 +198,7 @@ fn ConfirmSend(
 
 /// Live results of the commands sent from this page.
 #[component]
-fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element {
+fn Outcomes(sent: Vec<CommandId>, ondismiss: EventHandler<CommandId>) -> Element {
     let rows = use_paced_polling(
         sent.clone(),
         |rows: &Vec<CommandView>| poll_interval(rows.iter().any(|row| row.progress.state.is_open())),
@@ -219,7 +219,7 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
     rsx! {
         ul { class: "outcomes", aria_label: "Outcomes", aria_live: "polite",
             for row in shown.iter().filter(|row| sent.contains(&row.id)).cloned() {
-                Outcome { key: "{row.id}", row, onforget, oncancel: move |row| canceling.set(Some(row)) }
+                Outcome { key: "{row.id}", row, ondismiss, oncancel: move |row| canceling.set(Some(row)) }
             }
         }
         if let Some(problem) = reading.problem {
@@ -237,7 +237,7 @@ fn Outcomes(sent: Vec<CommandId>, onforget: EventHandler<CommandId>) -> Element 
 }
 
 #[component]
-fn Outcome(row: CommandView, onforget: EventHandler<CommandId>, oncancel: EventHandler<CommandView>) -> Element {
+fn Outcome(row: CommandView, ondismiss: EventHandler<CommandId>, oncancel: EventHandler<CommandView>) -> Element {
     let (id, progress, asked) = (row.id, row.progress, row.clone());
     let params = params_line(&row.action, &row.params);
     let took = progress.finished_at.map(|at| match (at - row.created_at).num_milliseconds().max(0) {
@@ -255,7 +255,7 @@ fn Outcome(row: CommandView, onforget: EventHandler<CommandId>, oncancel: EventH
                 if progress.state.is_open() {
                     button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "outcome-cancel", onclick: move |_| oncancel.call(asked.clone()), "Cancel" }
                 } else {
-                    button { class: "icon-button", r#type: "button", aria_label: "Dismiss", onclick: move |_| onforget.call(id), {icon(Glyph::Close)} }
+                    button { class: "icon-button", r#type: "button", aria_label: "Dismiss", onclick: move |_| ondismiss.call(id), {icon(Glyph::Close)} }
                 }
             }
             {steps(&progress)}

@@ -73,7 +73,7 @@ pub(super) fn Bulk(wanted: BulkKind, ids: Rc<Vec<DeviceId>>, onclose: EventHandl
         BulkKind::Delete => Stage::Check(BulkAction::Delete),
     });
     match stage() {
-        Stage::Labels => rsx! { AskLabels { wanted, count: ids.len(), onclose, onask: move |action| stage.set(Stage::Check(action)) } },
+        Stage::Labels => rsx! { LabelsForm { wanted, count: ids.len(), onclose, onsubmit: move |action| stage.set(Stage::Check(action)) } },
         Stage::Check(action) => rsx! {
             Check { action: action.clone(), ids, onclose,
                 ondone: move |outcomes: Rc<Vec<BulkOutcome>>| {
@@ -87,7 +87,7 @@ pub(super) fn Bulk(wanted: BulkKind, ids: Rc<Vec<DeviceId>>, onclose: EventHandl
 
 /// Asks which tags or groups to add, remove or set.
 #[component]
-fn AskLabels(wanted: BulkKind, count: usize, onask: EventHandler<BulkAction>, onclose: EventHandler<()>) -> Element {
+fn LabelsForm(wanted: BulkKind, count: usize, onsubmit: EventHandler<BulkAction>, onclose: EventHandler<()>) -> Element {
     let submission = use_submission();
     let (what, example) = if wanted == BulkKind::Tags { ("Tags", "till, ground-floor") } else { ("Groups", "berlin") };
     let send = use_callback(move |form: FormEvent| {
@@ -112,7 +112,7 @@ fn AskLabels(wanted: BulkKind, count: usize, onask: EventHandler<BulkAction>, on
             Ok(patch) => Ok(patch),
         };
         if let Some(patch) = submission.done(outcome.map_err(ServiceError::from)) {
-            onask.call(BulkAction::Edit(patch));
+            onsubmit.call(BulkAction::Edit(patch));
         }
     });
     rsx! {
@@ -150,7 +150,7 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
         }
     });
     let wanted = action.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -205,7 +205,7 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
                     None => rsx! { Skeleton {} },
                     Some(Err(problem)) => rsx! { Problem { text: problem.clone(), onretry: move |()| again += 1 } },
                     Some(Ok(outcomes)) => rsx! {
-                        TallyLine { outcomes: outcomes.clone(), ahead: true }
+                        OutcomeSummary { outcomes: outcomes.clone(), ahead: true }
                         Refused { outcomes: outcomes.clone() }
                     },
                 }
@@ -214,7 +214,7 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
                 button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
                 button {
                     class: if danger { "button danger" } else { "button primary" }, r#type: "button", disabled: busy() || changed == 0, "data-testid": "confirm",
-                    onclick: move |_| confirmed.call(()),
+                    onclick: move |_| onconfirm.call(()),
                     if busy() { "Working…" } else { "{verb} {devices(changed)}" }
                 }
             }
@@ -224,7 +224,7 @@ fn Check(action: BulkAction, ids: Rc<Vec<DeviceId>>, ondone: EventHandler<Rc<Vec
 
 /// How many change, stay, and are refused; and the first of those that change.
 #[component]
-fn TallyLine(outcomes: Rc<Vec<BulkOutcome>>, ahead: bool) -> Element {
+fn OutcomeSummary(outcomes: Rc<Vec<BulkOutcome>>, ahead: bool) -> Element {
     let counts = OutcomeCounts::of(&outcomes);
     let named = outcomes.iter().filter(|outcome| outcome.decision.changes());
     let names: Vec<_> = named.take(NAMED_MAX).map(|outcome| (outcome.id, outcome.alias.clone().unwrap_or_default())).collect();
@@ -289,7 +289,7 @@ fn Outcomes(action: BulkAction, outcomes: Rc<Vec<BulkOutcome>>, onclose: EventHa
     rsx! {
         Dialog { title, onclose,
             div { class: "dialog-body", "data-testid": "bulk-outcome",
-                TallyLine { outcomes: outcomes.clone(), ahead: false }
+                OutcomeSummary { outcomes: outcomes.clone(), ahead: false }
                 Refused { outcomes }
             }
             div { class: "dialog-actions", button { class: "button primary", r#type: "button", "data-testid": "bulk-close", onclick: move |_| onclose.call(()), "Done" } }

@@ -12,7 +12,7 @@ use services::System;
 use std::sync::Arc;
 
 use crate::components::form::{FormDialog, TextField, some_of, use_submission};
-use crate::components::{EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon, time_ago};
+use crate::components::{EmptyState, Glyph, PageHeader, Problem, RouteLink, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::use_title;
@@ -22,7 +22,7 @@ use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Devices on the page at first, and more each time.
 const PAGE: i64 = 100;
 
@@ -33,7 +33,7 @@ pub(crate) fn DeletedDevices() -> Element {
     let mut text = use_signal(String::new);
     let mut wanted = use_signal(|| PAGE);
     let mut restoring = use_signal(|| None::<(DeviceId, String)>);
-    let list = use_polling((text(), wanted()), REREAD, |system, principal, (text, wanted)| async move {
+    let list = use_polling((text(), wanted()), POLL_INTERVAL, |system, principal, (text, wanted)| async move {
         let filter = DeviceFilter { text: Some(text).filter(|text| !text.is_empty()), ..DeviceFilter::default() };
         let page = system.devices.page(&principal, filter, DeviceListScope::Deleted, Sort::default(), None, wanted).await?;
         Ok((page.devices, page.next.is_some()))
@@ -42,7 +42,7 @@ pub(crate) fn DeletedDevices() -> Element {
     let manages = session.may(Permission::ManageDevices);
     let now = clock::now();
     rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Devices { query: DevicesUrl::default() }, "Devices" } span { aria_hidden: "true", "/" } span { "Deleted" } }
+        nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: Route::Devices { query: DevicesUrl::default() }, "Devices" } span { aria_hidden: "true", "/" } span { "Deleted" } }
         PageHeader { title: "Deleted devices", lead: "They can be restored during the retention period, then they are permanently removed." }
         section { class: "card", aria_label: "Deleted devices",
             div { class: "search card-search",

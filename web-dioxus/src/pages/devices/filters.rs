@@ -1,4 +1,4 @@
-//! What narrows the devices down: a search field and a choice for each property.
+//! Filters of the devices: a search field and a choice for each property.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

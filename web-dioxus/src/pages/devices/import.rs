@@ -7,7 +7,7 @@ use dioxus::prelude::*;
 use domain::access::Permission;
 use services::{ImportReport, RowChange};
 
-use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink, icon};
 use crate::context::{explain, use_session};
 use crate::files::UPLOAD_BYTES_MAX;
 use crate::format;
@@ -42,10 +42,10 @@ pub(crate) fn ImportDevices() -> Element {
     let mut busy = use_signal(|| false);
     let allowed = session.may(Permission::ManageDevices);
     let of_upload = session.clone();
-    let uploaded = use_callback(move |told: String| {
+    let uploaded = use_callback(move |reported: String| {
         let session = of_upload.clone();
         // The script writes the number of the upload, or an error.
-        let (id, why) = told.split_once(' ').unwrap_or((told.as_str(), ""));
+        let (id, why) = reported.split_once(' ').unwrap_or((reported.as_str(), ""));
         if id == "failed" {
             problem.set(Some(why.to_owned()));
             return;
@@ -92,10 +92,10 @@ pub(crate) fn ImportDevices() -> Element {
     });
     let devices = Route::Devices { query: DevicesUrl::default() };
     rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: devices.clone(), "Devices" } span { aria_hidden: "true", "/" } span { "Import" } }
+        nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: devices.clone(), "Devices" } span { aria_hidden: "true", "/" } span { "Import" } }
         PageHeader { title: "Import devices", lead: "Bulk edit of aliases, tags and groups from a CSV file." }
         if !allowed {
-            section { class: "card", EmptyState { glyph: Glyph::Key, title: "Only for operators", text: "Your role does not allow this. Ask an operator or an admin.", Go { to: devices, class: "button", "Go to the devices" } } }
+            section { class: "card", EmptyState { glyph: Glyph::Key, title: "Only for operators", text: "Your role does not allow this. Ask an operator or an admin.", RouteLink { to: devices, class: "button", "Go to the devices" } } }
         } else {
             section { class: "card", aria_labelledby: "choose-title",
                 h2 { id: "choose-title", "Choose a file" }
@@ -192,7 +192,7 @@ fn More(shown: usize, all: usize) -> Element {
     }
 }
 
-/// What a row changes, a line for each field.
+/// Changes of a row, a line for each field.
 fn fields(change: &RowChange) -> Vec<String> {
     let list = |values: &[String]| if values.is_empty() { "none".to_owned() } else { values.join(", ") };
     change.fields.iter().map(|field| format!("{}: {} → {}", field.field, list(&field.before), list(&field.after))).collect()

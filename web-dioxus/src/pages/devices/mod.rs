@@ -18,7 +18,7 @@ use domain::DeviceId;
 use domain::access::Permission;
 use domain::query::Sort;
 
-use crate::components::{EmptyState, Glyph, Go, PageHeader, icon};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink, icon};
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::use_title;
@@ -43,7 +43,7 @@ const ORDER_COST_RATIO: u32 = 20;
 /// The devices that match, in order; `None` before the first look.
 type Order = Option<Rc<Vec<DeviceId>>>;
 
-/// What the parts of the page work with. The address is the one truth about
+/// State that the parts of the page share. The address is the one truth about
 /// filter, order and selection; a change of it is a change of address.
 #[derive(Clone, Copy)]
 struct DevicesState {
@@ -138,7 +138,7 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
                 Some(0) => rsx! {
                     EmptyState { glyph: Glyph::Device, title: "No devices yet", text: "Devices appear here as soon as they enroll.",
                         if session.may(Permission::ManageEnrollment) {
-                            Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, class: "button primary", "Enroll the first device" }
+                            RouteLink { to: Route::Enrollment { query: EnrollmentUrl::default() }, class: "button primary", "Enroll the first device" }
                         }
                     }
                 },
@@ -151,7 +151,7 @@ pub(crate) fn Devices(query: DevicesUrl) -> Element {
     }
 }
 
-/// What else can be done with the list.
+/// Further actions on the list.
 #[component]
 fn More(state: DevicesState, manages: bool) -> Element {
     let url = state.url.read();
@@ -165,9 +165,9 @@ fn More(state: DevicesState, manages: bool) -> Element {
                     if url.conditions() > 0 { "Export these as CSV" } else { "Export as CSV" }
                 }
                 if manages {
-                    Go { to: Route::ImportDevices {}, class: "menu-item", testid: "import", {icon(Glyph::Upload)} "Import from CSV" }
+                    RouteLink { to: Route::ImportDevices {}, class: "menu-item", testid: "import", {icon(Glyph::Upload)} "Import from CSV" }
                 }
-                Go { to: Route::DeletedDevices {}, class: "menu-item", testid: "deleted", {icon(Glyph::Trash)} "Deleted devices" }
+                RouteLink { to: Route::DeletedDevices {}, class: "menu-item", testid: "deleted", {icon(Glyph::Trash)} "Deleted devices" }
             }
         }
     }

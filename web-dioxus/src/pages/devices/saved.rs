@@ -11,7 +11,7 @@ use services::FilterRequest;
 
 use super::DevicesState;
 use crate::components::form::{FormDialog, TextField, text_of, use_submission};
-use crate::components::{Confirm, Glyph, Go, Problem, icon};
+use crate::components::{Confirm, Glyph, Problem, RouteLink, icon};
 use crate::context::use_session;
 use crate::polling::{Polling, use_polling};
 use crate::route::Route;
@@ -19,11 +19,12 @@ use crate::toasts::use_toasts;
 use crate::url_state::DevicesUrl;
 
 /// How often the list is read again: others share filters too.
-const REREAD: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The dialog that is open.
 #[derive(Clone, PartialEq)]
-enum Asked {
-    Keep,
+enum OpenDialog {
+    Save,
     DeleteFilter(Rc<SavedFilter>),
 }
 
@@ -31,8 +32,8 @@ enum Asked {
 #[component]
 pub(super) fn SavedFilters(state: DevicesState) -> Element {
     let session = use_session();
-    let list = use_polling((), REREAD, |system, principal, ()| async move { system.filters.list(&principal).await });
-    let mut asked = use_signal(|| None::<Asked>);
+    let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.filters.list(&principal).await });
+    let mut dialog = use_signal(|| None::<OpenDialog>);
     let own = session.principal.user_id();
     let reading = list.read();
     let url = state.url.read();
@@ -55,31 +56,31 @@ pub(super) fn SavedFilters(state: DevicesState) -> Element {
                     Some(filters) => rsx! {
                         ul {
                             for filter in filters.iter() {
-                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), onforget: move |filter| asked.set(Some(Asked::DeleteFilter(Rc::new(filter)))) }
+                                SavedItem { key: "{filter.id}", filter: filter.clone(), to: link(filter), own: Some(filter.owner) == own, current: current_id == Some(filter.id), ondelete: move |filter| dialog.set(Some(OpenDialog::DeleteFilter(Rc::new(filter)))) }
                             }
                         }
                     },
                     None => rsx! {},
                 }
                 if url.conditions() > 0 && current_id.is_none() {
-                    button { class: "menu-item", r#type: "button", aria_haspopup: "dialog", "data-testid": "keep-filter", onclick: move |_| asked.set(Some(Asked::Keep)), {icon(Glyph::Plus)} "Save filter…" }
+                    button { class: "menu-item", r#type: "button", aria_haspopup: "dialog", "data-testid": "keep-filter", onclick: move |_| dialog.set(Some(OpenDialog::Save)), {icon(Glyph::Plus)} "Save filter…" }
                 }
             }
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Keep) => rsx! { SaveFilter { filter: url.filter.clone(), list, onclose: move |()| asked.set(None) } },
-            Some(Asked::DeleteFilter(filter)) => rsx! { DeleteFilter { id: filter.id, name: filter.name.clone(), shared: filter.shared, list, onclose: move |()| asked.set(None) } },
+            Some(OpenDialog::Save) => rsx! { SaveFilter { filter: url.filter.clone(), list, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::DeleteFilter(filter)) => rsx! { DeleteFilter { id: filter.id, name: filter.name.clone(), shared: filter.shared, list, onclose: move |()| dialog.set(None) } },
         }
     }
 }
 
 #[component]
-fn SavedItem(filter: SavedFilter, to: Route, own: bool, current: bool, onforget: EventHandler<SavedFilter>) -> Element {
+fn SavedItem(filter: SavedFilter, to: Route, own: bool, current: bool, ondelete: EventHandler<SavedFilter>) -> Element {
     let forgotten = filter.clone();
     rsx! {
         li { class: "saved-item", "data-testid": "saved-filter",
-            Go { to, current, class: "menu-item",
+            RouteLink { to, current, class: "menu-item",
                 span { class: "truncate", "{filter.name}" }
                 if !own {
                     span { class: "muted", "by {filter.owner_name}" }
@@ -88,7 +89,7 @@ fn SavedItem(filter: SavedFilter, to: Route, own: bool, current: bool, onforget:
                 }
             }
             if own {
-                button { class: "icon-button", r#type: "button", aria_haspopup: "dialog", aria_label: "Delete {filter.name}", onclick: move |_| onforget.call(forgotten.clone()), {icon(Glyph::Trash)} }
+                button { class: "icon-button", r#type: "button", aria_haspopup: "dialog", aria_label: "Delete {filter.name}", onclick: move |_| ondelete.call(forgotten.clone()), {icon(Glyph::Trash)} }
             }
         }
     }
@@ -131,7 +132,7 @@ fn DeleteFilter(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
     let called = name.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -147,7 +148,7 @@ fn DeleteFilter(id: SavedFilterId, name: String, shared: bool, list: Polling<Vec
         });
     });
     rsx! {
-        Confirm { title: "Delete the filter {name}?", action: "Delete", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Delete the filter {name}?", action: "Delete", busy: busy(), onconfirm, onclose,
             if shared {
                 p { "The filter is deleted for all users. Devices are not affected." }
             } else {

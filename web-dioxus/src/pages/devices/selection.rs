@@ -1,4 +1,4 @@
-//! What can be done with the selected devices, all at once.
+//! Bulk actions on the selected devices.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use domain::query::Sort;
 use super::DevicesState;
 use super::bulk::{Bulk, BulkKind};
 use super::send::SendMany;
-use crate::components::{Glyph, Go, icon};
+use crate::components::{Glyph, RouteLink, icon};
 use crate::context::{Session, use_session};
 use crate::deployments_url::NewDeploymentUrl;
 use crate::format;
@@ -19,17 +19,17 @@ use crate::route::Route;
 use crate::sampling::{CALM, use_fleet};
 use crate::selection::Selection;
 
-/// What the selection is for.
+/// Kinds of dialogs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum DialogKind {
     Change(BulkKind),
     Send,
 }
 
-/// What is under way, with the devices as they were when it was asked for.
+/// The dialog that is open, with the devices that were selected when it was opened.
 #[derive(Clone, PartialEq)]
-struct Asked {
-    what: What,
+struct OpenDialog {
+    kind: DialogKind,
     ids: Rc<Vec<DeviceId>>,
 }
 
@@ -51,7 +51,7 @@ async fn resolve(session: &Session, selection: Selection) -> Vec<DeviceId> {
 #[component]
 pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> Element {
     let session = use_session();
-    let mut asked = use_signal(|| None::<Asked>);
+    let mut dialog = use_signal(|| None::<OpenDialog>);
     let tick = use_fleet(CALM, |fleet, _| fleet.revision());
     let (of_count, session_of_bar) = (session.clone(), session.clone());
     let count = use_resource(move || {
@@ -64,7 +64,7 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
             }
         }
     });
-    let ask = use_callback(move |what: What| {
+    let open = use_callback(move |kind: DialogKind| {
         let (session, selection) = (session.clone(), state.url.peek().selected.clone());
         spawn(async move {
             let ids = resolve(&session, selection).await;
@@ -74,13 +74,13 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
                 let (ids, most) = (format::number(ids.len() as u64), format::number(BULK_MAX as u64));
                 state.toasts.bad(format!("{ids} devices are selected; the limit is {most}."));
             } else {
-                asked.set(Some(Asked { what, ids: Rc::new(ids) }));
+                dialog.set(Some(OpenDialog { kind, ids: Rc::new(ids) }));
             }
         });
     });
     let clear = move |()| state.adjust(|url| url.selected = Selection::default());
     let selection = state.url.read().selected.clone();
-    if selection.is_empty() && asked().is_none() {
+    if selection.is_empty() && dialog().is_none() {
         return rsx! {};
     }
     let counted = match (&selection, *count.read()) {
@@ -103,27 +103,27 @@ pub(super) fn SelectionBar(state: DevicesState, manages: bool, sends: bool) -> E
                     }
                 }
                 if sends {
-                    button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-send", onclick: move |_| ask.call(What::Send), {icon(Glyph::Send)} "Send command" }
+                    button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-send", onclick: move |_| open.call(DialogKind::Send), {icon(Glyph::Send)} "Send command" }
                 }
                 if deploys {
-                    Go { to: to_deploy, class: "button", testid: "bulk-deploy", {icon(Glyph::Package)} "Deploy" }
+                    RouteLink { to: to_deploy, class: "button", testid: "bulk-deploy", {icon(Glyph::Package)} "Deploy" }
                 }
                 if manages {
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| ask.call(What::Change(BulkKind::Tags)), {icon(Glyph::Tag)} "Tags" }
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| ask.call(What::Change(BulkKind::Groups)), {icon(Glyph::Cluster)} "Groups" }
-                    button { class: "button", r#type: "button", aria_haspopup: "dialog", title: "Revoke credentials", "data-testid": "bulk-revoke", onclick: move |_| ask.call(What::Change(BulkKind::Revoke)), {icon(Glyph::Key)} "Revoke" }
-                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| ask.call(What::Change(BulkKind::Delete)), {icon(Glyph::Trash)} "Delete" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-tags", onclick: move |_| open.call(DialogKind::Change(BulkKind::Tags)), {icon(Glyph::Tag)} "Tags" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-groups", onclick: move |_| open.call(DialogKind::Change(BulkKind::Groups)), {icon(Glyph::Cluster)} "Groups" }
+                    button { class: "button", r#type: "button", aria_haspopup: "dialog", title: "Revoke credentials", "data-testid": "bulk-revoke", onclick: move |_| open.call(DialogKind::Change(BulkKind::Revoke)), {icon(Glyph::Key)} "Revoke" }
+                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "bulk-delete", onclick: move |_| open.call(DialogKind::Change(BulkKind::Delete)), {icon(Glyph::Trash)} "Delete" }
                 }
                 button { class: "button quiet", r#type: "button", "data-testid": "clear-selection", onclick: move |_| clear(()), "Clear selection" }
             }
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked { what: What::Send, ids }) => rsx! { SendMany { ids, onclose: move |()| asked.set(None) } },
-            Some(Asked { what: What::Change(wanted), ids }) => rsx! {
-                Bulk { wanted, ids, onclose: move |()| asked.set(None),
+            Some(OpenDialog { kind: DialogKind::Send, ids }) => rsx! { SendMany { ids, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog { kind: DialogKind::Change(wanted), ids }) => rsx! {
+                Bulk { wanted, ids, onclose: move |()| dialog.set(None),
                     ondone: move |()| {
-                        asked.set(None);
+                        dialog.set(None);
                         clear(());
                     },
                 }

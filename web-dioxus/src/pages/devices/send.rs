@@ -86,7 +86,7 @@ pub(super) fn SendMany(ids: Rc<Vec<DeviceId>>, onclose: EventHandler<()>) -> Ele
                     submission.reset();
                     kind.set(chosen);
                 },
-                onask: move |(held, request, rate): (Draft, CommandRequest, Option<i32>)| {
+                onsubmit: move |(held, request, rate): (Draft, CommandRequest, Option<i32>)| {
                     draft.set(held);
                     stage.set(Stage::Check(request, rate));
                 },
@@ -106,7 +106,7 @@ fn Compose(
     limits: CommandLimits,
     submission: Submission,
     onkind: EventHandler<ActionKind>,
-    onask: EventHandler<(Draft, CommandRequest, Option<i32>)>,
+    onsubmit: EventHandler<(Draft, CommandRequest, Option<i32>)>,
     onclose: EventHandler<()>,
 ) -> Element {
     let session = use_session();
@@ -122,7 +122,7 @@ fn Compose(
             Ok((request, rate))
         });
         if let Some((request, rate)) = submission.done(read.map_err(Into::into)) {
-            onask.call((held, request, rate));
+            onsubmit.call((held, request, rate));
         }
     });
     rsx! {
@@ -176,7 +176,7 @@ fn Check(
             planned.map(Rc::new).map_err(|error| explain(&error))
         }
     });
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -226,7 +226,7 @@ fn Check(
                 button { class: "button", r#type: "button", onclick: move |_| onclose.call(()), "Cancel" }
                 button {
                     class: if danger { "button danger" } else { "button primary" }, r#type: "button", disabled: busy() || count == 0, "data-testid": "confirm",
-                    onclick: move |_| confirmed.call(()),
+                    onclick: move |_| onconfirm.call(()),
                     if busy() { "Sending…" } else { "Send to {devices(count)}" }
                 }
             }

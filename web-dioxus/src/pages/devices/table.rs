@@ -25,7 +25,7 @@ const STEP_ROWS: usize = 20;
 /// Rows that are visible at a time on a large screen.
 const VISIBLE_ROWS: usize = 40;
 
-/// What a row shows.
+/// Content of a row.
 #[derive(Clone, PartialEq)]
 struct RowData {
     index: usize,

@@ -41,7 +41,7 @@ pub(super) fn Agent(shown: Option<EnrollmentAgent>, problem: Option<String>, onr
     }
 }
 
-/// What the manifest says, where the file could be verified.
+/// Facts of the manifest, where the file could be verified.
 fn version_of(agent: &EnrollmentAgent) -> Option<&ApkVersion> {
     agent.apk.as_ref()?.facts.as_ref()?.version.as_ref().ok()
 }
@@ -120,7 +120,7 @@ fn source_text(source: ApkSource) -> &'static str {
     }
 }
 
-/// What devices update to once they are enrolled: "1.4.2 (10 %) or 1.4.1 (100 %)".
+/// Builds that devices update to once they are enrolled: "1.4.2 (10 %) or 1.4.1 (100 %)".
 fn updates_text(updates: &[AgentUpdate]) -> Option<String> {
     let versions: Vec<_> = updates.iter().map(|update| format!("{} ({} %)", update.version_name, update.rollout_percent)).collect();
     (!versions.is_empty()).then(|| format!("Devices update themselves to {} after enrollment.", versions.join(" or ")))

@@ -10,7 +10,7 @@ use domain::query::PAGE_MAX;
 use domain::{EnrollTokenId, ServiceError, Timestamp};
 use services::System;
 
-use crate::components::{Confirm, EmptyState, Glyph, Go, icon, labels, time_ago, unknown};
+use crate::components::{Confirm, EmptyState, Glyph, RouteLink, icon, labels, time_ago, unknown};
 use crate::context::{explain, use_session};
 use crate::format;
 use crate::route::Route;
@@ -23,7 +23,7 @@ const PAGE: i64 = 50;
 /// Most tokens on the page; a batch of the largest size fits several times.
 const SHOWN_MAX: i64 = 2000;
 /// Tokens expire by themselves, so the list is read again after this long.
-const REREAD: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The newest tokens, and whether there are more.
 #[derive(Clone, PartialEq)]
@@ -75,7 +75,8 @@ pub(super) fn TokenList(status: Option<TokenStatus>) -> Element {
             loop {
                 ticks.tick().await;
                 let revision = session.fleet.enrollment_revision();
-                let fresh = read_at.is_some_and(|(known, at): (u64, tokio::time::Instant)| known == revision && at.elapsed() < REREAD);
+                let fresh =
+                    read_at.is_some_and(|(known, at): (u64, tokio::time::Instant)| known == revision && at.elapsed() < POLL_INTERVAL);
                 if fresh {
                     continue;
                 }
@@ -95,9 +96,9 @@ pub(super) fn TokenList(status: Option<TokenStatus>) -> Element {
             div { class: "card-head",
                 h2 { id: "tokens-title", "Tokens" }
                 nav { class: "tabs", aria_label: "Tokens by status",
-                    Go { to: Route::Enrollment { query: EnrollmentUrl { status: None } }, current: status.is_none(), "All" }
+                    RouteLink { to: Route::Enrollment { query: EnrollmentUrl { status: None } }, current: status.is_none(), "All" }
                     for choice in TokenStatus::ALL {
-                        Go { key: "{choice.as_str()}", to: Route::Enrollment { query: EnrollmentUrl { status: Some(choice) } }, current: status == Some(choice), testid: "tokens-{choice.as_str()}",
+                        RouteLink { key: "{choice.as_str()}", to: Route::Enrollment { query: EnrollmentUrl { status: Some(choice) } }, current: status == Some(choice), testid: "tokens-{choice.as_str()}",
                             {status_text(choice)}
                         }
                     }
@@ -176,7 +177,7 @@ fn TokenRow(token: EnrollToken, status: TokenStatus, now: Timestamp, manages: bo
             td { {time_ago(when, &format::relative(now, when))} }
             td { class: "truncate",
                 match device {
-                    Some((id, Some(alias))) => rsx! { Go { to: Route::device(id), "{alias}" } },
+                    Some((id, Some(alias))) => rsx! { RouteLink { to: Route::device(id), "{alias}" } },
                     Some((_, None)) => rsx! { span { class: "muted", "deleted" } },
                     None => unknown(),
                 }
@@ -197,7 +198,7 @@ fn Revoke(token: EnrollTokenId, name: Option<String>, onclose: EventHandler<()>)
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -213,7 +214,7 @@ fn Revoke(token: EnrollTokenId, name: Option<String>, onclose: EventHandler<()>)
     });
     let title = name.map_or_else(|| "Revoke this token?".to_owned(), |name| format!("Revoke the token for {name}?"));
     rsx! {
-        Confirm { title, action: "Revoke token", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title, action: "Revoke token", busy: busy(), onconfirm, onclose,
             p { "The token can no longer enroll a device. This cannot be undone." }
         }
     }

@@ -30,7 +30,7 @@ use form::CreateForm;
 use list::TokenList;
 
 /// Poll interval of the agent APK.
-const REREAD: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Newly created tokens with their secrets. They exist only in the open page and cannot be shown again.
 #[derive(Clone)]
@@ -71,7 +71,11 @@ pub(crate) fn Enrollment(query: EnrollmentUrl) -> Element {
     let session = use_session();
     let mut made = use_signal(|| None::<CreatedTokens>);
     let agent =
-        use_polling((), REREAD, |system, principal, ()| async move { system.enrollment.agent(&principal, &system.agent_builds).await });
+        use_polling(
+            (),
+            POLL_INTERVAL,
+            |system, principal, ()| async move { system.enrollment.agent(&principal, &system.agent_builds).await },
+        );
     let reading = agent.read();
     let installs = reading.value.as_ref().map(|agent| agent.apk.is_some());
     rsx! {

@@ -7,7 +7,7 @@ use domain::EnrollTokenId;
 use domain::enrollment::{TokenProgress, TokenStatus};
 use services::{NewToken, is_settled};
 
-use crate::components::Go;
+use crate::components::RouteLink;
 use crate::context::use_session;
 use crate::route::Route;
 use crate::sampling::{CALM, ticks};
@@ -77,7 +77,7 @@ pub(super) fn state(progress: &[TokenProgress], id: EnrollTokenId) -> Element {
         (TokenStatus::Used, Some(id), Some(alias)) => rsx! {
             span { class: "badge good token-used", "data-testid": "used-by",
                 "used by "
-                Go { to: Route::device(id), "{alias}" }
+                RouteLink { to: Route::device(id), "{alias}" }
             }
         },
         (TokenStatus::Used, _, _) => badge("good", "used"),

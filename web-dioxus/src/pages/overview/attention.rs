@@ -6,7 +6,7 @@ use dioxus::prelude::*;
 use domain::device::{AppStatus, Connectivity, DeviceView};
 use domain::query::{DeviceFilter, Sort, SortKey};
 
-use crate::components::{Glyph, Go, battery_bar, icon, status_dot, time_ago};
+use crate::components::{Glyph, RouteLink, battery_bar, icon, status_dot, time_ago};
 use crate::context::use_session;
 use crate::fleet_watch::{Attention, Digest};
 use crate::format;
@@ -51,7 +51,7 @@ pub(super) fn NeedsAttention(digest: Option<Rc<Digest>>) -> Element {
     }
 }
 
-/// Why a device needs attention.
+/// Reason why a device needs attention.
 #[derive(Clone, Copy, PartialEq)]
 enum Reason {
     AppDown,
@@ -74,7 +74,7 @@ fn AttentionList(title: String, reason: Reason, attention: Attention, more: Devi
                 }
             }
             if rest > 0 {
-                Go { to: Route::Devices { query: more }, class: "more-link", "Show all {format::number(attention.total as u64)}" }
+                RouteLink { to: Route::Devices { query: more }, class: "more-link", "Show all {format::number(attention.total as u64)}" }
             }
         }
     }
@@ -104,7 +104,7 @@ fn AttentionRow(reason: Reason, view: DeviceView) -> Element {
     rsx! {
         li {
             {status_dot(view.connectivity)}
-            Go { to: Route::device(view.identity.id), class: "truncate", "{view.identity.alias}" }
+            RouteLink { to: Route::device(view.identity.id), class: "truncate", "{view.identity.alias}" }
             {detail}
         }
     }

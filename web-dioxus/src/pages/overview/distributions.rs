@@ -1,4 +1,4 @@
-//! What the fleet consists of: charge, network, versions and models.
+//! Distributions of the fleet: charge, network, versions and models.
 
 use dioxus::prelude::*;
 use domain::distribution::{BATTERY_BANDS_PCT, Distribution, Distributions};
@@ -70,12 +70,15 @@ fn networks(distribution: &Distribution) -> Vec<Part> {
 
 /// The most frequent values, and the others together.
 fn named(distribution: &Distribution, filter: impl Fn(String) -> DeviceFilter) -> Vec<Part> {
-    let told: Vec<_> = distribution.shares.iter().filter_map(|share| Some((share.value.clone()?, share.devices))).collect();
+    let reported: Vec<_> = distribution.shares.iter().filter_map(|share| Some((share.value.clone()?, share.devices))).collect();
     // One more name takes no more room than "others".
-    let shown = if told.len() <= NAMED_MAX + 1 { told.len() } else { NAMED_MAX };
-    let rest = distribution.other + told[shown..].iter().map(|(_, count)| count).sum::<u64>();
-    let mut parts: Vec<Part> =
-        told.into_iter().take(shown).map(|(name, count)| Part { to: list(filter(name.clone())), name, count, tone: "accent" }).collect();
+    let shown = if reported.len() <= NAMED_MAX + 1 { reported.len() } else { NAMED_MAX };
+    let rest = distribution.other + reported[shown..].iter().map(|(_, count)| count).sum::<u64>();
+    let mut parts: Vec<Part> = reported
+        .into_iter()
+        .take(shown)
+        .map(|(name, count)| Part { to: list(filter(name.clone())), name, count, tone: "accent" })
+        .collect();
     if rest > 0 {
         parts.push(Part { name: "Others".into(), count: rest, tone: "idle", to: None });
     }

@@ -5,7 +5,7 @@ use domain::access::Permission;
 use domain::enrollment::TokenQuery;
 
 use super::register_command;
-use crate::components::{Curl, Glyph, Go, icon};
+use crate::components::{Curl, Glyph, RouteLink, icon};
 use crate::context::use_session;
 use crate::route::Route;
 use crate::sampling::{CALM, ticks};
@@ -97,7 +97,7 @@ pub(super) fn FirstSteps(enrolled: bool, reported: bool, ondone: EventHandler<()
                 Step { number: 1, current, title: "Create an enrollment token",
                     p { "A token enrolls exactly one device. It can preset the device's alias, tags and groups." }
                     if makes {
-                        Go { to: Route::Enrollment { query: EnrollmentUrl::default() }, class: "button primary", "Create an enrollment token" }
+                        RouteLink { to: Route::Enrollment { query: EnrollmentUrl::default() }, class: "button primary", "Create an enrollment token" }
                     } else {
                         p { class: "muted", "Operators and admins can create tokens." }
                     }
@@ -109,7 +109,7 @@ pub(super) fn FirstSteps(enrolled: bool, reported: bool, ondone: EventHandler<()
                 Step { number: 3, current, title: "See the device online",
                     p { "After its first heartbeat the device appears here and on the Devices page." }
                     if enrolled {
-                        Go { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Go to the devices" }
+                        RouteLink { to: Route::Devices { query: DevicesUrl::default() }, class: "button", "Go to the devices" }
                     }
                 }
             }

@@ -12,13 +12,14 @@ use crate::components::chart::{LineChart, Sample, Scale, Series, Unit, Window};
 use crate::polling::use_polling;
 
 /// A sample is taken every five minutes; a new one is seen soon after.
-const REREAD: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 const HOURS: i64 = 24;
 
 #[component]
 pub(super) fn OnlineHistory() -> Element {
-    let samples =
-        use_polling((), REREAD, |system, principal, ()| async move { Ok((system.history.fleet(&principal, HOURS).await?, clock::now())) });
+    let samples = use_polling((), POLL_INTERVAL, |system, principal, ()| async move {
+        Ok((system.history.fleet(&principal, HOURS).await?, clock::now()))
+    });
     let reading = samples.read();
     rsx! {
         section { class: "card", aria_labelledby: "online-title",

@@ -86,7 +86,7 @@ fn connectivity_hints(online: u64, offline: u64, never_seen: u64) -> [Option<Str
     std::array::from_fn(|_| hints.next().flatten())
 }
 
-/// What takes a look over the whole fleet, or over its past.
+/// Figures that need the whole fleet, or its history.
 #[component]
 fn Fleet() -> Element {
     let session = use_session();

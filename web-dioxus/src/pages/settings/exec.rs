@@ -14,11 +14,11 @@ use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 
-/// What the page asks about.
+/// The dialog that is open.
 #[derive(Clone, PartialEq)]
-enum Asked {
+enum OpenDialog {
     Add,
     Change(ExecCommand),
     Remove(String),
@@ -31,19 +31,19 @@ fn argv(text: &str) -> Vec<String> {
 
 #[component]
 pub(super) fn ExecCommands() -> Element {
-    let mut asked = use_signal(|| None::<Asked>);
-    let list = use_polling((), REREAD, |system, principal, ()| async move { system.commands.exec_commands(&principal).await });
+    let mut dialog = use_signal(|| None::<OpenDialog>);
+    let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.commands.exec_commands(&principal).await });
     let reading = list.read();
     let now = clock::now();
     let done = move |()| {
-        asked.set(None);
+        dialog.set(None);
         list.again();
     };
     rsx! {
         section { class: "card", aria_labelledby: "exec-title",
             div { class: "card-head",
                 h2 { id: "exec-title", "Allowed commands" }
-                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-exec", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Allow a command" }
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-exec", onclick: move |_| dialog.set(Some(OpenDialog::Add)), {icon(Glyph::Plus)} "Allow a command" }
             }
             p { class: "muted card-lead", "Programs with fixed arguments that the action “Run command” can run on devices, without a shell. Admins select them by name." }
             if let Some(problem) = &reading.problem {
@@ -56,7 +56,7 @@ pub(super) fn ExecCommands() -> Element {
                 Some(rows) => rsx! {
                     ul { class: "rows",
                         for row in rows.iter() {
-                            Row { key: "{row.command.name}", row: row.clone(), now, onask: move |what| asked.set(Some(what)) }
+                            Row { key: "{row.command.name}", row: row.clone(), now, onopen: move |what| dialog.set(Some(what)) }
                         }
                     }
                 },
@@ -64,17 +64,17 @@ pub(super) fn ExecCommands() -> Element {
                 None => rsx! {},
             }
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Add) => rsx! { Allow { known: None, ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Change(command)) => rsx! { Allow { known: Some(command), ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Remove(name)) => rsx! { Remove { name, onclose: done } },
+            Some(OpenDialog::Add) => rsx! { Allow { known: None, ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Change(command)) => rsx! { Allow { known: Some(command), ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Remove(name)) => rsx! { Remove { name, onclose: done } },
         }
     }
 }
 
 #[component]
-fn Row(row: AllowedExecCommand, now: Timestamp, onask: EventHandler<Asked>) -> Element {
+fn Row(row: AllowedExecCommand, now: Timestamp, onopen: EventHandler<OpenDialog>) -> Element {
     let command = row.command.clone();
     let (changed, removed) = (command.clone(), command.name.clone());
     rsx! {
@@ -89,8 +89,8 @@ fn Row(row: AllowedExecCommand, now: Timestamp, onask: EventHandler<Asked>) -> E
                 div { class: "row-meta", span { "by " strong { "{row.updated_by}" } ", " {time_ago(row.updated_at, &format::relative(now, row.updated_at))} } }
             }
             div { class: "row-actions",
-                button { class: "button small", r#type: "button", aria_haspopup: "dialog", aria_label: "Change {command.name}", "data-testid": "change-exec", onclick: move |_| onask.call(Asked::Change(changed.clone())), "Change" }
-                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", aria_label: "Remove {command.name}", "data-testid": "remove-exec", onclick: move |_| onask.call(Asked::Remove(removed.clone())), "Remove" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", aria_label: "Change {command.name}", "data-testid": "change-exec", onclick: move |_| onopen.call(OpenDialog::Change(changed.clone())), "Change" }
+                button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", aria_label: "Remove {command.name}", "data-testid": "remove-exec", onclick: move |_| onopen.call(OpenDialog::Remove(removed.clone())), "Remove" }
             }
         }
     }
@@ -151,7 +151,7 @@ fn Remove(name: String, onclose: EventHandler<()>) -> Element {
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
     let called = name.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -167,7 +167,7 @@ fn Remove(name: String, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Remove {name}?", action: "Remove", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Remove {name}?", action: "Remove", busy: busy(), onconfirm, onclose,
             p { "The command can no longer be sent. Commands that were already sent are not canceled." }
         }
     }

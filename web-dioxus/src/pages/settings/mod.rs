@@ -10,7 +10,7 @@ mod users;
 use dioxus::prelude::*;
 use domain::access::{Permission, Principal};
 
-use crate::components::{EmptyState, Glyph, Go, PageHeader};
+use crate::components::{EmptyState, Glyph, PageHeader, RouteLink};
 use crate::context::use_session;
 use crate::navigation::use_title;
 use crate::pages::NotFound;
@@ -52,11 +52,11 @@ pub(crate) fn Settings(section: String) -> Element {
     };
     let session = use_session();
     rsx! {
-        Titled { key: "{section.as_str()}", section }
+        SectionTitle { key: "{section.as_str()}", section }
         PageHeader { title: "Settings" }
         nav { class: "tabs settings-tabs", aria_label: "Settings",
             for other in Section::ALL.into_iter().filter(|section| section.open_to(&session.principal)) {
-                Go { key: "{other.as_str()}", to: Route::settings(other), current: other == section, "{other.title()}" }
+                RouteLink { key: "{other.as_str()}", to: Route::settings(other), current: other == section, "{other.title()}" }
             }
         }
         if section.open_to(&session.principal) {
@@ -71,7 +71,7 @@ pub(crate) fn Settings(section: String) -> Element {
         } else {
             section { class: "card",
                 EmptyState { glyph: Glyph::Key, title: "Only for admins", text: "Your role does not allow this. Ask an admin of this server.",
-                    Go { to: Route::settings(Section::Profile), class: "button", "Go to your profile" }
+                    RouteLink { to: Route::settings(Section::Profile), class: "button", "Go to your profile" }
                 }
             }
         }
@@ -79,7 +79,7 @@ pub(crate) fn Settings(section: String) -> Element {
 }
 
 #[component]
-fn Titled(section: Section) -> Element {
+fn SectionTitle(section: Section) -> Element {
     use_title(section.title());
     rsx! {}
 }

@@ -13,9 +13,9 @@ use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 
 /// The account changes rarely.
-const REREAD: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a role means, for those who have it.
+/// Description of a role, for those who have it.
 pub(super) fn role_text(role: Role) -> &'static str {
     match role {
         Role::Admin => "Full access, including accounts and the cluster",
@@ -26,7 +26,7 @@ pub(super) fn role_text(role: Role) -> &'static str {
 
 #[component]
 pub(super) fn Profile() -> Element {
-    let account = use_polling((), REREAD, |system, principal, ()| async move { system.accounts.own_account(&principal).await });
+    let account = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.accounts.own_account(&principal).await });
     let reading = account.read();
     rsx! {
         section { class: "card", aria_labelledby: "account-title",

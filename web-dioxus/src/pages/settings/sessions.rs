@@ -15,12 +15,12 @@ use crate::polling::{Polling, use_polling};
 use crate::toasts::use_toasts;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A browser and its system, as people call them: "Firefox on Windows".
 pub(super) fn client_name(user_agent: Option<&str>) -> String {
-    let Some(told) = user_agent else { return "Unknown client".into() };
-    let find = |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| told.contains(mark)).map(|(_, name)| *name);
+    let Some(reported) = user_agent else { return "Unknown client".into() };
+    let find = |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| reported.contains(mark)).map(|(_, name)| *name);
     // Every browser claims to be those after it in this list.
     let browser = find(&[
         ("Edg/", "Edge"),
@@ -43,12 +43,13 @@ pub(super) fn client_name(user_agent: Option<&str>) -> String {
     match (browser, system) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
         (Some(name), None) | (None, Some(name)) => name.to_owned(),
-        (None, None) => told.split_whitespace().next().unwrap_or("Unknown client").to_owned(),
+        (None, None) => reported.split_whitespace().next().unwrap_or("Unknown client").to_owned(),
     }
 }
 
+/// Sessions to end.
 #[derive(Clone, PartialEq)]
-enum Asked {
+enum EndTarget {
     One(SessionId),
     Others,
 }
@@ -60,8 +61,8 @@ pub(super) fn Sessions() -> Element {
         Principal::User { session_id, .. } => Some(*session_id),
         _ => None,
     };
-    let list = use_polling((), REREAD, |system, principal, ()| async move { system.accounts.own_sign_ins(&principal).await });
-    let mut asked = use_signal(|| None::<Asked>);
+    let list = use_polling((), POLL_INTERVAL, |system, principal, ()| async move { system.accounts.own_sign_ins(&principal).await });
+    let mut ending = use_signal(|| None::<EndTarget>);
     let reading = list.read();
     let others = reading.value.as_ref().map_or(0, |list| list.iter().filter(|sign_in| Some(sign_in.id) != own).count());
     rsx! {
@@ -69,7 +70,7 @@ pub(super) fn Sessions() -> Element {
             div { class: "card-head",
                 h2 { id: "sessions-title", "Your sessions" }
                 if others > 0 {
-                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "end-others", onclick: move |_| asked.set(Some(Asked::Others)),
+                    button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "end-others", onclick: move |_| ending.set(Some(EndTarget::Others)),
                         "End all others"
                     }
                 }
@@ -79,13 +80,13 @@ pub(super) fn Sessions() -> Element {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
             }
             match &reading.value {
-                Some(sign_ins) => rsx! { SignInList { sign_ins: sign_ins.clone(), own, onend: move |id| asked.set(Some(Asked::One(id))) } },
+                Some(sign_ins) => rsx! { SignInList { sign_ins: sign_ins.clone(), own, onend: move |id| ending.set(Some(EndTarget::One(id))) } },
                 None if reading.problem.is_none() => rsx! { Skeleton {} },
                 None => rsx! {},
             }
         }
-        if let Some(what) = asked() {
-            End { what, list, onclose: move |()| asked.set(None) }
+        if let Some(target) = ending() {
+            End { target, list, onclose: move |()| ending.set(None) }
         }
     }
 }
@@ -131,23 +132,23 @@ fn EndButton(id: SessionId, name: String, onend: EventHandler<SessionId>) -> Ele
 }
 
 #[component]
-fn End(what: Asked, list: Polling<Vec<SignIn>>, onclose: EventHandler<()>) -> Element {
+fn End(target: EndTarget, list: Polling<Vec<SignIn>>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
-    let asked = what.clone();
-    let confirmed = use_callback(move |()| {
+    let others = target == EndTarget::Others;
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
         busy.set(true);
-        let (session, asked) = (session.clone(), asked.clone());
+        let (session, chosen) = (session.clone(), target.clone());
         spawn(async move {
             let outcome = session
                 .call(move |system, principal| async move {
-                    match asked {
-                        Asked::One(id) => system.accounts.end_own_sign_in(&principal, id).await.map(|()| 1),
-                        Asked::Others => system.accounts.end_other_sign_ins(&principal).await,
+                    match chosen {
+                        EndTarget::One(id) => system.accounts.end_own_sign_in(&principal, id).await.map(|()| 1),
+                        EndTarget::Others => system.accounts.end_other_sign_ins(&principal).await,
                     }
                 })
                 .await;
@@ -159,9 +160,9 @@ fn End(what: Asked, list: Polling<Vec<SignIn>>, onclose: EventHandler<()>) -> El
             onclose.call(());
         });
     });
-    let title = if what == Asked::Others { "End all your other sessions?" } else { "End this session?" };
+    let title = if others { "End all your other sessions?" } else { "End this session?" };
     rsx! {
-        Confirm { title, action: "End", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title, action: "End", busy: busy(), onconfirm, onclose,
             p { "The browser has to sign in again." }
         }
     }

@@ -19,14 +19,14 @@ use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// Tokens on the page at first, and more each time.
 const PAGE: i64 = 50;
 /// Lives to choose from; the empty one is the server's own choice.
 const LIVES: [(&str, &str); 6] =
     [("", "Default"), ("86400", "1 day"), ("604800", "7 days"), ("2592000", "30 days"), ("7776000", "90 days"), ("31536000", "1 year")];
 
-/// What a permission lets a script do.
+/// Description of a permission.
 fn scope_text(permission: Permission) -> &'static str {
     match permission {
         Permission::ViewDevices => "View devices, their state and history",
@@ -85,7 +85,7 @@ pub(super) fn Tokens() -> Element {
     let mut creating = use_signal(|| false);
     let mut made = use_signal(|| None::<CreatedToken>);
     let mut revoking = use_signal(|| None::<ApiToken>);
-    let list = use_polling(wanted(), REREAD, move |system, principal, wanted| async move {
+    let list = use_polling(wanted(), POLL_INTERVAL, move |system, principal, wanted| async move {
         let owner = if everybody { ApiTokenOwner::All } else { ApiTokenOwner::Own };
         let page = system.api_tokens.tokens(&principal, owner, None, wanted).await?;
         Ok((page.tokens, page.next.is_some()))
@@ -96,7 +96,7 @@ pub(super) fn Tokens() -> Element {
     rsx! {
         KeptSecret { name: "api-token", secret: made().map(|token| token.to_lines()), onrestore: move |lines: String| made.set(CreatedToken::from_lines(&lines)) }
         if let Some(CreatedToken(token)) = made() {
-            MadeCard { secret: token.1.expose_secret().to_owned(), name: token.0.clone(), origin: session.origin.clone(), onclose: move |()| made.set(None) }
+            NewTokenCard { secret: token.1.expose_secret().to_owned(), name: token.0.clone(), origin: session.origin.clone(), onclose: move |()| made.set(None) }
         }
         section { class: "card", aria_labelledby: "api-tokens-title",
             div { class: "card-head",
@@ -150,7 +150,7 @@ pub(super) fn Tokens() -> Element {
 
 /// The secret, this once.
 #[component]
-fn MadeCard(secret: String, name: String, origin: String, onclose: EventHandler<()>) -> Element {
+fn NewTokenCard(secret: String, name: String, origin: String, onclose: EventHandler<()>) -> Element {
     let authorization = format::shell_word(&format!("Authorization: Bearer {secret}"));
     let command = format!("curl -sS {} \\\n  -H {authorization}", format::shell_word(&format!("{origin}/v1/devices")));
     rsx! {
@@ -273,7 +273,7 @@ fn Revoke(id: ApiTokenId, name: String, onclose: EventHandler<()>) -> Element {
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
     let called = name.clone();
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -288,7 +288,7 @@ fn Revoke(id: ApiTokenId, name: String, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Revoke the token “{name}”?", action: "Revoke token", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Revoke the token “{name}”?", action: "Revoke token", busy: busy(), onconfirm, onclose,
             p { "Requests with this token, and with tokens created with it, are rejected from now on. This cannot be undone." }
         }
     }

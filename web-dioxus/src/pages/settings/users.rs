@@ -19,13 +19,13 @@ use crate::polling::use_polling;
 use crate::toasts::use_toasts;
 
 /// How often the list is read again.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// Accounts on the page at first, and more each time.
 const PAGE: i64 = 100;
 
-/// What the page asks about.
+/// The dialog that is open.
 #[derive(Clone, PartialEq)]
-enum Asked {
+enum OpenDialog {
     Add,
     Role(Account),
     Disable(Account),
@@ -71,9 +71,9 @@ fn NewPassword(password: MadePassword, onclose: EventHandler<()>) -> Element {
 pub(super) fn Users() -> Element {
     let session = use_session();
     let mut wanted = use_signal(|| PAGE);
-    let mut asked = use_signal(|| None::<Asked>);
+    let mut dialog = use_signal(|| None::<OpenDialog>);
     let mut made = use_signal(|| None::<MadePassword>);
-    let list = use_polling(wanted(), REREAD, |system, principal, wanted| async move {
+    let list = use_polling(wanted(), POLL_INTERVAL, |system, principal, wanted| async move {
         let page = system.accounts.accounts(&principal, None, wanted).await?;
         Ok((page.accounts, page.next.is_some()))
     });
@@ -81,14 +81,14 @@ pub(super) fn Users() -> Element {
     let reading = list.read();
     let now = clock::now();
     let done = move |()| {
-        asked.set(None);
+        dialog.set(None);
         list.again();
     };
     rsx! {
         section { class: "card", aria_labelledby: "users-title",
             div { class: "card-head",
                 h2 { id: "users-title", "Users" }
-                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-user", onclick: move |_| asked.set(Some(Asked::Add)), {icon(Glyph::Plus)} "Add user" }
+                button { class: "button primary", r#type: "button", aria_haspopup: "dialog", "data-testid": "add-user", onclick: move |_| dialog.set(Some(OpenDialog::Add)), {icon(Glyph::Plus)} "Add user" }
             }
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| list.again() }
@@ -97,7 +97,7 @@ pub(super) fn Users() -> Element {
                 Some((accounts, more)) => rsx! {
                     ul { class: "rows",
                         for account in accounts.iter() {
-                            UserRow { key: "{account.id}", account: account.clone(), own: Some(account.id) == own, seen: account.last_seen_at.map(|at| format::relative(now, at)), onask: move |what| asked.set(Some(what)) }
+                            UserRow { key: "{account.id}", account: account.clone(), own: Some(account.id) == own, seen: account.last_seen_at.map(|at| format::relative(now, at)), onopen: move |what| dialog.set(Some(what)) }
                         }
                     }
                     if *more && wanted() < PAGE_MAX {
@@ -115,29 +115,29 @@ pub(super) fn Users() -> Element {
         if let Some(password) = made() {
             NewPassword { password, onclose: move |()| made.set(None) }
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Add) => rsx! { Add { ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Role(account)) => rsx! { ChangeRole { account, ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Disable(account)) => rsx! { SetDisabled { account, disabled: true, ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Enable(account)) => rsx! { SetDisabled { account, disabled: false, ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Reset(account)) => rsx! { Reset { account, onmade: move |password| {
-                asked.set(None);
+            Some(OpenDialog::Add) => rsx! { Add { ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Role(account)) => rsx! { ChangeRole { account, ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Disable(account)) => rsx! { SetDisabled { account, disabled: true, ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Enable(account)) => rsx! { SetDisabled { account, disabled: false, ondone: done, onclose: move |()| dialog.set(None) } },
+                Some(OpenDialog::Reset(account)) => rsx! { Reset { account, onmade: move |password| {
+                dialog.set(None);
                 made.set(Some(password));
                 list.again();
-            }, ondone: done, onclose: move |()| asked.set(None) } },
-            Some(Asked::Sessions(account)) => rsx! { TheirSessions { account, ondone: done, onclose: move |()| asked.set(None) } },
-        }
+            }, ondone: done, onclose: move |()| dialog.set(None) } },
+            Some(OpenDialog::Sessions(account)) => rsx! { UserSessions { account, ondone: done, onclose: move |()| dialog.set(None) } },
+            }
     }
 }
 
 #[component]
-fn UserRow(account: Account, own: bool, seen: Option<String>, onask: EventHandler<Asked>) -> Element {
+fn UserRow(account: Account, own: bool, seen: Option<String>, onopen: EventHandler<OpenDialog>) -> Element {
     let disabled = account.disabled_at.is_some();
     let initial = account.username.chars().next().unwrap_or('?').to_uppercase().to_string();
-    let ask = move |what: fn(Account) -> Asked, account: &Account| {
+    let open = move |what: fn(Account) -> OpenDialog, account: &Account| {
         let account = account.clone();
-        move |_| onask.call(what(account.clone()))
+        move |_| onopen.call(what(account.clone()))
     };
     rsx! {
         li { class: if disabled { "row-item off" } else { "row-item" }, "data-testid": "user-row", "data-user": "{account.username}",
@@ -158,13 +158,13 @@ fn UserRow(account: Account, own: bool, seen: Option<String>, onask: EventHandle
                 }
             }
             div { class: "row-actions", role: "group", aria_label: "Actions for {account.username}",
-                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-role", onclick: ask(Asked::Role, &account), "Role" }
-                button { class: "button small", r#type: "button", aria_haspopup: "dialog", onclick: ask(Asked::Sessions, &account), "Sessions" }
-                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "reset-password", onclick: ask(Asked::Reset, &account), "Reset password" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "change-role", onclick: open(OpenDialog::Role, &account), "Role" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", onclick: open(OpenDialog::Sessions, &account), "Sessions" }
+                button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "reset-password", onclick: open(OpenDialog::Reset, &account), "Reset password" }
                 if disabled {
-                    button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "enable-user", onclick: ask(Asked::Enable, &account), "Enable" }
+                    button { class: "button small", r#type: "button", aria_haspopup: "dialog", "data-testid": "enable-user", onclick: open(OpenDialog::Enable, &account), "Enable" }
                 } else {
-                    button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "disable-user", onclick: ask(Asked::Disable, &account), "Disable" }
+                    button { class: "button small danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "disable-user", onclick: open(OpenDialog::Disable, &account), "Disable" }
                 }
             }
         }
@@ -260,7 +260,7 @@ fn SetDisabled(account: Account, disabled: bool, ondone: EventHandler<()>, onclo
     let toasts = use_toasts();
     let mut busy = use_signal(|| false);
     let id = account.id;
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -282,7 +282,7 @@ fn SetDisabled(account: Account, disabled: bool, ondone: EventHandler<()>, onclo
     });
     let (title, action) = if disabled { ("Disable", "Disable") } else { ("Enable", "Enable") };
     rsx! {
-        Confirm { title: "{title} {account.username}?", action, mild: !disabled, busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "{title} {account.username}?", action, mild: !disabled, busy: busy(), onconfirm, onclose,
             if disabled {
                 p { "The user's sessions end immediately, and the API tokens are permanently revoked. The account can be enabled again." }
             } else {
@@ -327,11 +327,12 @@ fn Reset(account: Account, onmade: EventHandler<MadePassword>, ondone: EventHand
 }
 
 #[component]
-fn TheirSessions(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
+fn UserSessions(account: Account, ondone: EventHandler<()>, onclose: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
     let id = account.id;
-    let list = use_polling(id, REREAD, |system, principal, id: UserId| async move { system.accounts.sign_ins(&principal, id).await });
+    let list =
+        use_polling(id, POLL_INTERVAL, |system, principal, id: UserId| async move { system.accounts.sign_ins(&principal, id).await });
     let reading = list.read();
     let of_page = session.clone();
     let end = use_callback(move |one| {

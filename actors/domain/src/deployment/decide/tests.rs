@@ -48,7 +48,7 @@ struct Table {
 
 impl Table {
     fn new(devices: usize) -> Self {
-        let options = Options { rate_per_minute: 0, concurrency: 100, canary: None, ..Options::careful(devices) };
+        let options = Options { rate_per_minute: 0, concurrency: 100, canary: None, ..Options::conservative(devices) };
         let tasks = (0..devices).map(|n| Task::new(device(n), false)).collect();
         Self { options, run: Run { phase: Phase::Rollout, ..run() }, tasks, blocked: None, now: at(100) }
     }
@@ -229,7 +229,7 @@ impl Fleet {
                         prop_assert!(self.run.state == DeploymentState::Running && self.blocked.is_none(), "let through a closed gate");
                         prop_assert!(self.options.window.as_ref().is_none_or(|window| window.is_open(self.now)));
                     }
-                    self.told(n, update);
+                    self.reported(n, update);
                 }
             }
         }
@@ -260,7 +260,7 @@ impl Fleet {
         }
     }
 
-    fn told(&mut self, n: usize, update: TaskUpdate) {
+    fn reported(&mut self, n: usize, update: TaskUpdate) {
         let task = &mut self.tasks[n];
         (task.state, task.reason, task.stage, task.error) = (update.state, update.reason, update.stage, update.error);
         (task.not_before, task.reported_at) = (update.not_before, Some(self.now));
@@ -370,7 +370,7 @@ proptest! {
             retries: Retries { max: retries, backoff_s: 5 },
             window: window.then(|| MaintenanceWindow::parse("13:04", "13:08", "UTC").unwrap()),
             failure_pause: FailurePause { threshold_pct: 50, min_count: 3 },
-            ..Options::careful(devices)
+            ..Options::conservative(devices)
         }.checked(devices, false).unwrap();
         // 2026-11-18T13:06:40Z: the window is open and closes on the way.
         let now = chrono::DateTime::from_timestamp(1_795_007_200, 0).unwrap();
@@ -396,8 +396,8 @@ proptest! {
     #[test]
     fn a_healthy_fleet_is_served_to_the_end(devices in 1_usize..60, canary in 1_u32..6, concurrency in 1_u32..10) {
         let size = canary.min(devices as u32);
-        let canary = CanaryOptions { size, min_count: size, ..CanaryOptions::careful(devices) };
-        let options = Options { canary: Some(canary), rate_per_minute: 0, concurrency, ..Options::careful(devices) };
+        let canary = CanaryOptions { size, min_count: size, ..CanaryOptions::conservative(devices) };
+        let options = Options { canary: Some(canary), rate_per_minute: 0, concurrency, ..Options::conservative(devices) };
         let tasks = (0..devices).map(|n| Task::new(device(n), n < size as usize)).collect();
         let mut fleet = Fleet { run: run(), options, tasks, snapshot: vec![fit(at(0)); devices], starts: Vec::new(), blocked: None, now: at(0), running_since: None, taken_back: vec![0; devices] };
         for _ in 0..200 {
@@ -407,7 +407,7 @@ proptest! {
                     let Ok(super::super::ReportEffect::Changed(update)) = apply_report(&fleet.options, &fleet.run, None, &fleet.tasks[n], TaskStatus::Succeeded, None, fleet.now) else {
                         return Err(TestCaseError::fail("a device's word was refused"));
                     };
-                    fleet.told(n, update);
+                    fleet.reported(n, update);
                 }
             }
             fleet.decide()?;

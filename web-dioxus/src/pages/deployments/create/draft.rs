@@ -36,12 +36,12 @@ pub(super) struct Draft(BTreeMap<&'static str, String>);
 
 impl Draft {
     /// Conservative defaults; those that depend on the number of devices stay empty.
-    pub(super) fn careful() -> Self {
+    pub(super) fn conservative() -> Self {
         let defaults = option_specs().filter_map(|spec| Some((spec.param.field, typed(spec.default_value()?))));
         let mut draft = Self(defaults.collect());
         draft.set(field::TARGET, String::new());
         draft.set(field::CONFLICT, ConflictRule::Wait.as_str().to_owned());
-        draft.set(field::CANARY, typed(ParamValue::Flag(Options::careful(DEVICES_UNKNOWN).canary.is_some())));
+        draft.set(field::CANARY, typed(ParamValue::Flag(Options::conservative(DEVICES_UNKNOWN).canary.is_some())));
         draft
     }
 
@@ -145,7 +145,7 @@ mod tests {
     const CANARY_MIN: &str = "options.canary.min_count";
 
     fn problems(devices: usize, fleet: bool, fields: &[(&'static str, &str)]) -> Vec<String> {
-        let mut draft = Draft::careful();
+        let mut draft = Draft::conservative();
         for (name, value) in fields {
             draft.set(name, (*value).to_owned());
         }
@@ -155,9 +155,9 @@ mod tests {
     #[test]
     fn what_is_prefilled_is_careful_for_any_number_of_devices() {
         for devices in [1, 19, 20, 500, 10_000] {
-            let (request, problems) = Draft::careful().options(Some(devices), true);
+            let (request, problems) = Draft::conservative().options(Some(devices), true);
             assert_eq!(problems, Problems::new());
-            assert_eq!(request.over(devices, true), Ok(Options::careful(devices)));
+            assert_eq!(request.over(devices, true), Ok(Options::conservative(devices)));
         }
     }
 

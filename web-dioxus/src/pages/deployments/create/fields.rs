@@ -130,7 +130,7 @@ fn OptionLine(form: Form, param: ParamSpec) -> Element {
 
 #[component]
 fn CanaryFields(form: Form, devices: Option<usize>) -> Element {
-    let careful = devices.filter(|count| *count > 0).map(|count| CanaryOptions::careful(count).size);
+    let conservative = devices.filter(|count| *count > 0).map(|count| CanaryOptions::conservative(count).size);
     rsx! {
         fieldset { class: "card option-group",
             legend { {OptionGroup::Canary.title()} }
@@ -138,7 +138,7 @@ fn CanaryFields(form: Form, devices: Option<usize>) -> Element {
             if form.on(field::CANARY) {
                 div { class: "form-grid",
                     for param in parts("canary.") {
-                        match careful.filter(|_| param.field == field::CANARY_SIZE) {
+                        match conservative.filter(|_| param.field == field::CANARY_SIZE) {
                             Some(size) => rsx! { Line { form, name: param.field, label: param.label, hint: "empty: {size} for this target (5 %, at most 5)", placeholder: size.to_string() } },
                             None => rsx! { OptionLine { form, param } },
                         }

@@ -19,7 +19,7 @@ use services::{DEPLOYMENT_NAME_MAX_CHARS, DeploymentPlan, DeploymentRequest};
 use super::NotAllowed;
 use crate::components::deployment_widgets::devices as devices_text;
 use crate::components::form::Field;
-use crate::components::{Confirm, EmptyState, Glyph, Go, PageHeader, Problem, Skeleton, icon};
+use crate::components::{Confirm, EmptyState, Glyph, PageHeader, Problem, RouteLink, Skeleton, icon};
 use crate::context::{explain, use_session};
 use crate::deployments_url::{ApksUrl, DeploymentsUrl, NewDeploymentUrl};
 use crate::field_labels::{field_name, labeled};
@@ -36,7 +36,7 @@ use plan::Plan;
 use target::{Kind, scope};
 
 /// Poll interval of the choices.
-const REREAD: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// APKs to choose from.
 const APKS_MAX: i64 = 200;
 
@@ -57,7 +57,7 @@ pub(crate) fn NewDeployment(query: NewDeploymentUrl) -> Element {
     }
     // Keyed, so that another choice begins anew.
     rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Deployments { query: DeploymentsUrl::default() }, "Deployments" } span { aria_hidden: "true", "/" } span { "New" } }
+        nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: Route::Deployments { query: DeploymentsUrl::default() }, "Deployments" } span { aria_hidden: "true", "/" } span { "New" } }
         PageHeader { title: "New deployment", lead: "Installs an app version on devices: on a canary first, then on the rest." }
         for (key, query) in [(query.to_string(), query)] {
             Choices { key: "{key}", query }
@@ -69,7 +69,7 @@ pub(crate) fn NewDeployment(query: NewDeploymentUrl) -> Element {
 #[component]
 fn Choices(query: NewDeploymentUrl) -> Element {
     let wanted = query.apk;
-    let lists = use_polling(wanted, REREAD, |system, principal, wanted: Option<ApkId>| async move {
+    let lists = use_polling(wanted, POLL_INTERVAL, |system, principal, wanted: Option<ApkId>| async move {
         let (mut apks, _) = system.apks.apks(&principal, None, None, Some(APKS_MAX)).await?;
         if let Some(wanted) = wanted.filter(|wanted| !apks.iter().any(|apk| apk.id == *wanted)) {
             match system.apks.apk(&principal, wanted).await {
@@ -86,7 +86,7 @@ fn Choices(query: NewDeploymentUrl) -> Element {
         (Some((apks, _)), _) if apks.is_empty() => rsx! {
             section { class: "card",
                 EmptyState { glyph: Glyph::Package, title: "No app to deploy yet", text: "Upload the APK of an app first.",
-                    Go { to: Route::Apks { query: ApksUrl::default() }, class: "button primary", "Go to the apps" }
+                    RouteLink { to: Route::Apks { query: ApksUrl::default() }, class: "button primary", "Go to the apps" }
                 }
             }
         },
@@ -103,7 +103,7 @@ fn Compose(query: NewDeploymentUrl, apks: Vec<Apk>, filters: Vec<SavedFilter>) -
     let chosen = use_hook(|| query.devices.clone());
     let first = query.apk.filter(|id| apks.iter().any(|apk| apk.id == *id));
     let draft = use_signal(|| {
-        let mut draft = Draft::careful();
+        let mut draft = Draft::conservative();
         draft.set(field::APK, first.map(|id| id.to_string()).unwrap_or_default());
         let kind = if query.devices.is_empty() { "" } else { Kind::Chosen.as_str() };
         draft.set(field::TARGET, kind.to_owned());
@@ -304,7 +304,7 @@ fn TargetSection(form: Form, chosen: Selection, filters: Vec<SavedFilter>, devic
             }
             match kind {
                 Some(Kind::Chosen) => rsx! {
-                    Go { to: Route::Devices { query: DevicesUrl { selected: chosen.clone(), ..DevicesUrl::default() } }, class: "button small", testid: "choose-devices", {icon(Glyph::Device)} "Select in the table" }
+                    RouteLink { to: Route::Devices { query: DevicesUrl { selected: chosen.clone(), ..DevicesUrl::default() } }, class: "button small", testid: "choose-devices", {icon(Glyph::Device)} "Select in the table" }
                 },
                 Some(Kind::Tags) => rsx! { Line { form, name: field::TAGS, label: "Tags", placeholder: "till, ground-floor", hint: "separated by commas", number: false } },
                 Some(Kind::Groups) => rsx! { Line { form, name: field::GROUPS, label: "Groups", placeholder: "berlin, hamburg", hint: "separated by commas", number: false } },
@@ -342,7 +342,7 @@ fn Start(planned: Planned, onclose: EventHandler<()>) -> Element {
     let (plan, request) = (planned.plan.clone(), planned.request.clone());
     let (count, first) = (plan::wanted(&plan), plan::canary(&plan));
     let what = format!("{} {}", title(&plan.apk), plan.apk.version_name);
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -363,7 +363,7 @@ fn Start(planned: Planned, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Deploy {what} to {devices_text(count)}?", action: if busy() { "Starting…" } else { "Deploy" }, busy: busy(), mild: true, onconfirm: confirmed, onclose,
+        Confirm { title: "Deploy {what} to {devices_text(count)}?", action: if busy() { "Starting…" } else { "Deploy" }, busy: busy(), mild: true, onconfirm, onclose,
             match (plan.options.canary, first) {
                 (Some(canary), 1..) => rsx! { p { "Starts with a canary of {devices_text(first)}. The rollout continues once at least {canary.success_threshold_pct} % of them succeeded; otherwise the deployment pauses." } },
                 _ => rsx! { p { "No canary: the rollout starts on all devices." } },

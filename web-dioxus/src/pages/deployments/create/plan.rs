@@ -6,7 +6,7 @@ use dioxus::prelude::*;
 use domain::deployment::{Reason, TaskState};
 use services::{DeploymentPlan, PlannedTask};
 
-use crate::components::Go;
+use crate::components::RouteLink;
 use crate::components::deployment_widgets::{reason_text, task_badge, task_state_text};
 use crate::format;
 use crate::route::Route;
@@ -68,7 +68,7 @@ pub(super) fn Plan(plan: Rc<DeploymentPlan>) -> Element {
                 tbody {
                     for task in plan.tasks.iter().take(SHOWN_MAX) {
                         tr { key: "{task.id}", "data-testid": "plan-device",
-                            td { Go { to: Route::device(task.id), "{task.alias}" } if task.canary { " " span { class: "badge", "canary" } } }
+                            td { RouteLink { to: Route::device(task.id), "{task.alias}" } if task.canary { " " span { class: "badge", "canary" } } }
                             td { {task_badge(task.state)} }
                             td { class: "muted", match task.reason { Some(reason) => rsx! { {reason_text(reason)} }, None => rsx! { "starts immediately" } } }
                         }

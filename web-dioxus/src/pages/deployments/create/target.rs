@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_at_its_field() {
-        let mut draft = Draft::careful();
+        let mut draft = Draft::conservative();
         let at = |draft: &Draft| scope(draft, &Selection::default(), &[]).err().map(|(field, _)| field);
         assert_eq!(at(&draft), Some(field::TARGET));
         for (kind, want) in

@@ -7,16 +7,16 @@ use domain::deployment::{DeploymentState, DeploymentTransition, NoRollback, Phas
 use services::DeploymentDetails;
 
 use crate::components::deployment_widgets::{devices, open, unsigned};
-use crate::components::{Confirm, Glyph, Go, icon};
+use crate::components::{Confirm, Glyph, RouteLink, icon};
 use crate::context::use_session;
 use crate::format;
 use crate::navigation::PendingNavigation;
 use crate::route::Route;
 use crate::toasts::use_toasts;
 
-/// Action with a confirmation.
+/// The dialog that is open.
 #[derive(Clone, Copy, PartialEq)]
-enum Asked {
+enum OpenDialog {
     Cancel,
     RollBack,
 }
@@ -34,7 +34,7 @@ fn version(apk: &Apk) -> String {
 pub(super) fn Controls(details: DeploymentDetails, onchange: EventHandler<()>) -> Element {
     let session = use_session();
     let toasts = use_toasts();
-    let mut asked = use_signal(|| None::<Asked>);
+    let mut dialog = use_signal(|| None::<OpenDialog>);
     let mut busy = use_signal(|| false);
     let row = &details.deployment;
     let id = row.id;
@@ -70,19 +70,19 @@ pub(super) fn Controls(details: DeploymentDetails, onchange: EventHandler<()>) -
             button { class: "button primary", r#type: "button", disabled: busy(), title: "{again}", "data-testid": "resume", onclick: move |_| transition.call((DeploymentTransition::Resume, "Resumed.")), {icon(Glyph::Play)} "Resume" }
         }
         if rollback_target(&details).is_some() {
-            button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: move |_| asked.set(Some(Asked::RollBack)), {icon(Glyph::Restore)} "Roll back" }
+            button { class: "button", r#type: "button", aria_haspopup: "dialog", "data-testid": "roll-back", onclick: move |_| dialog.set(Some(OpenDialog::RollBack)), {icon(Glyph::Restore)} "Roll back" }
         }
         if steers {
-            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-deployment", onclick: move |_| asked.set(Some(Asked::Cancel)), {icon(Glyph::Close)} "Cancel" }
+            button { class: "button danger-quiet", r#type: "button", aria_haspopup: "dialog", "data-testid": "cancel-deployment", onclick: move |_| dialog.set(Some(OpenDialog::Cancel)), {icon(Glyph::Close)} "Cancel" }
         }
-        match asked() {
+        match dialog() {
             None => rsx! {},
-            Some(Asked::Cancel) => rsx! { Cancel { details: details.clone(), onclose: move |()| {
-                asked.set(None);
+            Some(OpenDialog::Cancel) => rsx! { Cancel { details: details.clone(), onclose: move |()| {
+                dialog.set(None);
                 onchange.call(());
             } } },
-            Some(Asked::RollBack) => rsx! { RollBack { details: details.clone(), onclose: move |()| {
-                asked.set(None);
+            Some(OpenDialog::RollBack) => rsx! { RollBack { details: details.clone(), onclose: move |()| {
+                dialog.set(None);
                 onchange.call(());
             } } },
         }
@@ -97,7 +97,7 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     let id = details.deployment.id;
     let installing = unsigned(details.count(TaskState::Installing));
     let left = open(&details).saturating_sub(installing);
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -113,7 +113,7 @@ fn Cancel(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
         });
     });
     rsx! {
-        Confirm { title: "Cancel “{details.deployment.name}”?", action: "Cancel deployment", dismiss: "Keep running", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Cancel “{details.deployment.name}”?", action: "Cancel deployment", dismiss: "Keep running", busy: busy(), onconfirm, onclose,
             p { "Installs that have not started are canceled on {devices(left as usize)}. A canceled deployment cannot be resumed." }
             if installing > 0 {
                 p { "{format::count(installing as usize, \"install in progress is\", \"installs in progress are\")} left to finish." }
@@ -129,7 +129,7 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     let onward = use_context::<PendingNavigation>();
     let mut busy = use_signal(|| false);
     let (id, ends): (DeploymentId, bool) = (details.deployment.id, details.deployment.finished_at.is_none());
-    let confirmed = use_callback(move |()| {
+    let onconfirm = use_callback(move |()| {
         if busy() {
             return;
         }
@@ -149,7 +149,7 @@ fn RollBack(details: DeploymentDetails, onclose: EventHandler<()>) -> Element {
     // It may have gone while the question stood.
     let Some((apk, count)) = rollback_target(&details) else { return rsx! {} };
     rsx! {
-        Confirm { title: "Roll back “{details.deployment.name}”?", action: "Roll back", busy: busy(), onconfirm: confirmed, onclose,
+        Confirm { title: "Roll back “{details.deployment.name}”?", action: "Roll back", busy: busy(), onconfirm, onclose,
             p { "A new deployment installs {apk.package} {version(&apk)} on the {devices(count)} that got {details.deployment.version_name} ({details.deployment.version_code}) from this deployment, with the same options." }
             if ends {
                 p { "This deployment is canceled: no new installs start." }
@@ -167,7 +167,7 @@ pub(super) fn RollbackOfferLine(details: DeploymentDetails) -> Element {
             return rsx! {
                 p { class: "notice", role: "status", "data-testid": "taken-back", {icon(Glyph::Restore)}
                     span { "This deployment is being rolled back." }
-                    Go { to: Route::deployment(*by), class: "button small", "View rollback" }
+                    RouteLink { to: Route::deployment(*by), class: "button small", "View rollback" }
                 }
             };
         }

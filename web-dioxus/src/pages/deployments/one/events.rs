@@ -1,11 +1,11 @@
-//! What happened to a deployment, newest first.
+//! Events of a deployment, newest first.
 
 use dioxus::prelude::*;
 use domain::deployment::DeploymentEvent;
 use domain::{DeploymentId, Timestamp};
 
 use crate::components::deployment_widgets::{event_detail, event_text, poll_interval};
-use crate::components::{Go, Pager, Problem, Skeleton, time_ago};
+use crate::components::{Pager, Problem, RouteLink, Skeleton, time_ago};
 use crate::format;
 use crate::polling::use_paced_polling;
 use crate::route::Route;
@@ -61,7 +61,7 @@ fn EventRow(row: DeploymentEvent, now: Timestamp) -> Element {
             span { class: "event-what",
                 strong { "{event_text(&row.kind)}" }
                 if let Some(device) = row.device_id {
-                    Go { to: Route::device(device), "View device" }
+                    RouteLink { to: Route::device(device), "View device" }
                 }
                 if let Some(by) = &row.by_whom { span { class: "muted", "by {by}" } }
             }

@@ -17,7 +17,7 @@ use crate::components::deployment_widgets::{
     blocked_text, deployment_badge, deployment_bar, devices, installed_text, open, pause_text, poll_interval, problem_texts, target_text,
     task_state_text, unsigned,
 };
-use crate::components::{EmptyState, Glyph, Go, Problem, Skeleton, icon, time_ago};
+use crate::components::{EmptyState, Glyph, Problem, RouteLink, Skeleton, icon, time_ago};
 use crate::context::use_session;
 use crate::deployments_url::{ApksUrl, DeploymentUrl, DeploymentsUrl};
 use crate::format;
@@ -41,17 +41,17 @@ pub(crate) fn Deployment(id: String, query: DeploymentUrl) -> Element {
     match id.parse::<DeploymentId>() {
         // Keyed, so that another deployment gets a page of its own.
         Ok(id) => rsx! { for id in [id] { Live { key: "{id}", id, query } } },
-        Err(_) => rsx! { Gone {} },
+        Err(_) => rsx! { NoSuchDeployment {} },
     }
 }
 
 #[component]
-fn Gone() -> Element {
+fn NoSuchDeployment() -> Element {
     use_title("No such deployment");
     rsx! {
         h1 { class: "visually-hidden", tabindex: "-1", "No such deployment" }
         EmptyState { glyph: Glyph::Search, title: "There is no such deployment", text: "The deployment may have been removed after its retention period, or the address is incomplete.",
-            Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Go to the deployments" }
+            RouteLink { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button primary", "Go to the deployments" }
         }
     }
 }
@@ -73,7 +73,7 @@ fn Live(id: DeploymentId, query: DeploymentUrl) -> Element {
     );
     let reading = one.read();
     match reading.value.as_deref() {
-        Some(None) => rsx! { Gone {} },
+        Some(None) => rsx! { NoSuchDeployment {} },
         Some(Some(details)) => rsx! {
             if let Some(problem) = &reading.problem {
                 Problem { text: problem.clone(), onretry: move |()| one.again() }
@@ -100,7 +100,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
     let unfinished = row.finished_at.is_none();
     let version = format!("{} {} ({})", row.package, row.version_name, row.version_code);
     rsx! {
-        nav { class: "crumbs", aria_label: "Breadcrumb", Go { to: Route::Deployments { query: DeploymentsUrl::default() }, "Deployments" } span { aria_hidden: "true", "/" } span { class: "truncate", "{row.name}" } }
+        nav { class: "crumbs", aria_label: "Breadcrumb", RouteLink { to: Route::Deployments { query: DeploymentsUrl::default() }, "Deployments" } span { aria_hidden: "true", "/" } span { class: "truncate", "{row.name}" } }
         header { class: "page-header",
             div {
                 div { class: "title-line",
@@ -108,7 +108,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
                     {deployment_badge(&details)}
                 }
                 p { class: "lead batch-lead",
-                    Go { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{version}" }
+                    RouteLink { to: Route::Apks { query: ApksUrl { package: Some(row.package.clone()) } }, "{version}" }
                     span { "to {devices(row.devices.unsigned_abs() as usize)}, {target_text(&row.target)}" }
                     span { "{row.created_by}, " {time_ago(row.created_at, &format::relative(now, row.created_at))} }
                     match row.finished_at {
@@ -116,7 +116,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
                         None => rsx! { span { "deadline " {time_ago(row.expires_at, &format::relative(now, row.expires_at))} } },
                     }
                     if let Some(of) = row.rolls_back {
-                        Go { to: Route::deployment(of), testid: "rolls-back", "Rollback of another deployment" }
+                        RouteLink { to: Route::deployment(of), testid: "rolls-back", "Rollback of another deployment" }
                     }
                 }
             }
@@ -130,7 +130,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
         if let Some(blocked) = details.blocked.filter(|_| unfinished) {
             p { class: "notice bad", role: "status", "data-testid": "blocked", {icon(Glyph::Alert)}
                 span { "{blocked_text(blocked)}" }
-                Go { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button small", "Deployment controls" }
+                RouteLink { to: Route::Deployments { query: DeploymentsUrl::default() }, class: "button small", "Deployment controls" }
             }
         }
         if let Some(reason) = row.pause_reason {
@@ -166,7 +166,7 @@ fn Page(details: DeploymentDetails, query: DeploymentUrl, onchange: EventHandler
             ul { class: "batch-states task-states",
                 for state in TaskState::ALL {
                     li { key: "{state.as_str()}", "data-testid": "count-{state.as_str()}",
-                        Go { to: Route::Deployment { id: id.to_string(), query: DeploymentUrl { state: Some(state).filter(|_| query.state != Some(state)), reason: None } }, current: query.state == Some(state),
+                        RouteLink { to: Route::Deployment { id: id.to_string(), query: DeploymentUrl { state: Some(state).filter(|_| query.state != Some(state)), reason: None } }, current: query.state == Some(state),
                             span { class: "state-mark task-{state.as_str()}", aria_hidden: "true" }
                             span { {task_state_text(state)} }
                             strong { {format::number(unsigned(details.count(state)))} }
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn options_read_as_words_and_each_once() {
-        let lines = option_lines(&Options::careful(500), ConflictRule::Wait);
+        let lines = option_lines(&Options::conservative(500), ConflictRule::Wait);
         let value = |wanted: &str| lines.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
         assert_eq!(value("Canary size"), Some("5"));
         assert_eq!(value("Max installs/min"), Some("10"));

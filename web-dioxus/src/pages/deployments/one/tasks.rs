@@ -8,7 +8,7 @@ use domain::deployment::{ErrorCode, Reason, TaskQuery, TaskReason, TaskState, Ta
 use domain::{DeploymentId, Timestamp};
 
 use crate::components::deployment_widgets::{poll_interval, reason_text, stage_text, task_badge, task_state_text};
-use crate::components::{Go, Problem, Skeleton, time_ago};
+use crate::components::{Problem, RouteLink, Skeleton, time_ago};
 use crate::deployments_url::DeploymentUrl;
 use crate::format;
 use crate::polling::use_paced_polling;
@@ -137,7 +137,7 @@ fn when(row: &TaskView, now: Timestamp) -> Option<(Timestamp, String)> {
     at.map(|at| (at, format::relative(now, at)))
 }
 
-/// Why the task is where it is, with what the device said.
+/// Reason of a task's state, with the device's message.
 fn why(row: &TaskView) -> String {
     let mut parts = Vec::new();
     if row.state == TaskState::Installing {
@@ -161,7 +161,7 @@ fn Row(index: usize, row: Rc<TaskView>, seen: Option<(Timestamp, String)>) -> El
     rsx! {
         div { class: "table-row", role: "row", aria_rowindex: "{index + 2}", style: "top:{index * ROW_PX}px", "data-testid": "task-row", "data-id": "{row.device_id}", "data-state": row.state.as_str(),
             span { role: "cell", "data-col": "device",
-                Go { to: Route::device(row.device_id), class: "truncate", "{row.alias}" }
+                RouteLink { to: Route::device(row.device_id), class: "truncate", "{row.alias}" }
                 if row.canary { span { class: "badge", "data-testid": "task-canary", "canary" } }
             }
             span { role: "cell", "data-col": "state", {task_badge(row.state)} }
